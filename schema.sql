@@ -1,0 +1,112 @@
+-- Tukio's tables. Applied by server/order/schema.ts under an advisory lock when the database's schema version is
+-- older than the code's; every statement here may therefore run again on a database that has it already.
+--
+-- Times are the database's clock, in milliseconds. Money is in minor units. Statuses only climb:
+-- pending < processing < expired < failed < review < succeeded.
+
+-- Position in the climb. A name that is not a status has none, and compares as unknown.
+create or replace function climb(status text) returns int language sql immutable strict parallel safe
+  return array_position(array['pending', 'processing', 'expired', 'failed', 'review', 'succeeded'], status);
+
+-- A time as every message writes it: 2026-11-20T21:00:00.123Z.
+create or replace function iso(at timestamptz) returns text language sql stable strict parallel safe
+  return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- What the merchant wants paid, with its whole current state: this row alone makes a StatusEvent.
+create table if not exists "order" (
+  id uuid primary key,
+  order_id text not null unique check (order_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$'),
+  amount_minor bigint not null check (amount_minor > 0),
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  description text,
+  customer jsonb,
+  metadata jsonb,
+  version int not null check (version > 0),
+  status text not null check (climb(status) is not null),
+  reason text,
+  attempt int not null check (attempt > 0),         -- number of the latest attempt
+  payment jsonb not null,                           -- the attempt this state comes from, as events show it, and `live`
+  also_paid uuid[] not null default '{}',
+  opened_at timestamptz(3) not null,
+  changed_at timestamptz(3) not null
+);
+create index if not exists order_changed on "order" (changed_at, id);
+create index if not exists order_opened on "order" (opened_at, id);
+create index if not exists order_status on "order" (status, opened_at, id);
+create index if not exists order_provider on "order" ((payment ->> 'provider'), opened_at, id);
+
+-- One attempt to pay an order, with one provider.
+create table if not exists payment (
+  id uuid primary key,
+  order_uuid uuid not null references "order" (id),
+  attempt int not null check (attempt > 0),
+  provider text not null,
+  live boolean not null,
+  amount_minor bigint not null check (amount_minor > 0),
+  currency text not null,
+  phone text,
+  return_url text,
+  status text not null check (climb(status) is not null),
+  reason text,
+  reference text,                                   -- the provider's own handle, set once
+  receipt text,                                     -- the provider's proof of the money
+  amount_paid_minor bigint,
+  action jsonb,
+  started_at timestamptz(3) not null,
+  expires_at timestamptz(3) not null,
+  check_at timestamptz(3),                          -- when the provider is to be asked next
+  unique (order_uuid, attempt)
+);
+create index if not exists payment_reference on payment (provider, reference) where reference is not null;
+create index if not exists payment_check on payment (check_at) where check_at is not null;
+
+-- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.
+create table if not exists receipt (
+  provider text not null,
+  receipt text not null,
+  payment_id uuid not null references payment (id),
+  primary key (provider, receipt)
+);
+
+-- Every version of every order: its history.
+create table if not exists event (
+  order_uuid uuid not null references "order" (id),
+  version int not null,
+  status text not null,
+  reason text,
+  payment jsonb not null,
+  also_paid uuid[] not null,
+  occurred_at timestamptz(3) not null,
+  primary key (order_uuid, version)
+);
+
+-- The inbox: every webhook's bytes, matched or not. Append-only.
+create table if not exists webhook (
+  id bigint generated always as identity primary key,
+  provider text not null,
+  payment_id uuid,                                  -- proven by the URL's secret; may name a payment we do not have
+  reference text,
+  proof text not null check (proof in ('signature', 'secret', 'none')),
+  result text not null check (result in ('applied', 'repeat', 'hint', 'unmatched', 'nothing', 'error', 'unreadable', 'refused')),
+  error text,
+  headers jsonb not null,                           -- never credentials
+  body bytea not null,
+  received_at timestamptz(3) not null default clock_timestamp()
+);
+create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
+create index if not exists webhook_received on webhook (received_at);
+
+-- Idempotency keys of POST /v1/payments, kept 72 hours.
+create table if not exists idempotency (
+  key text primary key,
+  request bytea not null,                           -- SHA-256 of the request's canonical JSON
+  order_uuid uuid not null references "order" (id),
+  created_at timestamptz(3) not null
+);
+
+-- Providers' access tokens, encrypted with a key derived from TUKIO_SECRET.
+create table if not exists credential (
+  provider text primary key,
+  sealed bytea not null,
+  expires_at timestamptz(3) not null
+);

@@ -1,0 +1,177 @@
+/** The environment, read once into one frozen Config. Whatever is wrong is said together, by variable, before anything starts. */
+import { BlockList, isIP } from "node:net";
+import { z } from "zod";
+import type { DarajaAccount } from "./provider/daraja.ts";
+
+/** Every provider Tukio has an adapter for. */
+export const providerNames = ["daraja"] as const;
+
+export type ProviderName = (typeof providerNames)[number];
+
+export interface Config {
+  readonly isProduction: boolean;
+  readonly port: number;
+  readonly host: string;
+  /** Base of the URLs given to providers; absent: `http://localhost:<port>`, known once the server listens. */
+  readonly publicUrl?: string;
+  /** Absent: an embedded PostgreSQL. */
+  readonly databaseUrl?: string;
+  /** Absent: one process, events stay in it. */
+  readonly redisUrl?: string;
+  readonly dataDir: string;
+  /** Empty in development: made once and kept in the data directory. The first is used, all are accepted. */
+  readonly apiKeys: readonly string[];
+  readonly secrets: readonly string[];
+  readonly watchTokenTtlS: number;
+  /** Origins that may watch from a browser. */
+  readonly allowedOrigins: "any" | readonly string[];
+  readonly trustedProxies: readonly string[];
+  /** Providers that are the built-in sandbox. */
+  readonly sandbox: readonly ProviderName[];
+  readonly daraja?: { readonly baseUrl: string; readonly account: DarajaAccount };
+  /** From asking to `expired`, in seconds. */
+  readonly deadlineS: Readonly<Record<ProviderName, number>>;
+  readonly logLevel: string;
+}
+
+/** The environment cannot be run with. The message names every variable that is wrong. */
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(`The environment cannot be run with:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
+    this.name = "ConfigError";
+  }
+}
+
+const liveBaseUrl: Record<ProviderName, string> = { daraja: "https://api.safaricom.co.ke" };
+const liveDeadlineS: Record<ProviderName, number> = { daraja: 120 };
+const sandboxDeadlineS = 10;
+
+const blankIsUnset = (value: unknown): unknown => (value === "" ? undefined : value);
+const optional = <T extends z.ZodType>(type: T) => z.preprocess(blankIsUnset, type.optional());
+const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter(Boolean),
+);
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
+  .transform((url) => url.replace(/\/+$/, ""));
+const origin = z
+  .string()
+  .refine(
+    (text) => URL.canParse(text) && new URL(text).origin === text,
+    "must be origins such as https://shop.example",
+  );
+const cidr = z.string().refine((text) => {
+  const [address = "", bits] = text.split("/");
+  const family = isIP(address);
+  return family !== 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
+}, "must be addresses or CIDR ranges");
+
+const environment = z.object({
+  NODE_ENV: optional(z.string()),
+  PORT: optional(whole(0, 65_535)),
+  HOST: optional(z.string()),
+  PUBLIC_URL: optional(httpUrl),
+  DATABASE_URL: optional(z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" })),
+  REDIS_URL: optional(z.url({ protocol: /^rediss?$/, error: "must be a redis:// or rediss:// URL" })),
+  DATA_DIR: optional(z.string()),
+  TUKIO_API_KEY: optional(list.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
+  TUKIO_SECRET: optional(list.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
+  // Timers hold at most 2^31 ms, a little under 25 days.
+  WATCH_TOKEN_TTL_S: optional(whole(1, 2_000_000)),
+  ALLOWED_ORIGINS: optional(list.pipe(z.array(origin))),
+  TRUSTED_PROXIES: optional(list.pipe(z.array(cidr))),
+  SANDBOX: z.preprocess((value) => value, list.pipe(z.array(z.enum(providerNames))).optional()),
+  DARAJA_BASE_URL: optional(httpUrl),
+  DARAJA_DEADLINE_S: optional(whole(1, 86_400)),
+  DARAJA_CONSUMER_KEY: optional(z.string()),
+  DARAJA_CONSUMER_SECRET: optional(z.string()),
+  DARAJA_SHORTCODE: optional(z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits")),
+  DARAJA_PASSKEY: optional(z.string()),
+  DARAJA_TRANSACTION_TYPE: optional(z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"])),
+  DARAJA_PARTY_B: optional(z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits")),
+  LOG_LEVEL: optional(z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])),
+});
+
+type Environment = z.infer<typeof environment>;
+
+/** Reads the environment. Throws `ConfigError` naming everything that is wrong with it. */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const parsed = environment.safeParse(env);
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`));
+  }
+  const found = parsed.data;
+  const isProduction = found.NODE_ENV === "production";
+  const host = found.HOST ?? "127.0.0.1";
+  const daraja = readDaraja(found);
+  const sandbox = found.SANDBOX ?? (isProduction || daraja || !isLoopback(host) ? [] : providerNames);
+  const problems = isProduction ? missingInProduction(found) : [];
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze({
+    isProduction,
+    port: found.PORT ?? 3_000,
+    host,
+    ...(found.PUBLIC_URL && { publicUrl: found.PUBLIC_URL }),
+    ...(found.DATABASE_URL && { databaseUrl: found.DATABASE_URL }),
+    ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
+    dataDir: found.DATA_DIR ?? ".tukio",
+    apiKeys: found.TUKIO_API_KEY ?? [],
+    secrets: found.TUKIO_SECRET ?? [],
+    watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
+    allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : "any"),
+    trustedProxies: found.TRUSTED_PROXIES ?? [],
+    sandbox,
+    ...(daraja && { daraja }),
+    deadlineS: {
+      daraja: found.DARAJA_DEADLINE_S ?? (sandbox.includes("daraja") ? sandboxDeadlineS : liveDeadlineS.daraja),
+    },
+    logLevel: found.LOG_LEVEL ?? "info",
+  });
+}
+
+/** Adds what development makes for itself: an API key and a secret kept in the data directory. */
+export const withKeys = (config: Config, keys: { apiKey: string; secret: string }): Config =>
+  Object.freeze({
+    ...config,
+    apiKeys: config.apiKeys.length > 0 ? config.apiKeys : [keys.apiKey],
+    secrets: config.secrets.length > 0 ? config.secrets : [keys.secret],
+  });
+
+function readDaraja(found: Environment): Config["daraja"] {
+  const { DARAJA_CONSUMER_KEY, DARAJA_CONSUMER_SECRET, DARAJA_SHORTCODE, DARAJA_PASSKEY } = found;
+  const needed = { DARAJA_CONSUMER_KEY, DARAJA_CONSUMER_SECRET, DARAJA_SHORTCODE, DARAJA_PASSKEY };
+  const missing = Object.entries(needed).filter(([, value]) => value === undefined);
+  if (missing.length === Object.keys(needed).length) return undefined;
+  if (!DARAJA_CONSUMER_KEY || !DARAJA_CONSUMER_SECRET || !DARAJA_SHORTCODE || !DARAJA_PASSKEY) {
+    throw new ConfigError(missing.map(([name]) => `${name}: is needed beside the other Daraja credentials`));
+  }
+  return {
+    baseUrl: found.DARAJA_BASE_URL ?? liveBaseUrl.daraja,
+    account: {
+      consumerKey: DARAJA_CONSUMER_KEY,
+      consumerSecret: DARAJA_CONSUMER_SECRET,
+      shortcode: DARAJA_SHORTCODE,
+      passkey: DARAJA_PASSKEY,
+      transactionType: found.DARAJA_TRANSACTION_TYPE ?? "CustomerPayBillOnline",
+      partyB: found.DARAJA_PARTY_B ?? DARAJA_SHORTCODE,
+    },
+  };
+}
+
+function missingInProduction(found: Environment): string[] {
+  const needed = ["DATABASE_URL", "TUKIO_API_KEY", "TUKIO_SECRET", "PUBLIC_URL"] as const;
+  const missing = needed.filter((name) => found[name] === undefined).map((name) => `${name}: is needed in production`);
+  const isPlain = found.PUBLIC_URL !== undefined && !found.PUBLIC_URL.startsWith("https:");
+  return isPlain ? [...missing, "PUBLIC_URL: must be https in production"] : missing;
+}
+
+const loopback = new BlockList();
+loopback.addSubnet("127.0.0.0", 8, "ipv4");
+loopback.addAddress("::1", "ipv6");
+
+const isLoopback = (host: string): boolean =>
+  host === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 6 ? "ipv6" : "ipv4"));

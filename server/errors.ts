@@ -1,0 +1,101 @@
+import { STATUS_CODES } from "node:http";
+import type { StatusEvent } from "../client-sdk/protocol.ts";
+
+/**
+ * The one table of errors: code → HTTP status, whether trying the same again may help, and what it means in a sentence.
+ * The README lists the same codes; a test compares the two.
+ */
+export const errorTable = {
+  amount_invalid: { status: 400, retryable: false, title: "The amount cannot be asked for" },
+  currency_invalid: { status: 400, retryable: false, title: "The provider does not take this currency" },
+  phone_invalid: { status: 400, retryable: false, title: "The phone number cannot be prompted" },
+  body_invalid: { status: 400, retryable: false, title: "The request cannot be read" },
+  webhook_unreadable: { status: 400, retryable: false, title: "The webhook cannot be read" },
+  key_invalid: { status: 401, retryable: false, title: "The API key is missing or wrong" },
+  token_invalid: { status: 401, retryable: false, title: "The watch token does not open this order" },
+  token_expired: { status: 401, retryable: false, title: "The watch token has run out" },
+  webhook_rejected: { status: 401, retryable: false, title: "The webhook's secret or signature is wrong" },
+  origin_refused: { status: 403, retryable: false, title: "This origin may not watch orders" },
+  order_unknown: { status: 404, retryable: false, title: "There is no such order" },
+  provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },
+  route_unknown: { status: 404, retryable: false, title: "There is nothing at this address" },
+  payment_in_progress: { status: 409, retryable: false, title: "An attempt to pay this order is under way" },
+  order_paid: { status: 409, retryable: false, title: "The order is paid" },
+  order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
+  order_mismatch: { status: 409, retryable: false, title: "The order was opened with another amount or currency" },
+  body_too_large: { status: 413, retryable: false, title: "The request is too large" },
+  idempotency_mismatch: { status: 422, retryable: false, title: "The idempotency key was used with another body" },
+  rate_limited: { status: 429, retryable: true, title: "Too many requests" },
+  internal: { status: 500, retryable: true, title: "Something went wrong on our side" },
+  provider_unavailable: { status: 503, retryable: true, title: "The payment provider cannot be reached" },
+  store_unavailable: { status: 503, retryable: true, title: "The database cannot be reached" },
+} as const satisfies Record<string, { status: number; retryable: boolean; title: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** Where in the request something is wrong: `path` is dotted, as in `customer.email`. */
+export interface FieldError {
+  path: string;
+  message: string;
+}
+
+/** RFC 9457 problem details, as answered with `application/problem+json`. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: ErrorCode;
+  retryable: boolean;
+  errors?: FieldError[];
+  order?: StatusEvent;
+}
+
+interface HubErrorDetails {
+  cause?: unknown;
+  errors?: FieldError[];
+  order?: StatusEvent;
+  retryAfterS?: number;
+}
+
+/** An operating error: something expected to go wrong sometimes, with a code that callers can act on. */
+export class HubError extends Error {
+  readonly code: ErrorCode;
+  readonly details: HubErrorDetails;
+
+  constructor(code: ErrorCode, detail: string = errorTable[code].title, details: HubErrorDetails = {}) {
+    super(detail, details.cause === undefined ? {} : { cause: details.cause });
+    this.name = "HubError";
+    this.code = code;
+    this.details = details;
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** What a client is told about an error: never a stack, never a provider's or a database's own words. */
+export function toProblem(error: HubError): Problem {
+  const { status, retryable, title } = errorTable[error.code];
+  const { errors, order } = error.details;
+  return {
+    type: `about:blank#${error.code}`,
+    title: title ?? STATUS_CODES[status] ?? "Error",
+    status,
+    detail: error.message,
+    code: error.code,
+    retryable,
+    ...(errors && { errors }),
+    ...(order && { order }),
+  };
+}
+
+/** One field of the request is wrong. */
+export function fieldError(code: ErrorCode, path: string, message: string): HubError {
+  return new HubError(code, `${path}: ${message}`, { errors: [{ path, message }] });
+}

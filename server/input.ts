@@ -1,0 +1,45 @@
+/** What comes from outside is parsed here, once, at the edge: either it fits or a problem names the field. */
+import { z } from "zod";
+import { type ErrorCode, HubError } from "./errors.ts";
+
+/** Codes of their own for some fields; every other field is `body_invalid`. */
+const fieldCodes: Readonly<Record<string, ErrorCode>> = {
+  amountMinor: "amount_invalid",
+  currency: "currency_invalid",
+  phone: "phone_invalid",
+};
+
+/** Parses or throws a 400 whose `errors` name every field that is wrong. The first of them gives the code. */
+export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const errors = parsed.error.issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field" }))
+      : [{ path: issue.path.join("."), message: issue.message }],
+  );
+  const [first] = errors;
+  const code = fieldCodes[first?.path ?? ""] ?? "body_invalid";
+  throw new HubError(code, first ? `${first.path || "body"}: ${first.message}` : undefined, { errors });
+}
+
+/** Text that PostgreSQL can store: well-formed Unicode without NUL. */
+export const storable = (text: string): boolean => text.isWellFormed() && !text.includes("\u0000");
+
+export const text = (lengthMax: number) =>
+  z.string().min(1).max(lengthMax).refine(storable, "has characters that cannot be stored");
+
+/** A whole number in a query string. */
+export const wholeText = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,10}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
+
+/** The last version that a watcher has seen. */
+export const afterText = wholeText(0, 2_147_483_647);
+
+export const orderIdText = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1-64 of [A-Za-z0-9._:-], first a letter or digit");

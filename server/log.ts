@@ -1,0 +1,28 @@
+/** What may be said in logs: no secret, token or full phone. URLs lose the parts that open something. */
+import type { FastifyRequest } from "fastify";
+import { type Logger, pino } from "pino";
+
+/** How requests and errors are written. An error's causes are named; what they carry besides stays out. */
+export const serializers = {
+  req: ({ id, method, url }: FastifyRequest): object => ({ id, method, url: redactUrl(url) }),
+  err: (error: unknown): object => ({
+    message: messageOf(error),
+    stack: error instanceof Error ? error.stack : undefined,
+  }),
+};
+
+/** One JSON line per entry on standard output. */
+export const createLogger = (level: string): Logger => pino({ level, base: null, serializers });
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
+}
+
+/** Hides the URL secrets of webhooks and return addresses, phones, and tokens in the query. */
+export function redactUrl(url: string): string {
+  return url
+    .replace(/(\/(?:webhooks\/[^/?]+|return)\/)[^/?]+/, "$1***")
+    .replace(/(\/sandbox\/phone\/)[^/?]*\d{6}/, "$1***")
+    .replace(/([?&](?:token|auth|key|sid)=)[^&]*/gi, "$1***");
+}

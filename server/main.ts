@@ -1,0 +1,104 @@
+/** The process: environment, resources, signals, listen. */
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { createApp } from "./app.ts";
+import { type Config, ConfigError, readConfig, withKeys } from "./config.ts";
+import { startEmbedded } from "./embedded.ts";
+import { createLogger } from "./log.ts";
+import { openDatabase } from "./order/database.ts";
+import { migrate } from "./order/schema.ts";
+import { createMemoryBus } from "./status/bus.ts";
+import { createRedisBus } from "./status/redis-bus.ts";
+
+async function main(): Promise<void> {
+  const given = readConfig(process.env);
+  const log = createLogger(given.logLevel);
+  const config = await completed(given);
+  // What was opened is closed last-in first-out.
+  const releases: (() => Promise<void>)[] = [];
+  const release = async (): Promise<void> => {
+    for (const close of releases.reverse()) await close();
+  };
+
+  try {
+    const embedded =
+      config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
+    if (embedded) releases.push(embedded.close);
+    const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
+    const database = openDatabase(databaseUrl, (error) => log.warn({ err: error }, "idle database connection failed"));
+    releases.push(database.close);
+    await migrate(database.pool);
+    const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
+    releases.push(bus.close);
+    const app = await createApp(config, { database, bus, log });
+    releases.push(app.close);
+    const url = await app.listen();
+    announce(config, given, url);
+    stopOnSignal(release, log);
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** In development, keys are made once and kept; in production `readConfig` has insisted on them. */
+async function completed(config: Config): Promise<Config> {
+  if (config.apiKeys.length > 0 && config.secrets.length > 0) return config;
+  const dataDir = resolve(config.dataDir);
+  await mkdir(dataDir, { recursive: true });
+  return withKeys(config, {
+    apiKey: await kept(join(dataDir, "api-key"), () => `tk_${randomBytes(24).toString("base64url")}`),
+    secret: await kept(join(dataDir, "secret"), () => randomBytes(48).toString("base64url")),
+  });
+}
+
+/** Reads a file that is made, for its owner only, when it is not there yet. */
+async function kept(path: string, make: () => string): Promise<string> {
+  await writeFile(path, make(), { flag: "wx", mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+  return (await readFile(path, "utf8")).trim();
+}
+
+/** What a person at a terminal needs to begin. The key is shown only where it was made here. */
+function announce(config: Config, given: Config, url: string): void {
+  if (config.isProduction) return;
+  const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
+  const lines = [
+    `Tukio listens on ${base}`,
+    ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
+    `  sandbox    ${config.sandbox.join(", ") || "none"}`,
+    `  database   ${config.databaseUrl === undefined ? `embedded, in ${config.dataDir}` : "DATABASE_URL"}`,
+    `  events     ${config.redisUrl === undefined ? "in this process" : "Redis"}`,
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** SIGTERM and Ctrl-C close once, in order; a Ctrl-C reaches a process group twice, so a second one means nothing. */
+function stopOnSignal(
+  release: () => Promise<void>,
+  log: { info(message: string): void; error(details: object, message: string): void },
+): void {
+  let isStopping = false;
+  const stop = (signal: string): void => {
+    if (isStopping) return;
+    isStopping = true;
+    log.info(`${signal}: stopping`);
+    release().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, "stopped with an error");
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+main().catch((error: unknown) => {
+  const isExpected = error instanceof ConfigError || (error instanceof Error && !(error instanceof TypeError));
+  process.stderr.write(`${isExpected ? (error as Error).message : String((error as Error)?.stack ?? error)}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,81 @@
+/**
+ * Connections to PostgreSQL. Two pools: webhooks have a small one of their own, so that slow reads elsewhere never
+ * keep a provider waiting. Every statement is bounded in time.
+ */
+import pg from "pg";
+import { HubError } from "../errors.ts";
+
+export interface Database {
+  /** Everything but webhooks: 5 s for a statement. */
+  pool: pg.Pool;
+  /** Webhooks only: 2 s for a statement, 1 s for a lock. */
+  webhookPool: pg.Pool;
+  close(): Promise<void>;
+}
+
+/** Reads bigint columns as numbers and refuses what a number cannot hold. */
+const parseBigint = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`bigint beyond 2^53: ${text}`);
+  return value;
+};
+
+const types = {
+  getTypeParser(oid: number, format?: "text" | "binary") {
+    return oid === pg.types.builtins.INT8 ? parseBigint : pg.types.getTypeParser(oid, format);
+  },
+} as pg.CustomTypesConfig;
+
+/** Opens both pools. Connections are made when first needed; `onError` hears of idle ones that broke. */
+export function openDatabase(url: string, onError: (error: Error) => void): Database {
+  const open = (max: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
+    const pool = new pg.Pool({
+      connectionString: url,
+      application_name: "tukio",
+      max,
+      connectionTimeoutMillis: 1_000,
+      idleTimeoutMillis: 60_000,
+      keepAlive: true,
+      types,
+      ...limits,
+      query_timeout: limits.statement_timeout + 1_000,
+    });
+    pool.on("error", onError);
+    return pool;
+  };
+  const pool = open(12, { statement_timeout: 5_000, lock_timeout: 5_000 });
+  const webhookPool = open(8, { statement_timeout: 2_000, lock_timeout: 1_000 });
+  return {
+    pool,
+    webhookPool,
+    async close() {
+      await Promise.all([pool.end(), webhookPool.end()]);
+    },
+  };
+}
+
+/** SQLSTATE classes that mean "not now" rather than "never": connection, resources, operator intervention, locks. */
+const transientClasses = new Set(["08", "53", "57", "40", "55", "58", "XX"]);
+
+/**
+ * Whether the statement failed because the database could not be reached or was too busy. A constraint or a bad byte
+ * is not that: repeating such a statement fails again.
+ */
+export function isUnavailable(error: unknown): boolean {
+  if (error instanceof TypeError || error instanceof RangeError) return false;
+  const code = sqlState(error);
+  return code === undefined || transientClasses.has(code.slice(0, 2));
+}
+
+/** The SQLSTATE of a PostgreSQL error, or undefined where the server never answered. */
+export function sqlState(error: unknown): string | undefined {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith("E") ? code : undefined;
+}
+
+/** Turns a failure to reach the database into `store_unavailable`; anything else passes unchanged. */
+export function asHubError(error: unknown): unknown {
+  return error instanceof HubError || !isUnavailable(error)
+    ? error
+    : new HubError("store_unavailable", undefined, { cause: error, retryAfterS: 1 });
+}

@@ -1,0 +1,191 @@
+/** Reading orders for the merchant's backend. Nothing here is on the way of a webhook. */
+import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
+import { jsonArrayFrom } from "kysely/helpers/postgres";
+import { z } from "zod";
+import { fieldError } from "../errors.ts";
+import { asHubError, type Database } from "./database.ts";
+import { type Action, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
+import { type OrderRow, toEvent, toPastEvent } from "./row.ts";
+import type { Tables } from "./tables.ts";
+
+/** One attempt, as the merchant's backend sees it. The phone is masked. */
+export interface PaymentView {
+  id: string;
+  provider: string;
+  attempt: number;
+  live: boolean;
+  status: Status;
+  reason?: Reason;
+  phone?: string;
+  reference?: string;
+  receipt?: string;
+  amountPaidMinor?: number;
+  action?: Action;
+  startedAt: string;
+  expiresAt: string;
+}
+
+/** Everything about one order, read in one snapshot. */
+export interface OrderView {
+  order: StatusEvent;
+  payments: PaymentView[];
+  events: StatusEvent[];
+  description: string | null;
+  customer: Record<string, unknown> | null;
+  metadata: Record<string, unknown> | null;
+}
+
+export interface OrderFilter {
+  status?: Status | undefined;
+  provider?: string | undefined;
+  /** Opened at or after. */
+  from?: Date | undefined;
+  /** Opened before. */
+  to?: Date | undefined;
+  /** Changed since: the list is then by change, oldest first, and may repeat what changed in the 10 s before. */
+  changedSince?: Date | undefined;
+  cursor?: string | undefined;
+  limit: number;
+}
+
+export interface OrderQuery {
+  /** The order's uuid. */
+  idOf(orderId: string): Promise<string | undefined>;
+  find(orderId: string): Promise<OrderView | undefined>;
+  list(filter: OrderFilter): Promise<{ data: StatusEvent[]; nextCursor: string | null }>;
+}
+
+export function createOrderQuery({ pool }: Database): OrderQuery {
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+
+  const attempt = async <T>(read: () => Promise<T>): Promise<T> => {
+    try {
+      return await read();
+    } catch (error) {
+      throw asHubError(error);
+    }
+  };
+
+  return {
+    idOf: (orderId) =>
+      attempt(async () => {
+        const row = await db.selectFrom("order").select("id").where("order_id", "=", orderId).executeTakeFirst();
+        return row?.id;
+      }),
+
+    find: (orderId) =>
+      attempt(async () => {
+        const row = await selectOrder(db, orderId).executeTakeFirst();
+        if (!row) return undefined;
+        return {
+          order: toEvent(row),
+          payments: row.payments.map(toPaymentView),
+          events: row.events.map((event) => toPastEvent(row, { ...event, occurred_at: new Date(event.occurred_at) })),
+          description: row.description,
+          customer: row.customer,
+          metadata: row.metadata,
+        };
+      }),
+
+    list: (filter) =>
+      attempt(async () => {
+        const page = filter.changedSince ? listByChange(db, filter.changedSince, filter) : listNewest(db, filter);
+        const { rows, until } = await page;
+        const last = rows[filter.limit - 1];
+        return {
+          data: rows.slice(0, filter.limit).map(toEvent),
+          nextCursor:
+            rows.length > filter.limit && last
+              ? writeCursor(filter.changedSince ? last.changed_at : last.opened_at, last.id, until)
+              : null,
+        };
+      }),
+  };
+}
+
+const selectOrder = (db: Kysely<Tables>, orderId: string) =>
+  db
+    .selectFrom("order")
+    .selectAll()
+    .select((order) => [
+      jsonArrayFrom(
+        order.selectFrom("payment").selectAll("payment").whereRef("order_uuid", "=", "order.id").orderBy("attempt"),
+      ).as("payments"),
+      jsonArrayFrom(
+        order.selectFrom("event").selectAll("event").whereRef("order_uuid", "=", "order.id").orderBy("version"),
+      ).as("events"),
+    ])
+    .where("order_id", "=", orderId);
+
+type Page = { rows: OrderRow[]; until?: Date };
+
+async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page> {
+  const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
+  const rows = await filtered(db.selectFrom("order").selectAll(), filter)
+    .$if(from !== undefined, (query) => query.where(sql<boolean>`(opened_at, id) < (${from?.at}, ${from?.id}::uuid)`))
+    .orderBy("opened_at", "desc")
+    .orderBy("id", "desc")
+    .limit(filter.limit + 1)
+    .execute();
+  return { rows };
+}
+
+/**
+ * A backend's feed, at least once. A change shows only after its commit, so one page after another may pass by a change
+ * that commits late; therefore a feed read from a past page's last change starts 10 s before it (a statement lives 5 s
+ * at most), and pages end at what had happened when the first of them was read.
+ */
+async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<Page> {
+  const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
+  const until = from?.until ?? (await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db)).rows[0]?.at;
+  const rows = await filtered(db.selectFrom("order").selectAll(), filter)
+    .where("changed_at", ">=", new Date(since.getTime() - 10_000))
+    .$if(from?.until !== undefined, (query) => query.where("changed_at", "<=", from?.until ?? since))
+    .$if(from !== undefined, (query) => query.where(sql<boolean>`(changed_at, id) > (${from?.at}, ${from?.id}::uuid)`))
+    .orderBy("changed_at")
+    .orderBy("id")
+    .limit(filter.limit + 1)
+    .execute();
+  return { rows, ...(until && { until }) };
+}
+
+const filtered = <O>(query: SelectQueryBuilder<Tables, "order", O>, { status, provider, from, to }: OrderFilter) =>
+  query
+    .$if(status !== undefined, (q) => q.where("status", "=", status ?? "pending"))
+    .$if(provider !== undefined, (q) => q.where(sql<boolean>`payment ->> 'provider' = ${provider}`))
+    .$if(from !== undefined, (q) => q.where("opened_at", ">=", from ?? new Date(0)))
+    .$if(to !== undefined, (q) => q.where("opened_at", "<", to ?? new Date(0)));
+
+const cursorShape = z.tuple([z.coerce.date(), z.uuid(), z.coerce.date().optional()]);
+
+const writeCursor = (at: Date, id: string, until?: Date): string =>
+  Buffer.from(JSON.stringify(until ? [at, id, until] : [at, id])).toString("base64url");
+
+function readCursor(cursor: string): { at: Date; id: string; until?: Date } {
+  try {
+    const [at, id, until] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
+    return { at, id, ...(until && { until }) };
+  } catch (cause) {
+    throw Object.assign(fieldError("body_invalid", "cursor", "is not one that a list answered"), { cause });
+  }
+}
+
+type PaymentRow = Awaited<ReturnType<ReturnType<typeof selectOrder>["executeTakeFirstOrThrow"]>>["payments"][number];
+
+function toPaymentView(row: PaymentRow): PaymentView {
+  return {
+    id: row.id,
+    provider: row.provider,
+    attempt: row.attempt,
+    live: row.live,
+    status: row.status,
+    ...(row.reason && { reason: row.reason }),
+    ...(row.phone && { phone: maskPhone(row.phone) }),
+    ...(row.reference && { reference: row.reference }),
+    ...(row.receipt && { receipt: row.receipt }),
+    ...(row.amount_paid_minor !== null && { amountPaidMinor: row.amount_paid_minor }),
+    ...(row.action && row.status === "processing" && { action: row.action }),
+    startedAt: new Date(row.started_at).toISOString(),
+    expiresAt: new Date(row.expires_at).toISOString(),
+  };
+}

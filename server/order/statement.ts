@@ -1,0 +1,194 @@
+/**
+ * The two statements that change orders. Each is one round trip and one commit, sent named, so PostgreSQL prepares it
+ * once per connection.
+ *
+ * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
+ * `was` locks the payment, `owner` locks the receipt, and the order's own columns are re-read by its update after any
+ * wait. The order of locks is payment, receipt, order, everywhere. The climb is the only dedupe: whoever comes second
+ * matches nothing.
+ */
+
+/** What an order's events say about the attempt they come from (client-sdk/protocol.ts, EventPayment) and `live`. */
+const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
+      'id', c.id, 'provider', c.provider, 'attempt', c.attempt,
+      'startedAt', iso(c.started_at), 'expiresAt', iso(c.expires_at),
+      'amountPaidMinor', c.amount_paid_minor, 'receipt', c.receipt,
+      'action', case when c.status = 'processing' then c.action end,
+      'live', c.live))`;
+
+const logged = `logged as (
+    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at)
+    select id, version, status, reason, payment, also_paid, changed_at from placed
+  )`;
+
+/**
+ * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
+ * No row when the order is not open to another try or the key was used; a unique violation on `idempotency` when two
+ * requests with one key race.
+ */
+export const openStatement = {
+  name: "open-order",
+  text: `with now as materialized (select date_trunc('milliseconds', clock_timestamp()) as at),
+  placed as (
+    insert into "order" as o (id, order_id, amount_minor, currency, description, customer, metadata, version, status,
+                              attempt, payment, opened_at, changed_at)
+    select $1::uuid, $2::text, $3::bigint, $4::text, $5::text, $6::jsonb, $7::jsonb, 1, 'pending',
+           1, jsonb_build_object('id', $8::uuid, 'provider', $9::text, 'attempt', 1, 'startedAt', iso(at),
+                                 'expiresAt', iso(at + $10::int * interval '1 second'), 'live', $11::boolean), at, at
+    from now
+    where $12::text is null or not exists (select from idempotency where key = $12)
+    on conflict (order_id) do update set
+      version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
+      payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
+      description = coalesce(excluded.description, o.description),
+      customer = coalesce(excluded.customer, o.customer),
+      metadata = coalesce(excluded.metadata, o.metadata),
+      changed_at = greatest(excluded.changed_at, o.changed_at)
+    where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
+    returning o.*
+  ),
+  tried as (
+    insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
+                         started_at, expires_at)
+    select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13::text, $14::text, 'pending',
+           now.at, now.at + $10 * interval '1 second'
+    from placed, now
+  ),
+  keyed as (
+    insert into idempotency (key, request, order_uuid, created_at)
+    select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
+  ),
+  ${logged}
+  select * from placed`,
+} as const;
+
+/** Reads an idempotency key: whether it was used with this very request, which order it opened, whether it ran out. */
+export const keyStatement = {
+  name: "read-key",
+  text: `select order_uuid, request = sha256(convert_to($2::jsonb::text, 'UTF8')) as same,
+                created_at < clock_timestamp() - interval '72 hours' as stale
+         from idempotency where key = $1`,
+} as const;
+
+const judge = `was as (
+    select * from payment where id = $1::uuid for no key update
+  ),
+  owner as (
+    insert into receipt as r (provider, receipt, payment_id)
+    select provider, $5::text, id from was
+    where $2::text = 'succeeded' and $5 is not null and (reference = $4::text) is not false
+    on conflict (provider, receipt) do update set payment_id = r.payment_id
+    returning r.payment_id
+  ),
+  weighed as (
+    select was.*,
+      (reference <> $4) is true as contradicted,
+      $2 = 'succeeded' and (amount_minor = $6::bigint and currency = $7::text) is true as is_full,
+      case when $2 <> 'succeeded' then null
+           when currency <> $7 then 'currency_mismatch'
+           when amount_minor <> $6 then 'amount_mismatch'
+           when id <> (select payment_id from owner) then 'receipt_reused' end as mismatch
+    from was
+  ),
+  aimed as (
+    select *,
+      case when contradicted then null
+           when mismatch is not null then 'review'
+           when $2 <> 'succeeded' or is_full then $2
+           when provider = any ($9::text[]) and status <> 'review' then 'succeeded' end as target,
+      $2 = 'succeeded' and not contradicted and (is_full or mismatch is not null or provider = any ($9)) as is_believed
+    from weighed
+  ),
+  judged as (
+    select *,
+      (climb(target) > climb(status)) is true as climbs,
+      status = 'succeeded' and mismatch is not null and not contradicted
+        and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
+      is_believed and (receipt is null and $5 is not null or amount_paid_minor is null and $6 is not null) as learns,
+      (contradicted or target is null) and status not in ('succeeded', 'review') as asks
+    from aimed
+  ),
+  changed as (
+    update payment p set
+      status = case when j.climbs then j.target else p.status end,
+      reason = case when j.climbs or j.is_scarred then
+                 case when j.mismatch is not null then j.mismatch
+                      when j.target = 'succeeded' and j.status in ('failed', 'expired') then 'late'
+                      else $3::text end
+               else p.reason end,
+      reference = case when j.contradicted then p.reference else coalesce(p.reference, $4) end,
+      -- Set once, by the first success that is believed; but what lifts a review says what was really paid.
+      receipt = case when not j.is_believed then p.receipt
+                     when j.climbs and j.status = 'review' then coalesce($5, p.receipt)
+                     else coalesce(p.receipt, $5) end,
+      amount_paid_minor = case when not j.is_believed then p.amount_paid_minor
+                               when j.climbs and j.status = 'review' then coalesce($6, p.amount_paid_minor)
+                               else coalesce(p.amount_paid_minor, $6) end,
+      action = coalesce(p.action, $8::jsonb),
+      check_at = case when j.asks then least(p.check_at, clock_timestamp()) else p.check_at end
+    from judged j
+    where p.id = j.id
+      and (j.climbs or j.is_scarred or j.learns or j.asks or p.reference is null and $4 is not null)
+    returning p.*, j.climbs, j.is_scarred, j.learns
+  ),
+  placed as (
+    update "order" o set
+      version = o.version + 1,
+      status = case when o.status = 'succeeded' then o.status else c.status end,
+      reason = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then 'paid_twice'
+                    when c.climbs or c.is_scarred then c.reason
+                    else o.reason end,
+      also_paid = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.also_paid || c.id
+                       else o.also_paid end,
+      payment = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.payment
+                     else ${paymentJson} end,
+      changed_at = greatest(clock_timestamp(), o.changed_at)
+    from changed c
+    where o.id = c.order_uuid and (c.climbs or c.is_scarred or c.learns) and
+      case c.status
+        when 'succeeded' then o.status <> 'succeeded' or o.payment ->> 'id' = c.id::text or c.climbs
+        when 'review' then o.status not in ('succeeded', 'review') or o.status = 'review' and o.payment ->> 'id' = c.id::text
+        else o.attempt = c.attempt and o.status not in ('succeeded', 'review')
+      end
+    returning o.*
+  ),
+  ${logged}`;
+
+const verdict = `case when not exists (select from was) then 'unmatched'
+            when (select contradicted or target is null from judged) then 'hint'
+            when exists (select from changed where climbs or is_scarred or learns) then 'applied'
+            else 'repeat' end`;
+
+/** Records what happened to a payment: $1 payment, $2-$8 the outcome, $9 providers whose bare success is enough. */
+export const advanceStatement = {
+  name: "advance",
+  text: `with ${judge}
+  select ${verdict} as result, placed.* from (select) as always left join placed on true`,
+} as const;
+
+/** The same, and the webhook's bytes ($10-$13) in the same commit, whatever became of it. */
+export const advanceWithWebhookStatement = {
+  name: "advance-with-webhook",
+  text: `with ${judge},
+  kept as (
+    insert into webhook (provider, payment_id, reference, proof, headers, body, result)
+    select $10, $1, $4, $11, $12::jsonb, $13::bytea, ${verdict}
+    returning result
+  )
+  select kept.result, placed.* from kept left join placed on true`,
+} as const;
+
+/** The current state of many orders by id: one index probe each, whatever the table's size. */
+export const currentStatement = {
+  name: "current",
+  text: `select o.* from unnest($1::uuid[]) as wanted (id)
+         join lateral (select * from "order" where id = wanted.id offset 0) o on true`,
+} as const;
+
+/** Orders changed since a moment (by default since 10 s ago), as id and version, and the database's clock. */
+export const changedStatement = {
+  name: "changed",
+  text: `select clock_timestamp() as at, coalesce((
+           select jsonb_agg(jsonb_build_object('id', id, 'version', version)) from "order"
+           where changed_at >= coalesce($1::timestamptz, clock_timestamp()) - interval '10 seconds'), '[]') as changes`,
+} as const;

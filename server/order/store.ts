@@ -1,0 +1,262 @@
+/**
+ * The SQL of orders. Every change is one statement, so it is whole or it did not happen, however many processes race;
+ * whoever's change is accepted announces the event, after the commit and exactly once. A crash between the two loses
+ * the announcement, never the change: watchers find it by reading again.
+ */
+import type pg from "pg";
+import { v7 as uuidv7 } from "uuid";
+import { HubError } from "../errors.ts";
+import { asHubError, type Database, sqlState } from "./database.ts";
+import type { Outcome, Payment, StatusEvent } from "./order.ts";
+import { type OrderRow, toEvent } from "./row.ts";
+import {
+  advanceStatement,
+  advanceWithWebhookStatement,
+  changedStatement,
+  currentStatement,
+  keyStatement,
+  openStatement,
+} from "./statement.ts";
+import type { WebhookResult } from "./tables.ts";
+
+/** What a merchant asks for, checked and normalised. */
+export interface PaymentDraft {
+  orderId: string;
+  provider: string;
+  live: boolean;
+  amountMinor: bigint;
+  currency: string;
+  /** E.164. */
+  phone?: string;
+  description?: string;
+  customer?: Record<string, unknown>;
+  metadata?: Record<string, unknown>;
+  returnUrl?: string;
+  /** From asking to `expired`, in seconds. */
+  deadlineS: number;
+  /** Makes the same request safe to send again for 72 hours. */
+  idempotencyKey?: string;
+}
+
+/** `payment` is what is to be asked for now; absent when an idempotency key was used again and nothing was opened. */
+export interface Opened {
+  event: StatusEvent;
+  payment?: Payment;
+}
+
+/** One webhook's bytes, to be kept with what became of it. Headers never include credentials. */
+export interface InboxRow {
+  provider: string;
+  proof: "signature" | "secret" | "none";
+  headers: Record<string, unknown>;
+  body: Buffer;
+}
+
+/**
+ * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not proof, the provider is to be asked.
+ * `unmatched`: no such payment. `event` is there when watchers have something new to see.
+ */
+export interface Advanced {
+  result: Extract<WebhookResult, "applied" | "repeat" | "hint" | "unmatched">;
+  event?: StatusEvent;
+}
+
+/** Orders that changed, and the database's clock when it looked. */
+export interface Changes {
+  at: Date;
+  changes: { id: string; version: number }[];
+}
+
+export interface OrderStore {
+  /**
+   * Opens an order or tries it again, committed when this returns. Throws `payment_in_progress`, `order_paid`,
+   * `order_in_review`, `order_mismatch` (each with `order`) or `idempotency_mismatch`.
+   */
+  open(draft: PaymentDraft): Promise<Opened>;
+  /** Climbs and records, or changes nothing. With a webhook: keeps its bytes in the same statement, whatever happens. */
+  advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
+  /** The current states of those orders that exist, in no order. */
+  current(ids: readonly string[]): Promise<StatusEvent[]>;
+  /** What changed since `at` (absent: since now), reaching back 10 s further so that late commits are not missed. */
+  changedSince(at?: Date): Promise<Changes>;
+}
+
+export interface OrderStoreOptions {
+  database: Database;
+  /** Hears of every accepted event, after its commit. */
+  announce: (event: StatusEvent) => void;
+  /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
+  bareProviders: readonly string[];
+}
+
+export function createOrderStore({ database, announce, bareProviders }: OrderStoreOptions): OrderStore {
+  const { pool, webhookPool } = database;
+
+  const announced = (row: OrderRow): StatusEvent => {
+    const event = toEvent(row);
+    announce(event);
+    return event;
+  };
+
+  const current = async (ids: readonly string[]): Promise<StatusEvent[]> =>
+    (await run<OrderRow>(pool, currentStatement, [ids])).map(toEvent);
+
+  const place = async (draft: PaymentDraft): Promise<Opened | undefined> => {
+    const paymentId = uuidv7();
+    const [row] = await run<OrderRow>(pool, openStatement, openValues(draft, paymentId));
+    if (!row) return undefined;
+    return { event: announced(row), payment: toPayment(draft, row, paymentId) };
+  };
+
+  const replay = async (draft: PaymentDraft): Promise<Opened | undefined> => {
+    const key = draft.idempotencyKey;
+    if (key === undefined) return undefined;
+    const [used] = await run<KeyRow>(pool, keyStatement, [key, canonicalRequest(draft)]);
+    if (!used) return undefined;
+    if (used.stale) {
+      await pool.query(
+        "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
+        [key],
+      );
+      return undefined;
+    }
+    if (!used.same) throw new HubError("idempotency_mismatch");
+    const [event] = await current([used.order_uuid]);
+    return event && { event };
+  };
+
+  return {
+    current,
+
+    async open(draft) {
+      // The order may change between a refusal and the look at why; a second look then finds it open to another try.
+      for (let look = 0; look < 3; look += 1) {
+        const opened = (await place(draft).catch(unlessKeyRaced)) ?? (await replay(draft));
+        if (opened) return opened;
+        const { rows } = await pool.query<OrderRow>('select * from "order" where order_id = $1', [draft.orderId]);
+        const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
+        if (conflict) throw conflict;
+      }
+      throw new HubError("store_unavailable", "The order is changing too fast; try again", { retryAfterS: 1 });
+    },
+
+    async advance(paymentId, outcome, webhook) {
+      const values: unknown[] = [paymentId, ...outcomeValues(outcome), bareProviders];
+      const rows = webhook
+        ? await run<AdvancedRow>(webhookPool, advanceWithWebhookStatement, [...values, ...webhookValues(webhook)])
+        : await run<AdvancedRow>(pool, advanceStatement, values);
+      const row = rows[0];
+      if (!row) throw new Error("advance always answers one row");
+      const { result } = row;
+      return isPlaced(row) ? { result, event: announced(row) } : { result };
+    },
+
+    async changedSince(at) {
+      const [row] = await run<Changes>(pool, changedStatement, [at ?? null]);
+      if (!row) throw new Error("changed always answers one row");
+      return row;
+    },
+  };
+}
+
+interface KeyRow {
+  order_uuid: string;
+  same: boolean;
+  stale: boolean;
+}
+
+type AdvancedRow = { result: Advanced["result"] } & (OrderRow | { id: null });
+
+const isPlaced = (row: AdvancedRow): row is { result: Advanced["result"] } & OrderRow => row.id !== null;
+
+/** Runs a prepared statement; a database that cannot be reached becomes `store_unavailable`. */
+async function run<Row extends object>(
+  pool: pg.Pool,
+  statement: { name: string; text: string },
+  values: unknown[],
+): Promise<Row[]> {
+  try {
+    return (await pool.query<Row>({ ...statement, values })).rows;
+  } catch (error) {
+    throw asHubError(error);
+  }
+}
+
+/** Two requests raced with one key and the other won: nothing was opened here. */
+function unlessKeyRaced(error: unknown): undefined {
+  if (sqlState(error) === "23505" && String((error as { constraint?: unknown }).constraint).startsWith("idempotency")) {
+    return undefined;
+  }
+  throw error;
+}
+
+function openValues(draft: PaymentDraft, paymentId: string): unknown[] {
+  const key = draft.idempotencyKey;
+  return [
+    uuidv7(),
+    draft.orderId,
+    draft.amountMinor,
+    draft.currency,
+    draft.description,
+    toJson(draft.customer),
+    toJson(draft.metadata),
+    paymentId,
+    draft.provider,
+    draft.deadlineS,
+    draft.live,
+    key,
+    draft.phone,
+    draft.returnUrl,
+    key === undefined ? undefined : canonicalRequest(draft),
+  ];
+}
+
+/** What must be the same for an idempotency key to mean the same request; PostgreSQL's jsonb orders the fields. */
+function canonicalRequest(draft: PaymentDraft): string {
+  const { deadlineS: _, live: __, idempotencyKey: ___, ...request } = draft;
+  return JSON.stringify({ ...request, amountMinor: String(draft.amountMinor) });
+}
+
+const toJson = (value: object | undefined): string | undefined => value && JSON.stringify(value);
+
+function toPayment(draft: PaymentDraft, row: OrderRow, paymentId: string): Payment {
+  const { orderId, provider, amountMinor, currency, phone, description, returnUrl } = draft;
+  return {
+    id: paymentId,
+    orderId,
+    attempt: row.attempt,
+    provider,
+    amountMinor,
+    currency,
+    ...(phone !== undefined && { phone }),
+    ...(description !== undefined && { description }),
+    ...(returnUrl !== undefined && { returnUrl }),
+  };
+}
+
+const outcomeValues = (outcome: Outcome): unknown[] => [
+  outcome.status,
+  outcome.reason,
+  outcome.reference,
+  outcome.receipt,
+  outcome.amountMinor,
+  outcome.currency,
+  toJson(outcome.action),
+];
+
+const webhookValues = (webhook: InboxRow): unknown[] => [
+  webhook.provider,
+  webhook.proof,
+  JSON.stringify(webhook.headers),
+  webhook.body,
+];
+
+/** Why an order is not open to another try, or undefined when by now it is. */
+function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
+  if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
+    return new HubError("order_mismatch", undefined, { order });
+  }
+  if (order.status === "succeeded") return new HubError("order_paid", undefined, { order });
+  if (order.status === "review") return new HubError("order_in_review", undefined, { order });
+  return order.settled ? undefined : new HubError("payment_in_progress", undefined, { order });
+}

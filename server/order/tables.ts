@@ -1,0 +1,95 @@
+/** The tables of schema.sql as Kysely sees them. Times are Dates, bigints are numbers within 2^53 (see database.ts). */
+import type { ColumnType, GeneratedAlways } from "kysely";
+import type { Action, EventPayment, Reason, Status } from "../../client-sdk/protocol.ts";
+
+/** The public payment object of an event, and whether it moves real money. */
+export type StoredPayment = EventPayment & { live: boolean };
+
+type Json<T> = ColumnType<T, string, string>;
+
+interface OrderTable {
+  id: string;
+  order_id: string;
+  amount_minor: number;
+  currency: string;
+  description: string | null;
+  customer: Json<Record<string, unknown> | null>;
+  metadata: Json<Record<string, unknown> | null>;
+  version: number;
+  status: Status;
+  reason: Reason | null;
+  attempt: number;
+  payment: Json<StoredPayment>;
+  also_paid: string[];
+  opened_at: Date;
+  changed_at: Date;
+}
+
+interface PaymentTable {
+  id: string;
+  order_uuid: string;
+  attempt: number;
+  provider: string;
+  live: boolean;
+  amount_minor: number;
+  currency: string;
+  phone: string | null;
+  return_url: string | null;
+  status: Status;
+  reason: Reason | null;
+  reference: string | null;
+  receipt: string | null;
+  amount_paid_minor: number | null;
+  action: Json<Action | null>;
+  started_at: Date;
+  expires_at: Date;
+  check_at: Date | null;
+}
+
+interface EventTable {
+  order_uuid: string;
+  version: number;
+  status: Status;
+  reason: Reason | null;
+  payment: Json<StoredPayment>;
+  also_paid: string[];
+  occurred_at: Date;
+}
+
+export type WebhookResult =
+  | "applied"
+  | "repeat"
+  | "hint"
+  | "unmatched"
+  | "nothing"
+  | "error"
+  | "unreadable"
+  | "refused";
+
+interface WebhookTable {
+  id: GeneratedAlways<number>;
+  provider: string;
+  payment_id: string | null;
+  reference: string | null;
+  proof: "signature" | "secret" | "none";
+  result: WebhookResult;
+  error: string | null;
+  headers: Json<Record<string, unknown>>;
+  body: Buffer;
+  received_at: ColumnType<Date, never, never>;
+}
+
+interface IdempotencyTable {
+  key: string;
+  request: Buffer;
+  order_uuid: string;
+  created_at: Date;
+}
+
+export interface Tables {
+  order: OrderTable;
+  payment: PaymentTable;
+  event: EventTable;
+  webhook: WebhookTable;
+  idempotency: IdempotencyTable;
+}

@@ -1,0 +1,159 @@
+/**
+ * HTTP to payment companies. One client per process keeps connections alive; any number of calls may run at once.
+ *
+ * Guarantees: a call ends within its deadline, which covers connecting, sending and the whole reply; the reply is
+ * bounded; redirects are never followed; no error carries a header, a body or a URL.
+ *
+ * What happened to a failed call is the one thing callers must know, as money hangs on it. A request whose connection was
+ * never ready has surely not been sent (refused, no DNS, TLS refused, out of time while connecting): `Unreachable`. From
+ * the moment it is handed to a connection it may have arrived: `CallFailed`.
+ *
+ * The retry rule: a request that was surely never sent is tried once more, within the same deadline. Nothing else
+ * is ever repeated here, for only the caller knows whether asking twice is harmless.
+ */
+import { setTimeout as wait } from "node:timers/promises";
+import { Agent, type Dispatcher, request } from "undici";
+
+/** The request may have arrived, and what became of it is unknown. */
+export class CallFailed extends Error {
+  /** What went wrong, such as `ECONNRESET` or `deadline`. */
+  readonly code: string;
+
+  /** Has no `cause`: an HTTP parser's error carries the bytes that it stumbled over. */
+  constructor(message: string, code: string) {
+    super(`${message}: ${code}`);
+    this.name = "CallFailed";
+    this.code = code;
+  }
+}
+
+/** The request was surely never sent. */
+export class Unreachable extends CallFailed {
+  override readonly name = "Unreachable";
+}
+
+export interface Call {
+  method: "GET" | "POST" | "PUT";
+  url: string;
+  headers: Record<string, string>;
+  /** Sent as JSON, with its content type. */
+  body?: object;
+  /** 10 s by default: what a request for money may take. */
+  deadlineMs?: number;
+  signal: AbortSignal;
+}
+
+export interface Answer {
+  status: number;
+  /** The parsed JSON; undefined when the body is empty, HTML or otherwise not JSON. */
+  body: unknown;
+}
+
+export interface Client {
+  /** Throws `Unreachable` when the request was surely never sent, `CallFailed` when that is unknown. */
+  call(call: Call): Promise<Answer>;
+  /** Waits for the calls under way. */
+  close(): Promise<void>;
+}
+
+const defaultDeadlineMs = 10_000;
+
+/** Leaves room within the default deadline to try again. */
+const connectDeadlineMs = 4_000;
+
+const retryDelayMs = 200;
+
+/** Providers answer with a few hundred bytes. */
+const answerBytesMax = 256 * 1_024;
+
+/** Calls beyond this wait for a connection, and count as never sent if their deadline comes first. */
+const connectionsMax = 128;
+
+export function createClient(): Client {
+  const agent = new Agent({
+    connections: connectionsMax,
+    connect: { timeout: connectDeadlineMs },
+    maxResponseSize: answerBytesMax,
+    // One exchange per connection: a lost connection leaves one payment unknown, not all of those that shared it.
+    allowH2: false,
+    pipelining: 1,
+  });
+
+  const exchange = async (call: Call, signal: AbortSignal): Promise<Answer> => {
+    let isSent = false;
+    const dispatcher = agent.compose(
+      noticeStart(() => {
+        isSent = true;
+      }),
+    );
+    const receive = async (): Promise<Answer> => {
+      const { statusCode, body } = await request(call.url, { ...message(call), dispatcher, signal });
+      return { status: statusCode, body: parseJson(await body.text()) };
+    };
+    try {
+      // undici heeds the signal only once it has a connection, and then sends nothing.
+      return await Promise.race([receive(), aborted(signal)]);
+    } catch (error) {
+      const what = `${call.method} ${hostOf(call.url)}`;
+      throw isSent ? new CallFailed(what, codeOf(error)) : new Unreachable(what, codeOf(error));
+    }
+  };
+
+  return {
+    async call(call) {
+      const signal = AbortSignal.any([call.signal, AbortSignal.timeout(call.deadlineMs ?? defaultDeadlineMs)]);
+      try {
+        return await exchange(call, signal);
+      } catch (error) {
+        if (!(error instanceof Unreachable)) throw error;
+        await wait(retryDelayMs, undefined, { signal }).catch(() => {
+          throw error;
+        });
+        return exchange(call, signal);
+      }
+    },
+    close: () => agent.close(),
+  };
+}
+
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
+/** Tells when a request is handed to a connection that is ready: undici starts a request just before writing it. */
+const noticeStart =
+  (onStart: () => void): Dispatcher.DispatcherComposeInterceptor =>
+  (dispatch) =>
+  (options, handler) => {
+    const start = handler.onRequestStart?.bind(handler);
+    handler.onRequestStart = (controller, context) => {
+      onStart();
+      start?.(controller, context);
+    };
+    return dispatch(options, handler);
+  };
+
+function message({ method, headers, body }: Call): { method: Call["method"]; headers: Call["headers"]; body?: string } {
+  if (body === undefined) return { method, headers };
+  return { method, headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body) };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Gateways answer with HTML or nothing when they fail: the status then says all there is.
+    return undefined;
+  }
+}
+
+const hostOf = (url: string): string => (URL.canParse(url) ? new URL(url).host : "invalid URL");
+
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return "unknown";
+  if (error.name === "TimeoutError") return "deadline";
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === "string" ? code : error.name;
+}

@@ -1,0 +1,173 @@
+/**
+ * What Safaricom's messages mean: the webhook, and the replies to push and query. Pure, and goes by codes; texts only
+ * where one code has several meanings.
+ */
+import { z } from "zod";
+import { HubError } from "../errors.ts";
+import type { Outcome, Reason } from "../order/order.ts";
+import type { Answer } from "./client.ts";
+import { parseMinor } from "./money.ts";
+import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+
+type Result = Pick<Outcome, "status"> & { reason: Reason };
+
+const failed = (reason: Reason): Result => ({ status: "failed", reason });
+const noResponse: Result = { status: "expired", reason: "no_response" };
+
+/**
+ * Result codes of webhook and query. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
+ * missing there and reported by integrators.
+ */
+const results: ReadonlyMap<string, Result> = new Map([
+  ["1", failed("insufficient_funds")],
+  ["2", failed("limit")],
+  ["3", failed("limit")],
+  ["4", failed("limit")],
+  ["8", failed("limit")],
+  ["17", failed("limit")],
+  ["26", failed("provider_error")],
+  ["1001", failed("busy")],
+  ["1019", noResponse],
+  ["1025", failed("provider_error")],
+  ["1032", failed("cancelled")],
+  ["1037", noResponse],
+  ["2001", failed("wrong_pin")],
+  ["2028", failed("provider_error")],
+  ["8006", failed("wrong_pin")],
+  ["9999", failed("provider_error")],
+  ["SFC_IC0003", failed("provider_error")],
+]);
+
+/** The payer is still being asked. Not in the portal's table; observed in the first seconds after a push. */
+const stillOpen = "4999";
+
+/** Reported while a payment was not decided yet; what it means is not documented. */
+const undecided = "2029";
+
+/**
+ * Errors that refuse a push before any prompt (Safaricom portal, M-Pesa Express, "Error Codes"). Left out on purpose,
+ * as a prompt may be out all the same: 500.003.02 (system busy) and 500.003.1001 (internal error).
+ */
+const refusals: ReadonlySet<string> = new Set([
+  "400.002.02",
+  "404.001.01",
+  "404.001.03",
+  "405.001",
+  "401.003.01",
+  "400.003.01",
+  "500.001.1001",
+  "500.003.03",
+]);
+
+/** The token is unknown or run out. Safaricom portal: 404.001.03, with HTTP 404; the others are reported by integrators. */
+const tokenRefusals: ReadonlySet<string> = new Set(["404.001.03", "401.003.01", "400.003.01"]);
+
+/** Visible ASCII, as all of Safaricom's identifiers are: anything else could not be theirs, nor be stored safely. */
+const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
+
+/** A number in webhooks, a string in queries, and sometimes letters (Safaricom portal, M-Pesa Express and its Query). */
+const code = z.union([z.string().min(1), z.number()]).transform(String);
+
+const envelope = z.object({ errorCode: z.string(), errorMessage: z.string().catch("") });
+type Envelope = z.infer<typeof envelope>;
+
+const acceptance = z.object({ ResponseCode: code.pipe(z.literal("0")), CheckoutRequestID: identifier });
+
+const queryReply = z.object({
+  ResponseCode: code.pipe(z.literal("0")).optional(),
+  CheckoutRequestID: z.string().optional(),
+  ResultCode: code,
+});
+
+/** Items vary in number and order, and Balance comes without a value: one odd item must not hide the others. */
+const item = z.object({ Name: z.string(), Value: z.unknown() }).catch({ Name: "", Value: undefined });
+
+const webhookBody = z.object({
+  Body: z.object({
+    stkCallback: z.object({
+      CheckoutRequestID: identifier,
+      ResultCode: code,
+      CallbackMetadata: z
+        .object({ Item: z.array(item) })
+        .optional()
+        .catch(undefined),
+    }),
+  }),
+});
+type StkCallback = z.infer<typeof webhookBody>["Body"]["stkCallback"];
+
+/** Whether the answer says that the access token is not valid (any more): whatever was asked has surely not happened. */
+export function isTokenRefused({ body }: Answer): boolean {
+  const refusal = envelope.safeParse(body).data;
+  return refusal !== undefined && tokenRefusals.has(refusal.errorCode);
+}
+
+/** Accepted, surely refused (`Declined`), or unknown: any other error. Goes by the codes, not by the HTTP status. */
+export function readAcceptance({ status, body }: Answer): Initiated {
+  const accepted = acceptance.safeParse(body).data;
+  if (accepted) return { reference: accepted.CheckoutRequestID };
+  const refusal = envelope.safeParse(body).data;
+  if (refusal && isRefusal(refusal)) {
+    throw new Declined(reasonOf(refusal), `Safaricom refused the push: ${refusal.errorCode} (HTTP ${status})`);
+  }
+  throw new Error(`Safaricom's answer to the push tells nothing (HTTP ${status})`);
+}
+
+/** "No apiproduct match" comes under codes that are not documented: the app has no right to M-Pesa Express. */
+const isRefusal = ({ errorCode, errorMessage }: Envelope): boolean =>
+  refusals.has(errorCode) || /no apiproduct match/i.test(errorMessage);
+
+/** 500.001.1001 has several meanings, told apart by text only: here, whether another prompt is open on the phone. */
+const reasonOf = ({ errorMessage }: Envelope): Reason =>
+  /unable to lock subscriber/i.test(errorMessage) ? "busy" : "provider_error";
+
+/**
+ * The URL's secret is the only proof there is. Throws `HubError`: `webhook_rejected` without it, `webhook_unreadable`
+ * for anything but an stkCallback.
+ */
+export function translate({ paymentId, body }: Webhook): Claim {
+  if (paymentId === undefined) throw new HubError("webhook_rejected");
+  const { CheckoutRequestID: reference, ...callback } = readCallback(body);
+  const outcome = outcomeOf(callback);
+  return { paymentId, reference, proof: "secret", ...(outcome && { outcome: { ...outcome, reference } }) };
+}
+
+function readCallback(body: Buffer): StkCallback {
+  try {
+    return webhookBody.parse(JSON.parse(body.toString())).Body.stkCallback;
+  } catch (cause) {
+    throw new HubError("webhook_unreadable", undefined, { cause });
+  }
+}
+
+function outcomeOf({ ResultCode, CallbackMetadata }: Omit<StkCallback, "CheckoutRequestID">): Outcome | undefined {
+  if (ResultCode === "0") return { status: "succeeded", ...paid(CallbackMetadata?.Item ?? []), source: "webhook" };
+  if (ResultCode === stillOpen || ResultCode === undecided) return undefined;
+  return { ...(results.get(ResultCode) ?? failed("provider_error")), source: "webhook" };
+}
+
+/** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
+function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
+  const stated = (name: string): unknown => items.find(({ Name }) => Name === name)?.Value;
+  const receipt = identifier.safeParse(stated("MpesaReceiptNumber")).data;
+  const amountMinor = parseMinor(stated("Amount"), 2);
+  return {
+    ...(receipt !== undefined && { receipt }),
+    ...(amountMinor !== undefined && { amountMinor, currency: "KES" }),
+  };
+}
+
+/** An error envelope is never a final answer: the gateway gives them even for payments it reported as decided. */
+export function readQuery({ status, body }: Answer, reference: string): Outcome | undefined {
+  const error = envelope.safeParse(body).data;
+  if (error) return isPending(error) ? { status: "processing", source: "query" } : undefined;
+  const reply = queryReply.safeParse(body).data;
+  if (status !== 200 || !reply || (reply.CheckoutRequestID ?? reference) !== reference) return undefined;
+  if (reply.ResultCode === "0") return { status: "succeeded", source: "query" };
+  if (reply.ResultCode === stillOpen) return { status: "processing", source: "query" };
+  const result = results.get(reply.ResultCode);
+  return result && { ...result, source: "query" };
+}
+
+const isPending = ({ errorCode, errorMessage }: Envelope): boolean =>
+  errorCode === "500.001.1001" && /being processed/i.test(errorMessage);

@@ -1,0 +1,80 @@
+/**
+ * Asks a provider for the money of a payment just opened: once, in the background, and only in the process that opened
+ * it. If that process dies, nobody asks again: whether the payer was prompted is then unknown, and a webhook, a query
+ * or the deadline settles it.
+ */
+
+import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
+import type { UrlSecrets } from "../order/secret.ts";
+import type { OrderStore } from "../order/store.ts";
+import { Declined, type Initiated, type Provider } from "./provider.ts";
+
+export interface Initiator {
+  /** Resolves when the provider has answered and that is stored, or it is known that the answer is unknown. Never throws. */
+  start(payment: Payment): Promise<void>;
+  /** Resolves when every call under way has ended and is stored. */
+  close(): Promise<void>;
+}
+
+export interface InitiatorOptions {
+  providers: ReadonlyMap<string, Provider>;
+  store: Pick<OrderStore, "advance">;
+  secrets: UrlSecrets;
+  /** Base of the URLs given to providers. */
+  publicUrl: () => string;
+  log: { info(details: object, message: string): void; warn(details: object, message: string): void };
+}
+
+const deadlineMs = 10_000;
+
+/** Fetching an access token may come first. */
+const tokenDeadlineMs = 15_000;
+
+export function createInitiator({ providers, store, secrets, publicUrl, log }: InitiatorOptions): Initiator {
+  const underWay = new Set<Promise<void>>();
+
+  const ask = async (payment: Payment): Promise<Outcome | undefined> => {
+    const provider = providers.get(payment.provider);
+    if (!provider) throw new Error(`no provider ${payment.provider}`);
+    const webhookUrl = new URL(`${publicUrl()}/webhooks/${provider.name}/${secrets.seal(provider.name, payment.id)}`);
+    try {
+      const signal = AbortSignal.timeout(tokenDeadlineMs + deadlineMs);
+      return accepted(payment, await provider.initiate(payment, webhookUrl, signal));
+    } catch (error) {
+      if (!(error instanceof Declined)) throw error;
+      log.info({ paymentId: payment.id, provider: provider.name, reason: error.reason }, `declined: ${error.message}`);
+      return { status: "failed", reason: error.reason, source: "reply" };
+    }
+  };
+
+  const askAndStore = async (payment: Payment): Promise<void> => {
+    const startedMs = performance.now();
+    try {
+      const outcome = await ask(payment);
+      if (outcome) await store.advance(payment.id, outcome);
+      const tookMs = Math.round(performance.now() - startedMs);
+      log.info({ paymentId: payment.id, provider: payment.provider, status: outcome?.status, tookMs }, "asked");
+    } catch (error) {
+      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "asked, answer unknown");
+    }
+  };
+
+  return {
+    start(payment) {
+      const asking = askAndStore(payment).finally(() => underWay.delete(asking));
+      underWay.add(asking);
+      return asking;
+    },
+    async close() {
+      await Promise.all(underWay);
+    },
+  };
+}
+
+function accepted(payment: Payment, { reference, redirectUrl }: Initiated): Outcome {
+  const outcome: Outcome = { status: "processing", reference, source: "reply" };
+  if (redirectUrl !== undefined) return { ...outcome, action: { type: "redirect", url: redirectUrl } };
+  return payment.phone === undefined
+    ? outcome
+    : { ...outcome, action: { type: "prompt", phone: maskPhone(payment.phone) } };
+}

@@ -1,0 +1,27 @@
+/** Money on the wire, read exactly: from its decimal digits to whole minor units, never through float arithmetic. */
+
+const decimal = /^(0|[1-9]\d*)(?:\.(\d+))?$/;
+
+const lengthMax = 32;
+
+/**
+ * A JSON number is a double once parsed, and a double gives back every decimal of 15 significant digits but not every
+ * one of 16. Amounts from here on are refused in text too: no payment is that large, and below it `Number` is exact.
+ */
+const minorLimit = 10n ** 15n;
+
+/**
+ * Reads an amount such as `150`, `1.00` or `"150.00"` in minor units, where `digits` is what ISO 4217 gives the currency.
+ * A number is taken by its shortest decimal form. Undefined for anything not plainly such an amount: a sign, an
+ * exponent, spaces, leading zeros, more decimals than `digits` unless they are zeros, 10^15 minor units or more.
+ */
+export function parseMinor(value: unknown, digits: 2 | 0): bigint | undefined {
+  if (typeof value !== "string" && typeof value !== "number") return undefined;
+  const text = String(value);
+  const match = text.length > lengthMax ? null : decimal.exec(text);
+  if (!match) return undefined;
+  const [, whole = "", fraction = ""] = match;
+  if (/[^0]/.test(fraction.slice(digits))) return undefined;
+  const minor = BigInt(whole + fraction.slice(0, digits).padEnd(digits, "0"));
+  return minor < minorLimit ? minor : undefined;
+}

@@ -1,0 +1,91 @@
+/**
+ * What every payment company looks like from inside: four verbs and a few facts.
+ *
+ * Guarantees asked of an adapter: `initiate` sends at most one request for money per call; `translate` is pure;
+ * `confirm` never moves money and may be called any number of times; nothing it throws carries a secret.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+import type { Outcome, Payment, Reason } from "../order/order.ts";
+
+/** What a webhook says, and why we may believe it. */
+export interface Claim {
+  /** The provider's own handle for the payment. */
+  reference?: string;
+  /** Our own id of the payment, where the webhook proves or names it. */
+  paymentId?: string;
+  /** Absent when the webhook says nothing that changes a payment. */
+  outcome?: Outcome;
+  /** `signature`: over these bytes. `secret`: a URL or header only the provider knows. `none`: only a hint to ask. */
+  proof: "signature" | "secret" | "none";
+}
+
+/** One webhook as it arrived. */
+export interface Webhook {
+  /** The payment whose URL secret was right; absent for account-wide webhooks. */
+  paymentId?: string;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+/** An answer in the provider's own form. */
+export interface Reply {
+  status: number;
+  contentType: string;
+  body: string;
+}
+
+/** What the provider can be asked for. Amounts are in minor units. */
+export interface Limits {
+  minMinor: bigint;
+  maxMinor: bigint;
+  /** Amounts must be a multiple of this: 100 where only whole shillings can be asked for. */
+  stepMinor: bigint;
+  /** What a phone must look like in E.164; absent where no phone is prompted. */
+  phone?: RegExp;
+}
+
+/** Where `initiate` got to: the provider accepted and is asking the payer. */
+export interface Initiated {
+  reference: string;
+  /** What the payer does next; absent means a prompt on the payment's phone. */
+  redirectUrl?: string;
+}
+
+export interface Provider {
+  readonly name: string;
+  /** ISO 4217. */
+  readonly currencies: readonly string[];
+  /** ISO 3166-1 alpha-2; local phone forms are read in the first. */
+  readonly countries: readonly string[];
+  readonly limits: Limits;
+  /** Whether `confirm` can say how much was paid. Where it cannot, a success without an amount is accepted as paid. */
+  readonly statesAmount: boolean;
+  /** What this provider wants to hear back once a webhook is stored. */
+  readonly acknowledgement: Reply;
+  /**
+   * Asks for the money, once. Throws `Declined` when it surely did not happen; anything else thrown means unknown.
+   * `webhookUrl` carries the payment's secret.
+   */
+  initiate(payment: Payment, webhookUrl: URL, signal: AbortSignal): Promise<Initiated>;
+  /**
+   * Authenticates and reads one webhook. Pure: no clock, network or database.
+   * Throws `HubError` `webhook_rejected` or `webhook_unreadable`.
+   */
+  translate(webhook: Webhook): Claim;
+  /**
+   * Asks what really happened; safe to repeat. Three kinds of answer: a settled outcome, `processing` (surely still
+   * open), or undefined when the answer teaches nothing.
+   */
+  confirm(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
+}
+
+/** The provider surely did not and will not move money for this call. */
+export class Declined extends Error {
+  readonly reason: Reason;
+
+  constructor(reason: Reason, message: string, cause?: unknown) {
+    super(message, cause === undefined ? {} : { cause });
+    this.name = "Declined";
+    this.reason = reason;
+  }
+}

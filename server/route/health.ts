@@ -1,0 +1,32 @@
+/** Whether this process lives, and whether it can take a webhook. */
+import type { FastifyInstance } from "fastify";
+import type { Database } from "../order/database.ts";
+import type { StatusBus } from "../status/bus.ts";
+
+export interface HealthRoutesOptions {
+  database: Database;
+  bus: StatusBus;
+}
+
+export function healthRoutes(app: FastifyInstance, { database, bus }: HealthRoutesOptions): void {
+  let isDraining = false;
+  app.addHook("preClose", async () => {
+    isDraining = true;
+  });
+
+  app.get("/livez", async () => ({ status: "ok" }));
+
+  app.get("/readyz", async (_request, reply) => {
+    const isStoreUp = await database.webhookPool.query("select 1").then(
+      () => true,
+      () => false,
+    );
+    const isReady = isStoreUp && !isDraining;
+    return reply.code(isReady ? 200 : 503).send({
+      status: isReady ? "ok" : "unavailable",
+      postgres: isStoreUp ? "up" : "down",
+      bus: bus.healthy ? "up" : "down",
+      draining: isDraining,
+    });
+  });
+}

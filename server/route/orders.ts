@@ -1,0 +1,62 @@
+/** Reading orders: the merchant's backend sees everything, a watch token the current state of its one order. */
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { statuses } from "../../client-sdk/protocol.ts";
+import { fieldError, HubError } from "../errors.ts";
+import { parseInput, text, wholeText } from "../input.ts";
+import { type Access, credentialOf } from "../order/access.ts";
+import type { OrderQuery, OrderView } from "../order/query.ts";
+import type { WatchTokens } from "../order/token.ts";
+
+export interface OrderRoutesOptions {
+  access: Access;
+  query: OrderQuery;
+  tokens: WatchTokens;
+}
+
+const time = z.iso
+  .datetime({ offset: true, error: "must be an ISO 8601 time such as 2026-11-20T21:00:00Z" })
+  .transform((value) => new Date(value));
+
+const filter = z.strictObject({
+  status: z.enum(statuses).optional(),
+  provider: text(64).optional(),
+  from: time.optional(),
+  to: time.optional(),
+  changedSince: time.optional(),
+  cursor: text(500).optional(),
+  limit: wholeText(1, 200).default(50),
+});
+
+type OrderParams = { Params: { orderId: string } };
+
+export function orderRoutes(app: FastifyInstance, { access, query, tokens }: OrderRoutesOptions): void {
+  const find = async (orderId: string): Promise<OrderView> => {
+    const view = await query.find(orderId);
+    if (!view) throw new HubError("order_unknown");
+    return view;
+  };
+
+  app.get<OrderParams>("/v1/orders/:orderId", async (request) => {
+    const credential = credentialOf(request);
+    if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
+    if (access.isMerchant(credential)) return find(request.params.orderId);
+    const { orderId } = await access.watch(credential, request.params.orderId);
+    return (await find(orderId)).order;
+  });
+
+  app.get("/v1/orders", async (request) => {
+    access.requireMerchant(request);
+    const found = parseInput(filter, request.query);
+    if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
+    return query.list(found);
+  });
+
+  app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", async (request) => {
+    access.requireMerchant(request);
+    const { orderId } = request.params;
+    const id = await query.idOf(orderId);
+    if (id === undefined) throw new HubError("order_unknown");
+    return tokens.issue({ id, orderId });
+  });
+}

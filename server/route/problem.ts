@@ -1,0 +1,27 @@
+/** Every failure leaves as problem+json; what nobody expected is logged whole and answered as `internal`. */
+import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
+import { HubError, toProblem } from "../errors.ts";
+
+/** Answers with the error's problem, and with `Retry-After` where trying again may help. */
+export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply {
+  const { retryAfterS } = error.details;
+  if (retryAfterS !== undefined) reply.header("retry-after", retryAfterS);
+  return reply.code(error.status).type("application/problem+json").send(toProblem(error));
+}
+
+export function handleErrors(app: FastifyInstance): void {
+  app.setErrorHandler((error: unknown, request, reply) => {
+    const known = toHubError(error);
+    if (known.status >= 500) request.log.error({ err: error }, known.code);
+    return sendProblem(reply, known);
+  });
+  app.setNotFoundHandler((_request, reply) => sendProblem(reply, new HubError("route_unknown")));
+}
+
+function toHubError(error: unknown): HubError {
+  if (error instanceof HubError) return error;
+  const { code, statusCode = 500 } = error as Partial<FastifyError>;
+  if (code === "FST_ERR_CTP_BODY_TOO_LARGE") return new HubError("body_too_large", undefined, { cause: error });
+  if (statusCode >= 400 && statusCode < 500) return new HubError("body_invalid", undefined, { cause: error });
+  return new HubError("internal", undefined, { cause: error });
+}

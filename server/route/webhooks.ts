@@ -1,0 +1,119 @@
+/**
+ * Where providers post. A 2xx means: on disk, will not be lost. The secret in the URL is checked without the database;
+ * the bytes are kept by the same statement that acts on them, before the answer, matched or not.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { HubError } from "../errors.ts";
+import type { Inbox } from "../order/inbox.ts";
+import type { UrlSecrets } from "../order/secret.ts";
+import type { InboxRow, OrderStore } from "../order/store.ts";
+import type { WebhookResult } from "../order/tables.ts";
+import type { Claim, Provider, Webhook } from "../provider/provider.ts";
+
+export interface WebhookRoutesOptions {
+  providers: ReadonlyMap<string, Provider>;
+  secrets: UrlSecrets;
+  store: Pick<OrderStore, "advance">;
+  inbox: Inbox;
+}
+
+/** Providers send a few hundred bytes; this leaves room and bounds what a stranger can make us read. */
+const bodyLimit = 65_536;
+
+interface Call {
+  Params: { provider: string; secret?: string };
+}
+
+export function webhookRoutes(app: FastifyInstance, { providers, secrets, store, inbox }: WebhookRoutesOptions): void {
+  const record = async (row: InboxRow, claim: Claim): Promise<WebhookResult> => {
+    const { paymentId, outcome, proof } = claim;
+    const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
+      await inbox.keep({ ...row, result, ...(paymentId !== undefined && { paymentId }) });
+      return result;
+    };
+    if (paymentId === undefined) return keep("unmatched");
+    if (proof === "none") return keep("hint");
+    if (!outcome) return keep("nothing");
+    try {
+      return (await store.advance(paymentId, outcome, row)).result;
+    } catch (error) {
+      if (error instanceof HubError) throw error;
+      // The statement can never succeed with these bytes: keep them, and let a question to the provider decide.
+      await inbox.keep({ ...row, result: "error", paymentId, error: String(error) });
+      return "error";
+    }
+  };
+
+  const receive = async (request: FastifyRequest<Call>): Promise<{ provider: Provider; result: WebhookResult }> => {
+    const provider = providers.get(request.params.provider);
+    if (!provider) throw new HubError("provider_unknown");
+    const { secret } = request.params;
+    const paymentId = secret === undefined ? undefined : secrets.open(provider.name, secret);
+    const webhook: Webhook = {
+      headers: request.headers,
+      body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0),
+      ...(paymentId !== undefined && { paymentId }),
+    };
+    const row: InboxRow = {
+      provider: provider.name,
+      proof: paymentId === undefined ? "none" : "secret",
+      headers: withoutCredentials(request.headers),
+      body: webhook.body,
+    };
+    try {
+      if (secret !== undefined && paymentId === undefined) throw new HubError("webhook_rejected");
+      const claim = provider.translate(webhook);
+      return { provider, result: await record({ ...row, proof: claim.proof }, claim) };
+    } catch (error) {
+      if (!(error instanceof HubError)) throw error;
+      if (error.code === "webhook_rejected") {
+        await inbox
+          .refuse(row, error.message)
+          .catch((cause: unknown) => request.log.warn({ err: cause }, "refused, not kept"));
+      }
+      if (error.code === "webhook_unreadable") {
+        await inbox.keep({
+          ...row,
+          result: "unreadable",
+          error: error.message,
+          ...(paymentId !== undefined && { paymentId }),
+        });
+      }
+      throw error;
+    }
+  };
+
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, done) => done(null, body));
+    // Providers send empty and odd content types; the bytes are all that matters.
+    scope.addHook("onRequest", async (request) => {
+      request.headers["content-type"] = "application/octet-stream";
+    });
+
+    const handle = scope.route.bind(scope)<Call>;
+    for (const { url, method } of [
+      { url: "/webhooks/:provider/:secret", method: ["POST", "PUT"] },
+      { url: "/webhooks/:provider", method: ["POST"] },
+    ]) {
+      handle({
+        url,
+        method,
+        handler: async (request, reply) => {
+          const { provider, result } = await receive(request);
+          const tookMs = Number(reply.elapsedTime.toFixed(2));
+          request.log.info({ provider: provider.name, result, tookMs }, "webhook");
+          const { status, contentType, body } = provider.acknowledgement;
+          return reply.code(status).type(contentType).send(body);
+        },
+      });
+    }
+  });
+}
+
+/** Header names that carry a credential at one provider or another. */
+const credentialHeader = /authorization|cookie|key|token|secret|password|username/i;
+
+const withoutCredentials = (headers: IncomingHttpHeaders): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !credentialHeader.test(name)));

@@ -1,0 +1,222 @@
+/**
+ * Safaricom Daraja as far as M-Pesa Express goes: tokens, push, query, and the webhook once the payer has answered. Shapes,
+ * types and texts are Safaricom's, so that the real adapter cannot tell the difference. To be mounted at `/sandbox/daraja`.
+ *
+ * A webhook is sent exactly once, whatever it is answered with, and after the push has been answered, unless the phone's
+ * number says otherwise. In memory: a restart forgets every push, and closing the app abandons webhooks under way.
+ */
+import { randomInt } from "node:crypto";
+import { finished } from "node:stream";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { Agent, request as send } from "undici";
+import { z } from "zod";
+import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./daraja-gateway.ts";
+import { type Behaviour, behaviour, type PayerAnswer, type Phone } from "./phone.ts";
+
+/** What the sandbox knows its one merchant by. 174379 is the shortcode of Safaricom's own sandbox. */
+export const darajaSandboxAccount = {
+  consumerKey: "sandbox-consumer-key",
+  consumerSecret: "sandbox-consumer-secret",
+  shortcode: "174379",
+  passkey: "sandbox-passkey",
+  transactionType: "CustomerPayBillOnline",
+  partyB: "174379",
+} as const;
+
+export interface DarajaSandboxOptions {
+  phone: Phone;
+  consumerKey: string;
+  consumerSecret: string;
+  shortcode: string;
+  passkey: string;
+  /** The sandbox's clock; the real one by default. */
+  now?: () => Date;
+}
+
+/** How a push ended, in the words of webhook and query. For 1037 they differ, as observed at Safaricom. */
+interface Result {
+  code: number;
+  text: string;
+  queryText?: string;
+}
+
+const results: Record<PayerAnswer, Result> = {
+  approve: { code: 0, text: "The service request is processed successfully." },
+  cancel: { code: 1032, text: "Request cancelled by user" },
+  wrong_pin: { code: 2001, text: "The initiator information is invalid." },
+  insufficient_funds: { code: 1, text: "The balance is insufficient for the transaction." },
+  ignore: { code: 1037, text: "No response from user.", queryText: "DS timeout user cannot be reached." },
+};
+
+interface Push {
+  merchantRequestId: string;
+  checkoutRequestId: string;
+  msisdn: string;
+  /** Whole shillings. */
+  amount: number;
+  callbackUrl: string;
+  result?: Result;
+  queries: number;
+}
+
+const numberOrText = (pattern: RegExp) =>
+  z.union([z.string(), z.number()]).transform(String).pipe(z.string().regex(pattern));
+const shortcode = numberOrText(/^\d{5,7}$/);
+const msisdn = numberOrText(/^254(7|1)\d{8}$/);
+const signed = { BusinessShortCode: shortcode, Password: z.string().min(1), Timestamp: z.string().regex(/^\d{14}$/) };
+
+const pushBody = z.object({
+  ...signed,
+  TransactionType: z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"]),
+  Amount: numberOrText(/^[1-9]\d*$/)
+    .transform(Number)
+    .pipe(z.number().max(250_000)),
+  PartyA: msisdn,
+  PartyB: shortcode,
+  PhoneNumber: msisdn,
+  CallBackURL: z.url({ protocol: /^https?$/ }),
+  AccountReference: z.string().min(1).max(12),
+  TransactionDesc: z.string().max(13).optional(),
+});
+
+const queryBody = z.object({ ...signed, CheckoutRequestID: z.string().min(1) });
+
+/** Older pushes are forgotten: queries about them are answered like those about unknown ones. */
+const pushesMax = 10_000;
+
+const webhookDeadlineMs = 10_000;
+
+export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOptions): void {
+  const { phone, now = () => new Date() } = options;
+  const pushes = new Map<string, Push>();
+  const lockedPhones = new Set<string>();
+  const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
+  app.addHook("onClose", () => webhooks.destroy());
+  speakSafaricom(app);
+  const requireToken = issueTokens(app, { ...options, now });
+
+  const remember = (body: z.infer<typeof pushBody>): Push => {
+    const [oldest] = pushes.keys();
+    if (oldest !== undefined && pushes.size >= pushesMax) pushes.delete(oldest);
+    const push: Push = {
+      merchantRequestId: `${randomInt(10_000, 100_000)}-${randomInt(10_000_000, 100_000_000)}-1`,
+      checkoutRequestId: `ws_CO_${nairobiTimestamp(now())}${randomInt(100_000, 1_000_000)}${body.PhoneNumber.slice(-9)}`,
+      msisdn: body.PhoneNumber,
+      amount: body.Amount,
+      callbackUrl: body.CallBackURL,
+      queries: 0,
+    };
+    pushes.set(push.checkoutRequestId, push);
+    return push;
+  };
+
+  const sendWebhook = async (push: Push, body: string): Promise<void> => {
+    try {
+      const headers = { "content-type": "application/json;charset=UTF-8" };
+      const { body: answer } = await send(push.callbackUrl, { method: "POST", headers, body, dispatcher: webhooks });
+      await answer.dump();
+    } catch (error) {
+      app.log.info({ err: error, reference: push.checkoutRequestId }, "sandbox webhook not delivered");
+    }
+  };
+
+  const settle = async (push: Push, answer: PayerAnswer, { webhooks: times, paysOther }: Behaviour): Promise<void> => {
+    push.result = results[answer];
+    lockedPhones.delete(push.msisdn);
+    const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
+    await Promise.all(Array.from({ length: times }, () => sendWebhook(push, body)));
+  };
+
+  app.post("/mpesa/stkpush/v1/processrequest", async (request, reply) => {
+    requireToken(request);
+    const body = parseFields(pushBody, request.body);
+    checkPassword(body, options);
+    if (lockedPhones.has(body.PhoneNumber)) {
+      const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
+      throw new Fault(500, "500.001.1001", text);
+    }
+    lockedPhones.add(body.PhoneNumber);
+    const push = remember(body);
+    const amountMinor = push.amount * 100;
+    const { answer } = phone.ring({ provider: "daraja", phone: `+${push.msisdn}`, amountMinor, currency: "KES" });
+    const does = behaviour(push.msisdn);
+    const replied = does.overtakes ? undefined : whenReplied(reply);
+    const settled = Promise.all([answer, replied]).then(([given]) => settle(push, given, does));
+    if (does.overtakes) await settled;
+    return acceptance(push);
+  });
+
+  app.post("/mpesa/stkpushquery/v1/query", async (request) => {
+    requireToken(request);
+    const body = parseFields(queryBody, request.body);
+    checkPassword(body, options);
+    const push = pushes.get(body.CheckoutRequestID);
+    if (!push) throw invalid("CheckoutRequestID");
+    return queryReply(push);
+  });
+}
+
+interface Signed {
+  BusinessShortCode: string;
+  Password: string;
+  Timestamp: string;
+}
+
+function checkPassword(body: Signed, { shortcode, passkey }: DarajaSandboxOptions): void {
+  if (body.BusinessShortCode !== shortcode) throw new Fault(500, "500.001.1001", "Merchant does not exist");
+  const password = Buffer.from(shortcode + passkey + body.Timestamp).toString("base64");
+  if (body.Password !== password) throw new Fault(500, "500.001.1001", "Wrong credentials");
+}
+
+const whenReplied = (reply: FastifyReply): Promise<void> =>
+  new Promise((resolve) => {
+    finished(reply.raw, () => resolve());
+  });
+
+const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => ({
+  MerchantRequestID: merchantRequestId,
+  CheckoutRequestID: checkoutRequestId,
+  ResponseCode: "0",
+  ResponseDescription: "Success. Request accepted for processing",
+  CustomerMessage: "Success. Request accepted for processing",
+});
+
+/** Everything is a string here. An open push is told in two forms, both observed at Safaricom; they take turns. */
+function queryReply(push: Push): object {
+  const { result, merchantRequestId, checkoutRequestId } = push;
+  push.queries += 1;
+  if (!result && push.queries % 2 === 0) throw new Fault(500, "500.001.1001", "The transaction is being processed");
+  return {
+    ResponseCode: "0",
+    ResponseDescription: "The service request has been accepted successfully",
+    MerchantRequestID: merchantRequestId,
+    CheckoutRequestID: checkoutRequestId,
+    ResultCode: String(result?.code ?? 4999),
+    ResultDesc: result ? (result.queryText ?? result.text) : "The transaction is still under processing",
+  };
+}
+
+/** Codes and metadata are numbers here, the amount a decimal such as 150.00; only a success has metadata. */
+function webhookBody(push: Push, { code, text }: Result, { paid, at }: { paid: number; at: Date }): string {
+  const items = [
+    { Name: "Amount", Value: paid },
+    { Name: "MpesaReceiptNumber", Value: receipt() },
+    { Name: "Balance" },
+    { Name: "TransactionDate", Value: Number(nairobiTimestamp(at)) },
+    { Name: "PhoneNumber", Value: Number(push.msisdn) },
+  ];
+  const stkCallback = {
+    MerchantRequestID: push.merchantRequestId,
+    CheckoutRequestID: push.checkoutRequestId,
+    ResultCode: code,
+    ResultDesc: text,
+    ...(code === 0 && { CallbackMetadata: { Item: items } }),
+  };
+  return JSON.stringify({ Body: { stkCallback } }).replace(/"Amount","Value":\d+/, "$&.00");
+}
+
+/** Ten capitals and digits, like NLJ7RT61SV. */
+const receipt = (): string => Array.from({ length: 10 }, () => randomInt(36).toString(36).toUpperCase()).join("");
+
+const nairobiTimestamp = (at: Date): string =>
+  new Date(at.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, "").slice(0, 14);

@@ -1,0 +1,133 @@
+/**
+ * The payer's phone, shared by every provider's sandbox: prompts ring here, and a person, a program or the number's own
+ * habit answers them. In memory, in one process; nothing survives a restart.
+ *
+ * Each prompt is answered exactly once: the first answer counts, whoever gives it, and the prompt is gone. Closing
+ * the phone stops its timers; prompts still open then are never answered.
+ */
+import { randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { HubError } from "../errors.ts";
+import { parseInput } from "../input.ts";
+
+/** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
+export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
+
+export type PayerAnswer = (typeof payerAnswers)[number];
+
+/** What a provider asks of a phone. */
+export interface Ring {
+  provider: string;
+  /** With country code, with or without `+`. */
+  phone: string;
+  amountMinor: number;
+  /** ISO 4217. */
+  currency: string;
+}
+
+export interface Prompt extends Ring {
+  id: string;
+}
+
+export interface Phone {
+  /** Shows a prompt. `answer` stays open until somebody answers or the prompt lapses. */
+  ring(ring: Ring): { id: string; answer: Promise<PayerAnswer> };
+  /** The open prompts of a phone, oldest first. Any form of the number will do: its last nine digits are compared. */
+  prompts(msisdn: string): Prompt[];
+  /** Answers a prompt. Throws `HubError` `route_unknown` when there is no such prompt (any more). */
+  answer(id: string, answer: PayerAnswer): void;
+  close(): void;
+}
+
+/** What a phone does by itself, and what goes differently at the provider when it does. */
+export interface Behaviour {
+  /** Absent: nobody answers by themselves. */
+  answer?: { as: PayerAnswer; afterS: number };
+  /** How often the provider sends its webhook. */
+  webhooks: number;
+  /** The webhook arrives before the provider has answered our own request. */
+  overtakes?: true;
+  /** The payer pays another amount than was asked. */
+  paysOther?: true;
+}
+
+const manual: Behaviour = { webhooks: 1 };
+const after = (afterS: number, as: PayerAnswer): Behaviour => ({ ...manual, answer: { as, afterS } });
+
+/** By the last two digits of the phone. The README's table of test numbers says the same. */
+const behaviours: ReadonlyMap<string, Behaviour> = new Map<string, Behaviour>([
+  ["00", manual],
+  ["01", after(1, "approve")],
+  ["02", after(1, "cancel")],
+  ["03", after(1, "insufficient_funds")],
+  ["04", after(1, "wrong_pin")],
+  ["05", after(5, "ignore")],
+  ["07", { ...after(1, "approve"), webhooks: 3 }],
+  ["08", { ...after(0, "approve"), overtakes: true }],
+  ["10", { ...after(1, "approve"), paysOther: true }],
+]);
+
+/** What the number makes happen; any ending without a row waits for a person, like 00. */
+export const behaviour = (phone: string): Behaviour => behaviours.get(phone.slice(-2)) ?? manual;
+
+/** A prompt that nobody answers lapses, later than any deadline of the sandbox, so that it does not stay for ever. */
+const lapseAfterS = 90;
+
+interface OpenPrompt {
+  prompt: Prompt;
+  resolve: (answer: PayerAnswer) => void;
+  timer: NodeJS.Timeout;
+}
+
+/** `secondMs` is how long a payer's second takes, in milliseconds: shorter in tests, 1000 by default. */
+export function createPhone({ secondMs = 1_000 }: { secondMs?: number } = {}): Phone {
+  const open = new Map<string, OpenPrompt>();
+
+  const take = (id: string): OpenPrompt | undefined => {
+    const found = open.get(id);
+    if (found) clearTimeout(found.timer);
+    open.delete(id);
+    return found;
+  };
+
+  return {
+    ring(ring) {
+      const id = randomUUID();
+      const { as, afterS } = behaviour(ring.phone).answer ?? { as: "ignore", afterS: lapseAfterS };
+      const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
+      const timer = setTimeout(() => take(id)?.resolve(as), afterS * secondMs).unref();
+      open.set(id, { prompt: { id, ...ring }, resolve, timer });
+      return { id, answer };
+    },
+    prompts(msisdn) {
+      const wanted = lastDigits(msisdn);
+      return [...open.values()].map(({ prompt }) => prompt).filter(({ phone }) => lastDigits(phone) === wanted);
+    },
+    answer(id, answer) {
+      const found = take(id);
+      if (!found) throw new HubError("route_unknown", "There is no such prompt, or it was answered");
+      found.resolve(answer);
+    },
+    close() {
+      for (const id of open.keys()) take(id);
+    },
+  };
+}
+
+const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
+
+const answerBody = z.object({ answer: z.enum(payerAnswers) });
+
+/** The phone for programs. To be mounted at `/sandbox/phone`. */
+export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {
+  app.get<{ Params: { msisdn: string } }>("/:msisdn/prompts", async ({ params }) => ({
+    prompts: phone.prompts(params.msisdn),
+  }));
+
+  app.post<{ Params: { id: string } }>("/prompts/:id", async ({ params, body }) => {
+    const { answer } = parseInput(answerBody, body);
+    phone.answer(params.id, answer);
+    return { id: params.id, answer };
+  });
+}

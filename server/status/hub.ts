@@ -1,0 +1,207 @@
+/**
+ * Who on this node watches which order, and the newest state of each watched order.
+ *
+ * Promises to a watcher: after `watch` resolves, every state newer than what `current` then answers reaches it, in
+ * growing versions, skipping at will. Whatever the bus loses is found by reading: the resync pass reads what changed
+ * every 2 s (every 250 ms while the bus is down), and after a gap the watched orders are read by id. Delivery is
+ * synchronous; a watcher that throws does not stop the others.
+ */
+import { setImmediate as nextTick } from "node:timers/promises";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { startLoop } from "../loop.ts";
+import type { OrderStore } from "../order/store.ts";
+import type { StatusBus } from "./bus.ts";
+
+export type Watcher = (event: StatusEvent, json: string) => void;
+
+/** A state and its text, serialised once. */
+export interface State {
+  event: StatusEvent;
+  json: string;
+}
+
+export interface Hub {
+  /**
+   * Registers at once; resolves, when events reach this node, with the way to stop. All first watchers of an order
+   * await the same follow.
+   */
+  watch(id: string, watcher: Watcher): Promise<() => void>;
+  /** The newest state, from memory for watched orders, else from the database: all asked in one tick share a query. */
+  current(id: string): Promise<State | undefined>;
+  readonly watched: number;
+  close(): Promise<void>;
+}
+
+interface Room {
+  watchers: Set<Watcher>;
+  following: Promise<void>;
+  last?: State;
+}
+
+const resyncDelayMs = 2_000;
+const resyncDelayDownMs = 250;
+const readBatchMax = 1_000;
+
+export interface HubOptions {
+  store: Pick<OrderStore, "current" | "changedSince">;
+  bus: StatusBus;
+  onError: (error: unknown) => void;
+}
+
+export function createHub({ store, bus, onError }: HubOptions): Hub {
+  const rooms = new Map<string, Room>();
+  const readCurrent = batch(store.current);
+  let isGap = false;
+  let sinceAt: Date | undefined;
+
+  const deliver = (event: StatusEvent, json: string): void => {
+    const room = rooms.get(event.id);
+    if (!room || (room.last && room.last.event.version >= event.version)) return;
+    room.last = { event, json };
+    for (const watcher of [...room.watchers]) {
+      try {
+        watcher(event, json);
+      } catch (error) {
+        onError(error);
+      }
+    }
+  };
+
+  const readWatched = async (ids: readonly string[]): Promise<void> => {
+    for (const some of chunk(ids, readBatchMax)) {
+      for (const event of await store.current(some)) deliver(event, JSON.stringify(event));
+    }
+  };
+
+  const resync = async (): Promise<void> => {
+    const hadGap = isGap;
+    isGap = false;
+    if (rooms.size === 0) {
+      sinceAt = undefined;
+      return;
+    }
+    try {
+      const { at, changes } = await store.changedSince(sinceAt);
+      const isNewer = ({ id, version }: { id: string; version: number }): boolean => {
+        const room = rooms.get(id);
+        return room !== undefined && version > (room.last?.event.version ?? 0);
+      };
+      await readWatched(hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id));
+      sinceAt = at;
+    } catch (error) {
+      isGap ||= hadGap;
+      throw error;
+    }
+  };
+
+  const loop = startLoop({
+    task: resync,
+    delayMs: (tookMs) => Math.max(bus.healthy ? resyncDelayMs : resyncDelayDownMs, 10 * tookMs),
+    onError,
+  });
+
+  bus.listen({
+    onEvent: deliver,
+    onGap() {
+      isGap = true;
+      loop.nudge();
+    },
+  });
+
+  const leave = (id: string, room: Room, watcher: Watcher): void => {
+    if (!room.watchers.delete(watcher) || room.watchers.size > 0) return;
+    rooms.delete(id);
+    bus.unfollow(id);
+  };
+
+  return {
+    async watch(id, watcher) {
+      const room = rooms.get(id) ?? { watchers: new Set(), following: bus.follow(id) };
+      rooms.set(id, room);
+      room.watchers.add(watcher);
+      await room.following;
+      return () => leave(id, room, watcher);
+    },
+
+    async current(id) {
+      const known = rooms.get(id)?.last;
+      if (known && bus.healthy) return known;
+      const event = await readCurrent(id);
+      if (!event) return undefined;
+      const json = JSON.stringify(event);
+      deliver(event, json);
+      return rooms.get(id)?.last ?? { event, json };
+    },
+
+    get watched() {
+      return rooms.size;
+    },
+
+    close: () => loop.close(),
+  };
+}
+
+/**
+ * Watches an order and sends its state: first the current one unless `after` is its version, then every newer one.
+ * Resolves when the first state is out with the way to stop, or with undefined when there is no such order.
+ * `after` above the current version gets the current state: the client's numbers are of another life of the database.
+ */
+export async function follow(
+  hub: Hub,
+  { id, after }: { id: string; after: number },
+  send: Watcher,
+): Promise<(() => void) | undefined> {
+  let newest: State | undefined;
+  let sentVersion: number | undefined;
+  const stop = await hub.watch(id, (event, json) => {
+    if (sentVersion === undefined) newest = { event, json };
+    else if (event.version > sentVersion) {
+      sentVersion = event.version;
+      send(event, json);
+    }
+  });
+  try {
+    const current = await hub.current(id);
+    const first = newer(newest, current);
+    if (!first) {
+      stop();
+      return undefined;
+    }
+    sentVersion = first.event.version;
+    if (after !== sentVersion) send(first.event, first.json);
+    return stop;
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
+
+/** Whichever state is newer; the first when they are the same. */
+export const newer = (one: State | undefined, other: State | undefined): State | undefined =>
+  other && (!one || other.event.version > one.event.version) ? other : one;
+
+/** Collects the ids asked for in one tick and reads them together, a bounded number at a time. */
+function batch(
+  read: (ids: readonly string[]) => Promise<StatusEvent[]>,
+): (id: string) => Promise<StatusEvent | undefined> {
+  let open: { ids: Set<string>; found: Promise<Map<string, StatusEvent>> } | undefined;
+
+  const start = (): NonNullable<typeof open> => {
+    const ids = new Set<string>();
+    const found = nextTick().then(async () => {
+      open = undefined;
+      const events = await Promise.all(chunk([...ids], readBatchMax).map(read));
+      return new Map(events.flat().map((event) => [event.id, event]));
+    });
+    return { ids, found };
+  };
+
+  return async (id) => {
+    open ??= start();
+    open.ids.add(id);
+    return (await open.found).get(id);
+  };
+}
+
+const chunk = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, index) => items.slice(index * size, (index + 1) * size));

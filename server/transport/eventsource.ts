@@ -1,0 +1,77 @@
+/** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { HubError } from "../errors.ts";
+import { startLoop } from "../loop.ts";
+import { follow } from "../status/hub.ts";
+import { afterOf, type OrderRequest, onExpiry, type TransportOptions, unreadBytesMax, watched } from "./transport.ts";
+
+/** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
+const heartbeatMs = 15_000;
+
+export function eventSourceRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+  const streams = new Map<FastifyReply["raw"], (text: string) => void>();
+  let isClosing = false;
+
+  app.get<OrderRequest>("/v1/orders/:orderId/events", async (request, reply) => {
+    const { id, expiresAt } = await watched(access, request);
+    const after = lastEventId(request) ?? afterOf(request) ?? 0;
+    const { raw } = reply;
+
+    const write = (text: string): void => {
+      if (raw.writableEnded || raw.destroyed) return;
+      if (!raw.headersSent) open(reply);
+      raw.write(text);
+      if (raw.writableLength > unreadBytesMax) raw.destroy();
+    };
+    const stop = await follow(hub, { id, after }, (event, json) => {
+      write(`id: ${event.version}\nevent: status\ndata: ${json}\n\n`);
+    });
+    if (!stop) throw new HubError("order_unknown");
+    if (!raw.headersSent) open(reply);
+    const cancelExpiry = onExpiry(expiresAt, () => raw.end());
+    streams.set(raw, write);
+    const leave = (): void => {
+      stop();
+      cancelExpiry();
+      streams.delete(raw);
+    };
+    raw.once("close", leave);
+    if (raw.destroyed) leave();
+    if (isClosing) raw.end();
+    return reply;
+  });
+
+  const heartbeat = startLoop({
+    task: async () => {
+      for (const write of streams.values()) write(": still here\n\n");
+    },
+    delayMs: () => heartbeatMs,
+    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+  });
+
+  app.addHook("preClose", async () => {
+    isClosing = true;
+    await heartbeat.close();
+    for (const raw of streams.keys()) raw.end();
+  });
+}
+
+/** Takes the reply out of Fastify's hands, with the headers that its hooks have set so far (CORS among them). */
+function open(reply: FastifyReply): void {
+  reply.hijack();
+  for (const [name, value] of Object.entries(reply.getHeaders())) {
+    if (value !== undefined) reply.raw.setHeader(name, value);
+  }
+  reply.raw.writeHead(200, {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+  });
+  reply.raw.flushHeaders();
+}
+
+/** A browser that comes back says what it has seen; that wins over the URL it was first given. */
+function lastEventId(request: FastifyRequest): number | undefined {
+  const header = request.headers["last-event-id"];
+  return typeof header === "string" && /^\d{1,9}$/.test(header) ? Number(header) : undefined;
+}

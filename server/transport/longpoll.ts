@@ -1,0 +1,51 @@
+/**
+ * Long poll: answers as soon as there is something newer than `after` (without `after`: as soon as the order is
+ * settled), or the current state when `timeout` seconds are over or the server is closing. Any node answers.
+ */
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { HubError } from "../errors.ts";
+import { afterText, parseInput, wholeText } from "../input.ts";
+import { follow } from "../status/hub.ts";
+import { type OrderRequest, type TransportOptions, watched } from "./transport.ts";
+
+const query = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
+
+export function longPollRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+  const parked = new Set<() => void>();
+  let isClosing = false;
+
+  app.get<OrderRequest>("/v1/orders/:orderId/wait", async (request, reply) => {
+    const { after, timeout } = parseInput(query, request.query);
+    const { id } = await watched(access, request);
+    const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
+
+    let latest: string | undefined;
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+    const stop = await follow(hub, { id, after: 0 }, (event, json) => {
+      latest = json;
+      if (isEnough(event)) answer();
+    });
+    if (!stop) throw new HubError("order_unknown");
+    const { socket } = request.raw;
+    const timer = setTimeout(answer, timeout * 1_000);
+    socket.once("close", answer);
+    parked.add(answer);
+    if (isClosing || socket.destroyed) answer();
+    try {
+      await answered;
+    } finally {
+      stop();
+      clearTimeout(timer);
+      socket.off("close", answer);
+      parked.delete(answer);
+    }
+    return reply.type("application/json; charset=utf-8").header("cache-control", "no-store").send(latest);
+  });
+
+  app.addHook("preClose", async () => {
+    isClosing = true;
+    for (const answer of parked) answer();
+  });
+}

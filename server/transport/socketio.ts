@@ -1,0 +1,214 @@
+/**
+ * Socket.IO: rooms keyed by order id. A room is one watcher at the hub, made when the first socket joins and undone
+ * when the last one leaves; the hub reaches the other nodes, so there is no adapter.
+ *
+ * A socket joins a room in the very tick in which it is sent the order's current state, so what the room is sent
+ * afterwards is always newer and nothing falls in between. A refused handshake tells a client never to come back: only
+ * its token can cause one. Everything else closes the connection below, after which every client comes back by itself.
+ */
+import type { IncomingMessage } from "node:http";
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import { Server, type Socket } from "socket.io";
+import { z } from "zod";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { HubError, type Problem, toProblem } from "../errors.ts";
+import { orderIdText, parseInput } from "../input.ts";
+import { credentialOf, type Watched } from "../order/access.ts";
+import { newer, type State } from "../status/hub.ts";
+import { onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
+
+type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
+
+interface ServerEvents {
+  status(event: StatusEvent): void;
+  expired(order: { orderId: string }): void;
+}
+
+interface ClientEvents {
+  watch(request: unknown, answer?: (answer: WatchAnswer) => void): void;
+  unwatch(request: unknown, answer?: (answer: { ok: boolean }) => void): void;
+}
+
+/** The orders a socket watches, by the merchant's order id, each with the way to leave it. */
+interface SocketData {
+  orders: Map<string, () => void>;
+  /** What the handshake asked to watch. */
+  first?: Watch;
+}
+
+type Watch = Watched & { after: number };
+type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
+type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
+
+export interface SocketIoOptions extends TransportOptions {
+  isAllowedOrigin: (origin: string | undefined) => boolean;
+}
+
+/** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
+const ordersPerSocketMax = 1_000;
+
+const watchRequest = z.object({
+  token: z.string().max(4_096).optional(),
+  orderId: orderIdText.optional(),
+  after: z.coerce.number().int().min(0).max(2_147_483_647).default(0),
+});
+
+const unwatchRequest = z.object({ orderId: orderIdText });
+
+const roomOf = (id: string): string => `order:${id}`;
+const idOf = (room: string): string | undefined =>
+  room.startsWith("order:") ? room.slice("order:".length) : undefined;
+
+/** Attaches Socket.IO to the app's server. Upgrades of other paths are left to their owner. */
+export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOrigin }: SocketIoOptions): void {
+  const io: Io = new Server(app.server, {
+    serveClient: false,
+    destroyUpgrade: false,
+    connectTimeout: 5_000,
+    maxHttpBufferSize: 16_384,
+    cors: { origin: (origin, done) => done(null, isAllowedOrigin(origin)) },
+    allowRequest: (request: IncomingMessage, done) => {
+      const isAllowed = isAllowedOrigin(request.headers.origin);
+      done(isAllowed ? null : "origin refused", isAllowed);
+    },
+  });
+  const rooms = new Map<string, Promise<() => void>>();
+
+  io.of("/").adapter.on("create-room", (room: string) => {
+    const id = idOf(room);
+    if (id !== undefined)
+      rooms.set(
+        room,
+        hub.watch(id, (event) => io.to(room).emit("status", event)),
+      );
+  });
+  io.of("/").adapter.on("delete-room", (room: string) => {
+    void rooms.get(room)?.then((stop) => stop());
+    rooms.delete(room);
+  });
+
+  const authorize = async (request: unknown): Promise<Watch> => {
+    const { token, orderId, after } = parseInput(watchRequest, request);
+    return { ...(await access.watch(token, orderId)), after };
+  };
+
+  /** Resolves with the current state, when the socket has been sent it and has joined the order's room. */
+  const join = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
+    let newest: State | undefined;
+    const release = await hub.watch(id, (event, json) => {
+      newest = { event, json };
+    });
+    try {
+      const current = newer(await hub.current(id), newest);
+      if (!current) throw new HubError("order_unknown");
+      if (!socket.connected) return current.event;
+      socket.data.orders.get(orderId)?.();
+      const cancelExpiry = onExpiry(expiresAt, () => {
+        socket.emit("expired", { orderId });
+        socket.data.orders.get(orderId)?.();
+      });
+      void socket.join(roomOf(id));
+      socket.data.orders.set(orderId, () => {
+        cancelExpiry();
+        socket.data.orders.delete(orderId);
+        void socket.leave(roomOf(id));
+      });
+      if (after !== current.event.version) socket.emit("status", current.event);
+      return current.event;
+    } finally {
+      release();
+    }
+  };
+
+  io.use((socket, next) => {
+    socket.data.orders = new Map();
+    const auth = { token: credentialOf(socket.handshake), ...socket.handshake.auth };
+    if (isMerchantWithoutOrder(auth, access.isMerchant)) return next();
+    authorize(auth).then(
+      (watch) => {
+        socket.data.first = watch;
+        next();
+      },
+      (error: unknown) => refuse(socket, error, next, app.log),
+    );
+  });
+
+  io.on("connection", (socket) => {
+    boundUnread(socket);
+    socket.on("disconnect", () => {
+      for (const leave of [...socket.data.orders.values()]) leave();
+    });
+    socket.on("watch", (request, answer) => {
+      watchMore(socket, request).then(
+        (order) => respond(answer, { ok: true, order }),
+        (error: unknown) => respond(answer, { ok: false, error: problemOf(error, app.log) }),
+      );
+    });
+    socket.on("unwatch", (request, answer) => {
+      const found = unwatchRequest.safeParse(request);
+      const leave = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
+      leave?.();
+      respond(answer, { ok: leave !== undefined });
+    });
+    const { first } = socket.data;
+    if (first) join(socket, first).catch((error: unknown) => sendAway(socket, error, app.log));
+  });
+
+  const watchMore = async (socket: OrderSocket, request: unknown): Promise<StatusEvent> => {
+    if (socket.data.orders.size >= ordersPerSocketMax) {
+      throw new HubError("rate_limited", `One socket watches at most ${ordersPerSocketMax} orders`);
+    }
+    return join(socket, await authorize(request));
+  };
+
+  app.addHook("preClose", async () => {
+    for (const socket of io.of("/").sockets.values()) socket.conn.close();
+    io.engine.close();
+  });
+}
+
+/** A merchant's socket may start without an order and name them later. */
+const isMerchantWithoutOrder = (auth: Record<string, unknown>, isMerchant: (key: string) => boolean): boolean =>
+  auth.orderId === undefined && typeof auth.token === "string" && isMerchant(auth.token);
+
+/** Refuses a handshake for good when its credentials are to blame; otherwise cuts the connection, to come back. */
+function refuse(socket: OrderSocket, error: unknown, next: (error?: Error) => void, log: FastifyBaseLogger): void {
+  const problem = problemOf(error, log);
+  if (problem.retryable) comeBack(socket, error, log);
+  else next(Object.assign(new Error(problem.title), { data: problem }));
+}
+
+/** There is nothing to watch, so no reason to come back; or there may be later. */
+function sendAway(socket: OrderSocket, error: unknown, log: FastifyBaseLogger): void {
+  if (problemOf(error, log).retryable) comeBack(socket, error, log);
+  else socket.disconnect();
+}
+
+/** Closes the connection below the socket: unlike `disconnect()`, after that every client tries again by itself. */
+function comeBack(socket: OrderSocket, error: unknown, log: FastifyBaseLogger): void {
+  log.warn({ err: error }, "socket sent away to come back");
+  socket.conn.close();
+}
+
+/** A client decides what it sends where an acknowledgement belongs. */
+function respond<T>(answer: ((answer: T) => void) | undefined, value: T): void {
+  if (typeof answer === "function") answer(value);
+}
+
+function problemOf(error: unknown, log: FastifyBaseLogger): Problem {
+  if (error instanceof HubError) return toProblem(error);
+  log.error({ err: error }, "socket failed");
+  return toProblem(new HubError("internal"));
+}
+
+/** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */
+function boundUnread(socket: OrderSocket): void {
+  let unreadBytes = 0;
+  socket.conn.on("packetCreate", ({ data }: { data?: unknown }) => {
+    unreadBytes += typeof data === "string" ? data.length : 0;
+    if (unreadBytes > unreadBytesMax) socket.conn.close();
+  });
+  socket.conn.on("drain", () => {
+    unreadBytes = 0;
+  });
+}

@@ -1,0 +1,93 @@
+/**
+ * Raw WebSocket: one StatusEvent per text frame. The Origin is checked before the upgrade, the token after it, because
+ * a browser learns nothing but 1006 of a refused upgrade. What the client sends is ignored.
+ */
+import type { WebSocket } from "@fastify/websocket";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { closeCode } from "../../client-sdk/protocol.ts";
+import { HubError } from "../errors.ts";
+import { startLoop } from "../loop.ts";
+import { follow } from "../status/hub.ts";
+import { afterOf, type OrderRequest, onExpiry, type TransportOptions, unreadBytesMax, watched } from "./transport.ts";
+
+/** Clients that miss one whole interval without a pong are gone. */
+const heartbeatMs = 25_000;
+
+/** How long a client may take to answer a close before it is cut off. */
+const closeGraceMs = 1_000;
+
+export function webSocketRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+  const sockets = new Set<WebSocket>();
+  const answered = new WeakSet<WebSocket>();
+
+  const serve = async (socket: WebSocket, request: FastifyRequest<OrderRequest>): Promise<void> => {
+    const { id, expiresAt } = await watched(access, request);
+    const stop = await follow(hub, { id, after: afterOf(request) ?? 0 }, (_event, json) => {
+      if (socket.readyState !== socket.OPEN) return;
+      if (socket.bufferedAmount > unreadBytesMax) close(socket, closeCode.tooSlow, "too slow");
+      else socket.send(json);
+    });
+    if (!stop) throw new HubError("order_unknown");
+    const cancelExpiry = onExpiry(expiresAt, () => close(socket, closeCode.tokenExpired, "token expired"));
+    const leave = (): void => {
+      stop();
+      cancelExpiry();
+    };
+    socket.once("close", leave);
+    if (socket.readyState === socket.CLOSED) leave();
+  };
+
+  const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);
+
+  app.get<OrderRequest>("/v1/orders/:orderId/socket", { websocket: true, preValidation }, (socket, request) => {
+    sockets.add(socket);
+    answered.add(socket);
+    socket.on("pong", () => answered.add(socket));
+    socket.on("message", () => answered.add(socket));
+    socket.on("error", (error) => request.log.info({ err: error }, "socket failed"));
+    socket.once("close", () => sockets.delete(socket));
+    serve(socket, request).catch((error: unknown) => {
+      const { code, reason } = refusal(error);
+      if (code === closeCode.tryAgainLater) request.log.error({ err: error }, "socket not served");
+      close(socket, code, reason);
+    });
+  });
+
+  const heartbeat = startLoop({
+    task: async () => {
+      for (const socket of sockets) {
+        if (answered.delete(socket)) socket.ping();
+        else socket.terminate();
+      }
+    },
+    delayMs: () => heartbeatMs,
+    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+  });
+
+  app.addHook("preClose", async () => {
+    await heartbeat.close();
+    for (const socket of sockets) close(socket, closeCode.restarting, "restarting");
+  });
+}
+
+/** Closes politely, and for certain. */
+function close(socket: WebSocket, code: number, reason: string): void {
+  socket.close(code, reason);
+  const timer = setTimeout(() => socket.terminate(), closeGraceMs);
+  socket.once("close", () => clearTimeout(timer));
+}
+
+/** What a client is told that cannot be served: stay away, or come back. */
+function refusal(error: unknown): { code: number; reason: string } {
+  if (!(error instanceof HubError)) return { code: closeCode.tryAgainLater, reason: "internal" };
+  switch (error.code) {
+    case "token_expired":
+      return { code: closeCode.tokenExpired, reason: error.code };
+    case "token_invalid":
+      return { code: closeCode.tokenRefused, reason: error.code };
+    case "order_unknown":
+      return { code: closeCode.orderUnknown, reason: error.code };
+    default:
+      return { code: closeCode.tryAgainLater, reason: error.code };
+  }
+}

@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import { ConfigError, readConfig } from "../server/config.ts";
+
+const daraja = {
+  DARAJA_CONSUMER_KEY: "key",
+  DARAJA_CONSUMER_SECRET: "secret",
+  DARAJA_SHORTCODE: "174379",
+  DARAJA_PASSKEY: "pass",
+};
+const production = {
+  NODE_ENV: "production",
+  DATABASE_URL: "postgres://tukio@db/tukio",
+  TUKIO_API_KEY: "an-api-key-of-some-length",
+  TUKIO_SECRET: "a secret of more than thirty-two characters",
+  PUBLIC_URL: "https://pay.example.com/",
+};
+
+const refusal = (env: Record<string, string>): string => {
+  try {
+    readConfig(env);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return (error as Error).message;
+  }
+  throw new Error("the environment was accepted");
+};
+
+describe("the environment", () => {
+  it("needs nothing in development: loopback, the sandbox, any origin", () => {
+    expect(readConfig({})).toMatchObject({
+      port: 3_000,
+      host: "127.0.0.1",
+      dataDir: ".tukio",
+      sandbox: ["daraja"],
+      allowedOrigins: "any",
+      watchTokenTtlS: 86_400,
+      deadlineS: { daraja: 10 },
+    });
+  });
+
+  it("treats an empty variable as unset", () => {
+    expect(readConfig({ PORT: "", DATABASE_URL: "", LOG_LEVEL: "" })).toMatchObject({ port: 3_000, logLevel: "info" });
+  });
+
+  it("never makes a sandbox by omission: not in production, off loopback, or beside credentials", () => {
+    expect(readConfig(production).sandbox).toEqual([]);
+    expect(readConfig({ HOST: "0.0.0.0" }).sandbox).toEqual([]);
+    expect(readConfig({ HOST: "192.0.2.1" }).sandbox).toEqual([]);
+    expect(readConfig(daraja).sandbox).toEqual([]);
+    expect(readConfig({ SANDBOX: "" }).sandbox).toEqual([]);
+    expect(readConfig({ ...daraja, SANDBOX: "daraja" }).sandbox).toEqual(["daraja"]);
+    for (const HOST of ["localhost", "127.0.0.2", "::1"]) expect(readConfig({ HOST }).sandbox).toEqual(["daraja"]);
+  });
+
+  it("in production needs a database, keys and an https address, and lets no origin in", () => {
+    expect(readConfig(production)).toMatchObject({
+      isProduction: true,
+      allowedOrigins: [],
+      publicUrl: "https://pay.example.com",
+    });
+    const message = refusal({ NODE_ENV: "production" });
+    for (const name of ["DATABASE_URL", "TUKIO_API_KEY", "TUKIO_SECRET", "PUBLIC_URL"]) expect(message).toContain(name);
+    expect(refusal({ ...production, PUBLIC_URL: "http://pay.example.com" })).toContain("PUBLIC_URL: must be https");
+  });
+
+  it("offers a provider with all of its credentials, and names those that are missing", () => {
+    expect(readConfig(daraja).daraja).toEqual({
+      baseUrl: "https://api.safaricom.co.ke",
+      account: {
+        consumerKey: "key",
+        consumerSecret: "secret",
+        shortcode: "174379",
+        passkey: "pass",
+        transactionType: "CustomerPayBillOnline",
+        partyB: "174379",
+      },
+    });
+    expect(readConfig(daraja).deadlineS.daraja).toBe(120);
+    expect(refusal({ DARAJA_SHORTCODE: "174379", DARAJA_PASSKEY: "x" })).toMatch(
+      /DARAJA_CONSUMER_KEY(?:.|\n)*DARAJA_CONSUMER_SECRET/,
+    );
+  });
+
+  it("takes a Till and a base address of one's own", () => {
+    const config = readConfig({
+      ...daraja,
+      DARAJA_BASE_URL: "http://127.0.0.1:9/",
+      DARAJA_TRANSACTION_TYPE: "CustomerBuyGoodsOnline",
+      DARAJA_PARTY_B: "600000",
+    });
+    expect(config.daraja).toMatchObject({
+      baseUrl: "http://127.0.0.1:9",
+      account: { transactionType: "CustomerBuyGoodsOnline", partyB: "600000" },
+    });
+  });
+
+  it("names every variable that is wrong, at once", () => {
+    const message = refusal({
+      PORT: "70000",
+      PUBLIC_URL: "ftp://x",
+      REDIS_URL: "http://x",
+      TUKIO_SECRET: "short",
+      ALLOWED_ORIGINS: "https://shop.example/path",
+      TRUSTED_PROXIES: "10.0.0.0/33",
+      SANDBOX: "nosuch",
+      LOG_LEVEL: "loud",
+    });
+    for (const name of [
+      "PORT",
+      "PUBLIC_URL",
+      "REDIS_URL",
+      "TUKIO_SECRET",
+      "ALLOWED_ORIGINS",
+      "TRUSTED_PROXIES",
+      "SANDBOX",
+      "LOG_LEVEL",
+    ]) {
+      expect(message).toContain(`${name}:`);
+    }
+  });
+
+  it("takes several keys and secrets", () => {
+    expect(readConfig({ TUKIO_API_KEY: "key-one-is-long-enough, key-two-is-long-enough" }).apiKeys).toHaveLength(2);
+  });
+});

@@ -1,0 +1,331 @@
+/** Bad input: each gives its problem, names the field, and leaves no wrong state. */
+import { connect } from "node:net";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { errorTable } from "../../server/errors.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
+import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+const start = () => startNode({ databaseUrl });
+
+const post = (node: TestNode, path: string, body: string | Buffer, headers: Record<string, string> = {}) =>
+  call(node.url + path, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${apiKey}`, ...headers },
+    body: new Uint8Array(Buffer.from(body)),
+  });
+
+describe("a payment request", () => {
+  it.each([
+    ["amountMinor", 0, "amount_invalid"],
+    ["amountMinor", -15_000, "amount_invalid"],
+    ["amountMinor", 15_000.5, "amount_invalid"],
+    ["amountMinor", "15000", "amount_invalid"],
+    ["amountMinor", 15_001, "amount_invalid"],
+    ["amountMinor", 25_000_100, "amount_invalid"],
+    ["amountMinor", 2 ** 53, "amount_invalid"],
+    ["amountMinor", undefined, "amount_invalid"],
+    ["currency", "kes", "currency_invalid"],
+    ["currency", "TZS", "currency_invalid"],
+    ["currency", undefined, "currency_invalid"],
+    ["phone", "junk", "phone_invalid"],
+    ["phone", "0712", "phone_invalid"],
+    ["phone", "+255712345678", "phone_invalid"],
+    ["phone", `+254712345678${"0".repeat(50)}`, "phone_invalid"],
+    ["phone", "call 0712345678 now", "phone_invalid"],
+    ["phone", undefined, "phone_invalid"],
+    ["phone", 254_712_345_678, "phone_invalid"],
+    ["orderId", "", "body_invalid"],
+    ["orderId", "-leading", "body_invalid"],
+    ["orderId", "a b", "body_invalid"],
+    ["orderId", "x".repeat(65), "body_invalid"],
+    ["orderId", "'; drop table payment; --", "body_invalid"],
+    ["orderId", undefined, "body_invalid"],
+    ["provider", 7, "body_invalid"],
+    ["description", "a\u0000b", "body_invalid"],
+    ["description", "\ud800", "body_invalid"],
+    ["customer", { nmae: "x" }, "body_invalid"],
+    ["customer", { email: "not an email" }, "body_invalid"],
+    ["returnUrl", "javascript:alert(1)", "body_invalid"],
+    ["returnUrl", "/relative", "body_invalid"],
+    ["metadata", { a: "x".repeat(9_000) }, "body_invalid"],
+    ["metadata", Object.fromEntries(Array.from({ length: 51 }, (_, n) => [`k${n}`, 1])), "body_invalid"],
+    ["metadata", { "bad\u0000key": 1 }, "body_invalid"],
+    ["metadata", { deep: [{ bad: "\u0000" }] }, "body_invalid"],
+    ["metadata", [], "body_invalid"],
+    ["amount", 15_000, "body_invalid"],
+  ])("with %s %j is refused before anything is stored", async (field, value, code) => {
+    const node = await start();
+    const body = paymentBody({ [field]: value });
+    const answer = await asMerchant(node, "/v1/payments", body);
+    expect(answer.status).toBe(400);
+    expect(answer.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+    expect(answer.body).toMatchObject({ code, status: 400, retryable: false });
+    expect(answer.body.errors?.[0]?.path.startsWith(field)).toBe(true);
+    if (typeof body.orderId === "string" && /^ORD/.test(body.orderId)) {
+      expect((await asMerchant(node, `/v1/orders/${body.orderId}`)).body.code).toBe("order_unknown");
+    }
+  });
+
+  it.each(["0712345678", "254712345678", "+254712345678", "+254 712 345 678", "0712-345-678", "0112345678"])(
+    "takes the phone %s",
+    async (phone) => {
+      const node = await start();
+      const { order } = await pay(node, { phone });
+      const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
+      expect(body.payments[0]?.phone).toBe(phone === "0112345678" ? "+2541*****678" : "+2547*****678");
+    },
+  );
+
+  it("names every field that is wrong at once", async () => {
+    const node = await start();
+    const { body } = await asMerchant(node, "/v1/payments", {
+      orderId: "!",
+      amountMinor: "x",
+      currency: 1,
+      provider: "daraja",
+    });
+    expect(body.errors?.map(({ path }) => path)).toEqual(["orderId", "amountMinor", "currency"]);
+  });
+
+  it("that is not JSON, not an object, polluting, or huge is refused", async () => {
+    const node = await start();
+    for (const body of [
+      "{",
+      "",
+      "null",
+      "[]",
+      '"text"',
+      '{"__proto__":{"x":1}}',
+      '{"a":{"constructor":{"prototype":{}}}}',
+    ]) {
+      expect(await post(node, "/v1/payments", body)).toMatchObject({ status: 400, body: { code: "body_invalid" } });
+    }
+    expect(
+      await post(node, "/v1/payments", JSON.stringify(paymentBody({ description: "x".repeat(70_000) }))),
+    ).toMatchObject({
+      status: 413,
+      body: { code: "body_too_large" },
+    });
+    expect(
+      await post(node, "/v1/payments", "a=b", { "content-type": "application/x-www-form-urlencoded" }),
+    ).toMatchObject({
+      status: 400,
+      body: { code: "body_invalid" },
+    });
+  });
+
+  it("for an unknown provider, without a key, or with a watch token is refused", async () => {
+    const node = await start();
+    expect(await asMerchant(node, "/v1/payments", paymentBody({ provider: "nosuch" }))).toMatchObject({
+      status: 404,
+      body: { code: "provider_unknown" },
+    });
+    const { watchToken } = await pay(node);
+    for (const authorization of ["", "Bearer wrong", `Basic ${apiKey}`, `Bearer ${watchToken}`]) {
+      expect(await post(node, "/v1/payments", JSON.stringify(paymentBody()), { authorization })).toMatchObject({
+        status: 401,
+        body: { code: "key_invalid" },
+      });
+    }
+    expect(await call(`${node.url}/v1/orders?token=${apiKey}`)).toMatchObject({
+      status: 401,
+      body: { code: "key_invalid" },
+    });
+  });
+
+  it("with an unusable Idempotency-Key is refused; quoted and bare are the same key", async () => {
+    const node = await start();
+    const body = paymentBody();
+    for (const key of ['""', "x".repeat(256)]) {
+      expect(await asMerchant(node, "/v1/payments", body, { "idempotency-key": key })).toMatchObject({
+        status: 400,
+        body: { code: "body_invalid", errors: [{ path: "Idempotency-Key" }] },
+      });
+    }
+    const key = crypto.randomUUID();
+    const first = await asMerchant(node, "/v1/payments", body, { "idempotency-key": key });
+    const again = await asMerchant(node, "/v1/payments", body, { "idempotency-key": `"${key}"` });
+    expect([first.status, again.status]).toEqual([202, 202]);
+    expect(first.headers.get("idempotency-replayed")).toBeNull();
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(again.body.order.payment.id).toBe(first.body.order.payment.id);
+    expect(again.body.watchToken).toEqual(expect.any(String));
+    expect(
+      await asMerchant(node, "/v1/payments", { ...body, description: "other" }, { "idempotency-key": key }),
+    ).toMatchObject({
+      status: 422,
+      body: { code: "idempotency_mismatch" },
+    });
+  });
+});
+
+describe("an address or query", () => {
+  it("that means nothing is a problem too", async () => {
+    const node = await start();
+    const { order } = await pay(node);
+    expect(await call(`${node.url}/nowhere`)).toMatchObject({ status: 404, body: { code: "route_unknown" } });
+    expect(await asMerchant(node, "/v1/orders/ORD-unknown")).toMatchObject({
+      status: 404,
+      body: { code: "order_unknown" },
+    });
+    expect(await asMerchant(node, "/v1/orders/ORD-unknown/watch-tokens", {})).toMatchObject({
+      status: 404,
+      body: { code: "order_unknown" },
+    });
+    for (const query of [
+      "status=paid",
+      "limit=0",
+      "limit=201",
+      "limit=x",
+      "from=yesterday",
+      "cursor=zzz",
+      "nosuch=1",
+      "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z",
+    ]) {
+      const { status, body } = await asMerchant(node, `/v1/orders?${query}`);
+      expect({ query, status, code: body.code }).toEqual({ query, status: 400, code: "body_invalid" });
+      expect(body.errors?.[0]?.path).toBe(query.includes("to=") ? "to" : query.split("=")[0]);
+    }
+    for (const query of ["timeout=0", "timeout=61", "timeout=x", "after=-1", "after=1.5"]) {
+      const { status, body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?${query}`);
+      expect({ query, status, path: body.errors?.[0]?.path }).toEqual({
+        query,
+        status: 400,
+        path: query.split("=")[0],
+      });
+    }
+  });
+});
+
+describe("a webhook", () => {
+  const stage = async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const { order } = await pay(node);
+    const push = await daraja.nextPush();
+    push.accept();
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    const path = new URL(push.callbackUrl).pathname;
+    const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
+    return { node, push, path, state };
+  };
+
+  it("with a forged secret is refused and changes nothing", async () => {
+    const { node, path, state } = await stage();
+    const forged = path.replace(/.$/, (digit) => (digit === "0" ? "1" : "0"));
+    for (const wrong of [forged, "/webhooks/daraja/guess", `/webhooks/daraja/${"0".repeat(64)}`, "/webhooks/daraja"]) {
+      expect(await post(node, wrong, '{"Body":{}}')).toMatchObject({ status: 401, body: { code: "webhook_rejected" } });
+    }
+    expect(await state()).toMatchObject({ status: "processing", version: 2 });
+  });
+
+  it("for an unknown provider is not found", async () => {
+    const { node, path } = await stage();
+    expect(await post(node, path.replace("daraja", "nosuch"), "{}")).toMatchObject({
+      status: 404,
+      body: { code: "provider_unknown" },
+    });
+  });
+
+  it("that cannot be read is kept and refused as such, whatever its content type", async () => {
+    const { node, path, state } = await stage();
+    for (const body of [
+      "",
+      "{",
+      "null",
+      "[]",
+      "{}",
+      '{"Body":{"stkCallback":{}}}',
+      "<html>",
+      Buffer.from([0xff, 0xfe, 0]),
+    ]) {
+      for (const type of ["application/json", "text/plain", "nonsense", ""]) {
+        expect(await post(node, path, body, { "content-type": type })).toMatchObject({
+          status: 400,
+          body: { code: "webhook_unreadable" },
+        });
+      }
+    }
+    expect(await state()).toMatchObject({ status: "processing", version: 2 });
+  });
+
+  it("over 64 KiB is refused, also without a length", async () => {
+    const { node, path } = await stage();
+    expect(await post(node, path, "x".repeat(65_537))).toMatchObject({ status: 413, body: { code: "body_too_large" } });
+    expect(await post(node, path, "x".repeat(65_536))).toMatchObject({ status: 400 });
+  });
+
+  it("with a NUL where text belongs is kept, acknowledged or refused, and makes no wrong state", async () => {
+    const { push, state } = await stage();
+    const answer = await push.webhook({
+      ResultCode: 0,
+      CallbackMetadata: {
+        Item: [
+          { Name: "Amount", Value: 150 },
+          { Name: "MpesaReceiptNumber", Value: "R\u0000\u0000" },
+        ],
+      },
+    });
+    expect(answer.status).toBe(200);
+    expect(await state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
+    expect((await state()).payment).not.toHaveProperty("receipt");
+  });
+
+  it("that names another payment's reference is no proof, and is acknowledged", async () => {
+    const { push, state } = await stage();
+    expect((await push.webhook({ CheckoutRequestID: "ws_CO_other", ResultCode: 0 })).status).toBe(200);
+    expect(await state()).toMatchObject({ status: "processing", version: 2 });
+  });
+
+  it("may come by PUT", async () => {
+    const { node, push, path, state } = await stage();
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
+    expect(
+      (await call(node.url + path, { method: "PUT", headers: { "content-type": "application/json" }, body })).status,
+    ).toBe(200);
+    expect(await state()).toMatchObject({ status: "failed", reason: "cancelled" });
+  });
+
+  it("says in the log how long it took, and nowhere shows secret, token, phone or key", async () => {
+    const { node, push, path } = await stage();
+    await push.webhook();
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
+    const line = node.log.find((entry) => entry.includes('"msg":"webhook"')) ?? "";
+    expect(JSON.parse(line)).toMatchObject({ provider: "daraja", result: "applied", tookMs: expect.any(Number) });
+    const whole = node.log.join("");
+    for (const secret of [
+      path.split("/").at(-1) ?? "",
+      apiKey,
+      "254712345600",
+      "sandbox-passkey",
+      "sandbox-consumer-secret",
+    ]) {
+      expect(whole).not.toContain(secret);
+    }
+  });
+});
+
+describe("the server", () => {
+  it("answers every error code of its table with the table's status", () => {
+    for (const { status, title } of Object.values(errorTable)) {
+      expect(status).toBeGreaterThanOrEqual(400);
+      expect(title).not.toBe("");
+    }
+  });
+
+  it("survives bytes that are not HTTP", async () => {
+    const node = await start();
+    const socket = connect(Number(new URL(node.url).port), "127.0.0.1");
+    socket.resume().end("\u0000\u0001 nonsense\r\n\r\n");
+    await new Promise((resolve) => socket.once("close", resolve));
+    expect((await call(`${node.url}/livez`)).status).toBe(200);
+  });
+});

@@ -1,0 +1,88 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
+import { startSandbox } from "../support/daraja.ts";
+
+const ringFor = (phone: string) => ({ provider: "daraja", phone, amountMinor: 15_000, currency: "KES" });
+
+function openPhone(): Phone {
+  const phone = createPhone({ secondMs: 5 });
+  onTestFinished(() => phone.close());
+  return phone;
+}
+
+describe("the payer's phone", () => {
+  test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600"])("lists its prompts as %s", (msisdn) => {
+    const phone = openPhone();
+    const { id } = phone.ring(ringFor("+254712345600"));
+    phone.ring(ringFor("+254712345700"));
+    expect(phone.prompts(msisdn)).toEqual([{ id, ...ringFor("+254712345600") }]);
+  });
+
+  test("takes a prompt away with its first answer", async () => {
+    const phone = openPhone();
+    const { id, answer } = phone.ring(ringFor("+254712345600"));
+    phone.answer(id, "approve");
+    expect(phone.prompts("+254712345600")).toEqual([]);
+    expect(() => phone.answer(id, "cancel")).toThrow(expect.objectContaining({ code: "route_unknown" }));
+    expect(await answer).toBe("approve");
+  });
+
+  test.each([
+    ["01", "approve"],
+    ["02", "cancel"],
+    ["03", "insufficient_funds"],
+    ["04", "wrong_pin"],
+    ["05", "ignore"],
+    ["07", "approve"],
+    ["08", "approve"],
+    ["10", "approve"],
+  ])("a number ending in %s does by itself: %s", async (ending, expected) => {
+    const { answer } = openPhone().ring(ringFor(`+2547123456${ending}`));
+    expect(await answer).toBe(expected);
+  });
+
+  test.each(["00", "42", "99"])("a number ending in %s waits for a person", async (ending) => {
+    const phone = openPhone();
+    const waiting = phone.ring(ringFor(`+2547123456${ending}`));
+    await phone.ring(ringFor("+254712345605")).answer;
+    expect(phone.prompts(`+2547123456${ending}`)).toHaveLength(1);
+    phone.answer(waiting.id, "cancel");
+    expect(await waiting.answer).toBe("cancel");
+  });
+
+  test("lets a person be quicker than the number's habit", async () => {
+    const phone = openPhone();
+    const { id, answer } = phone.ring(ringFor("+254712345601"));
+    phone.answer(id, "cancel");
+    expect(await answer).toBe("cancel");
+  });
+
+  test("lists and answers prompts over HTTP", async () => {
+    const { phone, phoneUrl } = await startSandbox();
+    const { id, answer } = phone.ring(ringFor("+254712345600"));
+    const listed = await fetch(`${phoneUrl}/0712345600/prompts`);
+    expect(await listed.json()).toEqual({ prompts: [{ id, ...ringFor("+254712345600") }] });
+    const answered = await post(`${phoneUrl}/prompts/${id}`, { answer: "insufficient_funds" });
+    expect(answered.status).toBe(200);
+    expect(await answer).toBe("insufficient_funds");
+    expect(await (await fetch(`${phoneUrl}/0712345600/prompts`)).json()).toEqual({ prompts: [] });
+  });
+
+  test("refuses an answer that it does not know, naming the field, and a prompt that is not there", async () => {
+    const { phone, phoneUrl } = await startSandbox();
+    const { id } = phone.ring(ringFor("+254712345600"));
+    for (const body of [{ answer: "maybe" }, {}]) {
+      const refused = await post(`${phoneUrl}/prompts/${id}`, body);
+      expect(refused.status).toBe(400);
+      expect(refused.headers.get("content-type")).toContain("application/problem+json");
+      expect(await refused.json()).toMatchObject({ code: "body_invalid", errors: [{ path: "answer" }] });
+    }
+    expect(phone.prompts("+254712345600")).toHaveLength(1);
+    const unknown = await post(`${phoneUrl}/prompts/other`, { answer: "approve" });
+    expect(unknown.status).toBe(404);
+    expect(await unknown.json()).toMatchObject({ code: "route_unknown" });
+  });
+});
+
+const post = (url: string, body: object): Promise<Response> =>
+  fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });

@@ -1,0 +1,150 @@
+/** What every bus promises, over every implementation; then what only Redis can break. */
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
+import { createRedisBus } from "../../server/status/redis-bus.ts";
+import { eventOf } from "../support/event.ts";
+import { redisUrl, startRedis } from "../support/redis.ts";
+
+const quiet = { warn: () => undefined, info: () => undefined };
+
+interface Heard {
+  events: StatusEvent[];
+  gaps: number;
+}
+
+function listenTo(bus: StatusBus): Heard {
+  const heard: Heard = { events: [], gaps: 0 };
+  bus.listen({
+    onEvent: (event, json) => {
+      expect(JSON.parse(json)).toEqual(event);
+      heard.events.push(event);
+    },
+    onGap: () => {
+      heard.gaps += 1;
+    },
+  });
+  return heard;
+}
+
+const open = (bus: StatusBus): StatusBus => {
+  onTestFinished(() => bus.close());
+  return bus;
+};
+
+const openRedisBus = (url: string): StatusBus => open(createRedisBus({ url, log: quiet }));
+
+const becomesHealthy = (...buses: StatusBus[]) => vi.waitUntil(() => buses.every(({ healthy }) => healthy), 10_000);
+
+const id = () => crypto.randomUUID();
+
+describe.each([
+  ["in memory", () => open(createMemoryBus())],
+  ["over Redis", () => openRedisBus(redisUrl())],
+])("a bus %s", (_name, create) => {
+  it("tells this node at once, followed or not", () => {
+    const bus = create();
+    const heard = listenTo(bus);
+    const event = eventOf({ id: id(), version: 1 });
+    bus.publish(event);
+    expect(heard.events).toEqual([event]);
+  });
+
+  it("never throws without a listener", () => {
+    expect(() => create().publish(eventOf({ id: id(), version: 1 }))).not.toThrow();
+  });
+
+  it("follows and unfollows any number of orders, in any order", async () => {
+    const bus = create();
+    const ids = Array.from({ length: 50 }, id);
+    await Promise.all(ids.map((one) => bus.follow(one)));
+    for (const one of ids) bus.unfollow(one);
+    bus.unfollow("never followed");
+    await bus.follow("again");
+  });
+});
+
+describe("two nodes over Redis", () => {
+  const nodes = async () => {
+    const [one, other] = [openRedisBus(redisUrl()), openRedisBus(redisUrl())];
+    await becomesHealthy(one, other);
+    return { one, other, heardByOther: listenTo(other) };
+  };
+
+  it("hear of the orders they follow, and of no others", async () => {
+    const { one, other, heardByOther } = await nodes();
+    const [followed, ignored] = [id(), id()];
+    await other.follow(followed);
+    one.publish(eventOf({ id: ignored, version: 1 }));
+    one.publish(eventOf({ id: followed, version: 1 }));
+    await vi.waitUntil(() => heardByOther.events.length > 0);
+    expect(heardByOther.events.map((event) => event.id)).toEqual([followed]);
+  });
+
+  it("stop hearing of an order that is unfollowed", async () => {
+    const { one, other, heardByOther } = await nodes();
+    const [left, kept] = [id(), id()];
+    await Promise.all([other.follow(left), other.follow(kept)]);
+    other.unfollow(left);
+    await other.follow(id()); // Redis answers one connection in order: the unsubscribe is done.
+    one.publish(eventOf({ id: left, version: 1 }));
+    one.publish(eventOf({ id: kept, version: 1 }));
+    await vi.waitUntil(() => heardByOther.events.length > 0);
+    expect(heardByOther.events.map((event) => event.id)).toEqual([kept]);
+  });
+});
+
+describe("a Redis of its own", () => {
+  let redis: Awaited<ReturnType<typeof startRedis>>;
+  beforeAll(async () => {
+    redis = await startRedis();
+    return () => redis.stop();
+  });
+
+  it("that is restarted: the bus says so, follows everything again, then reports the gap", async () => {
+    const [one, other] = [openRedisBus(redis.url), openRedisBus(redis.url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const ids = Array.from({ length: 2_500 }, id);
+    await Promise.all(ids.map((one) => other.follow(one)));
+    const gapsBefore = heard.gaps;
+    await redis.stop();
+    await vi.waitUntil(() => !other.healthy);
+    const during = id();
+    await other.follow(during); // Resolves at once although nothing can be subscribed now.
+    await redis.restart();
+    await vi.waitUntil(() => heard.gaps > gapsBefore, 10_000);
+    await becomesHealthy(one, other);
+    for (const followed of [ids[0] ?? "", ids[2_499] ?? "", during]) one.publish(eventOf({ id: followed, version: 1 }));
+    await vi.waitUntil(() => heard.events.length === 3, 10_000);
+  });
+
+  it("that stalls is found out, and publishing never waits for it", async () => {
+    const bus = openRedisBus(redis.url);
+    const heard = listenTo(bus);
+    await becomesHealthy(bus);
+    redis.stall();
+    onTestFinished(() => redis.resume());
+    await vi.waitUntil(() => !bus.healthy, 10_000);
+    bus.publish(eventOf({ id: id(), version: 1 }));
+    expect(heard.events).toHaveLength(1);
+    const gapsBefore = heard.gaps;
+    redis.resume();
+    await vi.waitUntil(() => bus.healthy && heard.gaps > gapsBefore, 10_000);
+  });
+
+  it("that is absent at the start is used when it comes", async () => {
+    await redis.stop();
+    const bus = openRedisBus(redis.url);
+    const heard = listenTo(bus);
+    expect(bus.healthy).toBe(false);
+    await bus.follow("early");
+    await redis.restart();
+    await becomesHealthy(bus);
+    expect(heard.gaps).toBe(1);
+    const other = openRedisBus(redis.url);
+    await becomesHealthy(other);
+    other.publish(eventOf({ id: "early", version: 1 }));
+    await vi.waitUntil(() => heard.events.length === 1);
+  });
+});

@@ -1,0 +1,113 @@
+/** Safaricom's sandbox on a server of its own, and somewhere for its webhooks to go. Needs no database. */
+import { readFileSync } from "node:fs";
+import type { IncomingHttpHeaders } from "node:http";
+import Fastify from "fastify";
+import { onTestFinished } from "vitest";
+import { handleErrors } from "../../server/route/problem.ts";
+import { darajaSandbox, darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
+import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
+
+export interface Received {
+  headers: IncomingHttpHeaders;
+  text: string;
+}
+
+export interface TestSandbox {
+  /** Safaricom's base address. */
+  url: string;
+  phoneUrl: string;
+  hookUrl: URL;
+  phone: Phone;
+  /** The next webhook not yet taken, in the order of arrival. */
+  nextWebhook(): Promise<Received>;
+  /** Webhooks that arrived and were not taken. */
+  readonly waiting: number;
+  close(): Promise<void>;
+}
+
+export interface TestSandboxOptions {
+  now?: () => Date;
+  /** Called while a webhook is being answered. Its result is the answer's status; 200 by default. */
+  onWebhook?: (received: Received) => number | Promise<number>;
+}
+
+/** A payer's second takes 5 ms here. */
+const secondMs = 5;
+
+export async function startSandbox({ now, onWebhook = () => 200 }: TestSandboxOptions = {}): Promise<TestSandbox> {
+  const app = Fastify({ forceCloseConnections: true });
+  const phone = createPhone({ secondMs });
+  const arrived = createQueue<Received>();
+  handleErrors(app);
+  app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
+  app.register(
+    async (scope) => darajaSandbox(scope, { phone, ...darajaSandboxAccount, ...(now !== undefined && { now }) }),
+    { prefix: "/daraja" },
+  );
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, text));
+    scope.post("/hook", async ({ headers, body }, reply) => {
+      const received = { headers, text: String(body) };
+      arrived.put(received);
+      return reply.code(await onWebhook(received)).send();
+    });
+  });
+  const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    phone.close();
+    closed ??= app.close();
+    return closed;
+  };
+  onTestFinished(close);
+  return {
+    url: `${url}/daraja`,
+    phoneUrl: `${url}/phone`,
+    hookUrl: new URL(`${url}/hook`),
+    phone,
+    nextWebhook: arrived.take,
+    get waiting() {
+      return arrived.waiting.length;
+    },
+    close,
+  };
+}
+
+interface Queue<T> {
+  waiting: T[];
+  put(value: T): void;
+  take(): Promise<T>;
+}
+
+function createQueue<T>(): Queue<T> {
+  const waiting: T[] = [];
+  const takers: ((value: T) => void)[] = [];
+  return {
+    waiting,
+    put(value) {
+      const taker = takers.shift();
+      if (taker) taker(value);
+      else waiting.push(value);
+    },
+    take() {
+      const value = waiting.shift();
+      if (value !== undefined) return Promise.resolve(value);
+      return new Promise((resolve) => {
+        takers.push(resolve);
+      });
+    },
+  };
+}
+
+/** One message of Safaricom's, with where it is known from and how surely. */
+export interface Fixture {
+  source: string;
+  certainty: "official" | "observed" | "unverified" | "invented";
+  /** The HTTP status of a reply; absent for webhooks. */
+  status?: number;
+  body: Record<string, unknown>;
+}
+
+export const fixture = (name: string): Fixture =>
+  JSON.parse(readFileSync(new URL(`../fixture/daraja/${name}.json`, import.meta.url), "utf8"));

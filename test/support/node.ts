@@ -1,0 +1,127 @@
+/** Tukio nodes for tests: whole apps on ports of their own, over one database and one bus. */
+import { Writable } from "node:stream";
+import { pino } from "pino";
+import { onTestFinished } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createApp } from "../../server/app.ts";
+import { readConfig } from "../../server/config.ts";
+import type { Problem } from "../../server/errors.ts";
+import { serializers } from "../../server/log.ts";
+import { openDatabase } from "../../server/order/database.ts";
+import type { OrderView } from "../../server/order/query.ts";
+import { createMemoryBus } from "../../server/status/bus.ts";
+import { createRedisBus } from "../../server/status/redis-bus.ts";
+import { nextOrderId } from "./store.ts";
+
+export const apiKey = "test-api-key-of-some-length";
+
+export interface TestNode {
+  url: string;
+  /** Every log line so far. */
+  log: string[];
+  close(): Promise<void>;
+}
+
+export interface NodeOptions {
+  databaseUrl: string;
+  redisUrl?: string;
+  env?: Record<string, string>;
+}
+
+/** Starts a node and closes it when the test is over, unless it was closed before. */
+export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions): Promise<TestNode> {
+  const lines: string[] = [];
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      lines.push(chunk.toString());
+      done();
+    },
+  });
+  const log = pino({ level: "debug", base: null, serializers }, sink);
+  const config = readConfig({
+    PORT: "0",
+    TUKIO_API_KEY: apiKey,
+    TUKIO_SECRET: "a secret that all test nodes have in common",
+    ...env,
+  });
+  const database = openDatabase(databaseUrl, () => undefined);
+  const bus = redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: redisUrl, log });
+  const app = await createApp(config, { database, bus, log });
+  const url = await app.listen();
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closed ??= (async () => {
+      await app.close();
+      await bus.close();
+      await database.close();
+    })();
+    return closed;
+  };
+  onTestFinished(close);
+  return { url, log: lines, close };
+}
+
+/** Every field that some answer has, so that expectations can look into it. */
+export interface Body extends OrderView, Pick<Problem, "code" | "detail" | "errors" | "retryable"> {
+  status: unknown;
+  version: number;
+  settled: boolean;
+  watchToken: string;
+  watchTokenExpiresAt: string;
+  data: StatusEvent[];
+  nextCursor: string | null;
+  prompts: { id: string; phone: string; provider: string; amountMinor: number; currency: string }[];
+}
+
+/** A JSON answer: its status, headers and body. */
+export interface Answer {
+  status: number;
+  headers: Headers;
+  body: Body;
+}
+
+export async function call(url: string, init: RequestInit = {}): Promise<Answer> {
+  const response = await fetch(url, init);
+  const text = await response.text();
+  const isJson = /json/.test(response.headers.get("content-type") ?? "");
+  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+}
+
+/** Calls as the merchant. A body makes it a POST. */
+export function asMerchant(
+  node: TestNode,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const authorization = { authorization: `Bearer ${apiKey}`, ...headers };
+  return call(
+    node.url + path,
+    body === undefined
+      ? { headers: authorization }
+      : {
+          method: "POST",
+          headers: { "content-type": "application/json", ...authorization },
+          body: JSON.stringify(body),
+        },
+  );
+}
+
+export const paymentBody = (fields: Record<string, unknown> = {}): Record<string, unknown> => ({
+  orderId: nextOrderId(),
+  amountMinor: 15_000,
+  currency: "KES",
+  provider: "daraja",
+  phone: "+254712345600",
+  ...fields,
+});
+
+/** Starts a payment; the answer's body. */
+export async function pay(
+  node: TestNode,
+  fields: Record<string, unknown> = {},
+): Promise<{ order: StatusEvent; watchToken: string }> {
+  const { status, body } = await asMerchant(node, "/v1/payments", paymentBody(fields));
+  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+  return body;
+}

@@ -1,0 +1,98 @@
+/** A Safaricom that answers each push only when the test says so, and the environment that points a node at one. */
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { onTestFinished } from "vitest";
+import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
+
+/** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
+export const darajaEnv = (url: string): Record<string, string> => ({
+  DARAJA_BASE_URL: url,
+  DARAJA_CONSUMER_KEY: darajaSandboxAccount.consumerKey,
+  DARAJA_CONSUMER_SECRET: darajaSandboxAccount.consumerSecret,
+  DARAJA_SHORTCODE: darajaSandboxAccount.shortcode,
+  DARAJA_PASSKEY: darajaSandboxAccount.passkey,
+});
+
+/** One push as Safaricom got it. */
+export interface HeldPush {
+  callbackUrl: string;
+  reference: string;
+  /** Answers the push with its reference. */
+  accept(): void;
+  /** Answers the push with anything. */
+  answer(status: number, body: string): void;
+  /** Posts to the push's URL what Safaricom would: by default that 150 shillings were paid. */
+  webhook(callback?: object): Promise<Response>;
+}
+
+export interface ScriptedDaraja {
+  env: Record<string, string>;
+  /** The next push, as soon as it is there. */
+  nextPush(): Promise<HeldPush>;
+}
+
+export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
+  const pushes: HeldPush[] = [];
+  const waiting: ((push: HeldPush) => void)[] = [];
+  const server = createServer(async (request, response) => {
+    const answer = (status: number, body: string): void => {
+      response.writeHead(status, { "content-type": "application/json" }).end(body);
+    };
+    if (request.url?.startsWith("/oauth/")) return answer(200, '{"access_token":"token","expires_in":"3599"}');
+    const { CallBackURL } = JSON.parse(await textOf(request)) as { CallBackURL: string };
+    const push = hold(CallBackURL, answer);
+    const next = waiting.shift();
+    if (next) next(push);
+    else pushes.push(push);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return {
+    env: darajaEnv(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+    nextPush: () => {
+      const push = pushes.shift();
+      return push ? Promise.resolve(push) : new Promise((resolve) => waiting.push(resolve));
+    },
+  };
+}
+
+let pushCount = 0;
+
+function hold(callbackUrl: string, answer: HeldPush["answer"]): HeldPush {
+  pushCount += 1;
+  const reference = `ws_CO_${process.pid}_${pushCount}`;
+  const ids = { MerchantRequestID: "1-2-3", CheckoutRequestID: reference };
+  return {
+    callbackUrl,
+    reference,
+    answer,
+    accept: () => answer(200, JSON.stringify({ ...ids, ResponseCode: "0" })),
+    webhook: (callback = success()) =>
+      fetch(callbackUrl, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ Body: { stkCallback: { ...ids, ...callback } } }),
+      }),
+  };
+}
+
+let receiptCount = 0;
+
+/** What the callback of a payment of so many shillings says, each with a receipt of its own. */
+export function success(amount = 150): object {
+  receiptCount += 1;
+  const items = { Amount: amount, MpesaReceiptNumber: `T${process.pid}R${receiptCount}`, PhoneNumber: 254_712_345_678 };
+  return {
+    ResultCode: 0,
+    CallbackMetadata: { Item: Object.entries(items).map(([Name, Value]) => ({ Name, Value })) },
+  };
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}

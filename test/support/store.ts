@@ -1,0 +1,113 @@
+/** An order store on a database of its own, with everything it announced. */
+import { onTestFinished } from "vitest";
+import { type Database, openDatabase } from "../../server/order/database.ts";
+import { createInbox, type Inbox } from "../../server/order/inbox.ts";
+import type { Outcome, StatusEvent } from "../../server/order/order.ts";
+import { createOrderQuery, type OrderQuery, type OrderView } from "../../server/order/query.ts";
+import { createOrderStore, type Opened, type OrderStore, type PaymentDraft } from "../../server/order/store.ts";
+import { createDatabase } from "./database.ts";
+
+export interface TestStore {
+  store: OrderStore;
+  query: OrderQuery;
+  inbox: Inbox;
+  database: Database;
+  announced: StatusEvent[];
+  /** Opens an order with defaults; the payment is there. */
+  open(draft?: Partial<PaymentDraft>): Promise<Required<Opened>>;
+  view(orderId: string): Promise<OrderView>;
+}
+
+let orders = 0;
+
+/** An order id that no other test uses. */
+export function nextOrderId(): string {
+  orders += 1;
+  return `ORD-${process.pid}-${orders}`;
+}
+
+export function draftOf(draft: Partial<PaymentDraft> = {}): PaymentDraft {
+  return {
+    orderId: nextOrderId(),
+    provider: "daraja",
+    live: false,
+    amountMinor: 15_000n,
+    currency: "KES",
+    phone: "+254712345678",
+    deadlineS: 120,
+    ...draft,
+  };
+}
+
+/** What a webhook with the agreed amount says. */
+export const paid = (outcome: Partial<Outcome> = {}): Outcome => ({
+  status: "succeeded",
+  amountMinor: 15_000n,
+  currency: "KES",
+  source: "webhook",
+  ...outcome,
+});
+
+export const failed = (outcome: Partial<Outcome> = {}): Outcome => ({
+  status: "failed",
+  reason: "cancelled",
+  source: "webhook",
+  ...outcome,
+});
+
+/** Opens the store for one test file; call in `beforeAll`, close in `afterAll`. */
+export async function openTestStore(): Promise<TestStore & { close(): Promise<void> }> {
+  const { url, drop } = await createDatabase();
+  const database = openDatabase(url, () => undefined);
+  const announced: StatusEvent[] = [];
+  const store = createOrderStore({ database, announce: (event) => announced.push(event), bareProviders: ["daraja"] });
+  const query = createOrderQuery(database);
+  return {
+    store,
+    query,
+    inbox: createInbox(database),
+    database,
+    announced,
+    async open(draft) {
+      const { event, payment } = await store.open(draftOf(draft));
+      if (!payment) throw new Error("nothing was opened");
+      return { event, payment };
+    },
+    async view(orderId) {
+      const view = await query.find(orderId);
+      if (!view) throw new Error(`no order ${orderId}`);
+      return view;
+    },
+    async close() {
+      await database.close();
+      await drop();
+    },
+  };
+}
+
+/** Holds a row locked from outside until released, so that what races for it can be lined up. */
+export async function holdOrder(
+  database: Database,
+  orderId: string,
+): Promise<{ waiters(count: number): Promise<void>; release(): Promise<void> }> {
+  const client = await database.pool.connect();
+  onTestFinished(() => client.release());
+  await client.query("begin");
+  await client.query('select from "order" where order_id = $1 for update', [orderId]);
+  return {
+    /** Resolves when so many statements wait for a lock. */
+    async waiters(count) {
+      for (;;) {
+        const { rows } = await client.query<{ waiting: number }>(
+          "select count(*)::int as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
+        if ((rows[0]?.waiting ?? 0) >= count) return;
+        // The server's statistics of this transaction are a snapshot; clear it to look again.
+        await client.query("select pg_stat_clear_snapshot()");
+      }
+    },
+    async release() {
+      await client.query("commit");
+    },
+  };
+}

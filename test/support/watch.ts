@@ -1,0 +1,90 @@
+/** Watchers over every transport, each as a foreign client would be: what they saw, in order. */
+import { EventSource } from "eventsource";
+import { io, type Socket } from "socket.io-client";
+import { onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { TestNode } from "./node.ts";
+
+export interface Watch {
+  seen: StatusEvent[];
+  /** Resolves with the first state that fits; past ones count. */
+  until(fits: (event: StatusEvent) => boolean): Promise<StatusEvent>;
+  close(): void;
+}
+
+export interface Target {
+  node: Pick<TestNode, "url">;
+  orderId: string;
+  token: string;
+  after?: number;
+}
+
+type Start = (target: Target, heard: (event: StatusEvent) => void) => () => void;
+
+const query = ({ token, after }: Target): string => {
+  const search = new URLSearchParams({ token });
+  if (after !== undefined) search.set("after", String(after));
+  return search.toString();
+};
+
+const overSocketIo: Start = (target, heard) => {
+  const socket: Socket = io(target.node.url, {
+    auth: { token: target.token, ...(target.after !== undefined && { after: target.after }) },
+    transports: ["websocket"],
+    forceNew: true,
+  });
+  socket.on("status", heard);
+  return () => socket.disconnect();
+};
+
+const overWebSocket: Start = (target, heard) => {
+  const url = `${target.node.url.replace("http", "ws")}/v1/orders/${target.orderId}/socket?${query(target)}`;
+  const socket = new WebSocket(url);
+  socket.on("message", (data) => heard(JSON.parse(String(data))));
+  socket.on("error", () => undefined);
+  return () => socket.terminate();
+};
+
+const overEventSource: Start = (target, heard) => {
+  const source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(target)}`);
+  source.addEventListener("status", ({ data }) => heard(JSON.parse(data)));
+  return () => source.close();
+};
+
+const overLongPoll: Start = (target, heard) => {
+  const stopped = new AbortController();
+  const poll = async (): Promise<void> => {
+    for (let after = target.after ?? 0; !stopped.signal.aborted; ) {
+      const url = `${target.node.url}/v1/orders/${target.orderId}/wait?${query({ ...target, after })}`;
+      const event = (await (await fetch(url, { signal: stopped.signal })).json()) as StatusEvent;
+      if (event.version !== after) heard(event);
+      after = event.version;
+    }
+  };
+  poll().catch(() => undefined);
+  return () => stopped.abort();
+};
+
+export const transports = {
+  "Socket.IO": overSocketIo,
+  WebSocket: overWebSocket,
+  "server-sent events": overEventSource,
+  "long poll": overLongPoll,
+} as const;
+
+export type TransportName = keyof typeof transports;
+
+export const transportNames = Object.keys(transports) as TransportName[];
+
+/** Starts watching; ends with the test. */
+export function watch(transport: TransportName, target: Target): Watch {
+  const seen: StatusEvent[] = [];
+  const close = transports[transport](target, (event) => seen.push(event));
+  onTestFinished(close);
+  return {
+    seen,
+    close,
+    until: (fits) => vi.waitUntil(() => seen.find(fits), { timeout: 15_000, interval: 5 }),
+  };
+}
