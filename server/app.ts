@@ -6,8 +6,8 @@ import cors from "@fastify/cors";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { Config, ProviderName } from "./config.ts";
+import { trackConnections } from "./connections.ts";
 import { HubError } from "./errors.ts";
-import { trackIdle } from "./idle.ts";
 import { startLoop } from "./loop.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
@@ -43,10 +43,15 @@ export interface Resources {
 
 const bodyLimit = 65_536;
 
+/** How long WebSocket clients may take to answer a close when the node stops. */
+const closeGraceMs = 1_000;
+
 /** One node of Tukio. */
 export interface App {
   /** Resolves with the address when the node takes requests. */
   listen(): Promise<string>;
+  /** How many orders have a watcher on this node. */
+  readonly watched: number;
   /** Sends watchers away to come back elsewhere; resolves when requests and provider calls under way are done and stored. */
   close(): Promise<void>;
 }
@@ -95,7 +100,8 @@ export async function createApp(config: Config, { database, bus, log }: Resource
     maxAge: 600,
   });
   const upgrades = createServer();
-  await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 } });
+  // Its own way of closing sockets, without a code, would come before the transport's.
+  await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
 
   healthRoutes(app, { database, bus });
   webhookRoutes(app, { providers, secrets, store, inbox: createInbox(database) });
@@ -112,14 +118,22 @@ export async function createApp(config: Config, { database, bus, log }: Resource
   });
   attachSocketIo(app, { hub, access, isAllowedOrigin });
   shareUpgrades(app, upgrades);
-  const endIdle = trackIdle(app.server);
+  const connections = trackConnections(app.server);
 
   return {
     listen: () => app.listen({ port: config.port, host: config.host }),
+    get watched() {
+      return hub.watched;
+    },
     async close() {
-      const idle = startLoop({ task: async () => endIdle(), delayMs: () => 100, onError });
+      const politeUntilMs = performance.now() + closeGraceMs;
+      const task = async (): Promise<void> => {
+        connections.endIdle();
+        if (performance.now() > politeUntilMs) connections.endUpgraded();
+      };
+      const ending = startLoop({ task, delayMs: () => 100, onError });
       await app.close();
-      await idle.close();
+      await ending.close();
       // No request is under way any more, so no further payment is asked for.
       await initiator.close();
       await hub.close();

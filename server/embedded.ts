@@ -94,8 +94,7 @@ function own(dataDir: string): () => void {
   let lock: DatabaseSync | undefined;
   try {
     lock = new DatabaseSync(file);
-    // No journal: it is the lock alone that is wanted.
-    lock.exec("pragma journal_mode = off; begin exclusive");
+    lock.exec("begin exclusive");
   } catch (cause) {
     lock?.close();
     const isHeld = cause instanceof Error && "errcode" in cause && cause.errcode === sqliteBusy;

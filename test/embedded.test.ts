@@ -18,6 +18,8 @@ const isRoot = process.getuid?.() === 0;
 const nobody = { uid: 65_534, gid: 65_534 };
 const usualPath = "/usr/bin:/bin:/usr/sbin:/sbin";
 
+const privateMode = 0o700;
+
 const runs = (file: string, args: string[]): boolean => {
   try {
     execFileSync(file, args, { stdio: "ignore" });
@@ -29,16 +31,14 @@ const runs = (file: string, args: string[]): boolean => {
 const hasNamespaces = runs("unshare", ["--user", "true"]);
 const hasParentDeath = runs("setpriv", ["--pdeathsig", "INT", "true"]);
 
-/** A directory of the test's own that only its owner can enter, unless `mode` says otherwise. */
-async function makeDir(mode = 0o700): Promise<string> {
+/** A directory of the test's own. With the mode of a private home, nobody but its owner can enter it. */
+async function makeDir(mode = 0o755): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "tukio-embedded-"));
   await chmod(dir, mode);
   onTestFinished(async () => {
     // Data that was put elsewhere is cleared away with its link.
-    for (const data of [join(dir, "postgres"), join(dir, ".tukio", "postgres")]) {
-      const place = await realpath(data).catch(() => "");
-      if (place.startsWith("/var/lib/tukio/")) await rm(dirname(place), { recursive: true });
-    }
+    const place = await realpath(join(dir, "postgres")).catch(() => "");
+    if (place.startsWith("/var/lib/tukio/")) await rm(dirname(place), { recursive: true });
     await rm(dir, { recursive: true, force: true });
   });
   return dir;
@@ -46,7 +46,7 @@ async function makeDir(mode = 0o700): Promise<string> {
 
 /** A PATH on which the named programs fail, as they do where they are refused. */
 async function pathWithout(...programs: string[]): Promise<string> {
-  const dir = await makeDir(0o755);
+  const dir = await makeDir();
   for (const program of programs) await writeFile(join(dir, program), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
   return `${dir}:${usualPath}`;
 }
@@ -248,8 +248,7 @@ describe("the embedded PostgreSQL", () => {
     const dataDir = await makeDir();
     const { close, said, url } = await start(dataDir);
     process.kill(await pidOf(dataDir), "SIGKILL");
-    await vi.waitUntil(() => said.length > 0);
-    expect(said.at(-1)).toMatch(/^The embedded PostgreSQL exited; start again/);
+    await vi.waitUntil(() => said.some((line) => line.startsWith("The embedded PostgreSQL exited; start again")));
     await close();
     const again = await start(dataDir);
     expect(again.url).not.toBe(url);
@@ -265,7 +264,7 @@ describe("the embedded PostgreSQL", () => {
 
 describe("as nobody", () => {
   it.skipIf(!isRoot)("runs as nobody, below a directory that others cannot enter", async () => {
-    const dataDir = await makeDir();
+    const dataDir = await makeDir(privateMode);
     await chown(dataDir, nobody.uid, nobody.gid);
     const hub = spawnHub({ dataDir, account: nobody });
     expect(await nextLine(hub)).toMatch(/^postgres:/);
@@ -286,7 +285,7 @@ describe.skipIf(!isRoot)("as root", () => {
   });
 
   it.skipIf(!hasNamespaces)("leaves data and programs where they are, in a private home too", async () => {
-    const dataDir = await makeDir();
+    const dataDir = await makeDir(privateMode);
     const hub = spawnHub({ dataDir, checkout: home });
     expect(await nextLine(hub)).toMatch(/^postgres:/);
     const data = join(dataDir, "postgres");
@@ -296,7 +295,7 @@ describe.skipIf(!isRoot)("as root", () => {
   });
 
   it("runs as nobody where namespaces are refused, with its data where nobody can have it", async () => {
-    const dataDir = await makeDir(0o755);
+    const dataDir = await makeDir();
     const refused = await start(dataDir, await pathWithout("unshare"));
     const data = join(dataDir, "postgres");
     expect(await realpath(data)).toBe(data);
@@ -310,7 +309,7 @@ describe.skipIf(!isRoot)("as root", () => {
   });
 
   it("puts the data below /var/lib/tukio where nobody cannot reach the data directory, and finds it again", async () => {
-    const dataDir = await makeDir();
+    const dataDir = await makeDir(privateMode);
     const path = await pathWithout("unshare");
     const first = spawnHub({ dataDir, path, checkout: home });
     await query(await nextLine(first), "create table kept as select 1 as one");

@@ -2,7 +2,8 @@
  * Safaricom Daraja as far as M-Pesa Express goes: tokens, push, query, and the webhook once the payer has answered. Shapes,
  * types and texts are Safaricom's, so that the real adapter cannot tell the difference. To be mounted at `/sandbox/daraja`.
  *
- * A webhook is sent exactly once, whatever it is answered with, and after the push has been answered, unless the phone's
+ * Unlike Safaricom, one phone may have any number of open prompts, so that programs can try things side by side; a number
+ * of its own plays the phone that is busy. A webhook is sent exactly once, whatever it is answered with, and after the push has been answered, unless the phone's
  * number says otherwise. In memory: a restart forgets every push, and closing the app abandons webhooks under way.
  */
 import { randomInt } from "node:crypto";
@@ -89,7 +90,6 @@ const webhookDeadlineMs = 10_000;
 export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOptions): void {
   const { phone, now = () => new Date() } = options;
   const pushes = new Map<string, Push>();
-  const lockedPhones = new Set<string>();
   const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
   app.addHook("onClose", () => webhooks.destroy());
   speakSafaricom(app);
@@ -122,7 +122,6 @@ export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOption
 
   const settle = async (push: Push, answer: PayerAnswer, { webhooks: times, paysOther }: Behaviour): Promise<void> => {
     push.result = results[answer];
-    lockedPhones.delete(push.msisdn);
     const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
     await Promise.all(Array.from({ length: times }, () => sendWebhook(push, body)));
   };
@@ -131,15 +130,14 @@ export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOption
     requireToken(request);
     const body = parseFields(pushBody, request.body);
     checkPassword(body, options);
-    if (lockedPhones.has(body.PhoneNumber)) {
+    const does = behaviour(body.PhoneNumber);
+    if (does.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
       throw new Fault(500, "500.001.1001", text);
     }
-    lockedPhones.add(body.PhoneNumber);
     const push = remember(body);
     const amountMinor = push.amount * 100;
     const { answer } = phone.ring({ provider: "daraja", phone: `+${push.msisdn}`, amountMinor, currency: "KES" });
-    const does = behaviour(push.msisdn);
     const replied = does.overtakes ? undefined : whenReplied(reply);
     const settled = Promise.all([answer, replied]).then(([given]) => settle(push, given, does));
     if (does.overtakes) await settled;

@@ -50,6 +50,8 @@ export interface Behaviour {
   overtakes?: true;
   /** The payer pays another amount than was asked. */
   paysOther?: true;
+  /** The provider refuses to ask: another prompt is open on the phone. */
+  isBusy?: true;
 }
 
 const manual: Behaviour = { webhooks: 1 };
@@ -66,6 +68,7 @@ const behaviours: ReadonlyMap<string, Behaviour> = new Map<string, Behaviour>([
   ["07", { ...after(1, "approve"), webhooks: 3 }],
   ["08", { ...after(0, "approve"), overtakes: true }],
   ["10", { ...after(1, "approve"), paysOther: true }],
+  ["20", { ...manual, isBusy: true }],
 ]);
 
 /** What the number makes happen; any ending without a row waits for a person, like 00. */

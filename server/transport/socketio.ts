@@ -29,9 +29,11 @@ interface ClientEvents {
   unwatch(request: unknown, answer?: (answer: { ok: boolean }) => void): void;
 }
 
-/** The orders a socket watches, by the merchant's order id, each with the way to leave it. */
 interface SocketData {
+  /** The orders a socket watches, by the merchant's order id, each with the way to leave it. */
   orders: Map<string, () => void>;
+  /** One at a time, in the order asked for: of two tokens for one order the later one counts. */
+  joining: Promise<unknown>;
   /** What the handshake asked to watch. */
   first?: Watch;
 }
@@ -73,6 +75,7 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
     },
   });
   const rooms = new Map<string, Promise<() => void>>();
+  let isClosing = false;
 
   io.of("/").adapter.on("create-room", (room: string) => {
     const id = idOf(room);
@@ -92,8 +95,15 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
     return { ...(await access.watch(token, orderId)), after };
   };
 
+  const join = (socket: OrderSocket, authorized: Promise<Watch>): Promise<StatusEvent> => {
+    authorized.catch(() => undefined); // Its refusal is told when its turn comes.
+    const joined = socket.data.joining.then(async () => joinNow(socket, await authorized));
+    socket.data.joining = joined.catch(() => undefined);
+    return joined;
+  };
+
   /** Resolves with the current state, when the socket has been sent it and has joined the order's room. */
-  const join = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
+  const joinNow = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
     let newest: State | undefined;
     const release = await hub.watch(id, (event, json) => {
       newest = { event, json };
@@ -122,6 +132,7 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
 
   io.use((socket, next) => {
     socket.data.orders = new Map();
+    socket.data.joining = Promise.resolve();
     const auth = { token: credentialOf(socket.handshake), ...socket.handshake.auth };
     if (isMerchantWithoutOrder(auth, access.isMerchant)) return next();
     authorize(auth).then(
@@ -151,18 +162,22 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
       respond(answer, { ok: leave !== undefined });
     });
     const { first } = socket.data;
-    if (first) join(socket, first).catch((error: unknown) => sendAway(socket, error, app.log));
+    if (first) join(socket, Promise.resolve(first)).catch((error: unknown) => sendAway(socket, error, app.log));
   });
 
   const watchMore = async (socket: OrderSocket, request: unknown): Promise<StatusEvent> => {
     if (socket.data.orders.size >= ordersPerSocketMax) {
       throw new HubError("rate_limited", `One socket watches at most ${ordersPerSocketMax} orders`);
     }
-    return join(socket, await authorize(request));
+    return join(socket, authorize(request));
   };
 
+  // Clients come back at once, and would find the listening socket still open.
+  io.engine.on("connection", (connection: { close(): void }) => {
+    if (isClosing) connection.close();
+  });
   app.addHook("preClose", async () => {
-    for (const socket of io.of("/").sockets.values()) socket.conn.close();
+    isClosing = true;
     io.engine.close();
   });
 }
@@ -206,7 +221,8 @@ function boundUnread(socket: OrderSocket): void {
   let unreadBytes = 0;
   socket.conn.on("packetCreate", ({ data }: { data?: unknown }) => {
     unreadBytes += typeof data === "string" ? data.length : 0;
-    if (unreadBytes > unreadBytesMax) socket.conn.close();
+    // Without waiting for what is unread to be read.
+    if (unreadBytes > unreadBytesMax) socket.conn.close(true);
   });
   socket.conn.on("drain", () => {
     unreadBytes = 0;

@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -45,6 +45,8 @@ export default async function setup(project: TestProject): Promise<Release> {
 async function startPostgres(releases: Release[]): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-test-"));
   releases.push(() => rm(dataDir, { recursive: true, force: true }));
+  // Where root has to run PostgreSQL as nobody, the data is still in here and goes with it.
+  await chmod(dataDir, 0o755);
   const { url, close } = await startEmbedded({ dataDir, log: { info: () => undefined }, fsync: false });
   releases.push(close);
   return url;

@@ -15,10 +15,17 @@ import { nextOrderId } from "./store.ts";
 
 export const apiKey = "test-api-key-of-some-length";
 
+/** The secret of every test node. */
+export const testSecret = "a secret that all test nodes have in common";
+
 export interface TestNode {
   url: string;
   /** Every log line so far. */
   log: string[];
+  /** How many orders are watched here. */
+  watched(): number;
+  /** Puts a state on the bus as if it had just been committed. */
+  publish(event: StatusEvent): void;
   close(): Promise<void>;
 }
 
@@ -41,7 +48,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
   const config = readConfig({
     PORT: "0",
     TUKIO_API_KEY: apiKey,
-    TUKIO_SECRET: "a secret that all test nodes have in common",
+    TUKIO_SECRET: testSecret,
     ...env,
   });
   const database = openDatabase(databaseUrl, () => undefined);
@@ -58,7 +65,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
     return closed;
   };
   onTestFinished(close);
-  return { url, log: lines, close };
+  return { url, log: lines, watched: () => app.watched, publish: (event) => bus.publish(event), close };
 }
 
 /** Every field that some answer has, so that expectations can look into it. */

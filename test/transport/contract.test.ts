@@ -1,0 +1,512 @@
+/**
+ * What every transport promises (contract, section 3), over all four; then what is particular to each. Not covered
+ * here: events between nodes (test/journey) and the order of states under races (test/status/hub.test.ts).
+ */
+import { once } from "node:events";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import { SignJWT } from "jose";
+import { io, type Socket } from "socket.io-client";
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { deriveTokenKeys } from "../../server/order/secret.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { type TransportName, transportNames, watch } from "../support/watch.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let daraja: ScriptedDaraja;
+let node: TestNode;
+beforeEach(async () => {
+  daraja = await startScriptedDaraja();
+  node = await startNode({ databaseUrl, env: daraja.env });
+});
+
+interface Started {
+  order: StatusEvent;
+  orderId: string;
+  token: string;
+  push: HeldPush;
+}
+
+/** A payment whose provider has accepted: version 2. */
+async function startPayment(): Promise<Started> {
+  const { order, watchToken: token } = await pay(node);
+  const push = await daraja.nextPush();
+  push.accept();
+  const { orderId } = order;
+  await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.version === 2);
+  return { order, orderId, token, push };
+}
+
+const tokenFor = (order: StatusEvent, expiresAtS: number, secret = testSecret): Promise<string> =>
+  new SignJWT({ order: order.orderId })
+    .setProtectedHeader({ alg: "HS256" })
+    .setSubject(order.id)
+    .setAudience("tukio:watch")
+    .setExpirationTime(expiresAtS)
+    .sign(deriveTokenKeys([secret])[0] ?? Buffer.alloc(0));
+
+const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
+
+const versions = ({ seen }: { seen: StatusEvent[] }): number[] => seen.map(({ version }) => version);
+
+/** How a transport tells that it will not serve: an HTTP status and code, or a close code, or a connect_error. */
+async function refusalOf(transport: TransportName, orderId: string, token: string | undefined): Promise<unknown> {
+  const query = token === undefined ? "" : `?token=${encodeURIComponent(token)}`;
+  if (transport === "Socket.IO") {
+    const auth = token === apiKey ? { token, orderId } : { token };
+    const socket = openSocketIo(token === undefined ? {} : auth);
+    return new Promise((resolve) =>
+      socket.once("connect_error", (error) => resolve((error as { data?: { code: string } }).data?.code)),
+    );
+  }
+  if (transport === "WebSocket") {
+    const [code, reason] = await once(openWebSocket(`/v1/orders/${orderId}/socket${query}`), "close");
+    return `${code} ${reason}`;
+  }
+  const path = transport === "long poll" ? "wait" : "events";
+  const { status, body } = await call(`${node.url}/v1/orders/${orderId}/${path}${query}`);
+  return `${status} ${body.code}`;
+}
+
+function openWebSocket(path: string, options: { headers?: Record<string, string> } = {}): WebSocket {
+  const socket = new WebSocket(node.url.replace("http", "ws") + path, options);
+  socket.on("error", () => undefined);
+  onTestFinished(() => socket.terminate());
+  return socket;
+}
+
+function openSocketIo(auth: object, options: Parameters<typeof io>[1] = {}): Socket {
+  const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true, ...options });
+  onTestFinished(() => void socket.disconnect());
+  return socket;
+}
+
+describe.each(transportNames)("%s", (transport) => {
+  it("sends the current state first, then newer ones", async () => {
+    const { orderId, token, push } = await startPayment();
+    const watching = watch(transport, { node, orderId, token });
+    await watching.until(({ version }) => version === 2);
+    await push.webhook();
+    const end = await watching.until(({ version }) => version === 3);
+    expect(versions(watching)).toEqual([2, 3]);
+    expect(end).toEqual((await asMerchant(node, `/v1/orders/${orderId}`)).body.order);
+  });
+
+  it("is silent about what is known, and tells a client from the future the current state", async () => {
+    const { orderId, token, push } = await startPayment();
+    const known = watch(transport, { node, orderId, token, after: 2 });
+    const future = watch(transport, { node, orderId, token, after: 99 });
+    await future.until(({ version }) => version === 2);
+    await push.webhook();
+    await Promise.all([known, future].map((one) => one.until(({ version }) => version === 3)));
+    expect(versions(known)).toEqual([3]);
+    expect(versions(future)).toEqual([2, 3]);
+  });
+
+  it("takes the API key too", async () => {
+    const { orderId } = await startPayment();
+    const options = transport === "Socket.IO" ? { orderId } : {};
+    if (transport === "Socket.IO") {
+      const [event] = await onceEvent(openSocketIo({ token: apiKey, ...options }), "status");
+      expect(event).toMatchObject({ orderId, version: 2 });
+    } else {
+      await watch(transport, { node, orderId, token: apiKey }).until(({ version }) => version === 2);
+    }
+  });
+
+  it("refuses a missing, foreign, tampered or run-out token, each in its own words", async () => {
+    const { order, orderId, token } = await startPayment();
+    const words = {
+      "Socket.IO": { invalid: "token_invalid", expired: "token_expired" },
+      WebSocket: { invalid: "4401 token_invalid", expired: "4410 token_expired" },
+      "server-sent events": { invalid: "401 token_invalid", expired: "401 token_expired" },
+      "long poll": { invalid: "401 token_invalid", expired: "401 token_expired" },
+    }[transport];
+    const foreign = await tokenFor(order, inS(60), "a secret of somebody else, long enough");
+    for (const wrong of [undefined, "nonsense", `${token}x`, foreign]) {
+      expect(await refusalOf(transport, orderId, wrong)).toBe(words.invalid);
+    }
+    expect(await refusalOf(transport, orderId, await tokenFor(order, inS(-1)))).toBe(words.expired);
+  });
+
+  it("does not know an order that is not there", async () => {
+    const words = {
+      "Socket.IO": "order_unknown",
+      WebSocket: "4404 order_unknown",
+      "server-sent events": "404 order_unknown",
+      "long poll": "404 order_unknown",
+    }[transport];
+    expect(await refusalOf(transport, "ORD-nowhere", apiKey)).toBe(words);
+  });
+
+  it("opens no other order with a token", async () => {
+    const one = await startPayment();
+    const other = await startPayment();
+    if (transport === "Socket.IO") {
+      // The token itself says which order: another one beside it is a contradiction.
+      const socket = openSocketIo({ token: one.token, orderId: other.orderId });
+      const [error] = await onceEvent(socket, "connect_error");
+      expect(error).toMatchObject({ data: { code: "token_invalid" } });
+    } else {
+      expect(await refusalOf(transport, other.orderId, one.token)).toMatch(/token_invalid/);
+    }
+  });
+
+  it("lets a browser in from allowed origins only, and whatever is not a browser", async () => {
+    const { orderId, token } = await startPayment();
+    const strict = await startNode({ databaseUrl, env: { ...daraja.env, ALLOWED_ORIGINS: "https://shop.example" } });
+    const statusFrom = async (origin?: string): Promise<number> => {
+      const headers = { ...(origin !== undefined && { origin }), ...(transport === "WebSocket" && upgradeHeaders) };
+      const path = {
+        "Socket.IO": "/socket.io/?EIO=4&transport=polling",
+        WebSocket: `/v1/orders/${orderId}/socket?token=${token}`,
+        "server-sent events": `/v1/orders/${orderId}/events?token=${token}`,
+        "long poll": `/v1/orders/${orderId}/wait?token=${token}&after=0`,
+      }[transport];
+      return (await rawStatus(strict.url + path, headers)).statusCode ?? 0;
+    };
+    const ok = transport === "WebSocket" ? 101 : 200;
+    expect(await statusFrom()).toBe(ok);
+    expect(await statusFrom("https://shop.example")).toBe(ok);
+    for (const origin of ["https://shop.example.evil", "http://shop.example", "https://sub.shop.example", "null"]) {
+      expect(await statusFrom(origin)).toBe(403);
+    }
+  });
+
+  it("lets go of everything when its clients leave", async () => {
+    const { orderId, token } = await startPayment();
+    const watches = Array.from({ length: 5 }, () => watch(transport, { node, orderId, token, after: 1 }));
+    await Promise.all(watches.map((one) => one.until(({ version }) => version === 2)));
+    await vi.waitUntil(() => node.watched() === 1);
+    for (const one of watches) one.close();
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("lets a node close with watchers attached, who find the state on another", async () => {
+    const { orderId, token, push } = await startPayment();
+    const watching = watch(transport, { node, orderId, token });
+    await watching.until(({ version }) => version === 2);
+    const other = await startNode({ databaseUrl, env: daraja.env });
+    await node.close();
+    const again = watch(transport, { node: other, orderId, token, after: 2 });
+    const { pathname } = new URL(push.callbackUrl);
+    await fetch(other.url + pathname, { method: "POST", body: JSON.stringify(cancelledBody(push)) });
+    expect((await again.until(({ version }) => version === 3)).reason).toBe("cancelled");
+  });
+});
+
+const cancelledBody = ({ reference }: HeldPush): object => ({
+  Body: { stkCallback: { CheckoutRequestID: reference, ResultCode: 1032 } },
+});
+
+const upgradeHeaders = {
+  connection: "Upgrade",
+  upgrade: "websocket",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+};
+
+/** The status of a raw request, upgrades included; the connection is cut at once. */
+async function rawStatus(url: string, headers: Record<string, string>): Promise<IncomingMessage> {
+  const request = httpRequest(url, { headers });
+  const answered = new Promise<IncomingMessage>((resolve, reject) => {
+    request.once("response", resolve).once("upgrade", resolve).once("error", reject);
+  });
+  request.end();
+  const response = await answered;
+  response.destroy();
+  request.destroy();
+  return response;
+}
+
+/** The arguments of a Socket.IO client's next event. */
+const onceEvent = (socket: Socket, event: string): Promise<unknown[]> =>
+  new Promise((resolve) => socket.once(event, (...args: unknown[]) => resolve(args)));
+
+describe("Socket.IO in particular", () => {
+  it("watches more orders on one socket, and answers with each one's state", async () => {
+    const one = await startPayment();
+    const two = await startPayment();
+    const socket = openSocketIo({ token: one.token });
+    const seen: StatusEvent[] = [];
+    socket.on("status", (event: StatusEvent) => seen.push(event));
+    const answer = await socket.emitWithAck("watch", { token: two.token, after: 2 });
+    expect(answer).toEqual({ ok: true, order: expect.objectContaining({ orderId: two.orderId, version: 2 }) });
+    await two.push.webhook();
+    await vi.waitUntil(() => seen.some(({ orderId, version }) => orderId === two.orderId && version === 3));
+    expect(seen.filter(({ orderId }) => orderId === two.orderId).map(({ version }) => version)).toEqual([3]);
+  });
+
+  it("takes an API key with the order's id beside it, also after a handshake without an order", async () => {
+    const { orderId } = await startPayment();
+    const socket = openSocketIo({ token: apiKey });
+    expect(await socket.emitWithAck("watch", { token: apiKey, orderId })).toMatchObject({
+      ok: true,
+      order: { orderId },
+    });
+    expect(await socket.emitWithAck("watch", { token: apiKey, orderId: "ORD-nowhere" })).toMatchObject({
+      ok: false,
+      error: { code: "order_unknown" },
+    });
+  });
+
+  it("refuses what cannot be watched, and stays", async () => {
+    const { token } = await startPayment();
+    const socket = openSocketIo({ token });
+    for (const [request, code] of [
+      [{ token: "nonsense" }, "token_invalid"],
+      [{}, "token_invalid"],
+      [{ token, after: -1 }, "body_invalid"],
+      [{ token, after: "x" }, "body_invalid"],
+      [{ token: { $ne: 1 } }, "body_invalid"],
+      ["text", "body_invalid"],
+      [null, "body_invalid"],
+    ] as const) {
+      expect(await socket.emitWithAck("watch", request)).toMatchObject({ ok: false, error: { code } });
+    }
+    socket.emit("watch", "no acknowledgement wanted");
+    socket.emit("watch", { token }, "not a function");
+    socket.emit("unwatch");
+    expect(await socket.emitWithAck("watch", { token })).toMatchObject({ ok: true });
+    expect(socket.connected).toBe(true);
+  });
+
+  it("stops sending what is unwatched", async () => {
+    const { orderId, token, push } = await startPayment();
+    const socket = openSocketIo({ token });
+    const seen: StatusEvent[] = [];
+    socket.on("status", (event: StatusEvent) => seen.push(event));
+    await vi.waitUntil(() => seen.length === 1);
+    expect(await socket.emitWithAck("unwatch", { orderId })).toEqual({ ok: true });
+    await vi.waitUntil(() => node.watched() === 0);
+    await push.webhook();
+    expect(await socket.emitWithAck("unwatch", { orderId })).toEqual({ ok: false });
+    expect(seen).toHaveLength(1);
+  });
+
+  it("says when a token runs out, leaves that order, and stays connected", async () => {
+    const one = await startPayment();
+    const two = await startPayment();
+    const socket = openSocketIo({ token: await tokenFor(one.order, inS(2)) });
+    const expired = onceEvent(socket, "expired");
+    await socket.emitWithAck("watch", { token: two.token });
+    expect(await expired).toEqual([{ orderId: one.orderId }]);
+    await vi.waitUntil(() => node.watched() === 1);
+    expect(socket.connected).toBe(true);
+  });
+
+  it("that renews a token before it runs out goes on without a break", async () => {
+    const { order, orderId, token, push } = await startPayment();
+    const socket = openSocketIo({ token: await tokenFor(order, inS(2)) });
+    const seen: StatusEvent[] = [];
+    const expired = vi.fn();
+    socket.on("status", (event: StatusEvent) => seen.push(event)).on("expired", expired);
+    expect(await socket.emitWithAck("watch", { token, after: 2 })).toMatchObject({ ok: true, order: { orderId } });
+    // The other order's token runs out later than the first would have.
+    const other = await startPayment();
+    const later = openSocketIo({ token: await tokenFor(other.order, inS(3)) });
+    await onceEvent(later, "expired");
+    await push.webhook();
+    await vi.waitUntil(() => seen.some(({ version }) => version === 3));
+    expect(expired).not.toHaveBeenCalled();
+  });
+
+  it("works over HTTP polling", async () => {
+    const { token, push } = await startPayment();
+    const socket = openSocketIo({ token }, { transports: ["polling"] });
+    const seen: StatusEvent[] = [];
+    socket.on("status", (event: StatusEvent) => seen.push(event));
+    await vi.waitUntil(() => seen.length === 1);
+    await push.webhook();
+    await vi.waitUntil(() => seen.length === 2);
+    expect(seen.map(({ version }) => version)).toEqual([2, 3]);
+  });
+
+  it("comes back by itself after the node went away", async () => {
+    const { token, push } = await startPayment();
+    const { port } = new URL(node.url);
+    const socket = openSocketIo({ token }, { reconnectionDelay: 20, reconnectionDelayMax: 50 });
+    await onceEvent(socket, "status");
+    const gone = onceEvent(socket, "disconnect");
+    await node.close();
+    expect((await gone)[0]).not.toBe("io server disconnect");
+    const again = onceEvent(socket, "status");
+    const reborn = await startNode({ databaseUrl, env: { ...daraja.env, PORT: port } });
+    expect((await again)[0]).toMatchObject({ version: 2 });
+    const next = onceEvent(socket, "status");
+    const { pathname } = new URL(push.callbackUrl);
+    await fetch(reborn.url + pathname, { method: "POST", body: JSON.stringify(cancelledBody(push)) });
+    expect((await next)[0]).toMatchObject({ version: 3 });
+  });
+});
+
+describe("WebSocket in particular", () => {
+  it("closes with 4410 when the token runs out", async () => {
+    const { order, orderId } = await startPayment();
+    const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${await tokenFor(order, inS(2))}`);
+    await once(socket, "message");
+    expect((await once(socket, "close"))[0]).toBe(4410);
+  });
+
+  it("takes the token in a header from clients that can set one", async () => {
+    const { orderId, token } = await startPayment();
+    const socket = openWebSocket(`/v1/orders/${orderId}/socket`, { headers: { authorization: `Bearer ${token}` } });
+    expect(JSON.parse(String((await once(socket, "message"))[0]))).toMatchObject({ orderId });
+  });
+
+  it("closes with 1012 when the node restarts", async () => {
+    const { orderId, token } = await startPayment();
+    const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`);
+    await once(socket, "message");
+    const closed = once(socket, "close");
+    await node.close();
+    expect((await closed)[0]).toBe(1012);
+  });
+
+  it("ignores what a client sends, and cuts off one that sends too much", async () => {
+    const { orderId, token, push } = await startPayment();
+    const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`);
+    await once(socket, "message");
+    socket.send('{"status":"succeeded"}');
+    const next = once(socket, "message");
+    await push.webhook();
+    expect(JSON.parse(String((await next)[0]))).toMatchObject({ version: 3 });
+    const closed = once(socket, "close");
+    socket.send("x".repeat(5_000));
+    expect((await closed)[0]).toBe(1009);
+  });
+
+  it("answers a bad position with a problem, before the upgrade", async () => {
+    const { orderId, token } = await startPayment();
+    const url = `${node.url}/v1/orders/${orderId}/socket?token=${token}&after=x`;
+    expect((await rawStatus(url, upgradeHeaders)).statusCode).toBe(400);
+  });
+});
+
+describe("server-sent events in particular", () => {
+  const open = async (orderId: string, token: string, headers: Record<string, string> = {}) => {
+    const stopped = new AbortController();
+    onTestFinished(() => stopped.abort());
+    const url = `${node.url}/v1/orders/${orderId}/events`;
+    const response = await fetch(url, {
+      headers: { authorization: `Bearer ${token}`, ...headers },
+      signal: stopped.signal,
+    });
+    let text = "";
+    const reading = (async () => {
+      for await (const chunk of response.body ?? []) text += Buffer.from(chunk).toString();
+    })().catch(() => undefined);
+    return {
+      response,
+      ended: reading,
+      has: (part: string) => vi.waitUntil(() => text.includes(part)),
+      text: () => text,
+    };
+  };
+
+  it("numbers each state, and Last-Event-ID wins over after", async () => {
+    const { orderId, token, push } = await startPayment();
+    const { response, has, text } = await open(orderId, token, {
+      "last-event-id": "2",
+      origin: "https://shop.example",
+    });
+    expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
+    expect(response.headers.get("cache-control")).toContain("no-store");
+    expect(response.headers.get("access-control-allow-origin")).toBe("https://shop.example");
+    await push.webhook();
+    await has("\n\n");
+    expect(text()).toMatch(/^id: 3\nevent: status\ndata: \{.*"version":3.*\}\n\n$/);
+  });
+
+  it("ends when the token runs out, so that the client asks again and learns why", async () => {
+    const { order, orderId } = await startPayment();
+    const { ended, text } = await open(orderId, await tokenFor(order, inS(2)));
+    await ended;
+    expect(text()).toContain('"version":2');
+  });
+});
+
+describe("long poll in particular", () => {
+  it("without after waits until the order is settled", async () => {
+    const { orderId, token, push } = await startPayment();
+    const waiting = call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`);
+    await vi.waitUntil(() => node.watched() === 1);
+    await push.webhook();
+    expect(await waiting).toMatchObject({ status: 200, body: { status: "succeeded", settled: true } });
+    expect(await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`)).toMatchObject({ body: { version: 3 } });
+  });
+
+  it("answers with the current state when its time is over", async () => {
+    const { orderId, token } = await startPayment();
+    const answer = await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=1`);
+    expect(answer).toMatchObject({ status: 200, body: { version: 2, status: "processing" } });
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+  });
+
+  it("answers with the current state when the node closes", async () => {
+    const { orderId, token } = await startPayment();
+    const waiting = call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=60`);
+    await vi.waitUntil(() => node.watched() === 1);
+    await node.close();
+    expect(await waiting).toMatchObject({ status: 200, body: { version: 2 } });
+  });
+});
+
+describe("a reader that does not read", () => {
+  /** Sends states of one order to whoever follows it, each of 32 KiB, until told to stop. */
+  const flood = async (order: StatusEvent, isOver: () => boolean): Promise<void> => {
+    for (let version = 1_000; !isOver() && version < 3_000; version += 1) {
+      node.publish({ ...order, version, orderId: order.orderId.padEnd(32_768, "x") });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+
+  const rawRequest = (path: string, headers: Record<string, string> = {}) => {
+    const { hostname, port } = new URL(node.url);
+    const socket = connect(Number(port), hostname);
+    onTestFinished(() => void socket.destroy());
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\n${lines.join("")}\r\n`);
+    return socket;
+  };
+
+  it.each(["WebSocket", "server-sent events"] as const)("over %s is cut off to come back", async (transport) => {
+    const { order, orderId, token } = await startPayment();
+    const path = transport === "WebSocket" ? "socket" : "events";
+    rawRequest(`/v1/orders/${orderId}/${path}?token=${token}`, transport === "WebSocket" ? upgradeHeaders : {}).pause();
+    await vi.waitUntil(() => node.watched() === 1);
+    await flood(order, () => node.watched() === 0);
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("over Socket.IO is cut off to come back", async () => {
+    const { order, token } = await startPayment();
+    const socket = openSocketIo({ token }, { reconnection: false });
+    await onceEvent(socket, "status");
+    const { engine } = socket.io;
+    const transport = engine.transport as unknown as { ws: { _socket?: { pause(): void }; pause?(): void } };
+    const { ws } = transport;
+    if (ws.pause) ws.pause();
+    else ws._socket?.pause();
+    await flood(order, () => node.watched() === 0);
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+});
+
+describe("a Socket.IO connection that never says who it is", () => {
+  it("is closed", async () => {
+    const socket = new WebSocket(`${node.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    onTestFinished(() => socket.terminate());
+    await once(socket, "close");
+  });
+});
