@@ -26,6 +26,7 @@ export interface Home {
   readonly account?: { readonly uid: number; readonly gid: number };
   /** Commands that programs are run through. */
   readonly wrap: readonly string[];
+  /** Where system programs are looked for. */
   readonly path: string;
 }
 
@@ -78,6 +79,7 @@ export function commandOf(home: Home, program: string, args: readonly string[]) 
   return { file, rest, options: { ...home.account, cwd: "/", env: { PATH: home.path, LC_ALL: "C" } } };
 }
 
+/** For `catch`: what is not there is undefined, any other failure is thrown. */
 export function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== "ENOENT") throw error;
 }

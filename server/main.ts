@@ -1,5 +1,6 @@
 /** The process: environment, resources, signals, listen. */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
@@ -12,6 +13,7 @@ import { createMemoryBus } from "./status/bus.ts";
 import { createRedisBus } from "./status/redis-bus.ts";
 
 async function main(): Promise<void> {
+  if (existsSync(".env")) process.loadEnvFile();
   const given = readConfig(process.env);
   const log = createLogger(given.logLevel);
   const config = await completed(given);

@@ -29,7 +29,9 @@ const exec = promisify(execFile);
 export default async function setup(project: TestProject): Promise<Release> {
   const releases: Release[] = [];
   const teardown = async (): Promise<void> => {
-    for (const release of releases.reverse()) await release();
+    const errors: unknown[] = [];
+    for (const release of releases.reverse()) await release().catch((error: unknown) => errors.push(error));
+    if (errors.length > 0) throw new AggregateError(errors, "not everything could be stopped");
   };
   try {
     const serverUrl = process.env.TEST_DATABASE_URL || (await startPostgres(releases));

@@ -1,0 +1,20 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { errorTable } from "../server/errors.ts";
+
+const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+
+describe("the README", () => {
+  it("lists the error codes and statuses of the source, all of them and no others", () => {
+    const listed = [...readme.matchAll(/^\| `([a-z_]+)` \| (\d{3}) \|/gm)].map(([, code, status]) => [
+      code,
+      Number(status),
+    ]);
+    expect(listed).toEqual(Object.entries(errorTable).map(([code, { status }]) => [code, status]));
+  });
+
+  it("names every variable that .env.example shows", () => {
+    const example = readFileSync(new URL("../.env.example", import.meta.url), "utf8");
+    for (const [, name] of example.matchAll(/^# ([A-Z_]+)=/gm)) expect(readme).toContain(name);
+  });
+});
