@@ -55,6 +55,8 @@ create table if not exists payment (
   started_at timestamptz(3) not null,
   expires_at timestamptz(3) not null,
   check_at timestamptz(3),                          -- when the provider is to be asked next
+  suspected text,                                   -- a failure that one query told of, and no second one yet
+  suspected_at timestamptz(3),
   unique (order_uuid, attempt)
 );
 create index if not exists payment_reference on payment (provider, reference) where reference is not null;
@@ -77,6 +79,7 @@ create table if not exists event (
   payment jsonb not null,
   also_paid uuid[] not null,
   occurred_at timestamptz(3) not null,
+  note text,                                        -- what a person said who decided
   primary key (order_uuid, version)
 );
 

@@ -20,6 +20,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { createProviders, type Endpoints } from "./provider/providers.ts";
+import { createReconciler } from "./provider/reconciler.ts";
 import { healthRoutes } from "./route/health.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
@@ -83,6 +84,7 @@ export async function createApp(config: Config, { database, bus, log }: Resource
   const access = createAccess({ apiKeys: config.apiKeys, tokens, query });
   const secrets = createUrlSecrets(config.secrets, "webhook");
   const initiator = createInitiator({ providers, store, secrets, publicUrl, log });
+  const reconciler = createReconciler({ providers, store, log });
   const hub = createHub({ store, bus, onError });
   const terms = (name: string) => ({
     live: !config.sandbox.includes(name as ProviderName),
@@ -136,6 +138,7 @@ export async function createApp(config: Config, { database, bus, log }: Resource
       await ending.close();
       // No request is under way any more, so no further payment is asked for.
       await initiator.close();
+      await reconciler.close();
       await hub.close();
       await client.close();
     },

@@ -43,3 +43,6 @@ export const afterText = wholeText(0, 2_147_483_647);
 export const orderIdText = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1-64 of [A-Za-z0-9._:-], first a letter or digit");
+
+/** A moment that every database can hold. */
+export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;

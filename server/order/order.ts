@@ -25,6 +25,8 @@ export interface Outcome {
   currency?: string;
   action?: Action;
   source: Source;
+  /** Why a person decided so. */
+  note?: string;
 }
 
 /** One attempt to pay an order, as providers see it. */
@@ -42,6 +44,15 @@ export interface Payment {
   returnUrl?: string;
   /** The provider's own handle, once known. */
   reference?: string;
+}
+
+/** A payment whose provider is to be asked now. */
+export interface DuePayment extends Payment {
+  status: Status;
+  /** Its deadline has passed. */
+  isOver: boolean;
+  /** Twice the time to its deadline has passed. */
+  isLongOver: boolean;
 }
 
 /** Position in the climb: a payment's status only ever moves to a higher one. */

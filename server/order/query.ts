@@ -3,9 +3,10 @@ import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { z } from "zod";
 import { fieldError } from "../errors.ts";
+import { isStorable } from "../input.ts";
 import { asHubError, type Database } from "./database.ts";
 import { type Action, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
-import { type OrderRow, toEvent, toPastEvent } from "./row.ts";
+import { type OrderRow, type PastEvent, toEvent, toPastEvent } from "./row.ts";
 import type { Tables } from "./tables.ts";
 
 /** One attempt, as the merchant's backend sees it. The phone is masked. */
@@ -29,7 +30,7 @@ export interface PaymentView {
 export interface OrderView {
   order: StatusEvent;
   payments: PaymentView[];
-  events: StatusEvent[];
+  events: PastEvent[];
   description: string | null;
   customer: Record<string, unknown> | null;
   metadata: Record<string, unknown> | null;
@@ -156,7 +157,8 @@ const filtered = <O>(query: SelectQueryBuilder<Tables, "order", O>, { status, pr
     .$if(from !== undefined, (q) => q.where("opened_at", ">=", from ?? new Date(0)))
     .$if(to !== undefined, (q) => q.where("opened_at", "<", to ?? new Date(0)));
 
-const cursorShape = z.tuple([z.coerce.date(), z.uuid(), z.coerce.date().optional()]);
+const moment = z.coerce.date().refine(isStorable);
+const cursorShape = z.tuple([moment, z.uuid(), moment.optional()]);
 
 const writeCursor = (at: Date, id: string, until?: Date): string =>
   Buffer.from(JSON.stringify(until ? [at, id, until] : [at, id])).toString("base64url");

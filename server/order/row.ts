@@ -1,6 +1,6 @@
 /** Rows as PostgreSQL answers them, and the events made of them. */
 import type { Selectable } from "kysely";
-import { isSettled, type StatusEvent } from "./order.ts";
+import { type DuePayment, isSettled, type StatusEvent } from "./order.ts";
 import type { Tables } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
@@ -12,14 +12,16 @@ export function toEvent(row: OrderRow): StatusEvent {
   return stateOf(row, { ...row, occurred_at: row.changed_at });
 }
 
-/** A past state of an order. */
-export function toPastEvent(order: OrderRow, event: EventRow): StatusEvent {
-  return stateOf(order, event);
+/** A state of the history, with what a person said who decided on it. For the merchant only. */
+export type PastEvent = StatusEvent & { note?: string };
+
+export function toPastEvent(order: OrderRow, event: EventRow): PastEvent {
+  return { ...stateOf(order, event), ...(event.note !== null && { note: event.note }) };
 }
 
 type Order = Pick<OrderRow, "id" | "order_id" | "amount_minor" | "currency" | "opened_at">;
 
-function stateOf(order: Order, state: Omit<EventRow, "order_uuid">): StatusEvent {
+function stateOf(order: Order, state: Omit<EventRow, "order_uuid" | "note">): StatusEvent {
   const { live, ...payment } = state.payment;
   return {
     id: order.id,
@@ -35,5 +37,30 @@ function stateOf(order: Order, state: Omit<EventRow, "order_uuid">): StatusEvent
     ...(state.also_paid.length > 0 && { alsoPaid: state.also_paid }),
     openedAt: order.opened_at.toISOString(),
     occurredAt: state.occurred_at.toISOString(),
+  };
+}
+
+/** What claiming a due payment answers. */
+export type DueRow = Pick<
+  Selectable<Tables["payment"]>,
+  "id" | "provider" | "attempt" | "amount_minor" | "currency" | "phone" | "return_url" | "reference" | "status"
+> &
+  Pick<OrderRow, "order_id" | "description"> & { is_over: boolean; is_long_over: boolean };
+
+export function toDuePayment(row: DueRow): DuePayment {
+  return {
+    id: row.id,
+    orderId: row.order_id,
+    attempt: row.attempt,
+    provider: row.provider,
+    amountMinor: BigInt(row.amount_minor),
+    currency: row.currency,
+    ...(row.phone !== null && { phone: row.phone }),
+    ...(row.description !== null && { description: row.description }),
+    ...(row.return_url !== null && { returnUrl: row.return_url }),
+    ...(row.reference !== null && { reference: row.reference }),
+    status: row.status,
+    isOver: row.is_over,
+    isLongOver: row.is_long_over,
   };
 }

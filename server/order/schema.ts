@@ -4,6 +4,9 @@ import type pg from "pg";
 /** The version of schema.sql. Raise it with every change there. */
 export const schemaVersion = 1;
 
+/** The longest that a timer can wait: 24 days. */
+const patienceMs = 2 ** 31 - 1;
+
 /** Any number, the same in every process: who holds it may change tables. */
 const migrationLock = 7_458_001;
 
@@ -14,11 +17,16 @@ const migrationLock = 7_458_001;
 export async function migrate(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL("../../schema.sql", import.meta.url), "utf8");
   const client = await pool.connect();
+  // Neither another process's migration nor our own is bound to the time of an ordinary statement.
+  const run = <Row extends object>(text: string, values?: unknown[]): Promise<pg.QueryResult<Row>> => {
+    const patient = { text, values, query_timeout: patienceMs };
+    return client.query<Row>(patient);
+  };
   try {
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
-    await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
-    await client.query("create table if not exists tukio_schema (version int not null)");
-    const { rows } = await client.query<{ version: number }>("select version from tukio_schema");
+    await run("select pg_advisory_xact_lock($1)", [migrationLock]);
+    await run("create table if not exists tukio_schema (version int not null)");
+    const { rows } = await run<{ version: number }>("select version from tukio_schema");
     const found = rows[0]?.version ?? 0;
     if (found > schemaVersion) {
       throw new Error(
@@ -26,11 +34,11 @@ export async function migrate(pool: pg.Pool): Promise<void> {
       );
     }
     if (found < schemaVersion) {
-      await client.query(schema);
-      await client.query("delete from tukio_schema");
-      await client.query("insert into tukio_schema values ($1)", [schemaVersion]);
+      await run(schema);
+      await run("delete from tukio_schema");
+      await run("insert into tukio_schema values ($1)", [schemaVersion]);
     }
-    await client.query("commit");
+    await run("commit");
   } catch (error) {
     await client.query("rollback").catch(() => undefined);
     throw error;

@@ -16,10 +16,18 @@ const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
       'action', case when c.status = 'processing' then c.action end,
       'live', c.live))`;
 
-const logged = `logged as (
-    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at)
-    select id, version, status, reason, payment, also_paid, changed_at from placed
+const logged = (note: string): string => `logged as (
+    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, note)
+    select id, version, status, reason, payment, also_paid, changed_at, ${note} from placed
   )`;
+
+/** A second of the schedule by which providers are asked: shorter in the sandbox, where a payment lives 10 s. */
+const pace = (payment: string): string =>
+  `case when ${payment}.live then interval '1 second' else interval '0.2 seconds' end`;
+
+/** How far apart two queries must be to agree on a failure, and how old the prompt: 15 s and 60 s, in the sandbox 1 s and 3 s. */
+const apart = "case when was.live then interval '15 seconds' else interval '1 second' end";
+const matured = "case when was.live then interval '60 seconds' else interval '3 seconds' end";
 
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
@@ -49,16 +57,17 @@ export const openStatement = {
   ),
   tried as (
     insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
-                         started_at, expires_at)
+                         started_at, expires_at, check_at)
     select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13::text, $14::text, 'pending',
-           now.at, now.at + $10 * interval '1 second'
+           now.at, now.at + $10 * interval '1 second',
+           now.at + least($10 * interval '1 second', case when $11 then interval '10 seconds' else interval '2 seconds' end)
     from placed, now
   ),
   keyed as (
     insert into idempotency (key, request, order_uuid, created_at)
     select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
   ),
-  ${logged}
+  ${logged("null")}
   select * from placed`,
 } as const;
 
@@ -87,12 +96,20 @@ const judge = `was as (
       case when $2 <> 'succeeded' then null
            when currency <> $7 then 'currency_mismatch'
            when amount_minor <> $6 then 'amount_mismatch'
-           when id <> (select payment_id from owner) then 'receipt_reused' end as mismatch
+           when id <> (select payment_id from owner) then 'receipt_reused' end as mismatch,
+      -- What only a query says of a failure must be said twice, of a prompt that is not fresh.
+      $10 = 'query' and $2 in ('failed', 'expired') and climb($2) > climb(status) and (
+        suspected = $2 || ' ' || $3::text
+        and suspected_at <= clock_timestamp() - ${apart}
+        and started_at <= clock_timestamp() - ${matured}
+      ) is not true as is_doubted,
+      greatest(clock_timestamp() + ${apart}, started_at + ${matured}) as asked_again_at
     from was
   ),
   aimed as (
     select *,
-      case when contradicted then null
+      case when contradicted or is_doubted then null
+           when $10::text = 'person' then case when status = 'review' then $2 end
            when mismatch is not null then 'review'
            when $2 <> 'succeeded' or is_full then $2
            when provider = any ($9::text[]) and status <> 'review' then 'succeeded' end as target,
@@ -105,7 +122,7 @@ const judge = `was as (
       status = 'succeeded' and mismatch is not null and not contradicted
         and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
       is_believed and (receipt is null and $5 is not null or amount_paid_minor is null and $6 is not null) as learns,
-      (contradicted or target is null) and status not in ('succeeded', 'review') as asks
+      (contradicted or $2 = 'succeeded' and target is null) and status not in ('succeeded', 'review') as asks
     from aimed
   ),
   changed as (
@@ -125,10 +142,19 @@ const judge = `was as (
                                when j.climbs and j.status = 'review' then coalesce($6, p.amount_paid_minor)
                                else coalesce(p.amount_paid_minor, $6) end,
       action = coalesce(p.action, $8::jsonb),
-      check_at = case when j.asks then least(p.check_at, clock_timestamp()) else p.check_at end
+      suspected = case when j.is_doubted then $2 || ' ' || $3 end,
+      suspected_at = case when not j.is_doubted then null
+                          when p.suspected = $2 || ' ' || $3 then p.suspected_at
+                          else clock_timestamp() end,
+      check_at = case when j.climbs and j.target in ('succeeded', 'review') then null
+                      when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + interval '5 minutes'
+                      when j.asks then least(p.check_at, clock_timestamp())
+                      when j.is_doubted then least(p.check_at, j.asked_again_at)
+                      else p.check_at end
     from judged j
     where p.id = j.id
-      and (j.climbs or j.is_scarred or j.learns or j.asks or p.reference is null and $4 is not null)
+      and (j.climbs or j.is_scarred or j.learns or j.asks or j.is_doubted or p.reference is null and $4 is not null
+           or $10 = 'query' and p.suspected is not null)
     returning p.*, j.climbs, j.is_scarred, j.learns
   ),
   placed as (
@@ -152,30 +178,69 @@ const judge = `was as (
       end
     returning o.*
   ),
-  ${logged}`;
+  ${logged("$11::text")}`;
 
 const verdict = `case when not exists (select from was) then 'unmatched'
-            when (select contradicted or target is null from judged) then 'hint'
+            when (select contradicted or $2 = 'succeeded' and target is null from judged) then 'hint'
             when exists (select from changed where climbs or is_scarred or learns) then 'applied'
             else 'repeat' end`;
 
-/** Records what happened to a payment: $1 payment, $2-$8 the outcome, $9 providers whose bare success is enough. */
+/** Records what happened to a payment: $1 payment, $2-$8 the outcome, $9 providers whose bare success is enough, $10 source, $11 a person's note. */
 export const advanceStatement = {
   name: "advance",
   text: `with ${judge}
   select ${verdict} as result, placed.* from (select) as always left join placed on true`,
 } as const;
 
-/** The same, and the webhook's bytes ($10-$13) in the same commit, whatever became of it. */
+/** The same, and the webhook's bytes ($12-$15) in the same commit, whatever became of it. */
 export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
   text: `with ${judge},
   kept as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result)
-    select $10, $1, $4, $11, $12::jsonb, $13::bytea, ${verdict}
+    select $12, $1, $4, $13, $14::jsonb, $15::bytea, ${verdict}
     returning result
   )
   select kept.result, placed.* from kept left join placed on true`,
+} as const;
+
+/**
+ * Takes payments that are due to be asked about, at most $1, each by one process: taking moves the check to its next time,
+ * so the lease is the schedule, and what a killed process took falls due again. After asking: 10, 15, 20, 30 s, then
+ * every 60 s, and at the deadline; late money of a settled payment 5 min, 1 h and 24 h after its deadline.
+ */
+export const claimDueStatement = {
+  name: "claim-due",
+  text: `with due as materialized (
+    select id, clock_timestamp() as at from payment
+    where check_at <= clock_timestamp() order by check_at limit $1 for no key update skip locked
+  )
+  update payment p set check_at = case
+    when p.status in ('pending', 'processing') then case
+      when due.at >= p.expires_at then due.at + 60 * ${pace("p")}
+      else least(p.expires_at, case
+        when due.at < p.started_at + 10 * ${pace("p")} then p.started_at + 10 * ${pace("p")}
+        when due.at < p.started_at + 15 * ${pace("p")} then p.started_at + 15 * ${pace("p")}
+        when due.at < p.started_at + 20 * ${pace("p")} then p.started_at + 20 * ${pace("p")}
+        when due.at < p.started_at + 30 * ${pace("p")} then p.started_at + 30 * ${pace("p")}
+        else due.at + 60 * ${pace("p")} end) end
+    when p.status in ('expired', 'failed') then case
+      when due.at < p.expires_at + interval '5 minutes' then p.expires_at + interval '5 minutes'
+      when due.at < p.expires_at + interval '1 hour' then p.expires_at + interval '1 hour'
+      when due.at < p.expires_at + interval '24 hours' then p.expires_at + interval '24 hours' end
+    end
+  from due, "order" o
+  where p.id = due.id and o.id = p.order_uuid
+  returning p.id, p.provider, p.attempt, p.amount_minor, p.currency, p.phone, p.return_url, p.reference, p.status,
+    o.order_id, o.description, due.at >= p.expires_at as is_over,
+    due.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
+} as const;
+
+/** Makes an open payment due to be asked about now. */
+export const nudgeStatement = {
+  name: "nudge",
+  text: `update payment set check_at = least(check_at, clock_timestamp())
+         where id = $1 and status not in ('succeeded', 'review')`,
 } as const;
 
 /** The current state of many orders by id: one index probe each, whatever the table's size. */

@@ -7,14 +7,16 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
-import type { Outcome, Payment, StatusEvent } from "./order.ts";
-import { type OrderRow, toEvent } from "./row.ts";
+import type { DuePayment, Outcome, Payment, StatusEvent } from "./order.ts";
+import { type DueRow, type OrderRow, toDuePayment, toEvent } from "./row.ts";
 import {
   advanceStatement,
   advanceWithWebhookStatement,
   changedStatement,
+  claimDueStatement,
   currentStatement,
   keyStatement,
+  nudgeStatement,
   openStatement,
 } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
@@ -75,6 +77,10 @@ export interface OrderStore {
   open(draft: PaymentDraft): Promise<Opened>;
   /** Climbs and records, or changes nothing. With a webhook: keeps its bytes in the same statement, whatever happens. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
+  /** Takes at most so many payments whose provider is to be asked now; no other process gets them until their next time. */
+  claimDue(limit: number): Promise<DuePayment[]>;
+  /** Makes an open payment due to be asked about now. */
+  nudge(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** What changed since `at` (absent: since now), reaching back 10 s further so that late commits are not missed. */
@@ -141,7 +147,7 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
     },
 
     async advance(paymentId, outcome, webhook) {
-      const values: unknown[] = [paymentId, ...outcomeValues(outcome), bareProviders];
+      const values: unknown[] = [paymentId, ...outcomeValues(outcome), bareProviders, outcome.source, outcome.note];
       const rows = webhook
         ? await run<AdvancedRow>(webhookPool, advanceWithWebhookStatement, [...values, ...webhookValues(webhook)])
         : await run<AdvancedRow>(pool, advanceStatement, values);
@@ -149,6 +155,14 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
       if (!row) throw new Error("advance always answers one row");
       const { result } = row;
       return isPlaced(row) ? { result, event: announced(row) } : { result };
+    },
+
+    async claimDue(limit) {
+      return (await run<DueRow>(pool, claimDueStatement, [limit])).map(toDuePayment);
+    },
+
+    async nudge(paymentId) {
+      await run(pool, nudgeStatement, [paymentId]);
     },
 
     async changedSince(at) {

@@ -44,6 +44,8 @@ interface PaymentTable {
   started_at: Date;
   expires_at: Date;
   check_at: Date | null;
+  suspected: string | null;
+  suspected_at: Date | null;
 }
 
 interface EventTable {
@@ -54,6 +56,7 @@ interface EventTable {
   payment: Json<StoredPayment>;
   also_paid: string[];
   occurred_at: Date;
+  note: string | null;
 }
 
 export type WebhookResult =

@@ -161,6 +161,8 @@ function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" |
 export function readQuery({ status, body }: Answer, reference: string): Outcome | undefined {
   const error = envelope.safeParse(body).data;
   if (error) return isPending(error) ? { status: "processing", source: "query" } : undefined;
+  if (body === undefined || status >= 500)
+    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
   const reply = queryReply.safeParse(body).data;
   if (status !== 200 || !reply || (reply.CheckoutRequestID ?? reference) !== reference) return undefined;
   if (reply.ResultCode === "0") return { status: "succeeded", source: "query" };

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
 import type { Payment } from "../order/order.ts";
-import { type Answer, CallFailed, type Client, Unreachable } from "./client.ts";
+import { type Answer, type Client, Unreachable } from "./client.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./daraja-message.ts";
 import { Declined, type Provider } from "./provider.ts";
@@ -104,13 +104,8 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
     translate,
     async confirm({ reference }, signal) {
       if (reference === undefined) return undefined;
-      try {
-        const answer = await post("/mpesa/stkpushquery/v1/query", { CheckoutRequestID: reference }, signal);
-        return readQuery(answer, reference);
-      } catch (error) {
-        if (error instanceof CallFailed || error instanceof Declined) return undefined;
-        throw error;
-      }
+      const answer = await post("/mpesa/stkpushquery/v1/query", { CheckoutRequestID: reference }, signal);
+      return readQuery(answer, reference);
     },
   };
 }

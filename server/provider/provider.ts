@@ -74,7 +74,8 @@ export interface Provider {
   translate(webhook: Webhook): Claim;
   /**
    * Asks what really happened; safe to repeat. Three kinds of answer: a settled outcome, `processing` (surely still
-   * open), or undefined when the answer teaches nothing.
+   * open), or undefined when the answer teaches nothing or there is no way to ask. Throws when the provider cannot be
+   * reached or does not work.
    */
   confirm(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
 }

@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
 import { fieldError, HubError } from "../errors.ts";
-import { parseInput, text, wholeText } from "../input.ts";
+import { isStorable, parseInput, text, wholeText } from "../input.ts";
 import { type Access, credentialOf } from "../order/access.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { WatchTokens } from "../order/token.ts";
@@ -16,7 +16,8 @@ export interface OrderRoutesOptions {
 
 const time = z.iso
   .datetime({ offset: true, error: "must be an ISO 8601 time such as 2026-11-20T21:00:00Z" })
-  .transform((value) => new Date(value));
+  .transform((value) => new Date(value))
+  .refine(isStorable, "must be a year from 1970 to 9999");
 
 const filter = z.strictObject({
   status: z.enum(statuses).optional(),

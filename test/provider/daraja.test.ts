@@ -215,11 +215,11 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(paymentOf({ reference }), never)).toEqual({ status: "processing", source: "query" });
   });
 
-  test("without an access token nothing is asked: declined, and the query teaches nothing", async () => {
+  test("without an access token nothing is asked: declined, and the query could not be made", async () => {
     const sandbox = await startSandbox();
     const { provider } = open(sandbox.url, { account: { consumerSecret: "wrong" } });
     expect(await initiated(provider)).toBe("declined provider_error");
-    expect(await provider.confirm(paymentOf({ reference }), never)).toBeUndefined();
+    await expect(provider.confirm(paymentOf({ reference }), never)).rejects.toThrow(Declined);
     expect(sandbox.phone.prompts("+254712345600")).toEqual([]);
   });
 
@@ -522,9 +522,6 @@ describe("confirm", () => {
 
   const answered = fixture("query-success").body;
   test.each<[string, Scripted]>([
-    ["HTML", { status: 502, text: "<html>" }],
-    ["nothing", { text: "" }],
-    ["a success under HTTP 503", { status: 503, body: answered }],
     ["a success of another payment", { body: { ...answered, CheckoutRequestID: otherReference } }],
     ["a result of a query that did not run", { body: { ...answered, ResponseCode: "1" } }],
     ["a result code that it does not know", { body: { ...answered, ResultCode: "31337" } }],
@@ -535,12 +532,21 @@ describe("confirm", () => {
     expect(await provider.confirm(payment, never)).toBeUndefined();
   });
 
-  test("learns nothing from silence, a lost connection, or nobody there", async () => {
+  test.each<[string, Scripted]>([
+    ["HTML", { status: 502, text: "<html>" }],
+    ["nothing", { text: "" }],
+    ["a success under HTTP 503", { status: 503, body: answered }],
+  ])("tells a provider that does not work from one that has nothing to say: %s", async (_what, answer) => {
+    const { provider } = await script([answer]);
+    await expect(provider.confirm(payment, never)).rejects.toMatchObject({ code: "provider_unavailable" });
+  });
+
+  test("says that the provider cannot be reached after silence, a lost connection, or nobody there", async () => {
     const { provider, drop } = await script([], { deadlineMs: 50 });
-    expect(await provider.confirm(payment, never)).toBeUndefined();
+    await expect(provider.confirm(payment, never)).rejects.toThrow("deadline");
     drop();
-    expect(await provider.confirm(payment, never)).toBeUndefined();
-    expect(await open("http://127.0.0.1:1").provider.confirm(payment, never)).toBeUndefined();
+    await expect(provider.confirm(payment, never)).rejects.toThrow();
+    await expect(open("http://127.0.0.1:1").provider.confirm(payment, never)).rejects.toThrow();
   });
 
   test("replaces a refused token once", async () => {

@@ -1,0 +1,99 @@
+/**
+ * Asks providers what became of payments, so that every one ends although its webhook never comes.
+ *
+ * The schedule is in the database (statement.ts, claimDueStatement): any number of nodes share the due payments, no lock
+ * is held while a provider is asked, and what a killed node had taken falls due again. At its deadline a payment
+ * expires by our clock if the provider said "still open", could not say, or cannot be asked; while the provider cannot
+ * be reached it stays open, up to twice its time. A query never moves money, so asking once too often is harmless.
+ */
+import { type Loop, startLoop } from "../loop.ts";
+import type { DuePayment, Outcome } from "../order/order.ts";
+import type { OrderStore } from "../order/store.ts";
+import type { Provider } from "./provider.ts";
+
+export interface Reconciler {
+  /** Something may have become due just now. */
+  nudge(): void;
+  /** Stops asking; resolves when the questions under way have ended. */
+  close(): Promise<void>;
+}
+
+export interface ReconcilerOptions {
+  providers: ReadonlyMap<string, Provider>;
+  store: Pick<OrderStore, "advance" | "claimDue">;
+  log: { info(details: object, message: string): void; warn(details: object, message: string): void };
+}
+
+const intervalMs = 500;
+
+/** Questions under way on this node at most. */
+const underWayMax = 50;
+
+/** A query may need a fresh access token first (15 s), and then its own 10 s. */
+const askMsMax = 25_000;
+
+export function createReconciler({ providers, store, log }: ReconcilerOptions): Reconciler {
+  const underWay = new Set<Promise<void>>();
+  const closing = new AbortController();
+
+  const ask = async (payment: DuePayment): Promise<Outcome | undefined | "unreachable"> => {
+    const provider = providers.get(payment.provider);
+    if (!provider) return undefined; // No longer offered: there is nobody to ask.
+    try {
+      return await provider.confirm(payment, AbortSignal.any([closing.signal, AbortSignal.timeout(askMsMax)]));
+    } catch (error) {
+      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
+      return "unreachable";
+    }
+  };
+
+  const check = async (payment: DuePayment): Promise<void> => {
+    const answer = await ask(payment);
+    if (closing.signal.aborted) return;
+    if (typeof answer === "object") await store.advance(payment.id, answer);
+    if (isExpired(payment, answer)) {
+      await store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
+    }
+    const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
+    log.info({ paymentId: payment.id, provider: payment.provider, answer: taught }, "confirmed");
+  };
+
+  const checkSafely = (payment: DuePayment): Promise<void> =>
+    check(payment).catch((error: unknown) => {
+      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "not confirmed; will be asked again");
+    });
+
+  const loop: Loop = startLoop({
+    task: async () => {
+      const free = underWayMax - underWay.size;
+      if (free <= 0) return;
+      const due = await store.claimDue(free);
+      for (const payment of due) {
+        const checking = checkSafely(payment).finally(() => underWay.delete(checking));
+        underWay.add(checking);
+      }
+      if (due.length === free) loop.nudge();
+    },
+    delayMs: () => intervalMs,
+    onError: (error) => log.warn({ err: error }, "due payments could not be read"),
+  });
+
+  return {
+    nudge: loop.nudge,
+    async close() {
+      closing.abort();
+      await loop.close();
+      await Promise.all(underWay);
+    },
+  };
+}
+
+/**
+ * Whether our clock ends a payment after this answer. A failure that one query told of waits for the second; money
+ * and mismatches have been recorded and are above any deadline.
+ */
+function isExpired({ status, isOver, isLongOver }: DuePayment, answer: Outcome | undefined | "unreachable"): boolean {
+  const isOpen = status === "pending" || status === "processing";
+  const saysOpen = answer === undefined || (typeof answer === "object" && answer.status === "processing");
+  return isOpen && isOver && (saysOpen || isLongOver);
+}

@@ -1,0 +1,553 @@
+/** What the merchant's backend reads, on real PostgreSQL: one order whole, lists, and the feed of changes. */
+import pg from "pg";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { type Database, openDatabase } from "../../server/order/database.ts";
+import type { StatusEvent } from "../../server/order/order.ts";
+import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../server/order/query.ts";
+import { createOrderStore } from "../../server/order/store.ts";
+import { createDatabase } from "../support/database.ts";
+import { failed, nextOrderId, openTestStore, paid, type TestStore } from "../support/store.ts";
+
+/** A database for this test alone: lists read all of it. */
+async function openGround(): Promise<TestStore> {
+  const ground = await openTestStore();
+  onTestFinished(ground.close);
+  return ground;
+}
+
+/** Opens so many orders, each a second after the one before, the last one now. */
+async function openSecondsApart(ground: TestStore, count: number): Promise<StatusEvent[]> {
+  const events: StatusEvent[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const { event } = await ground.open();
+    const { rows } = await ground.database.pool.query(
+      `update "order" set opened_at = opened_at - $2 * interval '1 second', changed_at = changed_at - $2 * interval '1 second'
+       where id = $1 returning opened_at`,
+      [event.id, count - 1 - index],
+    );
+    const at = rows[0].opened_at.toISOString();
+    events.push({ ...event, openedAt: at, occurredAt: at });
+  }
+  return events;
+}
+
+/** Moves orders' times by so many seconds. */
+async function shift(ground: TestStore, ids: readonly string[], seconds: number): Promise<void> {
+  await ground.database.pool.query(
+    `update "order" set changed_at = changed_at + $2 * interval '1 second' where id = any ($1::uuid[])`,
+    [ids, seconds],
+  );
+}
+
+/** A session whose changes all wait for `commit`: it has one connection, and a transaction is open on it. */
+async function openTransaction(ground: TestStore) {
+  const pool = new pg.Pool({ ...ground.database.pool.options, max: 1 });
+  onTestFinished(() => pool.end());
+  await pool.query("begin");
+  const database = { ...ground.database, pool };
+  const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+  return { pool, store, commit: () => pool.query("commit") };
+}
+
+const processing = { status: "processing", source: "reply" } as const;
+
+/** A change whose statement began 4 s ago and that is not committed. */
+async function holdChange(ground: TestStore, paymentId: string): Promise<{ commit(): Promise<unknown> }> {
+  const { pool, store, commit } = await openTransaction(ground);
+  const { event } = await store.advance(paymentId, processing);
+  await pool.query(`update "order" set changed_at = changed_at - interval '4 seconds' where id = $1`, [event?.id]);
+  return { commit };
+}
+
+/** Follows the cursor to the end; `between` runs after every page but the last. */
+async function readAll(
+  query: OrderQuery,
+  filter: OrderFilter,
+  between: (page: number) => Promise<unknown> = async () => undefined,
+): Promise<{ read: StatusEvent[]; pages: number }> {
+  const read: StatusEvent[] = [];
+  let cursor: string | undefined;
+  for (let pages = 1; pages <= 50; pages += 1) {
+    const { data, nextCursor } = await query.list({ ...filter, cursor });
+    expect(data.length).toBeLessThanOrEqual(filter.limit);
+    read.push(...data);
+    if (nextCursor === null) return { read, pages };
+    cursor = nextCursor;
+    await between(pages);
+  }
+  throw new Error("the pages do not end");
+}
+
+const lastChange = (read: readonly StatusEvent[]): Date => new Date(read.at(-1)?.occurredAt ?? Number.NaN);
+
+const idsOf = (events: readonly { id: string }[]): string[] => events.map(({ id }) => id);
+
+const secondsAgo = (seconds: number): Date => new Date(Date.now() - seconds * 1_000);
+
+interface Sent {
+  text: string;
+  values: unknown[];
+}
+
+/** The statements that reach PostgreSQL while `act` runs. */
+async function statementsOf(act: () => Promise<unknown>): Promise<Sent[]> {
+  const query = vi.spyOn(pg.Client.prototype, "query");
+  try {
+    await act();
+    const calls = query.mock.calls as unknown as [string, unknown[]][];
+    return calls.map(([text, values]) => ({ text, values }));
+  } finally {
+    query.mockRestore();
+  }
+}
+
+describe("an order that is found", () => {
+  it("shows its state, every attempt with its phone masked, every event, and what the merchant wrote", async () => {
+    const ground = await openGround();
+    const written = {
+      description: "2 tickets",
+      customer: { name: "Asha", email: "asha@example.com" },
+      metadata: { seat: ["A1", "A2"], nested: { deep: true } },
+    };
+    const first = await ground.open(written);
+    const { orderId } = first.event;
+    await ground.store.advance(first.payment.id, failed({ reason: "wrong_pin" }));
+    const second = await ground.open({ orderId, phone: "+254700000001", provider: "zenopay", live: true });
+    const action = { type: "prompt", phone: "+2547*****001" } as const;
+    await ground.store.advance(second.payment.id, { status: "processing", reference: "ws_2", action, source: "reply" });
+
+    const view = await ground.view(orderId);
+    expect(view).toMatchObject(written);
+    expect(view.order).toEqual(ground.announced.at(-1));
+    expect(view.events).toEqual(ground.announced);
+    expect(view.payments).toEqual([
+      {
+        id: first.payment.id,
+        provider: "daraja",
+        attempt: 1,
+        live: false,
+        status: "failed",
+        reason: "wrong_pin",
+        phone: "+2547*****678",
+        startedAt: first.event.payment.startedAt,
+        expiresAt: first.event.payment.expiresAt,
+      },
+      {
+        id: second.payment.id,
+        provider: "zenopay",
+        attempt: 2,
+        live: true,
+        status: "processing",
+        phone: "+2547*****001",
+        reference: "ws_2",
+        action,
+        startedAt: second.event.payment.startedAt,
+        expiresAt: second.event.payment.expiresAt,
+      },
+    ]);
+    expect(JSON.stringify(view)).not.toMatch(/712345678|700000001/);
+  });
+
+  it("shows receipt and amount of what was paid, and no action any more", async () => {
+    const ground = await openGround();
+    const { event, payment } = await ground.open();
+    const action = { type: "prompt", phone: "+2547*****678" } as const;
+    await ground.store.advance(payment.id, { status: "processing", action, source: "reply" });
+    await ground.store.advance(payment.id, paid({ receipt: "R1" }));
+    const { payments } = await ground.view(event.orderId);
+    expect(payments).toEqual([expect.objectContaining({ receipt: "R1", amountPaidMinor: 15_000 })]);
+    expect(payments[0]).not.toHaveProperty("action");
+  });
+
+  it("has null where the merchant wrote nothing", async () => {
+    const ground = await openGround();
+    const { event } = await ground.open();
+    expect(await ground.view(event.orderId)).toMatchObject({ description: null, customer: null, metadata: null });
+  });
+
+  it("is one snapshot: a change in the middle of the reading is seen everywhere or nowhere", async () => {
+    const ground = await openGround();
+    const { event, payment } = await ground.open();
+    const { pool, store, commit } = await openTransaction(ground);
+    // Whoever reads events now waits; whoever has read the order before that has read too early.
+    await pool.query("lock table event in access exclusive mode");
+    const finding = ground.query.find(event.orderId);
+    for (let waiting = 0; waiting === 0; ) {
+      const { rows } = await pool.query(
+        "select count(*)::int as waiting from pg_locks where relation = 'event'::regclass and not granted",
+      );
+      waiting = rows[0].waiting;
+    }
+    await store.advance(payment.id, processing);
+    await commit();
+    const view = await finding;
+    expect(view?.order).toMatchObject({ version: view?.events.length });
+    expect(view?.events.at(-1)).toEqual(view?.order);
+    expect(view?.payments[0]?.status).toBe(view?.order.status);
+  });
+
+  it("is one round trip", async () => {
+    const ground = await openGround();
+    const { event } = await ground.open();
+    expect(await statementsOf(() => ground.query.find(event.orderId))).toHaveLength(1);
+  });
+
+  it("is nothing when there is none", async () => {
+    const ground = await openGround();
+    expect(await ground.query.find(nextOrderId())).toBeUndefined();
+    expect(await ground.query.idOf(nextOrderId())).toBeUndefined();
+  });
+});
+
+describe("a list", () => {
+  it("is newest first and ends without a cursor", async () => {
+    const ground = await openGround();
+    expect(await ground.query.list({ limit: 10 })).toEqual({ data: [], nextCursor: null });
+    const opened = await openSecondsApart(ground, 4);
+    expect(await ground.query.list({ limit: 10 })).toEqual({ data: opened.toReversed(), nextCursor: null });
+    expect(await ground.query.list({ limit: 4 })).toEqual({ data: opened.toReversed(), nextCursor: null });
+    expect(await ground.query.list({ limit: 3 })).toMatchObject({ nextCursor: expect.any(String) });
+  });
+
+  it("shows states as they are now, in the order of opening", async () => {
+    const ground = await openGround();
+    const { payment } = await ground.open();
+    const { event } = await ground.open();
+    await ground.store.advance(payment.id, failed());
+    const { data } = await ground.query.list({ limit: 10 });
+    expect(data).toEqual([event, ground.announced.at(-1)]);
+  });
+
+  it.each([1, 2, 3, 7, 8])("in pages of %i has each order once, also those opened at the same time", async (limit) => {
+    const ground = await openGround();
+    const ids = idsOf(await openSecondsApart(ground, 8));
+    const tied = ids.slice(1, 7);
+    await ground.database.pool.query(
+      `update "order" set opened_at = (select max(opened_at) from "order" where id = any ($1)) where id = any ($1)`,
+      [tied],
+    );
+    const { read } = await readAll(ground.query, { limit });
+    expect(idsOf(read)).toEqual([ids[7], ...tied.toSorted().toReversed(), ids[0]]);
+  });
+
+  it("is not disturbed in its pages by orders opened meanwhile", async () => {
+    const ground = await openGround();
+    const opened = await openSecondsApart(ground, 6);
+    const { read } = await readAll(ground.query, { limit: 2 }, () => ground.open());
+    expect(idsOf(read)).toEqual(idsOf(opened.toReversed()));
+  });
+
+  it("takes only a status, only a provider, or both, over pages too", async () => {
+    const ground = await openGround();
+    const kinds: { id: string; status: string; provider: string }[] = [];
+    for (let times = 0; times < 3; times += 1) {
+      for (const provider of ["daraja", "zenopay"]) {
+        for (const status of ["pending", "failed"]) {
+          const { event, payment } = await ground.open({ provider });
+          if (status === "failed") await ground.store.advance(payment.id, failed());
+          kinds.unshift({ id: event.id, status, provider });
+        }
+      }
+    }
+    for (const filter of [
+      { status: "failed" },
+      { status: "pending" },
+      { provider: "zenopay" },
+      { provider: "daraja", status: "failed" },
+    ] as const) {
+      const wanted = kinds.filter((kind) =>
+        Object.entries(filter).every(([key, value]) => kind[key as "id"] === value),
+      );
+      const { read } = await readAll(ground.query, { ...filter, limit: 2 });
+      expect({ filter, read: idsOf(read) }).toEqual({ filter, read: idsOf(wanted) });
+    }
+    expect((await ground.query.list({ status: "review", limit: 2 })).data).toEqual([]);
+    expect((await ground.query.list({ provider: "nosuch", limit: 2 })).data).toEqual([]);
+  });
+
+  it("names the provider of the attempt that the state comes from", async () => {
+    const ground = await openGround();
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, failed());
+    await ground.open({ orderId: event.orderId, provider: "zenopay" });
+    expect((await ground.query.list({ provider: "daraja", limit: 2 })).data).toEqual([]);
+    expect(idsOf((await ground.query.list({ provider: "zenopay", limit: 2 })).data)).toEqual([event.id]);
+  });
+
+  it("begins with what was opened at `from` and ends before `to`", async () => {
+    const ground = await openGround();
+    const opened = await openSecondsApart(ground, 5);
+    const [, from, , to] = opened.map(({ openedAt }) => new Date(openedAt));
+    const newest = idsOf(opened.toReversed());
+    const listed = async (filter: Partial<OrderFilter>) =>
+      idsOf((await readAll(ground.query, { ...filter, limit: 1 })).read);
+    expect(await listed({ from })).toEqual(newest.slice(0, 4));
+    expect(await listed({ to })).toEqual(newest.slice(2));
+    expect(await listed({ from, to })).toEqual(newest.slice(2, 4));
+    expect(await listed({ from, to: from })).toEqual([]);
+  });
+});
+
+describe("the feed of changes", () => {
+  it("is by change, oldest first, each order once and as it is now", async () => {
+    const ground = await openGround();
+    const [first, second, third] = await openSecondsApart(ground, 3);
+    await ground.store.advance(first?.payment.id ?? "", failed());
+    await shift(ground, [first?.id ?? ""], 1);
+    const { data, nextCursor } = await ground.query.list({ changedSince: secondsAgo(20), limit: 10 });
+    expect(data.map(({ id, version }) => [id, version])).toEqual([
+      [second?.id, 1],
+      [third?.id, 1],
+      [first?.id, 2],
+    ]);
+    expect(nextCursor).toBeNull();
+  });
+
+  it("reaches back 10 s before what was asked for and no further", async () => {
+    const ground = await openGround();
+    const opened = await openSecondsApart(ground, 3);
+    const at = (seconds: number) => new Date(Date.parse(opened[1]?.occurredAt ?? "") + seconds * 1_000);
+    const listed = async (changedSince: Date) => idsOf((await ground.query.list({ changedSince, limit: 10 })).data);
+    expect(await listed(at(9.5))).toEqual(idsOf(opened.slice(1)));
+    expect(await listed(at(10))).toEqual(idsOf(opened.slice(1)));
+    expect(await listed(at(10.001))).toEqual(idsOf(opened.slice(2)));
+  });
+
+  it.each([1, 2, 3, 7, 8])("in pages of %i has each order once, also those changed at the same time", async (limit) => {
+    const ground = await openGround();
+    const ids = idsOf(await openSecondsApart(ground, 8));
+    const tied = ids.slice(1, 7);
+    await ground.database.pool.query(
+      `update "order" set changed_at = (select max(changed_at) from "order" where id = any ($1)) where id = any ($1)`,
+      [tied],
+    );
+    const { read } = await readAll(ground.query, { changedSince: secondsAgo(20), limit });
+    expect(idsOf(read)).toEqual([ids[0], ...tied.toSorted(), ids[7]]);
+  });
+
+  it("takes only a status or a provider, over pages too", async () => {
+    const ground = await openGround();
+    const failing: string[] = [];
+    for (let times = 0; times < 5; times += 1) {
+      await ground.open();
+      const { event, payment } = await ground.open({ provider: "zenopay" });
+      await ground.store.advance(payment.id, failed());
+      failing.push(event.id);
+    }
+    const changedSince = secondsAgo(20);
+    for (const filter of [{ status: "failed" }, { provider: "zenopay" }] as const) {
+      const { read } = await readAll(ground.query, { ...filter, changedSince, limit: 2 });
+      expect(idsOf(read)).toEqual(failing);
+    }
+  });
+
+  it.each([
+    ["between two pages", 1],
+    ["after the last page", undefined],
+  ])("delivers a change that began before it was read and commits %s to who asks again", async (_when, page) => {
+    const ground = await openGround();
+    const { event, payment } = await ground.open();
+    await shift(ground, [event.id], -60);
+    const late = await holdChange(ground, payment.id);
+    await openSecondsApart(ground, 4);
+    const changedSince = secondsAgo(20);
+    const first = await readAll(
+      ground.query,
+      { changedSince, limit: 2 },
+      async (read) => read === page && late.commit(),
+    );
+    expect(idsOf(first.read)).not.toContain(event.id);
+    if (page === undefined) await late.commit();
+    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 2 });
+    expect(again.read).toContainEqual(expect.objectContaining({ id: event.id, version: 2, status: "processing" }));
+  });
+
+  it("delivers a late commit also to a backend that takes half a minute for its pages", async () => {
+    const ground = await openGround();
+    const { event, payment } = await ground.open();
+    await shift(ground, [event.id], -60);
+    const late = await holdChange(ground, payment.id);
+    const opened = await openSecondsApart(ground, 6);
+    const changing = idsOf(opened.slice(4));
+    // As if the backend came back for its second page after half a minute in which two orders changed.
+    const first = await readAll(
+      ground.query,
+      { changedSince: secondsAgo(20), limit: 2 },
+      async (page) => page === 1 && shift(ground, changing, 30),
+    );
+    await late.commit();
+    expect(idsOf(first.read)).toEqual(idsOf(opened.slice(0, 4)));
+    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 200 });
+    expect(idsOf(again.read)).toEqual(expect.arrayContaining([event.id, ...changing]));
+  });
+
+  it("ends its pages while orders keep changing, and shows those changes to who asks again", async () => {
+    const ground = await openGround();
+    const opened = await openSecondsApart(ground, 6);
+    const changing: string[] = [];
+    const change = async (): Promise<void> => {
+      for (const { payment } of opened.splice(0, 2)) await ground.store.advance(payment.id, failed());
+      for (let times = 0; times < 2; times += 1) changing.push((await ground.open()).event.id);
+    };
+    const all = idsOf(opened);
+    const first = await readAll(ground.query, { changedSince: secondsAgo(20), limit: 2 }, change);
+    expect(first.pages).toBeLessThanOrEqual(4);
+    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 200 });
+    const seen = [...first.read, ...again.read];
+    expect(new Set(idsOf(seen))).toEqual(new Set([...all, ...changing]));
+    for (const { id, version } of ground.announced)
+      expect(seen).toContainEqual(expect.objectContaining({ id, version }));
+  });
+
+  it("misses no order's latest state whoever races with its reader", async () => {
+    const ground = await openGround();
+    let changedSince = secondsAgo(1);
+    const seen = new Map<string, number>();
+    const readOn = async (): Promise<void> => {
+      const { read } = await readAll(ground.query, { changedSince, limit: 7 });
+      for (const { id, version } of read) seen.set(id, Math.max(version, seen.get(id) ?? 0));
+      if (read.length > 0) changedSince = lastChange(read);
+    };
+    let writing = 8;
+    const write = async (): Promise<void> => {
+      for (let times = 0; times < 10; times += 1) {
+        const { payment } = await ground.open();
+        await ground.store.advance(payment.id, processing);
+        await ground.store.advance(payment.id, times % 2 === 0 ? paid() : failed());
+      }
+      writing -= 1;
+    };
+    const read = async (): Promise<void> => {
+      while (writing > 0) await readOn();
+      await readOn();
+    };
+    await Promise.all([read(), ...Array.from({ length: writing }, write)]);
+    expect(seen.size).toBe(80);
+    expect(new Set(seen.values())).toEqual(new Set([3]));
+  });
+});
+
+describe("a cursor that no list answered", () => {
+  const at = "2026-11-20T21:00:00.000Z";
+  const id = "0199f2c4-1234-7abc-8def-0123456789ab";
+  let ground: TestStore & { close(): Promise<void> };
+  beforeAll(async () => {
+    ground = await openTestStore();
+    return ground.close;
+  });
+
+  it.each([
+    ["nothing", ""],
+    ["no JSON", "zzz"],
+    ["no list", JSON.stringify({ at, id })],
+    ["null", "null"],
+    ["an empty list", "[]"],
+    ["no order", JSON.stringify([at])],
+    ["no time", JSON.stringify(["yesterday", id])],
+    ["no uuid", JSON.stringify([at, "'; drop table payment; --"])],
+    ["no end", JSON.stringify([at, id, "never"])],
+    ["too much", JSON.stringify([at, id, at, at])],
+    ["a time before PostgreSQL's", JSON.stringify(["-200000-01-01T00:00:00.000Z", id])],
+  ])("(%s) is refused and named", async (_what, text) => {
+    const cursor = text === "zzz" ? text : Buffer.from(text).toString("base64url");
+    for (const changedSince of [undefined, new Date(at)]) {
+      await expect(ground.query.list({ cursor, changedSince, limit: 10 })).rejects.toMatchObject({
+        name: "HubError",
+        code: "body_invalid",
+        status: 400,
+        details: { errors: [{ path: "cursor" }] },
+      });
+    }
+  });
+});
+
+describe("among 50,000 orders", () => {
+  let database: Database;
+  let query: OrderQuery;
+  beforeAll(async () => {
+    const { url, drop } = await createDatabase();
+    database = openDatabase(url, () => undefined);
+    query = createOrderQuery(database);
+    await database.pool.query(`
+      insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
+      select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'MANY-' || n, 15000, 'KES', 1,
+             case when n % 100 = 0 then 'pending' when n % 10 = 0 then 'failed' else 'succeeded' end, 1,
+             jsonb_build_object('provider', case when n % 20 = 0 then 'zenopay' else 'daraja' end),
+             clock_timestamp() - n * interval '1 minute', clock_timestamp() - n * interval '1 minute'
+      from generate_series(1, 50000) n`);
+    await database.pool.query('analyze "order"');
+    return async () => {
+      await database.close();
+      await drop();
+    };
+  });
+
+  const minutesAgo = (minutes: number): Date => secondsAgo(minutes * 60);
+  const limit = 50;
+
+  /** The list's statements with their plans, as PostgreSQL carried them out. */
+  const plansOf = async (filter: OrderFilter): Promise<Plan[]> => {
+    const sent = await statementsOf(() => query.list(filter));
+    const lists = sent.filter(({ text }) => /from "order"/.test(text));
+    expect(lists).toHaveLength(1);
+    return Promise.all(
+      lists.map(async ({ text, values }) => {
+        const { rows } = await database.pool.query(`explain (analyze, format json) ${text}`, values);
+        return rows[0]["QUERY PLAN"][0].Plan as Plan;
+      }),
+    );
+  };
+
+  /** The first page's, and one's whose cursor comes from a page that began at `start`. */
+  const bothPages = async (filter: OrderFilter, start: Partial<OrderFilter> = {}): Promise<Plan[]> => {
+    const { nextCursor } = await query.list({ ...filter, ...start });
+    if (nextCursor === null) throw new Error("expected a second page");
+    return [...(await plansOf(filter)), ...(await plansOf({ ...filter, cursor: nextCursor }))];
+  };
+
+  it.each<[string, Partial<OrderFilter>, Partial<OrderFilter>]>([
+    ["the newest", {}, { to: minutesAgo(40_000) }],
+    ["one day long ago", { from: minutesAgo(31_440), to: minutesAgo(30_000) }, {}],
+    ["a common status", { status: "succeeded" }, { to: minutesAgo(40_000) }],
+    ["a rare status", { status: "pending" }, { to: minutesAgo(30_000) }],
+    ["a common provider", { provider: "daraja" }, { to: minutesAgo(40_000) }],
+    ["a rare provider", { provider: "zenopay" }, { to: minutesAgo(30_000) }],
+    ["what changed lately", { changedSince: minutesAgo(200) }, { changedSince: minutesAgo(100) }],
+    ["all changes", { changedSince: minutesAgo(60_000) }, { changedSince: minutesAgo(20_000) }],
+  ])(
+    "%s are found by an index, at the beginning and far down, that reads little more than the page",
+    async (_what, filter, start) => {
+      for (const plan of await bothPages({ ...filter, limit }, start)) {
+        const scans = scansOf(plan);
+        expect(scans.map((scan) => scan["Node Type"])).toEqual([expect.stringMatching(/^(Index|Bitmap Heap) Scan$/)]);
+        // A common value may as well be picked out of the index by time.
+        const read = scans.map((scan) => scan["Actual Rows"] + (scan["Rows Removed by Filter"] ?? 0));
+        expect(Math.max(...read)).toBeLessThanOrEqual(2 * limit);
+      }
+    },
+  );
+
+  it.each<[string, Partial<OrderFilter>]>([
+    ["a status of a provider", { status: "failed", provider: "daraja" }],
+    ["changes to a common status", { status: "succeeded", changedSince: minutesAgo(60_000) }],
+    ["changes to a rare status", { status: "pending", changedSince: minutesAgo(60_000) }],
+    ["changes at a rare provider", { provider: "zenopay", changedSince: minutesAgo(60_000) }],
+  ])("%s are found by an index", async (_what, filter) => {
+    for (const plan of await bothPages({ ...filter, limit })) {
+      expect(scansOf(plan).map((scan) => scan["Node Type"])).toEqual([
+        expect.stringMatching(/^(Index|Bitmap Heap) Scan$/),
+      ]);
+    }
+  });
+});
+
+interface Plan {
+  "Node Type": string;
+  "Actual Rows": number;
+  "Rows Removed by Filter"?: number;
+  Plans?: Plan[];
+}
+
+/** The nodes that read the table itself. */
+const scansOf = (plan: Plan): Plan[] =>
+  "Relation Name" in plan ? [plan] : (plan.Plans ?? []).flatMap((inner) => scansOf(inner));
