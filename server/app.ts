@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config, ProviderName } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { HubError } from "./errors.ts";
@@ -13,6 +14,7 @@ import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
 import { createOrderQuery } from "./order/query.ts";
+import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
@@ -78,7 +80,8 @@ export async function createApp(config: Config, { database, bus, log }: Resource
     credential: (provider, fetch) => createCredential({ provider, pool: database.pool, sealer, fetch }),
   });
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
-  const store = createOrderStore({ database, announce: (event) => bus.publish(event), bareProviders });
+  const announce = (event: StatusEvent): void => bus.publish(event);
+  const store = createOrderStore({ database, announce, bareProviders });
   const query = createOrderQuery(database);
   const tokens = createWatchTokens(config.secrets, config.watchTokenTtlS);
   const access = createAccess({ apiKeys: config.apiKeys, tokens, query });
@@ -107,13 +110,13 @@ export async function createApp(config: Config, { database, bus, log }: Resource
 
   healthRoutes(app, { database, bus });
   webhookRoutes(app, { providers, secrets, store, inbox: createInbox(database) });
-  await app.register(sandboxRoutes, { names: config.sandbox, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     paymentRoutes(scope, { access, providers, terms, store, tokens, initiator });
-    orderRoutes(scope, { access, query, tokens });
+    orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
     longPollRoute(scope, { hub, access });
     eventSourceRoute(scope, { hub, access });
     webSocketRoute(scope, { hub, access });

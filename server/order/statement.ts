@@ -205,6 +205,36 @@ export const advanceWithWebhookStatement = {
 } as const;
 
 /**
+ * A person rejects a payment that is in review, the only step down there is. The caller holds the locks of the payment
+ * and then of the order, in a transaction whose next statement therefore sees the other attempts as they are now:
+ * the order is in review if another attempt is, else what its latest attempt is; a paid order stays as it is.
+ */
+export const rejectStatement = {
+  name: "reject",
+  text: `with rejected as (
+    update payment set status = 'failed', reason = 'rejected', check_at = null where id = $1 returning *
+  ),
+  c as (
+    select p.* from (
+      select * from rejected
+      union all
+      select p.* from payment p join rejected r on p.order_uuid = r.order_uuid and p.id <> r.id
+    ) p
+    order by p.status = 'review' desc, p.attempt desc limit 1
+  ),
+  placed as (
+    update "order" o set
+      version = o.version + 1, status = c.status, reason = c.reason, payment = ${paymentJson},
+      changed_at = greatest(clock_timestamp(), o.changed_at)
+    from c
+    where o.id = c.order_uuid and o.status = 'review'
+    returning o.*
+  ),
+  ${logged("$2::text")}
+  select * from placed`,
+} as const;
+
+/**
  * Takes payments that are due to be asked about, at most $1, each by one process: taking moves the check to its next time,
  * so the lease is the schedule, and what a killed process took falls due again. After asking: 10, 15, 20, 30 s, then
  * every 60 s, and at the deadline; late money of a settled payment 5 min, 1 h and 24 h after its deadline.

@@ -6,11 +6,13 @@ import { fieldError, HubError } from "../errors.ts";
 import { isStorable, parseInput, text, wholeText } from "../input.ts";
 import { type Access, credentialOf } from "../order/access.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
+import type { Review } from "../order/review.ts";
 import type { WatchTokens } from "../order/token.ts";
 
 export interface OrderRoutesOptions {
   access: Access;
   query: OrderQuery;
+  review: Review;
   tokens: WatchTokens;
 }
 
@@ -29,9 +31,15 @@ const filter = z.strictObject({
   limit: wholeText(1, 200).default(50),
 });
 
+const decision = z.strictObject({
+  paymentId: z.uuid("must be the uuid of a payment of this order"),
+  as: z.enum(["succeeded", "failed"]),
+  note: text(1_000),
+});
+
 type OrderParams = { Params: { orderId: string } };
 
-export function orderRoutes(app: FastifyInstance, { access, query, tokens }: OrderRoutesOptions): void {
+export function orderRoutes(app: FastifyInstance, { access, query, review, tokens }: OrderRoutesOptions): void {
   const find = async (orderId: string): Promise<OrderView> => {
     const view = await query.find(orderId);
     if (!view) throw new HubError("order_unknown");
@@ -51,6 +59,11 @@ export function orderRoutes(app: FastifyInstance, { access, query, tokens }: Ord
     const found = parseInput(filter, request.query);
     if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
     return query.list(found);
+  });
+
+  app.post<OrderParams>("/v1/orders/:orderId/resolve", async (request) => {
+    access.requireMerchant(request);
+    return { order: await review.resolve({ ...parseInput(decision, request.body), orderId: request.params.orderId }) };
   });
 
   app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", async (request) => {

@@ -135,12 +135,15 @@ export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOption
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
       throw new Fault(500, "500.001.1001", text);
     }
+    if (does.isDown) throw new Fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
     const amountMinor = push.amount * 100;
     const { answer } = phone.ring({ provider: "daraja", phone: `+${push.msisdn}`, amountMinor, currency: "KES" });
-    const replied = does.overtakes ? undefined : whenReplied(reply);
-    const settled = Promise.all([answer, replied]).then(([given]) => settle(push, given, does));
+    const replied = whenReplied(reply);
+    const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
+    const settled = Promise.all([answer, mayGoOut]).then(([given]) => settle(push, given, does));
     if (does.overtakes) await settled;
+    if (does.isSilent) await replied;
     return acceptance(push);
   });
 

@@ -52,6 +52,12 @@ export interface Behaviour {
   paysOther?: true;
   /** The provider refuses to ask: another prompt is open on the phone. */
   isBusy?: true;
+  /** The answer's time counts from the payment's deadline. */
+  isLate?: true;
+  /** The provider never answers our own request, though it asks the payer. */
+  isSilent?: true;
+  /** The provider is down for our own request, and asks nobody. */
+  isDown?: true;
 }
 
 const manual: Behaviour = { webhooks: 1 };
@@ -65,9 +71,13 @@ const behaviours: ReadonlyMap<string, Behaviour> = new Map<string, Behaviour>([
   ["03", after(1, "insufficient_funds")],
   ["04", after(1, "wrong_pin")],
   ["05", after(5, "ignore")],
+  ["06", { ...after(1, "approve"), webhooks: 0 }],
   ["07", { ...after(1, "approve"), webhooks: 3 }],
   ["08", { ...after(0, "approve"), overtakes: true }],
+  ["09", { ...after(3, "approve"), isLate: true }],
   ["10", { ...after(1, "approve"), paysOther: true }],
+  ["11", { ...after(1, "approve"), isSilent: true }],
+  ["12", { ...manual, isDown: true }],
   ["20", { ...manual, isBusy: true }],
 ]);
 
@@ -83,8 +93,14 @@ interface OpenPrompt {
   timer: NodeJS.Timeout;
 }
 
-/** `secondMs` is how long a payer's second takes, in milliseconds: shorter in tests, 1000 by default. */
-export function createPhone({ secondMs = 1_000 }: { secondMs?: number } = {}): Phone {
+export interface PhoneOptions {
+  /** From asking to a payment's deadline, in seconds: 10 by default. */
+  deadlineS?: number;
+  /** How long a payer's second takes, in milliseconds: shorter in tests, 1000 by default. */
+  secondMs?: number;
+}
+
+export function createPhone({ deadlineS = 10, secondMs = 1_000 }: PhoneOptions = {}): Phone {
   const open = new Map<string, OpenPrompt>();
 
   const take = (id: string): OpenPrompt | undefined => {
@@ -97,9 +113,11 @@ export function createPhone({ secondMs = 1_000 }: { secondMs?: number } = {}): P
   return {
     ring(ring) {
       const id = randomUUID();
-      const { as, afterS } = behaviour(ring.phone).answer ?? { as: "ignore", afterS: lapseAfterS };
+      const does = behaviour(ring.phone);
+      const { as, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };
+      const waitS = afterS + (does.isLate ? deadlineS : 0);
       const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
-      const timer = setTimeout(() => take(id)?.resolve(as), afterS * secondMs).unref();
+      const timer = setTimeout(() => take(id)?.resolve(as), waitS * secondMs).unref();
       open.set(id, { prompt: { id, ...ring }, resolve, timer });
       return { id, answer };
     },

@@ -6,11 +6,13 @@ import { createPhone, phoneRoutes } from "./phone.ts";
 export interface SandboxOptions {
   /** Which providers are the sandbox. None: nothing is served. */
   names: readonly "daraja"[];
+  /** From asking to a payment's deadline, in seconds. */
+  deadlineS: number;
 }
 
-export async function sandboxRoutes(app: FastifyInstance, { names }: SandboxOptions): Promise<void> {
+export async function sandboxRoutes(app: FastifyInstance, { names, deadlineS }: SandboxOptions): Promise<void> {
   if (names.length === 0) return;
-  const phone = createPhone();
+  const phone = createPhone({ deadlineS });
   app.addHook("onClose", async () => phone.close());
   app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
   if (names.includes("daraja")) {

@@ -1,4 +1,5 @@
 /** What the merchant's backend reads, on real PostgreSQL: one order whole, lists, and the feed of changes. */
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/order/database.ts";
@@ -101,6 +102,51 @@ async function statementsOf(act: () => Promise<unknown>): Promise<Sent[]> {
   }
 }
 
+/** Resolves when a statement waits for a lock in this database. */
+async function lockWaiter(pool: pg.Pool): Promise<void> {
+  for (let waiting = 0; waiting === 0; ) {
+    const { rows } = await pool.query(`
+      select count(*)::int as waiting from pg_locks join pg_database d on d.oid = database
+      where datname = current_database() and not granted`);
+    waiting = rows[0].waiting;
+  }
+}
+
+/** A network between a node and this database that can be cut: no goodbye from PostgreSQL, only the end. */
+async function startWire({ database }: TestStore): Promise<{ url: string; cut(): void }> {
+  const url = new URL(database.pool.options.connectionString ?? "");
+  const { port, hostname } = url;
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const socket of [near, far]) sockets.add(socket.on("error", () => undefined));
+    near.pipe(far).pipe(near);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
+  onTestFinished(() => {
+    cut();
+    server.close();
+  });
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url: url.href, cut };
+}
+
+/** What would have ended the process, until the test is over. */
+function catchUncaught(): Error[] {
+  const caught: Error[] = [];
+  const usual = process.listeners("uncaughtException");
+  const listener = (error: Error) => void caught.push(error);
+  process.removeAllListeners("uncaughtException").on("uncaughtException", listener);
+  onTestFinished(() => {
+    process.off("uncaughtException", listener);
+    for (const one of usual) process.on("uncaughtException", one);
+  });
+  return caught;
+}
+
 describe("an order that is found", () => {
   it("shows its state, every attempt with its phone masked, every event, and what the merchant wrote", async () => {
     const ground = await openGround();
@@ -172,18 +218,33 @@ describe("an order that is found", () => {
     // Whoever reads events now waits; whoever has read the order before that has read too early.
     await pool.query("lock table event in access exclusive mode");
     const finding = ground.query.find(event.orderId);
-    for (let waiting = 0; waiting === 0; ) {
-      const { rows } = await pool.query(
-        "select count(*)::int as waiting from pg_locks where relation = 'event'::regclass and not granted",
-      );
-      waiting = rows[0].waiting;
-    }
+    await lockWaiter(pool);
     await store.advance(payment.id, processing);
     await commit();
     const view = await finding;
     expect(view?.order).toMatchObject({ version: view?.events.length });
     expect(view?.events.at(-1)).toEqual(view?.order);
     expect(view?.payments[0]?.status).toBe(view?.order.status);
+  });
+
+  it("fails when the connection is cut in the middle of the reading, and nothing else does", async () => {
+    const ground = await openGround();
+    const { event } = await ground.open();
+    const wire = await startWire(ground);
+    const database = openDatabase(wire.url, () => undefined);
+    onTestFinished(database.close);
+    const query = createOrderQuery(database);
+    const uncaught = catchUncaught();
+    const { pool, commit } = await openTransaction(ground);
+    await pool.query("lock table event in access exclusive mode");
+    const finding = Promise.allSettled([query.find(event.orderId)]);
+    await lockWaiter(pool);
+    wire.cut();
+    expect(await finding).toMatchObject([{ status: "rejected", reason: { code: "store_unavailable" } }]);
+    await commit();
+    expect(await query.find(event.orderId)).toMatchObject({ order: event });
+    // What a connection emits and no listener hears would end the process.
+    expect(uncaught).toEqual([]);
   });
 
   it("is one round trip", async () => {

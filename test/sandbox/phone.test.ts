@@ -33,9 +33,12 @@ describe("the payer's phone", () => {
     ["03", "insufficient_funds"],
     ["04", "wrong_pin"],
     ["05", "ignore"],
+    ["06", "approve"],
     ["07", "approve"],
     ["08", "approve"],
+    ["09", "approve"],
     ["10", "approve"],
+    ["11", "approve"],
   ])("a number ending in %s does by itself: %s", async (ending, expected) => {
     const { answer } = openPhone().ring(ringFor(`+2547123456${ending}`));
     expect(await answer).toBe(expected);

@@ -1,0 +1,93 @@
+/** A person decides on a payment whose facts disagree. Rare, so it is plain statements in one transaction. */
+import { HubError } from "../errors.ts";
+import { asHubError, type Database } from "./database.ts";
+import type { StatusEvent } from "./order.ts";
+import { type OrderRow, toEvent } from "./row.ts";
+import { rejectStatement } from "./statement.ts";
+import type { OrderStore } from "./store.ts";
+import type { Tables } from "./tables.ts";
+
+export interface Decision {
+  orderId: string;
+  paymentId: string;
+  as: "succeeded" | "failed";
+  /** Why; kept in the order's history. */
+  note: string;
+}
+
+export interface Review {
+  /**
+   * Records the decision and answers with the order's state after it. `failed` carries `rejected` and allows another
+   * try. Throws `order_unknown`, `payment_unknown` or `not_in_review`.
+   */
+  resolve(decision: Decision): Promise<StatusEvent>;
+}
+
+export interface ReviewOptions {
+  database: Database;
+  store: Pick<OrderStore, "advance">;
+  announce: (event: StatusEvent) => void;
+}
+
+export function createReview({ database, store, announce }: ReviewOptions): Review {
+  const { pool } = database;
+
+  const orderOf = async (orderId: string): Promise<OrderRow> => {
+    const { rows } = await pool.query<OrderRow>('select * from "order" where order_id = $1', [orderId]);
+    if (!rows[0]) throw new HubError("order_unknown");
+    return rows[0];
+  };
+
+  const statusOf = async (order: OrderRow, paymentId: string): Promise<string> => {
+    const { rows } = await pool.query<Pick<Tables["payment"], "status">>(
+      "select status from payment where id = $1 and order_uuid = $2",
+      [paymentId, order.id],
+    );
+    if (!rows[0]) throw new HubError("payment_unknown");
+    return rows[0].status;
+  };
+
+  const reject = async (orderUuid: string, { paymentId, note }: Decision): Promise<StatusEvent | undefined> => {
+    const client = await pool.connect();
+    try {
+      await client.query("begin");
+      const locked = await client.query("select from payment where id = $1 and status = 'review' for update", [
+        paymentId,
+      ]);
+      if (locked.rowCount === 0) throw new HubError("not_in_review");
+      await client.query('select from "order" where id = $1 for update', [orderUuid]);
+      const { rows } = await client.query<OrderRow>({ ...rejectStatement, values: [paymentId, note] });
+      await client.query("commit");
+      return rows[0] && toEvent(rows[0]);
+    } catch (error) {
+      await client.query("rollback").catch(() => undefined);
+      throw error;
+    } finally {
+      client.release();
+    }
+  };
+
+  const decide = async (decision: Decision): Promise<StatusEvent> => {
+    const order = await orderOf(decision.orderId);
+    if ((await statusOf(order, decision.paymentId)) !== "review") {
+      throw new HubError("not_in_review", undefined, { order: toEvent(order) });
+    }
+    if (decision.as === "failed") {
+      const event = await reject(order.id, decision);
+      if (event) announce(event);
+    } else {
+      await store.advance(decision.paymentId, { status: "succeeded", source: "person", note: decision.note });
+    }
+    return toEvent(await orderOf(decision.orderId));
+  };
+
+  return {
+    async resolve(decision) {
+      try {
+        return await decide(decision);
+      } catch (error) {
+        throw asHubError(error);
+      }
+    },
+  };
+}

@@ -1,0 +1,300 @@
+/** Starting a payment and reading its order over HTTP, with a Safaricom that answers when the test says so. */
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { type Answer, apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
+import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+const lockedSubscriber = JSON.stringify({
+  requestId: "x",
+  errorCode: "500.001.1001",
+  errorMessage: "Unable to lock subscriber",
+});
+
+async function start(): Promise<{ daraja: ScriptedDaraja; node: TestNode }> {
+  const daraja = await startScriptedDaraja();
+  return { daraja, node: await startNode({ databaseUrl, env: daraja.env }) };
+}
+
+/** Asks for a payment; the answer is on its way and the push is held. */
+async function ask(headers: Record<string, string> = {}, fields: Record<string, unknown> = {}) {
+  const { daraja, node } = await start();
+  const body = paymentBody(fields);
+  const answering = asMerchant(node, "/v1/payments", body, headers);
+  const push = await daraja.nextPush();
+  return { daraja, node, orderId: String(body.orderId), answering, push };
+}
+
+const stateOf = async (node: TestNode, orderId: string) => (await asMerchant(node, `/v1/orders/${orderId}`)).body;
+
+const withToken = (node: TestNode, path: string, token: string): Promise<Answer> =>
+  call(node.url + path, { headers: { authorization: `Bearer ${token}` } });
+
+describe("Prefer: wait", () => {
+  it("answers once the provider did, with the state that follows from it", async () => {
+    const { node, orderId, answering, push } = await ask({ prefer: "wait=15" });
+    expect((await stateOf(node, orderId)).order).toMatchObject({ status: "pending", version: 1 });
+    push.accept();
+    const answer = await answering;
+    expect(answer.status).toBe(202);
+    expect(answer.headers.get("preference-applied")).toBe("wait=15");
+    expect(answer.body.order).toMatchObject({
+      orderId,
+      status: "processing",
+      version: 2,
+      payment: { action: { type: "prompt", phone: "+2547*****600" } },
+    });
+    expect(answer.body.order).toEqual((await stateOf(node, orderId)).order);
+  });
+
+  it("is bounded: after its seconds the answer is pending, and the provider's still counts", async () => {
+    const { node, orderId, answering, push } = await ask({ prefer: "wait=1" });
+    const answer = await answering;
+    expect(answer.status).toBe(202);
+    expect(answer.headers.get("preference-applied")).toBe("wait=1");
+    expect(answer.body.order).toMatchObject({ orderId, status: "pending", version: 1 });
+    push.accept();
+    await vi.waitUntil(async () => (await stateOf(node, orderId)).order.status === "processing");
+  });
+
+  it.each([
+    ["wait=999", "wait=15"],
+    ["respond-async, wait=7", "wait=7"],
+    ['Wait = "3"; foo=bar', "wait=3"],
+    ["wait=0", null],
+    ["wait=-1", null],
+    ["wait=soon", null],
+    ["nowait=5", null],
+    ["handling=lenient", null],
+  ])("of %j is applied as %j", async (prefer, applied) => {
+    const { answering, push } = await ask({ prefer });
+    push.accept();
+    const answer = await answering;
+    expect(answer.status).toBe(202);
+    expect(answer.headers.get("preference-applied")).toBe(applied);
+  });
+
+  it("does not wait where a repeated request asks nobody", async () => {
+    const { node, orderId, answering, push } = await ask({ "idempotency-key": "the same" }, { description: "twice" });
+    const first = await answering;
+    const again = await asMerchant(node, "/v1/payments", paymentBody({ orderId, description: "twice" }), {
+      "idempotency-key": "the same",
+      prefer: "wait=15",
+    });
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(again.body.order).toEqual(first.body.order);
+    push.accept();
+  });
+});
+
+describe("a payment", () => {
+  it("is committed and answered while the provider has not answered", async () => {
+    const { node, orderId, answering, push } = await ask();
+    const answer = await answering;
+    expect(answer.status).toBe(202);
+    expect(answer.headers.get("preference-applied")).toBeNull();
+    expect(answer.body.order).toMatchObject({ orderId, status: "pending", version: 1, settled: false });
+    expect((await stateOf(node, orderId)).order).toEqual(answer.body.order);
+    push.accept();
+    await vi.waitUntil(async () => (await stateOf(node, orderId)).order.status === "processing");
+  });
+
+  it("is refused while another one for the order is open, with the order as it is", async () => {
+    const { daraja, node, orderId, answering, push } = await ask();
+    await answering;
+    const again = (): Promise<Answer> =>
+      asMerchant(node, "/v1/payments", paymentBody({ orderId }), { prefer: "wait=15" });
+    for (const [status, version] of [
+      ["pending", 1],
+      ["processing", 2],
+    ] as const) {
+      const refused = await again();
+      expect(refused).toMatchObject({
+        status: 409,
+        body: { code: "payment_in_progress", retryable: false, order: { orderId, status, version } },
+      });
+      expect(refused.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+      expect(refused.body).not.toHaveProperty("watchToken");
+      if (status === "pending") {
+        push.accept();
+        await vi.waitUntil(async () => (await stateOf(node, orderId)).order.status === "processing");
+      }
+    }
+    expect((await stateOf(node, orderId)).payments).toHaveLength(1);
+    expect(await furtherPushes(node, daraja)).toBe(0);
+  });
+
+  it("after a failure is attempt 2 of the same order, asked for anew", async () => {
+    const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
+    push.accept();
+    const first = (await answering).body;
+    await push.webhook({ ResultCode: 1032 });
+    const answering2 = asMerchant(node, "/v1/payments", paymentBody({ orderId, phone: "0712345601" }), {
+      prefer: "wait=15",
+    });
+    const push2 = await daraja.nextPush();
+    expect(push2.callbackUrl).not.toBe(push.callbackUrl);
+    push2.accept();
+    const second = await answering2;
+    expect(second).toMatchObject({
+      status: 202,
+      body: { order: { id: first.order.id, status: "processing", version: 5, payment: { attempt: 2 } } },
+    });
+    expect(second.body.order).not.toHaveProperty("reason");
+    expect((await stateOf(node, orderId)).payments).toMatchObject([
+      { attempt: 1, status: "failed", reason: "cancelled", phone: "+2547*****600", reference: push.reference },
+      { attempt: 2, status: "processing", phone: "+2547*****601", reference: push2.reference },
+    ]);
+  });
+
+  it("that the provider declines has failed, and the order can be tried again", async () => {
+    const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
+    push.answer(500, lockedSubscriber);
+    const answer = await answering;
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { order: { orderId, status: "failed", settled: true, reason: "busy", version: 2 } },
+    });
+    expect(JSON.stringify(answer.body)).not.toContain("lock subscriber");
+    const { order } = await pay(node, { orderId });
+    expect(order).toMatchObject({ status: "pending", version: 3, payment: { attempt: 2 } });
+    (await daraja.nextPush()).accept();
+  });
+
+  it.each<[string, (push: HeldPush) => void]>([
+    ["503 and HTML", (push) => push.answer(503, "<html>Service Unavailable</html>")],
+    ["503 and nothing", (push) => push.answer(503, "")],
+    ["garbage", (push) => push.answer(200, "{]")],
+    ["JSON that says nothing", (push) => push.answer(200, '{"ok":true}')],
+    ["null", (push) => push.answer(200, "null")],
+    ["an acceptance without a reference", (push) => push.answer(200, '{"ResponseCode":"0"}')],
+    ["that its system is busy", (push) => push.answer(500, '{"errorCode":"500.003.02","errorMessage":"busy"}')],
+  ])("whose provider answers %s stays pending, and is not asked for a second time", async (_what, answerWith) => {
+    const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
+    answerWith(push);
+    const answer = await answering;
+    expect(answer).toMatchObject({ status: 202, body: { order: { status: "pending", version: 1, settled: false } } });
+    expect((await asMerchant(node, "/v1/payments", paymentBody({ orderId }))).body.code).toBe("payment_in_progress");
+    // The payer was prompted all the same: the webhook counts.
+    expect((await push.webhook()).status).toBe(200);
+    expect((await stateOf(node, orderId)).order).toMatchObject({ status: "succeeded", version: 2 });
+    expect(await furtherPushes(node, daraja)).toBe(0);
+  });
+});
+
+/** How many pushes came that no test took, once everything under way has ended. */
+async function furtherPushes(node: TestNode, daraja: ScriptedDaraja): Promise<number> {
+  await node.close();
+  const none = Symbol("none");
+  return (await Promise.race([daraja.nextPush(), Promise.resolve(none)])) === none ? 0 : 1;
+}
+
+describe("reading an order", () => {
+  it("with the API key shows its payments and events, and what the merchant wrote", async () => {
+    const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { seats: ["A1", "A2"] } };
+    const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
+    push.accept();
+    await answering;
+    await push.webhook();
+    const { status, body } = await asMerchant(node, `/v1/orders/${orderId}`);
+    expect(status).toBe(200);
+    expect(Object.keys(body).toSorted()).toEqual([
+      "customer",
+      "description",
+      "events",
+      "metadata",
+      "order",
+      "payments",
+    ]);
+    expect(body).toMatchObject({
+      ...written,
+      order: { orderId, status: "succeeded", version: 3 },
+      payments: [
+        {
+          id: body.order.payment.id,
+          provider: "daraja",
+          attempt: 1,
+          live: true,
+          status: "succeeded",
+          phone: "+2547*****600",
+          reference: push.reference,
+          receipt: expect.any(String),
+          amountPaidMinor: 15_000,
+        },
+      ],
+    });
+    expect(body.events.map(({ version, status }) => [version, status])).toEqual([
+      [1, "pending"],
+      [2, "processing"],
+      [3, "succeeded"],
+    ]);
+    expect(body.events.at(-1)).toEqual(body.order);
+  });
+
+  it("with the answer's watch token shows the bare state, and nothing of what only the merchant may see", async () => {
+    const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { internal: "margin 12%" } };
+    const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
+    push.accept();
+    const { order, watchToken, watchTokenExpiresAt } = (await answering).body;
+    expect(Date.parse(watchTokenExpiresAt)).toBeGreaterThan(Date.now());
+    const read = await withToken(node, `/v1/orders/${orderId}`, watchToken);
+    expect(read.status).toBe(200);
+    expect(read.body).toEqual(order);
+    const byUrl = await call(`${node.url}/v1/orders/${orderId}?token=${watchToken}`);
+    expect(byUrl.body).toEqual(order);
+    expect(JSON.stringify(read.body)).not.toMatch(/tickets|Asha|margin|712345600/);
+  });
+
+  it("with the watch token of another order, a broken one, or none, is refused", async () => {
+    const { daraja, node } = await start();
+    const [one, other] = [await pay(node), await pay(node)];
+    for (let count = 0; count < 2; count += 1) (await daraja.nextPush()).accept();
+    const path = `/v1/orders/${one.order.orderId}`;
+    for (const token of [other.watchToken, `${one.watchToken}x`, "nonsense"]) {
+      expect(await withToken(node, path, token)).toMatchObject({ status: 401, body: { code: "token_invalid" } });
+    }
+    expect(await call(node.url + path)).toMatchObject({ status: 401, body: { code: "key_invalid" } });
+  });
+});
+
+describe("a further watch token", () => {
+  it("is issued to the merchant and opens this order", async () => {
+    const { node, orderId, answering, push } = await ask();
+    const first = (await answering).body;
+    push.accept();
+    await vi.waitUntil(async () => (await stateOf(node, orderId)).order.status === "processing");
+    const { status, body } = await call(`${node.url}/v1/orders/${orderId}/watch-tokens`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${apiKey}` },
+    });
+    expect(status).toBe(200);
+    expect(Object.keys(body).toSorted()).toEqual(["watchToken", "watchTokenExpiresAt"]);
+    expect(Date.parse(body.watchTokenExpiresAt)).toBeGreaterThan(Date.now());
+    expect((await withToken(node, `/v1/orders/${orderId}`, body.watchToken)).body).toMatchObject({
+      id: first.order.id,
+      orderId,
+      status: "processing",
+    });
+  });
+
+  it("is not issued to who bears a watch token, nor for an order that is not there", async () => {
+    const { daraja, node } = await start();
+    const { order, watchToken } = await pay(node);
+    (await daraja.nextPush()).accept();
+    const refused = await call(`${node.url}/v1/orders/${order.orderId}/watch-tokens`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${watchToken}` },
+    });
+    expect(refused).toMatchObject({ status: 401, body: { code: "key_invalid" } });
+    expect(await asMerchant(node, "/v1/orders/ORD-unknown/watch-tokens", {})).toMatchObject({
+      status: 404,
+      body: { code: "order_unknown" },
+    });
+  });
+});
