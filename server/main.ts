@@ -28,7 +28,7 @@ async function main(): Promise<void> {
       config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
     if (embedded) releases.push(embedded.close);
     const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
-    const database = openDatabase(databaseUrl, (error) => log.warn({ err: error }, "idle database connection failed"));
+    const database = openDatabase(databaseUrl, (error) => log.warn({ err: error }, "database connection failed"));
     releases.push(database.close);
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });

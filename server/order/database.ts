@@ -26,7 +26,7 @@ const types = {
   },
 } as pg.CustomTypesConfig;
 
-/** Opens both pools. Connections are made when first needed; `onError` hears of idle ones that broke. */
+/** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
   const open = (max: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
     const pool = new pg.Pool({
@@ -41,6 +41,8 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       query_timeout: limits.statement_timeout + 1_000,
     });
     pool.on("error", onError);
+    // A connection that breaks while it is lent out has no other listener, and would end the process.
+    pool.on("connect", (client) => client.on("error", onError));
     return pool;
   };
   const pool = open(12, { statement_timeout: 5_000, lock_timeout: 5_000 });
