@@ -92,11 +92,13 @@ create table if not exists webhook (
   proof text not null check (proof in ('signature', 'secret', 'none')),
   result text not null check (result in ('applied', 'repeat', 'hint', 'unmatched', 'nothing', 'error', 'unreadable', 'refused')),
   error text,
+  offer_at timestamptz(3),                          -- proven but not applied: when it is to be tried again
   headers jsonb not null,                           -- never credentials
   body bytea not null,
   received_at timestamptz(3) not null default clock_timestamp()
 );
 create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
+create index if not exists webhook_offer on webhook (offer_at) where offer_at is not null;
 create index if not exists webhook_received on webhook (received_at);
 
 -- Idempotency keys of POST /v1/payments, kept 72 hours.

@@ -3,12 +3,15 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
+import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
+import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config, ProviderName } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { HubError } from "./errors.ts";
+import { type Counter, createGate, createLimit, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
@@ -23,10 +26,11 @@ import { createCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { createProviders, type Endpoints } from "./provider/providers.ts";
 import { createReconciler } from "./provider/reconciler.ts";
+import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
-import { handleErrors } from "./route/problem.ts";
+import { handleErrors, refuseUnroutable } from "./route/problem.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { darajaSandboxAccount } from "./sandbox/daraja.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
@@ -41,6 +45,8 @@ import { webSocketRoute } from "./transport/websocket.ts";
 export interface Resources {
   database: Database;
   bus: StatusBus;
+  /** Counts for limits. */
+  counter: Counter;
   log: FastifyBaseLogger;
 }
 
@@ -48,6 +54,9 @@ const bodyLimit = 65_536;
 
 /** How long WebSocket clients may take to answer a close when the node stops. */
 const closeGraceMs = 1_000;
+
+/** How long requests under way may take when the node stops. */
+const requestGraceMs = 10_000;
 
 /** One node of Tukio. */
 export interface App {
@@ -60,13 +69,20 @@ export interface App {
 }
 
 /** Wires one node, ready to listen. */
-export async function createApp(config: Config, { database, bus, log }: Resources): Promise<App> {
+export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     bodyLimit,
+    // Longer than any id or secret: those are refused by what they are, not by their length.
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: refuseUnroutable,
+    // Whoever still has a connection is answered while the server closes.
+    return503OnClosing: false,
+    // An offer to upgrade to anything but a WebSocket (`h2c`, say) is declined by answering the request as it is.
+    http: { shouldUpgradeCallback: isWebSocket },
   });
   const address = (): AddressInfo => app.server.address() as AddressInfo;
   const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
@@ -88,7 +104,16 @@ export async function createApp(config: Config, { database, bus, log }: Resource
   const secrets = createUrlSecrets(config.secrets, "webhook");
   const initiator = createInitiator({ providers, store, secrets, publicUrl, log });
   const reconciler = createReconciler({ providers, store, log });
+  const inbox = createInbox(database);
+  const redelivery = startRedelivery({ providers, store, inbox, log });
   const hub = createHub({ store, bus, onError });
+  const gate = createGate(config.limit.connections);
+  const windowMs = 600_000;
+  const limits = {
+    phone: createLimit(counter, { what: "phone", max: config.limit.phone, windowMs }),
+    order: createLimit(counter, { what: "order", max: config.limit.order, windowMs }),
+  };
+  const trust = compileTrust([...config.trustedProxies]);
   const terms = (name: string) => ({
     live: !config.sandbox.includes(name as ProviderName),
     deadlineS: config.deadlineS[name as ProviderName],
@@ -98,6 +123,7 @@ export async function createApp(config: Config, { database, bus, log }: Resource
     origin === undefined || config.allowedOrigins === "any" || config.allowedOrigins.includes(origin);
 
   handleErrors(app);
+  acceptEmptyJson(app);
   logRequests(app);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
@@ -109,19 +135,29 @@ export async function createApp(config: Config, { database, bus, log }: Resource
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
 
   healthRoutes(app, { database, bus });
-  webhookRoutes(app, { providers, secrets, store, inbox: createInbox(database) });
+  webhookRoutes(app, { providers, secrets, store, inbox });
   await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
-    paymentRoutes(scope, { access, providers, terms, store, tokens, initiator });
+    await limitAddresses(scope, counter, config.limit.ip);
+    paymentRoutes(scope, { access, providers, terms, store, tokens, initiator, limits });
     orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
-    longPollRoute(scope, { hub, access });
-    eventSourceRoute(scope, { hub, access });
-    webSocketRoute(scope, { hub, access });
+    longPollRoute(scope, { hub, access, gate });
+    eventSourceRoute(scope, { hub, access, gate });
+    webSocketRoute(scope, { hub, access, gate });
   });
-  attachSocketIo(app, { hub, access, isAllowedOrigin });
+  // Before the server stops listening, where the sandbox would be out of reach.
+  app.addHook("preClose", () => initiator.close());
+  attachSocketIo(app, {
+    hub,
+    access,
+    gate,
+    isAllowedOrigin,
+    addressOf: (request) => proxyAddress(request, trust),
+    limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
+  });
   shareUpgrades(app, upgrades);
   const connections = trackConnections(app.server);
 
@@ -131,10 +167,12 @@ export async function createApp(config: Config, { database, bus, log }: Resource
       return hub.watched;
     },
     async close() {
-      const politeUntilMs = performance.now() + closeGraceMs;
+      const startedMs = performance.now();
       const task = async (): Promise<void> => {
+        const tookMs = performance.now() - startedMs;
         connections.endIdle();
-        if (performance.now() > politeUntilMs) connections.endUpgraded();
+        if (tookMs > closeGraceMs) connections.endUpgraded();
+        if (tookMs > requestGraceMs) app.server.closeAllConnections();
       };
       const ending = startLoop({ task, delayMs: () => 100, onError });
       await app.close();
@@ -142,10 +180,32 @@ export async function createApp(config: Config, { database, bus, log }: Resource
       // No request is under way any more, so no further payment is asked for.
       await initiator.close();
       await reconciler.close();
+      await redelivery.close();
       await hub.close();
       await client.close();
     },
   };
+}
+
+/** Limits the requests of each address. A failing counter lets everybody in. */
+async function limitAddresses(scope: FastifyInstance, counter: Counter, max: number): Promise<void> {
+  await scope.register(rateLimit, {
+    max,
+    timeWindow: 60_000,
+    skipOnError: true,
+    errorResponseBuilder: (_request, { ttl }) => limited("Too many requests from this address", ttl),
+    store: class {
+      incr(key: string, done: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
+        counter.count(`address:${key}`, 60_000, 1).then(
+          ({ current, remainingMs }) => done(null, { current, ttl: remainingMs }),
+          (error: Error) => done(error),
+        );
+      }
+      child(): this {
+        return this;
+      }
+    },
+  });
 }
 
 /** Where the providers are: the built-in sandbox of this very process, or the company. */
@@ -154,6 +214,18 @@ function endpointsOf({ sandbox, daraja }: Config, selfUrl: () => string): Endpoi
     return { daraja: { baseUrl: () => `${selfUrl()}/sandbox/daraja`, account: darajaSandboxAccount } };
   }
   return daraja ? { daraja: { baseUrl: () => daraja.baseUrl, account: daraja.account } } : {};
+}
+
+const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
+  method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
+
+/** A request may say that it is JSON and then have nothing to say. */
+function acceptEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body === "") done(null, undefined);
+    else parse(request, body, done);
+  });
 }
 
 /** One line for every request, with what it took; nothing in it opens anything. */

@@ -31,6 +31,15 @@ export interface Config {
   readonly daraja?: { readonly baseUrl: string; readonly account: DarajaAccount };
   /** From asking to `expired`, in seconds. */
   readonly deadlineS: Readonly<Record<ProviderName, number>>;
+  readonly limit: {
+    /** Initiations per phone, and per order, in 10 minutes. */
+    readonly phone: number;
+    readonly order: number;
+    /** Requests per address and minute. */
+    readonly ip: number;
+    /** Open connections per address on this node. */
+    readonly connections: number;
+  };
   readonly logLevel: string;
 }
 
@@ -76,7 +85,12 @@ const environment = z.object({
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),
   DATABASE_URL: optional(z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" })),
-  REDIS_URL: optional(z.url({ protocol: /^rediss?$/, error: "must be a redis:// or rediss:// URL" })),
+  REDIS_URL: optional(
+    z.url({
+      protocol: /^rediss?$/,
+      error: "must be a redis:// or rediss:// URL of one Redis (a Cluster is not supported yet)",
+    }),
+  ),
   DATA_DIR: optional(z.string()),
   TUKIO_API_KEY: optional(list.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
   TUKIO_SECRET: optional(list.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
@@ -93,6 +107,10 @@ const environment = z.object({
   DARAJA_PASSKEY: optional(z.string()),
   DARAJA_TRANSACTION_TYPE: optional(z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"])),
   DARAJA_PARTY_B: optional(z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits")),
+  LIMIT_PHONE: optional(whole(1, 1_000_000)),
+  LIMIT_ORDER: optional(whole(1, 1_000_000)),
+  LIMIT_IP: optional(whole(1, 100_000_000)),
+  LIMIT_CONNECTIONS: optional(whole(1, 1_000_000)),
   LOG_LEVEL: optional(z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])),
 });
 
@@ -128,6 +146,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(daraja && { daraja }),
     deadlineS: {
       daraja: found.DARAJA_DEADLINE_S ?? (sandbox.includes("daraja") ? sandboxDeadlineS : liveDeadlineS.daraja),
+    },
+    limit: {
+      phone: found.LIMIT_PHONE ?? 10,
+      order: found.LIMIT_ORDER ?? 5,
+      ip: found.LIMIT_IP ?? 600,
+      connections: found.LIMIT_CONNECTIONS ?? 10_000,
     },
     logLevel: found.LOG_LEVEL ?? "info",
   });

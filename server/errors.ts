@@ -1,4 +1,3 @@
-import { STATUS_CODES } from "node:http";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 
 /**
@@ -86,8 +85,8 @@ export function toProblem(error: HubError): Problem {
   const { status, retryable, title } = errorTable[error.code];
   const { errors, order } = error.details;
   return {
-    type: `about:blank#${error.code}`,
-    title: title ?? STATUS_CODES[status] ?? "Error",
+    type: `urn:tukio:problem:${error.code}`,
+    title,
     status,
     detail: error.message,
     code: error.code,

@@ -11,7 +11,7 @@ const fieldCodes: Readonly<Record<string, ErrorCode>> = {
 
 /** Parses or throws a 400 whose `errors` name every field that is wrong. The first of them gives the code. */
 export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
-  const parsed = schema.safeParse(value);
+  const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
   const errors = parsed.error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
@@ -21,6 +21,15 @@ export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.in
   const [first] = errors;
   const code = fieldCodes[first?.path ?? ""] ?? "body_invalid";
   throw new HubError(code, first ? `${first.path || "body"}: ${first.message}` : undefined, { errors });
+}
+
+function safeParse<T extends z.ZodType>(schema: T, value: unknown): z.ZodSafeParseResult<z.infer<T>> {
+  try {
+    return schema.safeParse(value);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new HubError("body_invalid", "The request is nested too deeply", { cause });
+  }
 }
 
 /** Text that PostgreSQL can store: well-formed Unicode without NUL. */

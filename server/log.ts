@@ -14,15 +14,18 @@ export const serializers = {
 /** One JSON line per entry on standard output. */
 export const createLogger = (level: string): Logger => pino({ level, base: null, serializers });
 
-function messageOf(error: unknown): string {
+/** What an error and its causes say, in one line. */
+export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
 }
 
-/** Hides the URL secrets of webhooks and return addresses, phones, and tokens in the query. */
+/** Hides the URL secrets of webhooks and return addresses, phones, and every value of the query. */
 export function redactUrl(url: string): string {
-  return url
-    .replace(/(\/(?:webhooks\/[^/?]+|return)\/)[^/?]+/, "$1***")
-    .replace(/(\/sandbox\/phone\/)[^/?]*\d{6}/, "$1***")
-    .replace(/([?&](?:token|auth|key|sid)=)[^&]*/gi, "$1***");
+  const [path = "", query] = url.split("?", 2);
+  const shown = path
+    .replace(/^(\/(?:webhooks\/[^/]+|return)\/).+/i, "$1***")
+    .replace(/^(\/sandbox\/phone\/)[^/]*\d{6}[^/]*/i, "$1***");
+  const names = query?.split("&").map((pair) => `${pair.split("=", 1)[0]}=`);
+  return names ? `${shown}?${names.join("&")}` : shown;
 }

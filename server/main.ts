@@ -1,16 +1,18 @@
 /** The process: environment, resources, signals, listen. */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
 import { type Config, ConfigError, readConfig, withKeys } from "./config.ts";
 import { startEmbedded } from "./embedded.ts";
+import { type Counter, createFallbackCounter, createMemoryCounter } from "./limit.ts";
 import { createLogger } from "./log.ts";
 import { openDatabase } from "./order/database.ts";
 import { migrate } from "./order/schema.ts";
 import { createMemoryBus } from "./status/bus.ts";
 import { createRedisBus } from "./status/redis-bus.ts";
+import { createRedisCounter } from "./status/redis-counter.ts";
 
 async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile();
@@ -20,7 +22,9 @@ async function main(): Promise<void> {
   // What was opened is closed last-in first-out.
   const releases: (() => Promise<void>)[] = [];
   const release = async (): Promise<void> => {
-    for (const close of releases.reverse()) await close();
+    for (const close of releases.reverse()) {
+      await close().catch((error: unknown) => log.error({ err: error }, "not closed"));
+    }
   };
 
   try {
@@ -33,7 +37,8 @@ async function main(): Promise<void> {
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
     releases.push(bus.close);
-    const app = await createApp(config, { database, bus, log });
+    const counter = openCounter(config.redisUrl, releases);
+    const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
     const url = await app.listen();
     announce(config, given, url);
@@ -42,6 +47,15 @@ async function main(): Promise<void> {
     await release();
     throw error;
   }
+}
+
+/** Limits are counted in Redis, and in memory while there is none. */
+function openCounter(redisUrl: string | undefined, releases: (() => Promise<void>)[]): Counter {
+  const memory = createMemoryCounter();
+  if (redisUrl === undefined) return memory;
+  const redis = createRedisCounter(redisUrl);
+  releases.push(redis.close);
+  return createFallbackCounter(redis, memory);
 }
 
 /** In development, keys are made once and kept; in production `readConfig` has insisted on them. */
@@ -55,12 +69,17 @@ async function completed(config: Config): Promise<Config> {
   });
 }
 
-/** Reads a file that is made, for its owner only, when it is not there yet. */
+/** Reads a file that is made, for its owner only, when it is not there yet. It appears whole or not at all. */
 async function kept(path: string, make: () => string): Promise<string> {
-  await writeFile(path, make(), { flag: "wx", mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
+  const draft = `${path}.${process.pid}`;
+  await writeFile(draft, make(), { mode: 0o600, flush: true });
+  await link(draft, path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });
-  return (await readFile(path, "utf8")).trim();
+  await rm(draft);
+  const text = (await readFile(path, "utf8")).trim();
+  if (text.length < 32) throw new Error(`${path} is damaged. Restore it, or remove it to have a new one made.`);
+  return text;
 }
 
 /** What a person at a terminal needs to begin. The key is shown only where it was made here. */
@@ -77,6 +96,9 @@ function announce(config: Config, given: Config, url: string): void {
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 
+/** Whatever hangs, the process ends. */
+const stopMsMax = 28_000;
+
 /** SIGTERM and Ctrl-C close once, in order; a Ctrl-C reaches a process group twice, so a second one means nothing. */
 function stopOnSignal(
   release: () => Promise<void>,
@@ -86,6 +108,7 @@ function stopOnSignal(
   const stop = (signal: string): void => {
     if (isStopping) return;
     isStopping = true;
+    setTimeout(() => process.exit(1), stopMsMax).unref();
     log.info(`${signal}: stopping`);
     release().then(
       () => process.exit(0),

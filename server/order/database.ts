@@ -10,6 +10,8 @@ export interface Database {
   pool: pg.Pool;
   /** Webhooks only: 2 s for a statement, 1 s for a lock. */
   webhookPool: pg.Pool;
+  /** Whether a webhook could be stored now. */
+  isUp(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -50,6 +52,11 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   return {
     pool,
     webhookPool,
+    isUp: () =>
+      webhookPool.query("select 1").then(
+        () => true,
+        () => false,
+      ),
     async close() {
       await Promise.all([pool.end(), webhookPool.end()]);
     },

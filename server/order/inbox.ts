@@ -15,9 +15,24 @@ export interface KeptWebhook extends InboxRow {
   error?: string;
 }
 
+export interface UnappliedWebhook {
+  id: number;
+  provider: string;
+  paymentId?: string;
+  headers: Record<string, string>;
+  body: Buffer;
+}
+
 export interface Inbox {
-  /** Keeps a webhook; one that should have said something of an open payment also makes us ask its provider. */
+  /**
+   * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
+   * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
+   */
   keep(webhook: KeptWebhook): Promise<void>;
+  /** Proven webhooks that are not applied yet and due to be tried again, for up to 7 days; no other process gets them now. */
+  claimUnapplied(limit: number): Promise<UnappliedWebhook[]>;
+  /** Marks a webhook that was tried again with what became of it. */
+  settle(id: number, result: "applied" | "repeat" | "hint" | "nothing"): Promise<void>;
   /** Keeps a refused webhook for audit, if this provider's budget of 60 a minute allows: at most its first 4 KiB. */
   refuse(webhook: InboxRow, error: string): Promise<void>;
 }
@@ -25,18 +40,30 @@ export interface Inbox {
 const refusedPerMinuteMax = 60;
 const refusedBytesMax = 4_096;
 
+type UnappliedRow = Omit<UnappliedWebhook, "paymentId"> & { payment_id: string | null };
+
 const keepStatement = {
   name: "keep-webhook",
   text: `with asked as (
     update payment set check_at = least(check_at, clock_timestamp())
-    where id = $2::uuid and $6 in ('unreadable', 'error', 'hint') and status not in ('succeeded', 'review')
+    where id = $2::uuid and $6 in ('unreadable', 'hint') and status not in ('succeeded', 'review')
   )
-  insert into webhook (provider, payment_id, proof, headers, body, result, error)
-  values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7)`,
+  insert into webhook (provider, payment_id, proof, headers, body, result, error, offer_at)
+  values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7,
+          case when $6 = 'error' and $3 <> 'none' then clock_timestamp() + interval '5 seconds' end)`,
+} as const;
+
+/** Taking a row moves it to its next time, ever further apart, so that one process has it and none is lost. */
+const claimStatement = {
+  name: "claim-unapplied",
+  text: `update webhook set offer_at = clock_timestamp() + greatest(interval '30 seconds', clock_timestamp() - received_at)
+  where id in (select id from webhook where offer_at <= clock_timestamp() order by offer_at limit $1 for update skip locked)
+    and received_at > clock_timestamp() - interval '7 days'
+  returning id, provider, payment_id, headers, body`,
 } as const;
 
 /** `nowMs` is any clock that only moves forward. */
-export function createInbox({ webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
+export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
   const refused = new Map<string, { sinceMs: number; count: number }>();
 
   const withinBudget = (provider: string): boolean => {
@@ -59,6 +86,13 @@ export function createInbox({ webhookPool }: Database, nowMs: () => number = () 
 
   return {
     keep,
+    async claimUnapplied(limit) {
+      const { rows } = await pool.query<UnappliedRow>({ ...claimStatement, values: [limit] });
+      return rows.map(({ payment_id, ...row }) => ({ ...row, ...(payment_id !== null && { paymentId: payment_id }) }));
+    },
+    async settle(id, result) {
+      await pool.query("update webhook set result = $2, offer_at = null where id = $1", [id, result]);
+    },
     async refuse(webhook, error) {
       if (!withinBudget(webhook.provider)) return;
       await keep({ ...webhook, body: webhook.body.subarray(0, refusedBytesMax), result: "refused", error });

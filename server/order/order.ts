@@ -2,7 +2,7 @@
  * Orders, payments and what is accepted about them. Pure types and rules: no clock, no network, no database.
  */
 import type { Action, Reason, Status, StatusEvent } from "../../client-sdk/protocol.ts";
-import { isSettled, statuses } from "../../client-sdk/protocol.ts";
+import { isSettled } from "../../client-sdk/protocol.ts";
 
 export type { Action, Reason, Status, StatusEvent };
 export { isSettled };
@@ -54,9 +54,6 @@ export interface DuePayment extends Payment {
   /** Twice the time to its deadline has passed. */
   isLongOver: boolean;
 }
-
-/** Position in the climb: a payment's status only ever moves to a higher one. */
-export const rank = (status: Status): number => statuses.indexOf(status);
 
 /**
  * Masks a phone for the way out: country code and first digit, then stars, then the last three digits

@@ -3,7 +3,7 @@ import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { z } from "zod";
 import { fieldError } from "../errors.ts";
-import { isStorable } from "../input.ts";
+import { isStorable, storable } from "../input.ts";
 import { asHubError, type Database } from "./database.ts";
 import { type Action, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
 import { type OrderRow, type PastEvent, toEvent, toPastEvent } from "./row.ts";
@@ -70,12 +70,14 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
   return {
     idOf: (orderId) =>
       attempt(async () => {
+        if (!storable(orderId)) return undefined;
         const row = await db.selectFrom("order").select("id").where("order_id", "=", orderId).executeTakeFirst();
         return row?.id;
       }),
 
     find: (orderId) =>
       attempt(async () => {
+        if (!storable(orderId)) return undefined;
         const row = await selectOrder(db, orderId).executeTakeFirst();
         if (!row) return undefined;
         return {

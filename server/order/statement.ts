@@ -89,6 +89,10 @@ const judge = `was as (
     on conflict (provider, receipt) do update set payment_id = r.payment_id
     returning r.payment_id
   ),
+  claimed as (
+    -- Joined, so that the receipt is always locked here, before the order.
+    select was.*, owner.payment_id as owner_id from was left join owner on true
+  ),
   weighed as (
     select was.*,
       (reference <> $4) is true as contradicted,
@@ -96,7 +100,7 @@ const judge = `was as (
       case when $2 <> 'succeeded' then null
            when currency <> $7 then 'currency_mismatch'
            when amount_minor <> $6 then 'amount_mismatch'
-           when id <> (select payment_id from owner) then 'receipt_reused' end as mismatch,
+           when id <> owner_id then 'receipt_reused' end as mismatch,
       -- What only a query says of a failure must be said twice, of a prompt that is not fresh.
       $10 = 'query' and $2 in ('failed', 'expired') and climb($2) > climb(status) and (
         suspected = $2 || ' ' || $3::text
@@ -104,7 +108,7 @@ const judge = `was as (
         and started_at <= clock_timestamp() - ${matured}
       ) is not true as is_doubted,
       greatest(clock_timestamp() + ${apart}, started_at + ${matured}) as asked_again_at
-    from was
+    from claimed was
   ),
   aimed as (
     select *,
@@ -197,8 +201,10 @@ export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
   text: `with ${judge},
   kept as (
-    insert into webhook (provider, payment_id, reference, proof, headers, body, result)
-    select $12, $1, $4, $13, $14::jsonb, $15::bytea, ${verdict}
+    insert into webhook (provider, payment_id, reference, proof, headers, body, result, offer_at)
+    select $12, $1, $4, $13, $14::jsonb, $15::bytea, result,
+           case when result = 'unmatched' then clock_timestamp() + interval '30 seconds' end
+    from (select ${verdict} as result) as verdict
     returning result
   )
   select kept.result, placed.* from kept left join placed on true`,
@@ -266,6 +272,13 @@ export const claimDueStatement = {
     due.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
 } as const;
 
+/** Whether a payment may still be asked for: not when its order was paid, or may have been, in the meantime. */
+export const wantedStatement = {
+  name: "wanted",
+  text: `select o.status not in ('succeeded', 'review') as wanted
+         from payment p join "order" o on o.id = p.order_uuid where p.id = $1`,
+} as const;
+
 /** Makes an open payment due to be asked about now. */
 export const nudgeStatement = {
   name: "nudge",
@@ -285,5 +298,5 @@ export const changedStatement = {
   name: "changed",
   text: `select clock_timestamp() as at, coalesce((
            select jsonb_agg(jsonb_build_object('id', id, 'version', version)) from "order"
-           where changed_at >= coalesce($1::timestamptz, clock_timestamp()) - interval '10 seconds'), '[]') as changes`,
+           where changed_at >= coalesce($1::timestamptz, statement_timestamp()) - interval '10 seconds'), '[]') as changes`,
 } as const;

@@ -18,6 +18,7 @@ import {
   keyStatement,
   nudgeStatement,
   openStatement,
+  wantedStatement,
 } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
@@ -79,6 +80,8 @@ export interface OrderStore {
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
   /** Takes at most so many payments whose provider is to be asked now; no other process gets them until their next time. */
   claimDue(limit: number): Promise<DuePayment[]>;
+  /** Whether the payment's order still wants money: false when another attempt paid it, or may have. */
+  isWanted(paymentId: string): Promise<boolean>;
   /** Makes an open payment due to be asked about now. */
   nudge(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
@@ -159,6 +162,10 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
 
     async claimDue(limit) {
       return (await run<DueRow>(pool, claimDueStatement, [limit])).map(toDuePayment);
+    },
+
+    async isWanted(paymentId) {
+      return (await run<{ wanted: boolean }>(pool, wantedStatement, [paymentId]))[0]?.wanted ?? false;
     },
 
     async nudge(paymentId) {

@@ -77,6 +77,7 @@ interface WebhookTable {
   proof: "signature" | "secret" | "none";
   result: WebhookResult;
   error: string | null;
+  offer_at: Date | null;
   headers: Json<Record<string, unknown>>;
   body: Buffer;
   received_at: ColumnType<Date, never, never>;

@@ -93,6 +93,9 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
       contentType: "application/json",
       body: JSON.stringify({ ResultCode: 0, ResultDesc: "Accepted" }),
     },
+    async prepare() {
+      await tokenFor();
+    },
     async initiate(payment, webhookUrl, signal) {
       const fields = pushFields(config, payment, webhookUrl);
       const answer = await post("/mpesa/stkpush/v1/processrequest", fields, signal).catch((error: unknown) => {

@@ -18,7 +18,7 @@ export interface Initiator {
 
 export interface InitiatorOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance">;
+  store: Pick<OrderStore, "advance" | "isWanted">;
   secrets: UrlSecrets;
   /** Base of the URLs given to providers. */
   publicUrl: () => string;
@@ -38,6 +38,11 @@ export function createInitiator({ providers, store, secrets, publicUrl, log }: I
     if (!provider) throw new Error(`no provider ${payment.provider}`);
     const webhookUrl = new URL(`${publicUrl()}/webhooks/${provider.name}/${secrets.seal(provider.name, payment.id)}`);
     try {
+      await provider.prepare?.();
+      // A late success of an earlier attempt may have come while this one got ready.
+      if (payment.attempt > 1 && !(await store.isWanted(payment.id))) {
+        throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
+      }
       const signal = AbortSignal.timeout(tokenDeadlineMs + deadlineMs);
       return accepted(payment, await provider.initiate(payment, webhookUrl, signal));
     } catch (error) {

@@ -62,6 +62,8 @@ export interface Provider {
   readonly statesAmount: boolean;
   /** What this provider wants to hear back once a webhook is stored. */
   readonly acknowledgement: Reply;
+  /** Fetches ahead what asking needs and may take long, such as an access token. Throws `Declined`. */
+  prepare?(): Promise<void>;
   /**
    * Asks for the money, once. Throws `Declined` when it surely did not happen; anything else thrown means unknown.
    * `webhookUrl` carries the payment's secret.

@@ -17,10 +17,7 @@ export function healthRoutes(app: FastifyInstance, { database, bus }: HealthRout
   app.get("/livez", async () => ({ status: "ok" }));
 
   app.get("/readyz", async (_request, reply) => {
-    const isStoreUp = await database.webhookPool.query("select 1").then(
-      () => true,
-      () => false,
-    );
+    const isStoreUp = await database.isUp();
     const isReady = isStoreUp && !isDraining;
     return reply.code(isReady ? 200 : 503).send({
       status: isReady ? "ok" : "unavailable",

@@ -5,6 +5,7 @@ import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/
 import { z } from "zod";
 import { fieldError, HubError } from "../errors.ts";
 import { orderIdText, parseInput, storable, text } from "../input.ts";
+import type { Limit } from "../limit.ts";
 import type { Access } from "../order/access.ts";
 import type { OrderStore, PaymentDraft } from "../order/store.ts";
 import type { WatchTokens } from "../order/token.ts";
@@ -19,6 +20,8 @@ export interface PaymentRoutesOptions {
   store: OrderStore;
   tokens: WatchTokens;
   initiator: Initiator;
+  /** Prompts are an annoyance weapon: initiations per phone and per order are limited. */
+  limits: { phone: Limit; order: Limit };
 }
 
 const waitSMax = 15;
@@ -56,15 +59,19 @@ const body = z.strictObject({
 });
 
 export function paymentRoutes(app: FastifyInstance, options: PaymentRoutesOptions): void {
-  const { access, store, tokens, initiator } = options;
+  const { access, store, tokens, initiator, limits } = options;
 
   app.post("/v1/payments", async (request, reply) => {
     access.requireMerchant(request);
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
     const draft = readDraft(request.body, options);
+    const { orderId, phone } = draft;
+    const keys = [[limits.order, orderId], ...(phone === undefined ? [] : [[limits.phone, phone] as const])] as const;
+    await Promise.all(keys.map(([limit, key]) => limit.check(key)));
     const { event, payment } = await store.open({ ...draft, ...(idempotencyKey !== undefined && { idempotencyKey }) });
     const asked = payment && initiator.start(payment);
-    if (!payment) reply.header("idempotency-replayed", "true");
+    if (payment) await Promise.all(keys.map(([limit, key]) => limit.add(key)));
+    else reply.header("idempotency-replayed", "true");
     const waitS = readWait(request.headers.prefer);
     if (waitS > 0) reply.header("preference-applied", `wait=${waitS}`);
     const order = asked && waitS > 0 ? await afterAnswer(asked, waitS, event.id, store) : event;
@@ -78,7 +85,8 @@ async function afterAnswer(asked: Promise<void>, waitS: number, id: string, stor
   const tooLong = wait(waitS * 1_000, undefined, { signal: gaveUp.signal }).catch(() => undefined);
   await Promise.race([asked, tooLong]);
   gaveUp.abort();
-  const [order] = await store.current([id]);
+  // The payment is committed and asked for: not being able to look now must not make it seem otherwise.
+  const [order] = await store.current([id]).catch(() => []);
   return order;
 }
 
@@ -127,7 +135,7 @@ function readPhone(phone: string | undefined, { name, countries, limits }: Provi
     phone.length > 32
       ? undefined
       : parsePhoneNumberFromString(phone, { defaultCountry: countries[0] as CountryCode, extract: false });
-  if (!found?.isValid() || (limits.phone && !limits.phone.test(found.number))) {
+  if (!found?.isValid() || found.ext !== undefined || (limits.phone && !limits.phone.test(found.number))) {
     throw fieldError("phone_invalid", "phone", `is not a number that ${name} can prompt`);
   }
   return { phone: found.number };

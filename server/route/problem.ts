@@ -6,6 +6,7 @@ import { HubError, toProblem } from "../errors.ts";
 export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply {
   const { retryAfterS } = error.details;
   if (retryAfterS !== undefined) reply.header("retry-after", retryAfterS);
+  if (error.status === 401 && error.code !== "webhook_rejected") reply.header("www-authenticate", "Bearer");
   return reply.code(error.status).type("application/problem+json").send(toProblem(error));
 }
 
@@ -17,6 +18,11 @@ export function handleErrors(app: FastifyInstance): void {
   });
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, new HubError("route_unknown")));
 }
+
+/** What Fastify cannot even route, such as a path that is not percent-encoded rightly. */
+export const refuseUnroutable = (_error: unknown, _request: unknown, reply: FastifyReply): void => {
+  sendProblem(reply, new HubError("body_invalid", "The address cannot be read"));
+};
 
 function toHubError(error: unknown): HubError {
   if (error instanceof HubError) return error;

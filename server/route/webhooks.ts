@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HubError } from "../errors.ts";
+import { messageOf } from "../log.ts";
 import type { Inbox } from "../order/inbox.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
@@ -14,7 +15,7 @@ import type { Claim, Provider, Webhook } from "../provider/provider.ts";
 export interface WebhookRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance">;
+  store: Pick<OrderStore, "advance" | "nudge">;
   inbox: Inbox;
 }
 
@@ -38,9 +39,10 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
     try {
       return (await store.advance(paymentId, outcome, row)).result;
     } catch (error) {
-      if (error instanceof HubError) throw error;
-      // The statement can never succeed with these bytes: keep them, and let a question to the provider decide.
-      await inbox.keep({ ...row, result: "error", paymentId, error: String(error) });
+      // Locked too long, deadlocked, or bytes that no column takes: kept all the same, to be offered again.
+      await inbox.keep({ ...row, result: "error", paymentId, error: messageOf(error) });
+      // Waits for the lock that the statement waited for, so the answer does not wait for it.
+      store.nudge(paymentId).catch(() => undefined);
       return "error";
     }
   };
@@ -88,8 +90,13 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, done) => done(null, body));
     // Providers send empty and odd content types; the bytes are all that matters.
+    const contentTypes = new WeakMap<FastifyRequest, string>();
     scope.addHook("onRequest", async (request) => {
+      contentTypes.set(request, request.headers["content-type"] ?? "");
       request.headers["content-type"] = "application/octet-stream";
+    });
+    scope.addHook("preHandler", async (request) => {
+      request.headers["content-type"] = contentTypes.get(request);
     });
 
     const handle = scope.route.bind(scope)<Call>;

@@ -26,8 +26,11 @@ export interface Hub {
    * await the same follow.
    */
   watch(id: string, watcher: Watcher): Promise<() => void>;
-  /** The newest state, from memory for watched orders, else from the database: all asked in one tick share a query. */
-  current(id: string): Promise<State | undefined>;
+  /**
+   * The newest state, from memory for watched orders whose remembered version is at least `atLeast`, else from the
+   * database: all asked in one tick share a query.
+   */
+  current(id: string, atLeast?: number): Promise<State | undefined>;
   readonly watched: number;
   close(): Promise<void>;
 }
@@ -123,9 +126,9 @@ export function createHub({ store, bus, onError }: HubOptions): Hub {
       return () => leave(id, room, watcher);
     },
 
-    async current(id) {
+    async current(id, atLeast = 0) {
       const known = rooms.get(id)?.last;
-      if (known && bus.healthy) return known;
+      if (known && bus.healthy && known.event.version >= atLeast) return known;
       const event = await readCurrent(id);
       if (!event) return undefined;
       const json = JSON.stringify(event);
@@ -161,7 +164,7 @@ export async function follow(
     }
   });
   try {
-    const current = await hub.current(id);
+    const current = await hub.current(id, after);
     const first = newer(newest, current);
     if (!first) {
       stop();

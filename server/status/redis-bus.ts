@@ -15,7 +15,8 @@ const subscribeBatch = 1_000;
 const commandTimeoutMs = 500;
 const pingIntervalMs = 1_000;
 
-const options = {
+/** Commands fail at once or within half a second; nothing queues up while Redis is away. */
+export const connectionOptions = {
   enableOfflineQueue: false,
   commandTimeout: commandTimeoutMs,
   connectTimeout: 2_000,
@@ -25,7 +26,9 @@ const options = {
   retryStrategy: (times) => Math.min(100 * times, 1_000),
 } satisfies RedisOptions;
 
-const channelOf = (id: string): string => `tukio:order:${id}`;
+const channelPrefix = "tukio:order:";
+const idOf = (channel: string): string => channel.slice(channelPrefix.length);
+const channelOf = (id: string): string => channelPrefix + id;
 
 export interface RedisBusOptions {
   url: string;
@@ -34,8 +37,8 @@ export interface RedisBusOptions {
 }
 
 export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
-  const publisher = new Redis(url, options);
-  const subscriber = new Redis(url, options);
+  const publisher = new Redis(url, connectionOptions);
+  const subscriber = new Redis(url, connectionOptions);
   const followed = new Set<string>();
   let listener: BusListener | undefined;
   let healthy = false;
@@ -64,10 +67,10 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     });
   });
   subscriber.on("message", (channel: string, json: string) => {
-    const event = parseEvent(json);
-    if (event && followed.has(event.id)) listener?.onEvent(event, json);
     // Unfollowed while all were being subscribed again.
-    else subscriber.unsubscribe(channel).catch(() => undefined);
+    if (!followed.has(idOf(channel))) return void subscriber.unsubscribe(channel).catch(() => undefined);
+    const event = parseEvent(json);
+    if (event) listener?.onEvent(event, json);
   });
 
   const resubscribe = async (): Promise<void> => {

@@ -1,14 +1,20 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
-import { follow } from "../status/hub.ts";
-import { afterOf, type OrderRequest, onExpiry, type TransportOptions, unreadBytesMax, watched } from "./transport.ts";
+import {
+  afterOf,
+  followOrLeave,
+  type OrderRequest,
+  onExpiry,
+  type TransportOptions,
+  unreadBytesMax,
+  watched,
+} from "./transport.ts";
 
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
 
-export function eventSourceRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
   const streams = new Map<FastifyReply["raw"], (text: string) => void>();
   let isClosing = false;
 
@@ -16,6 +22,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access }: Transpor
     const { id, expiresAt } = await watched(access, request);
     const after = lastEventId(request) ?? afterOf(request) ?? 0;
     const { raw } = reply;
+    const leaveGate = gate.enter(request.ip);
 
     const write = (text: string): void => {
       if (raw.writableEnded || raw.destroyed) return;
@@ -23,20 +30,20 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access }: Transpor
       raw.write(text);
       if (raw.writableLength > unreadBytesMax) raw.destroy();
     };
-    const stop = await follow(hub, { id, after }, (event, json) => {
+    const stop = await followOrLeave(hub, { id, after, leave: leaveGate }, (event, json) => {
       write(`id: ${event.version}\nevent: status\ndata: ${json}\n\n`);
     });
-    if (!stop) throw new HubError("order_unknown");
     if (!raw.headersSent) open(reply);
     const cancelExpiry = onExpiry(expiresAt, () => raw.end());
     streams.set(raw, write);
     const leave = (): void => {
       stop();
+      leaveGate();
       cancelExpiry();
       streams.delete(raw);
     };
-    raw.once("close", leave);
     if (raw.destroyed) leave();
+    else raw.once("close", leave);
     if (isClosing) raw.end();
     return reply;
   });

@@ -5,29 +5,27 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { HubError } from "../errors.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-import { follow } from "../status/hub.ts";
-import { type OrderRequest, type TransportOptions, watched } from "./transport.ts";
+import { followOrLeave, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
 
 const query = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
-export function longPollRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
   const parked = new Set<() => void>();
   let isClosing = false;
 
   app.get<OrderRequest>("/v1/orders/:orderId/wait", async (request, reply) => {
     const { after, timeout } = parseInput(query, request.query);
     const { id } = await watched(access, request);
+    const leave = gate.enter(request.ip);
     const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
 
     let latest: string | undefined;
     const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
-    const stop = await follow(hub, { id, after: 0 }, (event, json) => {
+    const stop = await followOrLeave(hub, { id, after: 0, leave }, (event, json) => {
       latest = json;
       if (isEnough(event)) answer();
     });
-    if (!stop) throw new HubError("order_unknown");
     const { socket } = request.raw;
     const timer = setTimeout(answer, timeout * 1_000);
     socket.once("close", answer);
@@ -37,6 +35,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access }: TransportOp
       await answered;
     } finally {
       stop();
+      leave();
       clearTimeout(timer);
       socket.off("close", answer);
       parked.delete(answer);

@@ -6,13 +6,14 @@
  * afterwards is always newer and nothing falls in between. A refused handshake tells a client never to come back: only
  * its token can cause one. Everything else closes the connection below, after which every client comes back by itself.
  */
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { Server, type Socket } from "socket.io";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
+import type { Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State } from "../status/hub.ts";
 import { onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
@@ -44,6 +45,10 @@ type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, Soc
 
 export interface SocketIoOptions extends TransportOptions {
   isAllowedOrigin: (origin: string | undefined) => boolean;
+  /** Where a request comes from, as far as proxies are trusted. */
+  addressOf: (request: IncomingMessage) => string;
+  /** Requests per address. */
+  limit: Limit;
 }
 
 /** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
@@ -62,7 +67,8 @@ const idOf = (room: string): string | undefined =>
   room.startsWith("order:") ? room.slice("order:".length) : undefined;
 
 /** Attaches Socket.IO to the app's server. Upgrades of other paths are left to their owner. */
-export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOrigin }: SocketIoOptions): void {
+export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): void {
+  const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
     destroyUpgrade: false,
@@ -74,6 +80,7 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
       done(isAllowed ? null : "origin refused", isAllowed);
     },
   });
+  boundStrangers(io, options);
   const rooms = new Map<string, Promise<() => void>>();
   let isClosing = false;
 
@@ -109,7 +116,7 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
       newest = { event, json };
     });
     try {
-      const current = newer(await hub.current(id), newest);
+      const current = newer(await hub.current(id, after), newest);
       if (!current) throw new HubError("order_unknown");
       if (!socket.connected) return current.event;
       socket.data.orders.get(orderId)?.();
@@ -155,7 +162,8 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
         (error: unknown) => respond(answer, { ok: false, error: problemOf(error, app.log) }),
       );
     });
-    socket.on("unwatch", (request, answer) => {
+    socket.on("unwatch", (request, acknowledge) => {
+      const answer = (typeof request === "function" ? request : acknowledge) as typeof acknowledge;
       const found = unwatchRequest.safeParse(request);
       const leave = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
       leave?.();
@@ -227,4 +235,29 @@ function boundUnread(socket: OrderSocket): void {
   socket.conn.on("drain", () => {
     unreadBytes = 0;
   });
+}
+
+/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After`. */
+function boundStrangers(io: Io, { addressOf, gate, limit }: SocketIoOptions): void {
+  io.engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
+    try {
+      const address = addressOf(request);
+      await limit.check(address);
+      await limit.add(address);
+      next();
+    } catch (error) {
+      const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
+      response.writeHead(429, { "retry-after": String(seconds) }).end();
+    }
+  });
+  io.engine.on(
+    "connection",
+    (connection: { request: IncomingMessage; close(): void; once(event: "close", listener: () => void): void }) => {
+      try {
+        connection.once("close", gate.enter(addressOf(connection.request)));
+      } catch {
+        connection.close(); // Full: to come back later.
+      }
+    },
+  );
 }

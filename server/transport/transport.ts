@@ -1,13 +1,17 @@
 /** What all transports share: the request for an order, and the limits of a connection. */
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { HubError } from "../errors.ts";
 import { afterText, parseInput } from "../input.ts";
+import type { Gate } from "../limit.ts";
 import { type Access, credentialOf, type Watched } from "../order/access.ts";
-import type { Hub } from "../status/hub.ts";
+import { follow, type Hub, type Watcher } from "../status/hub.ts";
 
 export interface TransportOptions {
   hub: Hub;
   access: Access;
+  /** Bounds the open connections of each address. */
+  gate: Gate;
 }
 
 export interface OrderRequest {
@@ -31,4 +35,20 @@ export function onExpiry(expiresAt: Date | undefined, expired: () => void): () =
   if (!expiresAt) return () => undefined;
   const timer = setTimeout(expired, Math.max(0, expiresAt.getTime() - Date.now()));
   return () => clearTimeout(timer);
+}
+
+/** Follows an order and returns the way to stop; takes the way out where it cannot. Throws `order_unknown`. */
+export async function followOrLeave(
+  hub: Hub,
+  { id, after, leave }: { id: string; after: number; leave: () => void },
+  send: Watcher,
+): Promise<() => void> {
+  try {
+    const stop = await follow(hub, { id, after }, send);
+    if (!stop) throw new HubError("order_unknown");
+    return stop;
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }

@@ -7,8 +7,15 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/protocol.ts";
 import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
-import { follow } from "../status/hub.ts";
-import { afterOf, type OrderRequest, onExpiry, type TransportOptions, unreadBytesMax, watched } from "./transport.ts";
+import {
+  afterOf,
+  followOrLeave,
+  type OrderRequest,
+  onExpiry,
+  type TransportOptions,
+  unreadBytesMax,
+  watched,
+} from "./transport.ts";
 
 /** Clients that miss one whole interval without a pong are gone. */
 const heartbeatMs = 25_000;
@@ -16,25 +23,26 @@ const heartbeatMs = 25_000;
 /** How long a client may take to answer a close before it is cut off. */
 const closeGraceMs = 1_000;
 
-export function webSocketRoute(app: FastifyInstance, { hub, access }: TransportOptions): void {
+export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
   const sockets = new Set<WebSocket>();
   const answered = new WeakSet<WebSocket>();
 
   const serve = async (socket: WebSocket, request: FastifyRequest<OrderRequest>): Promise<void> => {
     const { id, expiresAt } = await watched(access, request);
-    const stop = await follow(hub, { id, after: afterOf(request) ?? 0 }, (_event, json) => {
+    const leaveGate = gate.enter(request.ip);
+    const stop = await followOrLeave(hub, { id, after: afterOf(request) ?? 0, leave: leaveGate }, (_event, json) => {
       if (socket.readyState !== socket.OPEN) return;
       if (socket.bufferedAmount > unreadBytesMax) close(socket, closeCode.tooSlow, "too slow");
       else socket.send(json);
     });
-    if (!stop) throw new HubError("order_unknown");
     const cancelExpiry = onExpiry(expiresAt, () => close(socket, closeCode.tokenExpired, "token expired"));
     const leave = (): void => {
       stop();
+      leaveGate();
       cancelExpiry();
     };
-    socket.once("close", leave);
     if (socket.readyState === socket.CLOSED) leave();
+    else socket.once("close", leave);
   };
 
   const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);

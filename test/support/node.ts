@@ -6,6 +6,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createApp } from "../../server/app.ts";
 import { readConfig } from "../../server/config.ts";
 import type { Problem } from "../../server/errors.ts";
+import { createMemoryCounter } from "../../server/limit.ts";
 import { serializers } from "../../server/log.ts";
 import { openDatabase } from "../../server/order/database.ts";
 import type { OrderView } from "../../server/order/query.ts";
@@ -53,7 +54,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
   });
   const database = openDatabase(databaseUrl, () => undefined);
   const bus = redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: redisUrl, log });
-  const app = await createApp(config, { database, bus, log });
+  const app = await createApp(config, { database, bus, counter: createMemoryCounter(), log });
   const url = await app.listen();
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {

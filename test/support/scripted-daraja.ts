@@ -82,9 +82,13 @@ function hold(callbackUrl: string, answer: HeldPush["answer"]): HeldPush {
 let receiptCount = 0;
 
 /** What the callback of a payment of so many shillings says, each with a receipt of its own. */
-export function success(amount = 150): object {
+export function success(amount = 150, receipt?: string): object {
   receiptCount += 1;
-  const items = { Amount: amount, MpesaReceiptNumber: `T${process.pid}R${receiptCount}`, PhoneNumber: 254_712_345_678 };
+  const items = {
+    Amount: amount,
+    MpesaReceiptNumber: receipt ?? `T${process.pid}R${receiptCount}`,
+    PhoneNumber: 254_712_345_678,
+  };
   return {
     ResultCode: 0,
     CallbackMetadata: { Item: Object.entries(items).map(([Name, Value]) => ({ Name, Value })) },

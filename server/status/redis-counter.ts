@@ -1,0 +1,29 @@
+/** Counting in Redis, for all nodes together. Fails at once while Redis is away or slow. */
+import { Redis } from "ioredis";
+import type { Counter } from "../limit.ts";
+import { connectionOptions } from "./redis-bus.ts";
+
+/** One step in Redis, so that no window is ever left without an end. */
+const script = `
+local current = tonumber(redis.call('get', KEYS[1]) or '0')
+if ARGV[2] == '1' then
+  current = redis.call('incr', KEYS[1])
+  if current == 1 then redis.call('pexpire', KEYS[1], ARGV[1]) end
+end
+return { current, redis.call('pttl', KEYS[1]) }`;
+
+export function createRedisCounter(url: string): Counter & { close(): Promise<void> } {
+  const redis = new Redis(url, connectionOptions);
+  redis.on("error", () => undefined); // The bus, on the same Redis, tells of it.
+
+  return {
+    async count(key, windowMs, by) {
+      const answer = await redis.eval(script, 1, `tukio:limit:${key}`, windowMs, by);
+      const [current, remainingMs] = answer as [number, number];
+      return { current, remainingMs: remainingMs > 0 ? remainingMs : windowMs };
+    },
+    async close() {
+      redis.disconnect();
+    },
+  };
+}

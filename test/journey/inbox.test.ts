@@ -1,0 +1,93 @@
+/** A webhook that was answered 2xx is on disk and has its effect in the end, whatever its statement ran into. */
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { type Database, openDatabase } from "../../server/order/database.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, pay, startNode } from "../support/node.ts";
+import { startScriptedDaraja, success } from "../support/scripted-daraja.ts";
+
+let databaseUrl: string;
+let database: Database;
+beforeAll(async () => {
+  const own = await createDatabase();
+  databaseUrl = own.url;
+  database = openDatabase(databaseUrl, () => undefined);
+  return async () => {
+    await database.close();
+    await own.drop();
+  };
+});
+
+describe("a webhook whose payment is locked for longer than its statement waits", () => {
+  it("is kept, acknowledged, and applied when the lock is gone", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const { order } = await pay(node);
+    const push = await daraja.nextPush();
+    push.accept();
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    const holder = await database.pool.connect();
+    onTestFinished(() => holder.release());
+    await holder.query("begin");
+    await holder.query("select from payment where id = $1 for update", [order.payment.id]);
+    expect((await push.webhook()).status).toBe(200);
+    const { rows } = await database.pool.query(
+      "select result, offer_at is not null as due from webhook where payment_id = $1",
+      [order.payment.id],
+    );
+    expect(rows).toEqual([{ result: "error", due: true }]);
+    await holder.query("rollback");
+    await database.pool.query("update webhook set offer_at = clock_timestamp()");
+    await vi.waitUntil(
+      async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "succeeded",
+      15_000,
+    );
+    await vi.waitUntil(
+      async () => (await database.pool.query("select from webhook where offer_at is not null")).rowCount === 0,
+      15_000,
+    );
+  });
+});
+
+describe("two attempts of one order whose webhooks carry one receipt, one with a wrong amount", () => {
+  it("do not deadlock, whichever comes first", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_PHONE: "1000" } });
+    for (let round = 0; round < 20; round += 1) {
+      const { order } = await pay(node);
+      const first = await daraja.nextPush();
+      first.accept();
+      await first.webhook({ ResultCode: 1032 });
+      await pay(node, { orderId: order.orderId });
+      const second = await daraja.nextPush();
+      second.accept();
+      const receipt = `DL${process.pid}R${round}`;
+      const answers = await Promise.all([first.webhook(success(100, receipt)), second.webhook(success(150, receipt))]);
+      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    }
+    const { rows } = await database.pool.query(
+      "select count(*)::int as failed from webhook where result = 'error' and error is not null and offer_at is not null",
+    );
+    expect(rows).toEqual([{ failed: 0 }]);
+  });
+});
+
+describe("a webhook from a client that offers another protocol", () => {
+  it("is read and applied as it is", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const { order } = await pay(node);
+    const push = await daraja.nextPush();
+    push.accept();
+    const { hostname, port, pathname } = new URL(push.callbackUrl);
+    const { connect } = await import("node:net");
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
+    const socket = connect(Number(port), hostname === "localhost" ? "127.0.0.1" : hostname);
+    onTestFinished(() => void socket.destroy());
+    socket.write(
+      `POST ${pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const answer = await new Promise<string>((resolve) => socket.once("data", (data) => resolve(String(data))));
+    expect(answer).toMatch(/^HTTP\/1\.1 200/);
+    expect((await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.reason).toBe("cancelled");
+  });
+});
