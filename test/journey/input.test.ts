@@ -60,6 +60,7 @@ describe("a payment request", () => {
     ["metadata", { "bad\u0000key": 1 }, "body_invalid"],
     ["metadata", { deep: [{ bad: "\u0000" }] }, "body_invalid"],
     ["metadata", [], "body_invalid"],
+    ["phone", "+254712345604;ext=1", "phone_invalid"],
     ["amount", 15_000, "body_invalid"],
   ])("with %s %j is refused before anything is stored", async (field, value, code) => {
     const node = await start();
@@ -194,6 +195,15 @@ describe("an address or query", () => {
       expect({ query, status, code: body.code }).toEqual({ query, status: 400, code: "body_invalid" });
       expect(body.errors?.[0]?.path).toBe(query.includes("to=") ? "to" : query.split("=")[0]);
     }
+    for (const path of [
+      "/v1/orders/%00",
+      "/v1/orders/%00/wait",
+      "/v1/orders/%00/events",
+      `/v1/orders/${"x".repeat(300)}`,
+    ]) {
+      expect(await asMerchant(node, path)).toMatchObject({ status: 404, body: { code: "order_unknown" } });
+    }
+    expect(await call(`${node.url}/%zz`)).toMatchObject({ status: 400, body: { code: "body_invalid" } });
     for (const query of ["timeout=0", "timeout=61", "timeout=x", "after=-1", "after=1.5"]) {
       const { status, body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?${query}`);
       expect({ query, status, path: body.errors?.[0]?.path }).toEqual({
@@ -225,6 +235,14 @@ describe("a webhook", () => {
       expect(await post(node, wrong, '{"Body":{}}')).toMatchObject({ status: 401, body: { code: "webhook_rejected" } });
     }
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
+  });
+
+  it("with a secret of any length is refused as such", async () => {
+    const { node } = await stage();
+    expect(await post(node, `/webhooks/daraja/${"0".repeat(300)}`, "{}")).toMatchObject({
+      status: 401,
+      body: { code: "webhook_rejected" },
+    });
   });
 
   it("for an unknown provider is not found", async () => {
@@ -310,6 +328,44 @@ describe("a webhook", () => {
     ]) {
       expect(whole).not.toContain(secret);
     }
+  });
+});
+
+describe("the log", () => {
+  it("shows the names of a query's values, however they are written, and never the values", async () => {
+    const node = await start();
+    const { order, watchToken } = await pay(node);
+    for (const name of ["token", "%74oken", "TOKEN", "x"]) {
+      await call(`${node.url}/v1/orders/${order.orderId}?${name}=${watchToken}`);
+    }
+    await vi.waitUntil(() => node.log.filter((line) => line.includes("?")).length >= 4);
+    expect(node.log.join("")).not.toContain(watchToken);
+    expect(node.log.join("")).toContain("?%74oken=");
+  });
+});
+
+describe("limits", () => {
+  it("hold back initiations per phone and per order, and requests per address, and say when to come back", async () => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "2", LIMIT_ORDER: "1", LIMIT_IP: "12" } });
+    const limited = { status: 429, body: { code: "rate_limited", retryable: true } };
+    const { order } = await pay(node, { phone: "+254712345702" });
+    expect(
+      await asMerchant(node, "/v1/payments", paymentBody({ orderId: order.orderId, phone: "+254712345799" })),
+    ).toMatchObject(limited);
+    await pay(node, { phone: "0712345702" });
+    const refused = await asMerchant(node, "/v1/payments", paymentBody({ phone: "+254712345702" }));
+    expect(refused).toMatchObject(limited);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(590);
+    await pay(node, { phone: "+254712345799" });
+    let answer = refused;
+    for (let requests = 0; requests < 12 && answer.headers.get("x-ratelimit-remaining") !== "0"; requests += 1) {
+      answer = await asMerchant(node, "/v1/orders?limit=1");
+    }
+    const over = await asMerchant(node, "/v1/orders?limit=1", undefined, { "x-forwarded-for": "203.0.113.9" });
+    expect(over).toMatchObject(limited);
+    expect(Number(over.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect((await call(`${node.url}/socket.io/?EIO=4&transport=polling`)).status).toBe(429);
+    expect((await call(`${node.url}/livez`)).status).toBe(200);
   });
 });
 

@@ -1,4 +1,5 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
+import { Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
@@ -79,6 +80,21 @@ describe("two nodes over Redis", () => {
     one.publish(eventOf({ id: followed, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
     expect(heardByOther.events.map((event) => event.id)).toEqual([followed]);
+  });
+
+  it("go on hearing of an order after a message that is not an event", async () => {
+    const { one, other, heardByOther } = await nodes();
+    const followed = id();
+    await other.follow(followed);
+    const stranger = new Redis(redisUrl());
+    onTestFinished(() => stranger.disconnect());
+    for (const nonsense of ["not json", "null", "[]", '{"id":1}'])
+      await stranger.publish(`tukio:order:${followed}`, nonsense);
+    one.publish(eventOf({ id: followed, version: 1 }));
+    await vi.waitUntil(() => heardByOther.events.length > 0);
+    one.publish(eventOf({ id: followed, version: 2 }));
+    await vi.waitUntil(() => heardByOther.events.length > 1);
+    expect(heardByOther.events.map(({ version }) => version)).toEqual([1, 2]);
   });
 
   it("stop hearing of an order that is unfollowed", async () => {

@@ -213,6 +213,20 @@ describe("reading", () => {
     }
   });
 
+  it("does not take for current what is older than a client has seen", async () => {
+    const { hub, bus, rows, followed } = stage();
+    const watching = hub.watch("a", () => undefined);
+    followed();
+    await watching;
+    bus.publish(eventOf({ id: "a", version: 2 }));
+    rows.set("a", eventOf({ id: "a", version: 3 }));
+    const seen: number[] = [];
+    const stop = await follow(hub, { id: "a", after: 3 }, ({ version }) => seen.push(version));
+    bus.publish(eventOf({ id: "a", version: 4 }));
+    expect(seen).toEqual([4]);
+    stop?.();
+  });
+
   it("finds after a gap what the bus lost, by reading the watched orders", async () => {
     const { hub, rows, gap, followed } = stage();
     const lost = Promise.withResolvers<StatusEvent>();
