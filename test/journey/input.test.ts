@@ -115,6 +115,9 @@ describe("a payment request", () => {
       status: 413,
       body: { code: "body_too_large" },
     });
+    const nested = `${"[".repeat(15_000)}${"]".repeat(15_000)}`;
+    const deep = JSON.stringify(paymentBody({ metadata: { a: 0 } })).replace('"a":0', `"a":${nested}`);
+    expect(await post(node, "/v1/payments", deep)).toMatchObject({ status: 400, body: { code: "body_invalid" } });
     expect(
       await post(node, "/v1/payments", "a=b", { "content-type": "application/x-www-form-urlencoded" }),
     ).toMatchObject({

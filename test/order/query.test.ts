@@ -44,7 +44,7 @@ async function shift(ground: TestStore, ids: readonly string[], seconds: number)
 async function openTransaction(ground: TestStore) {
   const pool = new pg.Pool({ ...ground.database.pool.options, max: 1 });
   // Dropping the database at the end may come before a connection has said goodbye.
-  pool.on("connect", (client) => client.on("error", () => undefined));
+  pool.on("error", () => undefined).on("connect", (client) => client.on("error", () => undefined));
   onTestFinished(() => pool.end());
   await pool.query("begin");
   const database = { ...ground.database, pool };
