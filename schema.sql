@@ -60,6 +60,7 @@ create table if not exists payment (
   unique (order_uuid, attempt)
 );
 create index if not exists payment_reference on payment (provider, reference) where reference is not null;
+create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
 create index if not exists payment_check on payment (check_at) where check_at is not null;
 
 -- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.
@@ -99,7 +100,8 @@ create table if not exists webhook (
 );
 create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
 create index if not exists webhook_offer on webhook (offer_at) where offer_at is not null;
-create index if not exists webhook_received on webhook (received_at);
+create index if not exists webhook_bytes on webhook (received_at) where body <> '';
+create index if not exists webhook_refused on webhook (received_at) where result = 'refused';
 
 -- Idempotency keys of POST /v1/payments, kept 72 hours.
 create table if not exists idempotency (
@@ -108,6 +110,8 @@ create table if not exists idempotency (
   order_uuid uuid not null references "order" (id),
   created_at timestamptz(3) not null
 );
+
+create index if not exists idempotency_created on idempotency (created_at);
 
 -- Providers' access tokens, encrypted with a key derived from TUKIO_SECRET.
 create table if not exists credential (

@@ -1,8 +1,10 @@
 /** The composition root: every wire of the process is visible here. */
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
 import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
@@ -17,6 +19,7 @@ import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
 import { createOrderQuery } from "./order/query.ts";
+import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
 import { createOrderStore } from "./order/store.ts";
@@ -36,6 +39,7 @@ import { darajaSandboxAccount } from "./sandbox/daraja.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
+import { readTrace, withTrace } from "./trace.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
@@ -76,6 +80,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     bodyLimit,
+    genReqId: requestIdOf,
     // Longer than any id or secret: those are refused by what they are, not by their length.
     routerOptions: { maxParamLength: 512 },
     frameworkErrors: refuseUnroutable,
@@ -105,6 +110,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const initiator = createInitiator({ providers, store, secrets, publicUrl, log });
   const reconciler = createReconciler({ providers, store, log });
   const inbox = createInbox(database);
+  const retention = startRetention({ database, onError });
   const redelivery = startRedelivery({ providers, store, inbox, log });
   const hub = createHub({ store, bus, onError });
   const gate = createGate(config.limit.connections);
@@ -125,6 +131,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   handleErrors(app);
   acceptEmptyJson(app);
   logRequests(app);
+  await app.register(helmet, {
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+    // Other origins read the API as far as CORS lets them.
+    crossOriginResourcePolicy: { policy: "cross-origin" },
+    strictTransportSecurity: config.isProduction,
+  });
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
     exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
@@ -181,6 +193,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       await initiator.close();
       await reconciler.close();
       await redelivery.close();
+      await retention.close();
       await hub.close();
       await client.close();
     },
@@ -216,6 +229,12 @@ function endpointsOf({ sandbox, daraja }: Config, selfUrl: () => string): Endpoi
   return daraja ? { daraja: { baseUrl: () => daraja.baseUrl, account: daraja.account } } : {};
 }
 
+/** The caller's own id of a request, if it is one, so that both logs name it alike. */
+function requestIdOf({ headers }: IncomingMessage): string {
+  const given = String(headers["x-request-id"] ?? "");
+  return /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
 const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
   method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
 
@@ -230,6 +249,10 @@ function acceptEmptyJson(app: FastifyInstance): void {
 
 /** One line for every request, with what it took; nothing in it opens anything. */
 function logRequests(app: FastifyInstance): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.header("x-request-id", request.id);
+    withTrace(readTrace(request.headers.traceparent), done);
+  });
   app.addHook("onResponse", async (request, reply) => {
     const tookMs = Number(reply.elapsedTime.toFixed(2));
     request.log.info({ req: request, status: reply.statusCode, tookMs }, "request");

@@ -1,6 +1,7 @@
 /** What may be said in logs: no secret, token or full phone. URLs lose the parts that open something. */
 import type { FastifyRequest } from "fastify";
 import { type Logger, pino } from "pino";
+import { currentTrace } from "./trace.ts";
 
 /** How requests and errors are written. An error's causes are named; what they carry besides stays out. */
 export const serializers = {
@@ -12,7 +13,13 @@ export const serializers = {
 };
 
 /** One JSON line per entry on standard output. */
-export const createLogger = (level: string): Logger => pino({ level, base: null, serializers });
+export const createLogger = (level: string): Logger => pino({ level, base: null, serializers, mixin });
+
+/** Every line says which trace it belongs to, if any. */
+export const mixin = (): object => {
+  const trace = currentTrace();
+  return trace ? { traceId: trace.traceId } : {};
+};
 
 /** What an error and its causes say, in one line. */
 export function messageOf(error: unknown): string {

@@ -39,7 +39,7 @@ async function makeDir(mode = 0o755): Promise<string> {
     // Data that was put elsewhere is cleared away with its link.
     const place = await realpath(join(dir, "postgres")).catch(() => "");
     if (place.startsWith("/var/lib/tukio/")) await rm(dirname(place), { recursive: true });
-    await rm(dir, { recursive: true, force: true });
+    await rm(dir, { recursive: true, force: true, maxRetries: 10 });
   });
   return dir;
 }

@@ -38,6 +38,9 @@ export interface Inbox {
 }
 
 const refusedPerMinuteMax = 60;
+
+/** Hints without proof make us ask this often at most: a stranger must not make us hammer a provider. */
+const hintsPerMinuteMax = 60;
 const refusedBytesMax = 4_096;
 
 type UnappliedRow = Omit<UnappliedWebhook, "paymentId"> & { payment_id: string | null };
@@ -46,7 +49,7 @@ const keepStatement = {
   name: "keep-webhook",
   text: `with asked as (
     update payment set check_at = least(check_at, clock_timestamp())
-    where id = $2::uuid and $6 in ('unreadable', 'hint') and status not in ('succeeded', 'review')
+    where id = $2::uuid and $8::boolean and $6 in ('unreadable', 'hint') and status not in ('succeeded', 'review')
   )
   insert into webhook (provider, payment_id, proof, headers, body, result, error, offer_at)
   values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7,
@@ -64,21 +67,14 @@ const claimStatement = {
 
 /** `nowMs` is any clock that only moves forward. */
 export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
-  const refused = new Map<string, { sinceMs: number; count: number }>();
-
-  const withinBudget = (provider: string): boolean => {
-    const window = refused.get(provider);
-    if (!window || nowMs() - window.sinceMs >= 60_000) {
-      refused.set(provider, { sinceMs: nowMs(), count: 1 });
-      return true;
-    }
-    window.count += 1;
-    return window.count <= refusedPerMinuteMax;
-  };
+  const isRefusalWithin = createBudget(refusedPerMinuteMax, nowMs);
+  const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
 
   const keep = async (webhook: KeptWebhook): Promise<void> => {
     const { provider, paymentId, proof, headers, body, result, error } = webhook;
-    const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, error?.replaceAll("\u0000", "")];
+    const mayAsk = proof !== "none" || isHintWithin(provider);
+    const said = error?.replaceAll("\u0000", "");
+    const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
       throw asHubError(cause);
     });
@@ -94,8 +90,20 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
       await pool.query("update webhook set result = $2, offer_at = null where id = $1", [id, result]);
     },
     async refuse(webhook, error) {
-      if (!withinBudget(webhook.provider)) return;
+      if (!isRefusalWithin(webhook.provider)) return;
       await keep({ ...webhook, body: webhook.body.subarray(0, refusedBytesMax), result: "refused", error });
     },
+  };
+}
+
+/** Counts per provider and minute, on this node; false when the minute's budget is used up. */
+function createBudget(perMinuteMax: number, nowMs: () => number): (provider: string) => boolean {
+  const windows = new Map<string, { sinceMs: number; count: number }>();
+  return (provider) => {
+    const known = windows.get(provider);
+    const window = known && nowMs() - known.sinceMs < 60_000 ? known : { sinceMs: nowMs(), count: 0 };
+    windows.set(provider, window);
+    window.count += 1;
+    return window.count <= perMinuteMax;
   };
 }

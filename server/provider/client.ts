@@ -13,6 +13,7 @@
  */
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
+import { traceHeaders } from "../trace.ts";
 
 /** The request may have arrived, and what became of it is unknown. */
 export class CallFailed extends Error {
@@ -136,8 +137,9 @@ const noticeStart =
   };
 
 function message({ method, headers, body }: Call): { method: Call["method"]; headers: Call["headers"]; body?: string } {
-  if (body === undefined) return { method, headers };
-  return { method, headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body) };
+  const traced = { ...traceHeaders(), ...headers };
+  if (body === undefined) return { method, headers: traced };
+  return { method, headers: { ...traced, "content-type": "application/json" }, body: JSON.stringify(body) };
 }
 
 function parseJson(text: string): unknown {

@@ -4,6 +4,7 @@ import { startLoop } from "../loop.ts";
 import {
   afterOf,
   followOrLeave,
+  inSlices,
   type OrderRequest,
   onExpiry,
   type TransportOptions,
@@ -59,7 +60,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
   app.addHook("preClose", async () => {
     isClosing = true;
     await heartbeat.close();
-    for (const raw of streams.keys()) raw.end();
+    await inSlices(streams.keys(), (raw) => raw.end());
   });
 }
 

@@ -6,7 +6,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-import { followOrLeave, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
+import { followOrLeave, inSlices, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
 
 const query = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
@@ -45,6 +45,6 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
 
   app.addHook("preClose", async () => {
     isClosing = true;
-    for (const answer of parked) answer();
+    await inSlices(parked, (answer) => answer());
   });
 }

@@ -16,7 +16,7 @@ import { orderIdText, parseInput } from "../input.ts";
 import type { Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State } from "../status/hub.ts";
-import { onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
+import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
 
 type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
 
@@ -186,6 +186,7 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
   });
   app.addHook("preClose", async () => {
     isClosing = true;
+    await inSlices(io.of("/").sockets.values(), (socket) => socket.conn.close());
     io.engine.close();
   });
 }

@@ -1,4 +1,5 @@
 /** What all transports share: the request for an order, and the limits of a connection. */
+import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
@@ -29,6 +30,20 @@ const position = z.object({ after: afterText.optional() });
 
 /** The last version seen, from `?after=`; undefined when not given. */
 export const afterOf = (request: FastifyRequest): number | undefined => parseInput(position, request.query).after;
+
+const sliceMin = 50;
+const slicesMax = 20;
+const betweenSlicesMs = 100;
+
+/** Sends watchers away a few at a time, over 2 s at most, so that they do not all come back at once. */
+export async function inSlices<T>(watchers: Iterable<T>, sendAway: (watcher: T) => void): Promise<void> {
+  const all = [...watchers];
+  const size = Math.max(sliceMin, Math.ceil(all.length / slicesMax));
+  for (let start = 0; start < all.length; start += size) {
+    if (start > 0) await wait(betweenSlicesMs);
+    all.slice(start, start + size).forEach(sendAway);
+  }
+}
 
 /** Calls back when a token runs out, if it does. Returns the way to cancel. */
 export function onExpiry(expiresAt: Date | undefined, expired: () => void): () => void {

@@ -10,6 +10,7 @@ import { startLoop } from "../loop.ts";
 import {
   afterOf,
   followOrLeave,
+  inSlices,
   type OrderRequest,
   onExpiry,
   type TransportOptions,
@@ -26,6 +27,7 @@ const closeGraceMs = 1_000;
 export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
   const sockets = new Set<WebSocket>();
   const answered = new WeakSet<WebSocket>();
+  let isClosing = false;
 
   const serve = async (socket: WebSocket, request: FastifyRequest<OrderRequest>): Promise<void> => {
     const { id, expiresAt } = await watched(access, request);
@@ -48,6 +50,7 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);
 
   app.get<OrderRequest>("/v1/orders/:orderId/socket", { websocket: true, preValidation }, (socket, request) => {
+    if (isClosing) return close(socket, closeCode.restarting, "restarting");
     sockets.add(socket);
     answered.add(socket);
     socket.on("pong", () => answered.add(socket));
@@ -73,8 +76,9 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   });
 
   app.addHook("preClose", async () => {
+    isClosing = true;
     await heartbeat.close();
-    for (const socket of sockets) close(socket, closeCode.restarting, "restarting");
+    await inSlices(sockets, (socket) => close(socket, closeCode.restarting, "restarting"));
   });
 }
 

@@ -46,7 +46,7 @@ export default async function setup(project: TestProject): Promise<Release> {
 
 async function startPostgres(releases: Release[]): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-test-"));
-  releases.push(() => rm(dataDir, { recursive: true, force: true }));
+  releases.push(() => rm(dataDir, { recursive: true, force: true, maxRetries: 10 }));
   // Where root has to run PostgreSQL as nobody, the data is still in here and goes with it.
   await chmod(dataDir, 0o755);
   const { url, close } = await startEmbedded({ dataDir, log: { info: () => undefined }, fsync: false });

@@ -7,7 +7,7 @@ import { createApp } from "../../server/app.ts";
 import { readConfig } from "../../server/config.ts";
 import type { Problem } from "../../server/errors.ts";
 import { createMemoryCounter } from "../../server/limit.ts";
-import { serializers } from "../../server/log.ts";
+import { mixin, serializers } from "../../server/log.ts";
 import { openDatabase } from "../../server/order/database.ts";
 import type { OrderView } from "../../server/order/query.ts";
 import { createMemoryBus } from "../../server/status/bus.ts";
@@ -45,7 +45,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
       done();
     },
   });
-  const log = pino({ level: "debug", base: null, serializers }, sink);
+  const log = pino({ level: "debug", base: null, serializers, mixin }, sink);
   const config = readConfig({
     PORT: "0",
     TUKIO_API_KEY: apiKey,

@@ -1,0 +1,34 @@
+/**
+ * W3C trace context: what a request belongs to, carried through to log lines and calls to providers without passing
+ * through every function's hands.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { randomBytes } from "node:crypto";
+
+export interface Trace {
+  /** 16 bytes in hex. */
+  traceId: string;
+  /** Two hex digits. */
+  flags: string;
+}
+
+const current = new AsyncLocalStorage<Trace>();
+
+const header = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;
+
+/** The trace that a `traceparent` header names, or a new one. */
+export function readTrace(traceparent: string | string[] | undefined): Trace {
+  const [, traceId, flags] = header.exec(String(traceparent ?? "")) ?? [];
+  return traceId && flags ? { traceId, flags } : { traceId: randomBytes(16).toString("hex"), flags: "00" };
+}
+
+/** Runs something, and all that it begins, as part of a trace. */
+export const withTrace = <T>(trace: Trace, run: () => T): T => current.run(trace, run);
+
+export const currentTrace = (): Trace | undefined => current.getStore();
+
+/** The header for a call to somebody else, a new span of the current trace. */
+export function traceHeaders(): { traceparent?: string } {
+  const trace = current.getStore();
+  return trace ? { traceparent: `00-${trace.traceId}-${randomBytes(8).toString("hex")}-${trace.flags}` } : {};
+}
