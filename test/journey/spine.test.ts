@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { startSandbox } from "../support/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
-import { redisUrl } from "../support/redis.ts";
+import { redisUrl, startRedis } from "../support/redis.ts";
 import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
@@ -223,5 +223,38 @@ describe("a Socket.IO client", () => {
     const first = await new Promise((resolve) => socket.once("status", resolve));
     expect(first).toMatchObject({ id: order.id });
     expect(socket.io.engine.transport.name).toBe("websocket");
+  });
+});
+
+describe("a node whose Redis is gone", () => {
+  it("starts, says so, takes webhooks and serves its watchers", async () => {
+    const redis = await startRedis();
+    await redis.stop();
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, redisUrl: redis.url, env: daraja.env });
+    expect(await call(`${node.url}/readyz`)).toMatchObject({ status: 200, body: { postgres: "up", bus: "down" } });
+    const { order, watchToken: token } = await pay(node);
+    const push = await daraja.nextPush();
+    push.accept();
+    const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
+    expect((await push.webhook()).status).toBe(200);
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
+  });
+
+  it("finds what another node committed, by reading", async () => {
+    const redis = await startRedis();
+    await redis.stop();
+    const daraja = await startScriptedDaraja();
+    const [a, b] = await Promise.all(
+      [1, 2].map(() => startNode({ databaseUrl, redisUrl: redis.url, env: daraja.env })),
+    );
+    if (!a || !b) throw new Error("two nodes were started");
+    const { order, watchToken: token } = await pay(a);
+    const push = await daraja.nextPush();
+    push.accept();
+    const watching = watch("WebSocket", { node: b, orderId: order.orderId, token });
+    await push.webhook();
+    await watching.until(({ status }) => status === "succeeded");
   });
 });

@@ -1,0 +1,91 @@
+/** What the reconciler does with each kind of answer, at and after the deadline; on a real store, with a provider told what to say. */
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { Outcome } from "../../server/order/order.ts";
+import type { Provider } from "../../server/provider/provider.ts";
+import { createReconciler } from "../../server/provider/reconciler.ts";
+import { openTestStore, paid } from "../support/store.ts";
+
+let ground: Awaited<ReturnType<typeof openTestStore>>;
+beforeAll(async () => {
+  ground = await openTestStore();
+});
+afterAll(() => ground.close());
+
+type Answer = Outcome | undefined | Error;
+
+/** Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. */
+async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
+  const { event, payment } = await ground.open({ live: true, deadlineS: 120 });
+  await ground.database.pool.query(
+    `update payment set check_at = clock_timestamp(), started_at = started_at - $2 * interval '1 second',
+       expires_at = expires_at - $2 * interval '1 second' where id = $1`,
+    [payment.id, ageS],
+  );
+  const asked = vi.fn<Provider["confirm"]>(async () => {
+    const given = typeof answer === "function" ? await answer() : answer;
+    if (given instanceof Error) throw given;
+    return given;
+  });
+  const provider = { name: "daraja", confirm: asked } as Partial<Provider> as Provider;
+  const said: string[] = [];
+  const log = {
+    info: (_: object, message: string) => said.push(message),
+    warn: (_: object, message: string) => said.push(message),
+  };
+  const reconciler = createReconciler({ providers: new Map([["daraja", provider]]), store: ground.store, log });
+  onTestFinished(reconciler.close);
+  await vi.waitUntil(() => said.includes("confirmed"), 5_000);
+  expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
+  await reconciler.close();
+  return (await ground.view(event.orderId)).order;
+}
+
+const processing: Outcome = { status: "processing", source: "query" };
+const cancelled: Outcome = { status: "failed", reason: "cancelled", source: "query" };
+const unreachable = new Error("ECONNREFUSED");
+
+describe("before its deadline", () => {
+  it.each<[string, Answer, string]>([
+    ["still open", processing, "processing"],
+    ["nothing to say", undefined, "pending"],
+    ["silence", unreachable, "pending"],
+    ["a success", { status: "succeeded", source: "query" }, "succeeded"],
+    ["a failure, told once", cancelled, "pending"],
+  ])("a payment answered with %s is %s", async (_what, answer, status) => {
+    expect((await askedAt(30, answer)).status).toBe(status);
+  });
+});
+
+describe("past its deadline", () => {
+  it.each<[string, Answer, string]>([
+    ["still open", processing, "expired"],
+    ["nothing to say", undefined, "expired"],
+    ["silence", unreachable, "pending"],
+    ["a success", { status: "succeeded", source: "query" }, "succeeded"],
+    ["another amount", paid({ amountMinor: 1n, source: "query" }), "review"],
+    ["a failure, told once", cancelled, "pending"],
+  ])("a payment answered with %s is %s", async (_what, answer, status) => {
+    const order = await askedAt(130, answer);
+    expect(order.status).toBe(status);
+    if (status === "expired") expect(order.reason).toBe("deadline");
+  });
+});
+
+describe("past twice its time", () => {
+  it.each<[string, Answer]>([
+    ["silence", unreachable],
+    ["a failure, told once", cancelled],
+  ])("a payment answered with %s is over", async (_what, answer) => {
+    expect(await askedAt(250, answer)).toMatchObject({ status: "expired", reason: "deadline" });
+  });
+});
+
+describe("a webhook that comes while the provider is being asked", () => {
+  it("is not undone by our clock", async () => {
+    const order = await askedAt(130, async () => {
+      await ground.store.advance(ground.announced.at(-1)?.payment.id ?? "", paid());
+      return undefined;
+    });
+    expect(order).toMatchObject({ status: "succeeded", version: 2 });
+  });
+});
