@@ -7,18 +7,16 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
+import { claimDueStatement, nudgeStatement, wantedStatement } from "./due.ts";
 import type { DuePayment, Outcome, Payment, StatusEvent } from "./order.ts";
 import { type DueRow, type OrderRow, toDuePayment, toEvent } from "./row.ts";
 import {
   advanceStatement,
   advanceWithWebhookStatement,
   changedStatement,
-  claimDueStatement,
   currentStatement,
   keyStatement,
-  nudgeStatement,
   openStatement,
-  wantedStatement,
 } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 

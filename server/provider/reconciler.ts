@@ -1,7 +1,7 @@
 /**
  * Asks providers what became of payments, so that every one ends although its webhook never comes.
  *
- * The schedule is in the database (statement.ts, claimDueStatement): any number of nodes share the due payments, no lock
+ * The schedule is in the database (order/due.ts): any number of nodes share the due payments, no lock
  * is held while a provider is asked, and what a killed node had taken falls due again. At its deadline a payment
  * expires by our clock if the provider said "still open", could not say, or cannot be asked; while the provider cannot
  * be reached it stays open, up to twice its time. A query never moves money, so asking once too often is harmless.

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { InboxRow } from "../../server/order/store.ts";
@@ -178,6 +178,20 @@ describe("evidence", () => {
       payment: { amountPaidMinor: 15_000 },
     });
     expect(next).not.toHaveProperty("reason");
+  });
+
+  it("in a webhook is kept and acted on in one round trip, by a statement that PostgreSQL has prepared", async () => {
+    const { payment } = await ground.open();
+    const { webhookPool } = ground.database;
+    const query = vi.spyOn(webhookPool, "query");
+    await ground.store.advance(payment.id, paid(), webhook());
+    await ground.store.advance(payment.id, paid(), webhook());
+    expect(query).toHaveBeenCalledTimes(2);
+    query.mockRestore();
+    const { rows } = await webhookPool.query(
+      "select name from pg_prepared_statements where name = 'advance-with-webhook'",
+    );
+    expect(rows).toHaveLength(1);
   });
 
   it("of another amount or currency is for a person to review, and full evidence lifts it", async () => {
