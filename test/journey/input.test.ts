@@ -347,6 +347,34 @@ describe("the log", () => {
   });
 });
 
+describe("a trace", () => {
+  it("goes from the merchant's request through the log to the provider; a request id comes back", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const answer = await asMerchant(node, "/v1/payments", paymentBody(), {
+      traceparent: `00-${traceId}-00f067aa0ba902b7-01`,
+      "x-request-id": "shop-7",
+    });
+    expect(answer.headers.get("x-request-id")).toBe("shop-7");
+    const push = await daraja.nextPush();
+    push.accept();
+    expect(push.headers.traceparent).toMatch(new RegExp(`^00-${traceId}-(?!00f067aa0ba902b7)[0-9a-f]{16}-01$`));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    const lines = node.log.filter((line) => line.includes(traceId));
+    expect(lines.some((line) => line.includes('"msg":"asked"'))).toBe(true);
+    expect(lines.some((line) => line.includes('"msg":"request"') && line.includes("shop-7"))).toBe(true);
+  });
+
+  it("that cannot be read, or an id that would forge a log line, is replaced", async () => {
+    const node = await start();
+    const answer = await call(`${node.url}/livez`, { headers: { traceparent: "00-0-0-0", "x-request-id": "a b" } });
+    expect(answer.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+    expect(answer.headers.get("content-security-policy")).toContain("default-src 'none'");
+    expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+  });
+});
+
 describe("limits", () => {
   it("hold back initiations per phone and per order, and requests per address, and say when to come back", async () => {
     const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "2", LIMIT_ORDER: "1", LIMIT_IP: "12" } });

@@ -240,6 +240,16 @@ describe("evidence", () => {
     });
   });
 
+  it("is never earlier than what happened before, though the clock went back", async () => {
+    const { event, payment } = await ground.open();
+    const ahead = await ground.database.pool.query<{ changed_at: Date }>(
+      `update "order" set changed_at = changed_at + interval '1 hour' where id = $1 returning changed_at`,
+      [event.id],
+    );
+    const { event: next } = await ground.store.advance(payment.id, paid());
+    expect(next?.occurredAt).toBe(ahead.rows[0]?.changed_at.toISOString());
+  });
+
   it("of success after a failure is late", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, failed());

@@ -146,6 +146,24 @@ describe("following an order", () => {
     expect(seen).toEqual([2]);
   });
 
+  it("loses nothing that is published between the reading of the state and the sending of it", async () => {
+    const { hub, bus, rows, followed } = stage();
+    const seen: number[] = [];
+    rows.set("a", eventOf({ id: "a", version: 1 }));
+    const interrupted: Hub = {
+      ...hub,
+      async current(id) {
+        const state = await hub.current(id);
+        bus.publish(eventOf({ id, version: 2 }));
+        return state;
+      },
+    };
+    const following = follow(interrupted, { id: "a", after: 0 }, ({ version }) => seen.push(version));
+    followed();
+    await following;
+    expect(seen).toEqual([2]);
+  });
+
   it("is silent about the version already known, and tells a client from the future the current one", async () => {
     const { hub, bus, rows, followed } = stage();
     rows.set("a", eventOf({ id: "a", version: 3 }));

@@ -1,5 +1,5 @@
 /** A Safaricom that answers each push only when the test says so, and the environment that points a node at one. */
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
@@ -15,6 +15,7 @@ export const darajaEnv = (url: string): Record<string, string> => ({
 
 /** One push as Safaricom got it. */
 export interface HeldPush {
+  headers: IncomingHttpHeaders;
   callbackUrl: string;
   reference: string;
   /** Answers the push with its reference. */
@@ -40,7 +41,7 @@ export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
     };
     if (request.url?.startsWith("/oauth/")) return answer(200, '{"access_token":"token","expires_in":"3599"}');
     const { CallBackURL } = JSON.parse(await textOf(request)) as { CallBackURL: string };
-    const push = hold(CallBackURL, answer);
+    const push = hold(CallBackURL, request.headers, answer);
     const next = waiting.shift();
     if (next) next(push);
     else pushes.push(push);
@@ -61,11 +62,12 @@ export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
 
 let pushCount = 0;
 
-function hold(callbackUrl: string, answer: HeldPush["answer"]): HeldPush {
+function hold(callbackUrl: string, headers: IncomingHttpHeaders, answer: HeldPush["answer"]): HeldPush {
   pushCount += 1;
   const reference = `ws_CO_${process.pid}_${pushCount}`;
   const ids = { MerchantRequestID: "1-2-3", CheckoutRequestID: reference };
   return {
+    headers,
     callbackUrl,
     reference,
     answer,
