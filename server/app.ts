@@ -10,28 +10,34 @@ import type { Config, ProviderName } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { HubError } from "./errors.ts";
 import { startLoop } from "./loop.ts";
+import { createMetrics, type TransportName } from "./metrics.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
+import { createRecentCalls, type FinishedCall, measureFetch, measureProviders } from "./provider/calls.ts";
 import { createClient } from "./provider/client.ts";
-import { createCredential } from "./provider/credential.ts";
+import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { createProviders, type Endpoints } from "./provider/providers.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { healthRoutes } from "./route/health.ts";
+import { metricsRoute } from "./route/metrics.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { handleErrors } from "./route/problem.ts";
+import { providerRoutes } from "./route/providers.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { darajaSandboxAccount } from "./sandbox/daraja.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
+import { measureHub } from "./status/measured-hub.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
@@ -74,21 +80,44 @@ export async function createApp(config: Config, { database, bus, log }: Resource
 
   const client = createClient();
   const sealer = createSealer(config.secrets);
-  const providers = createProviders({
-    endpoints: endpointsOf(config, selfUrl),
+  const endpoints = endpointsOf(config, selfUrl);
+  const statistics = createStatistics(database);
+  const metrics = createMetrics({ providers: Object.keys(endpoints), backlog: statistics.backlog });
+  const calls = createRecentCalls();
+  const onCall = (call: FinishedCall): void => {
+    calls.add(call);
+    metrics.onCall(call);
+  };
+  const credentials = new Map<string, StoredCredential>();
+  const offered = createProviders({
+    endpoints,
     client,
-    credential: (provider, fetch) => createCredential({ provider, pool: database.pool, sealer, fetch }),
+    credential(provider, fetch) {
+      const measured = measureFetch(provider, fetch, onCall);
+      const credential = createCredential({ provider, pool: database.pool, sealer, fetch: measured });
+      credentials.set(provider, credential);
+      return credential;
+    },
   });
+  const providers = measureProviders(offered, onCall);
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
   const announce = (event: StatusEvent): void => bus.publish(event);
-  const store = createOrderStore({ database, announce, bareProviders });
+  const store = createOrderStore({
+    database,
+    announce(event, before) {
+      announce(event);
+      metrics.onEvent(event, before);
+    },
+    bareProviders,
+  });
   const query = createOrderQuery(database);
   const tokens = createWatchTokens(config.secrets, config.watchTokenTtlS);
   const access = createAccess({ apiKeys: config.apiKeys, tokens, query });
   const secrets = createUrlSecrets(config.secrets, "webhook");
   const initiator = createInitiator({ providers, store, secrets, publicUrl, log });
   const reconciler = createReconciler({ providers, store, log });
-  const hub = createHub({ store, bus, onError });
+  const hub = createHub({ store, bus, onError, onResync: metrics.onResync });
+  const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
   const terms = (name: string) => ({
     live: !config.sandbox.includes(name as ProviderName),
     deadlineS: config.deadlineS[name as ProviderName],
@@ -109,7 +138,8 @@ export async function createApp(config: Config, { database, bus, log }: Resource
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
 
   healthRoutes(app, { database, bus });
-  webhookRoutes(app, { providers, secrets, store, inbox: createInbox(database) });
+  metricsRoute(app, { access, metrics });
+  webhookRoutes(app, { providers, secrets, store, inbox: createInbox(database), onWebhook: metrics.onWebhook });
   await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
@@ -117,11 +147,13 @@ export async function createApp(config: Config, { database, bus, log }: Resource
     });
     paymentRoutes(scope, { access, providers, terms, store, tokens, initiator });
     orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
-    longPollRoute(scope, { hub, access });
-    eventSourceRoute(scope, { hub, access });
-    webSocketRoute(scope, { hub, access });
+    providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
+    longPollRoute(scope, { hub: hubOf("longpoll"), access });
+    eventSourceRoute(scope, { hub: hubOf("eventsource"), access });
+    webSocketRoute(scope, { hub: hubOf("websocket"), access });
   });
-  attachSocketIo(app, { hub, access, isAllowedOrigin });
+  const socketIo = attachSocketIo(app, { hub: hubOf("socketio"), access, isAllowedOrigin });
+  metrics.countWatchers("socketio", socketIo);
   shareUpgrades(app, upgrades);
   const connections = trackConnections(app.server);
 

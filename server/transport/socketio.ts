@@ -61,8 +61,8 @@ const roomOf = (id: string): string => `order:${id}`;
 const idOf = (room: string): string | undefined =>
   room.startsWith("order:") ? room.slice("order:".length) : undefined;
 
-/** Attaches Socket.IO to the app's server. Upgrades of other paths are left to their owner. */
-export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOrigin }: SocketIoOptions): void {
+/** Attaches Socket.IO to the app's server; returns how many orders are watched, once per socket. Upgrades of other paths are left to their owner. */
+export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOrigin }: SocketIoOptions): () => number {
   const io: Io = new Server(app.server, {
     serveClient: false,
     destroyUpgrade: false,
@@ -180,6 +180,11 @@ export function attachSocketIo(app: FastifyInstance, { hub, access, isAllowedOri
     isClosing = true;
     io.engine.close();
   });
+
+  return () => {
+    const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
+    return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
+  };
 }
 
 /** A merchant's socket may start without an order and name them later. */
