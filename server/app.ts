@@ -15,6 +15,7 @@ import { trackConnections } from "./connections.ts";
 import { HubError } from "./errors.ts";
 import { type Counter, createGate, createLimit, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
+import { createMetrics, type TransportName } from "./metrics.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
@@ -22,23 +23,28 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
+import { createRecentCalls, type FinishedCall, measureFetch, measureProviders } from "./provider/calls.ts";
 import { createClient } from "./provider/client.ts";
-import { createCredential } from "./provider/credential.ts";
+import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { createProviders, type Endpoints } from "./provider/providers.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
+import { metricsRoute } from "./route/metrics.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { handleErrors, refuseUnroutable } from "./route/problem.ts";
+import { providerRoutes } from "./route/providers.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { darajaSandboxAccount } from "./sandbox/daraja.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
+import { measureHub } from "./status/measured-hub.ts";
 import { readTrace, withTrace } from "./trace.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
@@ -95,14 +101,36 @@ export async function createApp(config: Config, { database, bus, counter, log }:
 
   const client = createClient();
   const sealer = createSealer(config.secrets);
-  const providers = createProviders({
-    endpoints: endpointsOf(config, selfUrl),
+  const endpoints = endpointsOf(config, selfUrl);
+  const statistics = createStatistics(database);
+  const metrics = createMetrics({ providers: Object.keys(endpoints), backlog: statistics.backlog });
+  const calls = createRecentCalls();
+  const onCall = (call: FinishedCall): void => {
+    calls.add(call);
+    metrics.onCall(call);
+  };
+  const credentials = new Map<string, StoredCredential>();
+  const offered = createProviders({
+    endpoints,
     client,
-    credential: (provider, fetch) => createCredential({ provider, pool: database.pool, sealer, fetch }),
+    credential(provider, fetch) {
+      const measured = measureFetch(provider, fetch, onCall);
+      const credential = createCredential({ provider, pool: database.pool, sealer, fetch: measured });
+      credentials.set(provider, credential);
+      return credential;
+    },
   });
+  const providers = measureProviders(offered, onCall);
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
   const announce = (event: StatusEvent): void => bus.publish(event);
-  const store = createOrderStore({ database, announce, bareProviders });
+  const store = createOrderStore({
+    database,
+    announce(event, before) {
+      announce(event);
+      metrics.onEvent(event, before);
+    },
+    bareProviders,
+  });
   const query = createOrderQuery(database);
   const tokens = createWatchTokens(config.secrets, config.watchTokenTtlS);
   const access = createAccess({ apiKeys: config.apiKeys, tokens, query });
@@ -112,7 +140,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const inbox = createInbox(database);
   const retention = startRetention({ database, onError });
   const redelivery = startRedelivery({ providers, store, inbox, log });
-  const hub = createHub({ store, bus, onError });
+  const hub = createHub({ store, bus, onError, onResync: metrics.onResync });
+  const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
   const gate = createGate(config.limit.connections);
   const windowMs = 600_000;
   const limits = {
@@ -147,7 +176,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
 
   healthRoutes(app, { database, bus });
-  webhookRoutes(app, { providers, secrets, store, inbox });
+  metricsRoute(app, { access, metrics });
+  webhookRoutes(app, { providers, secrets, store, inbox, onWebhook: metrics.onWebhook });
   await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
@@ -156,20 +186,22 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     await limitAddresses(scope, counter, config.limit.ip);
     paymentRoutes(scope, { access, providers, terms, store, tokens, initiator, limits });
     orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
-    longPollRoute(scope, { hub, access, gate });
-    eventSourceRoute(scope, { hub, access, gate });
-    webSocketRoute(scope, { hub, access, gate });
+    providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
+    longPollRoute(scope, { hub: hubOf("longpoll"), access, gate });
+    eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });
+    webSocketRoute(scope, { hub: hubOf("websocket"), access, gate });
   });
   // Before the server stops listening, where the sandbox would be out of reach.
   app.addHook("preClose", () => initiator.close());
-  attachSocketIo(app, {
-    hub,
+  const socketIo = attachSocketIo(app, {
+    hub: hubOf("socketio"),
     access,
     gate,
     isAllowedOrigin,
     addressOf: (request) => proxyAddress(request, trust),
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
+  metrics.countWatchers("socketio", socketIo);
   shareUpgrades(app, upgrades);
   const connections = trackConnections(app.server);
 

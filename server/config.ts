@@ -197,5 +197,6 @@ const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
 loopback.addAddress("::1", "ipv6");
 
-const isLoopback = (host: string): boolean =>
+/** Whether an address or `localhost` is this very machine. */
+export const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 6 ? "ipv6" : "ipv4"));

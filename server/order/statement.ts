@@ -185,11 +185,14 @@ const verdict = `case when not exists (select from was) then 'unmatched'
             when exists (select from changed where climbs or is_scarred or learns) then 'applied'
             else 'repeat' end`;
 
+/** What the payment was, for whoever hears of the event. */
+const before = "(select status from was) as was_status, (select reason from was) as was_reason";
+
 /** Records what happened to a payment: $1 payment, $2-$8 the outcome, $9 providers whose bare success is enough, $10 source, $11 a person's note. */
 export const advanceStatement = {
   name: "advance",
   text: `with ${judge}
-  select ${verdict} as result, placed.* from (select) as always left join placed on true`,
+  select ${verdict} as result, ${before}, placed.* from (select) as always left join placed on true`,
 } as const;
 
 /** The same, and the webhook's bytes ($12-$15) in the same commit, whatever became of it. */
@@ -203,7 +206,7 @@ export const advanceWithWebhookStatement = {
     from (select ${verdict} as result) as verdict
     returning result
   )
-  select kept.result, placed.* from kept left join placed on true`,
+  select kept.result, ${before}, placed.* from kept left join placed on true`,
 } as const;
 
 /**

@@ -8,7 +8,7 @@ import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
 import { claimDueStatement, nudgeStatement, wantedStatement } from "./due.ts";
-import type { DuePayment, Outcome, Payment, StatusEvent } from "./order.ts";
+import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
 import { type DueRow, type OrderRow, toDuePayment, toEvent } from "./row.ts";
 import {
   advanceStatement,
@@ -62,6 +62,12 @@ export interface Advanced {
   event?: StatusEvent;
 }
 
+/** What a payment was before an event. */
+export interface Before {
+  status: Status;
+  reason?: Reason;
+}
+
 /** Orders that changed, and the database's clock when it looked. */
 export interface Changes {
   at: Date;
@@ -90,8 +96,8 @@ export interface OrderStore {
 
 export interface OrderStoreOptions {
   database: Database;
-  /** Hears of every accepted event, after its commit. */
-  announce: (event: StatusEvent) => void;
+  /** Hears of every accepted event, after its commit; without `before` it starts its payment. */
+  announce: (event: StatusEvent, before?: Before) => void;
   /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
   bareProviders: readonly string[];
 }
@@ -99,9 +105,9 @@ export interface OrderStoreOptions {
 export function createOrderStore({ database, announce, bareProviders }: OrderStoreOptions): OrderStore {
   const { pool, webhookPool } = database;
 
-  const announced = (row: OrderRow): StatusEvent => {
+  const announced = (row: OrderRow, before?: Before): StatusEvent => {
     const event = toEvent(row);
-    announce(event);
+    announce(event, before);
     return event;
   };
 
@@ -155,7 +161,7 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
       const row = rows[0];
       if (!row) throw new Error("advance always answers one row");
       const { result } = row;
-      return isPlaced(row) ? { result, event: announced(row) } : { result };
+      return isPlaced(row) ? { result, event: announced(row, toBefore(row)) } : { result };
     },
 
     async claimDue(limit) {
@@ -184,9 +190,16 @@ interface KeyRow {
   stale: boolean;
 }
 
-type AdvancedRow = { result: Advanced["result"] } & (OrderRow | { id: null });
+type Judged = { result: Advanced["result"]; was_status: Status; was_reason: Reason | null };
 
-const isPlaced = (row: AdvancedRow): row is { result: Advanced["result"] } & OrderRow => row.id !== null;
+type AdvancedRow = Judged & (OrderRow | { id: null });
+
+const isPlaced = (row: AdvancedRow): row is Judged & OrderRow => row.id !== null;
+
+const toBefore = ({ was_status: status, was_reason: reason }: Judged): Before => ({
+  status,
+  ...(reason && { reason }),
+});
 
 /** Runs a prepared statement; a database that cannot be reached becomes `store_unavailable`. */
 async function run<Row extends object>(

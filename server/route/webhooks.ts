@@ -17,6 +17,16 @@ export interface WebhookRoutesOptions {
   secrets: UrlSecrets;
   store: Pick<OrderStore, "advance" | "nudge">;
   inbox: Inbox;
+  /** Hears of every webhook of a known provider, when its answer is ready. */
+  onWebhook?: (webhook: HandledWebhook) => void;
+}
+
+export interface HandledWebhook {
+  provider: string;
+  proof: Claim["proof"];
+  /** `failed`: not kept, and the provider is told so. */
+  result: WebhookResult | "failed";
+  tookMs: number;
 }
 
 /** Providers send a few hundred bytes; this leaves room and bounds what a stranger can make us read. */
@@ -26,7 +36,9 @@ interface Call {
   Params: { provider: string; secret?: string };
 }
 
-export function webhookRoutes(app: FastifyInstance, { providers, secrets, store, inbox }: WebhookRoutesOptions): void {
+export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
+  const { providers, secrets, store, inbox, onWebhook } = options;
+
   const record = async (row: InboxRow, claim: Claim): Promise<WebhookResult> => {
     const { paymentId, outcome, proof } = claim;
     const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
@@ -47,7 +59,12 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
     }
   };
 
-  const receive = async (request: FastifyRequest<Call>): Promise<{ provider: Provider; result: WebhookResult }> => {
+  type Handled = Pick<HandledWebhook, "proof" | "result">;
+
+  const receive = async (
+    request: FastifyRequest<Call>,
+    handled: (webhook: Handled) => void,
+  ): Promise<{ provider: Provider; result: HandledWebhook["result"] }> => {
     const provider = providers.get(request.params.provider);
     if (!provider) throw new HubError("provider_unknown");
     const { secret } = request.params;
@@ -63,16 +80,21 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
       headers: withoutCredentials(request.headers),
       body: webhook.body,
     };
+    let proof: Handled["proof"] = row.proof;
+    let result: Handled["result"] = "failed";
     try {
       if (secret !== undefined && paymentId === undefined) throw new HubError("webhook_rejected");
       const claim = provider.translate(webhook);
-      return { provider, result: await record({ ...row, proof: claim.proof }, claim) };
+      proof = claim.proof;
+      result = await record({ ...row, proof }, claim);
+      return { provider, result };
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       if (error.code === "webhook_rejected") {
         await inbox
           .refuse(row, error.message)
           .catch((cause: unknown) => request.log.warn({ err: cause }, "refused, not kept"));
+        result = "refused";
       }
       if (error.code === "webhook_unreadable") {
         await inbox.keep({
@@ -81,8 +103,11 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
           error: error.message,
           ...(paymentId !== undefined && { paymentId }),
         });
+        result = "unreadable";
       }
       throw error;
+    } finally {
+      handled({ proof, result });
     }
   };
 
@@ -108,7 +133,9 @@ export function webhookRoutes(app: FastifyInstance, { providers, secrets, store,
         url,
         method,
         handler: async (request, reply) => {
-          const { provider, result } = await receive(request);
+          const { provider, result } = await receive(request, (webhook) =>
+            onWebhook?.({ provider: request.params.provider, ...webhook, tookMs: reply.elapsedTime }),
+          );
           const tookMs = Number(reply.elapsedTime.toFixed(2));
           request.log.info({ provider: provider.name, result, tookMs }, "webhook");
           const { status, contentType, body } = provider.acknowledgement;

@@ -49,17 +49,20 @@ export interface HubOptions {
   store: Pick<OrderStore, "current" | "changedSince">;
   bus: StatusBus;
   onError: (error: unknown) => void;
+  /** Hears of every pass of reading, with how many states it brought that the bus had not. */
+  onResync?: (healed: number) => void;
 }
 
-export function createHub({ store, bus, onError }: HubOptions): Hub {
+export function createHub({ store, bus, onError, onResync }: HubOptions): Hub {
   const rooms = new Map<string, Room>();
   const readCurrent = batch(store.current);
   let isGap = false;
   let sinceAt: Date | undefined;
 
-  const deliver = (event: StatusEvent, json: string): void => {
+  /** Whether the state was news here. */
+  const deliver = (event: StatusEvent, json: string): boolean => {
     const room = rooms.get(event.id);
-    if (!room || (room.last && room.last.event.version >= event.version)) return;
+    if (!room || (room.last && room.last.event.version >= event.version)) return false;
     room.last = { event, json };
     for (const watcher of [...room.watchers]) {
       try {
@@ -68,12 +71,15 @@ export function createHub({ store, bus, onError }: HubOptions): Hub {
         onError(error);
       }
     }
+    return true;
   };
 
-  const readWatched = async (ids: readonly string[]): Promise<void> => {
+  const readWatched = async (ids: readonly string[]): Promise<number> => {
+    let healed = 0;
     for (const some of chunk(ids, readBatchMax)) {
-      for (const event of await store.current(some)) deliver(event, JSON.stringify(event));
+      for (const event of await store.current(some)) if (deliver(event, JSON.stringify(event))) healed += 1;
     }
+    return healed;
   };
 
   const resync = async (): Promise<void> => {
@@ -89,7 +95,9 @@ export function createHub({ store, bus, onError }: HubOptions): Hub {
         const room = rooms.get(id);
         return room !== undefined && version > (room.last?.event.version ?? 0);
       };
-      await readWatched(hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id));
+      const ids = hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id);
+      const healed = await readWatched(ids);
+      onResync?.(healed);
       sinceAt = at;
     } catch (error) {
       isGap ||= hadGap;

@@ -66,8 +66,11 @@ const roomOf = (id: string): string => `order:${id}`;
 const idOf = (room: string): string | undefined =>
   room.startsWith("order:") ? room.slice("order:".length) : undefined;
 
-/** Attaches Socket.IO to the app's server. Upgrades of other paths are left to their owner. */
-export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): void {
+/**
+ * Attaches Socket.IO to the app's server; upgrades of other paths are left to their owner. Returns how many orders are
+ * watched, counted once per socket.
+ */
+export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): () => number {
   const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
@@ -189,6 +192,11 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
     await inSlices(io.of("/").sockets.values(), (socket) => socket.conn.close());
     io.engine.close();
   });
+
+  return () => {
+    const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
+    return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
+  };
 }
 
 /** A merchant's socket may start without an order and name them later. */

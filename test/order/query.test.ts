@@ -43,6 +43,8 @@ async function shift(ground: TestStore, ids: readonly string[], seconds: number)
 /** A session whose changes all wait for `commit`: it has one connection, and a transaction is open on it. */
 async function openTransaction(ground: TestStore) {
   const pool = new pg.Pool({ ...ground.database.pool.options, max: 1 });
+  // A pool has ended before its connection has, and the database may be dropped in between.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   // Dropping the database at the end may come before a connection has said goodbye.
   pool.on("error", () => undefined).on("connect", (client) => client.on("error", () => undefined));
   onTestFinished(() => pool.end());

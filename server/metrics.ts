@@ -1,0 +1,230 @@
+/**
+ * What Prometheus reads, one registry for each app: several may run in one process. Base units, and labels only of what
+ * there are a few of: never an order, a phone or a path.
+ *
+ * The modules that have something to tell know nothing of this: they call back with what happened (`onWebhook`,
+ * `onCall`, …), and app.ts connects the two.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Reason } from "../client-sdk/protocol.ts";
+import { isSettled, type StatusEvent } from "./order/order.ts";
+import type { Backlog } from "./order/statistics.ts";
+import type { Before } from "./order/store.ts";
+import type { FinishedCall } from "./provider/calls.ts";
+import type { HandledWebhook } from "./route/webhooks.ts";
+import type { WatchRecorder } from "./status/measured-hub.ts";
+
+export type TransportName = "socketio" | "websocket" | "eventsource" | "longpoll";
+
+export interface Metrics {
+  /** An accepted event, and what its payment was before it; without that, the payment has just been started. */
+  onEvent(event: StatusEvent, before?: Before): void;
+  onWebhook(webhook: HandledWebhook): void;
+  onCall(call: FinishedCall): void;
+  /** A pass of reading, and how many states it found that the bus had not brought. */
+  onResync(healed: number): void;
+  /** What one transport tells. */
+  transport(name: TransportName): WatchRecorder;
+  /** A transport whose watchers at the hub stand for many counts for itself. */
+  countWatchers(name: TransportName, count: () => number): void;
+  /** The text of a scrape. Never fails for the database's sake: then `tukio_database_up` is 0. */
+  scrape(): Promise<string>;
+  readonly contentType: string;
+}
+
+export interface MetricsOptions {
+  /** The offered ones: what happens rarely starts at 0 for each, so that its first time is a change. */
+  providers: readonly string[];
+  /** Read at every scrape. */
+  backlog: () => Promise<Backlog>;
+}
+
+const mismatches: readonly Reason[] = ["amount_mismatch", "currency_mismatch", "receipt_reused"];
+
+export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const payments = paymentMetrics(registry, providers);
+  const watching = watchMetrics(registry);
+  const readBacklog = backlogMetrics(registry, backlog);
+  const registers = [registry];
+  const webhooks = new Counter({
+    name: "tukio_webhooks_total",
+    help: "Webhooks of known providers by what they proved and what became of them (failed: not kept, so not acknowledged).",
+    labelNames: ["provider", "proof", "result"],
+    registers,
+  });
+  const webhookTime = new Histogram({
+    name: "tukio_webhook_seconds",
+    help: "From a webhook's first byte to its answer being ready: kept and, if it said something new, committed.",
+    labelNames: ["provider"],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    registers,
+  });
+  const calls = new Histogram({
+    name: "tukio_provider_call_seconds",
+    help: "Calls to providers, with the access token they may have had to fetch first.",
+    labelNames: ["provider", "verb", "outcome"],
+    buckets: [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25],
+    registers,
+  });
+
+  return {
+    ...payments,
+    ...watching,
+    onWebhook({ provider, proof, result, tookMs }) {
+      webhooks.inc({ provider, proof, result });
+      webhookTime.observe({ provider }, tookMs / 1_000);
+    },
+    onCall: ({ tookMs, ...labels }) => calls.observe(labels, tookMs / 1_000),
+    async scrape() {
+      await readBacklog();
+      return registry.metrics();
+    },
+    contentType: registry.contentType,
+  };
+}
+
+function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<Metrics, "onEvent"> {
+  const registers = [registry];
+  const started = new Counter({
+    name: "tukio_payments_started_total",
+    help: "Attempts to pay that were started here.",
+    labelNames: ["provider"],
+    registers,
+  });
+  const settled = new Histogram({
+    name: "tukio_payment_settled_seconds",
+    help: "From starting a payment to its first settled status; a late success or a person's decision is not counted again.",
+    labelNames: ["provider", "status"],
+    buckets: [1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1_800, 3_600],
+    registers,
+  });
+  const late = new Counter({
+    name: "tukio_late_successes_total",
+    help: "Payments that succeeded after they had failed or expired.",
+    labelNames: ["provider"],
+    registers,
+  });
+  const mismatched = new Counter({
+    name: "tukio_mismatches_total",
+    help: "Payments whose evidence of success disagrees with what was agreed. Most wait for a person.",
+    labelNames: ["provider", "reason"],
+    registers,
+  });
+  const paidTwice = new Counter({
+    name: "tukio_paid_twice_total",
+    help: "Further attempts of a paid order that were paid too; the provider is that of the first.",
+    labelNames: ["provider"],
+    registers,
+  });
+  for (const provider of providers) {
+    for (const counter of [started, late, paidTwice]) counter.inc({ provider }, 0);
+    for (const reason of mismatches) mismatched.inc({ provider, reason }, 0);
+  }
+
+  return {
+    onEvent({ status, reason, payment, occurredAt }, before) {
+      const { provider } = payment;
+      if (!before) {
+        started.inc({ provider });
+        return;
+      }
+      // An order's reason stays while its receipt is learnt, say: what tells the first time is the payment before.
+      if (reason === "paid_twice") {
+        if (before.status !== "succeeded") paidTwice.inc({ provider });
+        return;
+      }
+      if (reason === "late" && before.status !== "succeeded") late.inc({ provider });
+      if (reason && mismatches.includes(reason) && reason !== before.reason) mismatched.inc({ provider, reason });
+      if (isSettled(status) && !isSettled(before.status)) {
+        settled.observe({ provider, status }, (Date.parse(occurredAt) - Date.parse(payment.startedAt)) / 1_000);
+      }
+    },
+  };
+}
+
+type WatchMetrics = Pick<Metrics, "transport" | "countWatchers" | "onResync">;
+
+function watchMetrics(registry: Registry): WatchMetrics {
+  const registers = [registry];
+  const counts = new Map<TransportName, () => number>();
+  new Gauge({
+    name: "tukio_watchers",
+    help: "Watched orders, once for each connection that watches them.",
+    labelNames: ["transport"],
+    registers,
+    collect() {
+      for (const [transport, count] of counts) this.set({ transport }, count());
+    },
+  });
+  const pushes = new Histogram({
+    name: "tukio_push_seconds",
+    help: "From the change's time by the database's clock, just before its commit, to its being written to a watcher by this node's clock (Socket.IO: to the order's room; long poll: handed to the waiting request). Clock differences are in it.",
+    labelNames: ["transport"],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers,
+  });
+  const passes = new Counter({
+    name: "tukio_resync_passes_total",
+    help: "Times that this node read what changed, not trusting the bus.",
+    registers,
+  });
+  const healed = new Counter({
+    name: "tukio_resync_healed_total",
+    help: "States that reading delivered to watchers before the bus had brought them.",
+    registers,
+  });
+
+  return {
+    transport(name) {
+      const pushed = pushes.labels({ transport: name });
+      let count = 0;
+      if (!counts.has(name)) counts.set(name, () => count);
+      return {
+        onWatchers(change) {
+          count += change;
+        },
+        onPush: (latencyS) => pushed.observe(latencyS),
+      };
+    },
+    countWatchers: (name, count) => void counts.set(name, count),
+    onResync(found) {
+      passes.inc();
+      healed.inc(found);
+    },
+  };
+}
+
+/** Resolves when the gauges say how things are now. Without a database there is no backlog to tell of. */
+function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): () => Promise<void> {
+  const registers = [registry];
+  const due = new Gauge({
+    name: "tukio_reconciler_due",
+    help: "Payments whose provider is to be asked now and that no node has taken yet, counted up to 100,000; all nodes tell the same.",
+    registers,
+  });
+  const oldest = new Gauge({
+    name: "tukio_reconciler_oldest_seconds",
+    help: "How long the oldest of the due payments has been waiting.",
+    registers,
+  });
+  const up = new Gauge({
+    name: "tukio_database_up",
+    help: "Whether the database answered this scrape in time.",
+    registers,
+  });
+  return async () => {
+    try {
+      const found = await backlog();
+      due.set(found.due);
+      oldest.set(found.oldestS);
+      up.set(1);
+    } catch {
+      // That is what the metric says; the scrape goes on.
+      due.remove();
+      oldest.remove();
+      up.set(0);
+    }
+  };
+}

@@ -1,0 +1,35 @@
+/** `GET /metrics` for Prometheus: with an API key, or from this very machine. */
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { isLoopback } from "../config.ts";
+import type { Access } from "../order/access.ts";
+
+export interface MetricsRouteOptions {
+  access: Access;
+  metrics: { scrape(): Promise<string>; readonly contentType: string };
+}
+
+export function metricsRoute(app: FastifyInstance, { access, metrics }: MetricsRouteOptions): void {
+  app.get("/metrics", async (request, reply) => {
+    if (!isLocal(request)) access.requireMerchant(request);
+    return reply
+      .type(metrics.contentType)
+      .header("cache-control", "no-store")
+      .send(await metrics.scrape());
+  });
+}
+
+/** Headers by which a proxy tells that it speaks for somebody else. */
+const forwarding = /^(forwarded|x-forwarded-.*|x-real-ip|via)$/;
+
+/**
+ * Whether the request comes from this machine and is not handed on by a proxy on it. A proxy that adds no header is
+ * known by the name it was asked for, unless it hides that too: such a one must keep `/metrics` to itself.
+ */
+function isLocal({ raw }: FastifyRequest): boolean {
+  const { host = "" } = raw.headers;
+  return (
+    isLoopback(raw.socket.remoteAddress ?? "") &&
+    isLoopback(host.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1")) &&
+    !Object.keys(raw.headers).some((name) => forwarding.test(name))
+  );
+}

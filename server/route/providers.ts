@@ -1,0 +1,76 @@
+/** How the providers do, and fetching a provider's access token before it is needed. For the merchant's backend. */
+import type { FastifyInstance } from "fastify";
+import { HubError } from "../errors.ts";
+import type { Access } from "../order/access.ts";
+import { asHubError } from "../order/database.ts";
+import type { Statistics } from "../order/statistics.ts";
+import type { CallFigures, RecentCalls, Verb } from "../provider/calls.ts";
+import type { StoredCredential } from "../provider/credential.ts";
+import type { Provider } from "../provider/provider.ts";
+
+export interface ProviderRoutesOptions {
+  access: Access;
+  providers: ReadonlyMap<string, Provider>;
+  /** Of the providers that have access tokens. */
+  credentials: ReadonlyMap<string, Pick<StoredCredential, "expiresAt" | "ahead">>;
+  terms: (provider: string) => { live: boolean };
+  calls: RecentCalls;
+  statistics: Pick<Statistics, "succeededShares">;
+}
+
+/** One provider as the merchant's backend sees it. */
+export interface ProviderView {
+  name: string;
+  /** False: the built-in sandbox. */
+  live: boolean;
+  currencies: readonly string[];
+  countries: readonly string[];
+  /** Null where there is no access token, or none yet. */
+  token: { expiresAt: string } | null;
+  /** As seen from this process. */
+  calls: Record<Verb, CallFigures>;
+  /** From 0 to 1, of the payments of the last 24 hours that have settled; null when there are none. */
+  succeededShare: number | null;
+}
+
+export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOptions): void {
+  const { access, providers, credentials, terms, calls, statistics } = options;
+
+  const tokenOf = async (name: string): Promise<ProviderView["token"]> => {
+    const expiresAt = await credentials.get(name)?.expiresAt().catch(rethrow);
+    return expiresAt ? { expiresAt: expiresAt.toISOString() } : null;
+  };
+
+  const viewOf = async (
+    { name, currencies, countries }: Provider,
+    share: number | undefined,
+  ): Promise<ProviderView> => ({
+    name,
+    live: terms(name).live,
+    currencies,
+    countries,
+    token: await tokenOf(name),
+    calls: calls.of(name),
+    succeededShare: share ?? null,
+  });
+
+  app.get("/v1/providers", async (request) => {
+    access.requireMerchant(request);
+    const shares = await statistics.succeededShares();
+    const views = [...providers.values()].map((provider) => viewOf(provider, shares.get(provider.name)));
+    return { data: await Promise.all(views) };
+  });
+
+  app.post<{ Params: { provider: string } }>("/v1/providers/:provider/token", async (request) => {
+    access.requireMerchant(request);
+    const { provider } = request.params;
+    if (!providers.has(provider)) throw new HubError("provider_unknown");
+    const expiresAt = await credentials.get(provider)?.ahead().catch(rethrow);
+    return { expiresAt: expiresAt?.toISOString() ?? null };
+  });
+}
+
+/** The database's failures are its own; a provider's come as `provider_unavailable` already. */
+function rethrow(error: unknown): never {
+  throw asHubError(error);
+}

@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
+import { failed, openTestStore, paid } from "../support/store.ts";
+
+let ground: Awaited<ReturnType<typeof openTestStore>>;
+let statistics: Statistics;
+beforeAll(async () => {
+  ground = await openTestStore();
+  statistics = createStatistics(ground.database);
+});
+afterAll(() => ground.close());
+
+const run = (text: string, values: unknown[]) => ground.database.pool.query(text, values);
+
+describe("the backlog", () => {
+  it("is what is due and nobody has taken, with the age of the oldest", async () => {
+    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0 });
+    for (const ageS of [30, 90, -60]) {
+      const { payment } = await ground.open();
+      await run("update payment set check_at = now() - $2 * interval '1 second' where id = $1", [payment.id, ageS]);
+    }
+    const { due, oldestS } = await statistics.backlog();
+    expect(due).toBe(2);
+    expect(oldestS).toBeGreaterThanOrEqual(90);
+    expect(oldestS).toBeLessThan(120);
+    expect(await ground.store.claimDue(10)).toHaveLength(2);
+    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0 });
+  });
+});
+
+describe("the share that succeeded", () => {
+  it("is of the settled payments that were started in the last 24 hours, by provider", async () => {
+    const outcomes = [paid(), paid(), failed(), failed({ status: "expired", reason: "no_response" }), undefined];
+    for (const outcome of outcomes) {
+      const { payment } = await ground.open({ provider: "one" });
+      if (outcome) await ground.store.advance(payment.id, outcome);
+    }
+    const { payment } = await ground.open({ provider: "two" });
+    await ground.store.advance(payment.id, failed());
+    await ground.open({ provider: "three" });
+    const old = await ground.open({ provider: "one" });
+    await ground.store.advance(old.payment.id, paid());
+    await run("update payment set started_at = now() - interval '25 hours' where id = $1", [old.payment.id]);
+    expect(await statistics.succeededShares()).toEqual(
+      new Map([
+        ["one", 0.5],
+        ["two", 0],
+      ]),
+    );
+  });
+
+  it("counts every attempt of an order", async () => {
+    const first = await ground.open({ provider: "three" });
+    await ground.store.advance(first.payment.id, failed());
+    const { orderId } = first.event;
+    const second = await ground.open({ provider: "three", orderId });
+    await ground.store.advance(second.payment.id, paid());
+    expect((await statistics.succeededShares()).get("three")).toBe(0.5);
+  });
+});

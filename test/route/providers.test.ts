@@ -1,0 +1,185 @@
+/** How the providers do, over HTTP, and their tokens fetched ahead of need. */
+import Fastify from "fastify";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { openDatabase } from "../../server/order/database.ts";
+import { createRecentCalls } from "../../server/provider/calls.ts";
+import type { Provider } from "../../server/provider/provider.ts";
+import { handleErrors } from "../../server/route/problem.ts";
+import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
+
+interface Ground {
+  node: TestNode;
+  /** Makes the stored token run out in so many seconds. */
+  leaveToken(seconds: number): Promise<void>;
+}
+
+/** A node with a database to itself: shares and tokens are of a whole database. */
+async function start(env: Record<string, string> = {}): Promise<Ground> {
+  const { url, drop } = await createDatabase();
+  onTestFinished(drop);
+  const database = openDatabase(url, () => undefined);
+  onTestFinished(database.close);
+  return {
+    node: await startNode({ databaseUrl: url, env }),
+    async leaveToken(seconds) {
+      await database.pool.query("update credential set expires_at = now() + $1 * interval '1 second'", [seconds]);
+    },
+  };
+}
+
+const viewOf = async (node: TestNode): Promise<ProviderView | undefined> => {
+  const { status, body } = await asMerchant(node, "/v1/providers");
+  expect(status).toBe(200);
+  return (body as unknown as { data: ProviderView[] }).data[0];
+};
+
+/** The status and whole body of a fetch ahead of need. */
+const fetchAhead = async (node: TestNode, provider = "daraja") => {
+  const { status, body } = await asMerchant(node, `/v1/providers/${provider}/token`, {});
+  return { status, body: body as unknown as { expiresAt: string | null; code?: string } };
+};
+
+const msUntil = (time: string | null | undefined): number => Date.parse(time ?? "") - Date.now();
+
+describe("GET /v1/providers", () => {
+  it("says what is known before anything has happened", async () => {
+    const { node } = await start();
+    const none = { count: 0, errors: 0, p50Ms: null, p99Ms: null };
+    expect((await asMerchant(node, "/v1/providers")).body).toEqual({
+      data: [
+        {
+          name: "daraja",
+          live: false,
+          currencies: ["KES"],
+          countries: ["KE"],
+          token: null,
+          calls: { initiate: none, confirm: none, token: none },
+          succeededShare: null,
+        },
+      ],
+    });
+  });
+
+  it("tells the calls of this process, the token's end and the share that succeeded", async () => {
+    const daraja = await startScriptedDaraja();
+    const { node } = await start(daraja.env);
+    for (const callback of [undefined, { ResultCode: 1032 }, undefined, undefined]) {
+      await pay(node);
+      const push = await daraja.nextPush();
+      push.accept();
+      expect((await push.webhook(callback)).status).toBe(200);
+    }
+    await pay(node);
+    (await daraja.nextPush()).answer(503, "");
+    await vi.waitUntil(async () => (await viewOf(node))?.calls.initiate.count === 5);
+    const view = await viewOf(node);
+    expect(view).toMatchObject({
+      live: true,
+      calls: {
+        initiate: { count: 5, errors: 1, p50Ms: expect.any(Number), p99Ms: expect.any(Number) },
+        confirm: { count: 0, errors: 0 },
+        token: { count: 1, errors: 0 },
+      },
+      // The fifth is unknown, and not settled.
+      succeededShare: 0.75,
+    });
+    expect(view?.calls.initiate.p99Ms).toBeGreaterThanOrEqual(view?.calls.initiate.p50Ms ?? 0);
+    expect(Math.abs(msUntil(view?.token?.expiresAt) - 3_599_000)).toBeLessThan(60_000);
+    expect(JSON.stringify(view)).not.toContain('"token":"');
+  });
+
+  it("is unavailable, and says so, without the database", async () => {
+    const node = await startNode({ databaseUrl: "postgres://127.0.0.1:1/nowhere" });
+    expect(await asMerchant(node, "/v1/providers")).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
+    expect(await fetchAhead(node)).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
+  });
+});
+
+describe("POST /v1/providers/:provider/token", () => {
+  it("fetches a token, shows its end only, and fetches no other while 5 minutes are left", async () => {
+    const { node, leaveToken } = await start();
+    const first = await fetchAhead(node);
+    expect(first).toEqual({ status: 200, body: { expiresAt: expect.any(String) } });
+    expect(Math.abs(msUntil(first.body.expiresAt) - 3_599_000)).toBeLessThan(60_000);
+    expect(await fetchAhead(node)).toEqual(first);
+    await leaveToken(330);
+    expect(msUntil((await fetchAhead(node)).body.expiresAt)).toBeLessThan(331_000);
+    expect((await viewOf(node))?.calls.token.count).toBe(1);
+    await leaveToken(290);
+    const second = await fetchAhead(node);
+    expect(msUntil(second.body.expiresAt)).toBeGreaterThan(3_500_000);
+    expect(await viewOf(node)).toMatchObject({ token: second.body, calls: { token: { count: 2 } } });
+    // At Safaricom the new token has killed the old one; what is asked next goes by the new one.
+    const { order } = await pay(node);
+    await vi.waitUntil(async () => {
+      return (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "processing";
+    });
+    expect((await viewOf(node))?.calls.token.count).toBe(2);
+  });
+
+  it("fetches once for any number of requests at a time", async () => {
+    const { node } = await start();
+    const answers = await Promise.all(Array.from({ length: 20 }, () => fetchAhead(node)));
+    expect(new Set(answers.map(({ body }) => body.expiresAt)).size).toBe(1);
+    expect((await viewOf(node))?.calls.token.count).toBe(1);
+  });
+
+  it("is provider_unknown for a provider that is not offered", async () => {
+    const { node } = await start();
+    for (const name of ["mpesa", "__proto__", "%00"]) {
+      expect(await fetchAhead(node, name)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });
+    }
+  });
+
+  it("is provider_unavailable when the provider gives none, without a word of the credentials", async () => {
+    const { node } = await start(darajaEnv("http://127.0.0.1:1"));
+    const answer = await asMerchant(node, "/v1/providers/daraja/token", {});
+    expect(answer).toMatchObject({ status: 503, body: { code: "provider_unavailable", retryable: true } });
+    expect(JSON.stringify(answer.body)).not.toContain("127.0.0.1");
+    expect(await viewOf(node)).toMatchObject({ token: null, calls: { token: { count: 1, errors: 1 } } });
+  });
+
+  it("has nothing to fetch where there are no access tokens", async () => {
+    const app = Fastify();
+    onTestFinished(() => app.close());
+    handleErrors(app);
+    providerRoutes(app, {
+      access: { isMerchant: () => true, requireMerchant: () => undefined, watch: () => Promise.reject(new Error()) },
+      providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
+      credentials: new Map(),
+      terms: () => ({ live: true }),
+      calls: createRecentCalls(),
+      statistics: { succeededShares: async () => new Map() },
+    });
+    const fetched = await app.inject({ method: "POST", url: "/v1/providers/keyed/token" });
+    expect([fetched.statusCode, fetched.json()]).toEqual([200, { expiresAt: null }]);
+    expect((await app.inject("/v1/providers")).json()).toMatchObject({ data: [{ name: "keyed", token: null }] });
+  });
+});
+
+describe("both", () => {
+  it("are for the merchant only", async () => {
+    const { node } = await start();
+    const { watchToken } = await pay(node);
+    for (const { path, method } of [
+      { path: "/v1/providers", method: "GET" },
+      { path: "/v1/providers/daraja/token", method: "POST" },
+    ]) {
+      for (const authorization of [undefined, `Bearer ${watchToken}`, "Bearer wrong-key-of-some-length"]) {
+        const headers = authorization === undefined ? {} : { authorization };
+        const refused = { status: 401, body: { code: "key_invalid" } };
+        expect(await call(node.url + path, { method, headers })).toMatchObject(refused);
+        expect(await call(`${node.url}${path}?token=${apiKey}`, { method, headers })).toMatchObject(refused);
+      }
+    }
+    expect(
+      await call(`${node.url}/v1/providers/daraja/token`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${apiKey}` },
+      }),
+    ).toMatchObject({ status: 200 });
+  });
+});
