@@ -18,16 +18,21 @@ import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State } from "../status/hub.ts";
 import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
 
-type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
+/** The acknowledgement of `watch`. */
+export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
 
-interface ServerEvents {
+/** The acknowledgement of `unwatch`: whether the order was watched. */
+export type UnwatchAnswer = { ok: boolean };
+
+/** What a client may hear. */
+export interface ServerEvents {
   status(event: StatusEvent): void;
   expired(order: { orderId: string }): void;
 }
 
 interface ClientEvents {
   watch(request: unknown, answer?: (answer: WatchAnswer) => void): void;
-  unwatch(request: unknown, answer?: (answer: { ok: boolean }) => void): void;
+  unwatch(request: unknown, answer?: (answer: UnwatchAnswer) => void): void;
 }
 
 interface SocketData {
@@ -54,13 +59,15 @@ export interface SocketIoOptions extends TransportOptions {
 /** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
 const ordersPerSocketMax = 1_000;
 
-const watchRequest = z.object({
+/** What a handshake (as `auth`) and `watch` ask for. */
+export const watchRequest = z.object({
   token: z.string().max(4_096).optional(),
   orderId: orderIdText.optional(),
   after: z.coerce.number().int().min(0).max(2_147_483_647).default(0),
 });
 
-const unwatchRequest = z.object({ orderId: orderIdText });
+/** What `unwatch` asks for. */
+export const unwatchRequest = z.object({ orderId: orderIdText });
 
 const roomOf = (id: string): string => `order:${id}`;
 const idOf = (room: string): string | undefined =>
