@@ -12,6 +12,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config, ProviderName } from "./config.ts";
 import { trackConnections } from "./connections.ts";
+import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
 import { type Counter, createGate, createLimit, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
@@ -146,6 +147,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   // Its own way of closing sockets, without a code, would come before the transport's.
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
 
+  documentRoutes(app, { publicUrl });
   healthRoutes(app, { database, bus });
   webhookRoutes(app, { providers, secrets, store, inbox });
   await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });

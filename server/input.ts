@@ -44,7 +44,8 @@ export const wholeText = (min: number, max: number) =>
     .string()
     .regex(/^\d{1,10}$/, `must be a whole number from ${min} to ${max}`)
     .transform(Number)
-    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
+    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`)
+    .meta({ type: "integer", minimum: min, maximum: max });
 
 /** The last version that a watcher has seen. */
 export const afterText = wholeText(0, 2_147_483_647);

@@ -21,7 +21,8 @@ const time = z.iso
   .transform((value) => new Date(value))
   .refine(isStorable, "must be a year from 1970 to 9999");
 
-const filter = z.strictObject({
+/** Which orders a list shows. */
+export const orderFilter = z.strictObject({
   status: z.enum(statuses).optional(),
   provider: text(64).optional(),
   from: time.optional(),
@@ -31,7 +32,8 @@ const filter = z.strictObject({
   limit: wholeText(1, 200).default(50),
 });
 
-const decision = z.strictObject({
+/** A person's decision on a payment in review. */
+export const decision = z.strictObject({
   paymentId: z.uuid("must be the uuid of a payment of this order"),
   as: z.enum(["succeeded", "failed"]),
   note: text(1_000),
@@ -56,7 +58,7 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
 
   app.get("/v1/orders", async (request) => {
     access.requireMerchant(request);
-    const found = parseInput(filter, request.query);
+    const found = parseInput(orderFilter, request.query);
     if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
     return query.list(found);
   });

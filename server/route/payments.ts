@@ -39,7 +39,8 @@ const metadata = z
   .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= metadataBytesMax, "is larger than 8 KiB")
   .refine(isStorable, "has characters that cannot be stored");
 
-const body = z.strictObject({
+/** What starts a payment. */
+export const paymentBody = z.strictObject({
   orderId: orderIdText,
   amountMinor: z
     .number("must be a whole number of minor units")
@@ -91,7 +92,7 @@ async function afterAnswer(asked: Promise<void>, waitS: number, id: string, stor
 }
 
 function readDraft(value: unknown, { providers, terms }: PaymentRoutesOptions): PaymentDraft {
-  const { amountMinor, phone, metadata, customer, description, returnUrl, ...input } = parseInput(body, value);
+  const { amountMinor, phone, metadata, customer, description, returnUrl, ...input } = parseInput(paymentBody, value);
   const provider = providers.get(input.provider);
   if (!provider)
     throw new HubError("provider_unknown", `provider: there is no ${JSON.stringify(input.provider.slice(0, 64))} here`);

@@ -138,7 +138,8 @@ export function createPhone({ deadlineS = 10, secondMs = 1_000 }: PhoneOptions =
 
 const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
 
-const answerBody = z.object({ answer: z.enum(payerAnswers) });
+/** How a program answers a prompt. */
+export const answerBody = z.object({ answer: z.enum(payerAnswers) });
 
 /** The phone for programs. To be mounted at `/sandbox/phone`. */
 export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {

@@ -8,14 +8,15 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
 import { followOrLeave, inSlices, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
 
-const query = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
+/** How a long poll waits. */
+export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
 export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
   const parked = new Set<() => void>();
   let isClosing = false;
 
   app.get<OrderRequest>("/v1/orders/:orderId/wait", async (request, reply) => {
-    const { after, timeout } = parseInput(query, request.query);
+    const { after, timeout } = parseInput(waitQuery, request.query);
     const { id } = await watched(access, request);
     const leave = gate.enter(request.ip);
     const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);

@@ -54,13 +54,15 @@ export interface SocketIoOptions extends TransportOptions {
 /** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
 const ordersPerSocketMax = 1_000;
 
-const watchRequest = z.object({
+/** What a handshake (as `auth`) and `watch` ask for. */
+export const watchRequest = z.object({
   token: z.string().max(4_096).optional(),
   orderId: orderIdText.optional(),
   after: z.coerce.number().int().min(0).max(2_147_483_647).default(0),
 });
 
-const unwatchRequest = z.object({ orderId: orderIdText });
+/** What `unwatch` asks for. */
+export const unwatchRequest = z.object({ orderId: orderIdText });
 
 const roomOf = (id: string): string => `order:${id}`;
 const idOf = (room: string): string | undefined =>

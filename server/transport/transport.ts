@@ -26,10 +26,11 @@ export const unreadBytesMax = 65_536;
 export const watched = (access: Access, request: FastifyRequest<OrderRequest>): Promise<Watched> =>
   access.watch(credentialOf(request), request.params.orderId);
 
-const position = z.object({ after: afterText.optional() });
+/** Where a watcher is. */
+export const positionQuery = z.object({ after: afterText.optional() });
 
 /** The last version seen, from `?after=`; undefined when not given. */
-export const afterOf = (request: FastifyRequest): number | undefined => parseInput(position, request.query).after;
+export const afterOf = (request: FastifyRequest): number | undefined => parseInput(positionQuery, request.query).after;
 
 const sliceMin = 50;
 const slicesMax = 20;

@@ -1,0 +1,70 @@
+/** One order's story, told in every example: opened, asked, paid. The tests send the requests and check the answers' shapes. */
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+
+export const orderId = "ORD-1001";
+
+const opened = "2026-11-20T20:59:31.000Z";
+
+/** The attempt of the story; also the one that a person decides about. */
+export const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
+
+const asked = {
+  id: paymentId,
+  provider: "daraja",
+  attempt: 1,
+  startedAt: opened,
+  expiresAt: "2026-11-20T21:01:31.000Z",
+};
+
+const action = { type: "prompt", phone: "+2547*****601" } as const;
+
+export const pending: StatusEvent = {
+  id: "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+  orderId,
+  version: 1,
+  status: "pending",
+  settled: false,
+  amountMinor: 15_000,
+  currency: "KES",
+  live: true,
+  payment: asked,
+  openedAt: opened,
+  occurredAt: opened,
+};
+
+export const processing: StatusEvent = {
+  ...pending,
+  version: 2,
+  status: "processing",
+  payment: { ...asked, action },
+  occurredAt: "2026-11-20T20:59:32.204Z",
+};
+
+export const succeeded: StatusEvent = {
+  ...pending,
+  version: 3,
+  status: "succeeded",
+  settled: true,
+  payment: { ...asked, amountPaidMinor: 15_000, receipt: "NLJ7RT61SV" },
+  occurredAt: "2026-11-20T21:00:00.123Z",
+};
+
+export const inReview: StatusEvent = {
+  ...succeeded,
+  status: "review",
+  reason: "amount_mismatch",
+  payment: { ...succeeded.payment, amountPaidMinor: 10_000 },
+};
+
+export const watchToken = {
+  watchToken: "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
+  watchTokenExpiresAt: "2026-11-21T20:59:31.000Z",
+};
+
+export const prompt = {
+  id: "5c0f7a52-6b0e-4f0b-9c58-0a4b0f5e9d11",
+  phone: "254712345600",
+  provider: "daraja",
+  amountMinor: 15_000,
+  currency: "KES",
+};

@@ -1,0 +1,64 @@
+/** JSON Schemas made from the zod schemas that requests are really parsed with: the input side, before any transform. */
+import { strict as assert } from "node:assert";
+import { z } from "zod";
+
+export type Json = Record<string, unknown>;
+
+/** Collects the schemas that have an id, so that they stand once in `components` and everything else refers to them. */
+export interface SchemaCollector {
+  /** The schema inline, or a reference to it when it has an id. */
+  add(schema: z.ZodType): Json;
+  /** Puts a schema under a name. */
+  name(id: string, schema: Json): Json;
+  readonly components: Readonly<Record<string, Json>>;
+}
+
+export type Dialect = "draft-2020-12" | "draft-07";
+
+/** What zod calls a schema that refers to itself and has no id: here only any JSON, in `metadata`. */
+const unnamed = "__schema0";
+
+export function createSchemaCollector(target: Dialect): SchemaCollector {
+  const components: Record<string, Json> = {};
+
+  return {
+    add(schema) {
+      const made: Json = z.toJSONSchema(schema, { target, io: "input", override });
+      const { $schema: _, $defs, definitions, ...root } = relocate(made) as Json;
+      const named = ($defs ?? definitions ?? {}) as Record<string, Json>;
+      for (const [id, shape] of Object.entries(named)) components[nameOf(id)] ??= shape;
+      return root;
+    },
+    name(id, schema) {
+      assert(components[id] === undefined, `two schemas are called ${id}`);
+      components[id] = schema;
+      return { $ref: `#/components/schemas/${id}` };
+    },
+    components,
+  };
+}
+
+/** Defaults are told though a transform follows; a format says more than the expression that it is checked with. */
+function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
+  const { def } = zodSchema._zod;
+  if (def.type === "default") jsonSchema.default = def.defaultValue;
+  if (jsonSchema.format !== undefined || jsonSchema.type === "integer") delete jsonSchema.pattern;
+  if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+}
+
+const nameOf = (id: string): string => {
+  assert(id === unnamed || !id.startsWith("__"), `${id} needs an id`);
+  return id === unnamed ? "AnyJson" : id;
+};
+
+/** References into the schema itself become references into the document. */
+function relocate(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(relocate);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => {
+      const id = key === "$ref" ? /^#\/(?:\$defs|definitions)\/(.+)$/.exec(String(inner))?.[1] : undefined;
+      return [key, id === undefined ? relocate(inner) : `#/components/schemas/${nameOf(id)}`];
+    }),
+  );
+}

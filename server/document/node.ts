@@ -1,0 +1,129 @@
+/** What a node tells of its providers and of itself, and the sandbox's phone. */
+import { answerBody } from "../sandbox/phone.ts";
+import { prompt } from "./example.ts";
+import { anybody, described, merchant, type Operation } from "./operation.ts";
+import { alive, answered, prompts, providerList, providerToken, readiness } from "./shape.ts";
+
+const providers: readonly Operation[] = [
+  {
+    method: "GET",
+    url: "/v1/providers",
+    id: "listProviders",
+    tag: "Providers",
+    summary: "List the providers offered here",
+    openedBy: merchant,
+    answers: { 200: { description: "Each with its numbers.", shapes: [providerList] } },
+    problems: ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
+  },
+  {
+    method: "POST",
+    url: "/v1/providers/:provider/token",
+    id: "fetchProviderToken",
+    tag: "Providers",
+    summary: "Fetch the provider's access token ahead of need",
+    description: "Only when less than 5 min are left. Has no body, and never answers the token.",
+    openedBy: merchant,
+    answers: { 200: { description: "Until when the token lives.", shapes: [providerToken] } },
+    problems: [
+      "body_invalid",
+      "key_invalid",
+      "origin_refused",
+      "provider_unknown",
+      "body_too_large",
+      "rate_limited",
+      "internal",
+      "provider_unavailable",
+      "store_unavailable",
+    ],
+  },
+];
+
+const ready = (status: "ok" | "unavailable", postgres: "up" | "down") => ({
+  shapes: [readiness],
+  example: { status, postgres, bus: "up", draining: false },
+});
+
+const health: readonly Operation[] = [
+  {
+    method: "GET",
+    url: "/livez",
+    id: "live",
+    tag: "Operating",
+    summary: "The process lives",
+    openedBy: anybody,
+    answers: { 200: { description: "It does.", shapes: [alive], example: { status: "ok" } } },
+    problems: [],
+  },
+  {
+    method: "GET",
+    url: "/readyz",
+    id: "ready",
+    tag: "Operating",
+    summary: "This node can take a webhook",
+    openedBy: anybody,
+    answers: {
+      200: { description: "It can.", ...ready("ok", "up") },
+      503: { description: "It cannot, or is stopping.", ...ready("unavailable", "down") },
+    },
+    problems: [],
+  },
+  {
+    method: "GET",
+    url: "/metrics",
+    id: "readMetrics",
+    tag: "Operating",
+    summary: "Numbers for Prometheus",
+    description: "For the API key, or from a loopback address.",
+    openedBy: merchant,
+    answers: { 200: { description: "In Prometheus' text form.", type: "text/plain" } },
+    problems: ["key_invalid"],
+  },
+];
+
+const documents: readonly Operation[] = [
+  ["/docs", "openDocs", "This API as a page", "text/html"] as const,
+  ["/openapi.json", "readOpenApi", "This API as OpenAPI 3.1", "application/json"] as const,
+  ["/asyncapi.json", "readAsyncApi", "The sockets and streams as AsyncAPI 3", "application/json"] as const,
+].map(([url, id, summary, type]) => ({
+  method: "GET",
+  url,
+  id,
+  tag: "Operating",
+  summary,
+  openedBy: anybody,
+  answers: { 200: { description: "The document.", type } },
+  problems: [],
+}));
+
+const phone: readonly Operation[] = [
+  {
+    method: "GET",
+    url: "/sandbox/phone/:msisdn/prompts",
+    id: "listPrompts",
+    tag: "Sandbox",
+    summary: "What a phone shows",
+    openedBy: anybody,
+    answers: { 200: { description: "Its open prompts.", shapes: [prompts], example: { prompts: [prompt] } } },
+    problems: [],
+  },
+  {
+    method: "POST",
+    url: "/sandbox/phone/prompts/:id",
+    id: "answerPrompt",
+    tag: "Sandbox",
+    summary: "Answer a prompt",
+    description: "The first answer counts. `ignore` lets it lapse: the provider says that nobody answered.",
+    openedBy: anybody,
+    body: {
+      id: "PromptAnswer",
+      ...described(answerBody, { answer: { description: "What the payer does." } }),
+      examples: { approve: { summary: "The payer types the right PIN", value: { answer: "approve" } } },
+    },
+    answers: {
+      200: { description: "So it is.", shapes: [answered], example: { id: prompt.id, answer: "approve" } },
+    },
+    problems: ["body_invalid", "route_unknown", "body_too_large"],
+  },
+];
+
+export const nodeOperations: readonly Operation[] = [...providers, ...health, ...documents, ...phone];

@@ -1,0 +1,205 @@
+/**
+ * The shapes of what Tukio answers, for the documents it serves. Answers are typed by TypeScript, not parsed, so these
+ * schemas stand beside the types; the compiler checks at the end of this file that the two are equal.
+ */
+import { z } from "zod";
+import { reasons, type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
+import { type ErrorCode, errorTable, type Problem } from "../errors.ts";
+import type { OrderQuery, OrderView, PaymentView } from "../order/query.ts";
+import type { PastEvent } from "../order/row.ts";
+import type { WatchTokens } from "../order/token.ts";
+import { type Prompt, payerAnswers } from "../sandbox/phone.ts";
+
+const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
+const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
+const currency = z.string().describe("ISO 4217.");
+const live = z.boolean().describe("False: the sandbox, no money moved.");
+const attempt = z.int().min(1).describe("1 for the order's first attempt.");
+const receipt = z.string().describe("The provider's proof of the money, once known.");
+
+const status = z.enum(statuses).meta({
+  id: "Status",
+  description:
+    "From lowest to highest; a payment only climbs. `succeeded` is never taken back, `review` waits for a person. More may be added: go by `settled`.",
+});
+
+const reason = z.enum(reasons).meta({
+  id: "Reason",
+  description: "Why the status is what it is. More may be added.",
+});
+
+const action = z
+  .discriminatedUnion("type", [
+    z.object({ type: z.literal("prompt"), phone: z.string().describe("Where the payer is asked; masked.") }),
+    z.object({ type: z.literal("redirect"), url: z.string().describe("Where the payer has to go.") }),
+  ])
+  .meta({ id: "Action", description: "What the payer has to do, while `processing`." });
+
+/** The one message of every channel. */
+export const statusEvent = z
+  .object({
+    id: z.uuid().describe("The order's own id. Another id means another order, whose versions start again."),
+    orderId: z.string().describe("Your name for the order."),
+    version: z.int().min(1).describe("Starts at 1, one more with every change. Keep the newer, drop the rest."),
+    status,
+    settled: z.boolean().describe("Nothing left to wait for, though a late success or another try may still come."),
+    reason: reason.exactOptional(),
+    amountMinor: minor("What is to be paid"),
+    currency,
+    live,
+    payment: z
+      .object({
+        id: z.uuid(),
+        provider: z.string(),
+        attempt,
+        startedAt: time("When it was recorded"),
+        expiresAt: time("When it expires unless something is heard"),
+        amountPaidMinor: minor("What was paid, once known").exactOptional(),
+        receipt: receipt.exactOptional(),
+        action: action.exactOptional(),
+      })
+      .describe("The attempt that this state comes from."),
+    alsoPaid: z.array(z.uuid()).exactOptional().describe("Further attempts of this order that were paid too."),
+    openedAt: time("When the order was opened"),
+    occurredAt: time("When this state began; never earlier than the version before"),
+  })
+  .meta({ id: "StatusEvent", description: "The whole current state of one order, never a delta." });
+
+const pastEvent = statusEvent
+  .extend({ note: z.string().exactOptional().describe("Why a person decided so.") })
+  .meta({ id: "PastEvent", description: "A state of the order's history." });
+
+const payment = z
+  .object({
+    id: z.uuid(),
+    provider: z.string(),
+    attempt,
+    live,
+    status,
+    reason: reason.exactOptional(),
+    phone: z.string().exactOptional().describe("Masked."),
+    reference: z.string().exactOptional().describe("The provider's own handle."),
+    receipt: receipt.exactOptional(),
+    amountPaidMinor: minor("What was paid, once known").exactOptional(),
+    action: action.exactOptional(),
+    startedAt: time("When it was recorded"),
+    expiresAt: time("When it expires unless something is heard"),
+  })
+  .meta({ id: "Payment", description: "One attempt to pay an order." });
+
+const written = z.record(z.string(), z.unknown()).nullable();
+
+export const orderView = z
+  .object({
+    order: statusEvent,
+    payments: z.array(payment),
+    events: z.array(pastEvent),
+    description: z.string().nullable(),
+    customer: written,
+    metadata: written,
+  })
+  .meta({ id: "Order", description: "Everything about one order, for the merchant." });
+
+export const orderList = z
+  .object({
+    data: z.array(statusEvent),
+    nextCursor: z.string().nullable().describe("Give it as `cursor` for what follows; null at the end."),
+  })
+  .meta({ id: "OrderList" });
+
+export const watchToken = z
+  .object({
+    watchToken: z.string().describe("Opens this one order for watching, and nothing else."),
+    watchTokenExpiresAt: time("When it runs out"),
+  })
+  .meta({ id: "WatchToken" });
+
+export const startedPayment = watchToken.extend({ order: statusEvent }).meta({ id: "StartedPayment" });
+
+export const decided = z.object({ order: statusEvent }).meta({ id: "Decided" });
+
+export const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().describe("For people; may change."),
+    code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]).describe("For programs; stable."),
+    retryable: z.boolean().describe("Whether trying the very same again may help."),
+    errors: z
+      .array(z.object({ path: z.string().describe("Dotted, as in `customer.email`."), message: z.string() }))
+      .exactOptional()
+      .describe("Every field that is wrong."),
+    order: statusEvent.exactOptional(),
+  })
+  .meta({ id: "Problem", description: "RFC 9457 problem details." });
+
+export const prompts = z
+  .object({
+    prompts: z.array(
+      z.object({
+        id: z.uuid(),
+        phone: z.string(),
+        provider: z.string(),
+        amountMinor: minor("What is asked"),
+        currency,
+      }),
+    ),
+  })
+  .meta({ id: "Prompts", description: "What a sandbox phone shows, oldest first." });
+
+const call = z.object({
+  count: z.int().min(0),
+  errors: z.int().min(0),
+  p50Ms: z.number().nullable(),
+  p99Ms: z.number().nullable(),
+});
+
+export const providerList = z
+  .object({
+    data: z.array(
+      z.object({
+        name: z.string(),
+        live,
+        currencies: z.array(z.string()).describe("ISO 4217."),
+        countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
+        token: z.object({ expiresAt: time("When the access token runs out") }).nullable(),
+        calls: z.object({ initiate: call, confirm: call, token: call }),
+        succeededShare: z.number().min(0).max(1).nullable(),
+      }),
+    ),
+  })
+  .meta({ id: "ProviderList" });
+
+export const providerToken = z
+  .object({ expiresAt: time("When the access token runs out") })
+  .meta({ id: "AccessToken" });
+
+const up = z.enum(["up", "down"]);
+
+export const readiness = z
+  .object({ status: z.enum(["ok", "unavailable"]), postgres: up, bus: up, draining: z.boolean() })
+  .meta({ id: "Readiness", description: "What is up and what is down." });
+
+export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });
+
+export const answered = z.object({ id: z.uuid(), answer: z.enum(payerAnswers) }).meta({ id: "AnsweredPrompt" });
+
+/** Only `true` when both are the same, optional fields included. */
+type Same<A, B> =
+  (<T>() => T extends Flat<A> ? 1 : 2) extends <T>() => T extends Flat<B> ? 1 : 2 ? true : { differs: [A, B] };
+type Flat<T> = T extends object ? { [K in keyof T]: Flat<T[K]> } : T;
+
+type Answers = [
+  Same<z.infer<typeof statusEvent>, StatusEvent>,
+  Same<z.infer<typeof pastEvent>, PastEvent>,
+  Same<z.infer<typeof payment>, PaymentView>,
+  Same<z.infer<typeof orderView>, OrderView>,
+  Same<z.infer<typeof orderList>, Awaited<ReturnType<OrderQuery["list"]>>>,
+  Same<z.infer<typeof watchToken>, Awaited<ReturnType<WatchTokens["issue"]>>>,
+  Same<z.infer<typeof problem>, Problem>,
+  Same<z.infer<typeof prompts>, { prompts: Prompt[] }>,
+];
+
+/** Does not compile when a schema and its type part. */
+true satisfies Answers[number] extends true ? true : Answers;
