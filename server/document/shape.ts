@@ -9,6 +9,7 @@ import type { OrderQuery, OrderView, PaymentView } from "../order/query.ts";
 import type { PastEvent } from "../order/row.ts";
 import type { WatchTokens } from "../order/token.ts";
 import { type Prompt, payerAnswers } from "../sandbox/phone.ts";
+import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../transport/socketio.ts";
 
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
@@ -134,6 +135,14 @@ export const problem = z
   })
   .meta({ id: "Problem", description: "RFC 9457 problem details." });
 
+export const watchAnswer = z
+  .union([z.object({ ok: z.literal(true), order: statusEvent }), z.object({ ok: z.literal(false), error: problem })])
+  .meta({ id: "WatchAnswer" });
+
+export const unwatchAnswer = z.object({ ok: z.boolean() }).meta({ id: "UnwatchAnswer" });
+
+export const watchEnded = z.object({ orderId: z.string() }).meta({ id: "WatchEnded" });
+
 export const prompts = z
   .object({
     prompts: z.array(
@@ -198,6 +207,9 @@ type Answers = [
   Same<z.infer<typeof orderList>, Awaited<ReturnType<OrderQuery["list"]>>>,
   Same<z.infer<typeof watchToken>, Awaited<ReturnType<WatchTokens["issue"]>>>,
   Same<z.infer<typeof problem>, Problem>,
+  Same<z.infer<typeof watchAnswer>, WatchAnswer>,
+  Same<z.infer<typeof unwatchAnswer>, UnwatchAnswer>,
+  Same<z.infer<typeof watchEnded>, Parameters<ServerEvents["expired"]>[0]>,
   Same<z.infer<typeof prompts>, { prompts: Prompt[] }>,
 ];
 

@@ -18,16 +18,21 @@ import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State } from "../status/hub.ts";
 import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
 
-type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
+/** The acknowledgement of `watch`. */
+export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
 
-interface ServerEvents {
+/** The acknowledgement of `unwatch`: whether the order was watched. */
+export type UnwatchAnswer = { ok: boolean };
+
+/** What a client may hear. */
+export interface ServerEvents {
   status(event: StatusEvent): void;
   expired(order: { orderId: string }): void;
 }
 
 interface ClientEvents {
   watch(request: unknown, answer?: (answer: WatchAnswer) => void): void;
-  unwatch(request: unknown, answer?: (answer: { ok: boolean }) => void): void;
+  unwatch(request: unknown, answer?: (answer: UnwatchAnswer) => void): void;
 }
 
 interface SocketData {

@@ -1,0 +1,174 @@
+/**
+ * The AsyncAPI 3 document of what is not a request and an answer: Socket.IO, WebSocket frames, server-sent events.
+ * Actions are the server's: `send` is what a client hears. AsyncAPI has no words for close codes and for Socket.IO's
+ * handshake and acknowledgements; the first stand in an `x-` field, the others are messages and replies.
+ */
+import type { z } from "zod";
+import { closeCode } from "../../client-sdk/protocol.ts";
+import { HubError, toProblem } from "../errors.ts";
+import { unwatchRequest, watchRequest } from "../transport/socketio.ts";
+import { orderId, processing, succeeded, watchToken } from "./example.ts";
+import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
+import { problem, statusEvent, unwatchAnswer, watchAnswer, watchEnded } from "./shape.ts";
+
+export interface AsyncApiOptions {
+  /** Where clients reach this node. */
+  publicUrl: string;
+  version: string;
+}
+
+const refused = toProblem(new HubError("token_expired"));
+const request = { token: watchToken.watchToken, after: 2 };
+
+export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
+  const schemas = createSchemaCollector("draft-07");
+  const messages = messagesOf(schemas);
+  const name = (key: string): string => ref("components", "messages", key);
+  return {
+    asyncapi: "3.0.0",
+    info: { title: "Tukio", version, description: about, license: { name: "MIT" } },
+    defaultContentType: "application/json",
+    servers: serversOf(new URL(publicUrl)),
+    channels: {
+      socketio: {
+        address: "/socket.io/",
+        title: "Socket.IO",
+        description:
+          'Namespace `/`. `io(url, { auth })` with `connect` as `auth` watches its order at once; an API key may watch later. `watch` and `unwatch` are emitted with an acknowledgement. Use `transports: ["websocket"]` unless there is one node or sessions are sticky.',
+        servers: [{ $ref: ref("servers", "socketio") }],
+        messages: pick(name, [
+          "connect",
+          "connect_error",
+          "status",
+          "expired",
+          "watch",
+          "watchAnswer",
+          "unwatch",
+          "unwatchAnswer",
+        ]),
+      },
+      websocket: {
+        address: "/v1/orders/{orderId}/socket",
+        title: "WebSocket",
+        description: "One `StatusEvent` per text frame. What a client sends is ignored.",
+        servers: [{ $ref: ref("servers", "websocket") }],
+        parameters,
+        messages: pick(name, ["status"]),
+        bindings: { ws: { method: "GET", query: queryOf(schemas), bindingVersion: "0.1.0" } },
+        "x-close-codes": closeCodes,
+      },
+      events: {
+        address: "/v1/orders/{orderId}/events",
+        title: "Server-sent events",
+        description:
+          "`?token=` and `?after=` as on the WebSocket; `Last-Event-ID` wins over `after`. A comment every 15 s.",
+        servers: [{ $ref: ref("servers", "http") }],
+        parameters,
+        messages: pick(name, ["statusField"]),
+      },
+    },
+    operations: {
+      "socketio.connect": act("receive", "socketio", ["connect"], "A client's handshake.", ["connect_error"]),
+      "socketio.watch": act("receive", "socketio", ["watch"], "Watches another order on this socket.", ["watchAnswer"]),
+      "socketio.unwatch": act("receive", "socketio", ["unwatch"], "Leaves an order.", ["unwatchAnswer"]),
+      "socketio.status": act("send", "socketio", ["status"], "The current state first, then newer ones."),
+      "socketio.expired": act("send", "socketio", ["expired"], "A token has run out; the socket stays."),
+      "websocket.status": act("send", "websocket", ["status"], "The current state first, then newer ones."),
+      "events.status": act("send", "events", ["statusField"], "The current state first, then newer ones."),
+    },
+    components: { messages, schemas: schemas.components },
+  };
+}
+
+const about = `Every message is the whole current state of one order, numbered by \`version\`: keep the newer, drop the rest.
+States may be skipped for a slow reader, never reordered. The token is an order's watch token, or the API key.
+Requests and answers are described in openapi.json.`;
+
+/** What a closed WebSocket means, and whether to come back. */
+const closeCodes: Record<number, string> = {
+  [closeCode.restarting]: "Restarting: come back",
+  [closeCode.tryAgainLater]: "Something failed: come back later",
+  [closeCode.tokenRefused]: "The token does not open this order: stay away",
+  [closeCode.orderUnknown]: "There is no such order: stay away",
+  [closeCode.tooSlow]: "More than 64 KiB were left unread: come back",
+  [closeCode.tokenExpired]: "The token has run out: come back with a fresh one",
+};
+
+const parameters = { orderId: { description: "Your name for the order.", examples: [orderId] } };
+
+function serversOf({ host, protocol, pathname }: URL): Json {
+  const isSecure = protocol === "https:";
+  const at = { host, ...(pathname !== "/" && { pathname }) };
+  return {
+    socketio: { ...at, protocol: "socketio", protocolVersion: "5", description: "A Socket.IO 4 client." },
+    websocket: { ...at, protocol: isSecure ? "wss" : "ws" },
+    http: { ...at, protocol: isSecure ? "https" : "http" },
+  };
+}
+
+function messagesOf(schemas: SchemaCollector): Json {
+  const message = (shape: z.ZodType, summary: string, ...examples: unknown[]): Json => ({
+    summary,
+    payload: schemas.add(shape),
+    examples: examples.map((payload) => ({ payload })),
+  });
+  const status = message(statusEvent, "The whole current state of one order.", processing, succeeded);
+  return {
+    status: { name: "status", ...status },
+    statusField: {
+      name: "status",
+      ...status,
+      summary: "`data` is the whole current state of one order; the other fields are headers here.",
+      headers: {
+        type: "object",
+        required: ["event", "id"],
+        properties: {
+          event: { type: "string", const: "status" },
+          id: { type: "string", pattern: "^[1-9]\\d*$", description: "The version." },
+        },
+      },
+    },
+    expired: { name: "expired", ...message(watchEnded, "The token of this order has run out.", { orderId }) },
+    connect: { name: "connect", ...message(watchRequest, "`auth` of the handshake.", request) },
+    connect_error: { name: "connect_error", ...message(problem, "`data` of a refused handshake.", refused) },
+    watch: { name: "watch", ...message(watchRequest, "With an API key, `orderId` beside it.", request) },
+    watchAnswer: message(
+      watchAnswer,
+      "The acknowledgement of `watch`.",
+      { ok: true, order: processing },
+      { ok: false, error: refused },
+    ),
+    unwatch: { name: "unwatch", ...message(unwatchRequest, "Leaves an order.", { orderId }) },
+    unwatchAnswer: message(unwatchAnswer, "`ok` is false where the order was not watched.", { ok: true }),
+  };
+}
+
+function queryOf(schemas: SchemaCollector): Json {
+  const { properties } = schemas.add(watchRequest) as { properties: Json };
+  const { token, after } = properties;
+  return { type: "object", properties: { token, after } };
+}
+
+const ref = (...path: string[]): string => `#/${path.map((part) => part.replaceAll("/", "~1")).join("/")}`;
+
+const pick = (name: (key: string) => string, keys: readonly string[]): Json =>
+  Object.fromEntries(keys.map((key) => [key, { $ref: name(key) }]));
+
+/** `answers` are the messages of the same channel that may come back. */
+function act(
+  action: "send" | "receive",
+  channel: string,
+  messages: string[],
+  summary: string,
+  answers?: string[],
+): Json {
+  const channelRef = { $ref: ref("channels", channel) };
+  const refs = (keys: string[]): Json[] => keys.map((key) => ({ $ref: ref("channels", channel, "messages", key) }));
+  return {
+    action,
+    channel: channelRef,
+    summary,
+    messages: refs(messages),
+    ...(answers && { reply: { channel: channelRef, messages: refs(answers) } }),
+  };
+}

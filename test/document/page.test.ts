@@ -1,0 +1,57 @@
+/** `/docs` needs nobody but this process: a browser under its policy finds everything it asks for here. */
+import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { call, startNode, type TestNode } from "../support/node.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let node: TestNode;
+beforeEach(async () => {
+  node = await startNode({ databaseUrl });
+});
+
+const get = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+  fetch(new URL(path, `${node.url}/docs`), { headers });
+
+describe("the page", () => {
+  it("has nothing inline and nothing from elsewhere, and every file of it is here", async () => {
+    const page = await get("docs");
+    expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    const html = await page.text();
+    expect(html).not.toMatch(/<style|\sstyle=|<script(?![^>]*\ssrc=)|\son\w+=/i);
+    const addresses = [...html.matchAll(/\s(?:src|href)="([^"]+)"/g)].map(([, address = ""]) => address);
+    const local = addresses.filter((address) => !address.startsWith("data:"));
+    expect(local).toEqual(expect.arrayContaining(["openapi.json", "asyncapi.json"]));
+    for (const address of local) {
+      expect(address).not.toMatch(/^\w+:|^\/\//);
+      expect((await get(address)).status, address).toBe(200);
+    }
+  });
+
+  it("sets a policy of its own, with no exception but pictures in its stylesheet", async () => {
+    const policy = (await get("docs")).headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("default-src 'self'; img-src 'self' data:;");
+    expect(policy).not.toMatch(/unsafe|https?:|\*|script-src|style-src/);
+  });
+
+  it("is sent zipped to those who can read that, and plain to others", async () => {
+    for (const encoding of ["gzip", "identity"]) {
+      const response = await get("docs/swagger-ui-bundle.js", { "accept-encoding": encoding });
+      expect(response.headers.get("content-encoding")).toBe(encoding === "gzip" ? "gzip" : null);
+      expect(response.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
+      expect(await response.text()).toContain("SwaggerUIBundle");
+    }
+  });
+
+  it("serves no other files", async () => {
+    for (const file of ["nothing.js", "index.html", "..%2fpage.ts", "constructor"]) {
+      const { status, body } = await call(`${node.url}/docs/${file}`);
+      expect({ file, status, code: body.code }).toEqual({ file, status: 404, code: "route_unknown" });
+    }
+  });
+});
