@@ -167,12 +167,12 @@ describe("frames", () => {
 
     const codes = document.channels.websocket?.["x-close-codes"] ?? {};
     const closes = [
-      [openWebSocket(order.orderId, "nonsense"), closeCode.tokenRefused],
-      [openWebSocket(order.orderId, await tokenOf(order, -60)), closeCode.tokenExpired],
-      [openWebSocket("ORD-nowhere", apiKey), closeCode.orderUnknown],
+      [order.orderId, "nonsense", closeCode.tokenRefused],
+      [order.orderId, await tokenOf(order, -60), closeCode.tokenExpired],
+      ["ORD-nowhere", apiKey, closeCode.orderUnknown],
     ] as const;
-    for (const [refused, code] of closes) {
-      expect((await once(refused, "close"))[0]).toBe(code);
+    for (const [orderId, token, code] of closes) {
+      expect((await once(openWebSocket(orderId, token), "close"))[0]).toBe(code);
       expect(codes).toHaveProperty(String(code));
     }
   });

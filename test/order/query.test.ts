@@ -533,14 +533,18 @@ describe("among 50,000 orders", () => {
     const { url, drop } = await createDatabase();
     database = openDatabase(url, () => undefined);
     query = createOrderQuery(database);
-    await database.pool.query(`
+    // A connection without the limits of ordinary statements.
+    const client = new pg.Client(url);
+    await client.connect();
+    await client.query(`
       insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
       select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'MANY-' || n, 15000, 'KES', 1,
              case when n % 100 = 0 then 'pending' when n % 10 = 0 then 'failed' else 'succeeded' end, 1,
              jsonb_build_object('provider', case when n % 20 = 0 then 'zenopay' else 'daraja' end),
              clock_timestamp() - n * interval '1 minute', clock_timestamp() - n * interval '1 minute'
       from generate_series(1, 50000) n`);
-    await database.pool.query('analyze "order"');
+    await client.query('analyze "order"');
+    await client.end();
     return async () => {
       await database.close();
       await drop();

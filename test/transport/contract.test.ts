@@ -510,3 +510,35 @@ describe("a Socket.IO connection that never says who it is", () => {
     await once(socket, "close");
   });
 });
+
+describe("an address with too many open connections", () => {
+  it("is told to come back, over every transport, until one of them closes", async () => {
+    const full = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "1" } });
+    const { order, watchToken: token } = await pay(full);
+    const { orderId } = order;
+    const first = watch("server-sent events", { node: full, orderId, token });
+    await first.until(() => true);
+    for (const path of ["wait?after=9", "events?"]) {
+      const { status, headers, body } = await call(`${full.url}/v1/orders/${orderId}/${path}&token=${token}`);
+      expect({ status, code: body.code, retryAfter: headers.get("retry-after") }).toEqual({
+        status: 429,
+        code: "rate_limited",
+        retryAfter: "10",
+      });
+    }
+    const socket = new WebSocket(`${full.url.replace("http", "ws")}/v1/orders/${orderId}/socket?token=${token}`);
+    expect((await once(socket, "close"))[0]).toBe(1013);
+    const refused = io(full.url, {
+      auth: { token },
+      transports: ["websocket"],
+      forceNew: true,
+      reconnectionDelay: 20,
+      reconnectionDelayMax: 50,
+    });
+    onTestFinished(() => void refused.disconnect());
+    await new Promise((resolve) => refused.io.once("reconnect_attempt", resolve));
+    const connected = new Promise((resolve) => refused.once("status", resolve));
+    first.close();
+    expect(await connected).toMatchObject({ orderId });
+  });
+});

@@ -1,0 +1,126 @@
+/** The process as an operator runs it: real signals, watchers attached, a request half sent, and what the log gives away. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
+import { transportNames, watch } from "../support/watch.ts";
+
+interface Started {
+  process: ChildProcess;
+  url: string;
+  databaseUrl: string;
+  output(): string;
+}
+
+/** Starts Tukio as `npm start` does, on a port and a database of its own, saying all it can. */
+async function start(env: Record<string, string> = {}): Promise<Started> {
+  const database = await createDatabase();
+  onTestFinished(database.drop);
+  const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
+  onTestFinished(() => rm(dataDir, { recursive: true }));
+  const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
+  const child = spawn(process.execPath, [main], {
+    env: {
+      PATH: process.env.PATH ?? "",
+      PORT: "0",
+      DATABASE_URL: database.url,
+      DATA_DIR: dataDir,
+      TUKIO_API_KEY: apiKey,
+      TUKIO_SECRET: testSecret,
+      LOG_LEVEL: "trace",
+      ...env,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const url = await vi.waitUntil(() => /listening at (http:\S+?)"/.exec(output)?.[1], { timeout: 20_000 });
+  return { process: child, url, databaseUrl: database.url, output: () => output };
+}
+
+describe("SIGTERM", () => {
+  it("ends the process with 0 although watchers are attached and a request is half sent", async () => {
+    const node = await start();
+    const { order, watchToken: token } = await pay({ ...inert, url: node.url });
+    const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
+    await Promise.all(watches.map((one) => one.until(() => true)));
+    const half = connect(Number(new URL(node.url).port), "127.0.0.1");
+    half.on("error", () => undefined).resume();
+    onTestFinished(() => void half.destroy());
+    await new Promise<void>((resolve) => half.write("GET /livez HTTP/1.1\r\nHost: x\r\n", () => resolve()));
+    expect((await call(`${node.url}/readyz`)).status).toBe(200);
+    const exited = once(node.process, "exit");
+    node.process.kill("SIGTERM");
+    node.process.kill("SIGTERM"); // A second one means nothing.
+    expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("the whole log of a run that used every feature", () => {
+  it("shows no key, secret, token or phone", async () => {
+    const node = await start();
+    const at = { ...inert, url: node.url };
+    const phones = ["+254712345701", "+254712345702", "+254712345710", "+254712345720"];
+    const bodies = await Promise.all(
+      phones.map((phone) => pay(at, { phone, customer: { name: "Asha", email: "asha@example.com" } })),
+    );
+    const settled: StatusEvent[] = [];
+    for (const { order, watchToken: token } of bodies) {
+      const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
+      settled.push(...(await Promise.all(watches.map((one) => one.until((event) => event.settled)))));
+      await call(`${node.url}/v1/orders/${order.orderId}?token=${token}`);
+      await call(`${node.url}/v1/orders/${order.orderId}/wait?token=${token}x`);
+      await asMerchant(at, `/v1/orders/${order.orderId}`);
+      await asMerchant(at, `/v1/orders/${order.orderId}/watch-tokens`, {});
+    }
+    const review = settled.find(({ status }) => status === "review");
+    await asMerchant(at, `/v1/orders/${review?.orderId}/resolve`, {
+      paymentId: review?.payment.id,
+      as: "failed",
+      note: "n",
+    });
+    await asMerchant(at, "/v1/providers");
+    await asMerchant(at, "/v1/providers/daraja/token", {});
+    await asMerchant(at, "/v1/orders?limit=5");
+    await call(`${node.url}/v1/orders?token=${apiKey}`);
+    await call(`${node.url}/sandbox/phone/254712345701/prompts`);
+    await call(`${node.url}/webhooks/daraja/${"0".repeat(64)}`, { method: "POST", body: "{}" });
+    for (const path of ["/metrics", "/docs", "/openapi.json", "/asyncapi.json", "/readyz", "/nowhere"])
+      await call(node.url + path);
+    const exited = once(node.process, "exit");
+    node.process.kill("SIGTERM");
+    await exited;
+
+    // The banner at the start shows a key only when it was made there; this one was given.
+    const log = node.output();
+    expect(log).toContain('"msg":"webhook"');
+    const secrets = [
+      apiKey,
+      testSecret,
+      new URL(node.databaseUrl).password,
+      darajaSandboxAccount.consumerSecret,
+      darajaSandboxAccount.passkey,
+      Buffer.from(`${darajaSandboxAccount.consumerKey}:${darajaSandboxAccount.consumerSecret}`).toString("base64"),
+      "0".repeat(64),
+      "asha@example.com",
+      ...bodies.map(({ watchToken }) => watchToken),
+      ...phones.flatMap((phone) => [phone, phone.slice(1), `0${phone.slice(4)}`]),
+    ];
+    for (const secret of secrets) expect(log).not.toContain(secret);
+    // No URL secret of any payment: each begins with the payment's id in hex.
+    for (const { order } of bodies) expect(log).not.toContain(order.payment.id.replaceAll("-", ""));
+    expect(log).not.toMatch(/Bearer (?!$)/);
+  });
+});
+
+/** What a test node offers besides its address, where the node is another process. */
+const inert = { log: [], watched: () => 0, publish: () => undefined, close: () => Promise.resolve() };
