@@ -1,21 +1,13 @@
 /** The composition root: every wire of the process is visible here. */
-import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Duplex } from "node:stream";
-import cors from "@fastify/cors";
-import helmet from "@fastify/helmet";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
-import rateLimit from "@fastify/rate-limit";
-import websocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import type { FastifyBaseLogger } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config, ProviderName } from "./config.ts";
-import { trackConnections } from "./connections.ts";
 import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
-import { type Counter, createGate, createLimit, limited } from "./limit.ts";
-import { startLoop } from "./loop.ts";
+import { limitAddresses, openHttp } from "./http.ts";
+import { type Counter, createGate, createLimit } from "./limit.ts";
 import { createMetrics, type TransportName } from "./metrics.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
@@ -38,7 +30,6 @@ import { healthRoutes } from "./route/health.ts";
 import { metricsRoute } from "./route/metrics.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
-import { handleErrors, refuseUnroutable } from "./route/problem.ts";
 import { providerRoutes } from "./route/providers.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { darajaSandboxAccount } from "./sandbox/daraja.ts";
@@ -46,7 +37,6 @@ import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { measureHub } from "./status/measured-hub.ts";
-import { readTrace, withTrace } from "./trace.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
@@ -61,14 +51,6 @@ export interface Resources {
   log: FastifyBaseLogger;
 }
 
-const bodyLimit = 65_536;
-
-/** How long WebSocket clients may take to answer a close when the node stops. */
-const closeGraceMs = 1_000;
-
-/** How long requests under way may take when the node stops. */
-const requestGraceMs = 10_000;
-
 /** One node of Tukio. */
 export interface App {
   /** Resolves with the address when the node takes requests. */
@@ -82,20 +64,9 @@ export interface App {
 /** Wires one node, ready to listen. */
 export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
-  const app = Fastify({
-    loggerInstance: log,
-    logController: new LogController({ disableRequestLogging: true }),
-    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
-    bodyLimit,
-    genReqId: requestIdOf,
-    // Longer than any id or secret: those are refused by what they are, not by their length.
-    routerOptions: { maxParamLength: 512 },
-    frameworkErrors: refuseUnroutable,
-    // Whoever still has a connection is answered while the server closes.
-    return503OnClosing: false,
-    // An offer to upgrade to anything but a WebSocket (`h2c`, say) is declined by answering the request as it is.
-    http: { shouldUpgradeCallback: isWebSocket },
-  });
+  const isAllowedOrigin = (origin: string | undefined): boolean =>
+    origin === undefined || config.allowedOrigins === "any" || config.allowedOrigins.includes(origin);
+  const { app, close } = await openHttp({ config, log, isAllowedOrigin, onError });
   const address = (): AddressInfo => app.server.address() as AddressInfo;
   const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
   const selfUrl = (): string => `http://${reachable(config.host)}:${address().port}`;
@@ -155,27 +126,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     deadlineS: config.deadlineS[name as ProviderName],
   });
 
-  const isAllowedOrigin = (origin: string | undefined): boolean =>
-    origin === undefined || config.allowedOrigins === "any" || config.allowedOrigins.includes(origin);
-
-  handleErrors(app);
-  acceptEmptyJson(app);
-  logRequests(app);
-  await app.register(helmet, {
-    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
-    // Other origins read the API as far as CORS lets them.
-    crossOriginResourcePolicy: { policy: "cross-origin" },
-    strictTransportSecurity: config.isProduction,
-  });
-  await app.register(cors, {
-    origin: (origin, done) => done(null, isAllowedOrigin(origin)),
-    exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
-    maxAge: 600,
-  });
-  const upgrades = createServer();
-  // Its own way of closing sockets, without a code, would come before the transport's.
-  await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
-
   documentRoutes(app, { publicUrl });
   healthRoutes(app, { database, bus });
   metricsRoute(app, { access, metrics });
@@ -204,8 +154,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
-  shareUpgrades(app, upgrades);
-  const connections = trackConnections(app.server);
 
   return {
     listen: () => app.listen({ port: config.port, host: config.host }),
@@ -213,19 +161,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       return hub.watched;
     },
     async close() {
-      const startedMs = performance.now();
-      const task = async (): Promise<void> => {
-        const tookMs = performance.now() - startedMs;
-        connections.endIdle();
-        if (tookMs > closeGraceMs) connections.endUpgraded();
-        if (tookMs > requestGraceMs) app.server.closeAllConnections();
-      };
-      const ending = startLoop({ task, delayMs: () => 100, onError });
-      await app.close();
-      await ending.close();
+      // First, or it would ask a sandbox that is gone already.
+      await reconciler.close();
+      await close();
       // No request is under way any more, so no further payment is asked for.
       await initiator.close();
-      await reconciler.close();
       await redelivery.close();
       await retention.close();
       await hub.close();
@@ -234,74 +174,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   };
 }
 
-/** Limits the requests of each address. A failing counter lets everybody in. */
-async function limitAddresses(scope: FastifyInstance, counter: Counter, max: number): Promise<void> {
-  await scope.register(rateLimit, {
-    max,
-    timeWindow: 60_000,
-    skipOnError: true,
-    errorResponseBuilder: (_request, { ttl }) => limited("Too many requests from this address", ttl),
-    store: class {
-      incr(key: string, done: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
-        counter.count(`address:${key}`, 60_000, 1).then(
-          ({ current, remainingMs }) => done(null, { current, ttl: remainingMs }),
-          (error: Error) => done(error),
-        );
-      }
-      child(): this {
-        return this;
-      }
-    },
-  });
-}
-
 /** Where the providers are: the built-in sandbox of this very process, or the company. */
 function endpointsOf({ sandbox, daraja }: Config, selfUrl: () => string): Endpoints {
   if (sandbox.includes("daraja")) {
     return { daraja: { baseUrl: () => `${selfUrl()}/sandbox/daraja`, account: darajaSandboxAccount } };
   }
   return daraja ? { daraja: { baseUrl: () => daraja.baseUrl, account: daraja.account } } : {};
-}
-
-/** The caller's own id of a request, if it is one, so that both logs name it alike. */
-function requestIdOf({ headers }: IncomingMessage): string {
-  const given = String(headers["x-request-id"] ?? "");
-  return /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
-}
-
-const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
-  method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
-
-/** A request may say that it is JSON and then have nothing to say. */
-function acceptEmptyJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
-    if (body === "") done(null, undefined);
-    else parse(request, body, done);
-  });
-}
-
-/** One line for every request, with what it took; nothing in it opens anything. */
-function logRequests(app: FastifyInstance): void {
-  app.addHook("onRequest", (request, reply, done) => {
-    reply.header("x-request-id", request.id);
-    withTrace(readTrace(request.headers.traceparent), done);
-  });
-  app.addHook("onResponse", async (request, reply) => {
-    const tookMs = Number(reply.elapsedTime.toFixed(2));
-    request.log.info({ req: request, status: reply.statusCode, tookMs }, "request");
-  });
-}
-
-/**
- * Hands each upgrade to its owner. Both Socket.IO and @fastify/websocket would take every upgrade for themselves:
- * the latter listens on `upgrades`, a server that never listens, instead of on the app's.
- */
-function shareUpgrades(app: FastifyInstance, upgrades: ReturnType<typeof createServer>): void {
-  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (request.url?.startsWith("/socket.io/")) return;
-    if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
-  });
 }
 
 /** The address at which a server bound to `host` can reach itself. */

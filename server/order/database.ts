@@ -30,12 +30,12 @@ const types = {
 
 /** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
-  const open = (max: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
+  const open = (max: number, waitMs: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
     const pool = new pg.Pool({
       connectionString: url,
       application_name: "tukio",
       max,
-      connectionTimeoutMillis: 1_000,
+      connectionTimeoutMillis: waitMs,
       idleTimeoutMillis: 60_000,
       keepAlive: true,
       types,
@@ -47,8 +47,9 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     pool.on("connect", (client) => client.on("error", onError));
     return pool;
   };
-  const pool = open(12, { statement_timeout: 5_000, lock_timeout: 5_000 });
-  const webhookPool = open(8, { statement_timeout: 2_000, lock_timeout: 1_000 });
+  const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
+  // Also the wait for a free connection: a burst of webhooks is better late than lost.
+  const webhookPool = open(8, 3_000, { statement_timeout: 2_000, lock_timeout: 1_000 });
   return {
     pool,
     webhookPool,

@@ -49,7 +49,9 @@ const keepStatement = {
   name: "keep-webhook",
   text: `with asked as (
     update payment set check_at = least(check_at, clock_timestamp())
-    where id = $2::uuid and $8::boolean and $6 in ('unreadable', 'hint') and status not in ('succeeded', 'review')
+    where $8::boolean and $6 in ('unreadable', 'hint') and id = (
+      -- The bytes must not wait for a payment that is locked.
+      select id from payment where id = $2::uuid and status not in ('succeeded', 'review') for no key update skip locked)
   )
   insert into webhook (provider, payment_id, proof, headers, body, result, error, offer_at)
   values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7,
@@ -60,8 +62,9 @@ const keepStatement = {
 const claimStatement = {
   name: "claim-unapplied",
   text: `update webhook set offer_at = clock_timestamp() + greatest(interval '30 seconds', clock_timestamp() - received_at)
-  where id in (select id from webhook where offer_at <= clock_timestamp() order by offer_at limit $1 for update skip locked)
-    and received_at > clock_timestamp() - interval '7 days'
+  where id in (
+    select id from webhook where offer_at <= clock_timestamp() and received_at > clock_timestamp() - interval '7 days'
+    order by offer_at limit $1 for update skip locked)
   returning id, provider, payment_id, headers, body`,
 } as const;
 

@@ -109,6 +109,8 @@ const judge = `was as (
   aimed as (
     select *,
       case when contradicted or is_doubted then null
+           -- What a person has rejected, only full evidence brings back.
+           when status = 'failed' and reason = 'rejected' and $2 = 'succeeded' and not is_full then null
            when $10::text = 'person' then case when status = 'review' then $2 end
            when mismatch is not null then 'review'
            when $2 <> 'succeeded' or is_full then $2
@@ -122,7 +124,8 @@ const judge = `was as (
       status = 'succeeded' and mismatch is not null and not contradicted
         and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
       is_believed and (receipt is null and $5 is not null or amount_paid_minor is null and $6 is not null) as learns,
-      (contradicted or $2 = 'succeeded' and target is null) and status not in ('succeeded', 'review') as asks
+      (contradicted or $2 = 'succeeded' and target is null)
+        and status not in ('succeeded', 'review') and reason is distinct from 'rejected' as asks
     from aimed
   ),
   changed as (

@@ -52,7 +52,12 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       return (await store.advance(paymentId, outcome, row)).result;
     } catch (error) {
       // Locked too long, deadlocked, or bytes that no column takes: kept all the same, to be offered again.
-      await inbox.keep({ ...row, result: "error", paymentId, error: messageOf(error) });
+      await inbox.keep({
+        ...row,
+        result: "error",
+        paymentId,
+        error: messageOf(error instanceof HubError ? error.cause : error),
+      });
       // Waits for the lock that the statement waited for, so the answer does not wait for it.
       store.nudge(paymentId).catch(() => undefined);
       return "error";

@@ -112,15 +112,15 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
     return { ...(await access.watch(token, orderId)), after };
   };
 
-  const join = (socket: OrderSocket, authorized: Promise<Watch>): Promise<StatusEvent> => {
-    authorized.catch(() => undefined); // Its refusal is told when its turn comes.
-    const joined = socket.data.joining.then(async () => joinNow(socket, await authorized));
-    socket.data.joining = joined.catch(() => undefined);
-    return joined;
+  /** Does something with the socket's orders when everything asked for before is done. */
+  const inTurn = <T>(socket: OrderSocket, act: () => T | Promise<T>): Promise<T> => {
+    const done = socket.data.joining.then(act);
+    socket.data.joining = done.catch(() => undefined);
+    return done;
   };
 
   /** Resolves with the current state, when the socket has been sent it and has joined the order's room. */
-  const joinNow = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
+  const join = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
     let newest: State | undefined;
     const release = await hub.watch(id, (event, json) => {
       newest = { event, json };
@@ -175,20 +175,23 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
     socket.on("unwatch", (request, acknowledge) => {
       const answer = (typeof request === "function" ? request : acknowledge) as typeof acknowledge;
       const found = unwatchRequest.safeParse(request);
-      const leave = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
-      leave?.();
-      respond(answer, { ok: leave !== undefined });
+      void inTurn(socket, () => {
+        const leave = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
+        leave?.();
+        respond(answer, { ok: leave !== undefined });
+      });
     });
     const { first } = socket.data;
-    if (first) join(socket, Promise.resolve(first)).catch((error: unknown) => sendAway(socket, error, app.log));
+    if (first) inTurn(socket, () => join(socket, first)).catch((error: unknown) => sendAway(socket, error, app.log));
   });
 
-  const watchMore = async (socket: OrderSocket, request: unknown): Promise<StatusEvent> => {
-    if (socket.data.orders.size >= ordersPerSocketMax) {
-      throw new HubError("rate_limited", `One socket watches at most ${ordersPerSocketMax} orders`);
-    }
-    return join(socket, authorize(request));
-  };
+  const watchMore = (socket: OrderSocket, request: unknown): Promise<StatusEvent> =>
+    inTurn(socket, async () => {
+      if (socket.data.orders.size >= ordersPerSocketMax) {
+        throw new HubError("rate_limited", `One socket watches at most ${ordersPerSocketMax} orders`);
+      }
+      return join(socket, await authorize(request));
+    });
 
   // Clients come back at once, and would find the listening socket still open.
   io.engine.on("connection", (connection: { close(): void }) => {

@@ -59,7 +59,8 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     socket.once("close", () => sockets.delete(socket));
     serve(socket, request).catch((error: unknown) => {
       const { code, reason } = refusal(error);
-      if (code === closeCode.tryAgainLater) request.log.error({ err: error }, "socket not served");
+      const isExpected = error instanceof HubError && error.code === "rate_limited";
+      if (code === closeCode.tryAgainLater && !isExpected) request.log.error({ err: error }, "socket not served");
       close(socket, code, reason);
     });
   });

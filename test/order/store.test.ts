@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
+import { createReview } from "../../server/order/review.ts";
 import type { InboxRow } from "../../server/order/store.ts";
 import { draftOf, failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
@@ -315,6 +316,26 @@ describe("evidence", () => {
     const orders = await Promise.all(pair.map(async ({ event }) => (await ground.view(event.orderId)).order));
     expect(orders.map(({ status }) => status).toSorted()).toEqual(["review", "succeeded"]);
     expect(orders.find(({ status }) => status === "review")?.reason).toBe("receipt_reused");
+  });
+});
+
+describe("what a person has rejected", () => {
+  it("stays so when the same or a bare webhook comes again; full evidence brings it back", async () => {
+    const { event, payment } = await ground.open();
+    const wrong = paid({ amountMinor: 1n, receipt: nextOrderId() });
+    await ground.store.advance(payment.id, wrong);
+    const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
+    await review.resolve({ orderId: event.orderId, paymentId: payment.id, as: "failed", note: "not ours" });
+    for (const evidence of [wrong, { status: "succeeded", source: "query" } as const, failed()]) {
+      await ground.store.advance(payment.id, evidence, webhook());
+      expect((await ground.view(event.orderId)).order).toMatchObject({
+        status: "failed",
+        reason: "rejected",
+        version: 3,
+      });
+    }
+    await ground.store.advance(payment.id, paid({ receipt: nextOrderId() }));
+    expect((await ground.view(event.orderId)).order).toMatchObject({ status: "succeeded", reason: "late", version: 4 });
   });
 });
 

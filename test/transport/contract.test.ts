@@ -281,6 +281,28 @@ describe("Socket.IO in particular", () => {
     expect(socket.connected).toBe(true);
   });
 
+  it("does what it is asked in order: an unwatch right after a watch undoes it", async () => {
+    const { orderId, token } = await startPayment();
+    const socket = openSocketIo({ token: apiKey });
+    const watched = socket.emitWithAck("watch", { token });
+    const unwatched = socket.emitWithAck("unwatch", { orderId });
+    expect(await watched).toMatchObject({ ok: true });
+    expect(await unwatched).toEqual({ ok: true });
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("watches many orders asked for at once, up to its bound, without running the database out of connections", async () => {
+    const { order, orderId, token } = await startPayment();
+    const socket = openSocketIo({ token: apiKey });
+    const answers = await Promise.all(
+      Array.from({ length: 1_500 }, (_, index) =>
+        socket.emitWithAck("watch", index % 2 === 0 ? { token } : { token: apiKey, orderId }),
+      ),
+    );
+    expect(answers.filter((answer) => !answer.ok)).toEqual([]);
+    expect(answers.at(-1)).toMatchObject({ order: { id: order.id } });
+  });
+
   it("stops sending what is unwatched", async () => {
     const { orderId, token, push } = await startPayment();
     const socket = openSocketIo({ token });

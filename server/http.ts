@@ -1,0 +1,156 @@
+/**
+ * The HTTP server of a node, before any route: what every request passes through, how upgrades are shared, and how it
+ * all ends without cutting off anybody who waits for an answer.
+ */
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
+import rateLimit from "@fastify/rate-limit";
+import websocket from "@fastify/websocket";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import type { Config } from "./config.ts";
+import { trackConnections } from "./connections.ts";
+import { type Counter, limited } from "./limit.ts";
+import { startLoop } from "./loop.ts";
+import { handleErrors, refuseUnroutable } from "./route/problem.ts";
+import { readTrace, withTrace } from "./trace.ts";
+
+const bodyLimit = 65_536;
+
+/** How long WebSocket clients may take to answer a close when the node stops. */
+const closeGraceMs = 1_000;
+
+/** How long requests under way may take when the node stops. */
+const requestGraceMs = 10_000;
+
+export interface HttpOptions {
+  config: Config;
+  log: FastifyBaseLogger;
+  isAllowedOrigin: (origin: string | undefined) => boolean;
+  onError: (error: unknown) => void;
+}
+
+export interface Http {
+  app: FastifyInstance;
+  /** Closes the server; resolves when no request is under way any more. */
+  close(): Promise<void>;
+}
+
+export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOptions): Promise<Http> {
+  const app = Fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
+    bodyLimit,
+    genReqId: requestIdOf,
+    // Longer than any id or secret: those are refused by what they are, not by their length.
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: refuseUnroutable,
+    // Whoever still has a connection is answered while the server closes.
+    return503OnClosing: false,
+    // An offer to upgrade to anything but a WebSocket (`h2c`, say) is declined by answering the request as it is.
+    http: { shouldUpgradeCallback: isWebSocket },
+  });
+  handleErrors(app);
+  acceptEmptyJson(app);
+  logRequests(app);
+  await app.register(helmet, {
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+    // Other origins read the API as far as CORS lets them.
+    crossOriginResourcePolicy: { policy: "cross-origin" },
+    strictTransportSecurity: config.isProduction,
+  });
+  await app.register(cors, {
+    origin: (origin, done) => done(null, isAllowedOrigin(origin)),
+    exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
+    maxAge: 600,
+  });
+  await shareUpgrades(app);
+  const connections = trackConnections(app.server);
+
+  return {
+    app,
+    async close() {
+      // Counted from when the server stops listening: by then every watcher has been sent away, in slices.
+      let stoppedAtMs: number | undefined;
+      const task = async (): Promise<void> => {
+        connections.endIdle();
+        if (app.server.listening) return;
+        stoppedAtMs ??= performance.now();
+        const tookMs = performance.now() - stoppedAtMs;
+        if (tookMs > closeGraceMs) connections.endUpgraded();
+        if (tookMs > requestGraceMs) app.server.closeAllConnections();
+      };
+      const ending = startLoop({ task, delayMs: () => 100, onError });
+      await app.close();
+      await ending.close();
+    },
+  };
+}
+
+/** Limits the requests of each address. A failing counter lets everybody in. */
+export async function limitAddresses(scope: FastifyInstance, counter: Counter, max: number): Promise<void> {
+  await scope.register(rateLimit, {
+    max,
+    timeWindow: 60_000,
+    skipOnError: true,
+    errorResponseBuilder: (_request, { ttl }) => limited("Too many requests from this address", ttl),
+    store: class {
+      incr(key: string, done: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
+        counter.count(`address:${key}`, 60_000, 1).then(
+          ({ current, remainingMs }) => done(null, { current, ttl: remainingMs }),
+          (error: Error) => done(error),
+        );
+      }
+      child(): this {
+        return this;
+      }
+    },
+  });
+}
+
+/** The caller's own id of a request, if it is one, so that both logs name it alike. */
+function requestIdOf({ headers }: IncomingMessage): string {
+  const given = String(headers["x-request-id"] ?? "");
+  return /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
+  method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
+
+/** A request may say that it is JSON and then have nothing to say. */
+function acceptEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body === "") done(null, undefined);
+    else parse(request, body, done);
+  });
+}
+
+/** One line for every request, with what it took; nothing in it opens anything. */
+function logRequests(app: FastifyInstance): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.header("x-request-id", request.id);
+    withTrace(readTrace(request.headers.traceparent), done);
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    const tookMs = Number(reply.elapsedTime.toFixed(2));
+    request.log.info({ req: request, status: reply.statusCode, tookMs }, "request");
+  });
+}
+
+/**
+ * Hands each upgrade to its owner. Both Socket.IO and @fastify/websocket would take every upgrade for themselves:
+ * the latter listens on `upgrades`, a server that never listens, instead of on the app's.
+ */
+async function shareUpgrades(app: FastifyInstance): Promise<void> {
+  const upgrades = createServer();
+  // Its own way of closing sockets, without a code, would come before the transport's.
+  await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
+  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (request.url?.startsWith("/socket.io/")) return;
+    if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
+  });
+}
