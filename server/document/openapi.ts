@@ -172,6 +172,7 @@ function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json
       {
         description: alike.map((code) => `\`${code}\`: ${errorTable[code].title}`).join(". "),
         ...(alike.includes("rate_limited") && { headers: { "Retry-After": retryAfter } }),
+        ...(alike.some(needsBearer) && { headers: { "WWW-Authenticate": challenge } }),
         content: {
           "application/problem+json": {
             schema: {
@@ -188,6 +189,10 @@ function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json
 }
 
 const retryAfter = { description: "Seconds.", schema: { type: "integer", minimum: 1 } };
+
+const challenge = { description: "What kind of credential is needed.", schema: { type: "string", const: "Bearer" } };
+
+const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 401 && code !== "webhook_rejected";
 
 /** Why a payment is refused for the order's sake is told with the order. */
 const carriesOrder = (code: ErrorCode): boolean =>

@@ -110,7 +110,7 @@ describe("its requests", () => {
   let document: OpenApiDocument;
   let send: ReturnType<typeof createCaller>;
   beforeEach(async () => {
-    node = await startNode({ databaseUrl });
+    node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1000" } });
     document = await documentOf(node);
     send = createCaller(node.url, document);
   });
@@ -293,6 +293,20 @@ describe("its requests", () => {
         body: { code },
       });
     }
+  });
+
+  it("that are too many are refused as described, with when to come back", async () => {
+    const limited = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_IP: "3" } });
+    const sendLimited = createCaller(limited.url, await documentOf(limited));
+    const headers = { authorization: `Bearer ${apiKey}` };
+    const answers = [
+      await sendLimited("startPayment", { headers, body: paymentBody() }),
+      await sendLimited("startPayment", { headers, body: paymentBody() }),
+      await sendLimited("listOrders", { headers }),
+      await sendLimited("listOrders", { headers }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([202, 429, 200, 429]);
+    for (const { status, headers } of answers) expect(headers.has("retry-after")).toBe(status === 429);
   });
 
   it("from an origin that may not are refused as described", async () => {

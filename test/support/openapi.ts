@@ -82,7 +82,7 @@ export function closed<T>(value: T): T {
 }
 
 /** Headers that say something of their own, and therefore have to be described. */
-const tellingHeaders = ["idempotency-replayed", "preference-applied", "retry-after", "location"];
+const tellingHeaders = ["idempotency-replayed", "preference-applied", "retry-after", "location", "www-authenticate"];
 
 /** Sends requests as described, and checks each answer. */
 export function createCaller(url: string, document: OpenApiDocument) {
