@@ -3,10 +3,15 @@ import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { networkInterfaces } from "node:os";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../client-sdk/protocol.ts";
+import { createMetrics } from "../server/metrics.ts";
+import { openDatabase } from "../server/order/database.ts";
+import { createOrderStore } from "../server/order/store.ts";
 import { createDatabase } from "./support/database.ts";
 import { apiKey, asMerchant, pay, startNode, type TestNode } from "./support/node.ts";
-import { type Scrape, scrape } from "./support/scrape.ts";
+import { type Scrape, scrape, valuesOf } from "./support/scrape.ts";
 import { type HeldPush, startScriptedDaraja, success } from "./support/scripted-daraja.ts";
+import { draftOf, failed, paid } from "./support/store.ts";
 import { transportNames, watch } from "./support/watch.ts";
 
 let databaseUrl: string;
@@ -146,6 +151,41 @@ describe("the metrics of a node", () => {
     // The failure was the first to settle; the late success and the second payment are told of above.
     expect(value("tukio_payment_settled_seconds_count")).toBe(1);
     expect(value("tukio_payment_settled_seconds_count", { status: "failed" })).toBe(1);
+  });
+
+  it("do not tell again of a late success and of money paid twice when a receipt is learnt", async () => {
+    const database = openDatabase(databaseUrl, () => undefined);
+    onTestFinished(database.close);
+    const metrics = createMetrics({ providers: ["daraja"], backlog: async () => ({ due: 0, oldestS: 0 }) });
+    const heard: StatusEvent[] = [];
+    const store = createOrderStore({
+      database,
+      announce(event, before) {
+        heard.push(event);
+        metrics.onEvent(event, before);
+      },
+      bareProviders: ["daraja"],
+    });
+    const draft = draftOf();
+    const first = (await store.open(draft)).payment?.id ?? "";
+    await store.advance(first, failed());
+    const second = (await store.open(draft)).payment?.id ?? "";
+    await store.advance(first, { status: "succeeded", source: "query" });
+    await store.advance(first, { status: "succeeded", receipt: `R-${first}`, source: "webhook" });
+    await store.advance(second, paid());
+    await store.advance(first, paid());
+    expect(heard.map(({ reason }) => reason)).toEqual([
+      undefined,
+      "cancelled",
+      undefined,
+      "late",
+      "late",
+      "paid_twice",
+      "paid_twice",
+    ]);
+    const { value } = valuesOf(await metrics.scrape());
+    expect(value("tukio_late_successes_total")).toBe(1);
+    expect(value("tukio_paid_twice_total")).toBe(1);
   });
 
   it("do not count a person's decision as settling", async () => {

@@ -14,6 +14,11 @@ export async function scrape(node: Pick<TestNode, "url">): Promise<Scrape> {
   const response = await fetch(`${node.url}/metrics`);
   const text = await response.text();
   if (response.status !== 200) throw new Error(`refused: ${response.status} ${text}`);
+  return valuesOf(text);
+}
+
+/** Reads the text of a scrape. */
+export function valuesOf(text: string): Scrape {
   const families = parseExposition(text);
   const samples = [...families.values()].flatMap((family) => family.samples);
   return {
