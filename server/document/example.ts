@@ -56,6 +56,14 @@ export const inReview: StatusEvent = {
   payment: { ...succeeded.payment, amountPaidMinor: 10_000 },
 };
 
+/** After a person has decided. */
+export const resolved: StatusEvent = {
+  ...succeeded,
+  version: 4,
+  payment: inReview.payment,
+  occurredAt: "2026-11-20T21:14:05.770Z",
+};
+
 export const watchToken = {
   watchToken: "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
   watchTokenExpiresAt: "2026-11-21T20:59:31.000Z",

@@ -2,7 +2,7 @@
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { decision, orderFilter } from "../route/orders.ts";
 import { paymentBody } from "../route/payments.ts";
-import { inReview, orderId, paymentId, pending, succeeded, watchToken as token } from "./example.ts";
+import { orderId, paymentId, pending, processing, resolved, succeeded, watchToken as token } from "./example.ts";
 import { described, merchant, type Operation, watcher } from "./operation.ts";
 import { decided, orderList, orderView, startedPayment, statusEvent, watchToken } from "./shape.ts";
 
@@ -130,7 +130,7 @@ const read: Operation = {
             expiresAt: succeeded.payment.expiresAt,
           },
         ],
-        events: [pending, succeeded],
+        events: [pending, processing, succeeded],
         description: "2 tickets",
         customer: { name: "Asha Njeri" },
         metadata: null,
@@ -199,7 +199,7 @@ const resolve: Operation = {
     200: {
       description: "The order after the decision.",
       shapes: [decided],
-      example: { order: { ...inReview, version: 4, status: "succeeded" } satisfies StatusEvent },
+      example: { order: resolved },
     },
   },
   problems: [

@@ -43,7 +43,11 @@ export const statusEvent = z
     orderId: z.string().describe("Your name for the order."),
     version: z.int().min(1).describe("Starts at 1, one more with every change. Keep the newer, drop the rest."),
     status,
-    settled: z.boolean().describe("Nothing left to wait for, though a late success or another try may still come."),
+    settled: z
+      .boolean()
+      .describe(
+        "Nothing more to wait for from payer or provider, though a late success or another try may still come. Paid only when `status` is `succeeded`; `review` waits for you.",
+      ),
     reason: reason.exactOptional(),
     amountMinor: minor("What is to be paid"),
     currency,

@@ -30,6 +30,11 @@ const types = {
 
 /** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
+  let isClosing = false;
+  // What ends while we close is meant to end.
+  const report = (error: Error): void => {
+    if (!isClosing) onError(error);
+  };
   const open = (max: number, waitMs: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
     const pool = new pg.Pool({
       connectionString: url,
@@ -42,9 +47,9 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       ...limits,
       query_timeout: limits.statement_timeout + 1_000,
     });
-    pool.on("error", onError);
+    pool.on("error", report);
     // A connection that breaks while it is lent out has no other listener, and would end the process.
-    pool.on("connect", (client) => client.on("error", onError));
+    pool.on("connect", (client) => client.on("error", report));
     return pool;
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
@@ -59,6 +64,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
         () => false,
       ),
     async close() {
+      isClosing = true;
       await Promise.all([pool.end(), webhookPool.end()]);
     },
   };
