@@ -1,5 +1,4 @@
 /** The merchant's routes. */
-import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { decision, orderFilter } from "../route/orders.ts";
 import { paymentBody } from "../route/payments.ts";
 import { orderId, paymentId, pending, processing, resolved, succeeded, watchToken as token } from "./example.ts";
