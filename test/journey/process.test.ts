@@ -11,6 +11,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
+import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
 interface Started {
@@ -62,6 +63,44 @@ describe("SIGTERM", () => {
     node.process.kill("SIGTERM");
     node.process.kill("SIGTERM"); // A second one means nothing.
     expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("a process that is killed", () => {
+  it("while the provider is being asked: the next one never asks again, and ends the payment", async () => {
+    const daraja = await startScriptedDaraja();
+    const one = await start(daraja.env);
+    const { order } = await pay({ ...inert, url: one.url });
+    const push = await daraja.nextPush();
+    const exited = once(one.process, "exit");
+    one.process.kill("SIGKILL");
+    await exited;
+    const env = { ...daraja.env, DATABASE_URL: one.databaseUrl, DARAJA_DEADLINE_S: "1" };
+    const two = await start(env);
+    let pushedAgain = false;
+    daraja.nextPush().then(() => {
+      pushedAgain = true;
+    });
+    const { pathname } = new URL(push.callbackUrl);
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
+    expect((await fetch(two.url + pathname, { method: "POST", body })).status).toBe(200);
+    const { body: view } = await asMerchant({ ...inert, url: two.url }, `/v1/orders/${order.orderId}`);
+    expect(view.order).toMatchObject({ status: "failed", reason: "cancelled", version: 2 });
+    expect(pushedAgain).toBe(false);
+  });
+
+  it("and whose webhook never comes: the deadline ends the payment in the next one", async () => {
+    const daraja = await startScriptedDaraja();
+    const one = await start({ ...daraja.env, DARAJA_DEADLINE_S: "2" });
+    const { order } = await pay({ ...inert, url: one.url });
+    await daraja.nextPush();
+    const exited = once(one.process, "exit");
+    one.process.kill("SIGKILL");
+    await exited;
+    const two = await start({ ...daraja.env, DATABASE_URL: one.databaseUrl });
+    const state = async () => (await asMerchant({ ...inert, url: two.url }, `/v1/orders/${order.orderId}`)).body.order;
+    await vi.waitUntil(async () => (await state()).settled, { timeout: 15_000, interval: 100 });
+    expect(await state()).toMatchObject({ status: "expired", reason: "deadline", version: 2 });
   });
 });
 

@@ -395,6 +395,22 @@ describe("WebSocket in particular", () => {
     expect((await closed)[0]).toBe(1012);
   });
 
+  it("sends many watchers away in slices when the node stops, each with 1012", async () => {
+    const { orderId, token } = await startPayment();
+    const sockets = Array.from({ length: 180 }, () => openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`));
+    await Promise.all(sockets.map((socket) => once(socket, "message")));
+    const order: number[] = [];
+    const closed = sockets.map(async (socket) => {
+      const [code] = await once(socket, "close");
+      order.push(sockets.filter(({ readyState }) => readyState === WebSocket.OPEN).length);
+      return code;
+    });
+    await node.close();
+    expect(new Set(await Promise.all(closed))).toEqual(new Set([1012]));
+    // When the first had gone, most were still being served.
+    expect(order[0]).toBeGreaterThan(100);
+  });
+
   it("ignores what a client sends, and cuts off one that sends too much", async () => {
     const { orderId, token, push } = await startPayment();
     const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`);

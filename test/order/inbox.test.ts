@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createInbox } from "../../server/order/inbox.ts";
+import { openTestStore } from "../support/store.ts";
+
+let ground: Awaited<ReturnType<typeof openTestStore>>;
+beforeAll(async () => {
+  ground = await openTestStore();
+});
+afterAll(() => ground.close());
+
+const row = { provider: "daraja", proof: "none", headers: {}, body: Buffer.from("x".repeat(5_000)) } as const;
+
+const isDue = async (paymentId: string): Promise<boolean> => {
+  const { rows } = await ground.database.pool.query<{ due: boolean }>(
+    "select check_at < clock_timestamp() + interval '1 minute' as due from payment where id = $1",
+    [paymentId],
+  );
+  return rows[0]?.due ?? false;
+};
+
+describe("a hint without proof", () => {
+  it("makes us ask, 60 times a minute and provider at most, and is kept all the same", async () => {
+    let nowMs = 0;
+    const inbox = createInbox(ground.database, () => nowMs);
+    const { payment } = await ground.open();
+    const hint = async (provider = "daraja"): Promise<boolean> => {
+      await ground.database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+      await inbox.keep({ ...row, provider, result: "hint", paymentId: payment.id });
+      return isDue(payment.id);
+    };
+    const asked: boolean[] = [];
+    for (let times = 0; times < 62; times += 1) asked.push(await hint());
+    expect(asked.filter(Boolean)).toHaveLength(60);
+    expect(asked.slice(60)).toEqual([false, false]);
+    expect(await hint("lipana")).toBe(true);
+    nowMs = 60_000;
+    expect(await hint()).toBe(true);
+    const { rows } = await ground.database.pool.query(
+      "select count(*)::int as kept from webhook where result = 'hint'",
+    );
+    expect(rows).toEqual([{ kept: 64 }]);
+  });
+});
+
+describe("refused webhooks", () => {
+  it("are kept, 60 a minute and provider at most, their first 4 KiB", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    for (let times = 0; times < 70; times += 1) await inbox.refuse(row, "forged");
+    const { rows } = await ground.database.pool.query(
+      "select count(*)::int as kept, max(length(body)) as bytes from webhook where result = 'refused'",
+    );
+    expect(rows).toEqual([{ kept: 60, bytes: 4_096 }]);
+  });
+});
