@@ -281,7 +281,7 @@ describe("evidence", () => {
     expect(order).toMatchObject({ status: "processing", version: 2 });
     expect(payments[0]).toMatchObject({ reference: "ws_ours" });
     const { rows } = await ground.database.pool.query(
-      "select check_at <= clock_timestamp() as due from payment where id = $1",
+      "select check_at <= clock_timestamp() + interval '1 second' as due from payment where id = $1",
       [payment.id],
     );
     expect(rows).toEqual([{ due: true }]);
@@ -491,7 +491,7 @@ describe("bytes that no statement can take", () => {
     await ground.inbox.keep({ ...webhook("R\\u0000"), paymentId: payment.id, result: "error", error: String(error) });
     await ground.store.nudge(payment.id);
     const { rows } = await ground.database.pool.query(
-      "select w.result, p.check_at <= clock_timestamp() as due from webhook w join payment p on p.id = w.payment_id where p.id = $1",
+      "select w.result, p.check_at <= clock_timestamp() + interval '1 second' as due from webhook w join payment p on p.id = w.payment_id where p.id = $1",
       [payment.id],
     );
     expect(rows).toEqual([{ result: "error", due: true }]);
