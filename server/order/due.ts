@@ -13,7 +13,7 @@ export const claimDueStatement = {
   name: "claim-due",
   text: `with due as materialized (
     select id, clock_timestamp() as at from payment
-    where check_at <= clock_timestamp() order by check_at limit $1 for no key update skip locked
+    where check_at <= statement_timestamp() order by check_at limit $1 for no key update skip locked
   )
   update payment p set check_at = case
     when p.status in ('pending', 'processing') then case

@@ -63,7 +63,7 @@ const claimStatement = {
   name: "claim-unapplied",
   text: `update webhook set offer_at = clock_timestamp() + greatest(interval '30 seconds', clock_timestamp() - received_at)
   where id in (
-    select id from webhook where offer_at <= clock_timestamp() and received_at > clock_timestamp() - interval '7 days'
+    select id from webhook where offer_at <= statement_timestamp() and received_at > statement_timestamp() - interval '7 days'
     order by offer_at limit $1 for update skip locked)
   returning id, provider, payment_id, headers, body`,
 } as const;

@@ -10,15 +10,15 @@ const batch = 500;
 
 const statements = [
   `delete from idempotency where key in (
-     select key from idempotency where created_at < clock_timestamp() - interval '72 hours' limit ${batch})`,
+     select key from idempotency where created_at < statement_timestamp() - interval '72 hours' limit ${batch})`,
   `delete from webhook where id in (
-     select id from webhook where result = 'refused' and received_at < clock_timestamp() - interval '7 days' limit ${batch})`,
+     select id from webhook where result = 'refused' and received_at < statement_timestamp() - interval '7 days' limit ${batch})`,
   `update webhook set offer_at = null where id in (
-     select id from webhook where offer_at is not null and received_at < clock_timestamp() - interval '7 days' limit ${batch})`,
+     select id from webhook where offer_at is not null and received_at < statement_timestamp() - interval '7 days' limit ${batch})`,
   `update webhook set body = '', headers = '{}', reference = null, error = null where id in (
-     select id from webhook where body <> '' and received_at < clock_timestamp() - interval '90 days' limit ${batch})`,
+     select id from webhook where body <> '' and received_at < statement_timestamp() - interval '90 days' limit ${batch})`,
   `update payment set phone = left(phone, 5) || repeat('*', greatest(1, length(phone) - 8)) || right(phone, 3) where id in (
-     select id from payment where phone ~ '^[+][0-9]+$' and started_at < clock_timestamp() - interval '90 days' limit ${batch})`,
+     select id from payment where phone ~ '^[+][0-9]+$' and started_at < statement_timestamp() - interval '90 days' limit ${batch})`,
 ];
 
 export interface RetentionOptions {

@@ -1,5 +1,6 @@
 /** Due payments and what queries may decide: shared without asking twice, a failure only when told twice. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { claimDueStatement } from "../../server/order/due.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { openTestStore, paid } from "../support/store.ts";
@@ -83,6 +84,13 @@ describe("a payment that is due to be asked about", () => {
       expect(await dueIds()).toContain(payment.id);
       expect(await checkInS(payment.id)).toBe(nextInS);
     }
+  });
+
+  it("is found through its index, however many are scheduled for later", async () => {
+    const { rows } = await ground.database.pool.query<{ "QUERY PLAN": string }>(
+      `explain ${claimDueStatement.text.replace("$1", "50")}`,
+    );
+    expect(rows.map((row) => row["QUERY PLAN"]).join("\n")).toMatch(/Index Cond: \(check_at <= statement_timestamp\(\)\)/);
   });
 
   it("is not asked about any more when it is paid or in review, also after a hint", async () => {
