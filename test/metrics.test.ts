@@ -136,8 +136,10 @@ describe("the metrics of a node", () => {
     const { node, payOnce } = await startScripted();
     const first = await payOnce();
     await first.push.webhook({ ResultCode: 1032 });
+    await first.until("failed");
     const second = await payOnce(first.orderId);
     await first.push.webhook();
+    await first.until("succeeded");
     await second.push.webhook();
     for (const _ of [1, 2]) {
       await first.push.webhook(success(100));
@@ -191,8 +193,9 @@ describe("the metrics of a node", () => {
   it("do not count a person's decision as settling", async () => {
     const { node, payOnce } = await startScripted();
     for (const as of ["succeeded", "failed"]) {
-      const { orderId, paymentId, push } = await payOnce();
+      const { orderId, paymentId, push, until } = await payOnce();
       await push.webhook(success(100));
+      await until("review");
       const { status } = await asMerchant(node, `/v1/orders/${orderId}/resolve`, { paymentId, as, note: "seen" });
       expect(status).toBe(200);
     }
@@ -236,8 +239,8 @@ describe("the metrics of a node", () => {
   });
 
   it("tell what reading healed on a node that no bus reaches", async () => {
-    const { node, payOnce } = await startScripted();
-    const deaf = await startNode({ databaseUrl });
+    const { databaseUrl: url, node, daraja, payOnce } = await startScripted();
+    const deaf = await startNode({ databaseUrl: url, env: daraja.env });
     const { orderId, watchToken: token, push } = await payOnce();
     const watching = watch("WebSocket", { node: deaf, orderId, token });
     await watching.until(({ status }) => status === "processing");
@@ -262,22 +265,27 @@ describe("the metrics of a node", () => {
   });
 });
 
-/** A node whose Daraja answers as told. */
+/** A node whose Daraja answers as told, with a database to itself: it would ask about the payments of others. */
 async function startScripted() {
   const daraja = await startScriptedDaraja();
-  const node = await startNode({ databaseUrl, env: daraja.env });
+  const { url, drop } = await createDatabase();
+  onTestFinished(drop);
+  const node = await startNode({ databaseUrl: url, env: daraja.env });
   /** Starts a payment, and has the payer prompted. */
   const payOnce = async (again?: string) => {
     const { order, watchToken } = await pay(node, again === undefined ? {} : { orderId: again });
     const push = await daraja.nextPush();
     push.accept();
     const { orderId } = order;
-    await vi.waitUntil(
-      async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === "processing",
-    );
-    return { orderId, paymentId: order.payment.id, watchToken, push };
+    const until = (status: string): Promise<boolean> =>
+      vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === status, {
+        timeout: 15_000,
+        interval: 5,
+      });
+    await until("processing");
+    return { orderId, paymentId: order.payment.id, watchToken, push, until };
   };
-  return { node, daraja, payOnce };
+  return { databaseUrl: url, node, daraja, payOnce };
 }
 
 const labelsOf = ({ families }: Scrape, prefix: string): Set<string> =>

@@ -40,6 +40,10 @@ export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
       response.writeHead(status, { "content-type": "application/json" }).end(body);
     };
     if (request.url?.startsWith("/oauth/")) return answer(200, '{"access_token":"token","expires_in":"3599"}');
+    // A node asks about whatever is due in its database, another test's payments among them: those are no pushes.
+    if (request.url?.startsWith("/mpesa/stkpushquery/")) {
+      return answer(500, '{"errorCode":"500.001.1001","errorMessage":"The transaction is being processed"}');
+    }
     const { CallBackURL } = JSON.parse(await textOf(request)) as { CallBackURL: string };
     const push = hold(CallBackURL, request.headers, answer);
     const next = waiting.shift();
