@@ -85,12 +85,12 @@ function readWebhook(body: Buffer): z.infer<typeof named> {
   }
 }
 
-const lookup = z.object({ resultcode: resultCode.nullish(), data: z.unknown() });
+const lookup = z.object({ resultcode: resultCode.nullish(), data: z.unknown().optional() });
 
 const row = z.object({
   order_id: z.string(),
   payment_status: word,
-  amount: z.unknown(),
+  amount: z.unknown().optional(),
   transid: receiptNumber.optional().catch(undefined),
   reference: receiptNumber.optional().catch(undefined),
 });

@@ -6,9 +6,9 @@ import { type Told, testProvider } from "./contract.ts";
 /** A fixture of the query as the answer about this payment. */
 function query(name: string, { paymentId, amountMinor, receipt }: Told): ScriptedAnswer {
   const { status = 200, body } = fixture("zenopay", name);
-  const rows = Array.isArray(body.data) ? body.data : [];
+  if (!Array.isArray(body.data)) return { status, body };
   const own = { order_id: paymentId, amount: String(amountMinor / 100), transid: `${receipt}SETSN` };
-  return { status, body: { ...body, data: rows.map((row: object) => ({ ...row, ...own })) } };
+  return { status, body: { ...body, data: body.data.map((row: object) => ({ ...row, ...own })) } };
 }
 
 testProvider({
