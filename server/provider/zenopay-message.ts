@@ -115,7 +115,9 @@ export function readQuery({ status, body }: Answer, orderId: string): Outcome | 
   const rows = rowsOf(said.data ?? body).filter((one) => one.order_id === orderId);
   // One row in every sample. Of several, a payment counts; how they end otherwise cannot be told.
   const found = rows.find(isPaid) ?? (rows.length === 1 ? rows[0] : undefined);
-  return found && outcomeOf(found);
+  const end = found && endOf(found);
+  // Said with the reference, which is not stored yet when the reply to the request was lost.
+  return end && { ...end, reference: orderId, source: "query" };
 }
 
 const rowsOf = (data: unknown): Row[] =>
@@ -123,23 +125,19 @@ const rowsOf = (data: unknown): Row[] =>
 
 const isPaid = (one: Row): boolean => one.payment_status === "COMPLETED";
 
-function outcomeOf(found: Row): Outcome | undefined {
+type End = Omit<Outcome, "source" | "reference">;
+
+function endOf(found: Row): End | undefined {
   if (isPaid(found)) return paid(found);
-  if (found.payment_status === "PENDING") return { status: "processing", source: "query" };
+  if (found.payment_status === "PENDING") return { status: "processing" };
   const reason = endings.get(found.payment_status);
-  return reason && { status: "failed", reason, source: "query" };
+  return reason && { status: "failed", reason };
 }
 
 /** The amount is in shillings, as text. One that cannot be read proves nothing, and asking again at once would not help. */
-function paid({ amount, transid, reference }: Row): Outcome | undefined {
+function paid({ amount, transid, reference }: Row): End | undefined {
   const amountMinor = parseMinor(amount, 2);
   if (amountMinor === undefined) return undefined;
   const receipt = transid ?? reference;
-  return {
-    status: "succeeded",
-    ...(receipt !== undefined && { receipt }),
-    amountMinor,
-    currency: "TZS",
-    source: "query",
-  };
+  return { status: "succeeded", ...(receipt !== undefined && { receipt }), amountMinor, currency: "TZS" };
 }

@@ -118,6 +118,7 @@ describe("against the sandbox", () => {
       ...paidSample,
       status: "succeeded",
       receipt: expect.stringMatching(/^[A-Z0-9]{11}$/),
+      reference: id,
       source: "query",
     });
   });
@@ -132,7 +133,7 @@ describe("against the sandbox", () => {
     answer(answered);
     await expect
       .poll(() => provider.confirm(paymentOf(), never))
-      .toEqual({ status: "failed", reason, source: "query" });
+      .toEqual({ status: "failed", reason, reference: id, source: "query" });
     expect(sandbox.waiting).toBe(0);
   });
 
@@ -140,9 +141,17 @@ describe("against the sandbox", () => {
     const { provider, ask, answer } = await play();
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
     await ask();
-    expect(await provider.confirm(paymentOf(), never)).toEqual({ status: "processing", source: "query" });
+    expect(await provider.confirm(paymentOf(), never)).toEqual({
+      status: "processing",
+      reference: id,
+      source: "query",
+    });
     answer("ignore");
-    expect(await provider.confirm(paymentOf(), never)).toEqual({ status: "processing", source: "query" });
+    expect(await provider.confirm(paymentOf(), never)).toEqual({
+      status: "processing",
+      reference: id,
+      source: "query",
+    });
   });
 
   test("a payment whose reply was lost can be asked about all the same", async () => {
@@ -363,10 +372,10 @@ describe("confirm", () => {
   });
 
   test.each<[string, Outcome | undefined]>([
-    ["query-completed", { ...paidSample, status: "succeeded", source: "query" }],
-    ["query-pending", { status: "processing", source: "query" }],
-    ["query-failed", { status: "failed", reason: "declined", source: "query" }],
-    ["query-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
+    ["query-completed", { ...paidSample, status: "succeeded", reference: id, source: "query" }],
+    ["query-pending", { status: "processing", reference: id, source: "query" }],
+    ["query-failed", { status: "failed", reason: "declined", reference: id, source: "query" }],
+    ["query-cancelled", { status: "failed", reason: "cancelled", reference: id, source: "query" }],
     ["query-without-order", undefined],
     ["query-unknown-order", undefined],
     ["query-in-progress", undefined],
@@ -399,7 +408,7 @@ describe("confirm", () => {
     ["of a lookup without a code", { body: { data: [row] } }],
     ["of a lookup whose code is a number", { body: { ...sample, resultcode: 0 } }],
   ])("reads the amount that is %s", async (_what, answer) => {
-    expect(await asked(answer)).toEqual({ ...paidSample, status: "succeeded", source: "query" });
+    expect(await asked(answer)).toEqual({ ...paidSample, status: "succeeded", reference: id, source: "query" });
   });
 
   test.each([
