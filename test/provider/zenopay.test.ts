@@ -215,6 +215,7 @@ describe("initiate", () => {
     ["an acceptance under HTTP 500", { status: 500, body: accepted }],
     ["an acceptance under HTTP 302", { status: 302, body: accepted }],
     ["a status that it does not know", { body: { ...accepted, status: "queued" } }],
+    ["an error that speaks of an order sent before", fixture("zenopay", "error-repeated-order")],
     ["an error under HTTP 409", { status: 409, body: refused }],
     ["an error under HTTP 408", { status: 408, body: refused }],
     ["an error under HTTP 504", { status: 504, body: refused }],
