@@ -19,7 +19,7 @@ export interface Statistics {
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
 
-const backlogStatement = {
+export const backlogStatement = {
   name: "backlog",
   text: `select
     (select count(*)::int from (select from payment where check_at <= now() limit 100000) as due) as due,
@@ -28,18 +28,13 @@ const backlogStatement = {
   query_timeout: 500,
 } as const;
 
-/**
- * A payment's order changed when it was started or later, and orders are indexed by that; payments by their order,
- * probed one by one (`offset 0`), so that a day is read and never the table.
- */
-const shareStatement = {
+/** Reads a day of payments, never the table. */
+export const shareStatement = {
   name: "succeeded-share",
-  text: `select p.provider, avg(case when p.status = 'succeeded' then 1 else 0 end)::float8 as share
-    from "order" o
-    join lateral (select provider, status, started_at from payment where order_uuid = o.id offset 0) p on true
-    where o.changed_at >= now() - interval '24 hours' and p.started_at >= now() - interval '24 hours'
-      and p.status not in ('pending', 'processing')
-    group by p.provider`,
+  text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
+    from payment
+    where started_at >= now() - interval '24 hours' and status not in ('pending', 'processing')
+    group by provider`,
 } as const;
 
 export function createStatistics({ pool }: Database): Statistics {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
+import { createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
+import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -56,5 +57,20 @@ describe("the share that succeeded", () => {
     const second = await ground.open({ provider: "three", orderId });
     await ground.store.advance(second.payment.id, paid());
     expect((await statistics.succeededShares()).get("three")).toBe(0.5);
+  });
+});
+
+describe("among 10,000 orders", () => {
+  let many: Awaited<ReturnType<typeof openManyOrders>>;
+  beforeAll(async () => {
+    many = await openManyOrders();
+    return many.close;
+  });
+
+  it("the share reads a day of payments through their index, and no order", async () => {
+    const steps = await stepsOf(many.database, { statement: shareStatement });
+    // Of the 143 or 144 of a day, two are processing.
+    expect(readsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
+    expect(readsOf(steps, "order")).toEqual([]);
   });
 });
