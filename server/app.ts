@@ -137,7 +137,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
     await limitAddresses(scope, counter, config.limit.ip);
     paymentRoutes(scope, { access, providers, terms, store, tokens, initiator, limits });
-    orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
+    const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
+    orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
     longPollRoute(scope, { hub: hubOf("longpoll"), access, gate });
     eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });

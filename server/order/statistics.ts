@@ -1,12 +1,14 @@
 /** Figures over many payments, for operators. Read when asked for; each is one statement on an index. */
 import { asHubError, type Database } from "./database.ts";
 
-/** Payments whose provider is to be asked and that no process has taken yet. */
+/** What waits. */
 export interface Backlog {
-  /** Counted up to 100,000. */
+  /** Payments whose provider is to be asked and that no process has taken yet, counted up to 100,000. */
   due: number;
   /** How long the oldest has been due, in seconds; 0 when there is none. */
   oldestS: number;
+  /** Orders that wait for a person's decision, counted up to 100,000. */
+  inReview: number;
 }
 
 export interface Statistics {
@@ -23,7 +25,8 @@ export const backlogStatement = {
   name: "backlog",
   text: `select
     (select count(*)::int from (select from payment where check_at <= now() limit 100000) as due) as due,
-    coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS"`,
+    coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS",
+    (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
   // After at most a second of waiting for a connection.
   query_timeout: 500,
 } as const;

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { createReview } from "../../server/order/review.ts";
+import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import type { InboxRow } from "../../server/order/store.ts";
 import { draftOf, failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
@@ -336,6 +336,31 @@ describe("what a person has rejected", () => {
     }
     await ground.store.advance(payment.id, paid({ receipt: nextOrderId() }));
     expect((await ground.view(event.orderId)).order).toMatchObject({ status: "succeeded", reason: "late", version: 4 });
+  });
+});
+
+describe("a person's decision", () => {
+  it.each(["succeeded", "failed"] as const)("(%s) made twice at the same time is told once", async (as) => {
+    const { event, payment } = await ground.open();
+    const { orderId } = event;
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    const resolved: ResolvedReview[] = [];
+    const review = createReview({
+      database: ground.database,
+      store: ground.store,
+      announce: () => undefined,
+      onResolved: (one) => resolved.push(one),
+    });
+    const order = await holdOrder(ground.database, orderId);
+    const decisions = Promise.allSettled(
+      [1, 2].map(() => review.resolve({ orderId, paymentId: payment.id, as, note: "seen" })),
+    );
+    await order.waiters(2);
+    expect(resolved).toEqual([]);
+    await order.release();
+    await decisions;
+    expect(resolved).toEqual([{ provider: "daraja", as }]);
+    expect((await ground.view(orderId)).order).toMatchObject({ status: as, version: 3 });
   });
 });
 
