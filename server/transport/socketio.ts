@@ -256,7 +256,7 @@ function boundUnread(socket: OrderSocket): void {
   });
 }
 
-/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After`. */
+/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After` where there is an answer. */
 function boundStrangers(io: Io, { addressOf, gate, limit }: SocketIoOptions): void {
   io.engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
     try {
@@ -266,7 +266,9 @@ function boundStrangers(io: Io, { addressOf, gate, limit }: SocketIoOptions): vo
       next();
     } catch (error) {
       const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
-      response.writeHead(429, { "retry-after": String(seconds) }).end();
+      // Of an upgrade, engine.io's response has no status: it answers `undefined` to this, and its end cuts off.
+      response.writeHead(429, { "retry-after": String(seconds) });
+      response.end();
     }
   });
   io.engine.on(
