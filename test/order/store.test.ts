@@ -1,9 +1,11 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
+import { changedStatement } from "../../server/order/statement.ts";
 import type { InboxRow } from "../../server/order/store.ts";
+import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { draftOf, failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -540,5 +542,18 @@ describe("changes", () => {
     const found = await ground.store.current(opened.map(({ event }) => event.id));
     expect(found.map(({ id }) => id).toSorted()).toEqual(opened.map(({ event }) => event.id).toSorted());
     expect(await ground.store.current(["00000000-0000-7000-8000-000000000000"])).toEqual([]);
+  });
+});
+
+describe("what changed, among 10,000 orders", () => {
+  it.each([
+    ["just now", 0, 0],
+    ["in the last two hours", 125, 12],
+  ])("(%s) is read through its index, and nothing else is", async (_when, minutes, changes) => {
+    const { database, close } = await openManyOrders();
+    onTestFinished(close);
+    const since = minutes === 0 ? null : new Date(Date.now() - minutes * 60_000).toISOString();
+    const steps = await stepsOf(database, { statement: changedStatement, values: [since] });
+    expect(readsOf(steps, "order")).toEqual([{ index: "order_changed", rows: changes }]);
   });
 });
