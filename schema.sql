@@ -57,8 +57,10 @@ create table if not exists payment (
   check_at timestamptz(3),                          -- when the provider is to be asked next
   suspected text,                                   -- a failure that one query told of, and no second one yet
   suspected_at timestamptz(3),
+  completing_at timestamptz(3),                     -- when we said that the money may move, which is said once
   unique (order_uuid, attempt)
 );
+alter table payment add column if not exists completing_at timestamptz(3);
 create index if not exists payment_reference on payment (provider, reference) where reference is not null;
 create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
 create index if not exists payment_started on payment (started_at);
@@ -100,6 +102,7 @@ create table if not exists webhook (
   received_at timestamptz(3) not null default clock_timestamp()
 );
 create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
+create index if not exists webhook_parked on webhook (provider, reference) where result = 'unmatched';
 create index if not exists webhook_offer on webhook (offer_at) where offer_at is not null;
 create index if not exists webhook_bytes on webhook (received_at) where body <> '';
 create index if not exists webhook_refused on webhook (received_at) where result = 'refused';
@@ -120,3 +123,10 @@ create table if not exists credential (
   sealed bytea not null,
   expires_at timestamptz(3) not null
 );
+
+-- Calls for access tokens, of providers that ration them.
+create table if not exists token_call (
+  provider text not null,
+  at timestamptz not null
+);
+create index if not exists token_call_at on token_call (provider, at);

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
 import type { FastifyBaseLogger } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
-import type { Config, ProviderName } from "./config.ts";
+import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
 import { limitAddresses, openHttp } from "./http.ts";
@@ -23,7 +23,7 @@ import { createRecentCalls, type FinishedCall, measureFetch, measureProviders } 
 import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
-import { createProviders, type Endpoints } from "./provider/providers.ts";
+import { startKeepAlive } from "./provider/keep-alive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
@@ -31,8 +31,8 @@ import { metricsRoute } from "./route/metrics.ts";
 import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { providerRoutes } from "./route/providers.ts";
+import { returnRoutes } from "./route/returns.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
-import { darajaSandboxAccount } from "./sandbox/daraja.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
@@ -73,25 +73,27 @@ export async function createApp(config: Config, { database, bus, counter, log }:
 
   const client = createClient();
   const sealer = createSealer(config.secrets);
-  const endpoints = endpointsOf(config, selfUrl);
   const statistics = createStatistics(database);
-  const metrics = createMetrics({ providers: Object.keys(endpoints), backlog: statistics.backlog });
+  const metrics = createMetrics({ providers: config.offers.map(({ name }) => name), backlog: statistics.backlog });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
     calls.add(call);
     metrics.onCall(call);
   };
   const credentials = new Map<string, StoredCredential>();
-  const offered = createProviders({
-    endpoints,
-    client,
-    credential(provider, fetch) {
-      const measured = measureFetch(provider, fetch, onCall);
-      const credential = createCredential({ provider, pool: database.pool, sealer, fetch: measured });
-      credentials.set(provider, credential);
-      return credential;
-    },
-  });
+  const offered = config.offers.map(({ name, sandbox, baseUrl, open }) =>
+    open({
+      baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
+      client,
+      credential({ fetch, ...rules }) {
+        const measured = measureFetch(name, fetch, onCall);
+        const shared = { provider: name, pool: database.pool, sealer };
+        const credential = createCredential({ ...shared, ...rules, fetch: measured });
+        credentials.set(name, credential);
+        return credential;
+      },
+    }),
+  );
   const providers = measureProviders(offered, onCall);
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
   const announce = (event: StatusEvent): void => bus.publish(event);
@@ -106,12 +108,19 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const query = createOrderQuery(database);
   const tokens = createWatchTokens(config.secrets, config.watchTokenTtlS);
   const access = createAccess({ apiKeys: config.apiKeys, tokens, query });
-  const secrets = createUrlSecrets(config.secrets, "webhook");
-  const initiator = createInitiator({ providers, store, secrets, publicUrl, log });
-  const reconciler = createReconciler({ providers, store, log });
   const inbox = createInbox(database);
-  const retention = startRetention({ database, onError });
   const redelivery = startRedelivery({ providers, store, inbox, log });
+  const onReference = async (name: string, reference: string): Promise<void> => {
+    if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
+  };
+  const secrets = {
+    webhook: createUrlSecrets(config.secrets, "webhook"),
+    return: createUrlSecrets(config.secrets, "return"),
+  };
+  const initiator = createInitiator({ providers, store, secrets, onReference, publicUrl, log });
+  const reconciler = createReconciler({ providers, store, onReference, log });
+  const keepAlive = startKeepAlive({ credentials, log });
+  const retention = startRetention({ database, onError });
   const hub = createHub({ store, bus, onError, onResync: metrics.onResync });
   const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
   const gate = createGate(config.limit.connections);
@@ -121,16 +130,34 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     order: createLimit(counter, { what: "order", max: config.limit.order, windowMs }),
   };
   const trust = compileTrust([...config.trustedProxies]);
-  const terms = (name: string) => ({
-    live: !config.sandbox.includes(name as ProviderName),
-    deadlineS: config.deadlineS[name as ProviderName],
-  });
+  const terms = (name: string) => {
+    const offer = config.offers.find((one) => one.name === name);
+    if (!offer) throw new Error(`${name} is not offered`);
+    return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
+  };
+  const subscribe = async (url: URL): Promise<void> => {
+    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  };
 
   documentRoutes(app, { publicUrl });
   healthRoutes(app, { database, bus });
   metricsRoute(app, { access, metrics });
-  webhookRoutes(app, { providers, secrets, store, inbox, onWebhook: metrics.onWebhook });
-  await app.register(sandboxRoutes, { names: config.sandbox, deadlineS: config.deadlineS.daraja, prefix: "/sandbox" });
+  webhookRoutes(app, {
+    providers,
+    secrets: secrets.webhook,
+    store,
+    inbox,
+    offerParked: redelivery.offerParked,
+    subscribe,
+    onWebhook: metrics.onWebhook,
+  });
+  await app.register(async (scope) => {
+    await limitAddresses(scope, counter, config.limit.ip);
+    returnRoutes(scope, { providers, secrets: secrets.return, store, log });
+  });
+  const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
+  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
@@ -168,19 +195,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       // No request is under way any more, so no further payment is asked for.
       await initiator.close();
       await redelivery.close();
+      await keepAlive.close();
       await retention.close();
       await hub.close();
       await client.close();
     },
   };
-}
-
-/** Where the providers are: the built-in sandbox of this very process, or the company. */
-function endpointsOf({ sandbox, daraja }: Config, selfUrl: () => string): Endpoints {
-  if (sandbox.includes("daraja")) {
-    return { daraja: { baseUrl: () => `${selfUrl()}/sandbox/daraja`, account: darajaSandboxAccount } };
-  }
-  return daraja ? { daraja: { baseUrl: () => daraja.baseUrl, account: daraja.account } } : {};
 }
 
 /** The address at which a server bound to `host` can reach itself. */

@@ -1,12 +1,8 @@
 /** The environment, read once into one frozen Config. Whatever is wrong is said together, by variable, before anything starts. */
 import { BlockList, isIP } from "node:net";
 import { z } from "zod";
-import type { DarajaAccount } from "./provider/daraja.ts";
-
-/** Every provider Tukio has an adapter for. */
-export const providerNames = ["daraja"] as const;
-
-export type ProviderName = (typeof providerNames)[number];
+import { httpUrl, type Offer, optional, readOffers, whole } from "./offer.ts";
+import { providerNames } from "./provider/providers.ts";
 
 export interface Config {
   readonly isProduction: boolean;
@@ -26,11 +22,8 @@ export interface Config {
   /** Origins that may watch from a browser. */
   readonly allowedOrigins: "any" | readonly string[];
   readonly trustedProxies: readonly string[];
-  /** Providers that are the built-in sandbox. */
-  readonly sandbox: readonly ProviderName[];
-  readonly daraja?: { readonly baseUrl: string; readonly account: DarajaAccount };
-  /** From asking to `expired`, in seconds. */
-  readonly deadlineS: Readonly<Record<ProviderName, number>>;
+  /** In the order of the table of companies. */
+  readonly offers: readonly Offer[];
   readonly limit: {
     /** Initiations per phone, and per order, in 10 minutes. */
     readonly phone: number;
@@ -51,22 +44,12 @@ export class ConfigError extends Error {
   }
 }
 
-const liveBaseUrl: Record<ProviderName, string> = { daraja: "https://api.safaricom.co.ke" };
-const liveDeadlineS: Record<ProviderName, number> = { daraja: 120 };
-const sandboxDeadlineS = 10;
-
-const blankIsUnset = (value: unknown): unknown => (value === "" ? undefined : value);
-const optional = <T extends z.ZodType>(type: T) => z.preprocess(blankIsUnset, type.optional());
-const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 const list = z.string().transform((text) =>
   text
     .split(",")
     .map((item) => item.trim())
     .filter(Boolean),
 );
-const httpUrl = z
-  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
-  .transform((url) => url.replace(/\/+$/, ""));
 const origin = z
   .string()
   .refine(
@@ -99,14 +82,6 @@ const environment = z.object({
   ALLOWED_ORIGINS: optional(list.pipe(z.array(origin))),
   TRUSTED_PROXIES: optional(list.pipe(z.array(cidr))),
   SANDBOX: z.preprocess((value) => value, list.pipe(z.array(z.enum(providerNames))).optional()),
-  DARAJA_BASE_URL: optional(httpUrl),
-  DARAJA_DEADLINE_S: optional(whole(1, 86_400)),
-  DARAJA_CONSUMER_KEY: optional(z.string()),
-  DARAJA_CONSUMER_SECRET: optional(z.string()),
-  DARAJA_SHORTCODE: optional(z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits")),
-  DARAJA_PASSKEY: optional(z.string()),
-  DARAJA_TRANSACTION_TYPE: optional(z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"])),
-  DARAJA_PARTY_B: optional(z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits")),
   LIMIT_PHONE: optional(whole(1, 1_000_000)),
   LIMIT_ORDER: optional(whole(1, 1_000_000)),
   LIMIT_IP: optional(whole(1, 100_000_000)),
@@ -125,9 +100,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const found = parsed.data;
   const isProduction = found.NODE_ENV === "production";
   const host = found.HOST ?? "127.0.0.1";
-  const daraja = readDaraja(found);
-  const sandbox = found.SANDBOX ?? (isProduction || daraja || !isLoopback(host) ? [] : providerNames);
   const problems = isProduction ? missingInProduction(found) : [];
+  const offers = readOffers(env, { sandbox: found.SANDBOX, isServing: isProduction || !isLoopback(host), problems });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     isProduction,
@@ -142,11 +116,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
     allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : "any"),
     trustedProxies: found.TRUSTED_PROXIES ?? [],
-    sandbox,
-    ...(daraja && { daraja }),
-    deadlineS: {
-      daraja: found.DARAJA_DEADLINE_S ?? (sandbox.includes("daraja") ? sandboxDeadlineS : liveDeadlineS.daraja),
-    },
+    offers,
     limit: {
       phone: found.LIMIT_PHONE ?? 10,
       order: found.LIMIT_ORDER ?? 5,
@@ -164,27 +134,6 @@ export const withKeys = (config: Config, keys: { apiKey: string; secret: string 
     apiKeys: config.apiKeys.length > 0 ? config.apiKeys : [keys.apiKey],
     secrets: config.secrets.length > 0 ? config.secrets : [keys.secret],
   });
-
-function readDaraja(found: Environment): Config["daraja"] {
-  const { DARAJA_CONSUMER_KEY, DARAJA_CONSUMER_SECRET, DARAJA_SHORTCODE, DARAJA_PASSKEY } = found;
-  const needed = { DARAJA_CONSUMER_KEY, DARAJA_CONSUMER_SECRET, DARAJA_SHORTCODE, DARAJA_PASSKEY };
-  const missing = Object.entries(needed).filter(([, value]) => value === undefined);
-  if (missing.length === Object.keys(needed).length) return undefined;
-  if (!DARAJA_CONSUMER_KEY || !DARAJA_CONSUMER_SECRET || !DARAJA_SHORTCODE || !DARAJA_PASSKEY) {
-    throw new ConfigError(missing.map(([name]) => `${name}: is needed beside the other Daraja credentials`));
-  }
-  return {
-    baseUrl: found.DARAJA_BASE_URL ?? liveBaseUrl.daraja,
-    account: {
-      consumerKey: DARAJA_CONSUMER_KEY,
-      consumerSecret: DARAJA_CONSUMER_SECRET,
-      shortcode: DARAJA_SHORTCODE,
-      passkey: DARAJA_PASSKEY,
-      transactionType: found.DARAJA_TRANSACTION_TYPE ?? "CustomerPayBillOnline",
-      partyB: found.DARAJA_PARTY_B ?? DARAJA_SHORTCODE,
-    },
-  };
-}
 
 function missingInProduction(found: Environment): string[] {
   const needed = ["DATABASE_URL", "TUKIO_API_KEY", "TUKIO_SECRET", "PUBLIC_URL"] as const;

@@ -89,7 +89,12 @@ function announce(config: Config, given: Config, url: string): void {
   const lines = [
     `Tukio listens on ${base}`,
     ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
-    `  sandbox    ${config.sandbox.join(", ") || "none"}`,
+    `  sandbox    ${
+      config.offers
+        .filter(({ sandbox }) => sandbox)
+        .map(({ name }) => name)
+        .join(", ") || "none"
+    }`,
     `  database   ${config.databaseUrl === undefined ? `embedded, in ${config.dataDir}` : "DATABASE_URL"}`,
     `  events     ${config.redisUrl === undefined ? "in this process" : "Redis"}`,
   ];

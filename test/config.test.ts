@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, readConfig } from "../server/config.ts";
+import { providerNames } from "../server/provider/providers.ts";
 
 const daraja = {
   DARAJA_CONSUMER_KEY: "key",
@@ -14,6 +15,12 @@ const production = {
   TUKIO_SECRET: "a secret of more than thirty-two characters",
   PUBLIC_URL: "https://pay.example.com/",
 };
+
+const offersOf = (env: Record<string, string>) => readConfig(env).offers;
+
+/** The names of the providers that are the sandbox. */
+const sandboxOf = (env: Record<string, string>): string[] =>
+  offersOf(env).flatMap(({ name, sandbox }) => (sandbox ? [name] : []));
 
 const refusal = (env: Record<string, string>): string => {
   try {
@@ -31,11 +38,11 @@ describe("the environment", () => {
       port: 3_000,
       host: "127.0.0.1",
       dataDir: ".tukio",
-      sandbox: ["daraja"],
       allowedOrigins: "any",
       watchTokenTtlS: 86_400,
-      deadlineS: { daraja: 10 },
     });
+    expect(sandboxOf({})).toEqual(providerNames);
+    expect(offersOf({})).toContainEqual(expect.objectContaining({ name: "daraja", deadlineS: 10 }));
   });
 
   it("treats an empty variable as unset", () => {
@@ -43,13 +50,13 @@ describe("the environment", () => {
   });
 
   it("never makes a sandbox by omission: not in production, off loopback, or beside credentials", () => {
-    expect(readConfig(production).sandbox).toEqual([]);
-    expect(readConfig({ HOST: "0.0.0.0" }).sandbox).toEqual([]);
-    expect(readConfig({ HOST: "192.0.2.1" }).sandbox).toEqual([]);
-    expect(readConfig(daraja).sandbox).toEqual([]);
-    expect(readConfig({ SANDBOX: "" }).sandbox).toEqual([]);
-    expect(readConfig({ ...daraja, SANDBOX: "daraja" }).sandbox).toEqual(["daraja"]);
-    for (const HOST of ["localhost", "127.0.0.2", "::1"]) expect(readConfig({ HOST }).sandbox).toEqual(["daraja"]);
+    expect(sandboxOf(production)).toEqual([]);
+    expect(sandboxOf({ HOST: "0.0.0.0" })).toEqual([]);
+    expect(sandboxOf({ HOST: "192.0.2.1" })).toEqual([]);
+    expect(sandboxOf(daraja)).toEqual([]);
+    expect(sandboxOf({ SANDBOX: "" })).toEqual([]);
+    expect(sandboxOf({ ...daraja, SANDBOX: "daraja" })).toEqual(["daraja"]);
+    for (const HOST of ["localhost", "127.0.0.2", "::1"]) expect(sandboxOf({ HOST })).toEqual(providerNames);
   });
 
   it("in production needs a database, keys and an https address, and lets no origin in", () => {
@@ -64,34 +71,18 @@ describe("the environment", () => {
   });
 
   it("offers a provider with all of its credentials, and names those that are missing", () => {
-    expect(readConfig(daraja).daraja).toEqual({
+    const offered = {
+      name: "daraja",
       baseUrl: "https://api.safaricom.co.ke",
-      account: {
-        consumerKey: "key",
-        consumerSecret: "secret",
-        shortcode: "174379",
-        passkey: "pass",
-        transactionType: "CustomerPayBillOnline",
-        partyB: "174379",
-      },
-    });
-    expect(readConfig(daraja).deadlineS.daraja).toBe(120);
+      deadlineS: 120,
+      open: expect.any(Function),
+    };
+    expect(offersOf(daraja)).toEqual([offered]);
+    const own = { DARAJA_BASE_URL: "http://127.0.0.1:9/", DARAJA_DEADLINE_S: "30" };
+    expect(offersOf({ ...daraja, ...own })).toEqual([{ ...offered, baseUrl: "http://127.0.0.1:9", deadlineS: 30 }]);
     expect(refusal({ DARAJA_SHORTCODE: "174379", DARAJA_PASSKEY: "x" })).toMatch(
       /DARAJA_CONSUMER_KEY(?:.|\n)*DARAJA_CONSUMER_SECRET/,
     );
-  });
-
-  it("takes a Till and a base address of one's own", () => {
-    const config = readConfig({
-      ...daraja,
-      DARAJA_BASE_URL: "http://127.0.0.1:9/",
-      DARAJA_TRANSACTION_TYPE: "CustomerBuyGoodsOnline",
-      DARAJA_PARTY_B: "600000",
-    });
-    expect(config.daraja).toMatchObject({
-      baseUrl: "http://127.0.0.1:9",
-      account: { transactionType: "CustomerBuyGoodsOnline", partyB: "600000" },
-    });
   });
 
   it("names every variable that is wrong, at once", () => {

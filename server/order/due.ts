@@ -1,4 +1,6 @@
-/** The statements by which providers come to be asked: which payments are due, which may be asked for, which are to be asked about now. */
+/** Statements about single payments: which are due to be asked about, which may be asked for or completed, which one a reference names. */
+
+import { providerColumns } from "./row.ts";
 
 /** A second of the schedule by which providers are asked: shorter in the sandbox, where a payment lives 10 s. */
 const pace = (payment: string): string =>
@@ -31,8 +33,8 @@ export const claimDueStatement = {
     end
   from due, "order" o
   where p.id = due.id and o.id = p.order_uuid
-  returning p.id, p.provider, p.attempt, p.amount_minor, p.currency, p.phone, p.return_url, p.reference, p.status,
-    o.order_id, o.description, due.at >= p.expires_at as is_over,
+  returning ${providerColumns},
+    due.at >= p.expires_at as is_over,
     due.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
 } as const;
 
@@ -48,4 +50,31 @@ export const nudgeStatement = {
   name: "nudge",
   text: `update payment set check_at = least(check_at, clock_timestamp())
          where id = $1 and status not in ('succeeded', 'review')`,
+} as const;
+
+/**
+ * The payer has come back, having agreed or not ($2). Says once in a payment's life that its money may be moved: while
+ * it is processing, the latest attempt, and its order unpaid. The locks are taken as everywhere: payment, then order.
+ */
+export const comeBackStatement = {
+  name: "come-back",
+  text: `with was as (
+    select * from payment where id = $1::uuid for no key update
+  ),
+  owner as (
+    select o.* from "order" o join was on o.id = was.order_uuid for no key update of o
+  ),
+  begun as (
+    update payment p set completing_at = clock_timestamp() from owner o
+    where $2::boolean and p.id = $1 and p.completing_at is null and p.status = 'processing'
+      and o.status not in ('succeeded', 'review') and o.attempt = p.attempt
+    returning p.id
+  )
+  select ${providerColumns}, exists (select from begun) as completes from was p, owner o`,
+} as const;
+
+/** The payment that a provider knows by this reference. */
+export const locateStatement = {
+  name: "locate",
+  text: "select id from payment where provider = $1 and reference = $2",
 } as const;

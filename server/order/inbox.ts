@@ -11,6 +11,8 @@ import type { WebhookResult } from "./tables.ts";
 export interface KeptWebhook extends InboxRow {
   result: Exclude<WebhookResult, "applied" | "repeat">;
   paymentId?: string;
+  /** The provider's own handle, where that is all that names the payment. */
+  reference?: string;
   /** What went wrong, for the operator. */
   error?: string;
 }
@@ -29,6 +31,11 @@ export interface Inbox {
    * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
    */
   keep(webhook: KeptWebhook): Promise<void>;
+  /**
+   * Proven webhooks that came before their reference was known. To be asked for after a reference was committed, and
+   * after such a webhook was: whichever comes second finds the other, whatever the order and on whatever node.
+   */
+  claimParked(provider: string, reference: string): Promise<UnappliedWebhook[]>;
   /** Proven webhooks that are not applied yet and due to be tried again, for up to 7 days; no other process gets them now. */
   claimUnapplied(limit: number): Promise<UnappliedWebhook[]>;
   /** Marks a webhook that was tried again with what became of it. */
@@ -53,9 +60,11 @@ const keepStatement = {
       -- The bytes must not wait for a payment that is locked.
       select id from payment where id = $2::uuid and status not in ('succeeded', 'review') for no key update skip locked)
   )
-  insert into webhook (provider, payment_id, proof, headers, body, result, error, offer_at)
-  values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7,
-          case when $6 = 'error' and $3 <> 'none' then clock_timestamp() + interval '5 seconds' end)`,
+  insert into webhook (provider, payment_id, proof, headers, body, result, error, reference, offer_at)
+  values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7, $9,
+          case when $3 = 'none' then null
+               when $6 = 'error' then clock_timestamp() + interval '5 seconds'
+               when $6 = 'unmatched' then clock_timestamp() + interval '30 seconds' end)`,
 } as const;
 
 /** Taking a row moves it to its next time, ever further apart, so that one process has it and none is lost. */
@@ -68,16 +77,30 @@ const claimStatement = {
   returning id, provider, payment_id, headers, body`,
 } as const;
 
+const claimParkedStatement = {
+  name: "claim-parked",
+  text: `update webhook set offer_at = clock_timestamp() + interval '30 seconds'
+  where id in (
+    select id from webhook where provider = $1 and reference = $2 and result = 'unmatched' and offer_at is not null
+    order by id limit 100 for update skip locked)
+  returning id, provider, payment_id, headers, body`,
+} as const;
+
+const toUnapplied = ({ payment_id, ...row }: UnappliedRow): UnappliedWebhook => ({
+  ...row,
+  ...(payment_id !== null && { paymentId: payment_id }),
+});
+
 /** `nowMs` is any clock that only moves forward. */
 export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
   const isRefusalWithin = createBudget(refusedPerMinuteMax, nowMs);
   const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
 
   const keep = async (webhook: KeptWebhook): Promise<void> => {
-    const { provider, paymentId, proof, headers, body, result, error } = webhook;
+    const { provider, paymentId, reference, proof, headers, body, result, error } = webhook;
     const mayAsk = proof !== "none" || isHintWithin(provider);
     const said = error?.replaceAll("\u0000", "");
-    const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk];
+    const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
       throw asHubError(cause);
     });
@@ -87,7 +110,11 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
     keep,
     async claimUnapplied(limit) {
       const { rows } = await pool.query<UnappliedRow>({ ...claimStatement, values: [limit] });
-      return rows.map(({ payment_id, ...row }) => ({ ...row, ...(payment_id !== null && { paymentId: payment_id }) }));
+      return rows.map(toUnapplied);
+    },
+    async claimParked(provider, reference) {
+      const { rows } = await pool.query<UnappliedRow>({ ...claimParkedStatement, values: [provider, reference] });
+      return rows.map(toUnapplied);
     },
     async settle(id, result) {
       await pool.query("update webhook set result = $2, offer_at = null where id = $1", [id, result]);

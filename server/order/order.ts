@@ -7,8 +7,8 @@ import { isSettled } from "../../client-sdk/protocol.ts";
 export type { Action, Reason, Status, StatusEvent };
 export { isSettled };
 
-/** Where a fact came from. */
-export type Source = "webhook" | "query" | "clock" | "person" | "reply";
+/** Where a fact came from. `payer`: what the payer's browser said. */
+export type Source = "webhook" | "query" | "clock" | "person" | "reply" | "payer";
 
 /**
  * Something accepted as having happened to a payment. A success states what was paid where the provider tells

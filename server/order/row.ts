@@ -1,6 +1,6 @@
 /** Rows as PostgreSQL answers them, and the events made of them. */
 import type { Selectable } from "kysely";
-import { type DuePayment, isSettled, type StatusEvent } from "./order.ts";
+import { type DuePayment, isSettled, type Payment, type StatusEvent } from "./order.ts";
 import type { Tables } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
@@ -40,27 +40,36 @@ function stateOf(order: Order, state: Omit<EventRow, "order_uuid" | "note">): St
   };
 }
 
-/** What claiming a due payment answers. */
-export type DueRow = Pick<
+/** A payment as its provider is to see it. */
+export type ProviderRow = Pick<
   Selectable<Tables["payment"]>,
   "id" | "provider" | "attempt" | "amount_minor" | "currency" | "phone" | "return_url" | "reference" | "status"
 > &
-  Pick<OrderRow, "order_id" | "description"> & { is_over: boolean; is_long_over: boolean };
+  Pick<OrderRow, "order_id" | "description">;
 
-export function toDuePayment(row: DueRow): DuePayment {
-  return {
-    id: row.id,
-    orderId: row.order_id,
-    attempt: row.attempt,
-    provider: row.provider,
-    amountMinor: BigInt(row.amount_minor),
-    currency: row.currency,
-    ...(row.phone !== null && { phone: row.phone }),
-    ...(row.description !== null && { description: row.description }),
-    ...(row.return_url !== null && { returnUrl: row.return_url }),
-    ...(row.reference !== null && { reference: row.reference }),
-    status: row.status,
-    isOver: row.is_over,
-    isLongOver: row.is_long_over,
-  };
-}
+/** The columns of a payment `p` and its order `o` that make such a row. */
+export const providerColumns = `p.id, p.provider, p.attempt, p.amount_minor, p.currency, p.phone, p.return_url, p.reference, p.status,
+    o.order_id, o.description`;
+
+export const toPayment = (row: ProviderRow): Payment => ({
+  id: row.id,
+  orderId: row.order_id,
+  attempt: row.attempt,
+  provider: row.provider,
+  amountMinor: BigInt(row.amount_minor),
+  currency: row.currency,
+  ...(row.phone !== null && { phone: row.phone }),
+  ...(row.description !== null && { description: row.description }),
+  ...(row.return_url !== null && { returnUrl: row.return_url }),
+  ...(row.reference !== null && { reference: row.reference }),
+});
+
+/** What claiming a due payment answers. */
+export type DueRow = ProviderRow & { is_over: boolean; is_long_over: boolean };
+
+export const toDuePayment = (row: DueRow): DuePayment => ({
+  ...toPayment(row),
+  status: row.status,
+  isOver: row.is_over,
+  isLongOver: row.is_long_over,
+});

@@ -109,6 +109,8 @@ const judge = `was as (
   aimed as (
     select *,
       case when contradicted or is_doubted then null
+           -- Its money is being moved this very moment: what became of it comes next.
+           when $10 in ('clock', 'payer') and completing_at > clock_timestamp() - interval '1 minute' then null
            -- What a person has rejected, only full evidence brings back.
            when status = 'failed' and reason = 'rejected' and $2 = 'succeeded' and not is_full then null
            when $10::text = 'person' then case when status = 'review' then $2 end

@@ -7,9 +7,9 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
-import { claimDueStatement, nudgeStatement, wantedStatement } from "./due.ts";
+import { claimDueStatement, comeBackStatement, locateStatement, nudgeStatement, wantedStatement } from "./due.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
-import { type DueRow, type OrderRow, toDuePayment, toEvent } from "./row.ts";
+import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
 import {
   advanceStatement,
   advanceWithWebhookStatement,
@@ -62,6 +62,14 @@ export interface Advanced {
   event?: StatusEvent;
 }
 
+/** A payer who has come back from the provider's page. */
+export interface Returned {
+  payment: Payment;
+  status: Status;
+  /** This return, and no other ever, is to complete the payment. */
+  completes: boolean;
+}
+
 /** What a payment was before an event. */
 export interface Before {
   status: Status;
@@ -86,6 +94,10 @@ export interface OrderStore {
   claimDue(limit: number): Promise<DuePayment[]>;
   /** Whether the payment's order still wants money: false when another attempt paid it, or may have. */
   isWanted(paymentId: string): Promise<boolean>;
+  /** The payer has come back, approved or not. Undefined when there is no such payment. */
+  comeBack(paymentId: string, isApproved: boolean): Promise<Returned | undefined>;
+  /** The id of the payment that a provider knows by this reference. */
+  locate(provider: string, reference: string): Promise<string | undefined>;
   /** Makes an open payment due to be asked about now. */
   nudge(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
@@ -118,7 +130,7 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
     const paymentId = uuidv7();
     const [row] = await run<OrderRow>(pool, openStatement, openValues(draft, paymentId));
     if (!row) return undefined;
-    return { event: announced(row), payment: toPayment(draft, row, paymentId) };
+    return { event: announced(row), payment: paymentOf(draft, row, paymentId) };
   };
 
   const replay = async (draft: PaymentDraft): Promise<Opened | undefined> => {
@@ -166,6 +178,16 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
 
     async claimDue(limit) {
       return (await run<DueRow>(pool, claimDueStatement, [limit])).map(toDuePayment);
+    },
+
+    async comeBack(paymentId, isApproved) {
+      const values = [paymentId, isApproved];
+      const [row] = await run<ProviderRow & { completes: boolean }>(pool, comeBackStatement, values);
+      return row && { payment: toPayment(row), status: row.status, completes: row.completes };
+    },
+
+    async locate(provider, reference) {
+      return (await run<{ id: string }>(webhookPool, locateStatement, [provider, reference]))[0]?.id;
     },
 
     async isWanted(paymentId) {
@@ -251,7 +273,7 @@ function canonicalRequest(draft: PaymentDraft): string {
 
 const toJson = (value: object | undefined): string | undefined => value && JSON.stringify(value);
 
-function toPayment(draft: PaymentDraft, row: OrderRow, paymentId: string): Payment {
+function paymentOf(draft: PaymentDraft, row: OrderRow, paymentId: string): Payment {
   const { orderId, provider, amountMinor, currency, phone, description, returnUrl } = draft;
   return {
     id: paymentId,

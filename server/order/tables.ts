@@ -46,6 +46,7 @@ interface PaymentTable {
   check_at: Date | null;
   suspected: string | null;
   suspected_at: Date | null;
+  completing_at: Date | null;
 }
 
 interface EventTable {

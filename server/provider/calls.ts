@@ -2,12 +2,16 @@
  * What becomes of the calls to payment companies: told to whoever counts, and the latest kept in memory, which is
  * bounded, for a look at how a provider does as seen from this process.
  */
-import type { FetchedToken } from "./credential.ts";
+import type { TokenRules } from "./credential.ts";
 import { Declined, type Provider } from "./provider.ts";
 
-export const verbs = ["initiate", "confirm", "token"] as const;
+/** `complete`: taking the money of a payment that was approved on the provider's page. */
+export const verbs = ["initiate", "complete", "confirm", "token"] as const;
 
 export type Verb = (typeof verbs)[number];
+
+/** What every provider has, and a merchant is told of. */
+export type CountedVerb = Exclude<Verb, "complete">;
 
 /**
  * `answered`: as hoped. `declined`: the provider will not ask this payer. `nothing`: an answer that teaches nothing.
@@ -25,18 +29,26 @@ export interface FinishedCall {
 
 export type OnCall = (call: FinishedCall) => void;
 
-/** The same providers, with `initiate` and `confirm` reported. */
-export function measureProviders(
-  providers: ReadonlyMap<string, Provider>,
-  onCall: OnCall,
-): ReadonlyMap<string, Provider> {
-  return new Map([...providers].map(([name, provider]) => [name, measureProvider(provider, onCall)]));
+/** These providers by name, with the calls of each reported. */
+export function measureProviders(providers: readonly Provider[], onCall: OnCall): ReadonlyMap<string, Provider> {
+  return new Map(providers.map((provider) => [provider.name, measureProvider(provider, onCall)]));
 }
 
 function measureProvider(provider: Provider, onCall: OnCall): Provider {
-  const { name } = provider;
+  const { name, checkout } = provider;
   return {
     ...provider,
+    ...(checkout && {
+      checkout: {
+        ...checkout,
+        complete: (payment, signal) =>
+          measure(
+            { provider: name, verb: "complete", onCall },
+            () => checkout.complete(payment, signal),
+            (answer) => (answer ? "answered" : "nothing"),
+          ),
+      },
+    }),
     initiate: (...given) => measure({ provider: name, verb: "initiate", onCall }, () => provider.initiate(...given)),
     confirm: (payment, signal) =>
       measure(
@@ -50,9 +62,9 @@ function measureProvider(provider: Provider, onCall: OnCall): Provider {
 
 /** The same way to fetch an access token, with each fetch reported. */
 export const measureFetch =
-  (provider: string, fetch: () => Promise<FetchedToken>, onCall: OnCall): (() => Promise<FetchedToken>) =>
-  () =>
-    measure({ provider, verb: "token", onCall }, fetch);
+  (provider: string, fetch: TokenRules["fetch"], onCall: OnCall): TokenRules["fetch"] =>
+  (refreshToken) =>
+    measure({ provider, verb: "token", onCall }, () => fetch(refreshToken));
 
 async function measure<T>(
   { provider, verb, onCall }: { provider: string; verb: Verb; onCall: OnCall },
@@ -86,7 +98,7 @@ export interface CallFigures {
 export interface RecentCalls {
   add(call: FinishedCall): void;
   /** The calls of this process in the last 15 minutes, at most the last 1,000 of each kind. */
-  of(provider: string): Record<Verb, CallFigures>;
+  of(provider: string): Record<CountedVerb, CallFigures>;
 }
 
 const recentMs = 900_000;

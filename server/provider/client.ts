@@ -41,7 +41,7 @@ export interface Call {
   body?: object;
   /** 10 s by default: what a request for money may take. */
   deadlineMs?: number;
-  signal: AbortSignal;
+  signal?: AbortSignal;
 }
 
 export interface Answer {
@@ -102,7 +102,8 @@ export function createClient(): Client {
 
   return {
     async call(call) {
-      const signal = AbortSignal.any([call.signal, AbortSignal.timeout(call.deadlineMs ?? defaultDeadlineMs)]);
+      const deadline = AbortSignal.timeout(call.deadlineMs ?? defaultDeadlineMs);
+      const signal = call.signal ? AbortSignal.any([call.signal, deadline]) : deadline;
       try {
         return await exchange(call, signal);
       } catch (error) {

@@ -1,12 +1,15 @@
 /**
  * Access tokens of providers that have them, one encrypted row each, shared by every node: at some providers a new
- * token kills the old one, or only two may be fetched in an hour.
+ * token kills the old one, or only two may be fetched in an hour. Where calls are rationed each one is counted before
+ * it is made, in a commit of its own: one that was made counts although the process died in it.
  *
  * A token is fetched only under an advisory lock, after reading the row once more: of any number of nodes and requests
  * that find it stale, one fetches and the others take what it stored. Expiry goes by the database's clock; in memory a
  * token is kept by this process's monotonic clock.
  */
 import type pg from "pg";
+import { z } from "zod";
+import { HubError } from "../errors.ts";
 import type { Sealer } from "../order/secret.ts";
 
 export interface Credential {
@@ -20,20 +23,33 @@ export interface StoredCredential extends Credential {
   expiresAt(): Promise<Date | undefined>;
   /** Fetches a token before it is needed if fewer than 5 min of the stored one are left. Returns when the token runs out. */
   ahead(): Promise<Date>;
+  /** The same, but only if there has been a token before: what nobody has used yet is not kept alive. */
+  keepAlive(): Promise<void>;
 }
 
 /** A token as fetched: `lifetimeS` in seconds, as the provider says. */
 export interface FetchedToken {
   token: string;
   lifetimeS: number;
+  /** What the next token may be fetched with instead of the account's credentials. */
+  refreshToken?: string;
 }
 
-export interface CredentialOptions {
+/** How a provider's tokens are fetched. */
+export interface TokenRules {
+  /**
+   * Makes one call for a token; with the refresh token of the last one, where that was given, and without it once that
+   * has failed. Throws `HubError` `provider_unavailable`.
+   */
+  fetch(refreshToken?: string): Promise<FetchedToken>;
+  /** Calls in an hour at most, of all nodes together. Unlimited by default. */
+  callsPerHourMax?: number;
+}
+
+export interface CredentialOptions extends TokenRules {
   provider: string;
   pool: pg.Pool;
   sealer: Sealer;
-  /** Throws `HubError` `provider_unavailable`. */
-  fetch: () => Promise<FetchedToken>;
 }
 
 /** A token this close to its end is not used any more: the call it is for may take that long. */
@@ -52,17 +68,29 @@ const lockStatement = {
 
 interface CachedToken {
   token: string;
+  refreshToken?: string | undefined;
   /** By the database's clock. */
   expiresAt: Date;
   /** The same by this process's monotonic clock. */
   endsAtMs: number;
 }
 
-const cacheable = (token: string, expiresAt: Date, lifetimeS: number): CachedToken => ({
-  token,
+const sealedShape = z.object({ token: z.string(), refreshToken: z.string().optional() });
+type Tokens = z.infer<typeof sealedShape>;
+
+const cacheable = (tokens: Tokens, expiresAt: Date, lifetimeS: number): CachedToken => ({
+  ...tokens,
   expiresAt,
   endsAtMs: performance.now() + lifetimeS * 1_000,
 });
+
+/** Counts a call if it is within the ration; no row: it is not. Calls of a day are kept. */
+const rationStatement = `with old as (
+    delete from token_call where provider = $1 and at < clock_timestamp() - interval '1 day'
+  )
+  insert into token_call (provider, at)
+  select $1, clock_timestamp()
+  where (select count(*) from token_call where provider = $1 and at > clock_timestamp() - interval '1 hour') < $2`;
 
 /** What a token must be: not the one that was refused, and good for so long. */
 interface Wanted {
@@ -73,7 +101,8 @@ interface Wanted {
 const isFresh = (found: CachedToken | undefined, { rejected, leftS }: Wanted): found is CachedToken =>
   found !== undefined && found.token !== rejected && found.endsAtMs > performance.now() + leftS * 1_000;
 
-export function createCredential({ provider, pool, sealer, fetch }: CredentialOptions): StoredCredential {
+export function createCredential(options: CredentialOptions): StoredCredential {
+  const { provider, pool, sealer, fetch, callsPerHourMax } = options;
   let cached: CachedToken | undefined;
   /** The refreshes under way, by how long the token must be good for. */
   const refreshing = new Map<number, Promise<CachedToken>>();
@@ -84,8 +113,31 @@ export function createCredential({ provider, pool, sealer, fetch }: CredentialOp
       [provider],
     );
     const [row] = rows;
-    const token = row && sealer.open(row.sealed, provider);
-    return row && token !== undefined ? cacheable(token, row.expires_at, row.lifetime_s) : undefined;
+    const opened = row && sealer.open(row.sealed, provider);
+    const tokens = opened === undefined ? undefined : readTokens(opened);
+    return row && tokens ? cacheable(tokens, row.expires_at, row.lifetime_s) : undefined;
+  };
+
+  const write = async (client: pg.PoolClient, tokens: Tokens, lifetimeS: number): Promise<CachedToken> => {
+    const { rows } = await client.query<{ expires_at: Date }>(
+      `insert into credential (provider, sealed, expires_at)
+       values ($1, $2, clock_timestamp() + $3 * interval '1 second')
+       on conflict (provider) do update set sealed = excluded.sealed, expires_at = excluded.expires_at
+       returning expires_at`,
+      [provider, sealer.seal(JSON.stringify(tokens), provider), lifetimeS],
+    );
+    if (!rows[0]) throw new Error("an upsert always answers one row");
+    return cacheable(tokens, rows[0].expires_at, lifetimeS);
+  };
+
+  const takeRation = async (): Promise<void> => {
+    if (callsPerHourMax === undefined) return;
+    // Not within the lock's transaction, whose end this must not depend on.
+    const { rowCount } = await pool.query(rationStatement, [provider, callsPerHourMax]);
+    if (rowCount === 0) {
+      const detail = `${provider} allows ${callsPerHourMax} token calls an hour, and they are used up`;
+      throw new HubError("provider_unavailable", detail, { retryAfterS: 600 });
+    }
   };
 
   const refresh = async (wanted: Wanted): Promise<CachedToken> => {
@@ -96,17 +148,20 @@ export function createCredential({ provider, pool, sealer, fetch }: CredentialOp
       );
       await client.query({ ...lockStatement, values: [provider] });
       const stored = await read(client);
+      const { token = "", refreshToken } = stored ?? {};
       if (isFresh(stored, wanted)) return stored;
-      const { token, lifetimeS } = await fetch();
-      const { rows } = await client.query<{ expires_at: Date }>(
-        `insert into credential (provider, sealed, expires_at)
-         values ($1, $2, clock_timestamp() + $3 * interval '1 second')
-         on conflict (provider) do update set sealed = excluded.sealed, expires_at = excluded.expires_at
-         returning expires_at`,
-        [provider, sealer.seal(token, provider), lifetimeS],
-      );
-      if (!rows[0]) throw new Error("an upsert always answers one row");
-      return cacheable(token, rows[0].expires_at, lifetimeS);
+      await takeRation();
+      try {
+        const { lifetimeS, ...tokens } = await fetch(refreshToken);
+        return await write(client, tokens, lifetimeS);
+      } catch (error) {
+        // Whatever was wrong with it, the next call goes without.
+        if (refreshToken !== undefined) {
+          const sealed = sealer.seal(JSON.stringify({ token } satisfies Tokens), provider);
+          await client.query("update credential set sealed = $2 where provider = $1", [provider, sealed]);
+        }
+        throw error;
+      }
     } finally {
       const error = await client.query("commit").then(
         () => undefined,
@@ -139,5 +194,19 @@ export function createCredential({ provider, pool, sealer, fetch }: CredentialOp
     expiresAt: async () => (await read(pool))?.expiresAt,
 
     ahead: async () => (await find({ leftS: aheadS })).expiresAt,
+
+    async keepAlive() {
+      const stored = await read(pool);
+      if (stored && !isFresh(stored, { leftS: aheadS })) await find({ leftS: aheadS });
+    },
   };
+}
+
+/** Undefined for what an older version sealed in another form. */
+function readTokens(opened: string): Tokens | undefined {
+  try {
+    return sealedShape.parse(JSON.parse(opened));
+  } catch {
+    return undefined;
+  }
 }

@@ -9,24 +9,36 @@ import { z } from "zod";
 import { HubError } from "../errors.ts";
 import type { Payment } from "../order/order.ts";
 import { type Answer, type Client, Unreachable } from "./client.ts";
+import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./daraja-message.ts";
 import { Declined, type Provider } from "./provider.ts";
 
+const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
+
 /** What Safaricom gives a merchant at go-live. */
-export interface DarajaAccount {
-  consumerKey: string;
-  consumerSecret: string;
+const variables = z.object({
+  CONSUMER_KEY: z.string(),
+  CONSUMER_SECRET: z.string(),
   /** The PayBill number, or a till's head-office number. */
-  shortcode: string;
-  passkey: string;
-  transactionType: "CustomerPayBillOnline" | "CustomerBuyGoodsOnline";
+  SHORTCODE: shortcode,
+  PASSKEY: z.string(),
+  TRANSACTION_TYPE: z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"]).default("CustomerPayBillOnline"),
   /** Who is paid: the shortcode again, or the till number. */
-  partyB: string;
-}
+  PARTY_B: shortcode.optional(),
+});
+
+export type DarajaAccount = z.infer<typeof variables>;
+
+export const daraja = defineCompany(
+  { name: "daraja", liveBaseUrl: "https://api.safaricom.co.ke", deadlineS: 120, variables },
+  (account, { baseUrl, client, credential }) => {
+    const config = { ...account, baseUrl };
+    return createDaraja(config, { client, credential: credential({ fetch: () => fetchDarajaToken(config, client) }) });
+  },
+);
 
 export interface DarajaConfig extends DarajaAccount {
-  /** Asked at each call: the sandbox's address is known only once the server listens. */
   baseUrl: () => string;
 }
 
@@ -73,7 +85,7 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
         method: "POST",
         url: `${config.baseUrl()}${path}`,
         headers: { authorization: `Bearer ${token}` },
-        body: { BusinessShortCode: config.shortcode, ...password(config, new Date()), ...fields },
+        body: { BusinessShortCode: config.SHORTCODE, ...password(config, new Date()), ...fields },
         signal,
         ...(deadlineMs !== undefined && { deadlineMs }),
       });
@@ -96,8 +108,8 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
     async prepare() {
       await tokenFor();
     },
-    async initiate(payment, webhookUrl, signal) {
-      const fields = pushFields(config, payment, webhookUrl);
+    async initiate(payment, urls, signal) {
+      const fields = pushFields(config, payment, urls.webhook);
       const answer = await post("/mpesa/stkpush/v1/processrequest", fields, signal).catch((error: unknown) => {
         if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
         throw error;
@@ -117,18 +129,13 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
  * Fetches an access token; at Safaricom a new one kills the one before (portal, "Authorization").
  * Throws `HubError` `provider_unavailable`, which says nothing of the credentials.
  */
-export async function fetchDarajaToken(
-  config: DarajaConfig,
-  client: Client,
-  signal: AbortSignal,
-): Promise<FetchedToken> {
+export async function fetchDarajaToken(config: DarajaConfig, client: Client): Promise<FetchedToken> {
   const { status, body } = await client
     .call({
       method: "GET",
       url: `${config.baseUrl()}/oauth/v1/generate?grant_type=client_credentials`,
-      headers: { authorization: `Basic ${base64(`${config.consumerKey}:${config.consumerSecret}`)}` },
+      headers: { authorization: `Basic ${base64(`${config.CONSUMER_KEY}:${config.CONSUMER_SECRET}`)}` },
       deadlineMs: tokenDeadlineMs,
-      signal,
     })
     .catch((cause: unknown) => {
       throw new HubError("provider_unavailable", "Safaricom could not be asked for an access token", { cause });
@@ -141,9 +148,9 @@ export async function fetchDarajaToken(
 }
 
 /** The timestamp within the password must be the one beside it (Safaricom portal, M-Pesa Express). */
-function password({ shortcode, passkey }: DarajaAccount, now: Date): { Password: string; Timestamp: string } {
+function password({ SHORTCODE, PASSKEY }: DarajaAccount, now: Date): { Password: string; Timestamp: string } {
   const timestamp = nairobiTimestamp(now);
-  return { Password: base64(shortcode + passkey + timestamp), Timestamp: timestamp };
+  return { Password: base64(SHORTCODE + PASSKEY + timestamp), Timestamp: timestamp };
 }
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
@@ -160,10 +167,10 @@ function pushFields(config: DarajaAccount, payment: Payment, webhookUrl: URL): o
   assert(amountMinor % limits.stepMinor === 0n, "the amount is in whole shillings");
   const msisdn = phone.slice(1);
   return {
-    TransactionType: config.transactionType,
+    TransactionType: config.TRANSACTION_TYPE,
     Amount: Number(amountMinor / limits.stepMinor),
     PartyA: msisdn,
-    PartyB: config.partyB,
+    PartyB: config.PARTY_B ?? config.SHORTCODE,
     PhoneNumber: msisdn,
     CallBackURL: webhookUrl.href,
     // The end of an order's name tells it from others better than its beginning.

@@ -7,7 +7,7 @@
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore } from "../order/store.ts";
-import { Declined, type Initiated, type Provider } from "./provider.ts";
+import { Declined, type Initiated, type Provider, type Urls } from "./provider.ts";
 
 export interface Initiator {
   /** Resolves when the provider has answered and that is stored, or it is known that the answer is unknown. Never throws. */
@@ -19,7 +19,10 @@ export interface Initiator {
 export interface InitiatorOptions {
   providers: ReadonlyMap<string, Provider>;
   store: Pick<OrderStore, "advance" | "isWanted">;
-  secrets: UrlSecrets;
+  /** Make the secret parts of the addresses that providers are given. */
+  secrets: { webhook: UrlSecrets; return: UrlSecrets };
+  /** Hears of a reference that is stored now, of a provider whose webhooks may have come before. */
+  onReference: (provider: string, reference: string) => Promise<void>;
   /** Base of the URLs given to providers. */
   publicUrl: () => string;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
@@ -30,13 +33,18 @@ const deadlineMs = 10_000;
 /** Fetching an access token may come first. */
 const tokenDeadlineMs = 15_000;
 
-export function createInitiator({ providers, store, secrets, publicUrl, log }: InitiatorOptions): Initiator {
+export function createInitiator(options: InitiatorOptions): Initiator {
+  const { providers, store, secrets, onReference, publicUrl, log } = options;
   const underWay = new Set<Promise<void>>();
+
+  const urlsOf = ({ id, provider }: Payment): Urls => ({
+    webhook: new URL(`${publicUrl()}/webhooks/${provider}/${secrets.webhook.seal(provider, id)}`),
+    return: new URL(`${publicUrl()}/return/${secrets.return.seal(provider, id)}`),
+  });
 
   const ask = async (payment: Payment): Promise<Outcome | undefined> => {
     const provider = providers.get(payment.provider);
     if (!provider) throw new Error(`no provider ${payment.provider}`);
-    const webhookUrl = new URL(`${publicUrl()}/webhooks/${provider.name}/${secrets.seal(provider.name, payment.id)}`);
     try {
       await provider.prepare?.();
       // A late success of an earlier attempt may have come while this one got ready.
@@ -44,7 +52,7 @@ export function createInitiator({ providers, store, secrets, publicUrl, log }: I
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
       const signal = AbortSignal.timeout(tokenDeadlineMs + deadlineMs);
-      return accepted(payment, await provider.initiate(payment, webhookUrl, signal));
+      return accepted(payment, await provider.initiate(payment, urlsOf(payment), signal));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
       log.info({ paymentId: payment.id, provider: provider.name, reason: error.reason }, `declined: ${error.message}`);
@@ -57,6 +65,7 @@ export function createInitiator({ providers, store, secrets, publicUrl, log }: I
     try {
       const outcome = await ask(payment);
       if (outcome) await store.advance(payment.id, outcome);
+      if (outcome?.reference !== undefined) await onReference(payment.provider, outcome.reference);
       const tookMs = Math.round(performance.now() - startedMs);
       log.info({ paymentId: payment.id, provider: payment.provider, status: outcome?.status, tookMs }, "asked");
     } catch (error) {

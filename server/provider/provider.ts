@@ -17,6 +17,8 @@ export interface Claim {
   outcome?: Outcome;
   /** `signature`: over these bytes. `secret`: a URL or header only the provider knows. `none`: only a hint to ask. */
   proof: "signature" | "secret" | "none";
+  /** An address of the provider's that is to be visited to have webhooks sent here. Checked by the adapter to be the provider's. */
+  subscribeUrl?: URL;
 }
 
 /** One webhook as it arrived. */
@@ -51,6 +53,24 @@ export interface Initiated {
   redirectUrl?: string;
 }
 
+/** The addresses that a provider is given for one payment. Each carries a secret of its own. */
+export interface Urls {
+  webhook: URL;
+  /** Where the payer's browser comes back to from the provider's own page. */
+  return: URL;
+}
+
+/** Of providers on whose page the payer agrees, but where the money moves only when we say so. */
+export interface Checkout {
+  /**
+   * What the payer's browser says as it comes back, which proves nothing: `approved` makes us complete the payment, a
+   * reason is how it failed unless the provider says otherwise. Undefined: nothing that can be read.
+   */
+  read(query: Readonly<Record<string, unknown>>): "approved" | Reason | undefined;
+  /** Takes the money. Called at most once per payment. Undefined when even asking afterwards taught nothing. */
+  complete(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
+}
+
 export interface Provider {
   readonly name: string;
   /** ISO 4217. */
@@ -60,15 +80,16 @@ export interface Provider {
   readonly limits: Limits;
   /** Whether `confirm` can say how much was paid. Where it cannot, a success without an amount is accepted as paid. */
   readonly statesAmount: boolean;
+  /** Webhooks come to one address for all payments, and may name a payment by a reference that we do not know yet. */
+  readonly isAccountWide?: true;
   /** What this provider wants to hear back once a webhook is stored. */
   readonly acknowledgement: Reply;
   /** Fetches ahead what asking needs and may take long, such as an access token. Throws `Declined`. */
   prepare?(): Promise<void>;
   /**
    * Asks for the money, once. Throws `Declined` when it surely did not happen; anything else thrown means unknown.
-   * `webhookUrl` carries the payment's secret.
    */
-  initiate(payment: Payment, webhookUrl: URL, signal: AbortSignal): Promise<Initiated>;
+  initiate(payment: Payment, urls: Urls, signal: AbortSignal): Promise<Initiated>;
   /**
    * Authenticates and reads one webhook. Pure: no clock, network or database.
    * Throws `HubError` `webhook_rejected` or `webhook_unreadable`.
@@ -80,6 +101,7 @@ export interface Provider {
    * reached or does not work.
    */
   confirm(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
+  readonly checkout?: Checkout;
 }
 
 /** The provider surely did not and will not move money for this call. */

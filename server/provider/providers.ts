@@ -1,40 +1,13 @@
-/** Every provider there is. Adding one adds a line to the literal. */
-import type { Client } from "./client.ts";
-import type { Credential, FetchedToken } from "./credential.ts";
-import { createDaraja, type DarajaAccount, fetchDarajaToken } from "./daraja.ts";
-import type { Provider } from "./provider.ts";
+/** Every provider there is, each with the sandbox that stands in for it. Adding one adds a line to the literal. */
+import { darajaSandbox } from "../sandbox/daraja.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
+import type { Company } from "./company.ts";
+import { daraja } from "./daraja.ts";
 
-/** Where a provider is reached, and as whom. The address may be known only once this process listens. */
-export interface Endpoint<Account> {
-  baseUrl: () => string;
-  account: Account;
-}
+export const companies = {
+  daraja: { company: daraja, sandbox: darajaSandbox },
+} as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 
-/** The providers that are to be offered. */
-export interface Endpoints {
-  daraja?: Endpoint<DarajaAccount> | undefined;
-}
+export type ProviderName = keyof typeof companies;
 
-export interface ProvidersOptions {
-  endpoints: Endpoints;
-  client: Client;
-  credential: (provider: string, fetch: () => Promise<FetchedToken>) => Credential;
-}
-
-const tokenDeadlineMs = 15_000;
-
-/** The offered providers by name. */
-export function createProviders({ endpoints, client, credential }: ProvidersOptions): ReadonlyMap<string, Provider> {
-  const { daraja } = endpoints;
-  const offered = [daraja && openDaraja(daraja, { client, credential })];
-  return new Map(offered.flatMap((provider) => (provider ? [[provider.name, provider]] : [])));
-}
-
-function openDaraja(
-  { baseUrl, account }: Endpoint<DarajaAccount>,
-  { client, credential }: Omit<ProvidersOptions, "endpoints">,
-): Provider {
-  const config = { baseUrl, ...account };
-  const fetch = () => fetchDarajaToken(config, client, AbortSignal.timeout(tokenDeadlineMs));
-  return createDaraja(config, { client, credential: credential("daraja", fetch) });
-}
+export const providerNames = Object.keys(companies) as ProviderName[];

@@ -21,6 +21,8 @@ export interface Reconciler {
 export interface ReconcilerOptions {
   providers: ReadonlyMap<string, Provider>;
   store: Pick<OrderStore, "advance" | "claimDue">;
+  /** Hears of a reference that is stored now, of a provider whose webhooks may have come before. */
+  onReference: (provider: string, reference: string) => Promise<void>;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
@@ -32,7 +34,7 @@ const underWayMax = 50;
 /** A query may need a fresh access token first (15 s), and then its own 10 s. */
 const askMsMax = 25_000;
 
-export function createReconciler({ providers, store, log }: ReconcilerOptions): Reconciler {
+export function createReconciler({ providers, store, onReference, log }: ReconcilerOptions): Reconciler {
   const underWay = new Set<Promise<void>>();
   const closing = new AbortController();
 
@@ -50,7 +52,10 @@ export function createReconciler({ providers, store, log }: ReconcilerOptions): 
   const check = async (payment: DuePayment): Promise<void> => {
     const answer = await ask(payment);
     if (closing.signal.aborted) return;
-    if (typeof answer === "object") await store.advance(payment.id, answer);
+    if (typeof answer === "object") {
+      await store.advance(payment.id, answer);
+      if (answer.reference !== undefined) await onReference(payment.provider, answer.reference);
+    }
     if (isExpired(payment, answer)) {
       await store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
     }

@@ -4,7 +4,7 @@ import { HubError } from "../errors.ts";
 import type { Access } from "../order/access.ts";
 import { asHubError } from "../order/database.ts";
 import type { Statistics } from "../order/statistics.ts";
-import type { CallFigures, RecentCalls, Verb } from "../provider/calls.ts";
+import type { CallFigures, CountedVerb, RecentCalls } from "../provider/calls.ts";
 import type { StoredCredential } from "../provider/credential.ts";
 import type { Provider } from "../provider/provider.ts";
 
@@ -28,7 +28,7 @@ export interface ProviderView {
   /** Null where there is no access token, or none yet. */
   token: { expiresAt: string } | null;
   /** As seen from this process. */
-  calls: Record<Verb, CallFigures>;
+  calls: Record<CountedVerb, CallFigures>;
   /** From 0 to 1, of the payments of the last 24 hours that have settled; null when there are none. */
   succeededShare: number | null;
 }

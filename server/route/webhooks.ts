@@ -15,8 +15,12 @@ import type { Claim, Provider, Webhook } from "../provider/provider.ts";
 export interface WebhookRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance" | "nudge">;
-  inbox: Inbox;
+  store: Pick<OrderStore, "advance" | "nudge" | "locate">;
+  inbox: Pick<Inbox, "keep" | "refuse">;
+  /** Applies webhooks that waited for this reference. */
+  offerParked: (provider: string, reference: string) => Promise<void>;
+  /** Visits an address of a provider's that makes it send webhooks here. */
+  subscribe: (url: URL) => Promise<void>;
   /** Hears of every webhook of a known provider, when its answer is ready. */
   onWebhook?: (webhook: HandledWebhook) => void;
 }
@@ -37,15 +41,30 @@ interface Call {
 }
 
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
-  const { providers, secrets, store, inbox, onWebhook } = options;
+  const { providers, secrets, store, inbox, offerParked, subscribe, onWebhook } = options;
 
   const record = async (row: InboxRow, claim: Claim): Promise<WebhookResult> => {
-    const { paymentId, outcome, proof } = claim;
+    const { reference, outcome, proof } = claim;
+    const locate = async (): Promise<string | undefined> =>
+      reference === undefined ? undefined : store.locate(row.provider, reference);
+    const paymentId = claim.paymentId ?? (await locate());
     const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
-      await inbox.keep({ ...row, result, ...(paymentId !== undefined && { paymentId }) });
+      const names = { ...(paymentId !== undefined && { paymentId }), ...(reference !== undefined && { reference }) };
+      await inbox.keep({ ...row, ...names, result });
       return result;
     };
-    if (paymentId === undefined) return keep("unmatched");
+    if (claim.subscribeUrl) {
+      await keep("nothing");
+      await subscribe(claim.subscribeUrl);
+      return "nothing";
+    }
+    if (paymentId === undefined) {
+      await keep("unmatched");
+      // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
+      if (reference !== undefined && (await locate().catch(() => undefined)))
+        await offerParked(row.provider, reference);
+      return "unmatched";
+    }
     if (proof === "none") return keep("hint");
     if (!outcome) return keep("nothing");
     try {

@@ -3,36 +3,26 @@
  * types and texts are Safaricom's, so that the real adapter cannot tell the difference. To be mounted at `/sandbox/daraja`.
  *
  * Unlike Safaricom, one phone may have any number of open prompts, so that programs can try things side by side; a number
- * of its own plays the phone that is busy. A webhook is sent exactly once, whatever it is answered with, and after the push has been answered, unless the phone's
- * number says otherwise. In memory: a restart forgets every push, and closing the app abandons webhooks under way.
+ * of its own plays the phone that is busy. A webhook is sent exactly once, and after the push has been answered, unless the
+ * phone's number says otherwise. In memory: a restart forgets every push.
  */
 import { randomInt } from "node:crypto";
-import { finished } from "node:stream";
-import type { FastifyInstance, FastifyReply } from "fastify";
-import { Agent, request as send } from "undici";
+import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./daraja-gateway.ts";
-import { type Behaviour, behaviour, type PayerAnswer, type Phone } from "./phone.ts";
+import { behaviour, type PayerAnswer } from "./phone.ts";
+import { createPlay } from "./play.ts";
+import type { Sandbox, SandboxContext } from "./sandbox.ts";
 
-/** What the sandbox knows its one merchant by. 174379 is the shortcode of Safaricom's own sandbox. */
-export const darajaSandboxAccount = {
-  consumerKey: "sandbox-consumer-key",
-  consumerSecret: "sandbox-consumer-secret",
-  shortcode: "174379",
-  passkey: "sandbox-passkey",
-  transactionType: "CustomerPayBillOnline",
-  partyB: "174379",
+/** 174379 is the shortcode of Safaricom's own sandbox. */
+const account = {
+  CONSUMER_KEY: "sandbox-consumer-key",
+  CONSUMER_SECRET: "sandbox-consumer-secret",
+  SHORTCODE: "174379",
+  PASSKEY: "sandbox-passkey",
 } as const;
 
-export interface DarajaSandboxOptions {
-  phone: Phone;
-  consumerKey: string;
-  consumerSecret: string;
-  shortcode: string;
-  passkey: string;
-  /** The sandbox's clock; the real one by default. */
-  now?: () => Date;
-}
+export const darajaSandbox = { variables: account, serve } as const satisfies Sandbox;
 
 /** How a push ended, in the words of webhook and query. For 1037 they differ, as observed at Safaricom. */
 interface Result {
@@ -85,15 +75,12 @@ const queryBody = z.object({ ...signed, CheckoutRequestID: z.string().min(1) });
 /** Older pushes are forgotten: queries about them are answered like those about unknown ones. */
 const pushesMax = 10_000;
 
-const webhookDeadlineMs = 10_000;
-
-export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOptions): void {
-  const { phone, now = () => new Date() } = options;
+function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxContext): void {
   const pushes = new Map<string, Push>();
-  const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
-  app.addHook("onClose", () => webhooks.destroy());
+  const play = createPlay(app, phone);
   speakSafaricom(app);
-  const requireToken = issueTokens(app, { ...options, now });
+  const { CONSUMER_KEY: consumerKey, CONSUMER_SECRET: consumerSecret } = account;
+  const requireToken = issueTokens(app, { consumerKey, consumerSecret, now });
 
   const remember = (body: z.infer<typeof pushBody>): Push => {
     const [oldest] = pushes.keys();
@@ -110,26 +97,10 @@ export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOption
     return push;
   };
 
-  const sendWebhook = async (push: Push, body: string): Promise<void> => {
-    try {
-      const headers = { "content-type": "application/json;charset=UTF-8" };
-      const { body: answer } = await send(push.callbackUrl, { method: "POST", headers, body, dispatcher: webhooks });
-      await answer.dump();
-    } catch (error) {
-      app.log.info({ err: error, reference: push.checkoutRequestId }, "sandbox webhook not delivered");
-    }
-  };
-
-  const settle = async (push: Push, answer: PayerAnswer, { webhooks: times, paysOther }: Behaviour): Promise<void> => {
-    push.result = results[answer];
-    const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
-    await Promise.all(Array.from({ length: times }, () => sendWebhook(push, body)));
-  };
-
   app.post("/mpesa/stkpush/v1/processrequest", async (request, reply) => {
     requireToken(request);
     const body = parseFields(pushBody, request.body);
-    checkPassword(body, options);
+    checkPassword(body);
     const does = behaviour(body.PhoneNumber);
     if (does.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
@@ -137,20 +108,22 @@ export function darajaSandbox(app: FastifyInstance, options: DarajaSandboxOption
     }
     if (does.isDown) throw new Fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
-    const amountMinor = push.amount * 100;
-    const { answer } = phone.ring({ provider: "daraja", phone: `+${push.msisdn}`, amountMinor, currency: "KES" });
-    const replied = whenReplied(reply);
-    const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
-    const settled = Promise.all([answer, mayGoOut]).then(([given]) => settle(push, given, does));
-    if (does.overtakes) await settled;
-    if (does.isSilent) await replied;
+    await play({
+      ring: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
+      reply,
+      settle(answer, { paysOther }) {
+        push.result = results[answer];
+        const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
+        return { url: push.callbackUrl, headers: { "content-type": "application/json;charset=UTF-8" }, body };
+      },
+    });
     return acceptance(push);
   });
 
   app.post("/mpesa/stkpushquery/v1/query", async (request) => {
     requireToken(request);
     const body = parseFields(queryBody, request.body);
-    checkPassword(body, options);
+    checkPassword(body);
     const push = pushes.get(body.CheckoutRequestID);
     if (!push) throw invalid("CheckoutRequestID");
     return queryReply(push);
@@ -163,16 +136,11 @@ interface Signed {
   Timestamp: string;
 }
 
-function checkPassword(body: Signed, { shortcode, passkey }: DarajaSandboxOptions): void {
-  if (body.BusinessShortCode !== shortcode) throw new Fault(500, "500.001.1001", "Merchant does not exist");
-  const password = Buffer.from(shortcode + passkey + body.Timestamp).toString("base64");
+function checkPassword(body: Signed): void {
+  if (body.BusinessShortCode !== account.SHORTCODE) throw new Fault(500, "500.001.1001", "Merchant does not exist");
+  const password = Buffer.from(account.SHORTCODE + account.PASSKEY + body.Timestamp).toString("base64");
   if (body.Password !== password) throw new Fault(500, "500.001.1001", "Wrong credentials");
 }
-
-const whenReplied = (reply: FastifyReply): Promise<void> =>
-  new Promise((resolve) => {
-    finished(reply.raw, () => resolve());
-  });
 
 const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => ({
   MerchantRequestID: merchantRequestId,

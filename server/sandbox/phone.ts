@@ -24,9 +24,11 @@ export interface Ring {
   amountMinor: number;
   /** ISO 4217. */
   currency: string;
+  /** From asking to the payment's deadline, in seconds: 10 by default. */
+  deadlineS?: number;
 }
 
-export interface Prompt extends Ring {
+export interface Prompt extends Omit<Ring, "deadlineS"> {
   id: string;
 }
 
@@ -94,13 +96,11 @@ interface OpenPrompt {
 }
 
 export interface PhoneOptions {
-  /** From asking to a payment's deadline, in seconds: 10 by default. */
-  deadlineS?: number;
   /** How long a payer's second takes, in milliseconds: shorter in tests, 1000 by default. */
   secondMs?: number;
 }
 
-export function createPhone({ deadlineS = 10, secondMs = 1_000 }: PhoneOptions = {}): Phone {
+export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   const open = new Map<string, OpenPrompt>();
 
   const take = (id: string): OpenPrompt | undefined => {
@@ -111,7 +111,7 @@ export function createPhone({ deadlineS = 10, secondMs = 1_000 }: PhoneOptions =
   };
 
   return {
-    ring(ring) {
+    ring({ deadlineS = 10, ...ring }) {
       const id = randomUUID();
       const does = behaviour(ring.phone);
       const { as, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };

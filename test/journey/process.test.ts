@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
@@ -184,9 +184,11 @@ describe("the whole log of a run that used every feature", () => {
       apiKey,
       testSecret,
       new URL(node.databaseUrl).password,
-      darajaSandboxAccount.consumerSecret,
-      darajaSandboxAccount.passkey,
-      Buffer.from(`${darajaSandboxAccount.consumerKey}:${darajaSandboxAccount.consumerSecret}`).toString("base64"),
+      darajaSandbox.variables.CONSUMER_SECRET,
+      darajaSandbox.variables.PASSKEY,
+      Buffer.from(`${darajaSandbox.variables.CONSUMER_KEY}:${darajaSandbox.variables.CONSUMER_SECRET}`).toString(
+        "base64",
+      ),
       "0".repeat(64),
       "asha@example.com",
       ...bodies.map(({ watchToken }) => watchToken),

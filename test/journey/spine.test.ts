@@ -1,10 +1,11 @@
 /** One payment from request to every kind of watcher, on two nodes over real HTTP, PostgreSQL and Redis. */
 import { io } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { startSandbox } from "../support/daraja.ts";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
 import { redisUrl, startRedis } from "../support/redis.ts";
+import { startSandbox } from "../support/sandbox.ts";
 import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
@@ -17,7 +18,7 @@ beforeAll(async () => {
 
 /** Node A asks; the webhook goes to node B. */
 async function twoNodes() {
-  const { url } = await startSandbox();
+  const { url } = await startSandbox(darajaSandbox);
   const b = await startNode({ databaseUrl, redisUrl: redisUrl(), env: darajaEnv(url) });
   const a = await startNode({ databaseUrl, redisUrl: redisUrl(), env: { ...darajaEnv(url), PUBLIC_URL: b.url } });
   const isReady = async (node: typeof a) => (await call(`${node.url}/readyz`)).body as unknown as { bus: string };

@@ -9,11 +9,18 @@ import { createClient } from "../../server/provider/client.ts";
 import type { Credential } from "../../server/provider/credential.ts";
 import { createDaraja, type DarajaConfig, fetchDarajaToken } from "../../server/provider/daraja.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
-import { fixture, startSandbox } from "../support/daraja.ts";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { fixture, startSandbox } from "../support/sandbox.ts";
 
 const never = new AbortController().signal;
-const webhookUrl = new URL("https://pay.example/webhooks/daraja/secret-of-the-url");
+const urls = {
+  webhook: new URL("https://pay.example/webhooks/daraja/secret-of-the-url"),
+  return: new URL("https://pay.example/return/secret-of-the-url"),
+};
+const account = { TRANSACTION_TYPE: "CustomerPayBillOnline" as const, ...darajaSandbox.variables };
+
+/** The addresses of a payment whose webhooks the sandbox's test server takes. */
+const at = (webhook: URL) => ({ ...urls, webhook });
 
 const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
   id: "0199f2c4-0000-7000-8000-000000000001",
@@ -48,8 +55,8 @@ interface Opened {
 function open(url: string, options: { account?: Partial<DarajaConfig>; deadlineMs?: number } = {}): Opened {
   const client = createClient();
   onTestFinished(() => client.close());
-  const config: DarajaConfig = { ...darajaSandboxAccount, baseUrl: () => url, ...options.account };
-  const fetchToken = () => fetchDarajaToken(config, client, never);
+  const config: DarajaConfig = { ...account, baseUrl: () => url, ...options.account };
+  const fetchToken = () => fetchDarajaToken(config, client);
   const { deadlineMs } = options;
   const credential = keepToken(fetchToken);
   return {
@@ -114,7 +121,7 @@ async function script(answers: Scripted[], options: { deadlineMs?: number } = {}
 /** How the push ended: accepted, declined for a reason, or unknown. */
 async function initiated(provider: Provider, payment = paymentOf()): Promise<string> {
   try {
-    const { reference } = await provider.initiate(payment, webhookUrl, never);
+    const { reference } = await provider.initiate(payment, urls, never);
     return `accepted ${reference}`;
   } catch (error) {
     return error instanceof Declined ? `declined ${error.reason}` : "unknown";
@@ -122,10 +129,7 @@ async function initiated(provider: Provider, payment = paymentOf()): Promise<str
 }
 
 const claimOf = (body: unknown): Claim =>
-  createDaraja(
-    { ...darajaSandboxAccount, baseUrl: () => "" },
-    { client: noClient, credential: noCredential },
-  ).translate({
+  createDaraja({ ...account, baseUrl: () => "" }, { client: noClient, credential: noCredential }).translate({
     paymentId: paymentOf().id,
     headers: {},
     body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
@@ -139,10 +143,10 @@ const success = (...Item: object[]): object => callback({ ResultCode: 0, Callbac
 
 describe("against the sandbox", () => {
   test("a push is accepted, rings the phone, and its webhook tells the whole success", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider } = open(sandbox.url);
     const payment = paymentOf();
-    const { reference } = await provider.initiate(payment, sandbox.hookUrl, never);
+    const { reference } = await provider.initiate(payment, at(sandbox.hookUrl), never);
     const [prompt] = sandbox.phone.prompts("+254712345600");
     expect(prompt).toMatchObject({ amountMinor: 15_000, currency: "KES" });
     sandbox.phone.answer(prompt?.id ?? "", "approve");
@@ -168,9 +172,9 @@ describe("against the sandbox", () => {
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["ignore", "expired", "no_response"],
   ] as const)("webhook and query agree about %s: %s, %s", async (answer, status, reason) => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider } = open(sandbox.url);
-    const { reference } = await provider.initiate(paymentOf(), sandbox.hookUrl, never);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const [prompt] = sandbox.phone.prompts("+254712345600");
     sandbox.phone.answer(prompt?.id ?? "", answer);
     const { outcome } = claimOf((await sandbox.nextWebhook()).text);
@@ -180,33 +184,33 @@ describe("against the sandbox", () => {
   });
 
   test("an open payment is processing, in either form that the query has for it", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider } = open(sandbox.url);
-    const { reference } = await provider.initiate(paymentOf(), sandbox.hookUrl, never);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const payment = paymentOf({ reference });
     const answers = [await provider.confirm(payment, never), await provider.confirm(payment, never)];
     expect(answers).toEqual(Array(2).fill({ status: "processing", source: "query" }));
   });
 
   test("a push to a phone that is busy with another prompt is declined as such", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider } = open(sandbox.url);
     expect(await initiated(provider, paymentOf({ phone: "+254712345620" }))).toBe("declined busy");
   });
 
   test("a webhook that overtakes the reply carries the reference that the reply brings", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider } = open(sandbox.url);
-    const { reference } = await provider.initiate(paymentOf({ phone: "+254712345608" }), sandbox.hookUrl, never);
+    const { reference } = await provider.initiate(paymentOf({ phone: "+254712345608" }), at(sandbox.hookUrl), never);
     expect(sandbox.waiting).toBe(1);
     const { outcome } = claimOf((await sandbox.nextWebhook()).text);
     expect(outcome).toMatchObject({ status: "succeeded", reference });
   });
 
   test("a token that died in the meantime is replaced once, and the phone rings once", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     const { provider, fetchToken } = open(sandbox.url);
-    const { reference } = await provider.initiate(paymentOf(), sandbox.hookUrl, never);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     await fetchToken();
     const other = paymentOf({ phone: "+254712345700" });
     expect(await initiated(provider, other)).toMatch(/^accepted ws_CO_/);
@@ -216,16 +220,16 @@ describe("against the sandbox", () => {
   });
 
   test("without an access token nothing is asked: declined, and the query could not be made", async () => {
-    const sandbox = await startSandbox();
-    const { provider } = open(sandbox.url, { account: { consumerSecret: "wrong" } });
+    const sandbox = await startSandbox(darajaSandbox);
+    const { provider } = open(sandbox.url, { account: { CONSUMER_SECRET: "wrong" } });
     expect(await initiated(provider)).toBe("declined provider_error");
     await expect(provider.confirm(paymentOf({ reference }), never)).rejects.toThrow(Declined);
     expect(sandbox.phone.prompts("+254712345600")).toEqual([]);
   });
 
   test("wrong settings decline", async () => {
-    const sandbox = await startSandbox();
-    for (const account of [{ passkey: "wrong" }, { shortcode: "600000" }, { partyB: "x" }]) {
+    const sandbox = await startSandbox(darajaSandbox);
+    for (const account of [{ PASSKEY: "wrong" }, { SHORTCODE: "600000" }, { PARTY_B: "x" }]) {
       expect(await initiated(open(sandbox.url, { account }).provider)).toBe("declined provider_error");
     }
   });
@@ -233,17 +237,16 @@ describe("against the sandbox", () => {
 
 describe("initiate", () => {
   test("sends what the documentation asks for, within its limits", async () => {
-    const { provider, asked } = await script([fixture("push-accepted")]);
+    const { provider, asked } = await script([fixture("daraja", "push-accepted")]);
     const payment = paymentOf({ orderId: "shop:2026-11-20:ORD-1001", description: "Café für zwei – Büfett" });
     const before = nairobi(Date.now());
-    await provider.initiate(payment, webhookUrl, never);
+    await provider.initiate(payment, urls, never);
     const { path, authorization, body } = asked[0] ?? expect.unreachable("nothing was asked");
     expect(path).toBe("/mpesa/stkpush/v1/processrequest");
     expect(authorization).toBe("Bearer token-1");
     const { Timestamp, Password, ...fields } = body as { Timestamp: string; Password: string };
     expect(Timestamp >= before && Timestamp <= nairobi(Date.now())).toBe(true);
-    const { shortcode, passkey } = darajaSandboxAccount;
-    expect(Buffer.from(Password, "base64").toString()).toBe(shortcode + passkey + Timestamp);
+    expect(Buffer.from(Password, "base64").toString()).toBe(account.SHORTCODE + account.PASSKEY + Timestamp);
     expect(fields).toEqual({
       BusinessShortCode: "174379",
       TransactionType: "CustomerPayBillOnline",
@@ -251,16 +254,16 @@ describe("initiate", () => {
       PartyA: "254712345600",
       PartyB: "174379",
       PhoneNumber: "254712345600",
-      CallBackURL: webhookUrl.href,
+      CallBackURL: urls.webhook.href,
       AccountReference: "-20:ORD-1001",
       TransactionDesc: "Cafe fur zwei",
     });
   });
 
   test("describes the payment by its order when no description can be printed", async () => {
-    const { provider, asked } = await script([fixture("push-accepted"), fixture("push-accepted")]);
-    await provider.initiate(paymentOf(), webhookUrl, never);
-    await provider.initiate(paymentOf({ description: "दो टिकट" }), webhookUrl, never);
+    const { provider, asked } = await script([fixture("daraja", "push-accepted"), fixture("daraja", "push-accepted")]);
+    await provider.initiate(paymentOf(), urls, never);
+    await provider.initiate(paymentOf({ description: "दो टिकट" }), urls, never);
     expect(asked.map(({ body }) => body.TransactionDesc)).toEqual(["ORD-1001", "ORD-1001"]);
   });
 
@@ -274,7 +277,7 @@ describe("initiate", () => {
     ["error-system-busy", "unknown"],
     ["error-internal", "unknown"],
   ])("takes %s as %s, and asks once", async (name, expected) => {
-    const { provider, asked } = await script([fixture(name)]);
+    const { provider, asked } = await script([fixture("daraja", name)]);
     expect(await initiated(provider)).toBe(expected);
     expect(asked).toHaveLength(1);
   });
@@ -323,20 +326,22 @@ describe("initiate", () => {
     const client = createClient();
     onTestFinished(() => client.close());
     const credential = { token: async () => "token" };
-    const provider = createDaraja({ ...darajaSandboxAccount, baseUrl: () => url }, { client, credential });
+    const provider = createDaraja({ ...account, baseUrl: () => url }, { client, credential });
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 
   test.each(["error-invalid-token", "401.003.01", "400.003.01"])("replaces a token refused by %s", async (refusal) => {
     const isFixture = refusal.startsWith("error");
-    const refused = isFixture ? fixture(refusal) : { status: 401, body: { errorCode: refusal, errorMessage: "" } };
-    const { provider, asked } = await script([refused, fixture("push-accepted")]);
+    const refused = isFixture
+      ? fixture("daraja", refusal)
+      : { status: 401, body: { errorCode: refusal, errorMessage: "" } };
+    const { provider, asked } = await script([refused, fixture("daraja", "push-accepted")]);
     expect(await initiated(provider)).toMatch(/^accepted/);
     expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
   });
 
   test("declines when the replaced token is refused too", async () => {
-    const { provider, asked } = await script(Array(3).fill(fixture("error-invalid-token")));
+    const { provider, asked } = await script(Array(3).fill(fixture("daraja", "error-invalid-token")));
     expect(await initiated(provider)).toBe("declined provider_error");
     expect(asked).toHaveLength(2);
   });
@@ -349,13 +354,18 @@ describe("initiate", () => {
   });
 
   test("keeps credentials, tokens and the webhook's URL out of its errors", async () => {
-    const secrets = [darajaSandboxAccount.consumerSecret, darajaSandboxAccount.passkey, "token-1", webhookUrl.pathname];
-    const { provider } = await script([fixture("error-wrong-credentials"), { status: 502, text: "<html>" }], {
+    const secrets = [
+      darajaSandbox.variables.CONSUMER_SECRET,
+      darajaSandbox.variables.PASSKEY,
+      "token-1",
+      urls.webhook.pathname,
+    ];
+    const { provider } = await script([fixture("daraja", "error-wrong-credentials"), { status: 502, text: "<html>" }], {
       deadlineMs: 50,
     });
-    const noToken = open((await startSandbox()).url, { account: { consumerKey: "wrong" } });
+    const noToken = open((await startSandbox(darajaSandbox)).url, { account: { CONSUMER_KEY: "wrong" } });
     for (const asked of [provider, provider, provider, noToken.provider]) {
-      const error: unknown = await asked.initiate(paymentOf(), webhookUrl, never).catch((thrown: unknown) => thrown);
+      const error: unknown = await asked.initiate(paymentOf(), urls, never).catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(Error);
       const shown = inspect(error, { depth: 20, showHidden: true });
       for (const secret of secrets) expect(shown).not.toContain(secret);
@@ -379,7 +389,7 @@ describe("translate", () => {
     ["webhook-wrong-pin", { status: "failed", reason: "wrong_pin" }],
     ["webhook-letters-in-code", { status: "failed", reason: "provider_error" }],
   ])("reads %s", (name, outcome) => {
-    expect(claimOf(fixture(name).body)).toEqual({
+    expect(claimOf(fixture("daraja", name).body)).toEqual({
       paymentId: paymentOf().id,
       reference: known,
       proof: "secret",
@@ -435,7 +445,7 @@ describe("translate", () => {
 
   test("rejects a webhook whose secret was not right, before reading it", () => {
     const { provider } = open("http://localhost");
-    const body = Buffer.from(JSON.stringify(fixture("webhook-success").body));
+    const body = Buffer.from(JSON.stringify(fixture("daraja", "webhook-success").body));
     expect(() => provider.translate({ headers: {}, body })).toThrow(
       expect.objectContaining({ code: "webhook_rejected" }),
     );
@@ -492,7 +502,7 @@ describe("confirm", () => {
   });
 
   test("asks with the reference and a password of its own", async () => {
-    const { provider, asked } = await script([fixture("query-success")]);
+    const { provider, asked } = await script([fixture("daraja", "query-success")]);
     await provider.confirm(payment, never);
     expect(asked).toMatchObject([{ path: "/mpesa/stkpushquery/v1/query", authorization: "Bearer token-1" }]);
     expect(asked[0]?.body).toEqual({
@@ -516,11 +526,11 @@ describe("confirm", () => {
     ["error-internal", undefined],
     ["error-wrong-credentials", undefined],
   ])("learns from %s: %j", async (name, outcome) => {
-    const { provider } = await script([fixture(name)]);
+    const { provider } = await script([fixture("daraja", name)]);
     expect(await provider.confirm(payment, never)).toEqual(outcome);
   });
 
-  const answered = fixture("query-success").body;
+  const answered = fixture("daraja", "query-success").body;
   test.each<[string, Scripted]>([
     ["a success of another payment", { body: { ...answered, CheckoutRequestID: otherReference } }],
     ["a result of a query that did not run", { body: { ...answered, ResponseCode: "1" } }],
@@ -550,7 +560,10 @@ describe("confirm", () => {
   });
 
   test("replaces a refused token once", async () => {
-    const { provider, asked } = await script([fixture("error-invalid-token"), fixture("query-success")]);
+    const { provider, asked } = await script([
+      fixture("daraja", "error-invalid-token"),
+      fixture("daraja", "query-success"),
+    ]);
     expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded" });
     expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
   });
@@ -587,7 +600,7 @@ async function openTokens({ status = 200, body, text }: Scripted): Promise<Opene
     server.closeAllConnections();
     server.close();
   });
-  return open(url, { account: { consumerSecret: "secret" } });
+  return open(url, { account: { CONSUMER_SECRET: "secret" } });
 }
 
 function receiptItem(): object {

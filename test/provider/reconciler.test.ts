@@ -32,7 +32,12 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
     info: (_: object, message: string) => said.push(message),
     warn: (_: object, message: string) => said.push(message),
   };
-  const reconciler = createReconciler({ providers: new Map([["daraja", provider]]), store: ground.store, log });
+  const reconciler = createReconciler({
+    onReference: async () => undefined,
+    providers: new Map([["daraja", provider]]),
+    store: ground.store,
+    log,
+  });
   onTestFinished(reconciler.close);
   await vi.waitUntil(() => said.includes("confirmed"), 5_000);
   expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);

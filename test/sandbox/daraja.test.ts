@@ -2,8 +2,10 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { darajaSandboxAccount as account } from "../../server/sandbox/daraja.ts";
-import { fixture, startSandbox, type TestSandbox } from "../support/daraja.ts";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
+
+const { variables: account } = darajaSandbox;
 
 interface Answer {
   status: number;
@@ -13,12 +15,13 @@ interface Answer {
 const timestamp = "20261120235931";
 
 const signed = {
-  BusinessShortCode: account.shortcode,
-  Password: Buffer.from(account.shortcode + account.passkey + timestamp).toString("base64"),
+  BusinessShortCode: account.SHORTCODE,
+  Password: Buffer.from(account.SHORTCODE + account.PASSKEY + timestamp).toString("base64"),
   Timestamp: timestamp,
 };
 
-const basic = (secret: string): string => `Basic ${Buffer.from(`${account.consumerKey}:${secret}`).toString("base64")}`;
+const basic = (secret: string): string =>
+  `Basic ${Buffer.from(`${account.CONSUMER_KEY}:${secret}`).toString("base64")}`;
 
 async function read(response: Response): Promise<Answer> {
   const text = await response.text();
@@ -30,7 +33,7 @@ async function generate(url: string, authorization: string, grantType = "client_
 }
 
 async function tokenOf(sandbox: TestSandbox): Promise<string> {
-  const { body } = await generate(sandbox.url, basic(account.consumerSecret));
+  const { body } = await generate(sandbox.url, basic(account.CONSUMER_SECRET));
   return body.access_token ?? "";
 }
 
@@ -49,7 +52,7 @@ const pushFields = (sandbox: TestSandbox, fields: object = {}): object => ({
   TransactionType: "CustomerPayBillOnline",
   Amount: 150,
   PartyA: "254712345600",
-  PartyB: account.partyB,
+  PartyB: account.SHORTCODE,
   PhoneNumber: "254712345600",
   CallBackURL: sandbox.hookUrl.href,
   AccountReference: "ORD-1001",
@@ -73,26 +76,26 @@ function promptOf(sandbox: TestSandbox, phone = "254712345600"): string {
 describe("the sandbox of Daraja", () => {
   describe("tokens", () => {
     test("gives a token for the consumer's key and secret, its lifetime as text", async () => {
-      const sandbox = await startSandbox();
-      const { status, body } = await generate(sandbox.url, basic(account.consumerSecret));
+      const sandbox = await startSandbox(darajaSandbox);
+      const { status, body } = await generate(sandbox.url, basic(account.CONSUMER_SECRET));
       expect(status).toBe(200);
       expect(body).toEqual({ access_token: expect.stringMatching(/^\S{28}$/), expires_in: "3599" });
     });
 
     test("answers wrong credentials with nothing, and says what else is wrong", async () => {
-      const { url } = await startSandbox();
+      const { url } = await startSandbox(darajaSandbox);
       expect(await generate(url, basic("wrong"))).toEqual({ status: 400, body: {} });
       expect(await generate(url, "Bearer x")).toMatchObject({ status: 400, body: { errorCode: "400.008.01" } });
-      const grant = await generate(url, basic(account.consumerSecret), "password");
+      const grant = await generate(url, basic(account.CONSUMER_SECRET), "password");
       expect(grant).toMatchObject({ status: 400, body: { errorCode: "400.008.02" } });
     });
 
     test("lets only the newest token in", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const [first, second] = [await tokenOf(sandbox), await tokenOf(sandbox)];
       const refused = await push(sandbox, first);
       const { requestId, ...body } = refused.body;
-      const { requestId: _, ...expected } = fixture("error-invalid-token").body;
+      const { requestId: _, ...expected } = fixture("daraja", "error-invalid-token").body;
       expect({ ...refused, body }).toEqual({ status: 404, body: expected });
       expect(requestId).toBeTypeOf("string");
       expect(await push(sandbox, second)).toMatchObject({ status: 200 });
@@ -100,7 +103,7 @@ describe("the sandbox of Daraja", () => {
 
     test("lets no token in after its lifetime", async () => {
       let now = new Date("2026-11-20T21:00:00Z");
-      const sandbox = await startSandbox({ now: () => now });
+      const sandbox = await startSandbox(darajaSandbox, { now: () => now });
       const token = await tokenOf(sandbox);
       now = new Date("2026-11-20T21:59:59Z");
       expect(await push(sandbox, token)).toMatchObject({ status: 404, body: { errorCode: "404.001.03" } });
@@ -109,15 +112,15 @@ describe("the sandbox of Daraja", () => {
 
   describe("push", () => {
     test("accepts with the fields of the documentation, all text", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const { status, body } = await push(sandbox, await tokenOf(sandbox));
       expect(status).toBe(200);
-      expect(Object.keys(body)).toEqual(Object.keys(fixture("push-accepted").body));
+      expect(Object.keys(body)).toEqual(Object.keys(fixture("daraja", "push-accepted").body));
       expect(body).toMatchObject({ ResponseCode: "0", CheckoutRequestID: expect.stringMatching(/^ws_CO_\d+$/) });
     });
 
     test("rings the payer's phone with what was asked", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       await push(sandbox, await tokenOf(sandbox));
       expect(sandbox.phone.prompts("0712345600")).toEqual([
         { id: expect.any(String), provider: "daraja", phone: "+254712345600", amountMinor: 15_000, currency: "KES" },
@@ -138,7 +141,7 @@ describe("the sandbox of Daraja", () => {
       ["AccountReference", "longer than twelve"],
       ["TransactionDesc", "longer than 13"],
     ])("names %s when it is %j", async (field, value) => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       expect(await push(sandbox, await tokenOf(sandbox), { [field]: value })).toMatchObject({
         status: 400,
         body: { errorCode: "400.002.02", errorMessage: `Bad Request - Invalid ${field}` },
@@ -151,7 +154,7 @@ describe("the sandbox of Daraja", () => {
       ["is not JSON", "application/json", "{"],
       ["is no object", "application/json", "null"],
     ])("misses the first field when the body %s", async (_what, contentType, body) => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const url = `${sandbox.url}/mpesa/stkpush/v1/processrequest`;
       expect(await post(url, await tokenOf(sandbox), body, contentType)).toMatchObject({
         status: 400,
@@ -160,7 +163,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("refuses a password made for another time, and a merchant it does not know", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, { Timestamp: "20261120235932" })).toMatchObject({
         status: 500,
@@ -173,7 +176,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("finds a phone busy whose number says so, and asks any other as often as it is told", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, from("254712345720"))).toMatchObject({
         status: 500,
@@ -185,7 +188,7 @@ describe("the sandbox of Daraja", () => {
 
   describe("webhook", () => {
     test("tells a success in Safaricom's types: numbers, the amount a decimal, a balance without value", async () => {
-      const sandbox = await startSandbox({ now: () => new Date("2026-11-20T20:59:31Z") });
+      const sandbox = await startSandbox(darajaSandbox, { now: () => new Date("2026-11-20T20:59:31Z") });
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), "approve");
       const { text, headers } = await sandbox.nextWebhook();
@@ -218,18 +221,18 @@ describe("the sandbox of Daraja", () => {
       ["insufficient_funds", "webhook-insufficient-funds"],
       ["ignore", "webhook-no-response"],
     ] as const)("tells %s as %s, without metadata", async (answer, name) => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), answer);
       const { MerchantRequestID, CheckoutRequestID } = body;
-      const known = fixture(name).body as { Body: { stkCallback: object } };
+      const known = fixture("daraja", name).body as { Body: { stkCallback: object } };
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toEqual({
         Body: { stkCallback: { ...known.Body.stkCallback, MerchantRequestID, CheckoutRequestID } },
       });
     });
 
     test("is sent once, even when it is answered with an error", async () => {
-      const sandbox = await startSandbox({ onWebhook: () => 500 });
+      const sandbox = await startSandbox(darajaSandbox, { onWebhook: () => 500 });
       const token = await tokenOf(sandbox);
       for (const phone of ["254712345600", "254712345700"]) {
         await push(sandbox, token, from(phone));
@@ -241,7 +244,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("is sent three times to a phone ending in 07, each the same", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       await push(sandbox, await tokenOf(sandbox), from("254712345607"));
       const [first, second, third] = [
         await sandbox.nextWebhook(),
@@ -253,14 +256,14 @@ describe("the sandbox of Daraja", () => {
 
     test("is sent and answered before the push is, for a phone ending in 08", async () => {
       const order: string[] = [];
-      const sandbox = await startSandbox({ onWebhook: () => order.push("webhook") && 200 });
+      const sandbox = await startSandbox(darajaSandbox, { onWebhook: () => order.push("webhook") && 200 });
       await push(sandbox, await tokenOf(sandbox), from("254712345608"));
       order.push("reply");
       expect(order).toEqual(["webhook", "reply"]);
     });
 
     test("tells another amount than was asked, for a phone ending in 10", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       await push(sandbox, await tokenOf(sandbox), from("254712345610"));
       expect((await sandbox.nextWebhook()).text).toContain('"Amount","Value":151.00');
     });
@@ -270,7 +273,7 @@ describe("the sandbox of Daraja", () => {
       hook.listen(0, "127.0.0.1");
       await once(hook, "listening");
       onTestFinished(() => void hook.close());
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const CallBackURL = `http://127.0.0.1:${(hook.address() as AddressInfo).port}/`;
       const called = once(hook, "request");
       await push(sandbox, await tokenOf(sandbox), { ...from("254712345601"), CallBackURL });
@@ -284,7 +287,7 @@ describe("the sandbox of Daraja", () => {
 
   describe("query", () => {
     test("tells an open push in either form that Safaricom has for it", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID } = (await push(sandbox, token)).body;
       expect(await query(sandbox, token, CheckoutRequestID)).toMatchObject({
@@ -302,19 +305,19 @@ describe("the sandbox of Daraja", () => {
       ["cancel", "query-cancelled"],
       ["ignore", "query-no-response"],
     ] as const)("tells %s in text only, as %s", async (answer, name) => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID = "", MerchantRequestID = "" } = (await push(sandbox, token)).body;
       sandbox.phone.answer(promptOf(sandbox), answer);
       await sandbox.nextWebhook();
       expect(await query(sandbox, token, CheckoutRequestID)).toEqual({
         status: 200,
-        body: { ...fixture(name).body, CheckoutRequestID, MerchantRequestID },
+        body: { ...fixture("daraja", name).body, CheckoutRequestID, MerchantRequestID },
       });
     });
 
     test("does not know what was never pushed", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       expect(await query(sandbox, await tokenOf(sandbox), "ws_CO_1")).toMatchObject({
         status: 400,
         body: { errorCode: "400.002.02", errorMessage: "Bad Request - Invalid CheckoutRequestID" },
@@ -322,7 +325,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("wants a token and the password", async () => {
-      const sandbox = await startSandbox();
+      const sandbox = await startSandbox(darajaSandbox);
       const token = await tokenOf(sandbox);
       expect(await query(sandbox, "other", "ws_CO_1")).toMatchObject({ status: 404 });
       expect(await query(sandbox, token, "ws_CO_1", { Password: "other" })).toMatchObject({
@@ -333,7 +336,7 @@ describe("the sandbox of Daraja", () => {
   });
 
   test("answers an address that it does not have in its own envelope", async () => {
-    const sandbox = await startSandbox();
+    const sandbox = await startSandbox(darajaSandbox);
     expect(await read(await fetch(`${sandbox.url}/mpesa/other`))).toMatchObject({
       status: 404,
       body: { errorCode: "404.001.01" },

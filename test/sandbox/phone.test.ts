@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
-import { startSandbox } from "../support/daraja.ts";
+import { startSandbox } from "../support/sandbox.ts";
 
 const ringFor = (phone: string) => ({ provider: "daraja", phone, amountMinor: 15_000, currency: "KES" });
 
@@ -61,7 +62,7 @@ describe("the payer's phone", () => {
   });
 
   test("lists and answers prompts over HTTP", async () => {
-    const { phone, phoneUrl } = await startSandbox();
+    const { phone, phoneUrl } = await startSandbox(darajaSandbox);
     const { id, answer } = phone.ring(ringFor("+254712345600"));
     const listed = await fetch(`${phoneUrl}/0712345600/prompts`);
     expect(await listed.json()).toEqual({ prompts: [{ id, ...ringFor("+254712345600") }] });
@@ -72,7 +73,7 @@ describe("the payer's phone", () => {
   });
 
   test("refuses an answer that it does not know, naming the field, and a prompt that is not there", async () => {
-    const { phone, phoneUrl } = await startSandbox();
+    const { phone, phoneUrl } = await startSandbox(darajaSandbox);
     const { id } = phone.ring(ringFor("+254712345600"));
     for (const body of [{ answer: "maybe" }, {}]) {
       const refused = await post(`${phoneUrl}/prompts/${id}`, body);

@@ -2,15 +2,15 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
-import { darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
+import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 
 /** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
 export const darajaEnv = (url: string): Record<string, string> => ({
   DARAJA_BASE_URL: url,
-  DARAJA_CONSUMER_KEY: darajaSandboxAccount.consumerKey,
-  DARAJA_CONSUMER_SECRET: darajaSandboxAccount.consumerSecret,
-  DARAJA_SHORTCODE: darajaSandboxAccount.shortcode,
-  DARAJA_PASSKEY: darajaSandboxAccount.passkey,
+  DARAJA_CONSUMER_KEY: darajaSandbox.variables.CONSUMER_KEY,
+  DARAJA_CONSUMER_SECRET: darajaSandbox.variables.CONSUMER_SECRET,
+  DARAJA_SHORTCODE: darajaSandbox.variables.SHORTCODE,
+  DARAJA_PASSKEY: darajaSandbox.variables.PASSKEY,
 });
 
 /** One push as Safaricom got it. */

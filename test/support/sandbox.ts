@@ -1,11 +1,11 @@
-/** Safaricom's sandbox on a server of its own, and somewhere for its webhooks to go. Needs no database. */
+/** A provider's sandbox on a server of its own, and somewhere for its webhooks to go. Needs no database. */
 import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
 import { onTestFinished } from "vitest";
 import { handleErrors } from "../../server/route/problem.ts";
-import { darajaSandbox, darajaSandboxAccount } from "../../server/sandbox/daraja.ts";
 import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
+import type { Sandbox } from "../../server/sandbox/sandbox.ts";
 
 export interface Received {
   headers: IncomingHttpHeaders;
@@ -13,7 +13,7 @@ export interface Received {
 }
 
 export interface TestSandbox {
-  /** Safaricom's base address. */
+  /** The provider's base address. */
   url: string;
   phoneUrl: string;
   hookUrl: URL;
@@ -34,16 +34,20 @@ export interface TestSandboxOptions {
 /** A payer's second takes 5 ms here. */
 const secondMs = 5;
 
-export async function startSandbox({ now, onWebhook = () => 200 }: TestSandboxOptions = {}): Promise<TestSandbox> {
+export async function startSandbox(
+  sandbox: Sandbox,
+  { now, onWebhook = () => 200 }: TestSandboxOptions = {},
+): Promise<TestSandbox> {
   const app = Fastify({ forceCloseConnections: true });
   const phone = createPhone({ secondMs });
   const arrived = createQueue<Received>();
   handleErrors(app);
   app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
-  app.register(
-    async (scope) => darajaSandbox(scope, { phone, ...darajaSandboxAccount, ...(now !== undefined && { now }) }),
-    { prefix: "/daraja" },
-  );
+  let hubUrl = "";
+  const webhookUrl = (): URL => new URL(`${hubUrl}/hook`);
+  app.register(async (scope) => sandbox.serve(scope, { phone, webhookUrl, ...(now && { now }) }), {
+    prefix: "/provider",
+  });
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, text));
@@ -54,6 +58,7 @@ export async function startSandbox({ now, onWebhook = () => 200 }: TestSandboxOp
     });
   });
   const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  hubUrl = url;
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {
     phone.close();
@@ -62,9 +67,9 @@ export async function startSandbox({ now, onWebhook = () => 200 }: TestSandboxOp
   };
   onTestFinished(close);
   return {
-    url: `${url}/daraja`,
+    url: `${url}/provider`,
     phoneUrl: `${url}/phone`,
-    hookUrl: new URL(`${url}/hook`),
+    hookUrl: webhookUrl(),
     phone,
     nextWebhook: arrived.take,
     get waiting() {
@@ -100,7 +105,7 @@ function createQueue<T>(): Queue<T> {
   };
 }
 
-/** One message of Safaricom's, with where it is known from and how surely. */
+/** One message of a provider's, with where it is known from and how surely. */
 export interface Fixture {
   source: string;
   certainty: "official" | "observed" | "unverified" | "invented";
@@ -109,5 +114,5 @@ export interface Fixture {
   body: Record<string, unknown>;
 }
 
-export const fixture = (name: string): Fixture =>
-  JSON.parse(readFileSync(new URL(`../fixture/daraja/${name}.json`, import.meta.url), "utf8"));
+export const fixture = (provider: string, name: string): Fixture =>
+  JSON.parse(readFileSync(new URL(`../fixture/${provider}/${name}.json`, import.meta.url), "utf8"));

@@ -1,0 +1,63 @@
+/**
+ * What every provider's sandbox does with a request for money: ring the phone, settle once the payer has answered, and
+ * send webhooks, in the order that the phone's number asks for. A webhook is sent as often as the number says, whatever
+ * it is answered with; closing the app abandons those under way.
+ */
+import { finished } from "node:stream";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { Agent, request as send } from "undici";
+import { type Behaviour, behaviour, type PayerAnswer, type Phone, type Ring } from "./phone.ts";
+
+export interface Played {
+  ring: Ring;
+  /** The reply to the request for money. */
+  reply: FastifyReply;
+  /** Makes the answer known; the webhook to send, if this provider has one for it. */
+  settle(answer: PayerAnswer, does: Behaviour): WebhookMessage | undefined;
+}
+
+export interface WebhookMessage {
+  url: string;
+  headers?: Record<string, string>;
+  body: string;
+}
+
+/** Plays one payment. Resolves when the request for money may be answered. */
+export type Play = (played: Played) => Promise<void>;
+
+const webhookDeadlineMs = 10_000;
+
+/** `app` is the scope of the provider's sandbox. */
+export function createPlay(app: FastifyInstance, phone: Phone): Play {
+  const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
+  app.addHook("onClose", () => webhooks.destroy());
+
+  const deliver = async ({ url, headers, body }: WebhookMessage): Promise<void> => {
+    try {
+      const all = { "content-type": "application/json", ...headers };
+      const answer = await send(url, { method: "POST", headers: all, body, dispatcher: webhooks });
+      await answer.body.dump();
+    } catch (error) {
+      app.log.info({ err: error }, "sandbox webhook not delivered");
+    }
+  };
+
+  return async ({ ring, reply, settle }) => {
+    const does = behaviour(ring.phone);
+    const { answer } = phone.ring(ring);
+    const replied = whenReplied(reply);
+    const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
+    const settled = Promise.all([answer, mayGoOut]).then(async ([given]) => {
+      const message = settle(given, does);
+      if (message) await Promise.all(Array.from({ length: does.webhooks }, () => deliver(message)));
+    });
+    if (does.overtakes) await settled;
+    // Never answered: the caller gives up first.
+    if (does.isSilent) await replied;
+  };
+}
+
+const whenReplied = (reply: FastifyReply): Promise<void> =>
+  new Promise((resolve) => {
+    finished(reply.raw, () => resolve());
+  });

@@ -1,0 +1,96 @@
+/** A payment company that answers as the test says, call by call; and adapters and nodes that are pointed at one. */
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
+import { onTestFinished } from "vitest";
+import { createClient } from "../../server/provider/client.ts";
+import type { TokenRules } from "../../server/provider/credential.ts";
+import type { Provider } from "../../server/provider/provider.ts";
+import { companies, type ProviderName } from "../../server/provider/providers.ts";
+
+/** One call of ours as the company got it. */
+export interface ScriptedCall {
+  method: string;
+  /** With its query. */
+  path: string;
+  headers: IncomingHttpHeaders;
+  text: string;
+  /** The text as JSON; empty when it is none. */
+  body: Record<string, unknown>;
+}
+
+/** 200 by default; `text` is sent as it is, `body` as JSON. */
+export interface ScriptedAnswer {
+  status?: number;
+  body?: unknown;
+  text?: string;
+}
+
+/** `drop`: the connection ends without an answer. */
+export type Respond = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
+
+export interface Script {
+  url: string;
+  calls: ScriptedCall[];
+  /** Answers from now on. */
+  respond: Respond;
+}
+
+export async function startScript(respond: Respond): Promise<Script> {
+  const script: Script = { url: "", calls: [], respond };
+  const server = createServer(async (request, response) => {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    const { method = "", url: path = "", headers } = request;
+    const call: ScriptedCall = { method, path, headers, text, body: parse(text) };
+    script.calls.push(call);
+    const answer = await script.respond(call);
+    if (answer === "drop") return request.socket.destroy();
+    response
+      .writeHead(answer.status ?? 200, { "content-type": "application/json" })
+      .end(answer.text ?? JSON.stringify(answer.body));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  script.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return script;
+}
+
+function parse(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+/** The adapter with its sandbox's account, at this address. Tokens are kept in memory. */
+export function openProvider(name: ProviderName, url: string): Provider {
+  const { company, sandbox } = companies[name];
+  const client = createClient();
+  onTestFinished(() => client.close());
+  const credential = ({ fetch }: TokenRules) => {
+    let token: string | undefined;
+    return {
+      async token(rejected?: string) {
+        if (token === undefined || token === rejected) ({ token } = await fetch());
+        return token;
+      },
+    };
+  };
+  return company.configure(sandbox.variables)({ baseUrl: () => url, client, credential });
+}
+
+/** The environment of a node whose company of this name is at `url`, with the sandbox's account. */
+export function companyEnv(name: ProviderName, url: string): Record<string, string> {
+  const prefix = `${name.toUpperCase()}_`;
+  const account = Object.entries(companies[name].sandbox.variables).map(([variable, value]) => [
+    prefix + variable,
+    value,
+  ]);
+  return { ...Object.fromEntries(account), [`${prefix}BASE_URL`]: url };
+}
