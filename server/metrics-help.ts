@@ -9,6 +9,7 @@ import type { HandledWebhook } from "./route/webhooks.ts";
 export const meanings = {
   verb: {
     initiate: "asks for the money",
+    complete: "takes the money that was approved on the provider's page",
     confirm: "asks what became of it",
     token: "fetches an access token",
   } satisfies Record<Verb, string>,
@@ -27,7 +28,7 @@ export const meanings = {
     applied: "changed what is known of the order",
     repeat: "nothing new",
     hint: "no proof, so the provider is asked",
-    unmatched: "no such payment, offered again later",
+    unmatched: "no such payment known yet",
     nothing: "tells no outcome",
     error: "kept, offered again later",
     unreadable: "kept, answered 400",

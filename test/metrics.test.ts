@@ -323,7 +323,7 @@ const labelValues: Record<string, Record<string, string[]>> = {
     result: ["applied", "repeat", "hint", "unmatched", "nothing", "error", "unreadable", "refused", "failed"],
   },
   tukio_provider_call_seconds: {
-    verb: ["initiate", "confirm", "token"],
+    verb: ["initiate", "complete", "confirm", "token"],
     outcome: ["answered", "declined", "nothing", "failed"],
   },
   tukio_watchers: { transport: transportValues },

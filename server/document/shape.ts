@@ -25,7 +25,7 @@ const status = z.enum(statuses).meta({
 });
 
 const reasonMeanings: Record<Reason, string> = {
-  cancelled: "the payer declined on the phone",
+  cancelled: "the payer said no",
   insufficient_funds: "the payer has too little money",
   wrong_pin: "the payer typed a wrong PIN",
   declined: "the provider declined the payer",
