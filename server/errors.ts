@@ -14,7 +14,7 @@ export const errorTable = {
   token_invalid: { status: 401, retryable: false, title: "The watch token does not open this order" },
   token_expired: { status: 401, retryable: false, title: "The watch token has run out" },
   webhook_rejected: { status: 401, retryable: false, title: "The webhook's secret or signature is wrong" },
-  origin_refused: { status: 403, retryable: false, title: "This origin may not watch orders" },
+  origin_refused: { status: 403, retryable: false, title: "Pages of this origin may not call this node" },
   order_unknown: { status: 404, retryable: false, title: "There is no such order" },
   payment_unknown: { status: 404, retryable: false, title: "The order has no such payment" },
   provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },

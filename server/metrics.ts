@@ -40,11 +40,13 @@ export interface MetricsOptions {
   providers: readonly string[];
   /** Read at every scrape. */
   backlog: () => Promise<Backlog>;
+  /** Whether events reach the other nodes at the moment. */
+  isBusUp: () => boolean;
 }
 
 const mismatches: readonly string[] = Object.keys(meanings.reason);
 
-export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
+export function createMetrics({ providers, backlog, isBusUp }: MetricsOptions): Metrics {
   const registry = new Registry();
   const payments = paymentMetrics(registry, providers);
   const watching = watchMetrics(registry);
@@ -69,6 +71,22 @@ export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
     labelNames: ["provider", "verb", "outcome"],
     buckets: [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25],
     registers,
+  });
+  for (const provider of providers) {
+    for (const proof of ["signature", "secret", "none"]) {
+      for (const result of ["applied", "refused", "error", "failed"]) webhooks.inc({ provider, proof, result }, 0);
+    }
+    for (const verb of ["initiate", "confirm"]) {
+      for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
+    }
+  }
+  new Gauge({
+    name: "tukio_bus_up",
+    help: "Whether events reach the other nodes at the moment; without a Redis there are none, and it is up.",
+    registers,
+    collect() {
+      this.set(isBusUp() ? 1 : 0);
+    },
   });
   // Last, so that whoever reads a scrape meets ours first.
   collectDefaultMetrics({ register: registry });
@@ -227,6 +245,11 @@ function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): ()
     help: "How long the oldest of the due payments has been waiting.",
     registers,
   });
+  const unapplied = new Gauge({
+    name: "tukio_webhooks_unapplied",
+    help: "Proven webhooks that are on disk and not applied yet, counted up to 100,000; all nodes tell the same.",
+    registers,
+  });
   const inReview = new Gauge({
     name: "tukio_in_review",
     help: "Orders that wait for a person's decision now, counted up to 100,000; all nodes tell the same.",
@@ -242,12 +265,14 @@ function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): ()
       const found = await backlog();
       due.set(found.due);
       oldest.set(found.oldestS);
+      unapplied.set(found.unapplied);
       inReview.set(found.inReview);
       up.set(1);
     } catch {
       // That is what the metric says; the scrape goes on.
       due.remove();
       oldest.remove();
+      unapplied.remove();
       inReview.remove();
       up.set(0);
     }

@@ -7,6 +7,8 @@ export interface Backlog {
   due: number;
   /** How long the oldest has been due, in seconds; 0 when there is none. */
   oldestS: number;
+  /** Proven webhooks that are kept and not applied yet, counted up to 100,000. */
+  unapplied: number;
   /** Orders that wait for a person's decision, counted up to 100,000. */
   inReview: number;
 }
@@ -26,6 +28,7 @@ export const backlogStatement = {
   text: `select
     (select count(*)::int from (select from payment where check_at <= now() limit 100000) as due) as due,
     coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS",
+    (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
     (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
   // After at most a second of waiting for a connection.
   query_timeout: 500,
