@@ -18,8 +18,8 @@ const variables = z.object({
 });
 
 /**
- * Neither limit is documented; integrators name TZS 100, 500 and 1,000 as the least. ZenoPay refuses by itself what an
- * operator does not carry, so these only keep out what no wallet holds.
+ * Neither limit is documented; of integrators, one names TZS 100 and one TZS 1,000 as the least. So these are wide:
+ * ZenoPay refuses by itself what it does not carry, and nothing is lost by asking.
  */
 const limits = {
   minMinor: 100n,
@@ -30,8 +30,8 @@ const limits = {
 } as const;
 
 /**
- * Every official sample has an address, and whether ZenoPay insists on one is not known. This one belongs to nobody and
- * takes no mail (RFC 2606, RFC 7505): a payer's own is not ours to pass on.
+ * Every official sample has an address (ZenoPay's QR endpoint says it is required; here it is not known). This one is of
+ * the domain in its own samples, and belongs to nobody (RFC 2606): a payer's own is not ours to pass on.
  */
 const buyerEmail = "customer@example.com";
 
