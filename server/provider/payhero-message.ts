@@ -13,6 +13,9 @@ import { parseMinor } from "./money.ts";
 import { decide, identifier, type MpesaFailure, resultCode } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
 
+/** What is there or not, of whatever type: nobody promised. */
+const anything = z.unknown().optional();
+
 /** Ten letters and digits or a UUID (both observed), or such as `UFD004453187.iI` (docs.payhero.africa, "Callbacks"). */
 const reference = z.union([z.string(), z.number()]).transform(String).pipe(identifier);
 
@@ -29,12 +32,12 @@ const acceptance = z.object({
 /** No shape is documented; integrators report these names for the human reason. */
 const refusal = z.object({
   success: z.boolean().optional(),
-  error_code: z.unknown(),
-  error_message: z.unknown(),
-  message: z.unknown(),
-  error: z.unknown(),
-  detail: z.unknown(),
-  reference: z.unknown(),
+  error_code: anything,
+  error_message: anything,
+  message: anything,
+  error: anything,
+  detail: anything,
+  reference: anything,
 });
 type Refusal = z.infer<typeof refusal>;
 
@@ -46,27 +49,27 @@ const queryReply = z.object({
   success: z.boolean().nullish(),
   status: z.string().transform((word) => word.toUpperCase()),
   reference: reference.nullish().catch(null),
-  third_party_reference: z.unknown(),
+  third_party_reference: anything,
 });
 
 /** The names that are used in either platform's webhook. Balances, phone and M-Pesa's own ids are of no use here. */
 const details = z.object({
   ResultCode: resultCode.nullish(),
-  ResultDesc: z.unknown(),
-  Status: z.unknown(),
-  ExternalReference: z.unknown(),
-  MpesaReceiptNumber: z.unknown(),
-  Amount: z.unknown(),
+  ResultDesc: anything,
+  Status: anything,
+  ExternalReference: anything,
+  MpesaReceiptNumber: anything,
+  Amount: anything,
   // The newer platform's.
-  success: z.unknown(),
-  status: z.unknown(),
-  message: z.unknown(),
-  transaction_type: z.unknown(),
-  external_reference: z.unknown(),
-  reference: z.unknown(),
-  provider_reference: z.unknown(),
-  amount: z.unknown(),
-  currency: z.unknown(),
+  success: anything,
+  status: anything,
+  message: anything,
+  transaction_type: anything,
+  external_reference: anything,
+  reference: anything,
+  provider_reference: anything,
+  amount: anything,
+  currency: anything,
 });
 type Details = z.infer<typeof details>;
 
