@@ -165,15 +165,15 @@ function codeSays(code: string): Said {
 
 /** `Success` and `Failed` in the older webhooks, `success` and `failed` in the newer ones. */
 function says(value: unknown): Said {
-  const word = String(value).toLowerCase();
-  if (word === "true" || word === "success") return "paid";
-  return word === "false" || word === "failed" ? "unpaid" : "unclear";
+  const word = typeof value === "string" ? value.toLowerCase() : value;
+  if (word === true || word === "true" || word === "success") return "paid";
+  return word === false || word === "false" || word === "failed" ? "unpaid" : "unclear";
 }
 
 /** How it ended, when everything that is said agrees; a bare boolean, which might be about the message, decides nothing. */
 function judge(parts: readonly Details[]): "succeeded" | MpesaFailure | undefined {
   const [said, ...others] = new Set(parts.flatMap(statements));
-  if (others.length > 0 || said === "unclear") return undefined;
+  if (others.length > 0) return undefined;
   const code = first(parts, "ResultCode");
   if (typeof code === "string") return decide(code);
   if (!parts.flatMap(({ Status, status }) => [Status, status]).some(isWord)) return undefined;
@@ -184,8 +184,9 @@ const isWord = (value: unknown): boolean => typeof value === "string" && /^(succ
 
 /** Without a code there is only text: "Request Cancelled by user." (docs.payhero.africa, "Callbacks"). */
 function failureOf(parts: readonly Details[]): MpesaFailure {
-  const text = `${first(parts, "ResultDesc") ?? ""} ${first(parts, "message") ?? ""}`;
-  return { status: "failed", reason: /cancel/i.test(text) ? "cancelled" : "declined" };
+  const texts = parts.flatMap(({ ResultDesc, message }) => [ResultDesc, message]);
+  const isCancelled = texts.some((text) => typeof text === "string" && /cancel/i.test(text));
+  return { status: "failed", reason: isCancelled ? "cancelled" : "declined" };
 }
 
 /** `external_reference` is our own id of the payment, and comes back as it was sent. */
