@@ -101,6 +101,13 @@ describe("the environment", () => {
     expect(refusal({ ...pair, PAYHERO_USERNAME: "us:er" })).toContain("PAYHERO_USERNAME: must not have a colon");
   });
 
+  it("offers ZenoPay with its key, which must fit into a header", () => {
+    expect(offersOf({ ZENOPAY_API_KEY: "key" })).toEqual([
+      { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, open: expect.any(Function) },
+    ]);
+    expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",

@@ -2,13 +2,16 @@
 import { darajaSandbox } from "../sandbox/daraja.ts";
 import { payheroSandbox } from "../sandbox/payhero.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import { zenopaySandbox } from "../sandbox/zenopay.ts";
 import type { Company } from "./company.ts";
 import { daraja } from "./daraja.ts";
 import { payhero } from "./payhero.ts";
+import { zenopay } from "./zenopay.ts";
 
 export const companies = {
   daraja: { company: daraja, sandbox: darajaSandbox },
   payhero: { company: payhero, sandbox: payheroSandbox },
+  zenopay: { company: zenopay, sandbox: zenopaySandbox },
 } as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 
 export type ProviderName = keyof typeof companies;
