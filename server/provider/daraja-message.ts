@@ -7,42 +7,8 @@ import { HubError } from "../errors.ts";
 import type { Outcome, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
+import { failed, results, stillOpen, undecided } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-
-type Result = Pick<Outcome, "status"> & { reason: Reason };
-
-const failed = (reason: Reason): Result => ({ status: "failed", reason });
-const noResponse: Result = { status: "expired", reason: "no_response" };
-
-/**
- * Result codes of webhook and query. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
- * missing there and reported by integrators.
- */
-const results: ReadonlyMap<string, Result> = new Map([
-  ["1", failed("insufficient_funds")],
-  ["2", failed("limit")],
-  ["3", failed("limit")],
-  ["4", failed("limit")],
-  ["8", failed("limit")],
-  ["17", failed("limit")],
-  ["26", failed("provider_error")],
-  ["1001", failed("busy")],
-  ["1019", noResponse],
-  ["1025", failed("provider_error")],
-  ["1032", failed("cancelled")],
-  ["1037", noResponse],
-  ["2001", failed("wrong_pin")],
-  ["2028", failed("provider_error")],
-  ["8006", failed("wrong_pin")],
-  ["9999", failed("provider_error")],
-  ["SFC_IC0003", failed("provider_error")],
-]);
-
-/** The payer is still being asked. Not in the portal's table; observed in the first seconds after a push. */
-const stillOpen = "4999";
-
-/** Reported while a payment was not decided yet; what it means is not documented. */
-const undecided = "2029";
 
 /**
  * Errors that refuse a push before any prompt (Safaricom portal, M-Pesa Express, "Error Codes"). Left out on purpose,

@@ -12,6 +12,7 @@ import { type Answer, type Client, Unreachable } from "./client.ts";
 import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./daraja-message.ts";
+import { mpesaPhone } from "./mpesa.ts";
 import { Declined, type Provider } from "./provider.ts";
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
@@ -60,7 +61,7 @@ const limits = {
   minMinor: 100n,
   maxMinor: 25_000_000n,
   stepMinor: 100n,
-  phone: /^\+254(7|1)\d{8}$/,
+  phone: mpesaPhone,
 } as const;
 
 const tokenReply = z.object({
