@@ -44,6 +44,7 @@ const identifier = z
   .regex(/^[\x21-\x7e]{1,128}$/)
   .optional()
   .catch(undefined);
+const anything = z.unknown().optional();
 const word = z.string().toLowerCase().optional().catch(undefined);
 const code = z
   .union([z.string().min(1), z.number()])
@@ -64,8 +65,8 @@ const transaction = z
     resultCode: code,
     result_code: code,
     status: word,
-    currency: z.unknown(),
-    amount: z.unknown(),
+    currency: anything,
+    amount: anything,
   })
   .transform(({ id, status, currency, amount, ...either }) => ({
     id,
@@ -79,7 +80,7 @@ const transaction = z
   }));
 type Transaction = z.infer<typeof transaction>;
 
-const envelope = z.object({ success: z.unknown(), data: z.unknown(), event: word, code });
+const envelope = z.object({ success: anything, data: anything, event: word, code });
 
 /** What is within `data`, or the body itself where it is flat. */
 function contentOf(body: unknown): unknown {
