@@ -1,21 +1,6 @@
-import { createHmac } from "node:crypto";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { lipanaWebhook } from "../support/lipana.ts";
 import { fixture } from "../support/sandbox.ts";
 import { type Told, testProvider } from "./contract.ts";
-
-/** A webhook of shape B, signed. */
-const webhook = (
-  { reference, amountMinor, receipt }: Told,
-  secret: string = lipanaSandbox.variables.WEBHOOK_SECRET,
-) => {
-  const body = JSON.stringify({
-    ...fixture("lipana", "webhook-b-success").body,
-    transaction_id: reference,
-    amount: amountMinor / 100,
-    mpesa_receipt_number: receipt,
-  });
-  return { headers: { "x-lipana-signature": createHmac("sha256", secret).update(body).digest("hex") }, body };
-};
 
 /** A fixture as the answer about this payment. */
 const status = (name: string, { reference, amountMinor, receipt }: Told) => {
@@ -56,7 +41,7 @@ testProvider({
       "list",
     ],
   },
-  succeeded: webhook,
-  forged: (told) => webhook(told, "another secret"),
+  succeeded: (told) => lipanaWebhook(told),
+  forged: (told) => lipanaWebhook(told, "another secret"),
   isAccountWide: true,
 });
