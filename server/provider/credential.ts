@@ -84,8 +84,6 @@ const cacheable = (tokens: Tokens, expiresAt: Date, lifetimeS: number): CachedTo
   endsAtMs: performance.now() + lifetimeS * 1_000,
 });
 
-const forgetStatement = "delete from credential where provider = $1";
-
 /** Counts a call if it is within the ration; no row: it is not. Calls of a day are kept. */
 const rationStatement = `with old as (
     delete from token_call where provider = $1 and at < clock_timestamp() - interval '1 day'
@@ -150,7 +148,7 @@ export function createCredential(options: CredentialOptions): StoredCredential {
       );
       await client.query({ ...lockStatement, values: [provider] });
       const stored = await read(client);
-      const { refreshToken } = stored ?? {};
+      const { token = "", refreshToken } = stored ?? {};
       if (isFresh(stored, wanted)) return stored;
       await takeRation();
       try {
@@ -158,7 +156,10 @@ export function createCredential(options: CredentialOptions): StoredCredential {
         return await write(client, tokens, lifetimeS);
       } catch (error) {
         // Whatever was wrong with it, the next call goes without.
-        if (refreshToken !== undefined) await client.query(forgetStatement, [provider]);
+        if (refreshToken !== undefined) {
+          const sealed = sealer.seal(JSON.stringify({ token } satisfies Tokens), provider);
+          await client.query("update credential set sealed = $2 where provider = $1", [provider, sealed]);
+        }
         throw error;
       }
     } finally {

@@ -9,16 +9,17 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
-import type { Outcome } from "../order/order.ts";
+import type { Outcome, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
-import { failed, results, stillOpen, undecided } from "./mpesa.ts";
+import { decide, identifier, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
 
 type Verdict = Pick<Outcome, "status" | "reason">;
 
 const paid: Verdict = { status: "succeeded" };
 const open: Verdict = { status: "processing" };
+const failed = (reason: Reason): Verdict => ({ status: "failed", reason });
 
 /** A transaction's `status` (typed in the SDK), and the end of a webhook's `event` (public integrations). */
 const words: ReadonlyMap<string, Verdict> = new Map([
@@ -29,7 +30,7 @@ const words: ReadonlyMap<string, Verdict> = new Map([
 ]);
 
 /**
- * What refuses a request before any prompt. Both are from the SDK, which may have made the code out of the status: so
+ * What refuses a request before any prompt (the SDK). It may be the SDK that makes these codes, out of the status: so
  * without a code the status will do.
  */
 const refusals: ReadonlySet<string> = new Set(["VALIDATION_ERROR", "AUTHENTICATION_FAILED", "RATE_LIMIT_EXCEEDED"]);
@@ -38,30 +39,21 @@ const refusalStatuses: ReadonlySet<number> = new Set([400, 401, 429]);
 /** Not about the payment: we may not ask at all, or not so often. */
 const cannotAskStatuses: ReadonlySet<number> = new Set([401, 403, 429]);
 
-/** Visible ASCII, as all identifiers seen are: anything else could not be stored safely. */
-const identifier = z
-  .string()
-  .regex(/^[\x21-\x7e]{1,128}$/)
-  .optional()
-  .catch(undefined);
 const anything = z.unknown().optional();
 const word = z.string().toLowerCase().optional().catch(undefined);
-const code = z
-  .union([z.string().min(1), z.number()])
-  .transform(String)
-  .optional()
-  .catch(undefined);
+const id = identifier.optional().catch(undefined);
+const code = resultCode.optional().catch(undefined);
 
 /** A transaction as webhook, status and list tell of it. One odd field must not hide the others. */
 const transaction = z
   .object({
-    id: identifier,
-    transactionId: identifier,
-    transaction_id: identifier,
-    accountReference: identifier,
-    account_reference: identifier,
-    mpesaReceiptNumber: identifier,
-    mpesa_receipt_number: identifier,
+    id,
+    transactionId: id,
+    transaction_id: id,
+    accountReference: id,
+    account_reference: id,
+    mpesaReceiptNumber: id,
+    mpesa_receipt_number: id,
     resultCode: code,
     result_code: code,
     status: word,
@@ -145,10 +137,11 @@ function parseWebhook(body: Buffer): { told: Transaction; event: string | undefi
 }
 
 /** Undefined where M-Pesa's code says nothing. */
-function verdictOf(resultCode: string | undefined): Verdict | undefined {
-  if (resultCode === undefined || resultCode === undecided) return undefined;
-  if (resultCode === "0") return paid;
-  return resultCode === stillOpen ? open : (results.get(resultCode) ?? failed("provider_error"));
+function verdictOf(given: string | undefined): Verdict | undefined {
+  if (given === undefined) return undefined;
+  if (given === stillOpen) return open;
+  const decided = decide(given);
+  return decided === "succeeded" ? paid : decided;
 }
 
 /** What all of them say, in the words of the one that says why. Undefined when nothing is said, or different things. */
@@ -186,9 +179,10 @@ export function readStatus(answer: Answer, reference: string): Outcome | undefin
   return queried(told);
 }
 
-/** Undefined unless Lipana says so plainly. */
+/** Undefined unless the status says so: M-Pesa's code, if it is there, only tells why. */
 function queried(told: Transaction): Outcome | undefined {
-  const verdict = agree([verdictOf(told.code), words.get(told.status ?? "")]);
+  const said = words.get(told.status ?? "");
+  const verdict = said && agree([verdictOf(told.code), said]);
   return verdict && { ...outcomeOf(told, verdict), source: "query" };
 }
 

@@ -11,7 +11,7 @@ import type { Outcome, Payment } from "../order/order.ts";
 import { type Answer, type Call, type Client, Unreachable } from "./client.ts";
 import { defineCompany } from "./company.ts";
 import { readAcceptance, readPage, readStatus, translate } from "./lipana-message.ts";
-import { mpesaPhone } from "./mpesa.ts";
+import { mpesaLimits } from "./mpesa.ts";
 import { Declined, type Provider } from "./provider.ts";
 
 /** What Lipana's dashboard gives a merchant. */
@@ -39,7 +39,7 @@ const limits = {
   minMinor: 1_000n,
   maxMinor: 15_000_000n,
   stepMinor: 100n,
-  phone: mpesaPhone,
+  phone: mpesaLimits.phone,
 } as const;
 
 /** M-Pesa shows no more of an account reference than 12 characters, and no more of a description than 13. */

@@ -1,17 +1,39 @@
-/** What M-Pesa in Kenya says, whichever company passes it on: result codes, and the phones that it can prompt. */
-import type { Outcome, Reason } from "../order/order.ts";
+/**
+ * What is true of M-Pesa whichever company asks it for the money: what it can be asked for, and what its result codes
+ * mean. Companies that resell it pass the codes through.
+ */
+import { z } from "zod";
+import type { Reason } from "../order/order.ts";
+import type { Limits } from "./provider.ts";
+
+/** Safaricom portal, M-Pesa Express: from KES 1 to 250,000, in whole shillings, from a Kenyan mobile phone. */
+export const mpesaLimits = {
+  minMinor: 100n,
+  maxMinor: 25_000_000n,
+  stepMinor: 100n,
+  phone: /^\+254(7|1)\d{8}$/,
+} as const satisfies Limits;
+
+/** Visible ASCII, as all identifiers around M-Pesa are: anything else could not be one, nor be stored safely. */
+export const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
+
+/** A number in webhooks, a string in queries, and sometimes letters (Safaricom portal, M-Pesa Express and its Query). */
+export const resultCode = z.union([z.string().min(1), z.number()]).transform(String);
 
 /** How a payment ended without money. */
-export type Result = Pick<Outcome, "status"> & { reason: Reason };
+export interface MpesaFailure {
+  status: "failed" | "expired";
+  reason: Reason;
+}
 
-export const failed = (reason: Reason): Result => ({ status: "failed", reason });
-const noResponse: Result = { status: "expired", reason: "no_response" };
+const failed = (reason: Reason): MpesaFailure => ({ status: "failed", reason });
+const noResponse: MpesaFailure = { status: "expired", reason: "no_response" };
 
 /**
- * Result codes of webhook and query. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
+ * The result codes that are known to say so. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
  * missing there and reported by integrators.
  */
-export const results: ReadonlyMap<string, Result> = new Map([
+export const mpesaFailures: ReadonlyMap<string, MpesaFailure> = new Map([
   ["1", failed("insufficient_funds")],
   ["2", failed("limit")],
   ["3", failed("limit")],
@@ -35,7 +57,14 @@ export const results: ReadonlyMap<string, Result> = new Map([
 export const stillOpen = "4999";
 
 /** Reported while a payment was not decided yet; what it means is not documented. */
-export const undecided = "2029";
+const undecided = "2029";
 
-/** In E.164. Safaricom portal, M-Pesa Express, documents 2547…; numbers beginning 2541 are reported by integrators. */
-export const mpesaPhone = /^\+254(7|1)\d{8}$/;
+/**
+ * What the code of a webhook decides; undefined for those that decide nothing. M-Pesa sends one only when it is over, so
+ * a code that nobody knows is a failure there. In a query it would not be.
+ */
+export function decide(code: string): "succeeded" | MpesaFailure | undefined {
+  if (code === "0") return "succeeded";
+  if (code === stillOpen || code === undecided) return undefined;
+  return mpesaFailures.get(code) ?? failed("provider_error");
+}

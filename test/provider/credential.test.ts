@@ -2,7 +2,8 @@
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/order/database.ts";
 import { createSealer } from "../../server/order/secret.ts";
-import { type Credential, createCredential } from "../../server/provider/credential.ts";
+import { createCredential, type FetchedToken, type StoredCredential } from "../../server/provider/credential.ts";
+import { startKeepAlive } from "../../server/provider/keep-alive.ts";
 import { createDatabase } from "../support/database.ts";
 
 let url: string;
@@ -23,9 +24,12 @@ interface Fetcher {
   lifetimeS: number;
   /** What it answers instead of a token. */
   failure: Error | undefined;
+  /** The refresh tokens that it was called with; it gives `refresh-1`, … once there is a list. */
+  refreshedWith: (string | undefined)[] | undefined;
+  callsPerHourMax: number | undefined;
   /** Answers wait from now on; resolves when somebody asked and waits. */
   hold(): { asked: Promise<void>; release(): void };
-  fetch(): Promise<{ token: string; lifetimeS: number }>;
+  fetch(refreshToken?: string): Promise<FetchedToken>;
 }
 
 let providers = 0;
@@ -40,6 +44,8 @@ function createFetcher(): Fetcher {
     asked: 0,
     lifetimeS: 3_599,
     failure: undefined,
+    refreshedWith: undefined,
+    callsPerHourMax: undefined,
     hold() {
       const asked = Promise.withResolvers<void>();
       const released = Promise.withResolvers<void>();
@@ -47,29 +53,32 @@ function createFetcher(): Fetcher {
       gate = released.promise;
       return { asked: asked.promise, release: released.resolve };
     },
-    async fetch() {
+    async fetch(refreshToken) {
       fetcher.asked += 1;
+      fetcher.refreshedWith?.push(refreshToken);
       const token = `token-${fetcher.asked}`;
       const { failure } = fetcher;
       onAsked();
       await gate;
       if (failure) throw failure;
-      return { token, lifetimeS: fetcher.lifetimeS };
+      const { lifetimeS, refreshedWith, asked } = fetcher;
+      return { token, lifetimeS, ...(refreshedWith && { refreshToken: `refresh-${asked}` }) };
     },
   };
   return fetcher;
 }
 
 interface Node {
-  credential: Credential;
+  credential: StoredCredential;
   database: Database;
 }
 
 /** A process with its own connections and memory. */
-function startNode({ provider, fetch }: Fetcher, secrets: readonly string[] = [secret]): Node {
+function startNode({ provider, fetch, callsPerHourMax }: Fetcher, secrets: readonly string[] = [secret]): Node {
   const database = openDatabase(url, () => undefined);
   onTestFinished(database.close);
-  const credential = createCredential({ provider, pool: database.pool, sealer: createSealer(secrets), fetch });
+  const shared = { provider, pool: database.pool, sealer: createSealer(secrets) };
+  const credential = createCredential({ ...shared, fetch, ...(callsPerHourMax !== undefined && { callsPerHourMax }) });
   return { credential, database };
 }
 
@@ -354,6 +363,97 @@ describe("a fetch that fails", () => {
     await expectNothingHeld(node);
     // Nobody asks anything of a connection during the fetch, so nobody is there to be told, and the process would end.
     expect(uncaught.errors).toEqual([]);
+  });
+});
+
+describe("where two calls an hour are allowed", () => {
+  const rationed = (): Fetcher => Object.assign(createFetcher(), { callsPerHourMax: 2 });
+  const refusal = { code: "provider_unavailable", message: expect.stringContaining("2 token calls an hour") };
+
+  it("two nodes and a restart never make a third, whoever asks and whatever is rejected", async () => {
+    const fetcher = rationed();
+    const [a, b] = [startNode(fetcher), startNode(fetcher)];
+    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token())));
+    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token("token-1"))));
+    expect(fetcher.asked).toBe(2);
+    const restarted = startNode(fetcher);
+    const more = [a, b, restarted].map(({ credential }) => credential.token("token-2"));
+    for (const call of await Promise.allSettled(more)) expect(call).toMatchObject({ reason: refusal });
+    expect(await restarted.credential.token()).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+    await expectNothingHeld(a);
+  });
+
+  it("a call counts although it failed, and no more than an hour", async () => {
+    const fetcher = rationed();
+    const node = startNode(fetcher);
+    fetcher.failure = new Error("no token today");
+    for (let call = 1; call <= 2; call += 1) await expect(node.credential.token()).rejects.toBe(fetcher.failure);
+    fetcher.failure = undefined;
+    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    const age = "update token_call set at = at - interval '61 minutes' where provider = $1";
+    await node.database.pool.query(age, [fetcher.provider]);
+    expect(await node.credential.token()).toBe("token-3");
+  });
+
+  it("a call counts although the process died in it", async () => {
+    const fetcher = rationed();
+    const dying = startNode(fetcher);
+    const held = fetcher.hold();
+    dying.credential.token().catch(() => undefined);
+    await held.asked;
+    const { rows } = await dying.database.pool.query(
+      "select count(*)::int as calls from token_call where provider = $1",
+      [fetcher.provider],
+    );
+    expect(rows).toEqual([{ calls: 1 }]);
+    held.release();
+  });
+});
+
+describe("a refresh token", () => {
+  it("is what the next token is fetched with, on any node, and is not used again once that failed", async () => {
+    const fetcher = Object.assign(createFetcher(), { refreshedWith: [] });
+    await startNode(fetcher).credential.token();
+    const a = startNode(fetcher);
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    fetcher.failure = new Error("the refresh token is not good");
+    await expect(a.credential.token("token-2")).rejects.toBe(fetcher.failure);
+    // What there is stays until it is replaced.
+    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    fetcher.failure = undefined;
+    expect(await a.credential.token("token-2")).toBe("token-4");
+    expect(fetcher.refreshedWith).toEqual([undefined, "refresh-1", "refresh-2", undefined]);
+  });
+});
+
+describe("keeping alive", () => {
+  it("replaces a token with less than 5 min left, once for all nodes, and fetches none that nobody has used", async () => {
+    const fetcher = createFetcher();
+    const unused = createFetcher();
+    const nodes = [startNode(fetcher), startNode(fetcher)];
+    await nodes[0]?.credential.token();
+    const warned: object[] = [];
+    for (const { credential } of nodes) {
+      const credentials = new Map([
+        ["used", credential],
+        ["unused", startNode(unused).credential],
+      ]);
+      const log = { warn: (details: object) => warned.push(details) };
+      onTestFinished(startKeepAlive({ credentials, log, intervalMs: 5 }).close);
+    }
+    const [node] = nodes;
+    if (!node) throw new Error("there are two");
+    await expireIn(node, fetcher, 305);
+    const stored = await storedOf(node, fetcher);
+    // Both have looked meanwhile: what one of them began is waited for by the next look of its own.
+    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    expect(await storedOf(node, fetcher)).toEqual(stored);
+    await expireIn(node, fetcher, 295);
+    await vi.waitUntil(async () => !(await storedOf(node, fetcher))?.equals(stored ?? Buffer.alloc(0)));
+    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    expect([fetcher.asked, unused.asked]).toEqual([2, 0]);
+    expect(warned).toEqual([]);
   });
 });
 

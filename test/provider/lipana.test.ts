@@ -492,10 +492,21 @@ describe("confirm by reference", () => {
     ["a success of nobody's", { body: { status: "success", amount: 100 } }],
     ["a success within a refusal", { body: { success: false, data: success } }],
     ["a success under HTTP 404", { status: 404, body: success }],
+    ["a code without a status", { body: { ...success, status: undefined, result_code: 0 } }],
+    ["a failure's code without a status", { body: { ...success, status: undefined, result_code: 1032 } }],
     ["a redirect", { status: 302, body: success }],
   ])("learns nothing from %s", async (_what, answer) => {
     const { provider } = await script(answer);
     expect(await provider.confirm(payment, never)).toBeUndefined();
+  });
+
+  test("tells why a transaction failed where the code is there", async () => {
+    const { provider } = await script({ body: { ...fixture("lipana", "status-failed").body, resultCode: 1037 } });
+    expect(await provider.confirm(payment, never)).toEqual({
+      status: "expired",
+      reason: "no_response",
+      source: "query",
+    });
   });
 
   test("takes either of its two ids for the one that was asked about", async () => {
