@@ -7,12 +7,13 @@
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore } from "../order/store.ts";
+import { createUnderWay } from "../under-way.ts";
 import { Declined, type Initiated, type Provider, type Urls } from "./provider.ts";
 
 export interface Initiator {
   /** Resolves when the provider has answered and that is stored, or it is known that the answer is unknown. Never throws. */
   start(payment: Payment): Promise<void>;
-  /** Resolves when every call under way has ended and is stored. */
+  /** Resolves when every call under way has ended and is stored; after 10 s their answers are given up as unknown. */
   close(): Promise<void>;
 }
 
@@ -35,7 +36,7 @@ const tokenDeadlineMs = 15_000;
 
 export function createInitiator(options: InitiatorOptions): Initiator {
   const { providers, store, secrets, onReference, publicUrl, log } = options;
-  const underWay = new Set<Promise<void>>();
+  const underWay = createUnderWay();
 
   const urlsOf = ({ id, provider }: Payment): Urls => ({
     webhook: new URL(`${publicUrl()}/webhooks/${provider}/${secrets.webhook.seal(provider, id)}`),
@@ -51,7 +52,7 @@ export function createInitiator(options: InitiatorOptions): Initiator {
       if (payment.attempt > 1 && !(await store.isWanted(payment.id))) {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
-      const signal = AbortSignal.timeout(tokenDeadlineMs + deadlineMs);
+      const signal = AbortSignal.any([underWay.signal, AbortSignal.timeout(tokenDeadlineMs + deadlineMs)]);
       return accepted(payment, await provider.initiate(payment, urlsOf(payment), signal));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
@@ -74,14 +75,8 @@ export function createInitiator(options: InitiatorOptions): Initiator {
   };
 
   return {
-    start(payment) {
-      const asking = askAndStore(payment).finally(() => underWay.delete(asking));
-      underWay.add(asking);
-      return asking;
-    },
-    async close() {
-      await Promise.all(underWay);
-    },
+    start: (payment) => underWay.add(askAndStore(payment)),
+    close: underWay.close,
   };
 }
 
