@@ -62,15 +62,16 @@ export function createInitiator(options: InitiatorOptions): Initiator {
   };
 
   const askAndStore = async (payment: Payment): Promise<void> => {
+    const { id: paymentId, orderId, provider } = payment;
     const startedMs = performance.now();
     try {
       const outcome = await ask(payment);
       if (outcome) await store.advance(payment.id, outcome);
       if (outcome?.reference !== undefined) await onReference(payment.provider, outcome.reference);
       const tookMs = Math.round(performance.now() - startedMs);
-      log.info({ paymentId: payment.id, provider: payment.provider, status: outcome?.status, tookMs }, "asked");
+      log.info({ paymentId, orderId, provider, status: outcome?.status, tookMs }, "asked");
     } catch (error) {
-      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "asked, answer unknown");
+      log.warn({ paymentId, orderId, provider, err: error }, "asked, answer unknown");
     }
   };
 
