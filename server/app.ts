@@ -16,6 +16,7 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
@@ -24,6 +25,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { startKeepAlive } from "./provider/keep-alive.ts";
+import { createReceiver } from "./provider/receive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
@@ -83,6 +85,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     providers: config.offers.map(({ name }) => name),
     backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
+    spooled: () => spool?.waiting ?? 0,
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -122,6 +125,21 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
+  const subscribe = async (url: URL): Promise<void> => {
+    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  };
+  const spool = config.spool && openSpool({ ...config.spool, log });
+  const receiver = createReceiver({
+    providers,
+    store,
+    inbox,
+    ...(spool && { spool }),
+    isDatabaseUp: database.isUp,
+    offerParked: redelivery.offerParked,
+    subscribe,
+    log,
+  });
   const secrets = {
     webhook: createUrlSecrets(config.secrets, "webhook"),
     return: createUrlSecrets(config.secrets, "return"),
@@ -144,23 +162,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
-  const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
-  };
-
   documentRoutes(app, { publicUrl });
-  healthRoutes(app, { database, bus, isDraining });
+  healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
-  webhookRoutes(app, {
-    providers,
-    secrets: secrets.webhook,
-    store,
-    inbox,
-    offerParked: redelivery.offerParked,
-    subscribe,
-    onWebhook: metrics.onWebhook,
-  });
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
   const returning = createUnderWay();
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
@@ -216,6 +221,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       await close();
       // No request is under way any more, so no further call begins.
       await finishCalls();
+      await receiver.close();
+      spool?.close();
       await redelivery.close();
       await keepAlive.close();
       await retention.close();
