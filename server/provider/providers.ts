@@ -1,11 +1,14 @@
 /** Every provider there is, each with the sandbox that stands in for it. Adding one adds a line to the literal. */
+import { bkashSandbox } from "../sandbox/bkash.ts";
 import { darajaSandbox } from "../sandbox/daraja.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import { bkash } from "./bkash.ts";
 import type { Company } from "./company.ts";
 import { daraja } from "./daraja.ts";
 
 export const companies = {
   daraja: { company: daraja, sandbox: darajaSandbox },
+  bkash: { company: bkash, sandbox: bkashSandbox },
 } as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 
 export type ProviderName = keyof typeof companies;
