@@ -60,11 +60,11 @@ const style = `
   .wrong { margin: .4rem 0 0; color: var(--wrong); font-size: .875rem; font-weight: 600; }
   .hint { margin: .4rem 0 0; font-size: .8125rem; color: var(--soft); text-wrap: pretty; }
   .hint b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
-  button, .go { display: block; width: 100%; min-height: 3rem; margin-top: 1.1rem; padding: .5rem 1rem; border: 0; border-radius: .5rem;
+  button, .go { display: grid; place-items: center; width: 100%; min-height: 3rem; margin-top: 1.1rem; padding: .5rem 1rem; border: 0; border-radius: .5rem;
     background: var(--accent); color: #fff; font: inherit; font-weight: 700; text-align: center; text-decoration: none; cursor: pointer; }
   button:hover, .go:hover { background: #b50c55; }
   .others { display: flex; flex-wrap: wrap; gap: 0 .5rem; margin-top: .35rem; }
-  .others button { flex: 1 1 8rem; margin-top: .35rem; background: none; color: var(--link); font-weight: 600; }
+  .others button { flex: 1 1 6rem; margin-top: .35rem; background: none; color: var(--link); font-weight: 600; }
   .others button:hover { background: light-dark(#f9e9f1, #372733); }
   :focus-visible { outline: 3px solid light-dark(#1f6feb, #8fbcff); outline-offset: 2px; }
   footer { padding: 0 1.25rem 1.25rem; font-size: .8125rem; color: var(--soft); }
@@ -133,7 +133,7 @@ ${wrong}
 <p class="hint" id="hint">${hint}</p>
 <button name="do" value="go">${step === "pin" ? `Pay BDT ${escapeHtml(checkout.amount)}` : "Continue"}</button>
 <div class="others">
-<button name="do" value="cancel">Cancel payment</button>
+<button name="do" value="cancel">Cancel</button>
 <button name="do" value="fail">Let it fail</button>
 </div>
 </form>`;
