@@ -85,6 +85,21 @@ describe("the environment", () => {
     );
   });
 
+  it("offers bKash with its credentials, with or without the topic of its notifications", () => {
+    const account = { BKASH_USERNAME: "u", BKASH_PASSWORD: "p", BKASH_APP_KEY: "k", BKASH_APP_SECRET: "s" };
+    const offered = {
+      name: "bkash",
+      baseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
+      deadlineS: 1_800,
+      open: expect.any(Function),
+    };
+    expect(offersOf(account)).toEqual([offered]);
+    const topic = "arn:aws:sns:ap-southeast-1:123456789012:bpt_1";
+    expect(offersOf({ ...account, BKASH_SNS_TOPIC_ARN: topic })).toEqual([offered]);
+    expect(refusal({ ...account, BKASH_SNS_TOPIC_ARN: "bpt_1" })).toContain("BKASH_SNS_TOPIC_ARN: must be the ARN");
+    expect(refusal({ BKASH_USERNAME: "u" })).toMatch(/BKASH_PASSWORD(?:.|\n)*BKASH_APP_KEY(?:.|\n)*BKASH_APP_SECRET/);
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",

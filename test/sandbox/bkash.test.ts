@@ -1,7 +1,9 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import Fastify from "fastify";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { bkashSandbox } from "../../server/sandbox/bkash.ts";
+import { sandboxRoutes } from "../../server/sandbox/sandbox.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
 const { variables: account } = bkashSandbox;
@@ -439,6 +441,23 @@ describe("the page", () => {
       /^default-src 'none'; base-uri 'none'; style-src 'sha256-[^']+'; frame-ancestors 'none'$/,
     );
     expect(headers.get("cache-control")).toBe("no-store");
+  });
+
+  test("is where the hub's payers find it, not only the hub itself", async () => {
+    const server = Fastify();
+    onTestFinished(() => server.close());
+    const hubUrl = () => "http://127.0.0.1:9";
+    const publicUrl = () => "https://pay.example/hub";
+    const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: 10 }];
+    server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, prefix: "/sandbox" });
+    const ask = async (verb: string, payload: object, headers: Record<string, string>) =>
+      (
+        await server.inject({ method: "POST", url: `/sandbox/bkash/tokenized/checkout/${verb}`, payload, headers })
+      ).json();
+    const { id_token } = await ask("token/grant", app, credentials);
+    const fields = { ...asked(await startSandbox(bkashSandbox)), callbackURL: "https://pay.example/hub/return/x" };
+    const { bkashURL } = await ask("create", fields, { authorization: id_token, "x-app-key": account.APP_KEY });
+    expect(bkashURL).toMatch(/^https:\/\/pay\.example\/hub\/sandbox\/bkash\/redirect\/\?token=/);
   });
 
   test("knows no other payment, and reads no other body", async () => {
