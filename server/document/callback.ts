@@ -50,7 +50,7 @@ const withSecret = (method: "POST" | "PUT"): Operation => ({
   url: "/webhooks/:provider/:secret",
   id: method === "POST" ? "receiveWebhook" : "receivePutWebhook",
   tag: "Webhooks",
-  summary: "One payment's webhook",
+  summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
   description: "The URL was given to the provider when it was asked; the secret in it is the proof.",
   openedBy: anybody,
   body,

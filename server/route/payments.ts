@@ -5,9 +5,9 @@ import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/
 import { z } from "zod";
 import { fieldError, HubError } from "../errors.ts";
 import { orderIdText, parseInput, storable, text } from "../input.ts";
-import type { Limit } from "../limit.ts";
+import { type Limit, takeAll } from "../limit.ts";
 import type { Access } from "../order/access.ts";
-import type { OrderStore, PaymentDraft } from "../order/store.ts";
+import type { Opened, OrderStore, PaymentDraft } from "../order/store.ts";
 import type { WatchTokens } from "../order/token.ts";
 import type { Initiator } from "../provider/initiate.ts";
 import type { Provider } from "../provider/provider.ts";
@@ -60,24 +60,51 @@ export const paymentBody = z.strictObject({
 });
 
 export function paymentRoutes(app: FastifyInstance, options: PaymentRoutesOptions): void {
-  const { access, store, tokens, initiator, limits } = options;
+  const { access, store, tokens, initiator } = options;
 
   app.post("/v1/payments", async (request, reply) => {
     access.requireMerchant(request);
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
     const draft = readDraft(request.body, options);
-    const { orderId, phone } = draft;
-    const keys = [[limits.order, orderId], ...(phone === undefined ? [] : [[limits.phone, phone] as const])] as const;
-    await Promise.all(keys.map(([limit, key]) => limit.check(key)));
-    const { event, payment } = await store.open({ ...draft, ...(idempotencyKey !== undefined && { idempotencyKey }) });
+    const { event, payment } = await openWithin(
+      { ...draft, ...(idempotencyKey !== undefined && { idempotencyKey }) },
+      options,
+    );
     const asked = payment && initiator.start(payment);
-    if (payment) await Promise.all(keys.map(([limit, key]) => limit.add(key)));
-    else reply.header("idempotency-replayed", "true");
+    if (!payment) reply.header("idempotency-replayed", "true");
     const waitS = readWait(request.headers.prefer);
     if (waitS > 0) reply.header("preference-applied", `wait=${waitS}`);
     const order = asked && waitS > 0 ? await afterAnswer(asked, waitS, event.id, store) : event;
     return reply.code(202).send({ order: order ?? event, ...(await tokens.issue(event)) });
   });
+}
+
+/**
+ * Opens the order within the limits of its phone and its own. Only what is opened counts: what is refused, or was
+ * opened before under the same idempotency key, is answered as it is however often it is asked for.
+ */
+async function openWithin(
+  draft: PaymentDraft,
+  { store, limits }: Pick<PaymentRoutesOptions, "store" | "limits">,
+): Promise<Opened> {
+  const { orderId, phone } = draft;
+  const byPhone = phone === undefined ? [] : [[limits.phone, phone] as const];
+  let giveBack: () => Promise<void>;
+  try {
+    giveBack = await takeAll([[limits.order, orderId], ...byPhone]);
+  } catch (error) {
+    const replayed = await store.replay(draft);
+    if (replayed) return replayed;
+    throw error;
+  }
+  try {
+    const opened = await store.open(draft);
+    if (!opened.payment) await giveBack();
+    return opened;
+  } catch (error) {
+    await giveBack();
+    throw error;
+  }
 }
 
 /** The order's state once the provider has answered or `waitS` seconds are over. */

@@ -29,8 +29,11 @@ export interface ReturnRoutesOptions {
 const completeMsMax = 60_000;
 const askMsMax = 25_000;
 
-/** Calls under way when the node stops may end and be stored; after that the other nodes' questions find out. */
-const graceMsMax = 10_000;
+/**
+ * Calls under way when the node stops may end and be stored; after that, other nodes' questions find out. All that
+ * Fastify does before it stops listening must be over in 10 s, or closing fails.
+ */
+const graceMsMax = 8_000;
 
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
