@@ -1,11 +1,14 @@
 /** Every provider there is, each with the sandbox that stands in for it. Adding one adds a line to the literal. */
 import { darajaSandbox } from "../sandbox/daraja.ts";
+import { mtnSandbox } from "../sandbox/mtn.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import type { Company } from "./company.ts";
 import { daraja } from "./daraja.ts";
+import { mtn } from "./mtn.ts";
 
 export const companies = {
   daraja: { company: daraja, sandbox: darajaSandbox },
+  mtn: { company: mtn, sandbox: mtnSandbox },
 } as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 
 export type ProviderName = keyof typeof companies;

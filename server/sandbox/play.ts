@@ -17,6 +17,8 @@ export interface Played {
 }
 
 export interface WebhookMessage {
+  /** POST by default. */
+  method?: "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
   body: string;
@@ -32,10 +34,10 @@ export function createPlay(app: FastifyInstance, phone: Phone): Play {
   const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
   app.addHook("onClose", () => webhooks.destroy());
 
-  const deliver = async ({ url, headers, body }: WebhookMessage): Promise<void> => {
+  const deliver = async ({ method = "POST", url, headers, body }: WebhookMessage): Promise<void> => {
     try {
       const all = { "content-type": "application/json", ...headers };
-      const answer = await send(url, { method: "POST", headers: all, body, dispatcher: webhooks });
+      const answer = await send(url, { method, headers: all, body, dispatcher: webhooks });
       await answer.body.dump();
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");

@@ -300,11 +300,13 @@ export function testProvider(driver: Driver): void {
       };
     };
 
-    /** The address with a secret that the call gave to the company. */
-    const webhookUrlIn = ({ text }: ScriptedCall): string | undefined =>
+    /** The address with a secret that the call gave to the company, in its body or in a header. */
+    const webhookUrlIn = ({ text, headers }: ScriptedCall): string | undefined =>
       driver.isAccountWide
         ? undefined
-        : /https?:[^"\s]+?\/webhooks\/[a-z]+\/[0-9a-f]{64}/.exec(text.replaceAll("\\/", "/"))?.[0];
+        : [text.replaceAll("\\/", "/"), ...Object.values(headers).map(String)]
+            .map((given) => /https?:[^"\s]+?\/webhooks\/[a-z]+\/[0-9a-f]{64}/.exec(given)?.[0])
+            .find((url) => url !== undefined);
 
     it("a success, three times over, is one change", async () => {
       const ground = await start();
