@@ -1,3 +1,4 @@
+import { referenceOf } from "../../server/provider/mtn-message.ts";
 import { fixture } from "../support/sandbox.ts";
 import type { ScriptedAnswer } from "../support/script.ts";
 import { type Told, testProvider } from "./contract.ts";
@@ -26,7 +27,7 @@ testProvider({
   token: fixture("mtn", "token"),
   tokenRefused: "error-unauthorized",
   accepted: () => fixture("mtn", "request-accepted"),
-  referenceOf: ({ id }) => id.replace("-7", "-4"),
+  referenceOf: ({ id }) => referenceOf(id),
   refused: {
     "error-bad-request": "provider_error",
     "error-target-environment": "provider_error",
