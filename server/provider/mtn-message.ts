@@ -65,7 +65,7 @@ const receipt = text.pipe(z.string().regex(/^[\x21-\x7e]{1,128}$/));
 
 const result = z.object({
   status: z.enum(["CREATED", "PENDING", "SUCCESSFUL", "FAILED"]),
-  amount: z.unknown(),
+  amount: z.unknown().optional(),
   currency: z
     .string()
     .regex(/^[A-Z]{3}$/)

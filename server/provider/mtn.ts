@@ -22,7 +22,7 @@ const visible = z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII withou
 /** An account of MTN's is of one country, and nearly always of one currency; MTN's own sandbox takes EUR. */
 const variables = z.object({
   SUBSCRIPTION_KEY: visible,
-  API_USER: visible,
+  API_USER: visible.refine((user) => !user.includes(":"), "must not have a colon"),
   API_KEY: visible,
   /** `mtnuganda` and its like, or `sandbox`. */
   TARGET_ENVIRONMENT: z.string().regex(/^[a-z]{3,40}$/, "must be such as mtnuganda, or sandbox"),

@@ -309,6 +309,12 @@ describe("a webhook", () => {
     });
   });
 
+  test("needs to say its status, and nothing else", () => {
+    const bare = { status: "succeeded", reference, source: "webhook" };
+    expect(claimOf({ status: "SUCCESSFUL" }).outcome).toEqual(bare);
+    expect(claimOf({ status: "FAILED" }).outcome).toMatchObject({ status: "failed", reason: "provider_error" });
+  });
+
   test("of a request that is open changes nothing", () => {
     expect(claimOf(fixture("mtn", "callback-pending").body)).toEqual({ paymentId: id, reference, proof: "secret" });
   });
@@ -394,11 +400,12 @@ describe("an account", () => {
   test.each([
     ["SUBSCRIPTION_KEY", "two words"],
     ["API_KEY", "key\n"],
+    ["API_USER", "us:er"],
     ["TARGET_ENVIRONMENT", "MTN Uganda"],
     ["CURRENCY", "ugx"],
     ["CURRENCY", "UGX,"],
   ])("is not taken with %s %j", (variable, value) => {
-    expect(() => offer({ [variable]: value })).toThrow("must be");
+    expect(() => offer({ [variable]: value })).toThrow(/must (not )?(be|have)/);
   });
 });
 
