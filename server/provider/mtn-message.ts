@@ -86,7 +86,8 @@ export function readAcceptance({ status, body }: Answer, reference: string): Ini
   if (status === 202 || status === 409) return { reference };
   const said = code.parse(body) ?? "";
   if (refusedBy.has(status) || refusals.has(said)) {
-    const { reason } = endings.get(said) ?? failed("provider_error");
+    const ending = endings.get(said);
+    const reason = ending?.status === "failed" ? ending.reason : "provider_error";
     throw new Declined(reason, `MTN refused the request: ${said || "no code"} (HTTP ${status})`);
   }
   throw new Error(`MTN's answer to the request tells nothing (HTTP ${status})`);

@@ -113,8 +113,12 @@ test("a webhook about another payment is no proof, and makes us ask", async () =
 test("a request whose reply was lost is asked about by the reference that we made for it", async () => {
   const ground = await start({ reply: "drop" });
   expect((await ground.now()).order.status).toBe("pending");
-  ground.says("status-successful");
+  ground.says("status-pending");
   // By itself the first question comes after 10 s.
+  await ground.send("POST", { externalId: "another" });
+  const { order } = await ground.until("processing");
+  expect(order.payment.action).toEqual({ type: "prompt", phone: "+2567*****500" });
+  ground.says("status-successful");
   await ground.send("POST", { externalId: "another" });
   const { payments } = await ground.until("succeeded");
   expect(payments).toMatchObject([{ reference: referenceOf(ground.id) }]);

@@ -48,7 +48,7 @@ export interface Driver {
   tokenRefused?: string;
   /** The provider accepted: a payment that it knows by this reference (or by our own id). */
   accepted(reference: string, call: ScriptedCall): ScriptedAnswer;
-  /** What the payment is known by once it was accepted; the given reference by default. */
+  /** Where the reference is ours: what the payment is known by, whether its request was answered or not. */
   referenceOf?(payment: Payment, given: string): string;
   /** Fixtures of answers to `initiate` that surely refuse, and what for. */
   refused: Readonly<Record<string, Reason>>;
@@ -209,6 +209,15 @@ export function testProvider(driver: Driver): void {
       expect(outcome?.amountMinor).toBe(provider.statesAmount ? BigInt(amountMinor) : undefined);
       expect(outcome?.currency).toBe(provider.statesAmount ? currency : undefined);
     });
+
+    it.runIf(driver.referenceOf)(
+      "needs no reply to our request where the reference is ours, and tells it",
+      async () => {
+        const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+        const { reference: own } = known();
+        expect(await provider.confirm(paymentOf(), never)).toMatchObject({ status: "succeeded", reference: own });
+      },
+    );
 
     it.each(Object.entries(confirmed.ended))("%s is how it ended", async (ended, { status, reason }) => {
       const { provider } = await open({ confirm: () => confirmFixture(ended) });
