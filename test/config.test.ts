@@ -132,6 +132,24 @@ describe("the environment", () => {
     expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
   });
 
+  it("offers MTN with all of its variables, and names those that are missing or wrong", () => {
+    const mtn = {
+      MTN_SUBSCRIPTION_KEY: "key",
+      MTN_API_USER: "5f0e6b0a-3f0c-4f0e-9d59-6a3c1c6f4a11",
+      MTN_API_KEY: "secret",
+      MTN_TARGET_ENVIRONMENT: "mtnuganda",
+      MTN_CURRENCY: "UGX",
+    };
+    expect(offersOf(mtn)).toEqual([
+      { name: "mtn", baseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, open: expect.any(Function) },
+    ]);
+    expect(refusal({ ...mtn, MTN_API_USER: "", MTN_CURRENCY: "" })).toMatch(
+      /MTN_API_USER: is needed(?:.|\n)*MTN_CURRENCY: is needed/,
+    );
+    expect(refusal({ ...mtn, MTN_CURRENCY: "ugx" })).toContain("MTN_CURRENCY: must be ISO 4217 codes");
+    expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",

@@ -2,6 +2,7 @@
 import { bkashSandbox } from "../sandbox/bkash.ts";
 import { darajaSandbox } from "../sandbox/daraja.ts";
 import { lipanaSandbox } from "../sandbox/lipana.ts";
+import { mtnSandbox } from "../sandbox/mtn.ts";
 import { payheroSandbox } from "../sandbox/payhero.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { zenopaySandbox } from "../sandbox/zenopay.ts";
@@ -9,6 +10,7 @@ import { bkash } from "./bkash.ts";
 import type { Company } from "./company.ts";
 import { daraja } from "./daraja.ts";
 import { lipana } from "./lipana.ts";
+import { mtn } from "./mtn.ts";
 import { payhero } from "./payhero.ts";
 import { zenopay } from "./zenopay.ts";
 
@@ -18,6 +20,7 @@ export const companies = {
   lipana: { company: lipana, sandbox: lipanaSandbox },
   zenopay: { company: zenopay, sandbox: zenopaySandbox },
   bkash: { company: bkash, sandbox: bkashSandbox },
+  mtn: { company: mtn, sandbox: mtnSandbox },
 } as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 
 export type ProviderName = keyof typeof companies;

@@ -9,6 +9,7 @@
 import { type Loop, startLoop } from "../loop.ts";
 import type { DuePayment, Outcome } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
+import { withPrompt } from "./initiate.ts";
 import type { Provider } from "./provider.ts";
 
 export interface Reconciler {
@@ -53,7 +54,8 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
     const answer = await ask(payment);
     if (closing.signal.aborted) return;
     if (typeof answer === "object") {
-      await store.advance(payment.id, answer);
+      // The reply that would have told where the payer is asked may be lost. What is known already stays.
+      await store.advance(payment.id, withPrompt(payment, answer));
       if (answer.reference !== undefined) await onReference(payment.provider, answer.reference);
     }
     if (isExpired(payment, answer)) {

@@ -21,8 +21,8 @@ export interface Played {
 }
 
 export interface WebhookMessage {
-  /** `GET`: the payer's browser on its way back, rather than a webhook. It does not follow where it is sent on to. */
-  method?: "GET";
+  /** POST by default. `GET`: the payer's browser on its way back, which does not follow where it is sent on to. */
+  method?: "GET" | "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
   body?: string;
