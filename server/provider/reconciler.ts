@@ -9,6 +9,7 @@
 import { type Loop, startLoop } from "../loop.ts";
 import type { DuePayment, Outcome } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
+import { newTrace, withTrace } from "../trace.ts";
 import type { Provider } from "./provider.ts";
 
 export interface Reconciler {
@@ -75,7 +76,7 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
       if (free <= 0) return;
       const due = await store.claimDue(free);
       for (const payment of due) {
-        const checking = checkSafely(payment).finally(() => underWay.delete(checking));
+        const checking = withTrace(newTrace(), () => checkSafely(payment)).finally(() => underWay.delete(checking));
         underWay.add(checking);
       }
       if (due.length === free) loop.nudge();

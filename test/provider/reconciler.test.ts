@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import type { Outcome } from "../../server/order/order.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { createReconciler } from "../../server/provider/reconciler.ts";
+import { currentTrace } from "../../server/trace.ts";
 import { openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -21,17 +22,20 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
        expires_at = expires_at - $2 * interval '1 second' where id = $1`,
     [payment.id, ageS],
   );
+  const traces: unknown[] = [];
   const asked = vi.fn<Provider["confirm"]>(async () => {
+    traces.push(currentTrace());
     const given = typeof answer === "function" ? await answer() : answer;
     if (given instanceof Error) throw given;
     return given;
   });
   const provider = { name: "daraja", confirm: asked } as Partial<Provider> as Provider;
   const said: string[] = [];
-  const log = {
-    info: (_: object, message: string) => said.push(message),
-    warn: (_: object, message: string) => said.push(message),
+  const say = (_: object, message: string): void => {
+    said.push(message);
+    traces.push(currentTrace());
   };
+  const log = { info: say, warn: say };
   const reconciler = createReconciler({
     onReference: async () => undefined,
     providers: new Map([["daraja", provider]]),
@@ -42,6 +46,9 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
   await vi.waitUntil(() => said.includes("confirmed"), 5_000);
   expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
   await reconciler.close();
+  // The question and what the log says of it belong to one trace.
+  expect(traces).toEqual(traces.map(() => ({ traceId: expect.stringMatching(/^[0-9a-f]{32}$/), flags: "00" })));
+  expect(new Set(traces).size).toBe(1);
   return (await ground.view(event.orderId)).order;
 }
 
