@@ -14,8 +14,11 @@ afterAll(() => ground.close());
 
 type Answer = Outcome | undefined | Error;
 
-/** Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. */
-async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
+/**
+ * Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. With
+ * `closes`, which lets the answer come, it is closed while it asks.
+ */
+async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), closes?: () => void) {
   const { event, payment } = await ground.open({ live: true, deadlineS: 120 });
   await ground.database.pool.query(
     `update payment set check_at = clock_timestamp(), started_at = started_at - $2 * interval '1 second',
@@ -43,6 +46,13 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
     log,
   });
   onTestFinished(reconciler.close);
+  if (closes) {
+    await vi.waitUntil(() => asked.mock.calls.length > 0, 5_000);
+    const closed = reconciler.close();
+    closes();
+    await closed;
+    expect(said).toContain("confirmed");
+  }
   await vi.waitUntil(() => said.includes("confirmed"), 5_000);
   expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
   await reconciler.close();
@@ -99,5 +109,17 @@ describe("a webhook that comes while the provider is being asked", () => {
       return undefined;
     });
     expect(order).toMatchObject({ status: "succeeded", version: 2 });
+  });
+});
+
+describe("an answer that comes while the node stops", () => {
+  it("is stored", async () => {
+    const held = Promise.withResolvers<Answer>();
+    const order = await askedAt(
+      30,
+      () => held.promise,
+      () => held.resolve({ status: "succeeded", source: "query" }),
+    );
+    expect(order.status).toBe("succeeded");
   });
 });
