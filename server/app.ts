@@ -201,7 +201,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
-  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  const finishCalls = async (): Promise<void> =>
+    void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
   // before the server stops listening, where the sandbox would be out of reach.
   await app.register(async (scope) => {
@@ -214,8 +215,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       return hub.watched;
     },
     async close() {
-      // First, or it would ask a sandbox that is gone already.
-      await reconciler.close();
       // The time that calls under way are given runs from now on.
       void finishCalls();
       await close();
