@@ -1,0 +1,49 @@
+/** The two ways to await what a watch will know. Neither keeps anything when nobody is waiting. */
+import { WatchError } from "./error.ts";
+import type { StatusEvent } from "./protocol.ts";
+import type { Snapshot, SnapshotStore } from "./snapshot.ts";
+
+/** Resolves with the first answer of `look` that is not undefined, now or after a change; rejects with what it throws. */
+function until<T>(store: SnapshotStore, look: (snapshot: Snapshot) => T | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const leave = store.subscribe(attempt);
+    attempt();
+    function attempt(): void {
+      try {
+        const found = look(store.get());
+        if (found === undefined) return;
+        resolve(found);
+      } catch (error) {
+        reject(error);
+      }
+      leave();
+    }
+  });
+}
+
+/** Resolves with the first settled state; rejects with a `WatchError` when the watch ends before. */
+export const untilSettled = (store: SnapshotStore): Promise<StatusEvent> =>
+  until(store, ({ event, connection, error }) => {
+    if (event?.settled) return event;
+    if (connection === "closed") throw error ?? new WatchError("closed");
+    return undefined;
+  });
+
+/**
+ * Yields the newest state and then newer ones; who reads slowly skips some. Ends when the watch is closed, throws its
+ * `WatchError` when it was refused. Leaving the loop leaves the watch as it is.
+ */
+export async function* iterate(store: SnapshotStore): AsyncGenerator<StatusEvent, void, undefined> {
+  let seen: StatusEvent | undefined;
+  for (;;) {
+    const { event } = await until(store, (snapshot) => {
+      const { event, connection, error } = snapshot;
+      const isNews = event !== undefined && event !== seen;
+      if (!isNews && error) throw error;
+      return isNews || connection === "closed" ? snapshot : undefined;
+    });
+    if (event === undefined || event === seen) return;
+    seen = event;
+    yield event;
+  }
+}
