@@ -15,6 +15,14 @@ export interface Snapshot {
   readonly error: WatchError | undefined;
 }
 
+/** What is known before anything is. */
+export const firstSnapshot: Snapshot = {
+  event: undefined,
+  connection: "connecting",
+  transport: undefined,
+  error: undefined,
+};
+
 export type SnapshotListener = (snapshot: Snapshot) => void;
 
 export interface SnapshotStore {

@@ -17,7 +17,7 @@ import { onReturn } from "./page.ts";
 import { absolute, type StateStorage } from "./platform.ts";
 import { readEvent, type StatusEvent } from "./protocol.ts";
 import { iterate, untilSettled } from "./reading.ts";
-import { createSnapshotStore, type Snapshot, type SnapshotListener } from "./snapshot.ts";
+import { createSnapshotStore, firstSnapshot, type Snapshot, type SnapshotListener } from "./snapshot.ts";
 import { longPoll } from "./transport/longpoll.ts";
 import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
@@ -67,12 +67,7 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   const recalled = memory.recall();
   // What may be an order's last word is not taken from memory alone: it is asked for again.
   let after = options.after ?? (recalled?.settled ? 0 : (recalled?.version ?? 0));
-  const store = createSnapshotStore({
-    event: recalled,
-    connection: "connecting",
-    transport: undefined,
-    error: undefined,
-  });
+  const store = createSnapshotStore({ ...firstSnapshot, event: recalled });
   const [best = socketIo(), ...others] = options.transports ?? [socketIo(), longPoll()];
   const ladder = createLadder([best, ...others]);
 
