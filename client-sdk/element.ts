@@ -161,8 +161,10 @@ export class OrderStatusElement extends Base {
     const time = isWaiting ? this.#countdown(event) : undefined;
     const leftMs = time?.totalMs === undefined ? undefined : Math.max(0, time.totalMs - time.elapsedMs);
     const timeZone = this.getAttribute("time-zone") ?? undefined;
-    view.show(faceOf(snapshot, { words, locale, timeZone, isOverdue: leftMs === 0 }), event?.status);
-    view.scheme(schemeOf(this));
+    view.show(faceOf(snapshot, { words, locale, timeZone, isOverdue: leftMs === 0 }), {
+      scheme: schemeOf(this),
+      status: event?.status,
+    });
     const share = leftMs === undefined || !time?.totalMs ? 0 : leftMs / time.totalMs;
     view.progress(time && { elapsedMs: time.elapsedMs, leftMs: leftMs || undefined, share }, words, locale);
     if (isWaiting) this.#ticking ??= setInterval(() => this.#show(), 1_000);

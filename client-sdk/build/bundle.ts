@@ -28,7 +28,12 @@ const dense: Plugin = {
   },
 };
 
-const squeeze = (css: string): string => css.replace(/\/\*.*?\*\/|\n\s*/g, "").replace(/ ?([:;{},>]) /g, "$1");
+const squeeze = (css: string): string =>
+  css
+    .replace(/\/\*.*?\*\/|\n\s*/g, "")
+    .replace(/ ?([:;{},>]) /g, "$1")
+    .replace(/ \{|;\}/g, (end) => end.slice(1))
+    .replace(/\b0\./g, ".");
 
 const options: RolldownOptions = {
   input: { tukio: here("browser.ts") },
@@ -37,6 +42,8 @@ const options: RolldownOptions = {
   // Chunks take what they share with the entry from it, instead of from one more file.
   preserveEntrySignatures: "allow-extension",
   plugins: [dense],
+  // The element fetches a transport when it is asked for, but this file exports all of them anyway.
+  checks: { ineffectiveDynamicImport: false },
 };
 
 const output: OutputOptions = {
@@ -45,11 +52,10 @@ const output: OutputOptions = {
   sourcemap: true,
   entryFileNames: "[name].js",
   chunkFileNames: "[name]-[hash].js",
-  codeSplitting: { groups: [{ name: "socketio", test: /node_modules|socketio-link/ }] },
   banner: ({ name }) =>
-    name === "tukio"
-      ? `/*! @tukio/client ${version}, MIT */`
-      : "/*! socket.io-client, MIT, (c) 2014-present Guillermo Rauch and Socket.IO contributors */",
+    name.startsWith("socketio")
+      ? "/*! socket.io-client, MIT, (c) 2014-present Guillermo Rauch and Socket.IO contributors */"
+      : `/*! @tukio/client ${version}, MIT */`,
 };
 
 /** Bundles into memory. `entry` is another file of the SDK, to see what it weighs alone. */

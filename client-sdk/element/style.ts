@@ -29,12 +29,12 @@ const light = `
 `;
 
 const css = `
-:host { display: block; max-inline-size: 26rem; }
+:host { display: block; max-width: 26rem; }
 :host([hidden]), [hidden] { display: none !important; }
 .card { ${light} }
-.card[data-scheme="dark"] { ${dark} }
-.card[data-scheme="auto"] { color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { .card[data-scheme="auto"] { ${dark} } }
+.dark { ${dark} }
+.auto { color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { .auto { ${dark} } }
 
 .card {
   box-sizing: border-box;
@@ -47,17 +47,18 @@ const css = `
   background: var(--surface);
   color: var(--ink);
   font: 400 1rem/1.5 var(--tukio-font, ui-sans-serif, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
+  font-variant-numeric: tabular-nums;
   text-align: center;
   overflow-wrap: anywhere;
   --tone: var(--accent);
 }
-.card[data-tone="good"] { --tone: var(--good); }
-.card[data-tone="bad"] { --tone: var(--bad); }
-.card[data-tone="caution"] { --tone: var(--caution); }
+.good { --tone: var(--good); }
+.bad { --tone: var(--bad); }
+.caution { --tone: var(--caution); }
 p, h2, dl, dd { margin: 0; }
 
 .test {
-  margin-block-end: 1.25rem;
+  margin-bottom: 1.25rem;
   padding: 0.125rem 0.75rem;
   border: 1px dashed currentcolor;
   border-radius: 2rem;
@@ -65,25 +66,24 @@ p, h2, dl, dd { margin: 0; }
   font-size: 0.8125rem;
   font-weight: 600;
 }
-.sign { inline-size: 6.5rem; block-size: 6.5rem; margin-block-end: 1rem; }
+.sign { width: 6.5rem; height: 6.5rem; margin-bottom: 1rem; }
 .sign svg { display: block; overflow: visible; }
 .disc { fill: var(--tone); opacity: 0.1; }
 .track, .ring, .icon { fill: none; stroke: var(--tone); stroke-width: 4; stroke-linecap: round; stroke-linejoin: round; }
 .track { opacity: 0.2; }
 .ring { stroke-dasharray: 100; transform: rotate(-90deg); transform-origin: 50% 50%; }
 .icon { stroke-width: 1.5; }
-.card:not([data-tone="waiting"]) :is(.track, .ring) { display: none; }
-.card:is([data-tone="good"], [data-tone="bad"]) .disc { opacity: 1; }
-.card:is([data-tone="good"], [data-tone="bad"]) .icon { stroke: var(--surface); stroke-width: 2.6; }
+.over :is(.track, .ring) { display: none; }
+.loud .disc { opacity: 1; }
+.loud .icon { stroke: var(--surface); stroke-width: 2.6; }
 
 .amount {
   font-size: 1.125rem;
   font-weight: 500;
   color: var(--muted);
-  font-variant-numeric: tabular-nums;
 }
 .title {
-  margin-block-start: 0.125rem;
+  margin-top: 0.125rem;
   font-size: 1.5rem;
   font-weight: 650;
   line-height: 1.2;
@@ -91,16 +91,16 @@ p, h2, dl, dd { margin: 0; }
   text-wrap: balance;
 }
 :host(:lang(bn)) .title { letter-spacing: 0; line-height: 1.35; }
-.text { margin-block-start: 0.5rem; max-inline-size: 34ch; text-wrap: pretty; }
-.timer { margin-block-start: 1rem; font-variant-numeric: tabular-nums; }
+.text { margin-top: 0.5rem; max-width: 34ch; text-wrap: pretty; }
+.timer { margin-top: 1rem; }
 .left { color: var(--tone); font-size: 1.125rem; font-weight: 650; }
 .waited { color: var(--muted); font-size: 0.875rem; }
 
 .action {
   box-sizing: border-box;
-  inline-size: 100%;
-  min-block-size: 3rem;
-  margin-block-start: 1.5rem;
+  width: 100%;
+  min-height: 3rem;
+  margin-top: 1.5rem;
   padding: 0.625rem 1.25rem;
   border: 0;
   border-radius: calc(var(--tukio-radius, 1rem) * 0.75);
@@ -115,19 +115,19 @@ p, h2, dl, dd { margin: 0; }
 .action:hover { filter: brightness(1.1); }
 .action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 
-.detail { inline-size: 100%; margin-block-start: 1.5rem; border-block-start: 1px solid var(--line); padding-block-start: 0.75rem; }
+.detail { width: 100%; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 0.75rem; }
 .row { display: flex; justify-content: space-between; gap: 1rem; padding-block: 0.1875rem; font-size: 0.9375rem; }
 .label { color: var(--muted); text-align: start; flex: none; }
-.value { font-weight: 500; text-align: end; font-variant-numeric: tabular-nums; user-select: all; }
-.note { margin-block-start: 1rem; color: var(--muted); font-size: 0.875rem; }
+.value { font-weight: 500; text-align: end; user-select: all; }
+.note { margin-top: 1rem; color: var(--muted); font-size: 0.875rem; }
 
 /* A link that is back within two seconds is nobody's business. */
 @media (prefers-reduced-motion: no-preference) {
   .note { animation: appear 0.3s 2s both; }
-  .card[data-tone="waiting"] .sign[data-progress="known"] .ring { transition: stroke-dashoffset 1s linear; }
-  .card[data-tone="waiting"] .sign[data-progress="none"] .ring { animation: turn 1.4s linear infinite; }
-  .card[data-tone="waiting"] .disc { animation: breathe 2.4s ease-in-out infinite; }
-  .card:is([data-tone="good"], [data-tone="bad"]) .icon { animation: appear 0.35s ease-out both; }
+  .waiting .known .ring { transition: stroke-dashoffset 1s linear; }
+  .waiting .unknown .ring { animation: turn 1.4s linear infinite; }
+  .waiting .disc { animation: breathe 2.4s ease-in-out infinite; }
+  .loud .icon { animation: appear 0.35s ease-out both; }
 }
 @keyframes appear { from { opacity: 0; } }
 @keyframes turn { from { transform: rotate(-90deg); } to { transform: rotate(270deg); } }

@@ -16,16 +16,25 @@ export interface Progress {
 }
 
 export interface View {
-  show(face: Face, status: string | undefined): void;
-  scheme(scheme: "light" | "dark" | "auto"): void;
+  show(face: Face, look: Look): void;
   /** Changes every second while somebody waits; is not read aloud. */
   progress(progress: Progress | undefined, words: Words, locale: string): void;
+}
+
+/** What the page and the order decide beside the face. */
+export interface Look {
+  scheme: "light" | "dark" | "auto";
+  /** The name of the slot for what a shop adds to this status. */
+  status: string | undefined;
 }
 
 export interface ViewOptions {
   root: ShadowRoot;
   onTryAgain: () => void;
 }
+
+/** While somebody waits there is a ring; a plain answer is a full disc. */
+const emphasis: Record<Face["tone"], string> = { waiting: "", good: "over loud", bad: "over loud", caution: "over" };
 
 /** Builds the inside. */
 export function createView({ root, onTryAgain }: ViewOptions): View {
@@ -66,8 +75,9 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   root.append(card);
 
   return {
-    show(face, status) {
-      setAttribute(card, "data-tone", face.tone);
+    show(face, { scheme, status }) {
+      const { tone } = face;
+      setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}`);
       sign.show(face);
       setText(test, face.test);
       setText(amount, face.amount);
@@ -80,8 +90,6 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
       if (status !== undefined) setAttribute(own, "name", status);
       showRows(detail, face.detail);
     },
-
-    scheme: (scheme) => setAttribute(card, "data-scheme", scheme),
 
     progress(progress, words, locale) {
       sign.progress(progress?.leftMs === undefined ? undefined : progress.share);
@@ -110,7 +118,7 @@ function createSign(): { element: HTMLElement; show(face: Face): void; progress(
     element,
     show: ({ icon }) => setAttribute(path, "d", iconPath(icon)),
     progress(share) {
-      setAttribute(element, "data-progress", share === undefined ? "none" : "known");
+      setAttribute(element, "class", share === undefined ? "sign unknown" : "sign known");
       setAttribute(ring, "stroke-dashoffset", (100 * (1 - (share ?? 0.25))).toFixed(2));
     },
   };
