@@ -1,5 +1,6 @@
 export type { Connection } from "./connection.ts";
 export { WatchError, type WatchErrorCode } from "./error.ts";
+export { formatMoney } from "./money.ts";
 export type { StateStorage } from "./platform.ts";
 export * from "./protocol.ts";
 export type { Snapshot, SnapshotListener } from "./snapshot.ts";

@@ -1,4 +1,7 @@
-/** The two ways to await what a watch will know. Neither keeps anything when nobody is waiting. */
+/**
+ * The two ways to await what a watch will know. Neither keeps anything when nobody is waiting. A settled state that is
+ * only `remembered` from before a reload is for showing, not for acting on: it does not count until the server said so.
+ */
 import { WatchError } from "./error.ts";
 import type { StatusEvent } from "./protocol.ts";
 import type { Snapshot, SnapshotStore } from "./snapshot.ts";
@@ -22,9 +25,9 @@ function until<T>(store: SnapshotStore, look: (snapshot: Snapshot) => T | undefi
 }
 
 /** Resolves with the first settled state; rejects with a `WatchError` when the watch ends before. */
-export const untilSettled = (store: SnapshotStore): Promise<StatusEvent> =>
+export const untilSettled = (store: SnapshotStore, remembered?: StatusEvent): Promise<StatusEvent> =>
   until(store, ({ event, connection, error }) => {
-    if (event?.settled) return event;
+    if (event?.settled && event !== remembered) return event;
     if (connection === "closed") throw error ?? new WatchError("closed");
     return undefined;
   });
@@ -33,8 +36,11 @@ export const untilSettled = (store: SnapshotStore): Promise<StatusEvent> =>
  * Yields the newest state and then newer ones; who reads slowly skips some. Ends when the watch is closed, throws its
  * `WatchError` when it was refused. Leaving the loop leaves the watch as it is.
  */
-export async function* iterate(store: SnapshotStore): AsyncGenerator<StatusEvent, void, undefined> {
-  let seen: StatusEvent | undefined;
+export async function* iterate(
+  store: SnapshotStore,
+  remembered?: StatusEvent,
+): AsyncGenerator<StatusEvent, void, undefined> {
+  let seen = remembered?.settled ? remembered : undefined;
   for (;;) {
     const { event } = await until(store, (snapshot) => {
       const { event, connection, error } = snapshot;

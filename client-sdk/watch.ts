@@ -48,8 +48,8 @@ export interface OrderWatch extends AsyncIterable<StatusEvent> {
   /** Calls back on every change, not for what is known already. Returns the way to stop. */
   subscribe(listener: SnapshotListener): () => void;
   /**
-   * Resolves with the first settled state, at once when there is one. Rejects with a `WatchError` when the watch ends
-   * before that.
+   * Resolves with the first settled state that the server tells, at once when it has. Rejects with a `WatchError` when
+   * the watch ends before that.
    */
   settled(): Promise<StatusEvent>;
   /** Looks at once whether something was missed. Pages do so by themselves; call it when a native app is in front again. */
@@ -65,7 +65,7 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   let { token } = options;
   const memory = createMemory(url, orderId, options.storage);
   const recalled = memory.recall();
-  // What may be an order's last word is not taken from memory alone: it is asked for again.
+  // An order's last word is not taken from memory: since then there may have been another try. It is asked for again.
   let after = options.after ?? (recalled?.settled ? 0 : (recalled?.version ?? 0));
   const store = createSnapshotStore({ ...firstSnapshot, event: recalled });
   const [best = socketIo(), ...others] = options.transports ?? [socketIo(), longPoll()];
@@ -74,7 +74,11 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   const accept = (value: unknown): void => {
     const event = readEvent(value);
     const known = store.get().event;
-    if (!event || (known?.id === event.id && known.version >= event.version)) return;
+    if (!event) return;
+    // A remembered state that the server confirms is replaced too: from then on it counts.
+    const isNews = known?.id !== event.id || event.version > known.version;
+    const isConfirmation = known === recalled && event.version === known?.version;
+    if (!isNews && !isConfirmation) return;
     after = event.version;
     memory.keep(event);
     store.set({ event });
@@ -112,9 +116,9 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   return {
     snapshot: store.get,
     subscribe: store.subscribe,
-    settled: () => untilSettled(store),
+    settled: () => untilSettled(store, recalled),
     check: link.check,
     close,
-    [Symbol.asyncIterator]: () => iterate(store),
+    [Symbol.asyncIterator]: () => iterate(store, recalled),
   };
 }

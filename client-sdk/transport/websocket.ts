@@ -18,6 +18,7 @@ export function webSocket(): Transport {
     name: "websocket",
 
     async run(target, { onOpen, onEvent }, signal) {
+      if (signal.aborted) return;
       const { WebSocket } = platform;
       if (!WebSocket) throw new Error("There is no WebSocket here");
       const url = `${channelUrl(target, "socket").replace(/^http/i, "ws")}&token=${encodeURIComponent(target.token)}`;

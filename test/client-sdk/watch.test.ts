@@ -169,6 +169,17 @@ describe("a link", () => {
     expect(watch.snapshot()).toMatchObject({ connection: "connecting", event: undefined });
   });
 
+  it("that is open sets no timer of the watch's own", async () => {
+    const { transport } = start();
+    const { onOpen, onEvent } = await transport.link(1);
+    const timers = [vi.spyOn(globalThis, "setTimeout"), vi.spyOn(globalThis, "setInterval")];
+    onTestFinished(() => void vi.restoreAllMocks());
+    onOpen();
+    onEvent(state(1));
+    await Promise.resolve();
+    for (const timer of timers) expect(timer).not.toHaveBeenCalled();
+  });
+
   it("that breaks, however it breaks, never ends the watch", async () => {
     const { watch, transport } = start();
     for (const [index, error] of [new TypeError("network"), new ComeBack(), "nonsense", undefined].entries()) {
@@ -437,6 +448,29 @@ describe("a reload of the page", () => {
     expect(link.target.after).toBe(0);
     link.onEvent(state(3, { id: "two", status: "failed", settled: true }));
     expect(after.watch.snapshot().event).toMatchObject({ id: "two", status: "failed" });
+  });
+
+  it("acts on a remembered end only when the server says it again: there may have been another try since", async () => {
+    const storage = createStorage();
+    const failed = state(3, { status: "failed", settled: true });
+    const before = start({ storage });
+    (await before.transport.link(1)).onEvent(failed);
+    const retried = start({ storage });
+    const settled = retried.watch.settled();
+    const loop = retried.watch[Symbol.asyncIterator]();
+    const first = loop.next();
+    const link = await retried.transport.link(1);
+    link.onEvent(state(4, { status: "pending" }));
+    expect((await first).value).toMatchObject({ version: 4 });
+    link.onEvent(paid(6));
+    expect(await settled).toMatchObject({ version: 6, status: "succeeded" });
+    const same = start({ storage });
+    const confirmed = same.watch.settled();
+    const again = await same.transport.link(1);
+    again.onEvent(paid(6));
+    again.onEvent(paid(6));
+    expect((await confirmed).version).toBe(6);
+    expect(same.snapshots.map(({ event }) => event?.version)).toEqual([6, 6]);
   });
 
   it("keeps orders and servers apart, and no token", async () => {
