@@ -99,12 +99,12 @@ export class OrderStatusElement extends Base {
       .split(/[\s,]+/)
       .flatMap((name) => transports[name]?.() ?? []);
     const after = Number.parseInt(this.getAttribute("after") ?? "", 10);
-    const { refreshToken } = this;
     this.#watch = watchOrder({
       url,
       orderId,
       token,
-      refreshToken: refreshToken && (() => refreshToken.call(this)),
+      // Asked for when it is needed: a page may set it after the element is there.
+      refreshToken: () => this.refreshToken?.(),
       transports: chosen.length > 0 ? chosen : undefined,
       after: after >= 0 ? after : undefined,
     });

@@ -17,8 +17,8 @@ export interface LinkOptions {
   ladder: Ladder;
   /** Where to go on, with the token of the moment. */
   target: () => Target;
-  /** Fetches a fresh token for `target`; undefined where nobody can. */
-  refresh: (() => Promise<void>) | undefined;
+  /** Fetches a fresh token for `target`. Resolves with false where nobody can. */
+  refresh: () => Promise<boolean>;
   onEvent: (event: unknown) => void;
   onInput: (input: Input) => void;
   onRefused: (error: WatchError) => void;
@@ -104,18 +104,15 @@ export function openLink(options: LinkOptions): Link {
     onInput(isWoken ? "woken" : "elapsed");
   };
 
-  /** Whether there is a reason to go on. Rejects only when there is not. */
+  /** Rejects when there is no reason to go on. */
   const refresh = async (refusal: Refusal): Promise<void> => {
-    const isLastWord = refusal.code !== "token_expired" || !options.refresh || isUntried;
-    if (isLastWord) throw new WatchError(refusal.code, refusal);
+    if (refusal.code !== "token_expired" || isUntried) throw new WatchError(refusal.code, refusal);
     onInput("expired");
-    try {
-      await options.refresh?.();
-      isUntried = true;
-    } catch {
-      // No fresh token now is no reason to give up: the merchant's server may be as unreachable as ours.
-      await pause(0);
-    }
+    const isFresh = await options.refresh().catch(() => undefined);
+    if (isFresh === false) throw new WatchError(refusal.code, refusal);
+    // No fresh token now is no reason to give up: the merchant's server may be as unreachable as ours.
+    if (isFresh === undefined) await pause(0);
+    else isUntried = true;
   };
 
   const goOn = async (end: End): Promise<void> => {

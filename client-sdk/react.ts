@@ -32,13 +32,12 @@ export function useOrderStatus(options: OrderStatusOptions): Snapshot {
     let watch: OrderWatch | undefined;
     const subscribe = (onChange: () => void): (() => void) => {
       if (token === undefined) return () => undefined;
-      const { refreshToken } = latest.current;
       const own = watchOrder({
         ...latest.current,
         url,
         orderId,
         token,
-        refreshToken: refreshToken && (() => (latest.current.refreshToken ?? refreshToken)()),
+        refreshToken: () => latest.current.refreshToken?.(),
       });
       watch = own;
       own.subscribe(onChange);

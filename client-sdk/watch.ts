@@ -31,8 +31,11 @@ export interface WatchOptions {
   token: string;
   /** Tried in turn, best first. Default: `[socketIo(), longPoll()]`. */
   transports?: readonly Transport[] | undefined;
-  /** Fetches a fresh token from the merchant's server when this one has run out. Without it, the watch then ends. */
-  refreshToken?: (() => string | Promise<string>) | undefined;
+  /**
+   * Fetches a fresh token from the merchant's server when this one has run out. Without it, or when it answers
+   * undefined, the watch then ends; when it fails, it is asked again after a while.
+   */
+  refreshToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
   /** Closes the watch when aborted. */
   signal?: AbortSignal | undefined;
   /** Where the last state outlives a reload. Default: `sessionStorage`, where there is one. Null: nowhere. */
@@ -60,7 +63,7 @@ export interface OrderWatch extends AsyncIterable<StatusEvent> {
 
 /** Starts watching an order. Never throws for what the network or the server does: that is in the snapshot. */
 export function watchOrder(options: WatchOptions): OrderWatch {
-  const { orderId, refreshToken, signal } = options;
+  const { orderId, signal } = options;
   const url = absolute(options.url);
   let { token } = options;
   const memory = createMemory(url, orderId, options.storage);
@@ -87,11 +90,11 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   const link = openLink({
     ladder,
     target: () => ({ url, orderId, token, after }),
-    refresh:
-      refreshToken &&
-      (async () => {
-        token = await refreshToken();
-      }),
+    async refresh() {
+      const fresh = await options.refreshToken?.();
+      token = fresh ?? token;
+      return fresh !== undefined;
+    },
     onEvent: accept,
     onInput(input) {
       const connection = step(store.get().connection, input);

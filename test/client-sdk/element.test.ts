@@ -123,6 +123,27 @@ describe("alone", () => {
     expect(await page.evaluate("globalThis.tried")).toBe("ORD-one");
   });
 
+  it("asks the page for a fresh token, though the page said how only after the element was there", async () => {
+    const { page, shop } = await showing({ status: "processing" });
+    const { answer } = shop;
+    shop.answer = (request, response) => {
+      if (request.headers.authorization === "Bearer fresh") return answer?.(request, response);
+      const body = JSON.stringify({ code: "token_expired" });
+      return response.writeHead(401, { "content-type": "application/problem+json" }).end(body);
+    };
+    await page.evaluate("sessionStorage.clear()");
+    await page.reload();
+    await title(page, "Payment cannot be shown");
+    // The watch starts at the end of the task's first step; no answer can be there before its second one.
+    await page.evaluate(`(async () => {
+      const it = document.querySelector("order-status");
+      it.setAttribute("token", "other");
+      await undefined;
+      it.refreshToken = async () => "fresh";
+    })()`);
+    await title(page, "Waiting for your payment");
+  });
+
   it("links to the provider where the payer has to go there, and to nothing but the web", async () => {
     const at = (url: string) => showing({ payment: payment({ provider: "bkash", action: { type: "redirect", url } }) });
     const { page } = await at("https://bkash.example/pay?id=1");

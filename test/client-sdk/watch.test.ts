@@ -285,6 +285,12 @@ describe("a token that has run out", () => {
     expect(watch.snapshot().error).toBeUndefined();
   });
 
+  it("ends the watch when nobody can fetch another", async () => {
+    const { watch, transport } = start({ refreshToken: () => undefined });
+    (await transport.link(1)).fail(new Refusal("token_expired"));
+    await expect(watch.settled()).rejects.toMatchObject({ code: "token_expired" });
+  });
+
   it("ends the watch when the fresh one is refused too", async () => {
     const { watch, transport } = start({ refreshToken: () => "second" });
     (await transport.link(1)).fail(new Refusal("token_expired"));
@@ -356,6 +362,10 @@ describe("the end", () => {
     const stop = new AbortController();
     const after = start({ signal: stop.signal });
     const link = await after.transport.link(1);
+    const ended = start({ signal: stop.signal });
+    const removed = vi.spyOn(stop.signal, "removeEventListener");
+    ended.watch.close();
+    expect(removed).toHaveBeenCalledTimes(1);
     stop.abort();
     expect(after.watch.snapshot().connection).toBe("closed");
     expect(link.signal.aborted).toBe(true);
