@@ -21,8 +21,8 @@ import { deriveTokenKeys } from "../../server/order/secret.ts";
 import { createDatabase } from "../support/database.ts";
 import { eventOf } from "../support/event.ts";
 import { apiKey, asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
-import { startProxy } from "../support/proxy.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { startWire } from "../support/wire.ts";
 
 const transports: [string, () => Transport][] = [socketIo, webSocket, eventSource, longPoll].map((create) => [
   create().name,
@@ -129,17 +129,17 @@ describe.each(transports)("%s", (name, create) => {
 
   it("goes on where it was when its connection is cut and the network is away for a while", async () => {
     const { orderId, token, push } = await startPayment();
-    const proxy = await startProxy(node.url);
-    const { watch, versions, isOpen, has } = start({ url: proxy.url, orderId, token, transports: [create()] });
+    const wire = await startWire(node.url);
+    const { watch, versions, isOpen, has } = start({ url: wire.url, orderId, token, transports: [create()] });
     await has(2);
     await isOpen();
-    proxy.refuse(true);
-    proxy.cut();
+    wire.refuse(true);
+    wire.cut();
     await vi.waitUntil(() => watch.snapshot().connection === "waiting");
     await push.webhook();
-    const refused = proxy.accepted();
-    await vi.waitUntil(() => proxy.accepted() > refused, { timeout: 10_000 });
-    proxy.refuse(false);
+    const refused = wire.accepted();
+    await vi.waitUntil(() => wire.accepted() > refused, { timeout: 10_000 });
+    wire.refuse(false);
     await watch.settled();
     expect(versions).toEqual([2, 3]);
     expect(watch.snapshot().error).toBeUndefined();
@@ -163,11 +163,11 @@ describe.each(transports)("%s", (name, create) => {
     vi.stubGlobal("document", document);
     onTestFinished(() => void vi.unstubAllGlobals());
     const { orderId, token, push } = await startPayment();
-    const proxy = await startProxy(node.url);
-    const { watch, isOpen, has } = start({ url: proxy.url, orderId, token, transports: [create()] });
+    const wire = await startWire(node.url);
+    const { watch, isOpen, has } = start({ url: wire.url, orderId, token, transports: [create()] });
     await has(2);
     await isOpen();
-    proxy.freeze();
+    wire.freeze();
     await push.webhook();
     const awokeAt = performance.now();
     document.dispatchEvent(new Event("visibilitychange"));

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { connect, createServer, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 
-export interface Proxy {
+export interface Wire {
   url: string;
   /** Connections taken so far. */
   accepted(): number;
@@ -16,7 +16,7 @@ export interface Proxy {
   refuse(isRefusing: boolean): void;
 }
 
-export async function startProxy(targetUrl: string): Promise<Proxy> {
+export async function startWire(targetUrl: string): Promise<Wire> {
   const { hostname, port } = new URL(targetUrl);
   const pairs = new Set<[Socket, Socket]>();
   let count = 0;
