@@ -20,9 +20,9 @@ import {
 import { deriveTokenKeys } from "../../server/order/secret.ts";
 import { createDatabase } from "../support/database.ts";
 import { eventOf } from "../support/event.ts";
+import { startNetwork } from "../support/network.ts";
 import { apiKey, asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";
-import { startWire } from "../support/wire.ts";
 
 const transports: [string, () => Transport][] = [socketIo, webSocket, eventSource, longPoll].map((create) => [
   create().name,
@@ -129,17 +129,17 @@ describe.each(transports)("%s", (name, create) => {
 
   it("goes on where it was when its connection is cut and the network is away for a while", async () => {
     const { orderId, token, push } = await startPayment();
-    const wire = await startWire(node.url);
-    const { watch, versions, isOpen, has } = start({ url: wire.url, orderId, token, transports: [create()] });
+    const network = await startNetwork(node.url);
+    const { watch, versions, isOpen, has } = start({ url: network.url, orderId, token, transports: [create()] });
     await has(2);
     await isOpen();
-    wire.refuse(true);
-    wire.cut();
+    network.refuse(true);
+    network.cut();
     await vi.waitUntil(() => watch.snapshot().connection === "waiting");
     await push.webhook();
-    const refused = wire.accepted();
-    await vi.waitUntil(() => wire.accepted() > refused, { timeout: 10_000 });
-    wire.refuse(false);
+    const refused = network.accepted();
+    await vi.waitUntil(() => network.accepted() > refused, { timeout: 10_000 });
+    network.refuse(false);
     await watch.settled();
     expect(versions).toEqual([2, 3]);
     expect(watch.snapshot().error).toBeUndefined();
@@ -158,16 +158,16 @@ describe.each(transports)("%s", (name, create) => {
     expect(versions).toEqual([2, 3]);
   });
 
-  it("finds out at once what it missed on a wire that went dead in silence, when the page is seen again", async () => {
+  it("finds out at once what it missed on a network that went dead in silence, when the page is seen again", async () => {
     const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
     vi.stubGlobal("document", document);
     onTestFinished(() => void vi.unstubAllGlobals());
     const { orderId, token, push } = await startPayment();
-    const wire = await startWire(node.url);
-    const { watch, isOpen, has } = start({ url: wire.url, orderId, token, transports: [create()] });
+    const network = await startNetwork(node.url);
+    const { watch, isOpen, has } = start({ url: network.url, orderId, token, transports: [create()] });
     await has(2);
     await isOpen();
-    wire.freeze();
+    network.freeze();
     await push.webhook();
     const awokeAt = performance.now();
     document.dispatchEvent(new Event("visibilitychange"));

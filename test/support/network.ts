@@ -1,10 +1,10 @@
-/** A wire that can be cut, and one that goes dead without anybody being told: a TCP proxy in front of a node. */
+/** A network that can be cut, and go dead without anybody being told: a TCP proxy in front of a node. */
 
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 
-export interface Wire {
+export interface Network {
   url: string;
   /** Connections taken so far. */
   accepted(): number;
@@ -16,7 +16,7 @@ export interface Wire {
   refuse(isRefusing: boolean): void;
 }
 
-export async function startWire(targetUrl: string): Promise<Wire> {
+export async function startNetwork(targetUrl: string): Promise<Network> {
   const { hostname, port } = new URL(targetUrl);
   const pairs = new Set<[Socket, Socket]>();
   let count = 0;
