@@ -7,6 +7,8 @@ export interface SandboxContext {
   phone: Phone;
   /** Where this hub takes the provider's account-wide webhooks: what the merchant would enter in a dashboard. */
   webhookUrl: () => URL;
+  /** Where a payer's browser finds this server, without a slash at the end. By default, where its caller found it. */
+  publicUrl?: () => string;
   /** The real clock by default. */
   now?: () => Date;
 }
@@ -32,9 +34,14 @@ export interface SandboxOptions {
   sandboxed: readonly Sandboxed[];
   /** Base of this hub's own addresses. */
   hubUrl: () => string;
+  /** The same for those who are not on this machine. */
+  publicUrl?: () => string;
 }
 
-export async function sandboxRoutes(app: FastifyInstance, { sandboxed, hubUrl }: SandboxOptions): Promise<void> {
+export async function sandboxRoutes(
+  app: FastifyInstance,
+  { sandboxed, hubUrl, publicUrl }: SandboxOptions,
+): Promise<void> {
   if (sandboxed.length === 0) return;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
@@ -43,6 +50,7 @@ export async function sandboxRoutes(app: FastifyInstance, { sandboxed, hubUrl }:
     const context: SandboxContext = {
       phone: { ...phone, ring: (ring) => phone.ring({ deadlineS, ...ring }) },
       webhookUrl: () => new URL(`${hubUrl()}/webhooks/${name}`),
+      ...(publicUrl && { publicUrl: () => `${publicUrl()}/sandbox/${name}` }),
     };
     app.register(async (scope) => sandbox.serve(scope, context), { prefix: `/${name}` });
   }
