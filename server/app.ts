@@ -32,6 +32,7 @@ import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { providerRoutes } from "./route/providers.ts";
 import { returnRoutes } from "./route/returns.ts";
+import { createStartPayment } from "./route/start-payment.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import type { StatusBus } from "./status/bus.ts";
@@ -135,6 +136,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
+  const startPayment = createStartPayment({ providers, terms, store, initiator, limits });
   const subscribe = async (url: URL): Promise<void> => {
     const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
     if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
@@ -163,7 +165,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     await limitAddresses(scope, counter, config.limit.ip);
-    paymentRoutes(scope, { access, providers, terms, store, tokens, initiator, limits });
+    paymentRoutes(scope, { access, startPayment, store, tokens });
     orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
     longPollRoute(scope, { hub: hubOf("longpoll"), access, gate });
