@@ -24,21 +24,21 @@ const contentTypes: Readonly<Record<string, string>> = {
   js: "text/javascript; charset=utf-8",
 };
 
+/** One file, read once. */
+export function keepAsset(at: URL): () => Promise<Asset> {
+  const contentType = contentTypes[at.pathname.split(".").at(-1) ?? ""];
+  if (contentType === undefined) throw new Error(`no content type for ${at.pathname}`);
+  let kept: Promise<Asset> | undefined;
+  return () => {
+    kept ??= readFile(at).then((body) => ({ body, contentType }));
+    return kept;
+  };
+}
+
 /** Files by the names that they are served by. */
 export function keepAssets(files: Readonly<Record<string, URL>>): FindAsset {
-  const kept = new Map<string, Promise<Asset>>();
-  const read = async (at: URL): Promise<Asset> => {
-    const contentType = contentTypes[at.pathname.split(".").at(-1) ?? ""];
-    if (contentType === undefined) throw new Error(`no content type for ${at.pathname}`);
-    return { body: await readFile(at), contentType };
-  };
-  return async (name) => {
-    const at = Object.hasOwn(files, name) ? files[name] : undefined;
-    if (!at) return undefined;
-    const asset = kept.get(name) ?? read(at);
-    kept.set(name, asset);
-    return asset;
-  };
+  const kept = new Map(Object.entries(files).map(([name, at]) => [name, keepAsset(at)]));
+  return async (name) => kept.get(name)?.();
 }
 
 /** `GET <path>/:file`. */
@@ -53,9 +53,8 @@ export function assetRoute(app: FastifyInstance, path: string, find: FindAsset):
 export async function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
-  { page, framedBy }: { page: Asset | undefined; framedBy: "nobody" | "self" },
+  { page, framedBy }: { page: Asset; framedBy: "nobody" | "self" },
 ): Promise<FastifyReply> {
-  if (!page) return reply.callNotFound();
   const ancestors = framedBy === "self" ? "'self'" : "'none'";
   reply.header("content-security-policy", [...policy, `frame-ancestors ${ancestors}`].join("; "));
   reply.header("referrer-policy", "no-referrer");

@@ -1,11 +1,11 @@
 /** `/docs`: Swagger UI, served whole from this process, so that it works offline and under a strict policy. */
 import type { FastifyInstance } from "fastify";
-import { assetRoute, keepAssets, sendPage } from "../asset.ts";
+import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const swaggerUi = (name: string): URL => new URL(import.meta.resolve(`swagger-ui-dist/${name}`));
 
-const findPage = keepAssets({ docs: own("index.html") });
+const page = keepAsset(own("index.html"));
 
 const findFile = keepAssets({
   "docs.css": own("docs.css"),
@@ -15,8 +15,6 @@ const findFile = keepAssets({
 });
 
 export function pageRoutes(app: FastifyInstance): void {
-  app.get("/docs", async (request, reply) =>
-    sendPage(request, reply, { page: await findPage("docs"), framedBy: "nobody" }),
-  );
+  app.get("/docs", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "nobody" }));
   assetRoute(app, "/docs", findFile);
 }
