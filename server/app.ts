@@ -35,6 +35,7 @@ import { returnRoutes } from "./route/returns.ts";
 import { createStartPayment } from "./route/start-payment.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
+import { shopRoutes } from "./shop/shop.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { measureHub } from "./status/measured-hub.ts";
@@ -157,9 +158,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
     returnRoutes(scope, { providers, secrets: secrets.return, store, log });
+    const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
+    if (pretended.size === 0) return;
+    shopRoutes(scope, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
-  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
