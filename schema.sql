@@ -63,6 +63,7 @@ create table if not exists payment (
 alter table payment add column if not exists completing_at timestamptz(3);
 create index if not exists payment_reference on payment (provider, reference) where reference is not null;
 create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
+create index if not exists payment_started on payment (started_at);
 create index if not exists payment_check on payment (check_at) where check_at is not null;
 
 -- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.

@@ -67,7 +67,11 @@ export interface App {
 export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
   const isAllowedOrigin = (origin: string | undefined): boolean =>
-    origin === undefined || config.allowedOrigins === "any" || config.allowedOrigins.includes(origin);
+    origin === undefined ||
+    config.allowedOrigins === "any" ||
+    config.allowedOrigins.includes(origin) ||
+    // Pages of our own: browsers name the origin of their sockets and posts too.
+    origin === new URL(publicUrl()).origin;
   const { app, close } = await openHttp({ config, log, isAllowedOrigin, onError });
   const address = (): AddressInfo => app.server.address() as AddressInfo;
   const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
@@ -76,7 +80,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const client = createClient();
   const sealer = createSealer(config.secrets);
   const statistics = createStatistics(database);
-  const metrics = createMetrics({ providers: config.offers.map(({ name }) => name), backlog: statistics.backlog });
+  const metrics = createMetrics({
+    providers: config.offers.map(({ name }) => name),
+    backlog: statistics.backlog,
+    isBusUp: () => bus.healthy,
+  });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
     calls.add(call);
@@ -170,7 +178,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
     await limitAddresses(scope, counter, config.limit.ip);
     paymentRoutes(scope, { access, startPayment, store, tokens });
-    orderRoutes(scope, { access, query, review: createReview({ database, store, announce }), tokens });
+    const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
+    orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
     longPollRoute(scope, { hub: hubOf("longpoll"), access, gate });
     eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });

@@ -2,7 +2,7 @@ import type { StatusEvent } from "../client-sdk/protocol.ts";
 
 /**
  * The one table of errors: code → HTTP status, whether trying the same again may help, and what it means in a sentence.
- * The README lists the same codes; a test compares the two.
+ * The README lists the same; a test compares the two. OpenAPI is made from it.
  */
 export const errorTable = {
   amount_invalid: { status: 400, retryable: false, title: "The amount cannot be asked for" },
@@ -14,7 +14,7 @@ export const errorTable = {
   token_invalid: { status: 401, retryable: false, title: "The watch token does not open this order" },
   token_expired: { status: 401, retryable: false, title: "The watch token has run out" },
   webhook_rejected: { status: 401, retryable: false, title: "The webhook's secret or signature is wrong" },
-  origin_refused: { status: 403, retryable: false, title: "This origin may not watch orders" },
+  origin_refused: { status: 403, retryable: false, title: "Pages of this origin may not call this node" },
   order_unknown: { status: 404, retryable: false, title: "There is no such order" },
   payment_unknown: { status: 404, retryable: false, title: "The order has no such payment" },
   provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },
@@ -26,10 +26,14 @@ export const errorTable = {
   order_mismatch: { status: 409, retryable: false, title: "The order was opened with another amount or currency" },
   body_too_large: { status: 413, retryable: false, title: "The request is too large" },
   idempotency_mismatch: { status: 422, retryable: false, title: "The idempotency key was used with another body" },
-  rate_limited: { status: 429, retryable: true, title: "Too many requests" },
-  internal: { status: 500, retryable: true, title: "Something went wrong on our side" },
-  provider_unavailable: { status: 503, retryable: true, title: "The payment provider cannot be reached" },
-  store_unavailable: { status: 503, retryable: true, title: "The database cannot be reached" },
+  rate_limited: { status: 429, retryable: true, title: "Too many requests; try again later" },
+  internal: { status: 500, retryable: true, title: "Something went wrong on our side; try again later" },
+  provider_unavailable: {
+    status: 503,
+    retryable: true,
+    title: "The payment provider cannot be reached; try again later",
+  },
+  store_unavailable: { status: 503, retryable: true, title: "The database cannot be reached; try again later" },
 } as const satisfies Record<string, { status: number; retryable: boolean; title: string }>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -12,7 +12,7 @@ import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { Config } from "./config.ts";
 import { trackConnections } from "./connections.ts";
-import { type Counter, limited } from "./limit.ts";
+import { addressKey, type Counter, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
 import { handleErrors, refuseUnroutable } from "./route/problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
@@ -96,6 +96,7 @@ export async function limitAddresses(scope: FastifyInstance, counter: Counter, m
     max,
     timeWindow: 60_000,
     skipOnError: true,
+    keyGenerator: ({ ip }) => addressKey(ip),
     errorResponseBuilder: (_request, { ttl }) => limited("Too many requests from this address", ttl),
     store: class {
       incr(key: string, done: (error: Error | null, result?: { current: number; ttl: number }) => void): void {

@@ -2,6 +2,7 @@
  * Counting within windows of time, to limit what a stranger can make us or a payer's phone do. Counts are shared by all
  * nodes where there is a Redis, and are this node's own while it is gone: a limit is then per node, never off.
  */
+import ipaddr from "ipaddr.js";
 import { HubError } from "./errors.ts";
 
 /** How often a key was counted in its window, and when the window ends. */
@@ -11,8 +12,8 @@ export interface Count {
 }
 
 export interface Counter {
-  /** Adds `by` (0 only looks) to the key's count in a window that began with its first one. */
-  count(key: string, windowMs: number, by: 0 | 1): Promise<Count>;
+  /** Adds `by` (-1 takes one back) to the key's count in a window that began with its first one. */
+  count(key: string, windowMs: number, by: 1 | -1): Promise<Count>;
 }
 
 /** Forgets the windows that began first when there are more keys than this. */
@@ -27,30 +28,42 @@ export function createMemoryCounter(nowMs: () => number = () => performance.now(
       const now = nowMs();
       const known = windows.get(key);
       const window = known && known.endsAtMs > now ? known : { current: 0, endsAtMs: now + windowMs };
-      if (by > 0) {
-        if (window !== known) windows.delete(key);
-        windows.set(key, window);
-        window.current += by;
-        const [oldest] = windows.keys();
-        if (oldest !== undefined && windows.size > keysMax) windows.delete(oldest);
-      }
+      if (window !== known) windows.delete(key);
+      windows.set(key, window);
+      window.current = Math.max(0, window.current + by);
+      const [oldest] = windows.keys();
+      if (oldest !== undefined && windows.size > keysMax) windows.delete(oldest);
       return { current: window.current, remainingMs: window.endsAtMs - now };
     },
   };
 }
 
+/** A counter that failed is left alone for so long: each try may cost its caller half a second. */
+const restMs = 2_000;
+
 /** Counts with the first counter, and with the second while the first fails. */
-export function createFallbackCounter(first: Counter, second: Counter): Counter {
+export function createFallbackCounter(
+  first: Counter,
+  second: Counter,
+  nowMs: () => number = () => performance.now(),
+): Counter {
+  let restsUntilMs = Number.NEGATIVE_INFINITY;
   return {
-    count: (key, windowMs, by) => first.count(key, windowMs, by).catch(() => second.count(key, windowMs, by)),
+    async count(...given) {
+      if (nowMs() < restsUntilMs) return second.count(...given);
+      return first.count(...given).catch(() => {
+        restsUntilMs = nowMs() + restMs;
+        return second.count(...given);
+      });
+    },
   };
 }
 
 export interface Limit {
-  /** Throws `rate_limited`, with the seconds to wait, when the key has used up its window. Does not count. */
-  check(key: string): Promise<void>;
-  /** Counts one. */
-  add(key: string): Promise<void>;
+  /** Counts one, whoever else counts at the same time. Throws `rate_limited`, with the seconds to wait, beyond the limit. */
+  take(key: string): Promise<void>;
+  /** Takes back one that was counted. */
+  giveBack(key: string): Promise<void>;
 }
 
 /** At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. */
@@ -60,14 +73,45 @@ export function createLimit(
 ): Limit {
   const name = (key: string): string => `${what}:${key}`;
   return {
-    async check(key) {
-      const { current, remainingMs } = await counter.count(name(key), windowMs, 0);
-      if (current >= max) throw limited(`Too many requests for this ${what}`, remainingMs);
+    async take(key) {
+      const { current, remainingMs } = await counter.count(name(key), windowMs, 1);
+      if (current > max) throw limited(`Too many requests for this ${what}`, remainingMs);
     },
-    async add(key) {
-      await counter.count(name(key), windowMs, 1);
+    async giveBack(key) {
+      await counter.count(name(key), windowMs, -1);
     },
   };
+}
+
+/** Takes one of each limit, or none. Returns how to give them back. */
+export async function takeAll(wanted: readonly (readonly [Limit, string])[]): Promise<() => Promise<void>> {
+  const taken: (readonly [Limit, string])[] = [];
+  const giveBack = async (): Promise<void> => {
+    await Promise.all(taken.map(([limit, key]) => limit.giveBack(key)));
+  };
+  for (const one of wanted) {
+    const [limit, key] = one;
+    taken.push(one);
+    try {
+      await limit.take(key);
+    } catch (error) {
+      await giveBack();
+      throw error;
+    }
+  }
+  return giveBack;
+}
+
+/**
+ * Whom an address stands for: an IPv4 address, or the first half of an IPv6 address, for whoever has one has 2^64.
+ * A port behind it, which some proxies add, says nothing.
+ */
+export function addressKey(address: string): string {
+  const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+(?:\.\d+){3}):\d+$/.exec(address)?.[1] ?? address;
+  if (!ipaddr.isValid(bare)) return bare;
+  const parsed = ipaddr.process(bare);
+  if (parsed.kind() === "ipv4") return parsed.toString();
+  return `${parsed.toNormalizedString().split(":").slice(0, 4).join(":")}::/64`;
 }
 
 /** `rate_limited`, to be tried again after so many milliseconds. */
@@ -76,18 +120,25 @@ export const limited = (detail: string, remainingMs: number): HubError =>
 
 /** How many of something are open at once. */
 export interface Gate {
-  /** Lets one in and returns the way out, to be taken once. Throws `rate_limited` when the key's room is full. */
-  enter(key: string): () => void;
+  /** Lets one in and returns the way out, to be taken once. Throws `rate_limited` when there is no room for the address. */
+  enter(address: string): () => void;
+  /** Throws likewise, and lets nobody in. */
+  check(address: string): void;
 }
 
-/** At most `max` open at once per key, on this node. */
+/** At most `max` open at once per address, on this node. */
 export function createGate(max: number): Gate {
   const open = new Map<string, number>();
+  const check = (address: string): void => {
+    const inside = open.get(addressKey(address)) ?? 0;
+    if (inside >= max) throw limited("Too many open connections from this address", fullRetryMs);
+  };
   return {
-    enter(key) {
-      const inside = open.get(key) ?? 0;
-      if (inside >= max) throw limited("Too many open connections from this address", fullRetryMs);
-      open.set(key, inside + 1);
+    check,
+    enter(address) {
+      check(address);
+      const key = addressKey(address);
+      open.set(key, (open.get(key) ?? 0) + 1);
       return () => {
         const left = (open.get(key) ?? 1) - 1;
         if (left > 0) open.set(key, left);

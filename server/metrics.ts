@@ -6,8 +6,9 @@
  * `onCall`, …), and app.ts connects the two.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Reason } from "../client-sdk/protocol.ts";
+import { help, meanings } from "./metrics-help.ts";
 import { isSettled, type StatusEvent } from "./order/order.ts";
+import type { ResolvedReview } from "./order/review.ts";
 import type { Backlog } from "./order/statistics.ts";
 import type { Before } from "./order/store.ts";
 import type { FinishedCall } from "./provider/calls.ts";
@@ -19,6 +20,8 @@ export type TransportName = "socketio" | "websocket" | "eventsource" | "longpoll
 export interface Metrics {
   /** An accepted event, and what its payment was before it; without that, the payment has just been started. */
   onEvent(event: StatusEvent, before?: Before): void;
+  /** A person's decision. */
+  onResolved(resolved: ResolvedReview): void;
   onWebhook(webhook: HandledWebhook): void;
   onCall(call: FinishedCall): void;
   /** A pass of reading, and how many states it found that the bus had not brought. */
@@ -37,20 +40,21 @@ export interface MetricsOptions {
   providers: readonly string[];
   /** Read at every scrape. */
   backlog: () => Promise<Backlog>;
+  /** Whether events reach the other nodes at the moment. */
+  isBusUp: () => boolean;
 }
 
-const mismatches: readonly Reason[] = ["amount_mismatch", "currency_mismatch", "receipt_reused"];
+const mismatches: readonly string[] = Object.keys(meanings.reason);
 
-export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
+export function createMetrics({ providers, backlog, isBusUp }: MetricsOptions): Metrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
   const payments = paymentMetrics(registry, providers);
   const watching = watchMetrics(registry);
   const readBacklog = backlogMetrics(registry, backlog);
   const registers = [registry];
   const webhooks = new Counter({
     name: "tukio_webhooks_total",
-    help: "Webhooks of known providers by what they proved and what became of them (failed: not kept, so not acknowledged).",
+    help: help("Webhooks of known providers by what they proved and what became of them.", "proof", "result"),
     labelNames: ["provider", "proof", "result"],
     registers,
   });
@@ -63,11 +67,29 @@ export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
   });
   const calls = new Histogram({
     name: "tukio_provider_call_seconds",
-    help: "Calls to providers, with the access token they may have had to fetch first.",
+    help: help("Calls to providers, with the access token they may have had to fetch first.", "verb", "outcome"),
     labelNames: ["provider", "verb", "outcome"],
     buckets: [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25],
     registers,
   });
+  for (const provider of providers) {
+    for (const proof of ["signature", "secret", "none"]) {
+      for (const result of ["applied", "refused", "error", "failed"]) webhooks.inc({ provider, proof, result }, 0);
+    }
+    for (const verb of ["initiate", "confirm"]) {
+      for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
+    }
+  }
+  new Gauge({
+    name: "tukio_bus_up",
+    help: "Whether events reach the other nodes at the moment; without a Redis there are none, and it is up.",
+    registers,
+    collect() {
+      this.set(isBusUp() ? 1 : 0);
+    },
+  });
+  // Last, so that whoever reads a scrape meets ours first.
+  collectDefaultMetrics({ register: registry });
 
   return {
     ...payments,
@@ -85,7 +107,7 @@ export function createMetrics({ providers, backlog }: MetricsOptions): Metrics {
   };
 }
 
-function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<Metrics, "onEvent"> {
+function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<Metrics, "onEvent" | "onResolved"> {
   const registers = [registry];
   const started = new Counter({
     name: "tukio_payments_started_total",
@@ -95,7 +117,10 @@ function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<
   });
   const settled = new Histogram({
     name: "tukio_payment_settled_seconds",
-    help: "From starting a payment to its first settled status; a late success or a person's decision is not counted again.",
+    help: help(
+      "From starting a payment to its first settled status; a late success or a person's decision is not counted again.",
+      "status",
+    ),
     labelNames: ["provider", "status"],
     buckets: [1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1_800, 3_600],
     registers,
@@ -108,7 +133,7 @@ function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<
   });
   const mismatched = new Counter({
     name: "tukio_mismatches_total",
-    help: "Payments whose evidence of success disagrees with what was agreed. Most wait for a person.",
+    help: help("Payments whose evidence of success disagrees with what was agreed. Most wait for a person.", "reason"),
     labelNames: ["provider", "reason"],
     registers,
   });
@@ -118,9 +143,16 @@ function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<
     labelNames: ["provider"],
     registers,
   });
+  const resolved = new Counter({
+    name: "tukio_resolved_total",
+    help: help("Payments in review that a person decided on here.", "as"),
+    labelNames: ["provider", "as"],
+    registers,
+  });
   for (const provider of providers) {
     for (const counter of [started, late, paidTwice]) counter.inc({ provider }, 0);
     for (const reason of mismatches) mismatched.inc({ provider, reason }, 0);
+    for (const as of Object.keys(meanings.as)) resolved.inc({ provider, as }, 0);
   }
 
   return {
@@ -141,6 +173,7 @@ function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<
         settled.observe({ provider, status }, (Date.parse(occurredAt) - Date.parse(payment.startedAt)) / 1_000);
       }
     },
+    onResolved: ({ provider, as }) => resolved.inc({ provider, as }),
   };
 }
 
@@ -151,7 +184,7 @@ function watchMetrics(registry: Registry): WatchMetrics {
   const counts = new Map<TransportName, () => number>();
   new Gauge({
     name: "tukio_watchers",
-    help: "Watched orders, once for each connection that watches them.",
+    help: help("Watched orders, once for each connection that watches them.", "transport"),
     labelNames: ["transport"],
     registers,
     collect() {
@@ -160,7 +193,10 @@ function watchMetrics(registry: Registry): WatchMetrics {
   });
   const pushes = new Histogram({
     name: "tukio_push_seconds",
-    help: "From the change's time by the database's clock, just before its commit, to its being written to a watcher by this node's clock (Socket.IO: to the order's room; long poll: handed to the waiting request). Clock differences are in it.",
+    help: help(
+      "From the change's time by the database's clock, just before its commit, to its being written to a watcher by this node's clock (Socket.IO: to the order's room; long poll: handed to the waiting request). Clock differences are in it.",
+      "transport",
+    ),
     labelNames: ["transport"],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
@@ -196,7 +232,7 @@ function watchMetrics(registry: Registry): WatchMetrics {
   };
 }
 
-/** Resolves when the gauges say how things are now. Without a database there is no backlog to tell of. */
+/** Resolves when the gauges say what waits now. Without a database there is no backlog to tell of. */
 function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): () => Promise<void> {
   const registers = [registry];
   const due = new Gauge({
@@ -209,6 +245,16 @@ function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): ()
     help: "How long the oldest of the due payments has been waiting.",
     registers,
   });
+  const unapplied = new Gauge({
+    name: "tukio_webhooks_unapplied",
+    help: "Proven webhooks that are on disk and not applied yet, counted up to 100,000; all nodes tell the same.",
+    registers,
+  });
+  const inReview = new Gauge({
+    name: "tukio_in_review",
+    help: "Orders that wait for a person's decision now, counted up to 100,000; all nodes tell the same.",
+    registers,
+  });
   const up = new Gauge({
     name: "tukio_database_up",
     help: "Whether the database answered this scrape in time.",
@@ -219,11 +265,15 @@ function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): ()
       const found = await backlog();
       due.set(found.due);
       oldest.set(found.oldestS);
+      unapplied.set(found.unapplied);
+      inReview.set(found.inReview);
       up.set(1);
     } catch {
       // That is what the metric says; the scrape goes on.
       due.remove();
       oldest.remove();
+      unapplied.remove();
+      inReview.remove();
       up.set(0);
     }
   };

@@ -1,5 +1,13 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { createFallbackCounter, createGate, createLimit, createMemoryCounter } from "../server/limit.ts";
+import {
+  addressKey,
+  createFallbackCounter,
+  createGate,
+  createLimit,
+  createMemoryCounter,
+  type Limit,
+  takeAll,
+} from "../server/limit.ts";
 import { createRedisCounter } from "../server/status/redis-counter.ts";
 import { startRedis } from "./support/redis.ts";
 
@@ -10,15 +18,63 @@ describe("a limit in memory", () => {
       createMemoryCounter(() => now),
       { what: "phone", max: 2, windowMs: 1_000 },
     );
-    for (const _ of [1, 2]) {
-      await limit.check("a");
-      await limit.add("a");
-    }
+    for (const _ of [1, 2]) await limit.take("a");
     now = 400;
-    await expect(limit.check("a")).rejects.toMatchObject({ code: "rate_limited", details: { retryAfterS: 1 } });
-    await limit.check("b");
+    await expect(limit.take("a")).rejects.toMatchObject({ code: "rate_limited", details: { retryAfterS: 1 } });
+    await limit.take("b");
     now = 1_000;
-    await limit.check("a");
+    await limit.take("a");
+  });
+
+  it("takes one of each or none", async () => {
+    const counter = createMemoryCounter();
+    const [order, phone] = ["order", "phone"].map((what) => createLimit(counter, { what, max: 1, windowMs: 60_000 }));
+    if (!order || !phone) throw new Error("there are two");
+    await takeAll([[phone, "p"]]);
+    await expect(
+      takeAll([
+        [order, "o"],
+        [phone, "p"],
+      ]),
+    ).rejects.toMatchObject({ code: "rate_limited" });
+    const giveBack = await takeAll([[order, "o"]]);
+    await expect(order.take("o")).rejects.toMatchObject({ code: "rate_limited" });
+    await order.giveBack("o");
+    await giveBack();
+    await order.take("o");
+  });
+});
+
+describe("an address", () => {
+  it.each([
+    ["203.0.113.7", "203.0.113.7"],
+    ["203.0.113.7:51234", "203.0.113.7"],
+    ["::ffff:203.0.113.7", "203.0.113.7"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["[2001:db8:1:2::9]:443", "2001:db8:1:2::/64"],
+    ["2001:db8:1:3::", "2001:db8:1:3::/64"],
+    ["unknown", "unknown"],
+  ])("%s counts as %s", (address, key) => {
+    expect(addressKey(address)).toBe(key);
+  });
+});
+
+describe("a fallback", () => {
+  it("leaves a counter that failed alone for 2 s, then tries it again", async () => {
+    let now = 0;
+    let asked = 0;
+    const failing = {
+      count: async () => {
+        asked += 1;
+        throw new Error("stalled");
+      },
+    };
+    const counter = createFallbackCounter(failing, createMemoryCounter(), () => now);
+    for (now of [0, 1, 1_999]) await counter.count("a", 60_000, 1);
+    expect(asked).toBe(1);
+    now = 2_000;
+    expect((await counter.count("a", 60_000, 1)).current).toBe(4);
+    expect(asked).toBe(2);
   });
 });
 
@@ -37,21 +93,32 @@ describe("a limit in Redis", () => {
     });
     const [one, other] = nodes;
     // The first counts may still fall back; wait until both see the same Redis.
-    await vi.waitUntil(async () => {
-      await one?.add("probe");
-      return other?.check("probe").then(
+    const isRefused = (limit: Limit | undefined, key: string): Promise<boolean> | undefined =>
+      limit?.take(key).then(
         () => false,
         () => true,
       );
-    });
-    await one?.add("a");
-    await other?.add("a");
-    for (const node of nodes) await expect(node.check("a")).rejects.toMatchObject({ code: "rate_limited" });
+    await vi.waitUntil(
+      async () => {
+        const key = `probe-${Math.random()}`;
+        const refused = [await isRefused(one, key), await isRefused(other, key), await isRefused(one, key)];
+        return refused.join() === "false,false,true";
+      },
+      { timeout: 10_000, interval: 200 },
+    );
+    await one?.take("a");
+    await other?.take("a");
+    for (const node of nodes) await expect(node.take("a")).rejects.toMatchObject({ code: "rate_limited" });
+    await one?.giveBack("a");
+    await other?.giveBack("a");
+    await other?.giveBack("a");
+    await other?.take("a");
+    await expect(one?.take("a")).rejects.toMatchObject({ code: "rate_limited" });
     await redis.stop();
-    for (const node of nodes) await node.check("a");
-    for (const _ of [1, 2]) await one?.add("a");
-    await expect(one?.check("a")).rejects.toMatchObject({ code: "rate_limited" });
-    await other?.check("a");
+    for (const node of nodes) await node.take("a");
+    await one?.take("a");
+    await expect(one?.take("a")).rejects.toMatchObject({ code: "rate_limited" });
+    await other?.take("a");
   });
 });
 

@@ -34,6 +34,9 @@ async function scrapeUntil(node: TestNode, fits: (found: Scrape) => boolean): Pr
   return found;
 }
 
+/** Nothing waits. */
+const idle = { due: 0, oldestS: 0, inReview: 0, unapplied: 0 };
+
 const transportLabel = {
   "Socket.IO": "socketio",
   WebSocket: "websocket",
@@ -101,7 +104,7 @@ describe("the metrics of a node", () => {
     ]);
     for (const secret of [...secrets, apiKey]) expect(after.text).not.toContain(secret);
     expect(labelsOf(after, "tukio_")).toEqual(
-      new Set(["le", "outcome", "proof", "provider", "reason", "result", "status", "transport", "verb"]),
+      new Set(["as", "le", "outcome", "proof", "provider", "reason", "result", "status", "transport", "verb"]),
     );
 
     for (const one of watches) one.close();
@@ -158,7 +161,7 @@ describe("the metrics of a node", () => {
   it("do not tell again of a late success and of money paid twice when a receipt is learnt", async () => {
     const database = openDatabase(databaseUrl, () => undefined);
     onTestFinished(database.close);
-    const metrics = createMetrics({ providers: ["daraja"], backlog: async () => ({ due: 0, oldestS: 0 }) });
+    const metrics = createMetrics({ providers: ["daraja"], backlog: async () => idle, isBusUp: () => true });
     const heard: StatusEvent[] = [];
     const store = createOrderStore({
       database,
@@ -206,6 +209,50 @@ describe("the metrics of a node", () => {
     expect(value("tukio_mismatches_total")).toBe(2);
   });
 
+  it("tell how many orders wait for a person, and what persons decided", async () => {
+    const { node, payOnce } = await startScripted();
+    const found = async (): Promise<(number | undefined)[]> => {
+      const { value } = await scrape(node);
+      const resolved = ["succeeded", "failed"].map((as) => value("tukio_resolved_total", { provider: "daraja", as }));
+      return [value("tukio_in_review"), ...resolved];
+    };
+    expect(await found()).toEqual([0, 0, 0]);
+    const reviewed = [await payOnce(), await payOnce(), await payOnce()];
+    for (const { push, until } of reviewed) {
+      await push.webhook(success(100));
+      await until("review");
+    }
+    expect(await found()).toEqual([3, 0, 0]);
+    const [one, two, three] = reviewed;
+    const resolve = async (payment = one, as = "succeeded"): Promise<number> => {
+      const decision = { paymentId: payment?.paymentId, as, note: "seen" };
+      return (await asMerchant(node, `/v1/orders/${payment?.orderId}/resolve`, decision)).status;
+    };
+    expect(await resolve(one)).toBe(200);
+    expect(await found()).toEqual([2, 1, 0]);
+    expect(await resolve(one)).toBe(409);
+    // The provider's word is nobody's decision.
+    await two?.push.webhook();
+    expect(await found()).toEqual([1, 1, 0]);
+    expect(await resolve(three, "failed")).toBe(200);
+    expect(await found()).toEqual([0, 1, 1]);
+  });
+
+  it("are listed before those of the process, each with what the values of its labels mean", async () => {
+    const { families } = valuesOf(
+      await createMetrics({ providers: ["daraja"], backlog: async () => idle, isBusUp: () => true }).scrape(),
+    );
+    const names = [...families.keys()];
+    const firstOfProcess = names.findIndex((name) => !name.startsWith("tukio_"));
+    expect(firstOfProcess).toBe(names.filter((name) => name.startsWith("tukio_")).length);
+    for (const [name, labels] of Object.entries(labelValues)) {
+      for (const [label, values] of Object.entries(labels)) {
+        const meanings = values.map((value) => `${value} \\([^)]+\\)`).join(", ");
+        expect(families.get(name)?.help).toMatch(new RegExp(` ${label}: ${meanings}\\.`));
+      }
+    }
+  });
+
   it("tell webhooks that are refused and unreadable apart, and know no providers that there are not", async () => {
     const { node, payOnce } = await startScripted();
     const { push } = await payOnce();
@@ -217,7 +264,7 @@ describe("the metrics of a node", () => {
     const { value, families } = await scrape(node);
     expect(value("tukio_webhooks_total", { proof: "secret", result: "unreadable" })).toBe(1);
     expect(value("tukio_webhooks_total", { proof: "none", result: "refused" })).toBe(1);
-    expect(families.get("tukio_webhooks_total")?.samples).toHaveLength(2);
+    expect(families.get("tukio_webhooks_total")?.samples.filter((sample) => sample.value > 0)).toHaveLength(2);
   });
 
   it("tell declined calls, useless answers and failed calls apart", async () => {
@@ -261,9 +308,29 @@ describe("the metrics of a node", () => {
     const { value, families } = await scrape(node);
     expect(value("tukio_database_up")).toBe(0);
     expect(value("tukio_reconciler_due")).toBeUndefined();
+    expect(value("tukio_in_review")).toBeUndefined();
     expect(families.size).toBeGreaterThan(20);
   });
 });
+
+const transportValues = ["socketio", "websocket", "eventsource", "longpoll"];
+
+/** What the labels of each metric can be; providers are named by whoever offers them. */
+const labelValues: Record<string, Record<string, string[]>> = {
+  tukio_payment_settled_seconds: { status: ["succeeded", "failed", "expired", "review"] },
+  tukio_mismatches_total: { reason: ["amount_mismatch", "currency_mismatch", "receipt_reused"] },
+  tukio_resolved_total: { as: ["succeeded", "failed"] },
+  tukio_webhooks_total: {
+    proof: ["signature", "secret", "none"],
+    result: ["applied", "repeat", "hint", "unmatched", "nothing", "error", "unreadable", "refused", "failed"],
+  },
+  tukio_provider_call_seconds: {
+    verb: ["initiate", "complete", "confirm", "token"],
+    outcome: ["answered", "declined", "nothing", "failed"],
+  },
+  tukio_watchers: { transport: transportValues },
+  tukio_push_seconds: { transport: transportValues },
+};
 
 /** A node whose Daraja answers as told, with a database to itself: it would ask about the payments of others. */
 async function startScripted() {
@@ -374,7 +441,18 @@ interface Panel {
 const dashboard: { schemaVersion: number; templating: { list: { name: string; type: string }[] }; panels: Panel[] } =
   JSON.parse(readFileSync(new URL("../deploy/grafana.json", import.meta.url), "utf8"));
 
-const keywords = new Set(["sum", "max", "min", "avg", "by", "rate", "increase", "histogram_quantile", "label_values"]);
+const keywords = new Set([
+  "sum",
+  "clamp_max",
+  "max",
+  "min",
+  "avg",
+  "by",
+  "rate",
+  "increase",
+  "histogram_quantile",
+  "label_values",
+]);
 
 /** What remains of a query when its functions, labels, ranges and numbers are taken away: the names of metrics. */
 const metricsIn = (expression: string): string[] =>

@@ -5,12 +5,13 @@ import { errorTable } from "../server/errors.ts";
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 
 describe("the README", () => {
-  it("lists the error codes and statuses of the source, all of them and no others", () => {
-    const listed = [...readme.matchAll(/^\| `([a-z_]+)` \| (\d{3}) \|/gm)].map(([, code, status]) => [
+  it("lists the error codes of the source with their statuses and titles, all of them and no others", () => {
+    const listed = [...readme.matchAll(/^\| `([a-z_]+)` \| (\d{3}) \| (.*) \|$/gm)].map(([, code, status, title]) => [
       code,
       Number(status),
+      title,
     ]);
-    expect(listed).toEqual(Object.entries(errorTable).map(([code, { status }]) => [code, status]));
+    expect(listed).toEqual(Object.entries(errorTable).map(([code, { status, title }]) => [code, status, title]));
   });
 
   it("names every variable that .env.example shows", () => {

@@ -40,6 +40,7 @@ const problems: readonly ErrorCode[] = [
   "webhook_rejected",
   "provider_unknown",
   "body_too_large",
+  "provider_unavailable",
   "internal",
   "store_unavailable",
 ];
@@ -49,7 +50,7 @@ const withSecret = (method: "POST" | "PUT"): Operation => ({
   url: "/webhooks/:provider/:secret",
   id: method === "POST" ? "receiveWebhook" : "receivePutWebhook",
   tag: "Webhooks",
-  summary: "One payment's webhook",
+  summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
   description: "The URL was given to the provider when it was asked; the secret in it is the proof.",
   openedBy: anybody,
   body,
@@ -76,10 +77,12 @@ const comeBack: Operation = {
   id: "comeBack",
   tag: "Return address",
   summary: "The payer comes back from the provider's page",
-  description: "Completes the payment once, then sends the payer on to its `returnUrl`.",
+  description:
+    "Completes the payment once, then sends the payer on to its `returnUrl`. What the provider's page adds to the query proves nothing.",
   openedBy: anybody,
   answers: {
-    302: {
+    200: { description: "The payment has no `returnUrl`: a page that says so.", type: "text/html" },
+    303: {
       description: "On to the merchant's page.",
       headers: {
         Location: {
@@ -88,8 +91,9 @@ const comeBack: Operation = {
         },
       },
     },
+    404: { description: "The address belongs to no payment: a page that says so.", type: "text/html" },
   },
-  problems: ["webhook_rejected", "rate_limited", "internal", "store_unavailable"],
+  problems: ["rate_limited", "internal", "store_unavailable"],
 };
 
 export const callbackOperations: readonly Operation[] = [withSecret("POST"), withSecret("PUT"), accountWide, comeBack];

@@ -18,9 +18,8 @@ const start: Operation = {
     {
       name: "Idempotency-Key",
       description:
-        "Quoted or bare, kept 72 h. The same key and body is answered with the current state; another body is refused.",
+        "Quoted or bare, such as `cart-7f3a`, kept 72 h. The same key and body is answered with the current state; another body is refused.",
       schema: { type: "string", minLength: 1, maxLength: 257 },
-      example: "cart-7f3a",
     },
     {
       name: "Prefer",

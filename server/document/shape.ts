@@ -3,7 +3,7 @@
  * schemas stand beside the types; the compiler checks at the end of this file that the two are equal.
  */
 import { z } from "zod";
-import { reasons, type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
+import { type Reason, reasons, type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
 import { type ErrorCode, errorTable, type Problem } from "../errors.ts";
 import type { OrderQuery, OrderView, PaymentView } from "../order/query.ts";
 import type { PastEvent } from "../order/row.ts";
@@ -24,9 +24,29 @@ const status = z.enum(statuses).meta({
     "From lowest to highest; a payment only climbs. `succeeded` is never taken back, `review` waits for a person. More may be added: go by `settled`.",
 });
 
+const reasonMeanings: Record<Reason, string> = {
+  cancelled: "the payer said no",
+  insufficient_funds: "the payer has too little money",
+  wrong_pin: "the payer typed a wrong PIN",
+  declined: "the provider declined the payer",
+  limit: "a limit of the provider's, on the amount or on an account",
+  busy: "the payer's phone is taken up by another prompt",
+  provider_error: "something went wrong at the provider",
+  rejected: "a person decided that no money came, or the order was paid before the payer was asked again",
+  no_response: "the provider says that the payer did not answer in time",
+  deadline: "nothing was heard by `expiresAt`; money may still come",
+  late: "paid after it had failed or expired",
+  amount_mismatch: "another amount was paid than agreed",
+  currency_mismatch: "another currency was paid than agreed",
+  receipt_reused: "the receipt belongs to another payment",
+  paid_twice: "another attempt of the order was paid too, see `alsoPaid`",
+};
+
 const reason = z.enum(reasons).meta({
   id: "Reason",
-  description: "Why the status is what it is. More may be added.",
+  description: `Why the status is what it is. More may be added.\n\n${reasons
+    .map((name) => `- \`${name}\`: ${reasonMeanings[name]}`)
+    .join("\n")}`,
 });
 
 const action = z
@@ -161,11 +181,17 @@ export const prompts = z
   })
   .meta({ id: "Prompts", description: "What a sandbox phone shows, oldest first." });
 
+const tookMs = (description: string) =>
+  z.number().nullable().describe(`${description}, in milliseconds. Null when there was none.`);
+
 const call = z.object({
-  count: z.int().min(0),
-  errors: z.int().min(0),
-  p50Ms: z.number().nullable(),
-  p99Ms: z.number().nullable(),
+  count: z.int().min(0).describe("How many ended."),
+  errors: z
+    .int()
+    .min(0)
+    .describe("Those without an answer that can be used. That a payer may not be asked is an answer."),
+  p50Ms: tookMs("Half of them took at most this long"),
+  p99Ms: tookMs("99 in 100 of them took at most this long"),
 });
 
 export const providerList = z
@@ -176,9 +202,27 @@ export const providerList = z
         live,
         currencies: z.array(z.string()).describe("ISO 4217."),
         countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
-        token: z.object({ expiresAt: time("When the access token runs out") }).nullable(),
-        calls: z.object({ initiate: call, confirm: call, token: call }),
-        succeededShare: z.number().min(0).max(1).nullable(),
+        token: z
+          .object({ expiresAt: time("When the access token runs out") })
+          .nullable()
+          .describe("Null where there is no access token, or none yet."),
+        calls: z
+          .object({
+            initiate: call.describe("Asking for the money."),
+            confirm: call.describe("Asking what became of it."),
+            token: call.describe("Fetching an access token."),
+          })
+          .describe(
+            "Calls to the provider from this process, not from other nodes, that ended in the last 15 min; at most the last 1,000 of each kind.",
+          ),
+        succeededShare: z
+          .number()
+          .min(0)
+          .max(1)
+          .nullable()
+          .describe(
+            "Of the payments that were started in the last 24 h, on any node, and have settled: the share that succeeded. What a person decided counts as decided, what is still in review as not succeeded. Null when there is none.",
+          ),
       }),
     ),
   })

@@ -15,6 +15,9 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** How long an answer to "is it up" is good for. */
+const lookMs = 1_000;
+
 /** Reads bigint columns as numbers and refuses what a number cannot hold. */
 const parseBigint = (text: string): number => {
   const value = Number(text);
@@ -55,14 +58,23 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
   // Also the wait for a free connection: a burst of webhooks is better late than lost.
   const webhookPool = open(8, 3_000, { statement_timeout: 2_000, lock_timeout: 1_000 });
+  let looking: Promise<boolean> | undefined;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** However many ask, one look a second: whoever asks must not be in the way of a webhook. */
+  const isUp = (): Promise<boolean> => {
+    if (looking && performance.now() - lookedAtMs < lookMs) return looking;
+    lookedAtMs = performance.now();
+    looking = webhookPool.query("select 1").then(
+      () => true,
+      () => false,
+    );
+    return looking;
+  };
+
   return {
     pool,
     webhookPool,
-    isUp: () =>
-      webhookPool.query("select 1").then(
-        () => true,
-        () => false,
-      ),
+    isUp,
     async close() {
       isClosing = true;
       await Promise.all([pool.end(), webhookPool.end()]);

@@ -15,6 +15,11 @@ export interface Decision {
   note: string;
 }
 
+/** A decision that was recorded, and whose payment it was about. */
+export interface ResolvedReview extends Pick<Decision, "as"> {
+  provider: string;
+}
+
 export interface Review {
   /**
    * Records the decision and answers with the order's state after it. `failed` carries `rejected` and allows another
@@ -27,9 +32,11 @@ export interface ReviewOptions {
   database: Database;
   store: Pick<OrderStore, "advance">;
   announce: (event: StatusEvent) => void;
+  /** Hears of every decision once, after its commit. */
+  onResolved?: (resolved: ResolvedReview) => void;
 }
 
-export function createReview({ database, store, announce }: ReviewOptions): Review {
+export function createReview({ database, store, announce, onResolved }: ReviewOptions): Review {
   const { pool } = database;
 
   const orderOf = async (orderId: string): Promise<OrderRow> => {
@@ -38,13 +45,13 @@ export function createReview({ database, store, announce }: ReviewOptions): Revi
     return rows[0];
   };
 
-  const statusOf = async (order: OrderRow, paymentId: string): Promise<string> => {
-    const { rows } = await pool.query<Pick<Tables["payment"], "status">>(
-      "select status from payment where id = $1 and order_uuid = $2",
+  const paymentOf = async (order: OrderRow, paymentId: string): Promise<{ provider: string; status: string }> => {
+    const { rows } = await pool.query<Pick<Tables["payment"], "provider" | "status">>(
+      "select provider, status from payment where id = $1 and order_uuid = $2",
       [paymentId, order.id],
     );
     if (!rows[0]) throw new HubError("payment_unknown");
-    return rows[0].status;
+    return rows[0];
   };
 
   const reject = async (orderUuid: string, { paymentId, note }: Decision): Promise<StatusEvent | undefined> => {
@@ -69,14 +76,19 @@ export function createReview({ database, store, announce }: ReviewOptions): Revi
 
   const decide = async (decision: Decision): Promise<StatusEvent> => {
     const order = await orderOf(decision.orderId);
-    if ((await statusOf(order, decision.paymentId)) !== "review") {
+    const { provider, status } = await paymentOf(order, decision.paymentId);
+    if (status !== "review") {
       throw new HubError("not_in_review", undefined, { order: toEvent(order) });
     }
     if (decision.as === "failed") {
       const event = await reject(order.id, decision);
       if (event) announce(event);
+      onResolved?.({ provider, as: "failed" });
     } else {
-      await store.advance(decision.paymentId, { status: "succeeded", source: "person", note: decision.note });
+      const { paymentId, note } = decision;
+      const { result } = await store.advance(paymentId, { status: "succeeded", source: "person", note });
+      // Somebody else may have decided the same in between.
+      if (result === "applied") onResolved?.({ provider, as: "succeeded" });
     }
     return toEvent(await orderOf(decision.orderId));
   };

@@ -1,12 +1,16 @@
 /** Figures over many payments, for operators. Read when asked for; each is one statement on an index. */
 import { asHubError, type Database } from "./database.ts";
 
-/** Payments whose provider is to be asked and that no process has taken yet. */
+/** What waits. */
 export interface Backlog {
-  /** Counted up to 100,000. */
+  /** Payments whose provider is to be asked and that no process has taken yet, counted up to 100,000. */
   due: number;
   /** How long the oldest has been due, in seconds; 0 when there is none. */
   oldestS: number;
+  /** Proven webhooks that are kept and not applied yet, counted up to 100,000. */
+  unapplied: number;
+  /** Orders that wait for a person's decision, counted up to 100,000. */
+  inReview: number;
 }
 
 export interface Statistics {
@@ -19,27 +23,24 @@ export interface Statistics {
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
 
-const backlogStatement = {
+export const backlogStatement = {
   name: "backlog",
   text: `select
     (select count(*)::int from (select from payment where check_at <= now() limit 100000) as due) as due,
-    coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS"`,
+    coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS",
+    (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
+    (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
   // After at most a second of waiting for a connection.
   query_timeout: 500,
 } as const;
 
-/**
- * A payment's order changed when it was started or later, and orders are indexed by that; payments by their order,
- * probed one by one (`offset 0`), so that a day is read and never the table.
- */
-const shareStatement = {
+/** Reads a day of payments, never the table. */
+export const shareStatement = {
   name: "succeeded-share",
-  text: `select p.provider, avg(case when p.status = 'succeeded' then 1 else 0 end)::float8 as share
-    from "order" o
-    join lateral (select provider, status, started_at from payment where order_uuid = o.id offset 0) p on true
-    where o.changed_at >= now() - interval '24 hours' and p.started_at >= now() - interval '24 hours'
-      and p.status not in ('pending', 'processing')
-    group by p.provider`,
+  text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
+    from payment
+    where started_at >= now() - interval '24 hours' and status not in ('pending', 'processing')
+    group by provider`,
 } as const;
 
 export function createStatistics({ pool }: Database): Statistics {

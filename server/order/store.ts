@@ -88,6 +88,8 @@ export interface OrderStore {
    * `order_in_review`, `order_mismatch` (each with `order`) or `idempotency_mismatch`.
    */
   open(draft: PaymentDraft): Promise<Opened>;
+  /** What was opened under the draft's idempotency key, if anything was. Throws `idempotency_mismatch`. */
+  replay(draft: PaymentDraft): Promise<Opened | undefined>;
   /** Climbs and records, or changes nothing. With a webhook: keeps its bytes in the same statement, whatever happens. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
   /** Takes at most so many payments whose provider is to be asked now; no other process gets them until their next time. */
@@ -152,6 +154,7 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
 
   return {
     current,
+    replay,
 
     async open(draft) {
       // The order may change between a refusal and the look at why; a second look then finds it open to another try.

@@ -6,9 +6,9 @@ import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/
 import { z } from "zod";
 import { fieldError, HubError } from "../errors.ts";
 import { orderIdText, parseInput, storable, text } from "../input.ts";
-import type { Limit } from "../limit.ts";
+import { type Limit, takeAll } from "../limit.ts";
 import type { StatusEvent } from "../order/order.ts";
-import type { OrderStore, PaymentDraft } from "../order/store.ts";
+import type { Opened, OrderStore, PaymentDraft } from "../order/store.ts";
 import type { Initiator } from "../provider/initiate.ts";
 import type { Provider } from "../provider/provider.ts";
 
@@ -16,7 +16,7 @@ export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
   /** Whether a provider moves real money, and how long it has from asking to `expired`. */
   terms: (provider: string) => { live: boolean; deadlineS: number };
-  store: Pick<OrderStore, "open">;
+  store: Pick<OrderStore, "open" | "replay">;
   initiator: Pick<Initiator, "start">;
   /** Prompts are an annoyance weapon: initiations per phone and per order are limited. */
   limits: { phone: Limit; order: Limit };
@@ -73,23 +73,40 @@ export const paymentBody = z.strictObject({
 });
 
 export function createStartPayment(options: StartOptions): StartPayment {
-  const { store, initiator, limits } = options;
-
   return async (body, { idempotencyKey, deadlineS } = {}) => {
-    const draft = readDraft(body, options);
-    const { orderId, phone } = draft;
-    const keys = [[limits.order, orderId], ...(phone === undefined ? [] : [[limits.phone, phone] as const])] as const;
-    await Promise.all(keys.map(([limit, key]) => limit.check(key)));
-    const { event, payment } = await store.open({
-      ...draft,
+    const draft = {
+      ...readDraft(body, options),
       ...(deadlineS !== undefined && { deadlineS }),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
-    });
-    if (!payment) return { event };
-    const asked = initiator.start(payment);
-    await Promise.all(keys.map(([limit, key]) => limit.add(key)));
-    return { event, asked };
+    };
+    const { event, payment } = await openWithin(draft, options);
+    return { event, ...(payment && { asked: options.initiator.start(payment) }) };
   };
+}
+
+/**
+ * Opens the order within the limits of its phone and its own. Only what is opened counts: what is refused, or was
+ * opened before under the same idempotency key, is answered as it is however often it is asked for.
+ */
+async function openWithin(draft: PaymentDraft, { store, limits }: StartOptions): Promise<Opened> {
+  const { orderId, phone } = draft;
+  const byPhone = phone === undefined ? [] : [[limits.phone, phone] as const];
+  let giveBack: () => Promise<void>;
+  try {
+    giveBack = await takeAll([[limits.order, orderId], ...byPhone]);
+  } catch (error) {
+    const replayed = await store.replay(draft);
+    if (replayed) return replayed;
+    throw error;
+  }
+  try {
+    const opened = await store.open(draft);
+    if (!opened.payment) await giveBack();
+    return opened;
+  } catch (error) {
+    await giveBack();
+    throw error;
+  }
 }
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {

@@ -5,10 +5,11 @@ import { connectionOptions } from "./redis-bus.ts";
 
 /** One step in Redis, so that no window is ever left without an end. */
 const script = `
-local current = tonumber(redis.call('get', KEYS[1]) or '0')
-if ARGV[2] == '1' then
-  current = redis.call('incr', KEYS[1])
-  if current == 1 then redis.call('pexpire', KEYS[1], ARGV[1]) end
+local current = redis.call('incrby', KEYS[1], ARGV[2])
+if current <= 0 then
+  redis.call('del', KEYS[1])
+elseif redis.call('pttl', KEYS[1]) < 0 then
+  redis.call('pexpire', KEYS[1], ARGV[1])
 end
 return { current, redis.call('pttl', KEYS[1]) }`;
 
@@ -20,7 +21,7 @@ export function createRedisCounter(url: string): Counter & { close(): Promise<vo
     async count(key, windowMs, by) {
       const answer = await redis.eval(script, 1, `tukio:limit:${key}`, windowMs, by);
       const [current, remainingMs] = answer as [number, number];
-      return { current, remainingMs: remainingMs > 0 ? remainingMs : windowMs };
+      return { current: Math.max(0, current), remainingMs: remainingMs > 0 ? remainingMs : windowMs };
     },
     async close() {
       redis.disconnect();

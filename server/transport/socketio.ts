@@ -13,7 +13,7 @@ import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
-import type { Limit } from "../limit.ts";
+import { addressKey, type Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State } from "../status/hub.ts";
 import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
@@ -256,17 +256,20 @@ function boundUnread(socket: OrderSocket): void {
   });
 }
 
-/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After`. */
+/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After` where there is an answer. */
 function boundStrangers(io: Io, { addressOf, gate, limit }: SocketIoOptions): void {
   io.engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
     try {
       const address = addressOf(request);
-      await limit.check(address);
-      await limit.add(address);
+      await limit.take(addressKey(address));
+      // Of a connection that is yet to begin; how many there are is counted below.
+      if (!/[?&]sid=/.test(request.url ?? "")) gate.check(address);
       next();
     } catch (error) {
       const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
-      response.writeHead(429, { "retry-after": String(seconds) }).end();
+      // Of an upgrade, engine.io's response has no status: it answers `undefined` to this, and its end cuts off.
+      response.writeHead(429, { "retry-after": String(seconds) });
+      response.end();
     }
   });
   io.engine.on(

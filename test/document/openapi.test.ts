@@ -8,6 +8,7 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import type { FastifyInstance } from "fastify";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
+import { reasons } from "../../client-sdk/protocol.ts";
 import { openApi, operations, routeOf } from "../../server/document/openapi.ts";
 import { type ErrorCode, errorTable } from "../../server/errors.ts";
 import { createUrlSecrets } from "../../server/order/secret.ts";
@@ -33,6 +34,15 @@ beforeAll(async () => {
   databaseUrl = database.url;
   return database.drop;
 });
+
+interface ToldSchema {
+  description?: string;
+  properties?: Record<string, ToldSchema>;
+}
+
+interface ListSchema {
+  properties: { data: { items: { properties: Record<string, ToldSchema> } } };
+}
 
 const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
   (await call(`${node.url}/openapi.json`)).body as unknown as OpenApiDocument;
@@ -102,6 +112,50 @@ describe("the document", () => {
     expect(Object.keys(document.components.examples)).toEqual(Object.keys(errorTable));
     const shown = new Set(operations.flatMap(({ problems }) => problems));
     expect([...shown].toSorted()).toEqual(Object.keys(errorTable).toSorted());
+  });
+});
+
+describe("its words", () => {
+  const document = openApi({ served: new Set(operations.map(routeOf)), version: "0" }) as unknown as OpenApiDocument;
+
+  it("say what each code means as the table of errors does", () => {
+    for (const [code, { value }] of Object.entries(document.components.examples)) {
+      expect(value).toMatchObject({ code, title: errorTable[code as ErrorCode].title });
+    }
+    const descriptions = listOperations(document).flatMap(({ responses }) => Object.values(responses));
+    for (const [code, { title, retryable }] of Object.entries(errorTable)) {
+      expect(JSON.stringify(descriptions)).toContain(JSON.stringify(`\`${code}\`: ${title}`).slice(1, -1));
+      expect(title.endsWith("; try again later")).toBe(retryable);
+    }
+  });
+
+  it("tell each reason in a line, here and beside the sockets", async () => {
+    const node = await startNode({ databaseUrl });
+    const beside = (await call(`${node.url}/asyncapi.json`)).body as unknown as OpenApiDocument;
+    for (const { schemas } of [document.components, beside.components]) {
+      const { description = "" } = schemas.Reason as { description?: string };
+      const lines = description.split("\n").filter((line) => line.startsWith("- "));
+      expect(lines.map((line) => /^- `(\w+)`: \S.+[^.]$/.exec(line)?.[1])).toEqual([...reasons]);
+    }
+  });
+
+  it("tell operations apart by their summaries", () => {
+    const summaries = operations.map(({ summary }) => summary);
+    expect(new Set(summaries).size).toBe(summaries.length);
+  });
+
+  it("say what a provider's numbers count: over what time, as seen from where", () => {
+    const { properties } = (document.components.schemas.ProviderList as ListSchema).properties.data.items;
+    for (const [name, property] of Object.entries(properties)) {
+      if (!["name", "live"].includes(name)) expect(property.description, name).toBeTruthy();
+    }
+    const { calls, succeededShare } = properties;
+    expect(calls?.description).toMatch(/from this process.*15 min.*1,000/);
+    expect(succeededShare?.description).toMatch(/24 h, on any node.*person decided/);
+    for (const verb of Object.values(calls?.properties ?? {})) {
+      for (const figure of [verb, ...Object.values(verb.properties ?? {})]) expect(figure.description).toBeTruthy();
+    }
+    expect(Object.keys(calls?.properties ?? {})).toEqual(["initiate", "confirm", "token"]);
   });
 });
 

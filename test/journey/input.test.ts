@@ -398,6 +398,46 @@ describe("limits", () => {
     expect((await call(`${node.url}/socket.io/?EIO=4&transport=polling`)).status).toBe(429);
     expect((await call(`${node.url}/livez`)).status).toBe(200);
   });
+
+  it("of a phone hold however many ask at once, and what is refused does not count", async () => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "3" } });
+    const phone = "+254712345798";
+    const asked = Array.from({ length: 20 }, () => asMerchant(node, "/v1/payments", paymentBody({ phone })));
+    const statuses = (await Promise.all(asked)).map(({ status }) => status).toSorted();
+    expect(statuses).toEqual([...Array(3).fill(202), ...Array(17).fill(429)]);
+    const other = { phone: "+254712345797" };
+    const { order } = await pay(node, other);
+    for (let refusals = 0; refusals < 5; refusals += 1) {
+      const again = await asMerchant(node, "/v1/payments", paymentBody({ ...other, orderId: order.orderId }));
+      expect(again).toMatchObject({ status: 409, body: { code: "payment_in_progress" } });
+    }
+    for (let more = 0; more < 2; more += 1) await pay(node, other);
+    expect((await asMerchant(node, "/v1/payments", paymentBody(other))).status).toBe(429);
+  });
+
+  it("never stand between a merchant and the answer that got lost", async () => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_ORDER: "1" } });
+    const body = paymentBody({ phone: "+254712345796" });
+    const key = { "idempotency-key": `lost-${process.pid}` };
+    expect((await asMerchant(node, "/v1/payments", body, key)).status).toBe(202);
+    const again = await asMerchant(node, "/v1/payments", body, key);
+    expect(again.status).toBe(202);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(await asMerchant(node, "/v1/payments", { ...body, amountMinor: 100 }, key)).toMatchObject({ status: 422 });
+    expect((await asMerchant(node, "/v1/payments", body)).status).toBe(429);
+  });
+});
+
+describe("origins", () => {
+  it("of the node's own pages are let in, whatever else is allowed", async () => {
+    const env = { ALLOWED_ORIGINS: "https://shop.example", PUBLIC_URL: "https://pay.example/base" };
+    const node = await startNode({ databaseUrl, env });
+    const statusOf = async (origin: string): Promise<number> =>
+      (await asMerchant(node, "/v1/orders?limit=1", undefined, { origin })).status;
+    expect(await statusOf("https://pay.example")).toBe(200);
+    expect(await statusOf("https://shop.example")).toBe(200);
+    expect(await statusOf("https://pay.example.evil")).toBe(403);
+  });
 });
 
 describe("the server", () => {

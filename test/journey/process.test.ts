@@ -1,7 +1,7 @@
 /** The process as an operator runs it: real signals, watchers attached, a request half sent, and what the log gives away. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,13 +21,19 @@ interface Started {
   output(): string;
 }
 
+const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
+
+async function makeDataDir(): Promise<string> {
+  const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
+  onTestFinished(() => rm(dataDir, { recursive: true }));
+  return dataDir;
+}
+
 /** Starts Tukio as `npm start` does, on a port and a database of its own, saying all it can. */
 async function start(env: Record<string, string> = {}): Promise<Started> {
   const database = await createDatabase();
   onTestFinished(database.drop);
-  const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
-  onTestFinished(() => rm(dataDir, { recursive: true }));
-  const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
+  const dataDir = await makeDataDir();
   const child = spawn(process.execPath, [main], {
     env: {
       PATH: process.env.PATH ?? "",
@@ -102,6 +108,38 @@ describe("a process that is killed", () => {
     await vi.waitUntil(async () => (await state()).settled, { timeout: 15_000, interval: 100 });
     expect(await state()).toMatchObject({ status: "expired", reason: "deadline", version: 2 });
   });
+});
+
+describe("a kept key that is not whole", () => {
+  it.each([
+    ["api-key", ""],
+    ["secret", ""],
+    ["api-key", "\n"],
+    ["secret", "x".repeat(31)],
+  ])(
+    "(%s: %j) ends the process by name before anything is opened, and stays for who can restore it",
+    async (name, text) => {
+      const dataDir = await makeDataDir();
+      const path = join(dataDir, name);
+      await writeFile(path, text);
+      // Nobody is there: whoever tried to open it would say so.
+      const env = {
+        PATH: process.env.PATH ?? "",
+        PORT: "0",
+        DATABASE_URL: "postgres://127.0.0.1:1/x",
+        DATA_DIR: dataDir,
+      };
+      const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
+      onTestFinished(() => void child.kill("SIGKILL"));
+      let output = "";
+      for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
+      expect(await once(child, "close")).toEqual([1, null]);
+      expect(output).toBe(`${path} is damaged. Restore it, or remove it to have a new one made.\n`);
+      expect(await readFile(path, "utf8")).toBe(text);
+      // The other key may have been made; no draft is left.
+      expect(["api-key", "secret"]).toEqual(expect.arrayContaining(await readdir(dataDir)));
+    },
+  );
 });
 
 describe("the whole log of a run that used every feature", () => {

@@ -197,6 +197,17 @@ describe("a database of an older version", () => {
   });
 });
 
+describe("a database of version 2", () => {
+  it("gets the index by which a day of payments is read", async () => {
+    const database = open(await createEmptyDatabase());
+    await migrate(database.pool);
+    await database.pool.query("drop index payment_started; update tukio_schema set version = 2");
+    await migrate(database.pool);
+    expect(await versionsOf(database)).toEqual([schemaVersion]);
+    expect(await catalogOf(database)).toHaveProperty("relation payment_started");
+  });
+});
+
 describe("a migration that fails", () => {
   it("leaves nothing half-done, and works once what was wrong is gone", async () => {
     const database = open(await createEmptyDatabase());

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
+import { backlogStatement, createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
+import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -14,7 +15,7 @@ const run = (text: string, values: unknown[]) => ground.database.pool.query(text
 
 describe("the backlog", () => {
   it("is what is due and nobody has taken, with the age of the oldest", async () => {
-    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0 });
+    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0, inReview: 0, unapplied: 0 });
     for (const ageS of [30, 90, -60]) {
       const { payment } = await ground.open();
       await run("update payment set check_at = now() - $2 * interval '1 second' where id = $1", [payment.id, ageS]);
@@ -24,7 +25,7 @@ describe("the backlog", () => {
     expect(oldestS).toBeGreaterThanOrEqual(90);
     expect(oldestS).toBeLessThan(120);
     expect(await ground.store.claimDue(10)).toHaveLength(2);
-    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0 });
+    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0, inReview: 0, unapplied: 0 });
   });
 });
 
@@ -56,5 +57,42 @@ describe("the share that succeeded", () => {
     const second = await ground.open({ provider: "three", orderId });
     await ground.store.advance(second.payment.id, paid());
     expect((await statistics.succeededShares()).get("three")).toBe(0.5);
+  });
+});
+
+describe("what waits for a person", () => {
+  it("are orders in review, until the facts or a person lift them", async () => {
+    const one = await ground.open();
+    const two = await ground.open();
+    for (const { payment } of [one, two]) await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    expect(await statistics.backlog()).toMatchObject({ inReview: 2 });
+    await ground.store.advance(one.payment.id, paid());
+    expect(await statistics.backlog()).toMatchObject({ inReview: 1 });
+    await ground.store.advance(two.payment.id, paid());
+  });
+});
+
+describe("among 10,000 orders", () => {
+  let many: Awaited<ReturnType<typeof openManyOrders>>;
+  beforeAll(async () => {
+    many = await openManyOrders();
+    return many.close;
+  });
+
+  it("the share reads a day of payments through their index, and no order", async () => {
+    const steps = await stepsOf(many.database, { statement: shareStatement });
+    // Of the 143 or 144 of a day, two are processing.
+    expect(readsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
+    expect(readsOf(steps, "order")).toEqual([]);
+  });
+
+  it("the backlog reads what waits through indexes, and stops at 100,000", async () => {
+    const steps = await stepsOf(many.database, { statement: backlogStatement });
+    expect(readsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
+    const checks = readsOf(steps, "payment");
+    expect(checks.map(({ index }) => index)).toEqual(["payment_check", "payment_check"]);
+    // All that are due, and the oldest of them.
+    expect(checks.map(({ rows }) => rows).sort((one, other) => one - other)).toEqual([1, 100]);
+    expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(3);
   });
 });

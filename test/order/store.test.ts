@@ -1,9 +1,11 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { createReview } from "../../server/order/review.ts";
+import { createReview, type ResolvedReview } from "../../server/order/review.ts";
+import { changedStatement } from "../../server/order/statement.ts";
 import type { InboxRow } from "../../server/order/store.ts";
+import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { draftOf, failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -339,6 +341,31 @@ describe("what a person has rejected", () => {
   });
 });
 
+describe("a person's decision", () => {
+  it.each(["succeeded", "failed"] as const)("(%s) made twice at the same time is told once", async (as) => {
+    const { event, payment } = await ground.open();
+    const { orderId } = event;
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    const resolved: ResolvedReview[] = [];
+    const review = createReview({
+      database: ground.database,
+      store: ground.store,
+      announce: () => undefined,
+      onResolved: (one) => resolved.push(one),
+    });
+    const order = await holdOrder(ground.database, orderId);
+    const decisions = Promise.allSettled(
+      [1, 2].map(() => review.resolve({ orderId, paymentId: payment.id, as, note: "seen" })),
+    );
+    await order.waiters(2);
+    expect(resolved).toEqual([]);
+    await order.release();
+    await decisions;
+    expect(resolved).toEqual([{ provider: "daraja", as }]);
+    expect((await ground.view(orderId)).order).toMatchObject({ status: as, version: 3 });
+  });
+});
+
 describe("the climb", () => {
   it("makes one version and one announcement of twenty identical concurrent webhooks", async () => {
     const { event, payment } = await ground.open();
@@ -515,5 +542,18 @@ describe("changes", () => {
     const found = await ground.store.current(opened.map(({ event }) => event.id));
     expect(found.map(({ id }) => id).toSorted()).toEqual(opened.map(({ event }) => event.id).toSorted());
     expect(await ground.store.current(["00000000-0000-7000-8000-000000000000"])).toEqual([]);
+  });
+});
+
+describe("what changed, among 10,000 orders", () => {
+  it.each([
+    ["just now", 0, 0],
+    ["in the last two hours", 125, 12],
+  ])("(%s) is read through its index, and nothing else is", async (_when, minutes, changes) => {
+    const { database, close } = await openManyOrders();
+    onTestFinished(close);
+    const since = minutes === 0 ? null : new Date(Date.now() - minutes * 60_000).toISOString();
+    const steps = await stepsOf(database, { statement: changedStatement, values: [since] });
+    expect(readsOf(steps, "order")).toEqual([{ index: "order_changed", rows: changes }]);
   });
 });

@@ -1,0 +1,152 @@
+/**
+ * Whose budget a request and a connection use up, behind a proxy: that of the address which a trusted proxy tells of,
+ * and nobody else's word counts. Every way in is tried: HTTP, Socket.IO's polling, and both kinds of WebSocket.
+ * Not covered: addresses of IPv6.
+ */
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { WebSocket } from "ws";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { startProxy } from "../support/proxy.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+const trusting = { TRUSTED_PROXIES: "127.0.0.0/8" };
+
+/** What a client says who wants to be taken for somebody else. */
+const spoofed = { "x-forwarded-for": "198.51.100.7" };
+
+type Headers = Record<string, string>;
+
+/** Opens a WebSocket; ends with the test. */
+function open(url: string, path: string, headers: Headers): WebSocket {
+  const socket = new WebSocket(url.replace("http", "ws") + path, { headers });
+  onTestFinished(() => socket.terminate());
+  return socket.on("error", () => undefined);
+}
+
+/** The status that an upgrade is answered with; what became of it when there is none. */
+const upgrade = (url: string, path: string, headers: Headers): Promise<number | string | undefined> =>
+  new Promise((resolve) => {
+    const socket = open(url, path, headers);
+    socket.once("upgrade", ({ statusCode }) => resolve(statusCode));
+    socket.once("unexpected-response", (_request, { statusCode }) => resolve(statusCode));
+    socket.once("error", ({ message }) => resolve(message));
+  });
+
+/** The statuses of one request by each way that there is. */
+async function tryAll({ url }: { url: string }, headers: Headers = {}): Promise<(number | string | undefined)[]> {
+  const authorization = `Bearer ${apiKey}`;
+  return [
+    (await call(`${url}/v1/orders?limit=1`, { headers: { authorization, ...headers } })).status,
+    (await call(`${url}/socket.io/?EIO=4&transport=polling`, { headers })).status,
+    await upgrade(url, "/socket.io/?EIO=4&transport=websocket", headers),
+    await upgrade(url, "/v1/orders/ORD-nowhere/socket", headers),
+  ];
+}
+
+const allowed = [200, 200, 101, 101];
+// Socket.IO cuts off an upgrade without an answer.
+const refused = [429, 429, "socket hang up", 429];
+
+describe("the requests of an address", () => {
+  const budget = { LIMIT_IP: String(allowed.length) };
+
+  it("are counted for the address that a trusted proxy tells of, whatever its client says", async () => {
+    const node = await startNode({ databaseUrl, env: { ...budget, ...trusting } });
+    const one = await startProxy(node, "203.0.113.1");
+    const other = await startProxy(node, "203.0.113.2");
+    expect(await tryAll(one)).toEqual(allowed);
+    expect(await tryAll(one)).toEqual(refused);
+    expect(await tryAll(one, spoofed)).toEqual(refused);
+    expect(await tryAll(other, spoofed)).toEqual(allowed);
+    expect(await tryAll(other)).toEqual(refused);
+    // The proxy itself is somebody else again.
+    expect(await tryAll(node)).toEqual(allowed);
+  });
+
+  it.each<[string, Headers]>([
+    ["without a trusted proxy", {}],
+    ["behind a proxy that is not the trusted one", { TRUSTED_PROXIES: "10.0.0.0/8,127.0.0.9" }],
+  ])("are counted for whoever connects, %s", async (_where, env) => {
+    const node = await startNode({ databaseUrl, env: { ...budget, ...env } });
+    const one = await startProxy(node, "203.0.113.1");
+    const other = await startProxy(node, "203.0.113.2");
+    expect(await tryAll(one)).toEqual(allowed);
+    for (const way of [one, other, node]) {
+      expect(await tryAll(way)).toEqual(refused);
+      expect(await tryAll(way, spoofed)).toEqual(refused);
+    }
+  });
+});
+
+interface Target {
+  url: string;
+  orderId: string;
+  token: string;
+}
+
+/** Resolves when a watcher has its first state, or is sent away. */
+function watchWith(path: string, { url, hello }: Pick<Target, "url"> & { hello?: string }): Promise<"in" | "full"> {
+  const { promise, resolve } = Promise.withResolvers<"in" | "full">();
+  const socket = open(url, path, {});
+  socket.on("message", (data) => {
+    const text = String(data);
+    if (hello !== undefined && text.startsWith("0")) socket.send(hello);
+    if (text.includes('"version"')) resolve("in");
+  });
+  socket.once("close", () => resolve("full"));
+  return promise;
+}
+
+async function ask({ url, orderId, token }: Target, path: string): Promise<"in" | "full" | number> {
+  const left = new AbortController();
+  onTestFinished(() => left.abort());
+  const headers = { authorization: `Bearer ${token}`, ...spoofed };
+  const { status } = await fetch(`${url}/v1/orders/${orderId}/${path}`, { headers, signal: left.signal });
+  return status === 200 ? "in" : status === 429 ? "full" : status;
+}
+
+const watchers: Record<string, (target: Target) => Promise<unknown>> = {
+  WebSocket: (target) => watchWith(`/v1/orders/${target.orderId}/socket?token=${target.token}`, target),
+  "Socket.IO": ({ url, token }) =>
+    watchWith("/socket.io/?EIO=4&transport=websocket", { url, hello: `40${JSON.stringify({ token })}` }),
+  "server-sent events": (target) => ask(target, "events"),
+  "long poll": (target) => ask(target, "wait?after=0"),
+};
+
+describe("the open connections of an address", () => {
+  const start = async (env: Headers): Promise<{ node: TestNode; at(url: string): Target }> => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_CONNECTIONS: "1", ...env } });
+    const { order, watchToken: token } = await pay(node);
+    return { node, at: (url) => ({ url, orderId: order.orderId, token }) };
+  };
+
+  it.each(Object.entries(watchers))(
+    "are counted for the address that a trusted proxy tells of: %s",
+    async (_name, watch) => {
+      const { node, at } = await start(trusting);
+      const one = await startProxy(node, "203.0.113.1");
+      const other = await startProxy(node, "203.0.113.2");
+      expect(await watchers.WebSocket?.(at(one.url))).toBe("in");
+      expect(await watch(at(one.url))).toBe("full");
+      expect(await watch(at(other.url))).toBe("in");
+    },
+  );
+
+  it.each(Object.entries(watchers))(
+    "are counted for whoever connects, without a trusted proxy: %s",
+    async (_name, watch) => {
+      const { node, at } = await start({});
+      const one = await startProxy(node, "203.0.113.1");
+      const other = await startProxy(node, "203.0.113.2");
+      expect(await watchers.WebSocket?.(at(one.url))).toBe("in");
+      for (const { url } of [one, other, node]) expect(await watch(at(url))).toBe("full");
+    },
+  );
+});
