@@ -32,6 +32,7 @@ import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { providerRoutes } from "./route/providers.ts";
 import { returnRoutes } from "./route/returns.ts";
+import { sdkRoutes } from "./route/sdk.ts";
 import { createStartPayment } from "./route/start-payment.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
@@ -152,6 +153,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   };
 
   documentRoutes(app, { publicUrl });
+  sdkRoutes(app);
   healthRoutes(app, { database, bus });
   metricsRoute(app, { access, metrics });
   webhookRoutes(app, {
