@@ -17,12 +17,12 @@ export interface Item {
 export const items: Readonly<Record<ItemId, Item>> = {
   tea: {
     id: "tea",
-    name: "Spiced tea, 100 g",
+    name: "Spiced tea, 100\u00a0g",
     prices: { KES: 15_000, TZS: 300_000, BDT: 14_050, UGX: 4_200 },
   },
   coffee: {
     id: "coffee",
-    name: "Coffee beans, 250 g",
+    name: "Coffee beans, 250\u00a0g",
     prices: { KES: 85_000, TZS: 1_700_000, BDT: 79_000, UGX: 24_000 },
   },
   basket: {

@@ -79,11 +79,13 @@ export function createPanel({ network }) {
     },
 
     /**
-     * One more event, newest first. `delay` in milliseconds; undefined where it cannot be known.
+     * One more event, newest first, unless it was here before. `delay` in milliseconds; undefined where it cannot be
+     * known.
      * @param {StatusEvent} event
      * @param {number | undefined} delay
      */
     add({ version, status, reason, settled, occurredAt }, delay) {
+      if (version <= lastVersion) return;
       find("no-events").hidden = true;
       const skipped = version - lastVersion - 1;
       if (skipped > 0) rows.prepend(gap(lastVersion + 1, version - 1));

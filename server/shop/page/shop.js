@@ -102,6 +102,8 @@ function watch({ order, item, watchToken }) {
   const isAgain = current?.order.id === order.id;
   current = { order, item };
   panel.watch(order.orderId);
+  // The shop's answer is the first to tell.
+  panel.add(order, undefined);
   const bought = items.find(({ id }) => id === item);
   find("bought").textContent = bought ? `${bought.name}, ${money(order.amountMinor, order.currency)}` : "";
   find("bought-sign").setAttribute("href", `#item-${item}`);

@@ -12,10 +12,17 @@ export async function showSnippet({ code, copy, hint }) {
   }
   const address = root.href.replace(/\/$/, "");
   const lines = [
-    `<script type="module" src="${address}/sdk/tukio.js"`,
+    "<script",
+    '  type="module"',
+    `  src="${address}/sdk/tukio.js"`,
     `  integrity="${answer["tukio.js"]}"`,
-    '  crossorigin="anonymous"></script>',
-    `<order-status url="${address}" order-id="ORD-1001" token="WATCH_TOKEN"></order-status>`,
+    '  crossorigin="anonymous"',
+    "></script>",
+    "<order-status",
+    `  url="${address}"`,
+    '  order-id="ORD-1001"',
+    '  token="WATCH_TOKEN"',
+    "></order-status>",
   ];
   code.textContent = lines.join("\n");
   copy.addEventListener("click", async () => {
