@@ -85,6 +85,29 @@ describe("the environment", () => {
     );
   });
 
+  it("offers PayHero with a pair or a ready-made header, and not with both or half of it", () => {
+    const PAYHERO_CHANNEL_ID = "133";
+    const pair = { PAYHERO_USERNAME: "user", PAYHERO_PASSWORD: "pass", PAYHERO_CHANNEL_ID };
+    const header = { PAYHERO_AUTH: "Basic dXNlcjpwYXNz", PAYHERO_CHANNEL_ID };
+    const offered = { name: "payhero", baseUrl: "https://backend.payhero.co.ke/api/v2", deadlineS: 180 };
+    for (const env of [pair, header]) expect(offersOf(env)).toEqual([{ ...offered, open: expect.any(Function) }]);
+    expect(refusal({ ...pair, ...header })).toContain("PAYHERO_AUTH: stands for USERNAME and PASSWORD");
+    expect(refusal({ PAYHERO_USERNAME: "user" })).toMatch(
+      /PAYHERO_CHANNEL_ID: is needed(?:.|\n)*PAYHERO_PASSWORD: is needed/,
+    );
+    expect(refusal({ PAYHERO_CHANNEL_ID })).toMatch(/PAYHERO_USERNAME: is needed(?:.|\n)*PAYHERO_PASSWORD: is needed/);
+    expect(refusal({ ...pair, PAYHERO_CHANNEL_ID: "till" })).toContain("PAYHERO_CHANNEL_ID: must be digits");
+    expect(refusal({ ...header, PAYHERO_AUTH: "user:pass" })).toContain("PAYHERO_AUTH: must be the header's value");
+    expect(refusal({ ...pair, PAYHERO_USERNAME: "us:er" })).toContain("PAYHERO_USERNAME: must not have a colon");
+  });
+
+  it("offers ZenoPay with its key, which must fit into a header", () => {
+    expect(offersOf({ ZENOPAY_API_KEY: "key" })).toEqual([
+      { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, open: expect.any(Function) },
+    ]);
+    expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",

@@ -13,6 +13,8 @@ export interface KeptWebhook extends InboxRow {
   paymentId?: string;
   /** The provider's own handle, where that is all that names the payment. */
   reference?: string;
+  /** It came to the payment's own address, which a stranger does not know: a hint then needs no budget. */
+  isAddressed?: boolean;
   /** What went wrong, for the operator. */
   error?: string;
 }
@@ -97,8 +99,8 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
   const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
 
   const keep = async (webhook: KeptWebhook): Promise<void> => {
-    const { provider, paymentId, reference, proof, headers, body, result, error } = webhook;
-    const mayAsk = proof !== "none" || isHintWithin(provider);
+    const { provider, paymentId, reference, proof, isAddressed, headers, body, result, error } = webhook;
+    const mayAsk = proof !== "none" || isAddressed || isHintWithin(provider);
     const said = error?.replaceAll("\u0000", "");
     const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {

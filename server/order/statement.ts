@@ -126,7 +126,8 @@ const judge = `was as (
       status = 'succeeded' and mismatch is not null and not contradicted
         and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
       is_believed and (receipt is null and $5 is not null or amount_paid_minor is null and $6 is not null) as learns,
-      (contradicted or $2 = 'succeeded' and target is null)
+      -- Not because of a query's own answer: the schedule asks again.
+      (contradicted or $2 = 'succeeded' and target is null) and $10 <> 'query'
         and status not in ('succeeded', 'review') and reason is distinct from 'rejected' as asks
     from aimed
   ),

@@ -7,42 +7,8 @@ import { HubError } from "../errors.ts";
 import type { Outcome, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
+import { decide, identifier, mpesaFailures, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-
-type Result = Pick<Outcome, "status"> & { reason: Reason };
-
-const failed = (reason: Reason): Result => ({ status: "failed", reason });
-const noResponse: Result = { status: "expired", reason: "no_response" };
-
-/**
- * Result codes of webhook and query. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
- * missing there and reported by integrators.
- */
-const results: ReadonlyMap<string, Result> = new Map([
-  ["1", failed("insufficient_funds")],
-  ["2", failed("limit")],
-  ["3", failed("limit")],
-  ["4", failed("limit")],
-  ["8", failed("limit")],
-  ["17", failed("limit")],
-  ["26", failed("provider_error")],
-  ["1001", failed("busy")],
-  ["1019", noResponse],
-  ["1025", failed("provider_error")],
-  ["1032", failed("cancelled")],
-  ["1037", noResponse],
-  ["2001", failed("wrong_pin")],
-  ["2028", failed("provider_error")],
-  ["8006", failed("wrong_pin")],
-  ["9999", failed("provider_error")],
-  ["SFC_IC0003", failed("provider_error")],
-]);
-
-/** The payer is still being asked. Not in the portal's table; observed in the first seconds after a push. */
-const stillOpen = "4999";
-
-/** Reported while a payment was not decided yet; what it means is not documented. */
-const undecided = "2029";
 
 /**
  * Errors that refuse a push before any prompt (Safaricom portal, M-Pesa Express, "Error Codes"). Left out on purpose,
@@ -62,21 +28,15 @@ const refusals: ReadonlySet<string> = new Set([
 /** The token is unknown or run out. Safaricom portal: 404.001.03, with HTTP 404; the others are reported by integrators. */
 const tokenRefusals: ReadonlySet<string> = new Set(["404.001.03", "401.003.01", "400.003.01"]);
 
-/** Visible ASCII, as all of Safaricom's identifiers are: anything else could not be theirs, nor be stored safely. */
-const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
-
-/** A number in webhooks, a string in queries, and sometimes letters (Safaricom portal, M-Pesa Express and its Query). */
-const code = z.union([z.string().min(1), z.number()]).transform(String);
-
 const envelope = z.object({ errorCode: z.string(), errorMessage: z.string().catch("") });
 type Envelope = z.infer<typeof envelope>;
 
-const acceptance = z.object({ ResponseCode: code.pipe(z.literal("0")), CheckoutRequestID: identifier });
+const acceptance = z.object({ ResponseCode: resultCode.pipe(z.literal("0")), CheckoutRequestID: identifier });
 
 const queryReply = z.object({
-  ResponseCode: code.pipe(z.literal("0")).optional(),
+  ResponseCode: resultCode.pipe(z.literal("0")).optional(),
   CheckoutRequestID: z.string().optional(),
-  ResultCode: code,
+  ResultCode: resultCode,
 });
 
 /** Items vary in number and order, and Balance comes without a value: one odd item must not hide the others. */
@@ -86,7 +46,7 @@ const webhookBody = z.object({
   Body: z.object({
     stkCallback: z.object({
       CheckoutRequestID: identifier,
-      ResultCode: code,
+      ResultCode: resultCode,
       CallbackMetadata: z
         .object({ Item: z.array(item) })
         .optional()
@@ -141,9 +101,9 @@ function readCallback(body: Buffer): StkCallback {
 }
 
 function outcomeOf({ ResultCode, CallbackMetadata }: Omit<StkCallback, "CheckoutRequestID">): Outcome | undefined {
-  if (ResultCode === "0") return { status: "succeeded", ...paid(CallbackMetadata?.Item ?? []), source: "webhook" };
-  if (ResultCode === stillOpen || ResultCode === undecided) return undefined;
-  return { ...(results.get(ResultCode) ?? failed("provider_error")), source: "webhook" };
+  const decided = decide(ResultCode);
+  if (decided === "succeeded") return { status: decided, ...paid(CallbackMetadata?.Item ?? []), source: "webhook" };
+  return decided && { ...decided, source: "webhook" };
 }
 
 /** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
@@ -167,7 +127,7 @@ export function readQuery({ status, body }: Answer, reference: string): Outcome 
   if (status !== 200 || !reply || (reply.CheckoutRequestID ?? reference) !== reference) return undefined;
   if (reply.ResultCode === "0") return { status: "succeeded", source: "query" };
   if (reply.ResultCode === stillOpen) return { status: "processing", source: "query" };
-  const result = results.get(reply.ResultCode);
+  const result = mpesaFailures.get(reply.ResultCode);
   return result && { ...result, source: "query" };
 }
 

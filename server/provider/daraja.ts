@@ -12,6 +12,7 @@ import { type Answer, type Client, Unreachable } from "./client.ts";
 import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./daraja-message.ts";
+import { mpesaLimits } from "./mpesa.ts";
 import { Declined, type Provider } from "./provider.ts";
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
@@ -55,14 +56,6 @@ const tokenDeadlineMs = 15_000;
 const accountReferenceLengthMax = 12;
 const descriptionLengthMax = 13;
 
-/** Safaricom portal, M-Pesa Express: from KES 1 to 250,000, in whole shillings. */
-const limits = {
-  minMinor: 100n,
-  maxMinor: 25_000_000n,
-  stepMinor: 100n,
-  phone: /^\+254(7|1)\d{8}$/,
-} as const;
-
 const tokenReply = z.object({
   access_token: z.string().regex(/^[\x21-\x7e]{1,4096}$/),
   // A number in the documentation, a string on the wire.
@@ -98,7 +91,7 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
     name: "daraja",
     currencies: ["KES"],
     countries: ["KE"],
-    limits,
+    limits: mpesaLimits,
     statesAmount: false,
     acknowledgement: {
       status: 200,
@@ -163,12 +156,12 @@ function nairobiTimestamp(now: Date): string {
 
 function pushFields(config: DarajaAccount, payment: Payment, webhookUrl: URL): object {
   const { phone, amountMinor, orderId, description } = payment;
-  assert(phone !== undefined && limits.phone.test(phone), "the payment has a phone that can be prompted");
-  assert(amountMinor % limits.stepMinor === 0n, "the amount is in whole shillings");
+  assert(phone !== undefined && mpesaLimits.phone.test(phone), "the payment has a phone that can be prompted");
+  assert(amountMinor % mpesaLimits.stepMinor === 0n, "the amount is in whole shillings");
   const msisdn = phone.slice(1);
   return {
     TransactionType: config.TRANSACTION_TYPE,
-    Amount: Number(amountMinor / limits.stepMinor),
+    Amount: Number(amountMinor / mpesaLimits.stepMinor),
     PartyA: msisdn,
     PartyB: config.PARTY_B ?? config.SHORTCODE,
     PhoneNumber: msisdn,

@@ -19,7 +19,7 @@ export interface Redelivery {
 
 export interface RedeliveryOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "locate">;
+  store: Pick<OrderStore, "advance" | "locate" | "nudge">;
   inbox: Pick<Inbox, "claimUnapplied" | "claimParked" | "settle">;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
@@ -31,9 +31,14 @@ export function startRedelivery({ providers, store, inbox, log }: RedeliveryOpti
   const offer = async ({ id, provider: name, paymentId, headers, body }: UnappliedWebhook): Promise<void> => {
     const claim = providers.get(name)?.translate({ headers, body, ...(paymentId !== undefined && { paymentId }) });
     if (!claim) return;
-    const { reference, outcome } = claim;
+    const { reference, outcome, proof } = claim;
     const found = claim.paymentId ?? (reference === undefined ? undefined : await store.locate(name, reference));
     if (found === undefined) return;
+    if (proof === "none") {
+      // What proved it was not kept, such as a header with a key: it still is a reason to ask.
+      await store.nudge(found);
+      return inbox.settle(id, "hint");
+    }
     const { result } = outcome ? await store.advance(found, outcome) : { result: "nothing" as const };
     if (result !== "unmatched") await inbox.settle(id, result);
     log.info({ provider: name, paymentId: found, result }, "webhook offered again");

@@ -43,14 +43,14 @@ interface Call {
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, store, inbox, offerParked, subscribe, onWebhook } = options;
 
-  const record = async (row: InboxRow, claim: Claim): Promise<WebhookResult> => {
+  const record = async (row: InboxRow, claim: Claim, isAddressed: boolean): Promise<WebhookResult> => {
     const { reference, outcome, proof } = claim;
     const locate = async (): Promise<string | undefined> =>
       reference === undefined ? undefined : store.locate(row.provider, reference);
     const paymentId = claim.paymentId ?? (await locate());
     const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
       const names = { ...(paymentId !== undefined && { paymentId }), ...(reference !== undefined && { reference }) };
-      await inbox.keep({ ...row, ...names, result });
+      await inbox.keep({ ...row, ...names, result, isAddressed });
       return result;
     };
     if (claim.subscribeUrl) {
@@ -110,7 +110,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       if (secret !== undefined && paymentId === undefined) throw new HubError("webhook_rejected");
       const claim = provider.translate(webhook);
       proof = claim.proof;
-      result = await record({ ...row, proof }, claim);
+      result = await record({ ...row, proof }, claim, paymentId !== undefined);
       return { provider, result };
     } catch (error) {
       if (!(error instanceof HubError)) throw error;

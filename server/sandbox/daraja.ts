@@ -10,7 +10,8 @@ import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./daraja-gateway.ts";
-import { behaviour, type PayerAnswer } from "./phone.ts";
+import { type MpesaResult, mpesaResults, receipt } from "./mpesa.ts";
+import { behaviour } from "./phone.ts";
 import { createPlay } from "./play.ts";
 import type { Sandbox, SandboxContext } from "./sandbox.ts";
 
@@ -24,20 +25,8 @@ const account = {
 
 export const darajaSandbox = { variables: account, serve } as const satisfies Sandbox;
 
-/** How a push ended, in the words of webhook and query. For 1037 they differ, as observed at Safaricom. */
-interface Result {
-  code: number;
-  text: string;
-  queryText?: string;
-}
-
-const results: Record<PayerAnswer, Result> = {
-  approve: { code: 0, text: "The service request is processed successfully." },
-  cancel: { code: 1032, text: "Request cancelled by user" },
-  wrong_pin: { code: 2001, text: "The initiator information is invalid." },
-  insufficient_funds: { code: 1, text: "The balance is insufficient for the transaction." },
-  ignore: { code: 1037, text: "No response from user.", queryText: "DS timeout user cannot be reached." },
-};
+/** What a query says of a code in other words than the webhook, as observed at Safaricom. */
+const queryTexts: ReadonlyMap<number, string> = new Map([[1037, "DS timeout user cannot be reached."]]);
 
 interface Push {
   merchantRequestId: string;
@@ -46,7 +35,7 @@ interface Push {
   /** Whole shillings. */
   amount: number;
   callbackUrl: string;
-  result?: Result;
+  result?: MpesaResult;
   queries: number;
 }
 
@@ -112,7 +101,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
       ring: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
       reply,
       settle(answer, { paysOther }) {
-        push.result = results[answer];
+        push.result = mpesaResults[answer];
         const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
         return { url: push.callbackUrl, headers: { "content-type": "application/json;charset=UTF-8" }, body };
       },
@@ -161,12 +150,12 @@ function queryReply(push: Push): object {
     MerchantRequestID: merchantRequestId,
     CheckoutRequestID: checkoutRequestId,
     ResultCode: String(result?.code ?? 4999),
-    ResultDesc: result ? (result.queryText ?? result.text) : "The transaction is still under processing",
+    ResultDesc: result ? (queryTexts.get(result.code) ?? result.text) : "The transaction is still under processing",
   };
 }
 
 /** Codes and metadata are numbers here, the amount a decimal such as 150.00; only a success has metadata. */
-function webhookBody(push: Push, { code, text }: Result, { paid, at }: { paid: number; at: Date }): string {
+function webhookBody(push: Push, { code, text }: MpesaResult, { paid, at }: { paid: number; at: Date }): string {
   const items = [
     { Name: "Amount", Value: paid },
     { Name: "MpesaReceiptNumber", Value: receipt() },
@@ -183,9 +172,6 @@ function webhookBody(push: Push, { code, text }: Result, { paid, at }: { paid: n
   };
   return JSON.stringify({ Body: { stkCallback } }).replace(/"Amount","Value":\d+/, "$&.00");
 }
-
-/** Ten capitals and digits, like NLJ7RT61SV. */
-const receipt = (): string => Array.from({ length: 10 }, () => randomInt(36).toString(36).toUpperCase()).join("");
 
 const nairobiTimestamp = (at: Date): string =>
   new Date(at.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, "").slice(0, 14);

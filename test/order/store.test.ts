@@ -291,6 +291,22 @@ describe("evidence", () => {
     expect(receipts).toHaveLength(0);
   });
 
+  it("that only a query tells of, without an amount that it could state, waits for the next question", async () => {
+    const { payment } = await ground.open({ provider: "zenopay", live: true });
+    const bare = (source: Outcome["source"]) => ground.store.advance(payment.id, { status: "succeeded", source });
+    const dueIn = async (): Promise<number> =>
+      (
+        await ground.database.pool.query<{ s: number }>(
+          "select extract(epoch from check_at - clock_timestamp())::float8 as s from payment where id = $1",
+          [payment.id],
+        )
+      ).rows[0]?.s ?? Number.NaN;
+    expect(await bare("query")).toEqual({ result: "hint" });
+    expect(await dueIn()).toBeGreaterThan(5);
+    expect(await bare("webhook")).toEqual({ result: "hint" });
+    expect(await dueIn()).toBeLessThan(1);
+  });
+
   it("that comes before the provider's reply leaves the reference to be kept without another version", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, paid({}), webhook());

@@ -46,7 +46,7 @@ const msUntil = (time: string | null | undefined): number => Date.parse(time ?? 
 
 describe("GET /v1/providers", () => {
   it("says what is known before anything has happened", async () => {
-    const { node } = await start();
+    const { node } = await start({ SANDBOX: "daraja" });
     const none = { count: 0, errors: 0, p50Ms: null, p99Ms: null };
     expect((await asMerchant(node, "/v1/providers")).body).toEqual({
       data: [

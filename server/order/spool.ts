@@ -1,0 +1,208 @@
+/**
+ * Where webhooks wait while the database cannot be reached: a SQLite file per process below the data directory, whose lock
+ * says that the process lives. What `append` resolved for is on disk, synced; a write that was cut off is as if it had
+ * never begun. Webhooks leave in the order in which they came, each when it was applied: one may be applied twice, and
+ * none is lost. The files of processes that died are adopted by whoever finds them unlocked.
+ *
+ * Writes are SQLite's own and hold up this process for a sync; those that come meanwhile share the next one.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { z } from "zod";
+
+/** A webhook as it is to be handled again. Headers never include credentials. */
+export interface SpooledWebhook {
+  provider: string;
+  /** Proven by the secret of the URL. */
+  paymentId?: string;
+  headers: Record<string, unknown>;
+  body: Buffer;
+}
+
+export interface Spool {
+  /** Resolves when the webhook is on disk. Throws when it cannot be: the disk is full, read-only or gone, or so much waits. */
+  append(webhook: SpooledWebhook): Promise<void>;
+  /** Whether the last write went well. */
+  readonly isWritable: boolean;
+  /** How many wait here, in this process's files. */
+  readonly waiting: number;
+  /** Hands out what waits, oldest first, here and in files that nobody owns; stops at the first that `apply` throws for. */
+  drain(apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void>;
+  close(): void;
+}
+
+export interface SpoolOptions {
+  /** Made if missing. */
+  dir: string;
+  /** Of each file. */
+  maxMb: number;
+  log: { warn(details: object, message: string): void; error(details: object, message: string): void };
+}
+
+const extension = ".webhooks";
+const pageBytes = 4_096;
+const batchMax = 100;
+
+/** https://www.sqlite.org/rescode.html */
+const sqliteBusy = 5;
+
+const rowShape = z.object({
+  id: z.number(),
+  provider: z.string(),
+  payment_id: z.string().nullable(),
+  headers: z.string().transform((text) => z.record(z.string(), z.unknown()).parse(JSON.parse(text))),
+  body: z.instanceof(Uint8Array),
+});
+
+/** One file, locked for as long as it is open. Throws when it is locked by another process, or no such file. */
+function openFile(path: string, maxMb: number) {
+  const db = new DatabaseSync(path);
+  try {
+    db.exec(`pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full;
+      pragma page_size = ${pageBytes}; pragma max_page_count = ${Math.max(4, Math.floor((maxMb * 2 ** 20) / pageBytes))};
+      begin exclusive;
+      create table if not exists webhook (id integer primary key, provider text not null, payment_id text, headers text not null, body blob not null);
+      commit`);
+    const insert = db.prepare("insert into webhook (provider, payment_id, headers, body) values (?, ?, ?, ?)");
+    const select = db.prepare("select * from webhook order by id limit ?");
+    const remove = db.prepare("delete from webhook where id = ?");
+    const count = db.prepare("select count(*) as waiting from webhook");
+    return {
+      path,
+      /** All or none. */
+      write(webhooks: readonly SpooledWebhook[]): void {
+        db.exec("begin");
+        try {
+          for (const { provider, paymentId, headers, body } of webhooks) {
+            insert.run(provider, paymentId ?? null, JSON.stringify(headers), body);
+          }
+          db.exec("commit");
+        } catch (error) {
+          if (db.isTransaction) db.exec("rollback");
+          throw error;
+        }
+      },
+      oldest: () => select.all(batchMax).map((row) => rowShape.parse(row)),
+      remove: (id: number) => void remove.run(id),
+      waiting: () => z.object({ waiting: z.number() }).parse(count.get()).waiting,
+      close: () => db.close(),
+    };
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+type SpoolFile = ReturnType<typeof openFile>;
+
+export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
+  const name = `${randomUUID()}${extension}`;
+  let own: SpoolFile | undefined;
+  let isWritable = false;
+  let waiting = 0;
+  let queue: { webhook: SpooledWebhook; done: (error?: unknown) => void }[] = [];
+
+  const openOwn = (): SpoolFile => {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    own ??= openFile(join(dir, name), maxMb);
+    isWritable = true;
+    return own;
+  };
+
+  const flush = (): void => {
+    const batch = queue;
+    queue = [];
+    try {
+      openOwn().write(batch.map(({ webhook }) => webhook));
+      isWritable = true;
+      waiting += batch.length;
+      for (const { done } of batch) done();
+    } catch (error) {
+      isWritable = false;
+      for (const { done } of batch) done(error);
+    }
+  };
+
+  const drainFile = async (file: SpoolFile, apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void> => {
+    for (let rows = file.oldest(); rows.length > 0; rows = file.oldest()) {
+      for (const { id, provider, payment_id, headers, body } of rows) {
+        await apply({
+          provider,
+          headers,
+          body: Buffer.from(body),
+          ...(payment_id !== null && { paymentId: payment_id }),
+        });
+        file.remove(id);
+        if (file === own) waiting -= 1;
+      }
+    }
+  };
+
+  const adopt = async (path: string, apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void> => {
+    let file: SpoolFile;
+    try {
+      file = openFile(path, maxMb);
+    } catch (error) {
+      if (codeOf(error) === sqliteBusy) return; // Its process lives.
+      log.error({ err: error, path }, "a spool file cannot be read; it is set aside");
+      renameSync(path, `${path}.damaged`);
+      return;
+    }
+    try {
+      await drainFile(file, apply);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    discard(file);
+  };
+
+  try {
+    openOwn();
+  } catch (error) {
+    log.warn({ err: error, dir }, "webhooks cannot wait on this disk while the database is away");
+  }
+
+  return {
+    append(webhook) {
+      return new Promise((resolve, reject) => {
+        if (queue.push({ webhook, done: (error) => (error ? reject(error) : resolve()) }) === 1) setImmediate(flush);
+      });
+    },
+    get isWritable() {
+      return isWritable;
+    },
+    get waiting() {
+      return waiting;
+    },
+    async drain(apply) {
+      if (own) await drainFile(own, apply);
+      const others = existing(dir).filter((file) => file.endsWith(extension) && file !== name);
+      for (const file of others) await adopt(join(dir, file), apply);
+    },
+    close() {
+      if (!own) return;
+      if (own.waiting() === 0) discard(own);
+      else own.close();
+      own = undefined;
+    },
+  };
+}
+
+/** Closes and removes a file. */
+function discard(file: SpoolFile): void {
+  file.close();
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(file.path + suffix, { force: true });
+}
+
+function existing(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return []; // Not made yet, or not readable: then nothing of ours is in it.
+  }
+}
+
+const codeOf = (error: unknown): unknown => (error instanceof Error && "errcode" in error ? error.errcode : undefined);

@@ -1,0 +1,24 @@
+/** M-Pesa behind the sandboxes of those who sell it: how the payer's answer is told, and what receipts look like. */
+import { randomInt } from "node:crypto";
+import type { PayerAnswer } from "./phone.ts";
+
+/** A result code with its text. */
+export interface MpesaResult {
+  code: number;
+  text: string;
+}
+
+/** As webhooks tell it (Safaricom portal, M-Pesa Express, "Result Codes"). */
+export const mpesaResults: Readonly<Record<PayerAnswer, MpesaResult>> = {
+  approve: { code: 0, text: "The service request is processed successfully." },
+  cancel: { code: 1032, text: "Request cancelled by user" },
+  wrong_pin: { code: 2001, text: "The initiator information is invalid." },
+  insufficient_funds: { code: 1, text: "The balance is insufficient for the transaction." },
+  ignore: { code: 1037, text: "No response from user." },
+};
+
+/** Ten capitals and digits, like NLJ7RT61SV. */
+export const receipt = (): string => capitals(10);
+
+export const capitals = (length: number): string =>
+  Array.from({ length }, () => randomInt(36).toString(36).toUpperCase()).join("");

@@ -1,0 +1,165 @@
+/** Webhooks that wait on disk: real files, real processes that are killed. */
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { openSpool, type Spool, type SpooledWebhook } from "../../server/order/spool.ts";
+
+const bodyOf = (number: number | string, bytes = 0): SpooledWebhook => ({
+  provider: "daraja",
+  paymentId: "0199f2c4-0000-7000-8000-000000000001",
+  headers: { "content-type": "application/json" },
+  body: Buffer.from(`{"number":"${number}"}${" ".repeat(bytes)}`),
+});
+
+async function newDir(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), "tukio-spool-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  return join(dir, "spool");
+}
+
+function open(dir: string, maxMb = 16): Spool & { said: string[] } {
+  const said: string[] = [];
+  const say = (_details: object, message: string): void => void said.push(message);
+  const spool = openSpool({ dir, maxMb, log: { warn: say, error: say } });
+  onTestFinished(() => spool.close());
+  return Object.assign(Object.create(spool), { said });
+}
+
+/** Everything that waits, as its numbers, taken. */
+async function take(spool: Spool, failAt = Number.POSITIVE_INFINITY): Promise<string[]> {
+  const taken: string[] = [];
+  const apply = async ({ body }: SpooledWebhook): Promise<void> => {
+    if (taken.length === failAt) throw new Error("the database is away");
+    taken.push(String(JSON.parse(body.toString()).number));
+  };
+  await spool.drain(apply).catch((error: Error) => taken.push(error.message));
+  return taken;
+}
+
+/** A process that spools numbers and prints each once it is on disk, until it is killed. */
+async function startWriter(dir: string) {
+  const module = new URL("../../server/order/spool.ts", import.meta.url).href;
+  const code = `import { openSpool } from ${JSON.stringify(module)};
+    const spool = openSpool({ dir: ${JSON.stringify(dir)}, maxMb: 16, log: console });
+    for (let number = 1; ; number += 1) {
+      await spool.append({ provider: "daraja", headers: {}, body: Buffer.from(JSON.stringify({ number, pad: "x".repeat(999) })) });
+      console.log(number);
+    }`;
+  const child = spawn(process.execPath, ["--input-type=module", "--no-warnings", "-e", code], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const written: string[] = [];
+  const lines = createInterface({ input: child.stdout });
+  lines.on("line", (line) => written.push(line));
+  const enough = new Promise<void>((resolve) => lines.on("line", () => written.length >= 50 && resolve()));
+  return {
+    written,
+    enough,
+    async kill() {
+      child.kill("SIGKILL");
+      await once(child, "close");
+    },
+  };
+}
+
+describe("a spool", () => {
+  it("gives back what it was given, in order, and forgets what was applied", async () => {
+    const spool = open(await newDir());
+    await Promise.all(Array.from({ length: 250 }, (_, index) => spool.append(bodyOf(index))));
+    expect(spool.waiting).toBe(250);
+    expect(await take(spool, 120)).toEqual([...Array.from({ length: 120 }, (_, i) => `${i}`), "the database is away"]);
+    expect(spool.waiting).toBe(130);
+    expect((await take(spool)).at(0)).toBe("120");
+    expect([await take(spool), spool.waiting]).toEqual([[], 0]);
+  });
+
+  it("leaves no file behind when it is empty, and is found again when it is not", async () => {
+    const dir = await newDir();
+    const one = open(dir);
+    await one.append(bodyOf(1));
+    await take(one);
+    one.close();
+    expect(await readdir(dir)).toEqual([]);
+    const two = open(dir);
+    await two.append(bodyOf(2));
+    two.close();
+    expect(await take(open(dir))).toEqual(["2"]);
+  });
+
+  it("keeps everything that a killed process was told is on disk, and leaves a living one's alone", async () => {
+    const dir = await newDir();
+    const writer = await startWriter(dir);
+    await writer.enough;
+    const spool = open(dir);
+    expect(await take(spool)).toEqual([]);
+    await writer.kill();
+    const taken = await take(spool);
+    expect(taken).toEqual(taken.map((_, index) => `${index + 1}`));
+    // One more may have reached the disk without the process living to say so.
+    expect([writer.written.length, writer.written.length + 1]).toContain(taken.length);
+    expect(await readdir(dir)).toHaveLength((await readdir(dir)).filter((file) => !file.includes("damaged")).length);
+  });
+
+  it("survives a last write that was torn", async () => {
+    const dir = await newDir();
+    const writer = await startWriter(dir);
+    await writer.enough;
+    await writer.kill();
+    const [wal = ""] = (await readdir(dir)).filter((file) => file.endsWith("-wal"));
+    const { stdout } = await promisify(execFile)("stat", ["-c", "%s", join(dir, wal)]);
+    await truncate(join(dir, wal), Number(stdout) - 700);
+    const taken = await take(open(dir));
+    expect(taken.length).toBeGreaterThanOrEqual(writer.written.length - 1);
+    expect(taken).toEqual(taken.map((_, index) => `${index + 1}`));
+  });
+
+  it("sets a file aside that is not one of its own making", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    await writeFile(join(dir, "ruined.webhooks"), "x".repeat(10_000));
+    await spool.append(bodyOf(1));
+    expect(await take(spool)).toEqual(["1"]);
+    expect(spool.said).toEqual(["a spool file cannot be read; it is set aside"]);
+    expect(await readdir(dir)).toContain("ruined.webhooks.damaged");
+  });
+
+  it("takes no more than it may hold, says so, and takes again when there is room", async () => {
+    const spool = open(await newDir(), 1);
+    const written: number[] = [];
+    for (let number = 0; number < 40; number += 1) {
+      await spool.append(bodyOf(number, 60_000)).then(
+        () => written.push(number),
+        () => undefined,
+      );
+    }
+    expect(written.length).toBeGreaterThan(5);
+    expect(written.length).toBeLessThan(20);
+    expect(spool.isWritable).toBe(false);
+    expect(await take(spool)).toEqual(written.map(String));
+    await spool.append(bodyOf(99));
+    expect(spool.isWritable).toBe(true);
+  });
+
+  it.skipIf(process.getuid?.() === 0)("says that it cannot write where it may not", async () => {
+    const dir = await newDir();
+    await chmod(join(dir, ".."), 0o500);
+    const spool = open(dir);
+    expect(spool.isWritable).toBe(false);
+    await expect(spool.append(bodyOf(1))).rejects.toThrow();
+    expect(await take(spool)).toEqual([]);
+  });
+
+  it("says that it cannot write where there is no directory to be", async () => {
+    const dir = await newDir();
+    await writeFile(dir, "a file");
+    const spool = open(dir);
+    expect(spool.isWritable).toBe(false);
+    await expect(spool.append(bodyOf(1))).rejects.toThrow();
+  });
+});
