@@ -7,11 +7,12 @@ import { readBrowserFiles, type ServedFile } from "../../client-sdk/build/served
 import { sendAsset } from "../asset.ts";
 import { HubError } from "../errors.ts";
 
-export function sdkRoutes(app: FastifyInstance): void {
+/** `readFiles` rejects while the files have not been made. */
+export function sdkRoutes(app: FastifyInstance, { readFiles = () => readBrowserFiles() } = {}): void {
   let reading: Promise<Map<string, ServedFile>> | undefined;
 
   const files = (): Promise<Map<string, ServedFile>> => {
-    reading ??= readBrowserFiles().catch((cause: unknown) => {
+    reading ??= readFiles().catch((cause: unknown) => {
       // They may be made while we run.
       reading = undefined;
       throw new HubError("route_unknown", "The SDK has not been built here: run `npm run build:sdk`", { cause });
