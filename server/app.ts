@@ -1,7 +1,7 @@
 /** The composition root: every wire of the process is visible here. */
 import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
-import type { FastifyBaseLogger } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
@@ -44,6 +44,7 @@ import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
 import { webSocketRoute } from "./transport/websocket.ts";
+import { createUnderWay } from "./under-way.ts";
 
 /** What outlives the app: the caller opens and closes them. */
 export interface Resources {
@@ -73,7 +74,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     config.allowedOrigins.includes(origin) ||
     // Pages of our own: browsers name the origin of their sockets and posts too.
     origin === new URL(publicUrl()).origin;
-  const { app, close } = await openHttp({ config, log, isAllowedOrigin, onError });
+  const { app, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError });
   const address = (): AddressInfo => app.server.address() as AddressInfo;
   const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
   const selfUrl = (): string => `http://${reachable(config.host)}:${address().port}`;
@@ -151,10 +152,16 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
     if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
   };
+  const beginNothingWhenDraining = (scope: FastifyInstance): void => {
+    // Last, so that nothing begins after it that the node would have to wait for.
+    scope.addHook("preHandler", async () => {
+      if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
+    });
+  };
 
   documentRoutes(app, { publicUrl });
   sdkRoutes(app);
-  healthRoutes(app, { database, bus });
+  healthRoutes(app, { database, bus, isDraining });
   metricsRoute(app, { access, metrics });
   webhookRoutes(app, {
     providers,
@@ -165,12 +172,16 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     subscribe,
     onWebhook: metrics.onWebhook,
   });
+  const returning = createUnderWay();
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
-    returnRoutes(scope, { providers, secrets: secrets.return, store, log });
+    returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
     const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
     if (pretended.size === 0) return;
-    shopRoutes(scope, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
+    await scope.register(async (shop) => {
+      beginNothingWhenDraining(shop);
+      shopRoutes(shop, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
+    });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
   await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, gate, prefix: "/sandbox" });
@@ -179,7 +190,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     await limitAddresses(scope, counter, config.limit.ip);
-    paymentRoutes(scope, { access, startPayment, store, tokens });
+    await scope.register(async (payments) => {
+      beginNothingWhenDraining(payments);
+      paymentRoutes(payments, { access, startPayment, store, tokens });
+    });
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
@@ -187,8 +201,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });
     webSocketRoute(scope, { hub: hubOf("websocket"), access, gate });
   });
-  // Before the server stops listening, where the sandbox would be out of reach.
-  app.addHook("preClose", () => initiator.close());
   const socketIo = attachSocketIo(app, {
     hub: hubOf("socketio"),
     access,
@@ -198,6 +210,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
+  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
+  // before the server stops listening, where the sandbox would be out of reach.
+  await app.register(async (scope) => {
+    scope.addHook("preClose", finishCalls);
+  });
 
   return {
     listen: () => app.listen({ port: config.port, host: config.host }),
@@ -207,9 +225,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     async close() {
       // First, or it would ask a sandbox that is gone already.
       await reconciler.close();
+      // The time that calls under way are given runs from now on.
+      void finishCalls();
       await close();
-      // No request is under way any more, so no further payment is asked for.
-      await initiator.close();
+      // No request is under way any more, so no further call begins.
+      await finishCalls();
       await redelivery.close();
       await keepAlive.close();
       await retention.close();

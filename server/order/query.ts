@@ -54,8 +54,6 @@ export interface OrderQuery {
   idOf(orderId: string): Promise<string | undefined>;
   find(orderId: string): Promise<OrderView | undefined>;
   list(filter: OrderFilter): Promise<{ data: StatusEvent[]; nextCursor: string | null }>;
-  /** When the last webhook that changed this payment was stored; undefined when none that names it did. */
-  webhookAt(paymentId: string): Promise<Date | undefined>;
   /** The clock that every stored time is by. */
   clock(): Promise<Date>;
 }
@@ -106,13 +104,6 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
               ? writeCursor(filter.changedSince ? last.changed_at : last.opened_at, last.id, until)
               : null,
         };
-      }),
-
-    webhookAt: (paymentId) =>
-      attempt(async () => {
-        const applied = db.selectFrom("webhook").select("received_at").where("payment_id", "=", paymentId);
-        const newest = applied.where("result", "=", "applied").orderBy("received_at", "desc").limit(1);
-        return (await newest.executeTakeFirst())?.received_at;
       }),
 
     clock: () => attempt(() => readClock(db)),

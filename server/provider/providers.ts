@@ -1,16 +1,19 @@
 /** Every provider there is, each with the sandbox that stands in for it. Adding one adds a line to the literal. */
 import { darajaSandbox } from "../sandbox/daraja.ts";
+import { lipanaSandbox } from "../sandbox/lipana.ts";
 import { payheroSandbox } from "../sandbox/payhero.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { zenopaySandbox } from "../sandbox/zenopay.ts";
 import type { Company } from "./company.ts";
 import { daraja } from "./daraja.ts";
+import { lipana } from "./lipana.ts";
 import { payhero } from "./payhero.ts";
 import { zenopay } from "./zenopay.ts";
 
 export const companies = {
   daraja: { company: daraja, sandbox: darajaSandbox },
   payhero: { company: payhero, sandbox: payheroSandbox },
+  lipana: { company: lipana, sandbox: lipanaSandbox },
   zenopay: { company: zenopay, sandbox: zenopaySandbox },
 } as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
 

@@ -6,24 +6,21 @@ import type { StatusBus } from "../status/bus.ts";
 export interface HealthRoutesOptions {
   database: Database;
   bus: StatusBus;
+  /** Whether this node is being stopped. */
+  isDraining: () => boolean;
 }
 
-export function healthRoutes(app: FastifyInstance, { database, bus }: HealthRoutesOptions): void {
-  let isDraining = false;
-  app.addHook("preClose", async () => {
-    isDraining = true;
-  });
-
+export function healthRoutes(app: FastifyInstance, { database, bus, isDraining }: HealthRoutesOptions): void {
   app.get("/livez", async () => ({ status: "ok" }));
 
   app.get("/readyz", async (_request, reply) => {
     const isStoreUp = await database.isUp();
-    const isReady = isStoreUp && !isDraining;
+    const isReady = isStoreUp && !isDraining();
     return reply.code(isReady ? 200 : 503).send({
       status: isReady ? "ok" : "unavailable",
       postgres: isStoreUp ? "up" : "down",
       bus: bus.healthy ? "up" : "down",
-      draining: isDraining,
+      draining: isDraining(),
     });
   });
 }

@@ -27,6 +27,8 @@ export interface WebhookRoutesOptions {
 
 export interface HandledWebhook {
   provider: string;
+  /** The payment it is about, where that is known. */
+  paymentId?: string;
   proof: Claim["proof"];
   /** `failed`: not kept, and the provider is told so. */
   result: WebhookResult | "failed";
@@ -40,14 +42,20 @@ interface Call {
   Params: { provider: string; secret?: string };
 }
 
+interface Found {
+  paymentId?: string;
+  /** It came to the payment's own address. */
+  isAddressed: boolean;
+}
+
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, store, inbox, offerParked, subscribe, onWebhook } = options;
 
-  const record = async (row: InboxRow, claim: Claim, isAddressed: boolean): Promise<WebhookResult> => {
+  const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
+    reference === undefined ? undefined : store.locate(provider, reference);
+
+  const record = async (row: InboxRow, claim: Claim, { paymentId, isAddressed }: Found): Promise<WebhookResult> => {
     const { reference, outcome, proof } = claim;
-    const locate = async (): Promise<string | undefined> =>
-      reference === undefined ? undefined : store.locate(row.provider, reference);
-    const paymentId = claim.paymentId ?? (await locate());
     const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
       const names = { ...(paymentId !== undefined && { paymentId }), ...(reference !== undefined && { reference }) };
       await inbox.keep({ ...row, ...names, result, isAddressed });
@@ -61,7 +69,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
     if (paymentId === undefined) {
       await keep("unmatched");
       // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
-      if (reference !== undefined && (await locate().catch(() => undefined)))
+      if (reference !== undefined && (await locate(row.provider, claim).catch(() => undefined)))
         await offerParked(row.provider, reference);
       return "unmatched";
     }
@@ -83,16 +91,14 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
     }
   };
 
-  type Handled = Pick<HandledWebhook, "proof" | "result">;
+  /** What is known of each webhook so far. */
+  const handled = new WeakMap<FastifyRequest, Omit<HandledWebhook, "provider" | "tookMs">>();
 
-  const receive = async (
-    request: FastifyRequest<Call>,
-    handled: (webhook: Handled) => void,
-  ): Promise<{ provider: Provider; result: HandledWebhook["result"] }> => {
+  const receive = async (request: FastifyRequest<Call>): Promise<Provider> => {
     const provider = providers.get(request.params.provider);
     if (!provider) throw new HubError("provider_unknown");
     const { secret } = request.params;
-    const paymentId = secret === undefined ? undefined : secrets.open(provider.name, secret);
+    let paymentId = secret === undefined ? undefined : secrets.open(provider.name, secret);
     const webhook: Webhook = {
       headers: request.headers,
       body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0),
@@ -104,14 +110,16 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       headers: withoutCredentials(request.headers),
       body: webhook.body,
     };
-    let proof: Handled["proof"] = row.proof;
-    let result: Handled["result"] = "failed";
+    let { proof } = row;
+    let result: HandledWebhook["result"] = "failed";
     try {
-      if (secret !== undefined && paymentId === undefined) throw new HubError("webhook_rejected");
+      const isAddressed = paymentId !== undefined;
+      if (secret !== undefined && !isAddressed) throw new HubError("webhook_rejected");
       const claim = provider.translate(webhook);
       proof = claim.proof;
-      result = await record({ ...row, proof }, claim, paymentId !== undefined);
-      return { provider, result };
+      paymentId = claim.paymentId ?? (await locate(provider.name, claim));
+      result = await record({ ...row, proof }, claim, { ...(paymentId !== undefined && { paymentId }), isAddressed });
+      return provider;
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       if (error.code === "webhook_rejected") {
@@ -131,7 +139,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       }
       throw error;
     } finally {
-      handled({ proof, result });
+      handled.set(request, { proof, result, ...(paymentId !== undefined && { paymentId }) });
     }
   };
 
@@ -148,6 +156,15 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       request.headers["content-type"] = contentTypes.get(request);
     });
 
+    // Whatever became of it: a body that is too large or cut off never reaches the handler.
+    scope.addHook("onSend", async (request, reply) => {
+      const { provider } = request.params as Call["Params"];
+      if (!providers.has(provider)) return;
+      const webhook = { provider, ...(handled.get(request) ?? { proof: "none", result: "failed" }) } as const;
+      onWebhook?.({ ...webhook, tookMs: reply.elapsedTime });
+      request.log.info({ ...webhook, tookMs: Number(reply.elapsedTime.toFixed(2)) }, "webhook");
+    });
+
     const handle = scope.route.bind(scope)<Call>;
     for (const { url, method } of [
       { url: "/webhooks/:provider/:secret", method: ["POST", "PUT"] },
@@ -157,12 +174,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
         url,
         method,
         handler: async (request, reply) => {
-          const { provider, result } = await receive(request, (webhook) =>
-            onWebhook?.({ provider: request.params.provider, ...webhook, tookMs: reply.elapsedTime }),
-          );
-          const tookMs = Number(reply.elapsedTime.toFixed(2));
-          request.log.info({ provider: provider.name, result, tookMs }, "webhook");
-          const { status, contentType, body } = provider.acknowledgement;
+          const { status, contentType, body } = (await receive(request)).acknowledgement;
           return reply.code(status).type(contentType).send(body);
         },
       });

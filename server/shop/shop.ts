@@ -27,7 +27,7 @@ export interface ShopOptions {
   providers: ReadonlyMap<string, Provider>;
   credentials: ReadonlyMap<string, Pick<StoredCredential, "ahead">>;
   startPayment: StartPayment;
-  query: Pick<OrderQuery, "find" | "webhookAt" | "clock">;
+  query: Pick<OrderQuery, "find" | "clock">;
   tokens: WatchTokens;
   /** Base of the shop's address as others see it. */
   publicUrl: () => string;
@@ -131,11 +131,11 @@ export function shopRoutes(app: FastifyInstance, options: ShopOptions): void {
     return { order, item, ...(await tokens.issue(order)) };
   });
 
-  /** When the webhook behind the order's state was stored; null when Tukio found out otherwise. */
-  app.get<OrderRequest>("/shop/orders/:orderId/webhook", async ({ params }, reply) => {
-    const { order } = await findOrder(params.orderId);
-    const at = await query.webhookAt(order.payment.id);
-    return reply.header("cache-control", "no-store").send({ at: at?.toISOString() ?? null });
+  /** Where each version was learnt: the page wants to say whether it was a webhook that brought the news. */
+  app.get<OrderRequest>("/shop/orders/:orderId/sources", async ({ params }, reply) => {
+    const { events } = await findOrder(params.orderId);
+    const sources = events.flatMap(({ version, source }) => (source ? [[version, source]] : []));
+    return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
   });
 }
 

@@ -85,7 +85,7 @@ describe("what the shop's routes answer", () => {
       started,
       await call(`${node.url}/shop/catalogue`),
       await call(`${node.url}/shop/clock`),
-      await call(`${node.url}/shop/orders/${started.body.order.orderId}/webhook`),
+      await call(`${node.url}/shop/orders/${started.body.order.orderId}/sources`),
     ];
     for (const answer of answers) {
       expect(answer.status).toBeLessThan(300);

@@ -56,8 +56,8 @@ export const pay = (wish) => call("payments", wish);
 export const watchAgain = (orderId) => call(`orders/${encodeURIComponent(orderId)}/watch-tokens`, {});
 
 /**
- * When the webhook behind the order's state was stored; null when Tukio learnt otherwise.
+ * Where each version of the order was learnt; a version that started a payment was learnt nowhere.
  * @param {string} orderId
- * @returns {Promise<{ at: string | null }>}
+ * @returns {Promise<{ sources: Record<string, string> }>}
  */
-export const readWebhook = (orderId) => call(`orders/${encodeURIComponent(orderId)}/webhook`);
+export const readSources = (orderId) => call(`orders/${encodeURIComponent(orderId)}/sources`);

@@ -6,7 +6,7 @@ import { delayMs, measureClock, nowMs } from "./clock.js";
 import { createForm, find, money } from "./form.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
-import { pay, prepare, Refused, readCatalogue, readClock, readWebhook, watchAgain } from "./payment.js";
+import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
 import { showSnippet } from "./snippet.js";
 
 /** @import { OrderStatusElement } from "../../../client-sdk/element.ts" */
@@ -78,19 +78,23 @@ const titles = {
   review: "Being checked",
 };
 
-/** Stored by the same statement that changed the order, so at the same moment but for the milliseconds it takes. */
-const sameMomentMs = 1_000;
+/** @type {Record<string, string>} */
+const beginnings = {
+  webhook: "the webhook",
+  query: "Tukio asked the provider and found out: no webhook came",
+  reply: "the provider’s answer",
+  payer: "the payer came back",
+};
 
 /**
- * How long after the webhook the page knew; the shop says whether there was one.
+ * How long after what brought the news this page knew. An event does not say what that was; the shop does.
  * @param {StatusEvent} event
  * @param {number} delay
  */
-async function tellDelay({ orderId, occurredAt }, delay) {
-  const answer = await readWebhook(orderId).catch(() => undefined);
-  if (!answer) return;
-  const isByWebhook = answer.at !== null && Math.abs(Date.parse(answer.at) - Date.parse(occurredAt)) < sameMomentMs;
-  const since = isByWebhook ? "the webhook" : "Tukio asked the provider and found out: no webhook came";
+async function tellDelay({ orderId, version }, delay) {
+  const answer = await readSources(orderId).catch(() => undefined);
+  const since = beginnings[answer?.sources[version] ?? ""];
+  if (since === undefined) return;
   const strong = document.createElement("strong");
   strong.textContent = `${delay} ms`;
   find("heard").replaceChildren("This page knew ", strong, ` after ${since}.`);
