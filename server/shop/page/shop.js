@@ -53,6 +53,9 @@ const lookAtLink = () => {
   if (current) panel.showLink(snapshot);
 };
 
+/** @type {string | undefined} */
+let lastStatus;
+
 /** @param {StatusEvent} event */
 function hear(event) {
   const heardMs = nowMs();
@@ -62,8 +65,11 @@ function hear(event) {
   // What happened before the link was open was not brought by it.
   const isBrought = delay !== undefined && heardMs - delay > wasOpenSinceMs;
   panel.add(event, isBrought ? delay : undefined);
-  find("heard").hidden = true;
-  if (event.status === "succeeded" && isBrought) tellDelay(event, delay);
+  const wasPaid = lastStatus === "succeeded";
+  lastStatus = event.status;
+  if (event.status !== "succeeded") find("heard").hidden = true;
+  // A receipt that is learnt later is news too, but not that it is paid.
+  else if (isBrought && !wasPaid) tellDelay(event, delay);
   document.title = `${titles[event.status] ?? "News"} – Demo Shop`;
   find("answer-here").hidden = event.payment.action?.type !== "prompt";
 }
