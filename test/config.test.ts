@@ -85,6 +85,15 @@ describe("the environment", () => {
     );
   });
 
+  it("offers Lipana with its key and the secret of its webhooks, and not with one of them", () => {
+    const lipana = { LIPANA_SECRET_KEY: "lip_sk_live_key", LIPANA_WEBHOOK_SECRET: "secret" };
+    const offered = { name: "lipana", baseUrl: "https://api.lipana.dev/v1", deadlineS: 180 };
+    expect(offersOf(lipana)).toEqual([{ ...offered, open: expect.any(Function) }]);
+    expect(refusal({ ...lipana, LIPANA_WEBHOOK_SECRET: "" })).toContain("LIPANA_WEBHOOK_SECRET: is needed");
+    expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "" })).toContain("LIPANA_SECRET_KEY: is needed");
+    expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
+  });
+
   it("offers bKash with its credentials, with or without the topic of its notifications", () => {
     const account = { BKASH_USERNAME: "u", BKASH_PASSWORD: "p", BKASH_APP_KEY: "k", BKASH_APP_SECRET: "s" };
     const offered = {
@@ -121,6 +130,24 @@ describe("the environment", () => {
       { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, open: expect.any(Function) },
     ]);
     expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
+  });
+
+  it("offers MTN with all of its variables, and names those that are missing or wrong", () => {
+    const mtn = {
+      MTN_SUBSCRIPTION_KEY: "key",
+      MTN_API_USER: "5f0e6b0a-3f0c-4f0e-9d59-6a3c1c6f4a11",
+      MTN_API_KEY: "secret",
+      MTN_TARGET_ENVIRONMENT: "mtnuganda",
+      MTN_CURRENCY: "UGX",
+    };
+    expect(offersOf(mtn)).toEqual([
+      { name: "mtn", baseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, open: expect.any(Function) },
+    ]);
+    expect(refusal({ ...mtn, MTN_API_USER: "", MTN_CURRENCY: "" })).toMatch(
+      /MTN_API_USER: is needed(?:.|\n)*MTN_CURRENCY: is needed/,
+    );
+    expect(refusal({ ...mtn, MTN_CURRENCY: "ugx" })).toContain("MTN_CURRENCY: must be ISO 4217 codes");
+    expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
   });
 
   it("names every variable that is wrong, at once", () => {

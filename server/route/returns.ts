@@ -13,12 +13,15 @@ import type { Outcome, Reason } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
+import type { UnderWay } from "../under-way.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
   store: Pick<OrderStore, "advance" | "comeBack">;
+  /** What must be waited for when the node stops. */
+  underWay: UnderWay;
   log: FastifyBaseLogger;
 }
 
@@ -29,12 +32,6 @@ export interface ReturnRoutesOptions {
 const completeMsMax = 60_000;
 const askMsMax = 25_000;
 
-/**
- * Calls under way when the node stops may end and be stored; after that, other nodes' questions find out. All that
- * Fastify does before it stops listening must be over in 10 s, or closing fails.
- */
-const graceMsMax = 8_000;
-
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
 
@@ -44,16 +41,10 @@ interface CheckoutProvider extends Provider {
 
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
-export function returnRoutes(app: FastifyInstance, { providers, secrets, store, log }: ReturnRoutesOptions): void {
+export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
+  const { providers, secrets, store, underWay, log } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
-  const underWay = new Set<Promise<void>>();
-  const closing = new AbortController();
-  app.addHook("preClose", async () => {
-    await orAfter(graceMsMax, Promise.all(underWay));
-    closing.abort();
-    await Promise.all(underWay);
-  });
-  const within = (ms: number): AbortSignal => AbortSignal.any([closing.signal, AbortSignal.timeout(ms)]);
+  const within = (ms: number): AbortSignal => AbortSignal.any([underWay.signal, AbortSignal.timeout(ms)]);
 
   const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
     for (const provider of checkouts) {
@@ -75,21 +66,18 @@ export function returnRoutes(app: FastifyInstance, { providers, secrets, store, 
     }
   };
 
-  const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> => {
-    const learning = learn(provider, returned, said)
-      .catch((error: unknown) =>
+  const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>
+    underWay.add(
+      learn(provider, returned, said).catch((error: unknown) =>
         log.warn({ paymentId: returned.payment.id, err: error }, "payer came back; not learnt"),
-      )
-      .finally(() => underWay.delete(learning));
-    underWay.add(learning);
-    return learning;
-  };
+      ),
+    );
 
   /** Whether nothing is missing any more to take the money at once. */
   const isReady = async (provider: CheckoutProvider): Promise<boolean> => {
     try {
       await provider.prepare?.();
-      return !closing.signal.aborted;
+      return !underWay.signal.aborted;
     } catch (error) {
       log.warn({ provider: provider.name, err: error }, "payer came back; not ready to complete");
       return false;

@@ -22,8 +22,11 @@ export interface Played {
 }
 
 export interface WebhookMessage {
-  /** `GET`: the payer's browser on its way back, rather than a webhook. It waits if it is asked to, and goes nowhere else. */
-  method?: "GET";
+  /**
+   * POST by default. `GET`: the payer's browser on its way back, which waits if it is asked to, and does not follow where
+   * it is sent on to.
+   */
+  method?: "GET" | "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
   body?: string;
@@ -47,9 +50,9 @@ export function createDelivery(app: FastifyInstance): (message: WebhookMessage) 
     return agent.destroy();
   });
 
-  const deliver = async ({ method, url, headers, body }: WebhookMessage): Promise<number> => {
+  const deliver = async ({ method = "POST", url, headers, body }: WebhookMessage): Promise<number> => {
     const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
-    const what = { method: method ?? "POST", headers: all, ...(body !== undefined && { body }) };
+    const what = { method, headers: all, ...(body !== undefined && { body }) };
     const answer = await send(url, { ...what, dispatcher: agent });
     await answer.body.dump();
     return answer.statusCode;
