@@ -73,7 +73,8 @@ const cidr = z.string().refine((text) => {
 }, "must be addresses or CIDR ranges");
 
 const environment = z.object({
-  NODE_ENV: optional(z.string()),
+  // A misspelt "production" would be one without its safeguards.
+  NODE_ENV: optional(z.enum(["production", "development", "test"])),
   PORT: optional(whole(0, 65_535)),
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),

@@ -160,6 +160,7 @@ describe("the environment", () => {
       TRUSTED_PROXIES: "10.0.0.0/33",
       SANDBOX: "nosuch",
       LOG_LEVEL: "loud",
+      NODE_ENV: "prod",
     });
     for (const name of [
       "PORT",
@@ -170,9 +171,19 @@ describe("the environment", () => {
       "TRUSTED_PROXIES",
       "SANDBOX",
       "LOG_LEVEL",
+      "NODE_ENV",
     ]) {
       expect(message).toContain(`${name}:`);
     }
+  });
+
+  it.each(["Production", "prod", " production", "staging"])("is not run with NODE_ENV %j", (NODE_ENV) => {
+    expect(refusal({ NODE_ENV })).toContain("NODE_ENV: ");
+  });
+
+  it("takes production, development, test and nothing for NODE_ENV", () => {
+    for (const NODE_ENV of ["development", "test", ""]) expect(readConfig({ NODE_ENV }).isProduction).toBe(false);
+    expect(readConfig(production).isProduction).toBe(true);
   });
 
   it("takes several keys and secrets", () => {
