@@ -181,6 +181,11 @@ describe("the environment", () => {
     expect(refusal({ NODE_ENV })).toContain("NODE_ENV: ");
   });
 
+  it.each(["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/00"])("does not trust everybody as a proxy: %s", (ranges) => {
+    expect(refusal({ TRUSTED_PROXIES: ranges })).toContain("TRUSTED_PROXIES: must not trust everybody (/0)");
+    expect(readConfig({ TRUSTED_PROXIES: "10.0.0.0/8, ::1" }).trustedProxies).toEqual(["10.0.0.0/8", "::1"]);
+  });
+
   it("takes production, development, test and nothing for NODE_ENV", () => {
     for (const NODE_ENV of ["development", "test", ""]) expect(readConfig({ NODE_ENV }).isProduction).toBe(false);
     expect(readConfig(production).isProduction).toBe(true);
