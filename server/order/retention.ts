@@ -25,6 +25,7 @@ const statements = [
 export interface RetentionOptions {
   database: Database;
   onError: (error: unknown) => void;
+  onRecovered?: () => void;
 }
 
 /** Erases everything that is due now. */
@@ -35,8 +36,8 @@ export async function erase({ pool }: Database): Promise<void> {
 }
 
 /** Erases now and every ten minutes. Any number of nodes may do so at once. */
-export function startRetention({ database, onError }: RetentionOptions): Pick<Loop, "close"> {
-  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, onError });
+export function startRetention({ database, ...heard }: RetentionOptions): Pick<Loop, "close"> {
+  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...heard });
   loop.nudge();
   return loop;
 }
