@@ -1,6 +1,8 @@
 /** The providers' own servers, as far as Tukio talks to them, and the payer's phone. To be mounted at `/sandbox`. */
 import type { FastifyInstance } from "fastify";
+import type { Gate } from "../limit.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
+import { phonePageRoutes } from "./phone-page.ts";
 
 /** What a provider's sandbox is given to work with. */
 export interface SandboxContext {
@@ -36,16 +38,24 @@ export interface SandboxOptions {
   hubUrl: () => string;
   /** The same for those who are not on this machine. */
   publicUrl?: () => string;
+  /** Connections open at once from one address. */
+  gate: Gate;
 }
 
 export async function sandboxRoutes(
   app: FastifyInstance,
-  { sandboxed, hubUrl, publicUrl }: SandboxOptions,
+  { sandboxed, hubUrl, publicUrl, gate }: SandboxOptions,
 ): Promise<void> {
   if (sandboxed.length === 0) return;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
-  app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
+  app.register(
+    async (scope) => {
+      phoneRoutes(scope, { phone });
+      phonePageRoutes(scope, { phone, gate });
+    },
+    { prefix: "/phone" },
+  );
   for (const { name, sandbox, deadlineS } of sandboxed) {
     const context: SandboxContext = {
       phone: { ...phone, ring: (ring) => phone.ring({ deadlineS, ...ring }) },

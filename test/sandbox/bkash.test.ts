@@ -2,6 +2,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import Fastify from "fastify";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { createGate } from "../../server/limit.ts";
 import { bkashSandbox } from "../../server/sandbox/bkash.ts";
 import { sandboxRoutes } from "../../server/sandbox/sandbox.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
@@ -449,7 +450,7 @@ describe("the page", () => {
     const hubUrl = () => "http://127.0.0.1:9";
     const publicUrl = () => "https://pay.example/hub";
     const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: 10 }];
-    server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, prefix: "/sandbox" });
+    server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, gate: createGate(10), prefix: "/sandbox" });
     const ask = async (verb: string, payload: object, headers: Record<string, string>) =>
       (
         await server.inject({ method: "POST", url: `/sandbox/bkash/tokenized/checkout/${verb}`, payload, headers })
