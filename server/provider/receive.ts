@@ -179,6 +179,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     },
     delayMs: () => drainMs,
     onError: (err) => log.warn({ err }, "the spool could not be emptied"),
+    onRecovered: () => log.info({}, "the spool can be emptied again"),
   });
 
   return { receive, close: loop.close };
