@@ -84,8 +84,11 @@ create table if not exists event (
   also_paid uuid[] not null,
   occurred_at timestamptz(3) not null,
   note text,                                        -- what a person said who decided
+  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- none: a payment was started
   primary key (order_uuid, version)
 );
+alter table event add column if not exists
+  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer'));
 
 -- The inbox: every webhook's bytes, matched or not. Append-only.
 create table if not exists webhook (

@@ -16,6 +16,7 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
@@ -24,6 +25,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { startKeepAlive } from "./provider/keep-alive.ts";
+import { createReceiver } from "./provider/receive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
@@ -41,6 +43,7 @@ import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
 import { webSocketRoute } from "./transport/websocket.ts";
+import { createUnderWay } from "./under-way.ts";
 
 /** What outlives the app: the caller opens and closes them. */
 export interface Resources {
@@ -70,7 +73,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     config.allowedOrigins.includes(origin) ||
     // Pages of our own: browsers name the origin of their sockets and posts too.
     origin === new URL(publicUrl()).origin;
-  const { app, close } = await openHttp({ config, log, isAllowedOrigin, onError });
+  const { app, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError });
   const address = (): AddressInfo => app.server.address() as AddressInfo;
   const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
   const selfUrl = (): string => `http://${reachable(config.host)}:${address().port}`;
@@ -82,6 +85,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     providers: config.offers.map(({ name }) => name),
     backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
+    spooled: () => spool?.waiting ?? 0,
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -121,6 +125,21 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
+  const subscribe = async (url: URL): Promise<void> => {
+    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  };
+  const spool = config.spool && openSpool({ ...config.spool, log });
+  const receiver = createReceiver({
+    providers,
+    store,
+    inbox,
+    ...(spool && { spool }),
+    isDatabaseUp: database.isUp,
+    offerParked: redelivery.offerParked,
+    subscribe,
+    log,
+  });
   const secrets = {
     webhook: createUrlSecrets(config.secrets, "webhook"),
     return: createUrlSecrets(config.secrets, "return"),
@@ -143,26 +162,14 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
-  const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
-  };
-
   documentRoutes(app, { publicUrl });
-  healthRoutes(app, { database, bus });
+  healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
-  webhookRoutes(app, {
-    providers,
-    secrets: secrets.webhook,
-    store,
-    inbox,
-    offerParked: redelivery.offerParked,
-    subscribe,
-    onWebhook: metrics.onWebhook,
-  });
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
+  const returning = createUnderWay();
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
-    returnRoutes(scope, { providers, secrets: secrets.return, store, log });
+    returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
   await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, prefix: "/sandbox" });
@@ -171,7 +178,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     await limitAddresses(scope, counter, config.limit.ip);
-    paymentRoutes(scope, { access, providers, terms, store, tokens, initiator, limits });
+    await scope.register(async (payments) => {
+      // Last, so that nothing begins after it that the node would have to wait for.
+      payments.addHook("preHandler", async () => {
+        if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
+      });
+      paymentRoutes(payments, { access, providers, terms, store, tokens, initiator, limits });
+    });
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
@@ -179,8 +192,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });
     webSocketRoute(scope, { hub: hubOf("websocket"), access, gate });
   });
-  // Before the server stops listening, where the sandbox would be out of reach.
-  app.addHook("preClose", () => initiator.close());
   const socketIo = attachSocketIo(app, {
     hub: hubOf("socketio"),
     access,
@@ -190,6 +201,12 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
+  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
+  // before the server stops listening, where the sandbox would be out of reach.
+  await app.register(async (scope) => {
+    scope.addHook("preClose", finishCalls);
+  });
 
   return {
     listen: () => app.listen({ port: config.port, host: config.host }),
@@ -199,9 +216,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     async close() {
       // First, or it would ask a sandbox that is gone already.
       await reconciler.close();
+      // The time that calls under way are given runs from now on.
+      void finishCalls();
       await close();
-      // No request is under way any more, so no further payment is asked for.
-      await initiator.close();
+      // No request is under way any more, so no further call begins.
+      await finishCalls();
+      await receiver.close();
+      spool?.close();
       await redelivery.close();
       await keepAlive.close();
       await retention.close();

@@ -33,6 +33,7 @@ export const errorTable = {
     retryable: true,
     title: "The payment provider cannot be reached; try again later",
   },
+  restarting: { status: 503, retryable: true, title: "This node is about to stop; try again later" },
   store_unavailable: { status: 503, retryable: true, title: "The database cannot be reached; try again later" },
 } as const satisfies Record<string, { status: number; retryable: boolean; title: string }>;
 

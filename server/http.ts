@@ -34,6 +34,8 @@ export interface HttpOptions {
 
 export interface Http {
   app: FastifyInstance;
+  /** Whether `close` has begun. */
+  isDraining(): boolean;
   /** Closes the server; resolves when no request is under way any more. */
   close(): Promise<void>;
 }
@@ -50,6 +52,8 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
     frameworkErrors: refuseUnroutable,
     // Whoever still has a connection is answered while the server closes.
     return503OnClosing: false,
+    // Bounds the hooks of closing too, which take as long as what they wait for, each within bounds of its own.
+    pluginTimeout: 0,
     // An offer to upgrade to anything but a WebSocket (`h2c`, say) is declined by answering the request as it is.
     http: { shouldUpgradeCallback: isWebSocket },
   });
@@ -69,10 +73,13 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   });
   await shareUpgrades(app);
   const connections = trackConnections(app.server);
+  let isDraining = false;
 
   return {
     app,
+    isDraining: () => isDraining,
     async close() {
+      isDraining = true;
       // Counted from when the server stops listening: by then every watcher has been sent away, in slices.
       let stoppedAtMs: number | undefined;
       const task = async (): Promise<void> => {

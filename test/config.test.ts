@@ -85,6 +85,15 @@ describe("the environment", () => {
     );
   });
 
+  it("offers Lipana with its key and the secret of its webhooks, and not with one of them", () => {
+    const lipana = { LIPANA_SECRET_KEY: "lip_sk_live_key", LIPANA_WEBHOOK_SECRET: "secret" };
+    const offered = { name: "lipana", baseUrl: "https://api.lipana.dev/v1", deadlineS: 180 };
+    expect(offersOf(lipana)).toEqual([{ ...offered, open: expect.any(Function) }]);
+    expect(refusal({ ...lipana, LIPANA_WEBHOOK_SECRET: "" })).toContain("LIPANA_WEBHOOK_SECRET: is needed");
+    expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "" })).toContain("LIPANA_SECRET_KEY: is needed");
+    expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
+  });
+
   it("offers PayHero with a pair or a ready-made header, and not with both or half of it", () => {
     const PAYHERO_CHANNEL_ID = "133";
     const pair = { PAYHERO_USERNAME: "user", PAYHERO_PASSWORD: "pass", PAYHERO_CHANNEL_ID };

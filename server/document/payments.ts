@@ -95,6 +95,7 @@ const start: Operation = {
     "idempotency_mismatch",
     "rate_limited",
     "internal",
+    "restarting",
     "store_unavailable",
   ],
 };

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { type Reason, reasons, type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
 import { type ErrorCode, errorTable, type Problem } from "../errors.ts";
+import { type Source, sources } from "../order/order.ts";
 import type { OrderQuery, OrderView, PaymentView } from "../order/query.ts";
 import type { PastEvent } from "../order/row.ts";
 import type { WatchTokens } from "../order/token.ts";
@@ -90,8 +91,27 @@ export const statusEvent = z
   })
   .meta({ id: "StatusEvent", description: "The whole current state of one order, never a delta." });
 
+const sourceMeanings: Record<Source, string> = {
+  webhook: "the provider told us",
+  query: "the provider said so when asked",
+  clock: "its time was over",
+  person: "a person decided",
+  reply: "the provider's answer to our request for the money",
+  payer: "the payer's browser, after the provider was asked",
+};
+
 const pastEvent = statusEvent
-  .extend({ note: z.string().exactOptional().describe("Why a person decided so.") })
+  .extend({
+    source: z
+      .enum(sources)
+      .exactOptional()
+      .describe(
+        `Where it was learnt; absent where a payment was started.\n\n${sources
+          .map((name) => `- \`${name}\`: ${sourceMeanings[name]}`)
+          .join("\n")}`,
+      ),
+    note: z.string().exactOptional().describe("Why a person decided so."),
+  })
   .meta({ id: "PastEvent", description: "A state of the order's history." });
 
 const payment = z
@@ -235,7 +255,13 @@ export const providerToken = z
 const up = z.enum(["up", "down"]);
 
 export const readiness = z
-  .object({ status: z.enum(["ok", "unavailable"]), postgres: up, bus: up, draining: z.boolean() })
+  .object({
+    status: z.enum(["ok", "unavailable"]),
+    postgres: up,
+    bus: up,
+    spool: z.enum(["up", "down", "off"]),
+    draining: z.boolean(),
+  })
   .meta({ id: "Readiness", description: "What is up and what is down." });
 
 export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });

@@ -7,8 +7,10 @@ import { isSettled } from "../../client-sdk/protocol.ts";
 export type { Action, Reason, Status, StatusEvent };
 export { isSettled };
 
-/** Where a fact came from. `payer`: what the payer's browser said. */
-export type Source = "webhook" | "query" | "clock" | "person" | "reply" | "payer";
+/** Where a fact came from. `reply`: to our request for money; `payer`: what the payer's browser said. */
+export const sources = ["webhook", "query", "clock", "person", "reply", "payer"] as const;
+
+export type Source = (typeof sources)[number];
 
 /**
  * Something accepted as having happened to a payment. A success states what was paid where the provider tells

@@ -1,6 +1,6 @@
 /** Rows as PostgreSQL answers them, and the events made of them. */
 import type { Selectable } from "kysely";
-import { type DuePayment, isSettled, type Payment, type StatusEvent } from "./order.ts";
+import { type DuePayment, isSettled, type Payment, type Source, type StatusEvent } from "./order.ts";
 import type { Tables } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
@@ -12,16 +12,17 @@ export function toEvent(row: OrderRow): StatusEvent {
   return stateOf(row, { ...row, occurred_at: row.changed_at });
 }
 
-/** A state of the history, with what a person said who decided on it. For the merchant only. */
-export type PastEvent = StatusEvent & { note?: string };
+/** A state of the history: who told of it, and what a person said who decided on it. For the merchant only. */
+export type PastEvent = StatusEvent & { source?: Source; note?: string };
 
 export function toPastEvent(order: OrderRow, event: EventRow): PastEvent {
-  return { ...stateOf(order, event), ...(event.note !== null && { note: event.note }) };
+  const { source, note } = event;
+  return { ...stateOf(order, event), ...(source !== null && { source }), ...(note !== null && { note }) };
 }
 
 type Order = Pick<OrderRow, "id" | "order_id" | "amount_minor" | "currency" | "opened_at">;
 
-function stateOf(order: Order, state: Omit<EventRow, "order_uuid" | "note">): StatusEvent {
+function stateOf(order: Order, state: Omit<EventRow, "order_uuid" | "note" | "source">): StatusEvent {
   const { live, ...payment } = state.payment;
   return {
     id: order.id,

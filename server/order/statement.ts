@@ -16,9 +16,9 @@ const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
       'action', case when c.status = 'processing' then c.action end,
       'live', c.live))`;
 
-const logged = (note: string): string => `logged as (
-    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, note)
-    select id, version, status, reason, payment, also_paid, changed_at, ${note} from placed
+const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
+    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, source, note)
+    select id, version, status, reason, payment, also_paid, changed_at, ${source}, ${note} from placed
   )`;
 
 /** How far apart two queries must be to agree on a failure, and how old the prompt: 15 s and 60 s, in the sandbox 1 s and 3 s. */
@@ -63,7 +63,7 @@ export const openStatement = {
     insert into idempotency (key, request, order_uuid, created_at)
     select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
   ),
-  ${logged("null")}
+  ${logged({ source: "null", note: "null" })}
   select * from placed`,
 } as const;
 
@@ -184,7 +184,7 @@ const judge = `was as (
       end
     returning o.*
   ),
-  ${logged("$11::text")}`;
+  ${logged({ source: "$10::text", note: "$11::text" })}`;
 
 const verdict = `case when not exists (select from was) then 'unmatched'
             when (select contradicted or $2 = 'succeeded' and target is null from judged) then 'hint'
@@ -241,7 +241,7 @@ export const rejectStatement = {
     where o.id = c.order_uuid and o.status = 'review'
     returning o.*
   ),
-  ${logged("$2::text")}
+  ${logged({ source: "'person'", note: "$2::text" })}
   select * from placed`,
 } as const;
 

@@ -1,6 +1,7 @@
 /** The tables of schema.sql as Kysely sees them. Times are Dates, bigints are numbers within 2^53 (see database.ts). */
 import type { ColumnType, GeneratedAlways } from "kysely";
 import type { Action, EventPayment, Reason, Status } from "../../client-sdk/protocol.ts";
+import type { Source } from "./order.ts";
 
 /** The public payment object of an event, and whether it moves real money. */
 export type StoredPayment = EventPayment & { live: boolean };
@@ -58,6 +59,7 @@ interface EventTable {
   also_paid: string[];
   occurred_at: Date;
   note: string | null;
+  source: Source | null;
 }
 
 export type WebhookResult =

@@ -7,12 +7,13 @@
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore } from "../order/store.ts";
+import { createUnderWay } from "../under-way.ts";
 import { Declined, type Initiated, type Provider, type Urls } from "./provider.ts";
 
 export interface Initiator {
   /** Resolves when the provider has answered and that is stored, or it is known that the answer is unknown. Never throws. */
   start(payment: Payment): Promise<void>;
-  /** Resolves when every call under way has ended and is stored. */
+  /** Resolves when every call under way has ended and is stored; after 10 s their answers are given up as unknown. */
   close(): Promise<void>;
 }
 
@@ -35,7 +36,7 @@ const tokenDeadlineMs = 15_000;
 
 export function createInitiator(options: InitiatorOptions): Initiator {
   const { providers, store, secrets, onReference, publicUrl, log } = options;
-  const underWay = new Set<Promise<void>>();
+  const underWay = createUnderWay();
 
   const urlsOf = ({ id, provider }: Payment): Urls => ({
     webhook: new URL(`${publicUrl()}/webhooks/${provider}/${secrets.webhook.seal(provider, id)}`),
@@ -51,7 +52,7 @@ export function createInitiator(options: InitiatorOptions): Initiator {
       if (payment.attempt > 1 && !(await store.isWanted(payment.id))) {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
-      const signal = AbortSignal.timeout(tokenDeadlineMs + deadlineMs);
+      const signal = AbortSignal.any([underWay.signal, AbortSignal.timeout(tokenDeadlineMs + deadlineMs)]);
       return accepted(payment, await provider.initiate(payment, urlsOf(payment), signal));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
@@ -61,27 +62,22 @@ export function createInitiator(options: InitiatorOptions): Initiator {
   };
 
   const askAndStore = async (payment: Payment): Promise<void> => {
+    const { id: paymentId, orderId, provider } = payment;
     const startedMs = performance.now();
     try {
       const outcome = await ask(payment);
       if (outcome) await store.advance(payment.id, outcome);
       if (outcome?.reference !== undefined) await onReference(payment.provider, outcome.reference);
       const tookMs = Math.round(performance.now() - startedMs);
-      log.info({ paymentId: payment.id, provider: payment.provider, status: outcome?.status, tookMs }, "asked");
+      log.info({ paymentId, orderId, provider, status: outcome?.status, tookMs }, "asked");
     } catch (error) {
-      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "asked, answer unknown");
+      log.warn({ paymentId, orderId, provider, err: error }, "asked, answer unknown");
     }
   };
 
   return {
-    start(payment) {
-      const asking = askAndStore(payment).finally(() => underWay.delete(asking));
-      underWay.add(asking);
-      return asking;
-    },
-    async close() {
-      await Promise.all(underWay);
-    },
+    start: (payment) => underWay.add(askAndStore(payment)),
+    close: underWay.close,
   };
 }
 

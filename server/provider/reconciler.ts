@@ -62,7 +62,8 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
       await store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
     }
     const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
-    log.info({ paymentId: payment.id, provider: payment.provider, answer: taught }, "confirmed");
+    const { id: paymentId, orderId, provider } = payment;
+    log.info({ paymentId, orderId, provider, answer: taught }, "confirmed");
   };
 
   const checkSafely = (payment: DuePayment): Promise<void> =>

@@ -9,12 +9,15 @@ import type { Outcome, Reason } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
+import type { UnderWay } from "../under-way.ts";
 import { returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
   store: Pick<OrderStore, "advance" | "comeBack">;
+  /** What must be waited for when the node stops. */
+  underWay: UnderWay;
   log: FastifyBaseLogger;
 }
 
@@ -31,10 +34,10 @@ interface CheckoutProvider extends Provider {
 
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
-export function returnRoutes(app: FastifyInstance, { providers, secrets, store, log }: ReturnRoutesOptions): void {
+export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
+  const { providers, secrets, store, underWay, log } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
-  const underWay = new Set<Promise<void>>();
-  app.addHook("preClose", async () => void (await Promise.all(underWay)));
+  const within = (ms: number): AbortSignal => AbortSignal.any([underWay.signal, AbortSignal.timeout(ms)]);
 
   const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
     for (const provider of checkouts) {
@@ -47,8 +50,8 @@ export function returnRoutes(app: FastifyInstance, { providers, secrets, store, 
   /** Takes the money if this return may, or else asks; and believes the browser's "failed" if the money surely stays. */
   const learn = async (provider: CheckoutProvider, { payment, completes }: Returned, said: Said): Promise<void> => {
     const outcome = completes
-      ? await provider.checkout.complete(payment, AbortSignal.timeout(completeMsMax))
-      : await provider.confirm(payment, AbortSignal.timeout(askMsMax));
+      ? await provider.checkout.complete(payment, within(completeMsMax))
+      : await provider.confirm(payment, within(askMsMax));
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
     if (outcome) await store.advance(payment.id, outcome);
     if (said !== undefined && said !== "approved" && outcome?.status === "processing") {
@@ -56,15 +59,12 @@ export function returnRoutes(app: FastifyInstance, { providers, secrets, store, 
     }
   };
 
-  const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> => {
-    const learning = learn(provider, returned, said)
-      .catch((error: unknown) =>
+  const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>
+    underWay.add(
+      learn(provider, returned, said).catch((error: unknown) =>
         log.warn({ paymentId: returned.payment.id, err: error }, "payer came back; not learnt"),
-      )
-      .finally(() => underWay.delete(learning));
-    underWay.add(learning);
-    return learning;
-  };
+      ),
+    );
 
   app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
     "/return/:secret",

@@ -5,6 +5,7 @@ import { errorTable } from "../../server/errors.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { startWire } from "../support/wire.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -313,6 +314,38 @@ describe("a webhook", () => {
       (await call(node.url + path, { method: "PUT", headers: { "content-type": "application/json" }, body })).status,
     ).toBe(200);
     expect(await state()).toMatchObject({ status: "failed", reason: "cancelled" });
+  });
+
+  it("has a line in the log whatever became of it, with the payment where that is known", async () => {
+    const daraja = await startScriptedDaraja();
+    const wire = await startWire(databaseUrl);
+    const node = await startNode({ databaseUrl: wire.url, env: daraja.env });
+    const { order } = await pay(node);
+    const push = await daraja.nextPush();
+    push.accept();
+    const lineOf = async (message: string) => {
+      await vi.waitUntil(() => node.log.some((line) => line.includes(`"msg":"${message}"`)), { interval: 10 });
+      const lines = node.log.splice(0).map((line) => JSON.parse(line));
+      return lines.filter(({ msg }) => msg === message);
+    };
+    const { orderId } = order;
+    const { id: paymentId } = order.payment;
+    expect(await lineOf("asked")).toMatchObject([{ paymentId, orderId, provider: "daraja", status: "processing" }]);
+    const { pathname } = new URL(push.callbackUrl);
+    const forged = `/webhooks/daraja/${"0".repeat(64)}`;
+    const said = { provider: "daraja", tookMs: expect.any(Number) };
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
+    await post(node, pathname, body);
+    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "applied" }]);
+    await post(node, pathname, "{");
+    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "unreadable" }]);
+    await post(node, forged, body);
+    expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "refused" }]);
+    await post(node, pathname, "x".repeat(65_537));
+    expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "failed" }]);
+    wire.cut();
+    expect((await post(node, pathname, body)).status).toBe(503);
+    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
   });
 
   it("says in the log how long it took, and nowhere shows secret, token, phone or key", async () => {

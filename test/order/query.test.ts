@@ -1,5 +1,4 @@
 /** What the merchant's backend reads, on real PostgreSQL: one order whole, lists, and the feed of changes. */
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/order/database.ts";
@@ -8,6 +7,7 @@ import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../serve
 import { createOrderStore } from "../../server/order/store.ts";
 import { createDatabase } from "../support/database.ts";
 import { failed, nextOrderId, openTestStore, paid, type TestStore } from "../support/store.ts";
+import { startWire } from "../support/wire.ts";
 
 /** A database for this test alone: lists read all of it. */
 async function openGround(): Promise<TestStore> {
@@ -116,28 +116,6 @@ async function lockWaiter(pool: pg.Pool): Promise<void> {
   }
 }
 
-/** A network between a node and this database that can be cut: no goodbye from PostgreSQL, only the end. */
-async function startWire({ database }: TestStore): Promise<{ url: string; cut(): void }> {
-  const url = new URL(database.pool.options.connectionString ?? "");
-  const { port, hostname } = url;
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect(Number(port), hostname);
-    for (const socket of [near, far]) sockets.add(socket.on("error", () => undefined));
-    near.pipe(far).pipe(near);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const cut = (): void => {
-    for (const socket of sockets) socket.destroy();
-  };
-  onTestFinished(() => {
-    cut();
-    server.close();
-  });
-  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url: url.href, cut };
-}
-
 /** What would have ended the process, until the test is over. */
 function catchUncaught(): Error[] {
   const caught: Error[] = [];
@@ -169,7 +147,7 @@ describe("an order that is found", () => {
     const view = await ground.view(orderId);
     expect(view).toMatchObject(written);
     expect(view.order).toEqual(ground.announced.at(-1));
-    expect(view.events).toEqual(ground.announced);
+    expect(view.events.map(({ source: _, ...told }) => told)).toEqual(ground.announced);
     expect(view.payments).toEqual([
       {
         id: first.payment.id,
@@ -227,14 +205,14 @@ describe("an order that is found", () => {
     await commit();
     const view = await finding;
     expect(view?.order).toMatchObject({ version: view?.events.length });
-    expect(view?.events.at(-1)).toEqual(view?.order);
+    expect(view?.events.at(-1)).toEqual({ ...view?.order, source: "reply" });
     expect(view?.payments[0]?.status).toBe(view?.order.status);
   });
 
   it("fails when the connection is cut in the middle of the reading, and nothing else does", async () => {
     const ground = await openGround();
     const { event } = await ground.open();
-    const wire = await startWire(ground);
+    const wire = await startWire(ground.database.pool.options.connectionString ?? "");
     const database = openDatabase(wire.url, () => undefined);
     onTestFinished(database.close);
     const query = createOrderQuery(database);
@@ -246,6 +224,7 @@ describe("an order that is found", () => {
     wire.cut();
     expect(await finding).toMatchObject([{ status: "rejected", reason: { code: "store_unavailable" } }]);
     await commit();
+    wire.mend();
     expect(await query.find(event.orderId)).toMatchObject({ order: event });
     // What a connection emits and no listener hears would end the process.
     expect(uncaught).toEqual([]);

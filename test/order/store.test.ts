@@ -382,6 +382,34 @@ describe("a person's decision", () => {
   });
 });
 
+describe("the history of an order", () => {
+  it("tells where each event was learnt, but for those that started a payment, and nobody else is told", async () => {
+    const { event, payment } = await ground.open();
+    const { orderId } = event;
+    const learn = (outcome: Outcome) => ground.store.advance(payment.id, outcome);
+    await learn({ status: "processing", reference: nextOrderId(), source: "reply" });
+    await learn({ status: "expired", reason: "deadline", source: "clock" });
+    await learn({ status: "failed", reason: "cancelled", source: "payer" });
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }), webhook());
+    const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
+    await review.resolve({ orderId, paymentId: payment.id, as: "failed", note: "not ours" });
+    const again = await ground.open({ orderId });
+    await ground.store.advance(again.payment.id, paid({ source: "query" }));
+    const { order, events } = await ground.view(orderId);
+    expect(events.map(({ status, source }) => [status, source])).toEqual([
+      ["pending", undefined],
+      ["processing", "reply"],
+      ["expired", "clock"],
+      ["failed", "payer"],
+      ["review", "webhook"],
+      ["failed", "person"],
+      ["pending", undefined],
+      ["succeeded", "query"],
+    ]);
+    for (const told of [order, ...ground.announced]) expect(told).not.toHaveProperty("source");
+  });
+});
+
 describe("the climb", () => {
   it("makes one version and one announcement of twenty identical concurrent webhooks", async () => {
     const { event, payment } = await ground.open();

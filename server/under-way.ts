@@ -1,0 +1,42 @@
+/**
+ * Calls to payment companies that run in the background, so that a node that stops lets them finish and be stored.
+ *
+ * Guarantees that `close` resolves: what has not ended by the end of the grace hears of it by `signal`, and is to end
+ * then. What became of such a call is unknown, which every payment survives: a webhook, a query or its deadline settles it.
+ */
+
+/** How long provider calls may go on when the node stops: as long as one of them takes without a token (10 s). */
+const graceMs = 10_000;
+
+export interface UnderWay {
+  readonly size: number;
+  /** Aborted when the grace is over. */
+  readonly signal: AbortSignal;
+  /** Follows something that has begun and never rejects; returns the same. */
+  add(task: Promise<void>): Promise<void>;
+  /** Resolves when nothing is under way any more; what is added meanwhile is waited for too. */
+  close(): Promise<void>;
+}
+
+/** The grace, in milliseconds, is another one in tests only. */
+export function createUnderWay(closeGraceMs = graceMs): UnderWay {
+  const tasks = new Set<Promise<void>>();
+  const over = new AbortController();
+
+  return {
+    get size() {
+      return tasks.size;
+    },
+    signal: over.signal,
+    add(task) {
+      const ended = task.finally(() => tasks.delete(ended));
+      tasks.add(ended);
+      return ended;
+    },
+    async close() {
+      const timer = setTimeout(() => over.abort(), closeGraceMs);
+      while (tasks.size > 0) await Promise.all(tasks);
+      clearTimeout(timer);
+    },
+  };
+}

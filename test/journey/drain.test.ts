@@ -1,0 +1,137 @@
+/** A node that is stopped while payers are being asked and watched: what it finishes, whom it sends away, what it refuses. */
+import { once } from "node:events";
+import Fastify from "fastify";
+import { io } from "socket.io-client";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { WebSocket } from "ws";
+import { openDatabase } from "../../server/order/database.ts";
+import type { Outcome } from "../../server/order/order.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
+import type { Provider } from "../../server/provider/provider.ts";
+import { returnRoutes } from "../../server/route/returns.ts";
+import { createUnderWay } from "../../server/under-way.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { openTestStore, paid } from "../support/store.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+/** A payment whose push is not answered yet, with a watcher on every transport, and how each of them is sent away. */
+async function startWatched(node: TestNode) {
+  const { order, watchToken: token } = await pay(node);
+  const { orderId } = order;
+  const stopped = new AbortController();
+  const at = `${node.url}/v1/orders/${orderId}`;
+  const socket = new WebSocket(`${at.replace("http", "ws")}/socket?token=${token}`);
+  const socketIo = io(node.url, { auth: { token }, transports: ["websocket"], forceNew: true, reconnection: false });
+  onTestFinished(() => {
+    stopped.abort();
+    socket.terminate();
+    socketIo.disconnect();
+  });
+  const polled = call(`${at}/wait?token=${token}&after=1&timeout=60`);
+  const [stream] = await Promise.all([
+    fetch(`${at}/events?token=${token}`, { signal: stopped.signal }),
+    once(socket, "message"),
+    new Promise((resolve) => socketIo.once("status", resolve)),
+  ]);
+  const sentAway = Promise.all([
+    once(socket, "close").then(([code]) => code),
+    new Promise((resolve) => socketIo.once("disconnect", resolve)),
+    stream.text().then((text) => text.match(/"version":\d+/g)),
+    polled.then(({ status, body }) => [status, body.version]),
+  ]);
+  return { order, sentAway };
+}
+
+const away = [1012, "transport close", ['"version":1'], [200, 1]];
+
+const referenceOf = async (paymentId: string): Promise<unknown> => {
+  const database = openDatabase(databaseUrl, () => undefined);
+  const { rows } = await database.pool.query("select status, reference from payment where id = $1", [paymentId]);
+  await database.close();
+  return rows[0];
+};
+
+describe("a node that is stopped while a payer is being asked", () => {
+  it("sends every watcher away at once, begins no payment, is not ready, and stores the answer when it comes", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const { order, sentAway } = await startWatched(node);
+    const push = await daraja.nextPush();
+    const closed = node.close();
+    expect(await sentAway).toEqual(away);
+    const refused = await asMerchant(node, "/v1/payments", paymentBody());
+    expect(refused).toMatchObject({ status: 503, body: { code: "restarting", retryable: true } });
+    expect(refused.headers.get("retry-after")).toBe("1");
+    expect(await call(`${node.url}/readyz`)).toMatchObject({
+      status: 503,
+      body: { status: "unavailable", postgres: "up", draining: true },
+    });
+    expect((await call(`${node.url}/livez`)).status).toBe(200);
+    push.accept();
+    await closed;
+    expect(await referenceOf(order.payment.id)).toEqual({ status: "processing", reference: push.reference });
+  });
+
+  it("lets the sandbox in the same process answer", async () => {
+    const node = await startNode({ databaseUrl });
+    const phone = "+254712345999";
+    const { order } = await pay(node, { phone });
+    await node.close();
+    expect(await referenceOf(order.payment.id)).toMatchObject({ status: "processing" });
+  });
+});
+
+describe("a payer who comes back while the node stops", () => {
+  /** A payment whose provider takes the money when `answer` resolves, with its payer just come back. */
+  const comeBack = async (graceMs: number, answer: (signal: AbortSignal) => Promise<Outcome>) => {
+    const ground = await openTestStore();
+    onTestFinished(ground.close);
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, { status: "processing", reference: "r-1", source: "reply" });
+    const completing = Promise.withResolvers<void>();
+    const checkout: Provider["checkout"] = {
+      read: () => "approved",
+      complete(_payment, signal) {
+        completing.resolve();
+        return answer(signal);
+      },
+    };
+    const provider = { name: "daraja", checkout } as Partial<Provider> as Provider;
+    const secrets = createUrlSecrets([testSecret], "return");
+    const underWay = createUnderWay(graceMs);
+    const app = Fastify();
+    onTestFinished(() => app.close());
+    const providers = new Map([["daraja", provider]]);
+    returnRoutes(app, { providers, secrets, store: ground.store, underWay, log: app.log });
+    const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
+    await completing.promise;
+    return { underWay, answered, status: async () => (await ground.view(event.orderId)).order.status };
+  };
+
+  it("has the payment completed and stored first", async () => {
+    const held = Promise.withResolvers<Outcome>();
+    const { underWay, answered, status } = await comeBack(60_000, () => held.promise);
+    const closed = underWay.close();
+    held.resolve(paid({ source: "reply" }));
+    await closed;
+    expect(await status()).toBe("succeeded");
+    expect((await answered).statusCode).toBe(200);
+  });
+
+  it("keeps it for a while only: what became of the payment is then for others to ask", async () => {
+    const { underWay, answered, status } = await comeBack(5, (signal) =>
+      once(signal, "abort").then(() => Promise.reject(new Error("given up"))),
+    );
+    await underWay.close();
+    expect(await status()).toBe("processing");
+    expect((await answered).statusCode).toBe(200);
+  });
+});

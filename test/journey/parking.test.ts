@@ -1,0 +1,393 @@
+/**
+ * A webhook that names a payment by a reference which nobody knows yet has its effect as soon as the reference is known:
+ * whatever the interleaving of the node that learns the reference with the node that takes the webhook, and although
+ * either of them dies.
+ */
+import Fastify from "fastify";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { type Database, openDatabase } from "../../server/order/database.ts";
+import { createInbox, type Inbox } from "../../server/order/inbox.ts";
+import { createOrderQuery } from "../../server/order/query.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
+import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
+import { createInitiator } from "../../server/provider/initiate.ts";
+import type { Provider } from "../../server/provider/provider.ts";
+import { createReceiver } from "../../server/provider/receive.ts";
+import { startRedelivery } from "../../server/provider/redelivery.ts";
+import { handleErrors } from "../../server/route/problem.ts";
+import { webhookRoutes } from "../../server/route/webhooks.ts";
+import { createDatabase } from "../support/database.ts";
+import { lipanaWebhook } from "../support/lipana.ts";
+import { asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { companyEnv, openProvider, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { draftOf } from "../support/store.ts";
+
+let databaseUrl: string;
+let database: Database;
+let store: OrderStore;
+let inbox: Inbox;
+beforeAll(async () => {
+  const own = await createDatabase();
+  databaseUrl = own.url;
+  database = openDatabase(databaseUrl, () => undefined);
+  store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+  inbox = createInbox(database);
+  return async () => {
+    await database.close();
+    await own.drop();
+  };
+});
+
+interface Told {
+  reference: string;
+  amountMinor: number;
+  receipt: string;
+}
+
+let references = 0;
+
+/** A reference and a receipt that no other test uses. */
+function nextTold(): Told {
+  references += 1;
+  return {
+    reference: `TXN${process.pid}N${references}`,
+    amountMinor: 15_000,
+    receipt: `P${process.pid}R${references}`,
+  };
+}
+
+const acceptance = ({ reference }: Told): ScriptedAnswer => ({
+  body: { success: true, data: { transactionId: reference, status: "pending" } },
+});
+
+/** What became of the webhooks with this reference. */
+async function kept({ reference }: Told): Promise<{ result: string; waits: boolean }[]> {
+  const { rows } = await database.pool.query<{ result: string; waits: boolean }>(
+    "select result, offer_at is not null as waits from webhook where convert_from(body, 'UTF8') like '%' || $1 || '%'",
+    [`"${reference}"`],
+  );
+  return rows;
+}
+
+/** Does not wait until a parked webhook is due to be tried again, which takes 30 s. */
+const makeDue = ({ reference }: Told) =>
+  database.pool.query("update webhook set offer_at = clock_timestamp() where reference = $1", [reference]);
+
+async function historyOf(orderId: string): Promise<{ statuses: string[]; reference: string | undefined }> {
+  const view = await createOrderQuery(database).find(orderId);
+  return { statuses: view?.events.map(({ status }) => status) ?? [], reference: view?.payments[0]?.reference };
+}
+
+/** One process, whose steps happen one at a time and only when it is let. */
+interface Steps {
+  /** The same function, as a step. */
+  gate<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
+  /** Lets the next step happen; resolves when it has, or when there is none any more. */
+  next(): Promise<void>;
+  /** The process dies before its next step: that and all later ones never happen. */
+  kill(): void;
+  /** No step is to be expected after this. */
+  end(): void;
+}
+
+function createSteps(): Steps {
+  const dead = new Error("killed");
+  let arrived = Promise.withResolvers<(isAlive: boolean) => Promise<void>>();
+  const ended = Promise.withResolvers<undefined>();
+  let isDead = false;
+  return {
+    gate:
+      (run) =>
+      async (...given) => {
+        if (isDead) throw dead;
+        const turn = Promise.withResolvers<boolean>();
+        const happened = Promise.withResolvers<void>();
+        arrived.resolve((isAlive) => {
+          turn.resolve(isAlive);
+          return happened.promise;
+        });
+        try {
+          if (!(await turn.promise)) throw dead;
+          return await run(...given);
+        } finally {
+          happened.resolve();
+        }
+      },
+    async next() {
+      const go = await Promise.race([arrived.promise, ended.promise]);
+      arrived = Promise.withResolvers();
+      await go?.(true);
+    },
+    kill() {
+      isDead = true;
+      void Promise.race([arrived.promise, ended.promise]).then((go) => go?.(false));
+    },
+    end: () => ended.resolve(undefined),
+  };
+}
+
+const silent = { info: () => undefined, warn: () => undefined };
+
+/** A node's way of applying parked webhooks, without the sweep: what these tests are about must do without. */
+function redeliver(providers: ReadonlyMap<string, Provider>, { gate }: Steps) {
+  const claimParked = gate(inbox.claimParked);
+  const redelivery = startRedelivery({
+    providers,
+    store,
+    inbox: { ...inbox, claimParked, claimUnapplied: async () => [] },
+    log: silent,
+  });
+  onTestFinished(redelivery.close);
+  return redelivery;
+}
+
+interface Staged {
+  orderId: string;
+  told: Told;
+  /** The node that asked for the money: it stores the reference, then looks for parked webhooks. */
+  learning: Steps;
+  /** The node that gets the webhook: it looks for the payment, keeps the bytes, looks again, then for parked webhooks. */
+  taking: Steps;
+  /** Both have nothing left to do; the webhook's answer. */
+  finished(): Promise<number>;
+}
+
+/** Starts both, with no step done yet. */
+async function stage(): Promise<Staged> {
+  const told = nextTold();
+  const script = await startScript(() => acceptance(told));
+  const providers = new Map([["lipana", openProvider("lipana", script.url)]]);
+  const { event, payment } = await store.open(draftOf({ provider: "lipana" }));
+  if (!payment) throw new Error("nothing was opened");
+  const secrets = {
+    webhook: createUrlSecrets([testSecret], "webhook"),
+    return: createUrlSecrets([testSecret], "return"),
+  };
+
+  const learning = createSteps();
+  const initiator = createInitiator({
+    providers,
+    store: { ...store, advance: learning.gate(store.advance) },
+    secrets,
+    onReference: redeliver(providers, learning).offerParked,
+    publicUrl: () => "https://pay.example",
+    log: silent,
+  });
+  const learnt = initiator.start(payment).finally(learning.end);
+
+  const taking = createSteps();
+  const app = Fastify();
+  onTestFinished(() => app.close());
+  handleErrors(app);
+  const receiver = createReceiver({
+    providers,
+    store: { ...store, locate: taking.gate(store.locate) },
+    inbox: { ...inbox, keep: taking.gate(inbox.keep) },
+    isDatabaseUp: async () => true,
+    offerParked: redeliver(providers, taking).offerParked,
+    subscribe: () => expect.unreachable("nothing to subscribe to"),
+    log: silent,
+  });
+  onTestFinished(receiver.close);
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver });
+  const { headers, body: payload } = lipanaWebhook(told);
+  const taken = app.inject({ method: "POST", url: "/webhooks/lipana", headers, payload }).finally(taking.end);
+
+  return {
+    orderId: event.orderId,
+    told,
+    learning,
+    taking,
+    finished: async () => {
+      const [{ statusCode }] = await Promise.all([taken, learnt]);
+      return statusCode;
+    },
+  };
+}
+
+type Turn = "learn" | "take" | "both";
+
+/** Every order in which so many steps of either node can happen, also at the same time. */
+function turnsOf(learn: number, take: number): Turn[][] {
+  if (learn === 0 && take === 0) return [[]];
+  const first = (turn: Turn, rest: Turn[][]): Turn[][] => rest.map((turns) => [turn, ...turns]);
+  return [
+    ...(learn > 0 ? first("learn", turnsOf(learn - 1, take)) : []),
+    ...(take > 0 ? first("take", turnsOf(learn, take - 1)) : []),
+    ...(learn > 0 && take > 0 ? first("both", turnsOf(learn - 1, take - 1)) : []),
+  ];
+}
+
+async function play({ learning, taking }: Staged, turns: readonly Turn[]): Promise<void> {
+  for (const turn of turns) {
+    await Promise.all([...(turn === "take" ? [] : [learning.next()]), ...(turn === "learn" ? [] : [taking.next()])]);
+  }
+}
+
+const learnSteps = 2;
+const takeSteps = 4;
+
+describe("one node learns the reference while another takes the webhook that names it", () => {
+  const orders = turnsOf(learnSteps, takeSteps);
+
+  it("has every order of their steps to show", () => {
+    // The Delannoy number D(2, 4): paths of single and common steps.
+    expect(new Set(orders.map((turns) => turns.join())).size).toBe(41);
+  });
+
+  it.each(orders.map((turns) => [turns.join(" "), turns] as const))("%s: paid, once", async (_, turns) => {
+    const staged = await stage();
+    await play(staged, turns);
+    expect(await staged.finished()).toBe(200);
+    const { statuses, reference } = await historyOf(staged.orderId);
+    expect({ statuses, reference }).toEqual({
+      statuses: ["pending", "processing", "succeeded"],
+      reference: staged.told.reference,
+    });
+    expect(await kept(staged.told)).toEqual([{ result: expect.stringMatching(/^(applied|repeat)$/), waits: false }]);
+  });
+});
+
+describe("a node dies with the webhook parked", () => {
+  /** Any node that is alive finds it by sweeping; Lipana itself keeps saying that the payment is open. */
+  async function startSweeping({ reference }: Told): Promise<TestNode> {
+    const script = await startScript(() => ({ body: { transactionId: reference, amount: 150, status: "pending" } }));
+    return startNode({ databaseUrl, env: companyEnv("lipana", script.url) });
+  }
+
+  it.each<[string, Turn[], ("learning" | "taking")[]]>([
+    ["the one that stored the reference, before it looked", ["take", "take", "take", "learn"], ["learning"]],
+    ["the one that kept the webhook, before it looked again", ["take", "learn", "learn", "take"], ["taking"]],
+    ["both, each before it looked for what the other had done", ["take", "take", "learn"], ["learning", "taking"]],
+    ["both, each before it looked for parked ones", ["take", "learn", "take", "take"], ["learning", "taking"]],
+  ])("%s: another one applies it", async (_, turns, dying) => {
+    const staged = await stage();
+    await play(staged, turns);
+    for (const node of dying) staged[node].kill();
+    for (const node of ["learning", "taking"] as const) {
+      if (!dying.includes(node)) for (let step = 0; step < takeSteps; step += 1) await staged[node].next();
+    }
+    await staged.finished();
+    expect(await kept(staged.told)).toEqual([{ result: "unmatched", waits: true }]);
+    expect((await historyOf(staged.orderId)).statuses).toEqual(["pending", "processing"]);
+    await makeDue(staged.told);
+    await startSweeping(staged.told);
+    await vi.waitUntil(async () => (await kept(staged.told)).every(({ waits }) => !waits), { timeout: 20_000 });
+    expect(await historyOf(staged.orderId)).toEqual({
+      statuses: ["pending", "processing", "succeeded"],
+      reference: staged.told.reference,
+    });
+  });
+});
+
+describe("two whole nodes", () => {
+  interface Whole {
+    asking: TestNode;
+    taking: TestNode;
+    told: Told;
+    orderId: string;
+    /** Lets Lipana's answer to the push go. */
+    answer(answer: ScriptedAnswer | "drop"): void;
+    /** Posts the webhook to the node that did not ask. */
+    post(): Promise<number>;
+    state(): Promise<string>;
+  }
+
+  /** A payment that Lipana was asked for and has not answered. */
+  async function startWhole(nodes: { asking: TestNode; taking: TestNode }, lipana: HeldLipana): Promise<Whole> {
+    const told = nextTold();
+    const { order } = await pay(nodes.asking, { provider: "lipana" });
+    const answer = await lipana.nextPush();
+    return {
+      ...nodes,
+      told,
+      orderId: order.orderId,
+      answer,
+      async post() {
+        const { headers, body } = lipanaWebhook(told);
+        return (await call(`${nodes.taking.url}/webhooks/lipana`, { method: "POST", headers, body })).status;
+      },
+      state: async () => (await asMerchant(nodes.taking, `/v1/orders/${order.orderId}`)).body.order.status,
+    };
+  }
+
+  interface HeldLipana {
+    url: string;
+    /** The transactions of the list, all of them pending. */
+    listed: { reference: string; accountReference: string }[];
+    /** Answers the next push, once there is one. */
+    nextPush(): Promise<Whole["answer"]>;
+    /** The account reference of the last push. */
+    accountReference(): string;
+  }
+
+  async function startLipana(): Promise<HeldLipana> {
+    const pushes: Whole["answer"][] = [];
+    const listed: HeldLipana["listed"] = [];
+    let accountReference = "";
+    const script = await startScript(({ method, body }) => {
+      if (method === "GET") {
+        const transactions = listed.map(({ reference, accountReference }) => ({
+          ...{ transactionId: reference, accountReference },
+          ...{ amount: 150, status: "pending" },
+        }));
+        return { body: { transactions, pagination: { pages: 1 } } };
+      }
+      accountReference = String(body.accountReference);
+      const answered = Promise.withResolvers<ScriptedAnswer | "drop">();
+      pushes.push(answered.resolve);
+      return answered.promise;
+    });
+    return {
+      url: script.url,
+      listed,
+      accountReference: () => accountReference,
+      nextPush: () => vi.waitUntil(() => pushes.shift(), { timeout: 10_000, interval: 2 }),
+    };
+  }
+
+  async function startNodes(lipana: HeldLipana): Promise<{ asking: TestNode; taking: TestNode }> {
+    const env = companyEnv("lipana", lipana.url);
+    const [asking, taking] = [await startNode({ databaseUrl, env }), await startNode({ databaseUrl, env })];
+    return { asking, taking };
+  }
+
+  const paid = ["pending", "processing", "succeeded"];
+
+  it("keep a webhook that comes while the reply is held, and apply it when the reply is there", async () => {
+    const lipana = await startLipana();
+    const whole = await startWhole(await startNodes(lipana), lipana);
+    expect(await whole.post()).toBe(200);
+    expect(await whole.state()).toBe("pending");
+    expect(await kept(whole.told)).toEqual([{ result: "unmatched", waits: true }]);
+    whole.answer(acceptance(whole.told));
+    await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 4_000, interval: 10 });
+    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
+  });
+
+  it("lose nothing when webhook and reply come at once, 20 times over", async () => {
+    const lipana = await startLipana();
+    const nodes = await startNodes(lipana);
+    for (let round = 0; round < 20; round += 1) {
+      const whole = await startWhole(nodes, lipana);
+      whole.answer(acceptance(whole.told));
+      expect(await whole.post()).toBe(200);
+      await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 4_000, interval: 5 });
+      expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
+    }
+  });
+
+  it("keep a webhook whose payment's reply is lost, and apply it when the list has told the reference", async () => {
+    const lipana = await startLipana();
+    const whole = await startWhole(await startNodes(lipana), lipana);
+    expect(await whole.post()).toBe(200);
+    whole.answer("drop");
+    await vi.waitUntil(() => whole.asking.log.some((line) => line.includes("answer unknown")));
+    expect(await whole.state()).toBe("pending");
+    lipana.listed.push({ reference: whole.told.reference, accountReference: lipana.accountReference() });
+    await database.pool.query("update payment set check_at = clock_timestamp() where status = 'pending'");
+    await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 10_000, interval: 10 });
+    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
+    expect(await kept(whole.told)).toEqual([{ result: "applied", waits: false }]);
+  });
+});

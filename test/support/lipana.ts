@@ -1,0 +1,18 @@
+/** Webhooks as Lipana signs them. */
+import { createHmac } from "node:crypto";
+import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { fixture } from "./sandbox.ts";
+
+/** That this much was paid, in shape B, signed with the sandbox's secret by default. */
+export function lipanaWebhook(
+  { reference, amountMinor, receipt }: { reference: string; amountMinor: number; receipt: string },
+  secret: string = lipanaSandbox.variables.WEBHOOK_SECRET,
+): { headers: Record<string, string>; body: string } {
+  const body = JSON.stringify({
+    ...fixture("lipana", "webhook-b-success").body,
+    transaction_id: reference,
+    amount: amountMinor / 100,
+    mpesa_receipt_number: receipt,
+  });
+  return { headers: { "x-lipana-signature": createHmac("sha256", secret).update(body).digest("hex") }, body };
+}
