@@ -1,7 +1,7 @@
 /** The composition root: every wire of the process is visible here. */
 import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
-import type { FastifyBaseLogger } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
@@ -34,8 +34,11 @@ import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { providerRoutes } from "./route/providers.ts";
 import { returnRoutes } from "./route/returns.ts";
+import { sdkRoutes } from "./route/sdk.ts";
+import { createStartPayment } from "./route/start-payment.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
+import { shopRoutes } from "./shop/shop.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { measureHub } from "./status/measured-hub.ts";
@@ -162,7 +165,16 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
+  const startPayment = createStartPayment({ providers, terms, store, initiator, limits });
+  const beginNothingWhenDraining = (scope: FastifyInstance): void => {
+    // Last, so that nothing begins after it that the node would have to wait for.
+    scope.addHook("preHandler", async () => {
+      if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
+    });
+  };
+
   documentRoutes(app, { publicUrl });
+  sdkRoutes(app);
   healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
   webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
@@ -170,20 +182,23 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
     returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
+    const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
+    if (pretended.size === 0) return;
+    await scope.register(async (shop) => {
+      beginNothingWhenDraining(shop);
+      shopRoutes(shop, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
+    });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
-  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     await limitAddresses(scope, counter, config.limit.ip);
     await scope.register(async (payments) => {
-      // Last, so that nothing begins after it that the node would have to wait for.
-      payments.addHook("preHandler", async () => {
-        if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
-      });
-      paymentRoutes(payments, { access, providers, terms, store, tokens, initiator, limits });
+      beginNothingWhenDraining(payments);
+      paymentRoutes(payments, { access, startPayment, store, tokens });
     });
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
@@ -201,7 +216,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
-  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  const finishCalls = async (): Promise<void> =>
+    void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
   // before the server stops listening, where the sandbox would be out of reach.
   await app.register(async (scope) => {
@@ -214,8 +230,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       return hub.watched;
     },
     async close() {
-      // First, or it would ask a sandbox that is gone already.
-      await reconciler.close();
       // The time that calls under way are given runs from now on.
       void finishCalls();
       await close();

@@ -33,11 +33,18 @@ export interface Config {
     readonly order: number;
     /** Requests per address and minute. */
     readonly ip: number;
-    /** Open connections per address on this node. */
+    /** Watchers at a time per address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
   readonly logLevel: string;
 }
+
+/**
+ * Connections of any kind on one node; what comes on top is closed at once. Far more than there are payers waiting at a
+ * time, and few enough that strangers who open connections from many addresses, and say nothing, fill the
+ * memory of no node: a silent one takes some 10 KiB, one that watches some 50 KiB.
+ */
+export const connectionsMax = 50_000;
 
 /** The environment cannot be run with. The message names every variable that is wrong. */
 export class ConfigError extends Error {

@@ -94,6 +94,21 @@ describe("the environment", () => {
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
   });
 
+  it("offers bKash with its credentials, with or without the topic of its notifications", () => {
+    const account = { BKASH_USERNAME: "u", BKASH_PASSWORD: "p", BKASH_APP_KEY: "k", BKASH_APP_SECRET: "s" };
+    const offered = {
+      name: "bkash",
+      baseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
+      deadlineS: 1_800,
+      open: expect.any(Function),
+    };
+    expect(offersOf(account)).toEqual([offered]);
+    const topic = "arn:aws:sns:ap-southeast-1:123456789012:bpt_1";
+    expect(offersOf({ ...account, BKASH_SNS_TOPIC_ARN: topic })).toEqual([offered]);
+    expect(refusal({ ...account, BKASH_SNS_TOPIC_ARN: "bpt_1" })).toContain("BKASH_SNS_TOPIC_ARN: must be the ARN");
+    expect(refusal({ BKASH_USERNAME: "u" })).toMatch(/BKASH_PASSWORD(?:.|\n)*BKASH_APP_KEY(?:.|\n)*BKASH_APP_SECRET/);
+  });
+
   it("offers PayHero with a pair or a ready-made header, and not with both or half of it", () => {
     const PAYHERO_CHANNEL_ID = "133";
     const pair = { PAYHERO_USERNAME: "user", PAYHERO_PASSWORD: "pass", PAYHERO_CHANNEL_ID };

@@ -201,6 +201,10 @@ export const prompts = z
   })
   .meta({ id: "Prompts", description: "What a sandbox phone shows, oldest first." });
 
+export const integrity = z
+  .record(z.string(), z.string().regex(/^sha384-/))
+  .meta({ id: "Integrity", description: "The hash of each of the SDK's scripts." });
+
 const tookMs = (description: string) =>
   z.number().nullable().describe(`${description}, in milliseconds. Null when there was none.`);
 
