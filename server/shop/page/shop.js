@@ -87,7 +87,7 @@ const titles = {
 /** @type {Record<string, string>} */
 const beginnings = {
   webhook: "the webhook",
-  query: "Tukio asked the provider and found out: no webhook came",
+  query: "Tukio asked the provider and found out",
   reply: "the provider’s answer",
   payer: "the payer came back",
 };
