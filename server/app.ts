@@ -16,6 +16,7 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
@@ -24,6 +25,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { startKeepAlive } from "./provider/keep-alive.ts";
+import { createReceiver } from "./provider/receive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
@@ -86,6 +88,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     providers: config.offers.map(({ name }) => name),
     backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
+    spooled: () => spool?.waiting ?? 0,
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -125,6 +128,21 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
+  const subscribe = async (url: URL): Promise<void> => {
+    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  };
+  const spool = config.spool && openSpool({ ...config.spool, log });
+  const receiver = createReceiver({
+    providers,
+    store,
+    inbox,
+    ...(spool && { spool }),
+    isDatabaseUp: database.isUp,
+    offerParked: redelivery.offerParked,
+    subscribe,
+    log,
+  });
   const secrets = {
     webhook: createUrlSecrets(config.secrets, "webhook"),
     return: createUrlSecrets(config.secrets, "return"),
@@ -148,10 +166,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
   const startPayment = createStartPayment({ providers, terms, store, initiator, limits });
-  const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
-  };
   const beginNothingWhenDraining = (scope: FastifyInstance): void => {
     // Last, so that nothing begins after it that the node would have to wait for.
     scope.addHook("preHandler", async () => {
@@ -161,17 +175,9 @@ export async function createApp(config: Config, { database, bus, counter, log }:
 
   documentRoutes(app, { publicUrl });
   sdkRoutes(app);
-  healthRoutes(app, { database, bus, isDraining });
+  healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
-  webhookRoutes(app, {
-    providers,
-    secrets: secrets.webhook,
-    store,
-    inbox,
-    offerParked: redelivery.offerParked,
-    subscribe,
-    onWebhook: metrics.onWebhook,
-  });
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
   const returning = createUnderWay();
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
@@ -184,7 +190,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
-  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, gate, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
@@ -210,7 +216,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
-  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  const finishCalls = async (): Promise<void> =>
+    void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
   // before the server stops listening, where the sandbox would be out of reach.
   await app.register(async (scope) => {
@@ -223,13 +230,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       return hub.watched;
     },
     async close() {
-      // First, or it would ask a sandbox that is gone already.
-      await reconciler.close();
       // The time that calls under way are given runs from now on.
       void finishCalls();
       await close();
       // No request is under way any more, so no further call begins.
       await finishCalls();
+      await receiver.close();
+      spool?.close();
       await redelivery.close();
       await keepAlive.close();
       await retention.close();

@@ -40,7 +40,7 @@ const providers: readonly Operation[] = [
 
 const ready = (status: "ok" | "unavailable", postgres: "up" | "down") => ({
   shapes: [readiness],
-  example: { status, postgres, bus: "up", draining: false },
+  example: { status, postgres, bus: "up", spool: "up", draining: false },
 });
 
 const health: readonly Operation[] = [

@@ -259,7 +259,13 @@ export const providerToken = z
 const up = z.enum(["up", "down"]);
 
 export const readiness = z
-  .object({ status: z.enum(["ok", "unavailable"]), postgres: up, bus: up, draining: z.boolean() })
+  .object({
+    status: z.enum(["ok", "unavailable"]),
+    postgres: up,
+    bus: up,
+    spool: z.enum(["up", "down", "off"]),
+    draining: z.boolean(),
+  })
   .meta({ id: "Readiness", description: "What is up and what is down." });
 
 export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });

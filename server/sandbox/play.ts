@@ -12,14 +12,20 @@ export interface Played {
   ring: Ring;
   /** The reply to the request for money. */
   reply: FastifyReply;
+  /** What the phone's number makes happen, where not all of it makes sense for this provider. */
+  does?: Behaviour;
+  /** Hears by which id the phone shows the prompt. */
+  onRing?(promptId: string): void;
   /** Makes the answer known; the webhook to send, if this provider has one for it. */
   settle(answer: PayerAnswer, does: Behaviour): WebhookMessage | undefined;
 }
 
 export interface WebhookMessage {
+  /** POST by default. `GET`: the payer's browser on its way back, which does not follow where it is sent on to. */
+  method?: "GET" | "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
-  body: string;
+  body?: string;
 }
 
 /** Plays one payment. Resolves when the request for money may be answered. */
@@ -27,24 +33,34 @@ export type Play = (played: Played) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
-/** `app` is the scope of the provider's sandbox. */
-export function createPlay(app: FastifyInstance, phone: Phone): Play {
+/** Sends one message, whatever it is answered with. `app` is the scope of the provider's sandbox. */
+export function createDelivery(app: FastifyInstance): (message: WebhookMessage) => Promise<void> {
   const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
   app.addHook("onClose", () => webhooks.destroy());
 
-  const deliver = async ({ url, headers, body }: WebhookMessage): Promise<void> => {
+  return async ({ method = "POST", url, headers, body }) => {
     try {
-      const all = { "content-type": "application/json", ...headers };
-      const answer = await send(url, { method: "POST", headers: all, body, dispatcher: webhooks });
+      const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
+      const answer = await send(url, {
+        method,
+        headers: all,
+        dispatcher: webhooks,
+        ...(body !== undefined && { body }),
+      });
       await answer.body.dump();
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");
     }
   };
+}
 
-  return async ({ ring, reply, settle }) => {
-    const does = behaviour(ring.phone);
-    const { answer } = phone.ring(ring);
+/** `app` is the scope of the provider's sandbox. */
+export function createPlay(app: FastifyInstance, phone: Phone): Play {
+  const deliver = createDelivery(app);
+
+  return async ({ ring, reply, does = behaviour(ring.phone), onRing, settle }) => {
+    const { id, answer } = phone.ring(ring);
+    onRing?.(id);
     const replied = whenReplied(reply);
     const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
     const settled = Promise.all([answer, mayGoOut]).then(async ([given]) => {
@@ -57,7 +73,8 @@ export function createPlay(app: FastifyInstance, phone: Phone): Play {
   };
 }
 
-const whenReplied = (reply: FastifyReply): Promise<void> =>
+/** Resolves when the reply has been sent, or the caller has gone. */
+export const whenReplied = (reply: FastifyReply): Promise<void> =>
   new Promise((resolve) => {
     finished(reply.raw, () => resolve());
   });

@@ -9,6 +9,8 @@ export interface SandboxContext {
   phone: Phone;
   /** Where this hub takes the provider's account-wide webhooks: what the merchant would enter in a dashboard. */
   webhookUrl: () => URL;
+  /** Where a payer's browser finds this server, without a slash at the end. By default, where its caller found it. */
+  publicUrl?: () => string;
   /** The real clock by default. */
   now?: () => Date;
 }
@@ -34,11 +36,16 @@ export interface SandboxOptions {
   sandboxed: readonly Sandboxed[];
   /** Base of this hub's own addresses. */
   hubUrl: () => string;
+  /** The same for those who are not on this machine. */
+  publicUrl?: () => string;
   /** Connections open at once from one address. */
   gate: Gate;
 }
 
-export async function sandboxRoutes(app: FastifyInstance, { sandboxed, hubUrl, gate }: SandboxOptions): Promise<void> {
+export async function sandboxRoutes(
+  app: FastifyInstance,
+  { sandboxed, hubUrl, publicUrl, gate }: SandboxOptions,
+): Promise<void> {
   if (sandboxed.length === 0) return;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
@@ -53,6 +60,7 @@ export async function sandboxRoutes(app: FastifyInstance, { sandboxed, hubUrl, g
     const context: SandboxContext = {
       phone: { ...phone, ring: (ring) => phone.ring({ deadlineS, ...ring }) },
       webhookUrl: () => new URL(`${hubUrl()}/webhooks/${name}`),
+      ...(publicUrl && { publicUrl: () => `${publicUrl()}/sandbox/${name}` }),
     };
     app.register(async (scope) => sandbox.serve(scope, context), { prefix: `/${name}` });
   }

@@ -95,7 +95,7 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
     const wish = wished();
     if (!wish) return;
     const { redirects } = wish.choice;
-    const groups = payersFor(redirects).map(({ label, payers }) => {
+    const groups = payersFor(wish.choice).map(({ label, payers }) => {
       const group = document.createElement("optgroup");
       group.label = label;
       group.append(...payers.map(({ ending, label }) => new Option(label, ending)));
