@@ -62,7 +62,9 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
   /** @param {Payer} payer */
   const showPayer = ({ ending, hint }) => {
     payers.value = ending;
-    find("payer-hint").textContent = hint;
+    const isOffered = payers.selectedIndex >= 0;
+    if (!isOffered) payers.value = onPhone.ending;
+    find("payer-hint").textContent = isOffered ? hint : onPhone.hint;
   };
 
   const readPhone = () => {
@@ -102,6 +104,7 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
       return group;
     });
     payers.replaceChildren(...groups);
+    find("phone-label").textContent = redirects ? "The payer’s phone number (optional)" : "The payer’s phone number";
     find("phone-hint").textContent = redirects
       ? "Not needed: its own page asks for it. A test number answers by itself."
       : "A test number: the last two digits say what the payer does.";
