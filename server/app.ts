@@ -70,6 +70,7 @@ export interface App {
 /** Wires one node, ready to listen. */
 export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
+  const onRecovered = (): void => log.info("background task works again");
   const isAllowedOrigin = (origin: string | undefined): boolean =>
     origin === undefined ||
     config.allowedOrigins === "any" ||
@@ -150,8 +151,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const initiator = createInitiator({ providers, store, secrets, onReference, publicUrl, log });
   const reconciler = createReconciler({ providers, store, onReference, log });
   const keepAlive = startKeepAlive({ credentials, log });
-  const retention = startRetention({ database, onError });
-  const hub = createHub({ store, bus, onError, onResync: metrics.onResync });
+  const retention = startRetention({ database, onError, onRecovered });
+  const hub = createHub({ store, bus, onError, onRecovered, onResync: metrics.onResync });
   const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
   const gate = createGate(config.limit.connections);
   const windowMs = 600_000;

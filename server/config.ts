@@ -66,14 +66,21 @@ const origin = z
     (text) => URL.canParse(text) && new URL(text).origin === text,
     "must be origins such as https://shop.example",
   );
-const cidr = z.string().refine((text) => {
-  const [address = "", bits] = text.split("/");
-  const family = isIP(address);
-  return family !== 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
-}, "must be addresses or CIDR ranges");
+const cidr = z
+  .string()
+  .refine((text) => {
+    const [address = "", bits] = text.split("/");
+    const family = isIP(address);
+    return family !== 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
+  }, "must be addresses or CIDR ranges")
+  .refine(
+    (text) => !/\/0+$/.test(text),
+    "must not trust everybody (/0): anybody could then say to be any address, and no limit would hold",
+  );
 
 const environment = z.object({
-  NODE_ENV: optional(z.string()),
+  // A misspelt "production" would be one without its safeguards.
+  NODE_ENV: optional(z.enum(["production", "development", "test"])),
   PORT: optional(whole(0, 65_535)),
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),

@@ -160,6 +160,7 @@ describe("the environment", () => {
       TRUSTED_PROXIES: "10.0.0.0/33",
       SANDBOX: "nosuch",
       LOG_LEVEL: "loud",
+      NODE_ENV: "prod",
     });
     for (const name of [
       "PORT",
@@ -170,9 +171,24 @@ describe("the environment", () => {
       "TRUSTED_PROXIES",
       "SANDBOX",
       "LOG_LEVEL",
+      "NODE_ENV",
     ]) {
       expect(message).toContain(`${name}:`);
     }
+  });
+
+  it.each(["Production", "prod", " production", "staging"])("is not run with NODE_ENV %j", (NODE_ENV) => {
+    expect(refusal({ NODE_ENV })).toContain("NODE_ENV: ");
+  });
+
+  it.each(["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/00"])("does not trust everybody as a proxy: %s", (ranges) => {
+    expect(refusal({ TRUSTED_PROXIES: ranges })).toContain("TRUSTED_PROXIES: must not trust everybody (/0)");
+    expect(readConfig({ TRUSTED_PROXIES: "10.0.0.0/8, ::1" }).trustedProxies).toEqual(["10.0.0.0/8", "::1"]);
+  });
+
+  it("takes production, development, test and nothing for NODE_ENV", () => {
+    for (const NODE_ENV of ["development", "test", ""]) expect(readConfig({ NODE_ENV }).isProduction).toBe(false);
+    expect(readConfig(production).isProduction).toBe(true);
   });
 
   it("takes several keys and secrets", () => {

@@ -150,9 +150,16 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       const proof = read instanceof HubError ? "none" : read.proof;
-      if (error.code !== "store_unavailable") return { proof, result: "failed", refusal: error };
+      const { paymentId } = webhook;
+      const failed = {
+        proof,
+        result: "failed",
+        refusal: error,
+        ...(paymentId !== undefined && { paymentId }),
+      } as const;
+      if (error.code !== "store_unavailable") return failed;
       restsUntilMs = performance.now() + restMs;
-      return (await spoolAway(provider, webhook, read)) ?? { proof, result: "failed", refusal: error };
+      return (await spoolAway(provider, webhook, read)) ?? failed;
     }
   };
 
@@ -177,6 +184,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     },
     delayMs: () => drainMs,
     onError: (err) => log.warn({ err }, "the spool could not be emptied"),
+    onRecovered: () => log.info({}, "the spool can be emptied again"),
   });
 
   return { receive, close: loop.close };

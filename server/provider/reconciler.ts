@@ -83,6 +83,7 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
     },
     delayMs: () => intervalMs,
     onError: (error) => log.warn({ err: error }, "due payments could not be read"),
+    onRecovered: () => log.info({}, "due payments can be read again"),
   });
 
   return {

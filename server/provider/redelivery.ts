@@ -61,6 +61,7 @@ export function startRedelivery({ providers, store, inbox, log }: RedeliveryOpti
     },
     delayMs: () => intervalMs,
     onError: (error) => log.warn({ err: error }, "unapplied webhooks could not be read"),
+    onRecovered: () => log.info({}, "unapplied webhooks can be read again"),
   });
 
   return {

@@ -49,11 +49,13 @@ export interface HubOptions {
   store: Pick<OrderStore, "current" | "changedSince">;
   bus: StatusBus;
   onError: (error: unknown) => void;
+  /** Hears of a pass of reading that went well after one that did not. */
+  onRecovered?: () => void;
   /** Hears of every pass of reading, with how many states it brought that the bus had not. */
   onResync?: (healed: number) => void;
 }
 
-export function createHub({ store, bus, onError, onResync }: HubOptions): Hub {
+export function createHub({ store, bus, onError, onRecovered, onResync }: HubOptions): Hub {
   const rooms = new Map<string, Room>();
   const readCurrent = batch(store.current);
   let isGap = false;
@@ -109,6 +111,7 @@ export function createHub({ store, bus, onError, onResync }: HubOptions): Hub {
     task: resync,
     delayMs: (tookMs) => Math.max(bus.healthy ? resyncDelayMs : resyncDelayDownMs, 10 * tookMs),
     onError,
+    ...(onRecovered && { onRecovered }),
   });
 
   bus.listen({
