@@ -92,11 +92,14 @@ describe("the shop", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("finds the order again after a reload and in a second tab", async () => {
+  it("finds the order and its phone again after a reload, and in a second tab", async () => {
     const { page } = await visit();
-    await buy(page, "01");
-    await see(page, "Paid");
+    await page.check('input[value="zenopay"]');
+    await buy(page, "00");
+    await see(page, "Check your phone");
     await page.reload();
+    await see(page, "Check your phone");
+    await approve(page);
     await see(page, "Paid");
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
     await see(second, "Paid");
