@@ -149,10 +149,17 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       return await take(provider, webhook, read);
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
-      const proof = read instanceof HubError ? "none" : read.proof;
-      if (error.code !== "store_unavailable") return { proof, result: "failed", refusal: error };
+      const { paymentId, proof } = read instanceof HubError ? { paymentId: undefined, proof: "none" as const } : read;
+      const about = paymentId ?? webhook.paymentId;
+      const failed: Received = {
+        proof,
+        result: "failed",
+        refusal: error,
+        ...(about !== undefined && { paymentId: about }),
+      };
+      if (error.code !== "store_unavailable") return failed;
       restsUntilMs = performance.now() + restMs;
-      return (await spoolAway(provider, webhook, read)) ?? { proof, result: "failed", refusal: error };
+      return (await spoolAway(provider, webhook, read)) ?? failed;
     }
   };
 
