@@ -149,14 +149,14 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       return await take(provider, webhook, read);
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
-      const { paymentId, proof } = read instanceof HubError ? { paymentId: undefined, proof: "none" as const } : read;
-      const about = paymentId ?? webhook.paymentId;
-      const failed: Received = {
+      const proof = read instanceof HubError ? "none" : read.proof;
+      const { paymentId } = webhook;
+      const failed = {
         proof,
         result: "failed",
         refusal: error,
-        ...(about !== undefined && { paymentId: about }),
-      };
+        ...(paymentId !== undefined && { paymentId }),
+      } as const;
       if (error.code !== "store_unavailable") return failed;
       restsUntilMs = performance.now() + restMs;
       return (await spoolAway(provider, webhook, read)) ?? failed;

@@ -90,7 +90,8 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
     const returned = await store.comeBack(paymentId, completes);
     if (!returned) return "unknown";
     if (returned.status === "pending" || returned.status === "processing") {
-      if (said === "approved" && !completes) return "wait";
+      // Nobody can agree before we know that there is a page: the provider's answer is about to be stored.
+      if (said === "approved" && (!completes || returned.status === "pending")) return "wait";
       await orAfter(patienceMs, learnSafely(provider, returned, said));
     }
     const { returnUrl, orderId } = returned.payment;

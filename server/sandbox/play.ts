@@ -4,6 +4,7 @@
  * it is answered with; closing the app abandons those under way.
  */
 import { finished } from "node:stream";
+import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Agent, request as send } from "undici";
 import { type Behaviour, behaviour, type PayerAnswer, type Phone, type Ring } from "./phone.ts";
@@ -21,7 +22,10 @@ export interface Played {
 }
 
 export interface WebhookMessage {
-  /** POST by default. `GET`: the payer's browser on its way back, which does not follow where it is sent on to. */
+  /**
+   * POST by default. `GET`: the payer's browser on its way back, which waits if it is asked to, and does not follow where
+   * it is sent on to.
+   */
   method?: "GET" | "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
@@ -33,21 +37,34 @@ export type Play = (played: Played) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
+/** A page that asks the payer to wait is loaded again, as browsers do. */
+const reloadMs = 500;
+const loadsMax = 20;
+
 /** Sends one message, whatever it is answered with. `app` is the scope of the provider's sandbox. */
 export function createDelivery(app: FastifyInstance): (message: WebhookMessage) => Promise<void> {
-  const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
-  app.addHook("onClose", () => webhooks.destroy());
+  const agent = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
+  const closing = new AbortController();
+  app.addHook("onClose", () => {
+    closing.abort();
+    return agent.destroy();
+  });
 
-  return async ({ method = "POST", url, headers, body }) => {
+  const deliver = async ({ method = "POST", url, headers, body }: WebhookMessage): Promise<number> => {
+    const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
+    const what = { method, headers: all, ...(body !== undefined && { body }) };
+    const answer = await send(url, { ...what, dispatcher: agent });
+    await answer.body.dump();
+    return answer.statusCode;
+  };
+
+  return async (message) => {
     try {
-      const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
-      const answer = await send(url, {
-        method,
-        headers: all,
-        dispatcher: webhooks,
-        ...(body !== undefined && { body }),
-      });
-      await answer.body.dump();
+      for (let load = 1; load <= loadsMax; load += 1) {
+        const status = await deliver(message);
+        if (message.method !== "GET" || status !== 503) return;
+        await wait(reloadMs, undefined, { signal: closing.signal });
+      }
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");
     }

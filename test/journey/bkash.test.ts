@@ -367,6 +367,16 @@ describe("when nothing can be taken yet", () => {
     expect(company.count("execute")).toBe(1);
   });
 
+  it("for want of the provider's answer, which is not stored yet, the payer waits", async () => {
+    const { company, a, until, comeBack, sql } = await start();
+    await sql("update payment set status = 'pending'");
+    await waits(await comeBack(a));
+    expect(company.count("execute")).toBe(0);
+    await sql("update payment set status = 'processing'");
+    expect((await comeBack(a)).status).toBe(303);
+    await until("succeeded");
+  });
+
   it("for want of the database, the payer waits, and never sees an error of ours", async () => {
     const { company, a, sql, until, comeBack } = await start();
     await sql("alter table payment rename to gone");

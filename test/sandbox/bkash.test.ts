@@ -67,16 +67,20 @@ const asked = (sandbox: TestSandbox): object => ({
 
 const shapeOf = (name: string): string[] => Object.keys(fixture("bkash", name).body).sort();
 
-/** A shop's address that payers come back to; every visit's query, as it comes. */
-async function startShop(): Promise<{ url: string; visits: URLSearchParams[]; next(): Promise<URLSearchParams> }> {
+/** A shop's address that payers come back to; every visit's query, as it comes, of those who were not asked to wait. */
+async function startShop(
+  asksToWait = 0,
+): Promise<{ url: string; visits: URLSearchParams[]; next(): Promise<URLSearchParams> }> {
   const visits: URLSearchParams[] = [];
   const waiting: ((query: URLSearchParams) => void)[] = [];
+  let busy = asksToWait;
   const server = createServer(({ url = "" }, response) => {
+    if (busy-- > 0) return response.writeHead(503).end();
     const { searchParams } = new URL(url, "http://shop");
     const next = waiting.shift();
     if (next) next(searchParams);
     else visits.push(searchParams);
-    response.end();
+    return response.end();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
@@ -284,9 +288,9 @@ describe("execute and query", () => {
 });
 
 describe("a payer on the phone", () => {
-  const start = async (ending: string) => {
+  const start = async (ending: string, asksToWait = 0) => {
     const sandbox = await startSandbox(bkashSandbox);
-    const shop = await startShop();
+    const shop = await startShop(asksToWait);
     const api = await merchant(sandbox);
     const created = await api.create({ payerReference: `017123456${ending}`, callbackURL: shop.url });
     return { sandbox, shop, ...api, ...created };
@@ -308,6 +312,11 @@ describe("a payer on the phone", () => {
       apiVersion: "1.2.0-beta/",
     });
     expect((await execute(paymentID)).body.statusCode).toBe(statusCode);
+  });
+
+  test("who is asked to wait comes back again", async () => {
+    const { shop, paymentID } = await start("01", 2);
+    expect((await shop.next()).get("paymentID")).toBe(paymentID);
   });
 
   test("ending in 00 is rung, and comes back once somebody answers", async () => {

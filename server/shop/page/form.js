@@ -62,7 +62,9 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
   /** @param {Payer} payer */
   const showPayer = ({ ending, hint }) => {
     payers.value = ending;
-    find("payer-hint").textContent = hint;
+    const isOffered = payers.selectedIndex >= 0;
+    if (!isOffered) payers.value = onPhone.ending;
+    find("payer-hint").textContent = isOffered ? hint : onPhone.hint;
   };
 
   const readPhone = () => {
@@ -95,13 +97,14 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
     const wish = wished();
     if (!wish) return;
     const { redirects } = wish.choice;
-    const groups = payersFor(redirects).map(({ label, payers }) => {
+    const groups = payersFor(wish.choice).map(({ label, payers }) => {
       const group = document.createElement("optgroup");
       group.label = label;
       group.append(...payers.map(({ ending, label }) => new Option(label, ending)));
       return group;
     });
     payers.replaceChildren(...groups);
+    find("phone-label").textContent = redirects ? "The payer’s phone number (optional)" : "The payer’s phone number";
     find("phone-hint").textContent = redirects
       ? "Not needed: its own page asks for it. A test number answers by itself."
       : "A test number: the last two digits say what the payer does.";

@@ -65,11 +65,25 @@ const groups = [
   },
 ];
 
-/** Groups of payers for a way to pay, the one who is played by hand first. @param {boolean} redirects */
-export const payersFor = (redirects) => [
-  { label: "You decide", payers: redirects ? [onPage, onPhone] : [onPhone] },
-  ...groups,
-];
+/** Where a page takes the place of a prompt, nobody can pay without its address, nor when the payment is over. */
+const withoutPage = ["09", "11", "12"];
+
+/** Only these say so of a phone that has another request open. */
+const sayBusy = ["daraja"];
+
+/**
+ * Groups of payers for a way to pay, those who are played by hand first.
+ * @param {{ provider: string, redirects: boolean }} choice
+ */
+export function payersFor({ provider, redirects }) {
+  /** @param {Payer} payer */
+  const isPossible = ({ ending }) =>
+    redirects ? !withoutPage.includes(ending) && ending !== "20" : ending !== "20" || sayBusy.includes(provider);
+  return [
+    { label: "You decide", payers: redirects ? [onPage, onPhone] : [onPhone] },
+    ...groups.map(({ label, payers }) => ({ label, payers: payers.filter(isPossible) })),
+  ];
+}
 
 /** The payer that a number stands for; any other number waits for a person. @param {string} digits */
 export function payerOf(digits) {

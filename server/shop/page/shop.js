@@ -56,6 +56,9 @@ const lookAtLink = () => {
 /** @type {string | undefined} */
 let lastStatus;
 
+/** The payer has just asked for the provider's page. Whoever comes back from it is not sent there again. */
+let mayLeave = false;
+
 /** @param {StatusEvent} event */
 function hear(event) {
   const heardMs = nowMs();
@@ -70,8 +73,13 @@ function hear(event) {
   if (event.status !== "succeeded") find("heard").hidden = true;
   // A receipt that is learnt later is news too, but not that it is paid.
   else if (isBrought && !wasPaid) tellDelay(event, delay);
+  const { action } = event.payment;
+  if (mayLeave && event.status === "processing" && action?.type === "redirect" && /^https?:/.test(action.url)) {
+    mayLeave = false;
+    location.assign(action.url);
+  }
   document.title = `${titles[event.status] ?? "News"} – Demo Shop`;
-  find("answer-here").hidden = event.payment.action?.type !== "prompt";
+  find("answer-here").hidden = action?.type !== "prompt";
 }
 
 /** @type {Record<string, string>} */
@@ -87,7 +95,7 @@ const titles = {
 /** @type {Record<string, string>} */
 const beginnings = {
   webhook: "the webhook",
-  query: "Tukio asked the provider and found out: no webhook came",
+  query: "Tukio asked the provider and found out",
   reply: "the provider’s answer",
   payer: "the payer came back",
 };
@@ -141,6 +149,7 @@ async function submit() {
     await sdk;
     const watched = await pay({ ...what, provider: choice.provider, ...(phone !== "" && { phone }) });
     goTo(watched.order.orderId);
+    mayLeave = choice.redirects && phone === "";
     watch(watched);
     measure();
   } catch (error) {
@@ -185,11 +194,15 @@ function offerAgain() {
 /** The payer's phone beside the shop, where there is room for it. */
 function showPhone() {
   const number = form?.wish()?.phone ?? "";
+  const tell = () => find("bezel").querySelector("iframe")?.contentWindow?.postMessage({ number }, location.origin);
   const address = `sandbox/phone?number=${encodeURIComponent(number)}`;
   for (const id of ["phone-link", "answer-link"]) /** @type {HTMLAnchorElement} */ (find(id)).href = address;
   const frame = find("bezel").querySelector("iframe");
-  if (frame) frame.contentWindow?.postMessage({ number }, location.origin);
-  else if (isWide.matches) {
+  if (frame) {
+    tell();
+    // A phone that is still loading hears nothing.
+    frame.onload = tell;
+  } else if (isWide.matches) {
     const made = document.createElement("iframe");
     made.title = "The payer’s phone";
     made.src = address;
