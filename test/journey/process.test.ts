@@ -6,11 +6,13 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Redis } from "ioredis";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
+import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
@@ -79,6 +81,20 @@ describe("SIGTERM", () => {
     node.process.kill("SIGTERM");
     node.process.kill("SIGTERM"); // A second one means nothing.
     expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("a process with a Redis", () => {
+  it("counts its limits there, together with others", async () => {
+    const redis = new Redis(redisUrl());
+    onTestFinished(() => redis.disconnect());
+    const node = await start({ REDIS_URL: redisUrl(), LIMIT_PHONE: "1000" });
+    // Right after its start a process may not be connected yet, and counts by itself for a while.
+    const isCounted = async () => {
+      const { order } = await pay({ ...inert, url: node.url });
+      return (await redis.get(`tukio:limit:order:${order.orderId}`)) === "1";
+    };
+    await vi.waitUntil(isCounted, { timeout: 15_000, interval: 300 });
   });
 });
 
