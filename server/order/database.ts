@@ -53,6 +53,9 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     pool.on("error", report);
     // A connection that breaks while it is lent out has no other listener, and would end the process.
     pool.on("connect", (client) => client.on("error", report));
+    pool.on("release", (error: unknown) => {
+      if (error instanceof Error && error.message === "Query read timeout") dropIdle(pool);
+    });
     return pool;
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
@@ -80,6 +83,19 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       await Promise.all([pool.end(), webhookPool.end()]);
     },
   };
+}
+
+/**
+ * Gives up the connections that lie idle. The server ends a slow statement before we stop waiting for it, so where
+ * nothing was heard at all the way to it is broken, and the others may be as dead: each would cost its user as long.
+ */
+function dropIdle(pool: pg.Pool): void {
+  for (let count = pool.idleCount; count > 0; count -= 1) {
+    pool.connect().then(
+      (client) => client.release(true),
+      () => undefined,
+    );
+  }
 }
 
 /** SQLSTATE classes that mean "not now" rather than "never": connection, resources, operator intervention, locks. */
