@@ -37,7 +37,9 @@ beforeAll(async () => {
   await redis.stop();
   wires = [await startWire(redis.url, ends.add), await startWire(redis.url, ends.add)];
   [one, other] = (await Promise.all(
-    wires.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...till.env })),
+    wires.map(({ url }) =>
+      startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, LIMIT_IP: "1000000", ...till.env }),
+    ),
   )) as [NodeProcess, NodeProcess];
   ends.add(one.close);
   ends.add(other.close);

@@ -84,11 +84,10 @@ export async function deliver(node: Pick<TestNode, "url">, push: HeldPush, callb
 }
 
 /** One payment and who watches it. */
-export interface Journey {
+export interface Opening {
   order: StatusEvent;
   orderId: string;
   token: string;
-  push: HeldPush;
   watches: SteadyWatch[];
   /** A watcher on each of the transports more. */
   join(url: string): SteadyWatch[];
@@ -97,25 +96,27 @@ export interface Journey {
   close(): void;
 }
 
-/** Starts a payment at the first address, which the company accepts, and has it watched on every transport at all of them. */
-export async function beginJourney(till: Till, urls: readonly string[]): Promise<Journey> {
+/** A payment that the company has accepted. */
+export interface Journey extends Opening {
+  push: HeldPush;
+}
+
+/** Starts a payment at the first address and has it watched on every transport at all of them. */
+export async function openJourney(urls: readonly string[]): Promise<Opening> {
   const [url = ""] = urls;
   const { order, watchToken: token } = await pay(at(url));
   const { orderId } = order;
-  const push = await till.push(order.payment.id);
   const watches: SteadyWatch[] = [];
-  const join = (where: string): SteadyWatch[] => {
-    const more = transportNames.map((name) => watchSteadily(name, { url: where, orderId, token }));
-    watches.push(...more);
-    return more;
-  };
-  const journey: Journey = {
+  const opening: Opening = {
     order,
     orderId,
     token,
-    push,
     watches,
-    join,
+    join(where) {
+      const more = transportNames.map((name) => watchSteadily(name, { url: where, orderId, token }));
+      watches.push(...more);
+      return more;
+    },
     async reach(version) {
       await Promise.all(watches.map((one) => one.until((event) => event.version >= version)));
     },
@@ -123,10 +124,18 @@ export async function beginJourney(till: Till, urls: readonly string[]): Promise
       for (const one of watches) one.close();
     },
   };
+  for (const where of urls) opening.join(where);
+  await opening.reach(1);
+  return opening;
+}
+
+/** The same, until the company has accepted and every watcher knows. */
+export async function beginJourney(till: Till, urls: readonly string[]): Promise<Journey> {
+  const opening = await openJourney(urls);
+  const push = await till.push(opening.order.payment.id);
   push.accept();
-  for (const where of urls) join(where);
-  await journey.reach(2);
-  return journey;
+  await opening.reach(2);
+  return { ...opening, push };
 }
 
 /** A node that is known by its address only. */
@@ -153,7 +162,7 @@ interface Row {
 /** Holds the database, the company and every watcher to the promises. Each watcher must have the newest state by now. */
 export async function expectPromisesKept(
   { databaseUrl, till, url }: { databaseUrl: string; till: Till; url: string },
-  journeys: readonly Journey[],
+  journeys: readonly Pick<Opening, "orderId" | "watches">[],
 ): Promise<void> {
   const client = new pg.Client(databaseUrl);
   await client.connect();

@@ -20,6 +20,8 @@ export interface Wire {
   drop(): void;
   /** Holds back what is said in these directions, in order, until mended; new connections begin, and wait too. */
   stall(...directions: Direction[]): void;
+  /** Whether something with this text in it is being held back. */
+  isHolding(text: string): boolean;
   /** Half-open: the connections of now stay open at the near end and carry nothing ever again. New ones work. */
   forget(): void;
   /** Passes everything on so many milliseconds late, in order. */
@@ -32,6 +34,12 @@ interface Link {
   near: Socket;
   far: Socket;
   isForgotten: boolean;
+  carriers: Carrier[];
+}
+
+/** One direction of a link. */
+interface Carrier {
+  isHolding(text: string): boolean;
   /** Passes on what was held back. */
   release(): void;
 }
@@ -43,8 +51,8 @@ export async function startWire(target: string, release: (end: () => void) => vo
   let isRefusing = false;
   let delayMs = 0;
 
-  /** Passes bytes on as the wire is at the time. Returns how to let go of what was held back. */
-  const carry = (link: Link, direction: Direction): (() => void) => {
+  /** Passes bytes on as the wire is at the time. */
+  const carry = (link: Link, direction: Direction): Carrier => {
     const [from, to] = direction === "requests" ? [link.near, link.far] : [link.far, link.near];
     let waiting: Buffer[] = [];
     let isEnding = false;
@@ -69,19 +77,19 @@ export async function startWire(target: string, release: (end: () => void) => vo
       if (held.has(direction)) isEnding = true;
       else later(end);
     });
-    return () => {
-      for (const chunk of waiting) pass(chunk);
-      waiting = [];
-      if (isEnding) end();
+    return {
+      isHolding: (text) => Buffer.concat(waiting).includes(text),
+      release() {
+        for (const chunk of waiting) pass(chunk);
+        waiting = [];
+        if (isEnding) end();
+      },
     };
   };
 
   const lay = (near: Socket, far: Socket): void => {
-    const link: Link = { near, far, isForgotten: false, release: () => undefined };
-    const releases = [carry(link, "requests"), carry(link, "answers")];
-    link.release = () => {
-      for (const letGo of releases) letGo();
-    };
+    const link: Link = { near, far, isForgotten: false, carriers: [] };
+    link.carriers = [carry(link, "requests"), carry(link, "answers")];
     links.add(link);
     near.once("close", () => {
       links.delete(link);
@@ -114,6 +122,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
   const url = new URL(target);
   url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
 
+  const carriers = (): Carrier[] => [...links].flatMap((link) => link.carriers);
   const drop = (): void => {
     for (const { near, far } of links) {
       far.resetAndDestroy();
@@ -132,6 +141,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
     stall(...directions) {
       for (const direction of directions) held.add(direction);
     },
+    isHolding: (text) => carriers().some((carrier) => carrier.isHolding(text)),
     forget() {
       for (const link of links) {
         link.isForgotten = true;
@@ -147,7 +157,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
       isRefusing = false;
       delayMs = 0;
       held.clear();
-      for (const link of links) link.release();
+      for (const { release } of carriers()) release();
     },
   };
   release(() => {
