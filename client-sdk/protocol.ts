@@ -82,3 +82,20 @@ export const closeCode = {
   tooSlow: 4408,
   tokenExpired: 4410,
 } as const;
+
+/** The state in what a server or a storage gave us, or undefined. Fields, statuses and reasons we do not know are kept. */
+export function readEvent(value: unknown): StatusEvent | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { id, orderId, version, status, settled, amountMinor, currency, payment } = value as Partial<StatusEvent>;
+  const isEvent =
+    typeof id === "string" &&
+    typeof orderId === "string" &&
+    Number.isSafeInteger(version) &&
+    typeof status === "string" &&
+    typeof settled === "boolean" &&
+    Number.isSafeInteger(amountMinor) &&
+    typeof currency === "string" &&
+    typeof payment === "object" &&
+    payment !== null;
+  return isEvent ? (value as StatusEvent) : undefined;
+}

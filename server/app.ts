@@ -1,7 +1,7 @@
 /** The composition root: every wire of the process is visible here. */
 import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
-import type { FastifyBaseLogger } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
@@ -16,6 +16,7 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
+import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
@@ -24,6 +25,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { startKeepAlive } from "./provider/keep-alive.ts";
+import { createReceiver } from "./provider/receive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
 import { healthRoutes } from "./route/health.ts";
@@ -32,8 +34,11 @@ import { orderRoutes } from "./route/orders.ts";
 import { paymentRoutes } from "./route/payments.ts";
 import { providerRoutes } from "./route/providers.ts";
 import { returnRoutes } from "./route/returns.ts";
+import { sdkRoutes } from "./route/sdk.ts";
+import { createStartPayment } from "./route/start-payment.ts";
 import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/sandbox.ts";
+import { shopRoutes } from "./shop/shop.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { measureHub } from "./status/measured-hub.ts";
@@ -65,6 +70,7 @@ export interface App {
 /** Wires one node, ready to listen. */
 export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
+  const onRecovered = (): void => log.info("background task works again");
   const isAllowedOrigin = (origin: string | undefined): boolean =>
     origin === undefined ||
     config.allowedOrigins === "any" ||
@@ -83,6 +89,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     providers: config.offers.map(({ name }) => name),
     backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
+    spooled: () => spool?.waiting ?? 0,
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -122,6 +129,21 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
+  const subscribe = async (url: URL): Promise<void> => {
+    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  };
+  const spool = config.spool && openSpool({ ...config.spool, log });
+  const receiver = createReceiver({
+    providers,
+    store,
+    inbox,
+    ...(spool && { spool }),
+    isDatabaseUp: database.isUp,
+    offerParked: redelivery.offerParked,
+    subscribe,
+    log,
+  });
   const secrets = {
     webhook: createUrlSecrets(config.secrets, "webhook"),
     return: createUrlSecrets(config.secrets, "return"),
@@ -129,8 +151,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const initiator = createInitiator({ providers, store, secrets, onReference, publicUrl, log });
   const reconciler = createReconciler({ providers, store, onReference, log });
   const keepAlive = startKeepAlive({ credentials, log });
-  const retention = startRetention({ database, onError });
-  const hub = createHub({ store, bus, onError, onResync: metrics.onResync });
+  const retention = startRetention({ database, onError, onRecovered });
+  const hub = createHub({ store, bus, onError, onRecovered, onResync: metrics.onResync });
   const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
   const gate = createGate(config.limit.connections);
   const windowMs = 600_000;
@@ -144,41 +166,40 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
-  const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+  const startPayment = createStartPayment({ providers, terms, store, initiator, limits });
+  const beginNothingWhenDraining = (scope: FastifyInstance): void => {
+    // Last, so that nothing begins after it that the node would have to wait for.
+    scope.addHook("preHandler", async () => {
+      if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
+    });
   };
 
   documentRoutes(app, { publicUrl });
-  healthRoutes(app, { database, bus, isDraining });
+  sdkRoutes(app);
+  healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
-  webhookRoutes(app, {
-    providers,
-    secrets: secrets.webhook,
-    store,
-    inbox,
-    offerParked: redelivery.offerParked,
-    subscribe,
-    onWebhook: metrics.onWebhook,
-  });
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
   const returning = createUnderWay();
   await app.register(async (scope) => {
     await limitAddresses(scope, counter, config.limit.ip);
     returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
+    const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
+    if (pretended.size === 0) return;
+    await scope.register(async (shop) => {
+      beginNothingWhenDraining(shop);
+      shopRoutes(shop, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
+    });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
-  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
     await limitAddresses(scope, counter, config.limit.ip);
     await scope.register(async (payments) => {
-      // Last, so that nothing begins after it that the node would have to wait for.
-      payments.addHook("preHandler", async () => {
-        if (isDraining()) throw new HubError("restarting", undefined, { retryAfterS: 1 });
-      });
-      paymentRoutes(payments, { access, providers, terms, store, tokens, initiator, limits });
+      beginNothingWhenDraining(payments);
+      paymentRoutes(payments, { access, startPayment, store, tokens });
     });
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
@@ -196,7 +217,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo);
-  const finishCalls = async (): Promise<void> => void (await Promise.all([initiator.close(), returning.close()]));
+  const finishCalls = async (): Promise<void> =>
+    void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
   // before the server stops listening, where the sandbox would be out of reach.
   await app.register(async (scope) => {
@@ -209,13 +231,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       return hub.watched;
     },
     async close() {
-      // First, or it would ask a sandbox that is gone already.
-      await reconciler.close();
       // The time that calls under way are given runs from now on.
       void finishCalls();
       await close();
       // No request is under way any more, so no further call begins.
       await finishCalls();
+      await receiver.close();
+      spool?.close();
       await redelivery.close();
       await keepAlive.close();
       await retention.close();

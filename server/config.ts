@@ -1,5 +1,6 @@
 /** The environment, read once into one frozen Config. Whatever is wrong is said together, by variable, before anything starts. */
 import { BlockList, isIP } from "node:net";
+import { join } from "node:path";
 import { z } from "zod";
 import { httpUrl, type Offer, optional, readOffers, whole } from "./offer.ts";
 import { providerNames } from "./provider/providers.ts";
@@ -15,6 +16,8 @@ export interface Config {
   /** Absent: one process, events stay in it. */
   readonly redisUrl?: string;
   readonly dataDir: string;
+  /** Where webhooks wait while the database is away; absent: nowhere, and the provider is told to come again. */
+  readonly spool?: { readonly dir: string; readonly maxMb: number };
   /** Empty in development: made once and kept in the data directory. The first is used, all are accepted. */
   readonly apiKeys: readonly string[];
   readonly secrets: readonly string[];
@@ -30,11 +33,18 @@ export interface Config {
     readonly order: number;
     /** Requests per address and minute. */
     readonly ip: number;
-    /** Open connections per address on this node. */
+    /** Watchers at a time per address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
   readonly logLevel: string;
 }
+
+/**
+ * Connections of any kind on one node; what comes on top is closed at once. Far more than there are payers waiting at a
+ * time, and few enough that strangers who open connections from many addresses, and say nothing, fill the
+ * memory of no node: a silent one takes some 10 KiB, one that watches some 50 KiB.
+ */
+export const connectionsMax = 50_000;
 
 /** The environment cannot be run with. The message names every variable that is wrong. */
 export class ConfigError extends Error {
@@ -56,14 +66,21 @@ const origin = z
     (text) => URL.canParse(text) && new URL(text).origin === text,
     "must be origins such as https://shop.example",
   );
-const cidr = z.string().refine((text) => {
-  const [address = "", bits] = text.split("/");
-  const family = isIP(address);
-  return family !== 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
-}, "must be addresses or CIDR ranges");
+const cidr = z
+  .string()
+  .refine((text) => {
+    const [address = "", bits] = text.split("/");
+    const family = isIP(address);
+    return family !== 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)));
+  }, "must be addresses or CIDR ranges")
+  .refine(
+    (text) => !/\/0+$/.test(text),
+    "must not trust everybody (/0): anybody could then say to be any address, and no limit would hold",
+  );
 
 const environment = z.object({
-  NODE_ENV: optional(z.string()),
+  // A misspelt "production" would be one without its safeguards.
+  NODE_ENV: optional(z.enum(["production", "development", "test"])),
   PORT: optional(whole(0, 65_535)),
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),
@@ -75,6 +92,8 @@ const environment = z.object({
     }),
   ),
   DATA_DIR: optional(z.string()),
+  SPOOL: optional(z.enum(["on", "off"])),
+  SPOOL_MAX_MB: optional(whole(1, 1_000_000)),
   TUKIO_API_KEY: optional(list.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
   TUKIO_SECRET: optional(list.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
   // Timers hold at most 2^31 ms, a little under 25 days.
@@ -111,6 +130,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(found.DATABASE_URL && { databaseUrl: found.DATABASE_URL }),
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
     dataDir: found.DATA_DIR ?? ".tukio",
+    ...(found.SPOOL !== "off" && {
+      spool: { dir: join(found.DATA_DIR ?? ".tukio", "spool"), maxMb: found.SPOOL_MAX_MB ?? 256 },
+    }),
     apiKeys: found.TUKIO_API_KEY ?? [],
     secrets: found.TUKIO_SECRET ?? [],
     watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,

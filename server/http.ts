@@ -10,7 +10,7 @@ import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
-import type { Config } from "./config.ts";
+import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { addressKey, type Counter, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
@@ -18,6 +18,15 @@ import { handleErrors, refuseUnroutable } from "./route/problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
 
 const bodyLimit = 65_536;
+
+/**
+ * A request has to be here whole by then, so that nobody holds a connection by dripping a body into it. How long its answer
+ * takes is not counted: long polls and streams begin after it.
+ */
+const requestMsMax = 15_000;
+
+/** How often requests are looked at for that. */
+const requestCheckMs = 5_000;
 
 /** How long WebSocket clients may take to answer a close when the node stops. */
 const closeGraceMs = 1_000;
@@ -55,8 +64,12 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
     // Bounds the hooks of closing too, which take as long as what they wait for, each within bounds of its own.
     pluginTimeout: 0,
     // An offer to upgrade to anything but a WebSocket (`h2c`, say) is declined by answering the request as it is.
-    http: { shouldUpgradeCallback: isWebSocket },
+    http: { shouldUpgradeCallback: isWebSocket, connectionsCheckingInterval: requestCheckMs },
+    requestTimeout: requestMsMax,
   });
+  // Node takes the longer of the two times for that of the whole request.
+  app.server.headersTimeout = requestMsMax;
+  app.server.maxConnections = connectionsMax;
   handleErrors(app);
   acceptEmptyJson(app);
   logRequests(app);

@@ -3,11 +3,11 @@ import { z } from "zod";
 import { type ErrorCode, HubError } from "./errors.ts";
 
 /** Codes of their own for some fields; every other field is `body_invalid`. */
-const fieldCodes: Readonly<Record<string, ErrorCode>> = {
-  amountMinor: "amount_invalid",
-  currency: "currency_invalid",
-  phone: "phone_invalid",
-};
+const fieldCodes: ReadonlyMap<string, ErrorCode> = new Map([
+  ["amountMinor", "amount_invalid"],
+  ["currency", "currency_invalid"],
+  ["phone", "phone_invalid"],
+]);
 
 /** Parses or throws a 400 whose `errors` name every field that is wrong. The first of them gives the code. */
 export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
@@ -19,7 +19,7 @@ export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.in
       : [{ path: issue.path.join("."), message: issue.message }],
   );
   const [first] = errors;
-  const code = fieldCodes[first?.path ?? ""] ?? "body_invalid";
+  const code = fieldCodes.get(first?.path ?? "") ?? "body_invalid";
   throw new HubError(code, first ? `${first.path || "body"}: ${first.message}` : undefined, { errors });
 }
 

@@ -27,12 +27,30 @@ export function messageOf(error: unknown): string {
   return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
 }
 
-/** Hides the URL secrets of webhooks and return addresses, phones, and every value of the query. */
+/**
+ * Hides the URL secrets of webhooks and return addresses, whatever else could be a secret or a phone, and every value
+ * of the query. The path is shown decoded: a stranger's, or a provider's, odd spelling of it hides nothing from us.
+ */
 export function redactUrl(url: string): string {
   const [path = "", query] = url.split("?", 2);
-  const shown = path
-    .replace(/^(\/(?:webhooks\/[^/]+|return)\/).+/i, "$1***")
-    .replace(/^(\/sandbox\/phone\/)[^/]*\d{6}[^/]*/i, "$1***");
-  const names = query?.split("&").map((pair) => `${pair.split("=", 1)[0]}=`);
+  const shown = maskDigits(
+    decode(path)
+      .replace(/\/{2,}/g, "/")
+      .replace(/(\/(?:webhooks\/[^/]+|return)\/).+/is, "$1***"),
+  );
+  const names = query?.split("&").map((pair) => `${maskDigits(pair.split("=", 1)[0] ?? "")}=`);
   return names ? `${shown}?${names.join("&")}` : shown;
+}
+
+/** What is as long as a secret in hex, or has as many digits as a phone, with what people write between them. */
+const maskDigits = (text: string): string =>
+  text.replace(/[0-9a-f]{32,}/gi, "***").replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
+
+/** Decodes byte by byte, which cannot fail, and what was encoded three times too. */
+function decode(path: string): string {
+  let text = path;
+  for (let times = 0; times < 3 && text.includes("%"); times += 1) {
+    text = text.replace(/%([0-9a-f]{2})/gi, (_, byte: string) => String.fromCharCode(Number.parseInt(byte, 16)));
+  }
+  return text;
 }

@@ -1,6 +1,7 @@
 /**
  * The one background primitive: runs a task again and again, on an interval or sooner when nudged, never twice at once.
- * A nudge during a run makes one more run follow it. A failing run is reported and the loop goes on.
+ * A nudge during a run makes one more run follow it. The loop goes on after a failing run; of several in a row
+ * only the first is reported, so that an outage is one line in the log however long it lasts, and one more when it is over.
  */
 export interface Loop {
   /** Run as soon as possible. */
@@ -13,13 +14,17 @@ export interface LoopOptions {
   task: () => Promise<void>;
   /** Milliseconds from the end of a run to the start of the next; asked after every run, given how long that took. */
   delayMs: (tookMs: number) => number;
+  /** Hears of a run that failed after one that did not. */
   onError: (error: unknown) => void;
+  /** Hears of a run that did not fail after one that did. */
+  onRecovered?: () => void;
 }
 
-export function startLoop({ task, delayMs, onError }: LoopOptions): Loop {
+export function startLoop({ task, delayMs, onError, onRecovered }: LoopOptions): Loop {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let isNudged = false;
+  let isFailing = false;
   let isClosed = false;
 
   const schedule = (ms: number): void => {
@@ -31,7 +36,16 @@ export function startLoop({ task, delayMs, onError }: LoopOptions): Loop {
     isNudged = false;
     const startedMs = performance.now();
     running = task()
-      .catch(onError)
+      .then(
+        () => {
+          if (isFailing) onRecovered?.();
+          isFailing = false;
+        },
+        (error: unknown) => {
+          if (!isFailing) onError(error);
+          isFailing = true;
+        },
+      )
       .then(() => {
         running = undefined;
         schedule(isNudged ? 0 : delayMs(performance.now() - startedMs));

@@ -8,7 +8,7 @@ import { type Config, ConfigError, readConfig, withKeys } from "./config.ts";
 import { startEmbedded } from "./embedded.ts";
 import { type Counter, createFallbackCounter, createMemoryCounter } from "./limit.ts";
 import { createLogger } from "./log.ts";
-import { openDatabase } from "./order/database.ts";
+import { type Database, openDatabase } from "./order/database.ts";
 import { migrate } from "./order/schema.ts";
 import { createMemoryBus } from "./status/bus.ts";
 import { createRedisBus } from "./status/redis-bus.ts";
@@ -34,6 +34,7 @@ async function main(): Promise<void> {
     const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
     const database = openDatabase(databaseUrl, (error) => log.warn({ err: error }, "database connection failed"));
     releases.push(database.close);
+    if (config.databaseUrl !== undefined) await reach(database, config.databaseUrl);
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
     releases.push(bus.close);
@@ -46,6 +47,18 @@ async function main(): Promise<void> {
   } catch (error) {
     await release();
     throw error;
+  }
+}
+
+/** Throws an Error for a person, without the password, when nobody can be spoken to at `DATABASE_URL`. */
+async function reach({ pool }: Database, databaseUrl: string): Promise<void> {
+  try {
+    (await pool.connect()).release();
+  } catch (cause) {
+    const { host, pathname } = new URL(databaseUrl);
+    // What was tried at several addresses has no message of its own.
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new Error(`DATABASE_URL cannot be reached (${host}${pathname}): ${message || code}`, { cause });
   }
 }
 

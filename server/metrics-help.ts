@@ -32,6 +32,7 @@ export const meanings = {
     nothing: "tells no outcome",
     error: "kept, offered again later",
     unreadable: "kept, answered 400",
+    spooled: "on disk beside the database, which is away",
     refused: "wrong secret or signature, answered 401",
     failed: "not kept, so not acknowledged",
   } satisfies Record<HandledWebhook["result"], string>,

@@ -42,11 +42,13 @@ export interface MetricsOptions {
   backlog: () => Promise<Backlog>;
   /** Whether events reach the other nodes at the moment. */
   isBusUp: () => boolean;
+  /** How many webhooks wait on this machine's disk for the database. */
+  spooled: () => number;
 }
 
 const mismatches: readonly string[] = Object.keys(meanings.reason);
 
-export function createMetrics({ providers, backlog, isBusUp }: MetricsOptions): Metrics {
+export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsOptions): Metrics {
   const registry = new Registry();
   const payments = paymentMetrics(registry, providers);
   const watching = watchMetrics(registry);
@@ -74,7 +76,8 @@ export function createMetrics({ providers, backlog, isBusUp }: MetricsOptions): 
   });
   for (const provider of providers) {
     for (const proof of ["signature", "secret", "none"]) {
-      for (const result of ["applied", "refused", "error", "failed"]) webhooks.inc({ provider, proof, result }, 0);
+      for (const result of ["applied", "refused", "error", "spooled", "failed"])
+        webhooks.inc({ provider, proof, result }, 0);
     }
     for (const verb of ["initiate", "confirm"]) {
       for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
@@ -86,6 +89,14 @@ export function createMetrics({ providers, backlog, isBusUp }: MetricsOptions): 
     registers,
     collect() {
       this.set(isBusUp() ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: "tukio_spooled",
+    help: "Webhooks that wait on this node's disk for the database to be back.",
+    registers,
+    collect() {
+      this.set(spooled());
     },
   });
   // Last, so that whoever reads a scrape meets ours first.

@@ -14,13 +14,18 @@ export interface Trace {
 
 const current = new AsyncLocalStorage<Trace>();
 
-const header = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;
+/** Versions above 00 may say more after the flags, which are read as those of 00; ff is none. */
+const header =
+  /^(?:00(?=.{53}$)|(?!00|ff)[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-|$)/;
 
 /** The trace that a `traceparent` header names, or a new one. */
 export function readTrace(traceparent: string | string[] | undefined): Trace {
   const [, traceId, flags] = header.exec(String(traceparent ?? "")) ?? [];
-  return traceId && flags ? { traceId, flags } : { traceId: randomBytes(16).toString("hex"), flags: "00" };
+  return traceId && flags ? { traceId, flags } : newTrace();
 }
+
+/** For what no request began. */
+export const newTrace = (): Trace => ({ traceId: randomBytes(16).toString("hex"), flags: "00" });
 
 /** Runs something, and all that it begins, as part of a trace. */
 export const withTrace = <T>(trace: Trace, run: () => T): T => current.run(trace, run);

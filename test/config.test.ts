@@ -94,6 +94,21 @@ describe("the environment", () => {
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
   });
 
+  it("offers bKash with its credentials, with or without the topic of its notifications", () => {
+    const account = { BKASH_USERNAME: "u", BKASH_PASSWORD: "p", BKASH_APP_KEY: "k", BKASH_APP_SECRET: "s" };
+    const offered = {
+      name: "bkash",
+      baseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
+      deadlineS: 1_800,
+      open: expect.any(Function),
+    };
+    expect(offersOf(account)).toEqual([offered]);
+    const topic = "arn:aws:sns:ap-southeast-1:123456789012:bpt_1";
+    expect(offersOf({ ...account, BKASH_SNS_TOPIC_ARN: topic })).toEqual([offered]);
+    expect(refusal({ ...account, BKASH_SNS_TOPIC_ARN: "bpt_1" })).toContain("BKASH_SNS_TOPIC_ARN: must be the ARN");
+    expect(refusal({ BKASH_USERNAME: "u" })).toMatch(/BKASH_PASSWORD(?:.|\n)*BKASH_APP_KEY(?:.|\n)*BKASH_APP_SECRET/);
+  });
+
   it("offers PayHero with a pair or a ready-made header, and not with both or half of it", () => {
     const PAYHERO_CHANNEL_ID = "133";
     const pair = { PAYHERO_USERNAME: "user", PAYHERO_PASSWORD: "pass", PAYHERO_CHANNEL_ID };
@@ -117,6 +132,24 @@ describe("the environment", () => {
     expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
   });
 
+  it("offers MTN with all of its variables, and names those that are missing or wrong", () => {
+    const mtn = {
+      MTN_SUBSCRIPTION_KEY: "key",
+      MTN_API_USER: "5f0e6b0a-3f0c-4f0e-9d59-6a3c1c6f4a11",
+      MTN_API_KEY: "secret",
+      MTN_TARGET_ENVIRONMENT: "mtnuganda",
+      MTN_CURRENCY: "UGX",
+    };
+    expect(offersOf(mtn)).toEqual([
+      { name: "mtn", baseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, open: expect.any(Function) },
+    ]);
+    expect(refusal({ ...mtn, MTN_API_USER: "", MTN_CURRENCY: "" })).toMatch(
+      /MTN_API_USER: is needed(?:.|\n)*MTN_CURRENCY: is needed/,
+    );
+    expect(refusal({ ...mtn, MTN_CURRENCY: "ugx" })).toContain("MTN_CURRENCY: must be ISO 4217 codes");
+    expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",
@@ -127,6 +160,7 @@ describe("the environment", () => {
       TRUSTED_PROXIES: "10.0.0.0/33",
       SANDBOX: "nosuch",
       LOG_LEVEL: "loud",
+      NODE_ENV: "prod",
     });
     for (const name of [
       "PORT",
@@ -137,9 +171,24 @@ describe("the environment", () => {
       "TRUSTED_PROXIES",
       "SANDBOX",
       "LOG_LEVEL",
+      "NODE_ENV",
     ]) {
       expect(message).toContain(`${name}:`);
     }
+  });
+
+  it.each(["Production", "prod", " production", "staging"])("is not run with NODE_ENV %j", (NODE_ENV) => {
+    expect(refusal({ NODE_ENV })).toContain("NODE_ENV: ");
+  });
+
+  it.each(["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/00"])("does not trust everybody as a proxy: %s", (ranges) => {
+    expect(refusal({ TRUSTED_PROXIES: ranges })).toContain("TRUSTED_PROXIES: must not trust everybody (/0)");
+    expect(readConfig({ TRUSTED_PROXIES: "10.0.0.0/8, ::1" }).trustedProxies).toEqual(["10.0.0.0/8", "::1"]);
+  });
+
+  it("takes production, development, test and nothing for NODE_ENV", () => {
+    for (const NODE_ENV of ["development", "test", ""]) expect(readConfig({ NODE_ENV }).isProduction).toBe(false);
+    expect(readConfig(production).isProduction).toBe(true);
   });
 
   it("takes several keys and secrets", () => {

@@ -1,6 +1,9 @@
 /** The HTTP server of a node without its routes. */
-import { afterEach, expect, it, vi } from "vitest";
-import { readConfig } from "../server/config.ts";
+import { once } from "node:events";
+import { type AddressInfo, connect } from "node:net";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import { connectionsMax, readConfig } from "../server/config.ts";
 import { openHttp } from "../server/http.ts";
 import { createLogger } from "../server/log.ts";
 
@@ -15,6 +18,48 @@ const open = (env: Record<string, string> = {}) =>
   });
 
 afterEach(() => void vi.useRealTimers());
+
+describe("a request", () => {
+  /** Opens a connection and writes to it; resolves with everything that was answered, when it ends. */
+  const send = (port: number, text: string): Promise<string> => {
+    const socket = connect(port, "127.0.0.1");
+    onTestFinished(() => void socket.destroy());
+    socket.write(text);
+    let answer = "";
+    socket.on("data", (chunk) => (answer += chunk)).on("error", () => undefined);
+    return once(socket, "close").then(() => answer);
+  };
+
+  it("that does not arrive whole is cut off after 15 s; one that did may be answered later", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    const released = Promise.withResolvers<void>();
+    app.post("/late", async () => {
+      await released.promise;
+      return "late";
+    });
+    app.get("/socket", { websocket: true }, () => undefined);
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    expect([app.server.requestTimeout, app.server.headersTimeout]).toEqual([15_000, 15_000]);
+    app.server.headersTimeout = app.server.requestTimeout = 500;
+    const head = "POST /late HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    const whole = send(port, `${head}Content-Length: 1\r\n\r\n1`);
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`);
+    onTestFinished(() => socket.terminate());
+    const dripping = send(port, `${head}Content-Length: 9\r\n\r\nx`);
+    expect(await dripping).toMatch(/^HTTP\/1.1 408 /);
+    expect(socket.readyState).toBe(WebSocket.OPEN);
+    released.resolve();
+    expect(await whole).toMatch(/late$/);
+  });
+
+  it("comes over one of a bounded number of connections", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    expect(app.server.maxConnections).toBe(connectionsMax);
+  });
+});
 
 it("closes in order however long its hooks take", async () => {
   const { app, isDraining, close } = await open();

@@ -161,7 +161,12 @@ describe("the metrics of a node", () => {
   it("do not tell again of a late success and of money paid twice when a receipt is learnt", async () => {
     const database = openDatabase(databaseUrl, () => undefined);
     onTestFinished(database.close);
-    const metrics = createMetrics({ providers: ["daraja"], backlog: async () => idle, isBusUp: () => true });
+    const metrics = createMetrics({
+      providers: ["daraja"],
+      backlog: async () => idle,
+      isBusUp: () => true,
+      spooled: () => 0,
+    });
     const heard: StatusEvent[] = [];
     const store = createOrderStore({
       database,
@@ -240,7 +245,12 @@ describe("the metrics of a node", () => {
 
   it("are listed before those of the process, each with what the values of its labels mean", async () => {
     const { families } = valuesOf(
-      await createMetrics({ providers: ["daraja"], backlog: async () => idle, isBusUp: () => true }).scrape(),
+      await createMetrics({
+        providers: ["daraja"],
+        backlog: async () => idle,
+        isBusUp: () => true,
+        spooled: () => 0,
+      }).scrape(),
     );
     const names = [...families.keys()];
     const firstOfProcess = names.findIndex((name) => !name.startsWith("tukio_"));
@@ -322,7 +332,18 @@ const labelValues: Record<string, Record<string, string[]>> = {
   tukio_resolved_total: { as: ["succeeded", "failed"] },
   tukio_webhooks_total: {
     proof: ["signature", "secret", "none"],
-    result: ["applied", "repeat", "hint", "unmatched", "nothing", "error", "unreadable", "refused", "failed"],
+    result: [
+      "applied",
+      "repeat",
+      "hint",
+      "unmatched",
+      "nothing",
+      "error",
+      "unreadable",
+      "spooled",
+      "refused",
+      "failed",
+    ],
   },
   tukio_provider_call_seconds: {
     verb: ["initiate", "complete", "confirm", "token"],

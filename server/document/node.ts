@@ -2,7 +2,7 @@
 import { answerBody } from "../sandbox/phone.ts";
 import { prompt } from "./example.ts";
 import { anybody, described, merchant, type Operation } from "./operation.ts";
-import { alive, answered, prompts, providerList, providerToken, readiness } from "./shape.ts";
+import { alive, answered, integrity, prompts, providerList, providerToken, readiness } from "./shape.ts";
 
 const providers: readonly Operation[] = [
   {
@@ -40,7 +40,7 @@ const providers: readonly Operation[] = [
 
 const ready = (status: "ok" | "unavailable", postgres: "up" | "down") => ({
   shapes: [readiness],
-  example: { status, postgres, bus: "up", draining: false },
+  example: { status, postgres, bus: "up", spool: "up", draining: false },
 });
 
 const health: readonly Operation[] = [
@@ -95,6 +95,51 @@ const documents: readonly Operation[] = [
   problems: [],
 }));
 
+const sdk: readonly Operation[] = [
+  {
+    method: "GET",
+    url: "/sdk/:file",
+    id: "readSdkFile",
+    tag: "Watching",
+    summary: "The client SDK for browsers",
+    description:
+      "`tukio.js` is a module that registers `<order-status>` and exports `watchOrder`; it fetches the other files when it needs them. For every origin.",
+    openedBy: anybody,
+    answers: { 200: { description: "The file.", type: "text/javascript" } },
+    problems: ["route_unknown"],
+  },
+  {
+    method: "GET",
+    url: "/sdk/integrity.json",
+    id: "readSdkIntegrity",
+    tag: "Watching",
+    summary: "What to pin the SDK's scripts by",
+    openedBy: anybody,
+    answers: {
+      200: {
+        description: "For `integrity=`, by file.",
+        shapes: [integrity],
+        example: { "tukio.js": "sha384-oqVuAfXRKap7fdgcCY5uykM6+R9GqQ8K/uxy9rx7HNQlGYl1kPzQho1wx4JwY8wC" },
+      },
+    },
+    problems: ["route_unknown"],
+  },
+];
+
+const pages: readonly Operation[] = [
+  ["/", "openShop", "A demo shop, to pay and watch"] as const,
+  ["/sandbox/phone", "openPhone", "The payer's phone, to answer by hand"] as const,
+].map(([url, id, summary]) => ({
+  method: "GET",
+  url,
+  id,
+  tag: "Sandbox",
+  summary,
+  openedBy: anybody,
+  answers: { 200: { description: "The page.", type: "text/html" } },
+  problems: ["rate_limited"],
+}));
+
 const phone: readonly Operation[] = [
   {
     method: "GET",
@@ -105,6 +150,23 @@ const phone: readonly Operation[] = [
     openedBy: anybody,
     answers: { 200: { description: "Its open prompts.", shapes: [prompts], example: { prompts: [prompt] } } },
     problems: [],
+  },
+  {
+    method: "GET",
+    url: "/sandbox/phone/:msisdn/events",
+    id: "followPrompts",
+    tag: "Sandbox",
+    summary: "Follow what a phone shows",
+    description: "Everything it shows now, and again whenever that changes. A comment every 15 s.",
+    openedBy: anybody,
+    answers: {
+      200: {
+        description: "`data` has the open `prompts`, and whether the number answers them by itself.",
+        type: "text/event-stream",
+        example: `event: prompts\ndata: ${JSON.stringify({ prompts: [prompt], answersItself: false })}\n\n`,
+      },
+    },
+    problems: ["rate_limited"],
   },
   {
     method: "POST",
@@ -126,4 +188,4 @@ const phone: readonly Operation[] = [
   },
 ];
 
-export const nodeOperations: readonly Operation[] = [...providers, ...health, ...documents, ...phone];
+export const nodeOperations: readonly Operation[] = [...providers, ...health, ...documents, ...sdk, ...pages, ...phone];

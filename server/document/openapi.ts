@@ -67,6 +67,7 @@ const pathParameters: Readonly<Record<string, Parameter>> = {
     schema: { type: "string" },
     example: "254712345600",
   },
+  file: { name: "file", description: "The file.", schema: { type: "string" }, example: "tukio.js" },
   id: { name: "id", description: "The prompt.", schema: { type: "string", format: "uuid" }, example: prompt.id },
 };
 

@@ -29,7 +29,8 @@ export const tags = {
     "Payment companies call these, nobody else. The bytes are kept before the answer: a 2xx means on disk, will not be lost. The answer is in the provider's own form.",
   "Return address": "The payer's browser comes back here from a provider's own page.",
   Operating: "Whether this node is well.",
-  Sandbox: "The payer's phone, where this node is the sandbox. Answers the prompts that payments ring.",
+  Sandbox:
+    "A demo shop and the payer's phone, where this node is the sandbox. The phone answers the prompts that payments ring.",
 } as const;
 
 export type Tag = keyof typeof tags;

@@ -1,6 +1,6 @@
 /** The merchant's routes. */
 import { decision, orderFilter } from "../route/orders.ts";
-import { paymentBody } from "../route/payments.ts";
+import { paymentBody } from "../route/start-payment.ts";
 import { orderId, paymentId, pending, processing, resolved, succeeded, watchToken as token } from "./example.ts";
 import { described, merchant, type Operation, watcher } from "./operation.ts";
 import { decided, orderList, orderView, startedPayment, statusEvent, watchToken } from "./shape.ts";

@@ -201,6 +201,10 @@ export const prompts = z
   })
   .meta({ id: "Prompts", description: "What a sandbox phone shows, oldest first." });
 
+export const integrity = z
+  .record(z.string(), z.string().regex(/^sha384-/))
+  .meta({ id: "Integrity", description: "The hash of each of the SDK's scripts." });
+
 const tookMs = (description: string) =>
   z.number().nullable().describe(`${description}, in milliseconds. Null when there was none.`);
 
@@ -255,7 +259,13 @@ export const providerToken = z
 const up = z.enum(["up", "down"]);
 
 export const readiness = z
-  .object({ status: z.enum(["ok", "unavailable"]), postgres: up, bus: up, draining: z.boolean() })
+  .object({
+    status: z.enum(["ok", "unavailable"]),
+    postgres: up,
+    bus: up,
+    spool: z.enum(["up", "down", "off"]),
+    draining: z.boolean(),
+  })
   .meta({ id: "Readiness", description: "What is up and what is down." });
 
 export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });

@@ -54,6 +54,8 @@ export interface OrderQuery {
   idOf(orderId: string): Promise<string | undefined>;
   find(orderId: string): Promise<OrderView | undefined>;
   list(filter: OrderFilter): Promise<{ data: StatusEvent[]; nextCursor: string | null }>;
+  /** The clock that every stored time is by. */
+  clock(): Promise<Date>;
 }
 
 export function createOrderQuery({ pool }: Database): OrderQuery {
@@ -103,6 +105,8 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
               : null,
         };
       }),
+
+    clock: () => attempt(() => readClock(db)),
   };
 }
 
@@ -119,6 +123,12 @@ const selectOrder = (db: Kysely<Tables>, orderId: string) =>
       ).as("events"),
     ])
     .where("order_id", "=", orderId);
+
+async function readClock(db: Kysely<Tables>): Promise<Date> {
+  const { rows } = await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db);
+  if (!rows[0]) throw new Error("the clock always answers");
+  return rows[0].at;
+}
 
 type Page = { rows: OrderRow[]; until?: Date };
 
@@ -140,7 +150,7 @@ async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page
  */
 async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<Page> {
   const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
-  const until = from?.until ?? (await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db)).rows[0]?.at;
+  const until = from?.until ?? (await readClock(db));
   const rows = await filtered(db.selectFrom("order").selectAll(), filter)
     .where("changed_at", ">=", new Date(since.getTime() - 10_000))
     .$if(from?.until !== undefined, (query) => query.where("changed_at", "<=", from?.until ?? since))

@@ -1,6 +1,6 @@
 /**
- * Erases what need not be kept: bytes of accepted webhooks and full phones after 90 days, refused webhooks after 7, and
- * idempotency keys after 72 hours. In small batches, each a commit of its own, so that nothing waits for it.
+ * Erases what need not be kept: bytes of accepted webhooks and full phones after 90 days (also in a provider's reference
+ * that is made of one, as Daraja's is), refused webhooks after 7, and idempotency keys after 72 hours. In small batches, each a commit of its own, so that nothing waits for it.
  */
 import { type Loop, startLoop } from "../loop.ts";
 import type { Database } from "./database.ts";
@@ -17,13 +17,15 @@ const statements = [
      select id from webhook where offer_at is not null and received_at < statement_timestamp() - interval '7 days' limit ${batch})`,
   `update webhook set body = '', headers = '{}', reference = null, error = null where id in (
      select id from webhook where body <> '' and received_at < statement_timestamp() - interval '90 days' limit ${batch})`,
-  `update payment set phone = left(phone, 5) || repeat('*', greatest(1, length(phone) - 8)) || right(phone, 3) where id in (
+  `update payment set phone = left(phone, 5) || repeat('*', greatest(1, length(phone) - 8)) || right(phone, 3),
+     reference = replace(reference, right(phone, 9), '******' || right(phone, 3)) where id in (
      select id from payment where phone ~ '^[+][0-9]+$' and started_at < statement_timestamp() - interval '90 days' limit ${batch})`,
 ];
 
 export interface RetentionOptions {
   database: Database;
   onError: (error: unknown) => void;
+  onRecovered?: () => void;
 }
 
 /** Erases everything that is due now. */
@@ -34,8 +36,8 @@ export async function erase({ pool }: Database): Promise<void> {
 }
 
 /** Erases now and every ten minutes. Any number of nodes may do so at once. */
-export function startRetention({ database, onError }: RetentionOptions): Pick<Loop, "close"> {
-  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, onError });
+export function startRetention({ database, ...heard }: RetentionOptions): Pick<Loop, "close"> {
+  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...heard });
   loop.nudge();
   return loop;
 }

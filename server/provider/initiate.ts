@@ -84,7 +84,11 @@ export function createInitiator(options: InitiatorOptions): Initiator {
 function accepted(payment: Payment, { reference, redirectUrl }: Initiated): Outcome {
   const outcome: Outcome = { status: "processing", reference, source: "reply" };
   if (redirectUrl !== undefined) return { ...outcome, action: { type: "redirect", url: redirectUrl } };
-  return payment.phone === undefined
-    ? outcome
-    : { ...outcome, action: { type: "prompt", phone: maskPhone(payment.phone) } };
+  return withPrompt(payment, outcome);
+}
+
+/** The same outcome; of a payment that is being asked for, with the phone that shows it. */
+export function withPrompt({ phone }: Pick<Payment, "phone">, outcome: Outcome): Outcome {
+  if (outcome.status !== "processing" || phone === undefined) return outcome;
+  return { ...outcome, action: { type: "prompt", phone: maskPhone(phone) } };
 }

@@ -7,19 +7,23 @@ import type { StoredCredential } from "./credential.ts";
 
 export interface KeepAliveOptions {
   credentials: ReadonlyMap<string, Pick<StoredCredential, "keepAlive">>;
-  log: { warn(details: object, message: string): void };
+  log: { info(details: object, message: string): void; warn(details: object, message: string): void };
   /** How often to look, in milliseconds: every 30 s by default. */
   intervalMs?: number;
 }
 
 export function startKeepAlive({ credentials, log, intervalMs = 30_000 }: KeepAliveOptions): Pick<Loop, "close"> {
-  const keep = ([provider, credential]: [string, Pick<StoredCredential, "keepAlive">]): Promise<void> =>
-    credential.keepAlive().catch((error: unknown) => log.warn({ provider, err: error }, "token not replaced yet"));
-
-  const { close } = startLoop({
-    task: async () => void (await Promise.all([...credentials].map(keep))),
-    delayMs: () => intervalMs,
-    onError: (error) => log.warn({ err: error }, "tokens not looked at"),
-  });
-  return { close };
+  const loops = [...credentials].map(([provider, credential]) =>
+    startLoop({
+      task: () => credential.keepAlive(),
+      delayMs: () => intervalMs,
+      onError: (error) => log.warn({ provider, err: error }, "token not replaced yet"),
+      onRecovered: () => log.info({ provider }, "token can be replaced again"),
+    }),
+  );
+  return {
+    async close() {
+      await Promise.all(loops.map(({ close }) => close()));
+    },
+  };
 }

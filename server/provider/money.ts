@@ -10,12 +10,34 @@ const lengthMax = 32;
  */
 const minorLimit = 10n ** 15n;
 
+/** How many decimals a currency has. */
+export type MinorDigits = 0 | 2 | 3;
+
+/** ISO 4217, list one: the currencies that have no minor unit, and those that have three decimals. */
+const whole: ReadonlySet<string> = new Set(
+  "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" "),
+);
+const thousandths: ReadonlySet<string> = new Set("BHD IQD JOD KWD LYD OMR TND".split(" "));
+
+/** By ISO 4217. What a currency is worth in minor units must never be guessed from an amount's own decimals. */
+export function minorDigits(currency: string): MinorDigits {
+  if (whole.has(currency)) return 0;
+  return thousandths.has(currency) ? 3 : 2;
+}
+
+/** Writes minor units as providers read them: `5000` without decimals, `150.00` with two. The inverse of `parseMinor`. */
+export function formatMinor(minor: bigint, digits: MinorDigits): string {
+  if (digits === 0) return String(minor);
+  const text = String(minor).padStart(digits + 1, "0");
+  return `${text.slice(0, -digits)}.${text.slice(-digits)}`;
+}
+
 /**
  * Reads an amount such as `150`, `1.00` or `"150.00"` in minor units, where `digits` is what ISO 4217 gives the currency.
  * A number is taken by its shortest decimal form. Undefined for anything not plainly such an amount: a sign, an
  * exponent, spaces, leading zeros, more decimals than `digits` unless they are zeros, 10^15 minor units or more.
  */
-export function parseMinor(value: unknown, digits: 2 | 0): bigint | undefined {
+export function parseMinor(value: unknown, digits: MinorDigits): bigint | undefined {
   if (typeof value !== "string" && typeof value !== "number") return undefined;
   const text = String(value);
   const match = text.length > lengthMax ? null : decimal.exec(text);

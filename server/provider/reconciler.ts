@@ -9,12 +9,15 @@
 import { type Loop, startLoop } from "../loop.ts";
 import type { DuePayment, Outcome } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
+import { newTrace, withTrace } from "../trace.ts";
+import { createUnderWay } from "../under-way.ts";
+import { withPrompt } from "./initiate.ts";
 import type { Provider } from "./provider.ts";
 
 export interface Reconciler {
   /** Something may have become due just now. */
   nudge(): void;
-  /** Stops asking; resolves when the questions under way have ended. */
+  /** Stops asking; resolves when the questions under way are answered and that is stored, or given up after 10 s. */
   close(): Promise<void>;
 }
 
@@ -35,14 +38,13 @@ const underWayMax = 50;
 const askMsMax = 25_000;
 
 export function createReconciler({ providers, store, onReference, log }: ReconcilerOptions): Reconciler {
-  const underWay = new Set<Promise<void>>();
-  const closing = new AbortController();
+  const underWay = createUnderWay();
 
   const ask = async (payment: DuePayment): Promise<Outcome | undefined | "unreachable"> => {
     const provider = providers.get(payment.provider);
     if (!provider) return undefined; // No longer offered: there is nobody to ask.
     try {
-      return await provider.confirm(payment, AbortSignal.any([closing.signal, AbortSignal.timeout(askMsMax)]));
+      return await provider.confirm(payment, AbortSignal.any([underWay.signal, AbortSignal.timeout(askMsMax)]));
     } catch (error) {
       log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
       return "unreachable";
@@ -51,9 +53,11 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
 
   const check = async (payment: DuePayment): Promise<void> => {
     const answer = await ask(payment);
-    if (closing.signal.aborted) return;
+    // Given up because this node stops: another one, or the next start, asks again.
+    if (answer === "unreachable" && underWay.signal.aborted) return;
     if (typeof answer === "object") {
-      await store.advance(payment.id, answer);
+      // The reply that would have told where the payer is asked may be lost. What is known already stays.
+      await store.advance(payment.id, withPrompt(payment, answer));
       if (answer.reference !== undefined) await onReference(payment.provider, answer.reference);
     }
     if (isExpired(payment, answer)) {
@@ -74,22 +78,19 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
       const free = underWayMax - underWay.size;
       if (free <= 0) return;
       const due = await store.claimDue(free);
-      for (const payment of due) {
-        const checking = checkSafely(payment).finally(() => underWay.delete(checking));
-        underWay.add(checking);
-      }
+      for (const payment of due) void underWay.add(withTrace(newTrace(), () => checkSafely(payment)));
       if (due.length === free) loop.nudge();
     },
     delayMs: () => intervalMs,
     onError: (error) => log.warn({ err: error }, "due payments could not be read"),
+    onRecovered: () => log.info({}, "due payments can be read again"),
   });
 
   return {
     nudge: loop.nudge,
     async close() {
-      closing.abort();
       await loop.close();
-      await Promise.all(underWay);
+      await underWay.close();
     },
   };
 }

@@ -6,6 +6,7 @@
 import { startLoop } from "../loop.ts";
 import type { Inbox, UnappliedWebhook } from "../order/inbox.ts";
 import type { OrderStore } from "../order/store.ts";
+import { newTrace, withTrace } from "../trace.ts";
 import type { Provider } from "./provider.ts";
 
 export interface Redelivery {
@@ -53,9 +54,14 @@ export function startRedelivery({ providers, store, inbox, log }: RedeliveryOpti
   };
 
   const loop = startLoop({
-    task: async () => offerAll(await inbox.claimUnapplied(batchMax)),
+    task: async () => {
+      for (const webhook of await inbox.claimUnapplied(batchMax)) {
+        await withTrace(newTrace(), () => offerAll([webhook]));
+      }
+    },
     delayMs: () => intervalMs,
     onError: (error) => log.warn({ err: error }, "unapplied webhooks could not be read"),
+    onRecovered: () => log.info({}, "unapplied webhooks can be read again"),
   });
 
   return {

@@ -1,25 +1,29 @@
 /** Whether this process lives, and whether it can take a webhook. */
 import type { FastifyInstance } from "fastify";
 import type { Database } from "../order/database.ts";
+import type { Spool } from "../order/spool.ts";
 import type { StatusBus } from "../status/bus.ts";
 
 export interface HealthRoutesOptions {
   database: Database;
   bus: StatusBus;
+  /** Where webhooks wait while the database is away, if anywhere. */
+  spool: Pick<Spool, "isWritable"> | undefined;
   /** Whether this node is being stopped. */
   isDraining: () => boolean;
 }
 
-export function healthRoutes(app: FastifyInstance, { database, bus, isDraining }: HealthRoutesOptions): void {
+export function healthRoutes(app: FastifyInstance, { database, bus, spool, isDraining }: HealthRoutesOptions): void {
   app.get("/livez", async () => ({ status: "ok" }));
 
   app.get("/readyz", async (_request, reply) => {
     const isStoreUp = await database.isUp();
-    const isReady = isStoreUp && !isDraining();
+    const isReady = (isStoreUp || spool?.isWritable === true) && !isDraining();
     return reply.code(isReady ? 200 : 503).send({
       status: isReady ? "ok" : "unavailable",
       postgres: isStoreUp ? "up" : "down",
       bus: bus.healthy ? "up" : "down",
+      spool: spool ? (spool.isWritable ? "up" : "down") : "off",
       draining: isDraining(),
     });
   });

@@ -52,8 +52,11 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     const credential = credentialOf(request);
     if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
     if (access.isMerchant(credential)) return find(request.params.orderId);
-    const { orderId } = await access.watch(credential, request.params.orderId);
-    return (await find(orderId)).order;
+    const { id, orderId } = await access.watch(credential, request.params.orderId);
+    const { order } = await find(orderId);
+    // The token names an order by its uuid: one of the same name in another life of the database is not it.
+    if (order.id !== id) throw new HubError("order_unknown");
+    return order;
   });
 
   app.get("/v1/orders", async (request) => {

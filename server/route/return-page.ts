@@ -1,4 +1,4 @@
-/** What a payer sees who has no shop to be sent on to. No script, one inline style sheet, nothing from outside. */
+/** What a payer sees who cannot be sent on to the shop. No script, one inline style sheet, nothing from outside. */
 
 import { createHash } from "node:crypto";
 
@@ -7,11 +7,20 @@ const words = {
     title: "You may close this page",
     text: "We are asking the payment company what became of your payment. The shop hears of it by itself.",
   },
+  wait: {
+    title: "One moment, please",
+    text: "Your payment could not be looked up just now. This page tries again by itself: please leave it open. Nothing is paid twice.",
+  },
   unknown: {
     title: "There is nothing here",
     text: "This address does not belong to a payment. Go back to the shop: it knows how your order stands.",
   },
 } as const;
+
+export type PageName = keyof typeof words;
+
+/** The page that is to be waited on loads itself again after so many seconds. */
+const reloadS = 5;
 
 const style = `
   :root { color-scheme: light dark; font: 1.0625rem/1.5 system-ui, sans-serif; }
@@ -20,11 +29,11 @@ const style = `
   h1 { font-size: 1.5rem; line-height: 1.2; margin: 0 0 .75rem; text-wrap: balance; }
   p { margin: 0; opacity: .75; text-wrap: pretty; }`;
 
-export const returnPage = (kind: keyof typeof words): string => `<!doctype html>
+export const returnPage = (name: PageName): string => `<!doctype html>
 <html lang="en">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">
-<title>${words[kind].title}</title><style>${style}</style>
-<main><h1>${words[kind].title}</h1><p>${words[kind].text}</p></main>
+<title>${words[name].title}</title>${name === "wait" ? `<meta http-equiv="refresh" content="${reloadS}">` : ""}<style>${style}</style>
+<main><h1>${words[name].title}</h1><p>${words[name].text}</p></main>
 </html>`;
 
 /** Lets the page have its style and nothing else. */

@@ -2,6 +2,10 @@
  * Where the payer's browser comes back to from a provider's page. What it says proves nothing: an approval only lets us
  * take the money, once, and a failure is believed after the provider was asked. The payer is then sent on to the shop
  * with the order's id and nothing secret; whatever happens, they never see an error of ours.
+ *
+ * Any number of browsers may come back at once, on any nodes: the store lets one of them complete the payment, ever. That
+ * permission is used up by a crash too, so it is taken only once nothing is missing any more, such as an access token;
+ * until then the payer is asked to stay, and the page comes back by itself.
  */
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
@@ -10,7 +14,7 @@ import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
 import type { UnderWay } from "../under-way.ts";
-import { returnPage, returnPolicy } from "./return-page.ts";
+import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
@@ -21,7 +25,10 @@ export interface ReturnRoutesOptions {
   log: FastifyBaseLogger;
 }
 
-/** Taking the money may need a token (15 s), then 30 s, then a question (10 s). */
+/**
+ * Taking the money may need 30 s, another token (15 s), then a question (10 s). No more than the minute in which the store
+ * lets neither clock nor payer end a payment that is being completed.
+ */
 const completeMsMax = 60_000;
 const askMsMax = 25_000;
 
@@ -66,36 +73,71 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
       ),
     );
 
+  /** Whether nothing is missing any more to take the money at once. */
+  const isReady = async (provider: CheckoutProvider): Promise<boolean> => {
+    try {
+      await provider.prepare?.();
+      return !underWay.signal.aborted;
+    } catch (error) {
+      log.warn({ provider: provider.name, err: error }, "payer came back; not ready to complete");
+      return false;
+    }
+  };
+
+  /** The page that stays until the payment can be looked up and, if it is approved, completed; or else where to go on to. */
+  const welcome = async (provider: CheckoutProvider, paymentId: string, said: Said): Promise<PageName | URL> => {
+    const completes = said === "approved" && (await isReady(provider));
+    const returned = await store.comeBack(paymentId, completes);
+    if (!returned) return "unknown";
+    if (returned.status === "pending" || returned.status === "processing") {
+      // Nobody can agree before we know that there is a page: the provider's answer is about to be stored.
+      if (said === "approved" && (!completes || returned.status === "pending")) return "wait";
+      await orAfter(patienceMs, learnSafely(provider, returned, said));
+    }
+    const { returnUrl, orderId } = returned.payment;
+    if (returnUrl === undefined) return "back";
+    const onward = new URL(returnUrl);
+    onward.searchParams.set("orderId", orderId);
+    return onward;
+  };
+
   app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
     "/return/:secret",
+    // A request that only asks for headers moves no money.
+    { exposeHeadRoute: false },
     async ({ params, query }, reply) => {
-      const show = (status: number, page: Parameters<typeof returnPage>[0]) =>
-        reply.code(status).type("text/html; charset=utf-8").send(returnPage(page));
       reply.headers({
         "cache-control": "no-store",
         "referrer-policy": "no-referrer",
         "content-security-policy": returnPolicy,
       });
       const opened = open(params.secret);
-      const said = opened?.provider.checkout.read(query);
-      const returned = opened && (await store.comeBack(opened.paymentId, said === "approved"));
-      if (!opened || !returned) return show(404, "unknown");
-      const isOpen = returned.status === "pending" || returned.status === "processing";
-      if (isOpen) await orAfter(patienceMs, learnSafely(opened.provider, returned, said));
-      const { returnUrl, orderId } = returned.payment;
-      if (returnUrl === undefined) return show(200, "back");
-      const onward = new URL(returnUrl);
-      onward.searchParams.set("orderId", orderId);
-      return reply.redirect(onward.href, 303);
+      const next = opened ? await welcomeSafely(opened, query) : "unknown";
+      if (next instanceof URL) return reply.redirect(next.href, 303);
+      return reply.code(pageStatus[next]).type("text/html; charset=utf-8").send(returnPage(next));
     },
   );
+
+  const welcomeSafely = async (
+    { provider, paymentId }: { provider: CheckoutProvider; paymentId: string },
+    query: Record<string, unknown>,
+  ): Promise<PageName | URL> => {
+    try {
+      return await welcome(provider, paymentId, provider.checkout.read(query));
+    } catch (error) {
+      log.error({ paymentId, err: error }, "payer came back; not looked up");
+      return "wait";
+    }
+  };
 }
+
+const pageStatus: Record<PageName, number> = { back: 200, unknown: 404, wait: 503 };
 
 type Said = "approved" | Reason | undefined;
 
 const failure = (reason: Reason): Outcome => ({ status: "failed", reason, source: "payer" });
 
-async function orAfter(ms: number, done: Promise<void>): Promise<void> {
+async function orAfter(ms: number, done: Promise<unknown>): Promise<void> {
   const gaveUp = new AbortController();
   await Promise.race([done, wait(ms, undefined, { signal: gaveUp.signal }).catch(() => undefined)]);
   gaveUp.abort();

@@ -39,6 +39,8 @@ export interface Phone {
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` when there is no such prompt (any more). */
   answer(id: string, answer: PayerAnswer): void;
+  /** Calls back whenever the phone's prompts are others than before. Returns the way to stop. */
+  watch(msisdn: string, onChange: () => void): () => void;
   close(): void;
 }
 
@@ -102,11 +104,19 @@ export interface PhoneOptions {
 
 export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   const open = new Map<string, OpenPrompt>();
+  const watchers = new Set<{ digits: string; onChange: () => void }>();
+
+  const changed = ({ phone }: Prompt): void => {
+    const digits = lastDigits(phone);
+    for (const watcher of watchers) if (watcher.digits === digits) watcher.onChange();
+  };
 
   const take = (id: string): OpenPrompt | undefined => {
     const found = open.get(id);
-    if (found) clearTimeout(found.timer);
+    if (!found) return undefined;
+    clearTimeout(found.timer);
     open.delete(id);
+    changed(found.prompt);
     return found;
   };
 
@@ -118,7 +128,9 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
       const waitS = afterS + (does.isLate ? deadlineS : 0);
       const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
       const timer = setTimeout(() => take(id)?.resolve(as), waitS * secondMs).unref();
-      open.set(id, { prompt: { id, ...ring }, resolve, timer });
+      const prompt = { id, ...ring };
+      open.set(id, { prompt, resolve, timer });
+      changed(prompt);
       return { id, answer };
     },
     prompts(msisdn) {
@@ -130,7 +142,13 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
       if (!found) throw new HubError("route_unknown", "There is no such prompt, or it was answered");
       found.resolve(answer);
     },
+    watch(msisdn, onChange) {
+      const watcher = { digits: lastDigits(msisdn), onChange };
+      watchers.add(watcher);
+      return () => void watchers.delete(watcher);
+    },
     close() {
+      watchers.clear();
       for (const id of open.keys()) take(id);
     },
   };

@@ -4,6 +4,7 @@
  * it is answered with; closing the app abandons those under way.
  */
 import { finished } from "node:stream";
+import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Agent, request as send } from "undici";
 import { type Behaviour, behaviour, type PayerAnswer, type Phone, type Ring } from "./phone.ts";
@@ -12,14 +13,23 @@ export interface Played {
   ring: Ring;
   /** The reply to the request for money. */
   reply: FastifyReply;
+  /** What the phone's number makes happen, where not all of it makes sense for this provider. */
+  does?: Behaviour;
+  /** Hears by which id the phone shows the prompt. */
+  onRing?(promptId: string): void;
   /** Makes the answer known; the webhook to send, if this provider has one for it. */
   settle(answer: PayerAnswer, does: Behaviour): WebhookMessage | undefined;
 }
 
 export interface WebhookMessage {
+  /**
+   * POST by default. `GET`: the payer's browser on its way back, which waits if it is asked to, and does not follow where
+   * it is sent on to.
+   */
+  method?: "GET" | "POST" | "PUT";
   url: string;
   headers?: Record<string, string>;
-  body: string;
+  body?: string;
 }
 
 /** Plays one payment. Resolves when the request for money may be answered. */
@@ -27,24 +37,47 @@ export type Play = (played: Played) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
-/** `app` is the scope of the provider's sandbox. */
-export function createPlay(app: FastifyInstance, phone: Phone): Play {
-  const webhooks = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
-  app.addHook("onClose", () => webhooks.destroy());
+/** A page that asks the payer to wait is loaded again, as browsers do. */
+const reloadMs = 500;
+const loadsMax = 20;
 
-  const deliver = async ({ url, headers, body }: WebhookMessage): Promise<void> => {
+/** Sends one message, whatever it is answered with. `app` is the scope of the provider's sandbox. */
+export function createDelivery(app: FastifyInstance): (message: WebhookMessage) => Promise<void> {
+  const agent = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
+  const closing = new AbortController();
+  app.addHook("onClose", () => {
+    closing.abort();
+    return agent.destroy();
+  });
+
+  const deliver = async ({ method = "POST", url, headers, body }: WebhookMessage): Promise<number> => {
+    const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
+    const what = { method, headers: all, ...(body !== undefined && { body }) };
+    const answer = await send(url, { ...what, dispatcher: agent });
+    await answer.body.dump();
+    return answer.statusCode;
+  };
+
+  return async (message) => {
     try {
-      const all = { "content-type": "application/json", ...headers };
-      const answer = await send(url, { method: "POST", headers: all, body, dispatcher: webhooks });
-      await answer.body.dump();
+      for (let load = 1; load <= loadsMax; load += 1) {
+        const status = await deliver(message);
+        if (message.method !== "GET" || status !== 503) return;
+        await wait(reloadMs, undefined, { signal: closing.signal });
+      }
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");
     }
   };
+}
 
-  return async ({ ring, reply, settle }) => {
-    const does = behaviour(ring.phone);
-    const { answer } = phone.ring(ring);
+/** `app` is the scope of the provider's sandbox. */
+export function createPlay(app: FastifyInstance, phone: Phone): Play {
+  const deliver = createDelivery(app);
+
+  return async ({ ring, reply, does = behaviour(ring.phone), onRing, settle }) => {
+    const { id, answer } = phone.ring(ring);
+    onRing?.(id);
     const replied = whenReplied(reply);
     const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
     const settled = Promise.all([answer, mayGoOut]).then(async ([given]) => {
@@ -57,7 +90,8 @@ export function createPlay(app: FastifyInstance, phone: Phone): Play {
   };
 }
 
-const whenReplied = (reply: FastifyReply): Promise<void> =>
+/** Resolves when the reply has been sent, or the caller has gone. */
+export const whenReplied = (reply: FastifyReply): Promise<void> =>
   new Promise((resolve) => {
     finished(reply.raw, () => resolve());
   });

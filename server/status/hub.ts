@@ -49,11 +49,13 @@ export interface HubOptions {
   store: Pick<OrderStore, "current" | "changedSince">;
   bus: StatusBus;
   onError: (error: unknown) => void;
+  /** Hears of a pass of reading that went well after one that did not. */
+  onRecovered?: () => void;
   /** Hears of every pass of reading, with how many states it brought that the bus had not. */
   onResync?: (healed: number) => void;
 }
 
-export function createHub({ store, bus, onError, onResync }: HubOptions): Hub {
+export function createHub({ store, bus, onError, onRecovered, onResync }: HubOptions): Hub {
   const rooms = new Map<string, Room>();
   const readCurrent = batch(store.current);
   let isGap = false;
@@ -114,6 +116,7 @@ export function createHub({ store, bus, onError, onResync }: HubOptions): Hub {
     delayMs: (tookMs) =>
       bus.healthy ? resyncDelayMs : Math.min(Math.max(resyncDelayDownMs, 10 * tookMs), resyncDelayMs),
     onError,
+    ...(onRecovered && { onRecovered }),
   });
 
   bus.listen({

@@ -86,13 +86,14 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
 
   const heartbeat = startLoop({
     task: async () => {
-      if (subscriber.status === "ready") await subscriber.ping();
+      if (subscriber.status !== "ready") return;
+      await subscriber.ping().catch(() => {
+        setHealthy(false);
+        subscriber.disconnect(true);
+      });
     },
     delayMs: () => pingIntervalMs,
-    onError: () => {
-      setHealthy(false);
-      subscriber.disconnect(true);
-    },
+    onError: (error) => log.warn({ error: String(error) }, "Redis not looked at"),
   });
 
   return {

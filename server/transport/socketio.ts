@@ -40,6 +40,8 @@ interface SocketData {
   orders: Map<string, () => void>;
   /** One at a time, in the order asked for: of two tokens for one order the later one counts. */
   joining: Promise<unknown>;
+  /** How many of them are not done yet. */
+  waiting: number;
   /** What the handshake asked to watch. */
   first?: Watch;
 }
@@ -58,6 +60,9 @@ export interface SocketIoOptions extends TransportOptions {
 
 /** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
 const ordersPerSocketMax = 1_000;
+
+/** Whoever has more than this asked for and not yet answered is cut off: the requests would pile up in our memory. */
+const waitingMax = 2 * ordersPerSocketMax;
 
 /** What a handshake (as `auth`) and `watch` ask for. */
 export const watchRequest = z.object({
@@ -114,8 +119,12 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
 
   /** Does something with the socket's orders when everything asked for before is done. */
   const inTurn = <T>(socket: OrderSocket, act: () => T | Promise<T>): Promise<T> => {
-    const done = socket.data.joining.then(act);
-    socket.data.joining = done.catch(() => undefined);
+    const { data } = socket;
+    data.waiting += 1;
+    if (data.waiting > waitingMax) socket.conn.close(true);
+    // What a socket that is gone had asked for concerns nobody any more.
+    const done = data.joining.then(() => (socket.connected ? act() : Promise.reject(new HubError("rate_limited"))));
+    data.joining = done.catch(() => undefined).then(() => (data.waiting -= 1));
     return done;
   };
 
@@ -150,6 +159,7 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
   io.use((socket, next) => {
     socket.data.orders = new Map();
     socket.data.joining = Promise.resolve();
+    socket.data.waiting = 0;
     const auth = { token: credentialOf(socket.handshake), ...socket.handshake.auth };
     if (isMerchantWithoutOrder(auth, access.isMerchant)) return next();
     authorize(auth).then(
@@ -175,11 +185,12 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
     socket.on("unwatch", (request, acknowledge) => {
       const answer = (typeof request === "function" ? request : acknowledge) as typeof acknowledge;
       const found = unwatchRequest.safeParse(request);
-      void inTurn(socket, () => {
-        const leave = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
-        leave?.();
-        respond(answer, { ok: leave !== undefined });
-      });
+      const leave = (): void => {
+        const stop = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
+        stop?.();
+        respond(answer, { ok: stop !== undefined });
+      };
+      inTurn(socket, leave).catch(() => undefined); // It is gone, and watches nothing.
     });
     const { first } = socket.data;
     if (first) inTurn(socket, () => join(socket, first)).catch((error: unknown) => sendAway(socket, error, app.log));

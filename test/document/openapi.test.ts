@@ -47,7 +47,7 @@ interface ListSchema {
 const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
   (await call(`${node.url}/openapi.json`)).body as unknown as OpenApiDocument;
 
-/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox. */
+/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox and those that only a page of ours calls. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
   const registered: string[] = [];
   const listen = (message: unknown): void => {
@@ -57,7 +57,8 @@ async function startListed(env: Record<string, string> = {}): Promise<{ node: Te
   };
   subscribe("fastify.initialization", listen);
   const node = await startNode({ databaseUrl, env }).finally(() => unsubscribe("fastify.initialization", listen));
-  const isPublic = (route: string): boolean => !/^(HEAD|OPTIONS) |\/sandbox\/(?!phone\/)|\/docs\//.test(route);
+  const isPublic = (route: string): boolean =>
+    !/^(HEAD|OPTIONS) |\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
   return { node, registered: registered.filter(isPublic) };
 }
 

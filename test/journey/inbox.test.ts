@@ -59,6 +59,8 @@ describe("a webhook whose payment is locked for longer than its statement waits"
         0,
       15_000,
     );
+    const offered = node.log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "webhook offered again");
+    expect(offered).toMatchObject([{ paymentId: order.payment.id, traceId: expect.any(String) }]);
   });
 });
 

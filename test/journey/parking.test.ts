@@ -12,6 +12,7 @@ import { createUrlSecrets } from "../../server/order/secret.ts";
 import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
 import { createInitiator } from "../../server/provider/initiate.ts";
 import type { Provider } from "../../server/provider/provider.ts";
+import { createReceiver } from "../../server/provider/receive.ts";
 import { startRedelivery } from "../../server/provider/redelivery.ts";
 import { handleErrors } from "../../server/route/problem.ts";
 import { webhookRoutes } from "../../server/route/webhooks.ts";
@@ -178,14 +179,17 @@ async function stage(): Promise<Staged> {
   const app = Fastify();
   onTestFinished(() => app.close());
   handleErrors(app);
-  webhookRoutes(app, {
+  const receiver = createReceiver({
     providers,
-    secrets: secrets.webhook,
     store: { ...store, locate: taking.gate(store.locate) },
     inbox: { ...inbox, keep: taking.gate(inbox.keep) },
+    isDatabaseUp: async () => true,
     offerParked: redeliver(providers, taking).offerParked,
     subscribe: () => expect.unreachable("nothing to subscribe to"),
+    log: silent,
   });
+  onTestFinished(receiver.close);
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver });
   const { headers, body: payload } = lipanaWebhook(told);
   const taken = app.inject({ method: "POST", url: "/webhooks/lipana", headers, payload }).finally(taking.end);
 

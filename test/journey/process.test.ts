@@ -29,6 +29,16 @@ async function start(env: Record<string, string> = {}): Promise<NodeProcess & { 
   return { ...node, databaseUrl: database.url };
 }
 
+/** What a process said that ended with 1 because it could not start. */
+async function failedStart(env: Record<string, string>): Promise<string> {
+  const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
+  expect(await once(child, "close")).toEqual([1, null]);
+  return output;
+}
+
 describe("SIGTERM", () => {
   it("ends the process with 0 although watchers are attached and a request is half sent", async () => {
     const node = await start();
@@ -85,6 +95,39 @@ describe("a process that is killed", () => {
   });
 });
 
+describe("a database that cannot be reached", () => {
+  it.each([
+    ["refuses", (url: URL) => (url.port = "1"), /\(127\.0\.0\.1:1\/test_\w+\): connect ECONNREFUSED/],
+    [
+      "refuses at several addresses",
+      (url: URL) => (url.host = "localhost:1"),
+      /\(localhost:1\/test_\w+\): .*ECONNREFUSED/,
+    ],
+    ["is another's", (url: URL) => (url.password = "hunter2"), /password authentication failed/],
+    ["is not there", (url: URL) => (url.pathname = "/nosuch"), /\/nosuch\): database "nosuch" does not exist/],
+  ])(
+    "because it %s ends the process at its start, by the variable's name and without its password",
+    async (_, change, words) => {
+      const database = await createDatabase();
+      onTestFinished(database.drop);
+      const url = new URL(database.url);
+      change(url);
+      const env = {
+        PATH: process.env.PATH ?? "",
+        PORT: "0",
+        DATABASE_URL: url.href,
+        DATA_DIR: await makeDataDir(),
+        TUKIO_API_KEY: apiKey,
+        TUKIO_SECRET: testSecret,
+      };
+      const output = await failedStart(env);
+      expect(output.split("\n").at(-2)).toMatch(/^DATABASE_URL cannot be reached /);
+      expect(output).toMatch(words);
+      expect(output).not.toContain(url.password);
+    },
+  );
+});
+
 describe("a kept key that is not whole", () => {
   it.each([
     ["api-key", ""],
@@ -104,11 +147,7 @@ describe("a kept key that is not whole", () => {
         DATABASE_URL: "postgres://127.0.0.1:1/x",
         DATA_DIR: dataDir,
       };
-      const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
-      onTestFinished(() => void child.kill("SIGKILL"));
-      let output = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
-      expect(await once(child, "close")).toEqual([1, null]);
+      const output = await failedStart(env);
       expect(output).toBe(`${path} is damaged. Restore it, or remove it to have a new one made.\n`);
       expect(await readFile(path, "utf8")).toBe(text);
       // The other key may have been made; no draft is left.

@@ -17,6 +17,9 @@ const row = (body: string) => ({
 
 it("erases what is old in batches, and leaves what is younger and what orders say", async () => {
   const old = await ground.open({ idempotencyKey: "old" });
+  // Daraja's references end in the payer's number.
+  const reference = "ws_CO_20112026205932104712345678";
+  await ground.store.advance(old.payment.id, { status: "processing", reference, source: "reply" });
   await ground.store.advance(old.payment.id, paid({ receipt: "R-old" }), row("old and accepted"));
   await ground.inbox.refuse(row("old and refused"), "forged");
   await ground.database.pool.query(
@@ -31,6 +34,7 @@ it("erases what is old in batches, and leaves what is younger and what orders sa
     await ground.database.pool.query(statement);
   }
   const young = await ground.open({ idempotencyKey: "young" });
+  await ground.store.advance(young.payment.id, { status: "processing", reference, source: "reply" });
   await ground.store.advance(young.payment.id, failed(), row("young and accepted"));
   await ground.inbox.refuse(row("young and refused"), "forged");
 
@@ -44,8 +48,11 @@ it("erases what is old in batches, and leaves what is younger and what orders sa
     { result: "applied", body: "young and accepted" },
     { result: "refused", body: "young and refused" },
   ]);
-  const { rows: phones } = await ground.database.pool.query("select phone from payment order by started_at");
-  expect(phones).toEqual([{ phone: "+2547*****678" }, { phone: "+254712345678" }]);
+  const { rows: phones } = await ground.database.pool.query("select phone, reference from payment order by started_at");
+  expect(phones).toEqual([
+    { phone: "+2547*****678", reference: "ws_CO_20112026205932104******678" },
+    { phone: "+254712345678", reference },
+  ]);
   const { rows: keys } = await ground.database.pool.query("select key from idempotency");
   expect(keys).toEqual([{ key: "young" }]);
   const view = await ground.view(old.event.orderId);

@@ -72,6 +72,16 @@ describe("client", () => {
     expect(seen).toEqual(["POST", "application/json", '{"a":1}']);
   });
 
+  test("says the length of a POST of nothing, and no content type", async () => {
+    const seen: unknown[] = [];
+    const url = await serve(({ headers }, response) => {
+      seen.push(headers["content-length"], headers["content-type"], headers["transfer-encoding"]);
+      response.end();
+    });
+    await openClient().call({ method: "POST", url, headers: {}, signal: never });
+    expect(seen).toEqual(["0", undefined, undefined]);
+  });
+
   test.each([
     ["nothing", ""],
     ["HTML", "<html>502</html>"],

@@ -48,7 +48,7 @@ export interface Driver {
   tokenRefused?: string;
   /** The provider accepted: a payment that it knows by this reference (or by our own id). */
   accepted(reference: string, call: ScriptedCall): ScriptedAnswer;
-  /** What the payment is known by once it was accepted; the given reference by default. */
+  /** Where the reference is ours: what the payment is known by, whether its request was answered or not. */
   referenceOf?(payment: Payment, given: string): string;
   /** Fixtures of answers to `initiate` that surely refuse, and what for. */
   refused: Readonly<Record<string, Reason>>;
@@ -210,6 +210,15 @@ export function testProvider(driver: Driver): void {
       expect(outcome?.currency).toBe(provider.statesAmount ? currency : undefined);
     });
 
+    it.runIf(driver.referenceOf)(
+      "needs no reply to our request where the reference is ours, and tells it",
+      async () => {
+        const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+        const { reference: own } = known();
+        expect(await provider.confirm(paymentOf(), never)).toMatchObject({ status: "succeeded", reference: own });
+      },
+    );
+
     it.each(Object.entries(confirmed.ended))("%s is how it ended", async (ended, { status, reason }) => {
       const { provider } = await open({ confirm: () => confirmFixture(ended) });
       expect(await provider.confirm(known(), never)).toMatchObject({ status, reason, source: "query" });
@@ -300,11 +309,13 @@ export function testProvider(driver: Driver): void {
       };
     };
 
-    /** The address with a secret that the call gave to the company. */
-    const webhookUrlIn = ({ text }: ScriptedCall): string | undefined =>
+    /** The address with a secret that the call gave to the company, in its body or in a header. */
+    const webhookUrlIn = ({ text, headers }: ScriptedCall): string | undefined =>
       driver.isAccountWide
         ? undefined
-        : /https?:[^"\s]+?\/webhooks\/[a-z]+\/[0-9a-f]{64}/.exec(text.replaceAll("\\/", "/"))?.[0];
+        : [text.replaceAll("\\/", "/"), ...Object.values(headers).map(String)]
+            .map((given) => /https?:[^"\s]+?\/webhooks\/[a-z]+\/[0-9a-f]{64}/.exec(given)?.[0])
+            .find((url) => url !== undefined);
 
     it("a success, three times over, is one change", async () => {
       const ground = await start();

@@ -439,7 +439,7 @@ describe("keeping alive", () => {
         ["used", credential],
         ["unused", startNode(unused).credential],
       ]);
-      const log = { warn: (details: object) => warned.push(details) };
+      const log = { info: () => undefined, warn: (details: object) => warned.push(details) };
       onTestFinished(startKeepAlive({ credentials, log, intervalMs: 5 }).close);
     }
     const [node] = nodes;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseMinor } from "../../server/provider/money.ts";
+import { formatMinor, minorDigits, parseMinor } from "../../server/provider/money.ts";
 
 const minorMax = 10n ** 15n - 1n;
 const minor = fc.bigInt({ min: 0n, max: minorMax });
@@ -96,6 +96,45 @@ describe("parseMinor", () => {
       fc.property(fc.oneof(fc.anything({ withBigInt: true }), fc.string(), fc.double()), (value) => {
         const parsed = parseMinor(value, 2);
         expect(parsed === undefined || parsed >= 0n).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("minorDigits", () => {
+  test.each([
+    ["UGX", 0],
+    ["XAF", 0],
+    ["XOF", 0],
+    ["RWF", 0],
+    ["GNF", 0],
+    ["KES", 2],
+    ["TZS", 2],
+    ["BDT", 2],
+    ["GHS", 2],
+    ["ZMW", 2],
+    ["EUR", 2],
+    ["TND", 3],
+  ])("%s has %i", (currency, digits) => {
+    expect(minorDigits(currency)).toBe(digits);
+  });
+});
+
+describe("formatMinor", () => {
+  test.each([
+    [5_000n, 0, "5000"],
+    [15_000n, 2, "150.00"],
+    [7n, 2, "0.07"],
+    [0n, 2, "0.00"],
+    [1n, 3, "0.001"],
+  ] as const)("writes %s with %i decimals as %s", (value, digits, text) => {
+    expect(formatMinor(value, digits)).toBe(text);
+  });
+
+  test("is read back as what it was", () => {
+    fc.assert(
+      fc.property(minor, fc.constantFrom(0, 2, 3), (value, digits) => {
+        expect(parseMinor(formatMinor(value, digits), digits)).toBe(value);
       }),
     );
   });

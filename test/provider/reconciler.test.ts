@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import type { Outcome } from "../../server/order/order.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { createReconciler } from "../../server/provider/reconciler.ts";
+import { currentTrace } from "../../server/trace.ts";
 import { openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -13,25 +14,31 @@ afterAll(() => ground.close());
 
 type Answer = Outcome | undefined | Error;
 
-/** Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. */
-async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
+/**
+ * Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. With
+ * `closes`, which lets the answer come, it is closed while it asks.
+ */
+async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), closes?: () => void) {
   const { event, payment } = await ground.open({ live: true, deadlineS: 120 });
   await ground.database.pool.query(
     `update payment set check_at = clock_timestamp(), started_at = started_at - $2 * interval '1 second',
        expires_at = expires_at - $2 * interval '1 second' where id = $1`,
     [payment.id, ageS],
   );
+  const traces: unknown[] = [];
   const asked = vi.fn<Provider["confirm"]>(async () => {
+    traces.push(currentTrace());
     const given = typeof answer === "function" ? await answer() : answer;
     if (given instanceof Error) throw given;
     return given;
   });
   const provider = { name: "daraja", confirm: asked } as Partial<Provider> as Provider;
   const said: string[] = [];
-  const log = {
-    info: (_: object, message: string) => said.push(message),
-    warn: (_: object, message: string) => said.push(message),
+  const say = (_: object, message: string): void => {
+    said.push(message);
+    traces.push(currentTrace());
   };
+  const log = { info: say, warn: say };
   const reconciler = createReconciler({
     onReference: async () => undefined,
     providers: new Map([["daraja", provider]]),
@@ -39,9 +46,19 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>)) {
     log,
   });
   onTestFinished(reconciler.close);
+  if (closes) {
+    await vi.waitUntil(() => asked.mock.calls.length > 0, 5_000);
+    const closed = reconciler.close();
+    closes();
+    await closed;
+    expect(said).toContain("confirmed");
+  }
   await vi.waitUntil(() => said.includes("confirmed"), 5_000);
   expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
   await reconciler.close();
+  // The question and what the log says of it belong to one trace.
+  expect(traces).toEqual(traces.map(() => ({ traceId: expect.stringMatching(/^[0-9a-f]{32}$/), flags: "00" })));
+  expect(new Set(traces).size).toBe(1);
   return (await ground.view(event.orderId)).order;
 }
 
@@ -92,5 +109,17 @@ describe("a webhook that comes while the provider is being asked", () => {
       return undefined;
     });
     expect(order).toMatchObject({ status: "succeeded", version: 2 });
+  });
+});
+
+describe("an answer that comes while the node stops", () => {
+  it("is stored", async () => {
+    const held = Promise.withResolvers<Answer>();
+    const order = await askedAt(
+      30,
+      () => held.promise,
+      () => held.resolve({ status: "succeeded", source: "query" }),
+    );
+    expect(order.status).toBe("succeeded");
   });
 });

@@ -233,7 +233,7 @@ describe("reading an order", () => {
       [2, "processing"],
       [3, "succeeded"],
     ]);
-    expect(body.events.at(-1)).toEqual(body.order);
+    expect(body.events.at(-1)).toEqual({ ...body.order, source: "webhook" });
   });
 
   it("with the answer's watch token shows the bare state, and nothing of what only the merchant may see", async () => {

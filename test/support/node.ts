@@ -54,6 +54,8 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
     LIMIT_PHONE: "100000",
     LIMIT_ORDER: "100000",
     LIMIT_IP: "1000000",
+    // Nothing is left behind on the disk; tests of the spool turn it on.
+    SPOOL: "off",
     ...env,
   });
   const database = openDatabase(databaseUrl, () => undefined);

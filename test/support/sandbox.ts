@@ -8,6 +8,7 @@ import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone
 import type { Sandbox } from "../../server/sandbox/sandbox.ts";
 
 export interface Received {
+  method: string;
   headers: IncomingHttpHeaders;
   text: string;
 }
@@ -51,10 +52,14 @@ export async function startSandbox(
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, text));
-    scope.post("/hook", async ({ headers, body }, reply) => {
-      const received = { headers, text: String(body) };
-      arrived.put(received);
-      return reply.code(await onWebhook(received)).send();
+    scope.route({
+      method: ["POST", "PUT"],
+      url: "/hook",
+      handler: async ({ method, headers, body }, reply) => {
+        const received = { method, headers, text: String(body) };
+        arrived.put(received);
+        return reply.code(await onWebhook(received)).send();
+      },
     });
   });
   const url = await app.listen({ port: 0, host: "127.0.0.1" });
@@ -112,6 +117,8 @@ export interface Fixture {
   /** The HTTP status of a reply; absent for webhooks. */
   status?: number;
   body: Record<string, unknown>;
+  /** What is sent in place of the body where that is not JSON: "" for an empty reply. */
+  text?: string;
 }
 
 export const fixture = (provider: string, name: string): Fixture =>

@@ -1,0 +1,20 @@
+/** The signs, drawn as strokes in a square of 24, so that they take their colour and size from where they are. */
+import type { Icon } from "./face.ts";
+
+const paths: Record<Icon, string> = {
+  phone: "M8 2h8q1.5 0 1.5 1.5v17q0 1.5-1.5 1.5H8q-1.5 0-1.5-1.5v-17Q6.5 2 8 2zM11 18.5h2",
+  check: "M5 13l5 5 9-10",
+  cross: "M7 7l10 10M17 7L7 17",
+  clock: "M12 3a9 9 0 1 0 .01 0M12 7v5l3 2",
+  eye: "M11 4a7 7 0 1 0 .01 0M16 16l5 5",
+};
+
+/** An SVG element with attributes. */
+export function svg(name: string, attributes: Record<string, string | number>, children: Node[] = []): SVGElement {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children);
+  return element;
+}
+
+export const iconPath = (icon: Icon): string => paths[icon];

@@ -1,0 +1,155 @@
+/**
+ * The element's looks. A shop themes it by the `--tukio-*` properties and the parts; both schemes' colours have a
+ * contrast of at least 4.5 to 1 for text. Where the page says nothing about `color-scheme`, the person's own counts.
+ */
+
+/** `light-dark()` is not everywhere yet, so each colour is given once for each scheme. */
+const dark = `
+  --ink: var(--tukio-ink, #f3f4f6);
+  --muted: var(--tukio-muted, #a3aab8);
+  --surface: var(--tukio-surface, #15181f);
+  --line: var(--tukio-line, #2b313d);
+  --accent: var(--tukio-accent, #8ab4ff);
+  --accent-ink: var(--tukio-accent-ink, #0b1220);
+  --good: var(--tukio-good, #4ade80);
+  --bad: var(--tukio-bad, #ff8a80);
+  --caution: var(--tukio-caution, #fbbf4d);
+`;
+
+const light = `
+  --ink: var(--tukio-ink, #12161f);
+  --muted: var(--tukio-muted, #5b6474);
+  --surface: var(--tukio-surface, #fff);
+  --line: var(--tukio-line, #e3e6ec);
+  --accent: var(--tukio-accent, #1a56db);
+  --accent-ink: var(--tukio-accent-ink, #fff);
+  --good: var(--tukio-good, #0b7a3b);
+  --bad: var(--tukio-bad, #c0262d);
+  --caution: var(--tukio-caution, #a35a00);
+`;
+
+const css = `
+:host { display: block; max-width: 26rem; }
+:host([hidden]), [hidden] { display: none !important; }
+.card { ${light} }
+.dark { ${dark} }
+.auto { color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { .auto { ${dark} } }
+
+.card {
+  box-sizing: border-box;
+  display: flex;
+  flex-direction: column;
+  align-items: center;
+  padding: clamp(1.25rem, 6vw, 2rem) clamp(1rem, 5vw, 2rem);
+  border: 1px solid var(--line);
+  border-radius: var(--tukio-radius, 1rem);
+  background: var(--surface);
+  color: var(--ink);
+  font: 400 1rem/1.5 var(--tukio-font, ui-sans-serif, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
+  font-variant-numeric: tabular-nums;
+  text-align: center;
+  overflow-wrap: anywhere;
+  --tone: var(--accent);
+}
+.good { --tone: var(--good); }
+.bad { --tone: var(--bad); }
+.caution { --tone: var(--caution); }
+p, h2, dl, dd { margin: 0; }
+
+.test {
+  margin-bottom: 1.25rem;
+  padding: 0.125rem 0.75rem;
+  border: 1px dashed currentcolor;
+  border-radius: 2rem;
+  color: var(--caution);
+  font-size: 0.8125rem;
+  font-weight: 600;
+}
+.sign { width: 6.5rem; height: 6.5rem; margin-bottom: 1rem; }
+.sign svg { display: block; overflow: visible; }
+.disc { fill: var(--tone); opacity: 0.1; }
+.track, .ring, .icon { fill: none; stroke: var(--tone); stroke-width: 4; stroke-linecap: round; stroke-linejoin: round; }
+.track { opacity: 0.2; }
+.ring { stroke-dasharray: 100; transform: rotate(-90deg); transform-origin: 50% 50%; }
+.icon { stroke-width: 1.5; }
+.over :is(.track, .ring) { display: none; }
+.loud .disc { opacity: 1; }
+.loud .icon { stroke: var(--surface); stroke-width: 2.6; }
+
+.amount {
+  font-size: 1.125rem;
+  font-weight: 500;
+  color: var(--muted);
+}
+.title {
+  margin-top: 0.125rem;
+  font-size: 1.5rem;
+  font-weight: 650;
+  line-height: 1.2;
+  letter-spacing: -0.011em;
+  text-wrap: balance;
+}
+:host(:lang(bn)) .title { letter-spacing: 0; line-height: 1.35; }
+.text { margin-top: 0.5rem; max-width: 34ch; text-wrap: pretty; }
+.timer { margin-top: 1rem; }
+.left { color: var(--tone); font-size: 1.125rem; font-weight: 650; }
+.waited { color: var(--muted); font-size: 0.875rem; }
+
+.action {
+  box-sizing: border-box;
+  width: 100%;
+  min-height: 3rem;
+  margin-top: 1.5rem;
+  padding: 0.625rem 1.25rem;
+  border: 0;
+  border-radius: calc(var(--tukio-radius, 1rem) * 0.75);
+  background: var(--accent);
+  color: var(--accent-ink);
+  font: inherit;
+  font-weight: 600;
+  line-height: 1.75rem;
+  text-decoration: none;
+  cursor: pointer;
+}
+.action:hover { filter: brightness(1.1); }
+.action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
+
+.detail { width: 100%; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 0.75rem; }
+.row { display: flex; justify-content: space-between; gap: 1rem; padding-block: 0.1875rem; font-size: 0.9375rem; }
+.label { color: var(--muted); text-align: start; flex: none; }
+.value { font-weight: 500; text-align: end; user-select: all; }
+.note { margin-top: 1rem; color: var(--muted); font-size: 0.875rem; }
+
+/* A link that is back within two seconds is nobody's business. */
+@media (prefers-reduced-motion: no-preference) {
+  .note { animation: appear 0.3s 2s both; }
+  .waiting .known .ring { transition: stroke-dashoffset 1s linear; }
+  .waiting .unknown .ring { animation: turn 1.4s linear infinite; }
+  .waiting .disc { animation: breathe 2.4s ease-in-out infinite; }
+  .loud .icon { animation: appear 0.35s ease-out both; }
+}
+@keyframes appear { from { opacity: 0; } }
+@keyframes turn { from { transform: rotate(-90deg); } to { transform: rotate(270deg); } }
+@keyframes breathe { 50% { opacity: 0.18; } }
+@media (forced-colors: active) {
+  .card, .action { border: 1px solid; }
+  .disc { display: none; }
+  .card .icon { stroke: CanvasText; }
+}
+`;
+
+let sheet: CSSStyleSheet | undefined;
+
+/** Gives a root its looks. A constructed sheet needs no exception in a Content Security Policy; old browsers get a `<style>`. */
+export function dress(root: ShadowRoot): void {
+  if ("adoptedStyleSheets" in root && "replaceSync" in CSSStyleSheet.prototype) {
+    sheet ??= new CSSStyleSheet();
+    sheet.replaceSync(css);
+    root.adoptedStyleSheets = [sheet];
+    return;
+  }
+  const style = document.createElement("style");
+  style.textContent = css;
+  root.append(style);
+}

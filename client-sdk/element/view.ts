@@ -1,0 +1,169 @@
+/**
+ * The element's inside: built once, then only changed where the face changes, so that what is read aloud, focused or
+ * selected stays. Data reaches the page as text and attributes only.
+ */
+import { formatDuration } from "./countdown.ts";
+import type { Face } from "./face.ts";
+import { iconPath, svg } from "./icon.ts";
+import type { Words } from "./words.ts";
+
+/** How far the time to pay has run; undefined where nothing is waited for. */
+export interface Progress {
+  elapsedMs: number;
+  leftMs: number | undefined;
+  /** From 1 to 0. */
+  share: number;
+}
+
+export interface View {
+  show(face: Face, look: Look): void;
+  /** Changes every second while somebody waits; is not read aloud. */
+  progress(progress: Progress | undefined, words: Words, locale: string): void;
+}
+
+/** What the page and the order decide beside the face. */
+export interface Look {
+  scheme: "light" | "dark" | "auto";
+  /** The name of the slot for what a shop adds to this status. */
+  status: string | undefined;
+}
+
+export interface ViewOptions {
+  root: ShadowRoot;
+  onTryAgain: () => void;
+}
+
+/** While somebody waits there is a ring; a plain answer is a full disc. */
+const emphasis: Record<Face["tone"], string> = { waiting: "", good: "over loud", bad: "over loud", caution: "over" };
+
+/** Builds the inside. */
+export function createView({ root, onTryAgain }: ViewOptions): View {
+  const sign = createSign();
+  const test = part("p", "test");
+  const amount = part("p", "amount");
+  const title = part("h2", "title");
+  const text = part("p", "text");
+  const left = part("p", "left");
+  const waited = part("p", "waited");
+  const live = part("div", "message", [title, text]);
+  live.setAttribute("role", "status");
+  live.setAttribute("aria-live", "polite");
+  live.setAttribute("aria-atomic", "true");
+  const timer = part("div", "timer", [left, waited]);
+  timer.setAttribute("role", "timer");
+  const link = part("a", "action link");
+  const button = part("button", "action button");
+  button.type = "button";
+  button.addEventListener("click", onTryAgain);
+  const own = document.createElement("slot");
+  const detail = part("dl", "detail");
+  const note = part("p", "note");
+  const card = part("section", "card", [
+    slot("header"),
+    test,
+    sign.element,
+    amount,
+    live,
+    timer,
+    link,
+    button,
+    own,
+    detail,
+    note,
+    slot(""),
+  ]);
+  root.append(card);
+
+  return {
+    show(face, { scheme, status }) {
+      const { tone } = face;
+      setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}`);
+      sign.show(face);
+      setText(test, face.test);
+      setText(amount, face.amount);
+      setText(title, face.title);
+      setText(text, face.text);
+      setText(note, face.note);
+      setText(link, face.action?.kind === "link" ? face.action.label : undefined);
+      setText(button, face.action?.kind === "button" ? face.action.label : undefined);
+      if (face.action?.kind === "link") setAttribute(link, "href", face.action.href);
+      if (status !== undefined) setAttribute(own, "name", status);
+      showRows(detail, face.detail);
+    },
+
+    progress(progress, words, locale) {
+      sign.progress(progress?.leftMs === undefined ? undefined : progress.share);
+      const isLeft = progress?.leftMs !== undefined && progress.leftMs > 0;
+      setText(left, isLeft ? `${formatDuration(progress.leftMs ?? 0, locale)} ${words.left}` : undefined);
+      const time = progress && formatDuration(progress.elapsedMs, locale);
+      setText(waited, time && words.waited.replace("{time}", time));
+      timer.hidden = progress === undefined;
+    },
+  };
+}
+
+/** The sign in its ring, which empties while the time runs. */
+function createSign(): { element: HTMLElement; show(face: Face): void; progress(share: number | undefined): void } {
+  const ring = svg("circle", { cx: 50, cy: 50, r: 47, pathLength: 100, class: "ring" });
+  const path = svg("path", { class: "icon", transform: "translate(22 22) scale(2.333)" });
+  const drawing = svg("svg", { viewBox: "0 0 100 100", "aria-hidden": "true" }, [
+    svg("circle", { cx: 50, cy: 50, r: 49, class: "disc" }),
+    svg("circle", { cx: 50, cy: 50, r: 47, class: "track" }),
+    ring,
+    path,
+  ]);
+  const element = part("div", "sign");
+  element.append(drawing);
+  return {
+    element,
+    show: ({ icon }) => setAttribute(path, "d", iconPath(icon)),
+    progress(share) {
+      setAttribute(element, "class", share === undefined ? "sign unknown" : "sign known");
+      setAttribute(ring, "stroke-dashoffset", (100 * (1 - (share ?? 0.25))).toFixed(2));
+    },
+  };
+}
+
+function showRows(list: HTMLElement, rows: Face["detail"]): void {
+  const text = JSON.stringify(rows);
+  if (list.dataset.rows === text) return;
+  list.dataset.rows = text;
+  list.hidden = rows.length === 0;
+  list.replaceChildren(
+    ...rows.map(([label, value]) => {
+      const [term, definition] = [part("dt", "label"), part("dd", "value")];
+      term.textContent = label;
+      definition.textContent = value;
+      return part("div", "row", [term, definition]);
+    }),
+  );
+}
+
+/** Every piece can be styled from outside by its part's name. */
+function part<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  parts: string,
+  children: Node[] = [],
+): HTMLElementTagNameMap[Name] {
+  const element = document.createElement(name);
+  element.setAttribute("part", parts);
+  element.className = parts;
+  element.append(...children);
+  return element;
+}
+
+function slot(name: string): HTMLSlotElement {
+  const element = document.createElement("slot");
+  if (name !== "") element.name = name;
+  return element;
+}
+
+/** What is said twice is read aloud twice: only changes are written. */
+function setText(element: HTMLElement, text: string | undefined): void {
+  element.hidden = text === undefined;
+  if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
+}
+
+function setAttribute(element: Element, name: string, value: string): void {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}

@@ -1,0 +1,101 @@
+/**
+ * The files that pages are made of, sent zipped to those who can read that. Each is read when it is first asked for and
+ * kept; a page is small, and nobody but its own names can be asked for.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+
+export interface Asset {
+  body: Buffer;
+  contentType: string;
+  /** Its name changes with its content, so it may be kept for ever. */
+  immutable?: boolean;
+}
+
+/** Finds an asset by its name; undefined when there is none. */
+export type FindAsset = (name: string) => Promise<Asset | undefined>;
+
+const contentTypes: Readonly<Record<string, string>> = {
+  css: "text/css; charset=utf-8",
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+};
+
+/** One file, read once. */
+export function keepAsset(at: URL): () => Promise<Asset> {
+  const contentType = contentTypes[at.pathname.split(".").at(-1) ?? ""];
+  if (contentType === undefined) throw new Error(`no content type for ${at.pathname}`);
+  let kept: Promise<Asset> | undefined;
+  return () => {
+    kept ??= readFile(at).then((body) => ({ body, contentType }));
+    return kept;
+  };
+}
+
+/** Files by the names that they are served by. */
+export function keepAssets(files: Readonly<Record<string, URL>>): FindAsset {
+  const kept = new Map(Object.entries(files).map(([name, at]) => [name, keepAsset(at)]));
+  return async (name) => kept.get(name)?.();
+}
+
+/** `GET <path>/:file`. */
+export function assetRoute(app: FastifyInstance, path: string, find: FindAsset): void {
+  app.get<{ Params: { file: string } }>(`${path}/:file`, async (request, reply) => {
+    const asset = await find(request.params.file);
+    return asset ? sendAsset(request, reply, asset) : reply.callNotFound();
+  });
+}
+
+/** Answers with a page under a strict policy. `framedBy`: who may show it in a frame. */
+export async function sendPage(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { page, framedBy }: { page: Asset; framedBy: "nobody" | "self" },
+): Promise<FastifyReply> {
+  const ancestors = framedBy === "self" ? "'self'" : "'none'";
+  reply.header("content-security-policy", [...policy, `frame-ancestors ${ancestors}`].join("; "));
+  reply.header("referrer-policy", "no-referrer");
+  return sendAsset(request, reply, page);
+}
+
+/** Nothing from elsewhere and nothing inline; small pictures in style sheets are data URLs. */
+const policy = [
+  "default-src 'self'",
+  "img-src 'self' data:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'none'",
+];
+
+interface Made {
+  etag: string;
+  zipped: Promise<Buffer>;
+}
+
+const made = new WeakMap<Buffer, Made>();
+
+function makeOf({ body }: Asset): Made {
+  const known = made.get(body);
+  if (known) return known;
+  const hash = createHash("sha256").update(body).digest("base64url").slice(0, 22);
+  const fresh = { etag: `W/"${hash}"`, zipped: promisify(gzip)(body) };
+  made.set(body, fresh);
+  return fresh;
+}
+
+/** Answers with the asset, or that the reader has it already. */
+export async function sendAsset(request: FastifyRequest, reply: FastifyReply, asset: Asset): Promise<FastifyReply> {
+  const { etag, zipped } = makeOf(asset);
+  reply.headers({
+    etag,
+    "cache-control": asset.immutable ? "public, max-age=31536000, immutable" : "no-cache",
+    vary: "Origin, Accept-Encoding",
+  });
+  if (request.headers["if-none-match"]?.includes(etag)) return reply.code(304).send();
+  reply.type(asset.contentType);
+  if (!/\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""))) return reply.send(asset.body);
+  return reply.header("content-encoding", "gzip").send(await zipped);
+}

@@ -1,0 +1,208 @@
+/**
+ * Takes webhooks in. What `receive` resolved for is on disk: in the database, by the very statement that acts on it, or,
+ * while the database cannot be reached, in the spool, from where it is received again. Any number may come at once, and
+ * one may be received twice: a payment only climbs.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+import { HubError } from "../errors.ts";
+import { messageOf } from "../log.ts";
+import { type Loop, startLoop } from "../loop.ts";
+import type { Inbox } from "../order/inbox.ts";
+import type { Spool, SpooledWebhook } from "../order/spool.ts";
+import type { InboxRow, OrderStore } from "../order/store.ts";
+import type { WebhookResult } from "../order/tables.ts";
+import type { Claim, Provider, Webhook } from "./provider.ts";
+
+export interface Received {
+  /** The payment it is about, where that is known. */
+  paymentId?: string;
+  proof: Claim["proof"];
+  /** `spooled`: on disk, to be applied when the database is back. `failed`: not kept, and the provider is told so. */
+  result: WebhookResult | "spooled" | "failed";
+  /** What the provider is to be told instead of "received". */
+  refusal?: HubError;
+}
+
+export interface Receiver {
+  /**
+   * Never throws an operating error: `refusal` says what went wrong. `refused`: the URL's secret was wrong, so nothing in
+   * the webhook is believed.
+   */
+  receive(provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received>;
+  close(): Promise<void>;
+}
+
+export interface ReceiverOptions {
+  providers: ReadonlyMap<string, Provider>;
+  store: Pick<OrderStore, "advance" | "nudge" | "locate">;
+  inbox: Pick<Inbox, "keep" | "refuse">;
+  /** Absent: what comes while the database is away is not taken. */
+  spool?: Spool;
+  isDatabaseUp: () => Promise<boolean>;
+  /** Applies webhooks that waited for this reference. */
+  offerParked: (provider: string, reference: string) => Promise<void>;
+  /** Visits an address of a provider's that makes it send webhooks here. */
+  subscribe: (url: URL) => Promise<void>;
+  log: { info(details: object, message: string): void; warn(details: object, message: string): void };
+}
+
+/** For so long after the database failed a webhook, the next ones go to the spool without waiting for it. */
+const restMs = 1_000;
+
+const drainMs = 500;
+
+export function createReceiver(options: ReceiverOptions): Receiver {
+  const { providers, store, inbox, spool, isDatabaseUp, offerParked, subscribe, log } = options;
+  let restsUntilMs = Number.NEGATIVE_INFINITY;
+
+  const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
+    reference === undefined ? undefined : store.locate(provider, reference);
+
+  const record = async (row: InboxRow, claim: Claim, found: Found): Promise<WebhookResult> => {
+    const { reference, outcome, proof } = claim;
+    const { paymentId } = found;
+    const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
+      await inbox.keep({ ...row, ...found, ...(reference !== undefined && { reference }), result });
+      return result;
+    };
+    if (claim.subscribeUrl) {
+      await keep("nothing");
+      await subscribe(claim.subscribeUrl);
+      return "nothing";
+    }
+    if (paymentId === undefined) {
+      await keep("unmatched");
+      // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
+      if (reference !== undefined && (await locate(row.provider, claim).catch(() => undefined)))
+        await offerParked(row.provider, reference);
+      return "unmatched";
+    }
+    if (proof === "none") return keep("hint");
+    if (!outcome) return keep("nothing");
+    try {
+      return (await store.advance(paymentId, outcome, row)).result;
+    } catch (error) {
+      // Locked too long, deadlocked, or bytes that no column takes: kept all the same, to be offered again.
+      const said = messageOf(error instanceof HubError ? error.cause : error);
+      await inbox.keep({ ...row, result: "error", paymentId, error: said });
+      // Waits for the lock that the statement waited for, so the answer does not wait for it.
+      store.nudge(paymentId).catch(() => undefined);
+      return "error";
+    }
+  };
+
+  /** What says nothing that can be believed is kept for audit, and the provider is told. */
+  const refuse = async (row: InboxRow, paymentId: string | undefined, refusal: HubError): Promise<Received> => {
+    const { proof } = row;
+    if (refusal.code === "webhook_rejected") {
+      await inbox.refuse(row, refusal.message).catch((err: unknown) => log.warn({ err }, "refused, not kept"));
+      return { proof, result: "refused", refusal };
+    }
+    const known = paymentId !== undefined && { paymentId };
+    await inbox.keep({ ...row, ...known, result: "unreadable", error: refusal.message });
+    return { proof, result: "unreadable", refusal, ...known };
+  };
+
+  /** Into the database; throws `store_unavailable` when it cannot be reached. */
+  const take = async (provider: Provider, webhook: Webhook, read: Claim | HubError): Promise<Received> => {
+    const { paymentId: addressed, headers, body } = webhook;
+    const isAddressed = addressed !== undefined;
+    const row: InboxRow = {
+      provider: provider.name,
+      proof: isAddressed ? "secret" : "none",
+      headers: withoutCredentials(headers),
+      body,
+    };
+    if (read instanceof HubError) return refuse(row, addressed, read);
+    const { proof } = read;
+    const paymentId = read.paymentId ?? (await locate(provider.name, read));
+    const known = paymentId !== undefined && { paymentId };
+    return { proof, result: await record({ ...row, proof }, read, { ...known, isAddressed }), ...known };
+  };
+
+  /** Onto this machine's disk, if the sender has shown that it is no stranger. */
+  const spoolAway = async (
+    { name }: Provider,
+    { paymentId, headers, body }: Webhook,
+    read: Claim | HubError,
+  ): Promise<Received | undefined> => {
+    const proof = read instanceof HubError ? "secret" : read.proof;
+    const isProven = paymentId !== undefined || proof === "signature";
+    if (!spool || !isProven || (read instanceof HubError && read.code === "webhook_rejected")) return undefined;
+    const known = paymentId !== undefined && { paymentId };
+    try {
+      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known });
+    } catch (err) {
+      log.warn({ err, provider: name }, "a webhook could not be spooled");
+      return undefined;
+    }
+    return { proof, result: "spooled", ...known, ...(read instanceof HubError && { refusal: read }) };
+  };
+
+  const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
+    const read = refused ?? translate(provider, webhook);
+    if (performance.now() < restsUntilMs) {
+      const spooled = await spoolAway(provider, webhook, read);
+      if (spooled) return spooled;
+    }
+    try {
+      return await take(provider, webhook, read);
+    } catch (error) {
+      if (!(error instanceof HubError)) throw error;
+      const proof = read instanceof HubError ? "none" : read.proof;
+      const { paymentId } = webhook;
+      const failed = { proof, result: "failed", refusal: error, ...(paymentId !== undefined && { paymentId }) } as const;
+      if (error.code !== "store_unavailable") return failed;
+      restsUntilMs = performance.now() + restMs;
+      return (await spoolAway(provider, webhook, read)) ?? failed;
+    }
+  };
+
+  /** Throws while the database is away. */
+  const receiveSpooled = async ({ provider: name, paymentId, headers, body }: SpooledWebhook): Promise<void> => {
+    const webhook = { headers: headers as IncomingHttpHeaders, body, ...(paymentId !== undefined && { paymentId }) };
+    const provider = providers.get(name);
+    const read = provider ? translate(provider, webhook) : new HubError("provider_unknown");
+    if (!provider || (read instanceof HubError && read.code === "webhook_rejected")) {
+      // Proven when it came, and not any more: an operator finds it in the inbox.
+      const known = paymentId !== undefined && { paymentId };
+      const error = "out of the spool, and its provider is gone or its proof no longer good";
+      return inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
+    }
+    const { result } = await take(provider, webhook, read);
+    log.info({ provider: name, paymentId, result }, "webhook out of the spool");
+  };
+
+  const loop: Pick<Loop, "close"> = startLoop({
+    task: async () => {
+      if (spool && (await isDatabaseUp())) await spool.drain(receiveSpooled);
+    },
+    delayMs: () => drainMs,
+    onError: (err) => log.warn({ err }, "the spool could not be emptied"),
+    onRecovered: () => log.info({}, "the spool can be emptied again"),
+  });
+
+  return { receive, close: loop.close };
+}
+
+interface Found {
+  paymentId?: string;
+  /** It came to the payment's own address. */
+  isAddressed: boolean;
+}
+
+/** The claim, or why there is none. */
+function translate(provider: Provider, webhook: Webhook): Claim | HubError {
+  try {
+    return provider.translate(webhook);
+  } catch (error) {
+    if (error instanceof HubError) return error;
+    throw error;
+  }
+}
+
+/** Header names that carry a credential at one provider or another. */
+const credentialHeader = /authorization|cookie|key|token|secret|password|username/i;
+
+const withoutCredentials = (headers: IncomingHttpHeaders): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !credentialHeader.test(name)));

@@ -1,0 +1,190 @@
+/**
+ * The payer's phone: shows what rings on one number and sends what its person answers. What to show comes whole from
+ * the server each time, over one stream that is closed while nobody looks. In a frame of the shop, the shop says which
+ * number it is.
+ */
+
+/** @typedef {{ id: string, provider: string, phone: string, amountMinor: number, currency: string }} Prompt */
+/** @typedef {{ prompts: Prompt[], answersItself: boolean }} View */
+/** @typedef {"approve" | "cancel" | "wrong_pin" | "insufficient_funds"} Answer */
+
+/** @type {<E extends HTMLElement = HTMLElement>(id: string) => E} */
+const find = (id) => {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`no #${id}`);
+  return /** @type {any} */ (element);
+};
+
+const root = new URL("..", import.meta.url);
+const number = /** @type {HTMLInputElement} */ (find("number"));
+const pin = /** @type {HTMLInputElement} */ (find("pin"));
+const pay = /** @type {HTMLButtonElement} */ (find("pay"));
+const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done") };
+
+/** The names that payers know. */
+const providerNames = new Map([
+  ["daraja", "M-Pesa"],
+  ["payhero", "M-Pesa"],
+  ["lipana", "M-Pesa"],
+  ["zenopay", "Mobile money"],
+  ["bkash", "bKash"],
+  ["mtn", "MTN MoMo"],
+]);
+
+const pinLengthMin = 4;
+const wrongPin = "0000";
+
+/** Each answer with what the phone then says. */
+const outcomes = {
+  approve: { tone: "good", sign: "M16 24.5l5.5 5.5L32.5 18.5", title: "Sent", text: "The shop will know in a moment." },
+  wrong_pin: { tone: "bad", sign: "M18 18l12 12M30 18L18 30", title: "Wrong PIN", text: "No money was taken." },
+  cancel: { tone: "quiet", sign: "M18 18l12 12M30 18L18 30", title: "Cancelled", text: "No money was taken." },
+  insufficient_funds: {
+    tone: "bad",
+    sign: "M24 14v13M24 33.5v.5",
+    title: "Not enough money",
+    text: "No money was taken.",
+  },
+};
+
+/** @type {Prompt | undefined} */
+let shown;
+/** @type {EventSource | undefined} */
+let stream;
+
+/** @param {keyof typeof screens} name */
+function showScreen(name) {
+  for (const [other, element] of Object.entries(screens)) element.hidden = other !== name;
+}
+
+/** @param {Prompt} prompt */
+function money({ amountMinor, currency }) {
+  const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
+  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
+  return format.format(amountMinor / 10 ** digits);
+}
+
+/** @param {View} view */
+function show({ prompts, answersItself }) {
+  const [first] = prompts;
+  find("link").textContent = "";
+  find("count").textContent = prompts.length > 1 ? `1 of ${prompts.length}` : "";
+  find("habit").hidden = !answersItself;
+  if (first?.id === shown?.id) return;
+  const wasShown = shown;
+  shown = first;
+  if (first) ring(first);
+  else if (wasShown && !screens.prompt.hidden) lapse();
+}
+
+/** @param {Prompt} prompt */
+function ring(prompt) {
+  const from = providerNames.get(prompt.provider) ?? prompt.provider;
+  const ask = `Pay ${money(prompt)} to Demo Shop?`;
+  find("from").textContent = from;
+  find("ask").textContent = ask;
+  setPin("");
+  showScreen("prompt");
+  find("news").textContent = `${from}: ${ask}`;
+  // Whoever is busy in the shop beside it must not lose their place.
+  if (document.hasFocus()) pin.focus();
+}
+
+/** Answered by the number itself, or too late. */
+function lapse() {
+  find("idle-text").textContent = "The request is gone: this number answered by itself, or time ran out.";
+  showScreen("idle");
+}
+
+/** @param {string} digits */
+function setPin(digits) {
+  pin.value = digits.replace(/\D/g, "").slice(0, pin.maxLength);
+  pay.disabled = pin.value.length < pinLengthMin;
+}
+
+/** @param {Answer} answer */
+async function send(answer) {
+  if (!shown) return;
+  const { id } = shown;
+  const { tone, sign, title, text } = outcomes[answer];
+  const response = await fetch(new URL(`prompts/${id}`, root), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ answer }),
+  }).catch(() => undefined);
+  if (!response) {
+    find("link").textContent = "No network";
+    return;
+  }
+  // Somebody else, or the number itself, was quicker: the stream says what there is now.
+  if (!response.ok) return lapse();
+  if (shown && shown.id !== id) return;
+  find("done-title").textContent = title;
+  find("done-text").textContent = text;
+  find("done-sign").setAttribute("d", sign);
+  screens.done.dataset.tone = tone;
+  find("news").textContent = title;
+  showScreen("done");
+}
+
+/** Follows the number that is entered, while somebody looks. */
+function follow() {
+  stream?.close();
+  stream = undefined;
+  const digits = number.value.replace(/[^\d+]/g, "");
+  if (document.hidden || digits.replace("+", "").length < 9) return;
+  const source = new EventSource(new URL(`${encodeURIComponent(digits)}/events`, root));
+  stream = source;
+  source.addEventListener("prompts", ({ data }) => show(JSON.parse(data)));
+  source.addEventListener("error", () => {
+    find("link").textContent = "Reconnecting…";
+  });
+}
+
+/** @param {string} text */
+function setNumber(text) {
+  if (text === number.value) return;
+  number.value = text;
+  changeNumber();
+}
+
+function changeNumber() {
+  shown = undefined;
+  find("idle-text").textContent = "When somebody asks this number for money, it rings here.";
+  showScreen("idle");
+  const address = new URL(location.href);
+  address.searchParams.set("number", number.value);
+  history.replaceState(null, "", address);
+  follow();
+}
+
+number.addEventListener("change", changeNumber);
+find("numbers").addEventListener("submit", (event) => {
+  event.preventDefault();
+  number.blur();
+});
+pin.addEventListener("input", () => setPin(pin.value));
+screens.prompt.addEventListener("click", ({ target }) => {
+  if (!(target instanceof HTMLButtonElement)) return;
+  if (target.value === "back") setPin(pin.value.slice(0, -1));
+  else if (/^\d$/.test(target.value)) setPin(pin.value + target.value);
+});
+screens.prompt.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!pay.disabled) send(pin.value === wrongPin ? "wrong_pin" : "approve");
+});
+// Digits count wherever the focus is, as on a phone's own keys.
+document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
+  if (screens.prompt.hidden || target instanceof HTMLInputElement || ctrlKey || metaKey || altKey) return;
+  if (/^\d$/.test(key)) setPin(pin.value + key);
+  else if (key === "Backspace") setPin(pin.value.slice(0, -1));
+});
+find("cancel").addEventListener("click", () => send("cancel"));
+find("poor").addEventListener("click", () => send("insufficient_funds"));
+document.addEventListener("visibilitychange", follow);
+window.addEventListener("message", ({ origin, data }) => {
+  if (origin === location.origin && typeof data?.number === "string") setNumber(data.number);
+});
+
+number.value = new URL(location.href).searchParams.get("number") ?? "";
+follow();

@@ -1,0 +1,74 @@
+/**
+ * `/sandbox/phone`: the payer's phone as a page, and the stream that tells it of prompts. Each message is everything
+ * that the phone shows, so one that is missed is made good by the next; a reader that comes back gets it at once.
+ */
+import { PassThrough } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
+import type { Gate } from "../limit.ts";
+import { startLoop } from "../loop.ts";
+import { behaviour, type Phone, type Prompt } from "./phone.ts";
+
+export interface PhonePageOptions {
+  phone: Phone;
+  /** Streams open at once from one address. */
+  gate: Gate;
+}
+
+/** What a phone shows. */
+export interface PhoneView {
+  prompts: Prompt[];
+  /** The number answers by itself, and a person had better be quick. */
+  answersItself: boolean;
+}
+
+/** Finds readers that are gone, and keeps proxies from closing a quiet stream. */
+const heartbeatMs = 15_000;
+
+const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
+const page = keepAsset(own("phone.html"));
+const findFile = keepAssets({ "phone.css": own("phone.css"), "phone.js": own("phone.js") });
+
+/** To be mounted at `/sandbox/phone`. */
+export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePageOptions): void {
+  const streams = new Set<PassThrough>();
+
+  app.get("", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "self" }));
+
+  assetRoute(app, "/page", findFile);
+
+  app.get<{ Params: { msisdn: string } }>("/:msisdn/events", async ({ params: { msisdn }, ip }, reply) => {
+    const leaveGate = gate.enter(ip);
+    const stream = new PassThrough();
+    const tell = (): void => {
+      const view: PhoneView = {
+        prompts: phone.prompts(msisdn),
+        answersItself: behaviour(msisdn).answer !== undefined,
+      };
+      stream.write(`event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
+    };
+    const stop = phone.watch(msisdn, tell);
+    streams.add(stream);
+    stream.once("close", () => {
+      stop();
+      leaveGate();
+      streams.delete(stream);
+    });
+    tell();
+    reply.headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
+    return reply.type("text/event-stream; charset=utf-8").send(stream);
+  });
+
+  const heartbeat = startLoop({
+    task: async () => {
+      for (const stream of streams) stream.write(": still here\n\n");
+    },
+    delayMs: () => heartbeatMs,
+    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+  });
+
+  app.addHook("preClose", async () => {
+    await heartbeat.close();
+    for (const stream of streams) stream.end();
+  });
+}

@@ -1,0 +1,353 @@
+/**
+ * Credentials that are forged, stale, of somebody else or made for another purpose, on every way in. None opens
+ * anything, and each is refused in its own words.
+ */
+import { createHmac, hkdfSync } from "node:crypto";
+import { EncryptJWT, SignJWT, UnsecuredJWT } from "jose";
+import { io, type Socket } from "socket.io-client";
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createUrlSecrets, deriveTokenKeys } from "../../server/order/secret.ts";
+import { companies, providerNames } from "../../server/provider/providers.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { startScriptedDaraja, success } from "../support/scripted-daraja.ts";
+import { webhookFixtures } from "./noise.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let node: TestNode;
+let order: StatusEvent;
+let token: string;
+let other: { order: StatusEvent; watchToken: string };
+beforeEach(async () => {
+  node = await startNode({ databaseUrl });
+  ({ order, watchToken: token } = await pay(node));
+  other = await pay(node);
+});
+
+function openSocketIo(auth: object): Socket {
+  const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true, reconnection: false });
+  onTestFinished(() => void socket.disconnect());
+  return socket;
+}
+
+const onceEvent = (socket: Socket, event: string): Promise<unknown> =>
+  new Promise((resolve) => socket.once(event, resolve));
+
+/** What a token gets on every way in, as `order uuid` where it opens something and as the error's code where not. */
+const waysIn: Record<string, (token: string, orderId: string) => Promise<unknown>> = {
+  once: (given, orderId) => ask(`/v1/orders/${orderId}`, given),
+  "long poll": (given, orderId) => ask(`/v1/orders/${orderId}/wait?after=0`, given),
+  "server-sent events": (given, orderId) => ask(`/v1/orders/${orderId}/events`, given),
+  WebSocket: (given, orderId) =>
+    new Promise((resolve) => {
+      const url = `${node.url.replace("http", "ws")}/v1/orders/${orderId}/socket?token=${encodeURIComponent(given)}`;
+      const socket = new WebSocket(url);
+      onTestFinished(() => socket.terminate());
+      socket.once("message", (data) => resolve(JSON.parse(String(data)).id));
+      socket.once("close", (_code, reason) => resolve(String(reason)));
+    }),
+  "Socket.IO handshake": (given, orderId) => {
+    const socket = openSocketIo({ token: given, orderId });
+    return Promise.race([
+      onceEvent(socket, "status").then((event) => (event as StatusEvent).id),
+      onceEvent(socket, "disconnect").then(() => "order_unknown"),
+      onceEvent(socket, "connect_error").then((error) => (error as { data?: { code: string } }).data?.code),
+    ]);
+  },
+  "Socket.IO watch": async (given, orderId) => {
+    const socket = openSocketIo({ token: other.watchToken });
+    const { ok, order: found, error } = await socket.emitWithAck("watch", { token: given, orderId });
+    return ok ? found.id : error.code;
+  },
+};
+
+async function ask(path: string, given: string): Promise<unknown> {
+  const left = new AbortController();
+  onTestFinished(() => left.abort());
+  const response = await fetch(node.url + path, { headers: { authorization: `Bearer ${given}` }, signal: left.signal });
+  if (response.headers.get("content-type")?.startsWith("text/event-stream")) {
+    for await (const chunk of response.body ?? [])
+      return JSON.parse(/^data: (.*)$/m.exec(Buffer.from(chunk).toString())?.[1] ?? "").id;
+  }
+  const body = (await response.json()) as { id?: string; code?: string };
+  return body.id ?? body.code;
+}
+
+const everywhere = (given: string, orderId = order.orderId): Promise<Record<string, unknown>> =>
+  Promise.all(Object.entries(waysIn).map(async ([way, open]) => [way, await open(given, orderId)])).then(
+    Object.fromEntries,
+  );
+
+const everyWay = (answer: string): Record<string, string> =>
+  Object.fromEntries(Object.keys(waysIn).map((way) => [way, answer]));
+
+const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
+
+/** A token like ours in everything but what is changed. */
+const made = ({
+  alg = "HS256",
+  header = {},
+  audience = "tukio:watch",
+  key = deriveTokenKeys([testSecret])[0],
+  sub = order.id,
+  name = order.orderId,
+  exp = inS(60),
+}: {
+  alg?: string;
+  header?: object;
+  audience?: string;
+  key?: Uint8Array | undefined;
+  sub?: string;
+  name?: string;
+  exp?: number;
+} = {}): Promise<string> =>
+  new SignJWT({ order: name })
+    .setProtectedHeader({ alg, ...header })
+    .setSubject(sub)
+    .setAudience(audience)
+    .setExpirationTime(exp)
+    .sign(key ?? Buffer.alloc(0));
+
+const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+
+const derived = (purpose: string): Buffer => Buffer.from(hkdfSync("sha256", testSecret, "tukio", purpose, 32));
+
+/** The token's parts with a signature made for exactly these bytes. */
+function signedBy(header: object, key: Uint8Array): string {
+  const bytes = `${base64url(header)}.${token.split(".")[1]}`;
+  return `${bytes}.${createHmac("sha256", key).update(bytes).digest("base64url")}`;
+}
+
+describe("a watch token", () => {
+  it("that is ours opens its order on every way in", async () => {
+    expect(await everywhere(await made())).toEqual(everyWay(order.id));
+  });
+
+  const forged: Record<string, () => string | Promise<string>> = {
+    "without a signature (alg none)": () =>
+      new UnsecuredJWT({ order: order.orderId })
+        .setSubject(order.id)
+        .setAudience("tukio:watch")
+        .setExpirationTime(inS(60))
+        .encode(),
+    "of alg none in other letters": () => `${base64url({ alg: "nOnE" })}.${token.split(".")[1]}.`,
+    "of alg none with the signature left on": () =>
+      `${base64url({ alg: "none" })}.${token.split(".").slice(1).join(".")}`,
+    "without an alg": () => signedBy({}, derived("watch-token")),
+    "of HS512 with our own key": () =>
+      made({ alg: "HS512", key: Buffer.concat([derived("watch-token"), derived("watch-token")]) }),
+    "that brings its own key": () =>
+      signedBy(
+        { alg: "HS256", jwk: { kty: "oct", k: Buffer.alloc(32, 1).toString("base64url") } },
+        Buffer.alloc(32, 1),
+      ),
+    "that names a file as its key": () => signedBy({ alg: "HS256", kid: "../../../../dev/null" }, Buffer.alloc(1)),
+    "with an extension that is critical": () => signedBy({ alg: "HS256", crit: ["x"], x: 1 }, derived("watch-token")),
+    "whose claims were changed": () => {
+      const [head, claims = "", signature] = token.split(".");
+      const changed = { ...JSON.parse(Buffer.from(claims, "base64url").toString()), exp: inS(9_999_999) };
+      return [head, base64url(changed), signature].join(".");
+    },
+    "whose signature is cut off": () => token.slice(0, -10),
+    "for another audience": () => made({ audience: "tukio:api" }),
+    "that never ends": () =>
+      new SignJWT({ order: order.orderId })
+        .setProtectedHeader({ alg: "HS256" })
+        .setSubject(order.id)
+        .setAudience("tukio:watch")
+        .sign(derived("watch-token")),
+    "whose subject is no uuid": () => made({ sub: "' or 1=1 --" }),
+    "that is encrypted instead of signed": () =>
+      new EncryptJWT({ order: order.orderId })
+        .setProtectedHeader({ alg: "dir", enc: "A256GCM" })
+        .setSubject(order.id)
+        .setAudience("tukio:watch")
+        .setExpirationTime(inS(60))
+        .encrypt(derived("watch-token")),
+    "signed with TUKIO_SECRET itself": () => made({ key: Buffer.from(testSecret) }),
+    "signed with the API key": () => made({ key: Buffer.from(apiKey) }),
+    "signed with the key for credentials": () => made({ key: derived("credential") }),
+    "signed with the key of a webhook's URL": () => made({ key: derived("webhook:daraja") }),
+    "signed with the key of a return address": () => made({ key: derived("return:daraja") }),
+    "that is a webhook's secret": () => createUrlSecrets([testSecret], "webhook").seal("daraja", order.payment.id),
+    "that is a part of the API key": () => apiKey.slice(0, -1),
+  };
+
+  it.each(Object.entries(forged))("%s opens nothing anywhere", async (_, forge) => {
+    expect(await everywhere(await forge())).toEqual(everyWay("token_invalid"));
+  });
+
+  it("that has run out is told so everywhere", async () => {
+    expect(await everywhere(await made({ exp: inS(-1) }))).toEqual(everyWay("token_expired"));
+  });
+
+  it("of another order opens nothing of this one, on any way in", async () => {
+    expect(await everywhere(other.watchToken)).toEqual(everyWay("token_invalid"));
+  });
+
+  it("goes by the order's uuid: an order of the same name in a later life of the database stays shut", async () => {
+    // What a token of before would be: this name, another uuid.
+    const stale = await made({ sub: "0199f2c4-0000-7000-8000-00000000dead" });
+    expect(await everywhere(stale)).toEqual(everyWay("order_unknown"));
+  });
+
+  it("opens nothing of the merchant's", async () => {
+    for (const [method, path] of [
+      ["GET", "/v1/orders"],
+      ["POST", "/v1/payments"],
+      ["POST", `/v1/orders/${order.orderId}/watch-tokens`],
+      ["POST", `/v1/orders/${order.orderId}/resolve`],
+      ["GET", "/v1/providers"],
+      ["POST", "/v1/providers/daraja/token"],
+    ] as const) {
+      for (const authorization of [
+        `Bearer ${token}`,
+        `Basic ${btoa(`:${apiKey}`)}`,
+        apiKey,
+        `bearer\u00a0${apiKey}`,
+        "",
+      ]) {
+        const answer = await call(`${node.url}${path}?token=${apiKey}`, {
+          method,
+          headers: {
+            authorization,
+            "x-api-key": apiKey,
+            cookie: `token=${apiKey}`,
+            "content-type": "application/json",
+          },
+          ...(method === "POST" && { body: "{}" }),
+        });
+        expect([path, answer.status, answer.body.code]).toEqual([path, 401, "key_invalid"]);
+      }
+    }
+    const { body } = await call(`${node.url}/v1/orders/${order.orderId}`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    // The state alone: no customer, no history.
+    expect(body).toMatchObject({ id: order.id });
+    for (const field of ["order", "payments", "events", "customer", "metadata", "description"])
+      expect(body).not.toHaveProperty(field);
+  });
+
+  it("made with a secret that was rotated out opens nothing, with one that is still listed it does", async () => {
+    const next = "a newer secret that the nodes have in common";
+    node = await startNode({ databaseUrl, env: { TUKIO_SECRET: `${next},${testSecret}` } });
+    expect(await waysIn.once?.(token, order.orderId)).toBe(order.id);
+    node = await startNode({ databaseUrl, env: { TUKIO_SECRET: next } });
+    for (const way of ["once", "WebSocket", "Socket.IO handshake"]) {
+      expect([way, await waysIn[way]?.(token, order.orderId)]).toEqual([way, "token_invalid"]);
+    }
+  });
+});
+
+describe("the secret of an address", () => {
+  const purposes = ["webhook", "return"] as const;
+
+  it("opens one purpose of one provider, and nothing else", async () => {
+    const env = { SANDBOX: providerNames.join(",") };
+    node = await startNode({ databaseUrl, env });
+    const paymentId = order.payment.id;
+    for (const of of providerNames) {
+      for (const purpose of purposes) {
+        const secret = createUrlSecrets([testSecret], purpose).seal(of, paymentId);
+        for (const at of providerNames) {
+          if (at === of && purpose === "webhook") continue;
+          for (const { body, headers = {} } of webhookFixtures(at).values()) {
+            const { status } = await call(`${node.url}/webhooks/${at}/${secret}`, {
+              method: "POST",
+              headers,
+              body: JSON.stringify(body),
+            });
+            expect([of, purpose, at, status]).toEqual([of, purpose, at, 401]);
+          }
+        }
+        if (purpose === "return") continue;
+        const back = await fetch(`${node.url}/return/${secret}?status=success&paymentID=x`, { redirect: "manual" });
+        expect([of, back.status, back.headers.get("location")]).toEqual([of, 404, null]);
+      }
+    }
+    expect((await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order).toMatchObject({
+      version: expect.any(Number),
+      settled: false,
+    });
+  });
+
+  it("is one spelling exactly", async () => {
+    const daraja = await startScriptedDaraja();
+    node = await startNode({ databaseUrl, env: daraja.env });
+    await pay(node);
+    const push = await daraja.nextPush();
+    const { pathname } = new URL(push.callbackUrl);
+    const secret = pathname.split("/").at(-1) ?? "";
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ...success() } } });
+    for (const wrong of [
+      secret.toUpperCase(),
+      ` ${secret}`,
+      `${secret}%00`,
+      `${secret}%0a`,
+      `${secret}/`,
+      `${secret}/x`,
+      `0x${secret}`,
+      secret.slice(1),
+      `${secret}${secret}`,
+    ]) {
+      const { status } = await call(`${node.url}/webhooks/daraja/${wrong}`, { method: "POST", body });
+      expect([wrong.length, [401, 404].includes(status)]).toEqual([wrong.length, true]);
+    }
+    for (const wrong of [
+      `/webhooks/daraja/${secret}`,
+      `/WEBHOOKS/daraja/${secret}`,
+      `/webhooks/DARAJA/${secret}`,
+      `/webhooks//${secret}`,
+    ]) {
+      const { status } = await call(`${node.url}${wrong}`, { method: "GET" });
+      expect([wrong, status]).toEqual([wrong, 404]);
+    }
+    push.accept();
+  });
+
+  it("does not let one attempt's webhook pay for the next: a replay says another reference", async () => {
+    const daraja = await startScriptedDaraja();
+    node = await startNode({ databaseUrl, env: daraja.env });
+    const { order: bought } = await pay(node);
+    const first = await daraja.nextPush();
+    first.accept();
+    await first.webhook({ ResultCode: 1032 });
+    await pay(node, { orderId: bought.orderId });
+    const second = await daraja.nextPush();
+    second.accept();
+    const state = async () => (await asMerchant(node, `/v1/orders/${bought.orderId}`)).body.order;
+    await vi.waitUntil(async () => (await state()).status === "processing");
+    const { version } = await state();
+    // The first one's failure again, and a success made up of its bytes, at the second one's address.
+    for (const callback of [{ ResultCode: 1032 }, success()]) {
+      const { status } = await call(second.callbackUrl, {
+        method: "POST",
+        body: JSON.stringify({ Body: { stkCallback: { ...callback, CheckoutRequestID: first.reference } } }),
+      });
+      expect(status).toBe(200);
+    }
+    expect(await state()).toMatchObject({ status: "processing", version, payment: { attempt: 2 } });
+  });
+});
+
+describe("the sandbox's own accounts", () => {
+  it("are not accepted by a node that has other credentials", async () => {
+    const daraja = await startScriptedDaraja();
+    node = await startNode({ databaseUrl, env: daraja.env });
+    for (const name of providerNames) {
+      expect(Object.keys(companies[name].sandbox.variables).length).toBeGreaterThan(0);
+      const path = `${node.url}/sandbox/${name}/`;
+      expect((await call(path)).status).toBe(404);
+    }
+    expect((await call(`${node.url}/sandbox/phone/254712345600/prompts`)).status).toBe(404);
+  });
+});

@@ -1,0 +1,262 @@
+/**
+ * Too much, too slow and too many: whoever does it is refused, and everybody else is served meanwhile. Loads are small
+ * here, and the limits smaller.
+ */
+import { once } from "node:events";
+import { connect, type Socket as TcpSocket } from "node:net";
+import { io, type Socket } from "socket.io-client";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { openTestStore } from "../support/store.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+function openTcp(url: string): TcpSocket {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  onTestFinished(() => void socket.destroy());
+  return socket.on("error", () => undefined).resume();
+}
+
+function openSocketIo(node: TestNode, auth: object): Socket {
+  const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true, reconnection: false });
+  onTestFinished(() => void socket.disconnect());
+  return socket;
+}
+
+const isAlive = async (node: Pick<TestNode, "url">): Promise<boolean> =>
+  (await call(`${node.url}/livez`)).status === 200;
+
+describe("a request that comes a byte at a time", () => {
+  it("does not keep others waiting, however many there are", async () => {
+    const node = await startNode({ databaseUrl });
+    const { order, watchToken } = await pay(node);
+    const slow = Array.from({ length: 300 }, () => openTcp(node.url));
+    await Promise.all(slow.map((socket) => once(socket, "connect")));
+    for (const socket of slow) socket.write("POST /webhooks/daraja HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{");
+    const { status } = await call(`${node.url}/v1/orders/${order.orderId}?token=${watchToken}`, {
+      signal: AbortSignal.timeout(5_000),
+    });
+    expect(status).toBe(200);
+  });
+});
+
+describe("a body", () => {
+  const posts = [
+    "/v1/payments",
+    "/v1/orders/ORD-1/resolve",
+    "/v1/orders/ORD-1/watch-tokens",
+    "/v1/providers/daraja/token",
+    "/webhooks/daraja",
+    `/webhooks/daraja/${"0".repeat(64)}`,
+  ];
+
+  it.each(posts)("over 64 KiB is refused at %s, with a length, without, and with a wrong one", async (path) => {
+    const node = await startNode({ databaseUrl });
+    const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
+    const huge = `"${"x".repeat(70_000)}"`;
+    expect(await call(node.url + path, { method: "POST", headers, body: huge })).toMatchObject({
+      status: 413,
+      body: { code: "body_too_large" },
+    });
+    const stream = new Blob([huge]).stream();
+    const chunked = await fetch(node.url + path, {
+      method: "POST",
+      headers,
+      body: stream,
+      duplex: "half",
+    } as RequestInit).then(
+      ({ status }) => status,
+      () => 413, // Cut off while it was still being sent.
+    );
+    expect(chunked).toBe(413);
+    const liar = openTcp(node.url);
+    let answer = "";
+    liar.on("data", (chunk) => (answer += chunk));
+    liar.write(
+      `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${apiKey}\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n`,
+    );
+    await vi.waitUntil(() => answer.includes("\r\n\r\n"));
+    expect(answer).toMatch(/^HTTP\/1\.1 413/);
+    expect(await isAlive(node)).toBe(true);
+  });
+
+  it("that is smuggled, with two lengths or a length and chunks, is refused and its connection closed", async () => {
+    const node = await startNode({ databaseUrl });
+    for (const lengths of [
+      "Content-Length: 2\r\nContent-Length: 40",
+      "Content-Length: 2\r\nTransfer-Encoding: chunked",
+      "Transfer-Encoding: xchunked",
+    ]) {
+      const smuggler = openTcp(node.url);
+      let answer = "";
+      smuggler.on("data", (chunk) => (answer += chunk));
+      smuggler.write(
+        `POST /webhooks/daraja HTTP/1.1\r\nHost: x\r\n${lengths}\r\n\r\n{}GET /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`,
+      );
+      await once(smuggler, "close");
+      expect(answer).toMatch(/^HTTP\/1\.1 400/);
+      expect(answer).not.toContain('"data"');
+    }
+  });
+
+  it("nested as deep as it can be costs nobody a second", async () => {
+    const node = await startNode({ databaseUrl });
+    for (const path of posts) {
+      for (const body of [
+        `${"[".repeat(32_000)}${"]".repeat(32_000)}`,
+        `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`,
+      ]) {
+        const { status } = await call(node.url + path, {
+          method: "POST",
+          headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+          body,
+          signal: AbortSignal.timeout(3_000),
+        });
+        expect([path, status < 500]).toEqual([path, true]);
+      }
+    }
+  });
+
+  it("made for slow expressions costs nobody a second", async () => {
+    const node = await startNode({ databaseUrl });
+    const long = (unit: string): string => unit.repeat(Math.floor(60_000 / unit.length));
+    const headers = { prefer: `${", ".repeat(3_000)}wait` };
+    const payment = {
+      orderId: "ORD-slow",
+      amountMinor: 15_000,
+      currency: "KES",
+      provider: "daraja",
+      phone: "+254712345600",
+    };
+    const traps: object[] = [
+      { customer: { email: `${long("a.")}@` } },
+      { customer: { email: `a@${long("a-")}` } },
+      { returnUrl: `http://${long("a.")}` },
+      { returnUrl: `http:${long("/")}\u0000` },
+      { phone: `+${long("1-")}` },
+      { orderId: `${long("a:")} ` },
+      { currency: long("A") },
+    ];
+    for (const trap of traps) {
+      const startedMs = performance.now();
+      const { status } = await asMerchant(node, "/v1/payments", { ...payment, ...trap }, headers);
+      expect([status, performance.now() - startedMs < 3_000]).toEqual([400, true]);
+    }
+    for (const path of [`/sandbox/phone/${"1".repeat(7_000)}x/prompts`, `/v1/orders?from=${"2026-".repeat(1_500)}`]) {
+      expect((await asMerchant(node, path)).status).toBeLessThan(500);
+    }
+    const spaces = await call(`${node.url}/v1/orders`, {
+      headers: { authorization: `Bearer ${" ".repeat(7_000)}\t x` },
+    });
+    expect(spaces.status).toBe(401);
+  });
+});
+
+describe("connections", () => {
+  it("that flood the handshake are refused beyond the limit, and the node goes on", async () => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_CONNECTIONS: "10" } });
+    const sockets = Array.from({ length: 100 }, () => {
+      const socket = new WebSocket(`${node.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+      onTestFinished(() => socket.terminate());
+      return socket.on("error", () => undefined);
+    });
+    const isSettled = ({ readyState }: WebSocket): boolean =>
+      readyState === WebSocket.CLOSED || readyState === WebSocket.OPEN;
+    await vi.waitUntil(
+      () => sockets.every(isSettled) && sockets.filter(({ readyState }) => readyState === WebSocket.OPEN).length <= 10,
+    );
+    expect(await isAlive(node)).toBe(true);
+    // Without a word from them they are gone by themselves.
+    await Promise.all(sockets.map((socket) => socket.readyState !== WebSocket.CLOSED && once(socket, "close")));
+    const { watchToken } = await pay(node);
+    const socket = openSocketIo(node, { token: watchToken });
+    await new Promise((resolve) => socket.once("status", resolve));
+  });
+
+  it("without a token leave nothing behind, however many", async () => {
+    const node = await startNode({ databaseUrl });
+    const { order } = await pay(node);
+    const refused = Array.from({ length: 200 }, async (_, index) => {
+      const path = index % 2 ? `/v1/orders/${order.orderId}/socket?token=x` : "/socket.io/?EIO=4&transport=websocket";
+      const socket = new WebSocket(node.url.replace("http", "ws") + path);
+      onTestFinished(() => socket.terminate());
+      socket.on("error", () => undefined).on("open", () => index % 2 || socket.send('40{"token":"x"}'));
+      // Socket.IO says no and waits for the client to go.
+      socket.on("message", (data) => String(data).startsWith("44") && socket.close());
+      return once(socket, "close");
+    });
+    await Promise.all(refused);
+    expect(node.watched()).toBe(0);
+  });
+
+  it.each([
+    "x-forwarded-for",
+    "x-real-ip",
+    "forwarded",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-forwarded",
+    "client-ip",
+    "via",
+  ])("do not get another budget by saying %s", async (header) => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_IP: "3" } });
+    const statuses: number[] = [];
+    for (let index = 0; index < 6; index += 1) {
+      const value = header === "forwarded" ? `for=203.0.113.${index}` : `203.0.113.${index}`;
+      statuses.push((await asMerchant(node, "/v1/orders?limit=1", undefined, { [header]: value })).status);
+    }
+    expect(statuses).toEqual([200, 200, 200, 429, 429, 429]);
+  });
+});
+
+describe("one socket", () => {
+  it("watches a thousand orders and not one more; another socket is not its concern, and all is let go of", async () => {
+    const { database, close, open } = await openTestStore();
+    onTestFinished(close);
+    const { event } = await open();
+    const copies = `with made as (select n, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid as id from generate_series(1, 1010) n)
+      insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
+      select made.id, 'MANY-' || n, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at from made, "order" where order_id = $1`;
+    await database.pool.query(copies, [event.orderId]);
+    const { rows } = await database.pool.query<{ name: string }>("select current_database() as name");
+    const node = await startNode({ databaseUrl: databaseUrl.replace(/[^/]+$/, rows[0]?.name ?? "") });
+    const socket = openSocketIo(node, { token: apiKey });
+    await new Promise<void>((resolve) => socket.once("connect", resolve));
+    const answers = await Promise.all(
+      Array.from({ length: 1_010 }, (_, index) =>
+        socket.emitWithAck("watch", { token: apiKey, orderId: `MANY-${index + 1}` }),
+      ),
+    );
+    expect(answers.filter(({ ok }) => ok)).toHaveLength(1_000);
+    for (const { error } of answers.filter(({ ok }) => !ok))
+      expect(error).toMatchObject({ code: "rate_limited", retryable: true });
+    const second = openSocketIo(node, { token: apiKey });
+    expect(await second.emitWithAck("watch", { token: apiKey, orderId: "MANY-1010" })).toMatchObject({ ok: true });
+    expect(node.watched()).toBe(1_001);
+    socket.disconnect();
+    second.disconnect();
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("that asks far more than can be answered is cut off, and its requests are not kept", async () => {
+    const node = await startNode({ databaseUrl });
+    const { order, watchToken } = await pay(node);
+    const socket = openSocketIo(node, { token: watchToken });
+    await new Promise<void>((resolve) => socket.once("connect", resolve));
+    const gone = new Promise((resolve) => socket.once("disconnect", resolve));
+    for (let index = 0; index < 20_000; index += 1) socket.emit("watch", { token: watchToken, after: index });
+    expect(await gone).not.toBe("io server disconnect");
+    await vi.waitUntil(() => node.watched() === 0, { timeout: 10_000 });
+    // Others are served.
+    const other = openSocketIo(node, { token: watchToken });
+    expect(await new Promise((resolve) => other.once("status", resolve))).toMatchObject({ id: order.id });
+  });
+});

@@ -1,0 +1,227 @@
+/**
+ * Every provider's `translate` and `confirm` against noise. They never crash, never take noise for money, and say the
+ * same of the same bytes. Providers and fixtures come from the tables: a new one is here by itself.
+ *
+ * Not covered: what each field of a real message means; that is in each provider's own tests.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { statuses } from "../../client-sdk/protocol.ts";
+import { HubError } from "../../server/errors.ts";
+import { storable } from "../../server/input.ts";
+import type { Outcome, Payment } from "../../server/order/order.ts";
+import type { Answer, Call } from "../../server/provider/client.ts";
+import { parseMinor } from "../../server/provider/money.ts";
+import type { Claim, Provider, Webhook } from "../../server/provider/provider.ts";
+import { companies, providerNames } from "../../server/provider/providers.ts";
+import {
+  at,
+  byteNoise,
+  fuzz,
+  fuzzTimeoutMs,
+  headerNoise,
+  jsonNoise,
+  jsonNoiseWith,
+  leavesOf,
+  mutations,
+  placesOf,
+  replaced,
+  webhookFixtures,
+} from "./noise.ts";
+
+const paymentId = "0199f2c4-0000-7000-8000-000000000001";
+const never = new AbortController().signal;
+
+/** The adapter with its sandbox's account, whose company answers each call with the next of these. */
+function open(name: (typeof providerNames)[number], answer: (call: Call) => Answer = () => assert.fail()): Provider {
+  const { company, sandbox } = companies[name];
+  return company.configure(sandbox.variables)({
+    baseUrl: () => "http://company.invalid",
+    client: { call: async (call) => answer(call), close: async () => undefined },
+    credential: () => ({ token: async () => "token" }),
+  });
+}
+
+/** What there was to read: a claim or the code of the one error that is allowed. */
+function read(provider: Provider, webhook: Webhook): Claim | HubError["code"] {
+  try {
+    return provider.translate(webhook);
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error;
+    assert(error.code === "webhook_rejected" || error.code === "webhook_unreadable", error.code);
+    return error.code;
+  }
+}
+
+const isProvenSuccess = (claim: Claim | string): boolean =>
+  typeof claim === "object" && claim.proof !== "none" && claim.outcome?.status === "succeeded";
+
+/** What every claim must be, whatever it was made of: PostgreSQL can store it, and it says nothing impossible. */
+function checkClaim(claim: Claim): void {
+  assert(["signature", "secret", "none"].includes(claim.proof));
+  assert(claim.paymentId === undefined || /^[0-9a-f-]{36}$/.test(claim.paymentId), `payment ${claim.paymentId}`);
+  for (const text of [claim.reference, claim.outcome?.reference, claim.outcome?.receipt]) {
+    assert(text === undefined || (typeof text === "string" && text !== "" && text.length <= 1_024 && storable(text)));
+  }
+  if (claim.outcome) checkOutcome(claim.outcome);
+  if (claim.subscribeUrl) {
+    const { protocol, hostname, port, username } = claim.subscribeUrl;
+    assert.equal(protocol, "https:");
+    assert.match(hostname, /^sns\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/);
+    assert.equal(port + username, "");
+  }
+}
+
+function checkOutcome({ status, amountMinor, currency }: Outcome): void {
+  assert(statuses.includes(status), status);
+  assert(amountMinor === undefined || (typeof amountMinor === "bigint" && amountMinor >= 0n));
+  assert(currency === undefined || /^[A-Z]{3}$/.test(currency));
+}
+
+/** Words and numbers by which some provider says that all is well. */
+const isYes = (value: unknown): boolean =>
+  /^"?\s*(-?0+|1|true|success(ful)?|completed?|paid)\s*"?$/i.test(JSON.stringify(value) ?? "");
+
+describe.each(providerNames)("%s", (name) => {
+  const provider = open(name);
+  const fixtures = [...webhookFixtures(name).values()];
+  const bodies = fixtures.map(({ body }) => body);
+  const names = [...new Set(bodies.flatMap((body) => placesOf(body).map((path) => String(path.at(-1) ?? ""))))];
+  const signed = fixtures.map(({ headers = {} }) => headers);
+  const account = Object.values<string>(companies[name].sandbox.variables);
+
+  /** Noise, noise with the provider's own names, and its own webhooks gone wrong. */
+  const body = fc.oneof(
+    byteNoise,
+    jsonNoise.map(toBytes),
+    jsonNoiseWith(names).map(toBytes),
+    fc.constantFrom(...bodies).chain(mutations),
+  );
+  /** Of a stranger, or as the company would send them. */
+  const headers = fc.oneof(headerNoise, fc.constantFrom(...signed, { "x-api-key": account[0] ?? "" }));
+
+  it("reads or refuses whatever comes, and says the same of the same bytes", { timeout: fuzzTimeoutMs }, () => {
+    fc.assert(
+      fc.property(body, headers, fc.boolean(), (bytes, fields, isAddressed) => {
+        const webhook = { body: bytes, headers: fields, ...(isAddressed && { paymentId }) };
+        const claim = read(provider, webhook);
+        if (typeof claim === "object") checkClaim(claim);
+        expect(read(provider, { ...webhook, body: Buffer.from(bytes) })).toEqual(claim);
+      }),
+      fuzz(),
+    );
+  });
+
+  it("believes no success without its secret or signature", { timeout: fuzzTimeoutMs }, () => {
+    const real = fc.constantFrom(...bodies).map(toBytes);
+    fc.assert(
+      fc.property(fc.oneof(real, body), headerNoise, (bytes, fields) => {
+        assert(!isProvenSuccess(read(provider, { body: bytes, headers: fields })));
+      }),
+      fuzz(1_000),
+    );
+  });
+
+  it("finds no success in noise, even at the payment's own address", { timeout: fuzzTimeoutMs }, () => {
+    const noise = fc.oneof(
+      byteNoise,
+      jsonNoise.map(toBytes),
+      jsonNoiseWith(names.filter(isTellingNothing)).map(toBytes),
+    );
+    fc.assert(
+      fc.property(noise, headers, (bytes, fields) => {
+        assert(!isProvenSuccess(read(provider, { body: bytes, headers: fields, paymentId })));
+      }),
+      fuzz(1_000),
+    );
+  });
+
+  it("finds no success in what says that it failed, with any one value spoilt", { timeout: fuzzTimeoutMs }, () => {
+    const unpaid = fixtures.filter(({ body: one, headers: fields = {} }) => {
+      const claim = read(provider, { body: toBytes(one), headers: fields, paymentId });
+      return typeof claim === "object" && ["failed", "expired"].includes(claim.outcome?.status ?? "");
+    });
+    // Some tell of money only.
+    if (unpaid.length === 0) return;
+    const spoilt = fc.constantFrom(...unpaid).chain(({ body: one, headers: fields = {} }) =>
+      fc
+        .tuple(
+          fc.constantFrom(...leavesOf(one)),
+          jsonNoise.filter((value) => !isYes(value)),
+        )
+        .map(([path, noise]) => ({ body: toBytes(replaced(one, path, noise)), headers: fields, paymentId })),
+    );
+    fc.assert(
+      fc.property(spoilt, (webhook) => assert(!isProvenSuccess(read(provider, webhook)))),
+      fuzz(1_000),
+    );
+  });
+
+  it("takes an amount as it is written or not at all", { timeout: fuzzTimeoutMs }, () => {
+    const digits = provider.currencies.includes("UGX") ? 0 : 2;
+    const stated = fixtures.flatMap(({ body: one, headers: fields = {} }) => {
+      const claim = read(provider, { body: toBytes(one), headers: fields, paymentId });
+      const minor = typeof claim === "object" ? claim.outcome?.amountMinor : undefined;
+      if (minor === undefined) return [];
+      const places = leavesOf(one).filter((path) => parseMinor(at(one, path), digits) === minor);
+      return places.map((path) => ({ one, fields, path }));
+    });
+    // Those that state none are asked for it.
+    if (stated.length === 0) return;
+    const amounts = fc.oneof(
+      fc.double(),
+      fc.integer(),
+      fc.string(),
+      jsonNoise,
+      fc.nat().map((n) => `${n / 100}`),
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...stated), amounts, ({ one, fields, path }, amount) => {
+        const claim = read(provider, { body: toBytes(replaced(one, path, amount)), headers: fields, paymentId });
+        const minor = typeof claim === "object" ? claim.outcome?.amountMinor : undefined;
+        assert(
+          minor === undefined ||
+            minor === parseMinor(JSON.parse(JSON.stringify(amount)), digits) ||
+            at(one, path) === amount,
+        );
+      }),
+      fuzz(1_000),
+    );
+  });
+
+  it("learns no success from a noisy answer to a question", { timeout: fuzzTimeoutMs }, async () => {
+    const noise = fc.oneof(
+      fc.record({ status: fc.constantFrom(200, 200, 200, 202, 400, 401, 404, 429, 500, 503), body: jsonNoise }),
+      fc.record({ status: fc.integer({ min: 100, max: 599 }), body: jsonNoiseWith(names.filter(isTellingNothing)) }),
+    );
+    let answer: Answer = { status: 200, body: undefined };
+    const asked = open(name, () => answer);
+    const payment: Payment = {
+      id: paymentId,
+      orderId: "ORD-1",
+      attempt: 1,
+      provider: name,
+      amountMinor: 15_000n,
+      currency: provider.currencies[0] ?? "KES",
+      reference: "REF-1",
+    };
+    await fc.assert(
+      fc.asyncProperty(noise, async (next) => {
+        answer = next;
+        // Throwing says that the company could not be asked; what is thrown is logged, so it must be an error.
+        const outcome = await asked.confirm(payment, never).catch((error: unknown) => assert(error instanceof Error));
+        if (outcome) checkOutcome(outcome);
+        assert.notEqual(outcome?.status, "succeeded");
+      }),
+      fuzz(1_000),
+    );
+  });
+});
+
+/** Names by which no provider says how it ended. */
+const isTellingNothing = (word: string): boolean => !/status|result|success|code/i.test(word);
+
+function toBytes(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value) ?? "");
+}

@@ -1,0 +1,325 @@
+/**
+ * What every transport of the SDK promises, over real nodes; then what is particular to each. What a watch makes of it
+ * whatever the transport is in watch.test.ts.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { SignJWT } from "jose";
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import {
+  eventSource,
+  longPoll,
+  type OrderWatch,
+  type StatusEvent,
+  socketIo,
+  type Transport,
+  type WatchOptions,
+  watchOrder,
+  webSocket,
+} from "../../client-sdk/index.ts";
+import { deriveTokenKeys } from "../../server/order/secret.ts";
+import { createDatabase } from "../support/database.ts";
+import { eventOf } from "../support/event.ts";
+import { startNetwork } from "../support/network.ts";
+import { apiKey, asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";
+
+const transports: [string, () => Transport][] = [socketIo, webSocket, eventSource, longPoll].map((create) => [
+  create().name,
+  create,
+]);
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let daraja: ScriptedDaraja;
+let node: TestNode;
+beforeEach(async () => {
+  daraja = await startScriptedDaraja();
+  node = await startNode({ databaseUrl, env: daraja.env });
+});
+
+interface Started {
+  order: StatusEvent;
+  orderId: string;
+  token: string;
+  push: HeldPush;
+}
+
+/** A payment whose provider has accepted: version 2. */
+async function startPayment(): Promise<Started> {
+  const { order, watchToken: token } = await pay(node);
+  const push = await daraja.nextPush();
+  push.accept();
+  const { orderId } = order;
+  await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.version === 2);
+  return { order, orderId, token, push };
+}
+
+const tokenFor = (order: StatusEvent, expiresAtS: number): Promise<string> =>
+  new SignJWT({ order: order.orderId })
+    .setProtectedHeader({ alg: "HS256" })
+    .setSubject(order.id)
+    .setAudience("tukio:watch")
+    .setExpirationTime(expiresAtS)
+    .sign(deriveTokenKeys([testSecret])[0] ?? Buffer.alloc(0));
+
+const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
+
+interface Watching {
+  watch: OrderWatch;
+  /** The versions told, in order. */
+  versions: number[];
+  isOpen(): Promise<unknown>;
+  has(version: number): Promise<unknown>;
+}
+
+function start(options: Omit<WatchOptions, "url"> & { url?: string }): Watching {
+  const watch = watchOrder({ url: node.url, ...options });
+  onTestFinished(watch.close);
+  const versions: number[] = [];
+  watch.subscribe(({ event }) => {
+    if (event && event.version !== versions.at(-1)) versions.push(event.version);
+  });
+  const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { timeout: 20_000, interval: 5 });
+  return {
+    watch,
+    versions,
+    isOpen: () => until(() => watch.snapshot().connection === "open"),
+    has: (version) => until(() => (watch.snapshot().event?.version ?? 0) >= version),
+  };
+}
+
+/** A server that answers every request as the test says. */
+async function startServer(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe.each(transports)("%s", (name, create) => {
+  it("tells the current state, then newer ones, and which transport it is", async () => {
+    const { orderId, token, push } = await startPayment();
+    const { watch, versions, isOpen, has } = start({ orderId, token, transports: [create()] });
+    await has(2);
+    await isOpen();
+    expect(watch.snapshot().transport).toBe(name);
+    await push.webhook();
+    expect(await watch.settled()).toEqual((await asMerchant(node, `/v1/orders/${orderId}`)).body.order);
+    expect(versions).toEqual([2, 3]);
+  });
+
+  it("opens without news where everything is known already, and then tells what is new", async () => {
+    const { orderId, token, push } = await startPayment();
+    const { watch, versions, isOpen } = start({ orderId, token, transports: [create()], after: 2 });
+    await isOpen();
+    expect(watch.snapshot().event).toBeUndefined();
+    await push.webhook();
+    await watch.settled();
+    expect(versions).toEqual([3]);
+  });
+
+  it("goes on where it was when its connection is cut and the network is away for a while", async () => {
+    const { orderId, token, push } = await startPayment();
+    const network = await startNetwork(node.url);
+    const { watch, versions, isOpen, has } = start({ url: network.url, orderId, token, transports: [create()] });
+    await has(2);
+    await isOpen();
+    network.refuse(true);
+    network.cut();
+    await vi.waitUntil(() => watch.snapshot().connection === "waiting");
+    await push.webhook();
+    const refused = network.accepted();
+    await vi.waitUntil(() => network.accepted() > refused, { timeout: 10_000 });
+    network.refuse(false);
+    await watch.settled();
+    expect(versions).toEqual([2, 3]);
+    expect(watch.snapshot().error).toBeUndefined();
+  });
+
+  it("goes on where it was when its node is closed and another comes up at the same address", async () => {
+    const { orderId, token, push } = await startPayment();
+    const { watch, versions, isOpen, has } = start({ orderId, token, transports: [create()] });
+    await has(2);
+    await isOpen();
+    const { port } = new URL(node.url);
+    await node.close();
+    await startNode({ databaseUrl, env: { ...daraja.env, PORT: port } });
+    await push.webhook();
+    await watch.settled();
+    expect(versions).toEqual([2, 3]);
+  });
+
+  it("finds out at once what it missed on a network that went dead in silence, when the page is seen again", async () => {
+    const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
+    vi.stubGlobal("document", document);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { orderId, token, push } = await startPayment();
+    const network = await startNetwork(node.url);
+    const { watch, isOpen, has } = start({ url: network.url, orderId, token, transports: [create()] });
+    await has(2);
+    await isOpen();
+    network.freeze();
+    await push.webhook();
+    const awokeAt = performance.now();
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect((await watch.settled()).version).toBe(3);
+    // A poll may be sent on another connection that is just as dead, and has to be given up first.
+    expect(performance.now() - awokeAt).toBeLessThan(name === "longpoll" ? 8_000 : 1_500);
+  });
+
+  it("takes a fresh token when its own runs out, and misses and repeats nothing", async () => {
+    const { order, orderId, token, push } = await startPayment();
+    const refreshToken = vi.fn(async () => token);
+    const first = await tokenFor(order, inS(2));
+    const { watch, versions, has } = start({ orderId, token: first, refreshToken, transports: [create()] });
+    await has(2);
+    await vi.waitUntil(() => refreshToken.mock.calls.length === 1, { timeout: 40_000 });
+    await push.webhook();
+    await watch.settled();
+    expect(versions).toEqual([2, 3]);
+    expect(refreshToken).toHaveBeenCalledTimes(1);
+  }, 60_000);
+
+  it("is told for good that a token is refused, has run out, or that there is no such order", async () => {
+    const { order, orderId, token } = await startPayment();
+    for (const [refused, code] of [
+      [{ orderId, token: `${token}x` }, "token_invalid"],
+      [{ orderId: "ORD-other", token }, "token_invalid"],
+      [{ orderId, token: await tokenFor(order, inS(-1)) }, "token_expired"],
+      [{ orderId: "ORD-nowhere", token: apiKey }, "order_unknown"],
+    ] as const) {
+      const { watch } = start({ ...refused, transports: [create()] });
+      await expect(watch.settled()).rejects.toMatchObject({ name: "WatchError", code });
+    }
+  });
+
+  it("asks once for a fresh token when it starts with one that has run out, and gives up when that is no better", async () => {
+    const { order, orderId, token } = await startPayment();
+    const old = await tokenFor(order, inS(-1));
+    const good = start({ orderId, token: old, refreshToken: () => token, transports: [create()] });
+    await good.has(2);
+    const bad = start({ orderId, token: old, refreshToken: () => old, transports: [create()] });
+    await expect(bad.watch.settled()).rejects.toMatchObject({ code: "token_expired" });
+  });
+
+  it("lets go of everything when it is closed", async () => {
+    const { orderId, token } = await startPayment();
+    const watchings = Array.from({ length: 3 }, () => start({ orderId, token, transports: [create()] }));
+    await Promise.all(watchings.map(({ isOpen }) => isOpen()));
+    await vi.waitUntil(() => node.watched() === 1);
+    for (const { watch } of watchings) watch.close();
+    await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("keeps trying at an address where nothing, or something else, answers", async () => {
+    const url = await startServer((_request, response) => response.writeHead(200).end("<h1>Welcome to our Wi-Fi</h1>"));
+    const { watch } = start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
+    await vi.waitUntil(() => watch.snapshot().connection === "waiting", { timeout: 10_000 });
+    expect(watch.snapshot().error).toBeUndefined();
+  });
+});
+
+describe("by default", () => {
+  it("Socket.IO is used where it works", async () => {
+    const { orderId, token } = await startPayment();
+    const { watch, isOpen } = start({ orderId, token });
+    await isOpen();
+    expect(watch.snapshot().transport).toBe("socketio");
+  });
+
+  it("the long poll is, where something in between lets no WebSocket pass", async () => {
+    const { orderId, token, push } = await startPayment();
+    const url = await startServer((request, response) => {
+      const { authorization = "" } = request.headers;
+      fetch(node.url + request.url, { headers: { authorization } }).then(
+        async (answer) => response.writeHead(answer.status).end(await answer.text()),
+        () => response.destroy(),
+      );
+    });
+    const { watch, isOpen, has } = start({ url, orderId, token });
+    await has(2);
+    await isOpen();
+    expect(watch.snapshot().transport).toBe("longpoll");
+    await push.webhook();
+    expect((await watch.settled()).status).toBe("succeeded");
+  });
+
+  it("a server below a path is found there, by every transport", async () => {
+    const asked: string[] = [];
+    const url = await startServer((request, response) => {
+      asked.push(request.url ?? "");
+      response.writeHead(404).end();
+    });
+    for (const [, create] of transports)
+      start({ url: `${url}/pay/`, orderId: "ORD 1", token: "t", transports: [create()] });
+    await vi.waitUntil(() => new Set(asked.map((path) => path.split("?")[0])).size === 4);
+    expect([...new Set(asked.map((path) => path.split("?")[0]))].sort()).toEqual([
+      "/pay/socket.io/",
+      "/pay/v1/orders/ORD%201/events",
+      "/pay/v1/orders/ORD%201/socket",
+      "/pay/v1/orders/ORD%201/wait",
+    ]);
+  });
+});
+
+describe("a busy server", () => {
+  it.each([
+    ["longpoll", longPoll],
+    ["eventsource", eventSource],
+  ])("is left alone by %s for as long as it says", async (_name, create) => {
+    const askedAt: number[] = [];
+    const url = await startServer((_request, response) => {
+      askedAt.push(performance.now());
+      response.writeHead(askedAt.length === 1 ? 429 : 503, { "retry-after": "1" }).end();
+    });
+    start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
+    await vi.waitUntil(() => askedAt.length === 3, { timeout: 10_000 });
+    for (const index of [1, 2]) expect((askedAt[index] ?? 0) - (askedAt[index - 1] ?? 0)).toBeGreaterThan(990);
+  });
+
+  it("is left alone by the WebSocket when it says 1013, and tried again", async () => {
+    const { orderId, token } = await startPayment();
+    const narrow = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "1" } });
+    const first = start({ url: narrow.url, orderId, token, transports: [webSocket()] });
+    await first.isOpen();
+    const second = start({ url: narrow.url, orderId, token, transports: [webSocket()] });
+    await vi.waitUntil(() => second.watch.snapshot().connection === "waiting");
+    second.watch.check();
+    expect(second.watch.snapshot().connection).toBe("waiting");
+    first.watch.close();
+    await second.isOpen();
+  });
+});
+
+describe("the long poll", () => {
+  it("does not ask in a hurry when a closing node answers at once without news", async () => {
+    const askedAt: number[] = [];
+    const url = await startServer((_request, response) => {
+      askedAt.push(performance.now());
+      response.end(JSON.stringify(eventOf({ id: "one", version: 1 })));
+    });
+    start({ url, orderId: "ORD-1", token: "any", transports: [longPoll()] });
+    await vi.waitUntil(() => askedAt.length === 3, { timeout: 10_000 });
+    expect((askedAt[2] ?? 0) - (askedAt[1] ?? 0)).toBeGreaterThan(1_990);
+  });
+});
+
+describe("without a global WebSocket, as in Node 20", () => {
+  it("the WebSocket makes room for the next transport", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { orderId, token } = await startPayment();
+    const { watch, isOpen } = start({ orderId, token, transports: [webSocket(), eventSource()] });
+    await isOpen();
+    expect(watch.snapshot().transport).toBe("eventsource");
+  });
+});

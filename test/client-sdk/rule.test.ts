@@ -1,0 +1,118 @@
+/** The pure rules of the SDK: how long to wait, and which transport is next. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { delayMs, readRetryAfter } from "../../client-sdk/backoff.ts";
+import { type Connection, type Input, step } from "../../client-sdk/connection.ts";
+import { createLadder } from "../../client-sdk/ladder.ts";
+import { readEvent } from "../../client-sdk/protocol.ts";
+import { createEventReader } from "../../client-sdk/transport/eventsource.ts";
+import { eventOf } from "../support/event.ts";
+import { createScriptedTransport } from "../support/link.ts";
+
+describe("the wait", () => {
+  it("is anywhere between nothing and a doubling limit", () => {
+    const most = [1, 2, 3, 6, 50, 5_000].map((failures) => delayMs(failures, 0, () => 1));
+    expect(most).toEqual([500, 1_000, 2_000, 15_000, 15_000, 15_000]);
+    expect(delayMs(6, 0, () => 0)).toBe(0);
+  });
+
+  it("is never shorter than the server asked for, within reason", () => {
+    fc.assert(
+      fc.property(
+        fc.nat(20),
+        fc.nat(300_000),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (failures, asked, random) => {
+          expect(delayMs(failures, asked, () => random)).toBeGreaterThanOrEqual(asked);
+        },
+      ),
+    );
+    expect(delayMs(1, 86_400_000, () => 0)).toBe(300_000);
+  });
+
+  it("reads Retry-After as seconds or as a date, and nothing else", () => {
+    expect(readRetryAfter("3")).toBe(3_000);
+    expect(readRetryAfter("0")).toBe(0);
+    expect(readRetryAfter(new Date(Date.now() + 60_000).toUTCString())).toBeGreaterThan(55_000);
+    expect(readRetryAfter(new Date(0).toUTCString())).toBe(0);
+    expect([null, "", "soon"].map(readRetryAfter)).toEqual([undefined, undefined, undefined]);
+  });
+});
+
+describe("the connection", () => {
+  it("never leaves closed, and always gets there by a refusal or the caller", () => {
+    const input = fc.constantFrom<Input>("opened", "dropped", "passed", "expired", "elapsed", "woken");
+    fc.assert(
+      fc.property(
+        fc.array(input),
+        fc.constantFrom<Input>("refused", "ended"),
+        fc.array(input),
+        (before, end, after) => {
+          const walk = (from: Connection, inputs: Input[]): Connection => inputs.reduce(step, from);
+          expect(walk(walk("connecting", [...before, end]), after)).toBe("closed");
+          expect(walk("connecting", before)).not.toBe("closed");
+        },
+      ),
+    );
+  });
+});
+
+describe("the ladder", () => {
+  const [best, second, third] = ["best", "second", "third"].map(createScriptedTransport);
+  if (!best || !second || !third) throw new Error("three were made");
+
+  it("goes down one by one, then says that it is time to wait and starts again", () => {
+    const ladder = createLadder([best, second, third]);
+    expect([ladder.current(), ladder.pass(), ladder.current(), ladder.pass(), ladder.current()]).toEqual([
+      best,
+      true,
+      second,
+      true,
+      third,
+    ]);
+    expect(ladder.pass()).toBe(false);
+    expect(ladder.current()).toBe(best);
+  });
+
+  it("goes back to the best after a minute on a lesser one, after two when that was in vain", () => {
+    let now = 0;
+    const ladder = createLadder([best, second], () => now);
+    const climbsAfter = (ms: number): boolean => {
+      now += ms;
+      return ladder.climb();
+    };
+    ladder.pass();
+    expect([climbsAfter(0), climbsAfter(59_999), climbsAfter(1)]).toEqual([false, false, true]);
+    expect(ladder.current()).toBe(best);
+    ladder.pass();
+    expect([climbsAfter(0), climbsAfter(119_999), climbsAfter(1)]).toEqual([false, false, true]);
+    expect(climbsAfter(0)).toBe(false);
+    ladder.pass();
+    expect([climbsAfter(0), climbsAfter(60_000)]).toEqual([false, true]);
+  });
+});
+
+describe("reading", () => {
+  it("an event stream gives the same events however it is cut", () => {
+    const text =
+      ': hello\r\n\nid: 1\nevent: status\ndata: {"a":1}\n\n: still here\n\ndata:{"b":"é"}\r\n\r\ndata: {\n\n';
+    fc.assert(
+      fc.property(fc.array(fc.nat(text.length)), (cuts) => {
+        const events: unknown[] = [];
+        const read = createEventReader((event) => events.push(event));
+        const at = [0, ...cuts.sort((a, b) => a - b), text.length];
+        for (const [index, end] of at.slice(1).entries()) read(text.slice(at[index], end));
+        expect(events).toEqual([{ a: 1 }, { b: "é" }, undefined]);
+      }),
+    );
+  });
+
+  it("a state is taken for one only when it has what everybody relies on", () => {
+    const event = eventOf({ id: "one", version: 1 });
+    expect(readEvent(event)).toBe(event);
+    for (const field of ["id", "orderId", "version", "status", "settled", "amountMinor", "currency", "payment"]) {
+      expect(readEvent({ ...event, [field]: undefined })).toBeUndefined();
+    }
+    expect(readEvent({ ...event, amountMinor: 1.5 })).toBeUndefined();
+  });
+});

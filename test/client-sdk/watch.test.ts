@@ -1,0 +1,588 @@
+/**
+ * What a watch promises whatever the transport: every link here is in the test's hands. What each transport makes of a
+ * real server is in transport/contract.test.ts.
+ */
+import { afterEach, describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest";
+import {
+  ComeBack,
+  type OrderWatch,
+  Refusal,
+  type Snapshot,
+  type StateStorage,
+  type StatusEvent,
+  WatchError,
+  type WatchOptions,
+  watchOrder,
+} from "../../client-sdk/index.ts";
+import { eventOf } from "../support/event.ts";
+import { createScriptedTransport, type ScriptedTransport } from "../support/link.ts";
+
+const url = "http://tukio.example";
+const orderId = "ORD-1";
+
+interface Watching {
+  watch: OrderWatch;
+  transport: ScriptedTransport;
+  /** Every snapshot there was. */
+  snapshots: Snapshot[];
+}
+
+function start(options: Partial<WatchOptions> = {}): Watching {
+  const transport = createScriptedTransport();
+  const watch = watchOrder({ url, orderId, token: "first", transports: [transport], ...options });
+  onTestFinished(watch.close);
+  const snapshots = [watch.snapshot()];
+  watch.subscribe((snapshot) => snapshots.push(snapshot));
+  return { watch, transport, snapshots };
+}
+
+const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { timeout: 20_000, interval: 2 });
+
+const state = (version: number, event: Partial<StatusEvent> = {}): StatusEvent =>
+  eventOf({ id: "one", version, ...event });
+
+const paid = (version: number): StatusEvent => state(version, { status: "succeeded", settled: true });
+
+/** A storage of the kind a browser's tab has. */
+function createStorage(): StateStorage & { items: Map<string, string> } {
+  const items = new Map<string, string>();
+  return { items, getItem: (key) => items.get(key) ?? null, setItem: (key, value) => void items.set(key, value) };
+}
+
+afterEach(() => vi.unstubAllGlobals());
+
+describe("the state", () => {
+  it("is never replaced by the same one, an older one or something else", async () => {
+    const { watch, transport, snapshots } = start();
+    const { onOpen, onEvent } = await transport.link(1);
+    onOpen();
+    for (const version of [1, 3, 2, 3, 1, 4]) onEvent(state(version));
+    for (const nonsense of [undefined, null, "text", {}, { id: "one", version: 9 }, [state(9)]]) onEvent(nonsense);
+    expect(watch.snapshot().event?.version).toBe(4);
+    expect(snapshots.flatMap(({ event }) => event?.version ?? [])).toEqual([1, 3, 4]);
+  });
+
+  it("starts again with a new id, which is a different order", async () => {
+    const { watch, transport } = start();
+    const link = await transport.link(1);
+    link.onEvent(state(7));
+    link.onEvent(state(2, { id: "two" }));
+    expect(watch.snapshot().event).toMatchObject({ id: "two", version: 2 });
+    link.drop();
+    expect((await transport.link(2)).target.after).toBe(2);
+  });
+
+  it("takes statuses, reasons and fields of the future", async () => {
+    const { watch, transport } = start();
+    const event = { ...state(1), status: "refunded", reason: "because", more: { of: "it" } };
+    (await transport.link(1)).onEvent(event);
+    expect(watch.snapshot().event).toEqual(event);
+  });
+
+  it("goes on to be watched when it is settled: a late success is still told", async () => {
+    const { watch, transport } = start();
+    const link = await transport.link(1);
+    link.onEvent(state(3, { status: "expired", settled: true, reason: "deadline" }));
+    expect((await watch.settled()).version).toBe(3);
+    link.drop();
+    const again = await transport.link(2);
+    again.onEvent({ ...paid(4), reason: "late" });
+    expect(watch.snapshot().event).toMatchObject({ status: "succeeded", reason: "late" });
+  });
+});
+
+describe("the snapshot", () => {
+  it("is the same object until something changes", async () => {
+    const { watch, transport } = start();
+    const before = watch.snapshot();
+    expect(watch.snapshot()).toBe(before);
+    const link = await transport.link(1);
+    link.onOpen();
+    const open = watch.snapshot();
+    expect(open).toMatchObject({ connection: "open", transport: "scripted" });
+    link.onOpen();
+    link.onEvent(undefined);
+    expect(watch.snapshot()).toBe(open);
+  });
+
+  it("is told to every listener though another one throws or leaves, and the error is reported", async () => {
+    const reported: (() => void)[] = [];
+    vi.stubGlobal("queueMicrotask", (report: () => void) => reported.push(report));
+    const { watch, transport } = start();
+    const heard: number[] = [];
+    const fault = new Error("a listener's own");
+    const leave = watch.subscribe(() => {
+      leave();
+      throw fault;
+    });
+    watch.subscribe(({ event }) => heard.push(event?.version ?? 0));
+    const { onEvent } = await transport.link(1);
+    onEvent(state(1));
+    onEvent(state(2));
+    expect(heard).toEqual([1, 2]);
+    expect(reported).toHaveLength(1);
+    expect(reported[0]).toThrow(fault);
+  });
+
+  it("is not told to a listener after a newer one", async () => {
+    const { watch, transport } = start();
+    const link = await transport.link(1);
+    const heard: number[] = [];
+    watch.subscribe(({ event }) => event?.version === 1 && link.onEvent(state(2)));
+    watch.subscribe(({ event }) => heard.push(event?.version ?? 0));
+    link.onEvent(state(1));
+    expect(heard).toEqual([2]);
+  });
+});
+
+describe("a link", () => {
+  it("that drops is made again from the last version seen", async () => {
+    const { watch, transport, snapshots } = start();
+    const link = await transport.link(1);
+    expect(link.target).toEqual({ url, orderId, token: "first", after: 0 });
+    link.onOpen();
+    link.onEvent(state(2));
+    link.drop();
+    const again = await transport.link(2);
+    expect(again.target.after).toBe(2);
+    again.onOpen();
+    expect(snapshots.map(({ connection }) => connection)).toEqual([
+      "connecting",
+      "open",
+      "open",
+      "waiting",
+      "connecting",
+      "open",
+    ]);
+    expect(watch.snapshot().event?.version).toBe(2);
+  });
+
+  it("is not heard any more once it is replaced", async () => {
+    const { watch, transport } = start();
+    const old = await transport.link(1);
+    old.onOpen();
+    watch.check();
+    await transport.link(2);
+    old.onEvent(state(9));
+    old.onOpen();
+    expect(old.signal.aborted).toBe(true);
+    expect(watch.snapshot()).toMatchObject({ connection: "connecting", event: undefined });
+  });
+
+  it("that is open sets no timer of the watch's own", async () => {
+    const { transport } = start();
+    const { onOpen, onEvent } = await transport.link(1);
+    const timers = [vi.spyOn(globalThis, "setTimeout"), vi.spyOn(globalThis, "setInterval")];
+    onTestFinished(() => void vi.restoreAllMocks());
+    onOpen();
+    onEvent(state(1));
+    await Promise.resolve();
+    for (const timer of timers) expect(timer).not.toHaveBeenCalled();
+  });
+
+  it("that breaks, however it breaks, never ends the watch", async () => {
+    const { watch, transport } = start();
+    for (const [index, error] of [new TypeError("network"), new ComeBack(), "nonsense", undefined].entries()) {
+      const link = await transport.link(index + 1);
+      if (index % 2 === 0) link.onOpen();
+      link.fail(error);
+    }
+    (await transport.link(5)).onEvent(state(1));
+    expect(watch.snapshot()).toMatchObject({ event: { version: 1 }, error: undefined });
+  });
+
+  it("is not made again before the time that the server named, not even when the page wakes up", async () => {
+    const { watch, transport } = start();
+    const startedAt = performance.now();
+    (await transport.link(1)).fail(new ComeBack(300));
+    await until(() => watch.snapshot().connection === "waiting");
+    watch.check();
+    await transport.link(2);
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(299);
+  });
+
+  it("is made anew at once when the page wakes up, in a wait or over a link that looks open", async () => {
+    const { watch, transport } = start();
+    vi.spyOn(Math, "random").mockReturnValue(0.999);
+    onTestFinished(() => void vi.restoreAllMocks());
+    // So many failures that the wait is 15 s.
+    for (let count = 1; count <= 3; count += 1) {
+      (await transport.link(count)).drop();
+      await until(() => watch.snapshot().connection === "waiting");
+      watch.check();
+    }
+    const link = await transport.link(4);
+    link.onOpen();
+    watch.check();
+    expect(watch.snapshot().connection).toBe("open");
+    await transport.link(5);
+    expect(link.signal.aborted).toBe(true);
+    expect(watch.snapshot().connection).toBe("connecting");
+  });
+});
+
+describe("transports", () => {
+  it("are tried in turn at once, and the one that works is kept", async () => {
+    const broken = createScriptedTransport("broken");
+    const working = createScriptedTransport("working");
+    const { watch } = start({ transports: [broken, working] });
+    const failedAt = performance.now();
+    (await broken.link(1)).fail(new Error("cannot work here"));
+    const link = await working.link(1);
+    expect(performance.now() - failedAt).toBeLessThan(250);
+    link.onOpen();
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "working" });
+    link.drop();
+    await working.link(2);
+    expect(broken.links).toHaveLength(1);
+  });
+
+  it("are all tried again, the best first, when none got through", async () => {
+    const [best, other] = [createScriptedTransport("best"), createScriptedTransport("other")];
+    const { watch } = start({ transports: [best, other] });
+    (await best.link(1)).fail(new Error("offline"));
+    (await other.link(1)).fail(new Error("offline"));
+    (await best.link(2)).onOpen();
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
+  });
+
+  it("that do not end when told to are left behind", async () => {
+    const stubborn: ScriptedTransport = createScriptedTransport("stubborn");
+    let runs = 0;
+    const { watch } = start({
+      transports: [
+        {
+          name: "stubborn",
+          run: (_target, { onOpen }) => {
+            runs += 1;
+            onOpen();
+            return new Promise(() => undefined);
+          },
+        },
+        stubborn,
+      ],
+    });
+    await until(() => runs === 1);
+    watch.check();
+    await until(() => runs === 2);
+  });
+});
+
+describe("a token that has run out", () => {
+  it("is replaced at once by a fresh one, from the last version seen", async () => {
+    const refreshToken = vi.fn(async () => "second");
+    const { watch, transport } = start({ refreshToken });
+    const link = await transport.link(1);
+    link.onOpen();
+    link.onEvent(state(2));
+    link.fail(new Refusal("token_expired"));
+    const again = await transport.link(2);
+    expect(again.target).toMatchObject({ token: "second", after: 2 });
+    again.onOpen();
+    again.fail(new Refusal("token_expired"));
+    await transport.link(3);
+    expect(refreshToken).toHaveBeenCalledTimes(2);
+    expect(watch.snapshot().error).toBeUndefined();
+  });
+
+  it("ends the watch when nobody can fetch another", async () => {
+    const { watch, transport } = start({ refreshToken: () => undefined });
+    (await transport.link(1)).fail(new Refusal("token_expired"));
+    await expect(watch.settled()).rejects.toMatchObject({ code: "token_expired" });
+  });
+
+  it("ends the watch when the fresh one is refused too", async () => {
+    const { watch, transport } = start({ refreshToken: () => "second" });
+    (await transport.link(1)).fail(new Refusal("token_expired"));
+    (await transport.link(2)).fail(new Refusal("token_expired"));
+    await expect(watch.settled()).rejects.toMatchObject({ code: "token_expired" });
+    expect(watch.snapshot()).toMatchObject({ connection: "closed", error: { code: "token_expired" } });
+  });
+
+  it("is asked for again when the merchant's server cannot be reached", async () => {
+    let calls = 0;
+    const { watch, transport } = start({
+      async refreshToken() {
+        calls += 1;
+        if (calls === 1) throw new TypeError("network");
+        return "second";
+      },
+    });
+    (await transport.link(1)).fail(new Refusal("token_expired"));
+    (await transport.link(2)).fail(new Refusal("token_expired"));
+    expect((await transport.link(3)).target.token).toBe("second");
+    expect(watch.snapshot().error).toBeUndefined();
+  });
+});
+
+describe("a refusal", () => {
+  it.each(["token_invalid", "order_unknown", "token_expired"] as const)(
+    "of %s ends the watch, in every way of reading it",
+    async (code) => {
+      const { watch, transport } = start();
+      const settled = watch.settled();
+      const reading = (async () => {
+        for await (const _event of watch);
+      })();
+      (await transport.link(1)).fail(new Refusal(code));
+      await expect(settled).rejects.toBeInstanceOf(WatchError);
+      await expect(reading).rejects.toMatchObject({ name: "WatchError", code });
+      expect(watch.snapshot()).toMatchObject({ connection: "closed", transport: undefined, error: { code } });
+      expect(transport.links).toHaveLength(1);
+    },
+  );
+});
+
+describe("the end", () => {
+  it("comes with close(), also twice: the loop ends, who waits is told, nothing is heard any more", async () => {
+    const { watch, transport, snapshots } = start();
+    const link = await transport.link(1);
+    link.onEvent(state(1));
+    const seen: number[] = [];
+    const reading = (async () => {
+      for await (const { version } of watch) seen.push(version);
+    })();
+    const settled = watch.settled();
+    await until(() => seen.length === 1);
+    watch.close();
+    watch.close();
+    await reading;
+    await expect(settled).rejects.toMatchObject({ code: "closed" });
+    link.onEvent(state(2));
+    link.onOpen();
+    watch.check();
+    expect(link.signal.aborted).toBe(true);
+    expect(watch.snapshot()).toMatchObject({ connection: "closed", event: { version: 1 }, error: undefined });
+    expect(snapshots.filter(({ connection }) => connection === "closed")).toHaveLength(1);
+  });
+
+  it("comes with the signal, before the start as well", async () => {
+    const before = start({ signal: AbortSignal.abort() });
+    await expect(before.watch.settled()).rejects.toMatchObject({ code: "closed" });
+    const stop = new AbortController();
+    const after = start({ signal: stop.signal });
+    const link = await after.transport.link(1);
+    const ended = start({ signal: stop.signal });
+    const removed = vi.spyOn(stop.signal, "removeEventListener");
+    ended.watch.close();
+    expect(removed).toHaveBeenCalledTimes(1);
+    stop.abort();
+    expect(after.watch.snapshot().connection).toBe("closed");
+    expect(link.signal.aborted).toBe(true);
+    expect(before.transport.links).toHaveLength(0);
+  });
+
+  it("comes in a wait and while a token is fetched, too", async () => {
+    const waiting = start();
+    (await waiting.transport.link(1)).drop();
+    await until(() => waiting.watch.snapshot().connection === "waiting");
+    waiting.watch.close();
+    let answer: (token: string) => void = () => undefined;
+    const fetched = new Promise<string>((resolve) => {
+      answer = resolve;
+    });
+    const fetching = start({ refreshToken: () => fetched });
+    (await fetching.transport.link(1)).fail(new Refusal("token_expired"));
+    fetching.watch.close();
+    answer("second");
+    await fetched;
+    await new Promise(setImmediate);
+    expect([waiting.transport.links, fetching.transport.links].map(({ length }) => length)).toEqual([1, 1]);
+    expect(fetching.watch.snapshot().connection).toBe("closed");
+  });
+});
+
+describe("reading", () => {
+  it("settled() waits for the order, not for a change", async () => {
+    const { watch, transport } = start();
+    const early = watch.settled();
+    const { onEvent } = await transport.link(1);
+    onEvent(state(1));
+    onEvent(paid(3));
+    expect(await early).toEqual(paid(3));
+    expect(await watch.settled()).toEqual(paid(3));
+  });
+
+  it("a slow loop skips states but never sees one twice or backwards", async () => {
+    const { watch, transport } = start();
+    const { onEvent } = await transport.link(1);
+    onEvent(state(1));
+    const loop = watch[Symbol.asyncIterator]();
+    expect((await loop.next()).value).toMatchObject({ version: 1 });
+    onEvent(state(2));
+    onEvent(state(3));
+    expect((await loop.next()).value).toMatchObject({ version: 3 });
+    const next = loop.next();
+    onEvent(state(4));
+    expect((await next).value).toMatchObject({ version: 4 });
+    await loop.return?.();
+    expect(watch.snapshot().connection).not.toBe("closed");
+  });
+
+  it("a loop is still given the last state when the watch is closed before it looked", async () => {
+    const { watch, transport } = start();
+    (await transport.link(1)).onEvent(paid(3));
+    watch.close();
+    const seen: StatusEvent[] = [];
+    for await (const event of watch) seen.push(event);
+    expect(seen).toEqual([paid(3)]);
+  });
+
+  it("is typed", () => {
+    expectTypeOf<OrderWatch["settled"]>().returns.resolves.toEqualTypeOf<StatusEvent>();
+    expectTypeOf<Snapshot["event"]>().toEqualTypeOf<StatusEvent | undefined>();
+    expectTypeOf<Snapshot["connection"]>().toEqualTypeOf<"connecting" | "open" | "waiting" | "closed">();
+    expectTypeOf(watchOrder).parameter(0).toHaveProperty("orderId");
+    expectTypeOf<Pick<WatchOptions, "url" | "orderId" | "token">>().toExtend<WatchOptions>();
+  });
+});
+
+describe("a reload of the page", () => {
+  it("shows the last state in the first paint, and goes on from it", async () => {
+    vi.stubGlobal("sessionStorage", createStorage());
+    const before = start();
+    (await before.transport.link(1)).onEvent(state(2));
+    before.watch.close();
+    const after = start();
+    expect(after.watch.snapshot()).toMatchObject({ event: { version: 2 }, connection: "connecting" });
+    expect((await after.transport.link(1)).target.after).toBe(2);
+  });
+
+  it("asks again for a state that may have been the last word", async () => {
+    const storage = createStorage();
+    const before = start({ storage });
+    (await before.transport.link(1)).onEvent(paid(3));
+    const after = start({ storage });
+    expect(after.watch.snapshot().event).toEqual(paid(3));
+    const link = await after.transport.link(1);
+    expect(link.target.after).toBe(0);
+    link.onEvent(state(3, { id: "two", status: "failed", settled: true }));
+    expect(after.watch.snapshot().event).toMatchObject({ id: "two", status: "failed" });
+  });
+
+  it("acts on a remembered end only when the server says it again: there may have been another try since", async () => {
+    const storage = createStorage();
+    const failed = state(3, { status: "failed", settled: true });
+    const before = start({ storage });
+    (await before.transport.link(1)).onEvent(failed);
+    const retried = start({ storage });
+    const settled = retried.watch.settled();
+    const loop = retried.watch[Symbol.asyncIterator]();
+    const first = loop.next();
+    const link = await retried.transport.link(1);
+    link.onEvent(state(4, { status: "pending" }));
+    expect((await first).value).toMatchObject({ version: 4 });
+    link.onEvent(paid(6));
+    expect(await settled).toMatchObject({ version: 6, status: "succeeded" });
+    const same = start({ storage });
+    const confirmed = same.watch.settled();
+    const again = await same.transport.link(1);
+    again.onEvent(paid(6));
+    again.onEvent(paid(6));
+    expect((await confirmed).version).toBe(6);
+    expect(same.snapshots.map(({ event }) => event?.version)).toEqual([6, 6]);
+  });
+
+  it("keeps orders and servers apart, and no token", async () => {
+    const storage = createStorage();
+    const { transport } = start({ storage });
+    (await transport.link(1)).onEvent(state(2));
+    expect(start({ storage, orderId: "ORD-2" }).watch.snapshot().event).toBeUndefined();
+    expect(start({ storage, url: "http://other.example" }).watch.snapshot().event).toBeUndefined();
+    expect(start({ storage, url: `${url}/` }).watch.snapshot().event?.version).toBe(2);
+    expect(JSON.stringify([...storage.items])).not.toContain("first");
+  });
+
+  it("starts afresh where the storage is full, forbidden, damaged or not wanted", async () => {
+    const forbidden = {
+      getItem() {
+        throw new Error("SecurityError");
+      },
+      setItem() {
+        throw new Error("QuotaExceededError");
+      },
+    };
+    for (const storage of [forbidden, { getItem: () => "{", setItem: () => undefined }, null]) {
+      const { watch, transport } = start({ storage });
+      (await transport.link(1)).onEvent(state(2));
+      expect(watch.snapshot().event?.version).toBe(2);
+    }
+    Object.defineProperty(globalThis, "sessionStorage", {
+      configurable: true,
+      get() {
+        throw new Error("SecurityError");
+      },
+    });
+    onTestFinished(() => void Reflect.deleteProperty(globalThis, "sessionStorage"));
+    expect(start().watch.snapshot().event).toBeUndefined();
+  });
+});
+
+describe("a page", () => {
+  /** What a browser has of this. */
+  function stubPage(): { document: EventTarget & { visibilityState: string }; window: EventTarget } {
+    const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
+    const window = new EventTarget();
+    vi.stubGlobal("document", document);
+    for (const name of ["addEventListener", "removeEventListener"] as const) {
+      vi.stubGlobal(name, window[name].bind(window));
+    }
+    return { document, window };
+  }
+
+  it("that is seen again, comes back from the cache or is online looks at once", async () => {
+    const { document, window } = stubPage();
+    const { transport } = start();
+    const wakeUps = [
+      () => document.dispatchEvent(new Event("visibilitychange")),
+      () => window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true })),
+      () => window.dispatchEvent(new Event("online")),
+    ];
+    for (const [index, wakeUp] of wakeUps.entries()) {
+      (await transport.link(index + 1)).onOpen();
+      wakeUp();
+      await transport.link(index + 2);
+    }
+  });
+
+  it("that hides, or is shown for the first time, does nothing", async () => {
+    const { document, window } = stubPage();
+    const { watch, transport } = start();
+    (await transport.link(1)).onOpen();
+    document.visibilityState = "hidden";
+    document.dispatchEvent(new Event("visibilitychange"));
+    window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: false }));
+    await new Promise(setImmediate);
+    expect(watch.snapshot().connection).toBe("open");
+    expect(transport.links).toHaveLength(1);
+  });
+
+  it("that wakes up in several ways at once makes one new link", async () => {
+    const { document, window } = stubPage();
+    const { transport } = start();
+    (await transport.link(1)).onOpen();
+    window.dispatchEvent(new Event("online"));
+    document.dispatchEvent(new Event("visibilitychange"));
+    await transport.link(2);
+    window.dispatchEvent(new Event("online"));
+    await new Promise(setImmediate);
+    expect(transport.links).toHaveLength(2);
+  });
+
+  it("is not listened to any more after the end", async () => {
+    const { document, window } = stubPage();
+    const removed = vi.spyOn(document, "removeEventListener");
+    const removedFromWindow = vi.fn();
+    vi.stubGlobal("removeEventListener", removedFromWindow);
+    start().watch.close();
+    expect(removed).toHaveBeenCalledTimes(1);
+    expect(removedFromWindow).toHaveBeenCalledTimes(2);
+    expect(window).toBeDefined();
+  });
+
+  it("may give the server's address relative to itself", async () => {
+    vi.stubGlobal("location", { href: "https://shop.example/orders/1?x=1" });
+    const { transport } = start({ url: "/tukio/" });
+    expect((await transport.link(1)).target.url).toBe("https://shop.example/tukio");
+  });
+});

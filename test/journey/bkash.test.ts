@@ -1,0 +1,440 @@
+/** bKash from the request to the payer's return, on real nodes: the money moves once, whoever comes back how often, and whatever breaks. */
+import pg from "pg";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { fixture } from "../support/sandbox.ts";
+import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+
+const verbOf = ({ path }: ScriptedCall): string => path.replace("/tokenized/checkout/", "");
+
+type Answering = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
+
+/** bKash with one payment at a time, which is paid as soon as it is executed. */
+interface Company {
+  env: Record<string, string>;
+  /** Answers of these kinds of call that differ. */
+  answers: Partial<Record<string, Answering>>;
+  /** How often it was asked for what. */
+  count(verb: string): number;
+  /** What it says of the payment when asked; executing completes it. */
+  isPaid: boolean;
+  /** The path of the return address that it was given last. */
+  returnPath(): string;
+  /** Takes the money although its answer gets lost. */
+  executed(): ScriptedAnswer;
+}
+
+let payments = 0;
+
+async function startCompany(): Promise<Company> {
+  payments += 1;
+  const paymentID = `TR0011${process.pid}X${payments}`;
+  const trxID = `TRX${process.pid}X${payments}`;
+  let created: Record<string, unknown> = {};
+  const stated = (name: string): ScriptedAnswer => {
+    const { body } = fixture("bkash", name);
+    const { amount, merchantInvoiceNumber } = created;
+    return { body: { ...body, paymentID, amount, merchantInvoiceNumber, ...("trxID" in body && { trxID }) } };
+  };
+  const usual: Record<string, Answering> = {
+    create: (call) => {
+      created = call.body;
+      return stated("create-accepted");
+    },
+    execute: () => company.executed(),
+    "payment/status": () => stated(company.isPaid ? "query-completed" : "query-initiated"),
+  };
+  const { url, calls } = await startScript((call) => {
+    const verb = verbOf(call);
+    return (company.answers[verb] ?? usual[verb] ?? (() => fixture("bkash", "token-granted")))(call);
+  });
+  const company: Company = {
+    env: companyEnv("bkash", url),
+    answers: {},
+    count: (verb) => calls.filter((call) => verbOf(call).startsWith(verb)).length,
+    isPaid: false,
+    returnPath: () => new URL(String(created.callbackURL)).pathname,
+    executed() {
+      company.isPaid = true;
+      return stated("execute-completed");
+    },
+  };
+  return company;
+}
+
+/** Holds the answer to Execute, whose money moves only when it is let go. */
+function holdExecute(company: Company): { asked: Promise<void>; release(): void } {
+  const asked = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  company.answers.execute = async () => {
+    asked.resolve();
+    await released.promise;
+    return company.executed();
+  };
+  return { asked: asked.promise, release: released.resolve };
+}
+
+interface Ground {
+  company: Company;
+  a: TestNode;
+  b: TestNode;
+  databaseUrl: string;
+  orderId: string;
+  paymentId: string;
+  state(): Promise<StatusEvent>;
+  until(status: StatusEvent["status"]): Promise<StatusEvent>;
+  /** The payer's browser comes back to a node, saying so. */
+  comeBack(node: TestNode, status?: string, init?: RequestInit): Promise<Response>;
+  /** Lets the payment's time be over. */
+  expire(): Promise<StatusEvent>;
+  sql(text: string, values?: unknown[]): Promise<pg.QueryResult>;
+}
+
+const returnUrl = "https://shop.example/thanks?lang=bn#top";
+
+/** A payment that waits for its payer, and two nodes. */
+async function start(own?: Company): Promise<Ground> {
+  const company = own ?? (await startCompany());
+  const { url: databaseUrl, drop } = await createDatabase();
+  onTestFinished(drop);
+  const [a, b] = await Promise.all(
+    [1, 2].map(() => startNode({ databaseUrl, env: company.env })) as [Promise<TestNode>, Promise<TestNode>],
+  );
+  const { order } = await pay(a, { provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
+  const { orderId } = order;
+  const state = async () => (await asMerchant(b, `/v1/orders/${orderId}`)).body.order;
+  const until = (status: StatusEvent["status"]) =>
+    vi.waitUntil(
+      async () => {
+        const event = await state();
+        return event.status === status && event;
+      },
+      { timeout: 20_000, interval: 20 },
+    );
+  await until("processing");
+  const sql = async (text: string, values?: unknown[]): Promise<pg.QueryResult> => {
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    try {
+      return await client.query(text, values);
+    } finally {
+      await client.end();
+    }
+  };
+  return {
+    company,
+    a,
+    b,
+    databaseUrl,
+    orderId,
+    paymentId: order.payment.id,
+    state,
+    until,
+    comeBack: (node, status = "success", init = {}) =>
+      fetch(`${node.url}${company.returnPath()}?paymentID=x&status=${status}&signature=y`, {
+        redirect: "manual",
+        ...init,
+      }),
+    async expire() {
+      await sql("update payment set expires_at = clock_timestamp(), check_at = clock_timestamp() where id = $1", [
+        order.payment.id,
+      ]);
+      return until("expired");
+    },
+    sql,
+  };
+}
+
+describe("a payer who comes back", () => {
+  it("having agreed, pays, and lands on the shop's page with the order and nothing secret", async () => {
+    const { company, a, orderId, state, comeBack } = await start();
+    expect((await state()).payment.action).toEqual({
+      type: "redirect",
+      url: fixture("bkash", "create-accepted").body.bkashURL,
+    });
+    const response = await comeBack(a);
+    expect(response.status).toBe(303);
+    expect(response.headers.get("location")).toBe(`https://shop.example/thanks?lang=bn&orderId=${orderId}#top`);
+    expect(response.headers.get("referrer-policy")).toBe("no-referrer");
+    expect(await state()).toMatchObject({ status: "succeeded", version: 3, payment: { amountPaidMinor: 15_000 } });
+    // Sure of it: bKash does not want to be asked then.
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 0]);
+  });
+
+  it("in two browsers at once on two nodes, pays once", async () => {
+    const { company, a, b, state, comeBack } = await start();
+    const held = holdExecute(company);
+    const returns = [a, b, a, b].map((node) => comeBack(node));
+    await held.asked;
+    // The others ask, and go on.
+    await vi.waitUntil(() => company.count("payment/status") === 3);
+    held.release();
+    for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
+    expect(company.count("execute")).toBe(1);
+    expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
+  });
+
+  it("again and again, pays once, and bKash is not even asked", async () => {
+    const { company, a, b, until, state, comeBack } = await start();
+    await comeBack(a);
+    await until("succeeded");
+    for (const status of ["success", "cancel", "failure", "nonsense"]) {
+      for (const node of [a, b]) expect((await comeBack(node, status)).status).toBe(303);
+    }
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 0]);
+    expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
+  });
+
+  it.each([
+    ["cancel", "cancelled"],
+    ["failure", "declined"],
+  ])(
+    "saying %s has failed once bKash says that nothing was paid, and typing success then moves no money",
+    async (status, reason) => {
+      const { company, a, b, state, comeBack } = await start();
+      expect((await comeBack(a, status)).status).toBe(303);
+      expect(await state()).toMatchObject({ status: "failed", reason, version: 3 });
+      expect(company.count("payment/status")).toBe(1);
+      expect((await comeBack(b, "success")).status).toBe(303);
+      expect(company.count("execute")).toBe(0);
+      expect(await state()).toMatchObject({ status: "failed", version: 3 });
+    },
+  );
+
+  it("saying cancel has paid if bKash says so", async () => {
+    const { company, a, state, comeBack } = await start();
+    company.isPaid = true;
+    await comeBack(a, "cancel");
+    expect(await state()).toMatchObject({ status: "succeeded" });
+    expect(company.count("execute")).toBe(0);
+  });
+
+  it("saying cancel while the money is being taken changes nothing", async () => {
+    const { company, a, b, state, until, comeBack } = await start();
+    const held = holdExecute(company);
+    const agreed = comeBack(a);
+    await held.asked;
+    expect((await comeBack(b, "cancel")).status).toBe(303);
+    expect(await state()).toMatchObject({ status: "processing", version: 2 });
+    held.release();
+    await agreed;
+    await until("succeeded");
+  });
+
+  it("saying nothing that can be read is asked about, and nothing is taken", async () => {
+    const { company, a, state, comeBack } = await start();
+    for (const status of ["Success", "success&status=cancel", ""]) {
+      expect((await comeBack(a, status)).status).toBe(303);
+    }
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([0, 3]);
+    expect((await state()).status).toBe("processing");
+  });
+
+  it("to no address of ours sees a page that says so, and with HEAD moves nothing", async () => {
+    const { company, a, paymentId, comeBack } = await start();
+    const secrets = createUrlSecrets([testSecret], "webhook");
+    for (const secret of ["x", "0".repeat(64), secrets.seal("bkash", paymentId)]) {
+      const response = await fetch(`${a.url}/return/${secret}?status=success`);
+      expect([response.status, await response.text()]).toEqual([404, expect.stringContaining("There is nothing here")]);
+    }
+    const ofNobody = createUrlSecrets([testSecret], "return").seal("bkash", "0199f2c4-0000-7000-8000-00000000dead");
+    expect((await fetch(`${a.url}/return/${ofNobody}?status=success`)).status).toBe(404);
+    expect((await comeBack(a, "success", { method: "HEAD" })).status).toBe(404);
+    expect(company.count("execute")).toBe(0);
+  });
+
+  it("with no shop to go on to sees a page that can be closed", async () => {
+    const { a, sql, comeBack } = await start();
+    await sql("update payment set return_url = null");
+    const response = await comeBack(a);
+    expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("You may close this page")]);
+    expect(response.headers.get("content-security-policy")).toMatch(/^default-src 'none'; style-src 'sha256-/);
+  });
+});
+
+describe("when Execute is not answered", () => {
+  it("bKash is asked once, and what it says counts: nothing is executed twice", async () => {
+    const { company, a, b, state, comeBack } = await start();
+    company.answers.execute = () => {
+      company.executed();
+      return fixture("bkash", "error-timeout");
+    };
+    await comeBack(a);
+    expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 1]);
+    await comeBack(b);
+    expect(company.count("execute")).toBe(1);
+  });
+
+  it("and the query says that it is open, it stays open until bKash knows more", async () => {
+    const { company, a, b, paymentId, state, until, comeBack, sql } = await start();
+    company.answers.execute = () => "drop";
+    await comeBack(a);
+    expect((await state()).status).toBe("processing");
+    for (const node of [a, b]) await comeBack(node);
+    expect(company.count("execute")).toBe(1);
+    company.isPaid = true;
+    await sql("update payment set check_at = clock_timestamp() where id = $1", [paymentId]);
+    await until("succeeded");
+    expect(company.count("execute")).toBe(1);
+  });
+
+  it("because the process died before, nobody executes again, and the deadline ends the payment", async () => {
+    const { company, a, b, paymentId, comeBack, expire, sql } = await start();
+    // What is left of a process that was killed right after it said that it would.
+    await sql("update payment set completing_at = clock_timestamp() - interval '2 minutes' where id = $1", [paymentId]);
+    for (const node of [a, b]) await comeBack(node);
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([0, 2]);
+    expect(await expire()).toMatchObject({ reason: "deadline" });
+    expect(company.count("execute")).toBe(0);
+  });
+
+  it("while the node stops, its answer is waited for and stored", async () => {
+    const { company, a, state, comeBack } = await start();
+    const held = holdExecute(company);
+    const agreed = comeBack(a);
+    await held.asked;
+    const closed = a.close();
+    await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok);
+    held.release();
+    await closed;
+    expect((await agreed).status).toBe(303);
+    expect((await state()).status).toBe("succeeded");
+    // From Execute itself: nobody had to ask.
+    expect(company.count("payment/status")).toBe(0);
+  });
+});
+
+describe("a payer who comes too late", () => {
+  it("or never, pays nothing: the payment expires", async () => {
+    const { company, a, state, comeBack, expire } = await start();
+    expect(await expire()).toMatchObject({ reason: "deadline" });
+    expect((await comeBack(a)).status).toBe(303);
+    expect(company.count("execute")).toBe(0);
+    expect((await state()).status).toBe("expired");
+  });
+
+  it("when another attempt is under way, pays nothing with the first", async () => {
+    const { company, a, orderId, comeBack, expire } = await start();
+    await expire();
+    const first = company.returnPath();
+    const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
+    expect(order.payment.attempt).toBe(2);
+    await vi.waitUntil(() => company.returnPath() !== first);
+    await fetch(`${a.url}${first}?status=success`, { redirect: "manual" });
+    expect(company.count("execute")).toBe(0);
+    expect((await comeBack(a)).status).toBe(303);
+  });
+
+  it("when the order was paid otherwise meanwhile, pays nothing", async () => {
+    const { company, a, orderId, paymentId, comeBack, sql } = await start();
+    // As a late success of an earlier attempt leaves it.
+    await sql(`update "order" set status = 'succeeded' where order_id = $1`, [orderId]);
+    expect((await comeBack(a)).status).toBe(303);
+    expect(company.count("execute")).toBe(0);
+    const { rows } = await sql("select completing_at from payment where id = $1", [paymentId]);
+    expect(rows).toEqual([{ completing_at: null }]);
+  });
+});
+
+describe("when nothing can be taken yet", () => {
+  const waits = async (response: Response): Promise<void> => {
+    expect(response.status).toBe(503);
+    const page = await response.text();
+    expect(page).toContain("One moment, please");
+    expect(page).toContain('<meta http-equiv="refresh" content="5">');
+  };
+
+  it("for want of an access token, the payer waits, and pays as soon as there is one", async () => {
+    const company = await startCompany();
+    // Runs out the moment it is there, so that the two calls of the hour are used up by create.
+    const token = fixture("bkash", "token-granted").body;
+    const brief: Answering = () => ({ body: { ...token, expires_in: 60 } });
+    Object.assign(company.answers, { "token/grant": brief, "token/refresh": brief });
+    const { a, b, state, until, comeBack, sql } = await start(company);
+    await waits(await comeBack(a));
+    expect((await state()).status).toBe("processing");
+    // Saying that it failed needs no permission, and cannot be believed while nobody can ask.
+    expect((await comeBack(a, "cancel")).status).toBe(303);
+    expect((await state()).status).toBe("processing");
+    company.answers = {};
+    await sql("delete from token_call");
+    expect((await comeBack(b)).status).toBe(303);
+    await until("succeeded");
+    expect(company.count("execute")).toBe(1);
+  });
+
+  it("for want of the provider's answer, which is not stored yet, the payer waits", async () => {
+    const { company, a, until, comeBack, sql } = await start();
+    await sql("update payment set status = 'pending'");
+    await waits(await comeBack(a));
+    expect(company.count("execute")).toBe(0);
+    await sql("update payment set status = 'processing'");
+    expect((await comeBack(a)).status).toBe(303);
+    await until("succeeded");
+  });
+
+  it("for want of the database, the payer waits, and never sees an error of ours", async () => {
+    const { company, a, sql, until, comeBack } = await start();
+    await sql("alter table payment rename to gone");
+    try {
+      await waits(await comeBack(a));
+    } finally {
+      await sql("alter table gone rename to payment");
+    }
+    expect(company.count("execute")).toBe(0);
+    expect((await comeBack(a)).status).toBe(303);
+    await until("succeeded");
+  });
+});
+
+describe("access tokens", () => {
+  it("are called for twice in an hour at most, by two nodes and a restart, whatever bKash refuses", async () => {
+    const company = await startCompany();
+    const { a, b, databaseUrl } = await start(company);
+    expect(company.count("token/")).toBe(1);
+    const refuse: Answering = () => fixture("bkash", "error-unauthorized");
+    Object.assign(company.answers, { create: refuse, execute: refuse, "payment/status": refuse });
+    const payOn = async (node: TestNode): Promise<void> => {
+      const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
+      await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.settled);
+    };
+    await Promise.all([a, b, a, b, a, b].map(payOn));
+    await a.close();
+    const restarted = await startNode({ databaseUrl, env: company.env });
+    await Promise.all([restarted, b, restarted].map(payOn));
+    expect(company.count("token/")).toBe(2);
+    expect(company.count("token/refresh")).toBe(1);
+  });
+});
+
+describe("the built-in sandbox", () => {
+  it("takes the payer over its page back to the shop", async () => {
+    const { url: databaseUrl, drop } = await createDatabase();
+    onTestFinished(drop);
+    const node = await startNode({ databaseUrl, env: { SANDBOX: "bkash" } });
+    const paid = { provider: "bkash", currency: "BDT", phone: undefined, returnUrl };
+    const { order } = await pay(node, paid);
+    const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
+    const { payment } = await vi.waitUntil(async () => {
+      const event = await state();
+      return event.status === "processing" && event;
+    });
+    const page = payment.action?.type === "redirect" ? new URL(payment.action.url) : expect.unreachable("no page");
+    const token = page.searchParams.get("token") ?? "";
+    page.search = "";
+    let response: Response | undefined;
+    for (const value of ["01770618575", "123456", "12121"]) {
+      response = await fetch(page, { method: "POST", body: new URLSearchParams({ token, value }), redirect: "manual" });
+    }
+    const back = await fetch(response?.headers.get("location") ?? "", { redirect: "manual" });
+    expect(new URL(back.headers.get("location") ?? "").origin).toBe("https://shop.example");
+    expect(await state()).toMatchObject({ status: "succeeded", live: false, payment: { amountPaidMinor: 15_000 } });
+    // Its notification finds nothing left to ask about.
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
+    expect((await state()).version).toBe(3);
+  });
+});

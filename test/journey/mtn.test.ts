@@ -1,0 +1,125 @@
+/** MTN at a whole node: two currencies with different minor units, its webhook as PUT or POST, and a lost reply. */
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import { referenceOf } from "../../server/provider/mtn-message.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
+import { fixture } from "../support/sandbox.ts";
+import { companyEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { transportNames, watch } from "../support/watch.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const { url, drop } = await createDatabase();
+  databaseUrl = url;
+  return drop;
+});
+
+const env = { SANDBOX: "mtn" };
+const from = (ending: string) => ({ provider: "mtn", phone: `+2567712345${ending}` });
+
+describe.each([
+  { currency: "UGX", amountMinor: 5_000 },
+  { currency: "EUR", amountMinor: 1_050 },
+])("a payment of $amountMinor in $currency", (money) => {
+  test.each(transportNames)("runs to its end, seen over %s", async (transport) => {
+    const node = await startNode({ databaseUrl, env });
+    const { order, watchToken: token } = await pay(node, { ...money, ...from("01") });
+    const watching = watch(transport, { node, orderId: order.orderId, token });
+    expect(await watching.until(({ settled }) => settled)).toMatchObject({
+      ...money,
+      status: "succeeded",
+      version: 3,
+      payment: { provider: "mtn", amountPaidMinor: money.amountMinor, receipt: expect.stringMatching(/^\d{10}$/) },
+    });
+    const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
+    expect(body.payments).toMatchObject([{ reference: referenceOf(order.payment.id) }]);
+  });
+
+  test("that is paid with another amount waits for a person", async () => {
+    const node = await startNode({ databaseUrl, env });
+    const { order, watchToken: token } = await pay(node, { ...money, ...from("10") });
+    const end = await watch("long poll", { node, orderId: order.orderId, token }).until(({ settled }) => settled);
+    const amountPaidMinor = money.amountMinor + (money.currency === "EUR" ? 100 : 1);
+    expect(end).toMatchObject({ status: "review", reason: "amount_mismatch", payment: { amountPaidMinor } });
+  });
+});
+
+test("another currency than the account's is refused before anything is stored", async () => {
+  const node = await startNode({ databaseUrl, env });
+  const answer = await asMerchant(node, "/v1/payments", paymentBody({ ...from("01"), currency: "KES" }));
+  expect(answer).toMatchObject({ status: 400, body: { code: "currency_invalid" } });
+});
+
+/** A payment of UGX 5,000 at an MTN that answers as told. */
+async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: ScriptedAnswer | "drop" } = {}) {
+  const requested = Promise.withResolvers<string>();
+  let found: ScriptedAnswer = fixture("mtn", "status-not-found");
+  const company = await startScript(({ method, path, headers }) => {
+    if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
+    if (method !== "POST") return found;
+    requested.resolve(String(headers["x-callback-url"]));
+    return reply;
+  });
+  const node = await startNode({ databaseUrl, env: companyEnv("mtn", company.url) });
+  const { order } = await pay(node, { ...from("00"), amountMinor: 5_000, currency: "UGX" });
+  const webhookUrl = await requested.promise;
+  const { id } = order.payment;
+  const result = (name: string, fields: object = {}): object => ({
+    ...fixture("mtn", name).body,
+    externalId: id,
+    financialTransactionId: `R-${id}`,
+    ...fields,
+  });
+  const now = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body;
+  return {
+    id,
+    now,
+    /** What MTN says when asked, from now on. */
+    says(name: string) {
+      found = { body: result(name) };
+    },
+    send: (method: "PUT" | "POST", fields: object = {}) =>
+      call(webhookUrl, { method, body: JSON.stringify(result("callback-successful", fields)) }),
+    until: (status: string) =>
+      vi.waitUntil(async () => (await now()).order.status === status && now(), { timeout: 20_000, interval: 50 }),
+  };
+}
+
+test.each(["PUT", "POST"] as const)("a webhook by %s is taken, and twice is once", async (method) => {
+  const ground = await start();
+  await ground.until("processing");
+  expect(await ground.send(method)).toMatchObject({ status: 200 });
+  expect(await ground.send(method)).toMatchObject({ status: 200 });
+  expect((await ground.now()).order).toMatchObject({ status: "succeeded", version: 3 });
+});
+
+test("a success in another currency waits for a person", async () => {
+  const ground = await start();
+  await ground.until("processing");
+  await ground.send("PUT", { currency: "EUR" });
+  expect((await ground.now()).order).toMatchObject({ status: "review", reason: "currency_mismatch" });
+});
+
+test("a webhook about another payment is no proof, and makes us ask", async () => {
+  const ground = await start();
+  await ground.until("processing");
+  await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
+  expect((await ground.now()).order.status).toBe("processing");
+  ground.says("status-successful");
+  await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
+  await ground.until("succeeded");
+});
+
+test("a request whose reply was lost is asked about by the reference that we made for it", async () => {
+  const ground = await start({ reply: "drop" });
+  expect((await ground.now()).order.status).toBe("pending");
+  ground.says("status-pending");
+  // By itself the first question comes after 10 s.
+  await ground.send("POST", { externalId: "another" });
+  const { order } = await ground.until("processing");
+  expect(order.payment.action).toEqual({ type: "prompt", phone: "+2567*****500" });
+  ground.says("status-successful");
+  await ground.send("POST", { externalId: "another" });
+  const { payments } = await ground.until("succeeded");
+  expect(payments).toMatchObject([{ reference: referenceOf(ground.id) }]);
+});

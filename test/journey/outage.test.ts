@@ -1,0 +1,32 @@
+/** What a node says of a database that is away for a while. */
+import { beforeAll, expect, it, vi } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { pay, startNode } from "../support/node.ts";
+import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { watch } from "../support/watch.ts";
+import { startWire } from "../support/wire.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+it("an outage of the database is a line of each background task, and another when it is over", async () => {
+  const wire = await startWire(databaseUrl);
+  const daraja = await startScriptedDaraja();
+  const node = await startNode({ databaseUrl: wire.url, env: daraja.env });
+  const { order, watchToken: token } = await pay(node);
+  await watch("Socket.IO", { node, orderId: order.orderId, token }).until(() => true);
+  const said = (message: string) => node.log.filter((line) => line.includes(`"msg":"${message}"`)).length;
+  const wait = (message: string) => vi.waitUntil(() => said(message) > 0, { timeout: 15_000, interval: 20 });
+  wire.cut();
+  // The hub's pass comes every 2 s, so the reconciler's, every 0.5 s, failed several times meanwhile.
+  await Promise.all([wait("background task failed"), wait("due payments could not be read")]);
+  wire.mend();
+  await Promise.all([wait("background task works again"), wait("due payments can be read again")]);
+  expect(said("due payments could not be read")).toBe(1);
+  expect(said("due payments can be read again")).toBe(1);
+  expect(said("background task failed")).toBe(1);
+});

@@ -1,0 +1,102 @@
+/** What a browser gets to see of the shop and of the payer's phone, under the policies that they are served with. */
+import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, call, startNode, type TestNode, testSecret } from "../support/node.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let node: TestNode;
+beforeEach(async () => {
+  node = await startNode({ databaseUrl });
+});
+
+/** The addresses that a document or a script of ours names, absolute. */
+const addressesIn = (text: string, at: string): string[] =>
+  [...text.matchAll(at.endsWith(".js") ? /^import .* from "(.*)"/gm : /\s(?:src|href)="([^"#][^"]*)"/g)]
+    .map(([, address = ""]) => address)
+    .filter((address) => !address.startsWith("data:"))
+    .map((address) => new URL(address, at).href);
+
+/** Everything that a page is made of, by address. */
+async function load(path: string): Promise<Map<string, { response: Response; text: string }>> {
+  const found = new Map<string, { response: Response; text: string }>();
+  const visit = async (address: string): Promise<void> => {
+    if (found.has(address)) return;
+    const response = await fetch(address);
+    const text = await response.text();
+    found.set(address, { response, text });
+    const isOurs = address === node.url + path || (address.endsWith(".js") && !address.includes("/sdk/"));
+    if (!isOurs) return;
+    for (const next of addressesIn(text, address)) await visit(next);
+  };
+  await visit(node.url + path);
+  return found;
+}
+
+describe.each([
+  ["/", "frame-ancestors 'none'"],
+  ["/sandbox/phone", "frame-ancestors 'self'"],
+])("the page at %s", (path, ancestors) => {
+  it("has nothing inline and nothing from elsewhere, and every file of it is here", async () => {
+    const files = await load(path);
+    expect(files.size).toBeGreaterThan(2);
+    const html = files.get(node.url + path)?.text ?? "";
+    expect(html).not.toMatch(/<style|\sstyle=|<script(?![^>]*\ssrc=)|\son\w+=/i);
+    for (const [address, { response }] of files) {
+      expect(new URL(address).origin).toBe(node.url);
+      expect(response.status, address).toBe(200);
+    }
+  });
+
+  it("may run its own scripts and nothing else", async () => {
+    const { headers } = await fetch(node.url + path);
+    const policy = headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("default-src 'self'");
+    expect(policy).toContain(ancestors);
+    expect(policy).not.toMatch(/unsafe|https?:|\*/);
+    expect(headers.get("referrer-policy")).toBe("no-referrer");
+  });
+
+  it("has neither the API key nor a secret in it", async () => {
+    for (const [address, { text }] of await load(path)) {
+      expect(text, address).not.toContain(apiKey);
+      expect(text, address).not.toContain(testSecret);
+    }
+  });
+
+  it("is not sent again to whoever has it", async () => {
+    const etag = (await fetch(node.url + path)).headers.get("etag") ?? "";
+    const again = await fetch(node.url + path, { headers: { "if-none-match": etag } });
+    expect({ status: again.status, text: await again.text() }).toEqual({ status: 304, text: "" });
+  });
+});
+
+describe("what the shop's routes answer", () => {
+  it("has neither the API key nor a secret in it", async () => {
+    const headers = { "content-type": "application/json", "sec-fetch-site": "same-origin" };
+    const body = JSON.stringify({ item: "tea", provider: "daraja", phone: "0712345600" });
+    const started = await call(`${node.url}/shop/payments`, { method: "POST", headers, body });
+    const answers = [
+      started,
+      await call(`${node.url}/shop/catalogue`),
+      await call(`${node.url}/shop/clock`),
+      await call(`${node.url}/shop/orders/${started.body.order.orderId}/sources`),
+    ];
+    for (const answer of answers) {
+      expect(answer.status).toBeLessThan(300);
+      expect(JSON.stringify([answer.body, [...answer.headers]])).not.toMatch(new RegExp(`${apiKey}|${testSecret}`));
+    }
+  });
+
+  it("knows no other files", async () => {
+    for (const file of ["index.html", "..%2fshop.ts", "constructor", "nothing.js"]) {
+      const { status, body } = await call(`${node.url}/shop/${file}`);
+      expect({ file, status, code: body.code }).toEqual({ file, status: 404, code: "route_unknown" });
+    }
+  });
+});

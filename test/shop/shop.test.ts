@@ -1,0 +1,265 @@
+/** The shop's own routes, as its page and as others call them. The sandbox stands in for the companies. */
+import pg from "pg";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createDatabase } from "../support/database.ts";
+import { type Answer, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+const start = (env: Record<string, string> = {}): Promise<TestNode> => startNode({ databaseUrl, env });
+
+/** As the shop's own page asks. */
+const ask = (node: TestNode, path: string, body: object = {}, headers: Record<string, string> = {}): Promise<Answer> =>
+  call(`${node.url}/shop/${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", ...headers },
+    body: JSON.stringify(body),
+  });
+
+const tea = { item: "tea", provider: "daraja", phone: "0712345600" };
+
+const buy = async (node: TestNode, fields: object = {}): Promise<{ order: StatusEvent; watchToken: string }> => {
+  const { status, body } = await ask(node, "payments", { ...tea, ...fields });
+  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+  return body;
+};
+
+const untilSettled = async (node: TestNode, { orderId }: StatusEvent): Promise<Answer["body"]> =>
+  (await asMerchant(node, `/v1/orders/${orderId}/wait?timeout=20`)).body;
+
+const secondsToPay = ({ payment }: StatusEvent): number =>
+  (Date.parse(payment.expiresAt) - Date.parse(payment.startedAt)) / 1_000;
+
+describe("buying", () => {
+  it("costs what the shop says, in the provider's currency, for an order of its own and a token to watch it", async () => {
+    const node = await start();
+    const { body } = await call(`${node.url}/shop/catalogue`);
+    const { items, choices } = body as unknown as {
+      items: { id: string; prices: Record<string, number> }[];
+      choices: { provider: string; currency: string; phoneExample: string }[];
+    };
+    expect(choices.length).toBeGreaterThan(0);
+    for (const [index, { provider, currency, phoneExample }] of choices.entries()) {
+      const item = items[index % items.length];
+      const { order, watchToken } = await buy(node, { item: item?.id, provider, phone: phoneExample });
+      expect(order).toMatchObject({ amountMinor: item?.prices[currency], currency, live: false, version: 1 });
+      expect(order.orderId).toMatch(/^SHOP-[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}$/);
+      const watched = await call(`${node.url}/v1/orders/${order.orderId}?token=${watchToken}`);
+      expect(watched.body).toMatchObject({ id: order.id });
+    }
+  });
+
+  it.each([
+    ["amountMinor", 1],
+    ["currency", "TZS"],
+    ["returnUrl", "https://elsewhere.example"],
+    ["orderId", "SHOP-AAAA-BBBB-CCCC"],
+    ["metadata", {}],
+  ])("does not let the page decide on %s", async (field, value) => {
+    const node = await start();
+    const { status, body } = await ask(node, "payments", { ...tea, [field]: value });
+    // An order's name is for trying it again, and then the item is the order's own.
+    const path = field === "orderId" ? "item" : field;
+    expect({ status, errors: body.errors }).toMatchObject({ status: 400, errors: [{ path }] });
+  });
+
+  it("names a phone that cannot be asked, and an item that is not sold", async () => {
+    const node = await start();
+    const wrong = await ask(node, "payments", { ...tea, phone: "12" });
+    expect(wrong).toMatchObject({ status: 400, body: { code: "phone_invalid", errors: [{ path: "phone" }] } });
+    const unsold = await ask(node, "payments", { ...tea, item: "yacht" });
+    expect(unsold).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "item" }] } });
+  });
+
+  it("gives a person a minute, and a number that answers by itself what the API gives it", async () => {
+    const node = await start();
+    expect(secondsToPay((await buy(node)).order)).toBe(60);
+    expect(secondsToPay((await buy(node, { phone: "0712 345 6-99" })).order)).toBe(60);
+    expect(secondsToPay((await buy(node, { phone: "0712345601" })).order)).toBe(10);
+    expect(secondsToPay((await buy(node, { phone: "0712345612" })).order)).toBe(10);
+    expect(secondsToPay((await pay(node, { phone: "+254712345600" })).order)).toBe(10);
+  });
+
+  it("brings the payer back to where the page was, with the order's name", async () => {
+    const node = await start({ PUBLIC_URL: "https://shop.example/tukio" });
+    const origins = { "https://shop.example": "https://shop.example/tukio/", [node.url]: `${node.url}/` };
+    const pool = new pg.Pool({ connectionString: databaseUrl });
+    onTestFinished(() => pool.end());
+    for (const [origin, home] of Object.entries(origins)) {
+      const { body } = await ask(node, "payments", tea, { origin });
+      const { rows } = await pool.query("select return_url from payment where id = $1", [body.order.payment.id]);
+      expect(rows).toEqual([{ return_url: `${home}?orderId=${body.order.orderId}` }]);
+    }
+  });
+});
+
+describe("trying again", () => {
+  it("is another attempt of the same order at its price", async () => {
+    const node = await start();
+    const { order } = await buy(node, { phone: "0712345602" });
+    await untilSettled(node, order);
+    const again = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    expect(again).toMatchObject({
+      status: 202,
+      body: { item: "tea", order: { id: order.id, amountMinor: order.amountMinor, payment: { attempt: 2 } } },
+    });
+    expect(await untilSettled(node, order)).toMatchObject({ status: "succeeded" });
+    const paid = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    expect(paid).toMatchObject({ status: 409, body: { code: "order_paid", order: { id: order.id } } });
+  });
+
+  it("is for orders of the shop only", async () => {
+    const node = await start();
+    await pay(node, { orderId: "SHOP-AAAA-BBBB-CCCC" });
+    for (const orderId of ["SHOP-AAAA-BBBB-CCCC", "SHOP-AAAA-BBBB-DDDD"]) {
+      const again = await ask(node, "payments", { orderId, provider: "daraja", phone: "0712345601" });
+      expect(again).toMatchObject({ status: 404, body: { code: "order_unknown" } });
+    }
+  });
+});
+
+describe("coming back to an order", () => {
+  it("gets a fresh token for it, and for no order that the shop did not open", async () => {
+    const node = await start();
+    const { order } = await buy(node);
+    const { body } = await ask(node, `orders/${order.orderId}/watch-tokens`);
+    expect(body).toMatchObject({ item: "tea", order: { id: order.id } });
+    expect((await call(`${node.url}/v1/orders/${order.orderId}?token=${body.watchToken}`)).status).toBe(200);
+    const other = await pay(node);
+    for (const orderId of [other.order.orderId, "SHOP-AAAA-BBBB-EEEE", "%00"]) {
+      const refused = await ask(node, `orders/${orderId}/watch-tokens`);
+      expect(refused).toMatchObject({ status: 404, body: { code: "order_unknown" } });
+    }
+  });
+
+  it("tells where each version was learnt", async () => {
+    const node = await start();
+    const learnt = async (phone: string): Promise<unknown> => {
+      const { order } = await buy(node, { phone });
+      const { version } = await untilSettled(node, order);
+      const { body } = await call(`${node.url}/shop/orders/${order.orderId}/sources`);
+      return (body as unknown as { sources: Record<number, string> }).sources[version];
+    };
+    expect(await Promise.all(["0712345601", "0712345606"].map(learnt))).toEqual(["webhook", "query"]);
+  });
+});
+
+describe("another site's page", () => {
+  it.each([
+    { "sec-fetch-site": "cross-site" },
+    { "sec-fetch-site": "same-site" },
+    { "sec-fetch-site": "none" },
+    { "sec-fetch-site": "cross-site", origin: "https://elsewhere.example" },
+    { origin: "https://elsewhere.example" },
+    { origin: "null" },
+    {},
+  ])("can start nothing: %j", async (headers) => {
+    const node = await start();
+    const known = (await buy(node)).order.orderId;
+    const newest = async () => (await asMerchant(node, "/v1/orders?limit=1")).body.data[0]?.orderId;
+    expect(await newest()).toBe(known);
+    for (const path of ["payments", "providers/daraja/token", `orders/${known}/watch-tokens`]) {
+      const { status, body } = await call(`${node.url}/shop/${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers } as Record<string, string>,
+        body: JSON.stringify(tea),
+      });
+      expect({ path, status, code: body.code }).toEqual({ path, status: 403, code: "origin_refused" });
+    }
+    expect(await newest()).toBe(known);
+  });
+
+  it("is told apart from the shop's own by its origin where browsers say no more", async () => {
+    const node = await start({ PUBLIC_URL: "https://shop.example" });
+    for (const origin of [node.url, "https://shop.example"]) {
+      const { status } = await call(`${node.url}/shop/payments`, {
+        method: "POST",
+        headers: { "content-type": "application/json", origin },
+        body: JSON.stringify(tea),
+      });
+      expect({ origin, status }).toEqual({ origin, status: 202 });
+    }
+  });
+});
+
+describe("limits", () => {
+  it("of a phone are those of the API, counted together", async () => {
+    const node = await start({ LIMIT_PHONE: "2" });
+    await buy(node);
+    await pay(node, { phone: "+254712345600" });
+    const third = await ask(node, "payments", tea);
+    expect(third).toMatchObject({ status: 429, body: { code: "rate_limited" } });
+    expect(third.headers.get("retry-after")).toMatch(/^\d+$/);
+  });
+
+  it("of an order hold for trying it again", async () => {
+    const node = await start({ LIMIT_ORDER: "1" });
+    const { order } = await buy(node, { phone: "0712345602" });
+    await untilSettled(node, order);
+    const again = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    expect(again).toMatchObject({ status: 429, body: { code: "rate_limited" } });
+  });
+
+  it("of an address hold for the page too", async () => {
+    const node = await start({ LIMIT_IP: "2" });
+    await call(`${node.url}/shop/clock`);
+    await call(`${node.url}/`);
+    expect(await call(`${node.url}/shop/clock`)).toMatchObject({ status: 429, body: { code: "rate_limited" } });
+  });
+});
+
+describe("landing", () => {
+  it("fetches the provider's token before it is needed, and never tells it", async () => {
+    const node = await start();
+    const { status, body } = await ask(node, "providers/daraja/token");
+    expect(status).toBe(200);
+    expect(Object.keys(body)).toEqual(["expiresAt"]);
+    const { data } = (await asMerchant(node, "/v1/providers")).body;
+    expect(data).toContainEqual(expect.objectContaining({ name: "daraja", token: body }));
+    expect(await ask(node, "providers/nobody/token")).toMatchObject({
+      status: 404,
+      body: { code: "provider_unknown" },
+    });
+  });
+
+  it("tells the clock that events are stamped by", async () => {
+    const node = await start();
+    const { body } = await call(`${node.url}/shop/clock`);
+    const { order } = await buy(node);
+    const passedMs = Date.parse(order.openedAt) - Date.parse((body as unknown as { at: string }).at);
+    expect(passedMs).toBeGreaterThanOrEqual(0);
+    expect(passedMs).toBeLessThan(5_000);
+  });
+});
+
+describe("without the sandbox", () => {
+  it("there is no shop", async () => {
+    const node = await start({ SANDBOX: "" });
+    for (const path of ["/", "/shop/catalogue", "/shop/shop.js", "/shop/clock", "/sandbox/phone"]) {
+      const { status, headers, body } = await call(node.url + path);
+      expect({ path, status, code: body.code }).toEqual({ path, status: 404, code: "route_unknown" });
+      expect(headers.get("content-type")).toContain("application/problem+json");
+    }
+    expect((await ask(node, "payments", tea)).status).toBe(404);
+  });
+
+  it("of a provider, the shop does not offer that provider, and asks nobody for real money", async () => {
+    const node = await start({
+      SANDBOX: "payhero",
+      DARAJA_BASE_URL: "http://127.0.0.1:9",
+      DARAJA_CONSUMER_KEY: "key",
+      DARAJA_CONSUMER_SECRET: "secret",
+      DARAJA_SHORTCODE: "174379",
+      DARAJA_PASSKEY: "passkey",
+    });
+    const { choices } = (await call(`${node.url}/shop/catalogue`)).body as unknown as { choices: object[] };
+    expect(choices).toEqual([expect.objectContaining({ provider: "payhero" })]);
+    expect(await ask(node, "payments", tea)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });
+  });
+});

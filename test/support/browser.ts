@@ -1,0 +1,81 @@
+/** A real browser, and a page of a shop that is as strict as can be about what it lets run. */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { promisify } from "node:util";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { onTestFinished } from "vitest";
+import { type BundledFile, bundle } from "../../client-sdk/build/bundle.ts";
+
+const exec = promisify(execFile);
+
+const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** Starts Chromium: the machine's own, or Debian's, installed here. */
+export async function launchBrowser(): Promise<Browser> {
+  const executablePath = process.env.CHROMIUM ?? paths.find(existsSync) ?? (await installChromium());
+  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+}
+
+async function installChromium(): Promise<string> {
+  if (process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) {
+    throw new Error("The browser's tests need Chromium: install it, or set CHROMIUM to its path.");
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const packages = ["chromium", "fonts-liberation", "fonts-noto-core"];
+  await exec("apt-get", ["update", "--quiet"], { env });
+  await exec("apt-get", ["install", "--yes", "--quiet", "--no-install-recommends", ...packages], { env });
+  return "/usr/bin/chromium";
+}
+
+export interface Shop {
+  origin: string;
+  /** What the page is made of, inside `<body>`. */
+  body: string;
+  lang: string;
+  /** Answers what is not the page or the SDK; default: 404. */
+  answer?: (request: IncomingMessage, response: ServerResponse) => void;
+}
+
+/** Serves one page with the SDK's browser file (or other files) under a strict Content Security Policy. */
+export async function startShop(connect: string, files?: BundledFile[]): Promise<Shop> {
+  const scripts = new Map((files ?? (await bundle())).map(({ name, code }) => [`/sdk/${name}`, code]));
+  const policy = `default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${connect} ${connect.replace("http", "ws")}`;
+  const shop: Shop = { origin: "", body: "", lang: "en" };
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? "/", "http://shop");
+    const script = scripts.get(pathname);
+    if (script !== undefined) return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
+    if (pathname === "/favicon.ico") return response.writeHead(204).end();
+    if (pathname !== "/") return shop.answer ? shop.answer(request, response) : response.writeHead(404).end();
+    const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Shop</title>`;
+    response.writeHead(200, { "content-type": "text/html", "content-security-policy": policy });
+    return response.end(
+      `<!doctype html><html lang="${shop.lang}"><head>${head}</head><body><main><h1>Shop</h1>${shop.body}</main><script type="module" src="/sdk/tukio.js"></script></body></html>`,
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  shop.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return shop;
+}
+
+/** Opens a page that fails the test with whatever it complains about. */
+export async function openPage(
+  browser: Browser,
+  options: BrowserContextOptions = {},
+): Promise<{ page: Page; complaints: string[] }> {
+  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+  onTestFinished(() => context.close());
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
+  });
+  page.on("pageerror", ({ message }) => complaints.push(message));
+  return { page, complaints };
+}
