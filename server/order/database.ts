@@ -34,6 +34,7 @@ const types = {
 /** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
   let isClosing = false;
+  const pools: pg.Pool[] = [];
   // What ends while we close is meant to end.
   const report = (error: Error): void => {
     if (!isClosing) onError(error);
@@ -50,11 +51,12 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       ...limits,
       query_timeout: limits.statement_timeout + 1_000,
     });
+    pools.push(pool);
     pool.on("error", report);
     // A connection that breaks while it is lent out has no other listener, and would end the process.
     pool.on("connect", (client) => client.on("error", report));
     pool.on("release", (error: unknown) => {
-      if (error instanceof Error && error.message === "Query read timeout") dropIdle(pool);
+      if (error instanceof Error && error.message === "Query read timeout") for (const one of pools) dropIdle(one);
     });
     return pool;
   };
@@ -80,7 +82,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     isUp,
     async close() {
       isClosing = true;
-      await Promise.all([pool.end(), webhookPool.end()]);
+      await Promise.all(pools.map((one) => one.end()));
     },
   };
 }

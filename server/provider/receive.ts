@@ -151,7 +151,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       if (!(error instanceof HubError)) throw error;
       const proof = read instanceof HubError ? "none" : read.proof;
       const { paymentId } = webhook;
-      const failed = { proof, result: "failed", refusal: error, ...(paymentId !== undefined && { paymentId }) } as const;
+      const failed = {
+        proof,
+        result: "failed",
+        refusal: error,
+        ...(paymentId !== undefined && { paymentId }),
+      } as const;
       if (error.code !== "store_unavailable") return failed;
       restsUntilMs = performance.now() + restMs;
       return (await spoolAway(provider, webhook, read)) ?? failed;
