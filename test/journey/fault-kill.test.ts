@@ -20,8 +20,7 @@ import {
   success,
   type Till,
 } from "../support/site.ts";
-import { type SteadyWatch, watchSteadily } from "../support/steady.ts";
-import { transportNames } from "../support/watch.ts";
+import { clientNames, type SteadyWatch, watchSteadily } from "../support/steady.ts";
 import { startWire, type Wire } from "../support/wire.ts";
 
 let databaseUrl: string;
@@ -196,8 +195,8 @@ describe("three nodes that are replaced one after the other under load", () => {
     const buy = async (count: number): Promise<void> => {
       for (let turn = 0; !isOver; turn += 1) {
         const { orderId, order, token } = await insist(front.url);
-        const transport = transportNames[(count + turn) % transportNames.length] ?? "WebSocket";
-        const watching = watchSteadily(transport, { url: front.url, orderId, token });
+        const client = clientNames[(count + turn) % clientNames.length] ?? "SDK";
+        const watching = watchSteadily(client, { url: front.url, orderId, token });
         onTestFinished(watching.close);
         watches.push({ orderId, watches: [watching] });
         const push = await till.push(order.payment.id);

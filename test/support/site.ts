@@ -7,8 +7,7 @@ import { expect, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { asMerchant, pay, type TestNode } from "./node.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "./scripted-daraja.ts";
-import { type SteadyWatch, watchSteadily } from "./steady.ts";
-import { transportNames } from "./watch.ts";
+import { clientNames, type SteadyWatch, watchSteadily } from "./steady.ts";
 
 /** What must be undone, last first, when the tests of a file or one test are over. */
 export interface Ends {
@@ -113,7 +112,7 @@ export async function openJourney(urls: readonly string[]): Promise<Opening> {
     token,
     watches,
     join(where) {
-      const more = transportNames.map((name) => watchSteadily(name, { url: where, orderId, token }));
+      const more = clientNames.map((name) => watchSteadily(name, { url: where, orderId, token }));
       watches.push(...more);
       return more;
     },
@@ -194,11 +193,11 @@ export async function expectPromisesKept(
   ).toEqual([]);
   for (const { orderId, watches } of journeys) {
     const { body } = await asMerchant(at(url), `/v1/orders/${orderId}`);
-    for (const { transport, seen, refusals } of watches) {
+    for (const { client, seen, refusals } of watches) {
       const versions = seen.map(({ version }) => version);
-      expect(versions, `${transport} goes up only`).toEqual([...new Set(versions)].toSorted((one, two) => one - two));
-      expect(seen.at(-1), `${transport} has the database's state`).toEqual(body.order);
-      expect(refusals, `${transport} is never told to stay away`).toBe(0);
+      expect(versions, `${client} goes up only`).toEqual([...new Set(versions)].toSorted((one, two) => one - two));
+      expect(seen.at(-1), `${client} has the database's state`).toEqual(body.order);
+      expect(refusals, `${client} is never told to stay away`).toBe(0);
     }
   }
 }

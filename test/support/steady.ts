@@ -1,13 +1,19 @@
 /**
  * Watchers that come back: over every transport a client that reconnects whenever its link is gone, saying what it has
- * seen, as every good client does. What it was sent is kept as it came, so that tests can hold the server to its word.
+ * seen, as every good client does, and the SDK. What it was sent is kept as it came, so that tests can hold the server to its word.
  */
 import { EventSource } from "eventsource";
 import { io } from "socket.io-client";
 import { vi } from "vitest";
 import { WebSocket } from "ws";
+import { watchOrder } from "../../client-sdk/index.ts";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import type { TransportName } from "./watch.ts";
+import { type TransportName, transportNames } from "./watch.ts";
+
+/** Every transport bare, and the SDK, which chooses for itself. */
+export const clientNames: readonly ClientName[] = [...transportNames, "SDK"];
+
+export type ClientName = TransportName | "SDK";
 
 export interface SteadyTarget {
   url: string;
@@ -16,7 +22,7 @@ export interface SteadyTarget {
 }
 
 export interface SteadyWatch {
-  transport: TransportName;
+  client: ClientName;
   /** Everything it was sent, over all its links. */
   seen: StatusEvent[];
   /** The newest version it was sent; 0 before the first. */
@@ -109,15 +115,26 @@ const longPoll: Link = (connection, gone) => {
   return () => stopped.abort();
 };
 
-const links: Record<TransportName, Link> = {
+/** Everything is its own doing. */
+const sdk: Link = ({ target, heard, refused }) => {
+  const watch = watchOrder({ ...target, storage: null });
+  watch.subscribe(({ event, error }) => {
+    if (error) refused();
+    else if (event) heard(event);
+  });
+  return watch.close;
+};
+
+const links: Record<ClientName, Link> = {
   "Socket.IO": socketIo,
   WebSocket: webSocket,
   "server-sent events": eventSource,
   "long poll": longPoll,
+  SDK: sdk,
 };
 
 /** Starts watching, and goes on until closed. */
-export function watchSteadily(transport: TransportName, target: SteadyTarget): SteadyWatch {
+export function watchSteadily(client: ClientName, target: SteadyTarget): SteadyWatch {
   const seen: StatusEvent[] = [];
   let version = 0;
   let end = (): void => undefined;
@@ -127,6 +144,8 @@ export function watchSteadily(transport: TransportName, target: SteadyTarget): S
     target,
     after: () => version,
     heard(event) {
+      // The SDK tells of its connection too.
+      if (event === seen.at(-1)) return;
       seen.push(event);
       version = Math.max(version, event.version);
     },
@@ -137,14 +156,14 @@ export function watchSteadily(transport: TransportName, target: SteadyTarget): S
   const begin = (): void => {
     if (isClosed) return;
     let isGone = false;
-    end = links[transport](connection, () => {
+    end = links[client](connection, () => {
       if (isGone || isClosed) return;
       isGone = true;
       timer = setTimeout(begin, 50 + 200 * Math.random());
     });
   };
   const watch: SteadyWatch = {
-    transport,
+    client,
     seen,
     get version() {
       return version;
