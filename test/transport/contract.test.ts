@@ -513,6 +513,20 @@ describe("long poll in particular", () => {
   });
 });
 
+describe("a watcher that moves to a node which has not heard of the newest state yet", () => {
+  it.each(transportNames)("over %s is not sent an older one", async (transport) => {
+    const { orderId, token, push } = await startPayment();
+    // Its bus reaches nobody: what happens elsewhere it finds by reading only, from time to time.
+    const behind = await startNode({ databaseUrl, env: daraja.env });
+    await watch("WebSocket", { node: behind, orderId, token }).until(({ version }) => version === 2);
+    await push.webhook({ ResultCode: 1032 });
+    const moved = watch(transport, { node: behind, orderId, token, after: 3 });
+    await push.webhook();
+    await moved.until(({ version }) => version === 4);
+    expect(versions(moved)).toEqual([4]);
+  });
+});
+
 describe("a reader that does not read", () => {
   /** Sends states of one order to whoever follows it, each of 32 KiB, until told to stop. */
   const flood = async (order: StatusEvent, isOver: () => boolean): Promise<void> => {
