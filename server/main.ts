@@ -100,8 +100,10 @@ async function kept(path: string, make: () => string): Promise<string> {
 function announce(config: Config, given: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
+  const hasShop = config.offers.some(({ sandbox }) => sandbox);
   const lines = [
     `Tukio listens on ${base}`,
+    ...(hasShop ? [`  demo shop  ${base}/`] : []),
     ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
     `  sandbox    ${
       config.offers
