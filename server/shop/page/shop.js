@@ -196,11 +196,15 @@ function offerAgain() {
 /** The payer's phone beside the shop, where there is room for it. */
 function showPhone() {
   const number = form?.wish()?.phone ?? "";
+  const tell = () => find("bezel").querySelector("iframe")?.contentWindow?.postMessage({ number }, location.origin);
   const address = `sandbox/phone?number=${encodeURIComponent(number)}`;
   for (const id of ["phone-link", "answer-link"]) /** @type {HTMLAnchorElement} */ (find(id)).href = address;
   const frame = find("bezel").querySelector("iframe");
-  if (frame) frame.contentWindow?.postMessage({ number }, location.origin);
-  else if (isWide.matches) {
+  if (frame) {
+    tell();
+    // A phone that is still loading hears nothing.
+    frame.onload = tell;
+  } else if (isWide.matches) {
     const made = document.createElement("iframe");
     made.title = "The payer’s phone";
     made.src = address;
