@@ -16,7 +16,7 @@ import { redactUrl } from "../../server/log.ts";
 import { createUrlSecrets } from "../../server/order/secret.ts";
 import { createWatchTokens } from "../../server/order/token.ts";
 import { decision, orderFilter } from "../../server/route/orders.ts";
-import { paymentBody } from "../../server/route/payments.ts";
+import { paymentBody } from "../../server/route/start-payment.ts";
 import { answerBody } from "../../server/sandbox/phone.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";

@@ -5,12 +5,14 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
 import { main, type NodeProcess, startProcess } from "../support/process.ts";
+import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
@@ -54,6 +56,20 @@ describe("SIGTERM", () => {
     node.process.kill("SIGTERM");
     node.process.kill("SIGTERM"); // A second one means nothing.
     expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("a process with a Redis", () => {
+  it("counts its limits there, together with others", async () => {
+    const redis = new Redis(redisUrl());
+    onTestFinished(() => redis.disconnect());
+    const node = await start({ REDIS_URL: redisUrl(), LIMIT_PHONE: "1000" });
+    // Right after its start a process may not be connected yet, and counts by itself for a while.
+    const isCounted = async () => {
+      const { order } = await pay(node);
+      return (await redis.get(`tukio:limit:order:${order.orderId}`)) === "1";
+    };
+    await vi.waitUntil(isCounted, { timeout: 15_000, interval: 300 });
   });
 });
 
