@@ -52,7 +52,7 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
         if (child.exitCode !== null) throw new Error(`the node ended:\n${output}`);
         return /listening at (http:\S+?)"/.exec(output)?.[1];
       },
-      { timeout: 30_000 },
+      { timeout: 55_000 },
     );
     return {
       process: child,
