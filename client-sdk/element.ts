@@ -22,16 +22,16 @@ import type { Transport } from "./transport/transport.ts";
 import { type OrderWatch, type WatchOptions, watchOrder } from "./watch.ts";
 
 /** What is seldom asked for is fetched when it is. */
-const lazy = (name: string, load: () => Promise<Transport>): Transport => ({
+const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
   name,
-  run: async (...link) => (await load()).run(...link),
+  run: async (...link) => (await import("./other-transport.ts"))[create]().run(...link),
 });
 
 const transports: Record<string, () => Transport> = {
   socketio: socketIo,
   longpoll: longPoll,
-  websocket: () => lazy("websocket", async () => (await import("./transport/websocket.ts")).webSocket()),
-  eventsource: () => lazy("eventsource", async () => (await import("./transport/eventsource.ts")).eventSource()),
+  websocket: lazy("websocket", "webSocket"),
+  eventsource: lazy("eventsource", "eventSource"),
 };
 
 const watchAttributes = ["url", "order-id", "token", "after", "transports"];

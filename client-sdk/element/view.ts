@@ -46,9 +46,8 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   const left = part("p", "left");
   const waited = part("p", "waited");
   const live = part("div", "message", [title, text]);
+  // Which is polite, and read as a whole.
   live.setAttribute("role", "status");
-  live.setAttribute("aria-live", "polite");
-  live.setAttribute("aria-atomic", "true");
   const timer = part("div", "timer", [left, waited]);
   timer.setAttribute("role", "timer");
   const link = part("a", "action link");
