@@ -19,6 +19,8 @@ const pingIntervalMs = 1_000;
 export const connectionOptions = {
   enableOfflineQueue: false,
   commandTimeout: commandTimeoutMs,
+  // One that never answers may be dead without knowing: only a new one will find out.
+  socketTimeout: 2 * commandTimeoutMs,
   connectTimeout: 2_000,
   maxRetriesPerRequest: 0,
   autoResubscribe: false,

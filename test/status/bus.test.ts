@@ -6,6 +6,7 @@ import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
 import { redisUrl, startRedis } from "../support/redis.ts";
+import { startWire } from "../support/wire.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
 
@@ -162,5 +163,24 @@ describe("a Redis of its own", () => {
     await becomesHealthy(other);
     other.publish(eventOf({ id: "early", version: 1 }));
     await vi.waitUntil(() => heard.events.length === 1);
+  });
+
+  it("that has lost a connection without anybody saying so is published to over a new one", async () => {
+    const wire = await startWire(redis.url);
+    const [one, other] = [openRedisBus(wire.url), openRedisBus(redis.url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const followed = id();
+    await other.follow(followed);
+    wire.forget();
+    let version = 0;
+    await vi.waitUntil(
+      () => {
+        version += 1;
+        one.publish(eventOf({ id: followed, version }));
+        return heard.events.length > 0;
+      },
+      { timeout: 20_000, interval: 50 },
+    );
   });
 });
