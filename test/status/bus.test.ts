@@ -1,11 +1,11 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
-import { redisUrl, startRedis } from "../support/redis.ts";
+import { redisUrl, startRedis, startRedisCluster, type TestCluster } from "../support/redis.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
 
@@ -39,9 +39,16 @@ const becomesHealthy = (...buses: StatusBus[]) => vi.waitUntil(() => buses.every
 
 const id = () => crypto.randomUUID();
 
+let cluster: TestCluster;
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+  return () => cluster.stop();
+});
+
 describe.each([
   ["in memory", () => open(createMemoryBus())],
   ["over Redis", () => openRedisBus(redisUrl())],
+  ["over a Redis Cluster", () => openRedisBus(cluster.url)],
 ])("a bus %s", (_name, create) => {
   it("tells this node at once, followed or not", () => {
     const bus = create();
@@ -65,9 +72,12 @@ describe.each([
   });
 });
 
-describe("two nodes over Redis", () => {
+describe.each([
+  ["Redis", () => redisUrl(), (url: string) => new Redis(url)],
+  ["a Redis Cluster", () => cluster.url, (url: string) => new Cluster(url.split(","))],
+])("two nodes over %s", (_name, url, connect) => {
   const nodes = async () => {
-    const [one, other] = [openRedisBus(redisUrl()), openRedisBus(redisUrl())];
+    const [one, other] = [openRedisBus(url()), openRedisBus(url())];
     await becomesHealthy(one, other);
     return { one, other, heardByOther: listenTo(other) };
   };
@@ -86,10 +96,12 @@ describe("two nodes over Redis", () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
     await other.follow(followed);
-    const stranger = new Redis(redisUrl());
+    const stranger = connect(url());
     onTestFinished(() => stranger.disconnect());
-    for (const nonsense of ["not json", "null", "[]", '{"id":1}'])
-      await stranger.publish(`tukio:order:${followed}`, nonsense);
+    for (const nonsense of ["not json", "null", "[]", '{"id":1}']) {
+      const channel = `tukio:order:${followed}`;
+      await (stranger instanceof Cluster ? stranger.spublish(channel, nonsense) : stranger.publish(channel, nonsense));
+    }
     one.publish(eventOf({ id: followed, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
     one.publish(eventOf({ id: followed, version: 2 }));
@@ -102,7 +114,7 @@ describe("two nodes over Redis", () => {
     const [left, kept] = [id(), id()];
     await Promise.all([other.follow(left), other.follow(kept)]);
     other.unfollow(left);
-    await other.follow(id()); // Redis answers one connection in order: the unsubscribe is done.
+    await other.follow(kept); // Redis answers one connection in order: the unsubscribe is done.
     one.publish(eventOf({ id: left, version: 1 }));
     one.publish(eventOf({ id: kept, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
