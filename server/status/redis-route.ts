@@ -23,18 +23,21 @@ const connectionOptions = {
 export function openRedis(url: string): Redis | Cluster {
   if (!url.includes(",")) return new Redis(url, connectionOptions);
   const { retryStrategy, enableOfflineQueue, ...redisOptions } = connectionOptions;
-  return new Cluster(startupServers(url), {
+  const cluster = new Cluster(startupServers(url), {
     redisOptions: { ...redisOptions, ...access(url) },
     enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
-    // Whoever called has something better to do than to wait for a failover.
-    retryDelayOnFailover: 0,
+    // A server that is just being connected to is waited for, a Cluster that is down is not.
+    retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 0,
     maxRedirections: 4,
     slotsRefreshInterval: 2_000,
     // Names stay names: TLS compares them with the certificate.
     dnsLookup: (address, done) => done(null, address),
   });
+  // Without, the first command would connect, and those after it fail until that is done.
+  cluster.on("+node", (server: Redis) => void server.connect().catch(() => undefined));
+  return cluster;
 }
 
 export interface RedisRoute {

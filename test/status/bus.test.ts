@@ -111,7 +111,9 @@ describe.each([
 
   it("stop hearing of an order that is unfollowed", async () => {
     const { one, other, heardByOther } = await nodes();
-    const [left, kept] = [id(), id()];
+    // What stands in braces chooses the server of a Cluster: these two have the same.
+    const slot = id();
+    const [left, kept] = [`{${slot}}left`, `{${slot}}kept`];
     await Promise.all([other.follow(left), other.follow(kept)]);
     other.unfollow(left);
     await other.follow(kept); // Redis answers one connection in order: the unsubscribe is done.
@@ -175,4 +177,48 @@ describe("a Redis of its own", () => {
     other.publish(eventOf({ id: "early", version: 1 }));
     await vi.waitUntil(() => heard.events.length === 1);
   });
+});
+
+/** Orders of which each server of the Cluster has some. */
+const manyIds = (): string[] => Array.from({ length: 60 }, id);
+
+/** Waits until a node hears another of all these orders: published again and again, as versions that come again may. */
+async function hearsAll(publisher: StatusBus, heard: Heard, ids: readonly string[]): Promise<void> {
+  for (const one of ids) publisher.publish(eventOf({ id: one, version: 1 }));
+  await vi.waitUntil(() => ids.every((one) => heard.events.some((event) => event.id === one)), 10_000);
+  heard.events.length = 0;
+}
+
+describe("a Redis Cluster of its own", () => {
+  const nodes = async (url: string) => {
+    const [one, other] = [openRedisBus(url), openRedisBus(url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const ids = manyIds();
+    await Promise.all(ids.map((each) => other.follow(each)));
+    await hearsAll(one, heard, ids);
+    return { one, other, heard, ids };
+  };
+
+  it.each(["yes", "no"])(
+    "of which a server stops and comes back (cluster-require-full-coverage %s): the bus says so, follows everything again, then reports the gap",
+    async (fullCoverage) => {
+      const cluster = await startRedisCluster();
+      onTestFinished(cluster.stop);
+      for (const { ask } of cluster.servers) await ask("config", "set", "cluster-require-full-coverage", fullCoverage);
+      const { one, other, heard, ids } = await nodes(cluster.url);
+      const gapsBefore = heard.gaps;
+      const [server] = cluster.servers;
+      await server?.stop();
+      await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+      const during = manyIds();
+      await Promise.all(during.map((each) => other.follow(each)));
+      const left = ids.splice(0, 20);
+      for (const each of left) other.unfollow(each);
+      expect(heard.gaps).toBe(gapsBefore);
+      await server?.restart();
+      await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy && one.healthy, 20_000);
+      await hearsAll(one, heard, [...ids, ...during]);
+    },
+  );
 });

@@ -11,6 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { inject } from "vitest";
 
+const exec = promisify(execFile);
+
 /** The Redis that every test file shares: use channels of your own. */
 export const redisUrl = (): string => inject("redisUrl");
 
@@ -24,6 +26,8 @@ export interface TestRedis {
   resume(): void;
   /** Stops it if need be, and starts an empty one on the same port. */
   restart(): Promise<void>;
+  /** The answer to a command, as `redis-cli` prints it. */
+  ask(...command: string[]): Promise<string>;
 }
 
 /** Starts a Redis on a free port, keeping nothing on disk. It is gone when this process is, whatever becomes of the test. */
@@ -49,6 +53,7 @@ async function startServer(port: number, clusterDir?: string): Promise<TestRedis
       await stop();
       server = await spawnRedis(port, clusterDir);
     },
+    ask: async (...command) => (await exec("redis-cli", ["-p", String(port), ...command])).stdout.trim(),
   };
 }
 
@@ -58,11 +63,7 @@ export interface TestCluster {
   /** Each is the only one that has its third of the slots, unless there are replicas. */
   servers: TestRedis[];
   stop(): Promise<void>;
-  /** The answer of `redis-cli` to a command, asked of the first server and wherever it is sent on. */
-  ask(...command: string[]): Promise<string>;
 }
-
-const exec = promisify(execFile);
 
 /** Starts a Redis Cluster as an operator would: three servers with a third of the slots each, and as many replicas. */
 export async function startRedisCluster({ replicas = 0 }: { replicas?: number } = {}): Promise<TestCluster> {
@@ -70,19 +71,15 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
   const ports: number[] = [];
   while (ports.length < 3 * (1 + replicas)) ports.push(await freeClusterPort());
   const servers = await Promise.all(ports.map((port) => startServer(port, dir)));
-  const [first] = ports;
   const addresses = ports.map((port) => `127.0.0.1:${port}`);
   await exec("redis-cli", [
     ...["--cluster", "create", ...addresses],
     ...["--cluster-replicas", String(replicas), "--cluster-yes"],
   ]);
-  const ask = async (...command: string[]): Promise<string> =>
-    (await exec("redis-cli", ["-c", "-p", String(first), ...command])).stdout.trim();
-  while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
+  for (const { ask } of servers) while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
   return {
     url: servers.map(({ url }) => url).join(","),
     servers,
-    ask,
     async stop() {
       await Promise.all(servers.map((server) => server.stop()));
       await rm(dir, { recursive: true });
