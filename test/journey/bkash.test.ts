@@ -400,7 +400,8 @@ describe("access tokens", () => {
     Object.assign(company.answers, { create: refuse, execute: refuse, "payment/status": refuse });
     const payOn = async (node: TestNode): Promise<void> => {
       const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
-      await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.settled);
+      const isSettled = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.settled;
+      await vi.waitUntil(isSettled, { timeout: 10_000 });
     };
     await Promise.all([a, b, a, b, a, b].map(payOn));
     await a.close();
@@ -408,6 +409,25 @@ describe("access tokens", () => {
     await Promise.all([restarted, b, restarted].map(payOn));
     expect(company.count("token/")).toBe(2);
     expect(company.count("token/refresh")).toBe(1);
+  });
+});
+
+describe("a subscription that cannot be confirmed just now", () => {
+  it("is kept, and Amazon is told to come again", async () => {
+    const { url: databaseUrl, drop } = await createDatabase();
+    onTestFinished(drop);
+    const node = await startNode({ databaseUrl, env: (await startCompany()).env });
+    const { body } = fixture("bkash", "webhook-subscription");
+    const TopicArn = "arn:aws:sns:ap-southeast-1:000000000000:sandbox";
+    // There is no such region.
+    const SubscribeURL = `https://sns.nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${TopicArn}&Token=x`;
+    const answer = await fetch(`${node.url}/webhooks/bkash`, {
+      method: "POST",
+      headers: { "content-type": "text/plain" },
+      body: JSON.stringify({ ...body, TopicArn, SubscribeURL }),
+    });
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toMatchObject({ code: "provider_unavailable", retryable: true });
   });
 });
 
