@@ -170,7 +170,7 @@ describe("a payer who comes back", () => {
     const returns = [a, b, a, b].map((node) => comeBack(node));
     await held.asked;
     // The others ask, and go on.
-    await vi.waitUntil(() => company.count("payment/status") === 3);
+    await vi.waitUntil(() => company.count("payment/status") === 3, 10_000);
     held.release();
     for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
     expect(company.count("execute")).toBe(1);
@@ -298,7 +298,7 @@ describe("when Execute is not answered", () => {
     const agreed = comeBack(a);
     await held.asked;
     const closed = a.close();
-    await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok);
+    await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok, 10_000);
     held.release();
     await closed;
     expect((await agreed).status).toBe(303);
@@ -323,7 +323,7 @@ describe("a payer who comes too late", () => {
     const first = company.returnPath();
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
     expect(order.payment.attempt).toBe(2);
-    await vi.waitUntil(() => company.returnPath() !== first);
+    await vi.waitUntil(() => company.returnPath() !== first, 10_000);
     await fetch(`${a.url}${first}?status=success`, { redirect: "manual" });
     expect(company.count("execute")).toBe(0);
     expect((await comeBack(a)).status).toBe(303);
@@ -442,7 +442,7 @@ describe("the built-in sandbox", () => {
     const { payment } = await vi.waitUntil(async () => {
       const event = await state();
       return event.status === "processing" && event;
-    });
+    }, 10_000);
     const page = payment.action?.type === "redirect" ? new URL(payment.action.url) : expect.unreachable("no page");
     const token = page.searchParams.get("token") ?? "";
     page.search = "";
@@ -454,7 +454,7 @@ describe("the built-in sandbox", () => {
     expect(new URL(back.headers.get("location") ?? "").origin).toBe("https://shop.example");
     expect(await state()).toMatchObject({ status: "succeeded", live: false, payment: { amountPaidMinor: 15_000 } });
     // Its notification finds nothing left to ask about.
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')), 10_000);
     expect((await state()).version).toBe(3);
   });
 });
