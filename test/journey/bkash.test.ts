@@ -224,6 +224,17 @@ describe("a payer who comes back", () => {
     await until("succeeded");
   });
 
+  it("saying cancel after a typed success that took nothing is believed at once", async () => {
+    const { company, a, b, comeBack, until } = await start();
+    company.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
+    await comeBack(a, "success");
+    expect(company.count("execute")).toBe(1);
+    await comeBack(b, "cancel");
+    expect(await until("failed")).toMatchObject({ reason: "cancelled" });
+    await comeBack(a, "success");
+    expect(company.count("execute")).toBe(1);
+  });
+
   it("saying nothing that can be read is asked about, and nothing is taken", async () => {
     const { company, a, state, comeBack } = await start();
     for (const status of ["Success", "success&status=cancel", ""]) {
