@@ -1,0 +1,55 @@
+/** A visitor of the demo shop in a real browser, and what the payer does somewhere else meanwhile. */
+import type { Browser, BrowserContextOptions, FrameLocator, Page } from "playwright-core";
+import { vi } from "vitest";
+import type { PayerAnswer } from "../../server/sandbox/phone.ts";
+import { openPage } from "./browser.ts";
+import { type Body, call, type TestNode } from "./node.ts";
+
+export interface Visit {
+  page: Page;
+  complaints: string[];
+}
+
+/** Opens the shop at `url`, which may be a proxy's. */
+export async function visitShop(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
+  const opened = await openPage(browser, { viewport: { width: 390, height: 844 }, ...options });
+  await opened.page.goto(url);
+  await opened.page.locator("#ways label").first().waitFor();
+  return opened;
+}
+
+/** Waits until a heading says so. */
+export const see = (page: Page | FrameLocator, title: string): Promise<void> =>
+  page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 20_000 });
+
+/** Buys with the phone whose number has this ending, and returns the number. */
+export async function buy(page: Page, ending = "00"): Promise<string> {
+  await page.selectOption("#payer", ending);
+  const phone = await page.inputValue("#phone");
+  await page.click("#pay");
+  return phone;
+}
+
+/** The payer's answer, from a phone that is not in this browser. */
+export async function answer(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
+  const digits = phone.replace(/\D/g, "");
+  const prompts = (): Promise<{ body: Body }> => call(`${node.url}/sandbox/phone/${digits}/prompts`);
+  const prompt = await vi.waitUntil(async () => (await prompts()).body.prompts[0], { timeout: 10_000 });
+  const { status } = await call(`${node.url}/sandbox/phone/prompts/${prompt.id}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ answer }),
+  });
+  if (status !== 200) throw new Error(`not answered: ${status}`);
+}
+
+/** Starts a payment as the shop's own page does. */
+export async function buyUnseen(node: TestNode, wish: { provider: string; phone?: string }): Promise<Body> {
+  const { status, body } = await call(`${node.url}/shop/payments`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", origin: node.url },
+    body: JSON.stringify({ item: "tea", ...wish }),
+  });
+  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+  return body;
+}
