@@ -8,8 +8,9 @@ import { launchBrowser } from "../support/browser.ts";
 import { createDatabase } from "../support/database.ts";
 import { startNetwork } from "../support/network.ts";
 import { asMerchant, startNode, type TestNode } from "../support/node.ts";
+import { answer } from "../support/payer.ts";
 import { startProxy } from "../support/proxy.ts";
-import { answer, buy, see, visitShop } from "../support/visit.ts";
+import { buy, see, visitShop } from "../support/visit.ts";
 
 let browser: Browser;
 let databaseUrl: string;

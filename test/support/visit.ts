@@ -1,7 +1,5 @@
-/** A visitor of the demo shop in a real browser, and what the payer does somewhere else meanwhile. */
+/** A visitor of the demo shop in a real browser. */
 import type { Browser, BrowserContextOptions, FrameLocator, Page } from "playwright-core";
-import { vi } from "vitest";
-import type { PayerAnswer } from "../../server/sandbox/phone.ts";
 import { openPage } from "./browser.ts";
 import { type Body, call, type TestNode } from "./node.ts";
 
@@ -28,19 +26,6 @@ export async function buy(page: Page, ending = "00"): Promise<string> {
   const phone = await page.inputValue("#phone");
   await page.click("#pay");
   return phone;
-}
-
-/** The payer's answer, from a phone that is not in this browser. */
-export async function answer(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
-  const digits = phone.replace(/\D/g, "");
-  const prompts = (): Promise<{ body: Body }> => call(`${node.url}/sandbox/phone/${digits}/prompts`);
-  const prompt = await vi.waitUntil(async () => (await prompts()).body.prompts[0], { timeout: 10_000 });
-  const { status } = await call(`${node.url}/sandbox/phone/prompts/${prompt.id}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ answer }),
-  });
-  if (status !== 200) throw new Error(`not answered: ${status}`);
 }
 
 /** Starts a payment as the shop's own page does. */
