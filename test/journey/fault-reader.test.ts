@@ -84,6 +84,11 @@ describe("readers that read nothing", () => {
 describe("a reader that is slow", () => {
   it("may miss states, but not the newest, and gets none out of order", async () => {
     const { order, watchToken: token } = await pay(node);
+    const target = { url: node.url, orderId: order.orderId, token };
+    // Keeps the node in mind of states that no database has.
+    const reader = watchSteadily("WebSocket", target);
+    onTestFinished(reader.close);
+    await reader.until(() => true);
     const socket = ask(`/v1/orders/${order.orderId}/events?token=${token}`);
     await once(socket, "readable");
     for (let version = 2_000; version < 2_020; version += 1) await tell(order, version);
@@ -98,7 +103,8 @@ describe("a reader that is slow", () => {
     const versions = [...text.matchAll(/^id: (\d+)$/gm)].map(([, version]) => Number(version));
     expect(versions).toEqual(versions.toSorted((one, other) => one - other));
     // Cut off or not, whoever comes back has the newest.
-    const again = watchSteadily("server-sent events", { url: node.url, orderId: order.orderId, token });
+    await reader.until(({ version }) => version === 2_019);
+    const again = watchSteadily("server-sent events", target);
     onTestFinished(again.close);
     await again.until(({ version }) => version === 2_019);
   });

@@ -85,7 +85,14 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
     reads = 0;
     const [exitCode] = await node.end(signal);
     const keeps = ({ transport }: Client): boolean => signal === "SIGTERM" && transport === "longpoll";
-    await vi.waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience);
+    await vi
+      .waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience)
+      .catch((cause: unknown) => {
+        const missing = clients.filter((one) => !isLive(one) || !(hasLost(one) || keeps(one)));
+        throw new Error(`${missing.length} did not come back: ${missing.slice(0, 5).map(lastWords).join("; ")}`, {
+          cause,
+        });
+      });
     const committedMs = performance.now();
     const result = { exitCode, reads, ...lossOf(clients) };
     await changeOrders(database.url);
@@ -148,6 +155,12 @@ const hasSeen =
   (version: number) =>
   ({ watch }: Client): boolean =>
     (watch.snapshot().event?.version ?? 0) >= version;
+
+/** What is known of one that is not there. */
+const lastWords = ({ transport, watch, lostAtMs }: Client): string => {
+  const { connection, error, event } = watch.snapshot();
+  return `${transport} ${connection} at ${event?.version} ${error?.code ?? ""} ${lostAtMs === undefined ? "not lost" : "lost"}`;
+};
 
 const hasLost = ({ lostAtMs }: Client): boolean => lostAtMs !== undefined;
 
