@@ -15,6 +15,9 @@ import {
   type Till,
 } from "../support/site.ts";
 
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
 let databaseUrl: string;
 let till: Till;
 let ahead: NodeProcess;

@@ -20,6 +20,9 @@ import {
 } from "../support/site.ts";
 import { startWire, type Wire } from "../support/wire.ts";
 
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
 let postgres: TestPostgres;
 let till: Till;
 let one: NodeProcess;

@@ -17,6 +17,9 @@ import {
 } from "../support/site.ts";
 import { startWire, type Wire } from "../support/wire.ts";
 
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
 let databaseUrl: string;
 let redis: TestRedis;
 let till: Till;
