@@ -7,8 +7,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createDatabase } from "../support/database.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { redisUrl } from "../support/redis.ts";
-import { createEnds, openTill } from "../support/site.ts";
+import { createEnds, openRedis, openTill, unlimited } from "../support/site.ts";
 import { watchSteadily } from "../support/steady.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -22,15 +21,16 @@ beforeAll(async () => {
   const database = await createDatabase();
   ends.add(database.drop);
   const till = await openTill(ends);
+  const redisUrl = await openRedis(ends);
   node = await startProcess({
     DATABASE_URL: database.url,
-    REDIS_URL: redisUrl(),
-    LIMIT_IP: "1000000",
+    REDIS_URL: redisUrl,
+    ...unlimited,
     LOG_LEVEL: "info",
     ...till.env,
   });
   ends.add(node.close);
-  redis = new Redis(redisUrl());
+  redis = new Redis(redisUrl);
   ends.add(() => redis.disconnect());
   return ends.all;
 });

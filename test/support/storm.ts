@@ -9,7 +9,8 @@ import { createWatchTokens } from "../../server/order/token.ts";
 import { createDatabase } from "./database.ts";
 import { testSecret } from "./node.ts";
 import { type NodeProcess, startProcess } from "./process.ts";
-import { redisUrl } from "./redis.ts";
+import { startRedis } from "./redis.ts";
+import { unlimited } from "./site.ts";
 import { startWire } from "./wire.ts";
 
 export interface Storm {
@@ -51,6 +52,8 @@ const patience = { timeout: 240_000, interval: 20 };
 export async function storm(watchers: number): Promise<{ crash: Storm; deploy: Storm }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
+  const { url: redisUrl, stop } = await startRedis();
+  onTestFinished(stop);
   const orders = await makeOrders(database.url, watchers);
   let reads = 0;
   const start = async (): Promise<NodeProcess> => {
@@ -59,8 +62,7 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
     store.tap((chunk) => {
       reads += chunk.toString("latin1").split("\0current\0").length - 1;
     });
-    const limits = { LIMIT_IP: "1000000", LIMIT_CONNECTIONS: "1000000" };
-    const env = { REDIS_URL: redisUrl(), DATABASE_URL: store.url, LOG_LEVEL: "info", ...limits };
+    const env = { REDIS_URL: redisUrl, DATABASE_URL: store.url, LOG_LEVEL: "info", ...unlimited };
     const node = await startProcess(env);
     onTestFinished(node.close);
     return node;
