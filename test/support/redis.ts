@@ -76,13 +76,17 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
     ...["--cluster", "create", ...addresses],
     ...["--cluster-replicas", String(replicas), "--cluster-yes"],
   ]);
-  for (const { ask } of servers) while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
+  for (const { ask } of servers) {
+    while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
+    // A replica that has no copy yet does not stand in.
+    while ((await ask("info", "replication")).includes("master_link_status:down")) await sleep(50);
+  }
   return {
     url: servers.map(({ url }) => url).join(","),
     servers,
     async stop() {
       await Promise.all(servers.map((server) => server.stop()));
-      await rm(dir, { recursive: true });
+      await rm(dir, { recursive: true, force: true });
     },
   };
 }
@@ -94,7 +98,7 @@ async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProce
   const command = ["redis-server", "--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no"];
   if (clusterDir !== undefined) {
     command.push("--dir", clusterDir, "--cluster-enabled", "yes", "--cluster-config-file", `nodes-${port}.conf`);
-    command.push("--cluster-node-timeout", "1000");
+    command.push("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0");
   }
   const [file = "", ...rest] = [...wrap, ...command];
   const server = spawn(file, rest, { cwd: "/", stdio: ["ignore", "pipe", "ignore"] });
