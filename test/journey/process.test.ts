@@ -1,62 +1,29 @@
 /** The process as an operator runs it: real signals, watchers attached, a request half sent, and what the log gives away. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
+import { inert, mainPath, makeDataDir, type Process, startProcess } from "../support/process.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
-interface Started {
-  process: ChildProcess;
-  url: string;
-  databaseUrl: string;
-  output(): string;
-}
-
-const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
-
-async function makeDataDir(): Promise<string> {
-  const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
-  onTestFinished(() => rm(dataDir, { recursive: true }));
-  return dataDir;
-}
-
-/** Starts Tukio as `npm start` does, on a port and a database of its own, saying all it can. */
-async function start(env: Record<string, string> = {}): Promise<Started> {
+/** Starts a hub process on a database of its own. */
+async function start(env: Record<string, string> = {}): Promise<Process & { databaseUrl: string }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
-  const dataDir = await makeDataDir();
-  const child = spawn(process.execPath, [main], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      PORT: "0",
-      DATABASE_URL: database.url,
-      DATA_DIR: dataDir,
-      TUKIO_API_KEY: apiKey,
-      TUKIO_SECRET: testSecret,
-      LOG_LEVEL: "trace",
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  const url = await vi.waitUntil(() => /listening at (http:\S+?)"/.exec(output)?.[1], { timeout: 20_000 });
-  return { process: child, url, databaseUrl: database.url, output: () => output };
+  const started = await startProcess({ DATABASE_URL: database.url, ...env });
+  return { ...started, databaseUrl: env.DATABASE_URL ?? database.url };
 }
 
 /** What a process said that ended with 1 because it could not start. */
 async function failedStart(env: Record<string, string>): Promise<string> {
-  const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [mainPath], { env, stdio: ["ignore", "pipe", "pipe"] });
   onTestFinished(() => void child.kill("SIGKILL"));
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
@@ -239,6 +206,3 @@ describe("the whole log of a run that used every feature", () => {
     expect(log).not.toMatch(/Bearer (?!$)/);
   });
 });
-
-/** What a test node offers besides its address, where the node is another process. */
-const inert = { log: [], watched: () => 0, publish: () => undefined, close: () => Promise.resolve() };

@@ -180,6 +180,9 @@ describe("a Redis of its own", () => {
   });
 });
 
+// Clusters take seconds to start, and to agree on who is gone.
+vi.setConfig({ testTimeout: 60_000 });
+
 /** Orders of which each server of the Cluster has some. */
 const manyIds = (): string[] => Array.from({ length: 60 }, id);
 
