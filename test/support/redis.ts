@@ -92,7 +92,7 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
 }
 
 /** A worker of vitest is ended by a signal, so what it leaves behind is for the kernel to stop; only Linux does. */
-const wrap = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
+export const wrap = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
 
 async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProcess> {
   const command = ["redis-server", "--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no"];
@@ -122,7 +122,8 @@ async function freeClusterPort(): Promise<number> {
   }
 }
 
-async function freePort(wanted = 0): Promise<number> {
+/** A port that nobody listens on now: the wanted one, or rejects. */
+export async function freePort(wanted = 0): Promise<number> {
   const server = createServer().listen(wanted, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
