@@ -45,7 +45,7 @@ export function environmentOf(machine: Machine, daraja: Daraja, databaseUrl: str
     DATA_DIR: `${machine.dir}/tukio`,
     PUBLIC_URL: "https://bench.example",
     TUKIO_API_KEY: apiKey,
-    TUKIO_SECRET: "a secret that only the bench has, long enough",
+    TUKIO_SECRET: "a secret that only the bench has and that is long enough",
     LIMIT_IP: "100000000",
     LIMIT_PHONE: "1000000",
     LIMIT_ORDER: "1000000",
