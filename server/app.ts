@@ -20,6 +20,7 @@ import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { createWatchTokens } from "./order/token.ts";
+import { watchPromises } from "./promises.ts";
 import { createRecentCalls, type FinishedCall, measureFetch, measureProviders } from "./provider/calls.ts";
 import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
@@ -87,9 +88,17 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const statistics = createStatistics(database);
   const metrics = createMetrics({
     providers: config.offers.map(({ name }) => name),
-    backlog: statistics.backlog,
+    async backlog() {
+      const [backlog, found] = await Promise.all([statistics.backlog(), statistics.broken()]);
+      promises.onFound(found);
+      return backlog;
+    },
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
+  });
+  const promises = watchPromises(({ promise, id }) => {
+    log.error({ promise, order: id }, "a promise is broken");
+    metrics.onBroken(promise);
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -118,6 +127,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     announce(event, before) {
       announce(event);
       metrics.onEvent(event, before);
+      promises.onEvent(event, before);
     },
     bareProviders,
   });
@@ -130,8 +140,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
   const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+    const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    const { status } = await call.catch((cause: unknown) => {
+      throw new HubError("provider_unavailable", "The subscription could not be confirmed", { cause });
+    });
+    if (status >= 300) {
+      throw new HubError("provider_unavailable", `The subscription was not confirmed (HTTP ${status})`);
+    }
   };
   const spool = config.spool && openSpool({ ...config.spool, log });
   const receiver = createReceiver({
@@ -153,7 +168,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const keepAlive = startKeepAlive({ credentials, log });
   const retention = startRetention({ database, onError, onRecovered });
   const hub = createHub({ store, bus, onError, onRecovered, onResync: metrics.onResync });
-  const hubOf = (transport: TransportName) => measureHub(hub, metrics.transport(transport));
+  const hubOf = (transport: TransportName) =>
+    measureHub(hub, { ...metrics.transport(transport), onNext: promises.onNext });
   const gate = createGate(config.limit.connections);
   const windowMs = 600_000;
   const limits = {

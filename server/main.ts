@@ -13,6 +13,7 @@ import { migrate } from "./order/schema.ts";
 import { createMemoryBus } from "./status/bus.ts";
 import { createRedisBus } from "./status/redis-bus.ts";
 import { createRedisCounter } from "./status/redis-counter.ts";
+import { stopOnSignal } from "./stop.ts";
 
 async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile();
@@ -43,7 +44,7 @@ async function main(): Promise<void> {
     releases.push(app.close);
     const url = await app.listen();
     announce(config, given, url);
-    stopOnSignal(release, log);
+    stopOnSignal(process, { release, log });
   } catch (error) {
     await release();
     throw error;
@@ -99,8 +100,10 @@ async function kept(path: string, make: () => string): Promise<string> {
 function announce(config: Config, given: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
+  const hasShop = config.offers.some(({ sandbox }) => sandbox);
   const lines = [
     `Tukio listens on ${base}`,
+    ...(hasShop ? [`  demo shop  ${base}/`] : []),
     ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
     `  sandbox    ${
       config.offers
@@ -112,32 +115,6 @@ function announce(config: Config, given: Config, url: string): void {
     `  events     ${config.redisUrl === undefined ? "in this process" : "Redis"}`,
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
-}
-
-/** Whatever hangs, the process ends. */
-const stopMsMax = 28_000;
-
-/** SIGTERM and Ctrl-C close once, in order; a Ctrl-C reaches a process group twice, so a second one means nothing. */
-function stopOnSignal(
-  release: () => Promise<void>,
-  log: { info(message: string): void; error(details: object, message: string): void },
-): void {
-  let isStopping = false;
-  const stop = (signal: string): void => {
-    if (isStopping) return;
-    isStopping = true;
-    setTimeout(() => process.exit(1), stopMsMax).unref();
-    log.info(`${signal}: stopping`);
-    release().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error({ err: error }, "stopped with an error");
-        process.exit(1);
-      },
-    );
-  };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
 }
 
 main().catch((error: unknown) => {

@@ -2,6 +2,7 @@
 import type { Reason, Status } from "../client-sdk/protocol.ts";
 import type { TransportName } from "./metrics.ts";
 import type { ResolvedReview } from "./order/review.ts";
+import type { BrokenPromise } from "./promises.ts";
 import type { CallOutcome, Verb } from "./provider/calls.ts";
 import type { HandledWebhook } from "./route/webhooks.ts";
 
@@ -51,6 +52,12 @@ export const meanings = {
     succeeded: "the money is there",
     failed: "it is not; another try is allowed",
   } satisfies Record<ResolvedReview["as"], string>,
+  promise: {
+    version_lowered: "a watcher was about to get an older state after a newer one",
+    version_skipped: "the history has a gap",
+    success_taken_back: "a paid order is not paid any more",
+    check_missing: "a payment is open past twice its deadline, and nobody will ask about it",
+  } satisfies Record<BrokenPromise, string>,
   transport: {
     socketio: "Socket.IO",
     websocket: "raw WebSocket",

@@ -11,6 +11,7 @@ import { isSettled, type StatusEvent } from "./order/order.ts";
 import type { ResolvedReview } from "./order/review.ts";
 import type { Backlog } from "./order/statistics.ts";
 import type { Before } from "./order/store.ts";
+import type { BrokenPromise } from "./promises.ts";
 import type { FinishedCall } from "./provider/calls.ts";
 import type { HandledWebhook } from "./route/webhooks.ts";
 import type { WatchRecorder } from "./status/measured-hub.ts";
@@ -26,6 +27,8 @@ export interface Metrics {
   onCall(call: FinishedCall): void;
   /** A pass of reading, and how many states it found that the bus had not brought. */
   onResync(healed: number): void;
+  /** Something that must never happen. */
+  onBroken(promise: BrokenPromise): void;
   /** What one transport tells. */
   transport(name: TransportName): WatchRecorder;
   /** A transport whose watchers at the hub stand for many counts for itself. */
@@ -83,6 +86,13 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
       for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
     }
   }
+  const broken = new Counter({
+    name: "tukio_broken_promises_total",
+    help: help("Orders of which this node saw what must never happen; the log names them.", "promise"),
+    labelNames: ["promise"],
+    registers,
+  });
+  for (const promise of Object.keys(meanings.promise)) broken.inc({ promise }, 0);
   new Gauge({
     name: "tukio_bus_up",
     help: "Whether events reach the other nodes at the moment; without a Redis there are none, and it is up.",
@@ -109,6 +119,7 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
       webhooks.inc({ provider, proof, result });
       webhookTime.observe({ provider }, tookMs / 1_000);
     },
+    onBroken: (promise) => broken.inc({ promise }),
     onCall: ({ tookMs, ...labels }) => calls.observe(labels, tookMs / 1_000),
     async scrape() {
       await readBacklog();

@@ -76,3 +76,23 @@ it("closes in order however long its hooks take", async () => {
   await closed;
   expect(last).toHaveBeenCalledOnce();
 });
+
+it("tells browsers to stay with https in production only", async () => {
+  const production = {
+    NODE_ENV: "production",
+    DATABASE_URL: "postgres://127.0.0.1/x",
+    TUKIO_API_KEY: "an-api-key-of-some-length",
+    TUKIO_SECRET: "a secret of more than thirty-two characters",
+    PUBLIC_URL: "https://pay.example.com",
+  };
+  for (const [env, header] of [
+    [production, expect.stringMatching(/^max-age=\d{8}/)],
+    [{}, undefined],
+  ] as const) {
+    const { app, close } = await open(env);
+    onTestFinished(close);
+    const { headers } = await app.inject("/");
+    expect(headers["strict-transport-security"]).toEqual(header);
+    expect(headers["x-content-type-options"]).toBe("nosniff");
+  }
+});

@@ -104,7 +104,19 @@ describe("the metrics of a node", () => {
     ]);
     for (const secret of [...secrets, apiKey]) expect(after.text).not.toContain(secret);
     expect(labelsOf(after, "tukio_")).toEqual(
-      new Set(["as", "le", "outcome", "proof", "provider", "reason", "result", "status", "transport", "verb"]),
+      new Set([
+        "as",
+        "le",
+        "outcome",
+        "promise",
+        "proof",
+        "provider",
+        "reason",
+        "result",
+        "status",
+        "transport",
+        "verb",
+      ]),
     );
 
     for (const one of watches) one.close();

@@ -163,7 +163,7 @@ const phone: readonly Operation[] = [
       200: {
         description: "`data` has the open `prompts`, and whether the number answers them by itself.",
         type: "text/event-stream",
-        example: `event: prompts\ndata: ${JSON.stringify({ prompts: [prompt], answersItself: false })}\n\n`,
+        example: `event: prompts\ndata: ${JSON.stringify({ prompts: [{ ...prompt, title: "M-Pesa" }], answersItself: false })}\n\n`,
       },
     },
     problems: ["rate_limited"],

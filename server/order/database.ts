@@ -34,6 +34,7 @@ const types = {
 /** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
   let isClosing = false;
+  const pools: pg.Pool[] = [];
   // What ends while we close is meant to end.
   const report = (error: Error): void => {
     if (!isClosing) onError(error);
@@ -50,9 +51,13 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       ...limits,
       query_timeout: limits.statement_timeout + 1_000,
     });
+    pools.push(pool);
     pool.on("error", report);
     // A connection that breaks while it is lent out has no other listener, and would end the process.
     pool.on("connect", (client) => client.on("error", report));
+    pool.on("release", (error: unknown) => {
+      if (error instanceof Error && error.message === "Query read timeout") for (const one of pools) dropIdle(one);
+    });
     return pool;
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
@@ -77,9 +82,22 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     isUp,
     async close() {
       isClosing = true;
-      await Promise.all([pool.end(), webhookPool.end()]);
+      await Promise.all(pools.map((one) => one.end()));
     },
   };
+}
+
+/**
+ * Gives up the connections that lie idle. The server ends a slow statement before we stop waiting for it, so where
+ * nothing was heard at all the way to it is broken, and the others may be as dead: each would cost its user as long.
+ */
+function dropIdle(pool: pg.Pool): void {
+  for (let count = pool.idleCount; count > 0; count -= 1) {
+    pool.connect().then(
+      (client) => client.release(true),
+      () => undefined,
+    );
+  }
 }
 
 /** SQLSTATE classes that mean "not now" rather than "never": connection, resources, operator intervention, locks. */

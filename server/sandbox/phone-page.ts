@@ -7,6 +7,7 @@ import type { FastifyInstance } from "fastify";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
 import type { Gate } from "../limit.ts";
 import { startLoop } from "../loop.ts";
+import { titleOf } from "../provider/title.ts";
 import { behaviour, type Phone, type Prompt } from "./phone.ts";
 
 export interface PhonePageOptions {
@@ -17,7 +18,8 @@ export interface PhonePageOptions {
 
 /** What a phone shows. */
 export interface PhoneView {
-  prompts: Prompt[];
+  /** Oldest first, each with what the payer knows the provider by. */
+  prompts: (Prompt & { title: string })[];
   /** The number answers by itself, and a person had better be quick. */
   answersItself: boolean;
 }
@@ -42,7 +44,7 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
     const stream = new PassThrough();
     const tell = (): void => {
       const view: PhoneView = {
-        prompts: phone.prompts(msisdn),
+        prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
         answersItself: behaviour(msisdn).answer !== undefined,
       };
       stream.write(`event: prompts\ndata: ${JSON.stringify(view)}\n\n`);

@@ -2,6 +2,7 @@
 import { type CountryCode, getExampleNumber } from "libphonenumber-js/max";
 import examples from "libphonenumber-js/mobile/examples";
 import type { Provider } from "../provider/provider.ts";
+import { type Title, titleOf } from "../provider/title.ts";
 
 export const itemIds = ["tea", "coffee", "basket"] as const;
 
@@ -32,21 +33,9 @@ export const items: Readonly<Record<ItemId, Item>> = {
   },
 };
 
-/** What payers call it, and the company that carries it where that is another. */
-const titles: Readonly<Record<string, { title: string; by?: string }>> = {
-  daraja: { title: "M-Pesa", by: "Safaricom" },
-  payhero: { title: "M-Pesa", by: "PayHero" },
-  lipana: { title: "M-Pesa", by: "Lipana" },
-  zenopay: { title: "Mobile money", by: "ZenoPay" },
-  bkash: { title: "bKash" },
-  mtn: { title: "MTN MoMo" },
-};
-
 /** One way to pay, as the page shows it. */
-export interface Choice {
+export interface Choice extends Title {
   provider: string;
-  title: string;
-  by?: string;
   /** ISO 3166-1 alpha-2. */
   country: string;
   currency: string;
@@ -69,7 +58,7 @@ export function choiceOf(provider: Provider): Choice | undefined {
   if (currency === undefined || !example) return undefined;
   return {
     provider: name,
-    ...(titles[name] ?? { title: name }),
+    ...titleOf(name),
     country,
     currency,
     phoneExample: example.formatInternational(),

@@ -54,7 +54,17 @@ const payBody = z
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const page = keepAsset(own("index.html"));
-const scripts = ["shop.js", "clock.js", "form.js", "network.js", "panel.js", "payer.js", "payment.js", "snippet.js"];
+const scripts = [
+  "shop.js",
+  "clock.js",
+  "form.js",
+  "memory.js",
+  "network.js",
+  "panel.js",
+  "payer.js",
+  "payment.js",
+  "snippet.js",
+];
 const findFile = keepAssets(Object.fromEntries(["shop.css", ...scripts].map((name) => [name, own(name)])));
 
 type OrderRequest = { Params: { orderId: string } };

@@ -3,8 +3,8 @@
  *
  * Promises to a watcher: after `watch` resolves, every state newer than what `current` then answers reaches it, in
  * growing versions, skipping at will. Whatever the bus loses is found by reading: the resync pass reads what changed
- * every 2 s (every 250 ms while the bus is down), and after a gap the watched orders are read by id. Delivery is
- * synchronous; a watcher that throws does not stop the others.
+ * every 2 s (every 250 ms while the bus is down and the database answers fast), and after a gap, of the bus or of our
+ * own reading, the watched orders are read by id. Delivery is synchronous; a watcher that throws does not stop the others.
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -85,7 +85,7 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
   };
 
   const resync = async (): Promise<void> => {
-    const hadGap = isGap;
+    let hadGap = isGap;
     isGap = false;
     if (rooms.size === 0) {
       sinceAt = undefined;
@@ -93,6 +93,8 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
     }
     try {
       const { at, changes } = await store.changedSince(sinceAt);
+      // Another database's clock, after a failover: what it changed before this pass looks older than it is.
+      if (sinceAt && at < sinceAt) hadGap = true;
       const isNewer = ({ id, version }: { id: string; version: number }): boolean => {
         const room = rooms.get(id);
         return room !== undefined && version > (room.last?.event.version ?? 0);
@@ -102,14 +104,17 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
       onResync?.(healed);
       sinceAt = at;
     } catch (error) {
-      isGap ||= hadGap;
+      // The next pass may reach back less far than the database was away.
+      isGap = true;
       throw error;
     }
   };
 
   const loop = startLoop({
     task: resync,
-    delayMs: (tookMs) => Math.max(bus.healthy ? resyncDelayMs : resyncDelayDownMs, 10 * tookMs),
+    // A slow database is read seldom, but however long it did not answer, it is asked again within 2 s.
+    delayMs: (tookMs) =>
+      bus.healthy ? resyncDelayMs : Math.min(Math.max(resyncDelayDownMs, 10 * tookMs), resyncDelayMs),
     onError,
     ...(onRecovered && { onRecovered }),
   });
@@ -159,10 +164,11 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
  * Watches an order and sends its state: first the current one unless `after` is its version, then every newer one.
  * Resolves when the first state is out with the way to stop, or with undefined when there is no such order.
  * `after` above the current version gets the current state: the client's numbers are of another life of the database.
+ * `atLeast` is what the client has seen, where that is not `after`: what we remember that is older is read again.
  */
 export async function follow(
   hub: Hub,
-  { id, after }: { id: string; after: number },
+  { id, after, atLeast = after }: { id: string; after: number; atLeast?: number },
   send: Watcher,
 ): Promise<(() => void) | undefined> {
   let newest: State | undefined;
@@ -175,7 +181,7 @@ export async function follow(
     }
   });
   try {
-    const current = await hub.current(id, after);
+    const current = await hub.current(id, atLeast);
     const first = newer(newest, current);
     if (!first) {
       stop();

@@ -6,19 +6,25 @@
  * their difference is in the figure, and below 0 counts as 0. What happened before a watcher came is caught up with,
  * not pushed, and is not timed.
  */
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Hub } from "./hub.ts";
 
 export interface WatchRecorder {
   onWatchers(change: 1 | -1): void;
   /** Seconds. */
   onPush(latencyS: number): void;
+  /** Two states that one watcher is given, one after the other. */
+  onNext?(previous: StatusEvent, next: StatusEvent): void;
 }
 
-export function measureHub(hub: Hub, { onWatchers, onPush }: WatchRecorder): Hub {
+export function measureHub(hub: Hub, { onWatchers, onPush, onNext }: WatchRecorder): Hub {
   return {
     async watch(id, watcher) {
       const sinceMs = Date.now();
+      let previous: StatusEvent | undefined;
       const stop = await hub.watch(id, (event, json) => {
+        if (previous) onNext?.(previous, event);
+        previous = event;
         watcher(event, json);
         const occurredMs = Date.parse(event.occurredAt);
         if (occurredMs >= sinceMs) onPush(Math.max(0, Date.now() - occurredMs) / 1_000);

@@ -23,7 +23,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
 
     let latest: string | undefined;
     const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
-    const stop = await followOrLeave(hub, { id, after: 0, leave }, (event, json) => {
+    const stop = await followOrLeave(hub, { id, after: 0, atLeast: after ?? 0, leave }, (event, json) => {
       latest = json;
       if (isEnough(event)) answer();
     });

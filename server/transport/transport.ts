@@ -56,11 +56,11 @@ export function onExpiry(expiresAt: Date | undefined, expired: () => void): () =
 /** Follows an order and returns the way to stop; takes the way out where it cannot. Throws `order_unknown`. */
 export async function followOrLeave(
   hub: Hub,
-  { id, after, leave }: { id: string; after: number; leave: () => void },
+  { leave, ...position }: { id: string; after: number; atLeast?: number; leave: () => void },
   send: Watcher,
 ): Promise<() => void> {
   try {
-    const stop = await follow(hub, { id, after }, send);
+    const stop = await follow(hub, position, send);
     if (!stop) throw new HubError("order_unknown");
     return stop;
   } catch (error) {

@@ -1,7 +1,8 @@
 /** Bad input: each gives its problem, names the field, and leaves no wrong state. */
 import { connect } from "node:net";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { errorTable } from "../../server/errors.ts";
+import { openDatabase } from "../../server/order/database.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
@@ -314,6 +315,36 @@ describe("a webhook", () => {
       (await call(node.url + path, { method: "PUT", headers: { "content-type": "application/json" }, body })).status,
     ).toBe(200);
     expect(await state()).toMatchObject({ status: "failed", reason: "cancelled" });
+  });
+
+  it("is kept with its headers but for those that carry a credential", async () => {
+    const { node, path } = await stage();
+    const credentials = {
+      authorization: "Bearer kept-out",
+      "Proxy-Authorization": "Basic kept-out",
+      cookie: "session=kept-out",
+      "x-api-key": "kept-out",
+      "X-Callback-Token": "kept-out",
+      "x-shared-secret": "kept-out",
+      password: "kept-out",
+      username: "kept-out",
+    };
+    const body = JSON.stringify({ kept: crypto.randomUUID() });
+    for (const at of [path, `/webhooks/daraja/${"0".repeat(64)}`]) {
+      await post(node, at, body, { ...credentials, "user-agent": "Safaricom", "x-signature": "v1" });
+    }
+    const database = openDatabase(databaseUrl, () => undefined);
+    onTestFinished(database.close);
+    const { rows } = await database.pool.query("select headers from webhook where body = $1", [Buffer.from(body)]);
+    expect(rows).toHaveLength(2);
+    for (const { headers } of rows) {
+      expect(headers).toMatchObject({
+        "user-agent": "Safaricom",
+        "x-signature": "v1",
+        "content-type": "application/json",
+      });
+      expect(JSON.stringify(headers)).not.toContain("kept-out");
+    }
   });
 
   it("has a line in the log whatever became of it, with the payment where that is known", async () => {

@@ -79,7 +79,7 @@ async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: S
       found = { body: result(name) };
     },
     send: (method: "PUT" | "POST", fields: object = {}) =>
-      call(webhookUrl, { method, body: JSON.stringify(result("callback-successful", fields)) }),
+      call(webhookUrl, { method, body: JSON.stringify(result("webhook-successful", fields)) }),
     until: (status: string) =>
       vi.waitUntil(async () => (await now()).order.status === status && now(), { timeout: 20_000, interval: 50 }),
   };

@@ -1,7 +1,7 @@
-/** What a node says of a database that is away for a while. */
+/** A node whose database is away for a while: what it says of that. */
 import { beforeAll, expect, it, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { pay, startNode } from "../support/node.ts";
+import { call, pay, startNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { watch } from "../support/watch.ts";
 import { startWire } from "../support/wire.ts";
@@ -29,4 +29,20 @@ it("an outage of the database is a line of each background task, and another whe
   expect(said("due payments could not be read")).toBe(1);
   expect(said("due payments can be read again")).toBe(1);
   expect(said("background task failed")).toBe(1);
+});
+
+it("a node that can put webhooks neither into the database nor elsewhere is not ready until it is back", async () => {
+  const wire = await startWire(databaseUrl);
+  const node = await startNode({ databaseUrl: wire.url, env: { SPOOL: "off" } });
+  const readiness = async () => {
+    const { status, body } = await call(`${node.url}/readyz`);
+    return { status, ...(body as object) };
+  };
+  expect(await readiness()).toMatchObject({ status: "ok", postgres: "up" });
+  wire.cut();
+  await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 503, { timeout: 10_000 });
+  expect(await readiness()).toMatchObject({ status: "unavailable", postgres: "down", spool: "off", draining: false });
+  expect((await call(`${node.url}/livez`)).status).toBe(200);
+  wire.mend();
+  await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 200, { timeout: 10_000 });
 });

@@ -1,27 +1,20 @@
 /** The process as an operator runs it: real signals, watchers attached, a request half sent, and what the log gives away. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { Redis } from "ioredis";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
+import { main, type NodeProcess, startProcess } from "../support/process.ts";
+import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
-
-interface Started {
-  process: ChildProcess;
-  url: string;
-  databaseUrl: string;
-  output(): string;
-}
-
-const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
 async function makeDataDir(): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
@@ -29,29 +22,13 @@ async function makeDataDir(): Promise<string> {
   return dataDir;
 }
 
-/** Starts Tukio as `npm start` does, on a port and a database of its own, saying all it can. */
-async function start(env: Record<string, string> = {}): Promise<Started> {
+/** Starts Tukio on a database of its own, saying all it can. */
+async function start(env: Record<string, string> = {}): Promise<NodeProcess & { databaseUrl: string }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
-  const dataDir = await makeDataDir();
-  const child = spawn(process.execPath, [main], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      PORT: "0",
-      DATABASE_URL: database.url,
-      DATA_DIR: dataDir,
-      TUKIO_API_KEY: apiKey,
-      TUKIO_SECRET: testSecret,
-      LOG_LEVEL: "trace",
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  const url = await vi.waitUntil(() => /listening at (http:\S+?)"/.exec(output)?.[1], { timeout: 20_000 });
-  return { process: child, url, databaseUrl: database.url, output: () => output };
+  const node = await startProcess({ DATABASE_URL: database.url, ...env });
+  onTestFinished(node.close);
+  return { ...node, databaseUrl: database.url };
 }
 
 /** What a process said that ended with 1 because it could not start. */
@@ -67,7 +44,7 @@ async function failedStart(env: Record<string, string>): Promise<string> {
 describe("SIGTERM", () => {
   it("ends the process with 0 although watchers are attached and a request is half sent", async () => {
     const node = await start();
-    const { order, watchToken: token } = await pay({ ...inert, url: node.url });
+    const { order, watchToken: token } = await pay(node);
     const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
     await Promise.all(watches.map((one) => one.until(() => true)));
     const half = connect(Number(new URL(node.url).port), "127.0.0.1");
@@ -82,11 +59,25 @@ describe("SIGTERM", () => {
   });
 });
 
+describe("a process with a Redis", () => {
+  it("counts its limits there, together with others", async () => {
+    const redis = new Redis(redisUrl());
+    onTestFinished(() => redis.disconnect());
+    const node = await start({ REDIS_URL: redisUrl(), LIMIT_PHONE: "1000" });
+    // Right after its start a process may not be connected yet, and counts by itself for a while.
+    const isCounted = async () => {
+      const { order } = await pay(node);
+      return (await redis.get(`tukio:limit:order:${order.orderId}`)) === "1";
+    };
+    await vi.waitUntil(isCounted, { timeout: 15_000, interval: 300 });
+  });
+});
+
 describe("a process that is killed", () => {
   it("while the provider is being asked: the next one never asks again, and ends the payment", async () => {
     const daraja = await startScriptedDaraja();
     const one = await start(daraja.env);
-    const { order } = await pay({ ...inert, url: one.url });
+    const { order } = await pay(one);
     const push = await daraja.nextPush();
     const exited = once(one.process, "exit");
     one.process.kill("SIGKILL");
@@ -100,7 +91,7 @@ describe("a process that is killed", () => {
     const { pathname } = new URL(push.callbackUrl);
     const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
     expect((await fetch(two.url + pathname, { method: "POST", body })).status).toBe(200);
-    const { body: view } = await asMerchant({ ...inert, url: two.url }, `/v1/orders/${order.orderId}`);
+    const { body: view } = await asMerchant(two, `/v1/orders/${order.orderId}`);
     expect(view.order).toMatchObject({ status: "failed", reason: "cancelled", version: 2 });
     expect(pushedAgain).toBe(false);
   });
@@ -108,13 +99,13 @@ describe("a process that is killed", () => {
   it("and whose webhook never comes: the deadline ends the payment in the next one", async () => {
     const daraja = await startScriptedDaraja();
     const one = await start({ ...daraja.env, DARAJA_DEADLINE_S: "2" });
-    const { order } = await pay({ ...inert, url: one.url });
+    const { order } = await pay(one);
     await daraja.nextPush();
     const exited = once(one.process, "exit");
     one.process.kill("SIGKILL");
     await exited;
     const two = await start({ ...daraja.env, DATABASE_URL: one.databaseUrl });
-    const state = async () => (await asMerchant({ ...inert, url: two.url }, `/v1/orders/${order.orderId}`)).body.order;
+    const state = async () => (await asMerchant(two, `/v1/orders/${order.orderId}`)).body.order;
     await vi.waitUntil(async () => (await state()).settled, { timeout: 15_000, interval: 100 });
     expect(await state()).toMatchObject({ status: "expired", reason: "deadline", version: 2 });
   });
@@ -184,10 +175,9 @@ describe("a kept key that is not whole", () => {
 describe("the whole log of a run that used every feature", () => {
   it("shows no key, secret, token or phone", async () => {
     const node = await start();
-    const at = { ...inert, url: node.url };
     const phones = ["+254712345701", "+254712345702", "+254712345710", "+254712345720"];
     const bodies = await Promise.all(
-      phones.map((phone) => pay(at, { phone, customer: { name: "Asha", email: "asha@example.com" } })),
+      phones.map((phone) => pay(node, { phone, customer: { name: "Asha", email: "asha@example.com" } })),
     );
     const settled: StatusEvent[] = [];
     for (const { order, watchToken: token } of bodies) {
@@ -195,18 +185,18 @@ describe("the whole log of a run that used every feature", () => {
       settled.push(...(await Promise.all(watches.map((one) => one.until((event) => event.settled)))));
       await call(`${node.url}/v1/orders/${order.orderId}?token=${token}`);
       await call(`${node.url}/v1/orders/${order.orderId}/wait?token=${token}x`);
-      await asMerchant(at, `/v1/orders/${order.orderId}`);
-      await asMerchant(at, `/v1/orders/${order.orderId}/watch-tokens`, {});
+      await asMerchant(node, `/v1/orders/${order.orderId}`);
+      await asMerchant(node, `/v1/orders/${order.orderId}/watch-tokens`, {});
     }
     const review = settled.find(({ status }) => status === "review");
-    await asMerchant(at, `/v1/orders/${review?.orderId}/resolve`, {
+    await asMerchant(node, `/v1/orders/${review?.orderId}/resolve`, {
       paymentId: review?.payment.id,
       as: "failed",
       note: "n",
     });
-    await asMerchant(at, "/v1/providers");
-    await asMerchant(at, "/v1/providers/daraja/token", {});
-    await asMerchant(at, "/v1/orders?limit=5");
+    await asMerchant(node, "/v1/providers");
+    await asMerchant(node, "/v1/providers/daraja/token", {});
+    await asMerchant(node, "/v1/orders?limit=5");
     await call(`${node.url}/v1/orders?token=${apiKey}`);
     await call(`${node.url}/sandbox/phone/254712345701/prompts`);
     await call(`${node.url}/webhooks/daraja/${"0".repeat(64)}`, { method: "POST", body: "{}" });
@@ -239,6 +229,3 @@ describe("the whole log of a run that used every feature", () => {
     expect(log).not.toMatch(/Bearer (?!$)/);
   });
 });
-
-/** What a test node offers besides its address, where the node is another process. */
-const inert = { log: [], watched: () => 0, publish: () => undefined, close: () => Promise.resolve() };

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { erase } from "../../server/order/retention.ts";
+import { startNode } from "../support/node.ts";
 import { failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -58,4 +59,13 @@ it("erases what is old in batches, and leaves what is younger and what orders sa
   const view = await ground.view(old.event.orderId);
   expect(view.order).toMatchObject({ status: "succeeded", payment: { receipt: "R-old" } });
   expect(view.payments[0]?.phone).toBe("+2547*****678");
+});
+
+it("is part of every node", async () => {
+  await ground.inbox.refuse(row("old, on a node"), "forged");
+  await ground.database.pool.query("update webhook set received_at = received_at - interval '8 days'");
+  await startNode({ databaseUrl: ground.database.pool.options.connectionString ?? "" });
+  const left = async () =>
+    (await ground.database.pool.query("select from webhook where body = 'old, on a node'")).rowCount;
+  await vi.waitUntil(async () => (await left()) === 0, { timeout: 10_000 });
 });

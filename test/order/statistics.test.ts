@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { backlogStatement, createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
+import {
+  backlogStatement,
+  brokenStatement,
+  createStatistics,
+  type Statistics,
+  shareStatement,
+} from "../../server/order/statistics.ts";
 import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { failed, openTestStore, paid } from "../support/store.ts";
 
@@ -94,5 +100,15 @@ describe("among 10,000 orders", () => {
     // All that are due, and the oldest of them.
     expect(checks.map(({ rows }) => rows).sort((one, other) => one - other)).toEqual([1, 100]);
     expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(3);
+  });
+
+  it("what breaks a promise is looked for among a few hundred orders, through indexes", async () => {
+    const steps = await stepsOf(many.database, { statement: brokenStatement });
+    for (const table of ["order", "payment", "event"]) {
+      for (const { index, rows } of readsOf(steps, table)) {
+        expect([table, index]).toEqual([table, expect.any(String)]);
+        expect(rows).toBeLessThanOrEqual(300);
+      }
+    }
   });
 });

@@ -51,7 +51,7 @@ testProvider({
   },
   succeeded: (told) => ({
     headers: {},
-    body: JSON.stringify({ ...fixture("mtn", "callback-successful").body, ...own(told) }),
+    body: JSON.stringify({ ...fixture("mtn", "webhook-successful").body, ...own(told) }),
   }),
   // MTN has no word for a wrong PIN.
   endings: { "04": [{ status: "failed", reason: "cancelled" }] },

@@ -66,7 +66,7 @@ const claimOf = (body: unknown): Claim =>
     body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
   });
 
-const { body: successful } = fixture("mtn", "callback-successful");
+const { body: successful } = fixture("mtn", "webhook-successful");
 
 describe("the reference", () => {
   test("is the payment's id as a UUID of version 4, another for every payment", () => {
@@ -302,7 +302,7 @@ describe("a webhook", () => {
   });
 
   test("of failure says why", () => {
-    expect(claimOf(fixture("mtn", "callback-rejected").body).outcome).toEqual({
+    expect(claimOf(fixture("mtn", "webhook-rejected").body).outcome).toEqual({
       status: "failed",
       reason: "cancelled",
       reference,
@@ -317,7 +317,7 @@ describe("a webhook", () => {
   });
 
   test("of a request that is open changes nothing", () => {
-    expect(claimOf(fixture("mtn", "callback-pending").body)).toEqual({ paymentId: id, reference, proof: "secret" });
+    expect(claimOf(fixture("mtn", "webhook-pending").body)).toEqual({ paymentId: id, reference, proof: "secret" });
   });
 
   test("may leave our own id out, but one of another payment is no proof", () => {

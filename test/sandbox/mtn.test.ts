@@ -171,8 +171,8 @@ describe("the status", () => {
   });
 
   test.each([
-    ["approve", "status-successful", "callback-successful"],
-    ["cancel", "status-rejected", "callback-rejected"],
+    ["approve", "status-successful", "webhook-successful"],
+    ["cancel", "status-rejected", "webhook-rejected"],
     ["insufficient_funds", "status-not-enough-funds", undefined],
     ["ignore", "status-expired", undefined],
   ] as const)(

@@ -58,7 +58,7 @@ describe("the stream of a phone", () => {
     const first = phone.ring(ring);
     const { response, next } = await follow(url, "0712345600");
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
-    expect(await next()).toEqual({ prompts: [{ id: first.id, ...ring }], answersItself: false });
+    expect(await next()).toEqual({ prompts: [{ id: first.id, ...ring, title: "M-Pesa" }], answersItself: false });
     phone.ring({ ...ring, phone: "+254712345700" });
     const second = phone.ring(ring);
     expect((await next())?.prompts.map(({ id }) => id)).toEqual([first.id, second.id]);

@@ -1,11 +1,12 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
-import { redisUrl, startRedis } from "../support/redis.ts";
+import { redisUrl, startRedis, startRedisCluster, type TestCluster } from "../support/redis.ts";
+import { startWire } from "../support/wire.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
 
@@ -39,9 +40,16 @@ const becomesHealthy = (...buses: StatusBus[]) => vi.waitUntil(() => buses.every
 
 const id = () => crypto.randomUUID();
 
+let cluster: TestCluster;
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+  return () => cluster.stop();
+});
+
 describe.each([
   ["in memory", () => open(createMemoryBus())],
   ["over Redis", () => openRedisBus(redisUrl())],
+  ["over a Redis Cluster", () => openRedisBus(cluster.url)],
 ])("a bus %s", (_name, create) => {
   it("tells this node at once, followed or not", () => {
     const bus = create();
@@ -65,9 +73,12 @@ describe.each([
   });
 });
 
-describe("two nodes over Redis", () => {
+describe.each([
+  ["Redis", () => redisUrl(), (url: string) => new Redis(url)],
+  ["a Redis Cluster", () => cluster.url, (url: string) => new Cluster(url.split(","))],
+])("two nodes over %s", (_name, url, connect) => {
   const nodes = async () => {
-    const [one, other] = [openRedisBus(redisUrl()), openRedisBus(redisUrl())];
+    const [one, other] = [openRedisBus(url()), openRedisBus(url())];
     await becomesHealthy(one, other);
     return { one, other, heardByOther: listenTo(other) };
   };
@@ -86,10 +97,12 @@ describe("two nodes over Redis", () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
     await other.follow(followed);
-    const stranger = new Redis(redisUrl());
+    const stranger = connect(url());
     onTestFinished(() => stranger.disconnect());
-    for (const nonsense of ["not json", "null", "[]", '{"id":1}'])
-      await stranger.publish(`tukio:order:${followed}`, nonsense);
+    for (const nonsense of ["not json", "null", "[]", '{"id":1}']) {
+      const channel = `tukio:order:${followed}`;
+      await (stranger instanceof Cluster ? stranger.spublish(channel, nonsense) : stranger.publish(channel, nonsense));
+    }
     one.publish(eventOf({ id: followed, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
     one.publish(eventOf({ id: followed, version: 2 }));
@@ -99,10 +112,12 @@ describe("two nodes over Redis", () => {
 
   it("stop hearing of an order that is unfollowed", async () => {
     const { one, other, heardByOther } = await nodes();
-    const [left, kept] = [id(), id()];
+    // What stands in braces chooses the server of a Cluster: these two have the same.
+    const slot = id();
+    const [left, kept] = [`{${slot}}left`, `{${slot}}kept`];
     await Promise.all([other.follow(left), other.follow(kept)]);
     other.unfollow(left);
-    await other.follow(id()); // Redis answers one connection in order: the unsubscribe is done.
+    await other.follow(kept); // Redis answers one connection in order: the unsubscribe is done.
     one.publish(eventOf({ id: left, version: 1 }));
     one.publish(eventOf({ id: kept, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
@@ -163,4 +178,67 @@ describe("a Redis of its own", () => {
     other.publish(eventOf({ id: "early", version: 1 }));
     await vi.waitUntil(() => heard.events.length === 1);
   });
+
+  it("that has lost a connection without anybody saying so is published to over a new one", async () => {
+    const wire = await startWire(redis.url);
+    const [one, other] = [openRedisBus(wire.url), openRedisBus(redis.url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const followed = id();
+    await other.follow(followed);
+    wire.forget();
+    let version = 0;
+    await vi.waitUntil(
+      () => {
+        version += 1;
+        one.publish(eventOf({ id: followed, version }));
+        return heard.events.length > 0;
+      },
+      { timeout: 20_000, interval: 50 },
+    );
+  });
+});
+
+/** Orders of which each server of the Cluster has some. */
+const manyIds = (): string[] => Array.from({ length: 60 }, id);
+
+/** Waits until a node hears another of all these orders: published again and again, as versions that come again may. */
+async function hearsAll(publisher: StatusBus, heard: Heard, ids: readonly string[]): Promise<void> {
+  for (const one of ids) publisher.publish(eventOf({ id: one, version: 1 }));
+  await vi.waitUntil(() => ids.every((one) => heard.events.some((event) => event.id === one)), 10_000);
+  heard.events.length = 0;
+}
+
+describe("a Redis Cluster of its own", () => {
+  const nodes = async (url: string) => {
+    const [one, other] = [openRedisBus(url), openRedisBus(url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const ids = manyIds();
+    await Promise.all(ids.map((each) => other.follow(each)));
+    await hearsAll(one, heard, ids);
+    return { one, other, heard, ids };
+  };
+
+  it.each(["yes", "no"])(
+    "of which a server stops and comes back (cluster-require-full-coverage %s): the bus says so, follows everything again, then reports the gap",
+    async (fullCoverage) => {
+      const cluster = await startRedisCluster();
+      onTestFinished(cluster.stop);
+      for (const { ask } of cluster.servers) await ask("config", "set", "cluster-require-full-coverage", fullCoverage);
+      const { one, other, heard, ids } = await nodes(cluster.url);
+      const gapsBefore = heard.gaps;
+      const [server] = cluster.servers;
+      await server?.stop();
+      await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+      const during = manyIds();
+      await Promise.all(during.map((each) => other.follow(each)));
+      const left = ids.splice(0, 20);
+      for (const each of left) other.unfollow(each);
+      expect(heard.gaps).toBe(gapsBefore);
+      await server?.restart();
+      await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy && one.healthy, 20_000);
+      await hearsAll(one, heard, [...ids, ...during]);
+    },
+  );
 });

@@ -1,11 +1,12 @@
-import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Changes, OrderStore } from "../../server/order/store.ts";
 import type { BusListener, StatusBus } from "../../server/status/bus.ts";
 import { createHub, follow, type Hub } from "../../server/status/hub.ts";
 import { eventOf } from "../support/event.ts";
 
 /** A hub whose store and bus answer when the test says so. */
-function stage(options: { healthy?: boolean } = {}) {
+function stage(options: { healthy?: boolean; changedSince?: OrderStore["changedSince"] } = {}) {
   const rows = new Map<string, StatusEvent>();
   const reads: string[][] = [];
   const follows: { id: string; done: () => void }[] = [];
@@ -33,10 +34,12 @@ function stage(options: { healthy?: boolean } = {}) {
         await held;
         return found;
       },
-      changedSince: async () => ({
-        at: new Date(),
-        changes: [...rows.values()].map(({ id, version }) => ({ id, version })),
-      }),
+      changedSince:
+        options.changedSince ??
+        (async () => ({
+          at: new Date(),
+          changes: [...rows.values()].map(({ id, version }) => ({ id, version })),
+        })),
     },
   });
   onTestFinished(() => hub.close());
@@ -266,5 +269,62 @@ describe("reading", () => {
     rows.set("a", eventOf({ id: "a", version: 7 }));
     expect((await lost.promise).version).toBe(7);
     expect(reads.flat()).not.toContain("unwatched");
+  });
+
+  describe("by passes", () => {
+    beforeEach(() => {
+      vi.useFakeTimers();
+      onTestFinished(() => void vi.useRealTimers());
+    });
+
+    /** A watched order whose version 7 no pass tells of. */
+    const watched = async (passes: (() => Promise<Changes>)[], healthy = true) => {
+      let calls = 0;
+      const staged = stage({
+        healthy,
+        changedSince: () => {
+          const pass = passes[Math.min(calls, passes.length - 1)];
+          calls += 1;
+          if (!pass) throw new Error("there is no pass");
+          return pass();
+        },
+      });
+      const seen: number[] = [];
+      const watching = staged.hub.watch("a", ({ version }) => seen.push(version));
+      staged.followed();
+      await watching;
+      staged.rows.set("a", eventOf({ id: "a", version: 7 }));
+      return { seen, calls: () => calls };
+    };
+
+    const nothing = (at: string) => async (): Promise<Changes> => ({ at: new Date(at), changes: [] });
+
+    it("reads the watched orders after a pass that failed, however long the database was away", async () => {
+      const { seen } = await watched([() => Promise.reject(new Error("away")), nothing("2026-11-20T21:00:00Z")]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(seen).toEqual([]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(seen).toEqual([7]);
+    });
+
+    it("reads the watched orders when the database's clock has gone back", async () => {
+      const { seen } = await watched([nothing("2026-11-20T21:00:00Z"), nothing("2026-11-20T20:59:59Z")]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(seen).toEqual([]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(seen).toEqual([7]);
+    });
+
+    it("asks again within 2 s of a pass that took long", async () => {
+      const slow = (): Promise<Changes> =>
+        new Promise((_, fail) => setTimeout(() => fail(new Error("stalled")), 6_000));
+      for (const healthy of [true, false]) {
+        const { calls } = await watched([slow, nothing("2026-11-20T21:00:00Z")], healthy);
+        await vi.advanceTimersByTimeAsync(2_000);
+        expect(calls()).toBe(1);
+        await vi.advanceTimersByTimeAsync(8_000);
+        expect(calls()).toBeGreaterThan(1);
+      }
+    });
   });
 });

@@ -32,7 +32,10 @@ export interface ScriptedDaraja {
   nextPush(): Promise<HeldPush>;
 }
 
-export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
+/** Ends with the test, or when `release` says. */
+export async function startScriptedDaraja(
+  release: (end: () => void) => void = onTestFinished,
+): Promise<ScriptedDaraja> {
   const pushes: HeldPush[] = [];
   const waiting: ((push: HeldPush) => void)[] = [];
   const server = createServer(async (request, response) => {
@@ -51,7 +54,7 @@ export async function startScriptedDaraja(): Promise<ScriptedDaraja> {
     else pushes.push(push);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
+  release(() => {
     server.closeAllConnections();
     server.close();
   });

@@ -85,6 +85,6 @@ export function watch(transport: TransportName, target: Target): Watch {
   return {
     seen,
     close,
-    until: (fits) => vi.waitUntil(() => seen.find(fits), { timeout: 15_000, interval: 5 }),
+    until: (fits) => vi.waitUntil(() => seen.find(fits), { timeout: 40_000, interval: 5 }),
   };
 }

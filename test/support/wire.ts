@@ -1,50 +1,173 @@
-/** A network between a node and a database that can be cut: no goodbye from PostgreSQL, only the end, until it is mended. */
+/**
+ * A wire between a client and a server that can break: every TCP connection goes through this process, which passes
+ * bytes on, holds them back, forgets them or cuts them off. A connection begins at the first target that takes it.
+ */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 
+/** What clients say, and what they are answered. */
+type Direction = "requests" | "answers";
+
 export interface Wire {
-  /** The database's address at the near end. */
+  /** The first target's address at the near end. */
   url: string;
-  /** Ends what is connected and refuses what comes. */
+  /** The addresses where new connections go: to the first that takes one. */
+  targets: readonly string[];
+  /** Ends what is connected and refuses what comes: no goodbye from the server, only the end. */
   cut(): void;
+  /** Ends what is connected; what comes is served. */
+  drop(): void;
+  /** Holds back what is said in these directions, in order, until mended; new connections begin, and wait too. */
+  stall(...directions: Direction[]): void;
+  /** Whether something with this text in it is being held back. */
+  isHolding(text: string): boolean;
+  /** Half-open: the connections of now stay open at the near end and carry nothing ever again. New ones work. */
+  forget(): void;
+  /** Passes everything on so many milliseconds late, in order. */
+  delay(ms: number): void;
+  /** Hears what clients say, as it comes. */
+  tap(hear: (chunk: Buffer) => void): void;
+  /** From now on, and for what was held back, the wire works. */
   mend(): void;
 }
 
-/** Ends with the test. */
-export async function startWire(databaseUrl: string): Promise<Wire> {
-  const { hostname, port } = new URL(databaseUrl);
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  const keep = (socket: Socket): void => {
-    sockets.add(socket);
-    socket.on("error", () => undefined).once("close", () => sockets.delete(socket));
+interface Link {
+  near: Socket;
+  far: Socket;
+  isForgotten: boolean;
+  carriers: Carrier[];
+}
+
+/** One direction of a link. */
+interface Carrier {
+  isHolding(text: string): boolean;
+  /** Passes on what was held back. */
+  release(): void;
+}
+
+/** Ends with the test, or when `release` says. */
+export async function startWire(target: string, release: (end: () => void) => void = onTestFinished): Promise<Wire> {
+  const links = new Set<Link>();
+  const held = new Set<Direction>();
+  const taps: ((chunk: Buffer) => void)[] = [];
+  let isRefusing = false;
+  let delayMs = 0;
+
+  /** Passes bytes on as the wire is at the time. */
+  const carry = (link: Link, direction: Direction): Carrier => {
+    const [from, to] = direction === "requests" ? [link.near, link.far] : [link.far, link.near];
+    let waiting: Buffer[] = [];
+    let isEnding = false;
+    const pass = (chunk: Buffer): void => {
+      if (to.destroyed || link.isForgotten) return;
+      // Who does not read must be felt by who writes.
+      if (!to.write(chunk)) from.pause();
+    };
+    const end = (): void => {
+      if (!link.isForgotten) to.end();
+    };
+    const later = (act: () => void): void => {
+      if (delayMs > 0) setTimeout(act, delayMs);
+      else act();
+    };
+    to.on("drain", () => from.resume());
+    from.on("data", (chunk: Buffer) => {
+      if (direction === "requests") for (const hear of taps) hear(chunk);
+      if (held.has(direction)) waiting.push(chunk);
+      else later(() => pass(chunk));
+    });
+    from.on("end", () => {
+      if (held.has(direction)) isEnding = true;
+      else later(end);
+    });
+    return {
+      isHolding: (text) => Buffer.concat(waiting).includes(text),
+      release() {
+        for (const chunk of waiting) pass(chunk);
+        waiting = [];
+        if (isEnding) end();
+      },
+    };
   };
-  const server = createServer((socket) => {
-    keep(socket);
-    if (isCut) return void socket.destroy();
-    const onward = connect(Number(port), hostname);
-    keep(onward);
-    socket.pipe(onward).pipe(socket);
-    socket.once("close", () => onward.destroy());
-    onward.once("close", () => socket.destroy());
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const cut = (): void => {
-    isCut = true;
-    for (const socket of sockets) socket.destroy();
+
+  const lay = (near: Socket, far: Socket): void => {
+    const link: Link = { near, far, isForgotten: false, carriers: [] };
+    link.carriers = [carry(link, "requests"), carry(link, "answers")];
+    links.add(link);
+    near.once("close", () => {
+      links.delete(link);
+      far.destroy();
+    });
+    far.once("close", () => {
+      if (!link.isForgotten) near.destroy();
+    });
   };
-  onTestFinished(() => {
-    cut();
-    server.close();
+
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (near) => {
+    near.on("error", () => undefined);
+    if (isRefusing) return near.resetAndDestroy();
+    const begin = ([target, ...others]: readonly string[]): void => {
+      if (target === undefined) return void near.resetAndDestroy();
+      const { hostname, port } = new URL(target);
+      const far = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+      const next = (): void => begin(others);
+      far.once("error", next).once("connect", () => {
+        far.off("error", next).on("error", () => undefined);
+        if (near.destroyed) return void far.destroy();
+        lay(near, far);
+        near.resume();
+      });
+    };
+    begin(wire.targets);
   });
-  const url = new URL(databaseUrl);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = new URL(target);
   url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return {
-    url: url.href,
-    cut,
+
+  const carriers = (): Carrier[] => [...links].flatMap((link) => link.carriers);
+  const drop = (): void => {
+    for (const { near, far } of links) {
+      far.resetAndDestroy();
+      near.resetAndDestroy();
+    }
+  };
+  const wire: Wire = {
+    // A node's address has no path, not even a root.
+    url: url.href.replace(/^(http:.*)\/$/, "$1"),
+    targets: [target],
+    drop,
+    cut() {
+      isRefusing = true;
+      drop();
+    },
+    stall(...directions) {
+      for (const direction of directions) held.add(direction);
+    },
+    isHolding: (text) => carriers().some((carrier) => carrier.isHolding(text)),
+    forget() {
+      for (const link of links) {
+        link.isForgotten = true;
+        link.far.destroy();
+        // Otherwise the client would feel that we do not read.
+        link.near.resume();
+      }
+    },
+    delay(ms) {
+      delayMs = ms;
+    },
+    tap: (hear) => void taps.push(hear),
     mend() {
-      isCut = false;
+      isRefusing = false;
+      delayMs = 0;
+      held.clear();
+      for (const { release } of carriers()) release();
     },
   };
+  release(() => {
+    wire.cut();
+    server.close();
+  });
+  return wire;
 }

@@ -354,6 +354,19 @@ describe("Socket.IO in particular", () => {
     expect(seen.map(({ version }) => version)).toEqual([2, 3]);
   });
 
+  it("sends many watchers away in slices when the node stops, and lets them come back", async () => {
+    const { token } = await startPayment();
+    const sockets = Array.from({ length: 180 }, () => openSocketIo({ token }, { reconnection: false }));
+    await Promise.all(sockets.map((socket) => onceEvent(socket, "status")));
+    const gone = sockets.map(async (socket) => (await onceEvent(socket, "disconnect"))[0]);
+    const closed = node.close();
+    await Promise.race(gone);
+    // When the first had gone, the last was still being served.
+    expect(await sockets.at(-1)?.timeout(5_000).emitWithAck("unwatch", { orderId: "none" })).toEqual({ ok: false });
+    await closed;
+    expect(new Set(await Promise.all(gone))).toEqual(new Set(["transport close"]));
+  });
+
   it("comes back by itself after the node went away", async () => {
     const { token, push } = await startPayment();
     const { port } = new URL(node.url);
@@ -497,6 +510,20 @@ describe("long poll in particular", () => {
     await vi.waitUntil(() => node.watched() === 1);
     await node.close();
     expect(await waiting).toMatchObject({ status: 200, body: { version: 2 } });
+  });
+});
+
+describe("a watcher that moves to a node which has not heard of the newest state yet", () => {
+  it.each(transportNames)("over %s is not sent an older one", async (transport) => {
+    const { orderId, token, push } = await startPayment();
+    // Its bus reaches nobody: what happens elsewhere it finds by reading only, from time to time.
+    const behind = await startNode({ databaseUrl, env: daraja.env });
+    await watch("WebSocket", { node: behind, orderId, token }).until(({ version }) => version === 2);
+    await push.webhook({ ResultCode: 1032 });
+    const moved = watch(transport, { node: behind, orderId, token, after: 3 });
+    await push.webhook();
+    await moved.until(({ version }) => version === 4);
+    expect(versions(moved)).toEqual([4]);
   });
 });
 

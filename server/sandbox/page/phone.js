@@ -4,7 +4,7 @@
  * number it is.
  */
 
-/** @typedef {{ id: string, provider: string, phone: string, amountMinor: number, currency: string }} Prompt */
+/** @typedef {{ id: string, title: string, amountMinor: number, currency: string }} Prompt */
 /** @typedef {{ prompts: Prompt[], answersItself: boolean }} View */
 /** @typedef {"approve" | "cancel" | "wrong_pin" | "insufficient_funds"} Answer */
 
@@ -20,16 +20,6 @@ const number = /** @type {HTMLInputElement} */ (find("number"));
 const pin = /** @type {HTMLInputElement} */ (find("pin"));
 const pay = /** @type {HTMLButtonElement} */ (find("pay"));
 const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done") };
-
-/** The names that payers know. */
-const providerNames = new Map([
-  ["daraja", "M-Pesa"],
-  ["payhero", "M-Pesa"],
-  ["lipana", "M-Pesa"],
-  ["zenopay", "Mobile money"],
-  ["bkash", "bKash"],
-  ["mtn", "MTN MoMo"],
-]);
 
 const pinLengthMin = 4;
 const wrongPin = "0000";
@@ -79,13 +69,12 @@ function show({ prompts, answersItself }) {
 
 /** @param {Prompt} prompt */
 function ring(prompt) {
-  const from = providerNames.get(prompt.provider) ?? prompt.provider;
   const ask = `Pay ${money(prompt)} to Demo Shop?`;
-  find("from").textContent = from;
+  find("from").textContent = prompt.title;
   find("ask").textContent = ask;
   setPin("");
   showScreen("prompt");
-  find("news").textContent = `${from}: ${ask}`;
+  find("news").textContent = `${prompt.title}: ${ask}`;
   // Whoever is busy in the shop beside it must not lose their place.
   if (document.hasFocus()) pin.focus();
 }

@@ -146,11 +146,24 @@ export function createForm({ items, choices, hasPhoneBeside, onChange }) {
 
     /** Chooses an item. @param {string} id */
     setItem(id) {
-      const input = document.querySelector(`input[name="item"][value="${CSS.escape(id)}"]`);
-      if (input instanceof HTMLInputElement) input.checked = true;
+      check("item", id);
       showPrices();
     },
+
+    /** Chooses a way to pay and who pays. @param {string} provider @param {string} number */
+    setPayer(provider, number) {
+      check("provider", provider);
+      chooseWay();
+      phone.value = number;
+      readPhone();
+    },
   };
+}
+
+/** @param {string} name @param {string} value */
+function check(name, value) {
+  const input = document.querySelector(`input[name="${name}"][value="${CSS.escape(value)}"]`);
+  if (input instanceof HTMLInputElement) input.checked = true;
 }
 
 /** @param {string} name @param {string} value @param {boolean} isFirst @param {Node[]} inner */

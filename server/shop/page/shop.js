@@ -4,6 +4,7 @@
  */
 import { delayMs, measureClock, nowMs } from "./clock.js";
 import { createForm, find, money } from "./form.js";
+import { recall, remember } from "./memory.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
@@ -149,6 +150,7 @@ async function submit() {
     await sdk;
     const watched = await pay({ ...what, provider: choice.provider, ...(phone !== "" && { phone }) });
     goTo(watched.order.orderId);
+    remember({ orderId: watched.order.orderId, provider: choice.provider, phone });
     mayLeave = choice.redirects && phone === "";
     watch(watched);
     measure();
@@ -206,6 +208,8 @@ function showPhone() {
     const made = document.createElement("iframe");
     made.title = "The payer’s phone";
     made.src = address;
+    // Whatever was said before that, it did not hear.
+    made.addEventListener("load", showPhone);
     find("bezel").append(made);
   }
 }
@@ -220,6 +224,7 @@ async function open() {
   const { items: all, choices } = await readCatalogue();
   items = all;
   const onChange = () => {
+    if (!form) return;
     showPhone();
     const provider = form?.wish()?.choice.provider;
     if (provider !== undefined) prepareOnce(provider);
@@ -250,6 +255,8 @@ function prepareOnce(provider) {
 async function resume(orderId) {
   try {
     watch(await watchAgain(orderId));
+    const last = recall(orderId);
+    if (last) form?.setPayer(last.provider, last.phone);
   } catch (error) {
     notify(error instanceof Refused ? "This shop does not know that order." : "The shop cannot be reached.");
   }

@@ -1,0 +1,180 @@
+/** PostgreSQL breaks in every way it can, under two nodes with watchers on all transports: nothing told is untrue. */
+import pg from "pg";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { asMerchant, call } from "../support/node.ts";
+import { startPostgres, type TestPostgres } from "../support/postgres.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { redisUrl } from "../support/redis.ts";
+import {
+  at,
+  beginJourney,
+  createEnds,
+  deliver,
+  expectPromisesKept,
+  failure,
+  type Journey,
+  openTill,
+  post,
+  success,
+  type Till,
+} from "../support/site.ts";
+import { startWire, type Wire } from "../support/wire.ts";
+
+let postgres: TestPostgres;
+let till: Till;
+let one: NodeProcess;
+let other: NodeProcess;
+/** Each node's way to PostgreSQL. */
+let wires: [Wire, Wire];
+
+beforeAll(async () => {
+  const ends = createEnds();
+  postgres = await startPostgres();
+  ends.add(postgres.close);
+  till = await openTill(ends);
+  wires = [await startWire(postgres.url, ends.add), await startWire(postgres.url, ends.add)];
+  const limits = { LIMIT_IP: "1000000", LIMIT_ORDER: "1000000", LIMIT_PHONE: "1000000" };
+  const start = ({ url }: Wire): Promise<NodeProcess> =>
+    startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl(), ...limits, ...till.env });
+  // One after the other: the first makes the tables.
+  one = await start(wires[0]);
+  ends.add(one.close);
+  other = await start(wires[1]);
+  ends.add(other.close);
+  return ends.all;
+});
+
+const storeOf = async ({ url }: NodeProcess): Promise<unknown> =>
+  ((await call(`${url}/readyz`)).body as unknown as { postgres: string }).postgres;
+
+const becomes = (state: "up" | "down", ...nodes: NodeProcess[]): Promise<unknown> =>
+  vi.waitUntil(async () => (await Promise.all(nodes.map(storeOf))).every((found) => found === state), {
+    timeout: 30_000,
+    interval: 50,
+  });
+
+const begin = async (): Promise<Journey> => {
+  const journey = await beginJourney(till, [one.url, other.url]);
+  onTestFinished(journey.close);
+  return journey;
+};
+
+const kept = (journeys: readonly Journey[]): Promise<void> =>
+  expectPromisesKept({ databaseUrl: postgres.url, till, url: other.url }, journeys);
+
+/**
+ * Every payment's webhook, delivered as a company does: again until it is acknowledged. What was acknowledged is not
+ * told again, so it has to be on disk by then, in the database or, once there is one, in the spool.
+ */
+async function settle(journeys: readonly Journey[], interrupt: () => Promise<void>): Promise<void> {
+  const delivered = journeys.map(({ push }) => deliver(one, push, success()));
+  await interrupt();
+  await Promise.all(delivered);
+  await Promise.all(journeys.map(({ reach }) => reach(3)));
+}
+
+describe("nothing is lost and everybody is told when PostgreSQL", () => {
+  it("is stopped at once among webhooks, and comes back", async () => {
+    const journeys = await Promise.all(Array.from({ length: 4 }, begin));
+    await settle(journeys, async () => {
+      await postgres.crash();
+      await becomes("down", one, other);
+      // A watcher that comes now has no state to be sent; it comes back until it has.
+      journeys[0]?.join(one.url);
+      await postgres.restart();
+      for (const wire of wires) wire.targets = [postgres.url];
+    });
+    await kept(journeys);
+  });
+
+  it("answers nothing for longer than anybody waits, and goes on", async () => {
+    const journey = await begin();
+    await settle([journey], async () => {
+      for (const wire of wires) wire.stall("requests", "answers");
+      await becomes("down", one, other);
+      // An API key's watcher needs the database to know the order; whoever waits for it is told so, in time.
+      expect(await asMerchant(other, `/v1/orders/${journey.orderId}`)).toMatchObject({
+        status: 503,
+        body: { code: "store_unavailable", retryable: true },
+      });
+      for (const wire of wires) wire.mend();
+    });
+    await becomes("up", one, other);
+    await kept([journey]);
+  });
+
+  it("has lost its connections without anybody saying so", async () => {
+    const journey = await begin();
+    await settle([journey], async () => {
+      for (const wire of wires) wire.forget();
+    });
+    await becomes("up", one, other);
+    // The other node's connections too: one of them finds out for all.
+    await vi.waitUntil(async () => (await asMerchant(other, `/v1/orders/${journey.orderId}`)).status === 200, {
+      timeout: 30_000,
+    });
+    await kept([journey]);
+  });
+
+  it("commits what it can no longer say, so that a webhook is told twice: one change, one event", async () => {
+    const journey = await begin();
+    wires[0].stall("answers");
+    const unanswered = post(one, journey.push, success());
+    await committed(journey, 3);
+    wires[0].drop();
+    wires[0].mend();
+    // Kept by the second statement when the first one broke, or refused and told again: never both lost and thanked.
+    expect([200, 503]).toContain(await unanswered);
+    await deliver(other, journey.push, success());
+    await journey.reach(3);
+    await kept([journey]);
+    expect((await asMerchant(other, `/v1/orders/${journey.orderId}`)).body.events).toHaveLength(3);
+  });
+
+  it("has no connection to spare: webhooks are taken, and requests refused until there is one", async () => {
+    const [blocked, free] = [await begin(), await begin()];
+    await deliver(one, blocked.push, failure);
+    await blocked.reach(3);
+    const client = new pg.Client(postgres.url);
+    await client.connect();
+    onTestFinished(() => client.end());
+    await client.query("begin");
+    await client.query('select from "order" where order_id = $1 for update', [blocked.orderId]);
+    // Each of these waits for the order, with a connection in its hands.
+    const { orderId } = blocked;
+    const tries = Array.from({ length: 20 }, () =>
+      asMerchant(at(one.url), "/v1/payments", {
+        orderId,
+        amountMinor: 15_000,
+        currency: "KES",
+        provider: "daraja",
+        phone: "+254712345600",
+      }),
+    );
+    const refused = await Promise.race(tries);
+    expect(refused).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
+    expect(await post(one, free.push, success())).toBe(200);
+    await free.reach(3);
+    await client.query("commit");
+    const answers = await Promise.all(tries);
+    // One attempt at most began, and is asked for once.
+    expect(answers.filter(({ status }) => status === 202).length).toBeLessThan(2);
+    const attempt = answers.find(({ status }) => status === 202)?.body.order.payment.id;
+    if (attempt !== undefined) (await till.push(attempt)).accept();
+    else await deliver(one, blocked.push, success());
+    await blocked.reach(attempt === undefined ? 4 : 5);
+    await kept([blocked, free]);
+  });
+});
+
+/** Resolves when the order's version is in the database, whoever knows of it. */
+async function committed({ orderId }: Journey, version: number): Promise<void> {
+  const client = new pg.Client(postgres.url);
+  await client.connect();
+  try {
+    const look = () => client.query('select from "order" where order_id = $1 and version >= $2', [orderId, version]);
+    await vi.waitUntil(async () => (await look()).rowCount === 1, { timeout: 20_000, interval: 10 });
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,146 @@
+/** Redis breaks in every way it can, under two nodes with watchers on all transports: nobody is left behind. */
+import { Redis } from "ioredis";
+import { beforeAll, describe, it, onTestFinished, vi } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { call } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
+import {
+  beginJourney,
+  createEnds,
+  deliver,
+  expectPromisesKept,
+  failure,
+  openTill,
+  success,
+  type Till,
+} from "../support/site.ts";
+import { startWire, type Wire } from "../support/wire.ts";
+
+let databaseUrl: string;
+let redis: TestRedis;
+let till: Till;
+let one: NodeProcess;
+let other: NodeProcess;
+/** Each node's way to Redis. */
+let wires: Wire[];
+
+beforeAll(async () => {
+  const ends = createEnds();
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  ends.add(database.drop);
+  redis = await startRedis();
+  ends.add(redis.stop);
+  till = await openTill(ends);
+  // Absent while the nodes start: the first test finds it so.
+  await redis.stop();
+  wires = [await startWire(redis.url, ends.add), await startWire(redis.url, ends.add)];
+  [one, other] = (await Promise.all(
+    wires.map(({ url }) =>
+      startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, LIMIT_IP: "1000000", ...till.env }),
+    ),
+  )) as [NodeProcess, NodeProcess];
+  ends.add(one.close);
+  ends.add(other.close);
+  return ends.all;
+});
+
+const busOf = async ({ url }: NodeProcess): Promise<unknown> =>
+  ((await call(`${url}/readyz`)).body as unknown as { bus: string }).bus;
+
+const becomes = (state: "up" | "down"): Promise<unknown> =>
+  vi.waitUntil(async () => (await busOf(one)) === state && (await busOf(other)) === state, {
+    timeout: 20_000,
+    interval: 20,
+  });
+
+/** A payment fails while Redis is broken and is paid after all when it works again; some come to watch meanwhile. */
+async function live({ fault, repair }: { fault(): unknown; repair(): unknown }): Promise<void> {
+  const journey = await beginJourney(till, [one.url, other.url]);
+  onTestFinished(journey.close);
+  await fault();
+  await deliver(one, journey.push, failure);
+  journey.join(other.url);
+  await journey.reach(3);
+  await repair();
+  const late = success();
+  await deliver(one, journey.push, late);
+  await journey.reach(4);
+  await becomes("up");
+  // Told again, on both nodes, by a company that forgot: no change and no event.
+  for (const node of [one, other, one]) await deliver(node, journey.push, late);
+  await expectPromisesKept({ databaseUrl, till, url: other.url }, [journey]);
+}
+
+describe("watchers have every state, in order, while Redis", () => {
+  it("is absent from the start and comes later", async () => {
+    await live({
+      async fault() {
+        await becomes("down");
+      },
+      async repair() {
+        await redis.restart();
+        await becomes("up");
+      },
+    });
+  });
+
+  it("is killed and comes back empty", async () => {
+    await live({
+      async fault() {
+        await redis.stop();
+        await becomes("down");
+      },
+      repair: () => redis.restart(),
+    });
+  });
+
+  it("stalls, and goes on", async () => {
+    await live({
+      fault: () => redis.stall(),
+      repair: () => redis.resume(),
+    });
+  });
+
+  it("has lost its connections without anybody saying so", async () => {
+    await live({
+      fault() {
+        for (const wire of wires) wire.forget();
+      },
+      repair: () => becomes("up"),
+    });
+  });
+
+  it("has a cable that is cut on one node only", async () => {
+    await live({
+      fault: () => wires[0]?.cut(),
+      repair: () => wires[0]?.mend(),
+    });
+  });
+
+  it("ends its subscribers' connections, again and again", async () => {
+    const admin = new Redis(redis.url);
+    onTestFinished(() => admin.disconnect());
+    const kill = () => admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+    await live({
+      fault: kill,
+      async repair() {
+        await kill();
+        await becomes("up");
+        await kill();
+      },
+    });
+  });
+
+  it("is slow", async () => {
+    await live({
+      fault() {
+        for (const wire of wires) wire.delay(300);
+      },
+      repair() {
+        for (const wire of wires) wire.mend();
+      },
+    });
+  });
+});

@@ -1,0 +1,472 @@
+/** What can happen, to the model and to the real thing at once. After each command both are compared. */
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import fc from "fast-check";
+import { vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
+import { testSecret } from "../support/node.ts";
+import { type TransportName, transportNames } from "../support/watch.ts";
+import {
+  apply,
+  type Company,
+  companiesOf,
+  type Evidence,
+  isAsked,
+  isRetryable,
+  type Model,
+  type ModelOrder,
+  type ModelPayment,
+} from "./model.ts";
+import { bodyFor, type NodeName, type Reply, type Saying, type World, webhookOf } from "./world.ts";
+
+type Command = fc.AsyncCommand<Model, World>;
+
+/** How often each command ran: a run in which nothing happened proves nothing. */
+export const ran = new Map<string, number>();
+
+/** A command with its name and its particulars, so that a failing run can be read. */
+function command(
+  name: string,
+  told: object,
+  {
+    check = () => true,
+    run,
+  }: { check?: (model: Readonly<Model>) => boolean; run(model: Model, world: World): Promise<void> },
+): Command {
+  return {
+    check,
+    async run(model, world) {
+      ran.set(name, (ran.get(name) ?? 0) + 1);
+      await run(model, world);
+    },
+    toString: () => `${name}(${Object.values(told).join(" ")})`,
+  };
+}
+
+const pick = <T>(list: readonly T[], index: number): T => {
+  const found = list[index % Math.max(1, list.length)];
+  assert(found !== undefined, "checked before");
+  return found;
+};
+
+const receiptOf = ({ id, company }: ModelPayment): string =>
+  `${company === "daraja" ? "D" : "ZENO"}${id.slice(-12).toUpperCase()}`;
+
+/** Waits until the real order is what the model says, and no further. */
+async function compare(world: World, order: ModelOrder, node: NodeName = "a"): Promise<StatusEvent> {
+  const found = async (): Promise<StatusEvent> =>
+    (await world.merchant(node, `/v1/orders/${order.orderId}`)).body.order;
+  let last: StatusEvent | undefined;
+  await vi
+    .waitUntil(
+      async () => {
+        last = await found();
+        return last.version >= order.version;
+      },
+      { timeout: 25_000, interval: 20 },
+    )
+    .catch(() => undefined);
+  const { version, status, payment, alsoPaid = [] } = last ?? (await found());
+  const expected = { version: order.version, status: order.status, payment: order.shown, alsoPaid: order.alsoPaid };
+  assert.deepEqual({ version, status, payment: payment.id, alsoPaid }, expected, order.orderId);
+  return last ?? (await found());
+}
+
+const nodes = fc.constantFrom<NodeName>("a", "b");
+
+const pay = fc
+  .record({
+    slot: fc.nat(3),
+    company: fc.constantFrom<Company>("daraja", "zenopay"),
+    reply: fc.constantFrom<Reply>("accept", "accept", "accept", "refuse", "drop", "hold"),
+    node: nodes,
+  })
+  .map((told) =>
+    command("pay", told, {
+      async run(model, world) {
+        const known = model.orders[told.slot];
+        const company = known?.company ?? told.company;
+        const orderId = known?.orderId ?? `MODEL-${randomUUID()}`;
+        world.nextReply = told.reply;
+        const answer = await world.merchant(told.node, "/v1/payments", bodyFor(company, orderId), {
+          "idempotency-key": randomUUID(),
+        });
+        if (known && !isRetryable(known)) {
+          const code =
+            known.status === "succeeded"
+              ? "order_paid"
+              : known.status === "review"
+                ? "order_in_review"
+                : "payment_in_progress";
+          assert.deepEqual([answer.status, answer.body.code], [409, code]);
+          return;
+        }
+        assert.equal(answer.status, 202, JSON.stringify(answer.body));
+        const { order: event, watchToken } = answer.body;
+        const { path, reference, release } = await world.asked(event.payment.id);
+        const payment: ModelPayment = {
+          id: event.payment.id,
+          company,
+          path,
+          status: "pending",
+          reference,
+          hasReference: false,
+          isAmountKnown: false,
+          isScarred: false,
+        };
+        const order = known ?? {
+          id: event.id,
+          orderId,
+          token: watchToken,
+          company,
+          status: "pending",
+          version: 0,
+          payments: [],
+          shown: "",
+          alsoPaid: [],
+        };
+        if (!known) model.orders.push(order);
+        order.payments.push(payment);
+        Object.assign(order, { version: order.version + 1, status: "pending", shown: payment.id });
+        if (told.reply === "hold") {
+          // The webhook overtakes the reply.
+          await post(model, world, { order, payment, kind: "paid", nodes: [told.node] });
+          await compare(world, order, told.node);
+          release();
+        }
+        if (told.reply === "accept" || told.reply === "hold") {
+          apply(model, order, payment, { status: "processing" });
+          payment.hasReference = true;
+        }
+        if (told.reply === "refuse") apply(model, order, payment, { status: "failed" });
+        await compare(world, order, told.node);
+        // Held back or not: what is stored of the reply is stored by now, or will never be.
+        if (told.reply === "hold") await untilReferenced(world, order, payment);
+      },
+    }),
+  );
+
+const untilReferenced = (world: World, order: ModelOrder, { id, reference }: ModelPayment): Promise<unknown> =>
+  vi.waitUntil(
+    async () =>
+      (await world.merchant("a", `/v1/orders/${order.orderId}`)).body.payments.some(
+        (one) => one.id === id && one.reference === reference,
+      ),
+    { timeout: 15_000, interval: 20 },
+  );
+
+interface Posted {
+  order: ModelOrder;
+  payment: ModelPayment;
+  kind: "paid" | "wrong" | "bare" | "cancelled" | "timeout" | "reused";
+  nodes: NodeName[];
+}
+
+/** Posts a webhook to each of these nodes at once, and tells the model what there is to learn of it, once. */
+async function post(model: Model, world: World, { order, payment, kind, nodes: at }: Posted): Promise<void> {
+  const { amountMinor } = companiesOf[payment.company];
+  const others = [...model.receipts.entries()].filter(
+    ([key, owner]) => key.startsWith(payment.company) && owner !== payment.id,
+  );
+  const receipt = kind === "reused" ? (others[0]?.[0].split(" ")[1] ?? receiptOf(payment)) : receiptOf(payment);
+  const states = kind === "wrong" ? "wrong" : kind === "bare" ? "bare" : "full";
+  const isSuccess = kind !== "cancelled" && kind !== "timeout";
+  const webhook = webhookOf(payment, { kind: kind === "reused" ? "paid" : kind, receipt });
+  const send = () => Promise.all(at.map((node) => world.deliver(node, payment.path, webhook)));
+  if (payment.company === "daraja") {
+    for (const { status } of await send()) assert.equal(status, 200);
+    payment.hasReference = true;
+    const evidence: Evidence = isSuccess
+      ? { status: "succeeded", states, ...(kind !== "bare" && { receipt }) }
+      : { status: kind === "cancelled" ? "failed" : "expired" };
+    apply(model, order, payment, evidence);
+    return;
+  }
+  // Its webhook only makes us ask; only its answer states an amount.
+  const isTold = isAsked(payment) && isSuccess && kind !== "bare";
+  if (isTold) world.say(payment.id, { paidMinor: kind === "wrong" ? amountMinor + 100 : amountMinor, receipt });
+  for (const { status } of await send()) assert.equal(status, 200);
+  if (isSuccess) payment.hasReference = true;
+  if (isTold) apply(model, order, payment, { status: "succeeded", states, receipt });
+}
+
+const webhook = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    kind: fc.constantFrom<Posted["kind"]>("paid", "paid", "wrong", "bare", "cancelled", "timeout", "reused"),
+    nodes: fc.array(nodes, { minLength: 1, maxLength: 5 }),
+    meanwhile: fc.constantFrom("", "", "", "", "", "postgres", "redis"),
+  })
+  .map((told) =>
+    command("webhook", told, {
+      check: ({ orders }) => orders.length > 0,
+      async run(model, world) {
+        const order = pick(model.orders, told.slot);
+        const payment = pick(order.payments, told.attempt);
+        const breaking =
+          told.meanwhile === "postgres"
+            ? world.breakPostgres()
+            : told.meanwhile === "redis"
+              ? world.redis.restart()
+              : undefined;
+        await post(model, world, { order, payment, ...told });
+        await breaking;
+        await compare(world, order);
+      },
+    }),
+  );
+
+const forgeries = [
+  "another secret",
+  "another provider's secret",
+  "the return's secret",
+  "another payment's secret",
+  "another reference",
+  "no key",
+] as const;
+
+const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), node: nodes }).map((told) =>
+  command("forged", told, {
+    check: ({ orders }) => orders.length > 0,
+    async run(model, world) {
+      const order = pick(model.orders, told.slot);
+      const payment = pick(order.payments, order.payments.length - 1);
+      const { company, path, id } = payment;
+      // Not where its reference is still to be learnt: that is believed of who knows the address.
+      if (!payment.hasReference) return;
+      const elsewhere = company === "daraja" ? "zenopay" : "daraja";
+      const sealed = (purpose: "webhook" | "return", provider: string): string =>
+        `/webhooks/${company}/${createUrlSecrets([testSecret], purpose).seal(provider, id)}`;
+      const real = webhookOf(payment, { kind: "paid", receipt: "FORGED0001" });
+      const strange = webhookOf(
+        { ...payment, id: randomUUID(), reference: "ws_CO_of_another" },
+        { kind: "paid", receipt: "FORGED0001" },
+      );
+      const other = pick(model.orders, told.slot + 1).payments[0];
+      const otherPath = other?.company === company && other.id !== id && other.hasReference ? other.path : undefined;
+      const tries: Record<
+        (typeof forgeries)[number],
+        [string, { headers: Record<string, string>; body: string }, number] | undefined
+      > = {
+        "another secret": [path.replace(/.$/, (digit) => (digit === "0" ? "1" : "0")), real, 401],
+        "another provider's secret": [sealed("webhook", elsewhere), real, 401],
+        "the return's secret": [sealed("return", company), real, 401],
+        "another payment's secret": otherPath === undefined ? undefined : [otherPath, real, 200],
+        "another reference": [path, strange, 200],
+        "no key":
+          company === "daraja"
+            ? undefined
+            : [path, webhookOf(payment, { kind: "paid", receipt: "FORGED0001", isSigned: false }), 200],
+      };
+      const chosen = tries[told.how];
+      if (!chosen) return;
+      const [to, what, status] = chosen;
+      assert.equal((await world.deliver(told.node, to, what)).status, status);
+      await compare(world, order, told.node);
+    },
+  }),
+);
+
+const confirm = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    says: fc.constantFrom("paid", "wrong", "nothing", "down", "failed", "open"),
+    node: nodes,
+  })
+  .map((told) =>
+    command("confirm", told, {
+      check: ({ orders }) => orders.length > 0,
+      async run(model, world) {
+        const order = pick(model.orders, told.slot);
+        const payment = pick(order.payments, told.attempt);
+        if (!payment.hasReference || !isAsked(payment)) return;
+        const { company } = payment;
+        const { amountMinor } = companiesOf[company];
+        const isPaid = told.says === "paid" || (told.says === "wrong" && company === "zenopay");
+        const saying: Saying = isPaid
+          ? { paidMinor: told.says === "wrong" ? amountMinor + 100 : amountMinor, receipt: receiptOf(payment) }
+          : told.says === "wrong" || told.says === "paid"
+            ? "nothing"
+            : (told.says as Saying);
+        const before = world.questions(payment.id);
+        world.say(payment.id, saying, isPaid ? undefined : true);
+        // A hint that proves nothing, and makes us ask.
+        const hint =
+          company === "daraja"
+            ? webhookOf({ ...payment, reference: "ws_CO_of_another" }, { kind: "paid", receipt: "X" })
+            : webhookOf(payment, { kind: "paid", receipt: "X", isSigned: false });
+        assert.equal((await world.deliver(told.node, payment.path, hint)).status, 200);
+        await vi.waitUntil(() => world.questions(payment.id) > before, { timeout: 20_000, interval: 10 });
+        if (isPaid) {
+          const states = company === "daraja" ? "bare" : told.says === "wrong" ? "wrong" : "full";
+          apply(model, order, payment, {
+            status: "succeeded",
+            states,
+            ...(company === "zenopay" && { receipt: receiptOf(payment) }),
+          });
+        }
+        await compare(world, order, told.node);
+      },
+    }),
+  );
+
+const deadline = fc.record({ slot: fc.nat(3), node: nodes }).map((told) =>
+  command("deadline", told, {
+    check: ({ orders }) => orders.length > 0,
+    async run(model, world) {
+      const order = pick(model.orders, told.slot);
+      const payment = pick(order.payments, order.payments.length - 1);
+      if (payment.status !== "pending" && payment.status !== "processing") return;
+      // Time passes for this payment alone.
+      await world.query(
+        "update payment set expires_at = clock_timestamp(), check_at = clock_timestamp() where id = $1",
+        [payment.id],
+      );
+      apply(model, order, payment, { status: "expired" });
+      await compare(world, order, told.node);
+    },
+  }),
+);
+
+const watchIt = fc
+  .record({ slot: fc.nat(3), transport: fc.constantFrom<TransportName>(...transportNames), node: nodes })
+  .map((told) =>
+    command("watch", told, {
+      check: ({ orders, watchers }) => orders.length > 0 && watchers.length < 12,
+      async run(model, world) {
+        const index = told.slot % model.orders.length;
+        const order = pick(model.orders, index);
+        const watcher = { order, transport: told.transport, at: told.node, seen: [] };
+        world.watchers.push(watcher);
+        model.watchers.push({ order: index, isConnected: true });
+        world.connect(watcher, told.node);
+      },
+    }),
+  );
+
+const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
+  command("disconnect", told, {
+    check: ({ watchers }) => watchers.length > 0,
+    async run(_model, world) {
+      world.disconnect(pick(world.watchers, told.which));
+    },
+  }),
+);
+
+const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
+  command("reconnect", told, {
+    check: ({ watchers }) => watchers.length > 0,
+    async run(_model, world) {
+      const watcher = pick(world.watchers, told.which);
+      if (!watcher.live) world.connect(watcher, told.node);
+    },
+  }),
+);
+
+const kill = fc.constant(command("kill", {}, { run: (_model, world) => world.kill() }));
+const restart = fc.constant(command("restart", {}, { run: (_model, world) => world.restart() }));
+const restartRedis = fc.constant(command("redis", {}, { run: (_model, world) => world.redis.restart() }));
+const breakPostgres = fc.constant(command("postgres", {}, { run: (_model, world) => world.breakPostgres() }));
+
+const often = [
+  pay,
+  pay,
+  pay,
+  webhook,
+  webhook,
+  webhook,
+  webhook,
+  forged,
+  confirm,
+  confirm,
+  deadline,
+  watchIt,
+  watchIt,
+  disconnect,
+  reconnect,
+];
+
+/** Commands to choose from. Those that cost seconds come seldom, where there is not much time. */
+export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
+  ...often,
+  ...(isLong ? [] : [...often, ...often, ...often, ...often]),
+  kill,
+  restart,
+  restartRedis,
+  breakPostgres,
+];
+
+/** Every way to break things once, in the midst of a payment with watchers. */
+export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
+  fc.tuple(
+    pay,
+    watchIt,
+    watchIt,
+    kill,
+    webhook,
+    pay,
+    watchIt,
+    breakPostgres,
+    webhook,
+    restartRedis,
+    confirm,
+    restart,
+    pay,
+    reconnect,
+    webhook,
+  );
+
+/** What must be true in the end, of every order and of everybody who watched. */
+export async function check(model: Model, world: World): Promise<void> {
+  for (const watcher of world.watchers) if (!watcher.live) world.connect(watcher, "a");
+  for (const order of model.orders) {
+    await compare(world, order);
+    const { events, payments } = (await world.merchant("b", `/v1/orders/${order.orderId}`)).body;
+    assert.deepEqual(
+      events.map(({ version }) => version),
+      events.map((_, index) => index + 1),
+      "versions grow by one",
+    );
+    const firstPaid = events.findIndex(({ status }) => status === "succeeded");
+    assert(firstPaid < 0 || events.slice(firstPaid).every(({ status }) => status === "succeeded"), "a success stays");
+    assert(
+      events.every(({ occurredAt }, index) => occurredAt >= (events[index - 1]?.occurredAt ?? "")),
+      "time goes forward",
+    );
+    assert.deepEqual(
+      payments.map(({ status }) => status),
+      order.payments.map(({ status }) => status),
+      order.orderId,
+    );
+    assert.deepEqual(
+      payments.map(({ receipt }) => receipt),
+      order.payments.map(({ receipt }) => receipt),
+      order.orderId,
+    );
+    for (const watcher of world.watchers.filter((one) => one.order === order)) {
+      await vi
+        .waitUntil(() => watcher.seen.at(-1)?.version === order.version, { timeout: 15_000, interval: 10 })
+        .catch(() =>
+          assert.fail(
+            `${watcher.transport} at ${watcher.at} saw ${watcher.seen.map(({ version }) => version)} of ${order.version}`,
+          ),
+        );
+      const seen = [...watcher.seen];
+      for (const [index, event] of seen.entries()) {
+        assert.equal(event.id, order.id, "nothing of another order");
+        assert(
+          event.version >= (seen[index - 1]?.version ?? 0),
+          `${watcher.transport}: no lower version after a higher`,
+        );
+        // What only the merchant is told of the past.
+        const { note: _, source: __, ...stored } = { source: undefined, ...events[event.version - 1] };
+        assert.deepEqual(event, stored, "what is seen is what happened");
+      }
+      world.disconnect(watcher);
+    }
+  }
+  world.watchers.length = 0;
+}

@@ -1,0 +1,128 @@
+/**
+ * What ought to become of orders, by the contract (§1) and nothing else: the model that the real thing is compared with.
+ * Pure. It knows two companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
+ * round (`zenopay`).
+ */
+import type { Status } from "../../client-sdk/protocol.ts";
+
+export type Company = "daraja" | "zenopay";
+
+export const companiesOf: Record<
+  Company,
+  { currency: string; amountMinor: number; phone: string; bareIsEnough: boolean }
+> = {
+  daraja: { currency: "KES", amountMinor: 15_000, phone: "+254712345600", bareIsEnough: true },
+  zenopay: { currency: "TZS", amountMinor: 150_000, phone: "+255712345600", bareIsEnough: false },
+};
+
+const climb: readonly Status[] = ["pending", "processing", "expired", "failed", "review", "succeeded"];
+const rank = (status: Status): number => climb.indexOf(status);
+
+/** Something that happened to a payment. Of successes: what is stated to have been paid. */
+export interface Evidence {
+  status: Exclude<Status, "pending" | "review">;
+  states?: "full" | "wrong" | "bare";
+  receipt?: string;
+}
+
+export interface ModelPayment {
+  id: string;
+  company: Company;
+  /** The webhook's path at any node. */
+  path: string;
+  status: Status;
+  /** What the company knows it by; known to us only when `hasReference`. */
+  reference: string;
+  hasReference: boolean;
+  receipt?: string;
+  isAmountKnown: boolean;
+  /** The reason says that the facts disagree. */
+  isScarred: boolean;
+}
+
+export interface ModelOrder {
+  id: string;
+  orderId: string;
+  token: string;
+  company: Company;
+  status: Status;
+  version: number;
+  /** In the order of the attempts. */
+  payments: ModelPayment[];
+  /** The payment that the order's state comes from. */
+  shown: string;
+  alsoPaid: string[];
+}
+
+export interface Model {
+  orders: ModelOrder[];
+  /** Who brought a receipt first, by company and receipt. */
+  receipts: Map<string, string>;
+  watchers: { order: number; isConnected: boolean }[];
+}
+
+export const createModel = (): Model => ({ orders: [], receipts: new Map(), watchers: [] });
+
+/** Whether another attempt may be made. */
+export const isRetryable = ({ status }: ModelOrder): boolean => status === "failed" || status === "expired";
+
+/** Whether the provider would still be asked about it when a hint comes. */
+export const isAsked = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
+
+/** Applies evidence that is proven. Changes the order at most once, and says whether it did. */
+export function apply(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
+  const { company, status: was } = payment;
+  const isSuccess = evidence.status === "succeeded";
+  const isFull = evidence.states === "full";
+  let isMismatch = evidence.states === "wrong";
+  if (isSuccess && evidence.receipt !== undefined) {
+    const key = `${company} ${evidence.receipt}`;
+    const owner = model.receipts.get(key) ?? payment.id;
+    model.receipts.set(key, owner);
+    isMismatch ||= owner !== payment.id;
+  }
+  const isEnough = isFull || (companiesOf[company].bareIsEnough && was !== "review");
+  const target: Status | undefined = !isSuccess
+    ? evidence.status
+    : isMismatch
+      ? "review"
+      : isEnough
+        ? "succeeded"
+        : undefined;
+  const isBelieved = isSuccess && (isFull || isMismatch || companiesOf[company].bareIsEnough);
+  const climbs = target !== undefined && rank(target) > rank(was);
+  const scars = was === "succeeded" && isMismatch && !payment.isScarred;
+  const learns =
+    isBelieved &&
+    ((payment.receipt === undefined && evidence.receipt !== undefined) ||
+      (!payment.isAmountKnown && evidence.states !== "bare"));
+  if (climbs) payment.status = target;
+  if (climbs || scars) payment.isScarred = isMismatch;
+  if (isBelieved) {
+    const receipt =
+      climbs && was === "review" ? (evidence.receipt ?? payment.receipt) : (payment.receipt ?? evidence.receipt);
+    if (receipt !== undefined) payment.receipt = receipt;
+    payment.isAmountKnown ||= evidence.states !== "bare";
+  }
+  if (!climbs && !scars && !learns) return false;
+  return show(order, payment, climbs);
+}
+
+function show(order: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {
+  const isOwn = order.shown === payment.id;
+  const isLatest = order.payments.at(-1) === payment;
+  const isPaid = order.status === "succeeded";
+  const isSettledAbove = isPaid || order.status === "review";
+  if (payment.status === "succeeded") {
+    if (isPaid && !isOwn && !climbs) return false;
+    if (isPaid && !isOwn) order.alsoPaid.push(payment.id);
+  } else if (payment.status === "review") {
+    if (isSettledAbove && !(order.status === "review" && isOwn)) return false;
+  } else if (!isLatest || isSettledAbove) return false;
+  order.version += 1;
+  if (!isPaid) {
+    order.status = payment.status;
+    order.shown = payment.id;
+  }
+  return true;
+}

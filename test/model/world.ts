@@ -1,0 +1,380 @@
+/**
+ * The real thing that the model is compared with: node A within this process and node B in one of its own, a Redis and a
+ * way to PostgreSQL that can be broken, and companies that say what the test decides. Everything ends with the test.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+import { onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { startEmbedded } from "../../server/embedded.ts";
+import { migrate } from "../../server/order/schema.ts";
+import { createDatabase } from "../support/database.ts";
+import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
+import { fixture } from "../support/sandbox.ts";
+import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { type TransportName, type Watch, watch } from "../support/watch.ts";
+import { type Company, companiesOf, type ModelOrder, type ModelPayment } from "./model.ts";
+
+export type NodeName = "a" | "b";
+
+/** How a company takes a request for money. `drop`: no answer, though it may have asked the payer. */
+export type Reply = "accept" | "refuse" | "drop" | "hold";
+
+/** What a company says when it is asked what became of a payment. */
+export type Saying = "open" | "nothing" | "down" | "failed" | { paidMinor: number; receipt: string };
+
+export interface WorldWatcher {
+  order: ModelOrder;
+  transport: TransportName;
+  at: NodeName;
+  seen: StatusEvent[];
+  live?: Watch;
+}
+
+export interface World {
+  url(node: NodeName): string;
+  query(text: string, values: unknown[]): Promise<void>;
+  /** How the next request for money is taken. */
+  nextReply: Reply;
+  /** Resolves when the company was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
+  asked(paymentId: string): Promise<{ path: string; reference: string; release(): void }>;
+  /** What the company says from now on; `once`: to the next question only. */
+  say(paymentId: string, saying: Saying, once?: true): void;
+  questions(paymentId: string): number;
+  /** Sends to the node, or to the other one, again and again until it is taken, as companies do. */
+  deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
+  merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  watchers: WorldWatcher[];
+  connect(watcher: WorldWatcher, node: NodeName): void;
+  disconnect(watcher: WorldWatcher): void;
+  kill(): Promise<void>;
+  restart(): Promise<void>;
+  redis: TestRedis;
+  /** Breaks every connection to PostgreSQL and lets none in for a moment; in the long run PostgreSQL itself restarts. */
+  breakPostgres(): Promise<void>;
+}
+
+const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
+
+export async function createWorld({ isLong }: { isLong: boolean }): Promise<World> {
+  const postgres = await openPostgres(isLong);
+  const redis = await startRedis();
+  onTestFinished(redis.stop);
+  const companies = await startCompanies();
+  const long = { DARAJA_DEADLINE_S: "36000", ZENOPAY_DEADLINE_S: "36000" };
+  const env = { ...companyEnv("daraja", companies.url), ...companyEnv("zenopay", companies.url), ...long };
+  const dataDir = await mkdtemp(join(tmpdir(), "tukio-model-"));
+  onTestFinished(() => rm(dataDir, { recursive: true }));
+
+  const startA = (port = "0"): Promise<TestNode> =>
+    startNode({
+      databaseUrl: postgres.url,
+      redisUrl: redis.url,
+      env: { ...env, PORT: port, DATA_DIR: join(dataDir, "a") },
+    });
+  let a = await startA();
+  const startB = (port = "0"): Promise<{ process: ChildProcess; url: string }> =>
+    startProcess({
+      ...env,
+      PORT: port,
+      DATA_DIR: join(dataDir, "b"),
+      DATABASE_URL: postgres.url,
+      REDIS_URL: redis.url,
+      LIMIT_PHONE: "100000",
+      LIMIT_ORDER: "100000",
+      LIMIT_IP: "1000000",
+    });
+  let b = await startB();
+  const url = (node: NodeName): string => (node === "a" ? a.url : b.url);
+  const other = (node: NodeName): NodeName => (node === "a" ? "b" : "a");
+  const portOf = (node: NodeName): string => new URL(url(node)).port;
+
+  const untilTaken = async (node: NodeName, send: (url: string) => Promise<Answer>): Promise<Answer> => {
+    let at = node;
+    let last: unknown;
+    for (const endsAtMs = Date.now() + 30_000; Date.now() < endsAtMs; at = other(at)) {
+      const answer = await send(url(at)).catch((error: Error) => error);
+      if ("status" in answer && answer.status < 500) return answer;
+      last = "status" in answer ? `${answer.status} ${JSON.stringify(answer.body)}` : answer;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`not taken for 30 s: ${last}`);
+  };
+
+  const world: World = {
+    ...companies.world,
+    get nextReply() {
+      return companies.world.nextReply;
+    },
+    set nextReply(reply) {
+      companies.world.nextReply = reply;
+    },
+    url,
+    redis,
+    watchers: [],
+    query: async (text, values) => {
+      const client = new pg.Client(postgres.directUrl());
+      await client.connect();
+      await client.query(text, values).finally(() => client.end());
+    },
+    deliver: (node, path, { headers = {}, body }) =>
+      untilTaken(node, (at) =>
+        call(at + path, {
+          method: "POST",
+          headers: { "content-type": "application/json", ...headers },
+          body,
+          signal: AbortSignal.timeout(10_000),
+        }),
+      ),
+    merchant: (node, path, body, headers) =>
+      untilTaken(node, (at) => asMerchant({ ...a, url: at }, path, body, headers)),
+    connect(watcher, node) {
+      const after = watcher.seen.at(-1)?.version;
+      const { orderId, token } = watcher.order;
+      const live = watch(watcher.transport, {
+        node: { url: url(node) },
+        orderId,
+        token,
+        ...(after !== undefined && { after }),
+      });
+      // What it sees from now on goes behind what it saw before.
+      const before = watcher.seen;
+      watcher.seen = new Proxy(live.seen, {
+        get: (seen, key) => Reflect.get([...before, ...seen], key),
+      });
+      watcher.live = live;
+      watcher.at = node;
+    },
+    disconnect(watcher) {
+      watcher.live?.close();
+      watcher.seen = [...watcher.seen];
+      delete watcher.live;
+    },
+    async kill() {
+      for (const watcher of world.watchers.filter(({ at }) => at === "b")) world.disconnect(watcher);
+      const port = portOf("b");
+      const exited = once(b.process, "exit");
+      b.process.kill("SIGKILL");
+      await exited;
+      b = await startB(port);
+    },
+    async restart() {
+      for (const watcher of world.watchers.filter(({ at }) => at === "a")) world.disconnect(watcher);
+      const port = portOf("a");
+      await a.close();
+      a = await startA(port);
+    },
+    breakPostgres: postgres.break,
+  };
+  return world;
+}
+
+async function startProcess(env: Record<string, string>): Promise<{ process: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, [main], {
+    env: { PATH: process.env.PATH ?? "", TUKIO_API_KEY: apiKey, TUKIO_SECRET: testSecret, LOG_LEVEL: "info", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let output = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => (output = (output + chunk).slice(-100_000)));
+  const url = await vi
+    .waitUntil(() => /listening at (http:\S+?)"/.exec(output)?.[1], { timeout: 30_000 })
+    .catch(() => assert.fail(`node B does not listen: ${output}`));
+  return { process: child, url };
+}
+
+/** PostgreSQL behind a way that can be cut; in the long run one of our own, to be restarted. */
+async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl(): string; break(): Promise<void> }> {
+  let direct: string;
+  let restart = async (): Promise<void> => undefined;
+  if (isLong) {
+    const dataDir = await mkdtemp(join(tmpdir(), "tukio-model-db-"));
+    const start = () => startEmbedded({ dataDir, log: { info: () => undefined } });
+    let server = await start();
+    onTestFinished(async () => {
+      await server.close();
+      await rm(dataDir, { recursive: true, force: true, maxRetries: 10 });
+    });
+    direct = server.url;
+    const pool = new pg.Pool({ connectionString: direct });
+    await migrate(pool);
+    await pool.end();
+    restart = async () => {
+      await server.close();
+      server = await start();
+      direct = server.url;
+    };
+  } else {
+    const database = await createDatabase();
+    onTestFinished(database.drop);
+    direct = database.url;
+  }
+  let isCut = false;
+  const sockets = new Set<Socket>();
+  const way = createServer((socket) => {
+    if (isCut) return socket.destroy();
+    const { port } = new URL(direct);
+    const onward = connect(Number(port), "127.0.0.1");
+    for (const one of [socket, onward]) {
+      sockets.add(one);
+      one
+        .on("error", () => undefined)
+        .once("close", () => {
+          sockets.delete(one);
+          socket.destroy();
+          onward.destroy();
+        });
+    }
+    socket.pipe(onward).pipe(socket);
+  }).listen(0, "127.0.0.1");
+  await once(way, "listening");
+  onTestFinished(async () => {
+    for (const socket of sockets) socket.destroy();
+    way.close();
+  });
+  const url = new URL(direct);
+  url.port = String((way.address() as { port: number }).port);
+  return {
+    url: url.href,
+    directUrl: () => direct,
+    async break() {
+      isCut = true;
+      for (const socket of sockets) socket.destroy();
+      if (isLong) await restart();
+      // As long as a failover is away at the least: whoever tries now is refused.
+      else await new Promise((resolve) => setTimeout(resolve, 300));
+      isCut = false;
+    },
+  };
+}
+
+interface Request {
+  path: string;
+  reference: string;
+  release(): void;
+}
+
+/** Both companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
+async function startCompanies(): Promise<{
+  url: string;
+  world: Pick<World, "nextReply" | "asked" | "say" | "questions">;
+}> {
+  const requests = new Map<string, Request>();
+  const byReference = new Map<string, string>();
+  const sayings = new Map<string, Saying>();
+  const oneOff = new Map<string, Saying>();
+  const counts = new Map<string, number>();
+  const world: Pick<World, "nextReply" | "asked" | "say" | "questions"> = {
+    nextReply: "accept",
+    asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { timeout: 20_000, interval: 5 }),
+    say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
+    questions: (paymentId) => counts.get(paymentId) ?? 0,
+  };
+
+  const initiated = async (request: ScriptedCall): Promise<ScriptedAnswer | "drop"> => {
+    const [, path = "", hex = ""] = /(\/webhooks\/[a-z]+\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
+    const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+    const company: Company = path.includes("daraja") ? "daraja" : "zenopay";
+    assert(!requests.has(paymentId), "nobody is asked for money twice");
+    const reference = company === "daraja" ? `ws_CO_${hex}` : paymentId;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    byReference.set(reference, paymentId);
+    const reply = world.nextReply;
+    if (reply === "accept") sayings.set(paymentId, "open");
+    requests.set(paymentId, { path, reference, release: resolve });
+    if (reply === "drop") return "drop";
+    if (reply === "refuse")
+      return fixture(company, company === "daraja" ? "error-invalid-field" : "error-invalid-phone");
+    if (reply === "hold") await promise;
+    sayings.set(paymentId, sayings.get(paymentId) ?? "open");
+    return company === "daraja"
+      ? { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }
+      : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
+  };
+
+  const answered = (company: Company, reference: string): ScriptedAnswer => {
+    const paymentId = byReference.get(reference) ?? "";
+    const saying = oneOff.get(paymentId) ?? sayings.get(paymentId) ?? "nothing";
+    oneOff.delete(paymentId);
+    counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
+    if (saying === "down") return { status: 503, text: "" };
+    if (saying === "nothing") return { body: {} };
+    if (company === "daraja") {
+      if (saying === "open") {
+        return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
+      }
+      const name = saying === "failed" ? "query-cancelled" : "query-success";
+      return { body: { ...fixture("daraja", name).body, CheckoutRequestID: reference } };
+    }
+    const isPaid = typeof saying === "object";
+    const { body } = fixture(
+      "zenopay",
+      isPaid ? "query-completed" : saying === "failed" ? "query-failed" : "query-pending",
+    );
+    const own = {
+      order_id: reference,
+      ...(isPaid && { amount: String(saying.paidMinor / 100), transid: saying.receipt }),
+    };
+    return { body: { ...body, data: (body.data as object[]).map((row) => ({ ...row, ...own })) } };
+  };
+
+  const script = await startScript((request) => {
+    script.calls.length = 0;
+    if (request.path.startsWith("/oauth/")) return { body: { access_token: "token", expires_in: "3599" } };
+    if (request.path.startsWith("/order-status?")) {
+      return answered("zenopay", new URL(request.path, "http://x").searchParams.get("order_id") ?? "");
+    }
+    if (request.path.startsWith("/mpesa/stkpushquery/"))
+      return answered("daraja", String(request.body.CheckoutRequestID));
+    return initiated(request);
+  });
+  return { url: script.url, world };
+}
+
+/** What the merchant asks for. */
+export const bodyFor = (company: Company, orderId: string): object => {
+  const { currency, amountMinor, phone } = companiesOf[company];
+  return { orderId, amountMinor, currency, phone, provider: company };
+};
+
+/** What a company posts to a payment's address. */
+export function webhookOf(
+  { company, reference, id }: Pick<ModelPayment, "company" | "reference" | "id">,
+  said: { kind: "paid" | "wrong" | "bare" | "cancelled" | "timeout"; receipt: string; isSigned?: boolean },
+): { headers: Record<string, string>; body: string } {
+  if (company === "zenopay") {
+    const status = said.kind === "cancelled" || said.kind === "timeout" ? "FAILED" : "COMPLETED";
+    const headers: Record<string, string> =
+      said.isSigned === false ? {} : { "x-api-key": companyEnv("zenopay", "").ZENOPAY_API_KEY ?? "" };
+    return {
+      headers,
+      body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: id, payment_status: status }),
+    };
+  }
+  const { amountMinor } = companiesOf.daraja;
+  const paid = {
+    Amount: said.kind === "wrong" ? amountMinor / 100 + 1 : amountMinor / 100,
+    MpesaReceiptNumber: said.receipt,
+  };
+  const items = Object.entries(paid).map(([Name, Value]) => ({ Name, Value }));
+  const callback = {
+    paid: { ResultCode: 0, CallbackMetadata: { Item: items } },
+    wrong: { ResultCode: 0, CallbackMetadata: { Item: items } },
+    bare: { ResultCode: 0 },
+    cancelled: { ResultCode: 1032 },
+    timeout: { ResultCode: 1037 },
+  }[said.kind];
+  return {
+    headers: {},
+    body: JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: reference, ...callback } } }),
+  };
+}

@@ -1,0 +1,27 @@
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { openDatabase } from "../../server/order/database.ts";
+import { createDatabase } from "../support/database.ts";
+import { startWire } from "../support/wire.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+describe("connections that are dead without anybody having said so", () => {
+  it("cost one statement its time, and those that lie idle are given up in both pools", async () => {
+    const wire = await startWire(databaseUrl);
+    const database = openDatabase(wire.url, () => undefined);
+    onTestFinished(() => database.close());
+    const { pool, webhookPool } = database;
+    for (const one of [pool, webhookPool]) {
+      await Promise.all([1, 2, 3].map(() => one.query("select pg_sleep(0.05)")));
+      expect(one.idleCount).toBe(3);
+    }
+    wire.forget();
+    await expect(webhookPool.query("select 1")).rejects.toThrow("Query read timeout");
+    for (const one of [pool, webhookPool]) expect((await one.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  });
+});

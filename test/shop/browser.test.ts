@@ -1,0 +1,208 @@
+/** The shop and the payer's phone in a real browser, against a real node: what a visitor does, and sees. */
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Browser, FrameLocator, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { launchBrowser, openPage } from "../support/browser.ts";
+import { createDatabase } from "../support/database.ts";
+import { startNode } from "../support/node.ts";
+
+let databaseUrl: string;
+let browser: Browser;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  browser = await launchBrowser();
+  return database.drop;
+}, 300_000);
+afterAll(() => browser?.close());
+
+/** Opens the shop of a new node. */
+async function visit({ width = 1440, path = "/" } = {}) {
+  const node = await startNode({ databaseUrl });
+  const { page, complaints } = await openPage(browser, { viewport: { width, height: 900 } });
+  await page.goto(node.url + path);
+  return { node, page, complaints };
+}
+
+const buy = async (page: Page, ending: string): Promise<void> => {
+  await page.selectOption("#payer", ending);
+  await page.click("#pay");
+};
+
+const approve = async (page: Page): Promise<void> => {
+  const phone = page.frameLocator("iframe");
+  for (const digit of "1234") await phone.getByRole("button", { name: digit, exact: true }).click();
+  await phone.getByRole("button", { name: "Pay", exact: true }).click();
+};
+
+const see = (page: Page | FrameLocator, title: string): Promise<unknown> =>
+  page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 15_000 });
+
+const versions = (page: Page): Promise<string[]> => page.locator("#events .version").allTextContents();
+
+describe("the shop", () => {
+  it("turns to paid when the PIN is entered on the phone beside it, and says how long after the webhook", async () => {
+    const { page, complaints } = await visit();
+    await buy(page, "00");
+    await see(page, "Check your phone");
+    await approve(page);
+    await see(page, "Paid");
+    await expect.poll(() => page.textContent("#heard")).toMatch(/^This page knew \d+ ms after the webhook\.$/);
+    expect(await versions(page)).toEqual(["3", "2", "1"]);
+    expect(await page.textContent("#link-text")).toBe("Live over Socket.IO");
+    expect(complaints).toEqual([]);
+  });
+
+  it("tells the phone beside it which number it is, also when that was changed before the phone was there", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page } = await openPage(browser, { viewport: { width: 1440, height: 900 } });
+    const held = Promise.withResolvers<void>();
+    await page.route(/\/phone\.js$/, async (route) => {
+      await held.promise;
+      await route.continue();
+    });
+    await page.goto(node.url, { waitUntil: "commit" });
+    await page.locator("#pay:enabled").waitFor();
+    await page.fill("#phone", "+254 712 777700");
+    await page.click("#pay");
+    await see(page, "Check your phone");
+    held.resolve();
+    await approve(page);
+    await see(page, "Paid");
+  });
+
+  it("does not speak of a webhook where Tukio found out by asking", async () => {
+    const { page } = await visit();
+    await buy(page, "06");
+    await see(page, "Paid");
+    await expect.poll(() => page.textContent("#heard")).toMatch(/ after Tukio asked the provider and found out\.$/);
+  });
+
+  it("misses nothing while its connection is cut, sockets are blocked, or it is offline", async () => {
+    const { page } = await visit();
+    await buy(page, "00");
+    await see(page, "Check your phone");
+    const link = page.locator("#link-text");
+    await page.click("#cut");
+    await expect.poll(() => link.textContent()).toBe("Live over Socket.IO");
+    await page.click("#block");
+    await expect.poll(() => link.textContent(), { timeout: 10_000 }).toBe("Live over the long poll");
+    await page.click("#offline");
+    await expect.poll(() => link.textContent()).toBe("Offline");
+    await approve(page);
+    await see(page.frameLocator("iframe"), "Sent");
+    expect(await page.title()).toContain("Waiting for you");
+    await page.click("#offline");
+    await see(page, "Paid");
+    expect(await page.isHidden("#heard")).toBe(true);
+  });
+
+  it("tries the same order again", async () => {
+    const { page, complaints } = await visit({ width: 320 });
+    await buy(page, "02");
+    await page.getByRole("button", { name: "Try again" }).click();
+    expect(await page.evaluate("document.activeElement.id")).toBe("pay");
+    await buy(page, "01");
+    await see(page, "Paid");
+    expect(await versions(page)).toEqual(["6", "5", "4", "3", "2", "1"]);
+    expect(complaints).toEqual([]);
+  });
+
+  it("finds the order and its phone again after a reload, and in a second tab", async () => {
+    const { page } = await visit();
+    await page.check('input[value="zenopay"]');
+    await buy(page, "00");
+    await see(page, "Check your phone");
+    await page.reload();
+    await see(page, "Check your phone");
+    await approve(page);
+    await see(page, "Paid");
+    const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
+    await see(second, "Paid");
+    await second.goto(second.url().replace(/orderId=.*/, "orderId=SHOP-AAAA-AAAA-AAAA"));
+    await second.getByText("This shop does not know that order.").waitFor();
+    expect(await second.isVisible("#pay")).toBe(true);
+  });
+
+  it("sends the payer to bKash's own page and goes on when they are back", async () => {
+    const { page } = await visit();
+    await page.check('input[value="bkash"]');
+    await page.click("#pay");
+    await page.waitForURL(/\/sandbox\/bkash\//);
+    for (const typed of ["01770618575", "123456", "12121"]) {
+      const field = page.locator("input:not([type=hidden])").first();
+      await field.fill(typed);
+      await Promise.all([page.waitForNavigation(), field.press("Enter")]);
+    }
+    await page.waitForURL(/\/\?orderId=SHOP-/);
+    await see(page, "Paid");
+  });
+
+  it("names what is wrong with a phone beside it", async () => {
+    const { page } = await visit();
+    await page.fill("#phone", "12");
+    await page.click("#pay");
+    await page.getByText("is not a number that daraja can prompt").waitFor();
+    expect(await page.getAttribute("#phone", "aria-invalid")).toBe("true");
+    expect(await page.evaluate("document.activeElement.id")).toBe("phone");
+  });
+
+  it.each([320, 768, 1440])("is no wider than a screen of %i px", async (width) => {
+    const { page } = await visit({ width });
+    await page.locator("#ways label").first().waitFor();
+    const fits = (): Promise<unknown> => page.evaluate("document.documentElement.scrollWidth <= innerWidth");
+    expect(await fits()).toBe(true);
+    await buy(page, "01");
+    await see(page, "Paid");
+    expect(await fits()).toBe(true);
+  });
+
+  it("shows HTML that works on a page of another site, pinned by its hash", async () => {
+    const { node, page } = await visit();
+    await buy(page, "01");
+    await see(page, "Paid");
+    const order = page.locator("order-status");
+    const html = ((await page.locator("#snippet", { hasText: "sha384-" }).textContent()) ?? "")
+      .replace("ORD-1001", (await order.getAttribute("order-id")) ?? "")
+      .replace("WATCH_TOKEN", (await order.getAttribute("token")) ?? "");
+    const site = createServer((_request, response) => {
+      response.writeHead(200, { "content-type": "text/html" });
+      response.end(`<!doctype html><html lang="en"><link rel="icon" href="data:,"><body>${html}</body></html>`);
+    });
+    await once(site.listen(0, "127.0.0.1"), "listening");
+    onTestFinished(() => void site.close().closeAllConnections());
+    const elsewhere = await openPage(browser);
+    await elsewhere.page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}`);
+    await see(elsewhere.page, "Paid");
+    expect(html).toContain(node.url);
+    expect(elsewhere.complaints).toEqual([]);
+  });
+});
+
+describe("the payer's phone", () => {
+  it("is answered by keys alone, and a wrong PIN fails", async () => {
+    const { node, page } = await visit({ width: 390 });
+    await page.fill("#phone", "+254 712 999800");
+    const { page: phone, complaints } = await openPage(browser, { viewport: { width: 390, height: 844 } });
+    await phone.goto(`${node.url}/sandbox/phone?number=0712999800`);
+    await phone.getByText("Nothing to pay").waitFor();
+    await page.click("#pay");
+    await phone.getByRole("heading", { name: "Pay KES 150.00 to Demo Shop?" }).waitFor();
+    await phone.keyboard.type("0000");
+    await phone.keyboard.press("Enter");
+    await see(phone, "Wrong PIN");
+    await see(page, "Wrong PIN");
+    expect(complaints).toEqual([]);
+  });
+
+  it("says so when a number has answered by itself", async () => {
+    const { page } = await visit();
+    await buy(page, "02");
+    const phone = page.frameLocator("iframe");
+    await phone.getByText("This number answers by itself.").waitFor();
+    await phone.getByText("The request is gone").waitFor();
+    await see(page, "Payment cancelled");
+  });
+});

@@ -1,0 +1,46 @@
+/** A PostgreSQL of a test's own, to break: with fsync, for what it says is committed must outlive it. */
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Embedded, startEmbedded } from "../../server/embedded.ts";
+
+export interface TestPostgres {
+  /** Changes with every restart. */
+  readonly url: string;
+  /** Stops it at once, mid-sentence, as a power cut would; resolves when it is gone. */
+  crash(): Promise<void>;
+  /** Starts it again on the same data. */
+  restart(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startPostgres(): Promise<TestPostgres> {
+  const dataDir = await mkdtemp(join(tmpdir(), "tukio-fault-"));
+  await chmod(dataDir, 0o755);
+  let exited = Promise.withResolvers<void>();
+  const start = (): Promise<Embedded> => {
+    exited = Promise.withResolvers();
+    return startEmbedded({ dataDir, log: { info: () => exited.resolve() } });
+  };
+  let running = await start();
+  // What was said while it started was no last word.
+  exited = Promise.withResolvers();
+  return {
+    get url() {
+      return running.url;
+    },
+    async crash() {
+      exited = Promise.withResolvers();
+      const [pid] = (await readFile(join(dataDir, "postgres", "postmaster.pid"), "utf8")).split("\n");
+      process.kill(Number(pid), "SIGQUIT");
+      await exited.promise;
+    },
+    async restart() {
+      running = await start();
+    },
+    async close() {
+      await running.close();
+      await rm(dataDir, { recursive: true, force: true, maxRetries: 10 });
+    },
+  };
+}

@@ -1,0 +1,181 @@
+/**
+ * Watchers that come back: over every transport a client that reconnects whenever its link is gone, saying what it has
+ * seen, as every good client does, and the SDK. What it was sent is kept as it came, so that tests can hold the server to its word.
+ */
+import { EventSource } from "eventsource";
+import { io } from "socket.io-client";
+import { vi } from "vitest";
+import { WebSocket } from "ws";
+import { watchOrder } from "../../client-sdk/index.ts";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { type TransportName, transportNames } from "./watch.ts";
+
+/** Every transport bare, and the SDK, which chooses for itself. */
+export const clientNames: readonly ClientName[] = [...transportNames, "SDK"];
+
+export type ClientName = TransportName | "SDK";
+
+export interface SteadyTarget {
+  url: string;
+  orderId: string;
+  token: string;
+}
+
+export interface SteadyWatch {
+  client: ClientName;
+  /** Everything it was sent, over all its links. */
+  seen: StatusEvent[];
+  /** The newest version it was sent; 0 before the first. */
+  readonly version: number;
+  /** How often it was told to stay away for good. */
+  refusals: number;
+  until(fits: (event: StatusEvent) => boolean): Promise<StatusEvent>;
+  close(): void;
+}
+
+interface Connection {
+  target: SteadyTarget;
+  /** The newest version seen so far. */
+  after(): number;
+  heard(event: StatusEvent): void;
+  refused(): void;
+}
+
+/** Begins one link and calls back once when it is gone. Returns how to end it. */
+type Link = (connection: Connection, gone: () => void) => () => void;
+
+const search = ({ target, after }: Connection): string =>
+  new URLSearchParams({ token: target.token, after: String(after()) }).toString();
+
+const orderUrl = ({ target }: Connection): string => `${target.url}/v1/orders/${target.orderId}`;
+
+/** Socket.IO comes back by itself. */
+const socketIo: Link = (connection) => {
+  const socket = io(connection.target.url, {
+    auth: (answer) => answer({ token: connection.target.token, after: connection.after() }),
+    transports: ["websocket"],
+    forceNew: true,
+    timeout: 2_000,
+    reconnectionDelay: 100,
+    reconnectionDelayMax: 500,
+  });
+  socket.on("status", connection.heard);
+  socket.on("connect_error", () => {
+    if (!socket.active) connection.refused();
+  });
+  socket.on("disconnect", () => {
+    if (!socket.active) connection.refused();
+  });
+  return () => {
+    socket.off();
+    socket.disconnect();
+  };
+};
+
+const webSocket: Link = (connection, gone) => {
+  const url = `${orderUrl(connection).replace("http", "ws")}/socket?${search(connection)}`;
+  const socket = new WebSocket(url, { handshakeTimeout: 2_000 });
+  socket.on("message", (data) => connection.heard(JSON.parse(String(data))));
+  socket.on("error", () => undefined);
+  socket.on("close", (code) => {
+    if (code === 4401 || code === 4404) connection.refused();
+    else gone();
+  });
+  return () => socket.terminate();
+};
+
+const eventSource: Link = (connection, gone) => {
+  const source = new EventSource(`${orderUrl(connection)}/events?${search(connection)}`);
+  source.addEventListener("status", ({ data }) => connection.heard(JSON.parse(data)));
+  // It would come back by itself after 3 s, but not after an answer of 503.
+  source.addEventListener("error", (error) => {
+    source.close();
+    if (error.code === 401 || error.code === 404) connection.refused();
+    else gone();
+  });
+  return () => source.close();
+};
+
+const longPoll: Link = (connection, gone) => {
+  const stopped = new AbortController();
+  const poll = async (): Promise<void> => {
+    while (!stopped.signal.aborted) {
+      const asked = connection.after();
+      const response = await fetch(`${orderUrl(connection)}/wait?${search(connection)}&timeout=5`, {
+        signal: AbortSignal.any([stopped.signal, AbortSignal.timeout(8_000)]),
+      });
+      if (response.status === 401 || response.status === 404) return connection.refused();
+      if (response.status !== 200) throw new Error(`HTTP ${response.status}`);
+      const event = (await response.json()) as StatusEvent;
+      // The version asked after is no news: the time was up.
+      if (event.version !== asked) connection.heard(event);
+    }
+  };
+  poll().catch(gone);
+  return () => stopped.abort();
+};
+
+/** Everything is its own doing. */
+const sdk: Link = ({ target, heard, refused }) => {
+  const watch = watchOrder({ ...target, storage: null });
+  watch.subscribe(({ event, error }) => {
+    if (error) refused();
+    else if (event) heard(event);
+  });
+  return watch.close;
+};
+
+const links: Record<ClientName, Link> = {
+  "Socket.IO": socketIo,
+  WebSocket: webSocket,
+  "server-sent events": eventSource,
+  "long poll": longPoll,
+  SDK: sdk,
+};
+
+/** Starts watching, and goes on until closed. */
+export function watchSteadily(client: ClientName, target: SteadyTarget): SteadyWatch {
+  const seen: StatusEvent[] = [];
+  let version = 0;
+  let end = (): void => undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
+  const connection: Connection = {
+    target,
+    after: () => version,
+    heard(event) {
+      // The SDK tells of its connection too.
+      if (event === seen.at(-1)) return;
+      seen.push(event);
+      version = Math.max(version, event.version);
+    },
+    refused() {
+      watch.refusals += 1;
+    },
+  };
+  const begin = (): void => {
+    if (isClosed) return;
+    let isGone = false;
+    end = links[client](connection, () => {
+      if (isGone || isClosed) return;
+      isGone = true;
+      timer = setTimeout(begin, 50 + 200 * Math.random());
+    });
+  };
+  const watch: SteadyWatch = {
+    client,
+    seen,
+    get version() {
+      return version;
+    },
+    refusals: 0,
+    until: (fits) => vi.waitUntil(() => seen.find(fits), { timeout: 40_000, interval: 5 }),
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      end();
+    },
+  };
+  begin();
+  return watch;
+}
