@@ -61,7 +61,8 @@ samples.forEach((id, index) => {
 const byFunction = new Map<string, number>();
 const byPackage = new Map<string, number>();
 const packageOf = (url: string): string =>
-  /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? (url.startsWith("node:") ? url : url.replace(/^.*\/(server|client-sdk)\//, "$1/"));
+  /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ??
+  (url.startsWith("node:") ? url : url.replace(/^.*\/(server|client-sdk)\//, "$1/"));
 for (const { id, callFrame } of nodes) {
   const us = selfUs.get(id) ?? 0;
   if (callFrame.functionName === "(idle)") continue;
@@ -70,7 +71,10 @@ for (const { id, callFrame } of nodes) {
   byFunction.set(name, (byFunction.get(name) ?? 0) + us);
   byPackage.set(home, (byPackage.get(home) ?? 0) + us);
 }
-for (const [title, found] of [["packages", byPackage], ["functions", byFunction]] as const) {
+for (const [title, found] of [
+  ["packages", byPackage],
+  ["functions", byFunction],
+] as const) {
   const busy = [...found].sort(([, one], [, other]) => other - one);
   const sumUs = busy.reduce((sum, [, us]) => sum + us, 0);
   console.log(`\n${title}, of ${(sumUs / 1_000).toFixed(0)} ms`);
