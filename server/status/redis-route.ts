@@ -51,7 +51,7 @@ export interface RedisRoute {
   servers(): readonly string[];
   /** Undefined while no server is known to carry the channel. */
   serverOf(channel: string): string | undefined;
-  /** Whether every channel has a server. */
+  /** Whether every channel has a server, and the Cluster takes commands. */
   readonly complete: boolean;
   /** A connection of its own for subscriptions, and for nothing else. */
   connect(server: string): Redis;
@@ -62,7 +62,7 @@ export interface RedisRoute {
   readonly messageEvent: "message" | "smessage";
   /** Looks soon where the channels are. */
   refresh(): void;
-  /** Hears when channels have other servers than before; there is one listener. */
+  /** Hears when channels have other servers than before, or `complete` another value; there is one listener. */
   onChange(listener: () => void): void;
 }
 
@@ -98,6 +98,8 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     masters = found;
     changed();
   });
+  client.on("ready", () => changed());
+  client.on("close", () => changed());
 
   return {
     client,
@@ -105,7 +107,7 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     servers: () => [...new Set(masters)].filter((master) => master !== undefined),
     serverOf: (channel) => masters[new Command("ssubscribe", [channel]).getSlot() ?? slotCount],
     get complete() {
-      return masters.length === slotCount && !masters.includes(undefined);
+      return client.status === "ready" && masters.length === slotCount && !masters.includes(undefined);
     },
     connect: (server) => new Redis({ ...connectionOptions, ...access(url), ...addressOf(server) }),
     // One command may only name channels of one slot.

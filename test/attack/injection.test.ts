@@ -391,6 +391,7 @@ describe("the way back to the shop", () => {
       secrets,
       store: {
         comeBack: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
+        completed: async () => undefined,
         advance: async () => ({ result: "repeat" }),
       },
       log: app.log,

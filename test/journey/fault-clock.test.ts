@@ -3,17 +3,21 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { redisUrl } from "../support/redis.ts";
 import {
   beginJourney,
   createEnds,
   deliver,
   expectPromisesKept,
   failure,
+  openRedis,
   openTill,
   success,
   type Till,
+  unlimited,
 } from "../support/site.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
 let till: Till;
@@ -37,11 +41,12 @@ beforeAll(async () => {
   databaseUrl = database.url;
   ends.add(database.drop);
   till = await openTill(ends);
+  const redisUrl = await openRedis(ends);
   const start = (hours: number): Promise<NodeProcess> =>
     startProcess({
       DATABASE_URL: databaseUrl,
-      REDIS_URL: redisUrl(),
-      LIMIT_IP: "1000000",
+      REDIS_URL: redisUrl,
+      ...unlimited,
       DARAJA_DEADLINE_S: "6",
       NODE_OPTIONS: skew(hours),
       ...till.env,

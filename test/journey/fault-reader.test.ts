@@ -7,9 +7,11 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createDatabase } from "../support/database.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { redisUrl } from "../support/redis.ts";
-import { createEnds, openTill } from "../support/site.ts";
+import { createEnds, openRedis, openTill, unlimited } from "../support/site.ts";
 import { watchSteadily } from "../support/steady.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let node: NodeProcess;
 let redis: Redis;
@@ -19,15 +21,16 @@ beforeAll(async () => {
   const database = await createDatabase();
   ends.add(database.drop);
   const till = await openTill(ends);
+  const redisUrl = await openRedis(ends);
   node = await startProcess({
     DATABASE_URL: database.url,
-    REDIS_URL: redisUrl(),
-    LIMIT_IP: "1000000",
+    REDIS_URL: redisUrl,
+    ...unlimited,
     LOG_LEVEL: "info",
     ...till.env,
   });
   ends.add(node.close);
-  redis = new Redis(redisUrl());
+  redis = new Redis(redisUrl);
   ends.add(() => redis.disconnect());
   return ends.all;
 });
@@ -49,9 +52,9 @@ const upgrade = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-/** Another node tells of a state, as large as none ever is, so that readers fall behind sooner. */
+/** Another node tells of a state, as large as none ever is, so that readers fall behind sooner; alone it is no backlog. */
 const tell = (order: StatusEvent, version: number): Promise<number> =>
-  redis.publish(`tukio:order:${order.id}`, JSON.stringify({ ...order, version, padding: "x".repeat(65_536) }));
+  redis.publish(`tukio:order:${order.id}`, JSON.stringify({ ...order, version, padding: "x".repeat(32_768) }));
 
 describe("readers that read nothing", () => {
   it("are cut off, while one that reads has every state as soon as it is there", async () => {
@@ -66,7 +69,7 @@ describe("readers that read nothing", () => {
     onTestFinished(reader.close);
     await reader.until(() => true);
     // More than the kernel takes for a reader, about 4 MiB.
-    for (let version = 1_000; version < 1_160; version += 1) {
+    for (let version = 1_000; version < 1_200; version += 1) {
       await tell(order, version);
       // As fast as one who reads is served.
       await reader.until((event) => event.version >= version);
@@ -84,9 +87,17 @@ describe("readers that read nothing", () => {
 describe("a reader that is slow", () => {
   it("may miss states, but not the newest, and gets none out of order", async () => {
     const { order, watchToken: token } = await pay(node);
+    const target = { url: node.url, orderId: order.orderId, token };
+    // Keeps the node in mind of states that no database has.
+    const reader = watchSteadily("WebSocket", target);
+    onTestFinished(reader.close);
+    await reader.until(() => true);
     const socket = ask(`/v1/orders/${order.orderId}/events?token=${token}`);
     await once(socket, "readable");
-    for (let version = 2_000; version < 2_020; version += 1) await tell(order, version);
+    for (let version = 2_000; version < 2_020; version += 1) {
+      await tell(order, version);
+      await reader.until((event) => event.version >= version);
+    }
     let text = "";
     // A little at a time.
     const read = (): boolean => {
@@ -98,7 +109,7 @@ describe("a reader that is slow", () => {
     const versions = [...text.matchAll(/^id: (\d+)$/gm)].map(([, version]) => Number(version));
     expect(versions).toEqual(versions.toSorted((one, other) => one - other));
     // Cut off or not, whoever comes back has the newest.
-    const again = watchSteadily("server-sent events", { url: node.url, orderId: order.orderId, token });
+    const again = watchSteadily("server-sent events", target);
     onTestFinished(again.close);
     await again.until(({ version }) => version === 2_019);
   });

@@ -1,11 +1,12 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
-import { redisUrl, startRedis, startRedisCluster, type TestCluster } from "../support/redis.ts";
+import { redisUrl, startRedis, startRedisCluster, type TestCluster, type TestRedis } from "../support/redis.ts";
 import { startWire } from "../support/wire.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
@@ -199,6 +200,9 @@ describe("a Redis of its own", () => {
   });
 });
 
+// Clusters take seconds to start, and to agree on who is gone.
+vi.setConfig({ testTimeout: 60_000 });
+
 /** Orders of which each server of the Cluster has some. */
 const manyIds = (): string[] => Array.from({ length: 60 }, id);
 
@@ -241,4 +245,97 @@ describe("a Redis Cluster of its own", () => {
       await hearsAll(one, heard, [...ids, ...during]);
     },
   );
+
+  it("of which a server stalls: that is found out, publishing never waits for it, and the others carry on", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    for (const { ask } of cluster.servers) await ask("config", "set", "cluster-require-full-coverage", "no");
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const [server] = cluster.servers;
+    server?.stall();
+    await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+    const carried = await vi.waitUntil(async () => {
+      for (const each of ids) one.publish(eventOf({ id: each, version: 1 }));
+      await sleep(200);
+      return new Set(heard.events.map((event) => event.id)).size >= ids.length / 3 && heard.events;
+    }, 10_000);
+    expect(new Set(carried.map((event) => event.id)).size).toBeLessThan(ids.length);
+    const gapsBefore = heard.gaps;
+    server?.resume();
+    await vi.waitUntil(() => other.healthy && one.healthy && heard.gaps > gapsBefore, 20_000);
+    heard.events.length = 0;
+    await hearsAll(one, heard, ids);
+  });
+
+  it("of which a channel moves to another server: it is followed there, then the gap is reported", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const [moved = ""] = ids;
+    const [server] = cluster.servers;
+    const slot = (await server?.ask("cluster", "keyslot", `tukio:order:${moved}`)) ?? "";
+    const owner = await ownerOf(cluster, slot);
+    const target = cluster.servers.find((each) => each !== owner);
+    const targetId = (await target?.ask("cluster", "myid")) ?? "";
+    const gapsBefore = heard.gaps;
+    // Whoever gives the slot away last may still be believed by the others.
+    for (const each of [target, owner, ...cluster.servers])
+      await each?.ask("cluster", "setslot", slot, "node", targetId);
+    await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy, 10_000);
+    await hearsAll(one, heard, ids);
+    expect(await target?.ask("pubsub", "shardnumsub", `tukio:order:${moved}`)).toMatch(/\b1$/);
+  });
+
+  it("of which a server is replaced by its replica: its orders are followed there, then the gap is reported", async () => {
+    const cluster = await startRedisCluster({ replicas: 1 });
+    onTestFinished(cluster.stop);
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const gapsBefore = heard.gaps;
+    await cluster.servers[0]?.stop();
+    await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+    await vi.waitUntil(() => other.healthy && one.healthy && heard.gaps > gapsBefore, 20_000);
+    await hearsAll(one, heard, ids);
+    // It comes back as the replica of the other.
+    await cluster.servers[0]?.restart();
+    await hearsAll(one, heard, ids);
+  });
+
+  it("that is absent at the start is used when it comes", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    for (const server of cluster.servers) await server.stop();
+    const [one, other] = [openRedisBus(cluster.url), openRedisBus(cluster.url)];
+    const heard = listenTo(other);
+    const ids = manyIds();
+    for (const each of ids) await other.follow(each);
+    expect(other.healthy).toBe(false);
+    for (const server of cluster.servers) await server.restart();
+    await becomesHealthy(one, other);
+    expect(heard.gaps).toBeGreaterThan(0);
+    await hearsAll(one, heard, ids);
+  });
+
+  it("is found through one server", async () => {
+    const bus = openRedisBus(`${cluster.servers[0]?.url},`);
+    await becomesHealthy(bus);
+    const heard = listenTo(bus);
+    const ids = manyIds();
+    await Promise.all(ids.map((each) => bus.follow(each)));
+    const other = openRedisBus(cluster.url);
+    await becomesHealthy(other);
+    await hearsAll(other, heard, ids);
+  });
 });
+
+/** The server that has a slot. */
+async function ownerOf({ servers }: TestCluster, slot: string): Promise<TestRedis | undefined> {
+  for (const server of servers) {
+    const own = (await server.ask("cluster", "nodes")).split("\n").find((line) => line.includes("myself")) ?? "";
+    const ranges = own
+      .split(" ")
+      .slice(8)
+      .map((range) => range.split("-").map(Number));
+    if (ranges.some(([first = 0, last = first]) => first <= Number(slot) && Number(slot) <= last)) return server;
+  }
+  return undefined;
+}

@@ -76,25 +76,29 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
     ...["--cluster", "create", ...addresses],
     ...["--cluster-replicas", String(replicas), "--cluster-yes"],
   ]);
-  for (const { ask } of servers) while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
+  for (const { ask } of servers) {
+    while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
+    // A replica that has no copy yet does not stand in.
+    while ((await ask("info", "replication")).includes("master_link_status:down")) await sleep(50);
+  }
   return {
     url: servers.map(({ url }) => url).join(","),
     servers,
     async stop() {
       await Promise.all(servers.map((server) => server.stop()));
-      await rm(dir, { recursive: true });
+      await rm(dir, { recursive: true, force: true });
     },
   };
 }
 
 /** A worker of vitest is ended by a signal, so what it leaves behind is for the kernel to stop; only Linux does. */
-const wrap = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
+export const wrap = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
 
 async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProcess> {
   const command = ["redis-server", "--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no"];
   if (clusterDir !== undefined) {
     command.push("--dir", clusterDir, "--cluster-enabled", "yes", "--cluster-config-file", `nodes-${port}.conf`);
-    command.push("--cluster-node-timeout", "1000");
+    command.push("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0");
   }
   const [file = "", ...rest] = [...wrap, ...command];
   const server = spawn(file, rest, { cwd: "/", stdio: ["ignore", "pipe", "ignore"] });
@@ -118,7 +122,8 @@ async function freeClusterPort(): Promise<number> {
   }
 }
 
-async function freePort(wanted = 0): Promise<number> {
+/** A port that nobody listens on now: the wanted one, or rejects. */
+export async function freePort(wanted = 0): Promise<number> {
   const server = createServer().listen(wanted, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

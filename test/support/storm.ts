@@ -9,7 +9,8 @@ import { createWatchTokens } from "../../server/order/token.ts";
 import { createDatabase } from "./database.ts";
 import { testSecret } from "./node.ts";
 import { type NodeProcess, startProcess } from "./process.ts";
-import { redisUrl } from "./redis.ts";
+import { startRedis } from "./redis.ts";
+import { unlimited } from "./site.ts";
 import { startWire } from "./wire.ts";
 
 export interface Storm {
@@ -51,6 +52,8 @@ const patience = { timeout: 240_000, interval: 20 };
 export async function storm(watchers: number): Promise<{ crash: Storm; deploy: Storm }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
+  const { url: redisUrl, stop } = await startRedis();
+  onTestFinished(stop);
   const orders = await makeOrders(database.url, watchers);
   let reads = 0;
   const start = async (): Promise<NodeProcess> => {
@@ -59,8 +62,7 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
     store.tap((chunk) => {
       reads += chunk.toString("latin1").split("\0current\0").length - 1;
     });
-    const limits = { LIMIT_IP: "1000000", LIMIT_CONNECTIONS: "1000000" };
-    const env = { REDIS_URL: redisUrl(), DATABASE_URL: store.url, LOG_LEVEL: "info", ...limits };
+    const env = { REDIS_URL: redisUrl, DATABASE_URL: store.url, LOG_LEVEL: "info", ...unlimited };
     const node = await startProcess(env);
     onTestFinished(node.close);
     return node;
@@ -85,7 +87,14 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
     reads = 0;
     const [exitCode] = await node.end(signal);
     const keeps = ({ transport }: Client): boolean => signal === "SIGTERM" && transport === "longpoll";
-    await vi.waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience);
+    await vi
+      .waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience)
+      .catch((cause: unknown) => {
+        const missing = clients.filter((one) => !isLive(one) || !(hasLost(one) || keeps(one)));
+        throw new Error(`${missing.length} did not come back: ${missing.slice(0, 5).map(lastWords).join("; ")}`, {
+          cause,
+        });
+      });
     const committedMs = performance.now();
     const result = { exitCode, reads, ...lossOf(clients) };
     await changeOrders(database.url);
@@ -148,6 +157,12 @@ const hasSeen =
   (version: number) =>
   ({ watch }: Client): boolean =>
     (watch.snapshot().event?.version ?? 0) >= version;
+
+/** What is known of one that is not there. */
+const lastWords = ({ transport, watch, lostAtMs }: Client): string => {
+  const { connection, error, event } = watch.snapshot();
+  return `${transport} ${connection} at ${event?.version} ${error?.code ?? ""} ${lostAtMs === undefined ? "not lost" : "lost"}`;
+};
 
 const hasLost = ({ lostAtMs }: Client): boolean => lostAtMs !== undefined;
 
