@@ -18,7 +18,7 @@ import {
   type ModelOrder,
   type ModelPayment,
 } from "./model.ts";
-import { bodyFor, type NodeName, type Reply, type Saying, type World, webhookOf } from "./world.ts";
+import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
 
 type Command = fc.AsyncCommand<Model, World>;
 
@@ -241,7 +241,13 @@ const forgeries = [
   "no key",
 ] as const;
 
-const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), node: nodes }).map((told) =>
+interface Forging {
+  slot: number;
+  how: (typeof forgeries)[number];
+  node: NodeName;
+}
+
+const forgedAs = (told: Forging): Command =>
   command("forged", told, {
     check: ({ orders }) => orders.length > 0,
     async run(model, world) {
@@ -280,8 +286,9 @@ const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), 
       assert.equal((await world.deliver(told.node, to, what)).status, status);
       await compare(world, order, told.node);
     },
-  }),
-);
+  });
+
+const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), node: nodes }).map(forgedAs);
 
 const confirm = fc
   .record({
@@ -357,10 +364,12 @@ const watchAs = (told: Looking): Command =>
     async run(model, world) {
       const index = told.slot % model.orders.length;
       const order = pick(model.orders, index);
-      const watcher = { order, transport: told.transport, at: told.node, seen: [] };
+      const watcher: WorldWatcher = { order, transport: told.transport, at: told.node, seen: [] };
       world.watchers.push(watcher);
       model.watchers.push({ order: index, isConnected: true });
       world.connect(watcher, told.node);
+      // From then on nothing may be missed.
+      await vi.waitUntil(() => watcher.seen.length > 0, { timeout: 15_000, interval: 5 });
     },
   });
 
@@ -443,6 +452,7 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       told(0, "paid", "postgres"),
       told(0, "wrong"),
       paid(1, "zenopay"),
+      ...forgeries.map((how) => forgedAs({ slot: 1, how, node: "a" })),
       one,
       forging,
       told(1, "wrong", "redis"),
@@ -465,6 +475,7 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       // What the bus cannot carry reaches the watchers of both nodes all the same.
       paid(4, "daraja"),
       ...transportNames.map((transport, index) => watchAs({ slot: 4, transport, node: index % 2 ? "b" : "a" })),
+      ...forgeries.map((how) => forgedAs({ slot: 4, how, node: "b" })),
       told(4, "paid", "redis"),
     ]);
 
