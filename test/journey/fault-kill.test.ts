@@ -7,7 +7,6 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, paymentBody } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { redisUrl } from "../support/redis.ts";
 import {
   at,
   beginJourney,
@@ -15,13 +14,18 @@ import {
   deliver,
   expectPromisesKept,
   openJourney,
+  openRedis,
   openTill,
   post,
   success,
   type Till,
+  unlimited,
 } from "../support/site.ts";
 import { clientNames, type SteadyWatch, watchSteadily } from "../support/steady.ts";
 import { startWire, type Wire } from "../support/wire.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
 let till: Till;
@@ -35,7 +39,7 @@ beforeAll(async () => {
   databaseUrl = database.url;
   ends.add(database.drop);
   till = await openTill(ends);
-  env = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl(), LIMIT_IP: "1000000", LIMIT_PHONE: "1000000", ...till.env };
+  env = { DATABASE_URL: databaseUrl, REDIS_URL: await openRedis(ends), ...unlimited, ...till.env };
   other = await startProcess(env);
   ends.add(other.close);
   return ends.all;
@@ -205,7 +209,7 @@ describe("three nodes that are replaced one after the other under load", () => {
         await watching.until(({ status }) => status === "succeeded");
       }
     };
-    const customers = Promise.all([0, 1, 2, 3].map(buy));
+    const customers = Promise.all([0, 1].map(buy));
     const codes: (number | null)[] = [];
     for (let index = 0; index < nodes.length; index += 1) {
       const old = nodes[index];

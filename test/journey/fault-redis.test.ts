@@ -14,8 +14,12 @@ import {
   openTill,
   success,
   type Till,
+  unlimited,
 } from "../support/site.ts";
 import { startWire, type Wire } from "../support/wire.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
 let redis: TestRedis;
@@ -37,9 +41,7 @@ beforeAll(async () => {
   await redis.stop();
   wires = [await startWire(redis.url, ends.add), await startWire(redis.url, ends.add)];
   [one, other] = (await Promise.all(
-    wires.map(({ url }) =>
-      startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, LIMIT_IP: "1000000", ...till.env }),
-    ),
+    wires.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...till.env })),
   )) as [NodeProcess, NodeProcess];
   ends.add(one.close);
   ends.add(other.close);

@@ -6,6 +6,7 @@ import pg from "pg";
 import { expect, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { asMerchant, pay, type TestNode } from "./node.ts";
+import { startRedis } from "./redis.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "./scripted-daraja.ts";
 import { clientNames, type SteadyWatch, watchSteadily } from "./steady.ts";
 
@@ -24,6 +25,21 @@ export function createEnds(): Ends {
     },
   };
 }
+
+/** A Redis of one's own: what is counted in the shared one for limits is other tests' business. */
+export async function openRedis(ends: Ends): Promise<string> {
+  const redis = await startRedis();
+  ends.add(redis.stop);
+  return redis.url;
+}
+
+/** The environment of a node that refuses nobody for coming often. */
+export const unlimited = {
+  LIMIT_IP: "1000000",
+  LIMIT_CONNECTIONS: "1000000",
+  LIMIT_ORDER: "1000000",
+  LIMIT_PHONE: "1000000",
+};
 
 /** The payment company's side: every push by the payment it is for, and how often each payment was asked for. */
 export interface Till {

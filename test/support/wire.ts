@@ -26,6 +26,8 @@ export interface Wire {
   forget(): void;
   /** Passes everything on so many milliseconds late, in order. */
   delay(ms: number): void;
+  /** Hears what clients say, as it comes. */
+  tap(hear: (chunk: Buffer) => void): void;
   /** From now on, and for what was held back, the wire works. */
   mend(): void;
 }
@@ -48,6 +50,7 @@ interface Carrier {
 export async function startWire(target: string, release: (end: () => void) => void = onTestFinished): Promise<Wire> {
   const links = new Set<Link>();
   const held = new Set<Direction>();
+  const taps: ((chunk: Buffer) => void)[] = [];
   let isRefusing = false;
   let delayMs = 0;
 
@@ -70,6 +73,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
     };
     to.on("drain", () => from.resume());
     from.on("data", (chunk: Buffer) => {
+      if (direction === "requests") for (const hear of taps) hear(chunk);
       if (held.has(direction)) waiting.push(chunk);
       else later(() => pass(chunk));
     });
@@ -153,6 +157,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
     delay(ms) {
       delayMs = ms;
     },
+    tap: (hear) => void taps.push(hear),
     mend() {
       isRefusing = false;
       delayMs = 0;

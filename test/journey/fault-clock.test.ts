@@ -1,0 +1,91 @@
+/** Nodes whose clocks are wrong by hours, and that jump while they run: every time that counts is the database's. */
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import {
+  beginJourney,
+  createEnds,
+  deliver,
+  expectPromisesKept,
+  failure,
+  openRedis,
+  openTill,
+  success,
+  type Till,
+  unlimited,
+} from "../support/site.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+let databaseUrl: string;
+let till: Till;
+let ahead: NodeProcess;
+let behind: NodeProcess;
+
+/** Loaded before Tukio: the wall clock is off by hours, and jumps by as many more, there or back, at each SIGUSR2. */
+const skew = (hours: number): string =>
+  `--import=data:text/javascript,${encodeURIComponent(`
+    const Real = Date;
+    let offMs = ${hours} * 3_600_000;
+    process.on("SIGUSR2", () => { offMs = offMs === 0 ? ${hours} * 3_600_000 : 0; });
+    globalThis.Date = class extends Real {
+      constructor(...given) { if (given.length > 0) super(...given); else super(Real.now() + offMs); }
+      static now() { return Real.now() + offMs; }
+    };`)}`;
+
+beforeAll(async () => {
+  const ends = createEnds();
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  ends.add(database.drop);
+  till = await openTill(ends);
+  const redisUrl = await openRedis(ends);
+  const start = (hours: number): Promise<NodeProcess> =>
+    startProcess({
+      DATABASE_URL: databaseUrl,
+      REDIS_URL: redisUrl,
+      ...unlimited,
+      DARAJA_DEADLINE_S: "6",
+      NODE_OPTIONS: skew(hours),
+      ...till.env,
+    });
+  [ahead, behind] = await Promise.all([start(5), start(-5)]);
+  ends.add(ahead.close);
+  ends.add(behind.close);
+  return ends.all;
+});
+
+/** What a node takes for now: a token made there runs out a day later. */
+async function clockOf(node: NodeProcess, orderId: string): Promise<number> {
+  const { body } = await asMerchant(node, `/v1/orders/${orderId}/watch-tokens`, {});
+  return Date.parse(body.watchTokenExpiresAt);
+}
+
+describe("two nodes, one five hours ahead, one five hours behind, until both jump", () => {
+  it("tell one story: no payment ends early or never, and times go up", async () => {
+    const paid = await beginJourney(till, [ahead.url, behind.url]);
+    const left = await beginJourney(till, [behind.url, ahead.url]);
+    for (const one of [paid, left]) onTestFinished(one.close);
+    const apart = async (): Promise<number> =>
+      Math.round(((await clockOf(ahead, paid.orderId)) - (await clockOf(behind, paid.orderId))) / 3_600_000);
+    expect(await apart()).toBe(10);
+    // Begun on one node, ended on another whose clock has just jumped.
+    await deliver(behind, paid.push, failure);
+    await paid.reach(3);
+    for (const node of [ahead, behind]) node.process.kill("SIGUSR2");
+    await vi.waitUntil(async () => (await apart()) === 0, { timeout: 10_000 });
+    await deliver(ahead, paid.push, success());
+    await paid.reach(4);
+    // Nobody says what became of the other one: the deadline ends it, when it is over by the database's clock.
+    await left.reach(3);
+    await expectPromisesKept({ databaseUrl, till, url: ahead.url }, [paid, left]);
+    const { body } = await asMerchant(ahead, `/v1/orders/${paid.orderId}`);
+    const times = body.events.map(({ occurredAt }) => Date.parse(occurredAt));
+    expect(times).toEqual(times.toSorted((one, other) => one - other));
+    const { body: ended } = await asMerchant(behind, `/v1/orders/${left.orderId}`);
+    expect(ended.order).toMatchObject({ status: "expired", reason: "deadline" });
+    expect(Date.parse(ended.order.occurredAt)).toBeGreaterThanOrEqual(Date.parse(ended.order.payment.expiresAt));
+  });
+});

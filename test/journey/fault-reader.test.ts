@@ -1,0 +1,116 @@
+/** Readers that are slow, or read nothing at all, in a process of its own: the others are served as if they were not there. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { Redis } from "ioredis";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createDatabase } from "../support/database.ts";
+import { pay } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { createEnds, openRedis, openTill, unlimited } from "../support/site.ts";
+import { watchSteadily } from "../support/steady.ts";
+
+// Faults take as long to be found as they take; a busy machine longer.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+let node: NodeProcess;
+let redis: Redis;
+
+beforeAll(async () => {
+  const ends = createEnds();
+  const database = await createDatabase();
+  ends.add(database.drop);
+  const till = await openTill(ends);
+  const redisUrl = await openRedis(ends);
+  node = await startProcess({
+    DATABASE_URL: database.url,
+    REDIS_URL: redisUrl,
+    ...unlimited,
+    LOG_LEVEL: "info",
+    ...till.env,
+  });
+  ends.add(node.close);
+  redis = new Redis(redisUrl);
+  ends.add(() => redis.disconnect());
+  return ends.all;
+});
+
+/** Asks for a stream or a socket, and then reads as it is told. */
+function ask(path: string, headers: readonly string[] = []): Socket {
+  const { hostname, port } = new URL(node.url);
+  const socket = connect(Number(port), hostname);
+  onTestFinished(() => void socket.destroy());
+  socket.on("error", () => undefined);
+  socket.write([`GET ${path} HTTP/1.1`, "Host: x", ...headers, "", ""].join("\r\n"));
+  return socket;
+}
+
+const upgrade = [
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+/** Another node tells of a state, as large as none ever is, so that readers fall behind sooner; alone it is no backlog. */
+const tell = (order: StatusEvent, version: number): Promise<number> =>
+  redis.publish(`tukio:order:${order.id}`, JSON.stringify({ ...order, version, padding: "x".repeat(32_768) }));
+
+describe("readers that read nothing", () => {
+  it("are cut off, while one that reads has every state as soon as it is there", async () => {
+    const { order, watchToken: token } = await pay(node);
+    const path = `/v1/orders/${order.orderId}`;
+    const stuck = Array.from({ length: 3 }, () => [
+      ask(`${path}/events?token=${token}`),
+      ask(`${path}/socket?token=${token}`, upgrade),
+    ]).flat();
+    await Promise.all(stuck.map((socket) => once(socket, "readable")));
+    const reader = watchSteadily("WebSocket", { url: node.url, orderId: order.orderId, token });
+    onTestFinished(reader.close);
+    await reader.until(() => true);
+    // More than the kernel takes for a reader, about 4 MiB.
+    for (let version = 1_000; version < 1_200; version += 1) {
+      await tell(order, version);
+      // As fast as one who reads is served.
+      await reader.until((event) => event.version >= version);
+    }
+    // Each was cut off: what is still on its way to it comes to an end.
+    await Promise.all(
+      stuck.map(async (socket) => {
+        socket.resume();
+        if (!socket.closed) await once(socket, "close");
+      }),
+    );
+  });
+});
+
+describe("a reader that is slow", () => {
+  it("may miss states, but not the newest, and gets none out of order", async () => {
+    const { order, watchToken: token } = await pay(node);
+    const target = { url: node.url, orderId: order.orderId, token };
+    // Keeps the node in mind of states that no database has.
+    const reader = watchSteadily("WebSocket", target);
+    onTestFinished(reader.close);
+    await reader.until(() => true);
+    const socket = ask(`/v1/orders/${order.orderId}/events?token=${token}`);
+    await once(socket, "readable");
+    for (let version = 2_000; version < 2_020; version += 1) {
+      await tell(order, version);
+      await reader.until((event) => event.version >= version);
+    }
+    let text = "";
+    // A little at a time.
+    const read = (): boolean => {
+      const chunk: Buffer | null = socket.read(16_384) ?? socket.read();
+      text += chunk?.toString().replaceAll(/x+/g, "") ?? "";
+      return text.includes("id: 2019\n") || socket.closed;
+    };
+    await vi.waitUntil(read, { timeout: 20_000, interval: 1 });
+    const versions = [...text.matchAll(/^id: (\d+)$/gm)].map(([, version]) => Number(version));
+    expect(versions).toEqual(versions.toSorted((one, other) => one - other));
+    // Cut off or not, whoever comes back has the newest.
+    const again = watchSteadily("server-sent events", target);
+    onTestFinished(again.close);
+    await again.until(({ version }) => version === 2_019);
+  });
+});

@@ -1,0 +1,222 @@
+/**
+ * Many watchers, each of its own order, lose their node at once and have to find another one. They are the SDK's, over
+ * every transport, and behind something that sends new connections to whichever node takes them.
+ */
+import pg from "pg";
+import { onTestFinished, vi } from "vitest";
+import { eventSource, longPoll, type OrderWatch, socketIo, watchOrder, webSocket } from "../../client-sdk/index.ts";
+import { createWatchTokens } from "../../server/order/token.ts";
+import { createDatabase } from "./database.ts";
+import { testSecret } from "./node.ts";
+import { type NodeProcess, startProcess } from "./process.ts";
+import { startRedis } from "./redis.ts";
+import { unlimited } from "./site.ts";
+import { startWire } from "./wire.ts";
+
+export interface Storm {
+  exitCode: number | null;
+  /** How many lost their connection. A long poll that a node answers before it goes has lost nothing. */
+  lost: number;
+  /** How many of those were live again, and how long each had not been. */
+  back: number;
+  blindMs: Spread;
+  /** The same for each transport. */
+  blindMsOf: Record<string, Spread>;
+  /** In how many groups they were lost, with 50 ms or more in between; and the largest one's share. */
+  slices: number;
+  largestSlice: number;
+  /** Queries by which the other node read the states of those who came. */
+  reads: number;
+  /** How many saw a state that was committed behind the bus's back afterwards, and how long the last of them took. */
+  shown: number;
+  shownMs: number;
+}
+
+export interface Spread {
+  p50: number;
+  p95: number;
+  max: number;
+}
+
+/** How many of ten watchers use each transport. */
+const mix = [
+  { create: socketIo, tenths: 4 },
+  { create: webSocket, tenths: 3 },
+  { create: eventSource, tenths: 2 },
+  { create: longPoll, tenths: 1 },
+].flatMap(({ create, tenths }) => Array.from({ length: tenths }, () => create));
+
+const patience = { timeout: 240_000, interval: 20 };
+
+/** The node of all watchers crashes, and a new one takes them; then that one is replaced, as by a deploy. */
+export async function storm(watchers: number): Promise<{ crash: Storm; deploy: Storm }> {
+  const database = await createDatabase();
+  onTestFinished(database.drop);
+  const { url: redisUrl, stop } = await startRedis();
+  onTestFinished(stop);
+  const orders = await makeOrders(database.url, watchers);
+  let reads = 0;
+  const start = async (): Promise<NodeProcess> => {
+    const store = await startWire(database.url);
+    // A statement is named, between two zeros, whenever it is run.
+    store.tap((chunk) => {
+      reads += chunk.toString("latin1").split("\0current\0").length - 1;
+    });
+    const env = { REDIS_URL: redisUrl, DATABASE_URL: store.url, LOG_LEVEL: "info", ...unlimited };
+    const node = await startProcess(env);
+    onTestFinished(node.close);
+    return node;
+  };
+  const [first, second] = await Promise.all([start(), start()]);
+  const front = await startWire(first.url);
+  front.targets = [first.url, second.url];
+
+  const clients: Client[] = [];
+  onTestFinished(() => {
+    for (const { watch } of clients) watch.close();
+  });
+  for (const order of orders) {
+    clients.push(startClient(front.url, order, clients.length));
+    // Not a storm of its own.
+    if (clients.length % 200 === 0) await vi.waitUntil(() => clients.every(isLive), patience);
+  }
+  await vi.waitUntil(() => clients.every(isLive), patience);
+
+  const lose = async (node: NodeProcess, signal: "SIGKILL" | "SIGTERM", version: number): Promise<Storm> => {
+    for (const client of clients) client.lostAtMs = undefined;
+    reads = 0;
+    const [exitCode] = await node.end(signal);
+    const keeps = ({ transport }: Client): boolean => signal === "SIGTERM" && transport === "longpoll";
+    await vi
+      .waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience)
+      .catch((cause: unknown) => {
+        const missing = clients.filter((one) => !isLive(one) || !(hasLost(one) || keeps(one)));
+        throw new Error(`${missing.length} did not come back: ${missing.slice(0, 5).map(lastWords).join("; ")}`, {
+          cause,
+        });
+      });
+    const committedMs = performance.now();
+    const result = { exitCode, reads, ...lossOf(clients) };
+    await changeOrders(database.url);
+    await vi.waitUntil(() => clients.every(hasSeen(version)), patience);
+    const shown = clients.filter(hasSeen(version)).length;
+    return { ...result, shown, shownMs: Math.round(performance.now() - committedMs) };
+  };
+
+  const crash = await lose(first, "SIGKILL", 3);
+  const third = await start();
+  front.targets = [second.url, third.url];
+  return { crash, deploy: await lose(second, "SIGTERM", 4) };
+}
+
+function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | "shown" | "shownMs"> {
+  const lost = clients.filter(hasLost);
+  const back = lost.filter(isLive);
+  const blind = ({ lostAtMs = 0, liveAtMs = 0 }: Client): number => liveAtMs - lostAtMs;
+  const groups = slicesOf(lost.map(({ lostAtMs = 0 }) => lostAtMs));
+  const names = [...new Set(back.map(({ transport }) => transport))];
+  const blindOf = (name: string) => spreadOf(back.filter(({ transport }) => transport === name).map(blind));
+  return {
+    lost: lost.length,
+    back: back.length,
+    blindMs: spreadOf(back.map(blind)),
+    blindMsOf: Object.fromEntries(names.map((name) => [name, blindOf(name)])),
+    slices: groups.length,
+    largestSlice: Math.max(...groups) / lost.length,
+  };
+}
+
+interface Client {
+  watch: OrderWatch;
+  transport: string;
+  /** When it was live last, and when it was again. */
+  lostAtMs: number | undefined;
+  liveAtMs: number | undefined;
+}
+
+interface StormOrder {
+  orderId: string;
+  token: string;
+}
+
+function startClient(url: string, order: StormOrder, index: number): Client {
+  const transport = (mix[index % mix.length] ?? socketIo)();
+  const watch = watchOrder({ url, ...order, transports: [transport], storage: null });
+  const client: Client = { watch, transport: transport.name, lostAtMs: undefined, liveAtMs: undefined };
+  let wasOpen = false;
+  watch.subscribe(({ connection }) => {
+    const isOpen = connection === "open";
+    if (wasOpen && !isOpen) client.lostAtMs ??= performance.now();
+    if (!wasOpen && isOpen) client.liveAtMs = performance.now();
+    wasOpen = isOpen;
+  });
+  return client;
+}
+
+const hasSeen =
+  (version: number) =>
+  ({ watch }: Client): boolean =>
+    (watch.snapshot().event?.version ?? 0) >= version;
+
+/** What is known of one that is not there. */
+const lastWords = ({ transport, watch, lostAtMs }: Client): string => {
+  const { connection, error, event } = watch.snapshot();
+  return `${transport} ${connection} at ${event?.version} ${error?.code ?? ""} ${lostAtMs === undefined ? "not lost" : "lost"}`;
+};
+
+const hasLost = ({ lostAtMs }: Client): boolean => lostAtMs !== undefined;
+
+const isLive = (client: Client): boolean => client.watch.snapshot().connection === "open" && hasSeen(2)(client);
+
+function spreadOf(values: readonly number[]): Spread {
+  const sorted = values.toSorted((one, other) => one - other);
+  const at = (share: number): number =>
+    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
+  return { p50: at(0.5), p95: at(0.95), max: at(1) };
+}
+
+/** The sizes of the groups of moments that lie less than 50 ms apart. */
+function slicesOf(moments: readonly number[]): number[] {
+  const sizes: number[] = [];
+  let last = Number.NEGATIVE_INFINITY;
+  for (const moment of moments.toSorted((one, other) => one - other)) {
+    if (moment - last >= 50) sizes.push(0);
+    sizes[sizes.length - 1] = (sizes.at(-1) ?? 0) + 1;
+    last = moment;
+  }
+  return sizes;
+}
+
+/** Orders at version 2, changed an hour ago, each with a watch token. */
+async function makeOrders(databaseUrl: string, count: number): Promise<StormOrder[]> {
+  const rows = await query<{ id: string; order_id: string }>(
+    databaseUrl,
+    `insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
+     select gen_random_uuid(), 'STORM-' || n, 15000, 'KES', 2, 'processing', 1,
+            jsonb_build_object('id', gen_random_uuid(), 'provider', 'daraja', 'attempt', 1, 'live', false,
+                               'startedAt', iso(now()), 'expiresAt', iso(now())),
+            now() - interval '1 hour', now() - interval '1 hour'
+     from generate_series(1, ${count}) n returning id, order_id`,
+  );
+  const tokens = createWatchTokens([testSecret], 86_400);
+  return Promise.all(
+    rows.map(async ({ id, order_id: orderId }) => ({
+      orderId,
+      token: (await tokens.issue({ id, orderId })).watchToken,
+    })),
+  );
+}
+
+/** All at once, and nobody says so on the bus: only reading finds it. */
+const changeOrders = (databaseUrl: string): Promise<unknown> =>
+  query(databaseUrl, `update "order" set version = version + 1, status = 'succeeded', changed_at = clock_timestamp()`);
+
+async function query<Row extends object>(databaseUrl: string, text: string): Promise<Row[]> {
+  const client = new pg.Client(databaseUrl);
+  await client.connect();
+  try {
+    return (await client.query<Row>(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
