@@ -19,19 +19,19 @@ import { firstSnapshot, type Snapshot } from "./snapshot.ts";
 import { longPoll } from "./transport/longpoll.ts";
 import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
-import { type OrderWatch, type WatchOptions, watchOrder } from "./watch.ts";
+import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
 
 /** What is seldom asked for is fetched when it is. */
-const lazy = (name: string, load: () => Promise<Transport>): Transport => ({
+const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
   name,
-  run: async (...link) => (await load()).run(...link),
+  run: async (...link) => (await import("./other-transport.ts"))[create]().run(...link),
 });
 
 const transports: Record<string, () => Transport> = {
   socketio: socketIo,
   longpoll: longPoll,
-  websocket: () => lazy("websocket", async () => (await import("./transport/websocket.ts")).webSocket()),
-  eventsource: () => lazy("eventsource", async () => (await import("./transport/eventsource.ts")).eventSource()),
+  websocket: lazy("websocket", "webSocket"),
+  eventsource: lazy("eventsource", "eventSource"),
 };
 
 const watchAttributes = ["url", "order-id", "token", "after", "transports"];
@@ -45,7 +45,7 @@ export class OrderStatusElement extends Base {
   /** Fetches a fresh token when this one has run out. */
   refreshToken: WatchOptions["refreshToken"];
 
-  #watch: OrderWatch | undefined;
+  #watch: Watch | undefined;
   #view: View | undefined;
   #countdown = createCountdown();
   #told: StatusEvent | undefined;
@@ -99,7 +99,7 @@ export class OrderStatusElement extends Base {
       .split(/[\s,]+/)
       .flatMap((name) => transports[name]?.() ?? []);
     const after = Number.parseInt(this.getAttribute("after") ?? "", 10);
-    this.#watch = watchOrder({
+    this.#watch = showOrder({
       url,
       orderId,
       token,
@@ -159,14 +159,13 @@ export class OrderStatusElement extends Base {
     const { words, locale } = this.#language;
     const isWaiting = event !== undefined && !event.settled && !snapshot.error;
     const time = isWaiting ? this.#countdown(event) : undefined;
-    const leftMs = time?.totalMs === undefined ? undefined : Math.max(0, time.totalMs - time.elapsedMs);
     const timeZone = this.getAttribute("time-zone") ?? undefined;
-    view.show(faceOf(snapshot, { words, locale, timeZone, isOverdue: leftMs === 0 }), {
+    const isOverdue = time?.totalMs !== undefined && time.elapsedMs >= time.totalMs;
+    view.show(faceOf(snapshot, { words, locale, timeZone, isOverdue }), {
       scheme: schemeOf(this),
       status: event?.status,
     });
-    const share = leftMs === undefined || !time?.totalMs ? 0 : leftMs / time.totalMs;
-    view.progress(time && { elapsedMs: time.elapsedMs, leftMs: leftMs || undefined, share }, words, locale);
+    view.progress(time, words, locale);
     if (isWaiting) this.#ticking ??= setInterval(() => this.#show(), 1_000);
     else {
       clearInterval(this.#ticking);

@@ -1,10 +1,11 @@
+export { closeCode } from "./close-code.ts";
 export type { Connection } from "./connection.ts";
 export { WatchError, type WatchErrorCode } from "./error.ts";
 export { formatMoney } from "./money.ts";
+export { eventSource, webSocket } from "./other-transport.ts";
 export type { StateStorage } from "./platform.ts";
 export * from "./protocol.ts";
 export type { Snapshot, SnapshotListener } from "./snapshot.ts";
-export { eventSource } from "./transport/eventsource.ts";
 export { longPoll } from "./transport/longpoll.ts";
 export { socketIo } from "./transport/socketio.ts";
 export {
@@ -15,5 +16,4 @@ export {
   type Target,
   type Transport,
 } from "./transport/transport.ts";
-export { webSocket } from "./transport/websocket.ts";
 export { type OrderWatch, type WatchOptions, watchOrder } from "./watch.ts";

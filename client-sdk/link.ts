@@ -30,12 +30,8 @@ export interface Link {
   close(): void;
 }
 
-/** How a run ended. */
-type End =
-  | { kind: "replaced" }
-  | { kind: "passed" }
-  | { kind: "dropped"; retryAfterMs: number }
-  | { kind: "refused"; refusal: Refusal };
+/** What follows from how a run ended. */
+type Next = () => void | Promise<void>;
 
 /** A link that held this long ended for reasons of its own, not those of the failures before it. */
 const steadyMs = 5_000;
@@ -51,7 +47,7 @@ export function openLink(options: LinkOptions): Link {
   let isUntried = false;
   let wake: () => void = () => undefined;
 
-  const run = async (): Promise<End> => {
+  const run = async (): Promise<Next> => {
     const own = new AbortController();
     const startedAtMs = nowMs();
     let openedAtMs: number | undefined;
@@ -74,12 +70,12 @@ export function openLink(options: LinkOptions): Link {
     };
     try {
       await Promise.race([transport.run(target(), listener, own.signal), replaced]);
-      return own.signal.aborted ? { kind: "replaced" } : { kind: "dropped", retryAfterMs: 0 };
+      return own.signal.aborted ? goOn : () => pause();
     } catch (error) {
-      if (own.signal.aborted) return { kind: "replaced" };
-      if (error instanceof Refusal) return { kind: "refused", refusal: error };
-      if (error instanceof ComeBack) return { kind: "dropped", retryAfterMs: error.retryAfterMs };
-      return openedAtMs === undefined ? { kind: "passed" } : { kind: "dropped", retryAfterMs: 0 };
+      if (own.signal.aborted) return goOn;
+      if (error instanceof Refusal) return () => refresh(error);
+      if (error instanceof ComeBack) return () => pause(error.retryAfterMs);
+      return openedAtMs === undefined ? pass : () => pause();
     } finally {
       own.abort();
       if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) failures = 0;
@@ -87,7 +83,7 @@ export function openLink(options: LinkOptions): Link {
   };
 
   /** Waits before the next try. The page may cut a wait short, but not one that the server asked for. */
-  const pause = async (retryAfterMs: number): Promise<void> => {
+  const pause = async (retryAfterMs = 0): Promise<void> => {
     failures += 1;
     onInput("dropped");
     let isWoken = false;
@@ -111,24 +107,20 @@ export function openLink(options: LinkOptions): Link {
     const isFresh = await options.refresh().catch(() => undefined);
     if (isFresh === false) throw new WatchError(refusal.code, refusal);
     // No fresh token now is no reason to give up: the merchant's server may be as unreachable as ours.
-    if (isFresh === undefined) await pause(0);
+    if (isFresh === undefined) await pause();
     else isUntried = true;
   };
 
-  const goOn = async (end: End): Promise<void> => {
-    if (end.kind === "refused") await refresh(end.refusal);
-    else if (end.kind === "dropped") await pause(end.retryAfterMs);
-    else if (end.kind === "replaced") onInput("woken");
-    else if (ladder.pass()) onInput("passed");
-    else await pause(0);
-  };
+  const goOn = (): void => onInput("woken");
+
+  const pass = (): void | Promise<void> => (ladder.pass() ? onInput("passed") : pause());
 
   const keep = async (): Promise<void> => {
     // Not before the caller has the watch, who may be closing it already.
     await undefined;
     while (!isClosed) {
-      const end = await run();
-      if (!isClosed) await goOn(end);
+      const next = await run();
+      if (!isClosed) await next();
     }
   };
   keep().catch((error: unknown) =>

@@ -73,16 +73,6 @@ export interface StatusEvent {
 /** Whether nothing is left to wait for in this status. */
 export const isSettled = (status: Status): boolean => status !== "pending" && status !== "processing";
 
-/** WebSocket close codes. Below 4400: come back. 4401 and 4404: stay away. 4408 and 4410: come back (4410: with a fresh token). */
-export const closeCode = {
-  restarting: 1012,
-  tryAgainLater: 1013,
-  tokenRefused: 4401,
-  orderUnknown: 4404,
-  tooSlow: 4408,
-  tokenExpired: 4410,
-} as const;
-
 /** The state in what a server or a storage gave us, or undefined. Fields, statuses and reasons we do not know are kept. */
 export function readEvent(value: unknown): StatusEvent | undefined {
   if (typeof value !== "object" || value === null) return undefined;

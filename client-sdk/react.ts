@@ -4,7 +4,7 @@
  */
 import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
-import { type OrderWatch, type WatchOptions, watchOrder } from "./watch.ts";
+import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
 
 export type { Snapshot } from "./snapshot.ts";
 export type { WatchOptions } from "./watch.ts";
@@ -29,10 +29,10 @@ export function useOrderStatus(options: OrderStatusOptions): Snapshot {
   });
   // One source for each order and token, so that a new order never shows the old one's state.
   const source = useMemo(() => {
-    let watch: OrderWatch | undefined;
+    let watch: Watch | undefined;
     const subscribe = (onChange: () => void): (() => void) => {
       if (token === undefined) return () => undefined;
-      const own = watchOrder({
+      const own = showOrder({
         ...latest.current,
         url,
         orderId,

@@ -17,7 +17,13 @@ import { onReturn } from "./page.ts";
 import { absolute, type StateStorage } from "./platform.ts";
 import { readEvent, type StatusEvent } from "./protocol.ts";
 import { iterate, untilSettled } from "./reading.ts";
-import { createSnapshotStore, firstSnapshot, type Snapshot, type SnapshotListener } from "./snapshot.ts";
+import {
+  createSnapshotStore,
+  firstSnapshot,
+  type Snapshot,
+  type SnapshotListener,
+  type SnapshotStore,
+} from "./snapshot.ts";
 import { longPoll } from "./transport/longpoll.ts";
 import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
@@ -44,25 +50,41 @@ export interface WatchOptions {
   after?: number | undefined;
 }
 
-/** One order, watched. Iterating yields the newest state and then newer ones, until the watch is closed. */
-export interface OrderWatch extends AsyncIterable<StatusEvent> {
+/** One order, watched, for who only wants to show it. */
+export interface Watch {
   /** What is known now: the same object until something changes. */
   snapshot(): Snapshot;
   /** Calls back on every change, not for what is known already. Returns the way to stop. */
   subscribe(listener: SnapshotListener): () => void;
-  /**
-   * Resolves with the first settled state that the server tells, at once when it has. Rejects with a `WatchError` when
-   * the watch ends before that.
-   */
-  settled(): Promise<StatusEvent>;
   /** Looks at once whether something was missed. Pages do so by themselves; call it when a native app is in front again. */
   check(): void;
   /** Ends the watch for good. May be called twice. */
   close(): void;
 }
 
+/** One order, watched. Iterating yields the newest state and then newer ones, until the watch is closed. */
+export interface OrderWatch extends Watch, AsyncIterable<StatusEvent> {
+  /**
+   * Resolves with the first settled state that the server tells, at once when it has. Rejects with a `WatchError` when
+   * the watch ends before that.
+   */
+  settled(): Promise<StatusEvent>;
+}
+
 /** Starts watching an order. Never throws for what the network or the server does: that is in the snapshot. */
 export function watchOrder(options: WatchOptions): OrderWatch {
+  const { watch, store, recalled } = openWatch(options);
+  return {
+    ...watch,
+    settled: () => untilSettled(store, recalled),
+    [Symbol.asyncIterator]: () => iterate(store, recalled),
+  };
+}
+
+/** The same without the ways to await it, which the element and the hook do not need. */
+export const showOrder = (options: WatchOptions): Watch => openWatch(options).watch;
+
+function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore; recalled: StatusEvent | undefined } {
   const { orderId, signal } = options;
   const url = absolute(options.url);
   let { token } = options;
@@ -116,12 +138,6 @@ export function watchOrder(options: WatchOptions): OrderWatch {
   signal?.addEventListener("abort", close);
   if (signal?.aborted) close();
 
-  return {
-    snapshot: store.get,
-    subscribe: store.subscribe,
-    settled: () => untilSettled(store, recalled),
-    check: link.check,
-    close,
-    [Symbol.asyncIterator]: () => iterate(store, recalled),
-  };
+  const watch = { snapshot: store.get, subscribe: store.subscribe, check: link.check, close };
+  return { watch, store, recalled };
 }

@@ -144,8 +144,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
   const subscribe = async (url: URL): Promise<void> => {
-    const { status } = await client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    if (status >= 300) throw new Error(`the subscription was not confirmed (HTTP ${status})`);
+    const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
+    const { status } = await call.catch((cause: unknown) => {
+      throw new HubError("provider_unavailable", "The subscription could not be confirmed", { cause });
+    });
+    if (status >= 300) {
+      throw new HubError("provider_unavailable", `The subscription was not confirmed (HTTP ${status})`);
+    }
   };
   const spool = config.spool && openSpool({ ...config.spool, log });
   const receiver = createReceiver({

@@ -13,7 +13,7 @@ export interface Config {
   readonly publicUrl?: string;
   /** Absent: an embedded PostgreSQL. */
   readonly databaseUrl?: string;
-  /** Absent: one process, events stay in it. */
+  /** Absent: one process, events stay in it. A comma list is a Cluster. */
   readonly redisUrl?: string;
   readonly dataDir: string;
   /** Where webhooks wait while the database is away; absent: nowhere, and the provider is told to come again. */
@@ -78,6 +78,24 @@ const cidr = z
     "must not trust everybody (/0): anybody could then say to be any address, and no limit would hold",
   );
 
+const redisUrls = list.pipe(z.array(z.url({ protocol: /^rediss?$/, hostname: /./ })).min(1));
+const redisUrl = z
+  .string()
+  .refine((text) => redisUrls.safeParse(text).success, {
+    error: "must be a redis:// or rediss:// URL, or a comma list of them for a Cluster",
+    abort: true,
+  })
+  .refine((text) => !text.includes(",") || new Set(redisUrls.parse(text).map(accessOf)).size === 1, {
+    error: "must have the same protocol, user and password throughout, for they are those of the whole Cluster",
+    abort: true,
+  })
+  .refine(
+    (text) => !text.includes(",") || redisUrls.parse(text).every((url) => /^\/?0?$/.test(new URL(url).pathname)),
+    {
+      error: "must name no database for a Cluster, which has one only",
+    },
+  );
+
 const environment = z.object({
   // A misspelt "production" would be one without its safeguards.
   NODE_ENV: optional(z.enum(["production", "development", "test"])),
@@ -85,12 +103,7 @@ const environment = z.object({
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),
   DATABASE_URL: optional(z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" })),
-  REDIS_URL: optional(
-    z.url({
-      protocol: /^rediss?$/,
-      error: "must be a redis:// or rediss:// URL of one Redis (a Cluster is not supported yet)",
-    }),
-  ),
+  REDIS_URL: optional(redisUrl),
   DATA_DIR: optional(z.string()),
   SPOOL: optional(z.enum(["on", "off"])),
   SPOOL_MAX_MB: optional(whole(1, 1_000_000)),
@@ -156,6 +169,11 @@ export const withKeys = (config: Config, keys: { apiKey: string; secret: string 
     apiKeys: config.apiKeys.length > 0 ? config.apiKeys : [keys.apiKey],
     secrets: config.secrets.length > 0 ? config.secrets : [keys.secret],
   });
+
+function accessOf(url: string): string {
+  const { protocol, username, password } = new URL(url);
+  return [protocol, username, password].join(" ");
+}
 
 function missingInProduction(found: Environment): string[] {
   const needed = ["DATABASE_URL", "TUKIO_API_KEY", "TUKIO_SECRET", "PUBLIC_URL"] as const;

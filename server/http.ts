@@ -3,13 +3,14 @@
  * all ends without cutting off anybody who waits for an answer.
  */
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
-import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import helmet from "helmet";
 import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { addressKey, type Counter, limited } from "./limit.ts";
@@ -73,11 +74,10 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   handleErrors(app);
   acceptEmptyJson(app);
   logRequests(app);
-  await app.register(helmet, {
-    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
-    // Other origins read the API as far as CORS lets them.
-    crossOriginResourcePolicy: { policy: "cross-origin" },
-    strictTransportSecurity: config.isProduction,
+  const secure = secureHeaders(config);
+  app.addHook("onRequest", (_request, reply, done) => {
+    reply.headers(secure);
+    done();
   });
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
@@ -130,6 +130,21 @@ export async function limitAddresses(scope: FastifyInstance, counter: Counter, m
       }
     },
   });
+}
+
+/** What helmet says of every answer. It is the same for all of them, so it is asked once. */
+function secureHeaders({ isProduction }: Config): Record<string, string> {
+  const response = new ServerResponse(new IncomingMessage(new Socket()));
+  const secure = helmet({
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+    // Other origins read the API as far as CORS lets them.
+    crossOriginResourcePolicy: { policy: "cross-origin" },
+    strictTransportSecurity: isProduction,
+  });
+  secure(response.req, response, (error) => {
+    if (error) throw error;
+  });
+  return Object.fromEntries(Object.entries(response.getHeaders()).map(([name, value]) => [name, String(value)]));
 }
 
 /** The caller's own id of a request, if it is one, so that both logs name it alike. */

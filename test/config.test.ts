@@ -150,6 +150,26 @@ describe("the environment", () => {
     expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
   });
 
+  it.each([
+    ["redis://a"],
+    ["rediss://u:p@a:1/2"],
+    ["redis://a:1,redis://b:2/0"],
+    ["rediss://u:p@a:1, rediss://u:p@b, rediss://u:p@[::1]:3"],
+    ["redis://a:1,"],
+  ])("takes REDIS_URL as %s", (url) => {
+    expect(readConfig({ REDIS_URL: url }).redisUrl).toBe(url);
+  });
+
+  it.each([
+    ["redis://a, b", "must be a redis://"],
+    [",", "must be a redis://"],
+    ["redis://a:1,rediss://a:2", "the same protocol"],
+    ["redis://:p@a:1,redis://a:2", "the same protocol"],
+    ["redis://a:1/1,redis://a:2/1", "no database"],
+  ])("refuses REDIS_URL as %s: %s", (url, why) => {
+    expect(refusal({ REDIS_URL: url })).toContain(why);
+  });
+
   it("names every variable that is wrong, at once", () => {
     const message = refusal({
       PORT: "70000",

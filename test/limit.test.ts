@@ -9,7 +9,7 @@ import {
   takeAll,
 } from "../server/limit.ts";
 import { createRedisCounter } from "../server/status/redis-counter.ts";
-import { startRedis } from "./support/redis.ts";
+import { startRedis, startRedisCluster } from "./support/redis.ts";
 
 describe("a limit in memory", () => {
   it("lets so many in within a window, and again in the next", async () => {
@@ -78,9 +78,12 @@ describe("a fallback", () => {
   });
 });
 
-describe("a limit in Redis", () => {
+describe.each([
+  ["Redis", startRedis],
+  ["a Redis Cluster", startRedisCluster],
+])("a limit in %s", (_name, start) => {
   it("counts for all nodes together, and for each alone while Redis is gone", async () => {
-    const redis = await startRedis();
+    const redis = await start();
     onTestFinished(redis.stop);
     const nodes = [1, 2].map(() => {
       const counter = createRedisCounter(redis.url);

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { errorTable } from "../server/errors.ts";
 
@@ -17,5 +17,25 @@ describe("the README", () => {
   it("names every variable that .env.example shows", () => {
     const example = readFileSync(new URL("../.env.example", import.meta.url), "utf8");
     for (const [, name] of example.matchAll(/^# ([A-Z_]+)=/gm)) expect(readme).toContain(name);
+  });
+});
+
+describe("docs/reliability.md", () => {
+  const text = readFileSync(new URL("../docs/reliability.md", import.meta.url), "utf8");
+  const rows = [...text.matchAll(/^\| \d+ \| .+? \| (.+) \|$/gm)].map(([, proofs = ""]) => proofs);
+  const named = rows.flatMap((proofs) => proofs.split(" · ")).map((proof) => /^`([^`]+)` ?(.*)$/.exec(proof) ?? []);
+
+  it.each(named.map(([, file = "", title = ""]) => [file, title]))(
+    "names a test that there is: %s, %s",
+    (file, title) => {
+      const at = ["test.ts", "ts"]
+        .map((end) => new URL(`./${file}.${end}`, import.meta.url))
+        .find((url) => existsSync(url));
+      expect(at && readFileSync(at, "utf8")).toContain(title);
+    },
+  );
+
+  it("has a row for each of the eleven promises", () => {
+    expect(rows).toHaveLength(11);
   });
 });

@@ -15,10 +15,11 @@ export interface Face {
   icon: Icon;
   title: string;
   text: string;
-  amount: string | undefined;
+  amount?: string | undefined;
   /** In the sandbox. */
-  test: string | undefined;
-  action: { kind: "link"; label: string; href: string } | { kind: "button"; label: string } | undefined;
+  test?: string | undefined;
+  /** With an address: a link to it; without one: a button, to try again. */
+  action?: { label: string; href?: string } | undefined;
   detail: readonly (readonly [label: string, value: string])[];
   /** About the connection, not the payment. */
   note: string | undefined;
@@ -52,16 +53,18 @@ const signs: Record<string, readonly [Tone, Icon]> = {
   review: ["caution", "eye"],
 };
 
+/** Where there is no status, or none that we know. */
+const unknownSign = (isOver: unknown): readonly [Tone, Icon] => (isOver ? ["caution", "eye"] : ["waiting", "clock"]);
+
 /** The face of a snapshot. */
 export function faceOf({ event, error, connection }: Snapshot, options: FaceOptions): Face {
   const { words } = options;
   if (!event) {
     const [title, text] = words.phrases[error ? "refused" : "connecting"];
-    const [tone, icon]: readonly [Tone, Icon] = error ? ["caution", "eye"] : ["waiting", "clock"];
-    const note = connection === "waiting" ? words.reconnecting : undefined;
-    return { tone, icon, title, text, amount: undefined, test: undefined, action: undefined, detail: [], note };
+    const [tone, icon] = unknownSign(error);
+    return { tone, icon, title, text, detail: [], note: connection === "waiting" ? words.reconnecting : undefined };
   }
-  const [tone, icon] = signs[event.status] ?? (event.settled ? ["caution", "eye"] : ["waiting", "clock"]);
+  const [tone, icon] = signs[event.status] ?? unknownSign(event.settled);
   const name = providerNames[event.payment.provider];
   const provider = name ?? words.provider;
   const [title, text] = words.phrases[phraseKey(event, words, options.isOverdue)];
@@ -112,11 +115,11 @@ function fillIn(
 }
 
 function actionOf({ status, payment }: StatusEvent, words: Words, provider: string): Face["action"] {
-  if (status === "failed" || status === "expired") return { kind: "button", label: words.tryAgain };
+  if (status === "failed" || status === "expired") return { label: words.tryAgain };
   const { action } = payment;
   // An address may come from a provider: only the web is linked to.
   if (status !== "processing" || action?.type !== "redirect" || !/^https?:\/\//i.test(action.url)) return undefined;
-  return { kind: "link", label: words.goOn.replace("{provider}", provider), href: action.url };
+  return { label: words.goOn.replace("{provider}", provider), href: action.url };
 }
 
 function detailOf(

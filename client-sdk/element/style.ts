@@ -79,27 +79,22 @@ p, h2, dl, dd { margin: 0; }
 
 .amount {
   font-size: 1.125rem;
-  font-weight: 500;
   color: var(--muted);
 }
 .title {
   margin-top: 0.125rem;
   font-size: 1.5rem;
-  font-weight: 650;
-  line-height: 1.2;
-  letter-spacing: -0.011em;
+  font-weight: 600;
+  line-height: 1.3;
   text-wrap: balance;
 }
-:host(:lang(bn)) .title { letter-spacing: 0; line-height: 1.35; }
 .text { margin-top: 0.5rem; max-width: 34ch; text-wrap: pretty; }
 .timer { margin-top: 1rem; }
-.left { color: var(--tone); font-size: 1.125rem; font-weight: 650; }
-.waited { color: var(--muted); font-size: 0.875rem; }
+.left { color: var(--tone); font-size: 1.125rem; font-weight: 600; }
 
 .action {
   box-sizing: border-box;
   width: 100%;
-  min-height: 3rem;
   margin-top: 1.5rem;
   padding: 0.625rem 1.25rem;
   border: 0;
@@ -116,22 +111,20 @@ p, h2, dl, dd { margin: 0; }
 .action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 
 .detail { width: 100%; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 0.75rem; }
-.row { display: flex; justify-content: space-between; gap: 1rem; padding-block: 0.1875rem; font-size: 0.9375rem; }
+.row { display: flex; justify-content: space-between; gap: 1rem; padding: 0.125rem 0; font-size: 0.9375rem; }
 .label { color: var(--muted); text-align: start; flex: none; }
 .value { font-weight: 500; text-align: end; user-select: all; }
-.note { margin-top: 1rem; color: var(--muted); font-size: 0.875rem; }
+.note { margin-top: 1rem; }
+.waited, .note { color: var(--muted); font-size: 0.875rem; }
 
 /* A link that is back within two seconds is nobody's business. */
 @media (prefers-reduced-motion: no-preference) {
   .note { animation: appear 0.3s 2s both; }
   .waiting .known .ring { transition: stroke-dashoffset 1s linear; }
   .waiting .unknown .ring { animation: turn 1.4s linear infinite; }
-  .waiting .disc { animation: breathe 2.4s ease-in-out infinite; }
-  .loud .icon { animation: appear 0.35s ease-out both; }
 }
 @keyframes appear { from { opacity: 0; } }
 @keyframes turn { from { transform: rotate(-90deg); } to { transform: rotate(270deg); } }
-@keyframes breathe { 50% { opacity: 0.18; } }
 @media (forced-colors: active) {
   .card, .action { border: 1px solid; }
   .disc { display: none; }

@@ -2,23 +2,15 @@
  * The element's inside: built once, then only changed where the face changes, so that what is read aloud, focused or
  * selected stays. Data reaches the page as text and attributes only.
  */
-import { formatDuration } from "./countdown.ts";
+import { type Countdown, formatDuration } from "./countdown.ts";
 import type { Face } from "./face.ts";
 import { iconPath, svg } from "./icon.ts";
 import type { Words } from "./words.ts";
 
-/** How far the time to pay has run; undefined where nothing is waited for. */
-export interface Progress {
-  elapsedMs: number;
-  leftMs: number | undefined;
-  /** From 1 to 0. */
-  share: number;
-}
-
 export interface View {
   show(face: Face, look: Look): void;
-  /** Changes every second while somebody waits; is not read aloud. */
-  progress(progress: Progress | undefined, words: Words, locale: string): void;
+  /** Changes every second while somebody waits; is not read aloud. Undefined where nothing is waited for. */
+  progress(time: Countdown | undefined, words: Words, locale: string): void;
 }
 
 /** What the page and the order decide beside the face. */
@@ -46,9 +38,8 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   const left = part("p", "left");
   const waited = part("p", "waited");
   const live = part("div", "message", [title, text]);
+  // Which is polite, and read as a whole.
   live.setAttribute("role", "status");
-  live.setAttribute("aria-live", "polite");
-  live.setAttribute("aria-atomic", "true");
   const timer = part("div", "timer", [left, waited]);
   timer.setAttribute("role", "timer");
   const link = part("a", "action link");
@@ -84,20 +75,22 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
       setText(title, face.title);
       setText(text, face.text);
       setText(note, face.note);
-      setText(link, face.action?.kind === "link" ? face.action.label : undefined);
-      setText(button, face.action?.kind === "button" ? face.action.label : undefined);
-      if (face.action?.kind === "link") setAttribute(link, "href", face.action.href);
-      if (status !== undefined) setAttribute(own, "name", status);
+      const { label, href } = face.action ?? {};
+      setText(link, href && label);
+      setText(button, href ? undefined : label);
+      if (href) setAttribute(link, "href", href);
+      if (status) setAttribute(own, "name", status);
       showRows(detail, face.detail);
     },
 
-    progress(progress, words, locale) {
-      sign.progress(progress?.leftMs === undefined ? undefined : progress.share);
-      const isLeft = progress?.leftMs !== undefined && progress.leftMs > 0;
-      setText(left, isLeft ? `${formatDuration(progress.leftMs ?? 0, locale)} ${words.left}` : undefined);
-      const time = progress && formatDuration(progress.elapsedMs, locale);
-      setText(waited, time && words.waited.replace("{time}", time));
-      timer.hidden = progress === undefined;
+    progress(time, words, locale) {
+      const { elapsedMs = 0, totalMs = 0 } = time ?? {};
+      const leftMs = totalMs - elapsedMs;
+      const isLeft = leftMs > 0;
+      sign.progress(isLeft ? leftMs / totalMs : undefined);
+      setText(left, isLeft ? `${formatDuration(leftMs, locale)} ${words.left}` : undefined);
+      setText(waited, words.waited.replace("{time}", formatDuration(elapsedMs, locale)));
+      timer.hidden = !time;
     },
   };
 }

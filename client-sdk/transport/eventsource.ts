@@ -2,7 +2,8 @@
  * Server-sent events, read from a streamed `fetch` and not by the browser's `EventSource`: that one can set no headers,
  * so the token would be in the address, and it tells no status, so a refused token would look like a bad network.
  */
-import { channelUrl, fetchChannel, follow, parseJson, type Transport } from "./transport.ts";
+import { parseJson } from "../json.ts";
+import { channelUrl, fetchChannel, follow, type Transport } from "./transport.ts";
 
 /** The server says something every 15 s; a stream as silent as this is dead. */
 const silenceMsMax = 40_000;

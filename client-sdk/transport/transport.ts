@@ -86,15 +86,6 @@ export async function fetchChannel(url: string, token: string, signal: AbortSign
   throw new Error(`The server answered ${status}`);
 }
 
-/** What a text says, or undefined: nothing that we understand is nothing to pass on. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /** A signal that follows `signal` and can be aborted alone too. `AbortSignal.any` is not everywhere yet. */
 export function follow(signal: AbortSignal): { signal: AbortSignal; abort(): void; release(): void } {
   const own = new AbortController();

@@ -3,9 +3,10 @@
  * frame, or when a second has gone by in which it was not refused. The token is in the address, because a browser can
  * set no headers here. A link that dies in silence is noticed when the page wakes up, or by the operating system.
  */
+import { closeCode } from "../close-code.ts";
+import { parseJson } from "../json.ts";
 import { platform } from "../platform.ts";
-import { closeCode } from "../protocol.ts";
-import { busyMs, ComeBack, channelUrl, parseJson, Refusal, type Transport } from "./transport.ts";
+import { busyMs, ComeBack, channelUrl, Refusal, type Transport } from "./transport.ts";
 
 /** A server refuses within this time after the upgrade, or not at all. */
 const refusedWithinMs = 1_000;

@@ -4,7 +4,7 @@
  * handshake and acknowledgements; the first stand in an `x-` field, the others are messages and replies.
  */
 import type { z } from "zod";
-import { closeCode } from "../../client-sdk/protocol.ts";
+import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError, toProblem } from "../errors.ts";
 import { unwatchRequest, watchRequest } from "../transport/socketio.ts";
 import { orderId, processing, succeeded, watchToken } from "./example.ts";

@@ -78,3 +78,9 @@ export const locateStatement = {
   name: "locate",
   text: "select id from payment where provider = $1 and reference = $2",
 } as const;
+
+/** What saying that the money may move has led to is known: clock and payer may end the payment again. It is not said twice. */
+export const completedStatement = {
+  name: "completed",
+  text: "update payment set completing_at = completing_at - interval '1 minute' where id = $1",
+} as const;

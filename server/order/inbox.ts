@@ -3,6 +3,8 @@
  * say something are kept by the very statement that acts on them (store.ts). Append-only; a repeat is never a reason
  * not to keep.
  */
+
+import { HubError } from "../errors.ts";
 import type { Database } from "./database.ts";
 import { asHubError } from "./database.ts";
 import type { InboxRow } from "./store.ts";
@@ -31,6 +33,8 @@ export interface Inbox {
   /**
    * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
    * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
+   * Of one that anybody could have sent, the first 4 KiB are kept. Throws `HubError`: `rate_limited` when there are too
+   * many of those, for a stranger must not fill the disk; `store_unavailable`.
    */
   keep(webhook: KeptWebhook): Promise<void>;
   /**
@@ -50,7 +54,12 @@ const refusedPerMinuteMax = 60;
 
 /** Hints without proof make us ask this often at most: a stranger must not make us hammer a provider. */
 const hintsPerMinuteMax = 60;
-const refusedBytesMax = 4_096;
+
+/** Webhooks without any proof, to an address that everybody knows; senders with a queue, as Amazon SNS, come again. */
+const strangersPerMinuteMax = 300;
+
+/** What is kept of what nobody vouches for. It is for audit: a hint is never read again. */
+const strangerBytesMax = 4_096;
 
 type UnappliedRow = Omit<UnappliedWebhook, "paymentId"> & { payment_id: string | null };
 
@@ -97,9 +106,15 @@ const toUnapplied = ({ payment_id, ...row }: UnappliedRow): UnappliedWebhook => 
 export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
   const isRefusalWithin = createBudget(refusedPerMinuteMax, nowMs);
   const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
+  const isStrangerWithin = createBudget(strangersPerMinuteMax, nowMs);
 
   const keep = async (webhook: KeptWebhook): Promise<void> => {
-    const { provider, paymentId, reference, proof, isAddressed, headers, body, result, error } = webhook;
+    const { provider, paymentId, reference, proof, isAddressed, headers, result, error } = webhook;
+    const isStranger = proof === "none" && !isAddressed && result !== "error";
+    if (isStranger && result !== "refused" && !isStrangerWithin(provider)) {
+      throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
+    }
+    const body = isStranger ? webhook.body.subarray(0, strangerBytesMax) : webhook.body;
     const mayAsk = proof !== "none" || isAddressed || isHintWithin(provider);
     const said = error?.replaceAll("\u0000", "");
     const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
@@ -123,7 +138,7 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
     },
     async refuse(webhook, error) {
       if (!isRefusalWithin(webhook.provider)) return;
-      await keep({ ...webhook, body: webhook.body.subarray(0, refusedBytesMax), result: "refused", error });
+      await keep({ ...webhook, body: webhook.body.subarray(0, strangerBytesMax), result: "refused", error });
     },
   };
 }

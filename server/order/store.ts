@@ -7,7 +7,14 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
-import { claimDueStatement, comeBackStatement, locateStatement, nudgeStatement, wantedStatement } from "./due.ts";
+import {
+  claimDueStatement,
+  comeBackStatement,
+  completedStatement,
+  locateStatement,
+  nudgeStatement,
+  wantedStatement,
+} from "./due.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
 import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
 import {
@@ -98,6 +105,8 @@ export interface OrderStore {
   isWanted(paymentId: string): Promise<boolean>;
   /** The payer has come back, approved or not. Undefined when there is no such payment. */
   comeBack(paymentId: string, isApproved: boolean): Promise<Returned | undefined>;
+  /** What completing a payment led to is known: clock and payer may end it again. */
+  completed(paymentId: string): Promise<void>;
   /** The id of the payment that a provider knows by this reference. */
   locate(provider: string, reference: string): Promise<string | undefined>;
   /** Makes an open payment due to be asked about now. */
@@ -187,6 +196,10 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
       const values = [paymentId, isApproved];
       const [row] = await run<ProviderRow & { completes: boolean }>(pool, comeBackStatement, values);
       return row && { payment: toPayment(row), status: row.status, completes: row.completes };
+    },
+
+    async completed(paymentId) {
+      await run(pool, completedStatement, [paymentId]);
     },
 
     async locate(provider, reference) {

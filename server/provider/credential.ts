@@ -1,7 +1,8 @@
 /**
  * Access tokens of providers that have them, one encrypted row each, shared by every node: at some providers a new
  * token kills the old one, or only two may be fetched in an hour. Where calls are rationed each one is counted before
- * it is made, in a commit of its own: one that was made counts although the process died in it.
+ * it is made, in a commit of its own: one that was made counts although the process died in it. Only one that surely
+ * never left this machine is taken off again: or else a name that did not resolve for a minute would cost an hour.
  *
  * A token is fetched only under an advisory lock, after reading the row once more: of any number of nodes and requests
  * that find it stale, one fetches and the others take what it stored. Expiry goes by the database's clock; in memory a
@@ -11,6 +12,7 @@ import type pg from "pg";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
 import type { Sealer } from "../order/secret.ts";
+import { Unreachable } from "./client.ts";
 
 export interface Credential {
   /** The access token. Pass the token that the provider just refused to get another. */
@@ -39,7 +41,7 @@ export interface FetchedToken {
 export interface TokenRules {
   /**
    * Makes one call for a token; with the refresh token of the last one, where that was given, and without it once that
-   * has failed. Throws `HubError` `provider_unavailable`.
+   * has failed. Throws `HubError` `provider_unavailable`, caused by `Unreachable` where nothing was sent.
    */
   fetch(refreshToken?: string): Promise<FetchedToken>;
   /** Calls in an hour at most, of all nodes together. Unlimited by default. */
@@ -84,13 +86,17 @@ const cacheable = (tokens: Tokens, expiresAt: Date, lifetimeS: number): CachedTo
   endsAtMs: performance.now() + lifetimeS * 1_000,
 });
 
-/** Counts a call if it is within the ration; no row: it is not. Calls of a day are kept. */
+/**
+ * Counts a call if it is within the ration; no row: it is not. Calls of a day are kept. The hour has a minute more: a
+ * provider counts when a call arrives, which is up to its deadline (15 s) later than here, and by a clock of its own.
+ */
 const rationStatement = `with old as (
     delete from token_call where provider = $1 and at < clock_timestamp() - interval '1 day'
   )
   insert into token_call (provider, at)
   select $1, clock_timestamp()
-  where (select count(*) from token_call where provider = $1 and at > clock_timestamp() - interval '1 hour') < $2`;
+  where (select count(*) from token_call where provider = $1 and at > clock_timestamp() - interval '61 minutes') < $2
+  returning at::text`;
 
 /** What a token must be: not the one that was refused, and good for so long. */
 interface Wanted {
@@ -130,14 +136,16 @@ export function createCredential(options: CredentialOptions): StoredCredential {
     return cacheable(tokens, rows[0].expires_at, lifetimeS);
   };
 
-  const takeRation = async (): Promise<void> => {
-    if (callsPerHourMax === undefined) return;
+  /** Returns when the call was counted; undefined where calls are not rationed. */
+  const takeRation = async (): Promise<string | undefined> => {
+    if (callsPerHourMax === undefined) return undefined;
     // Not within the lock's transaction, whose end this must not depend on.
-    const { rowCount } = await pool.query(rationStatement, [provider, callsPerHourMax]);
-    if (rowCount === 0) {
+    const { rows } = await pool.query<{ at: string }>(rationStatement, [provider, callsPerHourMax]);
+    if (!rows[0]) {
       const detail = `${provider} allows ${callsPerHourMax} token calls an hour, and they are used up`;
       throw new HubError("provider_unavailable", detail, { retryAfterS: 600 });
     }
+    return rows[0].at;
   };
 
   const refresh = async (wanted: Wanted): Promise<CachedToken> => {
@@ -150,13 +158,18 @@ export function createCredential(options: CredentialOptions): StoredCredential {
       const stored = await read(client);
       const { token = "", refreshToken } = stored ?? {};
       if (isFresh(stored, wanted)) return stored;
-      await takeRation();
+      const countedAt = await takeRation();
       try {
         const { lifetimeS, ...tokens } = await fetch(refreshToken);
         return await write(client, tokens, lifetimeS);
       } catch (error) {
-        // Whatever was wrong with it, the next call goes without.
-        if (refreshToken !== undefined) {
+        if (isUnsent(error)) {
+          await client.query("delete from token_call where provider = $1 and at = $2::timestamptz", [
+            provider,
+            countedAt,
+          ]);
+        } else if (refreshToken !== undefined) {
+          // Whatever was wrong with it, the next call goes without.
           const sealed = sealer.seal(JSON.stringify({ token } satisfies Tokens), provider);
           await client.query("update credential set sealed = $2 where provider = $1", [provider, sealed]);
         }
@@ -201,6 +214,8 @@ export function createCredential(options: CredentialOptions): StoredCredential {
     },
   };
 }
+
+const isUnsent = (error: unknown): boolean => error instanceof Error && error.cause instanceof Unreachable;
 
 /** Undefined for what an older version sealed in another form. */
 function readTokens(opened: string): Tokens | undefined {

@@ -20,18 +20,28 @@ const anything = z.unknown().optional();
 const reference = z.union([z.string(), z.number()]).transform(String).pipe(identifier);
 
 /**
- * Only that the request was taken. The documented `status` is `QUEUED` (docs.payhero.co.ke, "Initiate MPESA STK Push
- * Request"); another word is no reason to lose the reference.
+ * Only that the request was taken. Documented are both `success` and the status `QUEUED` (docs.payhero.co.ke, "Initiate
+ * MPESA STK Push Request"); one of them missing, or another word, is no reason to lose the reference: without it nobody
+ * can be asked.
  */
-const acceptance = z.object({
-  success: z.literal([true, "true"]),
-  status: z.string().regex(/^(?!failed$)/i),
-  reference,
-});
+const acceptance = z.union([
+  z.object({
+    success: z.literal([true, "true"]),
+    status: z
+      .string()
+      .regex(/^(?!failed$)/i)
+      .nullish(),
+    reference,
+  }),
+  z.object({ success: z.null().optional(), status: z.string().regex(/^queued$/i), reference }),
+]);
+
+/** A boolean, or as text. */
+const flag = z.union([z.boolean(), z.stringbool({ truthy: ["true"], falsy: ["false"] })]);
 
 /** No shape is documented; integrators report these names for the human reason. */
 const refusal = z.object({
-  success: z.boolean().optional(),
+  success: flag.nullish(),
   error_code: anything,
   error_message: anything,
   message: anything,
@@ -46,7 +56,7 @@ const unclearStatuses: ReadonlySet<number> = new Set([408, 409]);
 
 /** docs.payhero.co.ke, "Transaction Status". There is no amount, and no reason of a failure. */
 const queryReply = z.object({
-  success: z.boolean().nullish(),
+  success: flag.nullish(),
   status: z.string().transform((word) => word.toUpperCase()),
   reference: reference.nullish().catch(null),
   third_party_reference: anything,

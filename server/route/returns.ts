@@ -19,7 +19,7 @@ import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance" | "comeBack">;
+  store: Pick<OrderStore, "advance" | "comeBack" | "completed">;
   /** What must be waited for when the node stops. */
   underWay: UnderWay;
   log: FastifyBaseLogger;
@@ -61,6 +61,8 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
       : await provider.confirm(payment, within(askMsMax));
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
     if (outcome) await store.advance(payment.id, outcome);
+    // Nothing was taken after all, as when the payer had not agreed: they may still say so.
+    if (completes && outcome?.status === "processing") await store.completed(payment.id);
     if (said !== undefined && said !== "approved" && outcome?.status === "processing") {
       await store.advance(payment.id, failure(said));
     }

@@ -1,117 +1,83 @@
 /**
- * The bus over Redis pub/sub: one channel per order, followed only while this node has a watcher of it.
+ * The bus over Redis pub/sub: one channel per order, followed only while this node has a watcher of it. In a Cluster
+ * the channels are sharded: a message goes to the one server that has the channel's slot, and from there to its
+ * followers, so more servers carry more. Orders whose channel moves to another server are followed there.
  *
- * Two connections. The subscriber keeps our own set of followed orders and subscribes all of them again whenever it is
- * back, because ioredis loses a subscribe made while it is down; only then does it report the gap. A stalled Redis
- * looks connected for ever, so the subscriber is pinged every second and dropped when it does not answer. Commands
- * never queue while Redis is away: they fail at once, and the hub's reading stands in.
+ * Commands never queue while Redis is away: they fail at once, and the hub's reading stands in.
  */
-import { Redis, type RedisOptions } from "ioredis";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { startLoop } from "../loop.ts";
 import type { BusListener, StatusBus } from "./bus.ts";
-
-const subscribeBatch = 1_000;
-const commandTimeoutMs = 500;
-const pingIntervalMs = 1_000;
-
-/** Commands fail at once or within half a second; nothing queues up while Redis is away. */
-export const connectionOptions = {
-  enableOfflineQueue: false,
-  commandTimeout: commandTimeoutMs,
-  // One that never answers may be dead without knowing: only a new one will find out.
-  socketTimeout: 2 * commandTimeoutMs,
-  connectTimeout: 2_000,
-  maxRetriesPerRequest: 0,
-  autoResubscribe: false,
-  autoResendUnfulfilledCommands: false,
-  retryStrategy: (times) => Math.min(100 * times, 1_000),
-} satisfies RedisOptions;
-
-const channelPrefix = "tukio:order:";
-const idOf = (channel: string): string => channel.slice(channelPrefix.length);
-const channelOf = (id: string): string => channelPrefix + id;
+import { openRedisRoute } from "./redis-route.ts";
+import { channelOf, createShard, type RedisLog, reportErrors, type Shard, type ShardListener } from "./redis-shard.ts";
 
 export interface RedisBusOptions {
+  /** `redis://` or `rediss://`; a comma list of them for a Cluster. */
   url: string;
   /** Hears of connections that break and come back; never given the URL. */
-  log: { warn(details: object, message: string): void; info(message: string): void };
+  log: RedisLog;
 }
 
 export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
-  const publisher = new Redis(url, connectionOptions);
-  const subscriber = new Redis(url, connectionOptions);
-  const followed = new Set<string>();
+  const route = openRedisRoute(url);
+  const shards = new Map<string, Shard>();
+  const followed = new Map<string, Shard | undefined>();
   let listener: BusListener | undefined;
   let healthy = false;
 
-  const setHealthy = (next: boolean): void => {
+  const judge = (): void => {
+    const next = route.complete && [...shards.values()].every((shard) => shard.healthy);
     if (next !== healthy) log.info(next ? "Redis carries events" : "Redis does not carry events; reading instead");
     healthy = next;
   };
 
-  for (const [connection, redis] of Object.entries({ publisher, subscriber })) {
-    let isReported = false;
-    redis.on("ready", () => {
-      isReported = false;
-    });
-    redis.on("error", (error: Error) => {
-      if (!isReported) log.warn({ connection, error: error.message }, "Redis connection failed");
-      isReported = true;
-    });
-  }
-
-  subscriber.on("close", () => setHealthy(false));
-  subscriber.on("ready", () => {
-    resubscribe().catch((error: unknown) => {
-      log.warn({ error: String(error) }, "Redis took no subscriptions");
-      subscriber.disconnect(true);
-    });
-  });
-  subscriber.on("message", (channel: string, json: string) => {
-    // Unfollowed while all were being subscribed again.
-    if (!followed.has(idOf(channel))) return void subscriber.unsubscribe(channel).catch(() => undefined);
-    const event = parseEvent(json);
-    if (event) listener?.onEvent(event, json);
-  });
-
-  const resubscribe = async (): Promise<void> => {
-    const channels = [...followed].map(channelOf);
-    for (let start = 0; start < channels.length; start += subscribeBatch) {
-      await subscriber.subscribe(...channels.slice(start, start + subscribeBatch));
-    }
-    setHealthy(true);
-    listener?.onGap();
+  const shardListener: ShardListener = {
+    onMessage(json) {
+      const event = parseEvent(json);
+      if (event) listener?.onEvent(event, json);
+    },
+    onHealth: judge,
+    onGap: () => listener?.onGap(),
   };
 
-  const heartbeat = startLoop({
-    task: async () => {
-      if (subscriber.status !== "ready") return;
-      await subscriber.ping().catch(() => {
-        setHealthy(false);
-        subscriber.disconnect(true);
-      });
-    },
-    delayMs: () => pingIntervalMs,
-    onError: (error) => log.warn({ error: String(error) }, "Redis not looked at"),
-  });
+  const shardOf = (id: string): Shard | undefined => shards.get(route.serverOf(channelOf(id)) ?? "");
+
+  /** Has a shard for every server, and follows every order where its channel is now. */
+  const place = (): void => {
+    const servers = new Set(route.servers());
+    for (const server of servers) {
+      if (!shards.has(server)) shards.set(server, createShard({ route, server, listener: shardListener, log }));
+    }
+    for (const [server, shard] of shards) {
+      if (!servers.has(server) && shards.delete(server)) void shard.close();
+    }
+    judge();
+    const moved = [...followed].filter(([id, shard]) => shard !== shardOf(id));
+    for (const [id, shard] of moved) {
+      shard?.unfollow(id);
+      followed.set(id, shardOf(id));
+    }
+    if (moved.length > 0) void Promise.all(moved.map(([id]) => followed.get(id)?.follow(id))).then(shardListener.onGap);
+  };
+
+  reportErrors(route.client, { connection: "publisher", log });
+  route.onChange(place);
+  place();
 
   return {
     publish(event) {
       const json = JSON.stringify(event);
       listener?.onEvent(event, json);
-      publisher.publish(channelOf(event.id), json).catch(() => undefined); // The other nodes' reading finds it.
+      route.publish(channelOf(event.id), json).catch(() => undefined); // The other nodes' reading finds it.
     },
 
     async follow(id) {
-      followed.add(id);
-      if (subscriber.status !== "ready") return;
-      await subscriber.subscribe(channelOf(id)).catch(() => subscriber.disconnect(true));
+      followed.set(id, shardOf(id));
+      await followed.get(id)?.follow(id);
     },
 
     unfollow(id) {
+      followed.get(id)?.unfollow(id);
       followed.delete(id);
-      if (subscriber.status === "ready") subscriber.unsubscribe(channelOf(id)).catch(() => undefined);
     },
 
     listen(next) {
@@ -123,9 +89,8 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     },
 
     async close() {
-      await heartbeat.close();
-      publisher.disconnect();
-      subscriber.disconnect();
+      route.client.disconnect();
+      await Promise.all([...shards.values()].map((shard) => shard.close()));
     },
   };
 }

@@ -1,7 +1,6 @@
 /** Counting in Redis, for all nodes together. Fails at once while Redis is away or slow. */
-import { Redis } from "ioredis";
 import type { Counter } from "../limit.ts";
-import { connectionOptions } from "./redis-bus.ts";
+import { openRedis } from "./redis-route.ts";
 
 /** One step in Redis, so that no window is ever left without an end. */
 const script = `
@@ -14,7 +13,7 @@ end
 return { current, redis.call('pttl', KEYS[1]) }`;
 
 export function createRedisCounter(url: string): Counter & { close(): Promise<void> } {
-  const redis = new Redis(url, connectionOptions);
+  const redis = openRedis(url);
   redis.on("error", () => undefined); // The bus, on the same Redis, tells of it.
 
   return {

@@ -268,8 +268,14 @@ function boundUnread(socket: OrderSocket): void {
 }
 
 /** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After` where there is an answer. */
-function boundStrangers(io: Io, { addressOf, gate, limit }: SocketIoOptions): void {
+function boundStrangers(io: Io, { addressOf, gate, limit, isAllowedOrigin }: SocketIoOptions): void {
   io.engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
+    // `allowRequest` is asked of a connection's first request alone; this one may be another page's that goes on with it.
+    if (!isAllowedOrigin(request.headers.origin)) {
+      response.writeHead(403);
+      response.end();
+      return;
+    }
     try {
       const address = addressOf(request);
       await limit.take(addressKey(address));

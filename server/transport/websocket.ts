@@ -4,7 +4,7 @@
  */
 import type { WebSocket } from "@fastify/websocket";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { closeCode } from "../../client-sdk/protocol.ts";
+import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
 import {

@@ -170,7 +170,7 @@ describe("a payer who comes back", () => {
     const returns = [a, b, a, b].map((node) => comeBack(node));
     await held.asked;
     // The others ask, and go on.
-    await vi.waitUntil(() => company.count("payment/status") === 3);
+    await vi.waitUntil(() => company.count("payment/status") === 3, 10_000);
     held.release();
     for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
     expect(company.count("execute")).toBe(1);
@@ -222,6 +222,17 @@ describe("a payer who comes back", () => {
     held.release();
     await agreed;
     await until("succeeded");
+  });
+
+  it("saying cancel after a typed success that took nothing is believed at once", async () => {
+    const { company, a, b, comeBack, until } = await start();
+    company.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
+    await comeBack(a, "success");
+    expect(company.count("execute")).toBe(1);
+    await comeBack(b, "cancel");
+    expect(await until("failed")).toMatchObject({ reason: "cancelled" });
+    await comeBack(a, "success");
+    expect(company.count("execute")).toBe(1);
   });
 
   it("saying nothing that can be read is asked about, and nothing is taken", async () => {
@@ -298,7 +309,7 @@ describe("when Execute is not answered", () => {
     const agreed = comeBack(a);
     await held.asked;
     const closed = a.close();
-    await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok);
+    await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok, 10_000);
     held.release();
     await closed;
     expect((await agreed).status).toBe(303);
@@ -323,7 +334,7 @@ describe("a payer who comes too late", () => {
     const first = company.returnPath();
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
     expect(order.payment.attempt).toBe(2);
-    await vi.waitUntil(() => company.returnPath() !== first);
+    await vi.waitUntil(() => company.returnPath() !== first, 10_000);
     await fetch(`${a.url}${first}?status=success`, { redirect: "manual" });
     expect(company.count("execute")).toBe(0);
     expect((await comeBack(a)).status).toBe(303);
@@ -400,7 +411,8 @@ describe("access tokens", () => {
     Object.assign(company.answers, { create: refuse, execute: refuse, "payment/status": refuse });
     const payOn = async (node: TestNode): Promise<void> => {
       const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
-      await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.settled);
+      const isSettled = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.settled;
+      await vi.waitUntil(isSettled, { timeout: 10_000 });
     };
     await Promise.all([a, b, a, b, a, b].map(payOn));
     await a.close();
@@ -408,6 +420,25 @@ describe("access tokens", () => {
     await Promise.all([restarted, b, restarted].map(payOn));
     expect(company.count("token/")).toBe(2);
     expect(company.count("token/refresh")).toBe(1);
+  });
+});
+
+describe("a subscription that cannot be confirmed just now", () => {
+  it("is kept, and Amazon is told to come again", async () => {
+    const { url: databaseUrl, drop } = await createDatabase();
+    onTestFinished(drop);
+    const node = await startNode({ databaseUrl, env: (await startCompany()).env });
+    const { body } = fixture("bkash", "webhook-subscription");
+    const TopicArn = "arn:aws:sns:ap-southeast-1:000000000000:sandbox";
+    // There is no such region.
+    const SubscribeURL = `https://sns.nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${TopicArn}&Token=x`;
+    const answer = await fetch(`${node.url}/webhooks/bkash`, {
+      method: "POST",
+      headers: { "content-type": "text/plain" },
+      body: JSON.stringify({ ...body, TopicArn, SubscribeURL }),
+    });
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toMatchObject({ code: "provider_unavailable", retryable: true });
   });
 });
 
@@ -422,7 +453,7 @@ describe("the built-in sandbox", () => {
     const { payment } = await vi.waitUntil(async () => {
       const event = await state();
       return event.status === "processing" && event;
-    });
+    }, 10_000);
     const page = payment.action?.type === "redirect" ? new URL(payment.action.url) : expect.unreachable("no page");
     const token = page.searchParams.get("token") ?? "";
     page.search = "";
@@ -434,7 +465,7 @@ describe("the built-in sandbox", () => {
     expect(new URL(back.headers.get("location") ?? "").origin).toBe("https://shop.example");
     expect(await state()).toMatchObject({ status: "succeeded", live: false, payment: { amountPaidMinor: 15_000 } });
     // Its notification finds nothing left to ask about.
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')), 10_000);
     expect((await state()).version).toBe(3);
   });
 });

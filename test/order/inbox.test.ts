@@ -44,6 +44,31 @@ describe("a hint without proof", () => {
   });
 });
 
+describe("webhooks that anybody could have sent", () => {
+  it("are kept, 300 a minute and provider at most, their first 4 KiB; others always and whole", async () => {
+    let nowMs = 0;
+    const inbox = createInbox(ground.database, () => nowMs);
+    const stranger = { ...row, provider: "bkash" } as const;
+    for (let times = 0; times < 150; times += 1) {
+      await inbox.keep({ ...stranger, result: "unmatched" });
+      await inbox.keep({ ...stranger, result: "unreadable" });
+    }
+    await expect(inbox.keep({ ...stranger, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
+    await inbox.keep({ ...stranger, result: "hint", isAddressed: true });
+    await inbox.keep({ ...stranger, proof: "signature", result: "unmatched" });
+    await inbox.keep({ ...stranger, result: "error" });
+    nowMs = 60_000;
+    await inbox.keep({ ...stranger, result: "unmatched" });
+    const { rows } = await ground.database.pool.query(
+      `select length(body) as bytes, count(*)::int as kept from webhook where provider = 'bkash' group by 1 order by 1`,
+    );
+    expect(rows).toEqual([
+      { bytes: 4_096, kept: 301 },
+      { bytes: 5_000, kept: 3 },
+    ]);
+  });
+});
+
 describe("refused webhooks", () => {
   it("are kept, 60 a minute and provider at most, their first 4 KiB", async () => {
     const inbox = createInbox(ground.database, () => 0);

@@ -224,6 +224,15 @@ export function testProvider(driver: Driver): void {
       expect(await provider.confirm(known(), never)).toMatchObject({ status, reason, source: "query" });
     });
 
+    // The clock ends a payment of which nothing can be learnt, but not while its company cannot be asked.
+    it.each(garbage.filter(([, answer]) => answer === "drop" || answer.text !== undefined))(
+      "%s is no answer",
+      async (_, answer) => {
+        const { provider } = await open({ confirm: () => answer });
+        await expect(provider.confirm(known(), never)).rejects.toThrow();
+      },
+    );
+
     it.each([...garbage, ...confirmed.nothing.map((one) => [one, confirmFixture(one)] as const)])(
       "%s teaches nothing",
       async (_, answer) => {

@@ -1,7 +1,9 @@
 /** Access tokens shared by nodes, on real PostgreSQL; the provider is a function that counts. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { HubError } from "../../server/errors.ts";
 import { type Database, openDatabase } from "../../server/order/database.ts";
 import { createSealer } from "../../server/order/secret.ts";
+import { Unreachable } from "../../server/provider/client.ts";
 import { createCredential, type FetchedToken, type StoredCredential } from "../../server/provider/credential.ts";
 import { startKeepAlive } from "../../server/provider/keep-alive.ts";
 import { createDatabase } from "../support/database.ts";
@@ -391,9 +393,28 @@ describe("where two calls an hour are allowed", () => {
     for (let call = 1; call <= 2; call += 1) await expect(node.credential.token()).rejects.toBe(fetcher.failure);
     fetcher.failure = undefined;
     await expect(node.credential.token()).rejects.toMatchObject(refusal);
-    const age = "update token_call set at = at - interval '61 minutes' where provider = $1";
-    await node.database.pool.query(age, [fetcher.provider]);
+    const age = "update token_call set at = at - $2::interval where provider = $1";
+    await node.database.pool.query(age, [fetcher.provider, "60 minutes 30 seconds"]);
+    // The provider may have counted them later than we did.
+    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    await node.database.pool.query(age, [fetcher.provider, "30 seconds"]);
     expect(await node.credential.token()).toBe("token-3");
+  });
+
+  it("a call that surely was never sent does not count, and its refresh token stays good", async () => {
+    const fetcher = Object.assign(rationed(), { refreshedWith: [] });
+    const node = startNode(fetcher);
+    await node.credential.token();
+    fetcher.failure = new HubError("provider_unavailable", "no network", {
+      cause: new Unreachable("POST bkash.example", "ENOTFOUND"),
+    });
+    for (let call = 1; call <= 3; call += 1) {
+      await expect(node.credential.token("token-1")).rejects.toBe(fetcher.failure);
+    }
+    fetcher.failure = undefined;
+    expect(await node.credential.token("token-1")).toBe("token-5");
+    expect(fetcher.refreshedWith).toEqual([undefined, ...Array(4).fill("refresh-1")]);
+    await expect(node.credential.token("token-5")).rejects.toMatchObject(refusal);
   });
 
   it("a call counts although the process died in it", async () => {

@@ -181,6 +181,8 @@ describe("initiate", () => {
     ["a number for a reference", { body: { ...queued, reference: 4711 } }, "4711"],
     ["another word than QUEUED", { body: { ...queued, status: "PENDING" } }, reference],
     ["success as text", { body: { ...queued, success: "true" } }, reference],
+    ["QUEUED alone", { body: { ...queued, success: undefined } }, reference],
+    ["success alone", { body: { ...queued, status: undefined } }, reference],
   ])("accepts %s", async (_what, answer, expected) => {
     const { provider } = await script(answer);
     expect(await initiated(provider)).toBe(`accepted ${expected}`);
@@ -190,6 +192,8 @@ describe("initiate", () => {
     ["an acceptance without a reference", { body: { success: true, status: "QUEUED" } }],
     ["a reference without an acceptance", { body: { reference } }],
     ["a reference that is none", { body: { ...queued, reference: "\u0000" } }],
+    ["a reference and a status that nobody knows", { body: { reference, status: "PENDING" } }],
+    ["QUEUED without success", { body: { ...queued, success: false } }],
     ["an acceptance that failed", { body: { ...queued, status: "FAILED" } }],
     ["an acceptance under 500", { status: 500, body: queued }],
     ["an acceptance under 400", { status: 400, body: queued }],
@@ -515,6 +519,7 @@ describe("confirm", () => {
     ["no receipt", { third_party_reference: "" }],
     ["a status in other letters", { status: "Success" }],
     ["no word of the query", { success: null }],
+    ["a word of the query as text", { success: "true" }],
   ])("believes a success with %s", async (_what, fields) => {
     const { provider } = await script({ body: { ...answered, ...fields } });
     expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded", source: "query" });

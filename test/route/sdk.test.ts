@@ -43,6 +43,20 @@ describe("the SDK's files", () => {
     }
   });
 
+  it("are asked for again by who has them, and not sent again unless they are others, zipped or not", async () => {
+    const app = open(async () => files);
+    for (const encoding of ["gzip", "identity"]) {
+      const ask = (etag = "") =>
+        app.inject({ url: "/sdk/tukio.js", headers: { "accept-encoding": encoding, "if-none-match": etag } });
+      const first = await ask();
+      expect(first.headers.vary).toContain("Accept-Encoding");
+      const again = await ask(String(first.headers.etag));
+      // Without the permission a browser would not give a page what it has.
+      expect([again.statusCode, again.payload, again.headers["access-control-allow-origin"]]).toEqual([304, "", "*"]);
+      expect((await ask('W/"older"')).statusCode).toBe(200);
+    }
+  });
+
   it("are pinned by the hashes of their scripts", async () => {
     const { headers, body } = await open(async () => files).inject({ url: "/sdk/integrity.json" });
     expect(headers["access-control-allow-origin"]).toBe("*");

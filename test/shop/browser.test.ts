@@ -55,6 +55,24 @@ describe("the shop", () => {
     expect(complaints).toEqual([]);
   });
 
+  it("tells the phone beside it which number it is, also when that was changed before the phone was there", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page } = await openPage(browser, { viewport: { width: 1440, height: 900 } });
+    const held = Promise.withResolvers<void>();
+    await page.route(/\/phone\.js$/, async (route) => {
+      await held.promise;
+      await route.continue();
+    });
+    await page.goto(node.url, { waitUntil: "commit" });
+    await page.locator("#pay:enabled").waitFor();
+    await page.fill("#phone", "+254 712 777700");
+    await page.click("#pay");
+    await see(page, "Check your phone");
+    held.resolve();
+    await approve(page);
+    await see(page, "Paid");
+  });
+
   it("does not speak of a webhook where Tukio found out by asking", async () => {
     const { page } = await visit();
     await buy(page, "06");

@@ -1,11 +1,12 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
-import { Redis } from "ioredis";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
-import { redisUrl, startRedis } from "../support/redis.ts";
+import { redisUrl, startRedis, startRedisCluster, type TestCluster, type TestRedis } from "../support/redis.ts";
 import { startWire } from "../support/wire.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
@@ -40,9 +41,16 @@ const becomesHealthy = (...buses: StatusBus[]) => vi.waitUntil(() => buses.every
 
 const id = () => crypto.randomUUID();
 
+let cluster: TestCluster;
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+  return () => cluster.stop();
+});
+
 describe.each([
   ["in memory", () => open(createMemoryBus())],
   ["over Redis", () => openRedisBus(redisUrl())],
+  ["over a Redis Cluster", () => openRedisBus(cluster.url)],
 ])("a bus %s", (_name, create) => {
   it("tells this node at once, followed or not", () => {
     const bus = create();
@@ -66,9 +74,12 @@ describe.each([
   });
 });
 
-describe("two nodes over Redis", () => {
+describe.each([
+  ["Redis", () => redisUrl(), (url: string) => new Redis(url)],
+  ["a Redis Cluster", () => cluster.url, (url: string) => new Cluster(url.split(","))],
+])("two nodes over %s", (_name, url, connect) => {
   const nodes = async () => {
-    const [one, other] = [openRedisBus(redisUrl()), openRedisBus(redisUrl())];
+    const [one, other] = [openRedisBus(url()), openRedisBus(url())];
     await becomesHealthy(one, other);
     return { one, other, heardByOther: listenTo(other) };
   };
@@ -87,10 +98,12 @@ describe("two nodes over Redis", () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
     await other.follow(followed);
-    const stranger = new Redis(redisUrl());
+    const stranger = connect(url());
     onTestFinished(() => stranger.disconnect());
-    for (const nonsense of ["not json", "null", "[]", '{"id":1}'])
-      await stranger.publish(`tukio:order:${followed}`, nonsense);
+    for (const nonsense of ["not json", "null", "[]", '{"id":1}']) {
+      const channel = `tukio:order:${followed}`;
+      await (stranger instanceof Cluster ? stranger.spublish(channel, nonsense) : stranger.publish(channel, nonsense));
+    }
     one.publish(eventOf({ id: followed, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
     one.publish(eventOf({ id: followed, version: 2 }));
@@ -100,10 +113,12 @@ describe("two nodes over Redis", () => {
 
   it("stop hearing of an order that is unfollowed", async () => {
     const { one, other, heardByOther } = await nodes();
-    const [left, kept] = [id(), id()];
+    // What stands in braces chooses the server of a Cluster: these two have the same.
+    const slot = id();
+    const [left, kept] = [`{${slot}}left`, `{${slot}}kept`];
     await Promise.all([other.follow(left), other.follow(kept)]);
     other.unfollow(left);
-    await other.follow(id()); // Redis answers one connection in order: the unsubscribe is done.
+    await other.follow(kept); // Redis answers one connection in order: the unsubscribe is done.
     one.publish(eventOf({ id: left, version: 1 }));
     one.publish(eventOf({ id: kept, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
@@ -184,3 +199,143 @@ describe("a Redis of its own", () => {
     );
   });
 });
+
+// Clusters take seconds to start, and to agree on who is gone.
+vi.setConfig({ testTimeout: 60_000 });
+
+/** Orders of which each server of the Cluster has some. */
+const manyIds = (): string[] => Array.from({ length: 60 }, id);
+
+/** Waits until a node hears another of all these orders: published again and again, as versions that come again may. */
+async function hearsAll(publisher: StatusBus, heard: Heard, ids: readonly string[]): Promise<void> {
+  for (const one of ids) publisher.publish(eventOf({ id: one, version: 1 }));
+  await vi.waitUntil(() => ids.every((one) => heard.events.some((event) => event.id === one)), 10_000);
+  heard.events.length = 0;
+}
+
+describe("a Redis Cluster of its own", () => {
+  const nodes = async (url: string) => {
+    const [one, other] = [openRedisBus(url), openRedisBus(url)];
+    const heard = listenTo(other);
+    await becomesHealthy(one, other);
+    const ids = manyIds();
+    await Promise.all(ids.map((each) => other.follow(each)));
+    await hearsAll(one, heard, ids);
+    return { one, other, heard, ids };
+  };
+
+  it.each(["yes", "no"])(
+    "of which a server stops and comes back (cluster-require-full-coverage %s): the bus says so, follows everything again, then reports the gap",
+    async (fullCoverage) => {
+      const cluster = await startRedisCluster();
+      onTestFinished(cluster.stop);
+      for (const { ask } of cluster.servers) await ask("config", "set", "cluster-require-full-coverage", fullCoverage);
+      const { one, other, heard, ids } = await nodes(cluster.url);
+      const gapsBefore = heard.gaps;
+      const [server] = cluster.servers;
+      await server?.stop();
+      await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+      const during = manyIds();
+      await Promise.all(during.map((each) => other.follow(each)));
+      const left = ids.splice(0, 20);
+      for (const each of left) other.unfollow(each);
+      expect(heard.gaps).toBe(gapsBefore);
+      await server?.restart();
+      await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy && one.healthy, 20_000);
+      await hearsAll(one, heard, [...ids, ...during]);
+    },
+  );
+
+  it("of which a server stalls: that is found out, publishing never waits for it, and the others carry on", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    for (const { ask } of cluster.servers) await ask("config", "set", "cluster-require-full-coverage", "no");
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const [server] = cluster.servers;
+    server?.stall();
+    await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+    const carried = await vi.waitUntil(async () => {
+      for (const each of ids) one.publish(eventOf({ id: each, version: 1 }));
+      await sleep(200);
+      return new Set(heard.events.map((event) => event.id)).size >= ids.length / 3 && heard.events;
+    }, 10_000);
+    expect(new Set(carried.map((event) => event.id)).size).toBeLessThan(ids.length);
+    const gapsBefore = heard.gaps;
+    server?.resume();
+    await vi.waitUntil(() => other.healthy && one.healthy && heard.gaps > gapsBefore, 20_000);
+    heard.events.length = 0;
+    await hearsAll(one, heard, ids);
+  });
+
+  it("of which a channel moves to another server: it is followed there, then the gap is reported", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const [moved = ""] = ids;
+    const [server] = cluster.servers;
+    const slot = (await server?.ask("cluster", "keyslot", `tukio:order:${moved}`)) ?? "";
+    const owner = await ownerOf(cluster, slot);
+    const target = cluster.servers.find((each) => each !== owner);
+    const targetId = (await target?.ask("cluster", "myid")) ?? "";
+    const gapsBefore = heard.gaps;
+    // Whoever gives the slot away last may still be believed by the others.
+    for (const each of [target, owner, ...cluster.servers])
+      await each?.ask("cluster", "setslot", slot, "node", targetId);
+    await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy, 10_000);
+    await hearsAll(one, heard, ids);
+    expect(await target?.ask("pubsub", "shardnumsub", `tukio:order:${moved}`)).toMatch(/\b1$/);
+  });
+
+  it("of which a server is replaced by its replica: its orders are followed there, then the gap is reported", async () => {
+    const cluster = await startRedisCluster({ replicas: 1 });
+    onTestFinished(cluster.stop);
+    const { one, other, heard, ids } = await nodes(cluster.url);
+    const gapsBefore = heard.gaps;
+    await cluster.servers[0]?.stop();
+    await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
+    await vi.waitUntil(() => other.healthy && one.healthy && heard.gaps > gapsBefore, 20_000);
+    await hearsAll(one, heard, ids);
+    // It comes back as the replica of the other.
+    await cluster.servers[0]?.restart();
+    await hearsAll(one, heard, ids);
+  });
+
+  it("that is absent at the start is used when it comes", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(cluster.stop);
+    for (const server of cluster.servers) await server.stop();
+    const [one, other] = [openRedisBus(cluster.url), openRedisBus(cluster.url)];
+    const heard = listenTo(other);
+    const ids = manyIds();
+    for (const each of ids) await other.follow(each);
+    expect(other.healthy).toBe(false);
+    for (const server of cluster.servers) await server.restart();
+    await becomesHealthy(one, other);
+    expect(heard.gaps).toBeGreaterThan(0);
+    await hearsAll(one, heard, ids);
+  });
+
+  it("is found through one server", async () => {
+    const bus = openRedisBus(`${cluster.servers[0]?.url},`);
+    await becomesHealthy(bus);
+    const heard = listenTo(bus);
+    const ids = manyIds();
+    await Promise.all(ids.map((each) => bus.follow(each)));
+    const other = openRedisBus(cluster.url);
+    await becomesHealthy(other);
+    await hearsAll(other, heard, ids);
+  });
+});
+
+/** The server that has a slot. */
+async function ownerOf({ servers }: TestCluster, slot: string): Promise<TestRedis | undefined> {
+  for (const server of servers) {
+    const own = (await server.ask("cluster", "nodes")).split("\n").find((line) => line.includes("myself")) ?? "";
+    const ranges = own
+      .split(" ")
+      .slice(8)
+      .map((range) => range.split("-").map(Number));
+    if (ranges.some(([first = 0, last = first]) => first <= Number(slot) && Number(slot) <= last)) return server;
+  }
+  return undefined;
+}

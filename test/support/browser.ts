@@ -1,14 +1,11 @@
 /** A real browser, and a page of a shop that is as strict as can be about what it lets run. */
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { promisify } from "node:util";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { onTestFinished } from "vitest";
 import { type BundledFile, bundle } from "../../client-sdk/build/bundle.ts";
-
-const exec = promisify(execFile);
+import { canInstall, installPackages } from "./debian.ts";
 
 const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -19,13 +16,10 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 async function installChromium(): Promise<string> {
-  if (process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) {
+  if (!canInstall()) {
     throw new Error("The browser's tests need Chromium: install it, or set CHROMIUM to its path.");
   }
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const packages = ["chromium", "fonts-liberation", "fonts-noto-core"];
-  await exec("apt-get", ["update", "--quiet"], { env });
-  await exec("apt-get", ["install", "--yes", "--quiet", "--no-install-recommends", ...packages], { env });
+  await installPackages(["chromium", "fonts-liberation", "fonts-noto-core"]);
   return "/usr/bin/chromium";
 }
 

@@ -2,17 +2,15 @@
  * What every test file shares: one PostgreSQL with a template database to clone, and one Redis. Both are started here,
  * unless TEST_DATABASE_URL or REDIS_URL name running ones, and stopped at the end, however the run went.
  */
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { startEmbedded } from "../../server/embedded.ts";
 import { migrate } from "../../server/order/schema.ts";
 import { administer, urlOf } from "./database.ts";
+import { haveProgram } from "./debian.ts";
 import { startRedis } from "./redis.ts";
 
 declare module "vitest" {
@@ -23,8 +21,6 @@ declare module "vitest" {
 }
 
 type Release = () => Promise<void>;
-
-const exec = promisify(execFile);
 
 export default async function setup(project: TestProject): Promise<Release> {
   const releases: Release[] = [];
@@ -66,30 +62,8 @@ async function createTemplate(serverUrl: string, releases: Release[]): Promise<s
 }
 
 async function startSharedRedis(releases: Release[]): Promise<string> {
-  if (!isOnPath("redis-server")) await installRedis();
+  await haveProgram("redis-server", "redis-server"); // 7 or newer
   const redis = await startRedis();
   releases.push(redis.stop);
   return redis.url;
-}
-
-const isOnPath = (program: string): boolean =>
-  (process.env.PATH ?? "").split(":").some((directory) => existsSync(join(directory, program)));
-
-/** Debian's package starts a Redis of its own on 6379, unless a policy says that nothing may be started. */
-async function installRedis(): Promise<void> {
-  if (process.getuid?.() !== 0 || !isOnPath("apt-get")) {
-    throw new Error("The tests need Redis 7 or newer: install redis-server, or set REDIS_URL to a running one.");
-  }
-  const policy = "/usr/sbin/policy-rc.d";
-  const isOurs = await writeFile(policy, "#!/bin/sh\nexit 101\n", { flag: "wx", mode: 0o755 }).then(
-    () => true,
-    () => false,
-  );
-  try {
-    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    await exec("apt-get", ["update", "--quiet"], { env });
-    await exec("apt-get", ["install", "--yes", "--quiet", "--no-install-recommends", "redis-server"], { env });
-  } finally {
-    if (isOurs) await rm(policy);
-  }
 }

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { vi } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { apiKey, type TestNode, testSecret } from "./node.ts";
 
 /** A node that is another process: what a test node offers that only this process can do does nothing. */
@@ -69,3 +69,19 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
     throw error;
   }
 }
+
+/** The same, ended with the test. */
+export async function startTestProcess(env: Record<string, string>): Promise<NodeProcess> {
+  const node = await startProcess(env);
+  onTestFinished(node.close);
+  return node;
+}
+
+/** A node as tests call it, of which only the address is known. */
+export const nodeAt = (url: string): TestNode => ({
+  url,
+  log: [],
+  watched: () => 0,
+  publish: () => undefined,
+  close: async () => undefined,
+});

@@ -5,8 +5,17 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 import type { TestNode } from "./node.ts";
 
+export interface ProxyOptions {
+  /** Whether it lets WebSockets pass; many do not. */
+  hasSockets?: boolean;
+}
+
 /** Starts a proxy that takes everybody for `client`; ends with the test. Nodes cannot tell several of them apart. */
-export async function startProxy(node: Pick<TestNode, "url">, client: string): Promise<{ url: string }> {
+export async function startProxy(
+  node: Pick<TestNode, "url">,
+  client: string,
+  { hasSockets = true }: ProxyOptions = {},
+): Promise<{ url: string }> {
   const { hostname, port } = new URL(node.url);
   const told = (headers: IncomingHttpHeaders): IncomingHttpHeaders => ({
     ...headers,
@@ -24,6 +33,7 @@ export async function startProxy(node: Pick<TestNode, "url">, client: string): P
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => sockets.add(socket));
   server.on("upgrade", ({ method, url, headers }, socket: Socket) => {
+    if (!hasSockets) return void socket.end("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
     const onward = connect(Number(port), hostname);
     const lines = Object.entries(told(headers)).map(([name, value]) => `${name}: ${value}`);
     onward.write([`${method} ${url} HTTP/1.1`, ...lines, "", ""].join("\r\n"));

@@ -1,4 +1,5 @@
 /** Watchers over every transport, each as a foreign client would be: what they saw, in order. */
+import { setTimeout as delay } from "node:timers/promises";
 import { EventSource } from "eventsource";
 import { io, type Socket } from "socket.io-client";
 import { onTestFinished, vi } from "vitest";
@@ -47,9 +48,26 @@ const overWebSocket: Start = (target, heard) => {
 };
 
 const overEventSource: Start = (target, heard) => {
-  const source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(target)}`);
-  source.addEventListener("status", ({ data }) => heard(JSON.parse(data)));
-  return () => source.close();
+  let isOver = false;
+  let after = target.after;
+  let source: EventSource;
+  const open = (): void => {
+    const known = { ...target, ...(after !== undefined && { after }) };
+    source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(known)}`);
+    source.addEventListener("status", ({ data, lastEventId }) => {
+      after = Number(lastEventId);
+      heard(JSON.parse(data));
+    });
+    source.addEventListener("error", ({ code = 0 }) => {
+      // Whoever is answered by anything but a stream never comes back by itself: not even when the database was away.
+      if (code >= 500 && !isOver) setTimeout(() => isOver || open(), 50);
+    });
+  };
+  open();
+  return () => {
+    isOver = true;
+    source.close();
+  };
 };
 
 const overLongPoll: Start = (target, heard) => {
@@ -57,7 +75,13 @@ const overLongPoll: Start = (target, heard) => {
   const poll = async (): Promise<void> => {
     for (let after = target.after ?? 0; !stopped.signal.aborted; ) {
       const url = `${target.node.url}/v1/orders/${target.orderId}/wait?${query({ ...target, after })}`;
-      const event = (await (await fetch(url, { signal: stopped.signal })).json()) as StatusEvent;
+      const response = await fetch(url, { signal: stopped.signal });
+      if (!response.ok) {
+        // To be asked again, as every client would: the database is away, say.
+        await delay(50, undefined, { signal: stopped.signal });
+        continue;
+      }
+      const event = (await response.json()) as StatusEvent;
       if (event.version !== after) heard(event);
       after = event.version;
     }

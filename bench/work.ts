@@ -1,0 +1,122 @@
+/**
+ * The durable work of one webhook, without a decision in it: the rows that Tukio writes for a first success, in the same
+ * tables, in one prepared statement and one commit. The floor and the peers that commit anything commit this.
+ */
+import pg from "pg";
+import type { StatusEvent } from "../client-sdk/protocol.ts";
+import { type OrderRow, toEvent } from "../server/order/row.ts";
+
+const text = `with paid as (
+    update payment set status = 'succeeded', receipt = $2, amount_paid_minor = $3, check_at = null
+    where id = $1::uuid returning *
+  ), claimed as (
+    insert into receipt (provider, receipt, payment_id) select provider, receipt, id from paid
+  ), placed as (
+    update "order" o set version = o.version + 1, status = 'succeeded', changed_at = clock_timestamp(),
+      payment = o.payment || jsonb_build_object('receipt', $2::text, 'amountPaidMinor', $3::bigint)
+    from paid p where o.id = p.order_uuid returning o.*
+  ), logged as (
+    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, source)
+    select id, version, status, reason, payment, also_paid, changed_at, 'webhook' from placed
+  ), kept as (
+    insert into webhook (provider, payment_id, reference, proof, headers, body, result)
+    values ('daraja', $1, $4, 'secret', $5::jsonb, $6::bytea, 'applied')
+  )
+  select * from placed`;
+
+interface Callback {
+  Body: {
+    stkCallback: { CheckoutRequestID: string; CallbackMetadata: { Item: { Name: string; Value: string | number }[] } };
+  };
+}
+
+export interface Work {
+  /** Resolves, after the commit, with the state that watchers are to see. */
+  apply(id: string, body: Buffer, headers: object): Promise<StatusEvent>;
+  current(id: string): Promise<StatusEvent | undefined>;
+  pool: pg.Pool;
+}
+
+export function openWork(url: string): Work {
+  // As many connections as Tukio gives webhooks.
+  const pool = new pg.Pool({ connectionString: url, max: 8 });
+  return {
+    pool,
+    async apply(id, body, headers) {
+      const { CheckoutRequestID, CallbackMetadata } = (JSON.parse(body.toString()) as Callback).Body.stkCallback;
+      const [amount, receipt] = CallbackMetadata.Item;
+      const values = [
+        id,
+        receipt?.Value,
+        Number(amount?.Value) * 100,
+        CheckoutRequestID,
+        JSON.stringify(headers),
+        body,
+      ];
+      const { rows } = await pool.query<OrderRow>({ name: "pay", text, values });
+      return toEvent(rows[0] as OrderRow);
+    },
+    async current(id) {
+      const { rows } = await pool.query<OrderRow>({
+        name: "current",
+        text: 'select * from "order" where id = $1',
+        values: [id],
+      });
+      return rows[0] && toEvent(rows[0]);
+    },
+  };
+}
+
+/** Orders as they are when the payer has been prompted, put there by one statement: initiating is not what is measured. */
+export async function plant(pool: pg.Pool, count: number): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(
+    `with made as (select gen_random_uuid() as id, clock_timestamp() as at from generate_series(1, $1)),
+     orders as (
+       insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
+       select id, 'O-' || id, 15000, 'KES', 2, 'processing', 1, jsonb_build_object('id', id, 'provider', 'daraja',
+         'attempt', 1, 'startedAt', iso(at), 'expiresAt', iso(at + interval '1 day'), 'live', true,
+         'action', jsonb_build_object('type', 'prompt', 'phone', '+2547*****678')), at, at from made returning *
+     ), payments as (
+       insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, status, reference,
+         started_at, expires_at)
+       select id, id, 1, 'daraja', true, 15000, 'KES', '+254712345678', 'processing', 'ws_CO_' || id, opened_at,
+         opened_at + interval '1 day' from orders
+     ), events as (
+       insert into event (order_uuid, version, status, payment, also_paid, occurred_at)
+       select id, v, case v when 1 then 'pending' else status end, payment, also_paid, changed_at
+       from orders, generate_series(1, 2) v
+     )
+     select id from made`,
+    [count],
+  );
+  return rows.map(({ id }) => id);
+}
+
+let receipts = 0;
+
+/** What Safaricom posts when the payer has paid 150 shillings. */
+export function callback(reference: string): string {
+  receipts += 1;
+  return JSON.stringify({
+    Body: {
+      stkCallback: {
+        MerchantRequestID: "29115-34620561-1",
+        CheckoutRequestID: reference,
+        ResultCode: 0,
+        ResultDesc: "The service request is processed successfully.",
+        CallbackMetadata: {
+          Item: [
+            { Name: "Amount", Value: 150 },
+            {
+              Name: "MpesaReceiptNumber",
+              Value: `B${process.pid.toString(36)}R${receipts.toString(36)}`.toUpperCase(),
+            },
+            { Name: "Balance" },
+            { Name: "TransactionDate", Value: 20_261_121_143_500 },
+            { Name: "PhoneNumber", Value: 254_712_345_678 },
+          ],
+        },
+      },
+    },
+  });
+}

@@ -1,0 +1,185 @@
+/** Hub processes behind nginx as `deploy/` has it, over a Redis Cluster: every way to watch, and who is who. */
+import { once } from "node:events";
+import { request as send } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
+import { request as sendTls } from "node:https";
+import { io } from "socket.io-client";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createDatabase } from "../support/database.ts";
+import { startNginx } from "../support/nginx.ts";
+import { apiKey, call, pay } from "../support/node.ts";
+import { nodeAt, startTestProcess } from "../support/process.ts";
+import { freePort, startRedisCluster, type TestCluster } from "../support/redis.ts";
+import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { transportNames, watch } from "../support/watch.ts";
+
+// Several processes, nginx and a Cluster take a while to start.
+vi.setConfig({ testTimeout: 90_000 });
+
+let databaseUrl: string;
+let cluster: TestCluster;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  cluster = await startRedisCluster();
+  return async () => {
+    await cluster.stop();
+    await database.drop();
+  };
+});
+
+/** Payments are started, watched and settled by webhooks through nginx only. */
+async function start(count: number, env: Record<string, string> = {}) {
+  const daraja = await startScriptedDaraja();
+  const port = await freePort();
+  const given = {
+    DATABASE_URL: databaseUrl,
+    REDIS_URL: cluster.url,
+    PUBLIC_URL: `http://127.0.0.1:${port}`,
+    TRUSTED_PROXIES: "127.0.0.1",
+    ...daraja.env,
+    ...env,
+  };
+  const hubs = await Promise.all(Array.from({ length: count }, () => startTestProcess(given)));
+  const isUp = async ({ url }: { url: string }) =>
+    ((await call(`${url}/readyz`)).body as unknown as { bus: string }).bus === "up";
+  await vi.waitUntil(async () => (await Promise.all(hubs.map(isUp))).every(Boolean), { timeout: 15_000 });
+  const nginx = await startNginx({ port, hubs });
+  const at = nodeAt(nginx.url);
+  const payOne = async () => {
+    const { order, watchToken: token } = await pay(at);
+    const push = await daraja.nextPush();
+    push.accept();
+    return { orderId: order.orderId, token, push };
+  };
+  return { hubs, nginx, at, payOne };
+}
+
+/** A Socket.IO client that begins by polling, as clients do by themselves; ends with the test. */
+function pollingFirst(url: string, token: string, transports: string[]): () => StatusEvent[] {
+  const seen: StatusEvent[] = [];
+  const socket = io(url, { auth: { token }, transports, forceNew: true });
+  socket.on("status", (event: StatusEvent) => seen.push(event));
+  onTestFinished(() => void socket.disconnect());
+  return () => seen;
+}
+
+describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
+  it("a payment reaches watchers of every transport, whichever process has them", async () => {
+    const { hubs, nginx, at, payOne } = await start(count);
+    const { orderId, token, push } = await payOne();
+    const names = Array.from({ length: 2 * count }, () => transportNames).flat();
+    const watches = names.map((name) => watch(name, { node: at, orderId, token }));
+    const others = [["polling", "websocket"], ["polling"]].map((kinds) => pollingFirst(nginx.url, token, kinds));
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
+    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "processing")), 15_000);
+    expect(push.callbackUrl).toMatch(nginx.url);
+    const response = await push.webhook();
+    expect(response.status).toBe(200);
+    expect(await response.json()).toEqual({ ResultCode: 0, ResultDesc: "Accepted" });
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
+    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "succeeded")), 15_000);
+    const logs = await nginx.logs();
+    for (const { url } of hubs) expect(logs).toContain(` ${new URL(url).host} `);
+  });
+});
+
+describe("behind nginx", () => {
+  it("each payer's address has its own limit, at all processes together, whatever the payer says", async () => {
+    const { nginx } = await start(2, { LIMIT_IP: "6" });
+    const statuses = async (from: string, headers: Record<string, string> = {}): Promise<(number | undefined)[]> => {
+      const found: (number | undefined)[] = [];
+      for (let asked = 0; asked < 8; asked += 1) found.push(await ask(nginx.url, { from, headers }));
+      return found;
+    };
+    const limited = [200, 200, 200, 200, 200, 200, 429, 429];
+    expect(await statuses("127.0.0.2")).toEqual(limited);
+    expect(await statuses("127.0.0.3", { "x-forwarded-for": "198.51.100.7" })).toEqual(limited);
+    expect(await ask(nginx.url, { from: "127.0.0.3", headers: { "x-forwarded-for": "203.0.113.9" } })).toBe(429);
+    expect(await ask(nginx.url, { from: "127.0.0.4" })).toBe(200);
+  });
+
+  it("a process that dies takes nobody down: requests go on, and watchers come back to the others", async () => {
+    const { hubs, nginx, at, payOne } = await start(2);
+    const { orderId, token, push } = await payOne();
+    const watches = (["Socket.IO", "server-sent events"] as const).flatMap((name) =>
+      [1, 2, 3].map(() => watch(name, { node: at, orderId, token })),
+    );
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
+    const [dying] = hubs;
+    const exited = dying && once(dying.process, "exit");
+    dying?.process.kill("SIGKILL");
+    await exited;
+    for (let asked = 0; asked < 10; asked += 1) {
+      expect((await call(`${nginx.url}/v1/orders/${orderId}?token=${token}`)).status).toBe(200);
+    }
+    expect((await push.webhook()).status).toBe(200);
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
+  });
+
+  it("no token and no secret is in a log, whether or not there is anybody to answer", async () => {
+    const { hubs, nginx, at, payOne } = await start(1);
+    const { orderId, token, push } = await payOne();
+    const secret = new URL(push.callbackUrl).pathname.split("/").at(-1) ?? "";
+    const tryAll = async () => {
+      await call(`${nginx.url}/v1/orders/${orderId}?token=${token}`);
+      await call(`${nginx.url}/return/${secret}`);
+      await push.webhook();
+    };
+    await watch("WebSocket", { node: at, orderId, token }).until(() => true);
+    await tryAll();
+    const [hub] = hubs;
+    const exited = hub && once(hub.process, "exit");
+    hub?.process.kill("SIGKILL");
+    await exited;
+    await tryAll();
+    const logs = await nginx.logs();
+    expect(logs).toMatch(/POST \/webhooks\/daraja\/- 200 /);
+    expect(logs).toMatch(/POST \/webhooks\/daraja\/- 502 /);
+    expect(logs).toContain("GET /return/- ");
+    for (const hidden of [token, secret, "token="]) expect(logs).not.toContain(hidden);
+  });
+
+  it("metrics want the API key", async () => {
+    const { nginx } = await start(1);
+    expect((await call(`${nginx.url}/metrics`)).status).toBe(401);
+    expect((await call(`${nginx.url}/metrics`, { headers: { authorization: `Bearer ${apiKey}` } })).status).toBe(200);
+  });
+
+  it("TLS is spoken, HTTP/2 too, on which a stream is not held back; without TLS one is sent there", async () => {
+    const { nginx, payOne } = await start(1);
+    const { orderId, token, push } = await payOne();
+    const { port, ca } = nginx.tls;
+    const options = { port, ca, servername: "pay.example.com", path: "/readyz" };
+    const status = await new Promise((resolve, reject) => {
+      const request = sendTls(options, (answer) => resolve(answer.resume().statusCode));
+      request.on("error", reject).end();
+    });
+    expect(status).toBe(200);
+
+    const session = connectHttp2(`https://localhost:${port}`, { ca, servername: "pay.example.com" });
+    onTestFinished(() => session.destroy());
+    const stream = session.request({ ":path": `/v1/orders/${orderId}/events?token=${token}` });
+    let text = "";
+    stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    await vi.waitUntil(() => text.includes('"processing"'), 10_000);
+    await push.webhook();
+    await vi.waitUntil(() => text.includes('"succeeded"'), 10_000);
+
+    const redirect = await fetch(`http://127.0.0.1:${nginx.plainPort}/x?y`, { redirect: "manual" });
+    expect([redirect.status, redirect.headers.get("location")]).toEqual([301, "https://127.0.0.1/x?y"]);
+  });
+});
+
+/** The status of an order list asked for from one of this machine's addresses. */
+const ask = (
+  url: string,
+  { from, headers = {} }: { from: string; headers?: Record<string, string> },
+): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    const authorization = `Bearer ${apiKey}`;
+    const options = { localAddress: from, headers: { authorization, ...headers }, agent: false };
+    const request = send(`${url}/v1/orders?limit=1`, options, (answer) => resolve(answer.resume().statusCode));
+    request.on("error", reject).end();
+  });

@@ -1,0 +1,88 @@
+/** nginx with the configuration of `deploy/`, as it is but for addresses, certificate and where the logs are. */
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { onTestFinished, vi } from "vitest";
+import { haveProgram } from "./debian.ts";
+import { freePort, wrap } from "./redis.ts";
+
+const exec = promisify(execFile);
+
+export interface Nginx {
+  /** Without TLS; the file has none such, so that clients need no certificate. */
+  url: string;
+  tls: { port: number; ca: string };
+  /** What redirects to TLS. */
+  plainPort: number;
+  /** Everything that was logged. */
+  logs(): Promise<string>;
+}
+
+/** Starts nginx in front of hub processes; ends with the test. `port` is where clients without TLS speak to it. */
+export async function startNginx({ port, hubs }: { port: number; hubs: readonly { url: string }[] }): Promise<Nginx> {
+  await haveProgram("nginx", "nginx-light");
+  const dir = await mkdtemp(join(tmpdir(), "tukio-nginx-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  await chmod(dir, 0o755);
+  const [tlsPort, plainPort] = [await freePort(), await freePort()];
+  const [key, certificate] = [join(dir, "key.pem"), join(dir, "certificate.pem")];
+  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key];
+  const subject = ["-subj", "/CN=pay.example.com", "-addext", "subjectAltName=DNS:pay.example.com"];
+  await exec("openssl", ["req", "-x509", "-days", "2", ...newKey, ...subject, "-out", certificate]);
+
+  const servers = hubs.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
+  const site = await replaced(new URL("../../deploy/nginx.conf", import.meta.url), [
+    [/(?: {2}server 127\.0\.0\.1:\d+;\n)+/g, servers, 2],
+    [/listen 443 ssl http2;/g, `listen 127.0.0.1:${tlsPort} ssl http2; listen 127.0.0.1:${port};`, 1],
+    [/listen 80;/g, `listen 127.0.0.1:${plainPort};`, 1],
+    [/listen \[::\]:\d+( ssl http2)?;/g, "", 2],
+    [/\/etc\/letsencrypt\S+fullchain.pem/g, certificate, 1],
+    [/\/etc\/letsencrypt\S+privkey.pem/g, key, 1],
+    [/\/var\/log\/nginx/g, dir, 2],
+  ]);
+  await writeFile(join(dir, "tukio.conf"), site);
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
+    (name) => `${name}_temp_path ${dir}/${name};`,
+  );
+  const main = `pid ${dir}/pid; daemon off; worker_processes 2; events { worker_connections 4096; }
+    http { ${temporary.join(" ")} include ${dir}/tukio.conf; }`;
+  await writeFile(join(dir, "main.conf"), main);
+  const command = [...wrap, "nginx", "-p", dir, "-c", join(dir, "main.conf"), "-e", join(dir, "main-error.log")];
+  const [file = "", ...rest] = command;
+  const nginx = spawn(file, rest, { stdio: "ignore" });
+  const exited = once(nginx, "exit");
+  onTestFinished(async () => {
+    nginx.kill("SIGTERM");
+    await exited;
+  });
+  const url = `http://127.0.0.1:${port}`;
+  await vi.waitUntil(
+    () =>
+      fetch(`${url}/livez`).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    10_000,
+  );
+  const logs = ["tukio.log", "tukio-error.log", "main-error.log"];
+  return {
+    url,
+    tls: { port: tlsPort, ca: await readFile(certificate, "utf8") },
+    plainPort,
+    logs: async () => (await Promise.all(logs.map((log) => readFile(join(dir, log), "utf8")))).join(""),
+  };
+}
+
+/** A file in which each of these was found as often as expected, and replaced. */
+async function replaced(path: URL, changes: readonly (readonly [RegExp, string, number])[]): Promise<string> {
+  let text = await readFile(path, "utf8");
+  for (const [what, by, times] of changes) {
+    const found = text.match(what)?.length;
+    if (found !== times) throw new Error(`${path.pathname} has ${found} of ${what}, not ${times}`);
+    text = text.replaceAll(what, by);
+  }
+  return text;
+}

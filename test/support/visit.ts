@@ -1,0 +1,40 @@
+/** A visitor of the demo shop in a real browser. */
+import type { Browser, BrowserContextOptions, FrameLocator, Page } from "playwright-core";
+import { openPage } from "./browser.ts";
+import { type Body, call, type TestNode } from "./node.ts";
+
+export interface Visit {
+  page: Page;
+  complaints: string[];
+}
+
+/** Opens the shop at `url`, which may be a proxy's. */
+export async function visitShop(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
+  const opened = await openPage(browser, { viewport: { width: 390, height: 844 }, ...options });
+  await opened.page.goto(url);
+  await opened.page.locator("#ways label").first().waitFor();
+  return opened;
+}
+
+/** Waits until a heading says so. */
+export const see = (page: Page | FrameLocator, title: string): Promise<void> =>
+  page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 20_000 });
+
+/** Buys with the phone whose number has this ending, and returns the number. */
+export async function buy(page: Page, ending = "00"): Promise<string> {
+  await page.selectOption("#payer", ending);
+  const phone = await page.inputValue("#phone");
+  await page.click("#pay");
+  return phone;
+}
+
+/** Starts a payment as the shop's own page does. */
+export async function buyUnseen(node: TestNode, wish: { provider: string; phone?: string }): Promise<Body> {
+  const { status, body } = await call(`${node.url}/shop/payments`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", origin: node.url },
+    body: JSON.stringify({ item: "tea", ...wish }),
+  });
+  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+  return body;
+}
