@@ -31,12 +31,15 @@ interface Entry {
 
 const databaseName = (text: string): string => text.replace(/\W/g, "_");
 
+/** This Tukio and, in the phases that compare it with another checkout's, that one. */
 async function startOnes(bench: Bench, phase: string): Promise<Tukio[]> {
   const { machine, daraja, root, beside } = bench;
   const now = await startTukio({ machine, daraja, root, name: databaseName(`tukio_${phase}`) });
-  if (beside === undefined) return [now];
+  if (beside === undefined || !comparesBefore.has(phase)) return [now];
   return [now, await startTukio({ machine, daraja, root: beside, name: databaseName(`before_${phase}`) })];
 }
+
+const comparesBefore: ReadonlySet<string> = new Set(["websocket", "initiate"]);
 
 const labelOf = (index: number): string => (index === 0 ? "tukio" : "before");
 
@@ -111,8 +114,9 @@ const websocket: Phase = async (bench) => {
 
 const socketio: Phase = async (bench) => {
   const { machine, report } = bench;
-  const ones = await startOnes(bench, "socketio");
-  const entries: Entry[] = ones.map((target, index) => ({ label: labelOf(index), target, via: "socketio" }));
+  const [target] = await startOnes(bench, "socketio");
+  if (!target) return;
+  const entries: Entry[] = [{ label: "tukio", target, via: "socketio" }];
   entries.push({ label: "floor", target: await startFloor(machine), via: "websocket" });
   entries.push({ label: "bare Socket.IO", target: await startSocketIo(machine, "none"), via: "socketio" });
   await compare(bench, {
@@ -121,7 +125,6 @@ const socketio: Phase = async (bench) => {
     judge(lanes) {
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "floor", bars: { p50Ms: 1.25, p99Ms: 1.5 } });
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "bare Socket.IO", bars: { rss: 1.1 } });
-      ratios(report, { phase: "socketio", lanes, of: "tukio", to: "before" });
     },
   });
 };

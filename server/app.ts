@@ -79,9 +79,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     // Pages of our own: browsers name the origin of their sockets and posts too.
     origin === new URL(publicUrl()).origin;
   const { app, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError });
-  const address = (): AddressInfo => app.server.address() as AddressInfo;
-  const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address().port}`;
-  const selfUrl = (): string => `http://${reachable(config.host)}:${address().port}`;
+  /** Where the server listens, or did: calls that have begun are finished when it listens no more. */
+  let address: AddressInfo | undefined;
+  app.server.once("listening", () => {
+    address = app.server.address() as AddressInfo;
+  });
+  const publicUrl = (): string => config.publicUrl ?? `http://localhost:${address?.port}`;
+  const selfUrl = (): string => `http://${reachable(config.host)}:${address?.port}`;
 
   const client = createClient();
   const sealer = createSealer(config.secrets);

@@ -27,11 +27,11 @@ const connectionOptions = {
 export function openRedis(url: string): Redis | Cluster {
   if (!url.includes(",")) return new Redis(url, connectionOptions);
   const { retryStrategy, enableOfflineQueue, ...redisOptions } = connectionOptions;
-  const cluster = new Cluster(startupServers(url), {
+  return new Cluster(startupServers(url), {
     redisOptions: { ...redisOptions, ...access(url) },
     enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
-    // A server that is just being connected to is waited for, a Cluster that is down is not.
+    // A server is connected to by the first command that needs it; those after it wait. A Cluster that is down is not waited for.
     retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 0,
     maxRedirections: 4,
@@ -39,9 +39,6 @@ export function openRedis(url: string): Redis | Cluster {
     // Names stay names: TLS compares them with the certificate.
     dnsLookup: (address, done) => done(null, address),
   });
-  // Without, the first command would connect, and those after it fail until that is done.
-  cluster.on("+node", (server: Redis) => void server.connect().catch(() => undefined));
-  return cluster;
 }
 
 export interface RedisRoute {

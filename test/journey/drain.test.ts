@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import Fastify from "fastify";
 import { io } from "socket.io-client";
-import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { openDatabase } from "../../server/order/database.ts";
 import type { Outcome } from "../../server/order/order.ts";
@@ -13,7 +13,7 @@ import { createUnderWay } from "../../server/under-way.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
-import { openTestStore, paid } from "../support/store.ts";
+import { holdOrder, openTestStore, paid } from "../support/store.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -86,6 +86,38 @@ describe("a node that is stopped while a payer is being asked", () => {
     const { order } = await pay(node, { phone });
     await node.close();
     expect(await referenceOf(order.payment.id)).toMatchObject({ status: "processing" });
+  });
+});
+
+describe("a payment that is committed when the node listens no more", () => {
+  it("is asked for all the same, and its webhook's address is the node's", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl, env: daraja.env });
+    const { order } = await pay(node);
+    const { orderId } = order;
+    const first = await daraja.nextPush();
+    first.accept();
+    expect((await first.webhook({ ResultCode: 1032 })).status).toBe(200);
+    const database = openDatabase(databaseUrl, () => undefined);
+    onTestFinished(() => database.close());
+    const held = await holdOrder(database, orderId);
+    const again = asMerchant(node, "/v1/payments", paymentBody({ orderId }));
+    await held.waiters(1);
+    const closed = node.close();
+    await vi.waitUntil(
+      () =>
+        call(`${node.url}/livez`).then(
+          () => false,
+          () => true,
+        ),
+      { timeout: 4_000 },
+    );
+    await held.release();
+    expect((await again).status).toBe(202);
+    const second = await daraja.nextPush();
+    expect(new URL(second.callbackUrl).port).toBe(new URL(node.url).port);
+    second.accept();
+    await closed;
   });
 });
 

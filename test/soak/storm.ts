@@ -13,7 +13,7 @@ it(`${watchers} watchers whose node is killed, and the next one replaced`, async
   report("replaced", deploy);
   expect(crash).toMatchObject({ lost: watchers, back: watchers, shown: watchers });
   expect(deploy).toMatchObject({ exitCode: 0, back: deploy.lost, shown: watchers });
-}, 900_000);
+}, 1_800_000);
 
 function report(what: string, { blindMs, blindMsOf, ...result }: Storm): void {
   const line = ([name, { p50, p95, max }]: [string, Storm["blindMs"]]): string =>

@@ -46,7 +46,7 @@ const mix = [
   { create: longPoll, tenths: 1 },
 ].flatMap(({ create, tenths }) => Array.from({ length: tenths }, () => create));
 
-const patience = { timeout: 240_000, interval: 20 };
+const patience = { timeout: 600_000, interval: 20 };
 
 /** The node of all watchers crashes, and a new one takes them; then that one is replaced, as by a deploy. */
 export async function storm(watchers: number): Promise<{ crash: Storm; deploy: Storm }> {

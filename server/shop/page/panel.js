@@ -94,7 +94,7 @@ export function createPanel({ network }) {
       row.dataset.status = status;
       row.dataset.settled = String(settled);
       const state = cell("state", status);
-      if (reason) state.append(" ", element("span", "reason", reason));
+      if (reason) state.append(" ", reasonOf(reason));
       row.append(
         cell("version", String(version)),
         state,
@@ -132,6 +132,16 @@ function element(name, className, text) {
   const made = document.createElement(name);
   made.className = className;
   made.textContent = text;
+  return made;
+}
+
+/** May be broken after each word, where there is little room. @param {string} reason */
+function reasonOf(reason) {
+  const made = element("span", "reason", "");
+  for (const [index, word] of reason.split("_").entries()) {
+    if (index > 0) made.append("_", document.createElement("wbr"));
+    made.append(word);
+  }
   return made;
 }
 
