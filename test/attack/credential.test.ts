@@ -181,8 +181,10 @@ describe("a watch token", () => {
     "that is a part of the API key": () => apiKey.slice(0, -1),
   };
 
-  it.each(Object.entries(forged))("%s opens nothing anywhere", async (_, forge) => {
-    expect(await everywhere(await forge())).toEqual(everyWay("token_invalid"));
+  it("opens nothing anywhere when it is forged, in any of these ways", async () => {
+    for (const [how, forge] of Object.entries(forged)) {
+      expect([how, await everywhere(await forge())]).toEqual([how, everyWay("token_invalid")]);
+    }
   });
 
   it("that has run out is told so everywhere", async () => {
