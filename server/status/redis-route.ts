@@ -4,8 +4,10 @@
  * as a server says that a channel is no longer its own.
  */
 import { Cluster, Command, Redis, type RedisOptions } from "ioredis";
+import { startLoop } from "../loop.ts";
 
 const slotCount = 16_384;
+const refreshIntervalMs = 2_000;
 const retryDelayMs = (times: number): number => Math.min(100 * times, 1_000);
 
 const commandTimeoutMs = 500;
@@ -35,7 +37,7 @@ export function openRedis(url: string): Redis | Cluster {
     retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 0,
     maxRedirections: 4,
-    slotsRefreshInterval: 2_000,
+    // No slotsRefreshInterval: its timer goes on for ever when a Cluster is closed while it is being looked at.
     // Names stay names: TLS compares them with the certificate.
     dnsLookup: (address, done) => done(null, address),
   });
@@ -61,6 +63,8 @@ export interface RedisRoute {
   refresh(): void;
   /** Hears when channels have other servers than before, or `complete` another value; there is one listener. */
   onChange(listener: () => void): void;
+  /** Of the client; connections that were asked for are closed by whoever did. */
+  close(): Promise<void>;
 }
 
 export function openRedisRoute(url: string): RedisRoute {
@@ -81,6 +85,7 @@ function singleRoute(client: Redis, url: string): RedisRoute {
     messageEvent: "message",
     refresh: () => undefined,
     onChange: () => undefined,
+    close: async () => client.disconnect(),
   };
 }
 
@@ -98,6 +103,17 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
   client.on("ready", () => changed());
   client.on("close", () => changed());
 
+  const loop = startLoop({
+    task: async () => {
+      if (client.status !== "ready") return;
+      const looked = Promise.withResolvers<void>();
+      client.refreshSlotsCache(() => looked.resolve());
+      await looked.promise;
+    },
+    delayMs: () => refreshIntervalMs,
+    onError: () => undefined, // It never rejects; what cannot be reached is told by its own connections.
+  });
+
   return {
     client,
     publish: (channel, message) => client.spublish(channel, message),
@@ -111,9 +127,13 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     subscribe: (connection, channels) => Promise.all(channels.map((channel) => connection.ssubscribe(channel))),
     unsubscribe: (connection, channel) => connection.sunsubscribe(channel),
     messageEvent: "smessage",
-    refresh: () => client.refreshSlotsCache(),
+    refresh: loop.nudge,
     onChange: (listener) => {
       changed = listener;
+    },
+    close: async () => {
+      await loop.close();
+      client.disconnect();
     },
   };
 }

@@ -68,7 +68,7 @@ const kept = (journeys: readonly Journey[]): Promise<void> =>
 
 /**
  * Every payment's webhook, delivered as a company does: again until it is acknowledged. What was acknowledged is not
- * told again, so it has to be on disk by then, in the database or, once there is one, in the spool.
+ * told again, so it has to be on disk by then, in the database or in the spool.
  */
 async function settle(journeys: readonly Journey[], interrupt: () => Promise<void>): Promise<void> {
   const delivered = journeys.map(({ push }) => deliver(one, push, success()));
@@ -80,15 +80,19 @@ async function settle(journeys: readonly Journey[], interrupt: () => Promise<voi
 describe("nothing is lost and everybody is told when PostgreSQL", () => {
   it("is stopped at once among webhooks, and comes back", async () => {
     const journeys = await Promise.all(Array.from({ length: 4 }, begin));
+    const spooled = await begin();
     await settle(journeys, async () => {
       await postgres.crash();
       await becomes("down", one, other);
+      // Thanked for while there is no database, on the node that did not ask for the money, and not told again.
+      expect(await post(other, spooled.push, success())).toBe(200);
       // A watcher that comes now has no state to be sent; it comes back until it has.
       journeys[0]?.join(one.url);
       await postgres.restart();
       for (const wire of wires) wire.targets = [postgres.url];
     });
-    await kept(journeys);
+    await spooled.reach(3);
+    await kept([...journeys, spooled]);
   });
 
   it("answers nothing for longer than anybody waits, and goes on", async () => {

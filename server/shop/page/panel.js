@@ -29,6 +29,7 @@ export function createPanel({ network }) {
   const link = find("link");
   const cut = /** @type {HTMLButtonElement} */ (find("cut"));
   let lastVersion = 0;
+  let lastId = "";
 
   /** @param {string} text */
   const say = (text) => {
@@ -84,7 +85,13 @@ export function createPanel({ network }) {
      * @param {StatusEvent} event
      * @param {number | undefined} delay
      */
-    add({ version, status, reason, settled, occurredAt }, delay) {
+    add({ id, version, status, reason, settled, occurredAt }, delay) {
+      // Another id is another order, whose versions start again.
+      if (id !== lastId) {
+        rows.replaceChildren();
+        lastVersion = 0;
+        lastId = id;
+      }
       if (version <= lastVersion) return;
       find("no-events").hidden = true;
       const skipped = version - lastVersion - 1;
