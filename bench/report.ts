@@ -158,7 +158,7 @@ export function chart({ rows, commit, startedAt }: Report): string {
 <rect x="${left}" y="${y}" width="${x(p50) - left}" height="11" fill="#1f6f54"/><rect x="${left}" y="${y + 13}" width="${x(p99) - left}" height="11" fill="#e2a75c"/>${dots}
 <text x="${x(p50) + 4}" y="${y + 10}">${shown(p50, 1)}</text><text x="${x(p99) + 8}" y="${y + 23}">${shown(p99, 1)}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12"><title>Webhook to watcher: p50 and p99 of each lane</title>
 <rect width="100%" height="100%" fill="#fff"/><text x="10" y="22" font-size="15">Webhook → watcher: p50 (green), p99 (ochre; dots: its rounds), ${escapeXml(commit)}, ${escapeXml(startedAt)}</text>
 ${ticks.join("\n")}
 ${bars.join("\n")}
