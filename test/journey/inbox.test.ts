@@ -50,7 +50,7 @@ describe("a webhook whose payment is locked for longer than its statement waits"
     await holder.query("rollback");
     await database.pool.query("update webhook set offer_at = clock_timestamp() where result = 'error'");
     await vi.waitUntil(
-      async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "succeeded",
+      async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order?.status === "succeeded",
       15_000,
     );
     await vi.waitUntil(

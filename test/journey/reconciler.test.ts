@@ -42,7 +42,7 @@ describe("a decision on a payment in review", () => {
     const { order } = await pay(node, { phone: "+254700000310" });
     const { orderId } = order;
     await vi.waitUntil(
-      async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === "review",
+      async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order?.status === "review",
       5_000,
     );
     const resolve = (decision: object) =>

@@ -79,7 +79,7 @@ async function accepted({ node, daraja }: Ground): Promise<{ orderId: string; wa
   const push = await daraja.nextPush();
   push.accept();
   const { orderId } = order;
-  await vi.waitUntil(async () => (await stateOf(node, orderId)).status === "processing");
+  await vi.waitUntil(async () => (await stateOf(node, orderId))?.status === "processing");
   return { orderId, watchToken, push };
 }
 
@@ -160,7 +160,7 @@ describe("a node that stops while the database is away", () => {
     expect((await spooled(dataDir)).length).toBeGreaterThan(0);
     door.open();
     const next = await startNode({ databaseUrl: door.url, env });
-    await vi.waitUntil(async () => (await stateOf(next, orderId)).status === "succeeded", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await stateOf(next, orderId))?.status === "succeeded", { timeout: 10_000 });
     await next.close();
     expect(await spooled(dataDir)).toEqual([]);
   });

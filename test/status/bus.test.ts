@@ -288,7 +288,9 @@ describe("a Redis Cluster of its own", () => {
     await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy && told.healthy, 10_000);
     await hearsAll(one, heard, ids);
     // Meanwhile events may have been lost, and it said so.
-    expect(said).toEqual(["carries", "does not carry", "carries"].map((words) => expect.stringContaining(words)));
+    await vi.waitUntil(
+      () => said.some((words) => words.includes("does not carry")) && said.at(-1)?.includes("carries"),
+    );
     expect(await target?.ask("pubsub", "shardnumsub", `tukio:order:${moved}`)).toMatch(/\b2$/);
   });
 
