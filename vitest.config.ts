@@ -5,6 +5,7 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ["test/**/*.test.ts"],
     globalSetup: "test/support/global.ts",
+    setupFiles: ["test/support/patience.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -34,7 +34,7 @@ const transports: Record<string, () => Transport> = {
   eventsource: lazy("eventsource", "eventSource"),
 };
 
-const watchAttributes = ["url", "order-id", "token", "after", "transports"];
+const watchAttributes = ["url", "order-id", "token", "transports"];
 
 /** Where there is no DOM, the class can still be declared. */
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
@@ -42,8 +42,8 @@ const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
 export class OrderStatusElement extends Base {
   static readonly observedAttributes = [...watchAttributes, "lang", "time-zone"];
 
-  /** Fetches a fresh token when this one has run out. */
-  refreshToken: WatchOptions["refreshToken"];
+  /** Fetches a fresh token when this one has run out. Only declared: a page may have set it before this class was here. */
+  declare refreshToken: WatchOptions["refreshToken"];
 
   #watch: Watch | undefined;
   #view: View | undefined;
@@ -98,7 +98,6 @@ export class OrderStatusElement extends Base {
     const chosen = (this.getAttribute("transports") ?? "")
       .split(/[\s,]+/)
       .flatMap((name) => transports[name]?.() ?? []);
-    const after = Number.parseInt(this.getAttribute("after") ?? "", 10);
     this.#watch = showOrder({
       url,
       orderId,
@@ -106,8 +105,10 @@ export class OrderStatusElement extends Base {
       // Asked for when it is needed: a page may set it after the element is there.
       refreshToken: () => this.refreshToken?.(),
       transports: chosen.length > 0 ? chosen : undefined,
-      after: after >= 0 ? after : undefined,
     });
+    const { event } = this.#watch.snapshot();
+    // An ending that is only remembered is shown, and told when the server says so too.
+    if (event?.settled) this.#told = event;
     this.#watch.subscribe(() => this.#heard());
     this.#heard();
   }

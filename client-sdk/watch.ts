@@ -46,7 +46,10 @@ export interface WatchOptions {
   signal?: AbortSignal | undefined;
   /** Where the last state outlives a reload. Default: `sessionStorage`, where there is one. Null: nowhere. */
   storage?: StateStorage | null | undefined;
-  /** The last version seen elsewhere, by the server that rendered the page, say. Default: the stored one's, or 0. */
+  /**
+   * The last version seen elsewhere, by the server that rendered the page, say: only newer states are told, and waited
+   * for. Default: the stored one's, or 0.
+   */
   after?: number | undefined;
 }
 

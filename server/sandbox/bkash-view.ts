@@ -52,13 +52,13 @@ const style = `
   .step { margin: 0 0 .25rem; font-size: .8125rem; color: var(--soft); }
   h1 { margin: 0 0 1rem; font-size: 1.25rem; line-height: 1.25; text-wrap: balance; }
   section > p { margin: 0 0 1rem; color: var(--soft); text-wrap: pretty; }
-  label { display: block; margin-bottom: .35rem; font-size: .875rem; font-weight: 600; }
+  label { display: block; margin-bottom: .5rem; font-size: .875rem; font-weight: 600; }
   input { width: 100%; min-height: 3rem; padding: .5rem .8rem; font: inherit; font-size: 1.125rem; letter-spacing: .03em;
     font-variant-numeric: tabular-nums; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: .5rem; }
   input::placeholder { color: var(--soft); opacity: 1; }
   [aria-invalid] { border-color: var(--wrong); }
-  .wrong { margin: .4rem 0 0; color: var(--wrong); font-size: .875rem; font-weight: 600; }
-  .hint { margin: .4rem 0 0; font-size: .8125rem; color: var(--soft); text-wrap: pretty; }
+  .wrong { margin: .6rem 0 0; color: var(--wrong); font-size: .875rem; font-weight: 600; }
+  .hint { margin: .6rem 0 0; font-size: .8125rem; color: var(--soft); text-wrap: pretty; }
   .hint b { color: var(--ink); font-weight: 600; font-variant-numeric: tabular-nums; }
   button, .go { display: grid; place-items: center; width: 100%; min-height: 3rem; margin-top: 1.1rem; padding: .5rem 1rem; border: 0; border-radius: .5rem;
     background: var(--accent); color: #fff; font: inherit; font-weight: 700; text-align: center; text-decoration: none; cursor: pointer; }

@@ -89,8 +89,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     },
 
     async close() {
-      route.client.disconnect();
-      await Promise.all([...shards.values()].map((shard) => shard.close()));
+      await Promise.all([route, ...shards.values()].map(({ close }) => close()));
     },
   };
 }

@@ -4,8 +4,10 @@
  * as a server says that a channel is no longer its own.
  */
 import { Cluster, Command, Redis, type RedisOptions } from "ioredis";
+import { startLoop } from "../loop.ts";
 
 const slotCount = 16_384;
+const refreshIntervalMs = 2_000;
 const retryDelayMs = (times: number): number => Math.min(100 * times, 1_000);
 
 const commandTimeoutMs = 500;
@@ -27,21 +29,18 @@ const connectionOptions = {
 export function openRedis(url: string): Redis | Cluster {
   if (!url.includes(",")) return new Redis(url, connectionOptions);
   const { retryStrategy, enableOfflineQueue, ...redisOptions } = connectionOptions;
-  const cluster = new Cluster(startupServers(url), {
+  return new Cluster(startupServers(url), {
     redisOptions: { ...redisOptions, ...access(url) },
     enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
-    // A server that is just being connected to is waited for, a Cluster that is down is not.
+    // A server is connected to by the first command that needs it; those after it wait. A Cluster that is down is not waited for.
     retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 0,
     maxRedirections: 4,
-    slotsRefreshInterval: 2_000,
+    // No slotsRefreshInterval: its timer goes on for ever when a Cluster is closed while it is being looked at.
     // Names stay names: TLS compares them with the certificate.
     dnsLookup: (address, done) => done(null, address),
   });
-  // Without, the first command would connect, and those after it fail until that is done.
-  cluster.on("+node", (server: Redis) => void server.connect().catch(() => undefined));
-  return cluster;
 }
 
 export interface RedisRoute {
@@ -64,6 +63,8 @@ export interface RedisRoute {
   refresh(): void;
   /** Hears when channels have other servers than before, or `complete` another value; there is one listener. */
   onChange(listener: () => void): void;
+  /** Of the client; connections that were asked for are closed by whoever did. */
+  close(): Promise<void>;
 }
 
 export function openRedisRoute(url: string): RedisRoute {
@@ -84,6 +85,7 @@ function singleRoute(client: Redis, url: string): RedisRoute {
     messageEvent: "message",
     refresh: () => undefined,
     onChange: () => undefined,
+    close: async () => client.disconnect(),
   };
 }
 
@@ -101,6 +103,17 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
   client.on("ready", () => changed());
   client.on("close", () => changed());
 
+  const loop = startLoop({
+    task: async () => {
+      if (client.status !== "ready") return;
+      const looked = Promise.withResolvers<void>();
+      client.refreshSlotsCache(() => looked.resolve());
+      await looked.promise;
+    },
+    delayMs: () => refreshIntervalMs,
+    onError: () => undefined, // It never rejects; what cannot be reached is told by its own connections.
+  });
+
   return {
     client,
     publish: (channel, message) => client.spublish(channel, message),
@@ -114,9 +127,13 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     subscribe: (connection, channels) => Promise.all(channels.map((channel) => connection.ssubscribe(channel))),
     unsubscribe: (connection, channel) => connection.sunsubscribe(channel),
     messageEvent: "smessage",
-    refresh: () => client.refreshSlotsCache(),
+    refresh: loop.nudge,
     onChange: (listener) => {
       changed = listener;
+    },
+    close: async () => {
+      await loop.close();
+      client.disconnect();
     },
   };
 }

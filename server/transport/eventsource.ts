@@ -1,12 +1,12 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { startLoop } from "../loop.ts";
 import {
   afterOf,
   followOrLeave,
   inSlices,
   type OrderRequest,
   onExpiry,
+  startHeartbeat,
   type TransportOptions,
   unreadBytesMax,
   watched,
@@ -16,8 +16,13 @@ import {
 const heartbeatMs = 15_000;
 
 export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
-  const streams = new Map<FastifyReply["raw"], (text: string) => void>();
+  const streams = new Set<FastifyReply["raw"]>();
   let isClosing = false;
+
+  const heartbeat = startHeartbeat<(text: string) => void>(heartbeatMs, {
+    beat: (write) => write(": still here\n\n"),
+    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+  });
 
   app.get<OrderRequest>("/v1/orders/:orderId/events", async (request, reply) => {
     const { id, expiresAt } = await watched(access, request);
@@ -36,12 +41,14 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     });
     if (!raw.headersSent) open(reply);
     const cancelExpiry = onExpiry(expiresAt, () => raw.end());
-    streams.set(raw, write);
+    streams.add(raw);
+    const stopBeating = heartbeat.add(write);
     const leave = (): void => {
       stop();
       leaveGate();
       cancelExpiry();
       streams.delete(raw);
+      stopBeating();
     };
     if (raw.destroyed) leave();
     else raw.once("close", leave);
@@ -49,18 +56,10 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     return reply;
   });
 
-  const heartbeat = startLoop({
-    task: async () => {
-      for (const write of streams.values()) write(": still here\n\n");
-    },
-    delayMs: () => heartbeatMs,
-    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
-  });
-
   app.addHook("preClose", async () => {
     isClosing = true;
     await heartbeat.close();
-    await inSlices(streams.keys(), (raw) => raw.end());
+    await inSlices(streams, (raw) => raw.end());
   });
 }
 

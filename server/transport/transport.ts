@@ -5,6 +5,7 @@ import { z } from "zod";
 import { HubError } from "../errors.ts";
 import { afterText, parseInput } from "../input.ts";
 import type { Gate } from "../limit.ts";
+import { startLoop } from "../loop.ts";
 import { type Access, credentialOf, type Watched } from "../order/access.ts";
 import { follow, type Hub, type Watcher } from "../status/hub.ts";
 
@@ -44,6 +45,46 @@ export async function inSlices<T>(watchers: Iterable<T>, sendAway: (watcher: T) 
     if (start > 0) await wait(betweenSlicesMs);
     all.slice(start, start + size).forEach(sendAway);
   }
+}
+
+/** A heart that beats for each connection once an interval. */
+export interface Heartbeat<T> {
+  /** Returns the way to leave. */
+  add(connection: T): () => void;
+  close(): Promise<void>;
+}
+
+const heartbeatSlots = 100;
+
+/**
+ * Each connection has its own moment within the interval: 10,000 beats at once would stand for a tenth of a second in the
+ * way of whatever event comes then.
+ */
+export function startHeartbeat<T>(
+  intervalMs: number,
+  { beat, onError }: { beat: (connection: T) => void; onError: (error: unknown) => void },
+): Heartbeat<T> {
+  const slots = Array.from({ length: heartbeatSlots }, () => new Set<T>());
+  let next = 0;
+  let filled = 0;
+  const loop = startLoop({
+    task: async () => {
+      const slot = slots[next] ?? [];
+      next = (next + 1) % heartbeatSlots;
+      for (const connection of slot) beat(connection);
+    },
+    delayMs: () => intervalMs / heartbeatSlots,
+    onError,
+  });
+  return {
+    add(connection) {
+      const slot = slots[filled];
+      filled = (filled + 1) % heartbeatSlots;
+      slot?.add(connection);
+      return () => slot?.delete(connection);
+    },
+    close: loop.close,
+  };
 }
 
 /** Calls back when a token runs out, if it does. Returns the way to cancel. */

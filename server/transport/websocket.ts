@@ -6,13 +6,13 @@ import type { WebSocket } from "@fastify/websocket";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
-import { startLoop } from "../loop.ts";
 import {
   afterOf,
   followOrLeave,
   inSlices,
   type OrderRequest,
   onExpiry,
+  startHeartbeat,
   type TransportOptions,
   unreadBytesMax,
   watched,
@@ -28,6 +28,14 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   const sockets = new Set<WebSocket>();
   const answered = new WeakSet<WebSocket>();
   let isClosing = false;
+
+  const heartbeat = startHeartbeat<WebSocket>(heartbeatMs, {
+    beat(socket) {
+      if (answered.delete(socket)) socket.ping();
+      else socket.terminate();
+    },
+    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+  });
 
   const serve = async (socket: WebSocket, request: FastifyRequest<OrderRequest>): Promise<void> => {
     const { id, expiresAt } = await watched(access, request);
@@ -53,27 +61,20 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     if (isClosing) return close(socket, closeCode.restarting, "restarting");
     sockets.add(socket);
     answered.add(socket);
+    const stopBeating = heartbeat.add(socket);
     socket.on("pong", () => answered.add(socket));
     socket.on("message", () => answered.add(socket));
     socket.on("error", (error) => request.log.info({ err: error }, "socket failed"));
-    socket.once("close", () => sockets.delete(socket));
+    socket.once("close", () => {
+      sockets.delete(socket);
+      stopBeating();
+    });
     serve(socket, request).catch((error: unknown) => {
       const { code, reason } = refusal(error);
       const isExpected = error instanceof HubError && error.code === "rate_limited";
       if (code === closeCode.tryAgainLater && !isExpected) request.log.error({ err: error }, "socket not served");
       close(socket, code, reason);
     });
-  });
-
-  const heartbeat = startLoop({
-    task: async () => {
-      for (const socket of sockets) {
-        if (answered.delete(socket)) socket.ping();
-        else socket.terminate();
-      }
-    },
-    delayMs: () => heartbeatMs,
-    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
   app.addHook("preClose", async () => {

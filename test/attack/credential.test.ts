@@ -121,9 +121,9 @@ const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value))
 const derived = (purpose: string): Buffer => Buffer.from(hkdfSync("sha256", testSecret, "tukio", purpose, 32));
 
 /** The token's parts with a signature made for exactly these bytes. */
-function signedBy(header: object, key: Uint8Array): string {
+function signedBy(header: object, key: Uint8Array, hash = "sha256"): string {
   const bytes = `${base64url(header)}.${token.split(".")[1]}`;
-  return `${bytes}.${createHmac("sha256", key).update(bytes).digest("base64url")}`;
+  return `${bytes}.${createHmac(hash, key).update(bytes).digest("base64url")}`;
 }
 
 describe("a watch token", () => {
@@ -142,8 +142,8 @@ describe("a watch token", () => {
     "of alg none with the signature left on": () =>
       `${base64url({ alg: "none" })}.${token.split(".").slice(1).join(".")}`,
     "without an alg": () => signedBy({}, derived("watch-token")),
-    "of HS512 with our own key": () =>
-      made({ alg: "HS512", key: Buffer.concat([derived("watch-token"), derived("watch-token")]) }),
+    "of HS384 with the very key": () => signedBy({ alg: "HS384" }, derived("watch-token"), "sha384"),
+    "of HS512 with the very key": () => signedBy({ alg: "HS512" }, derived("watch-token"), "sha512"),
     "that brings its own key": () =>
       signedBy(
         { alg: "HS256", jwk: { kty: "oct", k: Buffer.alloc(32, 1).toString("base64url") } },
@@ -181,8 +181,10 @@ describe("a watch token", () => {
     "that is a part of the API key": () => apiKey.slice(0, -1),
   };
 
-  it.each(Object.entries(forged))("%s opens nothing anywhere", async (_, forge) => {
-    expect(await everywhere(await forge())).toEqual(everyWay("token_invalid"));
+  it("opens nothing anywhere when it is forged, in any of these ways", async () => {
+    for (const [how, forge] of Object.entries(forged)) {
+      expect([how, await everywhere(await forge())]).toEqual([how, everyWay("token_invalid")]);
+    }
   });
 
   it("that has run out is told so everywhere", async () => {

@@ -18,7 +18,7 @@ import {
   type ModelOrder,
   type ModelPayment,
 } from "./model.ts";
-import { bodyFor, type NodeName, type Reply, type Saying, type World, webhookOf } from "./world.ts";
+import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
 
 type Command = fc.AsyncCommand<Model, World>;
 
@@ -75,6 +75,77 @@ async function compare(world: World, order: ModelOrder, node: NodeName = "a"): P
 
 const nodes = fc.constantFrom<NodeName>("a", "b");
 
+interface Paying {
+  slot: number;
+  company: Company;
+  reply: Reply;
+  node: NodeName;
+}
+
+const payAs = (told: Paying): Command =>
+  command("pay", told, {
+    async run(model, world) {
+      const known = model.orders[told.slot];
+      const company = known?.company ?? told.company;
+      const orderId = known?.orderId ?? `MODEL-${randomUUID()}`;
+      world.nextReply = told.reply;
+      const answer = await world.merchant(told.node, "/v1/payments", bodyFor(company, orderId), {
+        "idempotency-key": randomUUID(),
+      });
+      if (known && !isRetryable(known)) {
+        const code =
+          known.status === "succeeded"
+            ? "order_paid"
+            : known.status === "review"
+              ? "order_in_review"
+              : "payment_in_progress";
+        assert.deepEqual([answer.status, answer.body.code], [409, code]);
+        return;
+      }
+      assert.equal(answer.status, 202, JSON.stringify(answer.body));
+      const { order: event, watchToken } = answer.body;
+      const { path, reference, release } = await world.asked(event.payment.id);
+      const payment: ModelPayment = {
+        id: event.payment.id,
+        company,
+        path,
+        status: "pending",
+        reference,
+        hasReference: false,
+        isAmountKnown: false,
+        isScarred: false,
+      };
+      const order = known ?? {
+        id: event.id,
+        orderId,
+        token: watchToken,
+        company,
+        status: "pending",
+        version: 0,
+        payments: [],
+        shown: "",
+        alsoPaid: [],
+      };
+      if (!known) model.orders.push(order);
+      order.payments.push(payment);
+      Object.assign(order, { version: order.version + 1, status: "pending", shown: payment.id });
+      if (told.reply === "hold") {
+        // The webhook overtakes the reply.
+        await post(model, world, { order, payment, kind: "paid", nodes: [told.node] });
+        await compare(world, order, told.node);
+        release();
+      }
+      if (told.reply === "accept" || told.reply === "hold") {
+        apply(model, order, payment, { status: "processing" });
+        payment.hasReference = true;
+      }
+      if (told.reply === "refuse") apply(model, order, payment, { status: "failed" });
+      await compare(world, order, told.node);
+      // Held back or not: what is stored of the reply is stored by now, or will never be.
+      if (told.reply === "hold") await untilReferenced(world, order, payment);
+    },
+  });
+
 const pay = fc
   .record({
     slot: fc.nat(3),
@@ -82,70 +153,7 @@ const pay = fc
     reply: fc.constantFrom<Reply>("accept", "accept", "accept", "refuse", "drop", "hold"),
     node: nodes,
   })
-  .map((told) =>
-    command("pay", told, {
-      async run(model, world) {
-        const known = model.orders[told.slot];
-        const company = known?.company ?? told.company;
-        const orderId = known?.orderId ?? `MODEL-${randomUUID()}`;
-        world.nextReply = told.reply;
-        const answer = await world.merchant(told.node, "/v1/payments", bodyFor(company, orderId), {
-          "idempotency-key": randomUUID(),
-        });
-        if (known && !isRetryable(known)) {
-          const code =
-            known.status === "succeeded"
-              ? "order_paid"
-              : known.status === "review"
-                ? "order_in_review"
-                : "payment_in_progress";
-          assert.deepEqual([answer.status, answer.body.code], [409, code]);
-          return;
-        }
-        assert.equal(answer.status, 202, JSON.stringify(answer.body));
-        const { order: event, watchToken } = answer.body;
-        const { path, reference, release } = await world.asked(event.payment.id);
-        const payment: ModelPayment = {
-          id: event.payment.id,
-          company,
-          path,
-          status: "pending",
-          reference,
-          hasReference: false,
-          isAmountKnown: false,
-          isScarred: false,
-        };
-        const order = known ?? {
-          id: event.id,
-          orderId,
-          token: watchToken,
-          company,
-          status: "pending",
-          version: 0,
-          payments: [],
-          shown: "",
-          alsoPaid: [],
-        };
-        if (!known) model.orders.push(order);
-        order.payments.push(payment);
-        Object.assign(order, { version: order.version + 1, status: "pending", shown: payment.id });
-        if (told.reply === "hold") {
-          // The webhook overtakes the reply.
-          await post(model, world, { order, payment, kind: "paid", nodes: [told.node] });
-          await compare(world, order, told.node);
-          release();
-        }
-        if (told.reply === "accept" || told.reply === "hold") {
-          apply(model, order, payment, { status: "processing" });
-          payment.hasReference = true;
-        }
-        if (told.reply === "refuse") apply(model, order, payment, { status: "failed" });
-        await compare(world, order, told.node);
-        // Held back or not: what is stored of the reply is stored by now, or will never be.
-        if (told.reply === "hold") await untilReferenced(world, order, payment);
-      },
-    }),
-  );
+  .map(payAs);
 
 const untilReferenced = (world: World, order: ModelOrder, { id, reference }: ModelPayment): Promise<unknown> =>
   vi.waitUntil(
@@ -191,6 +199,29 @@ async function post(model: Model, world: World, { order, payment, kind, nodes: a
   if (isTold) apply(model, order, payment, { status: "succeeded", states, receipt });
 }
 
+interface Telling {
+  slot: number;
+  attempt: number;
+  kind: Posted["kind"];
+  nodes: NodeName[];
+  meanwhile: string;
+}
+
+const webhookAs = (told: Telling): Command =>
+  command("webhook", told, {
+    check: ({ orders }) => orders.length > 0,
+    async run(model, world) {
+      const order = pick(model.orders, told.slot);
+      const payment = pick(order.payments, told.attempt);
+      const cut = told.meanwhile === "postgres" ? world.breakPostgres() : undefined;
+      if (told.meanwhile === "redis") await world.redis.stop();
+      await post(model, world, { order, payment, ...told });
+      await cut;
+      await compare(world, order);
+      if (told.meanwhile === "redis") await world.redis.restart();
+    },
+  });
+
 const webhook = fc
   .record({
     slot: fc.nat(3),
@@ -199,24 +230,7 @@ const webhook = fc
     nodes: fc.array(nodes, { minLength: 1, maxLength: 5 }),
     meanwhile: fc.constantFrom("", "", "", "", "", "postgres", "redis"),
   })
-  .map((told) =>
-    command("webhook", told, {
-      check: ({ orders }) => orders.length > 0,
-      async run(model, world) {
-        const order = pick(model.orders, told.slot);
-        const payment = pick(order.payments, told.attempt);
-        const breaking =
-          told.meanwhile === "postgres"
-            ? world.breakPostgres()
-            : told.meanwhile === "redis"
-              ? world.redis.restart()
-              : undefined;
-        await post(model, world, { order, payment, ...told });
-        await breaking;
-        await compare(world, order);
-      },
-    }),
-  );
+  .map(webhookAs);
 
 const forgeries = [
   "another secret",
@@ -227,7 +241,13 @@ const forgeries = [
   "no key",
 ] as const;
 
-const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), node: nodes }).map((told) =>
+interface Forging {
+  slot: number;
+  how: (typeof forgeries)[number];
+  node: NodeName;
+}
+
+const forgedAs = (told: Forging): Command =>
   command("forged", told, {
     check: ({ orders }) => orders.length > 0,
     async run(model, world) {
@@ -266,8 +286,9 @@ const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), 
       assert.equal((await world.deliver(told.node, to, what)).status, status);
       await compare(world, order, told.node);
     },
-  }),
-);
+  });
+
+const forged = fc.record({ slot: fc.nat(3), how: fc.constantFrom(...forgeries), node: nodes }).map(forgedAs);
 
 const confirm = fc
   .record({
@@ -331,21 +352,30 @@ const deadline = fc.record({ slot: fc.nat(3), node: nodes }).map((told) =>
   }),
 );
 
+interface Looking {
+  slot: number;
+  transport: TransportName;
+  node: NodeName;
+}
+
+const watchAs = (told: Looking): Command =>
+  command("watch", told, {
+    check: ({ orders, watchers }) => orders.length > 0 && watchers.length < 12,
+    async run(model, world) {
+      const index = told.slot % model.orders.length;
+      const order = pick(model.orders, index);
+      const watcher: WorldWatcher = { order, transport: told.transport, at: told.node, seen: [] };
+      world.watchers.push(watcher);
+      model.watchers.push({ order: index, isConnected: true });
+      world.connect(watcher, told.node);
+      // From then on nothing may be missed.
+      await vi.waitUntil(() => watcher.seen.length > 0, { timeout: 15_000, interval: 5 });
+    },
+  });
+
 const watchIt = fc
   .record({ slot: fc.nat(3), transport: fc.constantFrom<TransportName>(...transportNames), node: nodes })
-  .map((told) =>
-    command("watch", told, {
-      check: ({ orders, watchers }) => orders.length > 0 && watchers.length < 12,
-      async run(model, world) {
-        const index = told.slot % model.orders.length;
-        const order = pick(model.orders, index);
-        const watcher = { order, transport: told.transport, at: told.node, seen: [] };
-        world.watchers.push(watcher);
-        model.watchers.push({ order: index, isConnected: true });
-        world.connect(watcher, told.node);
-      },
-    }),
-  );
+  .map(watchAs);
 
 const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
   command("disconnect", told, {
@@ -399,25 +429,55 @@ export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
   breakPostgres,
 ];
 
-/** Every way to break things once, in the midst of a payment with watchers. */
+const paid = (slot: number, company: Company): Command =>
+  payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
+
+const told = (slot: number, kind: Posted["kind"], meanwhile = ""): Command =>
+  webhookAs({ slot, attempt: 0, kind, meanwhile, nodes: ["a", "b", "a"] });
+
+/**
+ * What must not be left to chance: every kind of evidence at both companies, in an order that hurts, and every way to
+ * break things once, in the midst of payments with watchers.
+ */
 export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
-  fc.tuple(
-    pay,
-    watchIt,
-    watchIt,
-    kill,
-    webhook,
-    pay,
-    watchIt,
-    breakPostgres,
-    webhook,
-    restartRedis,
-    confirm,
-    restart,
-    pay,
-    reconnect,
-    webhook,
-  );
+  fc
+    .tuple(watchIt, watchIt, kill, breakPostgres, restartRedis, restart, confirm, reconnect, forged)
+    .map(([one, other, killing, cutting, emptying, restarting, asking, returning, forging]) => [
+      paid(0, "daraja"),
+      one,
+      other,
+      told(0, "wrong"),
+      killing,
+      told(0, "bare"),
+      told(0, "paid", "postgres"),
+      told(0, "wrong"),
+      paid(1, "zenopay"),
+      ...forgeries.map((how) => forgedAs({ slot: 1, how, node: "a" })),
+      one,
+      forging,
+      told(1, "wrong", "redis"),
+      cutting,
+      paid(2, "daraja"),
+      other,
+      told(2, "cancelled"),
+      emptying,
+      paid(2, "daraja"),
+      told(2, "reused"),
+      restarting,
+      told(2, "paid"),
+      paid(3, "zenopay"),
+      asking,
+      returning,
+      told(3, "paid"),
+      told(3, "cancelled"),
+      // The second attempt fails after the first was paid late.
+      webhookAs({ slot: 2, attempt: 1, kind: "cancelled", meanwhile: "", nodes: ["b"] }),
+      // What the bus cannot carry reaches the watchers of both nodes all the same.
+      paid(4, "daraja"),
+      ...transportNames.map((transport, index) => watchAs({ slot: 4, transport, node: index % 2 ? "b" : "a" })),
+      ...forgeries.map((how) => forgedAs({ slot: 4, how, node: "b" })),
+      told(4, "paid", "redis"),
+    ]);
 
 /** What must be true in the end, of every order and of everybody who watched. */
 export async function check(model: Model, world: World): Promise<void> {

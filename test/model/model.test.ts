@@ -13,8 +13,8 @@ const { MODEL_SEED, MODEL_PATH, MODEL_REPLAY, MODEL_MINUTES } = process.env;
 const minutes = Number(MODEL_MINUTES || 0);
 const isLong = minutes > 0;
 
-/** In `npm test`: enough for a few hundred commands. */
-const shortMs = 9_000;
+/** In `npm test`: enough for a hundred commands or two. */
+const shortMs = 6_000;
 
 const timeout = isLong ? minutes * 60_000 + 300_000 : 120_000;
 

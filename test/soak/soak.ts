@@ -165,48 +165,56 @@ type Watching = (
   heard: (event: { version: number; settled: boolean }) => void,
 ) => () => void;
 
+/** Watches until told to stop, coming back whenever it is sent away, as every client would. */
+const again =
+  (
+    once: (target: Parameters<Watching>[0], heard: Parameters<Watching>[1], signal: AbortSignal) => Promise<void>,
+  ): Watching =>
+  (target, heard) => {
+    const left = new AbortController();
+    void (async () => {
+      while (!left.signal.aborted) {
+        await once(target, heard, left.signal).catch(() => undefined);
+        await delay(200, undefined, { signal: left.signal });
+      }
+    })().catch(() => undefined);
+    return () => left.abort();
+  };
+
 const ways: Watching[] = [
-  ({ url, orderId, token }, heard) => {
+  again(async ({ url, orderId, token }, heard, signal) => {
     const socket = new WebSocket(`${url.replace("http", "ws")}/v1/orders/${orderId}/socket?token=${token}`);
-    socket.on("message", (data) => heard(JSON.parse(String(data)))).on("error", () => undefined);
-    return () => socket.terminate();
-  },
+    signal.addEventListener("abort", () => socket.terminate());
+    socket.on("message", (data) => heard(JSON.parse(String(data))));
+    await once(socket, "close");
+  }),
   ({ url, token }, heard) => {
     const socket = io(url, { auth: { token }, transports: ["websocket"], forceNew: true });
     socket.on("status", heard);
     return () => void socket.disconnect();
   },
-  ({ url, orderId, token }, heard) => {
-    const left = new AbortController();
-    void (async () => {
-      const response = await fetch(`${url}/v1/orders/${orderId}/events?token=${token}`, { signal: left.signal });
-      let text = "";
-      for await (const chunk of response.body ?? []) {
-        text += Buffer.from(chunk).toString();
-        const parts = text.split("\n\n");
-        text = parts.pop() ?? "";
-        for (const part of parts) {
-          const data = /^data: (.*)$/m.exec(part)?.[1];
-          if (data) heard(JSON.parse(data));
-        }
+  again(async ({ url, orderId, token }, heard, signal) => {
+    const response = await fetch(`${url}/v1/orders/${orderId}/events?token=${token}`, { signal });
+    let text = "";
+    for await (const chunk of response.body ?? []) {
+      text += Buffer.from(chunk).toString();
+      const parts = text.split("\n\n");
+      text = parts.pop() ?? "";
+      for (const part of parts) {
+        const data = /^data: (.*)$/m.exec(part)?.[1];
+        if (data) heard(JSON.parse(data));
       }
-    })().catch(() => undefined);
-    return () => left.abort();
-  },
-  ({ url, orderId, token }, heard) => {
-    const left = new AbortController();
-    void (async () => {
-      for (let after = 0; !left.signal.aborted; ) {
-        const response = await fetch(`${url}/v1/orders/${orderId}/wait?token=${token}&after=${after}`, {
-          signal: left.signal,
-        });
-        const event = (await response.json()) as { version: number; settled: boolean };
-        if (event.version > after) heard(event);
-        after = event.version;
-      }
-    })().catch(() => undefined);
-    return () => left.abort();
-  },
+    }
+  }),
+  again(async ({ url, orderId, token }, heard, signal) => {
+    for (let after = 0; ; ) {
+      const response = await fetch(`${url}/v1/orders/${orderId}/wait?token=${token}&after=${after}`, { signal });
+      const event = (await response.json()) as { version: number; settled: boolean };
+      assert(response.ok);
+      if (event.version > after) heard(event);
+      after = event.version;
+    }
+  }),
 ];
 
 interface Tally {

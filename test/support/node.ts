@@ -1,4 +1,5 @@
 /** Tukio nodes for tests: whole apps on ports of their own, over one database and one bus. */
+import { randomUUID } from "node:crypto";
 import { Writable } from "node:stream";
 import { pino } from "pino";
 import { onTestFinished } from "vitest";
@@ -130,12 +131,18 @@ export const paymentBody = (fields: Record<string, unknown> = {}): Record<string
   ...fields,
 });
 
-/** Starts a payment; the answer's body. */
+/** Starts a payment, as a merchant who tries again when the database was too busy; the answer's body. */
 export async function pay(
   node: TestNode,
   fields: Record<string, unknown> = {},
 ): Promise<{ order: StatusEvent; watchToken: string }> {
-  const { status, body } = await asMerchant(node, "/v1/payments", paymentBody(fields));
-  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
-  return body;
+  const body = paymentBody(fields);
+  const key = { "idempotency-key": randomUUID() };
+  for (let tries = 1; ; tries += 1) {
+    const answer = await asMerchant(node, "/v1/payments", body, key);
+    if (answer.status === 202) return answer.body;
+    if (answer.status !== 503 || tries === 10) {
+      throw new Error(`refused: ${answer.status} ${JSON.stringify(answer.body)}`);
+    }
+  }
 }

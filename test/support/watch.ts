@@ -39,12 +39,31 @@ const overSocketIo: Start = (target, heard) => {
   return () => socket.disconnect();
 };
 
+/** The close code of whoever could not be served just now. */
+const tryAgainLater = 1013;
+
 const overWebSocket: Start = (target, heard) => {
-  const url = `${target.node.url.replace("http", "ws")}/v1/orders/${target.orderId}/socket?${query(target)}`;
-  const socket = new WebSocket(url);
-  socket.on("message", (data) => heard(JSON.parse(String(data))));
-  socket.on("error", () => undefined);
-  return () => socket.terminate();
+  let isOver = false;
+  let socket: WebSocket;
+  const open = (after = target.after): void => {
+    const known = { ...target, ...(after !== undefined && { after }) };
+    socket = new WebSocket(
+      `${target.node.url.replace("http", "ws")}/v1/orders/${target.orderId}/socket?${query(known)}`,
+    );
+    socket.on("message", (data) => {
+      const event: StatusEvent = JSON.parse(String(data));
+      after = event.version;
+      heard(event);
+    });
+    socket.on("error", () => undefined);
+    // Come back: the database was away, say.
+    socket.on("close", (code) => code === tryAgainLater && setTimeout(() => isOver || open(after), 50));
+  };
+  open();
+  return () => {
+    isOver = true;
+    socket.terminate();
+  };
 };
 
 const overEventSource: Start = (target, heard) => {

@@ -29,6 +29,7 @@ export function createPanel({ network }) {
   const link = find("link");
   const cut = /** @type {HTMLButtonElement} */ (find("cut"));
   let lastVersion = 0;
+  let lastId = "";
 
   /** @param {string} text */
   const say = (text) => {
@@ -84,7 +85,13 @@ export function createPanel({ network }) {
      * @param {StatusEvent} event
      * @param {number | undefined} delay
      */
-    add({ version, status, reason, settled, occurredAt }, delay) {
+    add({ id, version, status, reason, settled, occurredAt }, delay) {
+      // Another id is another order, whose versions start again.
+      if (id !== lastId) {
+        rows.replaceChildren();
+        lastVersion = 0;
+        lastId = id;
+      }
       if (version <= lastVersion) return;
       find("no-events").hidden = true;
       const skipped = version - lastVersion - 1;
@@ -94,7 +101,7 @@ export function createPanel({ network }) {
       row.dataset.status = status;
       row.dataset.settled = String(settled);
       const state = cell("state", status);
-      if (reason) state.append(" ", element("span", "reason", reason));
+      if (reason) state.append(" ", reasonOf(reason));
       row.append(
         cell("version", String(version)),
         state,
@@ -132,6 +139,16 @@ function element(name, className, text) {
   const made = document.createElement(name);
   made.className = className;
   made.textContent = text;
+  return made;
+}
+
+/** May be broken after each word, where there is little room. @param {string} reason */
+function reasonOf(reason) {
+  const made = element("span", "reason", "");
+  for (const [index, word] of reason.split("_").entries()) {
+    if (index > 0) made.append("_", document.createElement("wbr"));
+    made.append(word);
+  }
   return made;
 }
 
