@@ -6,7 +6,7 @@ const watchers = 300;
 
 describe(`${watchers} watchers whose node is killed, and the next one replaced`, () => {
   it("all come back by themselves, with few queries, sent away in slices, and are shown what happens", async () => {
-    const { crash, deploy } = await storm(watchers);
+    const { crash, deploy } = await storm(watchers, true);
     expect(crash).toMatchObject({ lost: watchers, back: watchers, shown: watchers });
     // At most one for each tick in which somebody came.
     expect(crash.reads / watchers).toBeLessThan(1);

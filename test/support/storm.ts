@@ -2,6 +2,9 @@
  * Many watchers, each of its own order, lose their node at once and have to find another one. They are the SDK's, over
  * every transport, and behind something that sends new connections to whichever node takes them.
  */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { onTestFinished, vi } from "vitest";
 import { eventSource, longPoll, type OrderWatch, socketIo, watchOrder, webSocket } from "../../client-sdk/index.ts";
@@ -10,6 +13,7 @@ import { createDatabase } from "./database.ts";
 import { testSecret } from "./node.ts";
 import { type NodeProcess, startProcess } from "./process.ts";
 import { startRedis } from "./redis.ts";
+import { scrape } from "./scrape.ts";
 import { unlimited } from "./site.ts";
 import { startWire } from "./wire.ts";
 
@@ -27,6 +31,8 @@ export interface Storm {
   largestSlice: number;
   /** Queries by which the other node read the states of those who came. */
   reads: number;
+  /** What taking them in cost the other node, in seconds of a processor. */
+  cpuS: number;
   /** How many saw a state that was committed behind the bus's back afterwards, and how long the last of them took. */
   shown: number;
   shownMs: number;
@@ -48,28 +54,39 @@ const mix = [
 
 const patience = { timeout: 600_000, interval: 20 };
 
-/** The node of all watchers crashes, and a new one takes them; then that one is replaced, as by a deploy. */
-export async function storm(watchers: number): Promise<{ crash: Storm; deploy: Storm }> {
+/**
+ * The node of all watchers crashes, and a new one takes them; then that one is replaced, as by a deploy. Counting queries
+ * puts this process, which has all the watchers to serve, between the nodes and their database.
+ */
+export async function storm(watchers: number, isCounting: boolean): Promise<{ crash: Storm; deploy: Storm }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
   const { url: redisUrl, stop } = await startRedis();
   onTestFinished(stop);
   const orders = await makeOrders(database.url, watchers);
   let reads = 0;
-  const start = async (): Promise<NodeProcess> => {
+  const tapped = async (): Promise<string> => {
     const store = await startWire(database.url);
     // A statement is named, between two zeros, whenever it is run.
     store.tap((chunk) => {
       reads += chunk.toString("latin1").split("\0current\0").length - 1;
     });
-    const env = { REDIS_URL: redisUrl, DATABASE_URL: store.url, LOG_LEVEL: "info", ...unlimited };
+    return store.url;
+  };
+  const start = async (): Promise<NodeProcess> => {
+    const env = {
+      REDIS_URL: redisUrl,
+      DATABASE_URL: isCounting ? await tapped() : database.url,
+      LOG_LEVEL: "info",
+      ...unlimited,
+    };
     const node = await startProcess(env);
     onTestFinished(node.close);
     return node;
   };
   const [first, second] = await Promise.all([start(), start()]);
-  const front = await startWire(first.url);
-  front.targets = [first.url, second.url];
+  const front = await startFront(first.url);
+  await front.route([first.url, second.url]);
 
   const clients: Client[] = [];
   onTestFinished(() => {
@@ -82,7 +99,9 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
   }
   await vi.waitUntil(() => clients.every(isLive), patience);
 
-  const lose = async (node: NodeProcess, signal: "SIGKILL" | "SIGTERM", version: number): Promise<Storm> => {
+  const lose = async (node: NodeProcess, next: NodeProcess, version: number): Promise<Storm> => {
+    const signal = node === first ? "SIGKILL" : "SIGTERM";
+    const beforeS = await cpuSecondsOf(next);
     for (const client of clients) client.lostAtMs = undefined;
     reads = 0;
     const [exitCode] = await node.end(signal);
@@ -96,20 +115,20 @@ export async function storm(watchers: number): Promise<{ crash: Storm; deploy: S
         });
       });
     const committedMs = performance.now();
-    const result = { exitCode, reads, ...lossOf(clients) };
+    const result = { exitCode, reads, cpuS: (await cpuSecondsOf(next)) - beforeS, ...lossOf(clients) };
     await changeOrders(database.url);
     await vi.waitUntil(() => clients.every(hasSeen(version)), patience);
     const shown = clients.filter(hasSeen(version)).length;
     return { ...result, shown, shownMs: Math.round(performance.now() - committedMs) };
   };
 
-  const crash = await lose(first, "SIGKILL", 3);
+  const crash = await lose(first, second, 3);
   const third = await start();
-  front.targets = [second.url, third.url];
-  return { crash, deploy: await lose(second, "SIGTERM", 4) };
+  await front.route([second.url, third.url]);
+  return { crash, deploy: await lose(second, third, 4) };
 }
 
-function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | "shown" | "shownMs"> {
+function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | "cpuS" | "shown" | "shownMs"> {
   const lost = clients.filter(hasLost);
   const back = lost.filter(isLive);
   const blind = ({ lostAtMs = 0, liveAtMs = 0 }: Client): number => liveAtMs - lostAtMs;
@@ -123,6 +142,21 @@ function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | 
     blindMsOf: Object.fromEntries(names.map((name) => [name, blindOf(name)])),
     slices: groups.length,
     largestSlice: Math.max(...groups) / lost.length,
+  };
+}
+
+/** Where all watchers go, in a process of its own: it has twice as many connections as there are watchers. */
+async function startFront(url: string): Promise<{ url: string; route(targets: readonly string[]): Promise<unknown> }> {
+  const child = fork(fileURLToPath(new URL("front.ts", import.meta.url)), [url], { execArgv: [] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [near] = await once(child, "message");
+  return {
+    url: String(near),
+    route(targets) {
+      const routed = once(child, "message");
+      child.send(targets);
+      return routed;
+    },
   };
 }
 
@@ -152,6 +186,10 @@ function startClient(url: string, order: StormOrder, index: number): Client {
   });
   return client;
 }
+
+/** As the node's own metrics have it. */
+const cpuSecondsOf = async (node: NodeProcess): Promise<number> =>
+  (await scrape(node)).value("process_cpu_seconds_total") ?? Number.NaN;
 
 const hasSeen =
   (version: number) =>
