@@ -19,7 +19,10 @@ export interface NodeProcess extends TestNode {
 
 export const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
-/** Starts a node on a port and a data directory of its own; `close` ends it however it is. Says all it can in its log. */
+/**
+ * Starts a node on a port and a data directory of its own, which says all it can in its log. `close` ends it however it
+ * is, and throws its last words if it has gone by itself.
+ */
 export async function startProcess(env: Record<string, string>): Promise<NodeProcess> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
   const child = spawn(process.execPath, [main], {
@@ -43,8 +46,11 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
     return [child.exitCode, child.signalCode];
   };
   const close = async (): Promise<void> => {
+    const isGone = child.exitCode !== null || child.signalCode !== null;
+    const lastWords = isGone && !child.killed && `${child.exitCode ?? child.signalCode}:\n${output.slice(-4_000)}`;
     await end("SIGKILL");
     await rm(dataDir, { recursive: true, force: true });
+    if (lastWords) throw new Error(`a node ended that nobody here had ended, with ${lastWords}`);
   };
   try {
     const url = await vi.waitUntil(
@@ -65,7 +71,7 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
       publish: () => undefined,
     };
   } catch (error) {
-    await close();
+    await close().catch(() => undefined); // Its last words are in the error.
     throw error;
   }
 }
