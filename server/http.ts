@@ -186,6 +186,8 @@ async function shareUpgrades(app: FastifyInstance): Promise<void> {
   // Its own way of closing sockets, without a code, would come before the transport's.
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
   app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
+    socket.on("error", () => socket.destroy());
     if (request.url?.startsWith("/socket.io/")) return;
     if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
   });

@@ -107,7 +107,7 @@ describe.each([
         const refused = [await isRefused(one, key), await isRefused(other, key), await isRefused(one, key)];
         return refused.join() === "false,false,true";
       },
-      { timeout: 10_000, interval: 200 },
+      { interval: 200 },
     );
     await one?.take("a");
     await other?.take("a");

@@ -29,7 +29,7 @@ async function scrapeUntil(node: TestNode, fits: (found: Scrape) => boolean): Pr
       found = await scrape(node);
       return fits(found);
     },
-    { timeout: 15_000, interval: 20 },
+    { interval: 20 },
   );
   return found;
 }

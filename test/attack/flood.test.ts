@@ -9,7 +9,10 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { startProcess } from "../support/process.ts";
+import { redisUrl } from "../support/redis.ts";
 import { openTestStore } from "../support/store.ts";
+import { startWire } from "../support/wire.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -180,6 +183,26 @@ describe("connections", () => {
     await new Promise((resolve) => socket.once("status", resolve));
   });
 
+  const upgrades = ["/socket.io/?EIO=4&transport=websocket", "/v1/orders/ORD-1/socket?token=x"];
+
+  it.each(upgrades)("that break while they are being let in, at %s, do not take the node with them", async (path) => {
+    const redis = await startWire(redisUrl());
+    const node = await startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: redis.url });
+    onTestFinished(node.close);
+    let isCounting = false;
+    redis.tap((chunk) => (isCounting ||= chunk.includes("address:127.0.0.1")));
+    await vi.waitUntil(() => asMerchant(node, "/v1/orders").then(() => isCounting));
+    redis.stall("requests");
+    const socket = openTcp(node.url);
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`);
+    socket.write("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    await vi.waitUntil(() => redis.isHolding("address:127.0.0.1"), { interval: 1 });
+    socket.resetAndDestroy();
+    await once(socket, "close");
+    redis.mend();
+    expect(await isAlive(node)).toBe(true);
+  });
+
   it("without a token leave nothing behind, however many", async () => {
     const node = await startNode({ databaseUrl });
     const { order } = await pay(node);
@@ -254,7 +277,7 @@ describe("one socket", () => {
     const gone = new Promise((resolve) => socket.once("disconnect", resolve));
     for (let index = 0; index < 20_000; index += 1) socket.emit("watch", { token: watchToken, after: index });
     expect(await gone).not.toBe("io server disconnect");
-    await vi.waitUntil(() => node.watched() === 0, { timeout: 10_000 });
+    await vi.waitUntil(() => node.watched() === 0);
     // Others are served.
     const other = openSocketIo(node, { token: watchToken });
     expect(await new Promise((resolve) => other.once("status", resolve))).toMatchObject({ id: order.id });

@@ -114,7 +114,6 @@ describe("axe has no complaint", () => {
     const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
     const address = await vi.waitUntil(
       async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.payment.action,
-      { timeout: 10_000 },
     );
     const { page } = await openPage(browser, { viewport: { width: 390, height: 844 } });
     await page.goto(address.type === "redirect" ? address.url : expect.unreachable("no page"));

@@ -52,7 +52,7 @@ describe("a payment reaches the page", () => {
     const { page } = await visitShop(browser, proxy.url);
     const phone = await buy(page);
     await see(page, "Check your phone");
-    await expect.poll(() => linkText(page), { timeout: 10_000 }).toBe("Live over the long poll");
+    await expect.poll(() => linkText(page)).toBe("Live over the long poll");
     await answer(node, phone, "approve");
     await see(page, "Paid");
     expect(await linkText(page)).toBe("Live over the long poll");

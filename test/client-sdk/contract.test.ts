@@ -85,7 +85,7 @@ function start(options: Omit<WatchOptions, "url"> & { url?: string }): Watching 
   watch.subscribe(({ event }) => {
     if (event && event.version !== versions.at(-1)) versions.push(event.version);
   });
-  const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { timeout: 20_000, interval: 5 });
+  const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { interval: 5 });
   return {
     watch,
     versions,
@@ -138,7 +138,7 @@ describe.each(transports)("%s", (name, create) => {
     await vi.waitUntil(() => watch.snapshot().connection === "waiting");
     await push.webhook();
     const refused = network.accepted();
-    await vi.waitUntil(() => network.accepted() > refused, { timeout: 10_000 });
+    await vi.waitUntil(() => network.accepted() > refused);
     network.refuse(false);
     await watch.settled();
     expect(versions).toEqual([2, 3]);
@@ -223,7 +223,7 @@ describe.each(transports)("%s", (name, create) => {
   it("keeps trying at an address where nothing, or something else, answers", async () => {
     const url = await startServer((_request, response) => response.writeHead(200).end("<h1>Welcome to our Wi-Fi</h1>"));
     const { watch } = start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
-    await vi.waitUntil(() => watch.snapshot().connection === "waiting", { timeout: 10_000 });
+    await vi.waitUntil(() => watch.snapshot().connection === "waiting");
     expect(watch.snapshot().error).toBeUndefined();
   });
 });
@@ -282,7 +282,7 @@ describe("a busy server", () => {
       response.writeHead(askedAt.length === 1 ? 429 : 503, { "retry-after": "1" }).end();
     });
     start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
-    await vi.waitUntil(() => askedAt.length === 3, { timeout: 10_000 });
+    await vi.waitUntil(() => askedAt.length === 3);
     for (const index of [1, 2]) expect((askedAt[index] ?? 0) - (askedAt[index - 1] ?? 0)).toBeGreaterThan(990);
   });
 
@@ -308,7 +308,7 @@ describe("the long poll", () => {
       response.end(JSON.stringify(eventOf({ id: "one", version: 1 })));
     });
     start({ url, orderId: "ORD-1", token: "any", transports: [longPoll()] });
-    await vi.waitUntil(() => askedAt.length === 3, { timeout: 10_000 });
+    await vi.waitUntil(() => askedAt.length === 3);
     expect((askedAt[2] ?? 0) - (askedAt[1] ?? 0)).toBeGreaterThan(1_990);
   });
 });

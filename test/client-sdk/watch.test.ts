@@ -36,7 +36,7 @@ function start(options: Partial<WatchOptions> = {}): Watching {
   return { watch, transport, snapshots };
 }
 
-const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { timeout: 20_000, interval: 2 });
+const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { interval: 2 });
 
 const state = (version: number, event: Partial<StatusEvent> = {}): StatusEvent =>
   eventOf({ id: "one", version, ...event });

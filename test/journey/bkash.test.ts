@@ -112,7 +112,7 @@ async function start(own?: Company): Promise<Ground> {
         const event = await state();
         return event.status === status && event;
       },
-      { timeout: 20_000, interval: 20 },
+      { interval: 20 },
     );
   await until("processing");
   const sql = async (text: string, values?: unknown[]): Promise<pg.QueryResult> => {
@@ -412,7 +412,7 @@ describe("access tokens", () => {
     const payOn = async (node: TestNode): Promise<void> => {
       const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
       const isSettled = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order?.settled;
-      await vi.waitUntil(isSettled, { timeout: 10_000 });
+      await vi.waitUntil(isSettled);
     };
     await Promise.all([a, b, a, b, a, b].map(payOn));
     await a.close();

@@ -35,7 +35,7 @@ const busIs = (state: "up" | "down", ...processes: NodeProcess[]) =>
       const answers = await Promise.all(processes.map(({ url }) => call(`${url}/readyz`)));
       return answers.every(({ body }) => (body as unknown as { bus: string }).bus === state);
     },
-    { timeout: 15_000, interval: 50 },
+    { interval: 50 },
   );
 
 /** Enough orders for every server of the Cluster to have some. */

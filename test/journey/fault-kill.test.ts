@@ -71,8 +71,7 @@ async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
 const kept = (journeys: Parameters<typeof expectPromisesKept>[1]): Promise<void> =>
   expectPromisesKept({ databaseUrl, till, url: other.url }, journeys);
 
-const holds = (wire: Wire, text: string): Promise<unknown> =>
-  vi.waitUntil(() => wire.isHolding(text), { timeout: 20_000, interval: 2 });
+const holds = (wire: Wire, text: string): Promise<unknown> => vi.waitUntil(() => wire.isHolding(text), { interval: 2 });
 
 /** Resolves when the order's version is in the database, whoever knows of it. */
 async function committed(orderId: string, version: number): Promise<void> {
@@ -80,7 +79,7 @@ async function committed(orderId: string, version: number): Promise<void> {
   await client.connect();
   try {
     const look = () => client.query('select from "order" where order_id = $1 and version >= $2', [orderId, version]);
-    await vi.waitUntil(async () => (await look()).rowCount === 1, { timeout: 20_000, interval: 10 });
+    await vi.waitUntil(async () => (await look()).rowCount === 1, { interval: 10 });
   } finally {
     await client.end();
   }
@@ -150,7 +149,7 @@ describe("a node that is killed", () => {
     onTestFinished(journey.close);
     doomed.front.stall("answers");
     const late = journey.join(doomed.front.url);
-    await vi.waitUntil(() => holdsHandshakes(doomed.front), { timeout: 20_000 });
+    await vi.waitUntil(() => holdsHandshakes(doomed.front));
     await doomed.kill();
     doomed.front.mend();
     await journey.reach(2);
@@ -170,7 +169,7 @@ describe("a watcher whose connection breaks before it heard anything", () => {
     onTestFinished(journey.close);
     front.stall("answers");
     const late = journey.join(front.url);
-    await vi.waitUntil(() => holdsHandshakes(front), { timeout: 20_000 });
+    await vi.waitUntil(() => holdsHandshakes(front));
     front.drop();
     front.mend();
     await journey.reach(2);
@@ -220,7 +219,7 @@ describe("three nodes that are replaced one after the other under load", () => {
       nodes[index] = fresh;
       route();
       // Business goes on with what there is now.
-      await vi.waitUntil(() => watches.length > before, { timeout: 20_000 });
+      await vi.waitUntil(() => watches.length > before);
     }
     isOver = true;
     await customers;

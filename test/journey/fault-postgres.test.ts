@@ -181,7 +181,7 @@ async function committed({ orderId }: Journey, version: number): Promise<void> {
   await client.connect();
   try {
     const look = () => client.query('select from "order" where order_id = $1 and version >= $2', [orderId, version]);
-    await vi.waitUntil(async () => (await look()).rowCount === 1, { timeout: 20_000, interval: 10 });
+    await vi.waitUntil(async () => (await look()).rowCount === 1, { interval: 10 });
   } finally {
     await client.end();
   }

@@ -81,7 +81,7 @@ async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: S
     send: (method: "PUT" | "POST", fields: object = {}) =>
       call(webhookUrl, { method, body: JSON.stringify(result("webhook-successful", fields)) }),
     until: (status: string) =>
-      vi.waitUntil(async () => (await now()).order.status === status && now(), { timeout: 20_000, interval: 50 }),
+      vi.waitUntil(async () => (await now()).order.status === status && now(), { interval: 50 }),
   };
 }
 

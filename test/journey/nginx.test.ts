@@ -44,7 +44,7 @@ async function start(count: number, env: Record<string, string> = {}) {
   const hubs = await Promise.all(Array.from({ length: count }, () => startTestProcess(given)));
   const isUp = async ({ url }: { url: string }) =>
     ((await call(`${url}/readyz`)).body as unknown as { bus: string }).bus === "up";
-  await vi.waitUntil(async () => (await Promise.all(hubs.map(isUp))).every(Boolean), { timeout: 15_000 });
+  await vi.waitUntil(async () => (await Promise.all(hubs.map(isUp))).every(Boolean));
   const nginx = await startNginx({ port, hubs });
   const at = nodeAt(nginx.url);
   const payOne = async () => {

@@ -272,7 +272,7 @@ describe("a node dies with the webhook parked", () => {
     expect((await historyOf(staged.orderId)).statuses).toEqual(["pending", "processing"]);
     await makeDue(staged.told);
     await startSweeping(staged.told);
-    await vi.waitUntil(async () => (await kept(staged.told)).every(({ waits }) => !waits), { timeout: 20_000 });
+    await vi.waitUntil(async () => (await kept(staged.told)).every(({ waits }) => !waits));
     expect(await historyOf(staged.orderId)).toEqual({
       statuses: ["pending", "processing", "succeeded"],
       reference: staged.told.reference,
@@ -342,7 +342,7 @@ describe("two whole nodes", () => {
       url: script.url,
       listed,
       accountReference: () => accountReference,
-      nextPush: () => vi.waitUntil(() => pushes.shift(), { timeout: 10_000, interval: 2 }),
+      nextPush: () => vi.waitUntil(() => pushes.shift(), { interval: 2 }),
     };
   }
 
@@ -386,7 +386,7 @@ describe("two whole nodes", () => {
     expect(await whole.state()).toBe("pending");
     lipana.listed.push({ reference: whole.told.reference, accountReference: lipana.accountReference() });
     await database.pool.query("update payment set check_at = clock_timestamp() where status = 'pending'");
-    await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 10_000, interval: 10 });
+    await vi.waitUntil(async () => (await whole.state()) === "succeeded", { interval: 10 });
     expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
     expect(await kept(whole.told)).toEqual([{ result: "applied", waits: false }]);
   });

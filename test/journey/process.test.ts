@@ -69,7 +69,7 @@ describe("a process with a Redis", () => {
       const { order } = await pay(node);
       return (await redis.get(`tukio:limit:order:${order.orderId}`)) === "1";
     };
-    await vi.waitUntil(isCounted, { timeout: 15_000, interval: 300 });
+    await vi.waitUntil(isCounted, { interval: 300 });
   });
 });
 
@@ -106,7 +106,7 @@ describe("a process that is killed", () => {
     await exited;
     const two = await start({ ...daraja.env, DATABASE_URL: one.databaseUrl });
     const state = async () => (await asMerchant(two, `/v1/orders/${order.orderId}`)).body.order;
-    await vi.waitUntil(async () => (await state()).settled, { timeout: 15_000, interval: 100 });
+    await vi.waitUntil(async () => (await state()).settled, { interval: 100 });
     expect(await state()).toMatchObject({ status: "expired", reason: "deadline", version: 2 });
   });
 });

@@ -103,7 +103,7 @@ describe("while the database is away", () => {
     door.shut();
     for (const { push } of paid)
       for (let copy = 0; copy < 3; copy += 1) expect((await push.webhook()).status).toBe(200);
-    await vi.waitUntil(async () => (await readiness(node)).postgres === "down", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await readiness(node)).postgres === "down");
     expect(await readiness(node)).toEqual({ status: 200, postgres: "down", spool: "up" });
     door.open();
     for (const [index, { orderId }] of paid.entries()) {
@@ -160,7 +160,7 @@ describe("a node that stops while the database is away", () => {
     expect((await spooled(dataDir)).length).toBeGreaterThan(0);
     door.open();
     const next = await startNode({ databaseUrl: door.url, env });
-    await vi.waitUntil(async () => (await stateOf(next, orderId))?.status === "succeeded", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await stateOf(next, orderId))?.status === "succeeded");
     await next.close();
     expect(await spooled(dataDir)).toEqual([]);
   });

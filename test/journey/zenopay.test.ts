@@ -57,7 +57,7 @@ async function start({ reply = true } = {}) {
         body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: paymentId }),
       }),
     until: (status: string) =>
-      vi.waitUntil(async () => (await now()).order.status === status && now(), { timeout: 20_000, interval: 50 }),
+      vi.waitUntil(async () => (await now()).order.status === status && now(), { interval: 50 }),
   };
 }
 

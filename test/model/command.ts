@@ -64,7 +64,7 @@ async function compare(world: World, order: ModelOrder, node: NodeName = "a"): P
         last = await found();
         return last.version >= order.version;
       },
-      { timeout: 25_000, interval: 20 },
+      { interval: 20 },
     )
     .catch(() => undefined);
   const { version, status, payment, alsoPaid = [] } = last ?? (await found());
@@ -161,7 +161,7 @@ const untilReferenced = (world: World, order: ModelOrder, { id, reference }: Mod
       (await world.merchant("a", `/v1/orders/${order.orderId}`)).body.payments.some(
         (one) => one.id === id && one.reference === reference,
       ),
-    { timeout: 15_000, interval: 20 },
+    { interval: 20 },
   );
 
 interface Posted {
@@ -320,7 +320,7 @@ const confirm = fc
             ? webhookOf({ ...payment, reference: "ws_CO_of_another" }, { kind: "paid", receipt: "X" })
             : webhookOf(payment, { kind: "paid", receipt: "X", isSigned: false });
         assert.equal((await world.deliver(told.node, payment.path, hint)).status, 200);
-        await vi.waitUntil(() => world.questions(payment.id) > before, { timeout: 20_000, interval: 10 });
+        await vi.waitUntil(() => world.questions(payment.id) > before, { interval: 10 });
         if (isPaid) {
           const states = company === "daraja" ? "bare" : told.says === "wrong" ? "wrong" : "full";
           apply(model, order, payment, {
@@ -369,7 +369,7 @@ const watchAs = (told: Looking): Command =>
       model.watchers.push({ order: index, isConnected: true });
       world.connect(watcher, told.node);
       // From then on nothing may be missed.
-      await vi.waitUntil(() => watcher.seen.length > 0, { timeout: 15_000, interval: 5 });
+      await vi.waitUntil(() => watcher.seen.length > 0, { interval: 5 });
     },
   });
 
@@ -508,7 +508,7 @@ export async function check(model: Model, world: World): Promise<void> {
     );
     for (const watcher of world.watchers.filter((one) => one.order === order)) {
       await vi
-        .waitUntil(() => watcher.seen.at(-1)?.version === order.version, { timeout: 15_000, interval: 10 })
+        .waitUntil(() => watcher.seen.at(-1)?.version === order.version, { interval: 10 })
         .catch(() =>
           assert.fail(
             `${watcher.transport} at ${watcher.at} saw ${watcher.seen.map(({ version }) => version)} of ${order.version}`,

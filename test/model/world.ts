@@ -275,7 +275,7 @@ async function startCompanies(): Promise<{
   const counts = new Map<string, number>();
   const world: Pick<World, "nextReply" | "asked" | "say" | "questions"> = {
     nextReply: "accept",
-    asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { timeout: 20_000, interval: 5 }),
+    asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { interval: 5 }),
     say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
     questions: (paymentId) => counts.get(paymentId) ?? 0,
   };

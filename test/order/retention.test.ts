@@ -67,5 +67,5 @@ it("is part of every node", async () => {
   await startNode({ databaseUrl: ground.database.pool.options.connectionString ?? "" });
   const left = async () =>
     (await ground.database.pool.query("select from webhook where body = 'old, on a node'")).rowCount;
-  await vi.waitUntil(async () => (await left()) === 0, { timeout: 10_000 });
+  await vi.waitUntil(async () => (await left()) === 0);
 });

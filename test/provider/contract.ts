@@ -313,8 +313,7 @@ export function testProvider(driver: Driver): void {
           (await call(url, { method: "POST", headers: { "content-type": "application/json", ...headers }, body }))
             .status,
         now,
-        until: (status) =>
-          vi.waitUntil(async () => (await now()).status === status && now(), { timeout: 20_000, interval: 50 }),
+        until: (status) => vi.waitUntil(async () => (await now()).status === status && now(), { interval: 50 }),
       };
     };
 
@@ -355,7 +354,6 @@ export function testProvider(driver: Driver): void {
         async () =>
           (await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`)).body.payments[0]?.reference ===
           ground.told.reference,
-        { timeout: 15_000 },
       );
       expect(body.payments).toHaveLength(1);
     });

@@ -74,7 +74,7 @@ describe("GET /v1/providers", () => {
     }
     await pay(node);
     (await daraja.nextPush()).answer(503, "");
-    await vi.waitUntil(async () => (await viewOf(node))?.calls.initiate.count === 5, { timeout: 15_000 });
+    await vi.waitUntil(async () => (await viewOf(node))?.calls.initiate.count === 5);
     const view = await viewOf(node);
     expect(view).toMatchObject({
       live: true,
@@ -114,12 +114,9 @@ describe("POST /v1/providers/:provider/token", () => {
     expect(await viewOf(node)).toMatchObject({ token: second.body, calls: { token: { count: 2 } } });
     // At Safaricom the new token has killed the old one; what is asked next goes by the new one.
     const { order } = await pay(node);
-    await vi.waitUntil(
-      async () => {
-        return (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "processing";
-      },
-      { timeout: 15_000 },
-    );
+    await vi.waitUntil(async () => {
+      return (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "processing";
+    });
     expect((await viewOf(node))?.calls.token.count).toBe(2);
   });
 

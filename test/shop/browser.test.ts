@@ -88,7 +88,7 @@ describe("the shop", () => {
     await page.click("#cut");
     await expect.poll(() => link.textContent()).toBe("Live over Socket.IO");
     await page.click("#block");
-    await expect.poll(() => link.textContent(), { timeout: 10_000 }).toBe("Live over the long poll");
+    await expect.poll(() => link.textContent()).toBe("Live over the long poll");
     await page.click("#offline");
     await expect.poll(() => link.textContent()).toBe("Offline");
     await approve(page);

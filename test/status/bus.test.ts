@@ -195,7 +195,7 @@ describe("a Redis of its own", () => {
         one.publish(eventOf({ id: followed, version }));
         return heard.events.length > 0;
       },
-      { timeout: 20_000, interval: 50 },
+      { interval: 50 },
     );
   });
 });

@@ -24,7 +24,7 @@ export function createScriptedTransport(name = "scripted"): ScriptedTransport {
   return {
     name,
     links,
-    link: (count) => vi.waitUntil(() => links[count - 1], { timeout: 20_000, interval: 2 }),
+    link: (count) => vi.waitUntil(() => links[count - 1], { interval: 2 }),
     run: (target, listener, signal) =>
       new Promise((resolve, reject) => {
         signal.addEventListener("abort", () => resolve());

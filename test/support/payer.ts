@@ -7,7 +7,7 @@ import { type Body, call, type TestNode } from "./node.ts";
 export async function answer(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
   const digits = phone.replace(/\D/g, "");
   const prompts = (): Promise<{ body: Body }> => call(`${node.url}/sandbox/phone/${digits}/prompts`);
-  const prompt = await vi.waitUntil(async () => (await prompts()).body.prompts[0], { timeout: 10_000 });
+  const prompt = await vi.waitUntil(async () => (await prompts()).body.prompts[0]);
   const { status } = await call(`${node.url}/sandbox/phone/prompts/${prompt.id}`, {
     method: "POST",
     headers: { "content-type": "application/json" },

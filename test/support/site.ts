@@ -63,7 +63,7 @@ export async function openTill(ends: Ends): Promise<Till> {
   return {
     env: daraja.env,
     asked,
-    push: (paymentId) => vi.waitUntil(() => pushes.get(paymentId), { timeout: 20_000, interval: 5 }),
+    push: (paymentId) => vi.waitUntil(() => pushes.get(paymentId), { interval: 5 }),
   };
 }
 
