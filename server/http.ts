@@ -15,7 +15,7 @@ import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { addressKey, type Counter, limited } from "./limit.ts";
 import { startLoop } from "./loop.ts";
-import { handleErrors, refuseUnroutable } from "./route/problem.ts";
+import { handleErrors, refuseUnroutable } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
 
 const bodyLimit = 65_536;

@@ -51,7 +51,7 @@ const events: Operation = {
   tag: "Watching",
   summary: "Follow with server-sent events",
   description:
-    "The current state first, then every newer one, until you leave or the token runs out. A comment every 15 s.",
+    "The current state first, then every newer one, until you leave or the token runs out. A comment every 15 s. Whoever says `Accept: text/event-stream`, as every `EventSource` does, is never told 429, 500 or 503: the stream ends at once with the time to come back in `retry`, because an `EventSource` gives up for good on any other answer.",
   openedBy: watcher,
   headers: [lastEventId],
   query: position,

@@ -1,5 +1,6 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { recognize, sendProblem } from "../problem.ts";
 import {
   afterOf,
   followOrLeave,
@@ -11,6 +12,12 @@ import {
   unreadBytesMax,
   watched,
 } from "./transport.ts";
+
+const streamHeaders = {
+  "content-type": "text/event-stream; charset=utf-8",
+  "cache-control": "no-store, no-transform",
+  "x-accel-buffering": "no",
+};
 
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
@@ -24,7 +31,19 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
-  app.get<OrderRequest>("/v1/orders/:orderId/events", async (request, reply) => {
+  /**
+   * An `EventSource` never comes back after any answer but a stream: where it may, a stream tells it when, within the 3 s
+   * of browsers, since it keeps to that ever after. Not all at once.
+   */
+  const errorHandler = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const known = recognize(error, request);
+    const isEventSource = request.headers.accept?.includes("text/event-stream") ?? false;
+    if (!isEventSource || !known.retryable) return sendProblem(reply, known);
+    const comeBackMs = 1_000 + Math.floor(Math.random() * 1_000);
+    return reply.headers(streamHeaders).send(`retry: ${comeBackMs}\n\n`);
+  };
+
+  app.get<OrderRequest>("/v1/orders/:orderId/events", { errorHandler }, async (request, reply) => {
     const { id, expiresAt } = await watched(access, request);
     const after = lastEventId(request) ?? afterOf(request) ?? 0;
     const { raw } = reply;
@@ -69,11 +88,7 @@ function open(reply: FastifyReply): void {
   for (const [name, value] of Object.entries(reply.getHeaders())) {
     if (value !== undefined) reply.raw.setHeader(name, value);
   }
-  reply.raw.writeHead(200, {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store, no-transform",
-    "x-accel-buffering": "no",
-  });
+  reply.raw.writeHead(200, streamHeaders);
   reply.raw.flushHeaders();
 }
 

@@ -125,7 +125,10 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   });
 
   it("commits what it can no longer say, so that a webhook is told twice: one change, one event", async () => {
-    const journey = await begin();
+    const [first, journey] = [await begin(), await begin()];
+    // So that there is a connection that works, and no new one is needed.
+    await deliver(one, first.push, success());
+    await first.reach(3);
     wires[0].stall("answers");
     const unanswered = post(one, journey.push, success());
     await committed(journey, 3);

@@ -2,9 +2,9 @@
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { openDatabase } from "../../server/order/database.ts";
+import { handleErrors } from "../../server/problem.ts";
 import { createRecentCalls } from "../../server/provider/calls.ts";
 import type { Provider } from "../../server/provider/provider.ts";
-import { handleErrors } from "../../server/route/problem.ts";
 import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";

@@ -2,7 +2,7 @@
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createGate } from "../../server/limit.ts";
-import { handleErrors } from "../../server/route/problem.ts";
+import { handleErrors } from "../../server/problem.ts";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
 import { type PhoneView, phonePageRoutes } from "../../server/sandbox/phone-page.ts";
 

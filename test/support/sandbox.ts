@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
 import { onTestFinished } from "vitest";
-import { handleErrors } from "../../server/route/problem.ts";
+import { handleErrors } from "../../server/problem.ts";
 import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
 import type { Sandbox } from "../../server/sandbox/sandbox.ts";
 

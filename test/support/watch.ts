@@ -66,27 +66,11 @@ const overWebSocket: Start = (target, heard) => {
   };
 };
 
+/** Comes back by itself, as a browser's does. */
 const overEventSource: Start = (target, heard) => {
-  let isOver = false;
-  let after = target.after;
-  let source: EventSource;
-  const open = (): void => {
-    const known = { ...target, ...(after !== undefined && { after }) };
-    source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(known)}`);
-    source.addEventListener("status", ({ data, lastEventId }) => {
-      after = Number(lastEventId);
-      heard(JSON.parse(data));
-    });
-    source.addEventListener("error", ({ code = 0 }) => {
-      // Whoever is answered by anything but a stream never comes back by itself: not even when the database was away.
-      if (code >= 500 && !isOver) setTimeout(() => isOver || open(), 50);
-    });
-  };
-  open();
-  return () => {
-    isOver = true;
-    source.close();
-  };
+  const source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(target)}`);
+  source.addEventListener("status", ({ data }) => heard(JSON.parse(data)));
+  return () => source.close();
 };
 
 const overLongPoll: Start = (target, heard) => {

@@ -1,6 +1,6 @@
 /** Every failure leaves as problem+json; what nobody expected is logged whole and answered as `internal`. */
-import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
-import { HubError, toProblem } from "../errors.ts";
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { HubError, toProblem } from "./errors.ts";
 
 /** Answers with the error's problem, and with `Retry-After` where trying again may help. */
 export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply {
@@ -11,11 +11,7 @@ export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply 
 }
 
 export function handleErrors(app: FastifyInstance): void {
-  app.setErrorHandler((error: unknown, request, reply) => {
-    const known = toHubError(error);
-    if (known.status >= 500) request.log.error({ err: error }, known.code);
-    return sendProblem(reply, known);
-  });
+  app.setErrorHandler((error: unknown, request, reply) => sendProblem(reply, recognize(error, request)));
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, new HubError("route_unknown")));
 }
 
@@ -23,6 +19,13 @@ export function handleErrors(app: FastifyInstance): void {
 export const refuseUnroutable = (_error: unknown, _request: unknown, reply: FastifyReply): void => {
   sendProblem(reply, new HubError("body_invalid", "The address cannot be read"));
 };
+
+/** What an error is to a client; one of our own making is logged whole. */
+export function recognize(error: unknown, request: FastifyRequest): HubError {
+  const known = toHubError(error);
+  if (known.status >= 500) request.log.error({ err: error }, known.code);
+  return known;
+}
 
 function toHubError(error: unknown): HubError {
   if (error instanceof HubError) return error;
