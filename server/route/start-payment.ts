@@ -61,7 +61,7 @@ export const paymentBody = z.strictObject({
     .positive("must be more than 0"),
   currency: z.string().regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES"),
   provider: z.string(),
-  phone: z.string().optional(),
+  phone: z.string().refine(storable, "has characters that cannot be stored").optional(),
   description: text(255).optional(),
   customer: z.strictObject({ name: text(255).optional(), email: z.email().max(254).optional() }).optional(),
   returnUrl: z

@@ -42,6 +42,7 @@ describe("a payment request", () => {
     ["phone", "+255712345678", "phone_invalid"],
     ["phone", `+254712345678${"0".repeat(50)}`, "phone_invalid"],
     ["phone", "call 0712345678 now", "phone_invalid"],
+    ["phone", "\u0000", "phone_invalid"],
     ["phone", undefined, "phone_invalid"],
     ["phone", 254_712_345_678, "phone_invalid"],
     ["orderId", "", "body_invalid"],
