@@ -60,12 +60,17 @@ const overEventSource: Watch = ({ job, localAddress, onText }) =>
     });
   });
 
+/** About how long a server takes to read a request that it will not answer for a while. */
+const askedMs = 5;
+
 /** One request after another, the next one `pauseMs` after an answer; until one says that it is paid. */
 const overRequests =
   (pauseMs: number): Watch =>
   async ({ job, localAddress, onText, onAsk }) => {
     let isOver = false;
     let stop = (): void => undefined;
+    /** So that not all come at the same moment, as they would not in life. */
+    const asked = Promise.withResolvers<void>();
     const ask = (): void => {
       onAsk();
       const request = get(job.watchUrl, { localAddress, agent: false }, (response) => {
@@ -83,11 +88,13 @@ const overRequests =
         });
       });
       request.on("error", () => undefined);
+      request.once("finish", () => setTimeout(asked.resolve, askedMs));
       stop = () => request.destroy();
     };
     // Pollers ask at times of their own.
     const timer = setTimeout(ask, Math.random() * pauseMs);
     stop = () => clearTimeout(timer);
+    if (pauseMs === 0) await asked.promise;
     return () => {
       isOver = true;
       stop();

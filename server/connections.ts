@@ -5,7 +5,6 @@
  */
 import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 
 export interface Connections {
   /** Ends the idle and silent connections of the moment. */
@@ -16,17 +15,21 @@ export interface Connections {
 
 export function trackConnections(server: Server): Connections {
   const silent = new Set<Socket>();
-  const upgraded = new Set<Duplex>();
+  const upgraded = new Set<Socket>();
+
+  function forget(this: Socket): void {
+    silent.delete(this);
+    upgraded.delete(this);
+  }
 
   server.on("connection", (socket: Socket) => {
     silent.add(socket);
-    socket.once("close", () => silent.delete(socket));
+    socket.on("close", forget);
   });
   server.on("request", ({ socket }: IncomingMessage) => silent.delete(socket));
   server.on("upgrade", ({ socket }: IncomingMessage) => {
     silent.delete(socket);
     upgraded.add(socket);
-    socket.once("close", () => upgraded.delete(socket));
   });
 
   return {

@@ -177,6 +177,10 @@ function logRequests(app: FastifyInstance): void {
   });
 }
 
+function destroy(this: Duplex): void {
+  this.destroy();
+}
+
 /**
  * Hands each upgrade to its owner. Both Socket.IO and @fastify/websocket would take every upgrade for themselves:
  * the latter listens on `upgrades`, a server that never listens, instead of on the app's.
@@ -187,7 +191,7 @@ async function shareUpgrades(app: FastifyInstance): Promise<void> {
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
   app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
-    socket.on("error", () => socket.destroy());
+    socket.on("error", destroy);
     if (request.url?.startsWith("/socket.io/")) return;
     if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
   });

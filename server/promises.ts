@@ -16,11 +16,14 @@ export interface Broken {
   id: string;
 }
 
+/** What of a state the promises are about. */
+export type Standing = Pick<StatusEvent, "id" | "version" | "status">;
+
 export interface Promises {
   /** An accepted event, and what its payment was before it. */
   onEvent(event: StatusEvent, before?: Before): void;
   /** Two states that one watcher is given, one after the other. */
-  onNext(previous: StatusEvent, next: StatusEvent): void;
+  onNext(previous: Standing, next: Standing): void;
   /** What the database shows. */
   onFound(found: readonly Broken[]): void;
 }

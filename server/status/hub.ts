@@ -14,9 +14,9 @@ import type { StatusBus } from "./bus.ts";
 
 export type Watcher = (event: StatusEvent, json: string) => void;
 
-/** A state and its text, serialised once. */
+/** A state as text, serialised once. It is all that is remembered of an order: as an object it would take three times that. */
 export interface State {
-  event: StatusEvent;
+  version: number;
   json: string;
 }
 
@@ -64,8 +64,8 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
   /** Whether the state was news here. */
   const deliver = (event: StatusEvent, json: string): boolean => {
     const room = rooms.get(event.id);
-    if (!room || (room.last && room.last.event.version >= event.version)) return false;
-    room.last = { event, json };
+    if (!room || (room.last && room.last.version >= event.version)) return false;
+    room.last = { version: event.version, json };
     for (const watcher of [...room.watchers]) {
       try {
         watcher(event, json);
@@ -97,7 +97,7 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
       if (sinceAt && at < sinceAt) hadGap = true;
       const isNewer = ({ id, version }: { id: string; version: number }): boolean => {
         const room = rooms.get(id);
-        return room !== undefined && version > (room.last?.event.version ?? 0);
+        return room !== undefined && version > (room.last?.version ?? 0);
       };
       const ids = hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id);
       const healed = await readWatched(ids);
@@ -144,12 +144,12 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
 
     async current(id, atLeast = 0) {
       const known = rooms.get(id)?.last;
-      if (known && bus.healthy && known.event.version >= atLeast) return known;
+      if (known && bus.healthy && known.version >= atLeast) return known;
       const event = await readCurrent(id);
       if (!event) return undefined;
       const json = JSON.stringify(event);
       deliver(event, json);
-      return rooms.get(id)?.last ?? { event, json };
+      return rooms.get(id)?.last ?? { version: event.version, json };
     },
 
     get watched() {
@@ -174,7 +174,7 @@ export async function follow(
   let newest: State | undefined;
   let sentVersion: number | undefined;
   const stop = await hub.watch(id, (event, json) => {
-    if (sentVersion === undefined) newest = { event, json };
+    if (sentVersion === undefined) newest = { version: event.version, json };
     else if (event.version > sentVersion) {
       sentVersion = event.version;
       send(event, json);
@@ -187,8 +187,9 @@ export async function follow(
       stop();
       return undefined;
     }
-    sentVersion = first.event.version;
-    if (after !== sentVersion) send(first.event, first.json);
+    newest = undefined;
+    sentVersion = first.version;
+    if (after !== sentVersion) send(toEvent(first), first.json);
     return stop;
   } catch (error) {
     stop();
@@ -196,9 +197,12 @@ export async function follow(
   }
 }
 
+/** A state as an object. */
+export const toEvent = ({ json }: State): StatusEvent => JSON.parse(json);
+
 /** Whichever state is newer; the first when they are the same. */
 export const newer = (one: State | undefined, other: State | undefined): State | undefined =>
-  other && (!one || other.event.version > one.event.version) ? other : one;
+  other && (!one || other.version > one.version) ? other : one;
 
 /** Collects the ids asked for in one tick and reads them together, a bounded number at a time. */
 function batch(

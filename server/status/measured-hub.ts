@@ -6,7 +6,7 @@
  * their difference is in the figure, and below 0 counts as 0. What happened before a watcher came is caught up with,
  * not pushed, and is not timed.
  */
-import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Standing } from "../promises.ts";
 import type { Hub } from "./hub.ts";
 
 export interface WatchRecorder {
@@ -14,17 +14,18 @@ export interface WatchRecorder {
   /** Seconds. */
   onPush(latencyS: number): void;
   /** Two states that one watcher is given, one after the other. */
-  onNext?(previous: StatusEvent, next: StatusEvent): void;
+  onNext?(previous: Standing, next: Standing): void;
 }
 
 export function measureHub(hub: Hub, { onWatchers, onPush, onNext }: WatchRecorder): Hub {
   return {
     async watch(id, watcher) {
       const sinceMs = Date.now();
-      let previous: StatusEvent | undefined;
+      let previous: Standing | undefined;
       const stop = await hub.watch(id, (event, json) => {
         if (previous) onNext?.(previous, event);
-        previous = event;
+        const { version, status } = event;
+        previous = { id, version, status };
         watcher(event, json);
         const occurredMs = Date.parse(event.occurredAt);
         if (occurredMs >= sinceMs) onPush(Math.max(0, Date.now() - occurredMs) / 1_000);

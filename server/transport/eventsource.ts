@@ -1,4 +1,5 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { recognize, sendProblem } from "../problem.ts";
 import {
@@ -23,11 +24,10 @@ const streamHeaders = {
 const heartbeatMs = 15_000;
 
 export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
-  const streams = new Set<FastifyReply["raw"]>();
   let isClosing = false;
 
-  const heartbeat = startHeartbeat<(text: string) => void>(heartbeatMs, {
-    beat: (write) => write(": still here\n\n"),
+  const heartbeat = startHeartbeat<ServerResponse>(heartbeatMs, {
+    beat: (raw) => write(raw, ": still here\n\n"),
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
@@ -49,25 +49,22 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     const { raw } = reply;
     const leaveGate = gate.enter(request.ip);
 
-    const write = (text: string): void => {
-      if (raw.writableEnded || raw.destroyed) return;
-      if (!raw.headersSent) open(reply);
-      raw.write(text);
-      if (raw.writableLength > unreadBytesMax) raw.destroy();
-    };
+    let first = "";
     const stop = await followOrLeave(hub, { id, after, leave: leaveGate }, (event, json) => {
-      write(`id: ${event.version}\nevent: status\ndata: ${json}\n\n`);
+      const text = `id: ${event.version}\nevent: status\ndata: ${json}\n\n`;
+      if (raw.headersSent) write(raw, text);
+      else first = text;
     });
-    if (!raw.headersSent) open(reply);
+    open(reply);
+    if (first) write(raw, first);
+    first = "";
     const cancelExpiry = onExpiry(expiresAt, () => raw.end());
-    streams.add(raw);
-    const stopBeating = heartbeat.add(write);
+    heartbeat.add(raw);
     const leave = (): void => {
       stop();
       leaveGate();
       cancelExpiry();
-      streams.delete(raw);
-      stopBeating();
+      heartbeat.delete(raw);
     };
     if (raw.destroyed) leave();
     else raw.once("close", leave);
@@ -78,17 +75,24 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
   app.addHook("preClose", async () => {
     isClosing = true;
     await heartbeat.close();
-    await inSlices(streams, (raw) => raw.end());
+    await inSlices(heartbeat.connections(), (raw) => raw.end());
   });
 }
 
-/** Takes the reply out of Fastify's hands, with the headers that its hooks have set so far (CORS among them). */
+/** Writes to a reader that is there, and cuts it off when too much is unread. */
+function write(raw: ServerResponse, text: string): void {
+  if (raw.writableEnded || raw.destroyed) return;
+  raw.write(text);
+  if (raw.writableLength > unreadBytesMax) raw.destroy();
+}
+
+/**
+ * Takes the reply out of Fastify's hands, with the headers that its hooks have set so far (CORS among them). Given to Node
+ * all at once, they are not kept beside their text for as long as the stream is open.
+ */
 function open(reply: FastifyReply): void {
   reply.hijack();
-  for (const [name, value] of Object.entries(reply.getHeaders())) {
-    if (value !== undefined) reply.raw.setHeader(name, value);
-  }
-  reply.raw.writeHead(200, streamHeaders);
+  reply.raw.writeHead(200, { ...(reply.getHeaders() as OutgoingHttpHeaders), ...streamHeaders });
   reply.raw.flushHeaders();
 }
 

@@ -15,7 +15,7 @@ import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
 import { addressKey, type Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
-import { newer, type State } from "../status/hub.ts";
+import { newer, type State, toEvent } from "../status/hub.ts";
 import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
@@ -132,12 +132,13 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
   const join = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
     let newest: State | undefined;
     const release = await hub.watch(id, (event, json) => {
-      newest = { event, json };
+      newest = { version: event.version, json };
     });
     try {
       const current = newer(await hub.current(id, after), newest);
       if (!current) throw new HubError("order_unknown");
-      if (!socket.connected) return current.event;
+      const event = toEvent(current);
+      if (!socket.connected) return event;
       socket.data.orders.get(orderId)?.();
       const cancelExpiry = onExpiry(expiresAt, () => {
         socket.emit("expired", { orderId });
@@ -149,8 +150,8 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
         socket.data.orders.delete(orderId);
         void socket.leave(roomOf(id));
       });
-      if (after !== current.event.version) socket.emit("status", current.event);
-      return current.event;
+      if (after !== event.version) socket.emit("status", event);
+      return event;
     } finally {
       release();
     }

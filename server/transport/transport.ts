@@ -49,8 +49,9 @@ export async function inSlices<T>(watchers: Iterable<T>, sendAway: (watcher: T) 
 
 /** A heart that beats for each connection once an interval. */
 export interface Heartbeat<T> {
-  /** Returns the way to leave. */
-  add(connection: T): () => void;
+  add(connection: T): void;
+  delete(connection: T): void;
+  connections(): T[];
   close(): Promise<void>;
 }
 
@@ -65,6 +66,7 @@ export function startHeartbeat<T>(
   { beat, onError }: { beat: (connection: T) => void; onError: (error: unknown) => void },
 ): Heartbeat<T> {
   const slots = Array.from({ length: heartbeatSlots }, () => new Set<T>());
+  const slotOf = new Map<T, Set<T>>();
   let next = 0;
   let filled = 0;
   const loop = startLoop({
@@ -78,20 +80,60 @@ export function startHeartbeat<T>(
   });
   return {
     add(connection) {
-      const slot = slots[filled];
+      const slot = slots[filled] ?? new Set();
       filled = (filled + 1) % heartbeatSlots;
-      slot?.add(connection);
-      return () => slot?.delete(connection);
+      slot.add(connection);
+      slotOf.set(connection, slot);
     },
+    delete(connection) {
+      slotOf.get(connection)?.delete(connection);
+      slotOf.delete(connection);
+    },
+    connections: () => [...slotOf.keys()],
     close: loop.close,
   };
 }
 
-/** Calls back when a token runs out, if it does. Returns the way to cancel. */
+interface Second {
+  timer: NodeJS.Timeout;
+  expired: Set<() => void>;
+}
+
+const seconds = new Map<number, Second>();
+
+/**
+ * Calls back when a token runs out, if it does. Returns the way to cancel. Tokens run out at whole seconds: all that do so
+ * together share a timer.
+ */
 export function onExpiry(expiresAt: Date | undefined, expired: () => void): () => void {
   if (!expiresAt) return () => undefined;
-  const timer = setTimeout(expired, Math.max(0, expiresAt.getTime() - Date.now()));
-  return () => clearTimeout(timer);
+  const at = Math.ceil(expiresAt.getTime() / 1_000);
+  const second = seconds.get(at) ?? startSecond(at);
+  second.expired.add(expired);
+  return () => {
+    second.expired.delete(expired);
+    if (second.expired.size === 0) endSecond(at, second);
+  };
+}
+
+function startSecond(at: number): Second {
+  const second: Second = {
+    expired: new Set(),
+    timer: setTimeout(
+      () => {
+        endSecond(at, second);
+        for (const expired of second.expired) expired();
+      },
+      Math.max(0, at * 1_000 - Date.now()),
+    ),
+  };
+  seconds.set(at, second);
+  return second;
+}
+
+function endSecond(at: number, second: Second): void {
+  clearTimeout(second.timer);
+  if (seconds.get(at) === second) seconds.delete(at);
 }
 
 /** Follows an order and returns the way to stop; takes the way out where it cannot. Throws `order_unknown`. */

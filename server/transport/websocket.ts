@@ -3,7 +3,7 @@
  * a browser learns nothing but 1006 of a refused upgrade. What the client sends is ignored.
  */
 import type { WebSocket } from "@fastify/websocket";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import {
@@ -25,7 +25,6 @@ const heartbeatMs = 25_000;
 const closeGraceMs = 1_000;
 
 export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
-  const sockets = new Set<WebSocket>();
   const answered = new WeakSet<WebSocket>();
   let isClosing = false;
 
@@ -57,30 +56,48 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
 
   const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);
 
-  app.get<OrderRequest>("/v1/orders/:orderId/socket", { websocket: true, preValidation }, (socket, request) => {
-    if (isClosing) return close(socket, closeCode.restarting, "restarting");
-    sockets.add(socket);
-    answered.add(socket);
-    const stopBeating = heartbeat.add(socket);
-    socket.on("pong", () => answered.add(socket));
-    socket.on("message", () => answered.add(socket));
-    socket.on("error", (error) => request.log.info({ err: error }, "socket failed"));
-    socket.once("close", () => {
-      sockets.delete(socket);
-      stopBeating();
-    });
-    serve(socket, request).catch((error: unknown) => {
-      const { code, reason } = refusal(error);
-      const isExpected = error instanceof HubError && error.code === "rate_limited";
-      if (code === closeCode.tryAgainLater && !isExpected) request.log.error({ err: error }, "socket not served");
-      close(socket, code, reason);
-    });
-  });
+  /** Of an upgrade, the line of the log is written when it begins; it has no response, and what would be one is let go. */
+  const preHandler = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    if (!request.ws) return;
+    request.log.info({ req: request, status: 101 }, "request");
+    reply.raw.detachSocket(request.raw.socket);
+  };
+
+  function onAnswer(this: WebSocket): void {
+    answered.add(this);
+  }
+
+  function onError(this: WebSocket, error: Error): void {
+    app.log.info({ err: error }, "socket failed");
+  }
+
+  function onClose(this: WebSocket): void {
+    heartbeat.delete(this);
+  }
+
+  // An open socket holds on to nothing of its request: that is two thirds of what it would take.
+  app.get<OrderRequest>(
+    "/v1/orders/:orderId/socket",
+    { websocket: true, preValidation, preHandler },
+    (socket, request) => {
+      if (isClosing) return close(socket, closeCode.restarting, "restarting");
+      answered.add(socket);
+      heartbeat.add(socket);
+      socket.removeAllListeners("error");
+      socket.on("error", onError).on("pong", onAnswer).on("message", onAnswer).on("close", onClose);
+      serve(socket, request).catch((error: unknown) => {
+        const { code, reason } = refusal(error);
+        const isExpected = error instanceof HubError && error.code === "rate_limited";
+        if (code === closeCode.tryAgainLater && !isExpected) request.log.error({ err: error }, "socket not served");
+        close(socket, code, reason);
+      });
+    },
+  );
 
   app.addHook("preClose", async () => {
     isClosing = true;
     await heartbeat.close();
-    await inSlices(sockets, (socket) => close(socket, closeCode.restarting, "restarting"));
+    await inSlices(heartbeat.connections(), (socket) => close(socket, closeCode.restarting, "restarting"));
   });
 }
 
