@@ -11,6 +11,9 @@ import {
   apply,
   type Company,
   companiesOf,
+  type Decision,
+  decide,
+  decisions,
   type Evidence,
   isAsked,
   isRetryable,
@@ -114,6 +117,7 @@ const payAs = (told: Paying): Command =>
         hasReference: false,
         isAmountKnown: false,
         isScarred: false,
+        isRejected: false,
       };
       const order = known ?? {
         id: event.id,
@@ -133,6 +137,7 @@ const payAs = (told: Paying): Command =>
         // The webhook overtakes the reply.
         await post(model, world, { order, payment, kind: "paid", nodes: [told.node] });
         await compare(world, order, told.node);
+        await world.unspooled();
         release();
       }
       if (told.reply === "accept" || told.reply === "hold") {
@@ -218,6 +223,7 @@ const webhookAs = (told: Telling): Command =>
       await post(model, world, { order, payment, ...told });
       await cut;
       await compare(world, order);
+      await world.unspooled();
       if (told.meanwhile === "redis") await world.redis.restart();
     },
   });
@@ -334,6 +340,62 @@ const confirm = fc
     }),
   );
 
+interface Deciding {
+  slot: number;
+  attempt: number;
+  /** Whether a payment is chosen that does wait for a person, if there is one. */
+  isDue: boolean;
+  /** What persons at the two nodes, in turn, decide at once. */
+  as: Decision[];
+}
+
+const decideAs = (told: Deciding): Command =>
+  command("decide", told, {
+    check: ({ orders }) => orders.length > 0,
+    async run(model, world) {
+      const isReview = ({ status }: ModelPayment): boolean => status === "review";
+      const due = model.orders.filter(({ payments }) => payments.some(isReview));
+      const order = pick(told.isDue && due.length > 0 ? due : model.orders, told.slot);
+      const reviewed = order.payments.filter(isReview);
+      const payment = pick(told.isDue && reviewed.length > 0 ? reviewed : order.payments, told.attempt);
+      // What the company said of it is over.
+      if (isReview(payment)) world.say(payment.id, "open");
+      const send = (paymentId: string, as: Decision, index: number) =>
+        world.merchant(index % 2 ? "b" : "a", `/v1/orders/${order.orderId}/resolve`, { paymentId, as, note: as });
+      const stranger = await send(order.id, "succeeded", 0);
+      assert.deepEqual([stranger.status, stranger.body.code], [404, "payment_unknown"]);
+      const answers = await Promise.all(told.as.map((as, index) => send(payment.id, as, index)));
+      const taken = told.as.filter((_, index) => answers[index]?.status === 200);
+      for (const { status, body } of answers) {
+        if (status !== 200) assert.deepEqual([status, body.code], [409, "not_in_review"]);
+      }
+      if (isReview(payment)) {
+        const [prevailing = assert.fail("nobody decided")] = taken;
+        assert(
+          taken.every((as) => as === prevailing),
+          `told of two decisions: ${taken}`,
+        );
+        const { version } = order;
+        decide(order, payment, prevailing);
+        if (order.version > version) {
+          const { events } = (await world.merchant("a", `/v1/orders/${order.orderId}`)).body;
+          const { source, note } = events[version] ?? {};
+          assert.deepEqual({ source, note }, { source: "person", note: prevailing });
+        }
+      } else assert.deepEqual(taken, [], `a decision on what is ${payment.status}`);
+      await compare(world, order);
+    },
+  });
+
+const decideOn = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    isDue: fc.constantFrom(true, true, true, false),
+    as: fc.array(fc.constantFrom(...decisions), { minLength: 1, maxLength: 3 }),
+  })
+  .map(decideAs);
+
 const deadline = fc.record({ slot: fc.nat(3), node: nodes }).map((told) =>
   command("deadline", told, {
     check: ({ orders }) => orders.length > 0,
@@ -412,6 +474,7 @@ const often = [
   forged,
   confirm,
   confirm,
+  decideOn,
   deadline,
   watchIt,
   watchIt,
@@ -431,6 +494,8 @@ export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
 
 const paid = (slot: number, company: Company): Command =>
   payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
+
+const decided = (slot: number, ...as: Decision[]): Command => decideAs({ slot, attempt: 0, isDue: false, as });
 
 const told = (slot: number, kind: Posted["kind"], meanwhile = ""): Command =>
   webhookAs({ slot, attempt: 0, kind, meanwhile, nodes: ["a", "b", "a"] });
@@ -477,6 +542,22 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       ...transportNames.map((transport, index) => watchAs({ slot: 4, transport, node: index % 2 ? "b" : "a" })),
       ...forgeries.map((how) => forgedAs({ slot: 4, how, node: "b" })),
       told(4, "paid", "redis"),
+      // A person decides, once; and what they have rejected comes back by full evidence alone.
+      paid(5, "daraja"),
+      decided(5, "succeeded"),
+      told(5, "wrong"),
+      decided(5, "failed", "failed"),
+      told(5, "bare"),
+      told(5, "wrong"),
+      told(5, "cancelled"),
+      paid(5, "daraja"),
+      told(5, "paid"),
+      decided(5, "failed"),
+      paid(6, "zenopay"),
+      told(6, "wrong"),
+      decided(6, "succeeded", "failed", "succeeded"),
+      told(6, "wrong"),
+      told(6, "paid"),
     ]);
 
 /** What must be true in the end, of every order and of everybody who watched. */
@@ -499,6 +580,11 @@ export async function check(model: Model, world: World): Promise<void> {
     assert.deepEqual(
       payments.map(({ status }) => status),
       order.payments.map(({ status }) => status),
+      order.orderId,
+    );
+    assert.deepEqual(
+      payments.map(({ reason }) => reason === "rejected"),
+      order.payments.map(({ isRejected }) => isRejected),
       order.orderId,
     );
     assert.deepEqual(

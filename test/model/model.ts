@@ -38,6 +38,8 @@ export interface ModelPayment {
   isAmountKnown: boolean;
   /** The reason says that the facts disagree. */
   isScarred: boolean;
+  /** A person has rejected it: only full evidence brings it back. */
+  isRejected: boolean;
 }
 
 export interface ModelOrder {
@@ -66,8 +68,14 @@ export const createModel = (): Model => ({ orders: [], receipts: new Map(), watc
 /** Whether another attempt may be made. */
 export const isRetryable = ({ status }: ModelOrder): boolean => status === "failed" || status === "expired";
 
+/** Whether there is anything left to learn of it by asking. */
+export const isOpen = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
+
 /** Whether the provider would still be asked about it when a hint comes. */
-export const isAsked = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
+export const isAsked = (payment: ModelPayment): boolean => isOpen(payment) && !payment.isRejected;
+
+/** Whether this is higher than what the payment is. */
+export const isAbove = (status: Status, payment: ModelPayment): boolean => rank(status) > rank(payment.status);
 
 /** Applies evidence that is proven. Changes the order at most once, and says whether it did. */
 export function apply(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
@@ -84,19 +92,21 @@ export function apply(model: Model, order: ModelOrder, payment: ModelPayment, ev
   const isEnough = isFull || (companiesOf[company].bareIsEnough && was !== "review");
   const target: Status | undefined = !isSuccess
     ? evidence.status
-    : isMismatch
-      ? "review"
-      : isEnough
-        ? "succeeded"
-        : undefined;
+    : payment.isRejected && !isFull
+      ? undefined
+      : isMismatch
+        ? "review"
+        : isEnough
+          ? "succeeded"
+          : undefined;
   const isBelieved = isSuccess && (isFull || isMismatch || companiesOf[company].bareIsEnough);
-  const climbs = target !== undefined && rank(target) > rank(was);
+  const climbs = target !== undefined && isAbove(target, payment);
   const scars = was === "succeeded" && isMismatch && !payment.isScarred;
   const learns =
     isBelieved &&
     ((payment.receipt === undefined && evidence.receipt !== undefined) ||
       (!payment.isAmountKnown && evidence.states !== "bare"));
-  if (climbs) payment.status = target;
+  if (climbs) Object.assign(payment, { status: target, isRejected: false });
   if (climbs || scars) payment.isScarred = isMismatch;
   if (isBelieved) {
     const receipt =
@@ -106,6 +116,21 @@ export function apply(model: Model, order: ModelOrder, payment: ModelPayment, ev
   }
   if (!climbs && !scars && !learns) return false;
   return show(order, payment, climbs);
+}
+
+export const decisions = ["succeeded", "failed"] as const;
+
+export type Decision = (typeof decisions)[number];
+
+/** A person decides on a payment in review. Rejecting it is the only step down there is. */
+export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): void {
+  const isRejected = as === "failed";
+  Object.assign(payment, { status: as, isScarred: false, isRejected });
+  if (!isRejected) show(order, payment, true);
+  else if (order.status === "review") {
+    const shown = order.payments.findLast(({ status }) => status === "review") ?? order.payments.at(-1) ?? payment;
+    Object.assign(order, { version: order.version + 1, status: shown.status, shown: shown.id });
+  }
 }
 
 function show(order: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {

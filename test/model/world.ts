@@ -19,6 +19,7 @@ import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { fixture } from "../support/sandbox.ts";
+import { scrape } from "../support/scrape.ts";
 import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
 import { type Company, companiesOf, type ModelOrder, type ModelPayment } from "./model.ts";
@@ -52,6 +53,8 @@ export interface World {
   /** Sends to the node, or to the other one, again and again until it is taken, as companies do. */
   deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
   merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Resolves when no webhook waits on a node's disk any more: it would be applied behind what comes next. */
+  unspooled(): Promise<void>;
   watchers: WorldWatcher[];
   connect(watcher: WorldWatcher, node: NodeName): void;
   disconnect(watcher: WorldWatcher): void;
@@ -136,6 +139,11 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
       ),
     merchant: (node, path, body, headers) =>
       untilTaken(node, (at) => asMerchant({ ...a, url: at }, path, body, headers)),
+    // Node A has no spool.
+    async unspooled() {
+      const isEmpty = async () => (await scrape({ url: b.url })).value("tukio_spooled") === 0;
+      await vi.waitUntil(isEmpty, { interval: 20 });
+    },
     connect(watcher, node) {
       const after = watcher.seen.at(-1)?.version;
       const { orderId, token } = watcher.order;
