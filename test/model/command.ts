@@ -12,10 +12,14 @@ import {
   type Company,
   companiesOf,
   type Decision,
+  type Doubt,
   decide,
   decisions,
   type Evidence,
+  isAbove,
   isAsked,
+  isBelieved,
+  isOpen,
   isRetryable,
   type Model,
   type ModelOrder,
@@ -300,7 +304,7 @@ const confirm = fc
   .record({
     slot: fc.nat(3),
     attempt: fc.nat(3),
-    says: fc.constantFrom("paid", "wrong", "nothing", "down", "failed", "open"),
+    says: fc.constantFrom("paid", "wrong", "nothing", "down", "open"),
     node: nodes,
   })
   .map((told) =>
@@ -339,6 +343,77 @@ const confirm = fc
       },
     }),
   );
+
+type Verdict = "open" | "failed" | "failed otherwise" | "paid";
+
+interface Asking {
+  slot: number;
+  attempt: number;
+  /** What the company says, and how many seconds pass before it is asked. */
+  answers: { says: Verdict; afterS: number }[];
+}
+
+/** What such an answer is evidence of, and how a company says it. */
+function readingOf(payment: ModelPayment, says: Verdict): { evidence: Evidence; saying: Saying } {
+  const { company } = payment;
+  if (says === "open") return { evidence: { status: "processing" }, saying: says };
+  if (says === "paid") {
+    const receipt = receiptOf(payment);
+    const saying = { paidMinor: companiesOf[company].amountMinor, receipt };
+    const states = company === "daraja" ? "bare" : "full";
+    return { evidence: { status: "succeeded", states, ...(states === "full" && { receipt }) }, saying };
+  }
+  // That nobody has answered the prompt.
+  const isExpiry = company === "daraja" && says === "failed otherwise";
+  return { evidence: { status: isExpiry ? "expired" : "failed" }, saying: says };
+}
+
+/** Younger than a prompt whose failure is believed, by what two answers that agree are apart at the least. */
+const promptAgeS = 31;
+
+const askedAs = (told: Asking): Command =>
+  command(
+    "asked",
+    { ...told, answers: told.answers.map(({ says, afterS }) => `${afterS} s ${says}`) },
+    {
+      check: ({ orders }) => orders.length > 0,
+      async run(model, world) {
+        const order = pick(model.orders, told.slot);
+        const payment = pick(order.payments, told.attempt);
+        const doubt: Doubt = { ageS: promptAgeS };
+        // In the end nothing is suspected any more: what else asks goes by a clock that no test can hold.
+        for (const { says, afterS } of [...told.answers, { says: "open", afterS: 0 } as const]) {
+          if (!payment.hasReference || !isOpen(payment)) return;
+          const { evidence, saying } = readingOf(payment, says);
+          doubt.ageS += afterS;
+          if (doubt.suspicion) doubt.suspicion.sinceS += afterS;
+          const isFailure = evidence.status === "failed" || evidence.status === "expired";
+          const isDoubted = isFailure && isAbove(evidence.status, payment) && !isBelieved(doubt, says);
+          world.say(payment.id, saying);
+          await world.ask(payment.id, doubt);
+          if (!isDoubted) apply(model, order, payment, evidence);
+          if (!isDoubted) delete doubt.suspicion;
+          else if (doubt.suspicion?.says !== says) doubt.suspicion = { says, sinceS: 0 };
+          await vi.waitUntil(async () => (await world.isSuspected(payment.id)) === isDoubted, { interval: 10 });
+          await compare(world, order);
+        }
+      },
+    },
+  );
+
+const asked = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    answers: fc.array(
+      fc.record({
+        says: fc.constantFrom<Verdict>("failed", "failed", "failed", "failed otherwise", "open", "paid"),
+        afterS: fc.constantFrom(0, 15, 30),
+      }),
+      { minLength: 2, maxLength: 4 },
+    ),
+  })
+  .map(askedAs);
 
 interface Deciding {
   slot: number;
@@ -471,6 +546,7 @@ const often = [
   forged,
   confirm,
   confirm,
+  asked,
   decideOn,
   deadline,
   watchIt,
@@ -493,6 +569,16 @@ const paid = (slot: number, company: Company): Command =>
   payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
 
 const decided = (slot: number, ...as: Decision[]): Command => decideAs({ slot, attempt: 0, isDue: false, as });
+
+const answered = (slot: number, ...answers: `${number} ${Verdict}`[]): Command =>
+  askedAs({
+    slot,
+    attempt: 0,
+    answers: answers.map((answer) => {
+      const [, afterS, says] = /^(\d+) (.*)$/.exec(answer) ?? [];
+      return { says: says as Verdict, afterS: Number(afterS) };
+    }),
+  });
 
 const told = (slot: number, kind: Posted["kind"], meanwhile = ""): Command =>
   webhookAs({ slot, attempt: 0, kind, meanwhile, nodes: ["a", "b", "a"] });
@@ -555,6 +641,13 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       decided(6, "succeeded", "failed", "succeeded"),
       told(6, "wrong"),
       told(6, "paid"),
+      // What only a query says of a failure: too early, of too fresh a prompt, not the same; and then believed.
+      paid(7, "daraja"),
+      answered(7, "30 failed", "0 failed", "15 failed otherwise", "15 failed otherwise"),
+      paid(8, "zenopay"),
+      answered(8, "0 failed", "15 failed", "15 failed", "0 paid"),
+      paid(9, "daraja"),
+      answered(9, "30 failed", "15 open", "0 failed", "15 paid"),
     ]);
 
 /** What must be true in the end, of every order and of everybody who watched. */

@@ -133,6 +133,16 @@ export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): 
   }
 }
 
+/** How old a prompt is, and how long ago a query first said what it said last, of a failure; in seconds. */
+export interface Doubt {
+  ageS: number;
+  suspicion?: { says: string; sinceS: number };
+}
+
+/** What only a query says of a failure is believed when it is said twice, 15 s apart, of a prompt that is 60 s old. */
+export const isBelieved = ({ ageS, suspicion }: Doubt, says: string): boolean =>
+  suspicion?.says === says && suspicion.sinceS >= 15 && ageS >= 60;
+
 function show(order: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {
   const isOwn = order.shown === payment.id;
   const isLatest = order.payments.at(-1) === payment;

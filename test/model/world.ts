@@ -22,7 +22,7 @@ import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
 import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
-import { type Company, companiesOf, type ModelOrder, type ModelPayment } from "./model.ts";
+import { type Company, companiesOf, type Doubt, type ModelOrder, type ModelPayment } from "./model.ts";
 
 export type NodeName = "a" | "b";
 
@@ -30,7 +30,13 @@ export type NodeName = "a" | "b";
 export type Reply = "accept" | "refuse" | "drop" | "hold";
 
 /** What a company says when it is asked what became of a payment. */
-export type Saying = "open" | "nothing" | "down" | "failed" | { paidMinor: number; receipt: string };
+export type Saying =
+  | "open"
+  | "nothing"
+  | "down"
+  | "failed"
+  | "failed otherwise"
+  | { paidMinor: number; receipt: string };
 
 export interface WorldWatcher {
   order: ModelOrder;
@@ -42,7 +48,7 @@ export interface WorldWatcher {
 
 export interface World {
   url(node: NodeName): string;
-  query(text: string, values: unknown[]): Promise<void>;
+  query(text: string, values: unknown[]): Promise<Record<string, unknown>[]>;
   /** How the next request for money is taken. */
   nextReply: Reply;
   /** Resolves when the company was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
@@ -50,6 +56,13 @@ export interface World {
   /** What the company says from now on; `once`: to the next question only. */
   say(paymentId: string, saying: Saying, once?: true): void;
   questions(paymentId: string): number;
+  /** Lets the company be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
+  ask(paymentId: string, doubt: Doubt): Promise<void>;
+  /**
+   * Whether a failure is suspected and to be asked about again within half a minute; the schedule alone waits longer.
+   * Neither while the last answer is not stored yet.
+   */
+  isSuspected(paymentId: string): Promise<unknown>;
   /** Sends to the node, or to the other one, again and again until it is taken, as companies do. */
   deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
   merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
@@ -126,7 +139,24 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
     query: async (text, values) => {
       const client = new pg.Client(postgres.directUrl());
       await client.connect();
-      await client.query(text, values).finally(() => client.end());
+      const { rows } = await client.query(text, values).finally(() => client.end());
+      return rows;
+    },
+    async ask(paymentId, { ageS, suspicion }) {
+      const before = world.questions(paymentId);
+      await world.query(
+        `update payment set check_at = clock_timestamp(), started_at = clock_timestamp() - $2 * interval '1 second',
+           suspected_at = clock_timestamp() - $3 * interval '1 second' where id = $1`,
+        [paymentId, ageS, suspicion?.sinceS],
+      );
+      await vi.waitUntil(() => world.questions(paymentId) > before, { interval: 10 });
+    },
+    async isSuspected(paymentId) {
+      const text = `select case when suspected is null then false
+          when check_at between clock_timestamp() and clock_timestamp() + interval '30 seconds' then true end as is_suspected
+        from payment where id = $1`;
+      const [row] = await world.query(text, [paymentId]);
+      return row?.is_suspected;
     },
     deliver: (node, path, { headers = {}, body }) =>
       untilTaken(node, (at) =>
@@ -320,14 +350,16 @@ async function startCompanies(): Promise<{
       if (saying === "open") {
         return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
       }
-      const name = saying === "failed" ? "query-cancelled" : "query-success";
+      const failures: Partial<Record<string, string>> = {
+        failed: "query-cancelled",
+        "failed otherwise": "query-no-response",
+      };
+      const name = (typeof saying === "string" && failures[saying]) || "query-success";
       return { body: { ...fixture("daraja", name).body, CheckoutRequestID: reference } };
     }
     const isPaid = typeof saying === "object";
-    const { body } = fixture(
-      "zenopay",
-      isPaid ? "query-completed" : saying === "failed" ? "query-failed" : "query-pending",
-    );
+    const names = { open: "query-pending", failed: "query-failed", "failed otherwise": "query-cancelled" };
+    const { body } = fixture("zenopay", isPaid ? "query-completed" : names[saying]);
     const own = {
       order_id: reference,
       ...(isPaid && { amount: String(saying.paidMinor / 100), transid: saying.receipt }),
