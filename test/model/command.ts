@@ -24,16 +24,17 @@ import {
   type Model,
   type ModelOrder,
   type ModelPayment,
+  receiptOf,
 } from "./model.ts";
 import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
 
-type Command = fc.AsyncCommand<Model, World>;
+export type Command = fc.AsyncCommand<Model, World>;
 
 /** How often each command ran: a run in which nothing happened proves nothing. */
 export const ran = new Map<string, number>();
 
 /** A command with its name and its particulars, so that a failing run can be read. */
-function command(
+export function command(
   name: string,
   told: object,
   {
@@ -51,17 +52,14 @@ function command(
   };
 }
 
-const pick = <T>(list: readonly T[], index: number): T => {
+export const pick = <T>(list: readonly T[], index: number): T => {
   const found = list[index % Math.max(1, list.length)];
   assert(found !== undefined, "checked before");
   return found;
 };
 
-const receiptOf = ({ id, company }: ModelPayment): string =>
-  `${company === "daraja" ? "D" : "ZENO"}${id.slice(-12).toUpperCase()}`;
-
 /** Waits until the real order is what the model says, and no further. */
-async function compare(world: World, order: ModelOrder, node: NodeName = "a"): Promise<StatusEvent> {
+export async function compare(world: World, order: ModelOrder, node: NodeName = "a"): Promise<StatusEvent> {
   const found = async (): Promise<StatusEvent> =>
     (await world.merchant(node, `/v1/orders/${order.orderId}`)).body.order;
   let last: StatusEvent | undefined;
@@ -80,7 +78,7 @@ async function compare(world: World, order: ModelOrder, node: NodeName = "a"): P
   return last ?? (await found());
 }
 
-const nodes = fc.constantFrom<NodeName>("a", "b");
+export const nodes = fc.constantFrom<NodeName>("a", "b");
 
 interface Paying {
   slot: number;
@@ -89,7 +87,7 @@ interface Paying {
   node: NodeName;
 }
 
-const payAs = (told: Paying): Command =>
+export const payAs = (told: Paying): Command =>
   command("pay", told, {
     async run(model, world) {
       const known = model.orders[told.slot];
@@ -507,11 +505,11 @@ const watchAs = (told: Looking): Command =>
     },
   });
 
-const watchIt = fc
+export const watchIt = fc
   .record({ slot: fc.nat(3), transport: fc.constantFrom<TransportName>(...transportNames), node: nodes })
   .map(watchAs);
 
-const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
+export const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
   command("disconnect", told, {
     check: ({ watchers }) => watchers.length > 0,
     async run(_model, world) {
@@ -520,7 +518,7 @@ const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
   }),
 );
 
-const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
+export const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
   command("reconnect", told, {
     check: ({ watchers }) => watchers.length > 0,
     async run(_model, world) {
@@ -530,10 +528,10 @@ const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
   }),
 );
 
-const kill = fc.constant(command("kill", {}, { run: (_model, world) => world.kill() }));
-const restart = fc.constant(command("restart", {}, { run: (_model, world) => world.restart() }));
-const restartRedis = fc.constant(command("redis", {}, { run: (_model, world) => world.redis.restart() }));
-const breakPostgres = fc.constant(command("postgres", {}, { run: (_model, world) => world.breakPostgres() }));
+export const kill = fc.constant(command("kill", {}, { run: (_model, world) => world.kill() }));
+export const restart = fc.constant(command("restart", {}, { run: (_model, world) => world.restart() }));
+export const restartRedis = fc.constant(command("redis", {}, { run: (_model, world) => world.redis.restart() }));
+export const breakPostgres = fc.constant(command("postgres", {}, { run: (_model, world) => world.breakPostgres() }));
 
 const often = [
   pay,

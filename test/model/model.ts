@@ -1,18 +1,19 @@
 /**
  * What ought to become of orders, by the contract (§1) and nothing else: the model that the real thing is compared with.
- * Pure. It knows two companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
- * round (`zenopay`).
+ * Pure. It knows three companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
+ * round (`zenopay`), and one at whose page the payer agrees before we take the money (`bkash`).
  */
 import type { Status } from "../../client-sdk/protocol.ts";
 
-export type Company = "daraja" | "zenopay";
+export type Company = "daraja" | "zenopay" | "bkash";
 
 export const companiesOf: Record<
   Company,
-  { currency: string; amountMinor: number; phone: string; bareIsEnough: boolean }
+  { currency: string; amountMinor: number; phone?: string; bareIsEnough: boolean }
 > = {
   daraja: { currency: "KES", amountMinor: 15_000, phone: "+254712345600", bareIsEnough: true },
   zenopay: { currency: "TZS", amountMinor: 150_000, phone: "+255712345600", bareIsEnough: false },
+  bkash: { currency: "BDT", amountMinor: 15_000, bareIsEnough: false },
 };
 
 const climb: readonly Status[] = ["pending", "processing", "expired", "failed", "review", "succeeded"];
@@ -28,7 +29,7 @@ export interface Evidence {
 export interface ModelPayment {
   id: string;
   company: Company;
-  /** The webhook's path at any node. */
+  /** The path of its webhooks at any node; at bKash, of the payer's return. */
   path: string;
   status: Status;
   /** What the company knows it by; known to us only when `hasReference`. */
@@ -41,6 +42,12 @@ export interface ModelPayment {
   /** A person has rejected it: only full evidence brings it back. */
   isRejected: boolean;
 }
+
+const receiptBegins: Record<Company, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
+
+/** The receipt that a company gives for a payment. */
+export const receiptOf = ({ id, company }: Pick<ModelPayment, "id" | "company">): string =>
+  `${receiptBegins[company]}${id.slice(-12).toUpperCase()}`;
 
 export interface ModelOrder {
   id: string;

@@ -22,7 +22,7 @@ import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
 import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
-import { type Company, companiesOf, type Doubt, type ModelOrder, type ModelPayment } from "./model.ts";
+import { type Company, companiesOf, type Doubt, type ModelOrder, type ModelPayment, receiptOf } from "./model.ts";
 
 export type NodeName = "a" | "b";
 
@@ -37,6 +37,22 @@ export type Saying =
   | "failed"
   | "failed otherwise"
   | { paidMinor: number; receipt: string };
+
+/**
+ * How bKash answers Execute once the payer has agreed. `loses`: takes the money, but its answer gets lost; `keeps`: no
+ * answer, and took nothing.
+ */
+export type Execution = "takes" | "refuses" | "loses" | "keeps";
+
+export interface Checkout {
+  hasAgreed: boolean;
+  execution: Execution;
+  /** Before this resolves, Execute is not answered and no money moves. */
+  isFree: Promise<void>;
+  /** How often it was asked to execute, whatever became of it. */
+  executions: number;
+  isPaid: boolean;
+}
 
 export interface WorldWatcher {
   order: ModelOrder;
@@ -56,6 +72,10 @@ export interface World {
   /** What the company says from now on; `once`: to the next question only. */
   say(paymentId: string, saying: Saying, once?: true): void;
   questions(paymentId: string): number;
+  /** What bKash knows of a payment, and how it takes its execution. */
+  checkout(paymentId: string): Checkout;
+  /** The payer's browser comes back, saying so; to the other node too, as long as it is asked to wait. */
+  comeBack(node: NodeName, path: string, status: string): Promise<Answer>;
   /** Lets the company be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
   ask(paymentId: string, doubt: Doubt): Promise<void>;
   /**
@@ -85,8 +105,13 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
   const redis = await startRedis();
   onTestFinished(redis.stop);
   const companies = await startCompanies();
-  const long = { DARAJA_DEADLINE_S: "36000", ZENOPAY_DEADLINE_S: "36000" };
-  const env = { ...companyEnv("daraja", companies.url), ...companyEnv("zenopay", companies.url), ...long };
+  const names = ["daraja", "zenopay", "bkash"] as const;
+  const env = Object.fromEntries(
+    names.flatMap((name) => [
+      ...Object.entries(companyEnv(name, companies.url)),
+      [`${name.toUpperCase()}_DEADLINE_S`, "36000"],
+    ]),
+  );
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-model-"));
   onTestFinished(() => rm(dataDir, { recursive: true }));
 
@@ -167,6 +192,7 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
           signal: AbortSignal.timeout(10_000),
         }),
       ),
+    comeBack: (node, path, status) => untilTaken(node, (at) => call(`${at}${path}?status=${status}`)),
     merchant: (node, path, body, headers) =>
       untilTaken(node, (at) => asMerchant({ ...a, url: at }, path, body, headers)),
     // Node A has no spool.
@@ -295,45 +321,57 @@ async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl()
   };
 }
 
+type CompaniesWorld = Pick<World, "nextReply" | "asked" | "say" | "questions" | "checkout">;
+
 interface Request {
   path: string;
   reference: string;
   release(): void;
 }
 
-/** Both companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
+/** All companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
 async function startCompanies(): Promise<{
   url: string;
-  world: Pick<World, "nextReply" | "asked" | "say" | "questions">;
+  world: CompaniesWorld;
 }> {
   const requests = new Map<string, Request>();
   const byReference = new Map<string, string>();
   const sayings = new Map<string, Saying>();
   const oneOff = new Map<string, Saying>();
   const counts = new Map<string, number>();
-  const world: Pick<World, "nextReply" | "asked" | "say" | "questions"> = {
+  const checkouts = new Map<string, Checkout>();
+  const world: CompaniesWorld = {
     nextReply: "accept",
     asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { interval: 5 }),
     say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
     questions: (paymentId) => counts.get(paymentId) ?? 0,
+    checkout: (paymentId) => checkouts.get(paymentId) ?? assert.fail("bKash was asked for it"),
   };
 
   const initiated = async (request: ScriptedCall): Promise<ScriptedAnswer | "drop"> => {
-    const [, path = "", hex = ""] = /(\/webhooks\/[a-z]+\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
+    const [, path = "", hex = ""] =
+      /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
     const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const company: Company = path.includes("daraja") ? "daraja" : "zenopay";
+    const company: Company = path.includes("daraja") ? "daraja" : path.includes("zenopay") ? "zenopay" : "bkash";
     assert(!requests.has(paymentId), "nobody is asked for money twice");
-    const reference = company === "daraja" ? `ws_CO_${hex}` : paymentId;
+    const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[company];
     const { promise, resolve } = Promise.withResolvers<void>();
     byReference.set(reference, paymentId);
     const reply = world.nextReply;
     if (reply === "accept") sayings.set(paymentId, "open");
     requests.set(paymentId, { path, reference, release: resolve });
+    if (company === "bkash") {
+      const isFree = Promise.resolve();
+      checkouts.set(paymentId, { hasAgreed: false, execution: "takes", isFree, executions: 0, isPaid: false });
+    }
     if (reply === "drop") return "drop";
-    if (reply === "refuse")
-      return fixture(company, company === "daraja" ? "error-invalid-field" : "error-invalid-phone");
+    if (reply === "refuse") {
+      const names = { daraja: "error-invalid-field", zenopay: "error-invalid-phone", bkash: "error-invalid-amount" };
+      return fixture(company, names[company]);
+    }
     if (reply === "hold") await promise;
     sayings.set(paymentId, sayings.get(paymentId) ?? "open");
+    if (company === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
     return company === "daraja"
       ? { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }
       : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
@@ -346,6 +384,9 @@ async function startCompanies(): Promise<{
     counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
     if (saying === "down") return { status: 503, text: "" };
     if (saying === "nothing") return { body: {} };
+    if (company === "bkash") {
+      return stated(world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated", paymentId, reference);
+    }
     if (company === "daraja") {
       if (saying === "open") {
         return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
@@ -367,6 +408,24 @@ async function startCompanies(): Promise<{
     return { body: { ...body, data: (body.data as object[]).map((row) => ({ ...row, ...own })) } };
   };
 
+  const stated = (name: string, paymentId: string, paymentID: string): ScriptedAnswer => {
+    const { body } = fixture("bkash", name);
+    const trxID = receiptOf({ company: "bkash", id: paymentId });
+    return { body: { ...body, paymentID, merchantInvoiceNumber: paymentId, ...("trxID" in body && { trxID }) } };
+  };
+
+  const executed = async (paymentID: string): Promise<ScriptedAnswer | "drop"> => {
+    const paymentId = byReference.get(paymentID) ?? assert.fail("nothing is executed that was not created");
+    const checkout = world.checkout(paymentId);
+    checkout.executions += 1;
+    const { hasAgreed, execution } = checkout;
+    await checkout.isFree;
+    if (!hasAgreed) return fixture("bkash", "error-invalid-payment-state");
+    if (execution === "refuses") return fixture("bkash", "error-insufficient-balance");
+    checkout.isPaid ||= execution !== "keeps";
+    return execution === "takes" ? stated("execute-completed", paymentId, paymentID) : "drop";
+  };
+
   const script = await startScript((request) => {
     script.calls.length = 0;
     if (request.path.startsWith("/oauth/")) return { body: { access_token: "token", expires_in: "3599" } };
@@ -375,6 +434,10 @@ async function startCompanies(): Promise<{
     }
     if (request.path.startsWith("/mpesa/stkpushquery/"))
       return answered("daraja", String(request.body.CheckoutRequestID));
+    const verb = /^\/tokenized\/checkout\/(.*)$/.exec(request.path)?.[1];
+    if (verb?.startsWith("token/")) return fixture("bkash", "token-granted");
+    if (verb === "execute") return executed(String(request.body.paymentID));
+    if (verb === "payment/status") return answered("bkash", String(request.body.paymentID));
     return initiated(request);
   });
   return { url: script.url, world };
