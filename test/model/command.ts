@@ -392,7 +392,11 @@ const askedAs = (told: Asking): Command =>
           if (!isDoubted) apply(model, order, payment, evidence);
           if (!isDoubted) delete doubt.suspicion;
           else if (doubt.suspicion?.says !== says) doubt.suspicion = { says, sinceS: 0 };
-          await vi.waitUntil(async () => (await world.isSuspected(payment.id)) === isDoubted, { interval: 10 });
+          await vi
+            .waitUntil(async () => (await world.isSuspected(payment.id)) === isDoubted, { interval: 10 })
+            .catch(() =>
+              assert.fail(`"${says}" after ${afterS} s is ${isDoubted ? "" : "not "}to be asked about again`),
+            );
           await compare(world, order);
         }
       },
