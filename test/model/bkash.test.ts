@@ -47,8 +47,8 @@ interface Coming {
   returns: Return[];
   hasAgreed: boolean;
   execution: Execution;
-  /** bKash answers no queries. */
-  isDown: boolean;
+  /** How bKash answers queries: as it is (`open`), not at all, or with nothing that is known to mean anything. */
+  queries: "open" | "down" | "nothing";
 }
 
 const cameBackAs = (told: Coming): Command =>
@@ -65,18 +65,20 @@ const cameBackAs = (told: Coming): Command =>
         const says = (...words: string[]): boolean => told.returns.some((one) => words.includes(one.says));
         const executes = payment.status === "processing" && executions === 0 && says("success");
         Object.assign(checkout, { hasAgreed: told.hasAgreed, execution: told.execution });
-        world.say(payment.id, told.isDown ? "down" : "open");
+        world.say(payment.id, told.queries);
+        const isMute = told.queries !== "open";
         const send = ({ node, says: word }: Return) => world.comeBack(node, payment.path, word);
         for (const { status } of await Promise.all(told.returns.map(send))) assert.equal(status, 200);
 
         // Who says at once that they agreed and that they did not is believed in what comes first.
-        const isDenied = says("cancel", "failure") && !told.isDown;
+        const isDenied = says("cancel", "failure") && !isMute;
         const isForestalled = executes && isDenied && checkout.executions === executions;
         assert.equal(checkout.executions, executions + (executes && !isForestalled ? 1 : 0), payment.id);
-        if (payment.status !== "processing") return compare(world, order).then(() => undefined);
         const evidence = isForestalled ? denied : evidenceOf(payment, checkout, { ...told, executes });
-        if (evidence) apply(model, order, payment, evidence);
-        else if (executes && told.isDown) await forgetTime(world, payment);
+        // Once it is settled, nobody even asks.
+        if (payment.status !== "processing") assert(!executes);
+        else if (evidence) apply(model, order, payment, evidence);
+        else if (executes && isMute) await forgetTime(world, payment);
         else if (isDenied && !unsure.has(payment.id)) {
           const { status } = (await world.merchant("a", `/v1/orders/${order.orderId}`)).body.order;
           if (!executes || status === "failed") apply(model, order, payment, denied);
@@ -96,11 +98,11 @@ function evidenceOf(
     executes,
     hasAgreed,
     execution,
-    isDown,
-  }: Pick<Coming, "hasAgreed" | "execution" | "isDown"> & { executes: boolean },
+    queries,
+  }: Pick<Coming, "hasAgreed" | "execution" | "queries"> & { executes: boolean },
 ): Evidence | undefined {
   if (executes && hasAgreed && execution === "refuses") return denied;
-  const isTold = (executes && hasAgreed && execution === "takes") || !isDown;
+  const isTold = (executes && hasAgreed && execution === "takes") || queries === "open";
   return isPaid && isTold ? paidOf(payment) : undefined;
 }
 
@@ -119,7 +121,7 @@ const comeBack = fc
     returns: fc.array(fc.record({ node: nodes, says }), { minLength: 1, maxLength: 4 }),
     hasAgreed: fc.constantFrom(true, true, true, false),
     execution: fc.constantFrom<Execution>("takes", "takes", "refuses", "loses", "keeps"),
-    isDown: fc.constantFrom(false, false, true),
+    queries: fc.constantFrom("open" as const, "open" as const, "down" as const, "nothing" as const),
   })
   .map(cameBackAs);
 
@@ -192,7 +194,7 @@ const askedAs = (told: Asking): Command =>
       if (isOver) {
         // And so is the minute of an execution.
         await world.query(
-          "update payment set completing_at = least(completing_at, clock_timestamp()) - interval '1 minute' where id = $1",
+          "update payment set completing_at = least(completing_at, clock_timestamp()) - interval '1 minute' where id = $1 and completing_at is not null",
           [payment.id],
         );
         unsure.delete(payment.id);
@@ -255,7 +257,7 @@ const back = (slot: number, word: Return["says"], particulars: Partial<Coming> =
     returns: everywhere(word),
     hasAgreed: true,
     execution: "takes",
-    isDown: false,
+    queries: "open",
     ...particulars,
   });
 
@@ -270,6 +272,7 @@ const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
     back(0, "cancel"),
     // Typed by hand; then the payer cancels indeed, tries again, and has too little.
     created(1),
+    back(1, "cancel", { queries: "nothing" }),
     back(1, "success", { hasAgreed: false }),
     back(1, "cancel"),
     back(1, "success"),
@@ -280,12 +283,12 @@ const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
     back(1, "success", { attempt: 2 }),
     // No answer, and nobody to ask: not even a cancel ends it then.
     created(2),
-    back(2, "success", { execution: "loses", isDown: true }),
-    back(2, "cancel", { isDown: true }),
+    back(2, "success", { execution: "loses", queries: "down" }),
+    back(2, "cancel", { queries: "down" }),
     back(2, "success"),
     created(3),
     other,
-    back(3, "success", { execution: "keeps", isDown: true }),
+    back(3, "success", { execution: "keeps", queries: "nothing" }),
     back(3, "cancel"),
     askedAs({ slot: 3, attempt: 0, isOver: true }),
     back(3, "success"),

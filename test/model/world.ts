@@ -383,10 +383,11 @@ async function startCompanies(): Promise<{
     oneOff.delete(paymentId);
     counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
     if (saying === "down") return { status: 503, text: "" };
-    if (saying === "nothing") return { body: {} };
     if (company === "bkash") {
-      return stated(world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated", paymentId, reference);
+      const state = world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated";
+      return stated(saying === "nothing" ? "query-unknown-state" : state, paymentId, reference);
     }
+    if (saying === "nothing") return { body: {} };
     if (company === "daraja") {
       if (saying === "open") {
         return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
