@@ -23,7 +23,7 @@ export interface ResolvedReview extends Pick<Decision, "as"> {
 export interface Review {
   /**
    * Records the decision and answers with the order's state after it. `failed` carries `rejected` and allows another
-   * try. Throws `order_unknown`, `payment_unknown` or `not_in_review`.
+   * try. Throws `order_unknown`, `payment_unknown` or `not_in_review` (with `order`).
    */
   resolve(decision: Decision): Promise<StatusEvent>;
 }
@@ -54,18 +54,23 @@ export function createReview({ database, store, announce, onResolved }: ReviewOp
     return rows[0];
   };
 
-  const reject = async (orderUuid: string, { paymentId, note }: Decision): Promise<StatusEvent | undefined> => {
+  /** Whether this call did it; false when the payment is not in review any more. */
+  const reject = async (orderUuid: string, { paymentId, note }: Decision): Promise<boolean> => {
     const client = await pool.connect();
     try {
       await client.query("begin");
       const locked = await client.query("select from payment where id = $1 and status = 'review' for update", [
         paymentId,
       ]);
-      if (locked.rowCount === 0) throw new HubError("not_in_review");
+      if (locked.rowCount === 0) {
+        await client.query("rollback");
+        return false;
+      }
       await client.query('select from "order" where id = $1 for update', [orderUuid]);
       const { rows } = await client.query<OrderRow>({ ...rejectStatement, values: [paymentId, note] });
       await client.query("commit");
-      return rows[0] && toEvent(rows[0]);
+      if (rows[0]) announce(toEvent(rows[0]));
+      return true;
     } catch (error) {
       await client.query("rollback").catch(() => undefined);
       throw error;
@@ -74,23 +79,19 @@ export function createReview({ database, store, announce, onResolved }: ReviewOp
     }
   };
 
+  const accept = async ({ paymentId, note }: Decision): Promise<boolean> =>
+    (await store.advance(paymentId, { status: "succeeded", source: "person", note })).result === "applied";
+
   const decide = async (decision: Decision): Promise<StatusEvent> => {
-    const order = await orderOf(decision.orderId);
-    const { provider, status } = await paymentOf(order, decision.paymentId);
-    if (status !== "review") {
-      throw new HubError("not_in_review", undefined, { order: toEvent(order) });
-    }
-    if (decision.as === "failed") {
-      const event = await reject(order.id, decision);
-      if (event) announce(event);
-      onResolved?.({ provider, as: "failed" });
-    } else {
-      const { paymentId, note } = decision;
-      const { result } = await store.advance(paymentId, { status: "succeeded", source: "person", note });
-      // Somebody else may have decided the same in between.
-      if (result === "applied") onResolved?.({ provider, as: "succeeded" });
-    }
-    return toEvent(await orderOf(decision.orderId));
+    const { orderId, paymentId, as } = decision;
+    const order = await orderOf(orderId);
+    const { provider, status } = await paymentOf(order, paymentId);
+    // Somebody else may decide in between: one decision is taken, and whoever comes second is told.
+    const isTaken = status === "review" && (await (as === "failed" ? reject(order.id, decision) : accept(decision)));
+    if (isTaken) onResolved?.({ provider, as });
+    const event = toEvent(await orderOf(orderId));
+    if (!isTaken) throw new HubError("not_in_review", undefined, { order: event });
+    return event;
   };
 
   return {

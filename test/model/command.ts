@@ -11,22 +11,30 @@ import {
   apply,
   type Company,
   companiesOf,
+  type Decision,
+  type Doubt,
+  decide,
+  decisions,
   type Evidence,
+  isAbove,
   isAsked,
+  isBelieved,
+  isOpen,
   isRetryable,
   type Model,
   type ModelOrder,
   type ModelPayment,
+  receiptOf,
 } from "./model.ts";
 import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
 
-type Command = fc.AsyncCommand<Model, World>;
+export type Command = fc.AsyncCommand<Model, World>;
 
 /** How often each command ran: a run in which nothing happened proves nothing. */
 export const ran = new Map<string, number>();
 
 /** A command with its name and its particulars, so that a failing run can be read. */
-function command(
+export function command(
   name: string,
   told: object,
   {
@@ -44,17 +52,14 @@ function command(
   };
 }
 
-const pick = <T>(list: readonly T[], index: number): T => {
+export const pick = <T>(list: readonly T[], index: number): T => {
   const found = list[index % Math.max(1, list.length)];
   assert(found !== undefined, "checked before");
   return found;
 };
 
-const receiptOf = ({ id, company }: ModelPayment): string =>
-  `${company === "daraja" ? "D" : "ZENO"}${id.slice(-12).toUpperCase()}`;
-
 /** Waits until the real order is what the model says, and no further. */
-async function compare(world: World, order: ModelOrder, node: NodeName = "a"): Promise<StatusEvent> {
+export async function compare(world: World, order: ModelOrder, node: NodeName = "a"): Promise<StatusEvent> {
   const found = async (): Promise<StatusEvent> =>
     (await world.merchant(node, `/v1/orders/${order.orderId}`)).body.order;
   let last: StatusEvent | undefined;
@@ -73,7 +78,7 @@ async function compare(world: World, order: ModelOrder, node: NodeName = "a"): P
   return last ?? (await found());
 }
 
-const nodes = fc.constantFrom<NodeName>("a", "b");
+export const nodes = fc.constantFrom<NodeName>("a", "b");
 
 interface Paying {
   slot: number;
@@ -82,7 +87,7 @@ interface Paying {
   node: NodeName;
 }
 
-const payAs = (told: Paying): Command =>
+export const payAs = (told: Paying): Command =>
   command("pay", told, {
     async run(model, world) {
       const known = model.orders[told.slot];
@@ -114,6 +119,7 @@ const payAs = (told: Paying): Command =>
         hasReference: false,
         isAmountKnown: false,
         isScarred: false,
+        isRejected: false,
       };
       const order = known ?? {
         id: event.id,
@@ -133,6 +139,7 @@ const payAs = (told: Paying): Command =>
         // The webhook overtakes the reply.
         await post(model, world, { order, payment, kind: "paid", nodes: [told.node] });
         await compare(world, order, told.node);
+        await world.unspooled();
         release();
       }
       if (told.reply === "accept" || told.reply === "hold") {
@@ -218,6 +225,7 @@ const webhookAs = (told: Telling): Command =>
       await post(model, world, { order, payment, ...told });
       await cut;
       await compare(world, order);
+      await world.unspooled();
       if (told.meanwhile === "redis") await world.redis.restart();
     },
   });
@@ -294,7 +302,7 @@ const confirm = fc
   .record({
     slot: fc.nat(3),
     attempt: fc.nat(3),
-    says: fc.constantFrom("paid", "wrong", "nothing", "down", "failed", "open"),
+    says: fc.constantFrom("paid", "wrong", "nothing", "down", "open"),
     node: nodes,
   })
   .map((told) =>
@@ -333,6 +341,134 @@ const confirm = fc
       },
     }),
   );
+
+type Verdict = "open" | "failed" | "failed otherwise" | "paid";
+
+interface Asking {
+  slot: number;
+  attempt: number;
+  /** What the company says, and how many seconds pass before it is asked. */
+  answers: { says: Verdict; afterS: number }[];
+}
+
+/** What such an answer is evidence of, and how a company says it. */
+function readingOf(payment: ModelPayment, says: Verdict): { evidence: Evidence; saying: Saying } {
+  const { company } = payment;
+  if (says === "open") return { evidence: { status: "processing" }, saying: says };
+  if (says === "paid") {
+    const receipt = receiptOf(payment);
+    const saying = { paidMinor: companiesOf[company].amountMinor, receipt };
+    const states = company === "daraja" ? "bare" : "full";
+    return { evidence: { status: "succeeded", states, ...(states === "full" && { receipt }) }, saying };
+  }
+  // That nobody has answered the prompt.
+  const isExpiry = company === "daraja" && says === "failed otherwise";
+  return { evidence: { status: isExpiry ? "expired" : "failed" }, saying: says };
+}
+
+/** Younger than a prompt whose failure is believed, by what two answers that agree are apart at the least. */
+const promptAgeS = 31;
+
+const askedAs = (told: Asking): Command =>
+  command(
+    "asked",
+    { ...told, answers: told.answers.map(({ says, afterS }) => `${afterS} s ${says}`) },
+    {
+      check: ({ orders }) => orders.length > 0,
+      async run(model, world) {
+        const order = pick(model.orders, told.slot);
+        const payment = pick(order.payments, told.attempt);
+        const doubt: Doubt = { ageS: promptAgeS };
+        // In the end nothing is suspected any more: what else asks goes by a clock that no test can hold.
+        for (const { says, afterS } of [...told.answers, { says: "open", afterS: 0 } as const]) {
+          if (!payment.hasReference || !isOpen(payment)) return;
+          const { evidence, saying } = readingOf(payment, says);
+          doubt.ageS += afterS;
+          if (doubt.suspicion) doubt.suspicion.sinceS += afterS;
+          const isFailure = evidence.status === "failed" || evidence.status === "expired";
+          const isDoubted = isFailure && isAbove(evidence.status, payment) && !isBelieved(doubt, says);
+          world.say(payment.id, saying);
+          await world.ask(payment.id, doubt);
+          if (!isDoubted) apply(model, order, payment, evidence);
+          if (!isDoubted) delete doubt.suspicion;
+          else if (doubt.suspicion?.says !== says) doubt.suspicion = { says, sinceS: 0 };
+          await vi
+            .waitUntil(async () => (await world.isSuspected(payment.id)) === isDoubted, { interval: 10 })
+            .catch(() =>
+              assert.fail(`"${says}" after ${afterS} s is ${isDoubted ? "" : "not "}to be asked about again`),
+            );
+          await compare(world, order);
+        }
+      },
+    },
+  );
+
+const asked = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    answers: fc.array(
+      fc.record({
+        says: fc.constantFrom<Verdict>("failed", "failed", "failed", "failed otherwise", "open", "paid"),
+        afterS: fc.constantFrom(0, 15, 30),
+      }),
+      { minLength: 2, maxLength: 4 },
+    ),
+  })
+  .map(askedAs);
+
+interface Deciding {
+  slot: number;
+  attempt: number;
+  /** Whether a payment is chosen that does wait for a person, if there is one. */
+  isDue: boolean;
+  /** What persons at the two nodes, in turn, decide at once. */
+  as: Decision[];
+}
+
+const decideAs = (told: Deciding): Command =>
+  command("decide", told, {
+    check: ({ orders }) => orders.length > 0,
+    async run(model, world) {
+      const isReview = ({ status }: ModelPayment): boolean => status === "review";
+      const due = model.orders.filter(({ payments }) => payments.some(isReview));
+      const order = pick(told.isDue && due.length > 0 ? due : model.orders, told.slot);
+      const reviewed = order.payments.filter(isReview);
+      const payment = pick(told.isDue && reviewed.length > 0 ? reviewed : order.payments, told.attempt);
+      // What the company said of it is over.
+      if (isReview(payment)) world.say(payment.id, "open");
+      const send = (paymentId: string, as: Decision, index: number) =>
+        world.merchant(index % 2 ? "b" : "a", `/v1/orders/${order.orderId}/resolve`, { paymentId, as, note: as });
+      const stranger = await send(order.id, "succeeded", 0);
+      assert.deepEqual([stranger.status, stranger.body.code], [404, "payment_unknown"]);
+      const answers = await Promise.all(told.as.map((as, index) => send(payment.id, as, index)));
+      const taken = told.as.filter((_, index) => answers[index]?.status === 200);
+      for (const { status, body } of answers) {
+        if (status !== 200) assert.deepEqual([status, body.code], [409, "not_in_review"]);
+      }
+      if (isReview(payment)) {
+        const [prevailing = assert.fail("nobody decided")] = taken;
+        assert.equal(taken.length, 1, `whoever comes second is told: ${taken}`);
+        const { version } = order;
+        decide(order, payment, prevailing);
+        if (order.version > version) {
+          const { events } = (await world.merchant("a", `/v1/orders/${order.orderId}`)).body;
+          const { source, note } = events[version] ?? {};
+          assert.deepEqual({ source, note }, { source: "person", note: prevailing });
+        }
+      } else assert.deepEqual(taken, [], `a decision on what is ${payment.status}`);
+      await compare(world, order);
+    },
+  });
+
+const decideOn = fc
+  .record({
+    slot: fc.nat(3),
+    attempt: fc.nat(3),
+    isDue: fc.constantFrom(true, true, true, false),
+    as: fc.array(fc.constantFrom(...decisions), { minLength: 1, maxLength: 3 }),
+  })
+  .map(decideAs);
 
 const deadline = fc.record({ slot: fc.nat(3), node: nodes }).map((told) =>
   command("deadline", told, {
@@ -373,11 +509,11 @@ const watchAs = (told: Looking): Command =>
     },
   });
 
-const watchIt = fc
+export const watchIt = fc
   .record({ slot: fc.nat(3), transport: fc.constantFrom<TransportName>(...transportNames), node: nodes })
   .map(watchAs);
 
-const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
+export const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
   command("disconnect", told, {
     check: ({ watchers }) => watchers.length > 0,
     async run(_model, world) {
@@ -386,7 +522,7 @@ const disconnect = fc.record({ which: fc.nat(11) }).map((told) =>
   }),
 );
 
-const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
+export const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
   command("reconnect", told, {
     check: ({ watchers }) => watchers.length > 0,
     async run(_model, world) {
@@ -396,10 +532,10 @@ const reconnect = fc.record({ which: fc.nat(11), node: nodes }).map((told) =>
   }),
 );
 
-const kill = fc.constant(command("kill", {}, { run: (_model, world) => world.kill() }));
-const restart = fc.constant(command("restart", {}, { run: (_model, world) => world.restart() }));
-const restartRedis = fc.constant(command("redis", {}, { run: (_model, world) => world.redis.restart() }));
-const breakPostgres = fc.constant(command("postgres", {}, { run: (_model, world) => world.breakPostgres() }));
+export const kill = fc.constant(command("kill", {}, { run: (_model, world) => world.kill() }));
+export const restart = fc.constant(command("restart", {}, { run: (_model, world) => world.restart() }));
+export const restartRedis = fc.constant(command("redis", {}, { run: (_model, world) => world.redis.restart() }));
+export const breakPostgres = fc.constant(command("postgres", {}, { run: (_model, world) => world.breakPostgres() }));
 
 const often = [
   pay,
@@ -412,6 +548,8 @@ const often = [
   forged,
   confirm,
   confirm,
+  asked,
+  decideOn,
   deadline,
   watchIt,
   watchIt,
@@ -431,6 +569,18 @@ export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
 
 const paid = (slot: number, company: Company): Command =>
   payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
+
+const decided = (slot: number, ...as: Decision[]): Command => decideAs({ slot, attempt: 0, isDue: false, as });
+
+const answered = (slot: number, ...answers: `${number} ${Verdict}`[]): Command =>
+  askedAs({
+    slot,
+    attempt: 0,
+    answers: answers.map((answer) => {
+      const [, afterS, says] = /^(\d+) (.*)$/.exec(answer) ?? [];
+      return { says: says as Verdict, afterS: Number(afterS) };
+    }),
+  });
 
 const told = (slot: number, kind: Posted["kind"], meanwhile = ""): Command =>
   webhookAs({ slot, attempt: 0, kind, meanwhile, nodes: ["a", "b", "a"] });
@@ -477,6 +627,29 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       ...transportNames.map((transport, index) => watchAs({ slot: 4, transport, node: index % 2 ? "b" : "a" })),
       ...forgeries.map((how) => forgedAs({ slot: 4, how, node: "b" })),
       told(4, "paid", "redis"),
+      // A person decides, once; and what they have rejected comes back by full evidence alone.
+      paid(5, "daraja"),
+      decided(5, "succeeded"),
+      told(5, "wrong"),
+      decided(5, "failed", "failed"),
+      told(5, "bare"),
+      told(5, "wrong"),
+      told(5, "cancelled"),
+      paid(5, "daraja"),
+      told(5, "paid"),
+      decided(5, "failed"),
+      paid(6, "zenopay"),
+      told(6, "wrong"),
+      decided(6, "succeeded", "failed", "succeeded"),
+      told(6, "wrong"),
+      told(6, "paid"),
+      // What only a query says of a failure: too early, of too fresh a prompt, not the same; and then believed.
+      paid(7, "daraja"),
+      answered(7, "30 failed", "0 failed", "15 failed otherwise", "15 failed otherwise"),
+      paid(8, "zenopay"),
+      answered(8, "0 failed", "15 failed", "15 failed", "0 paid"),
+      paid(9, "daraja"),
+      answered(9, "30 failed", "15 open", "0 failed", "15 paid"),
     ]);
 
 /** What must be true in the end, of every order and of everybody who watched. */
@@ -499,6 +672,11 @@ export async function check(model: Model, world: World): Promise<void> {
     assert.deepEqual(
       payments.map(({ status }) => status),
       order.payments.map(({ status }) => status),
+      order.orderId,
+    );
+    assert.deepEqual(
+      payments.map(({ reason }) => reason === "rejected"),
+      order.payments.map(({ isRejected }) => isRejected),
       order.orderId,
     );
     assert.deepEqual(

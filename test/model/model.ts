@@ -1,18 +1,19 @@
 /**
  * What ought to become of orders, by the contract (§1) and nothing else: the model that the real thing is compared with.
- * Pure. It knows two companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
- * round (`zenopay`).
+ * Pure. It knows three companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
+ * round (`zenopay`), and one at whose page the payer agrees before we take the money (`bkash`).
  */
 import type { Status } from "../../client-sdk/protocol.ts";
 
-export type Company = "daraja" | "zenopay";
+export type Company = "daraja" | "zenopay" | "bkash";
 
 export const companiesOf: Record<
   Company,
-  { currency: string; amountMinor: number; phone: string; bareIsEnough: boolean }
+  { currency: string; amountMinor: number; phone?: string; bareIsEnough: boolean }
 > = {
   daraja: { currency: "KES", amountMinor: 15_000, phone: "+254712345600", bareIsEnough: true },
   zenopay: { currency: "TZS", amountMinor: 150_000, phone: "+255712345600", bareIsEnough: false },
+  bkash: { currency: "BDT", amountMinor: 15_000, bareIsEnough: false },
 };
 
 const climb: readonly Status[] = ["pending", "processing", "expired", "failed", "review", "succeeded"];
@@ -28,7 +29,7 @@ export interface Evidence {
 export interface ModelPayment {
   id: string;
   company: Company;
-  /** The webhook's path at any node. */
+  /** The path of its webhooks at any node; at bKash, of the payer's return. */
   path: string;
   status: Status;
   /** What the company knows it by; known to us only when `hasReference`. */
@@ -38,7 +39,15 @@ export interface ModelPayment {
   isAmountKnown: boolean;
   /** The reason says that the facts disagree. */
   isScarred: boolean;
+  /** A person has rejected it: only full evidence brings it back. */
+  isRejected: boolean;
 }
+
+const receiptBegins: Record<Company, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
+
+/** The receipt that a company gives for a payment. */
+export const receiptOf = ({ id, company }: Pick<ModelPayment, "id" | "company">): string =>
+  `${receiptBegins[company]}${id.slice(-12).toUpperCase()}`;
 
 export interface ModelOrder {
   id: string;
@@ -66,8 +75,14 @@ export const createModel = (): Model => ({ orders: [], receipts: new Map(), watc
 /** Whether another attempt may be made. */
 export const isRetryable = ({ status }: ModelOrder): boolean => status === "failed" || status === "expired";
 
+/** Whether there is anything left to learn of it by asking. */
+export const isOpen = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
+
 /** Whether the provider would still be asked about it when a hint comes. */
-export const isAsked = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
+export const isAsked = (payment: ModelPayment): boolean => isOpen(payment) && !payment.isRejected;
+
+/** Whether this is higher than what the payment is. */
+export const isAbove = (status: Status, payment: ModelPayment): boolean => rank(status) > rank(payment.status);
 
 /** Applies evidence that is proven. Changes the order at most once, and says whether it did. */
 export function apply(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
@@ -84,19 +99,21 @@ export function apply(model: Model, order: ModelOrder, payment: ModelPayment, ev
   const isEnough = isFull || (companiesOf[company].bareIsEnough && was !== "review");
   const target: Status | undefined = !isSuccess
     ? evidence.status
-    : isMismatch
-      ? "review"
-      : isEnough
-        ? "succeeded"
-        : undefined;
+    : payment.isRejected && !isFull
+      ? undefined
+      : isMismatch
+        ? "review"
+        : isEnough
+          ? "succeeded"
+          : undefined;
   const isBelieved = isSuccess && (isFull || isMismatch || companiesOf[company].bareIsEnough);
-  const climbs = target !== undefined && rank(target) > rank(was);
+  const climbs = target !== undefined && isAbove(target, payment);
   const scars = was === "succeeded" && isMismatch && !payment.isScarred;
   const learns =
     isBelieved &&
     ((payment.receipt === undefined && evidence.receipt !== undefined) ||
       (!payment.isAmountKnown && evidence.states !== "bare"));
-  if (climbs) payment.status = target;
+  if (climbs) Object.assign(payment, { status: target, isRejected: false });
   if (climbs || scars) payment.isScarred = isMismatch;
   if (isBelieved) {
     const receipt =
@@ -107,6 +124,31 @@ export function apply(model: Model, order: ModelOrder, payment: ModelPayment, ev
   if (!climbs && !scars && !learns) return false;
   return show(order, payment, climbs);
 }
+
+export const decisions = ["succeeded", "failed"] as const;
+
+export type Decision = (typeof decisions)[number];
+
+/** A person decides on a payment in review. Rejecting it is the only step down there is. */
+export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): void {
+  const isRejected = as === "failed";
+  Object.assign(payment, { status: as, isScarred: false, isRejected });
+  if (!isRejected) show(order, payment, true);
+  else if (order.status === "review") {
+    const shown = order.payments.findLast(({ status }) => status === "review") ?? order.payments.at(-1) ?? payment;
+    Object.assign(order, { version: order.version + 1, status: shown.status, shown: shown.id });
+  }
+}
+
+/** How old a prompt is, and how long ago a query first said what it said last, of a failure; in seconds. */
+export interface Doubt {
+  ageS: number;
+  suspicion?: { says: string; sinceS: number };
+}
+
+/** What only a query says of a failure is believed when it is said twice, 15 s apart, of a prompt that is 60 s old. */
+export const isBelieved = ({ ageS, suspicion }: Doubt, says: string): boolean =>
+  suspicion?.says === says && suspicion.sinceS >= 15 && ageS >= 60;
 
 function show(order: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {
   const isOwn = order.shown === payment.id;

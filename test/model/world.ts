@@ -19,9 +19,10 @@ import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { fixture } from "../support/sandbox.ts";
+import { scrape } from "../support/scrape.ts";
 import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
-import { type Company, companiesOf, type ModelOrder, type ModelPayment } from "./model.ts";
+import { type Company, companiesOf, type Doubt, type ModelOrder, type ModelPayment, receiptOf } from "./model.ts";
 
 export type NodeName = "a" | "b";
 
@@ -29,7 +30,29 @@ export type NodeName = "a" | "b";
 export type Reply = "accept" | "refuse" | "drop" | "hold";
 
 /** What a company says when it is asked what became of a payment. */
-export type Saying = "open" | "nothing" | "down" | "failed" | { paidMinor: number; receipt: string };
+export type Saying =
+  | "open"
+  | "nothing"
+  | "down"
+  | "failed"
+  | "failed otherwise"
+  | { paidMinor: number; receipt: string };
+
+/**
+ * How bKash answers Execute once the payer has agreed. `loses`: takes the money, but its answer gets lost; `keeps`: no
+ * answer, and took nothing.
+ */
+export type Execution = "takes" | "refuses" | "loses" | "keeps";
+
+export interface Checkout {
+  hasAgreed: boolean;
+  execution: Execution;
+  /** Before this resolves, Execute is not answered and no money moves. */
+  isFree: Promise<void>;
+  /** How often it was asked to execute, whatever became of it. */
+  executions: number;
+  isPaid: boolean;
+}
 
 export interface WorldWatcher {
   order: ModelOrder;
@@ -41,7 +64,7 @@ export interface WorldWatcher {
 
 export interface World {
   url(node: NodeName): string;
-  query(text: string, values: unknown[]): Promise<void>;
+  query(text: string, values: unknown[]): Promise<Record<string, unknown>[]>;
   /** How the next request for money is taken. */
   nextReply: Reply;
   /** Resolves when the company was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
@@ -49,9 +72,22 @@ export interface World {
   /** What the company says from now on; `once`: to the next question only. */
   say(paymentId: string, saying: Saying, once?: true): void;
   questions(paymentId: string): number;
+  /** What bKash knows of a payment, and how it takes its execution. */
+  checkout(paymentId: string): Checkout;
+  /** The payer's browser comes back, saying so; to the other node too, as long as it is asked to wait. */
+  comeBack(node: NodeName, path: string, status: string): Promise<Answer>;
+  /** Lets the company be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
+  ask(paymentId: string, doubt: Doubt): Promise<void>;
+  /**
+   * Whether a failure is suspected and to be asked about again within half a minute; the schedule alone waits longer.
+   * Neither while the last answer is not stored yet.
+   */
+  isSuspected(paymentId: string): Promise<unknown>;
   /** Sends to the node, or to the other one, again and again until it is taken, as companies do. */
   deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
   merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Resolves when no webhook waits on a node's disk any more: it would be applied behind what comes next. */
+  unspooled(): Promise<void>;
   watchers: WorldWatcher[];
   connect(watcher: WorldWatcher, node: NodeName): void;
   disconnect(watcher: WorldWatcher): void;
@@ -69,8 +105,13 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
   const redis = await startRedis();
   onTestFinished(redis.stop);
   const companies = await startCompanies();
-  const long = { DARAJA_DEADLINE_S: "36000", ZENOPAY_DEADLINE_S: "36000" };
-  const env = { ...companyEnv("daraja", companies.url), ...companyEnv("zenopay", companies.url), ...long };
+  const names = ["daraja", "zenopay", "bkash"] as const;
+  const env = Object.fromEntries(
+    names.flatMap((name) => [
+      ...Object.entries(companyEnv(name, companies.url)),
+      [`${name.toUpperCase()}_DEADLINE_S`, "36000"],
+    ]),
+  );
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-model-"));
   onTestFinished(() => rm(dataDir, { recursive: true }));
 
@@ -123,7 +164,24 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
     query: async (text, values) => {
       const client = new pg.Client(postgres.directUrl());
       await client.connect();
-      await client.query(text, values).finally(() => client.end());
+      const { rows } = await client.query(text, values).finally(() => client.end());
+      return rows;
+    },
+    async ask(paymentId, { ageS, suspicion }) {
+      const before = world.questions(paymentId);
+      await world.query(
+        `update payment set check_at = clock_timestamp(), started_at = clock_timestamp() - $2 * interval '1 second',
+           suspected_at = clock_timestamp() - $3 * interval '1 second' where id = $1`,
+        [paymentId, ageS, suspicion?.sinceS],
+      );
+      await vi.waitUntil(() => world.questions(paymentId) > before, { interval: 10 });
+    },
+    async isSuspected(paymentId) {
+      const text = `select case when suspected is null then false
+          when check_at between clock_timestamp() and clock_timestamp() + interval '30 seconds' then true end as is_suspected
+        from payment where id = $1`;
+      const [row] = await world.query(text, [paymentId]);
+      return row?.is_suspected;
     },
     deliver: (node, path, { headers = {}, body }) =>
       untilTaken(node, (at) =>
@@ -134,8 +192,14 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
           signal: AbortSignal.timeout(10_000),
         }),
       ),
+    comeBack: (node, path, status) => untilTaken(node, (at) => call(`${at}${path}?status=${status}`)),
     merchant: (node, path, body, headers) =>
       untilTaken(node, (at) => asMerchant({ ...a, url: at }, path, body, headers)),
+    // Node A has no spool.
+    async unspooled() {
+      const isEmpty = async () => (await scrape({ url: b.url })).value("tukio_spooled") === 0;
+      await vi.waitUntil(isEmpty, { interval: 20 });
+    },
     connect(watcher, node) {
       const after = watcher.seen.at(-1)?.version;
       const { orderId, token } = watcher.order;
@@ -257,45 +321,57 @@ async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl()
   };
 }
 
+type CompaniesWorld = Pick<World, "nextReply" | "asked" | "say" | "questions" | "checkout">;
+
 interface Request {
   path: string;
   reference: string;
   release(): void;
 }
 
-/** Both companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
+/** All companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
 async function startCompanies(): Promise<{
   url: string;
-  world: Pick<World, "nextReply" | "asked" | "say" | "questions">;
+  world: CompaniesWorld;
 }> {
   const requests = new Map<string, Request>();
   const byReference = new Map<string, string>();
   const sayings = new Map<string, Saying>();
   const oneOff = new Map<string, Saying>();
   const counts = new Map<string, number>();
-  const world: Pick<World, "nextReply" | "asked" | "say" | "questions"> = {
+  const checkouts = new Map<string, Checkout>();
+  const world: CompaniesWorld = {
     nextReply: "accept",
     asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { interval: 5 }),
     say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
     questions: (paymentId) => counts.get(paymentId) ?? 0,
+    checkout: (paymentId) => checkouts.get(paymentId) ?? assert.fail("bKash was asked for it"),
   };
 
   const initiated = async (request: ScriptedCall): Promise<ScriptedAnswer | "drop"> => {
-    const [, path = "", hex = ""] = /(\/webhooks\/[a-z]+\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
+    const [, path = "", hex = ""] =
+      /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
     const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const company: Company = path.includes("daraja") ? "daraja" : "zenopay";
+    const company: Company = path.includes("daraja") ? "daraja" : path.includes("zenopay") ? "zenopay" : "bkash";
     assert(!requests.has(paymentId), "nobody is asked for money twice");
-    const reference = company === "daraja" ? `ws_CO_${hex}` : paymentId;
+    const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[company];
     const { promise, resolve } = Promise.withResolvers<void>();
     byReference.set(reference, paymentId);
     const reply = world.nextReply;
     if (reply === "accept") sayings.set(paymentId, "open");
     requests.set(paymentId, { path, reference, release: resolve });
+    if (company === "bkash") {
+      const isFree = Promise.resolve();
+      checkouts.set(paymentId, { hasAgreed: false, execution: "takes", isFree, executions: 0, isPaid: false });
+    }
     if (reply === "drop") return "drop";
-    if (reply === "refuse")
-      return fixture(company, company === "daraja" ? "error-invalid-field" : "error-invalid-phone");
+    if (reply === "refuse") {
+      const names = { daraja: "error-invalid-field", zenopay: "error-invalid-phone", bkash: "error-invalid-amount" };
+      return fixture(company, names[company]);
+    }
     if (reply === "hold") await promise;
     sayings.set(paymentId, sayings.get(paymentId) ?? "open");
+    if (company === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
     return company === "daraja"
       ? { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }
       : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
@@ -307,24 +383,48 @@ async function startCompanies(): Promise<{
     oneOff.delete(paymentId);
     counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
     if (saying === "down") return { status: 503, text: "" };
+    if (company === "bkash") {
+      const state = world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated";
+      return stated(saying === "nothing" ? "query-unknown-state" : state, paymentId, reference);
+    }
     if (saying === "nothing") return { body: {} };
     if (company === "daraja") {
       if (saying === "open") {
         return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
       }
-      const name = saying === "failed" ? "query-cancelled" : "query-success";
+      const failures: Partial<Record<string, string>> = {
+        failed: "query-cancelled",
+        "failed otherwise": "query-no-response",
+      };
+      const name = (typeof saying === "string" && failures[saying]) || "query-success";
       return { body: { ...fixture("daraja", name).body, CheckoutRequestID: reference } };
     }
     const isPaid = typeof saying === "object";
-    const { body } = fixture(
-      "zenopay",
-      isPaid ? "query-completed" : saying === "failed" ? "query-failed" : "query-pending",
-    );
+    const names = { open: "query-pending", failed: "query-failed", "failed otherwise": "query-cancelled" };
+    const { body } = fixture("zenopay", isPaid ? "query-completed" : names[saying]);
     const own = {
       order_id: reference,
       ...(isPaid && { amount: String(saying.paidMinor / 100), transid: saying.receipt }),
     };
     return { body: { ...body, data: (body.data as object[]).map((row) => ({ ...row, ...own })) } };
+  };
+
+  const stated = (name: string, paymentId: string, paymentID: string): ScriptedAnswer => {
+    const { body } = fixture("bkash", name);
+    const trxID = receiptOf({ company: "bkash", id: paymentId });
+    return { body: { ...body, paymentID, merchantInvoiceNumber: paymentId, ...("trxID" in body && { trxID }) } };
+  };
+
+  const executed = async (paymentID: string): Promise<ScriptedAnswer | "drop"> => {
+    const paymentId = byReference.get(paymentID) ?? assert.fail("nothing is executed that was not created");
+    const checkout = world.checkout(paymentId);
+    checkout.executions += 1;
+    const { hasAgreed, execution } = checkout;
+    await checkout.isFree;
+    if (!hasAgreed) return fixture("bkash", "error-invalid-payment-state");
+    if (execution === "refuses") return fixture("bkash", "error-insufficient-balance");
+    checkout.isPaid ||= execution !== "keeps";
+    return execution === "takes" ? stated("execute-completed", paymentId, paymentID) : "drop";
   };
 
   const script = await startScript((request) => {
@@ -335,6 +435,10 @@ async function startCompanies(): Promise<{
     }
     if (request.path.startsWith("/mpesa/stkpushquery/"))
       return answered("daraja", String(request.body.CheckoutRequestID));
+    const verb = /^\/tokenized\/checkout\/(.*)$/.exec(request.path)?.[1];
+    if (verb?.startsWith("token/")) return fixture("bkash", "token-granted");
+    if (verb === "execute") return executed(String(request.body.paymentID));
+    if (verb === "payment/status") return answered("bkash", String(request.body.paymentID));
     return initiated(request);
   });
   return { url: script.url, world };

@@ -382,6 +382,31 @@ describe("a person's decision", () => {
   });
 });
 
+describe("two persons' decisions at the same time", () => {
+  it.each([
+    ["failed", "succeeded"],
+    ["succeeded", "failed"],
+  ] as const)("(%s before %s) are one: who comes second is told", async (first, second) => {
+    const { event, payment } = await ground.open();
+    const { orderId } = event;
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
+    const decide = (as: typeof first | typeof second) =>
+      review.resolve({ orderId, paymentId: payment.id, as, note: "seen" });
+    const order = await holdOrder(ground.database, orderId);
+    const taken = decide(first);
+    await order.waiters(1);
+    const late = expect(decide(second)).rejects.toMatchObject({
+      code: "not_in_review",
+      details: { order: { orderId, status: first } },
+    });
+    await order.waiters(2);
+    await order.release();
+    expect(await taken).toMatchObject({ status: first, version: 3 });
+    await late;
+  });
+});
+
 describe("the history of an order", () => {
   it("tells where each event was learnt, but for those that started a payment, and nobody else is told", async () => {
     const { event, payment } = await ground.open();
