@@ -211,6 +211,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
+  const sendAway: (() => Promise<void>)[] = [];
   await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
@@ -224,9 +225,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
-    longPollRoute(scope, { hub: hubOf("longpoll"), access, gate });
-    eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate });
-    webSocketRoute(scope, { hub: hubOf("websocket"), access, gate });
+    sendAway.push(
+      longPollRoute(scope, { hub: hubOf("longpoll"), access, gate }),
+      eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate }),
+      webSocketRoute(scope, { hub: hubOf("websocket"), access, gate }),
+    );
   });
   const socketIo = attachSocketIo(app, {
     hub: hubOf("socketio"),
@@ -236,7 +239,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     addressOf: (request) => proxyAddress(request, trust),
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
-  metrics.countWatchers("socketio", socketIo);
+  metrics.countWatchers("socketio", socketIo.watched);
+  sendAway.push(socketIo.sendAway);
+  // All transports together: a watcher may come back to this node for as long as it listens.
+  app.addHook("preClose", async () => void (await Promise.all(sendAway.map((leave) => leave()))));
   const finishCalls = async (): Promise<void> =>
     void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still

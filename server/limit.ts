@@ -85,21 +85,14 @@ export function createLimit(
 
 /** Takes one of each limit, or none. Returns how to give them back. */
 export async function takeAll(wanted: readonly (readonly [Limit, string])[]): Promise<() => Promise<void>> {
-  const taken: (readonly [Limit, string])[] = [];
   const giveBack = async (): Promise<void> => {
-    await Promise.all(taken.map(([limit, key]) => limit.giveBack(key)));
+    await Promise.all(wanted.map(([limit, key]) => limit.giveBack(key)));
   };
-  for (const one of wanted) {
-    const [limit, key] = one;
-    taken.push(one);
-    try {
-      await limit.take(key);
-    } catch (error) {
-      await giveBack();
-      throw error;
-    }
-  }
-  return giveBack;
+  const taken = await Promise.allSettled(wanted.map(([limit, key]) => limit.take(key)));
+  const refused = taken.find((one) => one.status === "rejected");
+  if (!refused) return giveBack;
+  await giveBack();
+  throw refused.reason;
 }
 
 /**

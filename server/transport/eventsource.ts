@@ -23,7 +23,8 @@ const streamHeaders = {
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
 
-export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
+/** Returns how to send all watchers away. */
+export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
   let isClosing = false;
 
   const heartbeat = startHeartbeat<ServerResponse>(heartbeatMs, {
@@ -72,11 +73,11 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     return reply;
   });
 
-  app.addHook("preClose", async () => {
+  return async () => {
     isClosing = true;
     await heartbeat.close();
     await inSlices(heartbeat.connections(), (raw) => raw.end());
-  });
+  };
 }
 
 /** Writes to a reader that is there, and cuts it off when too much is unread. */

@@ -11,7 +11,8 @@ import { followOrLeave, inSlices, type OrderRequest, type TransportOptions, watc
 /** How a long poll waits. */
 export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
-export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
+/** Returns how to send all watchers away. */
+export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
   const parked = new Set<() => void>();
   let isClosing = false;
 
@@ -44,8 +45,8 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     return reply.type("application/json; charset=utf-8").header("cache-control", "no-store").send(latest);
   });
 
-  app.addHook("preClose", async () => {
+  return async () => {
     isClosing = true;
     await inSlices(parked, (answer) => answer());
-  });
+  };
 }

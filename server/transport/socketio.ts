@@ -80,9 +80,12 @@ const idOf = (room: string): string | undefined =>
 
 /**
  * Attaches Socket.IO to the app's server; upgrades of other paths are left to their owner. Returns how many orders are
- * watched, counted once per socket.
+ * watched, counted once per socket, and how to send all watchers away.
  */
-export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): () => number {
+export function attachSocketIo(
+  app: FastifyInstance,
+  options: SocketIoOptions,
+): { watched(): number; sendAway(): Promise<void> } {
   const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
@@ -209,15 +212,16 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
   io.engine.on("connection", (connection: { close(): void }) => {
     if (isClosing) connection.close();
   });
-  app.addHook("preClose", async () => {
-    isClosing = true;
-    await inSlices(io.of("/").sockets.values(), (socket) => socket.conn.close());
-    io.engine.close();
-  });
-
-  return () => {
-    const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
-    return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
+  return {
+    watched() {
+      const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
+      return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
+    },
+    async sendAway() {
+      isClosing = true;
+      await inSlices(io.of("/").sockets.values(), (socket) => socket.conn.close());
+      io.engine.close();
+    },
   };
 }
 

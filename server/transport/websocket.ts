@@ -24,7 +24,8 @@ const heartbeatMs = 25_000;
 /** How long a client may take to answer a close before it is cut off. */
 const closeGraceMs = 1_000;
 
-export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): void {
+/** Returns how to send all watchers away. */
+export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
   const answered = new WeakSet<WebSocket>();
   let isClosing = false;
 
@@ -94,11 +95,11 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     },
   );
 
-  app.addHook("preClose", async () => {
+  return async () => {
     isClosing = true;
     await heartbeat.close();
     await inSlices(heartbeat.connections(), (socket) => close(socket, closeCode.restarting, "restarting"));
-  });
+  };
 }
 
 /** Closes politely, and for certain. */

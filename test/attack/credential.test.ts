@@ -8,7 +8,7 @@ import { io, type Socket } from "socket.io-client";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { createUrlSecrets, deriveTokenKeys } from "../../server/order/secret.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
 import { companies, providerNames } from "../../server/provider/providers.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
@@ -96,7 +96,7 @@ const made = ({
   alg = "HS256",
   header = {},
   audience = "tukio:watch",
-  key = deriveTokenKeys([testSecret])[0]?.export(),
+  key = derived("watch-token"),
   sub = order.id,
   name = order.orderId,
   exp = inS(60),

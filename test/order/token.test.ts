@@ -1,13 +1,13 @@
+import { hkdfSync } from "node:crypto";
 import { SignJWT, UnsecuredJWT } from "jose";
 import { describe, expect, it } from "vitest";
-import { deriveTokenKeys } from "../../server/order/secret.ts";
 import { createWatchTokens } from "../../server/order/token.ts";
 
 const secret = "a secret of more than thirty-two characters";
 const other = "another secret of more than thirty-two chars";
 const order = { id: "0199f2c4-1234-7abc-8def-0123456789ab", orderId: "ORD-1001" };
 const tokens = createWatchTokens([secret], 60);
-const [key = Buffer.alloc(0)] = deriveTokenKeys([secret]);
+const key = Buffer.from(hkdfSync("sha256", secret, "tukio", "watch-token", 32));
 
 const sign = (alg: string, claims: Record<string, unknown>) =>
   new SignJWT(claims).setProtectedHeader({ alg }).sign(key);
