@@ -97,7 +97,7 @@ async function start(): Promise<Ground> {
   };
   const probe = fileURLToPath(new URL("./probe.ts", import.meta.url));
   const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--expose-gc", "--import", probe, main], {
+  const child = spawn(process.execPath, ["--max-semi-space-size=8", "--expose-gc", "--import", probe, main], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });
