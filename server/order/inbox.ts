@@ -68,8 +68,9 @@ const keepStatement = {
   text: `with asked as (
     update payment set check_at = least(check_at, clock_timestamp())
     where $8::boolean and $6 in ('unreadable', 'hint') and id = (
-      -- The bytes must not wait for a payment that is locked.
-      select id from payment where id = $2::uuid and status not in ('succeeded', 'review') for no key update skip locked)
+      -- The bytes must not wait for a payment that is locked; what a person has rejected is not asked about again.
+      select id from payment where id = $2::uuid and status not in ('succeeded', 'review')
+        and reason is distinct from 'rejected' for no key update skip locked)
   )
   insert into webhook (provider, payment_id, proof, headers, body, result, error, reference, offer_at)
   values ($1, $2, $3, $4::jsonb, $5::bytea, $6, $7, $9,

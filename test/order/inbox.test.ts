@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createInbox } from "../../server/order/inbox.ts";
-import { openTestStore } from "../support/store.ts";
+import { createReview } from "../../server/order/review.ts";
+import { openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 beforeAll(async () => {
@@ -41,6 +42,16 @@ describe("a hint without proof", () => {
       "select count(*)::int as kept from webhook where result = 'hint'",
     );
     expect(rows).toEqual([{ kept: 65 }]);
+  });
+
+  it("makes nobody ask about what a person has rejected", async () => {
+    const inbox = createInbox(ground.database);
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
+    await review.resolve({ orderId: event.orderId, paymentId: payment.id, as: "failed", note: "not ours" });
+    await inbox.keep({ ...row, result: "hint", paymentId: payment.id, isAddressed: true });
+    expect(await isDue(payment.id)).toBe(false);
   });
 });
 
