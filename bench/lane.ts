@@ -79,7 +79,9 @@ export async function openLane({ machine, label, target, via, watchers, restart 
       const jobs = located.slice(next, next + count);
       if (jobs.length < count) throw new Error(`${label} has no orders left`);
       next += count;
-      const cpu = (): number[] => [cpuMsOf(target.program.pid), machine.postgresCpuMs(), machine.redisCpuMs()];
+      const { pid, pids = [pid] } = target.program;
+      const serverCpuMs = (): number => pids.reduce((sum, one) => sum + cpuMsOf(one), 0);
+      const cpu = (): number[] => [serverCpuMs(), machine.postgresCpuMs(), machine.redisCpuMs()];
       const before = cpu();
       const fired = await generator.fire({ jobs, ratePerS, seed });
       const [server = 0, postgres = 0, redis = 0] = cpu().map((now, index) => (now - (before[index] ?? 0)) / count);

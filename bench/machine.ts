@@ -21,6 +21,8 @@ export const run = promisify(execFile);
 
 export interface Program {
   pid: number;
+  /** Of a target of several processes, all of them. */
+  pids?: readonly number[];
   url: string;
   stop(): Promise<void>;
 }

@@ -5,7 +5,7 @@
  *
  *   --quick            about two minutes: 500 watchers, 3 rounds, and the phases that say most
  *   --watchers N  --rate N (webhooks/s)  --rounds N  --seconds N (per burst)
- *   --only a,b         of: websocket socketio peers nchan memory rate initiate growth payment
+ *   --only a,b         of: websocket socketio peers nchan memory rate initiate growth payment scale client
  *   --beside DIR       a second checkout of Tukio, measured as "before"
  *   --until HH:MM      UTC; begins no phase after that
  *   --out DIR          default bench/out

@@ -1,12 +1,15 @@
 /** The phases of a run: which lanes are compared in each, and what is counted. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Daraja } from "./daraja.ts";
 import { alternate, type Burst, type Lane, openLane } from "./lane.ts";
-import type { Generator, Machine } from "./machine.ts";
+import type { Generator, Machine, Program } from "./machine.ts";
 import type { Fired, WatchVia } from "./plan.ts";
 import { type Ratio, type Report, ratioOf, rowOf } from "./report.ts";
 import { quantile, spreadOf } from "./statistic.ts";
-import { startFloor, startNchan, startShop, startSocketIo } from "./target/other.ts";
+import { startCluster, startFront } from "./target/hubs.ts";
+import { startBareHttp, startFloor, startNchan, startShop, startSocketIo } from "./target/other.ts";
 import type { Target } from "./target/target.ts";
 import { apiKey, nextOrderId, paymentOf, startTukio, type Tukio } from "./target/tukio.ts";
 
@@ -46,7 +49,11 @@ const labelOf = (index: number): string => (index === 0 ? "tukio" : "before");
 /** Opens the lanes, fires at them in turn, reports rows; `judge` compares. */
 async function compare(
   bench: Bench,
-  { phase, entries, judge }: { phase: string; entries: Entry[]; judge: (lanes: Map<string, Lane>) => void },
+  {
+    phase,
+    entries,
+    judge,
+  }: { phase: string; entries: Entry[]; judge: (lanes: Map<string, Lane>) => void | Promise<void> },
 ): Promise<void> {
   const { machine, settings, report } = bench;
   const lanes = new Map<string, Lane>();
@@ -59,7 +66,7 @@ async function compare(
     const count = Math.min(ratePerS * settings.seconds, Math.floor((settings.watchers - warmUp) / rounds));
     await alternate([...lanes.values()], { rounds, count, ratePerS, warmUp });
     report.rows.push(...[...lanes.values()].map((lane) => rowOf(phase, lane)));
-    judge(lanes);
+    await judge(lanes);
   } finally {
     for (const lane of lanes.values()) await lane.close();
     for (const target of new Set(entries.map((entry) => entry.target))) await target.program.stop();
@@ -178,6 +185,7 @@ const memory: Phase = async (bench) => {
   const found = new Map<string, number[]>();
   const entries: Entry[] = [
     { label: "floor (ws)", target: await startFloor(machine), via: "websocket" },
+    { label: "bare node:http", target: await startBareHttp(machine), via: "eventsource" },
     { label: "tukio, websocket", target, via: "websocket" },
     { label: "tukio, SSE", target, via: "eventsource" },
     { label: "tukio, long poll", target, via: "longpoll" },
@@ -199,7 +207,7 @@ const memory: Phase = async (bench) => {
       of: label,
       to: "floor (ws)",
       spread,
-      atMost: 1.3,
+      ...(label.startsWith("tukio") && { atMost: 1.3 }),
     });
   }
   for (const { target: one } of entries) await one.program.stop();
@@ -440,6 +448,102 @@ const payment: Phase = async (bench) => {
   await other.stop();
 };
 
+/** One, two and four processes behind nginx on a Redis Cluster; each order has one watcher, wherever nginx puts it. */
+const scale: Phase = async (bench) => {
+  const { machine, daraja, root, report, settings } = bench;
+  const cluster = await startCluster(machine);
+  const watchers = Math.min(settings.watchers, 2_000);
+  const narrow: Bench = { ...bench, settings: { ...settings, watchers, ratePerS: Math.min(settings.ratePerS, 200) } };
+  const phase = "scale";
+  const sum = (values: readonly number[]): number => values.reduce((total, one) => total + one, 0);
+  try {
+    const entries: Entry[] = [];
+    for (const count of [1, 2, 4]) {
+      const front = (hubs: readonly Program[]): Promise<Program> => startFront(machine, hubs);
+      const hubs = { count, redisUrl: cluster.url, front };
+      const target = await startTukio({ machine, daraja, root, name: `scale_${count}`, hubs });
+      entries.push({ label: label(count), target, via: "websocket" });
+    }
+    await compare(narrow, {
+      phase,
+      entries,
+      async judge(lanes) {
+        const listening: number[] = [];
+        const calls: number[] = [];
+        for (const server of cluster.servers) {
+          const channels = (await server.call("pubsub", "shardchannels")) as string[];
+          const counts = (await server.call("pubsub", "shardnumsub", ...channels)) as (string | number)[];
+          listening.push(...counts.filter((value) => typeof value === "number"));
+          calls.push(Number(/cmdstat_spublish:calls=(\d+)/.exec(await server.info("commandstats"))?.[1] ?? 0));
+        }
+        const versions = sum(
+          await Promise.all(
+            entries.map(async ({ target }) => {
+              const { pool } = await machine.database(target.name);
+              const { rows } = await pool.query<{ count: number }>("select count(*)::int as count from event");
+              return rows[0]?.count ?? 0;
+            }),
+          ),
+        );
+        report.facts.push(
+          {
+            phase,
+            what: "nodes that are told of an event of a watched order",
+            value: sum(listening) / listening.length,
+            unit: "",
+            atMost: 1,
+          },
+          {
+            phase,
+            what: "publishes per version, all servers of the Cluster",
+            value: sum(calls) / versions,
+            unit: "",
+            atMost: 1,
+          },
+          {
+            phase,
+            what: "share of the publishes at the busiest of the three servers",
+            value: Math.max(...calls) / sum(calls),
+            unit: "",
+          },
+        );
+        for (const count of [2, 4]) ratios(report, { phase, lanes, of: label(count), to: label(1) });
+      },
+    });
+  } finally {
+    await cluster.stop();
+  }
+};
+
+const label = (hubs: number): string => (hubs === 1 ? "1 process" : `${hubs} processes`);
+
+/** What wakes an idle page: timers of the SDK, and of Socket.IO's client within it, that go off. */
+const client: Phase = async ({ machine, daraja, root, report, settings }) => {
+  const target = await startTukio({ machine, daraja, root, name: "client" });
+  const seconds = settings.quick ? 30 : 60;
+  const [order] = await target.initiate(1);
+  if (!order) throw new Error("no order");
+  const count = async (transport: string): Promise<number> => {
+    const given = [target.program.url, order.orderId, order.token, transport, String(seconds)];
+    const child = fork(`${import.meta.dirname}/idle-client.ts`, given, { execArgv: [] });
+    const [wakeUps] = (await once(child, "message")) as [number];
+    return wakeUps;
+  };
+  const transports = ["socketio", "websocket", "eventsource", "longpoll"];
+  const found = await Promise.all(transports.map(count));
+  transports.forEach((transport, index) => {
+    const what = `timers that go off in ${seconds} s of an idle watch, ${transport}`;
+    report.facts.push({
+      phase: "client",
+      what,
+      value: found[index] ?? Number.NaN,
+      unit: "",
+      atMost: Math.ceil(seconds / 25),
+    });
+  });
+  await target.program.stop();
+};
+
 export const phases: Record<string, Phase> = {
   websocket,
   socketio,
@@ -450,4 +554,6 @@ export const phases: Record<string, Phase> = {
   memory,
   peers,
   initiate,
+  scale,
+  client,
 };

@@ -67,6 +67,9 @@ export const startShop = (machine: Machine, via: "poll" | "longpoll"): Promise<T
     path: (id) => (via === "poll" ? `/${id}` : `/${id}/wait`),
   });
 
+export const startBareHttp = (machine: Machine): Promise<Target> =>
+  startOther({ machine, name: "bare_http", file: "peer/http.ts", path: (id) => `/${id}` });
+
 const nchanModule = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /** Debian's nginx with its nchan module, Redis-backed: C, and commits nothing. Installs it as root where it is missing. */

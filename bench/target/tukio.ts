@@ -66,17 +66,30 @@ export interface TukioOptions {
   /** Where its sources are. */
   root: string;
   args?: string[];
+  /** Of several processes: how many, what they publish over, and what is in front of them. */
+  hubs?: { count: number; redisUrl: string; front(hubs: readonly Program[]): Promise<Program> };
 }
 
-export async function startTukio({ machine, daraja, name = "tukio", root, args = [] }: TukioOptions): Promise<Tukio> {
+export async function startTukio({
+  machine,
+  daraja,
+  name = "tukio",
+  root,
+  args = [],
+  hubs,
+}: TukioOptions): Promise<Tukio> {
   const { url, pool } = await machine.database(name);
   const env = environmentOf(machine, daraja, url);
-  const begin = (): Promise<Program> =>
-    machine.start(`${root}/server/main.ts`, {
-      args,
-      env: { ...env, DATA_DIR: `${machine.dir}/${name}` },
-      ready: "/readyz",
-    });
+  const start = (own: Record<string, string>): Promise<Program> =>
+    machine.start(`${root}/server/main.ts`, { args, env: { ...env, ...own }, ready: "/readyz" });
+  const begin = async (): Promise<Program> => {
+    if (!hubs) return start({ DATA_DIR: `${machine.dir}/${name}` });
+    const all: Program[] = [];
+    for (let index = 0; index < hubs.count; index += 1) {
+      all.push(await start({ DATA_DIR: `${machine.dir}/${name}-${index}`, REDIS_URL: hubs.redisUrl }));
+    }
+    return hubs.front(all);
+  };
   let program = await begin();
 
   /** On a busy machine the database may be out of reach for a moment: that order is left, and another one begun. */

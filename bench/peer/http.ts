@@ -1,0 +1,8 @@
+/** What a stream over `node:http` takes at the least: an answer that is begun, written to once, and never ended. */
+import { createServer } from "node:http";
+
+createServer((request, response) => {
+  if (request.url === "/") return response.end("ok");
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  response.write("id: 1\nevent: status\ndata: {}\n\n");
+}).listen(Number(process.env.PORT), "127.0.0.1");
