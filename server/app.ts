@@ -46,6 +46,7 @@ import { measureHub } from "./status/measured-hub.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
+import { type Leave, takeLeave } from "./transport/transport.ts";
 import { webSocketRoute } from "./transport/websocket.ts";
 import { createUnderWay } from "./under-way.ts";
 
@@ -211,7 +212,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
-  const sendAway: (() => Promise<void>)[] = [];
+  const transports: Leave[] = [];
   await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
     scope.addHook("onRequest", async ({ headers }) => {
@@ -225,7 +226,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
-    sendAway.push(
+    transports.push(
       longPollRoute(scope, { hub: hubOf("longpoll"), access, gate }),
       eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate }),
       webSocketRoute(scope, { hub: hubOf("websocket"), access, gate }),
@@ -240,9 +241,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
   });
   metrics.countWatchers("socketio", socketIo.watched);
-  sendAway.push(socketIo.sendAway);
-  // All transports together: a watcher may come back to this node for as long as it listens.
-  app.addHook("preClose", async () => void (await Promise.all(sendAway.map((leave) => leave()))));
+  transports.push(socketIo);
+  app.addHook("preClose", () => takeLeave(transports));
   const finishCalls = async (): Promise<void> =>
     void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still

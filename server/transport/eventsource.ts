@@ -5,7 +5,7 @@ import { recognize, sendProblem } from "../problem.ts";
 import {
   afterOf,
   followOrLeave,
-  inSlices,
+  type Leave,
   type OrderRequest,
   onExpiry,
   startHeartbeat,
@@ -23,8 +23,8 @@ const streamHeaders = {
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
 
-/** Returns how to send all watchers away. */
-export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
+/** Returns how to take leave of all watchers. */
+export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
   let isClosing = false;
 
   const heartbeat = startHeartbeat<ServerResponse>(heartbeatMs, {
@@ -73,10 +73,12 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     return reply;
   });
 
-  return async () => {
-    isClosing = true;
-    await heartbeat.close();
-    await inSlices(heartbeat.connections(), (raw) => raw.end());
+  return {
+    begin() {
+      isClosing = true;
+      return heartbeat.connections().map((raw) => () => raw.end());
+    },
+    end: heartbeat.close,
   };
 }
 

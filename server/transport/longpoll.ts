@@ -6,13 +6,13 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-import { followOrLeave, inSlices, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
+import { followOrLeave, type Leave, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
 
 /** How a long poll waits. */
 export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
-/** Returns how to send all watchers away. */
-export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
+/** Returns how to take leave of all watchers. */
+export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
   const parked = new Set<() => void>();
   let isClosing = false;
 
@@ -45,8 +45,11 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     return reply.type("application/json; charset=utf-8").header("cache-control", "no-store").send(latest);
   });
 
-  return async () => {
-    isClosing = true;
-    await inSlices(parked, (answer) => answer());
+  return {
+    begin() {
+      isClosing = true;
+      return [...parked];
+    },
+    end: () => Promise.resolve(),
   };
 }

@@ -16,7 +16,7 @@ import { orderIdText, parseInput } from "../input.ts";
 import { addressKey, type Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State, toEvent } from "../status/hub.ts";
-import { inSlices, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
+import { type Leave, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -80,12 +80,9 @@ const idOf = (room: string): string | undefined =>
 
 /**
  * Attaches Socket.IO to the app's server; upgrades of other paths are left to their owner. Returns how many orders are
- * watched, counted once per socket, and how to send all watchers away.
+ * watched, counted once per socket, and how to take leave of all watchers.
  */
-export function attachSocketIo(
-  app: FastifyInstance,
-  options: SocketIoOptions,
-): { watched(): number; sendAway(): Promise<void> } {
+export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): Leave & { watched(): number } {
   const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
@@ -217,9 +214,11 @@ export function attachSocketIo(
       const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
       return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
     },
-    async sendAway() {
+    begin() {
       isClosing = true;
-      await inSlices(io.of("/").sockets.values(), (socket) => socket.conn.close());
+      return [...io.of("/").sockets.values()].map((socket) => () => socket.conn.close());
+    },
+    async end() {
       io.engine.close();
     },
   };

@@ -37,14 +37,27 @@ const sliceMin = 50;
 const slicesMax = 20;
 const betweenSlicesMs = 100;
 
-/** Sends watchers away a few at a time, over 2 s at most, so that they do not all come back at once. */
-export async function inSlices<T>(watchers: Iterable<T>, sendAway: (watcher: T) => void): Promise<void> {
-  const all = [...watchers];
+/** How a transport takes leave of its watchers. */
+export interface Leave {
+  /** From now on whoever comes is sent away. Returns how to send each of those away who are here. */
+  begin(): (() => void)[];
+  /** Nobody is left. */
+  end(): Promise<void>;
+}
+
+/**
+ * Sends the watchers of all transports away, a few at a time, over 2 s at most, so that they do not all come back at
+ * once; and not one transport after the other, for until the last of them is gone this node listens, and some come back
+ * to it in vain.
+ */
+export async function takeLeave(transports: readonly Leave[]): Promise<void> {
+  const all = transports.flatMap((transport) => transport.begin());
   const size = Math.max(sliceMin, Math.ceil(all.length / slicesMax));
   for (let start = 0; start < all.length; start += size) {
     if (start > 0) await wait(betweenSlicesMs);
-    all.slice(start, start + size).forEach(sendAway);
+    for (const sendAway of all.slice(start, start + size)) sendAway();
   }
+  await Promise.all(transports.map((transport) => transport.end()));
 }
 
 /** A heart that beats for each connection once an interval. */

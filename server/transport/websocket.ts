@@ -9,7 +9,7 @@ import { HubError } from "../errors.ts";
 import {
   afterOf,
   followOrLeave,
-  inSlices,
+  type Leave,
   type OrderRequest,
   onExpiry,
   startHeartbeat,
@@ -24,8 +24,8 @@ const heartbeatMs = 25_000;
 /** How long a client may take to answer a close before it is cut off. */
 const closeGraceMs = 1_000;
 
-/** Returns how to send all watchers away. */
-export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): () => Promise<void> {
+/** Returns how to take leave of all watchers. */
+export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
   const answered = new WeakSet<WebSocket>();
   let isClosing = false;
 
@@ -95,10 +95,12 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     },
   );
 
-  return async () => {
-    isClosing = true;
-    await heartbeat.close();
-    await inSlices(heartbeat.connections(), (socket) => close(socket, closeCode.restarting, "restarting"));
+  return {
+    begin() {
+      isClosing = true;
+      return heartbeat.connections().map((socket) => () => close(socket, closeCode.restarting, "restarting"));
+    },
+    end: heartbeat.close,
   };
 }
 
