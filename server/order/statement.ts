@@ -252,10 +252,12 @@ export const currentStatement = {
          join lateral (select * from "order" where id = wanted.id offset 0) o on true`,
 } as const;
 
-/** Orders changed since a moment (by default since 10 s ago), as id and version, and the database's clock. */
+/**
+ * Orders changed since a moment (by default since 10 s ago), ids and versions in two lists of text, and the database's
+ * clock. As JSON, PostgreSQL would take four times as long.
+ */
 export const changedStatement = {
   name: "changed",
-  text: `select clock_timestamp() as at, coalesce((
-           select jsonb_agg(jsonb_build_object('id', id, 'version', version)) from "order"
-           where changed_at >= coalesce($1::timestamptz, statement_timestamp()) - interval '10 seconds'), '[]') as changes`,
+  text: `select clock_timestamp() as at, array_agg(id)::text as ids, array_agg(version)::text as versions from "order"
+         where changed_at >= coalesce($1::timestamptz, statement_timestamp()) - interval '10 seconds'`,
 } as const;

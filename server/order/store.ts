@@ -215,12 +215,22 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
     },
 
     async changedSince(at) {
-      const [row] = await run<Changes>(pool, changedStatement, [at ?? null]);
+      const [row] = await run<ChangedRow>(pool, changedStatement, [at ?? null]);
       if (!row) throw new Error("changed always answers one row");
-      return row;
+      const versions = elements(row.versions);
+      return { at: row.at, changes: elements(row.ids).map((id, index) => ({ id, version: Number(versions[index]) })) };
     },
   };
 }
+
+interface ChangedRow {
+  at: Date;
+  ids: string | null;
+  versions: string | null;
+}
+
+/** The elements of a PostgreSQL array of uuids or numbers, which has nothing quoted in it. Null stands for none. */
+const elements = (array: string | null): string[] => array?.slice(1, -1).split(",") ?? [];
 
 interface KeyRow {
   order_uuid: string;
