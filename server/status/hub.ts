@@ -14,7 +14,7 @@ import type { StatusBus } from "./bus.ts";
 
 export type Watcher = (event: StatusEvent, json: string) => void;
 
-/** A state as text, serialised once. It is all that is remembered of an order: as an object it would take three times that. */
+/** A state as text, serialised once. Nothing more is remembered of an order: an object would take another kilobyte. */
 export interface State {
   version: number;
   json: string;

@@ -76,7 +76,7 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     heartbeat.delete(this);
   }
 
-  // An open socket holds on to nothing of its request: that is two thirds of what it would take.
+  // An open socket holds on to nothing of its request, which would double what it takes.
   app.get<OrderRequest>(
     "/v1/orders/:orderId/socket",
     { websocket: true, preValidation, preHandler },
