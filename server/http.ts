@@ -5,7 +5,6 @@
 import { randomUUID } from "node:crypto";
 import { createServer, IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import cors from "@fastify/cors";
 import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
@@ -177,7 +176,7 @@ function logRequests(app: FastifyInstance): void {
   });
 }
 
-function destroy(this: Duplex): void {
+function destroy(this: Socket): void {
   this.destroy();
 }
 
@@ -189,9 +188,13 @@ async function shareUpgrades(app: FastifyInstance): Promise<void> {
   const upgrades = createServer();
   // Its own way of closing sockets, without a code, would come before the transport's.
   await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
-  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  app.server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
     // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
     socket.on("error", destroy);
+    // Node no longer reads either. Where no WebSocket takes over (whose first act is to lift this), because the path is
+    // no path or an answer before it is not out yet (after which it is the time to keep alive that counts), nobody would
+    // ever see the client leave.
+    socket.on("timeout", destroy).setTimeout(app.server.requestTimeout);
     if (request.url?.startsWith("/socket.io/")) return;
     if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
   });

@@ -20,10 +20,10 @@ export const refuseUnroutable = (_error: unknown, _request: unknown, reply: Fast
   sendProblem(reply, new HubError("body_invalid", "The address cannot be read"));
 };
 
-/** What an error is to a client; one of our own making is logged whole. */
+/** What an error is to a client; one of our own making is logged whole, unless it belongs to every deploy. */
 export function recognize(error: unknown, request: FastifyRequest): HubError {
   const known = toHubError(error);
-  if (known.status >= 500) request.log.error({ err: error }, known.code);
+  if (known.status >= 500 && known.code !== "restarting") request.log.error({ err: error }, known.code);
   return known;
 }
 

@@ -54,6 +54,31 @@ describe("a request", () => {
     expect(await whole).toMatch(/late$/);
   });
 
+  it("to upgrade that no WebSocket comes of does not keep its connection, though its client is gone", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    app.get("/first", async () => "first");
+    app.get("/socket", { websocket: true }, () => undefined);
+    const closed = vi.fn();
+    app.server.on("connection", (socket) => socket.on("close", closed));
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    app.server.requestTimeout = app.server.keepAliveTimeout = 500;
+    const upgrade = (path: string): string =>
+      `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+    const taken = new WebSocket(`ws://127.0.0.1:${port}/socket`);
+    onTestFinished(() => taken.terminate());
+    await once(taken, "open");
+    for (const text of [upgrade("/%zz"), `GET /first HTTP/1.1\r\nHost: x\r\n\r\n${upgrade("/socket")}`]) {
+      const socket = connect(port, "127.0.0.1");
+      socket.write(text);
+      await once(socket, "data");
+      socket.destroy();
+    }
+    await vi.waitUntil(() => closed.mock.calls.length === 2, 5_000);
+    expect(taken.readyState).toBe(WebSocket.OPEN);
+  });
+
   it("comes over one of a bounded number of connections", async () => {
     const { app, close } = await open();
     onTestFinished(close);

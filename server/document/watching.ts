@@ -27,7 +27,7 @@ const wait: Operation = {
   tag: "Watching",
   summary: "Wait for news (long poll)",
   description:
-    "Answers as soon as there is a version newer than `after`; without `after`, as soon as the order is settled; when `timeout` is over, with the current state. Any node answers.",
+    "Answers as soon as there is a version newer than `after`; without `after`, as soon as the order is settled; when `timeout` is over or the token runs out, with the current state. Any node answers.",
   openedBy: watcher,
   query: described(waitQuery, {
     after,

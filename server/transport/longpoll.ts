@@ -1,12 +1,13 @@
 /**
  * Long poll: answers as soon as there is something newer than `after` (without `after`: as soon as the order is
- * settled), or the current state when `timeout` seconds are over or the server is closing. Any node answers.
+ * settled), or the current state when `timeout` seconds are over, the token runs out or the server is closing. Any node answers.
  */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-import { followOrLeave, type Leave, type OrderRequest, type TransportOptions, watched } from "./transport.ts";
+
+import { followOrLeave, type Leave, type OrderRequest, onExpiry, type TransportOptions, watched } from "./transport.ts";
 
 /** How a long poll waits. */
 export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
@@ -18,7 +19,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
 
   app.get<OrderRequest>("/v1/orders/:orderId/wait", async (request, reply) => {
     const { after, timeout } = parseInput(waitQuery, request.query);
-    const { id } = await watched(access, request);
+    const { id, expiresAt } = await watched(access, request);
     const leave = gate.enter(request.ip);
     const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
 
@@ -30,6 +31,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     });
     const { socket } = request.raw;
     const timer = setTimeout(answer, timeout * 1_000);
+    const cancelExpiry = onExpiry(expiresAt, answer);
     socket.once("close", answer);
     parked.add(answer);
     if (isClosing || socket.destroyed) answer();
@@ -39,6 +41,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
       stop();
       leave();
       clearTimeout(timer);
+      cancelExpiry();
       socket.off("close", answer);
       parked.delete(answer);
     }

@@ -194,7 +194,11 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
       inTurn(socket, leave).catch(() => undefined); // It is gone, and watches nothing.
     });
     const { first } = socket.data;
-    if (first) inTurn(socket, () => join(socket, first)).catch((error: unknown) => sendAway(socket, error, app.log));
+    // Whoever went meanwhile needs no sending away.
+    if (first)
+      inTurn(socket, () => join(socket, first)).catch(
+        (error: unknown) => socket.connected && sendAway(socket, error, app.log),
+      );
   });
 
   const watchMore = (socket: OrderSocket, request: unknown): Promise<StatusEvent> =>

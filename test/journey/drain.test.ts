@@ -70,6 +70,7 @@ describe("a node that is stopped while a payer is being asked", () => {
     const refused = await asMerchant(node, "/v1/payments", paymentBody());
     expect(refused).toMatchObject({ status: 503, body: { code: "restarting", retryable: true } });
     expect(refused.headers.get("retry-after")).toBe("1");
+    expect(node.log.filter((line) => line.includes('"level":50'))).toEqual([]);
     expect(await call(`${node.url}/readyz`)).toMatchObject({
       status: 503,
       body: { status: "unavailable", postgres: "up", draining: true },

@@ -1,7 +1,7 @@
 /** PostgreSQL breaks in every way it can, under two nodes with watchers on all transports: nothing told is untrue. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { asMerchant, call } from "../support/node.ts";
+import { asMerchant, call, pay } from "../support/node.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
 import {
@@ -19,6 +19,7 @@ import {
   type Till,
   unlimited,
 } from "../support/site.ts";
+import { clientNames, watchSteadily } from "../support/steady.ts";
 import { startWire, type Wire } from "../support/wire.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -86,13 +87,31 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
       await becomes("down", one, other);
       // Thanked for while there is no database, on the node that did not ask for the money, and not told again.
       expect(await post(other, spooled.push, success())).toBe(200);
-      // A watcher that comes now has no state to be sent; it comes back until it has.
+      // This state is remembered.
       journeys[0]?.join(one.url);
       await postgres.restart();
       for (const wire of wires) wire.targets = [postgres.url];
     });
     await spooled.reach(3);
     await kept([...journeys, spooled]);
+  });
+
+  it("is away when somebody begins to watch whose order nobody remembers: they come back until they see it", async () => {
+    const { order, watchToken: token } = await pay(at(one.url));
+    const { orderId } = order;
+    (await till.push(order.payment.id)).accept();
+    await committed({ orderId }, 2);
+    for (const wire of wires) wire.cut();
+    const watches = clientNames.map((client) => watchSteadily(client, { url: one.url, orderId, token }));
+    onTestFinished(() => {
+      for (const watch of watches) watch.close();
+    });
+    // The line of a stream is written when it ends.
+    await vi.waitUntil(() => one.output().includes(`/v1/orders/${orderId}/events`));
+    for (const wire of wires) wire.mend();
+    await Promise.all(watches.map(({ until }) => until(({ version }) => version === 2)));
+    expect(watches.filter(({ refusals }) => refusals > 0)).toEqual([]);
+    await becomes("up", one, other);
   });
 
   it("answers nothing for longer than anybody waits, and goes on", async () => {
@@ -179,7 +198,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
 });
 
 /** Resolves when the order's version is in the database, whoever knows of it. */
-async function committed({ orderId }: Journey, version: number): Promise<void> {
+async function committed({ orderId }: Pick<Journey, "orderId">, version: number): Promise<void> {
   const client = new pg.Client(postgres.url);
   await client.connect();
   try {

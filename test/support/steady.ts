@@ -84,14 +84,12 @@ const webSocket: Link = (connection, gone) => {
   return () => socket.terminate();
 };
 
-const eventSource: Link = (connection, gone) => {
+const eventSource: Link = (connection) => {
   const source = new EventSource(`${orderUrl(connection)}/events?${search(connection)}`);
   source.addEventListener("status", ({ data }) => connection.heard(JSON.parse(data)));
-  // It would come back by itself after 3 s, but not after an answer of 503.
-  source.addEventListener("error", (error) => {
-    source.close();
-    if (error.code === 401 || error.code === 404) connection.refused();
-    else gone();
+  // It comes back by itself, but never after an answer that is no stream.
+  source.addEventListener("error", () => {
+    if (source.readyState === source.CLOSED) connection.refused();
   });
   return () => source.close();
 };

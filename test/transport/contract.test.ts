@@ -343,6 +343,21 @@ describe("Socket.IO in particular", () => {
     expect(expired).not.toHaveBeenCalled();
   });
 
+  it("that goes while it is let in is nothing to tell an operator of", async () => {
+    const { token } = await startPayment();
+    for (let index = 0; index < 100; index += 1) {
+      const socket = openWebSocket("/socket.io/?EIO=4&transport=websocket");
+      await once(socket, "open");
+      socket.send(
+        `40${JSON.stringify({ token })}`,
+        () => void (socket as unknown as { _socket: { resetAndDestroy(): void } })._socket.resetAndDestroy(),
+      );
+      await once(socket, "close");
+    }
+    await vi.waitUntil(() => node.watched() === 0);
+    expect(node.log.filter((line) => line.includes("sent away"))).toEqual([]);
+  });
+
   it("works over HTTP polling", async () => {
     const { token, push } = await startPayment();
     const socket = openSocketIo({ token }, { transports: ["polling"] });
@@ -499,6 +514,15 @@ describe("long poll in particular", () => {
     const answer = await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=1`);
     expect(answer).toMatchObject({ status: 200, body: { version: 2, status: "processing" } });
     expect(answer.headers.get("cache-control")).toBe("no-store");
+  });
+
+  it("answers with the current state when the token runs out, so that the client asks again and learns why", async () => {
+    const { order, orderId } = await startPayment();
+    const token = await tokenFor(order, inS(2));
+    const startedMs = performance.now();
+    const answer = await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=60`);
+    expect(answer).toMatchObject({ status: 200, body: { version: 2 } });
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
   });
 
   it("answers with the current state when the node closes", async () => {
