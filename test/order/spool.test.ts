@@ -5,8 +5,9 @@ import { chmod, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { openSpool, type Spool, type SpooledWebhook } from "../../server/order/spool.ts";
 
 const bodyOf = (number: number | string, bytes = 0): SpooledWebhook => ({
@@ -104,6 +105,16 @@ describe("a spool", () => {
     // One more may have reached the disk without the process living to say so.
     expect([writer.written.length, writer.written.length + 1]).toContain(taken.length);
     expect(await readdir(dir)).toHaveLength((await readdir(dir)).filter((file) => !file.includes("damaged")).length);
+  });
+
+  it("has each write synced before it says so: no killed process shows that, only a machine without power", async () => {
+    const exec = vi.spyOn(DatabaseSync.prototype, "exec");
+    onTestFinished(() => exec.mockRestore());
+    open(await newDir());
+    const [file] = exec.mock.contexts as DatabaseSync[];
+    const pragma = (name: string): unknown => file?.prepare(`pragma ${name}`).get()?.[name];
+    // https://www.sqlite.org/pragma.html#pragma_synchronous: 2 is FULL; in WAL mode, 1 would sync at checkpoints alone.
+    expect([pragma("journal_mode"), pragma("synchronous"), pragma("locking_mode")]).toEqual(["wal", 2, "exclusive"]);
   });
 
   it("survives a last write that was torn", async () => {
