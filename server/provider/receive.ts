@@ -46,14 +46,12 @@ export interface ReceiverOptions {
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
-/** For so long after the database failed a webhook, the next ones go to the spool without waiting for it. */
-const restMs = 1_000;
-
 const drainMs = 500;
 
 export function createReceiver(options: ReceiverOptions): Receiver {
   const { providers, store, inbox, spool, isDatabaseUp, offerParked, subscribe, log } = options;
-  let restsUntilMs = Number.NEGATIVE_INFINITY;
+  /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
+  let isAway = false;
 
   const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
     reference === undefined ? undefined : store.locate(provider, reference);
@@ -141,7 +139,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
   const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
     const read = refused ?? translate(provider, webhook);
-    if (performance.now() < restsUntilMs) {
+    if (isAway) {
       const spooled = await spoolAway(provider, webhook, read);
       if (spooled) return spooled;
     }
@@ -158,7 +156,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         ...(paymentId !== undefined && { paymentId }),
       } as const;
       if (error.code !== "store_unavailable") return failed;
-      restsUntilMs = performance.now() + restMs;
+      isAway = true;
       return (await spoolAway(provider, webhook, read)) ?? failed;
     }
   };
@@ -180,7 +178,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
   const loop: Pick<Loop, "close"> = startLoop({
     task: async () => {
-      if (spool && (await isDatabaseUp())) await spool.drain(receiveSpooled);
+      if (!spool || !(await isDatabaseUp())) return;
+      isAway = false;
+      await spool.drain(receiveSpooled);
     },
     delayMs: () => drainMs,
     onError: (err) => log.warn({ err }, "the spool could not be emptied"),

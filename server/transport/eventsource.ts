@@ -44,34 +44,38 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     return reply.headers(streamHeaders).send(`retry: ${comeBackMs}\n\n`);
   };
 
-  app.get<OrderRequest>("/v1/orders/:orderId/events", { errorHandler }, async (request, reply) => {
-    const { id, expiresAt } = await watched(access, request);
-    const after = lastEventId(request) ?? afterOf(request) ?? 0;
-    const { raw } = reply;
-    const leaveGate = gate.enter(request.ip);
+  app.get<OrderRequest>(
+    "/v1/orders/:orderId/events",
+    { errorHandler, exposeHeadRoute: false },
+    async (request, reply) => {
+      const { id, expiresAt } = await watched(access, request);
+      const after = lastEventId(request) ?? afterOf(request) ?? 0;
+      const { raw } = reply;
+      const leaveGate = gate.enter(request.ip);
 
-    let first = "";
-    const stop = await followOrLeave(hub, { id, after, leave: leaveGate }, (event, json) => {
-      const text = `id: ${event.version}\nevent: status\ndata: ${json}\n\n`;
-      if (raw.headersSent) write(raw, text);
-      else first = text;
-    });
-    open(reply);
-    if (first) write(raw, first);
-    first = "";
-    const cancelExpiry = onExpiry(expiresAt, () => raw.end());
-    heartbeat.add(raw);
-    const leave = (): void => {
-      stop();
-      leaveGate();
-      cancelExpiry();
-      heartbeat.delete(raw);
-    };
-    if (raw.destroyed) leave();
-    else raw.once("close", leave);
-    if (isClosing) raw.end();
-    return reply;
-  });
+      let first = "";
+      const stop = await followOrLeave(hub, { id, after, leave: leaveGate }, (event, json) => {
+        const text = `id: ${event.version}\nevent: status\ndata: ${json}\n\n`;
+        if (raw.headersSent) write(raw, text);
+        else first = text;
+      });
+      open(reply);
+      if (first) write(raw, first);
+      first = "";
+      const cancelExpiry = onExpiry(expiresAt, () => raw.end());
+      heartbeat.add(raw);
+      const leave = (): void => {
+        stop();
+        leaveGate();
+        cancelExpiry();
+        heartbeat.delete(raw);
+      };
+      if (raw.destroyed) leave();
+      else raw.once("close", leave);
+      if (isClosing) raw.end();
+      return reply;
+    },
+  );
 
   return {
     begin() {

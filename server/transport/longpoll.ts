@@ -17,7 +17,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
   const parked = new Set<() => void>();
   let isClosing = false;
 
-  app.get<OrderRequest>("/v1/orders/:orderId/wait", async (request, reply) => {
+  app.get<OrderRequest>("/v1/orders/:orderId/wait", { exposeHeadRoute: false }, async (request, reply) => {
     const { after, timeout } = parseInput(waitQuery, request.query);
     const { id, expiresAt } = await watched(access, request);
     const leave = gate.enter(request.ip);
