@@ -52,8 +52,8 @@ export function createInitiator(options: InitiatorOptions): Initiator {
       if (payment.attempt > 1 && !(await store.isWanted(payment.id))) {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
-      const signal = AbortSignal.any([underWay.signal, AbortSignal.timeout(tokenDeadlineMs + deadlineMs)]);
-      return accepted(payment, await provider.initiate(payment, urlsOf(payment), signal));
+      const initiate = (signal: AbortSignal) => provider.initiate(payment, urlsOf(payment), signal);
+      return accepted(payment, await underWay.within(tokenDeadlineMs + deadlineMs, initiate));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
       log.info({ paymentId: payment.id, provider: provider.name, reason: error.reason }, `declined: ${error.message}`);

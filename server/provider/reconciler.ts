@@ -44,7 +44,7 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
     const provider = providers.get(payment.provider);
     if (!provider) return undefined; // No longer offered: there is nobody to ask.
     try {
-      return await provider.confirm(payment, AbortSignal.any([underWay.signal, AbortSignal.timeout(askMsMax)]));
+      return await underWay.within(askMsMax, (signal) => provider.confirm(payment, signal));
     } catch (error) {
       log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
       return "unreachable";
@@ -54,7 +54,7 @@ export function createReconciler({ providers, store, onReference, log }: Reconci
   const check = async (payment: DuePayment): Promise<void> => {
     const answer = await ask(payment);
     // Given up because this node stops: another one, or the next start, asks again.
-    if (answer === "unreachable" && underWay.signal.aborted) return;
+    if (answer === "unreachable" && underWay.isOver) return;
     if (typeof answer === "object") {
       // The reply that would have told where the payer is asked may be lost. What is known already stays.
       await store.advance(payment.id, withPrompt(payment, answer));

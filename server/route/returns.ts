@@ -44,7 +44,6 @@ const hasCheckout = (provider: Provider): provider is CheckoutProvider => provid
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
   const { providers, secrets, store, underWay, log } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
-  const within = (ms: number): AbortSignal => AbortSignal.any([underWay.signal, AbortSignal.timeout(ms)]);
 
   const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
     for (const provider of checkouts) {
@@ -57,8 +56,8 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   /** Takes the money if this return may, or else asks; and believes the browser's "failed" if the money surely stays. */
   const learn = async (provider: CheckoutProvider, { payment, completes }: Returned, said: Said): Promise<void> => {
     const outcome = completes
-      ? await provider.checkout.complete(payment, within(completeMsMax))
-      : await provider.confirm(payment, within(askMsMax));
+      ? await underWay.within(completeMsMax, (signal) => provider.checkout.complete(payment, signal))
+      : await underWay.within(askMsMax, (signal) => provider.confirm(payment, signal));
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
     if (outcome) await store.advance(payment.id, outcome);
     // Nothing was taken after all, as when the payer had not agreed: they may still say so.
@@ -79,7 +78,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const isReady = async (provider: CheckoutProvider): Promise<boolean> => {
     try {
       await provider.prepare?.();
-      return !underWay.signal.aborted;
+      return !underWay.isOver;
     } catch (error) {
       log.warn({ provider: provider.name, err: error }, "payer came back; not ready to complete");
       return false;

@@ -43,13 +43,21 @@ export interface PlanStep {
   Plans?: PlanStep[];
 }
 
-/** The steps by which a statement finds its rows, once a connection has prepared it and run it often. */
+/**
+ * The steps by which a statement finds its rows, once a connection has prepared it and run it often. `isBlind`: by the plan
+ * that is made without looking at values.
+ */
 export async function stepsOf(
   { pool }: Database,
-  { statement: { name, text }, values = [] }: { statement: { name: string; text: string }; values?: (string | null)[] },
+  {
+    statement: { name, text },
+    values = [],
+    isBlind = false,
+  }: { statement: { name: string; text: string }; values?: (string | null)[]; isBlind?: boolean },
 ): Promise<PlanStep[]> {
   const client = await pool.connect();
   try {
+    if (isBlind) await client.query("set plan_cache_mode = force_generic_plan");
     // After five times PostgreSQL may settle for a plan that fits any values.
     for (let times = 0; times < 10; times += 1) await client.query({ name, text, values });
     const literals = values.map((value) => (value === null ? "null" : pg.escapeLiteral(value)));
@@ -57,6 +65,7 @@ export async function stepsOf(
     const { rows } = await client.query(`explain (analyze, format json) execute ${pg.escapeIdentifier(name)}${given}`);
     return flat(rows[0]["QUERY PLAN"][0].Plan as PlanStep);
   } finally {
+    await client.query("reset plan_cache_mode");
     client.release();
   }
 }
