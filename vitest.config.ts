@@ -10,6 +10,8 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // A machine that stalls for half a minute is no bug; what fails twice is one.
+    retry: 1,
     expect: { poll: { timeout: 30_000 } },
     // Only what fails is worth reading.
     reporters: ["dot"],

@@ -59,13 +59,11 @@ export async function startNginx({ port, hubs }: { port: number; hubs: readonly 
     await exited;
   });
   const url = `http://127.0.0.1:${port}`;
-  await vi.waitUntil(
-    () =>
-      fetch(`${url}/livez`).then(
-        ({ ok }) => ok,
-        () => false,
-      ),
-    10_000,
+  await vi.waitUntil(() =>
+    fetch(`${url}/livez`).then(
+      ({ ok }) => ok,
+      () => false,
+    ),
   );
   const logs = ["tukio.log", "tukio-error.log", "main-error.log"];
   return {

@@ -47,7 +47,10 @@ export async function startScriptedDaraja(
     if (request.url?.startsWith("/mpesa/stkpushquery/")) {
       return answer(500, '{"errorCode":"500.001.1001","errorMessage":"The transaction is being processed"}');
     }
-    const { CallBackURL } = JSON.parse(await textOf(request)) as { CallBackURL: string };
+    const text = await textOf(request);
+    // Whoever asked is gone, killed in the middle of it.
+    if (text === "") return;
+    const { CallBackURL } = JSON.parse(text) as { CallBackURL: string };
     const push = hold(CallBackURL, request.headers, answer);
     const next = waiting.shift();
     if (next) next(push);
