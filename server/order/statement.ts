@@ -75,31 +75,48 @@ export const keyStatement = {
          from idempotency where key = $1`,
 } as const;
 
-const judge = `was as (
-    select * from payment where id = $1::uuid for no key update
+/** How many payments are told of in one statement at the most. */
+export const groupMax = 32;
+
+/**
+ * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough. With
+ * `isGroup` a payment that another transaction has locked, one that there is not, and all but one of one order are passed
+ * over: nobody waits for a stranger's lock, and every order changes once.
+ */
+const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
+    select * from jsonb_to_recordset($1::jsonb) as told (
+      nth int, payment_id uuid, new_status text, new_reason text, new_reference text, new_receipt text, new_amount_minor bigint,
+      new_currency text, new_action jsonb, source text, note text, sender text, proof text, headers jsonb, body text
+    ) limit ${isGroup ? groupMax : 1}
+  ),
+  was as (
+    select distinct on (p.order_uuid) p.*, told.* from told, lateral (
+      select * from payment where id = told.payment_id offset 0 for no key update${isGroup ? " skip locked" : ""}
+    ) p
   ),
   owner as (
     insert into receipt as r (provider, receipt, payment_id)
-    select provider, $5::text, id from was
-    where $2::text = 'succeeded' and $5 is not null and (reference = $4::text) is not false
+    select provider, new_receipt, id from was
+    where new_status = 'succeeded' and new_receipt is not null and (reference = new_reference) is not false
     on conflict (provider, receipt) do update set payment_id = r.payment_id
-    returning r.payment_id
+    returning r.*
   ),
   claimed as (
     -- Joined, so that the receipt is always locked here, before the order.
-    select was.*, owner.payment_id as owner_id from was left join owner on true
+    select was.*, owner.payment_id as owner_id
+    from was left join owner on owner.provider = was.provider and owner.receipt = new_receipt
   ),
   weighed as (
     select was.*,
-      (reference <> $4) is true as contradicted,
-      $2 = 'succeeded' and (amount_minor = $6::bigint and currency = $7::text) is true as is_full,
-      case when $2 <> 'succeeded' then null
-           when currency <> $7 then 'currency_mismatch'
-           when amount_minor <> $6 then 'amount_mismatch'
+      (reference <> new_reference) is true as contradicted,
+      new_status = 'succeeded' and (amount_minor = new_amount_minor and currency = new_currency) is true as is_full,
+      case when new_status <> 'succeeded' then null
+           when currency <> new_currency then 'currency_mismatch'
+           when amount_minor <> new_amount_minor then 'amount_mismatch'
            when id <> owner_id then 'receipt_reused' end as mismatch,
       -- What only a query says of a failure must be said twice, of a prompt that is not fresh.
-      $10 = 'query' and $2 in ('failed', 'expired') and climb($2) > climb(status) and (
-        suspected = $2 || ' ' || $3::text
+      source = 'query' and new_status in ('failed', 'expired') and climb(new_status) > climb(status) and (
+        suspected = new_status || ' ' || new_reason
         and suspected_at <= clock_timestamp() - ${apart}
         and started_at <= clock_timestamp() - ${matured}
       ) is not true as is_doubted,
@@ -110,14 +127,15 @@ const judge = `was as (
     select *,
       case when contradicted or is_doubted then null
            -- Its money is being moved this very moment: what became of it comes next.
-           when $10 in ('clock', 'payer') and completing_at > clock_timestamp() - interval '1 minute' then null
+           when source in ('clock', 'payer') and completing_at > clock_timestamp() - interval '1 minute' then null
            -- What a person has rejected, only full evidence brings back.
-           when status = 'failed' and reason = 'rejected' and $2 = 'succeeded' and not is_full then null
-           when $10::text = 'person' then case when status = 'review' then $2 end
+           when status = 'failed' and reason = 'rejected' and new_status = 'succeeded' and not is_full then null
+           when source = 'person' then case when status = 'review' then new_status end
            when mismatch is not null then 'review'
-           when $2 <> 'succeeded' or is_full then $2
-           when provider = any ($9::text[]) and status <> 'review' then 'succeeded' end as target,
-      $2 = 'succeeded' and not contradicted and (is_full or mismatch is not null or provider = any ($9)) as is_believed
+           when new_status <> 'succeeded' or is_full then new_status
+           when provider = any ($2::text[]) and status <> 'review' then 'succeeded' end as target,
+      new_status = 'succeeded' and not contradicted
+        and (is_full or mismatch is not null or provider = any ($2)) as is_believed
     from weighed
   ),
   judged as (
@@ -125,9 +143,10 @@ const judge = `was as (
       (climb(target) > climb(status)) is true as climbs,
       status = 'succeeded' and mismatch is not null and not contradicted
         and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
-      is_believed and (receipt is null and $5 is not null or amount_paid_minor is null and $6 is not null) as learns,
+      is_believed and (receipt is null and new_receipt is not null
+        or amount_paid_minor is null and new_amount_minor is not null) as learns,
       -- Not because of a query's own answer: the schedule asks again.
-      (contradicted or $2 = 'succeeded' and target is null) and $10 <> 'query'
+      (contradicted or new_status = 'succeeded' and target is null) and source <> 'query'
         and status not in ('succeeded', 'review') and reason is distinct from 'rejected' as asks
     from aimed
   ),
@@ -137,20 +156,20 @@ const judge = `was as (
       reason = case when j.climbs or j.is_scarred then
                  case when j.mismatch is not null then j.mismatch
                       when j.target = 'succeeded' and j.status in ('failed', 'expired') then 'late'
-                      else $3::text end
+                      else new_reason end
                else p.reason end,
-      reference = case when j.contradicted then p.reference else coalesce(p.reference, $4) end,
+      reference = case when j.contradicted then p.reference else coalesce(p.reference, new_reference) end,
       -- Set once, by the first success that is believed; but what lifts a review says what was really paid.
       receipt = case when not j.is_believed then p.receipt
-                     when j.climbs and j.status = 'review' then coalesce($5, p.receipt)
-                     else coalesce(p.receipt, $5) end,
+                     when j.climbs and j.status = 'review' then coalesce(new_receipt, p.receipt)
+                     else coalesce(p.receipt, new_receipt) end,
       amount_paid_minor = case when not j.is_believed then p.amount_paid_minor
-                               when j.climbs and j.status = 'review' then coalesce($6, p.amount_paid_minor)
-                               else coalesce(p.amount_paid_minor, $6) end,
-      action = coalesce(p.action, $8::jsonb),
-      suspected = case when j.is_doubted then $2 || ' ' || $3 end,
+                               when j.climbs and j.status = 'review' then coalesce(new_amount_minor, p.amount_paid_minor)
+                               else coalesce(p.amount_paid_minor, new_amount_minor) end,
+      action = coalesce(p.action, new_action),
+      suspected = case when j.is_doubted then new_status || ' ' || new_reason end,
       suspected_at = case when not j.is_doubted then null
-                          when p.suspected = $2 || ' ' || $3 then p.suspected_at
+                          when p.suspected = new_status || ' ' || new_reason then p.suspected_at
                           else clock_timestamp() end,
       check_at = case when j.climbs and j.target in ('succeeded', 'review') then null
                       when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + interval '5 minutes'
@@ -159,9 +178,9 @@ const judge = `was as (
                       else p.check_at end
     from judged j
     where p.id = j.id
-      and (j.climbs or j.is_scarred or j.learns or j.asks or j.is_doubted or p.reference is null and $4 is not null
-           or $10 = 'query' and p.suspected is not null)
-    returning p.*, j.climbs, j.is_scarred, j.learns
+      and (j.climbs or j.is_scarred or j.learns or j.asks or j.is_doubted or p.reference is null and new_reference is not null
+           or j.source = 'query' and p.suspected is not null)
+    returning p.*, j.climbs, j.is_scarred, j.learns, j.source, j.note, j.nth
   ),
   placed as (
     update "order" o set
@@ -182,37 +201,46 @@ const judge = `was as (
         when 'review' then o.status not in ('succeeded', 'review') or o.status = 'review' and o.payment ->> 'id' = c.id::text
         else o.attempt = c.attempt and o.status not in ('succeeded', 'review')
       end
-    returning o.*
+    returning o.*, c.source, c.note, c.nth
   ),
-  ${logged({ source: "$10::text", note: "$11::text" })}`;
+  ${logged({ source: "source", note: "note" })},
+  done as (
+    select told.*, j.status as was_status, j.reason as was_reason,
+      case when j.id is null then 'unmatched'
+           when j.contradicted or j.new_status = 'succeeded' and j.target is null then 'hint'
+           when c.climbs or c.is_scarred or c.learns then 'applied'
+           else 'repeat' end as result
+    from told ${isGroup ? "" : "left "}join judged j on j.nth = told.nth left join changed c on c.nth = told.nth
+  )`;
 
-const verdict = `case when not exists (select from was) then 'unmatched'
-            when (select contradicted or $2 = 'succeeded' and target is null from judged) then 'hint'
-            when exists (select from changed where climbs or is_scarred or learns) then 'applied'
-            else 'repeat' end`;
+/** The webhook's bytes, in the same commit, whatever became of it. */
+const kept = `kept as (
+    insert into webhook (provider, payment_id, reference, proof, headers, body, result, offer_at)
+    select sender, payment_id, new_reference, proof, headers, decode(body, 'base64'), result,
+           case when result = 'unmatched' then clock_timestamp() + interval '30 seconds' end
+    from done
+  )`;
 
-/** What the payment was, for whoever hears of the event. */
-const before = "(select status from was) as was_status, (select reason from was) as was_reason";
+/** What became of each, what its payment was before, and the order where watchers have something new to see. */
+const answer = `select result, was_status, was_reason, placed.*, done.nth
+  from done left join placed on placed.nth = done.nth`;
 
-/** Records what happened to a payment: $1 payment, $2-$8 the outcome, $9 providers whose bare success is enough, $10 source, $11 a person's note. */
+/** Records what happened to a payment. */
 export const advanceStatement = {
   name: "advance",
-  text: `with ${judge}
-  select ${verdict} as result, ${before}, placed.* from (select) as always left join placed on true`,
+  text: `with ${judge({ isGroup: false })} ${answer}`,
 } as const;
 
-/** The same, and the webhook's bytes ($12-$15) in the same commit, whatever became of it. */
+/** The same, as a webhook tells it. */
 export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
-  text: `with ${judge},
-  kept as (
-    insert into webhook (provider, payment_id, reference, proof, headers, body, result, offer_at)
-    select $12, $1, $4, $13, $14::jsonb, $15::bytea, result,
-           case when result = 'unmatched' then clock_timestamp() + interval '30 seconds' end
-    from (select ${verdict} as result) as verdict
-    returning result
-  )
-  select kept.result, ${before}, placed.* from kept left join placed on true`,
+  text: `with ${judge({ isGroup: false })}, ${kept} ${answer}`,
+} as const;
+
+/** As several webhooks tell it of several payments; no row for those that are passed over. */
+export const advanceGroupStatement = {
+  name: "advance-group",
+  text: `with ${judge({ isGroup: true })}, ${kept} ${answer}`,
 } as const;
 
 /**

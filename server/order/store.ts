@@ -6,6 +6,7 @@
 import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
+import { type AdvancedRow, createAdvance } from "./advance.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
 import {
   claimDueStatement,
@@ -17,14 +18,7 @@ import {
 } from "./due.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
 import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
-import {
-  advanceStatement,
-  advanceWithWebhookStatement,
-  changedStatement,
-  currentStatement,
-  keyStatement,
-  openStatement,
-} from "./statement.ts";
+import { changedStatement, currentStatement, keyStatement, openStatement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
 /** What a merchant asks for, checked and normalised. */
@@ -127,6 +121,7 @@ export interface OrderStoreOptions {
 
 export function createOrderStore({ database, announce, bareProviders }: OrderStoreOptions): OrderStore {
   const { pool, webhookPool } = database;
+  const advance = createAdvance(database, bareProviders);
 
   const announced = (row: OrderRow, before?: Before): StatusEvent => {
     const event = toEvent(row);
@@ -178,12 +173,7 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
     },
 
     async advance(paymentId, outcome, webhook) {
-      const values: unknown[] = [paymentId, ...outcomeValues(outcome), bareProviders, outcome.source, outcome.note];
-      const rows = webhook
-        ? await run<AdvancedRow>(webhookPool, advanceWithWebhookStatement, [...values, ...webhookValues(webhook)])
-        : await run<AdvancedRow>(pool, advanceStatement, values);
-      const row = rows[0];
-      if (!row) throw new Error("advance always answers one row");
+      const row = await advance(paymentId, outcome, webhook);
       const { result } = row;
       return isPlaced(row) ? { result, event: announced(row, toBefore(row)) } : { result };
     },
@@ -238,13 +228,9 @@ interface KeyRow {
   stale: boolean;
 }
 
-type Judged = { result: Advanced["result"]; was_status: Status; was_reason: Reason | null };
+const isPlaced = (row: AdvancedRow): row is AdvancedRow & OrderRow => row.id !== null;
 
-type AdvancedRow = Judged & (OrderRow | { id: null });
-
-const isPlaced = (row: AdvancedRow): row is Judged & OrderRow => row.id !== null;
-
-const toBefore = ({ was_status: status, was_reason: reason }: Judged): Before => ({
+const toBefore = ({ was_status: status, was_reason: reason }: AdvancedRow): Before => ({
   status,
   ...(reason && { reason }),
 });
@@ -313,23 +299,6 @@ function paymentOf(draft: PaymentDraft, row: OrderRow, paymentId: string): Payme
     ...(returnUrl !== undefined && { returnUrl }),
   };
 }
-
-const outcomeValues = (outcome: Outcome): unknown[] => [
-  outcome.status,
-  outcome.reason,
-  outcome.reference,
-  outcome.receipt,
-  outcome.amountMinor,
-  outcome.currency,
-  toJson(outcome.action),
-];
-
-const webhookValues = (webhook: InboxRow): unknown[] => [
-  webhook.provider,
-  webhook.proof,
-  JSON.stringify(webhook.headers),
-  webhook.body,
-];
 
 /** Why an order is not open to another try, or undefined when by now it is. */
 function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {

@@ -191,9 +191,7 @@ describe("evidence", () => {
     await ground.store.advance(payment.id, paid(), webhook());
     expect(query).toHaveBeenCalledTimes(2);
     query.mockRestore();
-    const { rows } = await webhookPool.query(
-      "select name from pg_prepared_statements where name = 'advance-with-webhook'",
-    );
+    const { rows } = await webhookPool.query("select name from pg_prepared_statements where name = 'advance-group'");
     expect(rows).toHaveLength(1);
   });
 
