@@ -17,7 +17,8 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { startDaraja } from "./daraja.ts";
 import { startMachine } from "./machine.ts";
-import { type Bench, phases } from "./phase.ts";
+import type { Bench } from "./phase/compare.ts";
+import { phases } from "./phase.ts";
 import { chart, factTable, printed, type Report, ratioTable, rowTable } from "./report.ts";
 
 const { values: flags } = parseArgs({

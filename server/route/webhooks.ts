@@ -21,15 +21,21 @@ export interface HandledWebhook extends Omit<Received, "refusal"> {
 /** Providers send a few hundred bytes; this leaves room and bounds what a stranger can make us read. */
 const bodyLimit = 65_536;
 
+declare module "fastify" {
+  interface FastifyRequest {
+    /** What became of the webhook. */
+    received?: Omit<Received, "refusal">;
+    /** What its sender called it. */
+    contentType?: string;
+  }
+}
+
 interface Call {
   Params: { provider: string; secret?: string };
 }
 
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, receiver, onWebhook } = options;
-
-  /** What became of each webhook. */
-  const handled = new WeakMap<FastifyRequest, Omit<Received, "refusal">>();
 
   /** Throws what the provider is to be told when it is not "received". */
   const receive = async (request: FastifyRequest<Call>): Promise<Provider> => {
@@ -48,7 +54,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       webhook,
       isForged ? new HubError("webhook_rejected") : undefined,
     );
-    handled.set(request, received);
+    request.received = received;
     if (refusal) throw refusal;
     return provider;
   };
@@ -56,23 +62,30 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, done) => done(null, body));
+    scope.decorateRequest("received");
+    scope.decorateRequest("contentType");
     // Providers send empty and odd content types; the bytes are all that matters.
-    const contentTypes = new WeakMap<FastifyRequest, string>();
-    scope.addHook("onRequest", async (request) => {
-      contentTypes.set(request, request.headers["content-type"] ?? "");
+    scope.addHook("onRequest", (request, _reply, done) => {
+      request.contentType = request.headers["content-type"] ?? "";
       request.headers["content-type"] = "application/octet-stream";
+      done();
     });
-    scope.addHook("preHandler", async (request) => {
-      request.headers["content-type"] = contentTypes.get(request);
+    scope.addHook("preHandler", (request, _reply, done) => {
+      request.headers["content-type"] = request.contentType;
+      done();
     });
 
-    // Whatever became of it: a body that is too large or cut off never reaches the handler.
-    scope.addHook("onSend", async (request, reply) => {
+    // Whatever became of it, and heard or not: a body that is too large or cut off never reaches the handler.
+    scope.addHook("onSend", (request, reply, _payload, done) => {
       const { provider } = request.params as Call["Params"];
-      if (!providers.has(provider)) return;
-      const webhook = { provider, ...(handled.get(request) ?? { proof: "none", result: "failed" }) } as const;
-      onWebhook?.({ ...webhook, tookMs: reply.elapsedTime });
-      request.log.info({ ...webhook, tookMs: Number(reply.elapsedTime.toFixed(2)) }, "webhook");
+      if (providers.has(provider)) {
+        const webhook = { provider, ...(request.received ?? { proof: "none", result: "failed" }) } as const;
+        onWebhook?.({ ...webhook, tookMs: reply.elapsedTime });
+        const tookMs = Number(reply.elapsedTime.toFixed(2));
+        request.log.info({ req: request, status: reply.statusCode, ...webhook, tookMs }, "webhook");
+        request.isLogged = true;
+      }
+      done();
     });
 
     const handle = scope.route.bind(scope)<Call>;

@@ -174,6 +174,7 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
 
   io.on("connection", (socket) => {
     boundUnread(socket);
+    letGoOfRequest(socket);
     socket.on("disconnect", () => {
       for (const leave of [...socket.data.orders.values()]) leave();
     });
@@ -260,6 +261,15 @@ function problemOf(error: unknown, log: FastifyBaseLogger): Problem {
   if (error instanceof HubError) return toProblem(error);
   log.error({ err: error }, "socket failed");
   return toProblem(new HubError("internal"));
+}
+
+/**
+ * By now nobody reads the request that the connection began with, nor what the handshake was made of: half of what an
+ * idle socket would keep.
+ */
+function letGoOfRequest(socket: OrderSocket): void {
+  Object.assign(socket.conn, { request: undefined });
+  Object.assign(socket, { handshake: undefined });
 }
 
 /** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */

@@ -146,12 +146,12 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   });
 
   it("commits what it can no longer say, so that a webhook is told twice: one change, one event", async () => {
-    const [first, journey] = [await begin(), await begin()];
-    // So that there is a connection that works, and no new one is needed.
-    await deliver(one, first.push, success());
-    await first.reach(3);
-    wires[0].stall("answers");
+    const journey = await begin();
+    const lock = await lockOrder(journey);
     const unanswered = post(one, journey.push, success());
+    await lock.isWaitedFor();
+    wires[0].stall("answers");
+    await lock.release();
     await committed(journey, 3);
     wires[0].drop();
     wires[0].mend();
@@ -167,11 +167,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     const [blocked, free] = [await begin(), await begin()];
     await deliver(one, blocked.push, failure);
     await blocked.reach(3);
-    const client = new pg.Client(postgres.url);
-    await client.connect();
-    onTestFinished(() => client.end());
-    await client.query("begin");
-    await client.query('select from "order" where order_id = $1 for update', [blocked.orderId]);
+    const lock = await lockOrder(blocked);
     // Each of these waits for the order, with a connection in its hands.
     const { orderId } = blocked;
     const tries = Array.from({ length: 20 }, () =>
@@ -187,7 +183,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     expect(refused).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
     expect(await post(one, free.push, success())).toBe(200);
     await free.reach(3);
-    await client.query("commit");
+    await lock.release();
     const answers = await Promise.all(tries);
     // One attempt at most began, and is asked for once.
     expect(answers.filter(({ status }) => status === 202).length).toBeLessThan(2);
@@ -198,6 +194,23 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await kept([blocked, free]);
   });
 });
+
+/** Holds the order's row from outside. */
+async function lockOrder({ orderId }: Pick<Journey, "orderId">): Promise<{
+  isWaitedFor(): Promise<unknown>;
+  release(): Promise<unknown>;
+}> {
+  const client = new pg.Client(postgres.url);
+  await client.connect();
+  onTestFinished(() => client.end());
+  await client.query("begin");
+  await client.query('select from "order" where order_id = $1 for update', [orderId]);
+  const waiting = "select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))";
+  return {
+    isWaitedFor: () => vi.waitUntil(async () => (await client.query(waiting)).rowCount, { interval: 10 }),
+    release: () => client.query("commit"),
+  };
+}
 
 /** Resolves when the order's version is in the database, whoever knows of it. */
 async function committed({ orderId }: Pick<Journey, "orderId">, version: number): Promise<void> {

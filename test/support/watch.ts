@@ -78,9 +78,9 @@ const overLongPoll: Start = (target, heard) => {
   const poll = async (): Promise<void> => {
     for (let after = target.after ?? 0; !stopped.signal.aborted; ) {
       const url = `${target.node.url}/v1/orders/${target.orderId}/wait?${query({ ...target, after })}`;
-      const response = await fetch(url, { signal: stopped.signal });
-      if (!response.ok) {
-        // To be asked again, as every client would: the database is away, say.
+      const response = await fetch(url, { signal: stopped.signal }).catch(() => undefined);
+      if (!response?.ok) {
+        // To be asked again, as every client would: the database is away, say, or the node that kept the connection.
         await delay(50, undefined, { signal: stopped.signal });
         continue;
       }

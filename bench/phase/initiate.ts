@@ -1,0 +1,57 @@
+import { setTimeout as wait } from "node:timers/promises";
+import type { Generator } from "../machine.ts";
+import type { Fired } from "../plan.ts";
+import { quantile, spreadOf } from "../statistic.ts";
+import { apiKey, nextOrderId, paymentOf } from "../target/tukio.ts";
+import { labelOf, type Phase, startOnes } from "./compare.ts";
+
+/** Initiating, answered: beside a bare route with one commit, with a provider that is quick and one that is slow. */
+export const initiate: Phase = async (bench) => {
+  const { machine, daraja, report, settings } = bench;
+  const ones = await startOnes(bench, "initiate");
+  const { url } = await machine.database("bare");
+  const bare = await machine.start(`${import.meta.dirname}/../bare-initiate.ts`, { env: { DATABASE_URL: url } });
+  const ratePerS = settings.quick ? 50 : 100;
+  const count = ratePerS * 3;
+  const lanes = [...ones.map((one, index) => [labelOf(index), one.program] as const), ["bare Fastify", bare] as const];
+  const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
+  const generator: Generator = machine.generator();
+  const callsTo = (base: string) =>
+    Array.from({ length: count }, (_, index) => ({
+      url: `${base}/v1/payments`,
+      headers,
+      body: JSON.stringify(paymentOf(nextOrderId(), index)),
+    }));
+  for (const [label, program] of lanes) {
+    const warm = await generator.call({ calls: callsTo(program.url), ratePerS, seed: 7 });
+    if (warm.refused > 0) throw new Error(`${label} refused ${warm.refused}`);
+  }
+  for (const latencyMs of [0, 2_000]) {
+    daraja.latencyMs = latencyMs;
+    const found = new Map<string, Fired[]>();
+    for (let round = 0; round < settings.rounds; round += 1) {
+      for (const [label, program] of round % 2 === 0 ? lanes : lanes.toReversed()) {
+        const fired = await generator.call({ calls: callsTo(program.url), ratePerS, seed: round + 1 });
+        found.set(label, [...(found.get(label) ?? []), fired]);
+        await wait(latencyMs > 0 ? latencyMs : 200);
+      }
+    }
+    const p50s = (label: string): number[] => (found.get(label) ?? []).map(({ answerMs }) => quantile(answerMs, 0.5));
+    const phase = `initiate, provider ${latencyMs} ms`;
+    for (const [label] of lanes) {
+      report.facts.push({
+        phase,
+        what: `${label}: p50 of the answer`,
+        value: spreadOf(p50s(label)).median,
+        unit: "ms",
+      });
+    }
+    const to = (other: string) => spreadOf(p50s("tukio").map((one, round) => one / (p50s(other)[round] ?? Number.NaN)));
+    const what = "p50 of the 202";
+    report.ratios.push({ phase, what, of: "tukio", to: "bare Fastify", spread: to("bare Fastify"), atMost: 1.5 });
+    if (ones.length > 1) report.ratios.push({ phase, what, of: "tukio", to: "before", spread: to("before") });
+  }
+  daraja.latencyMs = 0;
+  await generator.stop();
+  for (const [, program] of lanes) await program.stop();
+};

@@ -1,0 +1,70 @@
+import { openLane } from "../lane.ts";
+import { rowOf } from "../report.ts";
+import { environmentOf, startTukio } from "../target/tukio.ts";
+import type { Phase } from "./compare.ts";
+
+/** What one happy payment costs in round trips and messages, counted by PostgreSQL and Redis themselves. */
+export const payment: Phase = async (bench) => {
+  const { machine, daraja, root, report } = bench;
+  const count = 200;
+  const target = await startTukio({ machine, daraja, root, name: "payment" });
+  // Another node, which nobody watches at: it is to hear nothing.
+  const { url } = await machine.database("payment");
+  const env = { ...environmentOf(machine, daraja, url), DATA_DIR: `${machine.dir}/payment-2` };
+  const other = await machine.start(`${root}/server/main.ts`, { env, ready: "/readyz" });
+  await machine.resetCounts();
+  const lane = await openLane({ machine, label: "tukio", target, via: "websocket", watchers: count, restart: false });
+  const channels = (await machine.redis.pubsub("CHANNELS", "tukio:*")) as string[];
+  const subscribers = (await machine.redis.pubsub("NUMSUB", ...channels)) as (string | number)[];
+  const burst = await lane.fire(count, 50, 1);
+  lane.bursts.push(burst);
+  const background =
+    /changed_at >=|claim|for update skip locked|credential|token_call|pg_advisory|information_schema|check_at = now|status = 'pending'|select 1|create |alter |webhook_offer|offer_at|delete|begin|commit|rollback|tukio_schema/i;
+  const statements = await machine.statements("payment");
+  const phase = "payment";
+  const own = statements.filter(
+    ({ query, calls }) =>
+      (calls >= count / 4 && !background.test(query.slice(0, 4_000))) ||
+      /^with told as|^with now as|unnest/.test(query),
+  );
+  const calls = own.reduce((sum, statement) => sum + statement.calls, 0);
+  const info = await machine.redis.info("commandstats");
+  const published = Number(/cmdstat_publish:calls=(\d+)/.exec(info)?.[1] ?? 0);
+  report.facts.push(
+    { phase, what: "PostgreSQL round trips per happy payment", value: calls / count, unit: "", atMost: 4 },
+    ...own.map(({ query, calls: times, meanMs }) => ({
+      phase,
+      what: `  of them: ${query.replace(/\s+/g, " ").slice(0, 60)}… (mean ${meanMs.toFixed(2)} ms)`,
+      value: times / count,
+      unit: "",
+    })),
+    { phase, what: "Redis publishes per version (3 versions)", value: published / (3 * count), unit: "", atMost: 1 },
+    {
+      phase,
+      what: "subscribers of a watched order's channel, of 2 nodes",
+      value:
+        subscribers.filter((value) => typeof value === "number").reduce((sum, one) => sum + one, 0) / channels.length,
+      unit: "",
+      atMost: 1,
+    },
+  );
+  report.rows.push(rowOf(phase, lane));
+  await lane.close();
+
+  const waiting = await openLane({
+    machine,
+    label: "tukio, long poll",
+    target,
+    via: "longpoll",
+    watchers: count,
+    restart: false,
+  });
+  waiting.bursts.push(await waiting.fire(count, 50, 1));
+  // The first request of each was made before the burst.
+  const asks = 1 + (waiting.bursts[0]?.asks ?? 0) / count;
+  report.facts.push({ phase, what: "long poll: requests per happy payment", value: asks, unit: "", atMost: 1.2 });
+  report.rows.push(rowOf(phase, waiting));
+  await waiting.close();
+  await target.program.stop();
+  await other.stop();
+};
