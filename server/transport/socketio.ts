@@ -6,17 +6,17 @@
  * afterwards is always newer and nothing falls in between. A refused handshake tells a client never to come back: only
  * its token can cause one. Everything else closes the connection below, after which every client comes back by itself.
  */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { Server, type Socket } from "socket.io";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
-import { addressKey, type Limit } from "../limit.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import { newer, type State, toEvent } from "../status/hub.ts";
-import { type Leave, onExpiry, type TransportOptions, unreadBytesMax } from "./transport.ts";
+import { boundStrangers, boundUnread, type StrangerOptions } from "./socketio-bounds.ts";
+import { type Leave, onExpiry, type TransportOptions } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -50,14 +50,6 @@ type Watch = Watched & { after: number };
 type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 
-export interface SocketIoOptions extends TransportOptions {
-  isAllowedOrigin: (origin: string | undefined) => boolean;
-  /** Where a request comes from, as far as proxies are trusted. */
-  addressOf: (request: IncomingMessage) => string;
-  /** Requests per address. */
-  limit: Limit;
-}
-
 /** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
 const ordersPerSocketMax = 1_000;
 
@@ -82,7 +74,10 @@ const idOf = (room: string): string | undefined =>
  * Attaches Socket.IO to the app's server; upgrades of other paths are left to their owner. Returns how many orders are
  * watched, counted once per socket, and how to take leave of all watchers.
  */
-export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): Leave & { watched(): number } {
+export function attachSocketIo(
+  app: FastifyInstance,
+  options: TransportOptions & StrangerOptions,
+): Leave & { watched(): number } {
   const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
@@ -95,7 +90,7 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
       done(isAllowed ? null : "origin refused", isAllowed);
     },
   });
-  boundStrangers(io, options);
+  boundStrangers(io.engine, options);
   const rooms = new Map<string, Promise<() => void>>();
   let isClosing = false;
 
@@ -173,7 +168,7 @@ export function attachSocketIo(app: FastifyInstance, options: SocketIoOptions): 
   });
 
   io.on("connection", (socket) => {
-    boundUnread(socket);
+    boundUnread(socket.conn);
     letGoOfRequest(socket);
     socket.on("disconnect", () => {
       for (const leave of [...socket.data.orders.values()]) leave();
@@ -270,51 +265,4 @@ function problemOf(error: unknown, log: FastifyBaseLogger): Problem {
 function letGoOfRequest(socket: OrderSocket): void {
   Object.assign(socket.conn, { request: undefined });
   Object.assign(socket, { handshake: undefined });
-}
-
-/** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */
-function boundUnread(socket: OrderSocket): void {
-  let unreadBytes = 0;
-  socket.conn.on("packetCreate", ({ data }: { data?: unknown }) => {
-    unreadBytes += typeof data === "string" ? data.length : 0;
-    // Without waiting for what is unread to be read.
-    if (unreadBytes > unreadBytesMax) socket.conn.close(true);
-  });
-  socket.conn.on("drain", () => {
-    unreadBytes = 0;
-  });
-}
-
-/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After` where there is an answer. */
-function boundStrangers(io: Io, { addressOf, gate, limit, isAllowedOrigin }: SocketIoOptions): void {
-  io.engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
-    // `allowRequest` is asked of a connection's first request alone; this one may be another page's that goes on with it.
-    if (!isAllowedOrigin(request.headers.origin)) {
-      response.writeHead(403);
-      response.end();
-      return;
-    }
-    try {
-      const address = addressOf(request);
-      await limit.take(addressKey(address));
-      // Of a connection that is yet to begin; how many there are is counted below.
-      if (!/[?&]sid=/.test(request.url ?? "")) gate.check(address);
-      next();
-    } catch (error) {
-      const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
-      // Of an upgrade, engine.io's response has no status: it answers `undefined` to this, and its end cuts off.
-      response.writeHead(429, { "retry-after": String(seconds) });
-      response.end();
-    }
-  });
-  io.engine.on(
-    "connection",
-    (connection: { request: IncomingMessage; close(): void; once(event: "close", listener: () => void): void }) => {
-      try {
-        connection.once("close", gate.enter(addressOf(connection.request)));
-      } catch {
-        connection.close(); // Full: to come back later.
-      }
-    },
-  );
 }
