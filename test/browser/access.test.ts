@@ -7,8 +7,7 @@ import { createRequire } from "node:module";
 import type { Browser, Frame, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { returnPage } from "../../server/route/return-page.ts";
-import { launchBrowser, openPage } from "../support/browser.ts";
-import { createDatabase } from "../support/database.ts";
+import { openGround, openPage } from "../support/browser.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { buy, buyUnseen, see, visitShop } from "../support/visit.ts";
 
@@ -17,13 +16,9 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  browser = await launchBrowser();
-  const database = await createDatabase();
-  databaseUrl = database.url;
-  return async () => {
-    await browser.close();
-    await database.drop();
-  };
+  const ground = await openGround();
+  ({ browser, databaseUrl } = ground);
+  return ground.close;
 }, 300_000);
 
 interface Violation {

@@ -4,8 +4,7 @@
  */
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { launchBrowser } from "../support/browser.ts";
-import { createDatabase } from "../support/database.ts";
+import { openGround } from "../support/browser.ts";
 import { startNetwork } from "../support/network.ts";
 import { asMerchant, startNode, type TestNode } from "../support/node.ts";
 import { answer } from "../support/payer.ts";
@@ -15,13 +14,9 @@ import { buy, see, visitShop } from "../support/visit.ts";
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  browser = await launchBrowser();
-  const database = await createDatabase();
-  databaseUrl = database.url;
-  return async () => {
-    await browser.close();
-    await database.drop();
-  };
+  const ground = await openGround();
+  ({ browser, databaseUrl } = ground);
+  return ground.close;
 }, 300_000);
 
 const orderIdOf = (page: Page): string => new URL(page.url()).searchParams.get("orderId") ?? "";

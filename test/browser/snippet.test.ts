@@ -8,21 +8,16 @@ import type { AddressInfo } from "node:net";
 import type { Browser } from "playwright-core";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { launchBrowser, openPage } from "../support/browser.ts";
-import { createDatabase } from "../support/database.ts";
+import { openGround, openPage } from "../support/browser.ts";
 import { pay, startNode, type TestNode } from "../support/node.ts";
 import { visitShop } from "../support/visit.ts";
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  browser = await launchBrowser();
-  const database = await createDatabase();
-  databaseUrl = database.url;
-  return async () => {
-    await browser.close();
-    await database.drop();
-  };
+  const ground = await openGround();
+  ({ browser, databaseUrl } = ground);
+  return ground.close;
 }, 300_000);
 
 interface Merchant {

@@ -8,22 +8,17 @@ import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
-import { launchBrowser, openPage, startShop } from "../support/browser.ts";
-import { createDatabase } from "../support/database.ts";
+import { openGround, openPage, startShop } from "../support/browser.ts";
 import { eventOf } from "../support/event.ts";
 import { pay, startNode } from "../support/node.ts";
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  browser = await launchBrowser();
-  const database = await createDatabase();
-  databaseUrl = database.url;
-  return async () => {
-    await browser.close();
-    await database.drop();
-  };
-});
+  const ground = await openGround();
+  ({ browser, databaseUrl } = ground);
+  return ground.close;
+}, 300_000);
 
 const elementOf = (url: string, orderId: string, token: string, more = ""): string =>
   `<order-status url="${url}" order-id="${orderId}" token="${token}" ${more}></order-status>`;
@@ -45,14 +40,8 @@ describe("with a node", () => {
     expect(await page.locator("[part=left]").innerText()).toMatch(/^0:0\d left$/);
     expect(await page.locator("[part=test]").innerText()).toContain("Test payment");
     expect(await page.locator("[part=amount]").innerText()).toMatch(/^KES\s150\.00$/);
-    const told = page.evaluate(
-      () =>
-        new Promise((resolve) => {
-          const heard = (event: unknown): void => resolve((event as { detail: unknown }).detail);
-          const { document } = globalThis as unknown as { document: EventTarget };
-          document.addEventListener("statuschange", heard);
-        }),
-    );
+    // Heard before anything is done that it could tell of.
+    await page.evaluate("addEventListener('statuschange', ({ detail }) => { globalThis.told = detail; })");
     const prompts = await (await fetch(`${node.url}/sandbox/phone/+254712345600/prompts`)).json();
     await fetch(`${node.url}/sandbox/phone/prompts/${(prompts as { prompts: { id: string }[] }).prompts[0]?.id}`, {
       method: "POST",
@@ -60,8 +49,9 @@ describe("with a node", () => {
       body: JSON.stringify({ answer: "approve" }),
     });
     await title(page, "Paid");
-    const event = (await told) as StatusEvent;
-    expect(event).toMatchObject({ orderId: order.orderId, status: "succeeded" });
+    const told = () => page.evaluate<StatusEvent>("told");
+    await expect.poll(told).toMatchObject({ orderId: order.orderId, status: "succeeded" });
+    const event = await told();
     expect(await page.locator("[part=detail]").innerText()).toContain(event.payment.receipt);
     expect(await page.evaluate("document.querySelector('order-status').snapshot.transport")).toBe("socketio");
     expect(complaints).toEqual([]);

@@ -1,5 +1,4 @@
 /** What every bus promises, over every implementation; then what only Redis can break. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -254,11 +253,11 @@ describe("a Redis Cluster of its own", () => {
     const [server] = cluster.servers;
     server?.stall();
     await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
-    const carried = await vi.waitUntil(async () => {
+    const carry = () => {
       for (const each of ids) one.publish(eventOf({ id: each, version: 1 }));
-      await sleep(200);
       return new Set(heard.events.map((event) => event.id)).size >= ids.length / 3 && heard.events;
-    }, 10_000);
+    };
+    const carried = await vi.waitUntil(carry, { interval: 200, timeout: 10_000 });
     expect(new Set(carried.map((event) => event.id)).size).toBeLessThan(ids.length);
     const gapsBefore = heard.gaps;
     server?.resume();

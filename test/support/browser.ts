@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { onTestFinished } from "vitest";
 import { type BundledFile, bundle } from "../../client-sdk/build/bundle.ts";
+import { createDatabase } from "./database.ts";
 import { canInstall, installPackages } from "./debian.ts";
 
 const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -13,6 +14,20 @@ const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/googl
 export async function launchBrowser(): Promise<Browser> {
   const executablePath = process.env.CHROMIUM ?? paths.find(existsSync) ?? (await installChromium());
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+}
+
+/** A browser and a database for the tests of one file. */
+export async function openGround(): Promise<{ browser: Browser; databaseUrl: string; close(): Promise<void> }> {
+  const browser = await launchBrowser();
+  const { url, drop } = await createDatabase();
+  return {
+    browser,
+    databaseUrl: url,
+    async close() {
+      await browser.close();
+      await drop();
+    },
+  };
 }
 
 async function installChromium(): Promise<string> {
