@@ -43,16 +43,8 @@ export function openWork(url: string): Work {
   return {
     pool,
     async apply(id, body, headers) {
-      const { CheckoutRequestID, CallbackMetadata } = (JSON.parse(body.toString()) as Callback).Body.stkCallback;
-      const [amount, receipt] = CallbackMetadata.Item;
-      const values = [
-        id,
-        receipt?.Value,
-        Number(amount?.Value) * 100,
-        CheckoutRequestID,
-        JSON.stringify(headers),
-        body,
-      ];
+      const { reference, receipt, amountMinor } = readCallback(body);
+      const values = [id, receipt, amountMinor, reference, JSON.stringify(headers), body];
       const { rows } = await pool.query<OrderRow>({ name: "pay", text, values });
       return toEvent(rows[0] as OrderRow);
     },
@@ -90,6 +82,13 @@ export async function plant(pool: pg.Pool, count: number): Promise<string[]> {
     [count],
   );
   return rows.map(({ id }) => id);
+}
+
+/** What a callback says, without a doubt about it. */
+export function readCallback(body: Buffer): { reference: string; receipt: string; amountMinor: number } {
+  const { CheckoutRequestID, CallbackMetadata } = (JSON.parse(body.toString()) as Callback).Body.stkCallback;
+  const [amount, receipt] = CallbackMetadata.Item;
+  return { reference: CheckoutRequestID, receipt: String(receipt?.Value), amountMinor: Number(amount?.Value) * 100 };
 }
 
 let receipts = 0;

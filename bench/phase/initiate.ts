@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Generator } from "../machine.ts";
+import type { Generator, Program } from "../machine.ts";
 import type { Fired } from "../plan.ts";
 import { quantile, spreadOf } from "../statistic.ts";
 import { apiKey, nextOrderId, paymentOf } from "../target/tukio.ts";
@@ -9,11 +9,19 @@ import { labelOf, type Phase, startOnes } from "./compare.ts";
 export const initiate: Phase = async (bench) => {
   const { machine, daraja, report, settings } = bench;
   const ones = await startOnes(bench, "initiate");
-  const { url } = await machine.database("bare");
-  const bare = await machine.start(`${import.meta.dirname}/../bare-initiate.ts`, { env: { DATABASE_URL: url } });
+  const start = async (name: string, env: Record<string, string> = {}): Promise<Program> => {
+    const { url } = await machine.database(name);
+    return machine.start(`${import.meta.dirname}/../bare-initiate.ts`, { env: { DATABASE_URL: url, ...env } });
+  };
+  const bare = await start("bare");
+  const order = await start("bare_order", { COMMITS: "order" });
   const ratePerS = settings.quick ? 50 : 100;
   const count = ratePerS * 3;
-  const lanes = [...ones.map((one, index) => [labelOf(index), one.program] as const), ["bare Fastify", bare] as const];
+  const lanes = [
+    ...ones.map((one, index) => [labelOf(index), one.program] as const),
+    ["bare Fastify", bare] as const,
+    ["bare Fastify, an order", order] as const,
+  ];
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
   const generator: Generator = machine.generator();
   const callsTo = (base: string) =>
@@ -46,10 +54,13 @@ export const initiate: Phase = async (bench) => {
         unit: "ms",
       });
     }
-    const to = (other: string) => spreadOf(p50s("tukio").map((one, round) => one / (p50s(other)[round] ?? Number.NaN)));
-    const what = "p50 of the 202";
-    report.ratios.push({ phase, what, of: "tukio", to: "bare Fastify", spread: to("bare Fastify"), atMost: 1.5 });
-    if (ones.length > 1) report.ratios.push({ phase, what, of: "tukio", to: "before", spread: to("before") });
+    const compare = (of: string, to: string, atMost?: number): void => {
+      const spread = spreadOf(p50s(of).map((one, round) => one / (p50s(to)[round] ?? Number.NaN)));
+      report.ratios.push({ phase, what: "p50 of the 202", of, to, spread, ...(atMost !== undefined && { atMost }) });
+    };
+    compare("tukio", "bare Fastify", 1.5);
+    compare("bare Fastify, an order", "bare Fastify");
+    if (ones.length > 1) compare("tukio", "before");
   }
   daraja.latencyMs = 0;
   await generator.stop();

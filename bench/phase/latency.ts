@@ -1,5 +1,5 @@
 /** From the webhook to the watcher, beside the floor and beside what others run. */
-import { startFloor, startNchan, startShop, startSocketIo } from "../target/other.ts";
+import { startChoices, startFloor, startNchan, startShop, startSocketIo } from "../target/other.ts";
 import { type Bench, compare, type Entry, labelOf, type Phase, ratios, startOnes } from "./compare.ts";
 
 export const websocket: Phase = async (bench) => {
@@ -7,12 +7,14 @@ export const websocket: Phase = async (bench) => {
   const ones = await startOnes(bench, "websocket");
   const entries: Entry[] = ones.map((target, index) => ({ label: labelOf(index), target, via: "websocket" }));
   entries.push({ label: "floor", target: await startFloor(machine), via: "websocket" });
+  entries.push({ label: "fixed choices", target: await startChoices(machine), via: "websocket" });
   await compare(bench, {
     phase: "websocket",
     entries,
     judge(lanes) {
       const bars = { p50Ms: 1.25, p99Ms: 1.5, rss: 1.3 };
       ratios(report, { phase: "websocket", lanes, of: "tukio", to: "floor", bars });
+      ratios(report, { phase: "websocket", lanes, of: "fixed choices", to: "floor" });
       ratios(report, { phase: "websocket", lanes, of: "tukio", to: "before" });
     },
   });
@@ -31,6 +33,7 @@ export const socketio: Phase = async (bench) => {
     judge(lanes) {
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "floor", bars: { p50Ms: 1.25, p99Ms: 1.5 } });
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "bare Socket.IO", bars: { rss: 1.1 } });
+      ratios(report, { phase: "socketio", lanes, of: "bare Socket.IO", to: "floor" });
     },
   });
 };

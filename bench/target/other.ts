@@ -50,6 +50,9 @@ async function startOther({ machine, name, file, env = {}, path }: OtherOptions)
 export const startFloor = (machine: Machine): Promise<Target> =>
   startOther({ machine, name: "floor", file: "floor.ts", path: (id) => `/${id}` });
 
+export const startChoices = (machine: Machine): Promise<Target> =>
+  startOther({ machine, name: "choices", file: "peer/choices.ts", path: (id) => `/${id}` });
+
 export const startSocketIo = (machine: Machine, adapter: "none" | "redis" | "streams"): Promise<Target> =>
   startOther({
     machine,

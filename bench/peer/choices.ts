@@ -1,0 +1,51 @@
+/**
+ * The least that Tukio's fixed choices take: Fastify's routing, and the statement that decides. The rest is the floor's:
+ * no secrets, no validation, no limits, no logs, no metrics. What it costs above the floor, no trimming wins back.
+ */
+import Fastify from "fastify";
+import { Redis } from "ioredis";
+import { type WebSocket, WebSocketServer } from "ws";
+import { createAdvance } from "../../server/order/advance.ts";
+import { openDatabase } from "../../server/order/database.ts";
+import { type OrderRow, toEvent } from "../../server/order/row.ts";
+import { readCallback } from "../work.ts";
+
+const { PORT, DATABASE_URL = "", REDIS_URL = "" } = process.env;
+const advance = createAdvance(
+  openDatabase(DATABASE_URL, () => undefined),
+  [],
+);
+const publisher = new Redis(REDIS_URL);
+const subscriber = new Redis(REDIS_URL);
+const watchers = new Map<string, WebSocket>();
+
+const app = Fastify();
+app.removeAllContentTypeParsers();
+app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+app.get("/", async () => "ok");
+app.post<{ Params: { id: string } }>("/:id", async (request, reply) => {
+  const body = request.body as Buffer;
+  const { reference, receipt, amountMinor } = readCallback(body);
+  const row = await advance(
+    request.params.id,
+    { status: "succeeded", reference, receipt, amountMinor: BigInt(amountMinor), currency: "KES", source: "webhook" },
+    { provider: "daraja", proof: "secret", headers: request.headers, body },
+  );
+  const event = toEvent(row as OrderRow);
+  const json = JSON.stringify(event);
+  watchers.get(event.id)?.send(json);
+  void publisher.publish(event.id, json);
+  return reply.type("application/json").send('{"ResultCode":0,"ResultDesc":"Accepted"}');
+});
+
+new WebSocketServer({ server: app.server, perMessageDeflate: false }).on("connection", (socket, request) => {
+  const id = request.url?.slice(1) ?? "";
+  watchers.set(id, socket);
+  void subscriber.subscribe(id);
+  socket.on("close", () => {
+    watchers.delete(id);
+    void subscriber.unsubscribe(id);
+  });
+});
+
+await app.listen({ port: Number(PORT), host: "127.0.0.1" });
