@@ -5,7 +5,7 @@
 export interface GroupOptions<T, R> {
   lanes: number;
   sizeMax: number;
-  /** What came of each, in their order. When it throws, it has failed for all of them. */
+  /** What came of each, in their order. When it throws, it has failed for all of them and for all who wait. */
   run: (group: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;
 }
 
@@ -31,7 +31,8 @@ export function inGroups<T, R>({ lanes, sizeMax, run }: GroupOptions<T, R>): (it
       const results = await run(group.map(({ item }) => item));
       for (const [index, { resolve }] of group.entries()) resolve(results[index] as R | PromiseLike<R>);
     } catch (error) {
-      for (const { reject } of group) reject(error);
+      // One after the other would find the same, each after as long a wait.
+      for (const { reject } of [...group, ...waiting.splice(0)]) reject(error);
     }
   };
 
