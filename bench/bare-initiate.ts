@@ -4,7 +4,8 @@
  */
 import Fastify from "fastify";
 import { openDatabase } from "../server/order/database.ts";
-import { createOrderStore, type PaymentDraft } from "../server/order/store.ts";
+import type { PaymentDraft } from "../server/order/draft.ts";
+import { createOrderStore } from "../server/order/store.ts";
 
 const { PORT, DATABASE_URL = "", COMMITS } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);

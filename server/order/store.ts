@@ -8,6 +8,7 @@ import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import { type AdvancedRow, createAdvance } from "./advance.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
+import { canonicalRequest, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
   claimDueStatement,
   comeBackStatement,
@@ -20,25 +21,6 @@ import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "
 import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
 import { changedStatement, currentStatement, keyStatement, openStatement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
-
-/** What a merchant asks for, checked and normalised. */
-export interface PaymentDraft {
-  orderId: string;
-  provider: string;
-  live: boolean;
-  amountMinor: bigint;
-  currency: string;
-  /** E.164. */
-  phone?: string;
-  description?: string;
-  customer?: Record<string, unknown>;
-  metadata?: Record<string, unknown>;
-  returnUrl?: string;
-  /** From asking to `expired`, in seconds. */
-  deadlineS: number;
-  /** Makes the same request safe to send again for 72 hours. */
-  idempotencyKey?: string;
-}
 
 /** `payment` is what is to be asked for now; absent when an idempotency key was used again and nothing was opened. */
 export interface Opened {
@@ -254,50 +236,6 @@ function unlessKeyRaced(error: unknown): undefined {
     return undefined;
   }
   throw error;
-}
-
-function openValues(draft: PaymentDraft, paymentId: string): unknown[] {
-  const key = draft.idempotencyKey;
-  return [
-    uuidv7(),
-    draft.orderId,
-    draft.amountMinor,
-    draft.currency,
-    draft.description,
-    toJson(draft.customer),
-    toJson(draft.metadata),
-    paymentId,
-    draft.provider,
-    draft.deadlineS,
-    draft.live,
-    key,
-    draft.phone,
-    draft.returnUrl,
-    key === undefined ? undefined : canonicalRequest(draft),
-  ];
-}
-
-/** What must be the same for an idempotency key to mean the same request; PostgreSQL's jsonb orders the fields. */
-function canonicalRequest(draft: PaymentDraft): string {
-  const { deadlineS: _, live: __, idempotencyKey: ___, ...request } = draft;
-  return JSON.stringify({ ...request, amountMinor: String(draft.amountMinor) });
-}
-
-const toJson = (value: object | undefined): string | undefined => value && JSON.stringify(value);
-
-function paymentOf(draft: PaymentDraft, row: OrderRow, paymentId: string): Payment {
-  const { orderId, provider, amountMinor, currency, phone, description, returnUrl } = draft;
-  return {
-    id: paymentId,
-    orderId,
-    attempt: row.attempt,
-    provider,
-    amountMinor,
-    currency,
-    ...(phone !== undefined && { phone }),
-    ...(description !== undefined && { description }),
-    ...(returnUrl !== undefined && { returnUrl }),
-  };
 }
 
 /** Why an order is not open to another try, or undefined when by now it is. */

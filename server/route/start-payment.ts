@@ -7,8 +7,9 @@ import { z } from "zod";
 import { fieldError, HubError } from "../errors.ts";
 import { orderIdText, parseInput, storable, text } from "../input.ts";
 import { type Limit, takeAll } from "../limit.ts";
+import type { PaymentDraft } from "../order/draft.ts";
 import type { StatusEvent } from "../order/order.ts";
-import type { Opened, OrderStore, PaymentDraft } from "../order/store.ts";
+import type { Opened, OrderStore } from "../order/store.ts";
 import type { Initiator } from "../provider/initiate.ts";
 import type { Provider } from "../provider/provider.ts";
 
