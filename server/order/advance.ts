@@ -22,7 +22,7 @@ export type AdvancedRow = {
 /** As `judge` (statement.ts) reads it. */
 type Told = ReturnType<typeof toTold>;
 
-/** Statements of webhooks under way at once. */
+/** Statements of webhooks under way at once. With one, a webhook alone would wait for another's commit; more share less. */
 const lanes = 2;
 
 export function createAdvance(
