@@ -1,10 +1,10 @@
 /**
  * Telling the database what happened to payments. Webhooks that come while others are being written are written
  * together, in one statement and one commit; whatever cannot be done together is done alone, where it waits for its
- * locks and fails by itself.
+ * locks and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
-import { asHubError, type Database, isUnavailable, sqlState } from "./database.ts";
+import { asHubError, type Database } from "./database.ts";
 import { inGroups } from "./group.ts";
 import type { Outcome, Reason, Status } from "./order.ts";
 import type { OrderRow } from "./row.ts";
@@ -22,8 +22,19 @@ export type AdvancedRow = {
 /** As `judge` (statement.ts) reads it. */
 type Told = ReturnType<typeof toTold>;
 
-/** Statements of webhooks under way at once. With one, a webhook alone would wait for another's commit; more share less. */
-const lanes = 2;
+interface Turn {
+  told: Told;
+  sinceMs: number;
+}
+
+/** Groups under way at once. With one, a webhook alone would wait for another's commit; more share less. */
+const groupLanes = 2;
+
+/** Of the webhooks that may have to wait for a lock: as many as leave the groups their connections. */
+const aloneLanes = 4;
+
+/** With the 3 s after which a statement is given up, a provider waits for 6 s at the most. */
+const waitMsMax = 3_000;
 
 export function createAdvance(
   { pool, webhookPool }: Database,
@@ -34,44 +45,48 @@ export function createAdvance(
     return (await on.query<AdvancedRow>({ ...statement, values })).rows;
   };
 
-  const alone = async (on: pg.Pool, statement: { name: string; text: string }, told: Told): Promise<AdvancedRow> => {
+  const runOne = async (on: pg.Pool, statement: { name: string; text: string }, told: Told): Promise<AdvancedRow> => {
     const [row] = await run(on, statement, [told]);
     if (!row) throw new Error("advance always answers one row");
     return row;
   };
 
-  const together = inGroups<Told, AdvancedRow>({
-    lanes,
+  const alone = inGroups<Turn, AdvancedRow>({
+    lanes: aloneLanes,
+    sizeMax: 1,
+    waitMsMax,
+    run: (group) => Promise.all(group.map(({ told }) => runOne(webhookPool, advanceWithWebhookStatement, told))),
+  });
+
+  const together = inGroups<Turn, AdvancedRow>({
+    lanes: groupLanes,
     sizeMax: groupMax,
+    waitMsMax,
     async run(group) {
-      const rows = await run(webhookPool, advanceGroupStatement, group).catch(unlessOfOne);
+      const told = group.map((turn) => turn.told);
+      // One of them may have spoilt it for the others, by its bytes or its receipt; or a connection was lost, and another works.
+      const rows = await run(webhookPool, advanceGroupStatement, told).catch(() => []);
       const done = new Map(rows.map((row) => [row.nth, row]));
-      return group.map((told, nth) => done.get(nth) ?? alone(webhookPool, advanceWithWebhookStatement, told));
+      return group.map((turn, nth) => done.get(nth) ?? alone(turn));
     },
   });
 
   return async (paymentId, outcome, webhook) => {
     const told = toTold(paymentId, outcome, webhook);
     try {
-      return await (webhook ? together(told) : alone(pool, advanceStatement, told));
+      return await (webhook ? together({ told, sinceMs: performance.now() }) : runOne(pool, advanceStatement, told));
     } catch (error) {
       throw asHubError(error);
     }
   };
 }
 
-/** Goes on where one of a group may have spoilt it for the others: by its bytes, its receipt, a lock or a deadlock. */
-function unlessOfOne(error: unknown): [] {
-  if (isUnavailable(error) && !/^(40|55)/.test(sqlState(error) ?? "")) throw error;
-  return [];
-}
-
 const toTold = (paymentId: string, outcome: Outcome, webhook?: InboxRow) => ({
   payment_id: paymentId,
   new_status: outcome.status,
   new_reason: outcome.reason,
-  new_reference: outcome.reference,
-  new_receipt: outcome.receipt,
+  new_reference: outcome.reference?.toWellFormed(),
+  new_receipt: outcome.receipt?.toWellFormed(),
   new_amount_minor: outcome.amountMinor?.toString(),
   new_currency: outcome.currency,
   new_action: outcome.action,

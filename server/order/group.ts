@@ -1,29 +1,46 @@
-/**
- * Doing things together: at most `lanes` groups are under way at once, and what is asked for meanwhile goes into the
- * next one. Nobody waits for company; the busier it is, the larger the groups.
- */
+import { HubError } from "../errors.ts";
+
 export interface GroupOptions<T, R> {
+  /** Groups under way at once. */
   lanes: number;
   sizeMax: number;
-  /** What came of each, in their order. When it throws, it has failed for all of them and for all who wait. */
+  /** Whoever has waited longer since `sinceMs` when their turn comes is refused: `store_unavailable`. */
+  waitMsMax: number;
+  /** What came of each, in their order. When it throws, it has failed for all of them. */
   run: (group: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;
+  /** The clock of `sinceMs`, one that only moves forward. */
+  nowMs?: () => number;
 }
 
 interface Waiting<T, R> extends PromiseWithResolvers<R> {
   item: T;
 }
 
-export function inGroups<T, R>({ lanes, sizeMax, run }: GroupOptions<T, R>): (item: T) => Promise<R> {
+/**
+ * Does things together: what is asked for while every lane is taken goes into the next group. Nobody waits for company;
+ * the busier it is, the larger the groups.
+ */
+export function inGroups<T extends { sinceMs: number }, R>(options: GroupOptions<T, R>): (item: T) => Promise<R> {
+  const { lanes, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;
   const waiting: Waiting<T, R>[] = [];
   let busy = 0;
 
+  const isInTime = ({ item, reject }: Waiting<T, R>): boolean => {
+    if (nowMs() - item.sinceMs <= waitMsMax) return true;
+    reject(new HubError("store_unavailable", undefined, { retryAfterS: 1 }));
+    return false;
+  };
+
   const start = (): void => {
-    if (busy === lanes || waiting.length === 0) return;
-    busy += 1;
-    void finish(waiting.splice(0, sizeMax)).then(() => {
-      busy -= 1;
-      start();
-    });
+    while (busy < lanes && waiting.length > 0) {
+      const group = waiting.splice(0, sizeMax).filter(isInTime);
+      if (group.length === 0) continue;
+      busy += 1;
+      void finish(group).then(() => {
+        busy -= 1;
+        start();
+      });
+    }
   };
 
   const finish = async (group: readonly Waiting<T, R>[]): Promise<void> => {
@@ -31,8 +48,7 @@ export function inGroups<T, R>({ lanes, sizeMax, run }: GroupOptions<T, R>): (it
       const results = await run(group.map(({ item }) => item));
       for (const [index, { resolve }] of group.entries()) resolve(results[index] as R | PromiseLike<R>);
     } catch (error) {
-      // One after the other would find the same, each after as long a wait.
-      for (const { reject } of [...group, ...waiting.splice(0)]) reject(error);
+      for (const { reject } of group) reject(error);
     }
   };
 

@@ -4,8 +4,8 @@
  *
  * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
  * `was` locks the payment, `owner` locks the receipt, and the order's own columns are re-read by its update after any
- * wait. The order of locks is payment, receipt, order, everywhere. The climb is the only dedupe: whoever comes second
- * matches nothing.
+ * wait. The order of locks is payment, receipt, order; a group has its orders first, and many receipts, so that it may
+ * end in a deadlock, and is then done one by one. The climb is the only dedupe: whoever comes second matches nothing.
  */
 
 /** What an order's events say about the attempt they come from (client-sdk/protocol.ts, EventPayment) and `live`. */
@@ -80,8 +80,8 @@ export const groupMax = 32;
 
 /**
  * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough. With
- * `isGroup` a payment that another transaction has locked, one that there is not, and all but one of one order are passed
- * over: nobody waits for a stranger's lock, and every order changes once.
+ * `isGroup` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
+ * one order are passed over: nobody waits for another's lock but that of a receipt, and every order changes once.
  */
 const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
     select * from jsonb_to_recordset($1::jsonb) as told (
@@ -91,7 +91,11 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
   ),
   was as (
     select distinct on (p.order_uuid) p.*, told.* from told, lateral (
-      select * from payment where id = told.payment_id offset 0 for no key update${isGroup ? " skip locked" : ""}
+      ${
+        isGroup
+          ? 'select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = told.payment_id offset 0 for no key update skip locked'
+          : "select * from payment where id = told.payment_id offset 0 for no key update"
+      }
     ) p
   ),
   owner as (

@@ -9,8 +9,8 @@ beforeAll(async () => {
 });
 afterAll(() => ground.close());
 
-/** More than may be written at once on their own. */
-const ahead = 2;
+/** As many groups as are written at once. */
+const lanes = 2;
 
 const webhook = (body: string): InboxRow => ({
   provider: "daraja",
@@ -25,12 +25,42 @@ interface Told {
   body?: string;
 }
 
-/** Tells of all of them while every way in is taken, so that they are written together: by now they are being written. */
-async function tell(told: readonly Told[]): Promise<{ asked: Promise<Advanced>[]; statements: () => string[] }> {
-  const first = await Promise.all(Array.from({ length: ahead }, () => ground.open()));
-  const locks = await Promise.all(first.map(({ event }) => holdOrder(ground.database, event.orderId)));
-  const taken = first.map(({ payment }) => ground.store.advance(payment.id, paid(), webhook("ahead")));
-  await locks[0]?.waiters(ahead);
+/** Holds a receipt from outside, as a payment would that is being paid with it. */
+async function holdReceipt(paymentId: string, receipt: string): Promise<{ pid: number; release(): Promise<unknown> }> {
+  const client = await ground.database.pool.connect();
+  onTestFinished(() => client.release());
+  await client.query("begin");
+  await client.query("insert into receipt (provider, receipt, payment_id) values ('daraja', $1, $2)", [
+    receipt,
+    paymentId,
+  ]);
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  return { pid: rows[0]?.pid ?? 0, release: () => client.query("rollback") };
+}
+
+/** The connections on which somebody waits for these. */
+const waitersOf = async (pids: readonly number[]): Promise<number[]> => {
+  const { rows } = await ground.database.pool.query<{ pid: number }>(
+    "select pid from pg_stat_activity where pg_blocking_pids(pid) && $1::int[]",
+    [pids],
+  );
+  return rows.map(({ pid }) => pid);
+};
+
+/** Tells of all of them while every group is under way, so that they are written together: by now they are being written. */
+async function tell(
+  told: readonly Told[],
+  meanwhile: (waiting: readonly number[]) => Promise<unknown> = async () => undefined,
+): Promise<{ asked: Promise<Advanced>[]; statements: () => string[] }> {
+  const first = await Promise.all(Array.from({ length: lanes }, () => ground.open()));
+  const held = first.map(({ payment }) => ({ payment, receipt: nextOrderId() }));
+  const locks = await Promise.all(held.map(({ payment, receipt }) => holdReceipt(payment.id, receipt)));
+  const pids = locks.map(({ pid }) => pid);
+  const taken: Promise<Advanced>[] = [];
+  for (const { payment, receipt } of held) {
+    taken.push(ground.store.advance(payment.id, paid({ receipt }), webhook("ahead")));
+    await vi.waitUntil(async () => (await waitersOf(pids)).length === taken.length, { interval: 5 });
+  }
   const query = vi.spyOn(ground.database.webhookPool, "query");
   onTestFinished(() => query.mockRestore());
   const asked = told.map(({ paymentId, outcome = paid(), body = "{}" }) =>
@@ -38,6 +68,7 @@ async function tell(told: readonly Told[]): Promise<{ asked: Promise<Advanced>[]
   );
   // Whoever fails is heard later.
   for (const one of asked) one.catch(() => undefined);
+  await meanwhile(await waitersOf(pids));
   await Promise.all(locks.map((lock) => lock.release()));
   await Promise.all(taken);
   return { asked, statements: () => query.mock.calls.map(([config]) => (config as unknown as { name: string }).name) };
@@ -131,6 +162,30 @@ describe("webhooks that come at once", () => {
     await holder.query("commit");
     expect(await late).toMatchObject({ result: "applied", event: { version: 2, status: "succeeded" } });
     expect(statements()).toEqual(["advance-group", "advance-with-webhook"]);
+  });
+
+  it("do not wait for one whose order is locked either", async () => {
+    const locked = await ground.open();
+    const others = await open(3);
+    const lock = await holdOrder(ground.database, locked.event.orderId);
+    const { asked, statements } = await tell([locked, ...others].map(({ payment }) => ({ paymentId: payment.id })));
+    const [late, ...soon] = asked;
+    expect(resultsOf(await Promise.allSettled(soon))).toEqual(["applied", "applied", "applied"]);
+    await lock.release();
+    expect(await late).toMatchObject({ result: "applied", event: { version: 2, status: "succeeded" } });
+    expect(statements()).toEqual(["advance-group", "advance-with-webhook"]);
+  });
+
+  it("outlive the connection they are told over, and so do those who wait behind them", async () => {
+    const orders = await open(40);
+    const { asked } = await tell(
+      orders.map(({ payment }) => ({ paymentId: payment.id })),
+      async (waiting) => {
+        expect(waiting).toHaveLength(lanes);
+        await ground.database.pool.query("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", [waiting]);
+      },
+    );
+    expect(resultsOf(await Promise.allSettled(asked))).toEqual(orders.map(() => "applied"));
   });
 
   it("are not spoilt by one that no column takes", async () => {

@@ -1,24 +1,37 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import type { HubError } from "../../server/errors.ts";
 import { inGroups } from "../../server/order/group.ts";
 
 /** Groups that end when they are told to. */
 function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: number } = {}) {
+  let nowMs = 0;
   const begun: {
     items: readonly string[];
     end: (results?: readonly string[]) => void;
     fail: (error: Error) => void;
   }[] = [];
-  const ask = inGroups<string, string>({
+  const askFor = inGroups<{ item: string; sinceMs: number }, string>({
     lanes,
     sizeMax,
-    run(items) {
+    waitMsMax: 3_000,
+    nowMs: () => nowMs,
+    run(group) {
+      const items = group.map(({ item }) => item);
       const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
       begun.push({ items, end: (results = items.map((item) => item.toUpperCase())) => resolve(results), fail: reject });
       return promise;
     },
   });
+  const ask = (item: string): Promise<string> => askFor({ item, sinceMs: nowMs });
   const groups = () => begun.map(({ items }) => items.join(""));
-  return { ask, begun, groups };
+  return {
+    ask,
+    begun,
+    groups,
+    pass(ms: number) {
+      nowMs += ms;
+    },
+  };
 }
 
 describe("in groups", () => {
@@ -51,15 +64,29 @@ describe("in groups", () => {
     expect((await Promise.all(asked)).join("")).toBe("ABCDEFG");
   });
 
-  it("what fails fails for those who wait too, at once; who comes then is tried again", async () => {
-    const { ask, begun, groups } = openGroups({ lanes: 2, sizeMax: 1 });
-    const asked = [..."abcd"].map((item) => ask(item).catch((error: Error) => error.message));
+  it("what fails fails for its group alone, and the next one begins", async () => {
+    const { ask, begun, groups } = openGroups();
+    const asked = [..."abc"].map((item) => ask(item).catch((error: Error) => error.message));
     begun[0]?.fail(new Error("gone"));
-    expect(await Promise.all([asked[0], asked[2], asked[3]])).toEqual(["gone", "gone", "gone"]);
-    expect(groups()).toEqual(["a", "b"]);
-    const later = ask("e");
-    expect(groups()).toEqual(["a", "b", "e"]);
-    for (const { end } of begun) end();
-    expect(await Promise.all([asked[1], later])).toEqual(["B", "E"]);
+    expect(await asked[0]).toBe("gone");
+    await vi.waitUntil(() => begun.length === 2);
+    expect(groups()).toEqual(["a", "bc"]);
+    begun[1]?.end();
+    expect(await Promise.all(asked)).toEqual(["gone", "B", "C"]);
+  });
+
+  it("who has waited too long when their turn comes is refused, and those behind go on", async () => {
+    const { ask, begun, groups, pass } = openGroups({ sizeMax: 1 });
+    const asked = [..."abc"].map((item) => ask(item).catch((error: HubError) => error.code));
+    pass(3_000);
+    asked.push(ask("d"));
+    begun[0]?.end();
+    await vi.waitUntil(() => begun.length === 2);
+    pass(1);
+    begun[1]?.end();
+    await vi.waitUntil(() => begun.length === 3);
+    begun[2]?.end();
+    expect(await Promise.all(asked)).toEqual(["A", "B", "store_unavailable", "D"]);
+    expect(groups()).toEqual(["a", "b", "d"]);
   });
 });
