@@ -1,8 +1,8 @@
 /**
  * `npm run test:soak -- --minutes 30`: the long run. First 100,000 pieces of noise for each property, then random
- * histories for a third of the time, then payments with watchers coming and going for the rest; in the end memory, file
- * descriptors, watchers, Redis channels and database connections are back where they were, or it says so and exits with
- * 1. `--only fuzz`, `--only model` or `--only load` runs one part; `--noise 1000` makes it less.
+ * histories for half of the minutes, then payments with watchers coming and going for all of them; in the end memory,
+ * file descriptors, watchers, Redis channels and database connections are back where they were, or it says so and exits
+ * with 1. `--only fuzz`, `--only model` or `--only load` runs one part; `--noise 1000` makes it less.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -335,10 +335,10 @@ async function soak(ms: number): Promise<void> {
   await load(ground.url, Math.min(30_000, ms / 6), tally);
   const before = await afterwards(ground, idle);
   const halfway = async (): Promise<Measure> => {
-    await delay((ms * 5) / 12);
+    await delay(ms / 2);
     return ground.measure();
   };
-  const [middle] = await Promise.all([halfway(), load(ground.url, (ms * 5) / 6, tally)]);
+  const [middle] = await Promise.all([halfway(), load(ground.url, ms, tally)]);
   const after = await afterwards(ground, before);
   const names = Object.keys(idle) as (keyof Measure)[];
   console.table(
@@ -364,8 +364,8 @@ try {
   if (isWanted("fuzz"))
     await vitest({ FUZZ_RUNS: values.noise }, "test/attack/translate.test.ts", "test/attack/edge.test.ts");
   if (isWanted("model"))
-    await vitest({ MODEL_MINUTES: String(values.only === "model" ? minutes : minutes / 3) }, "test/model");
-  if (isWanted("load")) await soak((values.only === "load" ? minutes : (minutes * 2) / 3) * 60_000);
+    await vitest({ MODEL_MINUTES: String(values.only === "model" ? minutes : minutes / 2) }, "test/model");
+  if (isWanted("load")) await soak(minutes * 60_000);
 } finally {
   for (const release of releases.reverse()) await release();
 }
