@@ -8,7 +8,7 @@ import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
 import { limitAddresses, openHttp } from "./http.ts";
 import { type Counter, createGate, createLimit } from "./limit.ts";
-import { createMetrics, type TransportName } from "./metrics.ts";
+import { createMetrics } from "./metrics.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
@@ -42,7 +42,6 @@ import { sandboxRoutes } from "./sandbox/sandbox.ts";
 import { shopRoutes } from "./shop/shop.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
-import { measureHub } from "./status/measured-hub.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
@@ -172,10 +171,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const reconciler = createReconciler({ providers, store, onReference, log });
   const keepAlive = startKeepAlive({ credentials, log });
   const retention = startRetention({ database, onError, onRecovered });
-  const hub = createHub({ store, bus, onError, onRecovered, onResync: metrics.onResync });
-  const hubOf = (transport: TransportName) =>
-    measureHub(hub, { ...metrics.transport(transport), onNext: promises.onNext });
+  const { onResync, onWatchers, onPush } = metrics;
+  const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
   const gate = createGate(config.limit.connections);
+  const watching = { hub, access, gate };
   const windowMs = 600_000;
   const limits = {
     phone: createLimit(counter, { what: "phone", max: config.limit.phone, windowMs }),
@@ -226,16 +225,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
-    transports.push(
-      longPollRoute(scope, { hub: hubOf("longpoll"), access, gate }),
-      eventSourceRoute(scope, { hub: hubOf("eventsource"), access, gate }),
-      webSocketRoute(scope, { hub: hubOf("websocket"), access, gate }),
-    );
+    transports.push(longPollRoute(scope, watching), eventSourceRoute(scope, watching), webSocketRoute(scope, watching));
   });
   const socketIo = attachSocketIo(app, {
-    hub: hubOf("socketio"),
-    access,
-    gate,
+    ...watching,
     isAllowedOrigin,
     addressOf: (request) => proxyAddress(request, trust),
     limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),

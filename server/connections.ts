@@ -11,15 +11,23 @@ export interface Connections {
   endIdle(): void;
   /** Cuts off WebSockets, politely closed or not. */
   endUpgraded(): void;
+  /**
+   * Cuts off what was upgraded so long ago and is read by nobody: no WebSocket took it over, because its path is no path
+   * or an answer before it is not out yet, and nobody would ever see its client leave.
+   */
+  endUnread(afterMs: number): void;
 }
 
 export function trackConnections(server: Server): Connections {
   const silent = new Set<Socket>();
   const upgraded = new Set<Socket>();
+  /** Upgraded ones that nobody read from when last looked at, and when they were upgraded. */
+  const unread = new Map<Socket, number>();
 
   function forget(this: Socket): void {
     silent.delete(this);
     upgraded.delete(this);
+    unread.delete(this);
   }
 
   server.on("connection", (socket: Socket) => {
@@ -30,6 +38,7 @@ export function trackConnections(server: Server): Connections {
   server.on("upgrade", ({ socket }: IncomingMessage) => {
     silent.delete(socket);
     upgraded.add(socket);
+    unread.set(socket, performance.now());
   });
 
   return {
@@ -39,6 +48,12 @@ export function trackConnections(server: Server): Connections {
     },
     endUpgraded() {
       for (const socket of upgraded) socket.destroy();
+    },
+    endUnread(afterMs) {
+      for (const [socket, sinceMs] of unread) {
+        if (socket.listenerCount("data") > 0) unread.delete(socket);
+        else if (performance.now() - sinceMs > afterMs) socket.destroy();
+      }
     },
   };
 }

@@ -28,6 +28,9 @@ const requestMsMax = 15_000;
 /** How often requests are looked at for that. */
 const requestCheckMs = 5_000;
 
+/** How often it is looked whether upgraded connections are read. */
+const unreadCheckMs = 1_000;
+
 /** How long WebSocket clients may take to answer a close when the node stops. */
 const closeGraceMs = 1_000;
 
@@ -85,6 +88,11 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   });
   await shareUpgrades(app);
   const connections = trackConnections(app.server);
+  const looking = startLoop({
+    task: async () => connections.endUnread(app.server.requestTimeout),
+    delayMs: () => unreadCheckMs,
+    onError,
+  });
   let isDraining = false;
 
   return {
@@ -105,6 +113,7 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
       const ending = startLoop({ task, delayMs: () => 100, onError });
       await app.close();
       await ending.close();
+      await looking.close();
     },
   };
 }
@@ -196,15 +205,16 @@ function destroy(this: Socket): void {
 async function shareUpgrades(app: FastifyInstance): Promise<void> {
   const upgrades = createServer();
   // Its own way of closing sockets, without a code, would come before the transport's.
-  await app.register(websocket, { options: { server: upgrades, maxPayload: 4_096 }, preClose: (done) => done() });
+  await app.register(websocket, {
+    options: { server: upgrades, maxPayload: 4_096, clientTracking: false },
+    preClose: (done) => done(),
+  });
   app.server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
-    socket.on("error", destroy);
-    // Node no longer reads either. Where no WebSocket takes over (whose first act is to lift this), because the path is
-    // no path or an answer before it is not out yet (after which it is the time to keep alive that counts), nobody would
-    // ever see the client leave.
-    socket.on("timeout", destroy).setTimeout(app.server.requestTimeout);
-    if (request.url?.startsWith("/socket.io/")) return;
+    if (request.url?.startsWith("/socket.io/")) {
+      // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
+      socket.on("error", destroy);
+      return;
+    }
     if (!upgrades.emit("upgrade", request, socket, head)) socket.destroy();
   });
 }

@@ -113,8 +113,10 @@ export const limited = (detail: string, remainingMs: number): HubError =>
 
 /** How many of something are open at once. */
 export interface Gate {
-  /** Lets one in and returns the way out, to be taken once. Throws `rate_limited` when there is no room for the address. */
-  enter(address: string): () => void;
+  /** Lets one in. Throws `rate_limited` when there is no room for the address. */
+  enter(address: string): void;
+  /** Lets one out who was let in. */
+  leave(address: string): void;
   /** Throws likewise, and lets nobody in. */
   check(address: string): void;
 }
@@ -132,11 +134,12 @@ export function createGate(max: number): Gate {
       check(address);
       const key = addressKey(address);
       open.set(key, (open.get(key) ?? 0) + 1);
-      return () => {
-        const left = (open.get(key) ?? 1) - 1;
-        if (left > 0) open.set(key, left);
-        else open.delete(key);
-      };
+    },
+    leave(address) {
+      const key = addressKey(address);
+      const left = (open.get(key) ?? 1) - 1;
+      if (left > 0) open.set(key, left);
+      else open.delete(key);
     },
   };
 }

@@ -1,10 +1,10 @@
 /** What the values of labels mean, for the HELP texts of `/metrics`: the compiler asks for a line with every new value. */
 import type { Reason, Status } from "../client-sdk/protocol.ts";
-import type { TransportName } from "./metrics.ts";
 import type { ResolvedReview } from "./order/review.ts";
 import type { BrokenPromise } from "./promises.ts";
 import type { CallOutcome, Verb } from "./provider/calls.ts";
 import type { HandledWebhook } from "./route/webhooks.ts";
+import type { TransportName } from "./status/hub.ts";
 
 /** By label. Of `reason` and `status` only what metrics tell of: facts that disagree, and what is settled. */
 export const meanings = {

@@ -15,9 +15,7 @@ import type { Before } from "./order/store.ts";
 import type { BrokenPromise } from "./promises.ts";
 import type { FinishedCall } from "./provider/calls.ts";
 import type { HandledWebhook } from "./route/webhooks.ts";
-import type { WatchRecorder } from "./status/measured-hub.ts";
-
-export type TransportName = "socketio" | "websocket" | "eventsource" | "longpoll";
+import { type HubOptions, type TransportName, transportNames } from "./status/hub.ts";
 
 export interface Metrics {
   /** An accepted event, and what its payment was before it; without that, the payment has just been started. */
@@ -30,8 +28,8 @@ export interface Metrics {
   onResync(healed: number): void;
   /** Something that must never happen. */
   onBroken(promise: BrokenPromise): void;
-  /** What one transport tells. */
-  transport(name: TransportName): WatchRecorder;
+  onWatchers: NonNullable<HubOptions["onWatchers"]>;
+  onPush: NonNullable<HubOptions["onPush"]>;
   /** A transport whose watchers at the hub stand for many counts for itself. */
   countWatchers(name: TransportName, count: () => number): void;
   /** The text of a scrape. Never fails for the database's sake: then `tukio_database_up` is 0. */
@@ -200,10 +198,11 @@ function paymentMetrics(registry: Registry, providers: readonly string[]): Pick<
   };
 }
 
-type WatchMetrics = Pick<Metrics, "transport" | "countWatchers" | "onResync">;
+type WatchMetrics = Pick<Metrics, "onWatchers" | "onPush" | "countWatchers" | "onResync">;
 
 function watchMetrics(registry: Registry): WatchMetrics {
   const registers = [registry];
+  const watchers = new Map<TransportName, number>();
   const counts = new Map<TransportName, () => number>();
   new Gauge({
     name: "tukio_watchers",
@@ -211,7 +210,9 @@ function watchMetrics(registry: Registry): WatchMetrics {
     labelNames: ["transport"],
     registers,
     collect() {
-      for (const [transport, count] of counts) this.set({ transport }, count());
+      for (const transport of transportNames) {
+        this.set({ transport }, counts.get(transport)?.() ?? watchers.get(transport) ?? 0);
+      }
     },
   });
   const pushes = new Histogram({
@@ -224,6 +225,7 @@ function watchMetrics(registry: Registry): WatchMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
+  const pushed = new Map(transportNames.map((transport) => [transport, pushes.labels({ transport })]));
   const passes = new Counter({
     name: "tukio_resync_passes_total",
     help: "Times that this node read what changed, not trusting the bus.",
@@ -236,17 +238,8 @@ function watchMetrics(registry: Registry): WatchMetrics {
   });
 
   return {
-    transport(name) {
-      const pushed = pushes.labels({ transport: name });
-      let count = 0;
-      if (!counts.has(name)) counts.set(name, () => count);
-      return {
-        onWatchers(change) {
-          count += change;
-        },
-        onPush: (latencyS) => pushed.observe(latencyS),
-      };
-    },
+    onWatchers: (transport, change) => void watchers.set(transport, (watchers.get(transport) ?? 0) + change),
+    onPush: (transport, latencyS) => pushed.get(transport)?.observe(latencyS),
     countWatchers: (name, count) => void counts.set(name, count),
     onResync(found) {
       passes.inc();

@@ -16,14 +16,19 @@ export interface Broken {
   id: string;
 }
 
-/** What of a state the promises are about. */
-export type Standing = Pick<StatusEvent, "id" | "version" | "status">;
+/** What of the state that somebody was given last the promises are about. */
+export interface Standing {
+  /** The order's uuid. */
+  readonly id: string;
+  version: number;
+  isPaid: boolean;
+}
 
 export interface Promises {
   /** An accepted event, and what its payment was before it. */
   onEvent(event: StatusEvent, before?: Before): void;
-  /** Two states that one watcher is given, one after the other. */
-  onNext(previous: Standing, next: Standing): void;
+  /** What one watcher was given last, and is given next. */
+  onNext(previous: Standing, next: StatusEvent): void;
   /** What the database shows. */
   onFound(found: readonly Broken[]): void;
 }
@@ -48,7 +53,7 @@ export function watchPromises(tell: (broken: Broken) => void): Promises {
     },
     onNext(previous, next) {
       if (next.version < previous.version || next.id !== previous.id) report("version_lowered", next.id);
-      if (previous.status === "succeeded" && next.status !== "succeeded") report("success_taken_back", next.id);
+      if (previous.isPaid && next.status !== "succeeded") report("success_taken_back", next.id);
     },
     onFound(found) {
       for (const { promise, id } of found) report(promise, id);

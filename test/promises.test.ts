@@ -18,6 +18,7 @@ beforeAll(async () => {
 });
 
 const id = "0199f2c4-0000-7000-8000-000000000001";
+const givenOf = (version: number, isPaid = false) => ({ id, version, isPaid });
 const stateOf = (version: number, status: "processing" | "succeeded" = "processing") =>
   eventOf({ id, version, status });
 
@@ -25,15 +26,15 @@ describe("the watch over promises", () => {
   it("tells of a lower version after a higher, and of a success taken back, once each", () => {
     const told: Broken[] = [];
     const promises = watchPromises((broken) => told.push(broken));
-    promises.onNext(stateOf(1), stateOf(2));
-    promises.onNext(stateOf(2, "succeeded"), stateOf(3, "succeeded"));
+    promises.onNext(givenOf(1), stateOf(2));
+    promises.onNext(givenOf(2, true), stateOf(3, "succeeded"));
     promises.onEvent(stateOf(3, "succeeded"), { status: "succeeded" });
     promises.onEvent(stateOf(1));
     expect(told).toEqual([]);
-    promises.onNext(stateOf(3), stateOf(2));
-    promises.onNext(stateOf(3), stateOf(1));
+    promises.onNext(givenOf(3), stateOf(2));
+    promises.onNext(givenOf(3), stateOf(1));
     promises.onEvent(stateOf(4), { status: "succeeded" });
-    promises.onNext(stateOf(4, "succeeded"), stateOf(5));
+    promises.onNext(givenOf(4, true), stateOf(5));
     expect(told).toEqual([
       { promise: "version_lowered", id },
       { promise: "success_taken_back", id },

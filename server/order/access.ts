@@ -8,7 +8,8 @@ import type { WatchTokens } from "./token.ts";
 export interface Watched {
   id: string;
   orderId: string;
-  expiresAt?: Date;
+  /** Seconds since 1970. */
+  expiresAtS?: number | undefined;
 }
 
 export interface Access {

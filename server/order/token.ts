@@ -8,7 +8,8 @@ import { deriveTokenKeys } from "./secret.ts";
 export interface Watchable {
   id: string;
   orderId: string;
-  expiresAt: Date;
+  /** Seconds since 1970. */
+  expiresAtS: number;
 }
 
 export interface WatchTokens {
@@ -44,7 +45,7 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
         try {
           const { payload } = await jwtVerify(token, key, { algorithms: ["HS256"], audience });
           const { sub, order, exp } = claims.parse(payload);
-          return { id: sub, orderId: order, expiresAt: new Date(exp * 1_000) };
+          return { id: sub, orderId: order, expiresAtS: exp };
         } catch (error) {
           if (error instanceof errors.JWSSignatureVerificationFailed) continue;
           if (error instanceof errors.JWTExpired) throw new HubError("token_expired");

@@ -40,7 +40,7 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
   assetRoute(app, "/page", findFile);
 
   app.get<{ Params: { msisdn: string } }>("/:msisdn/events", async ({ params: { msisdn }, ip }, reply) => {
-    const leaveGate = gate.enter(ip);
+    gate.enter(ip);
     const stream = new PassThrough();
     const tell = (): void => {
       const view: PhoneView = {
@@ -53,7 +53,7 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
     streams.add(stream);
     stream.once("close", () => {
       stop();
-      leaveGate();
+      gate.leave(ip);
       streams.delete(stream);
     });
     tell();

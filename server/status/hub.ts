@@ -1,44 +1,56 @@
 /**
- * Who on this node watches which order, and the newest state of each watched order.
+ * Who on this node watches which order.
  *
- * Promises to a watcher: after `watch` resolves, every state newer than what `current` then answers reaches it, in
+ * Promises to whoever begins to watch from within `join`: every state newer than the one shown there reaches it, in
  * growing versions, skipping at will. Whatever the bus loses is found by reading: the resync pass reads what changed
  * every 2 s (every 250 ms while the bus is down and the database answers fast), and after a gap, of the bus or of our
  * own reading, the watched orders are read by id. Delivery is synchronous; a watcher that throws does not stop the others.
+ *
+ * There may be tens of thousands, each idle for minutes: of an order no more than its version is remembered.
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";
+import type { Standing } from "../promises.ts";
 import type { StatusBus } from "./bus.ts";
 
-export type Watcher = (event: StatusEvent, json: string) => void;
+export const transportNames = ["socketio", "websocket", "eventsource", "longpoll"] as const;
 
-/** A state as text, serialised once. Nothing more is remembered of an order: an object would take another kilobyte. */
-export interface State {
-  version: number;
-  json: string;
+export type TransportName = (typeof transportNames)[number];
+
+/**
+ * One who watches one order, and what it was given last, which the hub keeps: version 0 before that. An object whose
+ * functions all of its kind can share, for closures of its own would be most of what an idle watcher takes.
+ */
+export interface Watcher extends Standing {
+  /** What it is measured as; who has none is not. */
+  readonly transport?: TransportName;
+  /** Is given each newer state; `json` is the same as text, made once for all. */
+  receive(event: StatusEvent, json: string): void;
 }
 
 export interface Hub {
+  /** From now on the watcher is given what is newer. To miss nothing, it begins within `join`. */
+  watch(watcher: Watcher): void;
+  /** The watcher is given nothing more; it may have left before. */
+  unwatch(watcher: Watcher): void;
   /**
-   * Registers at once; resolves, when events reach this node, with the way to stop. All first watchers of an order
-   * await the same follow.
+   * Shows an order's current state to `enter`, when events of the order reach this node. Resolves with what `enter`
+   * returns. Throws `order_unknown`. All that ask in one tick share a query, and the first ones of an order a follow.
    */
-  watch(id: string, watcher: Watcher): Promise<() => void>;
-  /**
-   * The newest state, from memory for watched orders whose remembered version is at least `atLeast`, else from the
-   * database: all asked in one tick share a query.
-   */
-  current(id: string, atLeast?: number): Promise<State | undefined>;
+  join<T>(id: string, enter: (event: StatusEvent) => T): Promise<T>;
   readonly watched: number;
   close(): Promise<void>;
 }
 
 interface Room {
-  watchers: Set<Watcher>;
+  /** Replaced, never changed: a watcher may leave while all are being told; and no longer than it has to be. */
+  watchers: readonly Watcher[];
   following: Promise<void>;
-  last?: State;
+  /** The newest that is known. */
+  version: number;
 }
 
 const resyncDelayMs = 2_000;
@@ -53,22 +65,43 @@ export interface HubOptions {
   onRecovered?: () => void;
   /** Hears of every pass of reading, with how many states it brought that the bus had not. */
   onResync?: (healed: number) => void;
+  /** Hears who comes and who goes. */
+  onWatchers?: (transport: TransportName, change: 1 | -1) => void;
+  /**
+   * Hears how many seconds a state took from its `occurredAt`, the database's clock within the commit, to the return of
+   * the watcher that writes it: in it is the bus, and whatever the bus lost until reading found it. Two clocks are
+   * compared; their difference is in the figure, and below 0 counts as 0.
+   */
+  onPush?: (transport: TransportName, latencyS: number) => void;
+  /** Hears of two states that one watcher is given, one after the other. */
+  onNext?: (previous: Standing, next: StatusEvent) => void;
 }
 
-export function createHub({ store, bus, onError, onRecovered, onResync }: HubOptions): Hub {
+export function createHub(options: HubOptions): Hub {
+  const { store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
   const rooms = new Map<string, Room>();
   const readCurrent = batch(store.current);
   let isGap = false;
   let sinceAt: Date | undefined;
 
+  const give = (watcher: Watcher, event: StatusEvent, json: string): void => {
+    if (watcher.version > 0) onNext?.(watcher, event);
+    watcher.version = event.version;
+    watcher.isPaid = event.status === "succeeded";
+    watcher.receive(event, json);
+    const { transport } = watcher;
+    if (transport && onPush) onPush(transport, Math.max(0, Date.now() - Date.parse(event.occurredAt)) / 1_000);
+  };
+
   /** Whether the state was news here. */
-  const deliver = (event: StatusEvent, json: string): boolean => {
+  const deliver = (event: StatusEvent, text?: string): boolean => {
     const room = rooms.get(event.id);
-    if (!room || (room.last && room.last.version >= event.version)) return false;
-    room.last = { version: event.version, json };
-    for (const watcher of [...room.watchers]) {
+    if (!room || room.version >= event.version) return false;
+    room.version = event.version;
+    const json = text ?? JSON.stringify(event);
+    for (const watcher of room.watchers) {
       try {
-        watcher(event, json);
+        give(watcher, event, json);
       } catch (error) {
         onError(error);
       }
@@ -79,7 +112,7 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
   const readWatched = async (ids: readonly string[]): Promise<number> => {
     let healed = 0;
     for (const some of chunk(ids, readBatchMax)) {
-      for (const event of await store.current(some)) if (deliver(event, JSON.stringify(event))) healed += 1;
+      for (const event of await store.current(some)) if (deliver(event)) healed += 1;
     }
     return healed;
   };
@@ -97,7 +130,7 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
       if (sinceAt && at < sinceAt) hadGap = true;
       const isNewer = ({ id, version }: { id: string; version: number }): boolean => {
         const room = rooms.get(id);
-        return room !== undefined && version > (room.last?.version ?? 0);
+        return room !== undefined && version > room.version;
       };
       const ids = hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id);
       const healed = await readWatched(ids);
@@ -127,29 +160,50 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
     },
   });
 
-  const leave = (id: string, room: Room, watcher: Watcher): void => {
-    if (!room.watchers.delete(watcher) || room.watchers.size > 0) return;
+  const openRoom = (id: string): Room => {
+    const room: Room = { watchers: [], following: bus.follow(id), version: 0 };
+    rooms.set(id, room);
+    return room;
+  };
+
+  const enterRoom = (watcher: Watcher): Room => {
+    const { id, transport } = watcher;
+    const room = rooms.get(id) ?? openRoom(id);
+    room.watchers = room.watchers.concat([watcher]);
+    if (transport) onWatchers?.(transport, 1);
+    return room;
+  };
+
+  const unwatch = (watcher: Watcher): void => {
+    const { id, transport } = watcher;
+    const room = rooms.get(id);
+    const index = room?.watchers.indexOf(watcher) ?? -1;
+    if (!room || index < 0) return;
+    room.watchers = room.watchers.toSpliced(index, 1);
+    if (transport) onWatchers?.(transport, -1);
+    if (room.watchers.length > 0) return;
     rooms.delete(id);
     bus.unfollow(id);
   };
 
   return {
-    async watch(id, watcher) {
-      const room = rooms.get(id) ?? { watchers: new Set(), following: bus.follow(id) };
-      rooms.set(id, room);
-      room.watchers.add(watcher);
-      await room.following;
-      return () => leave(id, room, watcher);
-    },
+    watch: (watcher) => void enterRoom(watcher),
+    unwatch,
 
-    async current(id, atLeast = 0) {
-      const known = rooms.get(id)?.last;
-      if (known && bus.healthy && known.version >= atLeast) return known;
-      const event = await readCurrent(id);
-      if (!event) return undefined;
-      const json = JSON.stringify(event);
-      deliver(event, json);
-      return rooms.get(id)?.last ?? { version: event.version, json };
+    async join(id, enter) {
+      let newest: StatusEvent | undefined;
+      const scout: Watcher = { id, version: 0, isPaid: false, receive: (event) => (newest = event) };
+      const { following } = enterRoom(scout);
+      try {
+        await following;
+        const read = await readCurrent(id);
+        if (!read) throw new HubError("order_unknown");
+        // Whoever is here already has it from here if the bus lost it; the scout too, unless it was given a newer one.
+        deliver(read);
+        return enter(newest ?? read);
+      } finally {
+        unwatch(scout);
+      }
     },
 
     get watched() {
@@ -161,48 +215,22 @@ export function createHub({ store, bus, onError, onRecovered, onResync }: HubOpt
 }
 
 /**
- * Watches an order and sends its state: first the current one unless `after` is its version, then every newer one.
- * Resolves when the first state is out with the way to stop, or with undefined when there is no such order.
- * `after` above the current version gets the current state: the client's numbers are of another life of the database.
- * `atLeast` is what the client has seen, where that is not `after`: what we remember that is older is read again.
+ * Makes the watcher watch its order: it is given the current state first unless `after` is its version, then every newer
+ * one. `after` above the current version gets the current state: the client's numbers are of another life of the
+ * database. `onFound` is called before anything is given. Throws `order_unknown`.
  */
-export async function follow(
+export const follow = (
   hub: Hub,
-  { id, after, atLeast = after }: { id: string; after: number; atLeast?: number },
-  send: Watcher,
-): Promise<(() => void) | undefined> {
-  let newest: State | undefined;
-  let sentVersion: number | undefined;
-  const stop = await hub.watch(id, (event, json) => {
-    if (sentVersion === undefined) newest = { version: event.version, json };
-    else if (event.version > sentVersion) {
-      sentVersion = event.version;
-      send(event, json);
-    }
+  watcher: Watcher,
+  { after, onFound }: { after: number; onFound?: () => void },
+): Promise<void> =>
+  hub.join(watcher.id, (event) => {
+    onFound?.();
+    hub.watch(watcher);
+    watcher.version = event.version;
+    watcher.isPaid = event.status === "succeeded";
+    if (after !== event.version) watcher.receive(event, JSON.stringify(event));
   });
-  try {
-    const current = await hub.current(id, atLeast);
-    const first = newer(newest, current);
-    if (!first) {
-      stop();
-      return undefined;
-    }
-    newest = undefined;
-    sentVersion = first.version;
-    if (after !== sentVersion) send(toEvent(first), first.json);
-    return stop;
-  } catch (error) {
-    stop();
-    throw error;
-  }
-}
-
-/** A state as an object. */
-export const toEvent = ({ json }: State): StatusEvent => JSON.parse(json);
-
-/** Whichever state is newer; the first when they are the same. */
-export const newer = (one: State | undefined, other: State | undefined): State | undefined =>
-  other && (!one || other.version > one.version) ? other : one;
 
 /** Collects the ids asked for in one tick and reads them together, a bounded number at a time. */
 function batch(

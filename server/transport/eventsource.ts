@@ -1,13 +1,18 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Watched } from "../order/access.ts";
 import { recognize, sendProblem } from "../problem.ts";
+import { follow, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
-  followOrLeave,
+  type Beating,
+  cancelExpiry,
+  type Expiring,
   type Leave,
   type OrderRequest,
-  onExpiry,
+  startExpiry,
   startHeartbeat,
   type TransportOptions,
   unreadBytesMax,
@@ -23,12 +28,17 @@ const streamHeaders = {
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
 
+/** An open stream. */
+interface Stream extends Watcher, Expiring, Beating {
+  raw: ServerResponse;
+}
+
 /** Returns how to take leave of all watchers. */
 export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
   let isClosing = false;
 
-  const heartbeat = startHeartbeat<ServerResponse>(heartbeatMs, {
-    beat: (raw) => write(raw, ": still here\n\n"),
+  const heartbeat = startHeartbeat<Stream>(heartbeatMs, {
+    beat: ({ raw }) => write(raw, ": still here\n\n"),
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
@@ -48,27 +58,25 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
     "/v1/orders/:orderId/events",
     { errorHandler, exposeHeadRoute: false },
     async (request, reply) => {
-      const { id, expiresAt } = await watched(access, request);
+      const { id, expiresAtS } = await watched(access, request);
       const after = lastEventId(request) ?? afterOf(request) ?? 0;
+      const { ip } = request;
       const { raw } = reply;
-      const leaveGate = gate.enter(request.ip);
-
-      let first = "";
-      const stop = await followOrLeave(hub, { id, after, leave: leaveGate }, (event, json) => {
-        const text = `id: ${event.version}\nevent: status\ndata: ${json}\n\n`;
-        if (raw.headersSent) write(raw, text);
-        else first = text;
-      });
-      open(reply);
-      if (first) write(raw, first);
-      first = "";
-      const cancelExpiry = onExpiry(expiresAt, () => raw.end());
-      heartbeat.add(raw);
+      const stream = createStream(raw, { id, expiresAtS });
+      gate.enter(ip);
+      try {
+        await follow(hub, stream, { after, onFound: () => open(reply) });
+      } catch (error) {
+        gate.leave(ip);
+        throw error;
+      }
+      startExpiry(stream);
+      heartbeat.add(stream);
       const leave = (): void => {
-        stop();
-        leaveGate();
-        cancelExpiry();
-        heartbeat.delete(raw);
+        hub.unwatch(stream);
+        gate.leave(ip);
+        cancelExpiry(stream);
+        heartbeat.delete(stream);
       };
       if (raw.destroyed) leave();
       else raw.once("close", leave);
@@ -80,10 +88,34 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
   return {
     begin() {
       isClosing = true;
-      return heartbeat.connections().map((raw) => () => raw.end());
+      return heartbeat.connections().map(
+        ({ raw }) =>
+          () =>
+            raw.end(),
+      );
     },
     end: heartbeat.close,
   };
+}
+
+const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<Watched, "id" | "expiresAtS">): Stream => ({
+  raw,
+  id,
+  transport: "eventsource",
+  version: 0,
+  isPaid: false,
+  expiresAtS,
+  slot: undefined,
+  receive,
+  expire,
+});
+
+function receive(this: Stream, { version }: StatusEvent, json: string): void {
+  write(this.raw, `id: ${version}\nevent: status\ndata: ${json}\n\n`);
+}
+
+function expire(this: Stream): void {
+  this.raw.end();
 }
 
 /** Writes to a reader that is there, and cuts it off when too much is unread. */

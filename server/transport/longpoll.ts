@@ -6,8 +6,16 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-
-import { followOrLeave, type Leave, type OrderRequest, onExpiry, type TransportOptions, watched } from "./transport.ts";
+import { follow } from "../status/hub.ts";
+import {
+  cancelExpiry,
+  type Expiring,
+  type Leave,
+  type OrderRequest,
+  startExpiry,
+  type TransportOptions,
+  watched,
+} from "./transport.ts";
 
 /** How a long poll waits. */
 export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
@@ -19,29 +27,33 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
 
   app.get<OrderRequest>("/v1/orders/:orderId/wait", { exposeHeadRoute: false }, async (request, reply) => {
     const { after, timeout } = parseInput(waitQuery, request.query);
-    const { id, expiresAt } = await watched(access, request);
-    const leave = gate.enter(request.ip);
+    const { id, expiresAtS } = await watched(access, request);
+    const { ip } = request;
     const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
 
     let latest: string | undefined;
     const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
-    const stop = await followOrLeave(hub, { id, after: 0, atLeast: after ?? 0, leave }, (event, json) => {
+    const receive = (event: StatusEvent, json: string): void => {
       latest = json;
       if (isEnough(event)) answer();
-    });
+    };
+    const watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive } as const;
+    const expiring: Expiring = { expiresAtS, expire: answer };
     const { socket } = request.raw;
-    const timer = setTimeout(answer, timeout * 1_000);
-    const cancelExpiry = onExpiry(expiresAt, answer);
-    socket.once("close", answer);
-    parked.add(answer);
-    if (isClosing || socket.destroyed) answer();
+    gate.enter(ip);
     try {
+      await follow(hub, watcher, { after: 0 });
+      startExpiry(expiring);
+      socket.once("close", answer);
+      parked.add(answer);
+      if (isClosing || socket.destroyed) answer();
+      const timer = setTimeout(answer, timeout * 1_000);
       await answered;
-    } finally {
-      stop();
-      leave();
       clearTimeout(timer);
-      cancelExpiry();
+    } finally {
+      hub.unwatch(watcher);
+      gate.leave(ip);
+      cancelExpiry(expiring);
       socket.off("close", answer);
       parked.delete(answer);
     }

@@ -55,7 +55,9 @@ export function boundStrangers(
     "connection",
     (connection: { request: IncomingMessage; close(): void; once(event: "close", listener: () => void): void }) => {
       try {
-        connection.once("close", gate.enter(addressOf(connection.request)));
+        const address = addressOf(connection.request);
+        gate.enter(address);
+        connection.once("close", () => gate.leave(address));
       } catch {
         connection.close(); // Full: to come back later.
       }

@@ -14,9 +14,9 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
-import { newer, type State, toEvent } from "../status/hub.ts";
+import type { Watcher } from "../status/hub.ts";
 import { boundStrangers, boundUnread, type StrangerOptions } from "./socketio-bounds.ts";
-import { type Leave, onExpiry, type TransportOptions } from "./transport.ts";
+import { cancelExpiry, type Expiring, type Leave, startExpiry, type TransportOptions } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -91,19 +91,20 @@ export function attachSocketIo(
     },
   });
   boundStrangers(io.engine, options);
-  const rooms = new Map<string, Promise<() => void>>();
+  const rooms = new Map<string, Watcher>();
   let isClosing = false;
 
   io.of("/").adapter.on("create-room", (room: string) => {
     const id = idOf(room);
-    if (id !== undefined)
-      rooms.set(
-        room,
-        hub.watch(id, (event) => io.to(room).emit("status", event)),
-      );
+    if (id === undefined) return;
+    const receive = (event: StatusEvent): void => void io.to(room).emit("status", event);
+    const watcher = { id, transport: "socketio", version: 0, isPaid: false, receive } as const;
+    rooms.set(room, watcher);
+    hub.watch(watcher);
   });
   io.of("/").adapter.on("delete-room", (room: string) => {
-    void rooms.get(room)?.then((stop) => stop());
+    const watcher = rooms.get(room);
+    if (watcher) hub.unwatch(watcher);
     rooms.delete(room);
   });
 
@@ -124,33 +125,26 @@ export function attachSocketIo(
   };
 
   /** Resolves with the current state, when the socket has been sent it and has joined the order's room. */
-  const join = async (socket: OrderSocket, { id, orderId, expiresAt, after }: Watch): Promise<StatusEvent> => {
-    let newest: State | undefined;
-    const release = await hub.watch(id, (event, json) => {
-      newest = { version: event.version, json };
-    });
-    try {
-      const current = newer(await hub.current(id, after), newest);
-      if (!current) throw new HubError("order_unknown");
-      const event = toEvent(current);
+  const join = (socket: OrderSocket, { id, orderId, expiresAtS, after }: Watch): Promise<StatusEvent> =>
+    hub.join(id, (event) => {
       if (!socket.connected) return event;
-      socket.data.orders.get(orderId)?.();
-      const cancelExpiry = onExpiry(expiresAt, () => {
+      const { orders } = socket.data;
+      orders.get(orderId)?.();
+      const expire = (): void => {
         socket.emit("expired", { orderId });
-        socket.data.orders.get(orderId)?.();
-      });
+        orders.get(orderId)?.();
+      };
+      const expiring: Expiring = { expiresAtS, expire };
+      startExpiry(expiring);
       void socket.join(roomOf(id));
-      socket.data.orders.set(orderId, () => {
-        cancelExpiry();
-        socket.data.orders.delete(orderId);
+      orders.set(orderId, () => {
+        cancelExpiry(expiring);
+        orders.delete(orderId);
         void socket.leave(roomOf(id));
       });
       if (after !== event.version) socket.emit("status", event);
       return event;
-    } finally {
-      release();
-    }
-  };
+    });
 
   io.use((socket, next) => {
     socket.data.orders = new Map();

@@ -2,12 +2,11 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { HubError } from "../errors.ts";
 import { afterText, parseInput } from "../input.ts";
 import type { Gate } from "../limit.ts";
 import { startLoop } from "../loop.ts";
 import { type Access, credentialOf, type Watched } from "../order/access.ts";
-import { follow, type Hub, type Watcher } from "../status/hub.ts";
+import type { Hub } from "../status/hub.ts";
 
 export interface TransportOptions {
   hub: Hub;
@@ -60,8 +59,13 @@ export async function takeLeave(transports: readonly Leave[]): Promise<void> {
   await Promise.all(transports.map((transport) => transport.end()));
 }
 
+/** What a heart beats for; it keeps its moment there. */
+export interface Beating {
+  slot?: number | undefined;
+}
+
 /** A heart that beats for each connection once an interval. */
-export interface Heartbeat<T> {
+export interface Heartbeat<T extends Beating> {
   add(connection: T): void;
   delete(connection: T): void;
   connections(): T[];
@@ -74,12 +78,11 @@ const heartbeatSlots = 100;
  * Each connection has its own moment within the interval: 10,000 beats at once would stand for a tenth of a second in the
  * way of whatever event comes then.
  */
-export function startHeartbeat<T>(
+export function startHeartbeat<T extends Beating>(
   intervalMs: number,
   { beat, onError }: { beat: (connection: T) => void; onError: (error: unknown) => void },
 ): Heartbeat<T> {
   const slots = Array.from({ length: heartbeatSlots }, () => new Set<T>());
-  const slotOf = new Map<T, Set<T>>();
   let next = 0;
   let filled = 0;
   const loop = startLoop({
@@ -93,49 +96,53 @@ export function startHeartbeat<T>(
   });
   return {
     add(connection) {
-      const slot = slots[filled] ?? new Set();
+      connection.slot = filled;
+      slots[filled]?.add(connection);
       filled = (filled + 1) % heartbeatSlots;
-      slot.add(connection);
-      slotOf.set(connection, slot);
     },
     delete(connection) {
-      slotOf.get(connection)?.delete(connection);
-      slotOf.delete(connection);
+      slots[connection.slot ?? -1]?.delete(connection);
     },
-    connections: () => [...slotOf.keys()],
+    connections: () => slots.flatMap((slot) => [...slot]),
     close: loop.close,
   };
 }
 
+/** What a token keeps open, until when in seconds since 1970; for ever where that is absent. */
+export interface Expiring {
+  expiresAtS?: number | undefined;
+  expire(): void;
+}
+
 interface Second {
   timer: NodeJS.Timeout;
-  expired: Set<() => void>;
+  expiring: Set<Expiring>;
 }
 
 const seconds = new Map<number, Second>();
 
-/**
- * Calls back when a token runs out, if it does. Returns the way to cancel. Tokens run out at whole seconds: all that do so
- * together share a timer.
- */
-export function onExpiry(expiresAt: Date | undefined, expired: () => void): () => void {
-  if (!expiresAt) return () => undefined;
-  const at = Math.ceil(expiresAt.getTime() / 1_000);
+/** Has what a token keeps open expire in time. All that do so within a second share a timer. */
+export function startExpiry(expiring: Expiring): void {
+  if (expiring.expiresAtS === undefined) return;
+  const at = Math.ceil(expiring.expiresAtS);
   const second = seconds.get(at) ?? startSecond(at);
-  second.expired.add(expired);
-  return () => {
-    second.expired.delete(expired);
-    if (second.expired.size === 0) endSecond(at, second);
-  };
+  second.expiring.add(expiring);
+}
+
+/** It does not expire any more. */
+export function cancelExpiry(expiring: Expiring): void {
+  const at = Math.ceil(expiring.expiresAtS ?? 0);
+  const second = seconds.get(at);
+  if (second?.expiring.delete(expiring) && second.expiring.size === 0) endSecond(at, second);
 }
 
 function startSecond(at: number): Second {
   const second: Second = {
-    expired: new Set(),
+    expiring: new Set(),
     timer: setTimeout(
       () => {
         endSecond(at, second);
-        for (const expired of second.expired) expired();
+        for (const one of second.expiring) one.expire();
       },
       Math.max(0, at * 1_000 - Date.now()),
     ),
@@ -146,21 +153,5 @@ function startSecond(at: number): Second {
 
 function endSecond(at: number, second: Second): void {
   clearTimeout(second.timer);
-  if (seconds.get(at) === second) seconds.delete(at);
-}
-
-/** Follows an order and returns the way to stop; takes the way out where it cannot. Throws `order_unknown`. */
-export async function followOrLeave(
-  hub: Hub,
-  { leave, ...position }: { id: string; after: number; atLeast?: number; leave: () => void },
-  send: Watcher,
-): Promise<() => void> {
-  try {
-    const stop = await follow(hub, position, send);
-    if (!stop) throw new HubError("order_unknown");
-    return stop;
-  } catch (error) {
-    leave();
-    throw error;
-  }
+  seconds.delete(at);
 }

@@ -6,12 +6,15 @@ import type { WebSocket } from "@fastify/websocket";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
+import { follow, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
-  followOrLeave,
+  type Beating,
+  cancelExpiry,
+  type Expiring,
   type Leave,
   type OrderRequest,
-  onExpiry,
+  startExpiry,
   startHeartbeat,
   type TransportOptions,
   unreadBytesMax,
@@ -24,35 +27,42 @@ const heartbeatMs = 25_000;
 /** How long a client may take to answer a close before it is cut off. */
 const closeGraceMs = 1_000;
 
+/** An open socket, all that is kept of it in one object. */
+interface Connection extends Watcher, Expiring, Beating {
+  socket: WebSocket;
+  /** The order's uuid, once the token has named it. */
+  id: string;
+  /** The address that it counts for; absent until it counts. */
+  address?: string | undefined;
+  /** It has answered the last ping. */
+  isAlive: boolean;
+}
+
 /** Returns how to take leave of all watchers. */
 export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
-  const answered = new WeakSet<WebSocket>();
+  const connections = new Map<WebSocket, Connection>();
   let isClosing = false;
 
-  const heartbeat = startHeartbeat<WebSocket>(heartbeatMs, {
-    beat(socket) {
-      if (answered.delete(socket)) socket.ping();
-      else socket.terminate();
+  const heartbeat = startHeartbeat<Connection>(heartbeatMs, {
+    beat(connection) {
+      if (connection.isAlive) connection.socket.ping();
+      else connection.socket.terminate();
+      connection.isAlive = false;
     },
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
-  const serve = async (socket: WebSocket, request: FastifyRequest<OrderRequest>): Promise<void> => {
-    const { id, expiresAt } = await watched(access, request);
-    const leaveGate = gate.enter(request.ip);
-    const stop = await followOrLeave(hub, { id, after: afterOf(request) ?? 0, leave: leaveGate }, (_event, json) => {
-      if (socket.readyState !== socket.OPEN) return;
-      if (socket.bufferedAmount > unreadBytesMax) close(socket, closeCode.tooSlow, "too slow");
-      else socket.send(json);
-    });
-    const cancelExpiry = onExpiry(expiresAt, () => close(socket, closeCode.tokenExpired, "token expired"));
-    const leave = (): void => {
-      stop();
-      leaveGate();
-      cancelExpiry();
-    };
-    if (socket.readyState === socket.CLOSED) leave();
-    else socket.once("close", leave);
+  const serve = async (connection: Connection, request: FastifyRequest<OrderRequest>): Promise<void> => {
+    const { id, expiresAtS } = await watched(access, request);
+    if (!connections.has(connection.socket)) return;
+    gate.enter(request.ip);
+    connection.address = request.ip;
+    connection.id = id;
+    await follow(hub, connection, { after: afterOf(request) ?? 0 });
+    // Whoever has left meanwhile has been forgotten before it was made to watch.
+    if (!connections.has(connection.socket)) return hub.unwatch(connection);
+    connection.expiresAtS = expiresAtS;
+    startExpiry(connection);
   };
 
   const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);
@@ -64,8 +74,9 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     reply.raw.detachSocket(request.raw.socket);
   };
 
-  function onAnswer(this: WebSocket): void {
-    answered.add(this);
+  function onPong(this: WebSocket): void {
+    const connection = connections.get(this);
+    if (connection) connection.isAlive = true;
   }
 
   function onError(this: WebSocket, error: Error): void {
@@ -73,7 +84,13 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   }
 
   function onClose(this: WebSocket): void {
-    heartbeat.delete(this);
+    const connection = connections.get(this);
+    if (!connection) return;
+    connections.delete(this);
+    heartbeat.delete(connection);
+    hub.unwatch(connection);
+    cancelExpiry(connection);
+    if (connection.address !== undefined) gate.leave(connection.address);
   }
 
   // An open socket holds on to nothing of its request, which would double what it takes.
@@ -82,11 +99,12 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
     { websocket: true, preValidation, preHandler },
     (socket, request) => {
       if (isClosing) return close(socket, closeCode.restarting, "restarting");
-      answered.add(socket);
-      heartbeat.add(socket);
+      const connection = createConnection(socket);
+      connections.set(socket, connection);
+      heartbeat.add(connection);
       socket.removeAllListeners("error");
-      socket.on("error", onError).on("pong", onAnswer).on("message", onAnswer).on("close", onClose);
-      serve(socket, request).catch((error: unknown) => {
+      socket.on("error", onError).on("pong", onPong).on("close", onClose);
+      serve(connection, request).catch((error: unknown) => {
         const { code, reason } = refusal(error);
         const isExpected = error instanceof HubError && error.code === "rate_limited";
         if (code === closeCode.tryAgainLater && !isExpected) request.log.error({ err: error }, "socket not served");
@@ -98,10 +116,35 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   return {
     begin() {
       isClosing = true;
-      return heartbeat.connections().map((socket) => () => close(socket, closeCode.restarting, "restarting"));
+      return [...connections.keys()].map((socket) => () => close(socket, closeCode.restarting, "restarting"));
     },
     end: heartbeat.close,
   };
+}
+
+const createConnection = (socket: WebSocket): Connection => ({
+  socket,
+  id: "",
+  transport: "websocket",
+  version: 0,
+  isPaid: false,
+  isAlive: true,
+  address: undefined,
+  expiresAtS: undefined,
+  slot: undefined,
+  receive,
+  expire,
+});
+
+function receive(this: Connection, _event: unknown, json: string): void {
+  const { socket } = this;
+  if (socket.readyState !== socket.OPEN) return;
+  if (socket.bufferedAmount > unreadBytesMax) close(socket, closeCode.tooSlow, "too slow");
+  else socket.send(json);
+}
+
+function expire(this: Connection): void {
+  close(this.socket, closeCode.tokenExpired, "token expired");
 }
 
 /** Closes politely, and for certain. */

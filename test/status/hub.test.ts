@@ -2,11 +2,11 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Changes, OrderStore } from "../../server/order/store.ts";
 import type { BusListener, StatusBus } from "../../server/status/bus.ts";
-import { createHub, follow, type Hub, toEvent } from "../../server/status/hub.ts";
+import { createHub, follow, type Hub, type HubOptions, type Watcher } from "../../server/status/hub.ts";
 import { eventOf } from "../support/event.ts";
 
 /** A hub whose store and bus answer when the test says so. */
-function stage(options: { healthy?: boolean; changedSince?: OrderStore["changedSince"] } = {}) {
+function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<HubOptions> = {}) {
   const rows = new Map<string, StatusEvent>();
   const reads: string[][] = [];
   const follows: { id: string; done: () => void }[] = [];
@@ -24,16 +24,22 @@ function stage(options: { healthy?: boolean; changedSince?: OrderStore["changedS
     healthy: options.healthy ?? true,
     close: () => Promise.resolve(),
   };
+  const { onWatchers, onPush, onNext } = options;
   const hub: Hub = createHub({
     bus,
+    ...(onWatchers && { onWatchers }),
+    ...(onPush && { onPush }),
+    ...(onNext && { onNext }),
     onError: (error) => errors.push(error),
     store: {
-      async current(ids) {
-        reads.push([...ids]);
-        const found = ids.flatMap((id) => rows.get(id) ?? []);
-        await held;
-        return found;
-      },
+      current:
+        options.current ??
+        (async (ids) => {
+          reads.push([...ids]);
+          const found = ids.flatMap((id) => rows.get(id) ?? []);
+          await held;
+          return found;
+        }),
       changedSince:
         options.changedSince ??
         (async () => ({
@@ -67,204 +73,217 @@ function stage(options: { healthy?: boolean; changedSince?: OrderStore["changedS
 /** Lets everything that is ready happen. */
 const settle = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
+/** A watcher of order "a" that keeps the versions it is given. */
+function createWatcher(id = "a"): Watcher & { seen: number[] } {
+  const seen: number[] = [];
+  return { id, version: 0, isPaid: false, seen, receive: ({ version }) => seen.push(version) };
+}
+
 describe("watching", () => {
-  it("makes all first watchers of an order await the same follow", async () => {
-    const { hub, follows, followed } = stage();
-    const states: string[] = [];
-    const watches = [1, 2].map(async (n) => {
-      await hub.watch("a", () => undefined);
-      states.push(`watcher ${n}`);
-    });
+  it("makes all that join an order await the same follow", async () => {
+    const { hub, rows, follows, followed } = stage();
+    rows.set("a", eventOf({ id: "a", version: 1 }));
+    const shown: number[] = [];
+    const joins = [1, 2].map((n) => hub.join("a", () => shown.push(n)));
     await settle();
     expect(follows.map(({ id }) => id)).toEqual(["a"]);
-    expect(states).toEqual([]);
+    expect(shown).toEqual([]);
     followed();
-    await Promise.all(watches);
-    expect(states).toEqual(["watcher 1", "watcher 2"]);
+    await Promise.all(joins);
+    expect(shown).toEqual([1, 2]);
   });
 
-  it("unfollows when the last watcher leaves, and only then", async () => {
-    const { hub, followed, unfollowed } = stage();
-    const watches = [hub.watch("a", () => undefined), hub.watch("a", () => undefined)];
-    followed();
-    const [stopOne, stopTwo] = await Promise.all(watches);
-    stopOne?.();
-    stopOne?.();
+  it("unfollows when the last watcher leaves, and only then", () => {
+    const { hub, unfollowed } = stage();
+    const [one, two] = [createWatcher(), createWatcher()];
+    hub.watch(one);
+    hub.watch(two);
+    hub.unwatch(one);
+    hub.unwatch(one);
     expect(unfollowed).toEqual([]);
-    stopTwo?.();
+    hub.unwatch(two);
     expect(unfollowed).toEqual(["a"]);
     expect(hub.watched).toBe(0);
   });
 
-  it("never delivers an older version after a newer one, nor the same twice", async () => {
-    const { hub, bus, followed } = stage();
-    const seen: number[] = [];
-    const watching = hub.watch("a", ({ version }) => seen.push(version));
-    followed();
-    await watching;
+  it("never delivers an older version after a newer one, nor the same twice", () => {
+    const { hub, bus } = stage();
+    const watcher = createWatcher();
+    hub.watch(watcher);
     for (const version of [2, 1, 2, 4, 3, 4]) bus.publish(eventOf({ id: "a", version }));
-    expect(seen).toEqual([2, 4]);
+    expect(watcher.seen).toEqual([2, 4]);
   });
 
-  it("goes on when a watcher throws", async () => {
-    const { hub, bus, followed, errors } = stage();
-    const seen: number[] = [];
-    const watches = [
-      hub.watch("a", () => {
+  it("goes on when a watcher throws, and when one leaves while all are being told", () => {
+    const { hub, bus, errors } = stage();
+    const leaving: Watcher = { ...createWatcher(), receive: () => hub.unwatch(leaving) };
+    const broken: Watcher = {
+      ...createWatcher(),
+      receive() {
         throw new Error("broken watcher");
-      }),
-      hub.watch("a", ({ version }) => seen.push(version)),
-    ];
-    followed();
-    await Promise.all(watches);
+      },
+    };
+    const last = createWatcher();
+    for (const watcher of [leaving, broken, last]) hub.watch(watcher);
     bus.publish(eventOf({ id: "a", version: 1 }));
-    expect(seen).toEqual([1]);
+    expect(last.seen).toEqual([1]);
     expect(errors).toHaveLength(1);
+  });
+
+  it("tells who comes and goes, how long a state took, and what each was given before", () => {
+    const told: unknown[] = [];
+    const { hub, bus } = stage({
+      onWatchers: (transport, change) => told.push([transport, change]),
+      onPush: (transport, latencyS) => told.push([transport, latencyS > 0]),
+      onNext: ({ version, isPaid }, next) => told.push([version, isPaid, next.version]),
+    });
+    const counted: Watcher = { ...createWatcher(), transport: "websocket" };
+    for (const watcher of [counted, createWatcher("b")]) hub.watch(watcher);
+    bus.publish(eventOf({ id: "a", version: 1, status: "succeeded" }));
+    bus.publish(eventOf({ id: "a", version: 2, status: "succeeded" }));
+    bus.publish(eventOf({ id: "b", version: 1 }));
+    hub.unwatch(counted);
+    hub.unwatch(counted);
+    expect(told).toEqual([
+      ["websocket", 1],
+      ["websocket", true],
+      [1, true, 2],
+      ["websocket", true],
+      ["websocket", -1],
+    ]);
   });
 });
 
 describe("following an order", () => {
   it("joined between commit and publish sees the state once", async () => {
     const { hub, bus, rows, followed } = stage();
-    const seen: number[] = [];
+    const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 2 }));
-    const following = follow(hub, { id: "a", after: 0 }, ({ version }) => seen.push(version));
+    const following = follow(hub, watcher, { after: 0 });
     followed();
     await following;
     bus.publish(eventOf({ id: "a", version: 2 }));
-    expect(seen).toEqual([2]);
+    expect(watcher.seen).toEqual([2]);
   });
 
   it("sends what was published while the current state was being read, and not the older one read", async () => {
     const { hub, bus, rows, followed, holdReads, reads } = stage();
-    const seen: number[] = [];
+    const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const release = holdReads();
-    const following = follow(hub, { id: "a", after: 0 }, ({ version }) => seen.push(version));
+    const following = follow(hub, watcher, { after: 0 });
     followed();
     await vi.waitUntil(() => reads.length === 1);
     bus.publish(eventOf({ id: "a", version: 2 }));
     release();
     await following;
-    expect(seen).toEqual([2]);
+    expect(watcher.seen).toEqual([2]);
   });
 
-  it("loses nothing that is published between the reading of the state and the sending of it", async () => {
+  it("loses nothing that is published as soon as the state is out", async () => {
     const { hub, bus, rows, followed } = stage();
-    const seen: number[] = [];
+    const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const interrupted: Hub = {
       ...hub,
-      async current(id) {
-        const state = await hub.current(id);
-        bus.publish(eventOf({ id, version: 2 }));
-        return state;
-      },
+      join: (id, enter) =>
+        hub.join(id, (event) => {
+          const entered = enter(event);
+          bus.publish(eventOf({ id, version: 2 }));
+          return entered;
+        }),
     };
-    const following = follow(interrupted, { id: "a", after: 0 }, ({ version }) => seen.push(version));
+    const following = follow(interrupted, watcher, { after: 0 });
     followed();
     await following;
-    expect(seen).toEqual([2]);
+    expect(watcher.seen).toEqual([1, 2]);
   });
 
   it("is silent about the version already known, and tells a client from the future the current one", async () => {
     const { hub, bus, rows, followed } = stage();
-    rows.set("a", eventOf({ id: "a", version: 3 }));
     for (const [after, expected] of [
       [3, [4]],
       [99, [3, 4]],
       [2, [3, 4]],
     ] as const) {
       rows.set("a", eventOf({ id: "a", version: 3 }));
-      const seen: number[] = [];
-      const following = follow(hub, { id: "a", after }, ({ version }) => seen.push(version));
+      const watcher = createWatcher();
+      const following = follow(hub, watcher, { after });
       followed();
-      const stop = await following;
+      await following;
       bus.publish(eventOf({ id: "a", version: 4 }));
-      expect(seen).toEqual(expected);
-      stop?.();
+      expect(watcher.seen).toEqual(expected);
+      hub.unwatch(watcher);
     }
   });
 
-  it("of an unknown order leaves nothing behind", async () => {
-    const { hub, followed } = stage();
-    const following = follow(hub, { id: "a", after: 0 }, () => undefined);
+  it("brings whoever watches already what the bus lost, in the tick in which another is shown it", async () => {
+    const { hub, rows, followed } = stage();
+    const [here, coming] = [createWatcher(), createWatcher()];
+    rows.set("a", eventOf({ id: "a", version: 2 }));
+    hub.watch(here);
+    const following = follow(hub, coming, { after: 0 });
     followed();
-    expect(await following).toBeUndefined();
-    expect(hub.watched).toBe(0);
+    await following;
+    expect([here.seen, coming.seen]).toEqual([[2], [2]]);
   });
 
-  it("whose read fails leaves nothing behind", async () => {
-    const { hub, followed, reads, holdReads } = stage();
-    holdReads();
-    const failing = createFailing(hub);
-    const following = follow(failing, { id: "a", after: 0 }, () => undefined);
-    followed();
-    await expect(following).rejects.toThrow("no database");
-    expect(hub.watched).toBe(0);
-    expect(reads).toEqual([]);
+  it("of an unknown order, or whose read fails, leaves nothing behind", async () => {
+    for (const [change, refused] of [
+      [{}, expect.objectContaining({ code: "order_unknown" })],
+      [
+        { current: () => Promise.reject(new Error("no database")) },
+        expect.objectContaining({ message: "no database" }),
+      ],
+    ] as const) {
+      const { hub, followed, unfollowed } = stage(change);
+      const following = follow(hub, createWatcher(), { after: 0 });
+      followed();
+      await expect(following).rejects.toEqual(refused);
+      expect(hub.watched).toBe(0);
+      expect(unfollowed).toEqual(["a"]);
+    }
   });
 });
 
-const createFailing = (hub: Hub): Hub => ({ ...hub, current: () => Promise.reject(new Error("no database")) });
-
 describe("reading", () => {
   it("asks for all orders of one tick in one query, each once", async () => {
-    const { hub, rows, reads } = stage();
+    const { hub, rows, reads, followed } = stage();
     for (const id of ["a", "b", "c"]) rows.set(id, eventOf({ id, version: 1 }));
-    const states = await Promise.all(["a", "b", "a", "c", "missing"].map((id) => hub.current(id)));
-    expect(reads).toEqual([["a", "b", "c", "missing"]]);
-    expect(states.map((state) => state && toEvent(state).id)).toEqual(["a", "b", "a", "c", undefined]);
-  });
-
-  it("remembers the last state of watched orders only while the bus can be trusted", async () => {
-    for (const [healthy, expected] of [
-      [true, 0],
-      [false, 1],
-    ] as const) {
-      const { hub, bus, rows, reads, followed } = stage({ healthy });
-      const watching = hub.watch("a", () => undefined);
-      followed();
-      await watching;
-      bus.publish(eventOf({ id: "a", version: 5 }));
-      rows.set("a", eventOf({ id: "a", version: 6 }));
-      const state = await hub.current("a");
-      expect(state?.version).toBe(healthy ? 5 : 6);
-      expect(reads).toHaveLength(expected);
-    }
-  });
-
-  it("does not take for current what is older than a client has seen", async () => {
-    const { hub, bus, rows, followed } = stage();
-    const watching = hub.watch("a", () => undefined);
+    const joins = ["a", "b", "a", "c"].map((id) => hub.join(id, (event) => event.id));
+    const missing = hub.join("missing", () => "there");
     followed();
-    await watching;
+    expect(await Promise.all(joins)).toEqual(["a", "b", "a", "c"]);
+    await expect(missing).rejects.toThrow(expect.objectContaining({ code: "order_unknown" }));
+    expect(reads).toEqual([["a", "b", "c", "missing"]]);
+  });
+
+  it("shows each that joins what the database says by then", async () => {
+    const { hub, bus, rows, followed } = stage();
+    hub.watch(createWatcher());
     bus.publish(eventOf({ id: "a", version: 2 }));
     rows.set("a", eventOf({ id: "a", version: 3 }));
-    const seen: number[] = [];
-    const stop = await follow(hub, { id: "a", after: 3 }, ({ version }) => seen.push(version));
+    const watcher = createWatcher();
+    const following = follow(hub, watcher, { after: 3 });
+    followed();
+    await following;
     bus.publish(eventOf({ id: "a", version: 4 }));
-    expect(seen).toEqual([4]);
-    stop?.();
+    expect(watcher.seen).toEqual([4]);
   });
 
   it("finds after a gap what the bus lost, by reading the watched orders", async () => {
-    const { hub, rows, gap, followed } = stage();
+    const { hub, rows, gap } = stage();
     const lost = Promise.withResolvers<StatusEvent>();
-    const watching = hub.watch("a", lost.resolve);
-    followed();
-    await watching;
+    hub.watch({ ...createWatcher(), receive: lost.resolve });
     rows.set("a", eventOf({ id: "a", version: 7 }));
     gap();
     expect((await lost.promise).version).toBe(7);
   });
 
   it("finds by its resync pass what the bus lost without telling", async () => {
-    const { hub, rows, followed, reads } = stage({ healthy: false });
+    const { hub, rows, reads } = stage({ healthy: false });
     const lost = Promise.withResolvers<StatusEvent>();
-    const watching = hub.watch("a", lost.resolve);
-    followed();
-    await watching;
+    hub.watch({ ...createWatcher(), receive: lost.resolve });
     rows.set("unwatched", eventOf({ id: "unwatched", version: 1 }));
     rows.set("a", eventOf({ id: "a", version: 7 }));
     expect((await lost.promise).version).toBe(7);
@@ -289,10 +308,8 @@ describe("reading", () => {
           return pass();
         },
       });
-      const seen: number[] = [];
-      const watching = staged.hub.watch("a", ({ version }) => seen.push(version));
-      staged.followed();
-      await watching;
+      const { seen, ...watcher } = createWatcher();
+      staged.hub.watch(watcher);
       staged.rows.set("a", eventOf({ id: "a", version: 7 }));
       return { seen, calls: () => calls };
     };
