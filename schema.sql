@@ -22,7 +22,7 @@ create table if not exists "order" (
   customer jsonb,
   metadata jsonb,
   version int not null check (version > 0),
-  status text not null check (climb(status) is not null),
+  status text not null check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded')),
   reason text,
   attempt int not null check (attempt > 0),         -- number of the latest attempt
   payment jsonb not null,                           -- the attempt this state comes from, as events show it, and `live`
@@ -46,7 +46,7 @@ create table if not exists payment (
   currency text not null,
   phone text,
   return_url text,
-  status text not null check (climb(status) is not null),
+  status text not null check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded')),
   reason text,
   reference text,                                   -- the provider's own handle, set once
   receipt text,                                     -- the provider's proof of the money
@@ -63,8 +63,37 @@ create table if not exists payment (
 alter table payment add column if not exists completing_at timestamptz(3);
 create index if not exists payment_reference on payment (provider, reference) where reference is not null;
 create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
+create index if not exists payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
 create index if not exists payment_started on payment (started_at);
 create index if not exists payment_check on payment (check_at) where check_at is not null;
+
+-- By `climb` these were planned anew for every statement.
+alter table "order" drop constraint if exists order_status_check, add constraint order_status_check
+  check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded'));
+alter table payment drop constraint if exists payment_status_check, add constraint payment_status_check
+  check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded'));
+
+-- Whether a phone was prompted so many times within 10 minutes. Who asks waits for whoever asked before and has not
+-- committed, and sees what they did: payments opened in statements that ask this first are counted one by one.
+create or replace function prompted(msisdn text, times int) returns boolean language plpgsql volatile strict as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));
+  return exists (
+    select from payment
+    where phone = msisdn and phone ~ '^[+][0-9]+$' and started_at > clock_timestamp() - interval '10 minutes'
+    offset times - 1
+  );
+end $$;
+
+-- Whether an order was tried so many times within 10 minutes. To be asked with the order's row locked.
+create or replace function tried(order_id uuid, times int) returns boolean language plpgsql volatile strict as $$
+begin
+  return exists (
+    select from payment
+    where order_uuid = order_id and started_at > clock_timestamp() - interval '10 minutes'
+    offset times - 1
+  );
+end $$;
 
 -- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.
 create table if not exists receipt (

@@ -134,6 +134,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       promises.onEvent(event, before);
     },
     bareProviders,
+    limits: config.limit,
   });
   const query = createOrderQuery(database);
   const tokens = createWatchTokens(config.secrets, config.watchTokenTtlS);
@@ -173,20 +174,16 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const retention = startRetention({ database, onError, onRecovered });
   const { onResync, onWatchers, onPush } = metrics;
   const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
+  const addresses = createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 });
   const gate = createGate(config.limit.connections);
   const watching = { hub, access, gate };
-  const windowMs = 600_000;
-  const limits = {
-    phone: createLimit(counter, { what: "phone", max: config.limit.phone, windowMs }),
-    order: createLimit(counter, { what: "order", max: config.limit.order, windowMs }),
-  };
   const trust = compileTrust([...config.trustedProxies]);
   const terms = (name: string) => {
     const offer = config.offers.find((one) => one.name === name);
     if (!offer) throw new Error(`${name} is not offered`);
     return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
   };
-  const startPayment = createStartPayment({ providers, terms, store, initiator, limits });
+  const startPayment = createStartPayment({ providers, terms, store, initiator });
   const beginNothingWhenDraining = (scope: FastifyInstance): void => {
     // Last, so that nothing begins after it that the node would have to wait for.
     scope.addHook("preHandler", async () => {
@@ -201,7 +198,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
   const returning = createUnderWay();
   await app.register(async (scope) => {
-    await limitAddresses(scope, counter, config.limit.ip);
+    limitAddresses(scope, addresses);
     returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
     const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
     if (pretended.size === 0) return;
@@ -217,7 +214,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     scope.addHook("onRequest", async ({ headers }) => {
       if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
     });
-    await limitAddresses(scope, counter, config.limit.ip);
+    limitAddresses(scope, addresses);
     await scope.register(async (payments) => {
       beginNothingWhenDraining(payments);
       paymentRoutes(payments, { access, startPayment, store, tokens });
@@ -231,7 +228,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     ...watching,
     isAllowedOrigin,
     addressOf: (request) => proxyAddress(request, trust),
-    limit: createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 }),
+    limit: addresses,
   });
   metrics.countWatchers("socketio", socketIo.watched);
   transports.push(socketIo);

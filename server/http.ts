@@ -6,13 +6,12 @@ import { randomUUID } from "node:crypto";
 import { createServer, IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import cors from "@fastify/cors";
-import rateLimit from "@fastify/rate-limit";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import helmet from "helmet";
 import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
-import { addressKey, type Counter, limited } from "./limit.ts";
+import { addressKey, type Limit } from "./limit.ts";
 import { startLoop } from "./loop.ts";
 import { handleErrors, refuseUnroutable } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
@@ -118,26 +117,9 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   };
 }
 
-/** Limits the requests of each address. A failing counter lets everybody in. */
-export async function limitAddresses(scope: FastifyInstance, counter: Counter, max: number): Promise<void> {
-  await scope.register(rateLimit, {
-    max,
-    timeWindow: 60_000,
-    skipOnError: true,
-    keyGenerator: ({ ip }) => addressKey(ip),
-    errorResponseBuilder: (_request, { ttl }) => limited("Too many requests from this address", ttl),
-    store: class {
-      incr(key: string, done: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
-        counter.count(`address:${key}`, 60_000, 1).then(
-          ({ current, remainingMs }) => done(null, { current, ttl: remainingMs }),
-          (error: Error) => done(error),
-        );
-      }
-      child(): this {
-        return this;
-      }
-    },
-  });
+/** Limits the requests of each address. */
+export function limitAddresses(scope: FastifyInstance, limit: Limit): void {
+  scope.addHook("onRequest", ({ ip }) => limit.take(addressKey(ip)));
 }
 
 /** What helmet says of every answer. It is the same for all of them, so it is asked once. */

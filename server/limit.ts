@@ -1,5 +1,5 @@
 /**
- * Counting within windows of time, to limit what a stranger can make us or a payer's phone do. Counts are shared by all
+ * Counting within windows of time, to limit what a stranger can make us do. Counts are shared by all
  * nodes where there is a Redis, and are this node's own while it is gone: a limit is then per node, never off.
  */
 import ipaddr from "ipaddr.js";
@@ -12,8 +12,8 @@ export interface Count {
 }
 
 export interface Counter {
-  /** Adds `by` (-1 takes one back) to the key's count in a window that began with its first one. */
-  count(key: string, windowMs: number, by: 1 | -1): Promise<Count>;
+  /** Counts one more of the key in a window that began with its first one. */
+  count(key: string, windowMs: number): Promise<Count>;
 }
 
 /** Forgets the windows that began first when there are more keys than this. */
@@ -24,15 +24,14 @@ export function createMemoryCounter(nowMs: () => number = () => performance.now(
   const windows = new Map<string, { current: number; endsAtMs: number }>();
 
   return {
-    async count(key, windowMs, by) {
+    async count(key, windowMs) {
       const now = nowMs();
       const known = windows.get(key);
       const window = known && known.endsAtMs > now ? known : { current: 0, endsAtMs: now + windowMs };
       if (window !== known) windows.delete(key);
       windows.set(key, window);
-      window.current = Math.max(0, window.current + by);
-      const [oldest] = windows.keys();
-      if (oldest !== undefined && windows.size > keysMax) windows.delete(oldest);
+      window.current += 1;
+      forgetOldest(windows);
       return { current: window.current, remainingMs: window.endsAtMs - now };
     },
   };
@@ -62,37 +61,60 @@ export function createFallbackCounter(
 export interface Limit {
   /** Counts one, whoever else counts at the same time. Throws `rate_limited`, with the seconds to wait, beyond the limit. */
   take(key: string): Promise<void>;
-  /** Takes back one that was counted. */
-  giveBack(key: string): Promise<void>;
 }
 
-/** At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. */
+/** What was last heard of a key's window, and how many more are being counted. */
+interface Known {
+  current: number;
+  endsAtMs: number;
+  underWay: number;
+}
+
+/** So many of a key are let in at once before their count is known. */
+const aheadMax = 10;
+
+/**
+ * At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. Up to half of the limit a known key
+ * is let in while it is being counted, so that whoever is far from it does not wait for Redis; it holds all the same, as
+ * long as there are fewer nodes than `max / 2 / aheadMax`.
+ */
 export function createLimit(
   counter: Counter,
   { what, max, windowMs }: { what: string; max: number; windowMs: number },
 ): Limit {
-  const name = (key: string): string => `${what}:${key}`;
+  const known = new Map<string, Known>();
+
+  const count = async (key: string, before: Known | undefined): Promise<Count> => {
+    if (before) before.underWay += 1;
+    try {
+      const counted = await counter.count(`${what}:${key}`, windowMs);
+      const endsAtMs = performance.now() + counted.remainingMs;
+      known.delete(key);
+      known.set(key, Object.assign(before ?? { underWay: 0 }, { current: counted.current, endsAtMs }));
+      forgetOldest(known);
+      return counted;
+    } finally {
+      if (before) before.underWay -= 1;
+    }
+  };
+
   return {
     async take(key) {
-      const { current, remainingMs } = await counter.count(name(key), windowMs, 1);
+      const before = known.get(key);
+      const counted = count(key, before);
+      if (before && isFarFrom(max, before)) return void counted.catch(() => undefined);
+      const { current, remainingMs } = await counted;
       if (current > max) throw limited(`Too many requests for this ${what}`, remainingMs);
-    },
-    async giveBack(key) {
-      await counter.count(name(key), windowMs, -1);
     },
   };
 }
 
-/** Takes one of each limit, or none. Returns how to give them back. */
-export async function takeAll(wanted: readonly (readonly [Limit, string])[]): Promise<() => Promise<void>> {
-  const giveBack = async (): Promise<void> => {
-    await Promise.all(wanted.map(([limit, key]) => limit.giveBack(key)));
-  };
-  const taken = await Promise.allSettled(wanted.map(([limit, key]) => limit.take(key)));
-  const refused = taken.find((one) => one.status === "rejected");
-  if (!refused) return giveBack;
-  await giveBack();
-  throw refused.reason;
+const isFarFrom = (max: number, { current, underWay, endsAtMs }: Known): boolean =>
+  underWay <= aheadMax && current + underWay <= max / 2 && performance.now() < endsAtMs;
+
+function forgetOldest(windows: Map<string, unknown>): void {
+  const [oldest] = windows.keys();
+  if (oldest !== undefined && windows.size > keysMax) windows.delete(oldest);
 }
 
 /**

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type pg from "pg";
 
 /** The version of schema.sql. Raise it with every change there. */
-export const schemaVersion = 4;
+export const schemaVersion = 5;
 
 /** The longest that a timer can wait: 24 days. */
 const patienceMs = 2 ** 31 - 1;

@@ -1,5 +1,5 @@
 /**
- * The two statements that change orders. Each is one round trip and one commit, sent named, so PostgreSQL prepares it
+ * The statements that change orders. Each is one round trip and one commit, sent named, so PostgreSQL prepares it
  * once per connection.
  *
  * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
@@ -16,7 +16,8 @@ const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
       'action', case when c.status = 'processing' then c.action end,
       'live', c.live))`;
 
-const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
+/** The event of what was placed. */
+export const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
     insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, source, note)
     select id, version, status, reason, payment, also_paid, changed_at, ${source}, ${note} from placed
   )`;
@@ -24,56 +25,6 @@ const logged = ({ source, note }: { source: string; note: string }): string => `
 /** How far apart two queries must be to agree on a failure, and how old the prompt: 15 s and 60 s, in the sandbox 1 s and 3 s. */
 const apart = "case when was.live then interval '15 seconds' else interval '1 second' end";
 const matured = "case when was.live then interval '60 seconds' else interval '3 seconds' end";
-
-/**
- * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
- * No row when the order is not open to another try or the key was used; a unique violation on `idempotency` when two
- * requests with one key race.
- */
-export const openStatement = {
-  name: "open-order",
-  text: `with now as materialized (select date_trunc('milliseconds', clock_timestamp()) as at),
-  placed as (
-    insert into "order" as o (id, order_id, amount_minor, currency, description, customer, metadata, version, status,
-                              attempt, payment, opened_at, changed_at)
-    select $1::uuid, $2::text, $3::bigint, $4::text, $5::text, $6::jsonb, $7::jsonb, 1, 'pending',
-           1, jsonb_build_object('id', $8::uuid, 'provider', $9::text, 'attempt', 1, 'startedAt', iso(at),
-                                 'expiresAt', iso(at + $10::int * interval '1 second'), 'live', $11::boolean), at, at
-    from now
-    where $12::text is null or not exists (select from idempotency where key = $12)
-    on conflict (order_id) do update set
-      version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
-      payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
-      description = coalesce(excluded.description, o.description),
-      customer = coalesce(excluded.customer, o.customer),
-      metadata = coalesce(excluded.metadata, o.metadata),
-      changed_at = greatest(excluded.changed_at, o.changed_at)
-    where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
-    returning o.*
-  ),
-  tried as (
-    insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
-                         started_at, expires_at, check_at)
-    select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13::text, $14::text, 'pending',
-           now.at, now.at + $10 * interval '1 second',
-           now.at + least($10 * interval '1 second', case when $11 then interval '10 seconds' else interval '2 seconds' end)
-    from placed, now
-  ),
-  keyed as (
-    insert into idempotency (key, request, order_uuid, created_at)
-    select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
-  ),
-  ${logged({ source: "null", note: "null" })}
-  select * from placed`,
-} as const;
-
-/** Reads an idempotency key: whether it was used with this very request, which order it opened, whether it ran out. */
-export const keyStatement = {
-  name: "read-key",
-  text: `select order_uuid, request = sha256(convert_to($2::jsonb::text, 'UTF8')) as same,
-                created_at < clock_timestamp() - interval '72 hours' as stale
-         from idempotency where key = $1`,
-} as const;
 
 /** How many payments are told of in one statement at the most. */
 export const groupMax = 32;

@@ -6,6 +6,7 @@
 import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
+import { limited } from "../limit.ts";
 import { type AdvancedRow, createAdvance } from "./advance.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
 import { canonicalRequest, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
@@ -17,9 +18,10 @@ import {
   nudgeStatement,
   wantedStatement,
 } from "./due.ts";
+import { keyStatement, openStatement, reachedStatement } from "./opening.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
 import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
-import { changedStatement, currentStatement, keyStatement, openStatement } from "./statement.ts";
+import { changedStatement, currentStatement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
 /** `payment` is what is to be asked for now; absent when an idempotency key was used again and nothing was opened. */
@@ -67,12 +69,10 @@ export interface Changes {
 
 export interface OrderStore {
   /**
-   * Opens an order or tries it again, committed when this returns. Throws `payment_in_progress`, `order_paid`,
-   * `order_in_review`, `order_mismatch` (each with `order`) or `idempotency_mismatch`.
+   * Opens an order or tries it again, committed when this returns. Throws `rate_limited`, `payment_in_progress`,
+   * `order_paid`, `order_in_review`, `order_mismatch` (each of the last four with `order`) or `idempotency_mismatch`.
    */
   open(draft: PaymentDraft): Promise<Opened>;
-  /** What was opened under the draft's idempotency key, if anything was. Throws `idempotency_mismatch`. */
-  replay(draft: PaymentDraft): Promise<Opened | undefined>;
   /** Climbs and records, or changes nothing. With a webhook: keeps its bytes in the same statement, whatever happens. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
   /** Takes at most so many payments whose provider is to be asked now; no other process gets them until their next time. */
@@ -99,9 +99,11 @@ export interface OrderStoreOptions {
   announce: (event: StatusEvent, before?: Before) => void;
   /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
   bareProviders: readonly string[];
+  /** How many payments are opened for each phone and for each order in 10 minutes, by all nodes together; without them, any number. */
+  limits?: { phone: number; order: number };
 }
 
-export function createOrderStore({ database, announce, bareProviders }: OrderStoreOptions): OrderStore {
+export function createOrderStore({ database, announce, bareProviders, limits }: OrderStoreOptions): OrderStore {
   const { pool, webhookPool } = database;
   const advance = createAdvance(database, bareProviders);
 
@@ -116,7 +118,11 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
 
   const place = async (draft: PaymentDraft): Promise<Opened | undefined> => {
     const paymentId = uuidv7();
-    const [row] = await run<OrderRow>(pool, openStatement, openValues(draft, paymentId));
+    const [row] = await run<OrderRow>(pool, openStatement, [
+      ...openValues(draft, paymentId),
+      limits?.phone,
+      limits?.order,
+    ]);
     if (!row) return undefined;
     return { event: announced(row), payment: paymentOf(draft, row, paymentId) };
   };
@@ -138,15 +144,21 @@ export function createOrderStore({ database, announce, bareProviders }: OrderSto
     return event && { event };
   };
 
+  const requireWithinLimits = async ({ phone, orderId }: PaymentDraft): Promise<void> => {
+    const values = [phone, limits?.phone, orderId, limits?.order];
+    const [reached] = await run<{ what: string; remaining_ms: number }>(pool, reachedStatement, values);
+    if (reached) throw limited(`Too many payments for this ${reached.what}`, reached.remaining_ms);
+  };
+
   return {
     current,
-    replay,
 
     async open(draft) {
       // The order may change between a refusal and the look at why; a second look then finds it open to another try.
       for (let look = 0; look < 3; look += 1) {
         const opened = (await place(draft).catch(unlessKeyRaced)) ?? (await replay(draft));
         if (opened) return opened;
+        await requireWithinLimits(draft);
         const { rows } = await pool.query<OrderRow>('select * from "order" where order_id = $1', [draft.orderId]);
         const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
         if (conflict) throw conflict;

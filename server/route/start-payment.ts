@@ -1,15 +1,14 @@
 /**
- * Starting a payment, for every route that may: what is wrong is refused before anything is stored, limits are checked,
- * the order is committed, and then the provider is asked in the background. Who may call is the route's business.
+ * Starting a payment, for every route that may: what is wrong is refused before anything is stored, the order is committed
+ * within its limits, and then the provider is asked in the background. Who may call is the route's business.
  */
 import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/max";
 import { z } from "zod";
 import { fieldError, HubError } from "../errors.ts";
 import { orderIdText, parseInput, storable, text } from "../input.ts";
-import { type Limit, takeAll } from "../limit.ts";
 import type { PaymentDraft } from "../order/draft.ts";
 import type { StatusEvent } from "../order/order.ts";
-import type { Opened, OrderStore } from "../order/store.ts";
+import type { OrderStore } from "../order/store.ts";
 import type { Initiator } from "../provider/initiate.ts";
 import type { Provider } from "../provider/provider.ts";
 
@@ -17,10 +16,8 @@ export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
   /** Whether a provider moves real money, and how long it has from asking to `expired`. */
   terms: (provider: string) => { live: boolean; deadlineS: number };
-  store: Pick<OrderStore, "open" | "replay">;
+  store: Pick<OrderStore, "open">;
   initiator: Pick<Initiator, "start">;
-  /** Prompts are an annoyance weapon: initiations per phone and per order are limited. */
-  limits: { phone: Limit; order: Limit };
 }
 
 /** What a route knows beside the body. */
@@ -80,34 +77,9 @@ export function createStartPayment(options: StartOptions): StartPayment {
       ...(deadlineS !== undefined && { deadlineS }),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
     };
-    const { event, payment } = await openWithin(draft, options);
+    const { event, payment } = await options.store.open(draft);
     return { event, ...(payment && { asked: options.initiator.start(payment) }) };
   };
-}
-
-/**
- * Opens the order within the limits of its phone and its own. Only what is opened counts: what is refused, or was
- * opened before under the same idempotency key, is answered as it is however often it is asked for.
- */
-async function openWithin(draft: PaymentDraft, { store, limits }: StartOptions): Promise<Opened> {
-  const { orderId, phone } = draft;
-  const byPhone = phone === undefined ? [] : [[limits.phone, phone] as const];
-  let giveBack: () => Promise<void>;
-  try {
-    giveBack = await takeAll([[limits.order, orderId], ...byPhone]);
-  } catch (error) {
-    const replayed = await store.replay(draft);
-    if (replayed) return replayed;
-    throw error;
-  }
-  try {
-    const opened = await store.open(draft);
-    if (!opened.payment) await giveBack();
-    return opened;
-  } catch (error) {
-    await giveBack();
-    throw error;
-  }
 }
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {

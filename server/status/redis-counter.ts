@@ -4,10 +4,8 @@ import { openRedis } from "./redis-route.ts";
 
 /** One step in Redis, so that no window is ever left without an end. */
 const script = `
-local current = redis.call('incrby', KEYS[1], ARGV[2])
-if current <= 0 then
-  redis.call('del', KEYS[1])
-elseif redis.call('pttl', KEYS[1]) < 0 then
+local current = redis.call('incr', KEYS[1])
+if redis.call('pttl', KEYS[1]) < 0 then
   redis.call('pexpire', KEYS[1], ARGV[1])
 end
 return { current, redis.call('pttl', KEYS[1]) }`;
@@ -17,10 +15,10 @@ export function createRedisCounter(url: string): Counter & { close(): Promise<vo
   redis.on("error", () => undefined); // The bus, on the same Redis, tells of it.
 
   return {
-    async count(key, windowMs, by) {
-      const answer = await redis.eval(script, 1, `tukio:limit:${key}`, windowMs, by);
+    async count(key, windowMs) {
+      const answer = await redis.eval(script, 1, `tukio:limit:${key}`, windowMs);
       const [current, remainingMs] = answer as [number, number];
-      return { current: Math.max(0, current), remainingMs: remainingMs > 0 ? remainingMs : windowMs };
+      return { current, remainingMs: remainingMs > 0 ? remainingMs : windowMs };
     },
     async close() {
       redis.disconnect();

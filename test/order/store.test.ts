@@ -4,7 +4,7 @@ import { HubError } from "../../server/errors.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import { changedStatement } from "../../server/order/statement.ts";
-import type { InboxRow } from "../../server/order/store.ts";
+import { createOrderStore, type InboxRow } from "../../server/order/store.ts";
 import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { draftOf, failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
@@ -106,6 +106,82 @@ describe("opening an order", () => {
         details: { order: { status: "failed" } },
       });
     }
+  });
+});
+
+describe("limits", () => {
+  const limits = { phone: 3, order: 2 };
+  const beginning = "2026-01-01T00:00:00Z";
+  /** Stores of two nodes on one database. */
+  const nodes = () =>
+    [1, 2].map(() =>
+      createOrderStore({ database: ground.database, announce: () => undefined, bareProviders: [], limits }),
+    );
+  const limited = (message: string) => expect.objectContaining({ code: "rate_limited", message });
+
+  it("of a phone hold whoever asks at the same time, on whichever node, and count only what is opened", async () => {
+    const phone = "+254712345001";
+    const [one, other] = nodes();
+    const { event } = (await one?.open(draftOf({ phone }))) ?? expect.unreachable();
+    // Refused for what it is, again and again, and no prompt.
+    for (let refusals = 0; refusals < 5; refusals += 1) {
+      await expect(other?.open(draftOf({ phone, orderId: event.orderId }))).rejects.toMatchObject({
+        code: "payment_in_progress",
+      });
+    }
+    const opening = Array.from({ length: 16 }, (_, index) => (index % 2 ? one : other)?.open(draftOf({ phone })));
+    const results = await Promise.allSettled(opening);
+    expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
+    const refused = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+    expect(refused).toEqual(Array(14).fill(limited("Too many payments for this phone")));
+    await one?.open(draftOf({ phone: "+254712345002" }));
+  });
+
+  it("of a phone say when the oldest that counts is 10 minutes old, and let in again then", async () => {
+    const phone = "+254712345003";
+    const [one] = nodes();
+    for (let opened = 0; opened < 3; opened += 1) await one?.open(draftOf({ phone }));
+    const age = (interval: string) =>
+      ground.database.pool.query(
+        `update payment set started_at = started_at - interval '${interval}'
+         where id = (select id from payment where phone = $1 order by started_at limit 1)`,
+        [phone],
+      );
+    await age("590 seconds");
+    const refusal = await problemOf(Promise.resolve(one?.open(draftOf({ phone }))));
+    expect(refusal).toMatchObject({ code: "rate_limited" });
+    expect(refusal.details.retryAfterS).toBeGreaterThan(0);
+    expect(refusal.details.retryAfterS).toBeLessThanOrEqual(10);
+    await age("10 seconds");
+    await one?.open(draftOf({ phone }));
+    await expect(one?.open(draftOf({ phone }))).rejects.toEqual(limited("Too many payments for this phone"));
+  });
+
+  it("of an order hold for its attempts, whatever their phone, before any other reason is told", async () => {
+    const [one, other] = nodes();
+    const orderId = nextOrderId();
+    for (const phone of ["+254712345004", "+254712345005"]) {
+      const { payment } = (await one?.open(draftOf({ orderId, phone }))) ?? expect.unreachable();
+      await other?.advance(payment?.id ?? "", failed());
+    }
+    const again = [one, other].map((node) => node?.open(draftOf({ orderId, phone: "+254712345006" })));
+    for (const refusal of await Promise.allSettled(again)) {
+      expect(refusal).toEqual({ status: "rejected", reason: limited("Too many payments for this order") });
+    }
+    await ground.database.pool.query(
+      `update payment set started_at = $2 where order_uuid = (select id from "order" where order_id = $1)`,
+      [orderId, beginning],
+    );
+    const { event } = (await one?.open(draftOf({ orderId, phone: "+254712345006" }))) ?? expect.unreachable();
+    expect(event.payment.attempt).toBe(3);
+  });
+
+  it("do not hold an answer back that was given before under the same key", async () => {
+    const [one] = nodes();
+    const draft = draftOf({ phone: "+254712345007", idempotencyKey: nextOrderId() });
+    const { event } = (await one?.open(draft)) ?? expect.unreachable();
+    for (let opened = 1; opened < 3; opened += 1) await one?.open(draftOf({ phone: "+254712345007" }));
+    expect(await one?.open(draft)).toEqual({ event });
   });
 });
 
