@@ -11,7 +11,6 @@ import {
   type KeyObject,
   randomBytes,
   timingSafeEqual,
-  type webcrypto,
 } from "node:crypto";
 
 /** As a key object: of a buffer, every HMAC would make one anew, at five times its own cost. */
@@ -56,11 +55,8 @@ export function createUrlSecrets(secrets: readonly string[], purpose: "webhook" 
   };
 }
 
-/** Keys for watch tokens, as the Web Crypto API takes them: of a key object it would make one anew for each token. */
-export const deriveTokenKeys = (secrets: readonly string[]): webcrypto.CryptoKey[] =>
-  secrets.map((secret) =>
-    deriveKey(secret, "watch-token").toCryptoKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign", "verify"]),
-  );
+export const deriveTokenKeys = (secrets: readonly string[]): KeyObject[] =>
+  secrets.map((secret) => deriveKey(secret, "watch-token"));
 
 /** Encrypts what rests in the database: AES-256-GCM; the provider's name is bound to the text. */
 export interface Sealer {

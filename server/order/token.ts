@@ -1,5 +1,6 @@
 /** Watch tokens: a JWT (HS256, algorithm pinned) that lets its bearer watch one order, named by its uuid, and nothing else. */
-import { errors, jwtVerify, SignJWT } from "jose";
+import { createHmac } from "node:crypto";
+import { errors, jwtVerify } from "jose";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
 import { deriveTokenKeys } from "./secret.ts";
@@ -13,30 +14,32 @@ export interface Watchable {
 }
 
 export interface WatchTokens {
-  issue(order: { id: string; orderId: string }): Promise<{ watchToken: string; watchTokenExpiresAt: string }>;
+  issue(order: { id: string; orderId: string }): { watchToken: string; watchTokenExpiresAt: string };
   /** Throws `token_invalid` or `token_expired`. */
   verify(token: string): Promise<Watchable>;
 }
 
 const audience = "tukio:watch";
 
+const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString("base64url");
+const header = encode({ alg: "HS256" });
+
 const claims = z.object({ sub: z.uuid(), order: z.string(), exp: z.number() });
 
 /** `ttlS` is how long a token lives, in seconds. The first secret signs, all of them verify. */
 export function createWatchTokens(secrets: readonly string[], ttlS: number): WatchTokens {
-  const keys = deriveTokenKeys(secrets);
-  const [signingKey] = keys;
+  const derived = deriveTokenKeys(secrets);
+  const [signingKey] = derived;
   if (!signingKey) throw new Error("there is no secret to derive from");
+  // Of a key object, jose would make one of these anew for each token.
+  const keys = derived.map((key) => key.toCryptoKey({ name: "HMAC", hash: "SHA-256" }, false, ["verify"]));
 
   return {
-    async issue({ id, orderId }) {
+    // Not by jose, which signs on another thread: waiting for that took a fifth of the time that opening an order takes.
+    issue({ id, orderId }) {
       const expiresAtS = Math.floor(Date.now() / 1_000) + ttlS;
-      const watchToken = await new SignJWT({ order: orderId })
-        .setProtectedHeader({ alg: "HS256" })
-        .setSubject(id)
-        .setAudience(audience)
-        .setExpirationTime(expiresAtS)
-        .sign(signingKey);
+      const signed = `${header}.${encode({ order: orderId, sub: id, aud: audience, exp: expiresAtS })}`;
+      const watchToken = `${signed}.${createHmac("sha256", signingKey).update(signed).digest("base64url")}`;
       return { watchToken, watchTokenExpiresAt: new Date(expiresAtS * 1_000).toISOString() };
     },
 

@@ -3,7 +3,7 @@
  * it. If that process dies, nobody asks again: whether the payer was prompted is then unknown, and a webhook, a query
  * or the deadline settles it.
  */
-
+import { setImmediate as nextTick } from "node:timers/promises";
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -63,6 +63,8 @@ export function createInitiator(options: InitiatorOptions): Initiator {
 
   const askAndStore = async (payment: Payment): Promise<void> => {
     const { id: paymentId, orderId, provider } = payment;
+    // The merchant's answer goes first: it would wait for whatever is done here in the very tick of the commit.
+    await nextTick();
     const startedMs = performance.now();
     try {
       const outcome = await ask(payment);

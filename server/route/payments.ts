@@ -28,7 +28,7 @@ export function paymentRoutes(
     const waitS = readWait(request.headers.prefer);
     if (waitS > 0) reply.header("preference-applied", `wait=${waitS}`);
     const order = asked && waitS > 0 ? await afterAnswer(asked, waitS, event.id, store) : event;
-    return reply.code(202).send({ order: order ?? event, ...(await tokens.issue(event)) });
+    return reply.code(202).send({ order: order ?? event, ...tokens.issue(event) });
   });
 }
 

@@ -133,12 +133,12 @@ export function shopRoutes(app: FastifyInstance, options: ShopOptions): void {
       metadata: { item: item.id },
     };
     const { event } = await startPayment(payment, { deadlineS: deadlineOf(provider, body.phone) });
-    return reply.code(202).send({ order: event, item: item.id, ...(await tokens.issue(event)) });
+    return reply.code(202).send({ order: event, item: item.id, ...tokens.issue(event) });
   });
 
   app.post<OrderRequest>("/shop/orders/:orderId/watch-tokens", { onRequest: requireOwnPage }, async ({ params }) => {
     const { order, item } = await findOrder(params.orderId);
-    return { order, item, ...(await tokens.issue(order)) };
+    return { order, item, ...tokens.issue(order) };
   });
 
   /** Where each version was learnt: the page wants to say whether it was a webhook that brought the news. */

@@ -67,7 +67,7 @@ async function open(): Promise<{ order: StatusEvent; token: string; paid: () => 
 }
 
 const tokenOf = async ({ id, orderId }: StatusEvent, ttlS: number): Promise<string> =>
-  (await createWatchTokens([testSecret], ttlS).issue({ id, orderId })).watchToken;
+  createWatchTokens([testSecret], ttlS).issue({ id, orderId }).watchToken;
 
 function connect(auth: object): Socket {
   const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true });

@@ -275,7 +275,7 @@ describe("its requests", () => {
     const opened = await open();
     const inReview = await openInReview();
     const { secret = "" } = await openWithSecret();
-    const expired = await createWatchTokens([testSecret], -60).issue({
+    const expired = createWatchTokens([testSecret], -60).issue({
       id: opened.paymentId ?? "",
       orderId: opened.orderId ?? "",
     });

@@ -240,7 +240,7 @@ async function makeOrders(databaseUrl: string, count: number): Promise<StormOrde
   return Promise.all(
     rows.map(async ({ id, order_id: orderId }) => ({
       orderId,
-      token: (await tokens.issue({ id, orderId })).watchToken,
+      token: tokens.issue({ id, orderId }).watchToken,
     })),
   );
 }
