@@ -1,17 +1,29 @@
 /**
  * What initiating is compared with: a bare Fastify route that makes one commit and answers 202. Of one row; or, with
- * `COMMITS=order`, of all that Tukio commits then: order, payment and event, no limits and no token.
+ * `COMMITS=order`, of all that Tukio commits then: order, payment and event, no limits and no token. With `ASKS`, a
+ * Daraja's address, it also does what has to be done after the answer: asks for the money, and stores what is answered.
  */
 import Fastify from "fastify";
 import { openDatabase } from "../server/order/database.ts";
 import type { PaymentDraft } from "../server/order/draft.ts";
 import { createOrderStore } from "../server/order/store.ts";
+import { createClient } from "../server/provider/client.ts";
 
-const { PORT, DATABASE_URL = "", COMMITS } = process.env;
+const { PORT, DATABASE_URL = "", COMMITS, ASKS } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);
 const { pool } = database;
 await pool.query("create table if not exists bare (id bigint generated always as identity primary key, body jsonb)");
 const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+const client = createClient();
+
+async function ask(paymentId: string): Promise<void> {
+  const asked = { CallBackURL: `https://bench.example/${paymentId}`, AccountReference: paymentId };
+  const url = `${ASKS}/mpesa/stkpush/v1/processrequest`;
+  const { body } = await client.call({ method: "POST", url, headers: {}, body: asked });
+  const { CheckoutRequestID: reference } = body as { CheckoutRequestID: string };
+  await store.advance(paymentId, { status: "processing", reference, source: "reply" });
+}
+
 const app = Fastify();
 app.get("/", async () => "ok");
 app.post<{ Body: Omit<PaymentDraft, "amountMinor"> & { amountMinor: number } }>(
@@ -20,7 +32,10 @@ app.post<{ Body: Omit<PaymentDraft, "amountMinor"> & { amountMinor: number } }>(
     if (COMMITS === "order") {
       const { body } = request;
       const draft = { ...body, amountMinor: BigInt(body.amountMinor), live: true, deadlineS: 120 };
-      return reply.code(202).send((await store.open(draft)).event);
+      const { event, payment } = await store.open(draft);
+      reply.code(202).send(event);
+      if (ASKS !== undefined && payment) void ask(payment.id);
+      return reply;
     }
     const values = [JSON.stringify(request.body)];
     const { rows } = await pool.query({
@@ -32,3 +47,4 @@ app.post<{ Body: Omit<PaymentDraft, "amountMinor"> & { amountMinor: number } }>(
   },
 );
 await app.listen({ port: Number(PORT), host: "127.0.0.1" });
+void globalThis.gc?.();

@@ -38,4 +38,4 @@ new WebSocketServer({ server, perMessageDeflate: false }).on("connection", (sock
 });
 subscriber.on("message", (id: string, json: string) => watchers.get(id)?.send(json));
 
-server.listen(Number(PORT), "127.0.0.1");
+server.listen(Number(PORT), "127.0.0.1", () => void globalThis.gc?.());

@@ -28,8 +28,8 @@ export interface Lane {
   target: Target;
   watchers: number;
   failed: number;
-  /** What each idle watcher added to the server's memory. */
-  rssKbPerWatcher: number;
+  /** What each idle watcher added to the memory of a server begun afresh, each time that they were opened. */
+  rssKbPerWatcher: number[];
   bursts: Burst[];
   fire(count: number, ratePerS: number, seed: number): Promise<Burst>;
   /** Restful CPU: milliseconds of the server's per second with nothing happening. */
@@ -46,26 +46,35 @@ export interface LaneOptions {
   watchers: number;
   /** Orders prepared beyond the watched ones; 0 by default. */
   restart?: boolean;
+  /** How often the watchers are opened, to see what they take; 1 by default. */
+  openings?: number;
 }
 
 const settleMs = 1_500;
 
-export async function openLane({ machine, label, target, via, watchers, restart = true }: LaneOptions): Promise<Lane> {
+export async function openLane(options: LaneOptions): Promise<Lane> {
+  const { machine, label, target, via, watchers, restart = true, openings = 1 } = options;
   const prepared = await target.prepare(watchers, via);
-  if (restart) await target.restart();
-  const located = prepared.map(
-    (job): Job => ({
-      ...job,
-      watchUrl: job.watchUrl.startsWith("@") ? target.program.url + job.watchUrl.slice(1) : job.watchUrl,
-      webhookUrl: target.program.url + job.webhookUrl.slice(1),
-    }),
-  );
   const generator: Generator = machine.generator();
-  await wait(settleMs);
-  const beforeKb = rssKbOf(target.program.pid);
-  const { failed } = await generator.watch({ via, jobs: located, expects: target.expects });
-  await wait(settleMs);
-  const rssKbPerWatcher = (rssKbOf(target.program.pid) - beforeKb) / watchers;
+  const rssKbPerWatcher: number[] = [];
+  let located: Job[] = [];
+  let failed = 0;
+  for (let opening = 0; opening < openings; opening += 1) {
+    if (opening > 0) await generator.leave();
+    if (restart) await target.restart();
+    located = prepared.map(
+      (job): Job => ({
+        ...job,
+        watchUrl: job.watchUrl.startsWith("@") ? target.program.url + job.watchUrl.slice(1) : job.watchUrl,
+        webhookUrl: target.program.url + job.webhookUrl.slice(1),
+      }),
+    );
+    await wait(settleMs);
+    const beforeKb = rssKbOf(target.program.pid);
+    ({ failed } = await generator.watch({ via, jobs: located, expects: target.expects }));
+    await wait(settleMs);
+    rssKbPerWatcher.push((rssKbOf(target.program.pid) - beforeKb) / watchers);
+  }
   const bursts: Burst[] = [];
   let next = 0;
   return {

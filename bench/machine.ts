@@ -91,7 +91,7 @@ const childrenOf = (parent: number): number[] =>
 export const treeCpuMs = (pid: number): number => [pid, ...childrenOf(pid)].reduce((sum, one) => sum + cpuMsOf(one), 0);
 
 /** As `npm start` has it; every lane in Node has the same, so that no ratio is about it. */
-const nodeArgs = ["--max-semi-space-size=8"];
+const nodeArgs = ["--max-semi-space-size=8", "--expose-gc"];
 
 const dieWithUs = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
 

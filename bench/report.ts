@@ -7,7 +7,7 @@ export interface Row {
   label: string;
   watchers: number;
   failed: number;
-  rssKbPerWatcher: number;
+  rssKbPerWatcher: number[];
   bursts: Burst[];
 }
 
@@ -93,7 +93,7 @@ export function rowTable(rows: readonly Row[]): Table {
         ),
         shown(of("lagP99Ms")),
         String(lost),
-        shown(rssKbPerWatcher, 1),
+        shown(spreadOf(rssKbPerWatcher).median, 1),
       ];
     }),
   ];

@@ -49,3 +49,4 @@ new WebSocketServer({ server: app.server, perMessageDeflate: false }).on("connec
 });
 
 await app.listen({ port: Number(PORT), host: "127.0.0.1" });
+void globalThis.gc?.();

@@ -46,4 +46,4 @@ const server = createServer((request, response) => {
   });
 });
 server.requestTimeout = 0;
-server.listen(Number(PORT), "127.0.0.1");
+server.listen(Number(PORT), "127.0.0.1", () => void globalThis.gc?.());

@@ -33,4 +33,4 @@ const adapter =
 const io = new Server(server, { serveClient: false, ...(adapter && { adapter }) });
 io.on("connection", (socket) => void socket.join(String(socket.handshake.auth.id)));
 
-server.listen(Number(PORT), "127.0.0.1");
+server.listen(Number(PORT), "127.0.0.1", () => void globalThis.gc?.());

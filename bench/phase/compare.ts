@@ -47,14 +47,15 @@ export async function compare(
   {
     phase,
     entries,
+    openings = 1,
     judge,
-  }: { phase: string; entries: Entry[]; judge: (lanes: Map<string, Lane>) => void | Promise<void> },
+  }: { phase: string; entries: Entry[]; openings?: number; judge: (lanes: Map<string, Lane>) => void | Promise<void> },
 ): Promise<void> {
   const { machine, settings, report } = bench;
   const lanes = new Map<string, Lane>();
   try {
     for (const { label, target, via, watchers = settings.watchers } of entries) {
-      lanes.set(label, await openLane({ machine, label, target, via, watchers }));
+      lanes.set(label, await openLane({ machine, label, target, via, watchers, openings }));
     }
     const { rounds, ratePerS } = settings;
     const warmUp = Math.min(ratePerS, Math.floor(settings.watchers / 10));
@@ -93,7 +94,7 @@ export function ratios(report: Report, { phase, lanes, of, to, bars = {} }: Comp
   }
   add({
     what: "RSS per idle watcher",
-    spread: spreadOf([one.rssKbPerWatcher / other.rssKbPerWatcher]),
+    spread: spreadOf(one.rssKbPerWatcher.map((kb, opening) => kb / (other.rssKbPerWatcher[opening] ?? Number.NaN))),
     ...(bars.rss !== undefined && { atMost: bars.rss }),
   });
 }

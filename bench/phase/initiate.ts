@@ -15,12 +15,14 @@ export const initiate: Phase = async (bench) => {
   };
   const bare = await start("bare");
   const order = await start("bare_order", { COMMITS: "order" });
+  const asking = await start("bare_asking", { COMMITS: "order", ASKS: daraja.url });
   const ratePerS = settings.quick ? 50 : 100;
   const count = ratePerS * 3;
   const lanes = [
     ...ones.map((one, index) => [labelOf(index), one.program] as const),
     ["bare Fastify", bare] as const,
     ["bare Fastify, an order", order] as const,
+    ["bare Fastify, an order, asked for", asking] as const,
   ];
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
   const generator: Generator = machine.generator();
@@ -60,6 +62,8 @@ export const initiate: Phase = async (bench) => {
     };
     compare("tukio", "bare Fastify", 1.5);
     compare("bare Fastify, an order", "bare Fastify");
+    compare("bare Fastify, an order, asked for", "bare Fastify");
+    compare("tukio", "bare Fastify, an order, asked for");
     if (ones.length > 1) compare("tukio", "before");
   }
   daraja.latencyMs = 0;

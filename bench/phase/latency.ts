@@ -2,6 +2,9 @@
 import { startChoices, startFloor, startNchan, startShop, startSocketIo } from "../target/other.ts";
 import { type Bench, compare, type Entry, labelOf, type Phase, ratios, startOnes } from "./compare.ts";
 
+/** Where memory has a bar. */
+const openings = 3;
+
 export const websocket: Phase = async (bench) => {
   const { machine, report } = bench;
   const ones = await startOnes(bench, "websocket");
@@ -11,6 +14,7 @@ export const websocket: Phase = async (bench) => {
   await compare(bench, {
     phase: "websocket",
     entries,
+    openings,
     judge(lanes) {
       const bars = { p50Ms: 1.25, p99Ms: 1.5, rss: 1.3 };
       ratios(report, { phase: "websocket", lanes, of: "tukio", to: "floor", bars });
@@ -30,6 +34,7 @@ export const socketio: Phase = async (bench) => {
   await compare(bench, {
     phase: "socketio",
     entries,
+    openings,
     judge(lanes) {
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "floor", bars: { p50Ms: 1.25, p99Ms: 1.5 } });
       ratios(report, { phase: "socketio", lanes, of: "tukio", to: "bare Socket.IO", bars: { rss: 1.1 } });

@@ -19,17 +19,15 @@ export const memory: Phase = async (bench) => {
     { label: "tukio, SSE", target, via: "eventsource" },
     { label: "tukio, long poll", target, via: "longpoll" },
   ];
-  for (let round = 0; round < 1; round += 1) {
-    for (const { label, target: one, via } of entries) {
-      const lane = await openLane({ machine, label, target: one, via, watchers });
-      report.rows.push(rowOf("memory", lane));
-      found.set(label, [...(found.get(label) ?? []), lane.rssKbPerWatcher]);
-      await lane.close();
-    }
+  for (const { label, target: one, via } of entries) {
+    const lane = await openLane({ machine, label, target: one, via, watchers, openings: 3 });
+    report.rows.push(rowOf("memory", lane));
+    found.set(label, lane.rssKbPerWatcher);
+    await lane.close();
   }
   const floors = found.get("floor (ws)") ?? [];
   for (const { label } of entries.slice(1)) {
-    const spread = spreadOf((found.get(label) ?? []).map((kb, round) => kb / (floors[round] ?? Number.NaN)));
+    const spread = spreadOf((found.get(label) ?? []).map((kb, opening) => kb / (floors[opening] ?? Number.NaN)));
     report.ratios.push({
       phase: "memory",
       what: "RSS per idle watcher",
