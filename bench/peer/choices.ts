@@ -7,7 +7,7 @@ import { Redis } from "ioredis";
 import { type WebSocket, WebSocketServer } from "ws";
 import { createAdvance } from "../../server/order/advance.ts";
 import { openDatabase } from "../../server/order/database.ts";
-import { type OrderRow, toEvent } from "../../server/order/row.ts";
+import { type StateRow, toEvent } from "../../server/order/row.ts";
 import { readCallback } from "../work.ts";
 
 const { PORT, DATABASE_URL = "", REDIS_URL = "" } = process.env;
@@ -31,7 +31,7 @@ app.post<{ Params: { id: string } }>("/:id", async (request, reply) => {
     { status: "succeeded", reference, receipt, amountMinor: BigInt(amountMinor), currency: "KES", source: "webhook" },
     { provider: "daraja", proof: "secret", headers: request.headers, body },
   );
-  const event = toEvent(row as OrderRow);
+  const event = toEvent(row as StateRow);
   const json = JSON.stringify(event);
   watchers.get(event.id)?.send(json);
   void publisher.publish(event.id, json);

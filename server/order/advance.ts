@@ -7,7 +7,7 @@ import type pg from "pg";
 import { asHubError, type Database } from "./database.ts";
 import { inGroups } from "./group.ts";
 import type { Outcome, Reason, Status } from "./order.ts";
-import type { OrderRow } from "./row.ts";
+import type { StateRow } from "./row.ts";
 import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./statement.ts";
 import type { Advanced, InboxRow } from "./store.ts";
 
@@ -17,7 +17,7 @@ export type AdvancedRow = {
   result: Advanced["result"];
   was_status: Status;
   was_reason: Reason | null;
-} & (OrderRow | { id: null });
+} & (StateRow | { id: null });
 
 /** As `judge` (statement.ts) reads it. */
 type Told = ReturnType<typeof toTold>;

@@ -1,7 +1,7 @@
 /** What a merchant wants to be paid, and what the database and the provider are told of it. */
 import { v7 as uuidv7 } from "uuid";
 import type { Payment } from "./order.ts";
-import type { OrderRow } from "./row.ts";
+import type { StateRow } from "./row.ts";
 
 /** What a merchant asks for, checked and normalised. */
 export interface PaymentDraft {
@@ -53,12 +53,12 @@ export function canonicalRequest(draft: PaymentDraft): string {
 const toJson = (value: object | undefined): string | undefined => value && JSON.stringify(value);
 
 /** What is to be asked for, of the order as it is now. */
-export function paymentOf(draft: PaymentDraft, row: OrderRow, paymentId: string): Payment {
+export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string): Payment {
   const { orderId, provider, amountMinor, currency, phone, description, returnUrl } = draft;
   return {
     id: paymentId,
     orderId,
-    attempt: row.attempt,
+    attempt: row.payment.attempt,
     provider,
     amountMinor,
     currency,

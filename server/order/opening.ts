@@ -1,4 +1,5 @@
 /** The statements of opening an order, each one round trip, sent named. */
+import { stateColumns } from "./row.ts";
 import { logged } from "./statement.ts";
 
 /**
@@ -42,7 +43,7 @@ export const openStatement = {
     select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
   ),
   ${logged({ source: "null", note: "null" })}
-  select * from placed`,
+  select ${stateColumns("placed")} from placed`,
 } as const;
 
 /** Which limit the phone $1 or the order $3 has reached, of $2 and $4 payments in 10 minutes, and for how long still. */

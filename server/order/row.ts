@@ -5,10 +5,30 @@ import type { Tables } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
 
+const stateNames = [
+  "id",
+  "order_id",
+  "version",
+  "status",
+  "reason",
+  "amount_minor",
+  "currency",
+  "payment",
+  "also_paid",
+  "opened_at",
+  "changed_at",
+] as const;
+
+/** What an order's state is made of: not what the merchant only wants kept, which may be large. */
+export type StateRow = Pick<OrderRow, (typeof stateNames)[number]>;
+
+/** The columns of `table` that make such a row. */
+export const stateColumns = (table: string): string => stateNames.map((name) => `${table}.${name}`).join(", ");
+
 export type EventRow = Selectable<Tables["event"]>;
 
 /** The state of an order as every channel shows it. */
-export function toEvent(row: OrderRow): StatusEvent {
+export function toEvent(row: StateRow): StatusEvent {
   return stateOf(row, { ...row, occurred_at: row.changed_at });
 }
 

@@ -7,6 +7,7 @@
  * wait. The order of locks is payment, receipt, order; a group has its orders first, and many receipts, so that it may
  * end in a deadlock, and is then done one by one. The climb is the only dedupe: whoever comes second matches nothing.
  */
+import { stateColumns } from "./row.ts";
 
 /** What an order's events say about the attempt they come from (client-sdk/protocol.ts, EventPayment) and `live`. */
 const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
@@ -177,7 +178,7 @@ const kept = `kept as (
   )`;
 
 /** What became of each, what its payment was before, and the order where watchers have something new to see. */
-const answer = `select result, was_status, was_reason, placed.*, done.nth
+const answer = `select result, was_status, was_reason, ${stateColumns("placed")}, done.nth
   from done left join placed on placed.nth = done.nth`;
 
 /** Records what happened to a payment. */
@@ -231,7 +232,7 @@ export const rejectStatement = {
 /** The current state of many orders by id: one index probe each, whatever the table's size. */
 export const currentStatement = {
   name: "current",
-  text: `select o.* from unnest($1::uuid[]) as wanted (id)
+  text: `select ${stateColumns("o")} from unnest($1::uuid[]) as wanted (id)
          join lateral (select * from "order" where id = wanted.id offset 0) o on true`,
 } as const;
 

@@ -20,7 +20,7 @@ import {
 } from "./due.ts";
 import { keyStatement, openStatement, reachedStatement } from "./opening.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
-import { type DueRow, type OrderRow, type ProviderRow, toDuePayment, toEvent, toPayment } from "./row.ts";
+import { type DueRow, type ProviderRow, type StateRow, toDuePayment, toEvent, toPayment } from "./row.ts";
 import { changedStatement, currentStatement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
@@ -107,18 +107,18 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
   const { pool, webhookPool } = database;
   const advance = createAdvance(database, bareProviders);
 
-  const announced = (row: OrderRow, before?: Before): StatusEvent => {
+  const announced = (row: StateRow, before?: Before): StatusEvent => {
     const event = toEvent(row);
     announce(event, before);
     return event;
   };
 
   const current = async (ids: readonly string[]): Promise<StatusEvent[]> =>
-    (await run<OrderRow>(pool, currentStatement, [ids])).map(toEvent);
+    (await run<StateRow>(pool, currentStatement, [ids])).map(toEvent);
 
   const place = async (draft: PaymentDraft): Promise<Opened | undefined> => {
     const paymentId = uuidv7();
-    const [row] = await run<OrderRow>(pool, openStatement, [
+    const [row] = await run<StateRow>(pool, openStatement, [
       ...openValues(draft, paymentId),
       limits?.phone,
       limits?.order,
@@ -159,7 +159,7 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
         const opened = (await place(draft).catch(unlessKeyRaced)) ?? (await replay(draft));
         if (opened) return opened;
         await requireWithinLimits(draft);
-        const { rows } = await pool.query<OrderRow>('select * from "order" where order_id = $1', [draft.orderId]);
+        const { rows } = await pool.query<StateRow>('select * from "order" where order_id = $1', [draft.orderId]);
         const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
         if (conflict) throw conflict;
       }
@@ -222,7 +222,7 @@ interface KeyRow {
   stale: boolean;
 }
 
-const isPlaced = (row: AdvancedRow): row is AdvancedRow & OrderRow => row.id !== null;
+const isPlaced = (row: AdvancedRow): row is AdvancedRow & StateRow => row.id !== null;
 
 const toBefore = ({ was_status: status, was_reason: reason }: AdvancedRow): Before => ({
   status,
