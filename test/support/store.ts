@@ -86,17 +86,27 @@ export async function openTestStore(): Promise<TestStore & { close(): Promise<vo
   };
 }
 
-/** Holds a row locked from outside until released, so that what races for it can be lined up. */
-export async function holdOrder(
-  database: Database,
-  orderId: string,
-): Promise<{ waiters(count: number): Promise<void>; release(): Promise<void> }> {
+/** What is held from outside, so that what races for it can be lined up. */
+export interface Held {
+  /** Resolves when so many statements wait for a lock. */
+  waiters(count: number): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** Holds an order's row locked until released. */
+export const holdOrder = (database: Database, orderId: string): Promise<Held> =>
+  hold(database, 'select from "order" where order_id = $1 for update', [orderId]);
+
+/** Lets nobody write an event until released. */
+export const holdEvents = (database: Database): Promise<Held> =>
+  hold(database, "lock table event in exclusive mode", []);
+
+async function hold(database: Database, statement: string, values: unknown[]): Promise<Held> {
   const client = await database.pool.connect();
   onTestFinished(() => client.release());
   await client.query("begin");
-  await client.query('select from "order" where order_id = $1 for update', [orderId]);
+  await client.query(statement, values);
   return {
-    /** Resolves when so many statements wait for a lock. */
     async waiters(count) {
       for (;;) {
         const { rows } = await client.query<{ waiting: number }>(
