@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { SignJWT } from "jose";
+import pg from "pg";
 import { io, type Socket } from "socket.io-client";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
@@ -190,6 +191,32 @@ describe.each(transportNames)("%s", (transport) => {
     await vi.waitUntil(() => node.watched() === 1);
     for (const one of watches) one.close();
     await vi.waitUntil(() => node.watched() === 0);
+  });
+
+  it("keeps no place for those who left, even while they were being let in", async () => {
+    const { orderId, token } = await startPayment();
+    const crowded = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "3" } });
+    const threeWatches = () => Array.from({ length: 3 }, () => watch(transport, { node: crowded, orderId, token }));
+    const database = new pg.Client(databaseUrl);
+    await database.connect();
+    onTestFinished(() => database.end());
+    await database.query('begin; lock table "order"');
+    const early = threeWatches();
+    const isReading = async () =>
+      (await database.query("select from pg_locks where not granted and relation = '\"order\"'::regclass")).rowCount !==
+      0;
+    await vi.waitUntil(isReading);
+    for (const one of early) one.close();
+    // What left before this was asked is known to have left when it is answered.
+    await call(`${crowded.url}/livez`);
+    await database.query("commit");
+    await vi.waitUntil(() => crowded.watched() === 0);
+    const watches = threeWatches();
+    await Promise.all(watches.map((one) => one.until(({ version }) => version === 2)));
+    for (const one of watches) one.close();
+    await vi.waitUntil(() => crowded.watched() === 0);
+    const again = threeWatches();
+    await Promise.all(again.map((one) => one.until(({ version }) => version === 2)));
   });
 
   it("lets a node close with watchers attached, who find the state on another", async () => {
