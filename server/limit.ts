@@ -74,37 +74,48 @@ interface Known {
 const aheadMax = 10;
 
 /**
- * At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. Up to half of the limit a known key
- * is let in while it is being counted, so that whoever is far from it does not wait for Redis; it holds all the same, as
- * long as there are fewer nodes than `max / 2 / aheadMax`.
+ * At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. Up to half of the limit, as far as
+ * this node knows, a key is let in while it is being counted, so that whoever is far from it does not wait for Redis. One
+ * node never exceeds the limit; each further one may let in `aheadMax` more. A counter that fails lets everybody in.
  */
 export function createLimit(
   counter: Counter,
   { what, max, windowMs }: { what: string; max: number; windowMs: number },
 ): Limit {
-  const known = new Map<string, Known>();
+  const knowns = new Map<string, Known>();
 
-  const count = async (key: string, before: Known | undefined): Promise<Count> => {
-    if (before) before.underWay += 1;
+  const knownOf = (key: string): Known => {
+    const known = knowns.get(key) ?? { current: 0, endsAtMs: Number.NEGATIVE_INFINITY, underWay: 0 };
+    // Last of all: who has not come for longest is forgotten first.
+    knowns.delete(key);
+    knowns.set(key, known);
+    forgetOldest(knowns);
+    return known;
+  };
+
+  const count = async (key: string, known: Known): Promise<Count | undefined> => {
+    known.underWay += 1;
     try {
       const counted = await counter.count(`${what}:${key}`, windowMs);
-      const endsAtMs = performance.now() + counted.remainingMs;
-      known.delete(key);
-      known.set(key, Object.assign(before ?? { underWay: 0 }, { current: counted.current, endsAtMs }));
-      forgetOldest(known);
+      const now = performance.now();
+      // Answers may overtake each other.
+      known.current = now < known.endsAtMs ? Math.max(known.current, counted.current) : counted.current;
+      known.endsAtMs = now + counted.remainingMs;
       return counted;
+    } catch {
+      return undefined;
     } finally {
-      if (before) before.underWay -= 1;
+      known.underWay -= 1;
     }
   };
 
   return {
     async take(key) {
-      const before = known.get(key);
-      const counted = count(key, before);
-      if (before && isFarFrom(max, before)) return void counted.catch(() => undefined);
-      const { current, remainingMs } = await counted;
-      if (current > max) throw limited(`Too many requests for this ${what}`, remainingMs);
+      const known = knownOf(key);
+      const counting = count(key, known);
+      if (isFarFrom(max, known)) return;
+      const counted = await counting;
+      if (counted && counted.current > max) throw limited(`Too many requests for this ${what}`, counted.remainingMs);
     },
   };
 }

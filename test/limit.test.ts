@@ -76,6 +76,58 @@ describe("a limit in memory", () => {
   });
 });
 
+describe("a limit whose counter is slow", () => {
+  /** Answers when it is told to, in the order asked for or not, and counts for others too. */
+  const createSlow = () => {
+    const answers: (() => void)[] = [];
+    let current = 0;
+    return {
+      answers,
+      spend: (count: number) => (current += count),
+      count: async () => {
+        current += 1;
+        const counted = { current, remainingMs: 60_000 };
+        await new Promise<void>((answer) => answers.push(answer));
+        return counted;
+      },
+    };
+  };
+  const letInOf = async (takes: Promise<void>[], slow: ReturnType<typeof createSlow>): Promise<number> => {
+    const all = Promise.allSettled(takes);
+    while (slow.answers.length > 0) {
+      // The last one first, now and then.
+      (slow.answers.length % 3 ? slow.answers.shift() : slow.answers.pop())?.();
+      await new Promise(setImmediate);
+    }
+    return (await all).filter(({ status }) => status === "fulfilled").length;
+  };
+
+  it("holds for a first burst, and for what comes while it is being counted", async () => {
+    const slow = createSlow();
+    const limit = createLimit(slow, { what: "address", max: 20, windowMs: 60_000 });
+    const takes = Array.from({ length: 15 }, () => limit.take("a"));
+    slow.answers.shift()?.();
+    await new Promise(setImmediate);
+    takes.push(...Array.from({ length: 15 }, () => limit.take("a")));
+    expect(await letInOf(takes, slow)).toBe(20);
+  });
+
+  it("lets in ten at the most beyond what others have spent", async () => {
+    const slow = createSlow();
+    const limit = createLimit(slow, { what: "address", max: 40, windowMs: 60_000 });
+    expect(await letInOf([limit.take("a")], slow)).toBe(1);
+    slow.spend(39);
+    const takes = Array.from({ length: 30 }, () => limit.take("a"));
+    expect(await letInOf(takes, slow)).toBeLessThanOrEqual(10);
+  });
+
+  it("lets everybody in when it fails", async () => {
+    const failing = { count: () => Promise.reject(new Error("gone")) };
+    const limit = createLimit(failing, { what: "address", max: 1, windowMs: 60_000 });
+    for (const _ of [1, 2, 3]) await limit.take("a");
+  });
+});
+
 describe("an address", () => {
   it.each([
     ["203.0.113.7", "203.0.113.7"],

@@ -5,7 +5,7 @@ import { logged } from "./statement.ts";
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
  * No row when the order is not open to another try, the key was used, or $16 or $17 payments of the phone or the order
- * were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race.
+ * were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race, TK429 when too many of one phone do.
  */
 export const openStatement = {
   name: "open-order",
@@ -27,16 +27,17 @@ export const openStatement = {
       metadata = coalesce(excluded.metadata, o.metadata),
       changed_at = greatest(excluded.changed_at, o.changed_at)
     where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
-      and tried(o.id, $17::int) is not true
+      and retried(o.id, $17::int) is not true
     returning o.*
   ),
-  tried as (
+  begun as (
     insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
                          started_at, expires_at, check_at)
     select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13, $14::text, 'pending',
            now.at, now.at + $10 * interval '1 second',
            now.at + least($10 * interval '1 second', case when $11 then interval '10 seconds' else interval '2 seconds' end)
     from placed, now
+    where prompt($13, $16) is not false
   ),
   keyed as (
     insert into idempotency (key, request, order_uuid, created_at)

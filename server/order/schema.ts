@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
+import { sqlState } from "./database.ts";
 
 /** The version of schema.sql. Raise it with every change there. */
 export const schemaVersion = 5;
@@ -7,14 +8,29 @@ export const schemaVersion = 5;
 /** The longest that a timer can wait: 24 days. */
 const patienceMs = 2 ** 31 - 1;
 
+const deadlock = "40P01";
+
 /** Any number, the same in every process: who holds it may change tables. */
 const migrationLock = 7_458_001;
 
+/** How often it is tried again when it and the statements of other nodes waited for each other. */
+const triesMax = 10;
+
 /**
- * Brings the database to this code's schema. Safe to run from any number of processes at once.
+ * Brings the database to this code's schema. Safe to run from any number of processes at once, among nodes at work.
  * Refuses a database whose schema is newer: older code would not understand its rows.
  */
 export async function migrate(pool: pg.Pool): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await migrateOnce(pool);
+    } catch (error) {
+      if (sqlState(error) !== deadlock || tries === triesMax) throw error;
+    }
+  }
+}
+
+async function migrateOnce(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL("../../schema.sql", import.meta.url), "utf8");
   const client = await pool.connect();
   // Neither another process's migration nor our own is bound to the time of an ordinary statement.

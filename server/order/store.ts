@@ -156,7 +156,7 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
     async open(draft) {
       // The order may change between a refusal and the look at why; a second look then finds it open to another try.
       for (let look = 0; look < 3; look += 1) {
-        const opened = (await place(draft).catch(unlessKeyRaced)) ?? (await replay(draft));
+        const opened = (await place(draft).catch(unlessRaced)) ?? (await replay(draft));
         if (opened) return opened;
         await requireWithinLimits(draft);
         const { rows } = await pool.query<StateRow>('select * from "order" where order_id = $1', [draft.orderId]);
@@ -242,8 +242,9 @@ async function run<Row extends object>(
   }
 }
 
-/** Two requests raced with one key and the other won: nothing was opened here. */
-function unlessKeyRaced(error: unknown): undefined {
+/** Requests raced with one key, or for one phone, and others won: nothing was opened here. */
+function unlessRaced(error: unknown): undefined {
+  if (sqlState(error) === "TK429") return undefined;
   if (sqlState(error) === "23505" && String((error as { constraint?: unknown }).constraint).startsWith("idempotency")) {
     return undefined;
   }

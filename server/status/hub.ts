@@ -34,7 +34,7 @@ export interface Watcher extends Standing {
 export interface Hub {
   /** From now on the watcher is given what is newer. To miss nothing, it begins within `join`. */
   watch(watcher: Watcher): void;
-  /** The watcher is given nothing more; it may have left before. */
+  /** The watcher is given nothing more but what is being told this very moment; it may have left before. */
   unwatch(watcher: Watcher): void;
   /**
    * Shows an order's current state to `enter`, when events of the order reach this node. Resolves with what `enter`
@@ -46,12 +46,19 @@ export interface Hub {
 }
 
 interface Room {
-  /** Replaced, never changed: a watcher may leave while all are being told; and no longer than it has to be. */
-  watchers: readonly Watcher[];
+  watchers: Watchers;
   following: Promise<void>;
-  /** The newest that is known. */
+  /** The newest version that is known. */
   version: number;
+  /** How many are in `join`, and the newest state that came since the first of them did. */
+  joining: number;
+  newest: StatusEvent | undefined;
 }
+
+/** One may leave while all are being told: a list is replaced, never changed. Of a few, it takes a fifth of a set. */
+type Watchers = readonly Watcher[] | Set<Watcher>;
+
+const listMax = 8;
 
 const resyncDelayMs = 2_000;
 const resyncDelayDownMs = 250;
@@ -98,6 +105,7 @@ export function createHub(options: HubOptions): Hub {
     const room = rooms.get(event.id);
     if (!room || room.version >= event.version) return false;
     room.version = event.version;
+    if (room.joining > 0) room.newest = event;
     const json = text ?? JSON.stringify(event);
     for (const watcher of room.watchers) {
       try {
@@ -160,49 +168,50 @@ export function createHub(options: HubOptions): Hub {
     },
   });
 
-  const openRoom = (id: string): Room => {
-    const room: Room = { watchers: [], following: bus.follow(id), version: 0 };
+  const roomOf = (id: string): Room => {
+    const known = rooms.get(id);
+    if (known) return known;
+    const room: Room = { watchers: [], following: bus.follow(id), version: 0, joining: 0, newest: undefined };
     rooms.set(id, room);
     return room;
   };
 
-  const enterRoom = (watcher: Watcher): Room => {
-    const { id, transport } = watcher;
-    const room = rooms.get(id) ?? openRoom(id);
-    room.watchers = room.watchers.concat([watcher]);
-    if (transport) onWatchers?.(transport, 1);
-    return room;
-  };
-
-  const unwatch = (watcher: Watcher): void => {
-    const { id, transport } = watcher;
-    const room = rooms.get(id);
-    const index = room?.watchers.indexOf(watcher) ?? -1;
-    if (!room || index < 0) return;
-    room.watchers = room.watchers.toSpliced(index, 1);
-    if (transport) onWatchers?.(transport, -1);
-    if (room.watchers.length > 0) return;
+  const leaveIfEmpty = (id: string, room: Room): void => {
+    if (room.joining > 0 || countOf(room.watchers) > 0) return;
     rooms.delete(id);
     bus.unfollow(id);
   };
 
   return {
-    watch: (watcher) => void enterRoom(watcher),
-    unwatch,
+    watch(watcher) {
+      const room = roomOf(watcher.id);
+      room.watchers = withOne(room.watchers, watcher);
+      if (watcher.transport) onWatchers?.(watcher.transport, 1);
+    },
+
+    unwatch(watcher) {
+      const room = rooms.get(watcher.id);
+      const left = room && withoutOne(room.watchers, watcher);
+      if (!left) return;
+      room.watchers = left;
+      if (watcher.transport) onWatchers?.(watcher.transport, -1);
+      leaveIfEmpty(watcher.id, room);
+    },
 
     async join(id, enter) {
-      let newest: StatusEvent | undefined;
-      const scout: Watcher = { id, version: 0, isPaid: false, receive: (event) => (newest = event) };
-      const { following } = enterRoom(scout);
+      const room = roomOf(id);
+      room.joining += 1;
       try {
-        await following;
+        await room.following;
         const read = await readCurrent(id);
         if (!read) throw new HubError("order_unknown");
-        // Whoever is here already has it from here if the bus lost it; the scout too, unless it was given a newer one.
+        // Whoever watches already has it from here if the bus lost it.
         deliver(read);
-        return enter(newest ?? read);
+        return enter(room.newest ?? read);
       } finally {
-        unwatch(scout);
+        room.joining -= 1;
+        if (room.joining === 0) room.newest = undefined;
+        leaveIfEmpty(id, room);
       }
     },
 
@@ -226,11 +235,25 @@ export const follow = (
 ): Promise<void> =>
   hub.join(watcher.id, (event) => {
     onFound?.();
-    hub.watch(watcher);
     watcher.version = event.version;
     watcher.isPaid = event.status === "succeeded";
     if (after !== event.version) watcher.receive(event, JSON.stringify(event));
+    hub.watch(watcher);
   });
+
+const countOf = (watchers: Watchers): number => (watchers instanceof Set ? watchers.size : watchers.length);
+
+function withOne(watchers: Watchers, watcher: Watcher): Watchers {
+  if (watchers instanceof Set) return watchers.add(watcher);
+  return watchers.length < listMax ? watchers.concat([watcher]) : new Set(watchers).add(watcher);
+}
+
+/** Undefined when it was not there. */
+function withoutOne(watchers: Watchers, watcher: Watcher): Watchers | undefined {
+  if (watchers instanceof Set) return watchers.delete(watcher) ? watchers : undefined;
+  const index = watchers.indexOf(watcher);
+  return index < 0 ? undefined : watchers.toSpliced(index, 1);
+}
 
 /** Collects the ids asked for in one tick and reads them together, a bounded number at a time. */
 function batch(

@@ -41,16 +41,17 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     const expiring: Expiring = { expiresAtS, expire: answer };
     const { socket } = request.raw;
     gate.enter(ip);
+    let timer: NodeJS.Timeout | undefined;
     try {
       await follow(hub, watcher, { after: 0 });
+      timer = setTimeout(answer, timeout * 1_000);
       startExpiry(expiring);
       socket.once("close", answer);
       parked.add(answer);
       if (isClosing || socket.destroyed) answer();
-      const timer = setTimeout(answer, timeout * 1_000);
       await answered;
-      clearTimeout(timer);
     } finally {
+      clearTimeout(timer);
       hub.unwatch(watcher);
       gate.leave(ip);
       cancelExpiry(expiring);

@@ -87,7 +87,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
       await becomes("down", one, other);
       // Thanked for while there is no database, on the node that did not ask for the money, and not told again.
       expect(await post(other, spooled.push, success())).toBe(200);
-      // This state is remembered.
+      // Somebody comes who cannot be told anything yet.
       journeys[0]?.join(one.url);
       await postgres.restart();
       for (const wire of wires) wire.targets = [postgres.url];
@@ -96,7 +96,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await kept([...journeys, spooled]);
   });
 
-  it("is away when somebody begins to watch whose order nobody remembers: they come back until they see it", async () => {
+  it("is away when somebody begins to watch: they come back until they see it", async () => {
     const { order, watchToken: token } = await pay(at(one.url));
     const { orderId } = order;
     (await till.push(order.payment.id)).accept();

@@ -235,4 +235,23 @@ describe("a migration that fails", () => {
     expect(await catalogOf(database)).toEqual(before);
     expect(await versionsOf(database)).toEqual([0]);
   });
+
+  it("is tried again when it and a statement of a node at work wait for each other", async () => {
+    const url = await createEmptyDatabase();
+    const { pool } = open(url);
+    await migrate(pool);
+    await pool.query("update tukio_schema set version = version - 1");
+    const client = await connect(url);
+    // So it is the migration that is given up.
+    await client.query("set deadlock_timeout = '1h'; begin; lock table event in row exclusive mode");
+    const migrating = migrate(pool);
+    await vi.waitUntil(async () => {
+      const { rows } = await client.query("select from pg_locks where not granted and relation = 'event'::regclass");
+      return rows.length > 0;
+    });
+    await client.query("lock table payment in row exclusive mode");
+    await client.query("commit");
+    await migrating;
+    expect((await pool.query("select version from tukio_schema")).rows).toEqual([{ version: schemaVersion }]);
+  });
 });

@@ -180,6 +180,22 @@ describe("limits", () => {
     expect(event.payment.attempt).toBe(3);
   });
 
+  it("of a phone are counted last: whoever waits for an order is not in the way of the phone's others", async () => {
+    const [one] = nodes();
+    const phone = "+254712345008";
+    const { payment, event } = (await one?.open(draftOf({ phone }))) ?? expect.unreachable();
+    await one?.advance(payment?.id ?? "", failed());
+    const held = await holdOrder(ground.database, event.orderId);
+    const again = one?.open(draftOf({ phone, orderId: event.orderId }));
+    await held.waiters(1);
+    await one?.open(draftOf({ phone }));
+    await one?.open(draftOf({ phone }));
+    await held.release();
+    await expect(again).rejects.toEqual(limited("Too many payments for this phone"));
+    const [order] = await ground.store.current([event.id]);
+    expect(order).toMatchObject({ status: "failed", version: 2 });
+  });
+
   it("do not hold an answer back that was given before under the same key", async () => {
     const [one] = nodes();
     const draft = draftOf({ phone: "+254712345007", idempotencyKey: nextOrderId() });

@@ -130,6 +130,20 @@ describe("watching", () => {
     expect(errors).toHaveLength(1);
   });
 
+  it("gives many watchers of one order every state, and forgets those who leave", () => {
+    const { hub, bus, unfollowed } = stage();
+    const watchers = Array.from({ length: 30 }, () => createWatcher());
+    for (const watcher of watchers) hub.watch(watcher);
+    bus.publish(eventOf({ id: "a", version: 1 }));
+    for (const watcher of watchers.slice(0, 29)) hub.unwatch(watcher);
+    bus.publish(eventOf({ id: "a", version: 2 }));
+    expect(watchers.map(({ seen }) => seen.length)).toEqual([...Array(29).fill(1), 2]);
+    expect(unfollowed).toEqual([]);
+    for (const watcher of watchers) hub.unwatch(watcher);
+    expect(unfollowed).toEqual(["a"]);
+    expect(hub.watched).toBe(0);
+  });
+
   it("tells who comes and goes, how long a state took, and what each was given before", () => {
     const told: unknown[] = [];
     const { hub, bus } = stage({
