@@ -44,7 +44,7 @@ async function main(): Promise<void> {
     releases.push(app.close);
     const url = await app.listen();
     announce(config, given, url);
-    // What starting has left behind would be kept for long: with 10,000 watchers a seventh of all memory.
+    // What starting has left behind would be kept for long: with 10,000 watchers an eighth of all memory.
     void globalThis.gc?.();
     stopOnSignal(process, { release, log });
   } catch (error) {
