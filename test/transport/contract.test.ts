@@ -2,6 +2,7 @@
  * What every transport promises (contract, section 3), over all four; then what is particular to each. Not covered
  * here: events between nodes (test/journey) and the order of states under races (test/status/hub.test.ts).
  */
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
@@ -194,8 +195,12 @@ describe.each(transportNames)("%s", (transport) => {
   });
 
   it("keeps no place for those who left, even while they were being let in", async () => {
-    const { orderId, token } = await startPayment();
+    const { order, orderId, token } = await startPayment();
     const crowded = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "3" } });
+    const unknown = await tokenFor({ ...order, id: randomUUID() }, Math.floor(Date.now() / 1_000) + 60);
+    for (const path of ["events", "events", "wait", "wait"]) {
+      expect((await call(`${crowded.url}/v1/orders/${orderId}/${path}?token=${unknown}`)).status).toBe(404);
+    }
     const threeWatches = () => Array.from({ length: 3 }, () => watch(transport, { node: crowded, orderId, token }));
     const database = new pg.Client(databaseUrl);
     await database.connect();
