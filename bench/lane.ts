@@ -44,7 +44,7 @@ export interface LaneOptions {
   target: Target;
   via: WatchVia;
   watchers: number;
-  /** Orders prepared beyond the watched ones; 0 by default. */
+  /** Whether the server is begun afresh before the watchers come; true by default. */
   restart?: boolean;
   /** How often the watchers are opened, to see what they take; 1 by default. */
   openings?: number;

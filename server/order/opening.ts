@@ -5,7 +5,8 @@ import { logged } from "./statement.ts";
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
  * No row when the order is not open to another try, the key was used, or $16 or $17 payments of the phone or the order
- * were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race, TK429 when too many of one phone do.
+ * were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race, TK429 when
+ * too many of one phone do.
  */
 export const openStatement = {
   name: "open-order",

@@ -6,7 +6,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { afterText, parseInput, wholeText } from "../input.ts";
-import { follow } from "../status/hub.ts";
+import { follow, type Watcher } from "../status/hub.ts";
 import {
   cancelExpiry,
   type Expiring,
@@ -37,7 +37,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
       latest = json;
       if (isEnough(event)) answer();
     };
-    const watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive } as const;
+    const watcher: Watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive };
     const expiring: Expiring = { expiresAtS, expire: answer };
     const { socket } = request.raw;
     gate.enter(ip);

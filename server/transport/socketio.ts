@@ -98,7 +98,7 @@ export function attachSocketIo(
     const id = idOf(room);
     if (id === undefined) return;
     const receive = (event: StatusEvent): void => void io.to(room).emit("status", event);
-    const watcher = { id, transport: "socketio", version: 0, isPaid: false, receive } as const;
+    const watcher: Watcher = { id, transport: "socketio", version: 0, isPaid: false, receive };
     rooms.set(room, watcher);
     hub.watch(watcher);
   });
