@@ -1,14 +1,21 @@
 /**
  * Telling the database what happened to payments. Webhooks that come while others are being written are written
- * together, in one statement and one commit; whatever cannot be done together is done alone, where it waits for its
- * locks and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
+ * together, in one statement and one commit: those of payments that are simply paid by a statement which can do no
+ * more, the others by the one that judges. Whatever cannot be done together is done alone, where it waits for its locks
+ * and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
 import { asHubError, type Database } from "./database.ts";
 import { inGroups } from "./group.ts";
 import type { Outcome, Reason, Status } from "./order.ts";
 import type { StateRow } from "./row.ts";
-import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./statement.ts";
+import {
+  advanceGroupStatement,
+  advanceStatement,
+  advanceWithWebhookStatement,
+  groupMax,
+  payGroupStatement,
+} from "./statement.ts";
 import type { Advanced, InboxRow } from "./store.ts";
 
 /** What became of it, what the payment was before, and the order if watchers have something new to see. */
@@ -27,7 +34,7 @@ interface Turn {
   sinceMs: number;
 }
 
-/** Groups under way at once. With one, a webhook alone would wait for another's commit; more share less. */
+/** Groups of each statement under way at once. With one, a webhook alone would wait for another's commit; more share less. */
 const groupLanes = 2;
 
 /** Of the webhooks that may have to wait for a lock: as many as leave the groups their connections. */
@@ -40,8 +47,13 @@ export function createAdvance(
   { pool, webhookPool }: Database,
   bareProviders: readonly string[],
 ): (paymentId: string, outcome: Outcome, webhook?: InboxRow) => Promise<AdvancedRow> {
-  const run = async (on: pg.Pool, statement: { name: string; text: string }, told: readonly Told[]) => {
-    const values = [JSON.stringify(told.map((one, nth) => ({ nth, ...one }))), bareProviders];
+  const run = async (
+    on: pg.Pool,
+    statement: { name: string; text: string },
+    told: readonly Told[],
+    more: readonly unknown[] = [bareProviders],
+  ) => {
+    const values = [JSON.stringify(told.map((one, nth) => ({ nth, ...one }))), ...more];
     return (await on.query<AdvancedRow>({ ...statement, values })).rows;
   };
 
@@ -58,30 +70,44 @@ export function createAdvance(
     run: (group) => Promise.all(group.map(({ told }) => runOne(webhookPool, advanceWithWebhookStatement, told))),
   });
 
-  const together = inGroups<Turn, AdvancedRow>({
-    lanes: groupLanes,
-    sizeMax: groupMax,
-    waitMsMax,
-    async run(group) {
-      const told = group.map((turn) => turn.told);
-      // One of them may have spoilt it for the others, by its bytes or its receipt; or a connection was lost, and another works.
-      const rows = await run(webhookPool, advanceGroupStatement, told).catch(() => []);
-      const done = new Map(rows.map((row) => [row.nth, row]));
-      return group.map((turn, nth) => done.get(nth) ?? alone(turn));
-    },
-  });
+  /** What the statement has no row of is done otherwise. */
+  const inGroupsOf = (
+    statement: { name: string; text: string },
+    otherwise: (turn: Turn) => Promise<AdvancedRow>,
+    more?: readonly unknown[],
+  ) =>
+    inGroups<Turn, AdvancedRow>({
+      lanes: groupLanes,
+      sizeMax: groupMax,
+      waitMsMax,
+      async run(group) {
+        const told = group.map((turn) => turn.told);
+        // One of them may have spoilt it for the others, by its bytes or its receipt; or a connection was lost, and another works.
+        const rows = await run(webhookPool, statement, told, more).catch(() => []);
+        const done = new Map(rows.map((row) => [row.nth, row]));
+        return group.map((turn, nth) => done.get(nth) ?? otherwise(turn));
+      },
+    });
+
+  const judged = inGroupsOf(advanceGroupStatement, alone);
+  const paid = inGroupsOf(payGroupStatement, judged, []);
 
   return async (paymentId, outcome, webhook) => {
     const told = toTold(paymentId, outcome, webhook);
     try {
-      return await (webhook ? together({ told, sinceMs: performance.now() }) : runOne(pool, advanceStatement, told));
+      if (!webhook) return await runOne(pool, advanceStatement, told);
+      return await (saysPaid(outcome) ? paid : judged)({ told, sinceMs: performance.now() });
     } catch (error) {
       throw asHubError(error);
     }
   };
 }
 
-const toTold = (paymentId: string, outcome: Outcome, webhook?: InboxRow) => ({
+/** Whether all that it says is what `payGroupStatement` records. */
+const saysPaid = ({ source, status, reason, receipt, action, note }: Outcome): boolean =>
+  source === "webhook" && status === "succeeded" && receipt !== undefined && !reason && !action && !note;
+
+export const toTold = (paymentId: string, outcome: Outcome, webhook?: InboxRow) => ({
   payment_id: paymentId,
   new_status: outcome.status,
   new_reason: outcome.reason,

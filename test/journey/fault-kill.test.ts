@@ -120,7 +120,7 @@ describe("a node that is killed", () => {
     doomed.store.stall("requests");
     const paid = success();
     const unanswered = post(doomed.node, journey.push, paid);
-    await holds(doomed.store, "advance-group");
+    await holds(doomed.store, "pay-group");
     await doomed.kill();
     expect(await unanswered).toBeUndefined();
     await deliver(other, journey.push, paid);
