@@ -1,12 +1,9 @@
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
-import { sqlState } from "./database.ts";
+import { bearSilence, sqlState } from "./database.ts";
 
 /** The version of schema.sql. Raise it with every change there. */
 export const schemaVersion = 5;
-
-/** The longest that a timer can wait: 24 days. */
-const patienceMs = 2 ** 31 - 1;
 
 const deadlock = "40P01";
 
@@ -34,15 +31,12 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL("../../schema.sql", import.meta.url), "utf8");
   const client = await pool.connect();
   // Neither another process's migration nor our own is bound to the time of an ordinary statement.
-  const run = <Row extends object>(text: string, values?: unknown[]): Promise<pg.QueryResult<Row>> => {
-    const patient = { text, values, query_timeout: patienceMs };
-    return client.query<Row>(patient);
-  };
+  bearSilence(client, 0);
   try {
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
-    await run("select pg_advisory_xact_lock($1)", [migrationLock]);
-    await run("create table if not exists tukio_schema (version int not null)");
-    const { rows } = await run<{ version: number }>("select version from tukio_schema");
+    await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
+    await client.query("create table if not exists tukio_schema (version int not null)");
+    const { rows } = await client.query<{ version: number }>("select version from tukio_schema");
     const found = rows[0]?.version ?? 0;
     if (found > schemaVersion) {
       throw new Error(
@@ -50,15 +44,16 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
       );
     }
     if (found < schemaVersion) {
-      await run(schema);
-      await run("delete from tukio_schema");
-      await run("insert into tukio_schema values ($1)", [schemaVersion]);
+      await client.query(schema);
+      await client.query("delete from tukio_schema");
+      await client.query("insert into tukio_schema values ($1)", [schemaVersion]);
     }
-    await run("commit");
+    await client.query("commit");
   } catch (error) {
     await client.query("rollback").catch(() => undefined);
     throw error;
   } finally {
-    client.release();
+    // Not one for ordinary statements.
+    client.release(true);
   }
 }

@@ -11,6 +11,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
+import { bearSilence } from "../order/database.ts";
 import type { Sealer } from "../order/secret.ts";
 import { Unreachable } from "./client.ts";
 
@@ -63,10 +64,7 @@ const aheadS = 300;
 /** Longer than the 15 s that whoever holds the lock may take to fetch. */
 const lockWaitMsMax = 20_000;
 
-const lockStatement = {
-  text: "select pg_advisory_xact_lock(hashtext('tukio credential'), hashtext($1))",
-  query_timeout: lockWaitMsMax + 1_000,
-};
+const lockStatement = "select pg_advisory_xact_lock(hashtext('tukio credential'), hashtext($1))";
 
 interface CachedToken {
   token: string;
@@ -150,11 +148,12 @@ export function createCredential(options: CredentialOptions): StoredCredential {
 
   const refresh = async (wanted: Wanted): Promise<CachedToken> => {
     const client = await pool.connect();
+    bearSilence(client, lockWaitMsMax + 1_000);
     try {
       await client.query(
         `begin; set local statement_timeout = ${lockWaitMsMax}; set local lock_timeout = ${lockWaitMsMax}`,
       );
-      await client.query({ ...lockStatement, values: [provider] });
+      await client.query(lockStatement, [provider]);
       const stored = await read(client);
       const { token = "", refreshToken } = stored ?? {};
       if (isFresh(stored, wanted)) return stored;
@@ -176,11 +175,9 @@ export function createCredential(options: CredentialOptions): StoredCredential {
         throw error;
       }
     } finally {
-      const error = await client.query("commit").then(
-        () => undefined,
-        (cause: Error) => cause,
-      );
-      client.release(error);
+      await client.query("commit").catch(() => undefined);
+      // Not one for ordinary statements.
+      client.release(true);
     }
   };
 
