@@ -76,8 +76,8 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   acceptEmptyJson(app);
   logRequests(app);
   const secure = secureHeaders(config);
-  app.addHook("onRequest", (_request, reply, done) => {
-    reply.headers(secure);
+  app.addHook("onRequest", (request, reply, done) => {
+    if (request.routeOptions.config.cors !== false) reply.headers(secure);
     done();
   });
   await app.register(cors, {
@@ -156,6 +156,10 @@ function acceptEmptyJson(app: FastifyInstance): void {
 }
 
 declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Where no browser has anything to do, nothing is said to browsers: no CORS, none of helmet's headers. */
+    cors?: false;
+  }
   interface FastifyRequest {
     /** Its line is in the log, and says more than this one would. */
     isLogged?: boolean;

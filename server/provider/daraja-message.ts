@@ -40,7 +40,7 @@ const queryReply = z.object({
 });
 
 /** Items vary in number and order, and Balance comes without a value: one odd item must not hide the others. */
-const item = z.object({ Name: z.string(), Value: z.unknown() }).catch({ Name: "", Value: undefined });
+const item = z.object({ Name: z.string(), Value: z.unknown().optional() }).catch({ Name: "", Value: undefined });
 
 const webhookBody = z.object({
   Body: z.object({
