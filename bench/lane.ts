@@ -139,7 +139,7 @@ export interface Turn {
 
 /** Fires at every lane once a round, forwards and backwards by turns, after one burst each that does not count. */
 export async function alternate(lanes: readonly Lane[], { rounds, count, ratePerS, warmUp }: Turn): Promise<void> {
-  if (warmUp > 0) for (const lane of lanes) await lane.fire(warmUp, ratePerS / 2, 99);
+  if (warmUp > 0) for (const lane of lanes) await lane.fire(warmUp, ratePerS, 99);
   for (let round = 0; round < rounds; round += 1) {
     for (const lane of round % 2 === 0 ? lanes : lanes.toReversed()) {
       if (lane.left() < count) continue;

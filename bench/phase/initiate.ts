@@ -26,14 +26,14 @@ export const initiate: Phase = async (bench) => {
   ];
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
   const generator: Generator = machine.generator();
-  const callsTo = (base: string) =>
-    Array.from({ length: count }, (_, index) => ({
+  const callsTo = (base: string, length = count) =>
+    Array.from({ length }, (_, index) => ({
       url: `${base}/v1/payments`,
       headers,
       body: JSON.stringify(paymentOf(nextOrderId(), index)),
     }));
   for (const [label, program] of lanes) {
-    const warm = await generator.call({ calls: callsTo(program.url), ratePerS, seed: 7 });
+    const warm = await generator.call({ calls: callsTo(program.url, 5 * count), ratePerS: 3 * ratePerS, seed: 7 });
     if (warm.refused > 0) throw new Error(`${label} refused ${warm.refused}`);
   }
   for (const latencyMs of [0, 2_000]) {
