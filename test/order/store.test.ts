@@ -187,11 +187,12 @@ describe("limits", () => {
     await one?.advance(payment?.id ?? "", failed());
     const held = await holdOrder(ground.database, event.orderId);
     const again = one?.open(draftOf({ phone, orderId: event.orderId }));
+    const refused = expect(again).rejects.toEqual(limited("Too many payments for this phone"));
     await held.waiters(1);
     await one?.open(draftOf({ phone }));
     await one?.open(draftOf({ phone }));
     await held.release();
-    await expect(again).rejects.toEqual(limited("Too many payments for this phone"));
+    await refused;
     const [order] = await ground.store.current([event.id]);
     expect(order).toMatchObject({ status: "failed", version: 2 });
   });
