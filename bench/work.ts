@@ -39,7 +39,7 @@ export interface Work {
 
 export function openWork(url: string): Work {
   // As many connections as Tukio gives webhooks.
-  const pool = new pg.Pool({ connectionString: url, max: 8 });
+  const pool = new pg.Pool({ connectionString: url, max: 10 });
   return {
     pool,
     async apply(id, body, headers) {

@@ -157,7 +157,7 @@ function acceptEmptyJson(app: FastifyInstance): void {
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** Where no browser has anything to do, nothing is said to browsers: no CORS, none of helmet's headers. */
+    /** False (the plugin's name for it) where no browser has anything to do: no CORS, and none of helmet's headers. */
     cors?: false;
   }
   interface FastifyRequest {

@@ -25,6 +25,13 @@ describe("a limit in memory", () => {
     await limit.take("a");
   });
 
+  it.each([4, 20, 40, 600])("of %i is not exceeded by those who come in one tick", async (max) => {
+    const limit = createLimit(createMemoryCounter(), { what: "address", max, windowMs: 60_000 });
+    await limit.take("a");
+    const takes = await Promise.allSettled(Array.from({ length: max + 50 }, () => limit.take("a")));
+    expect(takes.filter(({ status }) => status === "fulfilled")).toHaveLength(max - 1);
+  });
+
   it("makes nobody wait who is far from it, and everybody who is not", async () => {
     let answers: (() => void)[] = [];
     let counted = 0;
@@ -70,6 +77,7 @@ describe("a limit in memory", () => {
     answerAll();
     await new Promise(setImmediate);
     const rest = Array.from({ length: 30 }, () => limit.take("a"));
+    await new Promise(setImmediate);
     answerAll();
     const refused = (await Promise.allSettled(rest)).filter(({ status }) => status === "rejected");
     expect(counted - refused.length).toBe(40);
@@ -94,6 +102,7 @@ describe("a limit whose counter is slow", () => {
   };
   const letInOf = async (takes: Promise<void>[], slow: ReturnType<typeof createSlow>): Promise<number> => {
     const all = Promise.allSettled(takes);
+    await new Promise(setImmediate);
     while (slow.answers.length > 0) {
       // The last one first, now and then.
       (slow.answers.length % 3 ? slow.answers.shift() : slow.answers.pop())?.();
@@ -106,6 +115,7 @@ describe("a limit whose counter is slow", () => {
     const slow = createSlow();
     const limit = createLimit(slow, { what: "address", max: 20, windowMs: 60_000 });
     const takes = Array.from({ length: 15 }, () => limit.take("a"));
+    await new Promise(setImmediate);
     slow.answers.shift()?.();
     await new Promise(setImmediate);
     takes.push(...Array.from({ length: 15 }, () => limit.take("a")));

@@ -40,25 +40,27 @@ const groupLanes = 2;
 /** Of the webhooks that may have to wait for a lock: as many as leave the groups their connections. */
 const aloneLanes = 4;
 
-/** With the 3 s after which a statement is given up, a provider waits for 6 s at the most. */
+/** With the 3 s after which a silent database is given up, a provider waits for 6 s or little more. */
 const waitMsMax = 3_000;
 
 export function createAdvance(
   { pool, webhookPool }: Database,
   bareProviders: readonly string[],
 ): (paymentId: string, outcome: Outcome, webhook?: InboxRow) => Promise<AdvancedRow> {
+  const judging = [bareProviders];
+
   const run = async (
     on: pg.Pool,
     statement: { name: string; text: string },
     told: readonly Told[],
-    more: readonly unknown[] = [bareProviders],
+    more: readonly unknown[],
   ) => {
     const values = [JSON.stringify(told.map((one, nth) => ({ nth, ...one }))), ...more];
     return (await on.query<AdvancedRow>({ ...statement, values })).rows;
   };
 
   const runOne = async (on: pg.Pool, statement: { name: string; text: string }, told: Told): Promise<AdvancedRow> => {
-    const [row] = await run(on, statement, [told]);
+    const [row] = await run(on, statement, [told], judging);
     if (!row) throw new Error("advance always answers one row");
     return row;
   };
@@ -70,11 +72,11 @@ export function createAdvance(
     run: (group) => Promise.all(group.map(({ told }) => runOne(webhookPool, advanceWithWebhookStatement, told))),
   });
 
-  /** What the statement has no row of is done otherwise. */
+  /** With what it takes beside what is told; what it has no row of is done otherwise. */
   const inGroupsOf = (
     statement: { name: string; text: string },
+    more: readonly unknown[],
     otherwise: (turn: Turn) => Promise<AdvancedRow>,
-    more?: readonly unknown[],
   ) =>
     inGroups<Turn, AdvancedRow>({
       lanes: groupLanes,
@@ -83,14 +85,15 @@ export function createAdvance(
       async run(group) {
         const told = group.map((turn) => turn.told);
         // One of them may have spoilt it for the others, by its bytes or its receipt; or a connection was lost, and another works.
-        const rows = await run(webhookPool, statement, told, more).catch(() => []);
+        const rows = await run(webhookPool, statement, told, more).catch(() => undefined);
+        if (!rows) return group.map(alone);
         const done = new Map(rows.map((row) => [row.nth, row]));
         return group.map((turn, nth) => done.get(nth) ?? otherwise(turn));
       },
     });
 
-  const judged = inGroupsOf(advanceGroupStatement, alone);
-  const paid = inGroupsOf(payGroupStatement, judged, []);
+  const judged = inGroupsOf(advanceGroupStatement, judging, alone);
+  const paid = inGroupsOf(payGroupStatement, [], judged);
 
   return async (paymentId, outcome, webhook) => {
     const told = toTold(paymentId, outcome, webhook);

@@ -1,6 +1,6 @@
 /**
  * Connections to PostgreSQL. Two pools: webhooks have a small one of their own, so that slow reads elsewhere never
- * keep a provider waiting. Every statement is bounded in time.
+ * keep a provider waiting. Every statement is bounded in time by the server, and a silent server by ourselves.
  */
 import type { Socket } from "node:net";
 import pg from "pg";
@@ -76,7 +76,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
   // Also the wait for a free connection: a burst of webhooks is better late than lost.
-  const webhookPool = open(8, 3_000, { statement_timeout: 2_000, lock_timeout: 1_000 });
+  const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_000 });
   let looking: Promise<boolean> | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   /** However many ask, one look a second: whoever asks must not be in the way of a webhook. */
@@ -103,7 +103,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
 
 class Silence extends Error {}
 
-/** Lets the server be silent for so long while the connection is lent, with 0 for ever; then it is given up. */
+/** How long nothing may be heard on a connection while it is lent, asked or not, until it is given up; 0: for ever. */
 export function bearSilence(client: pg.PoolClient, ms: number): void {
   (client.connection.stream as Socket).setTimeout(ms);
 }

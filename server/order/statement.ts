@@ -200,9 +200,9 @@ export const advanceGroupStatement = {
 } as const;
 
 /**
- * What most webhooks tell, at half the cost: that open payments are paid in full, each the latest of its order, with a
- * receipt that is new. It does what `advanceGroupStatement` would do. Of whatever is not so, or is locked, it answers no
- * row and keeps nothing: that is for the other statement.
+ * What most webhooks tell, at half the cost: that open payments are paid in full, with a receipt that is new. It does
+ * what `advanceGroupStatement` would do, or it answers no row and keeps nothing: of what is not so, of what is locked, and of
+ * all but one of one order. Only for a receipt that another transaction is just writing it waits.
  */
 export const payGroupStatement = {
   name: "pay-group",
@@ -213,8 +213,8 @@ export const payGroupStatement = {
     ) limit ${groupMax}
   ),
   was as (
-    select p.*, nth, new_receipt, new_amount_minor from told, lateral (
-      select p.id, p.provider, p.status, p.reason from payment p join "order" o on o.id = p.order_uuid and o.attempt = p.attempt
+    select distinct on (p.order_uuid) p.*, nth, new_receipt, new_amount_minor from told, lateral (
+      select p.id, p.order_uuid, p.provider, p.status, p.reason from payment p join "order" o on o.id = p.order_uuid
       where p.id = told.payment_id and p.status in ('pending', 'processing') and o.status in ('pending', 'processing')
         and p.reference = new_reference and p.amount_minor = new_amount_minor and p.currency = new_currency
       offset 0 for no key update skip locked
@@ -223,14 +223,14 @@ export const payGroupStatement = {
   owner as (
     insert into receipt (provider, receipt, payment_id) select provider, new_receipt, id from was
     on conflict do nothing
-    returning receipt, payment_id
+    returning payment_id
   ),
   c as (
     update payment p set
       status = 'succeeded', reason = null, receipt = coalesce(p.receipt, new_receipt),
       amount_paid_minor = coalesce(p.amount_paid_minor, new_amount_minor),
       suspected = null, suspected_at = null, check_at = null
-    from was join owner on owner.payment_id = was.id and owner.receipt = new_receipt
+    from was join owner on owner.payment_id = was.id
     where p.id = was.id
     returning p.id, p.order_uuid, p.provider, p.attempt, p.status, p.started_at, p.expires_at, p.amount_paid_minor,
       p.receipt, p.action, p.live, nth, was.status as was_status, was.reason as was_reason

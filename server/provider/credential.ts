@@ -148,7 +148,8 @@ export function createCredential(options: CredentialOptions): StoredCredential {
 
   const refresh = async (wanted: Wanted): Promise<CachedToken> => {
     const client = await pool.connect();
-    bearSilence(client, lockWaitMsMax + 1_000);
+    // While a token is counted and fetched, nothing is asked.
+    bearSilence(client, lockWaitMsMax + 5_000);
     try {
       await client.query(
         `begin; set local statement_timeout = ${lockWaitMsMax}; set local lock_timeout = ${lockWaitMsMax}`,
@@ -175,9 +176,13 @@ export function createCredential(options: CredentialOptions): StoredCredential {
         throw error;
       }
     } finally {
-      await client.query("commit").catch(() => undefined);
       // Not one for ordinary statements.
-      client.release(true);
+      client.release(
+        await client.query("commit").then(
+          () => true,
+          (cause: Error) => cause,
+        ),
+      );
     }
   };
 

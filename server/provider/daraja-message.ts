@@ -108,7 +108,8 @@ function outcomeOf({ ResultCode, CallbackMetadata }: Omit<StkCallback, "Checkout
 
 /** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
 function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
-  const stated = (name: string): unknown => items.find(({ Name }) => Name === name)?.Value;
+  const stated = (name: string): unknown =>
+    items.find(({ Name, Value }) => Name === name && Value !== undefined)?.Value;
   const receipt = identifier.safeParse(stated("MpesaReceiptNumber")).data;
   const amountMinor = parseMinor(stated("Amount"), 2);
   return {

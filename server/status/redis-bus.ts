@@ -5,7 +5,7 @@
  *
  * Commands never queue while Redis is away: they fail at once, and the hub's reading stands in.
  */
-import { setImmediate as nextTick } from "node:timers/promises";
+import { setImmediate as soon } from "node:timers/promises";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { BusListener, StatusBus } from "./bus.ts";
 import { openRedisRoute } from "./redis-route.ts";
@@ -69,9 +69,9 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
       const json = JSON.stringify(event);
       listener?.onEvent(event, json);
       // Sending takes a tenth of a millisecond: the answer to whoever told of it goes first.
-      setImmediate(() => {
-        route.publish(channelOf(event.id), json).catch(() => undefined); // The other nodes' reading finds it.
-      });
+      soon()
+        .then(() => route.publish(channelOf(event.id), json))
+        .catch(() => undefined); // The other nodes' reading finds it.
     },
 
     async follow(id) {
@@ -93,7 +93,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     },
 
     async close() {
-      await nextTick();
+      await soon();
       await Promise.all([route, ...shards.values()].map(({ close }) => close()));
     },
   };

@@ -10,6 +10,20 @@ beforeAll(async () => {
   return database.drop;
 });
 
+describe("a connection that nobody uses", () => {
+  it("may be silent for as long as it likes", async () => {
+    const errors: Error[] = [];
+    const database = openDatabase(databaseUrl, (error) => errors.push(error));
+    onTestFinished(() => database.close());
+    const client = await database.pool.connect();
+    client.release();
+    client.connection.stream.emit("timeout");
+    expect((await database.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    expect(database.pool.totalCount).toBe(1);
+    expect(errors).toEqual([]);
+  });
+});
+
 describe("connections that are dead without anybody having said so", () => {
   it("cost one statement its time, and those that lie idle are given up in both pools", async () => {
     const wire = await startWire(databaseUrl);
