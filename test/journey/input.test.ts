@@ -237,6 +237,11 @@ describe("a webhook", () => {
   it("with a forged secret is refused and changes nothing", async () => {
     const { node, path, state } = await stage();
     const forged = path.replace(/.$/, (digit) => (digit === "0" ? "1" : "0"));
+    const refusal = await call(node.url + forged, { method: "POST", body: "{}", headers: { origin: node.url } });
+    // No browser posts there: nothing is said to one.
+    for (const name of ["content-security-policy", "vary", "access-control-allow-origin"]) {
+      expect(refusal.headers.has(name)).toBe(false);
+    }
     for (const wrong of [forged, "/webhooks/daraja/guess", `/webhooks/daraja/${"0".repeat(64)}`, "/webhooks/daraja"]) {
       expect(await post(node, wrong, '{"Body":{}}')).toMatchObject({ status: 401, body: { code: "webhook_rejected" } });
     }

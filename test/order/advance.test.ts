@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Outcome } from "../../server/order/order.ts";
-import type { Advanced, InboxRow } from "../../server/order/store.ts";
+import type { Advanced, InboxRow, Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -91,6 +91,44 @@ const keptOf = async (body: string): Promise<string[]> => {
   );
   return rows.map(({ result }) => result);
 };
+
+/** Its provider has taken it, and given it a reference. */
+async function openTaken(): Promise<Required<Opened> & { reference: string }> {
+  const opened = await ground.open();
+  const reference = `ws-${opened.payment.id}`;
+  await ground.store.advance(opened.payment.id, { status: "processing", reference, source: "reply" });
+  return { ...opened, reference };
+}
+
+describe("webhooks that say no more than that all is paid", () => {
+  const nameOf = ([config]: unknown[]): string => (config as { name: string }).name;
+
+  it("are written by the cheaper statement, and those after them together", async () => {
+    const orders = await Promise.all(Array.from({ length: 8 }, openTaken));
+    const query = vi.spyOn(ground.database.webhookPool, "query");
+    onTestFinished(() => query.mockRestore());
+    const asked = orders.map(({ payment, reference }) =>
+      ground.store.advance(payment.id, paid({ reference, receipt: nextOrderId() }), webhook("{}")),
+    );
+    expect(resultsOf(await Promise.allSettled(asked))).toEqual(orders.map(() => "applied"));
+    // One in each lane, and then the others.
+    expect(query.mock.calls.map(nameOf)).toEqual(["pay-group", "pay-group", "pay-group"]);
+  });
+
+  it("are done alone when a receipt is held by another transaction, and keep nobody else", async () => {
+    const { payment, reference } = await openTaken();
+    const other = await openTaken();
+    const receipt = nextOrderId();
+    const lock = await holdReceipt(other.payment.id, receipt);
+    const query = vi.spyOn(ground.database.webhookPool, "query");
+    onTestFinished(() => query.mockRestore());
+    const asked = ground.store.advance(payment.id, paid({ reference, receipt }), webhook("{}"));
+    await vi.waitUntil(() => query.mock.calls.map(nameOf).includes("advance-with-webhook"));
+    await lock.release();
+    expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
+    expect(query.mock.calls.map(nameOf)).toEqual(["pay-group", "advance-with-webhook"]);
+  });
+});
 
 describe("webhooks that come at once", () => {
   it("are written in one statement, each to its own order, and each event is told once", async () => {

@@ -166,6 +166,15 @@ describe("of what comes at once", () => {
     expect((await ground.view(twin.event.orderId)).order).toMatchObject({ version: 3, status: "succeeded" });
   });
 
+  it("one payment told of twice with two receipts is paid once, and the other receipt is not taken", async () => {
+    const { payment, reference } = await openTwin();
+    const receipts = [nextOrderId(), nextOrderId()];
+    const told = receipts.map((receipt): [string, Outcome] => [payment.id, paid({ reference, receipt })]);
+    expect(await tell(payGroupStatement, told)).toHaveLength(1);
+    const { rows } = await ground.database.pool.query("select from receipt where payment_id = $1", [payment.id]);
+    expect(rows).toHaveLength(1);
+  });
+
   it("what is locked is not waited for", async () => {
     const twins = [await openTwin(), await openTwin(), await openTwin()];
     const [{ event }, { payment }] = twins as [Twin, Twin];

@@ -1,4 +1,6 @@
 /** Access tokens shared by nodes, on real PostgreSQL; the provider is a function that counts. */
+import type { Socket } from "node:net";
+import type { PoolClient } from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
 import { type Database, openDatabase } from "../../server/order/database.ts";
@@ -140,6 +142,22 @@ describe("a token", () => {
     expect(await restarted.credential.token()).toBe("token-1");
     expect(query).toHaveBeenCalledTimes(1);
     expect(fetcher.asked).toBe(1);
+  });
+
+  it("may take longer to fetch than any statement takes", async () => {
+    const fetcher = createFetcher();
+    const { credential, database } = startNode(fetcher);
+    const lent: PoolClient[] = [];
+    database.pool.on("acquire", (client) => lent.push(client));
+    const { asked, release } = fetcher.hold();
+    const fetched = credential.token();
+    await asked;
+    const silentMs = lent.map(({ connection }) => (connection.stream as Socket).timeout);
+    expect(Math.max(...silentMs.map(Number))).toBeGreaterThan(22_000);
+    release();
+    await fetched;
+    // The one that may be silent for so long does not go back to the others.
+    await vi.waitUntil(() => database.pool.totalCount < new Set(lent).size);
   });
 
   it("of one provider is none of another's", async () => {

@@ -93,6 +93,18 @@ describe.each([
     expect(heardByOther.events.map((event) => event.id)).toEqual([followed]);
   });
 
+  it("hear what was published just before its node closed", async () => {
+    const { one, other, heardByOther } = await nodes();
+    const followed = id();
+    await other.follow(followed);
+    one.publish(eventOf({ id: followed, version: 1 }));
+    // Its connection is there by then: a server of a Cluster is connected to by the first command that needs it.
+    await vi.waitUntil(() => heardByOther.events.length > 0);
+    one.publish(eventOf({ id: followed, version: 2 }));
+    await one.close();
+    await vi.waitUntil(() => heardByOther.events.length > 1);
+  });
+
   it("go on hearing of an order after a message that is not an event", async () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
