@@ -54,6 +54,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       types,
       ...limits,
     });
+    const usualMs = limits.statement_timeout + silenceMs;
     const lent = new Set<pg.PoolClient>();
     pools.push(pool);
     pool.on("error", report);
@@ -61,15 +62,16 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       // A connection that breaks while it is lent out has no other listener, and would end the process.
       client.on("error", report);
       // Not pg's `query_timeout`: a timer for each statement keeps a quarter of its garbage from being collected early.
-      bearSilence(client, limits.statement_timeout + silenceMs);
-      const { stream } = client.connection;
-      stream.on("timeout", () => {
-        if (lent.has(client)) stream.destroy(new Silence("The database has gone silent"));
+      bearSilence(client, usualMs);
+      const socket = socketOf(client);
+      socket.on("timeout", () => {
+        if (lent.has(client)) socket.destroy(new Silence("The database has gone silent"));
       });
     });
     pool.on("acquire", (client) => void lent.add(client));
     pool.on("release", (error: unknown, client) => {
       lent.delete(client);
+      if (socketOf(client).timeout !== usualMs) bearSilence(client, usualMs);
       if (error instanceof Silence) for (const one of pools) dropIdle(one);
     });
     return pool;
@@ -103,9 +105,14 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
 
 class Silence extends Error {}
 
-/** How long nothing may be heard on a connection while it is lent, asked or not, until it is given up; 0: for ever. */
+const socketOf = (client: pg.PoolClient): Socket => client.connection.stream as Socket;
+
+/**
+ * How long nothing may be heard on a connection, asked or not, until it is given up; 0: for ever. It holds while the
+ * connection is lent this time.
+ */
 export function bearSilence(client: pg.PoolClient, ms: number): void {
-  (client.connection.stream as Socket).setTimeout(ms);
+  socketOf(client).setTimeout(ms);
 }
 
 /**

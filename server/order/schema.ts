@@ -53,7 +53,6 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
     await client.query("rollback").catch(() => undefined);
     throw error;
   } finally {
-    // Not one for ordinary statements.
-    client.release(true);
+    client.release();
   }
 }

@@ -176,13 +176,11 @@ export function createCredential(options: CredentialOptions): StoredCredential {
         throw error;
       }
     } finally {
-      // Not one for ordinary statements.
-      client.release(
-        await client.query("commit").then(
-          () => true,
-          (cause: Error) => cause,
-        ),
+      const error = await client.query("commit").then(
+        () => undefined,
+        (cause: Error) => cause,
       );
+      client.release(error);
     }
   };
 
