@@ -200,7 +200,7 @@ export const advanceGroupStatement = {
 } as const;
 
 /**
- * What most webhooks tell, at half the cost: that open payments are paid in full, with a receipt that is new. It does
+ * What most webhooks tell, for a fifth to a third less: that open payments are paid in full, with a receipt that is new. It does
  * what `advanceGroupStatement` would do, or it answers no row and keeps nothing: of what is not so, of what is locked, and of
  * all but one of one order. Only for a receipt that another transaction is just writing it waits.
  */

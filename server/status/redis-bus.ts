@@ -5,7 +5,7 @@
  *
  * Commands never queue while Redis is away: they fail at once, and the hub's reading stands in.
  */
-import { setImmediate as soon } from "node:timers/promises";
+import { setImmediate as nextTick } from "node:timers/promises";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { BusListener, StatusBus } from "./bus.ts";
 import { openRedisRoute } from "./redis-route.ts";
@@ -69,7 +69,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
       const json = JSON.stringify(event);
       listener?.onEvent(event, json);
       // Sending takes a tenth of a millisecond: the answer to whoever told of it goes first.
-      soon()
+      nextTick()
         .then(() => route.publish(channelOf(event.id), json))
         .catch(() => undefined); // The other nodes' reading finds it.
     },
@@ -93,7 +93,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     },
 
     async close() {
-      await soon();
+      await nextTick();
       await Promise.all([route, ...shards.values()].map(({ close }) => close()));
     },
   };
