@@ -125,7 +125,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   );
   const providers = measureProviders(offered, onCall);
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
-  const announce = (event: StatusEvent): void => bus.publish(event);
+  // Nobody can follow an order yet when it is opened: whoever comes to it reads that.
+  const announce = (event: StatusEvent): void => {
+    if (event.version > 1) bus.publish(event);
+  };
   const store = createOrderStore({
     database,
     announce(event, before) {

@@ -13,8 +13,8 @@ export interface Count {
 }
 
 export interface Counter {
-  /** Counts one more of the key in a window that began with its first one. */
-  count(key: string, windowMs: number): Promise<Count>;
+  /** Counts so many more of the key in a window that began with its first one. */
+  count(key: string, times: number, windowMs: number): Promise<Count>;
 }
 
 /** Forgets the windows that began first when there are more keys than this. */
@@ -25,13 +25,13 @@ export function createMemoryCounter(nowMs: () => number = () => performance.now(
   const windows = new Map<string, { current: number; endsAtMs: number }>();
 
   return {
-    async count(key, windowMs) {
+    async count(key, times, windowMs) {
       const now = nowMs();
       const known = windows.get(key);
       const window = known && known.endsAtMs > now ? known : { current: 0, endsAtMs: now + windowMs };
       if (window !== known) windows.delete(key);
       windows.set(key, window);
-      window.current += 1;
+      window.current += times;
       forgetOldest(windows);
       return { current: window.current, remainingMs: window.endsAtMs - now };
     },
@@ -64,19 +64,23 @@ export interface Limit {
   take(key: string): Promise<void>;
 }
 
-/** What was last heard of a key's window, and how many more are being counted. */
+/** What was last heard of a key's window, how many more are being counted, and how many are yet to be. */
 interface Known {
   current: number;
   endsAtMs: number;
   underWay: number;
+  uncounted: number;
 }
 
 /** So many of a key are let in at once before their count is known. */
 const aheadMax = 10;
 
+/** And are counted in lots of so many. */
+const lot = 5;
+
 /**
  * At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. Up to half of the limit, as far as
- * this node knows, a key is let in while it is being counted, so that whoever is far from it does not wait for Redis. One
+ * this node knows, a key is let in before it is counted, so that whoever is far from it does not wait for Redis. One
  * node never exceeds the limit; each further one may let in `aheadMax` more. A counter that fails lets everybody in.
  */
 export function createLimit(
@@ -86,20 +90,24 @@ export function createLimit(
   const knowns = new Map<string, Known>();
 
   const knownOf = (key: string): Known => {
-    const known = knowns.get(key) ?? { current: 0, endsAtMs: Number.NEGATIVE_INFINITY, underWay: 0 };
+    const known = knowns.get(key) ?? { current: 0, endsAtMs: Number.NEGATIVE_INFINITY, underWay: 0, uncounted: 0 };
     // Last of all: who has not come for longest is forgotten first.
     knowns.delete(key);
     knowns.set(key, known);
     forgetOldest(knowns);
+    if (isOver(known)) known.uncounted = 0;
+    known.uncounted += 1;
     return known;
   };
 
   const count = async (key: string, known: Known): Promise<Count | undefined> => {
-    known.underWay += 1;
+    const times = known.uncounted;
+    known.uncounted = 0;
+    known.underWay += times;
     // Asking Redis takes as long as all else that is done before a request is read: those who do not wait go first.
     await nextTick();
     try {
-      const counted = await counter.count(`${what}:${key}`, windowMs);
+      const counted = await counter.count(`${what}:${key}`, times, windowMs);
       const now = performance.now();
       // Answers may overtake each other.
       known.current = now < known.endsAtMs ? Math.max(known.current, counted.current) : counted.current;
@@ -108,23 +116,29 @@ export function createLimit(
     } catch {
       return undefined;
     } finally {
-      known.underWay -= 1;
+      known.underWay -= times;
     }
   };
 
   return {
     async take(key) {
       const known = knownOf(key);
+      const isIn = isFarFrom(max, known);
+      if (isIn && known.uncounted < lot) return;
       const counting = count(key, known);
-      if (isFarFrom(max, known)) return;
+      if (isIn) return;
       const counted = await counting;
       if (counted && counted.current > max) throw limited(`Too many requests for this ${what}`, counted.remainingMs);
     },
   };
 }
 
-const isFarFrom = (max: number, { current, underWay, endsAtMs }: Known): boolean =>
-  underWay <= aheadMax && current + underWay <= max / 2 && performance.now() < endsAtMs;
+const isOver = ({ endsAtMs }: Known): boolean => performance.now() >= endsAtMs;
+
+function isFarFrom(max: number, known: Known): boolean {
+  const ahead = known.underWay + known.uncounted;
+  return !isOver(known) && ahead <= aheadMax && known.current + ahead <= max / 2;
+}
 
 function forgetOldest(windows: Map<string, unknown>): void {
   const [oldest] = windows.keys();

@@ -32,13 +32,43 @@ describe("a limit in memory", () => {
     expect(takes.filter(({ status }) => status === "fulfilled")).toHaveLength(max - 1);
   });
 
+  it("counts whoever is far from it in lots of five, and what is left of those with the first who is near", async () => {
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => now);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const memory = createMemoryCounter();
+    const asked: number[] = [];
+    const counter = {
+      count(key: string, times: number, windowMs: number) {
+        asked.push(times);
+        return memory.count(key, times, windowMs);
+      },
+    };
+    const limit = createLimit(counter, { what: "address", max: 24, windowMs: 60_000 });
+    for (let take = 0; take < 13; take += 1) {
+      await limit.take("a");
+      await new Promise(setImmediate);
+    }
+    // The first one opens the window; two lots; the rest of those up to half, with the first beyond it.
+    expect(asked).toEqual([1, 5, 5, 2]);
+    for (let take = 13; take < 24; take += 1) await limit.take("a");
+    await expect(limit.take("a")).rejects.toMatchObject({ code: "rate_limited" });
+    now = 60_000;
+    for (let take = 0; take < 4; take += 1) await limit.take("a");
+    now = 120_000;
+    asked.length = 0;
+    // What was not counted of a window is none of the next one's.
+    await limit.take("a");
+    expect(asked).toEqual([1]);
+  });
+
   it("makes nobody wait who is far from it, and everybody who is not", async () => {
     let answers: (() => void)[] = [];
     let counted = 0;
     let remainingMs = 0;
     const counter = {
-      count: async () => {
-        counted += 1;
+      count: async (_key: string, times: number) => {
+        counted += times;
         const current = counted;
         await new Promise<void>((answer) => answers.push(answer));
         return { current, remainingMs };
@@ -92,8 +122,8 @@ describe("a limit whose counter is slow", () => {
     return {
       answers,
       spend: (count: number) => (current += count),
-      count: async () => {
-        current += 1;
+      count: async (_key: string, times: number) => {
+        current += times;
         const counted = { current, remainingMs: 60_000 };
         await new Promise<void>((answer) => answers.push(answer));
         return counted;
@@ -163,10 +193,10 @@ describe("a fallback", () => {
       },
     };
     const counter = createFallbackCounter(failing, createMemoryCounter(), () => now);
-    for (now of [0, 1, 1_999]) await counter.count("a", 60_000);
+    for (now of [0, 1, 1_999]) await counter.count("a", 1, 60_000);
     expect(asked).toBe(1);
     now = 2_000;
-    expect((await counter.count("a", 60_000)).current).toBe(4);
+    expect((await counter.count("a", 1, 60_000)).current).toBe(4);
     expect(asked).toBe(2);
   });
 });

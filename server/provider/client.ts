@@ -13,6 +13,7 @@
  */
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
+import { within } from "../deadline.ts";
 import { traceHeaders } from "../trace.ts";
 
 /** The request may have arrived, and what became of it is unknown. */
@@ -101,18 +102,19 @@ export function createClient(): Client {
   };
 
   return {
-    async call(call) {
-      const deadline = AbortSignal.timeout(call.deadlineMs ?? defaultDeadlineMs);
-      const signal = call.signal ? AbortSignal.any([call.signal, deadline]) : deadline;
-      try {
-        return await exchange(call, signal);
-      } catch (error) {
-        if (!(error instanceof Unreachable)) throw error;
-        await wait(retryDelayMs, undefined, { signal }).catch(() => {
-          throw error;
-        });
-        return exchange(call, signal);
-      }
+    call(call) {
+      const tryTwice = async (signal: AbortSignal): Promise<Answer> => {
+        try {
+          return await exchange(call, signal);
+        } catch (error) {
+          if (!(error instanceof Unreachable)) throw error;
+          await wait(retryDelayMs, undefined, { signal }).catch(() => {
+            throw error;
+          });
+          return exchange(call, signal);
+        }
+      };
+      return within(call.deadlineMs ?? defaultDeadlineMs, tryTwice, call.signal);
     },
     close: () => agent.close(),
   };

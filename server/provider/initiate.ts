@@ -38,9 +38,14 @@ export function createInitiator(options: InitiatorOptions): Initiator {
   const { providers, store, secrets, onReference, publicUrl, log } = options;
   const underWay = createUnderWay();
 
+  /** Each is made when it is asked for: no provider wants both. */
   const urlsOf = ({ id, provider }: Payment): Urls => ({
-    webhook: new URL(`${publicUrl()}/webhooks/${provider}/${secrets.webhook.seal(provider, id)}`),
-    return: new URL(`${publicUrl()}/return/${secrets.return.seal(provider, id)}`),
+    get webhook() {
+      return new URL(`${publicUrl()}/webhooks/${provider}/${secrets.webhook.seal(provider, id)}`);
+    },
+    get return() {
+      return new URL(`${publicUrl()}/return/${secrets.return.seal(provider, id)}`);
+    },
   });
 
   const ask = async (payment: Payment): Promise<Outcome | undefined> => {

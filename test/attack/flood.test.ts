@@ -187,7 +187,8 @@ describe("connections", () => {
 
   it.each(upgrades)("that break while they are being let in, at %s, do not take the node with them", async (path) => {
     const redis = await startWire(redisUrl());
-    const node = await startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: redis.url });
+    // So few that each of them waits for its count.
+    const node = await startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: redis.url, LIMIT_IP: "2" });
     onTestFinished(node.close);
     let isCounting = false;
     redis.tap((chunk) => (isCounting ||= chunk.includes("address:127.0.0.1")));
