@@ -214,8 +214,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const transports: Leave[] = [];
   await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
   await app.register(async (scope) => {
-    scope.addHook("onRequest", async ({ headers }) => {
-      if (!isAllowedOrigin(headers.origin)) throw new HubError("origin_refused");
+    scope.addHook("onRequest", ({ headers }, _reply, done) => {
+      done(isAllowedOrigin(headers.origin) ? undefined : new HubError("origin_refused"));
     });
     limitAddresses(scope, addresses);
     await scope.register(async (payments) => {

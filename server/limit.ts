@@ -2,6 +2,7 @@
  * Counting within windows of time, to limit what a stranger can make us do. Counts are shared by all
  * nodes where there is a Redis, and are this node's own while it is gone: a limit is then per node, never off.
  */
+import { isIPv4 } from "node:net";
 import { setImmediate as nextTick } from "node:timers/promises";
 import ipaddr from "ipaddr.js";
 import { HubError } from "./errors.ts";
@@ -150,6 +151,7 @@ function forgetOldest(windows: Map<string, unknown>): void {
  * A port behind it, which some proxies add, says nothing.
  */
 export function addressKey(address: string): string {
+  if (isIPv4(address)) return address;
   const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+(?:\.\d+){3}):\d+$/.exec(address)?.[1] ?? address;
   if (!ipaddr.isValid(bare)) return bare;
   const parsed = ipaddr.process(bare);

@@ -1,7 +1,7 @@
 /**
- * Telling the database what happened to payments. Webhooks that come while others are being written are written
- * together, in one statement and one commit: those of payments that are simply paid by a statement which can do no
- * more, the others by the one that judges. Whatever cannot be done together is done alone, where it waits for its locks
+ * Telling the database what happened to payments. Those that are simply accepted by their provider, or simply paid, have a
+ * statement each which can do no more; the others have one that judges. Webhooks that come while others are being written
+ * are written together, in one statement and one commit. Whatever cannot be done together is done alone, where it waits for its locks
  * and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
@@ -10,6 +10,7 @@ import { inGroups } from "./group.ts";
 import type { Outcome, Reason, Status } from "./order.ts";
 import type { StateRow } from "./row.ts";
 import {
+  acceptStatement,
   advanceGroupStatement,
   advanceStatement,
   advanceWithWebhookStatement,
@@ -65,6 +66,12 @@ export function createAdvance(
     return row;
   };
 
+  /** No row for what is to be judged. */
+  const accept = async ({ payment_id, new_reference, new_action }: Told): Promise<AdvancedRow | undefined> => {
+    const values = [payment_id, new_reference, new_action];
+    return (await pool.query<AdvancedRow>({ ...acceptStatement, values })).rows[0];
+  };
+
   const alone = inGroups<Turn, AdvancedRow>({
     lanes: aloneLanes,
     sizeMax: 1,
@@ -98,13 +105,26 @@ export function createAdvance(
   return async (paymentId, outcome, webhook) => {
     const told = toTold(paymentId, outcome, webhook);
     try {
-      if (!webhook) return await runOne(pool, advanceStatement, told);
+      if (!webhook) {
+        const accepted = saysAccepted(outcome) ? await accept(told) : undefined;
+        return accepted ?? (await runOne(pool, advanceStatement, told));
+      }
       return await (saysPaid(outcome) ? paid : judged)({ told, sinceMs: performance.now() });
     } catch (error) {
       throw asHubError(error);
     }
   };
 }
+
+/** Whether all that it says is what `acceptStatement` records. */
+const saysAccepted = ({ source, status, reference, reason, receipt, amountMinor, note }: Outcome): boolean =>
+  source === "reply" &&
+  status === "processing" &&
+  reference !== undefined &&
+  !reason &&
+  !receipt &&
+  !amountMinor &&
+  !note;
 
 /** Whether all that it says is what `payGroupStatement` records. */
 const saysPaid = ({ source, status, reason, receipt, action, note }: Outcome): boolean =>

@@ -251,6 +251,31 @@ export const payGroupStatement = {
 } as const;
 
 /**
+ * What most providers reply, for half of what judging it takes: they know the pending payment $1 by the reference $2, and the
+ * payer is to act by $3. It does what `advanceStatement` would do, or answers no row and changes nothing. (A pending payment is
+ * its order's latest, and neither has a reason.)
+ */
+export const acceptStatement = {
+  name: "accept",
+  text: `with c as (
+    update payment p set
+      status = 'processing', reference = $2, action = coalesce(p.action, $3::jsonb),
+      suspected = null, suspected_at = null
+    where p.id = $1 and p.status = 'pending' and (p.reference is null or p.reference = $2)
+    returning p.*
+  ),
+  placed as (
+    update "order" o set version = o.version + 1, status = c.status, payment = ${paymentJson},
+      changed_at = greatest(clock_timestamp(), o.changed_at)
+    from c where o.id = c.order_uuid and o.status not in ('succeeded', 'review')
+    returning o.*
+  ),
+  ${logged({ source: "'reply'", note: "null" })}
+  select 'applied' as result, 'pending' as was_status, null as was_reason, ${stateColumns("placed")}, 0 as nth
+  from c left join placed on true`,
+} as const;
+
+/**
  * A person rejects a payment that is in review, the only step down there is. The caller holds the locks of the payment
  * and then of the order, in a transaction whose next statement therefore sees the other attempts as they are now:
  * the order is in review if another attempt is, else what its latest attempt is; a paid order stays as it is.

@@ -1,8 +1,13 @@
-/** The statement for payments that are simply paid, beside the one that judges: it does the same, or nothing. */
+/** The statements for payments that are simply accepted or paid, beside those that judge: they do the same, or nothing. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type AdvancedRow, toTold } from "../../server/order/advance.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { advanceGroupStatement, payGroupStatement } from "../../server/order/statement.ts";
+import {
+  acceptStatement,
+  advanceGroupStatement,
+  advanceStatement,
+  payGroupStatement,
+} from "../../server/order/statement.ts";
 import type { Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
@@ -135,6 +140,82 @@ async function play({ before, says }: Case, statement: typeof payGroupStatement 
   const answers = await tell(statement, [[twin.payment.id, paid({ reference, receipt, ...says })]]);
   return { was, answers, is: await keptOf(twin, answers) };
 }
+
+/** A provider's reply to a payment just opened: whether it is accepted by the quick statement, or judged. */
+async function reply({ before }: Case, statement: typeof acceptStatement | typeof advanceStatement) {
+  const twin: Twin = { ...(await ground.open()), reference: nextOrderId(), receipt: nextOrderId() };
+  await before?.(twin);
+  const was = await keptOf(twin, []);
+  const action = { type: "prompt", phone: "+2547*****678" } as const;
+  const told = toTold(twin.payment.id, { ...accepted(twin.reference), action });
+  const values =
+    statement === acceptStatement
+      ? [told.payment_id, told.new_reference, told.new_action]
+      : [JSON.stringify([{ nth: 0, ...told }]), ["daraja"]];
+  const { rows: answers } = await ground.database.pool.query<AdvancedRow>({ ...statement, values });
+  return { was, answers, is: await keptOf(twin, answers) };
+}
+
+const expired: Outcome = { status: "expired", reason: "no_response", source: "clock" };
+
+const pending: Case[] = [
+  { it: "is pending" },
+  { it: "was thought to fail by a query", before: (twin) => say(twin, failed({ source: "query" })) },
+  {
+    it: "was thought to fail by a query that knew the same reference",
+    before: (twin) => say(twin, failed({ source: "query", reference: twin.reference })),
+  },
+  {
+    it: "is the second attempt, after one that expired",
+    async before(twin) {
+      await say(twin, expired);
+      twin.payment = (await ground.open({ orderId: twin.event.orderId })).payment;
+    },
+  },
+];
+
+const notPending: Case[] = [
+  { it: "is processing", before: (twin) => say(twin, accepted(twin.reference)) },
+  { it: "has failed", before: (twin) => say(twin, failed()) },
+  { it: "has expired", before: (twin) => say(twin, expired) },
+  { it: "is in review", before: (twin) => say(twin, paid({ amountMinor: 1n, receipt: nextOrderId() })) },
+  { it: "is paid", before: (twin) => say(twin, paid({ receipt: nextOrderId() })) },
+  {
+    it: "is known by another reference",
+    before: (twin) => say(twin, failed({ source: "query", reference: "another" })),
+  },
+];
+
+describe("what is simply accepted, is by either statement the same, where it", () => {
+  it.each(pending)("$it", async (one) => {
+    const [quick, judged] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
+    expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", status: "processing" }]);
+    expect(quick.is).toEqual(judged.is);
+  });
+
+  it("is the second attempt, and the first is paid after all: the payment changes, the order does not", async () => {
+    const one: Case = {
+      it: "",
+      async before(twin) {
+        const first = twin.payment;
+        await say(twin, expired);
+        twin.payment = (await ground.open({ orderId: twin.event.orderId })).payment;
+        await ground.store.advance(first.id, paid({ receipt: twin.receipt }));
+      },
+    };
+    const [quick, judged] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
+    expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", id: null }]);
+    expect(quick.is).toEqual(judged.is);
+  });
+});
+
+describe("what is not pending, a reply leaves as it is, where it", () => {
+  it.each(notPending)("$it", async (one) => {
+    const { answers, was, is } = await reply(one, acceptStatement);
+    expect(answers).toEqual([]);
+    expect(is).toEqual(was);
+  });
+});
 
 describe("what is simply paid, is by either statement the same, where it", () => {
   it.each(simple)("$it", async (one) => {
