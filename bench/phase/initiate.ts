@@ -36,6 +36,7 @@ export const initiate: Phase = async (bench) => {
     const warm = await generator.call({ calls: callsTo(program.url, 5 * count), ratePerS: 3 * ratePerS, seed: 7 });
     if (warm.refused > 0) throw new Error(`${label} refused ${warm.refused}`);
   }
+  for (const one of ones) await one.settle();
   for (const latencyMs of [0, 2_000]) {
     daraja.latencyMs = latencyMs;
     const found = new Map<string, Fired[]>();
@@ -44,6 +45,7 @@ export const initiate: Phase = async (bench) => {
         const fired = await generator.call({ calls: callsTo(program.url), ratePerS, seed: round + 1 });
         found.set(label, [...(found.get(label) ?? []), fired]);
         await wait(latencyMs > 0 ? latencyMs : 200);
+        for (const one of ones) await one.settle();
       }
     }
     const p50s = (label: string): number[] => (found.get(label) ?? []).map(({ answerMs }) => quantile(answerMs, 0.5));

@@ -13,6 +13,8 @@ export interface Tukio extends Target {
   database: string;
   /** Opens so many orders; resolves with their names and tokens. */
   initiate(count: number): Promise<Opened[]>;
+  /** Waits until every push is answered and stored, and puts off asking Daraja: that is not what is measured. */
+  settle(orderIds?: readonly string[]): Promise<void>;
 }
 
 interface Opened {
@@ -124,8 +126,7 @@ export async function startTukio({
     return opened;
   };
 
-  /** Waits until every push is answered and stored, and puts off asking Daraja: that is not what is measured. */
-  const settle = async (orderIds: string[]): Promise<void> => {
+  const settle = async (orderIds: readonly string[] = []): Promise<void> => {
     for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
       const { rows } = await pool.query<{ count: number }>(
         `select count(*)::int as count from "order" where status = 'pending'`,
@@ -158,6 +159,7 @@ export async function startTukio({
     },
     expects: '"status":"succeeded"',
     initiate,
+    settle,
     async prepare(count, via) {
       const opened = await initiate(count);
       return opened.map((order): Job => {
