@@ -1,22 +1,38 @@
 /**
- * What initiating is compared with: a bare Fastify route that makes one commit and answers 202. Of one row; or, with
- * `COMMITS=order`, of all that Tukio commits then: order, payment and event, no limits and no token. With `ASKS`, a
- * Daraja's address, it also does what has to be done after the answer: asks for the money, and stores what is answered.
+ * What initiating is compared with: a bare Fastify route that makes one commit and answers 202. By `DOES`, of one `row`; of an
+ * `order`, which is all that Tukio commits then (order, payment and event), without limits or a token; or `all` that the
+ * contract asks of an answer, by Tukio's own functions: the key, the body and the payer's number are checked, the limits of
+ * phone and order kept, a token is made. With `ASKS`, a Daraja's address, it also does what has to be done after the answer:
+ * asks for the money, and stores what is answered.
  */
+import { setTimeout as wait } from "node:timers/promises";
 import Fastify from "fastify";
+import { type Bearing, createAccess } from "../server/order/access.ts";
 import { openDatabase } from "../server/order/database.ts";
 import type { PaymentDraft } from "../server/order/draft.ts";
 import { createOrderStore } from "../server/order/store.ts";
+import { createWatchTokens } from "../server/order/token.ts";
 import { createClient } from "../server/provider/client.ts";
+import { mpesaLimits } from "../server/provider/mpesa.ts";
+import type { Provider } from "../server/provider/provider.ts";
+import { createStartPayment } from "../server/route/start-payment.ts";
 
-const { PORT, DATABASE_URL = "", COMMITS, ASKS } = process.env;
+const { PORT, DATABASE_URL = "", DOES = "row", ASKS, TUKIO_API_KEY = "" } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);
 const { pool } = database;
 await pool.query("create table if not exists bare (id bigint generated always as identity primary key, body jsonb)");
-const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+const limits = { phone: 1_000_000, order: 1_000_000 };
+const store = createOrderStore({
+  database,
+  announce: () => undefined,
+  bareProviders: [],
+  ...(DOES === "all" && { limits }),
+});
 const client = createClient();
 
+/** As soon after the answer as Tukio does. */
 async function ask(paymentId: string): Promise<void> {
+  await wait(5);
   const asked = { CallBackURL: `https://bench.example/${paymentId}`, AccountReference: paymentId };
   const url = `${ASKS}/mpesa/stkpush/v1/processrequest`;
   const { body } = await client.call({ method: "POST", url, headers: {}, body: asked });
@@ -24,27 +40,43 @@ async function ask(paymentId: string): Promise<void> {
   await store.advance(paymentId, { status: "processing", reference, source: "reply" });
 }
 
+const start = async ({ id }: { id: string }): Promise<void> => (ASKS === undefined ? undefined : ask(id));
+const terms = () => ({ live: true, deadlineS: 120 });
+
+type Body = Omit<PaymentDraft, "amountMinor"> & { amountMinor: number };
+
+async function commitRow(body: Body): Promise<unknown> {
+  const values = [JSON.stringify(body)];
+  const text = "insert into bare (body) values ($1) returning id, body";
+  return (await pool.query({ name: "one", text, values })).rows[0];
+}
+
+async function commitOrder(body: Body): Promise<unknown> {
+  const { event, payment } = await store.open({ ...body, amountMinor: BigInt(body.amountMinor), ...terms() });
+  if (payment) void start(payment);
+  return event;
+}
+
+const tokens = createWatchTokens(["a secret that only the bench has and that is long enough"], 3_600);
+const access = createAccess({ apiKeys: [TUKIO_API_KEY], tokens, query: { idOf: async () => undefined } });
+/** What is looked at before the provider is asked. */
+const daraja = { name: "daraja", currencies: ["KES"], countries: ["KE"], limits: mpesaLimits } as const;
+const providers = new Map([["daraja", daraja as Partial<Provider> as Provider]]);
+const startPayment = createStartPayment({ providers, terms, store, initiator: { start } });
+
+async function doAll(body: Body, request: Bearing): Promise<unknown> {
+  access.requireMerchant(request);
+  const { event } = await startPayment(body);
+  return { order: event, ...tokens.issue(event) };
+}
+
+const work = { row: commitRow, order: commitOrder, all: doAll }[DOES];
+if (!work) throw new Error(`DOES=${DOES}`);
+
 const app = Fastify();
 app.get("/", async () => "ok");
-app.post<{ Body: Omit<PaymentDraft, "amountMinor"> & { amountMinor: number } }>(
-  "/v1/payments",
-  async (request, reply) => {
-    if (COMMITS === "order") {
-      const { body } = request;
-      const draft = { ...body, amountMinor: BigInt(body.amountMinor), live: true, deadlineS: 120 };
-      const { event, payment } = await store.open(draft);
-      reply.code(202).send(event);
-      if (ASKS !== undefined && payment) void ask(payment.id);
-      return reply;
-    }
-    const values = [JSON.stringify(request.body)];
-    const { rows } = await pool.query({
-      name: "one",
-      text: "insert into bare (body) values ($1) returning id, body",
-      values,
-    });
-    return reply.code(202).send(rows[0]);
-  },
-);
+app.post<{ Body: Body }>("/v1/payments", async (request, reply) => {
+  return reply.code(202).send(await work(request.body, request));
+});
 await app.listen({ port: Number(PORT), host: "127.0.0.1" });
 void globalThis.gc?.();

@@ -14,15 +14,15 @@ export const initiate: Phase = async (bench) => {
     return machine.start(`${import.meta.dirname}/../bare-initiate.ts`, { env: { DATABASE_URL: url, ...env } });
   };
   const bare = await start("bare");
-  const order = await start("bare_order", { COMMITS: "order" });
-  const asking = await start("bare_asking", { COMMITS: "order", ASKS: daraja.url });
+  const order = await start("bare_order", { DOES: "order" });
+  const all = await start("bare_all", { DOES: "all", ASKS: daraja.url, TUKIO_API_KEY: apiKey });
   const ratePerS = settings.quick ? 50 : 100;
   const count = ratePerS * 3;
   const lanes = [
     ...ones.map((one, index) => [labelOf(index), one.program] as const),
     ["bare Fastify", bare] as const,
     ["bare Fastify, an order", order] as const,
-    ["bare Fastify, an order, asked for", asking] as const,
+    ["bare Fastify, all demanded", all] as const,
   ];
   const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
   const generator: Generator = machine.generator();
@@ -64,8 +64,8 @@ export const initiate: Phase = async (bench) => {
     };
     compare("tukio", "bare Fastify", 1.5);
     compare("bare Fastify, an order", "bare Fastify");
-    compare("bare Fastify, an order, asked for", "bare Fastify");
-    compare("tukio", "bare Fastify, an order, asked for");
+    compare("bare Fastify, all demanded", "bare Fastify");
+    compare("tukio", "bare Fastify, all demanded");
     if (ones.length > 1) compare("tukio", "before");
   }
   daraja.latencyMs = 0;
