@@ -5,7 +5,7 @@
  * phone and order kept, a token is made. With `ASKS`, a Daraja's address, it also does what has to be done after the answer:
  * asks for the money, and stores what is answered.
  */
-import { setTimeout as wait } from "node:timers/promises";
+import { setImmediate as nextTick } from "node:timers/promises";
 import Fastify from "fastify";
 import { type Bearing, createAccess } from "../server/order/access.ts";
 import { openDatabase } from "../server/order/database.ts";
@@ -30,9 +30,9 @@ const store = createOrderStore({
 });
 const client = createClient();
 
-/** As soon after the answer as Tukio does. */
 async function ask(paymentId: string): Promise<void> {
-  await wait(5);
+  // As Tukio: the answer goes first.
+  await nextTick();
   const asked = { CallBackURL: `https://bench.example/${paymentId}`, AccountReference: paymentId };
   const url = `${ASKS}/mpesa/stkpush/v1/processrequest`;
   const { body } = await client.call({ method: "POST", url, headers: {}, body: asked });

@@ -76,7 +76,7 @@ interface Known {
 /** So many of a key are let in at once before their count is known. */
 const aheadMax = 10;
 
-/** And are counted in lots of so many. */
+/** And are counted in lots of so many; what is left of a lot counts with whoever comes next, if only in the next window. */
 const lot = 5;
 
 /**
@@ -96,7 +96,6 @@ export function createLimit(
     knowns.delete(key);
     knowns.set(key, known);
     forgetOldest(knowns);
-    if (isOver(known)) known.uncounted = 0;
     known.uncounted += 1;
     return known;
   };
@@ -134,11 +133,9 @@ export function createLimit(
   };
 }
 
-const isOver = ({ endsAtMs }: Known): boolean => performance.now() >= endsAtMs;
-
-function isFarFrom(max: number, known: Known): boolean {
-  const ahead = known.underWay + known.uncounted;
-  return !isOver(known) && ahead <= aheadMax && known.current + ahead <= max / 2;
+function isFarFrom(max: number, { current, underWay, uncounted, endsAtMs }: Known): boolean {
+  const ahead = underWay + uncounted;
+  return ahead <= aheadMax && current + ahead <= max / 2 && performance.now() < endsAtMs;
 }
 
 function forgetOldest(windows: Map<string, unknown>): void {

@@ -1,22 +1,16 @@
 /**
  * Telling the database what happened to payments. Those that are simply accepted by their provider, or simply paid, have a
- * statement each which can do no more; the others have one that judges. Webhooks that come while others are being written
- * are written together, in one statement and one commit. Whatever cannot be done together is done alone, where it waits for its locks
+ * statement each which can do no more (simple.ts); the others have one that judges. Webhooks that come while others are
+ * being written are written together, in one statement and one commit. Whatever cannot be done together is done alone, where it waits for its locks
  * and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
-import { asHubError, type Database } from "./database.ts";
+import { asHubError, type Database, deadlock, sqlState } from "./database.ts";
 import { inGroups } from "./group.ts";
 import type { Outcome, Reason, Status } from "./order.ts";
 import type { StateRow } from "./row.ts";
-import {
-  acceptStatement,
-  advanceGroupStatement,
-  advanceStatement,
-  advanceWithWebhookStatement,
-  groupMax,
-  payGroupStatement,
-} from "./statement.ts";
+import { acceptStatement, payGroupStatement } from "./simple.ts";
+import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./statement.ts";
 import type { Advanced, InboxRow } from "./store.ts";
 
 /** What became of it, what the payment was before, and the order if watchers have something new to see. */
@@ -60,8 +54,13 @@ export function createAdvance(
     return (await on.query<AdvancedRow>({ ...statement, values })).rows;
   };
 
+  /** It waits for a receipt and then for the order, which a group has the other way round: whoever gives way comes again. */
   const runOne = async (on: pg.Pool, statement: { name: string; text: string }, told: Told): Promise<AdvancedRow> => {
-    const [row] = await run(on, statement, [told], judging);
+    const once = () => run(on, statement, [told], judging);
+    const [row] = await once().catch((error: unknown) => {
+      if (sqlState(error) === deadlock) return once();
+      throw error;
+    });
     if (!row) throw new Error("advance always answers one row");
     return row;
   };

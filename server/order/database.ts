@@ -9,7 +9,7 @@ import { HubError } from "../errors.ts";
 export interface Database {
   /** Everything but webhooks: 5 s for a statement. */
   pool: pg.Pool;
-  /** Webhooks only: 2 s for a statement, 1 s for a lock. */
+  /** Webhooks only: 2 s for a statement, 1.5 s for a lock. */
   webhookPool: pg.Pool;
   /** Whether a webhook could be stored now. */
   isUp(): Promise<boolean>;
@@ -78,7 +78,8 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
   // Also the wait for a free connection: a burst of webhooks is better late than lost.
-  const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_000 });
+  // A deadlock is noticed within 1 s, unless the server is told otherwise: it is told apart from a lock that is held.
+  const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_500 });
   let looking: Promise<boolean> | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   /** However many ask, one look a second: whoever asks must not be in the way of a webhook. */
@@ -140,6 +141,8 @@ export function isUnavailable(error: unknown): boolean {
   const code = sqlState(error);
   return code === undefined || transientClasses.has(code.slice(0, 2));
 }
+
+export const deadlock = "40P01";
 
 /** The SQLSTATE of a PostgreSQL error, or undefined where the server never answered. */
 export function sqlState(error: unknown): string | undefined {

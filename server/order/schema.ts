@@ -1,11 +1,9 @@
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
-import { bearSilence, sqlState } from "./database.ts";
+import { bearSilence, deadlock, sqlState } from "./database.ts";
 
 /** The version of schema.sql. Raise it with every change there. */
 export const schemaVersion = 5;
-
-const deadlock = "40P01";
 
 /** Any number, the same in every process: who holds it may change tables. */
 const migrationLock = 7_458_001;

@@ -3,7 +3,7 @@
  * it. If that process dies, nobody asks again: whether the payer was prompted is then unknown, and a webhook, a query
  * or the deadline settles it.
  */
-import { setTimeout as wait } from "node:timers/promises";
+import { setImmediate as nextTick } from "node:timers/promises";
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -30,12 +30,6 @@ export interface InitiatorOptions {
 }
 
 const deadlineMs = 10_000;
-
-/**
- * The merchant's answer goes first, and is on its way by then: asking takes as much of a core as all that comes before, and
- * whoever reads the answer may need that core. A phone takes seconds to show its prompt.
- */
-const afterAnswerMs = 5;
 
 /** Fetching an access token may come first. */
 const tokenDeadlineMs = 15_000;
@@ -74,7 +68,8 @@ export function createInitiator(options: InitiatorOptions): Initiator {
 
   const askAndStore = async (payment: Payment): Promise<void> => {
     const { id: paymentId, orderId, provider } = payment;
-    await wait(afterAnswerMs);
+    // The merchant's answer goes first: it would wait for whatever is done here in the very tick of the commit.
+    await nextTick();
     const startedMs = performance.now();
     try {
       const outcome = await ask(payment);

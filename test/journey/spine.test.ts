@@ -1,4 +1,5 @@
 /** One payment from request to every kind of watcher, on two nodes over real HTTP, PostgreSQL and Redis. */
+import { Redis } from "ioredis";
 import { io } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { darajaSandbox } from "../../server/sandbox/daraja.ts";
@@ -55,6 +56,24 @@ describe("a payment asked for on node A whose webhook comes to node B", () => {
       "processing",
       "succeeded",
     ]);
+  });
+
+  it("is published from its second version on, another try too: nobody can follow what is not there yet", async () => {
+    const { a } = await twoNodes();
+    const heard = new Redis(redisUrl());
+    onTestFinished(() => heard.disconnect());
+    const versions = new Map<string, number[]>();
+    heard.on("pmessage", (_pattern, _channel, json: string) => {
+      const { id, version } = JSON.parse(json) as { id: string; version: number };
+      versions.set(id, [...(versions.get(id) ?? []), version]);
+    });
+    await heard.psubscribe("*");
+    const { order } = await pay(a, { phone: "+254712345603" });
+    const isFailed = async () => (await asMerchant(a, `/v1/orders/${order.orderId}`)).body.order.status === "failed";
+    await vi.waitUntil(isFailed);
+    const { order: again } = await pay(a, { orderId: order.orderId, phone: "+254712345601" });
+    await vi.waitUntil(() => versions.get(order.id)?.length === again.version + 1);
+    expect(versions.get(order.id)).toEqual(Array.from({ length: again.version + 1 }, (_, index) => index + 2));
   });
 
   it("shows a masked phone to be prompted while it is processing", async () => {

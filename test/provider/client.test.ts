@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { inspect } from "node:util";
@@ -70,6 +70,19 @@ describe("client", () => {
     const answer = await openClient().call({ method: "POST", url, headers: {}, body: { a: 1 }, signal: never });
     expect(answer).toEqual({ status: 200, body: { b: [1.5] } });
     expect(seen).toEqual(["POST", "application/json", '{"a":1}']);
+  });
+
+  test("leaves no timer and no listener behind", async () => {
+    const url = await serve((_request, response) => response.end("{}"));
+    const client = openClient();
+    const { signal } = new AbortController();
+    const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+    const call = () => client.call({ method: "GET", url, headers: {}, signal });
+    await call();
+    const before = timers();
+    await Promise.all(Array.from({ length: 20 }, call));
+    expect(timers()).toBe(before);
+    expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
   test("says the length of a POST of nothing, and no content type", async () => {

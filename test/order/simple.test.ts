@@ -2,12 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type AdvancedRow, toTold } from "../../server/order/advance.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import {
-  acceptStatement,
-  advanceGroupStatement,
-  advanceStatement,
-  payGroupStatement,
-} from "../../server/order/statement.ts";
+import { acceptStatement, payGroupStatement } from "../../server/order/simple.ts";
+import { advanceGroupStatement, advanceStatement } from "../../server/order/statement.ts";
 import type { Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
