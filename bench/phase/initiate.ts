@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Generator, Program } from "../machine.ts";
+import { cpuMsOf, type Generator, type Program } from "../machine.ts";
 import type { Fired } from "../plan.ts";
 import { quantile, spreadOf } from "../statistic.ts";
 import { apiKey, nextOrderId, paymentOf } from "../target/tukio.ts";
@@ -40,11 +40,18 @@ export const initiate: Phase = async (bench) => {
   for (const latencyMs of [0, 2_000]) {
     daraja.latencyMs = latencyMs;
     const found = new Map<string, Fired[]>();
+    /** Milliseconds for each payment begun: of the program, of PostgreSQL. With the asking and its reply, where there is any. */
+    const cpuMs = new Map<string, [number, number][]>();
     for (let round = 0; round < settings.rounds; round += 1) {
       for (const [label, program] of round % 2 === 0 ? lanes : lanes.toReversed()) {
+        const cpu = (): [number, number] => [cpuMsOf(program.pid), machine.postgresCpuMs()];
+        const [before, beforePostgres] = cpu();
         const fired = await generator.call({ calls: callsTo(program.url), ratePerS, seed: round + 1 });
         found.set(label, [...(found.get(label) ?? []), fired]);
         await wait(latencyMs > 0 ? latencyMs : 200);
+        const [after, afterPostgres] = cpu();
+        const taken: [number, number] = [(after - before) / count, (afterPostgres - beforePostgres) / count];
+        cpuMs.set(label, [...(cpuMs.get(label) ?? []), taken]);
         for (const one of ones) await one.settle();
       }
     }
@@ -57,6 +64,10 @@ export const initiate: Phase = async (bench) => {
         value: spreadOf(p50s(label)).median,
         unit: "ms",
       });
+      for (const [index, of] of ["its own", "PostgreSQL's"].entries()) {
+        const taken = (cpuMs.get(label) ?? []).map((both) => both[index] ?? Number.NaN);
+        report.facts.push({ phase, what: `${label}: ${of} CPU`, value: spreadOf(taken).median, unit: "ms" });
+      }
     }
     const compare = (of: string, to: string, atMost?: number): void => {
       const spread = spreadOf(p50s(of).map((one, round) => one / (p50s(to)[round] ?? Number.NaN)));
