@@ -1,8 +1,8 @@
 /**
  * Telling the database what happened to payments. Those that are simply accepted by their provider, or simply paid, have a
  * statement each which can do no more (simple.ts); the others have one that judges. Webhooks that come while others are
- * being written are written together, in one statement and one commit. Whatever cannot be done together is done alone, where it waits for its locks
- * and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
+ * being written are written together, in one statement and one commit. Whatever cannot be done together is done alone,
+ * where it waits for its locks and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
 import { asHubError, type Database, deadlock, sqlState } from "./database.ts";
