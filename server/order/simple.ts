@@ -6,8 +6,8 @@ import { stateColumns } from "./row.ts";
 import { groupMax, logged, paymentJson } from "./statement.ts";
 
 /**
- * What most providers reply, for three fifths of what judging it takes: they know the pending payment $1 by the reference $2, and the
- * payer is to act by $3. A pending payment is its order's latest, and neither has a reason.
+ * What most providers reply, for three fifths of what judging it takes: they know the pending payment $1 by the
+ * reference $2, and the payer is to act by $3. A pending payment is its order's latest, and neither has a reason.
  */
 export const acceptStatement = {
   name: "accept",
