@@ -65,77 +65,88 @@ export interface Limit {
   take(key: string): Promise<void>;
 }
 
-/** What was last heard of a key's window, how many more are being counted, and how many are yet to be. */
-interface Known {
+/** What a node holds of a key's window: permits that are counted already, and what the counter last answered. */
+interface Window {
+  permits: number;
   current: number;
   endsAtMs: number;
-  underWay: number;
-  uncounted: number;
+  isRefilling: boolean;
 }
 
-/** So many of a key are let in at once before their count is known. */
-const aheadMax = 10;
+/** Permits that are counted ahead at a time. */
+const batch = 5;
 
-/** And are counted in lots of so many; what is left of a lot counts with whoever comes next, if only in the next window. */
-const lot = 5;
+/** Smaller limits are counted one by one, because a node that keeps up to a batch unused would take a noticeable share of them. */
+const batchedFrom = 100;
+
+/** With so few permits left, the next batch is asked for, so that requests do not wait for it. */
+const lowMark = 2;
 
 /**
- * At most `max` per key in `windowMs`. `what` names the limit to whoever reaches it. Up to half of the limit, as far as
- * this node knows, a key is let in before it is counted, so that whoever is far from it does not wait for Redis. One
- * node never exceeds the limit; each further one may let in `aheadMax` more. A counter that fails lets everybody in.
+ * At most `max` per key in `windowMs`, by all nodes that share the counter. `what` names the limit to whoever reaches it.
+ * A request is let in only by a permit that was counted before. Up to half of the limit a node counts permits in batches,
+ * ahead of need, so that most requests do not wait for Redis; each further node may leave up to a batch unused. A counter
+ * that fails lets everybody in.
  */
 export function createLimit(
   counter: Counter,
   { what, max, windowMs }: { what: string; max: number; windowMs: number },
 ): Limit {
-  const knowns = new Map<string, Known>();
+  const windows = new Map<string, Window>();
 
-  const knownOf = (key: string): Known => {
-    const known = knowns.get(key) ?? { current: 0, endsAtMs: Number.NEGATIVE_INFINITY, underWay: 0, uncounted: 0 };
-    // Last of all: who has not come for longest is forgotten first.
-    knowns.delete(key);
-    knowns.set(key, known);
-    forgetOldest(knowns);
-    known.uncounted += 1;
-    return known;
+  const windowOf = (key: string): Window => {
+    const known = windows.get(key);
+    const isOver = known === undefined || known.endsAtMs <= performance.now();
+    const isRefilling = known?.isRefilling ?? false;
+    const window = isOver ? { permits: 0, current: 0, endsAtMs: Number.NEGATIVE_INFINITY, isRefilling } : known;
+    // Last of all: the key that was used least recently is forgotten first.
+    windows.delete(key);
+    windows.set(key, window);
+    forgetOldest(windows);
+    return window;
   };
 
-  const count = async (key: string, known: Known): Promise<Count | undefined> => {
-    const times = known.uncounted;
-    known.uncounted = 0;
-    known.underWay += times;
-    // Asking Redis takes as long as all else that is done before a request is read: those who do not wait go first.
+  /** Undefined when the counter failed. */
+  const count = async (key: string, times: number): Promise<Count | undefined> => {
+    // A window's end counts from the question, so that no permit is used after the counter's own window has ended.
+    const askedMs = performance.now();
+    const counted = await counter.count(`${what}:${key}`, times, windowMs).catch(() => undefined);
+    if (!counted) return undefined;
+    const window = windowOf(key);
+    const endsAtMs = askedMs + counted.remainingMs;
+    window.endsAtMs = Number.isFinite(window.endsAtMs) ? Math.min(window.endsAtMs, endsAtMs) : endsAtMs;
+    window.current = Math.max(window.current, counted.current);
+    return counted;
+  };
+
+  const refill = async (key: string): Promise<void> => {
+    // Asking Redis takes as long as all else that is done before a request is read: the request goes first.
     await nextTick();
-    try {
-      const counted = await counter.count(`${what}:${key}`, times, windowMs);
-      const now = performance.now();
-      // Answers may overtake each other.
-      known.current = now < known.endsAtMs ? Math.max(known.current, counted.current) : counted.current;
-      known.endsAtMs = now + counted.remainingMs;
-      return counted;
-    } catch {
-      return undefined;
-    } finally {
-      known.underWay -= times;
-    }
+    const counted = await count(key, batch);
+    const window = windowOf(key);
+    window.isRefilling = false;
+    if (counted) window.permits += Math.max(0, batch - Math.max(0, counted.current - max));
+  };
+
+  const refillIfLow = (key: string, window: Window): void => {
+    const isFar = max >= batchedFrom && window.current + batch <= max / 2;
+    if (!isFar || window.isRefilling || window.permits > lowMark) return;
+    window.isRefilling = true;
+    void refill(key);
   };
 
   return {
     async take(key) {
-      const known = knownOf(key);
-      const isIn = isFarFrom(max, known);
-      if (isIn && known.uncounted < lot) return;
-      const counting = count(key, known);
-      if (isIn) return;
-      const counted = await counting;
+      const window = windowOf(key);
+      if (window.permits > 0) {
+        window.permits -= 1;
+        return refillIfLow(key, window);
+      }
+      const counted = await count(key, 1);
       if (counted && counted.current > max) throw limited(`Too many requests for this ${what}`, counted.remainingMs);
+      refillIfLow(key, windowOf(key));
     },
   };
-}
-
-function isFarFrom(max: number, { current, underWay, uncounted, endsAtMs }: Known): boolean {
-  const ahead = underWay + uncounted;
-  return ahead <= aheadMax && current + ahead <= max / 2 && performance.now() < endsAtMs;
 }
 
 function forgetOldest(windows: Map<string, unknown>): void {

@@ -39,7 +39,7 @@ async function main(): Promise<void> {
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
     releases.push(bus.close);
-    const counter = openCounter(config.redisUrl, releases);
+    const counter = await openCounter(config.redisUrl, releases);
     const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
     const url = await app.listen();
@@ -65,12 +65,16 @@ async function reach({ pool }: Database, databaseUrl: string): Promise<void> {
   }
 }
 
+/** Because requests that come before Redis can be asked are counted on this node alone. A Redis that is down is not waited for any longer. */
+const redisWaitMs = 1_000;
+
 /** Limits are counted in Redis, and in memory while there is none. */
-function openCounter(redisUrl: string | undefined, releases: (() => Promise<void>)[]): Counter {
+async function openCounter(redisUrl: string | undefined, releases: (() => Promise<void>)[]): Promise<Counter> {
   const memory = createMemoryCounter();
   if (redisUrl === undefined) return memory;
   const redis = createRedisCounter(redisUrl);
   releases.push(redis.close);
+  await redis.ready(redisWaitMs);
   return createFallbackCounter(redis, memory);
 }
 

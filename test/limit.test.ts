@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   addressKey,
@@ -32,7 +33,7 @@ describe("a limit in memory", () => {
     expect(takes.filter(({ status }) => status === "fulfilled")).toHaveLength(max - 1);
   });
 
-  it("counts whoever is far from it in lots of five, and what is left of those with the first who is near", async () => {
+  it("counts in batches of five up to half of the limit, ahead of need, and one by one beyond", async () => {
     let now = 0;
     vi.spyOn(performance, "now").mockImplementation(() => now);
     onTestFinished(() => void vi.restoreAllMocks());
@@ -44,73 +45,103 @@ describe("a limit in memory", () => {
         return memory.count(key, times, windowMs);
       },
     };
-    const limit = createLimit(counter, { what: "address", max: 24, windowMs: 60_000 });
-    for (let take = 0; take < 13; take += 1) {
+    const limit = createLimit(counter, { what: "address", max: 100, windowMs: 60_000 });
+    const take = async (): Promise<void> => {
       await limit.take("a");
       await new Promise(setImmediate);
-    }
-    // The first one opens the window; two lots; the rest of those up to half, with the first beyond it.
-    expect(asked).toEqual([1, 5, 5, 2]);
-    for (let take = 13; take < 24; take += 1) await limit.take("a");
+      await new Promise(setImmediate);
+    };
+    await take();
+    expect(asked).toEqual([1, 5]);
+    for (let taken = 1; taken < 46; taken += 1) await take();
+    // 46 were counted ahead; another batch would go beyond half of the limit.
+    expect(asked).toEqual([1, ...Array.from({ length: 9 }, () => 5)]);
+    for (let taken = 46; taken < 100; taken += 1) await take();
+    expect(asked.slice(10)).toEqual(Array.from({ length: 54 }, () => 1));
     await expect(limit.take("a")).rejects.toMatchObject({ code: "rate_limited" });
     now = 60_000;
-    for (let take = 0; take < 4; take += 1) await limit.take("a");
-    now = 120_000;
-    asked.length = 0;
-    // What was not counted of a window is of the next one: when the counter's own window ends is not known to the moment.
-    await limit.take("a");
-    expect(asked).toEqual([4]);
+    await take();
+    expect(asked.slice(-2)).toEqual([1, 5]);
   });
 
-  it("makes nobody wait who is far from it, and everybody who is not", async () => {
+  it("counts one by one where the limit is small", async () => {
+    const counter = { count: vi.fn(createMemoryCounter().count) };
+    const limit = createLimit(counter, { what: "address", max: 20, windowMs: 60_000 });
+    for (let taken = 0; taken < 20; taken += 1) await limit.take("a");
+    expect(counter.count.mock.calls.map(([, times]) => times)).toEqual(Array.from({ length: 20 }, () => 1));
+  });
+
+  it("is met by several nodes together, whoever of them is asked and when", async () => {
+    const batches = 5;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 250 }),
+        fc.array(fc.record({ node: fc.nat(3), waits: fc.boolean() }), { minLength: 300, maxLength: 300 }),
+        async (nodeCount, max, requests) => {
+          const memory = createMemoryCounter();
+          const counter = {
+            // As Redis does, it answers some time after it has counted.
+            async count(key: string, times: number, windowMs: number) {
+              const counted = await memory.count(key, times, windowMs);
+              await new Promise(setImmediate);
+              return counted;
+            },
+          };
+          const nodes = Array.from({ length: nodeCount }, () =>
+            createLimit(counter, { what: "address", max, windowMs: 60_000 }),
+          );
+          const takes: Promise<boolean>[] = [];
+          for (const { node, waits } of requests) {
+            const taken = nodes[node % nodeCount]?.take("a").then(
+              () => true,
+              () => false,
+            );
+            if (taken) takes.push(taken);
+            if (waits) await taken;
+          }
+          const letIn = (await Promise.all(takes)).filter(Boolean).length;
+          expect(letIn).toBeLessThanOrEqual(max);
+          expect(letIn).toBeGreaterThanOrEqual(max < 100 ? max : max - nodeCount * batches);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it("makes no request wait that a batch was counted for, and every other one", async () => {
     let answers: (() => void)[] = [];
     let counted = 0;
-    let remainingMs = 0;
     const counter = {
       count: async (_key: string, times: number) => {
         counted += times;
         const current = counted;
         await new Promise<void>((answer) => answers.push(answer));
-        return { current, remainingMs };
+        return { current, remainingMs: 60_000 };
       },
     };
-    const answerAll = (): void => {
+    const answerAll = async (): Promise<void> => {
+      await new Promise(setImmediate);
       for (const answer of answers) answer();
       answers = [];
+      await new Promise(setImmediate);
     };
-    const limit = createLimit(counter, { what: "address", max: 40, windowMs: 60_000 });
-    /** Whether it was let in before its count was known. */
+    const limit = createLimit(counter, { what: "address", max: 100, windowMs: 60_000 });
+    /** Whether it was let in before any counter answered. */
     const takes = async (): Promise<boolean> => {
       const taken = limit.take("a").then(() => true);
-      const isIn = await Promise.race([taken, new Promise<false>((resolve) => setImmediate(resolve, false))]);
       taken.catch(() => undefined);
-      return isIn;
+      return await Promise.race([taken, new Promise<false>((resolve) => setImmediate(resolve, false))]);
     };
     expect(await takes()).toBe(false);
-    answerAll();
-    await new Promise(setImmediate);
-    // What is known is of a window that is over.
+    // The first one's answer, then that of the batch which it asked for.
+    await answerAll();
+    await answerAll();
+    for (let ahead = 0; ahead < 5; ahead += 1) expect(await takes()).toBe(true);
+    // The next batch was asked for meanwhile, and is not counted yet.
     expect(await takes()).toBe(false);
-    remainingMs = 60_000;
-    counted = 0;
-    expect(await takes()).toBe(false);
-    answerAll();
-    await new Promise(setImmediate);
-    // Ten at once, and no further before their counts are known.
-    for (let ahead = 0; ahead < 10; ahead += 1) expect(await takes()).toBe(true);
-    expect(await takes()).toBe(false);
-    answerAll();
-    await new Promise(setImmediate);
-    // From half of the limit on everybody waits, and nobody more than 40 is let in.
-    for (let ahead = 0; ahead < 8; ahead += 1) expect(await takes()).toBe(true);
-    expect(await takes()).toBe(false);
-    answerAll();
-    await new Promise(setImmediate);
-    const rest = Array.from({ length: 30 }, () => limit.take("a"));
-    await new Promise(setImmediate);
-    answerAll();
-    const refused = (await Promise.allSettled(rest)).filter(({ status }) => status === "rejected");
-    expect(counted - refused.length).toBe(40);
+    await answerAll();
+    for (let ahead = 0; ahead < 5; ahead += 1) expect(await takes()).toBe(true);
   });
 });
 
@@ -152,13 +183,14 @@ describe("a limit whose counter is slow", () => {
     expect(await letInOf(takes, slow)).toBe(20);
   });
 
-  it("lets in ten at the most beyond what others have spent", async () => {
+  it("lets nobody in beyond what other nodes have spent", async () => {
     const slow = createSlow();
-    const limit = createLimit(slow, { what: "address", max: 40, windowMs: 60_000 });
+    const limit = createLimit(slow, { what: "address", max: 200, windowMs: 60_000 });
     expect(await letInOf([limit.take("a")], slow)).toBe(1);
-    slow.spend(39);
+    // The first request and the batch that it asked for are counted.
+    slow.spend(200 - 6);
     const takes = Array.from({ length: 30 }, () => limit.take("a"));
-    expect(await letInOf(takes, slow)).toBeLessThanOrEqual(10);
+    expect(await letInOf(takes, slow)).toBe(5);
   });
 
   it("lets everybody in when it fails", async () => {

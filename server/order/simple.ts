@@ -51,7 +51,8 @@ export const payGroupStatement = {
     ) p
   ),
   owner as (
-    insert into receipt (provider, receipt, payment_id) select provider, new_receipt, id from was
+    insert into receipt (provider, receipt, payment_id)
+    select provider, new_receipt, id from was order by provider, new_receipt
     on conflict do nothing
     returning payment_id
   ),

@@ -3,9 +3,9 @@
  * once per connection.
  *
  * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
- * `was` locks the payment, `owner` locks the receipt, and the order's own columns are re-read by its update after any
- * wait. The order of locks is payment, receipt, order; a group has its orders first, and many receipts, so that it may
- * end in a deadlock, and is then done one by one. The climb is the only dedupe: whoever comes second matches nothing.
+ * `was` locks the payment and its order, `owner` locks the receipt, and the order's own columns are re-read by its update.
+ * Every statement takes its locks in the order payment, order, receipts by their text, and a group waits for receipts only,
+ * so that no two statements wait for each other. The climb is the only dedupe: whoever comes second matches nothing.
  */
 import { stateColumns } from "./row.ts";
 
@@ -43,22 +43,20 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
   ),
   was as (
     select distinct on (p.order_uuid) p.*, told.* from told, lateral (
-      ${
-        isGroup
-          ? 'select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = told.payment_id offset 0 for no key update skip locked'
-          : "select * from payment where id = told.payment_id offset 0 for no key update"
-      }
+      select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = told.payment_id
+      offset 0 for no key update ${isGroup ? "skip locked" : ""}
     ) p
   ),
   owner as (
     insert into receipt as r (provider, receipt, payment_id)
     select provider, new_receipt, id from was
     where new_status = 'succeeded' and new_receipt is not null and (reference = new_reference) is not false
+    order by provider, new_receipt
     on conflict (provider, receipt) do update set payment_id = r.payment_id
     returning r.*
   ),
   claimed as (
-    -- Joined, so that the receipt is always locked here, before the order.
+    -- Joined, so that the receipt is always locked before anything is decided.
     select was.*, owner.payment_id as owner_id
     from was left join owner on owner.provider = was.provider and owner.receipt = new_receipt
   ),

@@ -247,24 +247,31 @@ describe("webhooks that come at once", () => {
   });
 });
 
-it("a webhook that gives way in a deadlock comes again", async () => {
-  const { event, payment, reference } = await openTaken();
-  const receipt = nextOrderId();
-  // As a group does, it has the order first and then wants the receipt; and it never gives way.
-  const group = await ground.database.pool.connect();
-  onTestFinished(() => group.release());
-  await group.query("begin; set local deadlock_timeout = '1h'");
-  await group.query('select from "order" where id = $1 for no key update', [event.id]);
-  const { rows } = await group.query<{ pid: number }>("select pg_backend_pid() as pid");
-  const asked = ground.store.advance(payment.id, paid({ reference, receipt }), webhook("{}"));
-  await vi.waitUntil(async () => (await waitersOf([rows[0]?.pid ?? 0])).length === 1, { interval: 5 });
-  await group.query("insert into receipt (provider, receipt, payment_id) values ('daraja', $1, $2)", [
-    receipt,
-    payment.id,
-  ]);
-  await group.query("rollback");
-  expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
-});
+it.each([
+  ["webhook", webhook("{}")],
+  ["query", undefined],
+] as const)(
+  "a %s locks payment, order and then receipt, so that it cannot deadlock with a group",
+  async (source, row) => {
+    const { event, payment, reference } = await openTaken();
+    const receipt = nextOrderId();
+    // As a group does, it has the order first and then wants the receipt; and it never gives way.
+    const group = await ground.database.pool.connect();
+    onTestFinished(() => group.release());
+    await group.query("begin; set local deadlock_timeout = '1h'; set local lock_timeout = '500ms'");
+    await group.query('select from "order" where id = $1 for no key update', [event.id]);
+    const { rows } = await group.query<{ pid: number }>("select pg_backend_pid() as pid");
+    const asked = ground.store.advance(payment.id, paid({ reference, receipt, source }), row);
+    await vi.waitUntil(async () => (await waitersOf([rows[0]?.pid ?? 0])).length === 1, { interval: 5 });
+    // Would wait, and fail, if the other had the receipt already.
+    await group.query("insert into receipt (provider, receipt, payment_id) values ('daraja', $1, $2)", [
+      receipt,
+      payment.id,
+    ]);
+    await group.query("rollback");
+    expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
+  },
+);
 
 it.each(["reply", "query"] as const)(
   "that a payment is accepted is told in the history by whom: a %s",

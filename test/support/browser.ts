@@ -32,7 +32,9 @@ export async function openGround(): Promise<{ browser: Browser; databaseUrl: str
 
 async function installChromium(): Promise<string> {
   if (!canInstall()) {
-    throw new Error("The browser's tests need Chromium: install it, or set CHROMIUM to its path.");
+    throw new Error(
+      "The browser's tests need Chromium: set CHROMIUM to its path, or install it, on Debian as root with apt-get install chromium fonts-liberation fonts-noto-core.",
+    );
   }
   await installPackages(["chromium", "fonts-liberation", "fonts-noto-core"]);
   return "/usr/bin/chromium";

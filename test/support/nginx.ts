@@ -23,7 +23,7 @@ export interface Nginx {
 
 /** Starts nginx in front of hub processes; ends with the test. `port` is where clients without TLS speak to it. */
 export async function startNginx({ port, hubs }: { port: number; hubs: readonly { url: string }[] }): Promise<Nginx> {
-  await haveProgram("nginx", "nginx-light");
+  const program = await haveProgram("nginx", "nginx-light");
   const dir = await mkdtemp(join(tmpdir(), "tukio-nginx-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   await chmod(dir, 0o755);
@@ -50,7 +50,7 @@ export async function startNginx({ port, hubs }: { port: number; hubs: readonly 
   const main = `pid ${dir}/pid; daemon off; worker_processes 2; events { worker_connections 4096; }
     http { ${temporary.join(" ")} include ${dir}/tukio.conf; }`;
   await writeFile(join(dir, "main.conf"), main);
-  const command = [...wrap, "nginx", "-p", dir, "-c", join(dir, "main.conf"), "-e", join(dir, "main-error.log")];
+  const command = [...wrap, program, "-p", dir, "-c", join(dir, "main.conf"), "-e", join(dir, "main-error.log")];
   const [file = "", ...rest] = command;
   const nginx = spawn(file, rest, { stdio: "ignore" });
   const exited = once(nginx, "exit");
