@@ -10,6 +10,7 @@ import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { Declined, type Initiated } from "./provider.ts";
+import { isRefusalStatus, isTurnedAway, requireAnswer } from "./refusal.ts";
 
 type Result = Pick<Outcome, "status"> & { reason: Reason };
 
@@ -61,15 +62,27 @@ const successful = "0000";
 
 const acceptance = z.object({ paymentID: identifier, bkashURL: z.url({ protocol: /^https?$/ }).max(2_048) });
 
+/** There or not, of whatever type. */
+const anything = z.unknown().optional();
+
+/**
+ * How a payment stands, as Execute and the query tell it. Execute calls our invoice `merchantInvoiceNumber`, recorded
+ * query replies call it `merchantInvoice`, and replies to Execute without an invoice, currency or paymentID occur. So
+ * none of them is needed, and those that are there are compared.
+ */
 const state = z.object({
-  paymentID: z.unknown(),
-  merchantInvoiceNumber: z.unknown(),
+  paymentID: anything,
+  merchantInvoiceNumber: anything,
+  merchantInvoice: anything,
   transactionStatus: z.string(),
   trxID: identifier.optional().catch(undefined),
-  amount: z.unknown(),
-  currency: z.unknown(),
+  amount: anything,
+  currency: anything,
 });
 type State = z.infer<typeof state>;
+
+/** "Timeout of 30 Seconds Exceeded While Executing Payment, Please Query the Payment": whatever code comes with it. */
+const timedOut = z.object({ statusMessage: z.string().regex(/query the payment|timeout of \d+ seconds/i) });
 
 /** The code of any reply; undefined for the gateway's own messages and whatever else has none. */
 function codeOf(body: unknown): string | undefined {
@@ -80,8 +93,8 @@ function codeOf(body: unknown): string | undefined {
 /** The gateway says that the access token is not good (any more): whatever was asked never came to bKash itself. */
 export const isTokenRefused = ({ status }: Answer): boolean => status === 401;
 
-/** Who is turned away by the gateway in front of bKash has surely asked for nothing. */
-const isTurnedAway = ({ status, body }: Answer): boolean => body !== undefined && [401, 403, 429].includes(status);
+/** The gateway's own error, without a code of bKash's. */
+const gatewayError = z.object({ message: z.string() });
 
 /** Accepted, surely refused (`Declined`), or unknown: any other error. */
 export function readAcceptance(answer: Answer): Initiated {
@@ -91,7 +104,8 @@ export function readAcceptance(answer: Answer): Initiated {
   if (status === 200 && given === successful && accepted) {
     return { reference: accepted.paymentID, redirectUrl: accepted.bkashURL };
   }
-  const isRefused = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
+  const hasRefused = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
+  const isRefused = hasRefused || (isRefusalStatus(status) && gatewayError.safeParse(body).success);
   if (isRefused || isTurnedAway(answer)) {
     const reason = results.get(given ?? "")?.reason ?? "provider_error";
     throw new Declined(reason, `bKash refused the payment: ${given ?? "no code"} (HTTP ${status})`);
@@ -107,7 +121,7 @@ export interface Execution {
 
 /** Without an answer nothing is sure. */
 export function readExecution(answer: Answer | undefined, payment: Payment): Execution {
-  if (!answer || answer.status >= 500) return { isSure: false };
+  if (!answer || answer.status >= 500 || timedOut.safeParse(answer.body).success) return { isSure: false };
   const found = readState(answer, payment);
   if (found?.status === "succeeded") return { isSure: true, outcome: { ...found, source: "reply" } };
   const given = codeOf(answer.body) ?? "";
@@ -120,12 +134,12 @@ export function readExecution(answer: Answer | undefined, payment: Payment): Exe
 
 /**
  * What a query tells. A code other than success is about the query, or too vague to end a payment: 2002 and 2033 (not
- * found) are given shortly after creation too. Throws `HubError` `provider_unavailable` when bKash does not work.
+ * found) are given shortly after creation too. Throws `Throttled`, or `HubError` `provider_unavailable` when bKash did
+ * not answer the question.
  */
 export function readQuery(answer: Answer, payment: Payment): Outcome | undefined {
-  const { status, body } = answer;
-  if (status >= 500 || codeOf(body) === undefined) {
-    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
+  if (codeOf(requireAnswer("bKash", answer)) === undefined) {
+    throw new HubError("provider_unavailable", `bKash could not be asked (HTTP ${answer.status})`);
   }
   const found = readState(answer, payment);
   return found && { ...found, source: "query" };
@@ -142,12 +156,15 @@ function readState({ status, body }: Answer, payment: Payment): Omit<Outcome, "s
   return openStates.has(found.transactionStatus) ? { status: "processing" } : undefined;
 }
 
-const isAbout = ({ paymentID, merchantInvoiceNumber }: State, { id, reference }: Payment): boolean =>
-  (paymentID ?? reference) === reference && (merchantInvoiceNumber ?? id) === id;
+function isAbout(found: State, { id, reference }: Payment): boolean {
+  const says = (given: unknown, ours: string | undefined): boolean => (given || ours) === ours;
+  return says(found.paymentID, reference) && says(found.merchantInvoiceNumber, id) && says(found.merchantInvoice, id);
+}
 
 /** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
-function paid({ trxID, amount, currency = "BDT" }: State): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
+function paid({ trxID, amount, ...found }: State): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
   const amountMinor = parseMinor(amount, 2);
+  const currency = found.currency ?? "BDT";
   return {
     ...(trxID !== undefined && { receipt: trxID }),
     // There is no other currency at bKash; one that is named all the same is compared.

@@ -48,6 +48,8 @@ export interface Answer {
   status: number;
   /** The parsed JSON; undefined when the body is empty, HTML or otherwise not JSON. */
   body: unknown;
+  /** What `Retry-After` says, in seconds. */
+  retryAfterS?: number;
 }
 
 export interface Client {
@@ -88,8 +90,13 @@ export function createClient(): Client {
       }),
     );
     const receive = async (): Promise<Answer> => {
-      const { statusCode, body } = await request(call.url, { ...message(call), dispatcher, signal });
-      return { status: statusCode, body: parseJson(await body.text()) };
+      const { statusCode, headers, body } = await request(call.url, { ...message(call), dispatcher, signal });
+      const retryAfterS = readRetryAfter(headers["retry-after"]);
+      return {
+        status: statusCode,
+        body: parseJson(await body.text()),
+        ...(retryAfterS !== undefined && { retryAfterS }),
+      };
     };
     try {
       // undici heeds the signal only once it has a connection, and then sends nothing.
@@ -160,6 +167,14 @@ function message({ method, headers, body }: Call): { method: Call["method"]; hea
   const traced = { ...traceHeaders(), ...headers };
   if (body === undefined) return { method, headers: traced };
   return { method, headers: { ...traced, "content-type": "application/json" }, body: JSON.stringify(body) };
+}
+
+/** Seconds, or a date (RFC 9110). Undefined for anything else. */
+function readRetryAfter(header: unknown): number | undefined {
+  if (typeof header !== "string") return undefined;
+  if (/^\d{1,9}$/.test(header)) return Number(header);
+  const atMs = Date.parse(header);
+  return Number.isNaN(atMs) ? undefined : Math.max(0, Math.ceil((atMs - Date.now()) / 1_000));
 }
 
 function parseJson(text: string): unknown {

@@ -9,29 +9,34 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, mpesaFailures, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+import { apigeeCodeOf, isRefusalStatus, isThrottled, isTurnedAway, requireAnswer, Throttled } from "./refusal.ts";
 
-/**
- * Errors that refuse a push before any prompt (Safaricom portal, M-Pesa Express, "Error Codes"). Left out on purpose,
- * as a prompt may be out all the same: 500.003.02 (system busy) and 500.003.1001 (internal error).
- */
-const refusals: ReadonlySet<string> = new Set([
-  "400.002.02",
-  "404.001.01",
-  "404.001.03",
-  "405.001",
-  "401.003.01",
-  "400.003.01",
-  "500.001.1001",
-  "500.003.03",
-]);
-
-/** The token is unknown or run out. Safaricom portal: 404.001.03, with HTTP 404; the others are reported by integrators. */
-const tokenRefusals: ReadonlySet<string> = new Set(["404.001.03", "401.003.01", "400.003.01"]);
-
+/** The gateway's own form of an error (Safaricom portal, "Error Codes"). */
 const envelope = z.object({ errorCode: z.string(), errorMessage: z.string().catch("") });
 type Envelope = z.infer<typeof envelope>;
 
-const acceptance = z.object({ ResponseCode: resultCode.pipe(z.literal("0")), CheckoutRequestID: identifier });
+/**
+ * Refusals of a push that come with HTTP 500: the quota is used up, and three meanings of 500.001.1001, which are told
+ * apart by their texts. Other errors from 500 leave open whether a prompt is out, 500.003.02 (system busy) among them.
+ */
+const refusalCodes: ReadonlySet<string> = new Set(["500.003.03"]);
+const refusalTexts = /unable to lock subscriber|merchant does not exist|wrong credentials|no apiproduct match/i;
+
+/**
+ * The access token is unknown or has ended. Safaricom portal: 404.001.03, with HTTP 404; 400.003.01 and those that begin
+ * with 401 are reported by integrators.
+ */
+const tokenRefusal = /^(404\.001\.03|400\.003\.01|401\..*)$/;
+
+/** Apigee's words for the same (docs.apigee.com, "OAuth v2.0 policies"). */
+const apigeeTokenRefusal = /access_?token/i;
+
+/** `ResponseCode` other than "0" under HTTP 200 refuses the push (integrators). */
+const acceptance = z.object({
+  ResponseCode: resultCode,
+  ResponseDescription: z.string().catch(""),
+  CheckoutRequestID: identifier.optional().catch(undefined),
+});
 
 const queryReply = z.object({
   ResponseCode: resultCode.pipe(z.literal("0")).optional(),
@@ -45,7 +50,7 @@ const item = z.object({ Name: z.string(), Value: z.unknown().optional() }).catch
 const webhookBody = z.object({
   Body: z.object({
     stkCallback: z.object({
-      CheckoutRequestID: identifier,
+      CheckoutRequestID: identifier.optional(),
       ResultCode: resultCode,
       CallbackMetadata: z
         .object({ Item: z.array(item) })
@@ -57,29 +62,36 @@ const webhookBody = z.object({
 type StkCallback = z.infer<typeof webhookBody>["Body"]["stkCallback"];
 
 /** Whether the answer says that the access token is not valid (any more): whatever was asked has surely not happened. */
-export function isTokenRefused({ body }: Answer): boolean {
+export function isTokenRefused({ status, body }: Answer): boolean {
   const refusal = envelope.safeParse(body).data;
-  return refusal !== undefined && tokenRefusals.has(refusal.errorCode);
+  if (refusal) return tokenRefusal.test(refusal.errorCode);
+  return status === 401 && apigeeTokenRefusal.test(apigeeCodeOf(body) ?? "");
 }
 
-/** Accepted, surely refused (`Declined`), or unknown: any other error. Goes by the codes, not by the HTTP status. */
-export function readAcceptance({ status, body }: Answer): Initiated {
-  const accepted = acceptance.safeParse(body).data;
-  if (accepted) return { reference: accepted.CheckoutRequestID };
-  const refusal = envelope.safeParse(body).data;
-  if (refusal && isRefusal(refusal)) {
-    throw new Declined(reasonOf(refusal), `Safaricom refused the push: ${refusal.errorCode} (HTTP ${status})`);
+/** Accepted, surely refused (`Declined`), or unknown: any other error. */
+export function readAcceptance(answer: Answer): Initiated {
+  const { status, body } = answer;
+  const said = acceptance.safeParse(body).data;
+  if (said?.ResponseCode === "0" && said.CheckoutRequestID !== undefined) return { reference: said.CheckoutRequestID };
+  if (status === 200 && said && !/^0+$/.test(said.ResponseCode)) {
+    throw declined(said.ResponseDescription, `ResponseCode ${said.ResponseCode}`, status);
   }
+  const refusal = envelope.safeParse(body).data;
+  if (refusal && isRefusal(status, refusal)) throw declined(refusal.errorMessage, refusal.errorCode, status);
+  const fault = apigeeCodeOf(body);
+  if (fault !== undefined && (isRefusalStatus(status) || isThrottled(answer))) throw declined("", fault, status);
+  if (isTurnedAway(answer)) throw declined("", "turned away", status);
   throw new Error(`Safaricom's answer to the push tells nothing (HTTP ${status})`);
 }
 
-/** "No apiproduct match" comes under codes that are not documented: the app has no right to M-Pesa Express. */
-const isRefusal = ({ errorCode, errorMessage }: Envelope): boolean =>
-  refusals.has(errorCode) || /no apiproduct match/i.test(errorMessage);
+const isRefusal = (status: number, { errorCode, errorMessage }: Envelope): boolean =>
+  isRefusalStatus(status) || refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
 
-/** 500.001.1001 has several meanings, told apart by text only: here, whether another prompt is open on the phone. */
-const reasonOf = ({ errorMessage }: Envelope): Reason =>
-  /unable to lock subscriber/i.test(errorMessage) ? "busy" : "provider_error";
+/** A payer whose phone has another prompt open is told so. */
+function declined(text: string, code: string, status: number): Declined {
+  const reason: Reason = /unable to lock subscriber/i.test(text) ? "busy" : "provider_error";
+  return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status})`);
+}
 
 /**
  * The URL's secret is the only proof there is. Throws `HubError`: `webhook_rejected` without it, `webhook_unreadable`
@@ -87,9 +99,10 @@ const reasonOf = ({ errorMessage }: Envelope): Reason =>
  */
 export function translate({ paymentId, body }: Webhook): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
-  const { CheckoutRequestID: reference, ...callback } = readCallback(body);
+  const { CheckoutRequestID, ...callback } = readCallback(body);
+  const known = CheckoutRequestID === undefined ? {} : { reference: CheckoutRequestID };
   const outcome = outcomeOf(callback);
-  return { paymentId, reference, proof: "secret", ...(outcome && { outcome: { ...outcome, reference } }) };
+  return { paymentId, ...known, proof: "secret", ...(outcome && { outcome: { ...outcome, ...known } }) };
 }
 
 function readCallback(body: Buffer): StkCallback {
@@ -118,19 +131,28 @@ function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" |
   };
 }
 
-/** An error envelope is never a final answer: the gateway gives them even for payments it reported as decided. */
-export function readQuery({ status, body }: Answer, reference: string): Outcome | undefined {
-  const error = envelope.safeParse(body).data;
-  if (error) return isPending(error) ? { status: "processing", source: "query" } : undefined;
-  if (body === undefined || status >= 500)
-    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
-  const reply = queryReply.safeParse(body).data;
-  if (status !== 200 || !reply || (reply.CheckoutRequestID ?? reference) !== reference) return undefined;
+/**
+ * An error envelope is never a final answer: the gateway gives them even for payments it reported as decided. Throws
+ * `Throttled`, or `HubError` `provider_unavailable` when Safaricom did not answer the question.
+ */
+export function readQuery(answer: Answer, reference: string): Outcome | undefined {
+  const error = envelope.safeParse(answer.body).data;
+  if (error && isSpikeArrest(error)) throw new Throttled("Safaricom", answer);
+  if (error && (answer.status >= 500 || isPending(error))) {
+    return isPending(error) ? { status: "processing", source: "query" } : undefined;
+  }
+  const body = requireAnswer("Safaricom", answer);
+  const reply = error ? undefined : queryReply.safeParse(body).data;
+  if (answer.status !== 200 || !reply || (reply.CheckoutRequestID ?? reference) !== reference) return undefined;
   if (reply.ResultCode === "0") return { status: "succeeded", source: "query" };
   if (reply.ResultCode === stillOpen) return { status: "processing", source: "query" };
   const result = mpesaFailures.get(reply.ResultCode);
   return result && { ...result, source: "query" };
 }
+
+/** Both come with HTTP 500 (Safaricom portal, "Error Codes"). */
+const isSpikeArrest = ({ errorCode, errorMessage }: Envelope): boolean =>
+  errorCode === "500.003.03" || /spike arrest/i.test(errorMessage);
 
 const isPending = ({ errorCode, errorMessage }: Envelope): boolean =>
   errorCode === "500.001.1001" && /being processed/i.test(errorMessage);

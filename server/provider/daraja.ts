@@ -13,6 +13,7 @@ import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./daraja-message.ts";
 import { mpesaLimits } from "./mpesa.ts";
+import { plainText } from "./plain-text.ts";
 import { Declined, type Provider } from "./provider.ts";
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
@@ -168,13 +169,6 @@ function pushFields(config: DarajaAccount, payment: Payment, webhookUrl: URL): o
     CallBackURL: webhookUrl.href,
     // The end of an order's name tells it from others better than its beginning.
     AccountReference: orderId.slice(-accountReferenceLengthMax),
-    TransactionDesc: printable(description ?? "") || printable(orderId),
+    TransactionDesc: plainText(description ?? "", descriptionLengthMax) || plainText(orderId, descriptionLengthMax),
   };
 }
-
-const printable = (text: string): string =>
-  text
-    .normalize("NFKD")
-    .replace(/[^\x20-\x7e]/g, "")
-    .trim()
-    .slice(0, descriptionLengthMax);

@@ -14,6 +14,7 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
 
 type Verdict = Pick<Outcome, "status" | "reason">;
 
@@ -29,20 +30,20 @@ const words: ReadonlyMap<string, Verdict> = new Map([
   ["cancelled", failed("cancelled")],
 ]);
 
-/**
- * What refuses a request before any prompt (the SDK). It may be the SDK that makes these codes, out of the status: so
- * without a code the status will do.
- */
-const refusals: ReadonlySet<string> = new Set(["VALIDATION_ERROR", "AUTHENTICATION_FAILED", "RATE_LIMIT_EXCEEDED"]);
-const refusalStatuses: ReadonlySet<number> = new Set([400, 401, 429]);
-
-/** Not about the payment: we may not ask at all, or not so often. */
-const cannotAskStatuses: ReadonlySet<number> = new Set([401, 403, 429]);
-
 const anything = z.unknown().optional();
 const word = z.string().toLowerCase().optional().catch(undefined);
 const id = identifier.optional().catch(undefined);
 const code = resultCode.optional().catch(undefined);
+
+/** How many characters of the payment's id are the account reference that we give; M-Pesa shows no more. */
+const accountReferenceLength = 12;
+
+/** The end of the payment's id, which is its random part: of its own for every attempt, and no secret. */
+export const accountReferenceOf = (paymentId: string): string =>
+  paymentId.replaceAll("-", "").slice(-accountReferenceLength);
+
+/** In one shape of the webhook the account reference is called `reference`: only ours looks like this. */
+const isAccountReference = (text: string | undefined): text is string => /^[0-9a-f]{12}$/.test(text ?? "");
 
 /** A transaction as webhook, status and list tell of it. One odd field must not hide the others. */
 const transaction = z
@@ -52,6 +53,7 @@ const transaction = z
     transaction_id: id,
     accountReference: id,
     account_reference: id,
+    reference: id,
     mpesaReceiptNumber: id,
     mpesa_receipt_number: id,
     resultCode: code,
@@ -63,7 +65,7 @@ const transaction = z
   .transform(({ id, status, currency, amount, ...either }) => ({
     id,
     reference: either.transactionId ?? either.transaction_id,
-    accountReference: either.accountReference ?? either.account_reference,
+    accountReference: [either.accountReference, either.account_reference, either.reference].find(isAccountReference),
     receipt: either.mpesaReceiptNumber ?? either.mpesa_receipt_number,
     code: either.resultCode ?? either.result_code,
     status,
@@ -71,8 +73,9 @@ const transaction = z
     amount,
   }));
 type Transaction = z.infer<typeof transaction>;
+type Stated = Pick<Transaction, "receipt" | "amount" | "currency">;
 
-const envelope = z.object({ success: anything, data: anything, event: word, code });
+const envelope = z.object({ success: anything, data: anything, event: word, code, message: z.string().catch("") });
 
 /** What is within `data`, or the body itself where it is flat. */
 function contentOf(body: unknown): unknown {
@@ -81,13 +84,14 @@ function contentOf(body: unknown): unknown {
 }
 
 /** Accepted, surely refused (`Declined`), or unknown: any other error. */
-export function readAcceptance({ status, body }: Answer): Initiated {
+export function readAcceptance(answer: Answer): Initiated {
+  const { status, body } = answer;
   const told = envelope.safeParse(body).data;
   const isRefused = told?.success === false;
   const reference = transaction.safeParse(contentOf(body)).data?.reference;
   if (status >= 200 && status < 300 && !isRefused && reference !== undefined) return { reference };
-  const isSure = told?.code === undefined ? refusalStatuses.has(status) : refusals.has(told.code);
-  if (isRefused && isSure && status >= 400 && status < 500) {
+  const isSure = isTurnedAway(answer) || (isRefused && isRefusalStatus(status));
+  if (isSure && !leavesOpen(`${told?.code} ${told?.message}`)) {
     throw new Declined("provider_error", `Lipana refused the push (HTTP ${status})`);
   }
   throw new Error(`Lipana's answer to the push tells nothing (HTTP ${status})`);
@@ -96,34 +100,41 @@ export function readAcceptance({ status, body }: Answer): Initiated {
 /**
  * The signature is the only proof there is: a replay of it is harmless, since a payment only climbs. Throws `HubError`:
  * `webhook_rejected` without it, `webhook_unreadable` for anything that names no transaction. What says nothing that
- * is known, or contradicts itself, is only a hint to ask.
+ * is known, contradicts itself, or names only our own account reference, which Lipana is not known to guard, is a hint.
  */
 export function translate({ headers, body }: Webhook, secret: string): Claim {
   if (!isSigned(headers, body, secret)) throw new HubError("webhook_rejected");
-  const { event, reference, ...told } = readWebhook(body);
+  const { event, reference, accountReference, ...told } = readWebhook(body);
+  const names = {
+    ...(reference !== undefined && { reference }),
+    ...(accountReference !== undefined && { ownReference: accountReference }),
+  };
   const verdict = agree([verdictOf(told.code), words.get(told.status ?? ""), words.get(event ?? "")]);
-  if (!verdict) return { reference, proof: "none" };
-  if (verdict === open) return { reference, proof: "signature" };
-  return { reference, proof: "signature", outcome: { ...outcomeOf(told, verdict), reference, source: "webhook" } };
+  if (!verdict || reference === undefined) return { ...names, proof: "none" };
+  if (verdict === open) return { ...names, proof: "signature" };
+  return { ...names, proof: "signature", outcome: { ...outcomeOf(told, verdict), reference, source: "webhook" } };
 }
 
 /**
- * Lower-case hex of the HMAC-SHA256 over the raw bytes (the SDK's verifying function; the header's name is from its
+ * Hex of the HMAC-SHA256 over the raw bytes (the SDK's verifying function; the header's name is from its
  * README and integrations). No time is signed.
  */
 function isSigned(headers: IncomingHttpHeaders, body: Buffer, secret: string): boolean {
   const given = headers["x-lipana-signature"];
-  if (typeof given !== "string" || !/^[0-9a-f]{64}$/.test(given)) return false;
+  if (typeof given !== "string" || !/^[0-9a-f]{64}$/i.test(given)) return false;
   return timingSafeEqual(Buffer.from(given, "hex"), createHmac("sha256", secret).update(body).digest());
 }
 
-type ReadWebhook = Omit<Transaction, "reference"> & { reference: string; event: string | undefined };
-
-/** `payment.success` and `transaction.success` are the same event in the two shapes that are about. */
-function readWebhook(body: Buffer): ReadWebhook {
+/**
+ * `payment.success` and `transaction.success` are the same event in the two shapes that are about. An integrator finds
+ * the transaction named by `id` alone; beside another name, `id` is another number of Lipana's.
+ */
+function readWebhook(body: Buffer): Transaction & { event: string | undefined } {
   const { told, event } = parseWebhook(body);
-  const { reference } = told;
-  if (reference === undefined) throw new HubError("webhook_unreadable", "The webhook names no transaction");
+  const reference = told.reference ?? told.id;
+  if (reference === undefined && told.accountReference === undefined) {
+    throw new HubError("webhook_unreadable", "The webhook names no transaction");
+  }
   return { ...told, reference, event: event?.replace(/^.*\./s, "") };
 }
 
@@ -152,11 +163,11 @@ function agree(said: readonly (Verdict | undefined)[]): Verdict | undefined {
   return verdicts.find(({ reason }) => reason !== "declined") ?? verdicts[0];
 }
 
-const outcomeOf = (told: Omit<Transaction, "reference">, verdict: Verdict): Omit<Outcome, "source"> =>
+const outcomeOf = (told: Stated, verdict: Verdict): Omit<Outcome, "source"> =>
   verdict === paid ? { ...verdict, ...paidOf(told) } : verdict;
 
 /** What a success states. Where it names no currency it is Lipana's only one; of another one, the amount is not read. */
-function paidOf({ receipt, amount, currency }: Omit<Transaction, "reference">) {
+function paidOf({ receipt, amount, currency }: Stated) {
   const named = z
     .string()
     .toUpperCase()
@@ -171,9 +182,12 @@ function paidOf({ receipt, amount, currency }: Omit<Transaction, "reference">) {
   };
 }
 
-/** The answer about the transaction with this reference. Throws `provider_unavailable` where Lipana could not be asked. */
+/**
+ * The answer about the transaction with this reference. Throws `Throttled`, or `HubError` `provider_unavailable` when
+ * Lipana did not answer the question.
+ */
 export function readStatus(answer: Answer, reference: string): Outcome | undefined {
-  const told = transaction.safeParse(contentOf(requireAnswer(answer))).data;
+  const told = transaction.safeParse(contentOf(requireYes(answer))).data;
   // Which of its two ids the address takes is not documented; one of them must be the one that we asked about.
   if (!told || (told.reference !== reference && told.id !== reference)) return undefined;
   return queried(told);
@@ -187,11 +201,9 @@ function queried(told: Transaction): Outcome | undefined {
 }
 
 /** Throws unless this is an answer at all. Undefined: one that says no. */
-function requireAnswer({ status, body }: Answer): unknown {
-  if (body === undefined || status >= 500 || cannotAskStatuses.has(status)) {
-    throw new HubError("provider_unavailable", `Lipana could not be asked (HTTP ${status})`);
-  }
-  return status === 200 && envelope.safeParse(body).data?.success !== false ? body : undefined;
+function requireYes(answer: Answer): unknown {
+  const body = requireAnswer("Lipana", answer);
+  return answer.status === 200 && envelope.safeParse(body).data?.success !== false ? body : undefined;
 }
 
 /** What a transaction that nobody has told us of yet is to be recognised by. */
@@ -220,7 +232,7 @@ const listing = z.union([
 
 /** Looks for a transaction on one page of the list, counted from 1. Of several, one that was paid counts. */
 export function readPage(answer: Answer, page: number, wanted: Wanted): Page {
-  const { transactions, pagination } = listing.safeParse(contentOf(requireAnswer(answer))).data ?? { transactions: [] };
+  const { transactions, pagination } = listing.safeParse(contentOf(requireYes(answer))).data ?? { transactions: [] };
   const found = transactions.flatMap((item) => {
     const told = transaction.safeParse(item).data;
     return told?.reference !== undefined && isWanted(told, wanted) ? outcomesOf(told, told.reference) : [];

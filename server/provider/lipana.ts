@@ -10,8 +10,9 @@ import { z } from "zod";
 import type { Outcome, Payment } from "../order/order.ts";
 import { type Answer, type Call, type Client, Unreachable } from "./client.ts";
 import { defineCompany } from "./company.ts";
-import { readAcceptance, readPage, readStatus, translate } from "./lipana-message.ts";
+import { accountReferenceOf, readAcceptance, readPage, readStatus, translate } from "./lipana-message.ts";
 import { mpesaLimits } from "./mpesa.ts";
+import { plainText } from "./plain-text.ts";
 import { Declined, type Provider } from "./provider.ts";
 
 /** What Lipana's dashboard gives a merchant. */
@@ -42,8 +43,7 @@ const limits = {
   phone: mpesaLimits.phone,
 } as const;
 
-/** M-Pesa shows no more of an account reference than 12 characters, and no more of a description than 13. */
-const accountReferenceLength = 12;
+/** M-Pesa shows no more of a description. */
 const descriptionLengthMax = 13;
 
 /**
@@ -59,7 +59,7 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
 
   /** Finds the payment whose reference never reached us. */
   const recover = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
-    const wanted = { accountReference: accountReferenceOf(payment), amountMinor: payment.amountMinor };
+    const wanted = { accountReference: accountReferenceOf(payment.id), amountMinor: payment.amountMinor };
     for (let page = 1; page <= pagesMax; page += 1) {
       const answer = await call("GET", `?page=${page}&limit=${pageSize}`, { signal });
       const { found, isLast } = readPage(answer, page, wanted);
@@ -93,9 +93,6 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
   };
 }
 
-/** The end of the payment's id, which is its random part: of its own for every attempt, and no secret. */
-const accountReferenceOf = ({ id }: Payment): string => id.replaceAll("-", "").slice(-accountReferenceLength);
-
 function pushFields(payment: Payment): object {
   const { phone, amountMinor, orderId, description } = payment;
   assert(phone !== undefined && limits.phone.test(phone), "the payment has a phone that can be prompted");
@@ -103,14 +100,7 @@ function pushFields(payment: Payment): object {
   return {
     phone,
     amount: Number(amountMinor / limits.stepMinor),
-    accountReference: accountReferenceOf(payment),
-    transactionDesc: printable(description ?? "") || printable(orderId),
+    accountReference: accountReferenceOf(payment.id),
+    transactionDesc: plainText(description ?? "", descriptionLengthMax) || plainText(orderId, descriptionLengthMax),
   };
 }
-
-const printable = (text: string): string =>
-  text
-    .normalize("NFKD")
-    .replace(/[^\x20-\x7e]/g, "")
-    .trim()
-    .slice(0, descriptionLengthMax);

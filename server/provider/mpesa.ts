@@ -31,7 +31,9 @@ const noResponse: MpesaFailure = { status: "expired", reason: "no_response" };
 
 /**
  * The result codes that are known to say so. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
- * missing there and reported by integrators.
+ * missing there and reported by integrators, 1031 ("Request cancelled by user") and 1036 ("SMSC ACK timeout": no answer
+ * of the phone in time) are recorded. 11, 2006 and 2040 are of Safaricom's other result tables: an account that is not
+ * active, or not registered.
  */
 export const mpesaFailures: ReadonlyMap<string, MpesaFailure> = new Map([
   ["1", failed("insufficient_funds")],
@@ -39,15 +41,20 @@ export const mpesaFailures: ReadonlyMap<string, MpesaFailure> = new Map([
   ["3", failed("limit")],
   ["4", failed("limit")],
   ["8", failed("limit")],
+  ["11", failed("declined")],
   ["17", failed("limit")],
   ["26", failed("provider_error")],
   ["1001", failed("busy")],
   ["1019", noResponse],
   ["1025", failed("provider_error")],
+  ["1031", failed("cancelled")],
   ["1032", failed("cancelled")],
+  ["1036", noResponse],
   ["1037", noResponse],
   ["2001", failed("wrong_pin")],
+  ["2006", failed("declined")],
   ["2028", failed("provider_error")],
+  ["2040", failed("declined")],
   ["8006", failed("wrong_pin")],
   ["9999", failed("provider_error")],
   ["SFC_IC0003", failed("provider_error")],

@@ -8,6 +8,7 @@ import type { Outcome, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { minorDigits, parseMinor } from "./money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+import { isRefusalStatus, requireAnswer } from "./refusal.ts";
 
 /**
  * What a payment is called at MTN, which wants a UUID of version 4: the payment's own id, its version's digit exchanged.
@@ -20,23 +21,26 @@ type Ending = Pick<Outcome, "status"> & { reason: Reason };
 const failed = (reason: Reason): Ending => ({ status: "failed", reason });
 const noResponse: Ending = { status: "expired", reason: "no_response" };
 
+/** Reasons that only an account has which was set up wrongly, though they sound like the payer's. */
+const settings: ReadonlySet<string> = new Set(["NOT_ALLOWED_TARGET_ENVIRONMENT"]);
+
 /**
- * Why a request failed (MTN's "Common Error" page). Any other reason, such as INTERNAL_PROCESSING_ERROR or one that only
- * an account set up wrongly has, is `provider_error`.
+ * Why a request failed, by the words in its reason, the first that fits. MTN's "Common Error" page has
+ * `APPROVAL_REJECTED`, `PAYMENT_NOT_APPROVED`, `TRANSACTION_CANCELED`, `EXPIRED`, `COULD_NOT_PERFORM_TRANSACTION` (nobody
+ * answered in about 5 min), `NOT_ENOUGH_FUNDS`, `PAYER_LIMIT_REACHED`, `PAYER_NOT_FOUND` and others; recorded in production
+ * are `LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED`, said of an empty wallet in several countries,
+ * `SENDER_ACCOUNT_NOT_ACTIVE` and `PAYEE_LIMIT_REACHED`. Any other, such as `INTERNAL_PROCESSING_ERROR`, is `provider_error`.
  */
-const endings: ReadonlyMap<string, Ending> = new Map([
-  ["APPROVAL_REJECTED", failed("cancelled")],
-  ["PAYMENT_NOT_APPROVED", failed("cancelled")],
-  ["TRANSACTION_CANCELED", failed("cancelled")],
-  ["EXPIRED", noResponse],
-  ["COULD_NOT_PERFORM_TRANSACTION", noResponse],
-  ["NOT_ENOUGH_FUNDS", failed("insufficient_funds")],
-  ["PAYER_LIMIT_REACHED", failed("limit")],
-  ["PAYER_NOT_FOUND", failed("declined")],
-  ["PAYEE_NOT_FOUND", failed("declined")],
-  ["PAYEE_NOT_ALLOWED_TO_RECEIVE", failed("declined")],
-  ["NOT_ALLOWED", failed("declined")],
-]);
+const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
+  [/LOW_BALANCE|NOT_ENOUGH|INSUFFICIENT/, failed("insufficient_funds")],
+  [/REJECTED|NOT_APPROVED|CANCELL?ED/, failed("cancelled")],
+  [/EXPIRED|TIMED?_?OUT|COULD_NOT_PERFORM_TRANSACTION/, noResponse],
+  [/LIMIT/, failed("limit")],
+  [/NOT_FOUND|NOT_ACTIVE|NOT_ALLOWED|BLOCKED|BARRED|SUSPENDED/, failed("declined")],
+];
+
+const endingOf = (reason: string): Ending | undefined =>
+  settings.has(reason) ? undefined : endings.find(([words]) => words.test(reason))?.[1];
 
 /** Codes that refuse the request itself, whatever the HTTP status: MTN documents them under 500. */
 const refusals: ReadonlySet<string> = new Set([
@@ -49,12 +53,10 @@ const refusals: ReadonlySet<string> = new Set([
   "PAYER_NOT_FOUND",
 ]);
 
-/** Refused by status, often with an empty body (observed). Left out on purpose, as MTN may ask the payer: 408, 429 and 5xx. */
-const refusedBy: ReadonlySet<number> = new Set([400, 401, 403, 404, 405, 411, 413, 415]);
-
 /** Upper-case words, once as text and once within an object; which one when is not known. */
 const code = z
   .union([z.string(), z.object({ code: z.string() }).transform((reason) => reason.code)])
+  .transform((reason) => reason.trim().toUpperCase())
   .optional()
   .catch(undefined);
 
@@ -85,22 +87,23 @@ export function readAcceptance({ status, body }: Answer, reference: string): Ini
   // 409: the reference is taken, and nobody but us could have taken it. So the payer is being asked.
   if (status === 202 || status === 409) return { reference };
   const said = code.parse(body) ?? "";
-  if (refusedBy.has(status) || refusals.has(said)) {
-    const ending = endings.get(said);
+  // A refusal by status has an empty body often (observed).
+  if (isRefusalStatus(status) || refusals.has(said)) {
+    const ending = endingOf(said);
     const reason = ending?.status === "failed" ? ending.reason : "provider_error";
     throw new Declined(reason, `MTN refused the request: ${said || "no code"} (HTTP ${status})`);
   }
   throw new Error(`MTN's answer to the request tells nothing (HTTP ${status})`);
 }
 
-/** 404 means "not yet" right after the request, so it never says that there is no such payment. */
-export function readStatus({ status, body }: Answer, reference: string): Outcome | undefined {
-  if (status === 404) return undefined;
-  if (body === undefined || status >= 500) {
-    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
-  }
-  const said = result.safeParse(body).data;
-  if (status !== 200 || !said) return undefined;
+/**
+ * 404 means "not yet" right after the request, so it never says that there is no such payment. Throws `Throttled`, or
+ * `HubError` `provider_unavailable` when MTN did not answer the question.
+ */
+export function readStatus(answer: Answer, reference: string): Outcome | undefined {
+  if (answer.status === 404) return undefined;
+  const said = result.safeParse(requireAnswer("MTN", answer)).data;
+  if (answer.status !== 200 || !said) return undefined;
   // The reference is not stored yet when the reply to the request was lost.
   return { ...(endOf(said) ?? { status: "processing" }), reference, source: "query" };
 }
@@ -131,7 +134,7 @@ type End = Omit<Outcome, "source" | "reference">;
 /** How the request ended; undefined while it is open. */
 function endOf(said: Result): End | undefined {
   if (said.status === "SUCCESSFUL") return { status: "succeeded", ...paid(said) };
-  if (said.status === "FAILED") return endings.get(said.reason ?? "") ?? failed("provider_error");
+  if (said.status === "FAILED") return endingOf(said.reason ?? "") ?? failed("provider_error");
   return undefined;
 }
 

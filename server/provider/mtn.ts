@@ -14,6 +14,7 @@ import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { formatMinor, minorDigits } from "./money.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./mtn-message.ts";
+import { plainText } from "./plain-text.ts";
 import { Declined, type Limits, type Provider } from "./provider.ts";
 
 /** Sent in a header. */
@@ -177,14 +178,7 @@ function requestFields({ id, orderId, phone, amountMinor, currency, description 
     // Comes back in the webhook, and stands in the merchant's history beside the note.
     externalId: id,
     payer: { partyIdType: "MSISDN", partyId: phone.slice(1) },
-    payerMessage: plain(description ?? "") || plain(orderId),
-    payeeNote: plain(orderId),
+    payerMessage: plainText(description ?? "", noteLengthMax) || plainText(orderId, noteLengthMax),
+    payeeNote: plainText(orderId, noteLengthMax),
   };
 }
-
-const plain = (text: string): string =>
-  text
-    .normalize("NFKD")
-    .replace(/[^A-Za-z0-9 .,:_-]/g, "")
-    .trim()
-    .slice(0, noteLengthMax);

@@ -12,6 +12,7 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, type MpesaFailure, resultCode } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
 
 /** What is there or not, of whatever type: nobody promised. */
 const anything = z.unknown().optional();
@@ -51,15 +52,13 @@ const refusal = z.object({
 });
 type Refusal = z.infer<typeof refusal>;
 
-/** Refusals that say nothing of whether the payer is being asked: a time-out, and a clash with what was asked before. */
-const unclearStatuses: ReadonlySet<number> = new Set([408, 409]);
-
 /** docs.payhero.co.ke, "Transaction Status". There is no amount, and no reason of a failure. */
 const queryReply = z.object({
   success: flag.nullish(),
   status: z.string().transform((word) => word.toUpperCase()),
   reference: reference.nullish().catch(null),
   third_party_reference: anything,
+  provider_reference: anything,
 });
 
 /** The names that are used in either platform's webhook. Balances, phone and M-Pesa's own ids are of no use here. */
@@ -90,11 +89,12 @@ const webhookBody = details.extend({ response: details.nullish() });
  * Accepted, surely refused (`Declined`), or unknown: any other error. A refusal never says that the payer is at fault:
  * an empty wallet of the merchant's is a bad request too.
  */
-export function readAcceptance({ status, body }: Answer): Initiated {
+export function readAcceptance(answer: Answer): Initiated {
+  const { status, body } = answer;
   const accepted = isOk(status) ? acceptance.safeParse(body).data : undefined;
   if (accepted) return { reference: accepted.reference };
   const said = refusal.safeParse(body).data;
-  if (isRefusal(status, said)) {
+  if (isTurnedAway(answer) || isRefusal(status, said)) {
     throw new Declined("provider_error", `PayHero refused the payment (HTTP ${status})${said ? quote(said) : ""}`);
   }
   throw new Error(`PayHero's answer to the payment tells nothing (HTTP ${status})`);
@@ -102,12 +102,11 @@ export function readAcceptance({ status, body }: Answer): Initiated {
 
 const isOk = (status: number): boolean => status >= 200 && status < 300;
 
-/** Whoever was not let in has asked for nothing. Else PayHero must say no itself, and name no payment of its own. */
+/** PayHero must say no itself, and name no payment of its own. */
 function isRefusal(status: number, said: Refusal | undefined): boolean {
-  if (status === 401 || status === 403) return true;
-  if (!said || said.reference) return false;
+  if (!said || said.reference || reasonsOf(said).some(leavesOpen)) return false;
   if (isOk(status)) return said.success === false;
-  return status >= 400 && status < 500 && !unclearStatuses.has(status) && (said.success === false || hasReason(said));
+  return isRefusalStatus(status) && (said.success === false || hasReason(said));
 }
 
 const reasonsOf = ({ error_code, error_message, message, error, detail }: Refusal): string[] =>
@@ -173,12 +172,17 @@ function codeSays(code: string): Said {
   return decided === "succeeded" ? "paid" : "unpaid";
 }
 
-/** `Success` and `Failed` in the older webhooks, `success` and `failed` in the newer ones. */
+/**
+ * `Success` and `Failed` in the older webhooks, `success` and `failed` in the newer ones; an integrator reads `CANCELLED`
+ * in queries, and here it would mean the same.
+ */
 function says(value: unknown): Said {
   const word = typeof value === "string" ? value.toLowerCase() : value;
   if (word === true || word === "true" || word === "success") return "paid";
-  return word === false || word === "false" || word === "failed" ? "unpaid" : "unclear";
+  return word === false || word === "false" || word === "failed" || isCancelled(value) ? "unpaid" : "unclear";
 }
+
+const isCancelled = (word: unknown): boolean => typeof word === "string" && /^cancell?ed$/i.test(word);
 
 /** How it ended, when everything that is said agrees; a bare boolean, which might be about the message, decides nothing. */
 function judge(parts: readonly Details[]): "succeeded" | MpesaFailure | undefined {
@@ -190,13 +194,14 @@ function judge(parts: readonly Details[]): "succeeded" | MpesaFailure | undefine
   return said === "paid" ? "succeeded" : failureOf(parts);
 }
 
-const isWord = (value: unknown): boolean => typeof value === "string" && /^(success|failed)$/i.test(value);
+const isWord = (value: unknown): boolean =>
+  typeof value === "string" && (/^(success|failed)$/i.test(value) || isCancelled(value));
 
 /** Without a code there is only text: "Request Cancelled by user." (docs.payhero.africa, "Callbacks"). */
 function failureOf(parts: readonly Details[]): MpesaFailure {
-  const texts = parts.flatMap(({ ResultDesc, message }) => [ResultDesc, message]);
-  const isCancelled = texts.some((text) => typeof text === "string" && /cancel/i.test(text));
-  return { status: "failed", reason: isCancelled ? "cancelled" : "declined" };
+  const texts = parts.flatMap(({ ResultDesc, message, Status, status }) => [ResultDesc, message, Status, status]);
+  const saysCancelled = texts.some((text) => typeof text === "string" && /cancel/i.test(text));
+  return { status: "failed", reason: saysCancelled ? "cancelled" : "declined" };
 }
 
 /** `external_reference` is our own id of the payment, and comes back as it was sent. */
@@ -226,18 +231,21 @@ const first = (parts: readonly Details[], name: keyof Details): unknown =>
   parts.map((part) => part[name]).find(isStated);
 
 /**
- * What a query says of the payment with this reference. It tells no amount and no reason: a failure is `declined`.
- * Throws `HubError` `provider_unavailable` when PayHero does not work.
+ * What a query says of the payment with this reference. It tells no amount, and no reason of a failure but that it was
+ * cancelled. Throws `Throttled`, or `HubError` `provider_unavailable` when PayHero did not answer the question.
  */
-export function readQuery({ status, body }: Answer, asked: string): Outcome | undefined {
-  if (body === undefined || status >= 500) {
-    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
-  }
-  const reply = queryReply.safeParse(body).data;
-  if (!isOk(status) || !reply || reply.success === false || (reply.reference ?? asked) !== asked) return undefined;
+export function readQuery(answer: Answer, asked: string): Outcome | undefined {
+  const reply = queryReply.safeParse(requireAnswer("PayHero", answer)).data;
+  const isAnswer = isOk(answer.status) && reply && reply.success !== false && (reply.reference ?? asked) === asked;
+  if (!isAnswer) return undefined;
   if (reply.status === "QUEUED") return { status: "processing", source: "query" };
+  if (isCancelled(reply.status)) return { status: "failed", reason: "cancelled", source: "query" };
   if (reply.status === "FAILED") return { status: "failed", reason: "declined", source: "query" };
   if (reply.status !== "SUCCESS") return undefined;
-  const receipt = identifier.safeParse(reply.third_party_reference).data;
+  const receipt = receiptOf(reply);
   return { status: "succeeded", ...(receipt !== undefined && { receipt }), source: "query" };
 }
+
+/** M-Pesa's receipt. An integrator finds it in `provider_reference` where `third_party_reference` is empty. */
+const receiptOf = ({ third_party_reference, provider_reference }: z.infer<typeof queryReply>): string | undefined =>
+  [third_party_reference, provider_reference].map((value) => identifier.safeParse(value).data).find(Boolean);

@@ -13,6 +13,8 @@ export interface Claim {
   reference?: string;
   /** Our own id of the payment, where the webhook proves or names it. */
   paymentId?: string;
+  /** What we called the payment when we asked for it, where that is not its id. Names it, and proves nothing. */
+  ownReference?: string;
   /** Absent when the webhook says nothing that changes a payment. */
   outcome?: Outcome;
   /** `signature`: over these bytes. `secret`: a URL or header only the provider knows. `none`: only a hint to ask. */

@@ -10,6 +10,7 @@ import { isSame } from "../order/secret.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
+import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
 
 /** `success` here and `SUCCESS` there, in ZenoPay's own samples. */
 const word = z.string().transform((text) => text.trim().toUpperCase());
@@ -28,36 +29,35 @@ const receiptNumber = z
 /** "000" in every sample; a number would have lost its zeros. What other codes mean is not documented. */
 const resultCode = z.union([z.string(), z.number()]).transform((code) => /^0+$/.test(String(code)));
 
-const reply = z.object({
-  status: word,
-  resultcode: resultCode.nullish(),
-  order_id: z.string().nullish(),
-  message: z.string().catch(""),
-});
-type Reply = z.infer<typeof reply>;
+/** An integrator reads `result` in place of `status` in the reply to a request, as the query has it. */
+const reply = z
+  .object({
+    status: word.nullish(),
+    result: word.nullish(),
+    resultcode: resultCode.nullish(),
+    order_id: z.string().nullish(),
+    message: z.string().catch(""),
+  })
+  .transform(({ result, ...said }) => ({ ...said, status: said.status ?? result }));
 
 /**
- * Refusals of the request itself, before anybody is asked (official sample code: `status` is "error", the HTTP status
- * "usually" not 200; 403 for a wrong key is reported by an integrator). Left out on purpose, as a prompt may be out all
- * the same: an error under HTTP 200 or 5xx, and 408, 409 and 429.
+ * Accepted, surely refused (`Declined`), or unknown: anything else. In official sample code an error's `status` is "error"
+ * and its HTTP status "usually" not 200; one under HTTP 200 or from 500 leaves open whether a prompt is out.
  */
-const refusals: ReadonlySet<number> = new Set([400, 401, 403, 404, 405, 415, 422]);
-
-/** What is answered to an `order_id` that was used before is not known. If it is this, the first request did arrive. */
-const isRepeat = ({ message }: Reply): boolean => /already|duplicate/i.test(message);
-
-/** Accepted, surely refused (`Declined`), or unknown: anything else. */
-export function readAcceptance({ status, body }: Answer, orderId: string): Initiated {
+export function readAcceptance(answer: Answer, orderId: string): Initiated {
+  const { status, body } = answer;
   const said = reply.safeParse(body).data;
   const isAccepted = said?.status === "SUCCESS" && (said.resultcode ?? true) && (said.order_id ?? orderId) === orderId;
   if (status === 200 && isAccepted) return { reference: orderId };
-  if (said?.status === "ERROR" && refusals.has(status) && !isRepeat(said)) {
+  const isRefused = isTurnedAway(answer) || (said?.status === "ERROR" && isRefusalStatus(status));
+  // What is answered to an `order_id` that was used before is not known: it would say that the first request did arrive.
+  if (isRefused && !leavesOpen(said?.message ?? "")) {
     throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status})`);
   }
   throw new Error(`ZenoPay's answer to the request tells nothing (HTTP ${status})`);
 }
 
-const named = z.object({ order_id: identifier, payment_status: word });
+const named = z.object({ order_id: identifier.optional(), payment_status: word });
 
 /** Flat for payments; within `data` in what is documented for transfers between wallets. */
 const webhookBody = z.union([named, z.object({ data: named }).transform(({ data }) => data)]);
@@ -72,7 +72,7 @@ export function translate({ paymentId, headers, body }: Webhook, apiKey: string)
   if (paymentId === undefined) throw new HubError("webhook_rejected");
   const key = headers["x-api-key"];
   const isSigned = isSame(typeof key === "string" ? key : "", apiKey);
-  const { order_id: reference, payment_status: status } = readWebhook(body);
+  const { order_id: reference = paymentId, payment_status: status } = readWebhook(body);
   if (!isSigned || reference !== paymentId || status !== "COMPLETED") return { paymentId, reference, proof: "none" };
   return { paymentId, reference, proof: "secret", outcome: { status: "succeeded", reference, source: "webhook" } };
 }
@@ -103,15 +103,17 @@ type Row = z.infer<typeof row>;
 const endings: ReadonlyMap<string, Reason> = new Map([
   ["FAILED", "declined"],
   ["CANCELLED", "cancelled"],
+  ["CANCELED", "cancelled"],
 ]);
 
-/** What the answer says of this order; undefined when nothing, as of an order that ZenoPay does not know (yet). */
-export function readQuery({ status, body }: Answer, orderId: string): Outcome | undefined {
-  if (body === undefined || status >= 500) {
-    throw new HubError("provider_unavailable", `the query failed (HTTP ${status})`);
-  }
+/**
+ * What the answer says of this order; undefined when nothing, as of an order that ZenoPay does not know (yet). Throws
+ * `Throttled`, or `HubError` `provider_unavailable` when ZenoPay did not answer the question.
+ */
+export function readQuery(answer: Answer, orderId: string): Outcome | undefined {
+  const body = requireAnswer("ZenoPay", answer);
   const said = lookup.safeParse(body).data;
-  if (status !== 200 || !said || said.resultcode === false) return undefined;
+  if (answer.status !== 200 || !said || said.resultcode === false) return undefined;
   const rows = rowsOf(said.data ?? body).filter((one) => one.order_id === orderId);
   // One row in every sample. Of several, a payment counts; how they end otherwise cannot be told.
   const found = rows.find(isPaid) ?? (rows.length === 1 ? rows[0] : undefined);

@@ -135,9 +135,10 @@ export const queried = (checkout: Checkout): object => ({
   amount: checkout.paid?.amount ?? checkout.amount,
   currency: "BDT",
   intent: "sale",
-  merchantInvoiceNumber: checkout.merchantInvoiceNumber,
+  // As in recorded replies: the documentation, and Execute, call it merchantInvoiceNumber.
+  merchantInvoice: checkout.merchantInvoiceNumber,
   transactionStatus: checkout.paid ? "Completed" : "Initiated",
-  userVerificationStatus: checkout.ending?.visit === "success" ? "Complete" : "Incomplete",
+  verificationStatus: checkout.ending?.visit === "success" ? "Complete" : "Incomplete",
   payerReference: checkout.payerReference,
   ...successful,
 });

@@ -3,7 +3,7 @@ import { type Told, testProvider } from "./contract.ts";
 
 const about = ({ reference, paymentId }: Pick<Told, "reference" | "paymentId">) => ({
   paymentID: reference,
-  merchantInvoiceNumber: paymentId,
+  merchantInvoice: paymentId,
 });
 const taka = (amountMinor: number): string => (amountMinor / 100).toFixed(2);
 
@@ -25,6 +25,7 @@ testProvider({
     "error-invalid-amount": "provider_error",
     "error-missing-field": "provider_error",
     "error-duplicate": "declined",
+    "error-firewall": "provider_error",
   },
   unknown: [
     "error-process-failed",

@@ -301,6 +301,12 @@ describe("complete", () => {
     expect(calls.at(-1)?.body).toEqual({ paymentID: reference });
   });
 
+  test("is sure of a reply without an invoice, a currency and a paymentID", async () => {
+    const { provider, asked } = await script({ execute: fixture("bkash", "execute-bare") });
+    expect(await complete(provider)).toEqual(paid("reply"));
+    expect(asked()).toEqual(["execute"]);
+  });
+
   test("does nothing without a reference", async () => {
     const { provider, calls } = await script({});
     expect(await complete(provider, paymentOf())).toBeUndefined();
@@ -355,6 +361,11 @@ describe("complete", () => {
     ["a code that it does not know", { body: { statusCode: "31337" } }],
     ["the code of a prototype", { body: { statusCode: "constructor" } }],
     ["a text that speaks of 30 seconds", fixture("bkash", "execute-timeout-text")],
+    ["bKash's own time-out", fixture("bkash", "execute-timeout")],
+    [
+      "bKash's own time-out under a code that refuses",
+      { body: { ...fixture("bkash", "execute-timeout").body, statusCode: "2023" } },
+    ],
     ["the gateway's time-out", fixture("bkash", "error-timeout")],
     ["HTML", { status: 502, text: "<html>" }],
     ["nothing", { text: "" }],
@@ -426,6 +437,7 @@ describe("confirm", () => {
 
   test.each<[string, Outcome | undefined]>([
     ["query-completed", paid("query")],
+    ["query-completed-documented", paid("query")],
     ["query-initiated", { status: "processing", source: "query" }],
     ["query-authorized", { status: "processing", source: "query" }],
     ["query-unknown-state", undefined],

@@ -81,7 +81,8 @@ describe("client", () => {
     await call();
     const before = timers();
     await Promise.all(Array.from({ length: 20 }, call));
-    expect(timers()).toBe(before);
+    // Timers of others may end meanwhile.
+    expect(timers()).toBeLessThanOrEqual(before);
     expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 

@@ -26,6 +26,14 @@ testProvider({
     "error-locked-subscriber": "busy",
     "error-invalid-field": "provider_error",
     "error-wrong-credentials": "provider_error",
+    "error-invalid-payload": "provider_error",
+    "error-invalid-authentication-header": "provider_error",
+    "error-bad-request": "provider_error",
+    "error-resource-not-found": "provider_error",
+    "error-wrong-endpoint": "provider_error",
+    "error-spike-arrest": "provider_error",
+    "error-firewall": "provider_error",
+    "push-refused": "provider_error",
   },
   unknown: ["error-system-busy", "error-internal"],
   confirmed: {
@@ -35,8 +43,9 @@ testProvider({
     ended: {
       "query-cancelled": { status: "failed", reason: "cancelled" },
       "query-no-response": { status: "expired", reason: "no_response" },
+      "query-ack-timeout": { status: "expired", reason: "no_response" },
     },
-    nothing: ["query-does-not-exist", "query-unknown-id", "error-system-busy"],
+    nothing: ["query-does-not-exist", "query-unknown-id", "error-system-busy", "error-spike-arrest", "error-firewall"],
   },
   succeeded: ({ reference, amountMinor, receipt }) => ({
     headers: {},

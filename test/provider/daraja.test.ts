@@ -286,11 +286,9 @@ describe("initiate", () => {
     ["HTML", { status: 502, text: "<html><body>Bad Gateway</body></html>" }],
     ["nothing", { status: 200, text: "" }],
     ["503 without an envelope", { status: 503, body: {} }],
-    ["an error of another kind", { status: 429, body: { fault: { faultstring: "Spike arrest violation" } } }],
     ["an envelope with an unknown code", { status: 500, body: { errorCode: "500.009.99", errorMessage: "?" } }],
     ["an acceptance without a reference", { body: { ResponseCode: "0" } }],
     ["a reference without an acceptance", { body: { CheckoutRequestID: reference } }],
-    ["another response code", { body: { ResponseCode: "1", CheckoutRequestID: reference } }],
     ["a reference that is none", { body: { ResponseCode: "0", CheckoutRequestID: "\u0000" } }],
     ["null", { body: null }],
     ["a redirect", { status: 302, body: {} }],
@@ -330,15 +328,18 @@ describe("initiate", () => {
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 
-  test.each(["error-invalid-token", "401.003.01", "400.003.01"])("replaces a token refused by %s", async (refusal) => {
-    const isFixture = refusal.startsWith("error");
-    const refused = isFixture
-      ? fixture("daraja", refusal)
-      : { status: 401, body: { errorCode: refusal, errorMessage: "" } };
-    const { provider, asked } = await script([refused, fixture("daraja", "push-accepted")]);
-    expect(await initiated(provider)).toMatch(/^accepted/);
-    expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
-  });
+  test.each(["error-invalid-token", "error-invalid-token-401", "401.003.01", "400.003.01"])(
+    "replaces a token refused by %s",
+    async (refusal) => {
+      const isFixture = refusal.startsWith("error");
+      const refused = isFixture
+        ? fixture("daraja", refusal)
+        : { status: 401, body: { errorCode: refusal, errorMessage: "" } };
+      const { provider, asked } = await script([refused, fixture("daraja", "push-accepted")]);
+      expect(await initiated(provider)).toMatch(/^accepted/);
+      expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
+    },
+  );
 
   test("declines when the replaced token is refused too", async () => {
     const { provider, asked } = await script(Array(3).fill(fixture("daraja", "error-invalid-token")));
@@ -383,17 +384,30 @@ describe("translate", () => {
     ],
     ["webhook-success-bare", { status: "succeeded" }],
     ["webhook-cancelled", { status: "failed", reason: "cancelled" }],
+    ["webhook-cancelled-1031", { status: "failed", reason: "cancelled" }],
+    ["webhook-ack-timeout", { status: "expired", reason: "no_response" }],
     ["webhook-no-response", { status: "expired", reason: "no_response" }],
     ["webhook-expired", { status: "expired", reason: "no_response" }],
     ["webhook-insufficient-funds", { status: "failed", reason: "insufficient_funds" }],
     ["webhook-wrong-pin", { status: "failed", reason: "wrong_pin" }],
     ["webhook-letters-in-code", { status: "failed", reason: "provider_error" }],
   ])("reads %s", (name, outcome) => {
-    expect(claimOf(fixture("daraja", name).body)).toEqual({
+    const { body } = fixture("daraja", name);
+    const { CheckoutRequestID: named } = (body as { Body: { stkCallback: { CheckoutRequestID: string } } }).Body
+      .stkCallback;
+    expect(claimOf(body)).toEqual({
       paymentId: paymentOf().id,
-      reference: known,
+      reference: named,
       proof: "secret",
-      outcome: { ...outcome, reference: known, source: "webhook" },
+      outcome: { ...outcome, reference: named, source: "webhook" },
+    });
+  });
+
+  test("reads a webhook without a reference by its URL's secret", () => {
+    expect(claimOf({ Body: { stkCallback: { ResultCode: 1032 } } })).toEqual({
+      paymentId: paymentOf().id,
+      proof: "secret",
+      outcome: { status: "failed", reason: "cancelled", source: "webhook" },
     });
   });
 
@@ -457,7 +471,6 @@ describe("translate", () => {
     ["half of it", '{"Body":{"stkCallback":{'],
     ["null", "null"],
     ["another shape", { Result: { ResultCode: 0 } }],
-    ["no reference", { Body: { stkCallback: { ResultCode: 0 } } }],
     ["a reference that cannot be stored", callback({ CheckoutRequestID: "ws\u0000", ResultCode: 0 })],
     ["no result code", callback({})],
     ["an empty result code", callback({ ResultCode: "" })],
@@ -516,6 +529,7 @@ describe("confirm", () => {
   test.each<[string, Outcome | undefined]>([
     ["query-success", { status: "succeeded", source: "query" }],
     ["query-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
+    ["query-ack-timeout", { status: "expired", reason: "no_response", source: "query" }],
     ["query-no-response", { status: "expired", reason: "no_response", source: "query" }],
     ["query-open", { status: "processing", source: "query" }],
     ["query-open-as-error", { status: "processing", source: "query" }],

@@ -21,6 +21,7 @@ testProvider({
     "error-authentication": "provider_error",
     "error-rate-limit": "provider_error",
     "error-validation-without-code": "provider_error",
+    "error-firewall": "provider_error",
   },
   unknown: ["error-unknown-code", "error-unavailable"],
   confirmed: {

@@ -105,7 +105,7 @@ describe("asking for money", () => {
       currency: "UGX",
       externalId: id,
       payer: { partyIdType: "MSISDN", partyId: "256771234500" },
-      payerMessage: "2 tickets  a bdrinkb",
+      payerMessage: "2 tickets a bdrinkb",
       payeeNote: "ORD-1001",
     });
   });
@@ -238,6 +238,15 @@ describe("asking what happened", () => {
     ["PAYEE_NOT_FOUND", "failed", "declined"],
     ["PAYEE_NOT_ALLOWED_TO_RECEIVE", "failed", "declined"],
     ["NOT_ALLOWED", "failed", "declined"],
+    ["LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED", "failed", "insufficient_funds"],
+    ["SENDER_ACCOUNT_NOT_ACTIVE", "failed", "declined"],
+    ["PAYEE_LIMIT_REACHED", "failed", "limit"],
+    ["INSUFFICIENT_BALANCE", "failed", "insufficient_funds"],
+    ["PAYER_ACCOUNT_BLOCKED", "failed", "declined"],
+    ["USER_CANCELLED", "failed", "cancelled"],
+    ["TRANSACTION_TIMED_OUT", "expired", "no_response"],
+    ["low_balance", "failed", "insufficient_funds"],
+    ["NOT_ALLOWED_TARGET_ENVIRONMENT", "failed", "provider_error"],
     ["INTERNAL_PROCESSING_ERROR", "failed", "provider_error"],
     ["SERVICE_UNAVAILABLE", "failed", "provider_error"],
     ["INVALID_CURRENCY", "failed", "provider_error"],
@@ -252,7 +261,18 @@ describe("asking what happened", () => {
     }
   });
 
-  test.each([404, 400, 401, 403, 429, 202])("HTTP %i teaches nothing, whatever it says", async (status) => {
+  test.each([
+    ["webhook-low-balance", "insufficient_funds"],
+    ["webhook-account-not-active", "declined"],
+    ["webhook-payee-limit", "limit"],
+  ])("%s tells why: %s", (name, reason) => {
+    expect(claimOf(fixture("mtn", name).body)).toMatchObject({
+      proof: "secret",
+      outcome: { status: "failed", reason },
+    });
+  });
+
+  test.each([404, 400, 202])("HTTP %i teaches nothing, whatever it says", async (status) => {
     const { provider } = await script({ ...fixture("mtn", "status-successful"), status });
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
   });

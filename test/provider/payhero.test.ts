@@ -492,8 +492,9 @@ describe("confirm", () => {
     ["query-success", { status: "succeeded", receipt: "SKQ96C7K7H", source: "query" }],
     ["query-queued", { status: "processing", source: "query" }],
     ["query-failed", { status: "failed", reason: "declined", source: "query" }],
+    ["query-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
+    ["query-success-provider-reference", { status: "succeeded", receipt: "SKQ96C7K7H", source: "query" }],
     ["query-not-found", undefined],
-    ["error-wrong-credentials", undefined],
   ])("learns from %s: %j", async (name, outcome) => {
     const { provider } = await script(fixture("payhero", name));
     expect(await provider.confirm(payment, never)).toEqual(outcome);

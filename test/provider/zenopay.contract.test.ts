@@ -19,8 +19,13 @@ testProvider({
   kindOf: ({ path }) => (path.startsWith("/order-status?") ? "confirm" : "initiate"),
   accepted: (_reference, call) => ({ body: { ...fixture("zenopay", "accepted").body, order_id: call.body.order_id } }),
   referenceOf: ({ id }) => id,
-  refused: { "error-invalid-key": "provider_error", "error-invalid-phone": "provider_error" },
-  unknown: ["error-repeated-order", "error-unavailable", "error-under-200", "error-too-many-requests"],
+  refused: {
+    "error-invalid-key": "provider_error",
+    "error-invalid-phone": "provider_error",
+    "error-too-many-requests": "provider_error",
+    "error-firewall": "provider_error",
+  },
+  unknown: ["error-repeated-order", "error-unavailable", "error-under-200"],
   confirmed: {
     succeeded: (told) => query("query-completed", told),
     open: (told) => query("query-pending", told),

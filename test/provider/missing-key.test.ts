@@ -1,0 +1,260 @@
+/**
+ * Every message that a provider sent or documents, with each of its keys removed in turn: what is read is the same, or
+ * the key is in the table below. Both the adapter and its sandbox were once written from one document and agreed on a key
+ * that the provider never sends.
+ */
+import { createHmac } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { HubError } from "../../server/errors.ts";
+import type { Payment } from "../../server/order/order.ts";
+import { accountReferenceOf } from "../../server/provider/lipana-message.ts";
+import { referenceOf } from "../../server/provider/mtn-message.ts";
+import { Declined, type Provider } from "../../server/provider/provider.ts";
+import { type ProviderName, providerNames } from "../../server/provider/providers.ts";
+import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
+import { type Path, placesOf, replaced } from "../attack/noise.ts";
+import { type Fixture, fixture } from "../support/sandbox.ts";
+import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+
+/**
+ * The keys that are needed, and what for. A path names a key in every message: `Item[].Name` is that of each item.
+ */
+const needed: Record<ProviderName, Record<string, string>> = {
+  daraja: {
+    Body: "where a webhook's content is",
+    "Body.stkCallback": "where a webhook's content is",
+    "Body.stkCallback.ResultCode": "how the payment ended",
+    "Body.stkCallback.CheckoutRequestID": "the reference, which the reply to the push may not have brought",
+    "Body.stkCallback.CallbackMetadata": "amount and receipt",
+    "Body.stkCallback.CallbackMetadata.Item": "amount and receipt",
+    "Body.stkCallback.CallbackMetadata.Item[].Name": "which item it is",
+    "Body.stkCallback.CallbackMetadata.Item[].Value": "amount and receipt",
+    ResponseCode: "that a push was accepted, or refused",
+    CheckoutRequestID: "the reference: without it nobody can be asked",
+    ResultCode: "how the payment ended",
+    errorCode: "that it is an error of the gateway's, and which",
+    errorMessage: "500.001.1001 has several meanings, which only the text tells apart",
+    access_token: "the token",
+    expires_in: "how long the token is good for",
+  },
+  payhero: {
+    success: "that a request was taken, or refused",
+    status: "how the payment stands, or that a request was taken",
+    reference: "the reference: without it nobody can be asked",
+    response: "where a webhook's content is",
+    "response.ResultCode": "how the payment ended",
+    "response.MpesaReceiptNumber": "the receipt",
+    "response.Amount": "the amount",
+    MpesaReceiptNumber: "the receipt",
+    Amount: "the amount",
+    amount: "the amount",
+    provider_reference: "the receipt",
+    message: "that it was cancelled, where there is no code",
+    transaction_type: "that it is a payout, and nobody's payment",
+  },
+  lipana: {
+    data: "where a message's content is, if it is not flat",
+    "data.transactionId": "the reference",
+    "data.status": "how the payment ended",
+    "data.amount": "the amount",
+    "data.mpesaReceiptNumber": "the receipt",
+    "data.id": "the reference, where there is no other name",
+    success: "that a request was refused",
+    event: "how the payment ended, where no status and no code says so",
+    transactionId: "the reference",
+    transaction_id: "the reference",
+    reference: "our account reference, where there is no other name",
+    status: "how the payment ended",
+    result_code: "why it ended",
+    amount: "the amount",
+    mpesaReceiptNumber: "the receipt",
+    mpesa_receipt_number: "the receipt",
+    transactions: "where the list is",
+    "transactions[].transactionId": "the reference",
+    "transactions[].accountReference": "which transaction is ours",
+    "transactions[].amount": "which transaction is ours",
+    "transactions[].status": "how the payment ended",
+    "transactions[].mpesaReceiptNumber": "the receipt",
+  },
+  zenopay: {
+    status: "that a request was accepted, or refused",
+    result: "that a request was accepted, where there is no status",
+    data: "where the order is",
+    "data[].order_id": "which order it is about",
+    "data[].payment_status": "how the payment stands",
+    "data[].amount": "the amount: a success is not believed without",
+    "data[].transid": "the receipt",
+    payment_status: "how the payment stands",
+    "data.payment_status": "how the payment stands",
+  },
+  bkash: {
+    statusCode: "that a call succeeded, or what is wrong",
+    errorCode: "what is wrong",
+    paymentID: "the reference, in the reply to create",
+    bkashURL: "where the payer goes",
+    transactionStatus: "how the payment stands",
+    amount: "the amount",
+    trxID: "the receipt",
+    Type: "what kind of message it is",
+    TopicArn: "whose messages these are",
+    Message: "where a notification's content is",
+    SubscribeURL: "what confirms a subscription",
+    id_token: "the token",
+    expires_in: "how long the token is good for",
+  },
+  mtn: {
+    status: "how the payment stands",
+    reason: "why it failed",
+    "reason.code": "why it failed",
+    amount: "the amount",
+    currency: "the amount's digits",
+    financialTransactionId: "the receipt",
+    code: "that the request was refused, where the HTTP status does not say so",
+    access_token: "the token",
+    expires_in: "how long the token is good for",
+  },
+};
+
+const never = new AbortController().signal;
+const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
+const paymentId = "0199f2c4-0000-7000-8000-000000000001";
+
+/** What the fixtures are about. */
+const payments: Record<ProviderName, Partial<Payment>> = {
+  daraja: { phone: "+254712345600", currency: "KES" },
+  payhero: { phone: "+254712345600", currency: "KES" },
+  lipana: { phone: "+254712345600", currency: "KES" },
+  zenopay: { phone: "+255712345600", currency: "TZS" },
+  bkash: { currency: "BDT" },
+  mtn: { phone: "+256771234500", currency: "UGX", reference: referenceOf(paymentId) },
+};
+
+/** The reference that a message names, so that a query about it is answered by it. */
+const namedIn = (body: unknown): string | undefined =>
+  placesOf(body)
+    .filter((path) => /^(CheckoutRequestID|paymentID|transactionId|reference)$/.test(String(path.at(-1))))
+    .map((path) => path.reduce<unknown>((inner, key) => Object(inner)[key], body))
+    .find((value): value is string => typeof value === "string" && value !== "");
+
+type Reading = { what: string; read(body: unknown): Promise<unknown> };
+
+const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
+
+/** Everything that reads a reply, and what it makes of one. An error is named by its kind, not by its words. */
+async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading[]> {
+  let answer: ScriptedAnswer = {};
+  const isTokenReply = "access_token" in message.body || "id_token" in message.body;
+  const token =
+    name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
+  const script = await startScript((call) => (isToken(call) === isTokenReply ? answer : token));
+  const payment: Payment = {
+    id: paymentId,
+    orderId: "ORD-1001",
+    attempt: 1,
+    provider: name,
+    amountMinor: 15_000n,
+    currency: "KES",
+    ...payments[name],
+  };
+  const reference = payment.reference ?? namedIn(message.body) ?? "REF-1001";
+  const known = { ...payment, reference };
+  const reply = (what: string, use: (provider: Provider) => Promise<unknown> | undefined): Reading => ({
+    what,
+    async read(body) {
+      answer = { ...(message.status !== undefined && { status: message.status }), body };
+      // A provider of its own for each, because tokens are kept.
+      return outcomeOf(async () => use(openProvider(name, script.url)));
+    },
+  });
+  if (isTokenReply) return [reply("token", (provider) => provider.prepare?.())];
+  return [
+    reply("initiate", (provider) => provider.initiate(payment, urls, never)),
+    reply("confirm", (provider) => provider.confirm(known, never)),
+    ...(name === "lipana" ? [reply("recover", (provider) => provider.confirm(payment, never))] : []),
+    reply("complete", (provider) => provider.checkout?.complete(known, never)),
+  ];
+}
+
+function webhookReading(name: ProviderName): Reading {
+  const provider = openProvider(name, "http://127.0.0.1:1");
+  return {
+    what: "webhook",
+    read: (body) =>
+      outcomeOf(async () => {
+        const bytes = Buffer.from(JSON.stringify(body));
+        const sign = createHmac("sha256", lipanaSandbox.variables.WEBHOOK_SECRET).update(bytes).digest("hex");
+        const headers = { "x-lipana-signature": sign, "x-api-key": zenopaySandbox.variables.API_KEY };
+        return provider.translate({ headers, body: bytes, ...(!provider.isAccountWide && { paymentId }) });
+      }),
+  };
+}
+
+async function outcomeOf(read: () => Promise<unknown>): Promise<unknown> {
+  try {
+    const { redirectUrl: _, ...found } = Object((await read()) ?? { nothing: true });
+    return found;
+  } catch (error) {
+    if (error instanceof Declined) return `declined ${error.reason}`;
+    return error instanceof HubError ? error.code : "unknown";
+  }
+}
+
+const keysOf = (body: unknown): Path[] => placesOf(body).filter((path) => typeof path.at(-1) === "string");
+
+const nameOf = (path: Path): string =>
+  path
+    .map((key) => (typeof key === "number" ? "[]" : `.${key}`))
+    .join("")
+    .slice(1);
+
+const without = (body: unknown, path: Path): unknown => JSON.parse(JSON.stringify(replaced(body, path, undefined)));
+
+/** What the fixtures call the merchant's payment, which has our name here. */
+const placeholders: Partial<Record<ProviderName, readonly (readonly [string, string])[]>> = {
+  payhero: [
+    ["INV-009", paymentId],
+    ["test_ext", paymentId],
+  ],
+  lipana: [
+    ["ORDER-1", accountReferenceOf(paymentId)],
+    ['"amount":100,', '"amount":150,'],
+  ],
+  zenopay: [["3b9f407e-3ee8-4525-456f-ccb95de38250", paymentId]],
+};
+
+const prepared = (name: ProviderName, body: unknown): unknown =>
+  JSON.parse((placeholders[name] ?? []).reduce((text, [from, to]) => text.replaceAll(from, to), JSON.stringify(body)));
+
+describe.each(providerNames)("%s", (name) => {
+  const folder = new URL(`../fixture/${name}/`, import.meta.url);
+  const messages = readdirSync(folder)
+    .map((file) => file.replace(/\.json$/, ""))
+    .map((one) => [one, fixture(name, one)] as const)
+    .filter(([, { certainty, text }]) => certainty !== "invented" && text === undefined);
+  const missed = new Set<string>();
+
+  it.each(messages)("%s is read the same without any key that is not needed", async (one, message) => {
+    const readings = one.startsWith("webhook-") ? [webhookReading(name)] : await readingsOf(name, message);
+    const body = prepared(name, message.body);
+    const whole = new Map<string, unknown>();
+    for (const { what, read } of readings) whole.set(what, await read(body));
+    const changes: string[] = [];
+    for (const path of keysOf(body)) {
+      for (const { what, read } of readings) {
+        const found = await read(without(body, path));
+        if (JSON.stringify(found, text) === JSON.stringify(whole.get(what), text)) continue;
+        missed.add(nameOf(path));
+        if (!(nameOf(path) in needed[name])) changes.push(`${what} without ${nameOf(path)}`);
+      }
+    }
+    expect(changes).toEqual([]);
+  });
+
+  it("needs every key that the table says", () => {
+    expect(Object.keys(needed[name]).filter((key) => !missed.has(key))).toEqual([]);
+  });
+});
+
+const text = (_key: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);

@@ -1,0 +1,129 @@
+/** What the class of an HTTP answer decides, the same at every provider. */
+import { describe, expect, it } from "vitest";
+import type { Payment } from "../../server/order/order.ts";
+import { plainText } from "../../server/provider/plain-text.ts";
+import { Declined } from "../../server/provider/provider.ts";
+import { type ProviderName, providerNames } from "../../server/provider/providers.ts";
+import { Throttled } from "../../server/provider/refusal.ts";
+import { fixture } from "../support/sandbox.ts";
+import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+
+const never = new AbortController().signal;
+const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
+
+const payments: Record<ProviderName, Partial<Payment>> = {
+  daraja: { phone: "+254712345600", currency: "KES" },
+  payhero: { phone: "+254712345600", currency: "KES" },
+  lipana: { phone: "+254712345600", currency: "KES" },
+  zenopay: { phone: "+255712345600", currency: "TZS" },
+  bkash: { currency: "BDT" },
+  mtn: { phone: "+256771234500", currency: "UGX" },
+};
+
+const paymentOf = (name: ProviderName): Payment => ({
+  id: "0199f2c4-0000-7000-8000-000000000001",
+  orderId: "ORD-1001",
+  attempt: 1,
+  provider: name,
+  amountMinor: 15_000n,
+  currency: "KES",
+  reference: "REF-1001",
+  ...payments[name],
+});
+
+/** An error in the provider's own form. */
+const ownError: Record<ProviderName, object> = {
+  daraja: { requestId: "r", errorCode: "400.009.99", errorMessage: "Something new" },
+  payhero: { success: false, error_code: "SOMETHING_NEW", error_message: "something new" },
+  lipana: { success: false, message: "Something new", code: "SOMETHING_NEW" },
+  zenopay: { status: "error", message: "Something new" },
+  bkash: { message: "Something new" },
+  mtn: { code: "SOMETHING_NEW", message: "Something new" },
+};
+
+const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
+
+/** The provider, whose company answers every call but that for a token so. */
+async function open(name: ProviderName, answer: ScriptedAnswer) {
+  const token =
+    name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
+  const script = await startScript((call) => (isToken(call) ? token : answer));
+  return { provider: openProvider(name, script.url), script };
+}
+
+async function initiated(name: ProviderName, answer: ScriptedAnswer): Promise<string> {
+  const { provider } = await open(name, answer);
+  return provider.initiate(paymentOf(name), urls, never).then(
+    () => "accepted",
+    (error: unknown) => (error instanceof Declined ? `declined ${error.reason}` : "unknown"),
+  );
+}
+
+describe.each(providerNames)("%s", (name) => {
+  it.each([401, 403, 404, 405, 411, 413, 414, 415, 429, 431])(
+    "takes a page with HTTP %i for a refusal: it comes from in front of the API",
+    async (status) => {
+      expect(await initiated(name, { status, text: "<html><body>No</body></html>" })).toBe("declined provider_error");
+    },
+  );
+
+  it.each([400, 401, 402, 403, 404, 405, 406, 410, 412, 422, 429, 451])(
+    "takes its own error with HTTP %i for a refusal, whatever the code",
+    async (status) => {
+      expect(await initiated(name, { status, body: ownError[name] })).toBe("declined provider_error");
+    },
+  );
+
+  // MTN's 409 says that our own reference is taken: the payer is being asked.
+  it.each([408, 425, 499, 500, 502, 503, 504, ...(name === "mtn" ? [] : [409])])(
+    "leaves open what HTTP %i means, with its own error and with a page",
+    async (status) => {
+      expect(await initiated(name, { status, body: ownError[name] })).toBe("unknown");
+      expect(await initiated(name, { status, text: "<html><body>No</body></html>" })).toBe("unknown");
+    },
+  );
+
+  it.each([
+    ["429", { status: 429, body: ownError[name] }, undefined],
+    ["429 with a time to wait", { status: 429, text: "", headers: { "retry-after": "7" } }, 7],
+    ["503 with a time to wait", { status: 503, text: "", headers: { "retry-after": "30" } }, 30],
+    ["Apigee's spike arrest", fixture("daraja", "error-spike-arrest"), undefined],
+    ["Apigee's spike arrest with HTTP 500", { ...fixture("daraja", "error-spike-arrest"), status: 500 }, undefined],
+  ] as const)("tells that it was asked too often: %s", async (_what, answer, retryAfterS) => {
+    const { provider } = await open(name, answer);
+    const error = await provider.confirm(paymentOf(name), never).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(Throttled);
+    expect((error as Throttled).retryAfterS).toBe(retryAfterS);
+  });
+
+  it.each([401, 403])("cannot be asked while it answers a query with HTTP %i", async (status) => {
+    for (const answer of [
+      { status, body: ownError[name] },
+      { status, text: "<html>" },
+    ]) {
+      const { provider } = await open(name, answer);
+      await expect(provider.confirm(paymentOf(name), never)).rejects.toMatchObject({ code: "provider_unavailable" });
+    }
+  });
+
+  it("sends free text without what providers reject", async () => {
+    const { provider, script } = await open(name, { status: 400, body: {} });
+    const payment = { ...paymentOf(name), orderId: "ORD_1:2.3-4", description: "Tea & <b>#12</b> @ Café d’Été, Nº 5" };
+    await provider.initiate(payment, urls, never).catch(() => undefined);
+    const sent = script.calls.find((call) => !isToken(call))?.body ?? {};
+    const texts = Object.entries(sent).filter(([key]) => /desc|message|note|name|reference|payer/i.test(key));
+    for (const [key, value] of texts) {
+      if (typeof value === "string") expect(value, key).toMatch(/^[A-Za-z0-9 .,:_-]+$/);
+    }
+  });
+});
+
+it.each([
+  ["Tea & <b>#12</b>", 13, "Tea b12b"],
+  ["Café  d’Été", 13, "Cafe dEte"],
+  ["Twelve chars and more", 13, "Twelve chars"],
+  ["চা", 13, ""],
+  [" @ # ", 13, ""],
+])("plain text of %j with %i characters is %j", (text, lengthMax, plain) => {
+  expect(plainText(text, lengthMax)).toBe(plain);
+});
