@@ -65,7 +65,12 @@ create index if not exists payment_reference on payment (provider, reference) wh
 create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
 create index if not exists payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
 create index if not exists payment_started on payment (started_at);
-create index if not exists payment_check on payment (check_at) where check_at is not null;
+-- Which payments are due to be asked about, by provider, open ones apart from settled ones.
+create index if not exists payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
+  where check_at is not null;
+drop index if exists payment_check;
+-- At Lipana our name for a payment is the end of its id (server/provider/lipana-message.ts).
+create index if not exists payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
 
 -- By `climb`, as they were, these checks were planned anew for every statement. What is there has passed them.
 do $$ begin
@@ -167,6 +172,14 @@ create table if not exists credential (
   provider text primary key,
   sealed bytea not null,
   expires_at timestamptz(3) not null
+);
+
+-- How fast providers are asked about payments, by all nodes together: a row where that is limited.
+create table if not exists query_pace (
+  provider text primary key,
+  next_at timestamptz not null,                     -- from when the next query may be sent
+  halvings int not null default 0,                  -- how often the pace was halved, because the provider asked for it
+  halved_at timestamptz
 );
 
 -- Calls for access tokens, of providers that ration them.

@@ -41,7 +41,7 @@ async function ask(paymentId: string): Promise<void> {
 }
 
 const start = async ({ id }: { id: string }): Promise<void> => (ASKS === undefined ? undefined : ask(id));
-const terms = () => ({ live: true, deadlineS: 120 });
+const terms = () => ({ live: true, deadlineS: 120, firstCheckS: 30 });
 
 type Body = Omit<PaymentDraft, "amountMinor"> & { amountMinor: number };
 

@@ -9,12 +9,14 @@ import { HubError } from "./errors.ts";
 import { limitAddresses, openHttp } from "./http.ts";
 import { type Counter, createGate, createLimit } from "./limit.ts";
 import { createMetrics } from "./metrics.ts";
+import type { Offer } from "./offer.ts";
 import { createAccess } from "./order/access.ts";
 import type { Database } from "./order/database.ts";
 import { createInbox } from "./order/inbox.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
+import { scheduleOf } from "./order/schedule.ts";
 import { createSealer, createUrlSecrets } from "./order/secret.ts";
 import { openSpool } from "./order/spool.ts";
 import { createStatistics } from "./order/statistics.ts";
@@ -26,6 +28,7 @@ import { createClient } from "./provider/client.ts";
 import { createCredential, type StoredCredential } from "./provider/credential.ts";
 import { createInitiator } from "./provider/initiate.ts";
 import { startKeepAlive } from "./provider/keep-alive.ts";
+import type { Provider } from "./provider/provider.ts";
 import { createReceiver } from "./provider/receive.ts";
 import { createReconciler } from "./provider/reconciler.ts";
 import { startRedelivery } from "./provider/redelivery.ts";
@@ -91,7 +94,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const sealer = createSealer(config.secrets);
   const statistics = createStatistics(database);
   const metrics = createMetrics({
-    providers: config.offers.map(({ name }) => name),
+    providers: new Map(config.offers.map(({ name, queriesPerMinute }) => [name, queriesPerMinute])),
     async backlog() {
       const [backlog, found] = await Promise.all([statistics.backlog(), statistics.broken()]);
       promises.onFound(found);
@@ -124,6 +127,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     }),
   );
   const providers = measureProviders(offered, onCall);
+  const offerOf = (name: string): Offer => {
+    const offer = config.offers.find((one) => one.name === name);
+    if (!offer) throw new Error(`${name} is not offered`);
+    return offer;
+  };
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
   // Nobody can follow an order yet when it is opened: whoever comes to it reads that.
   const announce = (event: StatusEvent): void => {
@@ -137,6 +145,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       promises.onEvent(event, before);
     },
     bareProviders,
+    receiptProviders: [...providers.values()].filter((provider) => provider.statesReceipt).map(({ name }) => name),
     limits: config.limit,
   });
   const query = createOrderQuery(database);
@@ -147,6 +156,13 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
+  const scheduleFor = (provider: Provider) => scheduleOf(provider, offerOf(provider.name).sandbox !== undefined);
+  const allowance = (provider: Provider) => ({
+    ...scheduleFor(provider),
+    perMinute: offerOf(provider.name).queriesPerMinute,
+    needsReference: provider.needsReference ?? false,
+  });
+  const reconciler = createReconciler({ providers, allowance, store, onReference, log });
   const subscribe = async (url: URL): Promise<void> => {
     const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
     const { status } = await call.catch((cause: unknown) => {
@@ -163,6 +179,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     inbox,
     ...(spool && { spool }),
     isDatabaseUp: database.isUp,
+    ask: reconciler.ask,
     offerParked: redelivery.offerParked,
     subscribe,
     log,
@@ -172,7 +189,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     return: createUrlSecrets(config.secrets, "return"),
   };
   const initiator = createInitiator({ providers, store, secrets, onReference, publicUrl, log });
-  const reconciler = createReconciler({ providers, store, onReference, log });
   const keepAlive = startKeepAlive({ credentials, log });
   const retention = startRetention({ database, onError, onRecovered });
   const { onResync, onWatchers, onPush } = metrics;
@@ -182,11 +198,18 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const watching = { hub, access, gate };
   const trust = compileTrust([...config.trustedProxies]);
   const terms = (name: string) => {
-    const offer = config.offers.find((one) => one.name === name);
-    if (!offer) throw new Error(`${name} is not offered`);
-    return { live: offer.sandbox === undefined, deadlineS: offer.deadlineS };
+    const { sandbox, deadlineS } = offerOf(name);
+    return { live: sandbox === undefined, deadlineS };
   };
-  const startPayment = createStartPayment({ providers, terms, store, initiator });
+  const startPayment = createStartPayment({
+    providers,
+    terms: (name) => {
+      const provider = providers.get(name);
+      return { ...terms(name), firstCheckS: (provider && scheduleFor(provider).checksAtS[0]) ?? 10 };
+    },
+    store,
+    initiator,
+  });
   const beginNothingWhenDraining = (scope: FastifyInstance): void => {
     // Last, so that nothing begins after it that the node would have to wait for.
     scope.addHook("preHandler", async () => {

@@ -1,9 +1,17 @@
 /** What waits in the database, read at every scrape. */
 import { Gauge, type Registry } from "prom-client";
-import type { Backlog } from "./order/statistics.ts";
+import { queriesPerMinute } from "./order/pace.ts";
+import type { Backlog, ProviderBacklog } from "./order/statistics.ts";
 
-/** Resolves when the gauges say what waits now. Without a database there is no backlog to tell of. */
-export function backlogMetrics(registry: Registry, backlog: () => Promise<Backlog>): () => Promise<void> {
+/**
+ * Resolves when the gauges say what waits now. Without a database there is no backlog to tell of. `usualPace`: how many
+ * queries a minute a provider is asked at most, if that is limited.
+ */
+export function backlogMetrics(
+  registry: Registry,
+  backlog: () => Promise<Backlog>,
+  usualPace: ReadonlyMap<string, number | undefined>,
+): () => Promise<void> {
   const registers = [registry];
   const due = new Gauge({
     name: "tukio_reconciler_due",
@@ -15,6 +23,7 @@ export function backlogMetrics(registry: Registry, backlog: () => Promise<Backlo
     help: "How long the oldest of the due payments has been waiting.",
     registers,
   });
+  const queries = queryMetrics(registry, usualPace);
   const unapplied = new Gauge({
     name: "tukio_webhooks_unapplied",
     help: "Proven webhooks that are on disk and not applied yet, counted up to 100,000; all nodes tell the same.",
@@ -33,8 +42,9 @@ export function backlogMetrics(registry: Registry, backlog: () => Promise<Backlo
   return async () => {
     try {
       const found = await backlog();
-      due.set(found.due);
-      oldest.set(found.oldestS);
+      due.set(found.queries.reduce((sum, one) => sum + one.due, 0));
+      oldest.set(Math.max(0, ...found.queries.map(({ oldestS }) => oldestS)));
+      queries(found.queries);
       unapplied.set(found.unapplied);
       inReview.set(found.inReview);
       up.set(1);
@@ -42,9 +52,42 @@ export function backlogMetrics(registry: Registry, backlog: () => Promise<Backlo
       // That is what the metric says; the scrape goes on.
       due.remove();
       oldest.remove();
+      queries([]);
       unapplied.remove();
       inReview.remove();
       up.set(0);
+    }
+  };
+}
+
+/** By provider. Those without a payment to check are left out. */
+function queryMetrics(
+  registry: Registry,
+  usualPace: ReadonlyMap<string, number | undefined>,
+): (backlog: readonly ProviderBacklog[]) => void {
+  const shared = { labelNames: ["provider"] as const, registers: [registry] };
+  const due = new Gauge({
+    ...shared,
+    name: "tukio_queries_due",
+    help: "Payments that a provider is to be asked about now and that wait for its pace or for a node, counted up to 200,000; all nodes tell the same.",
+  });
+  const oldest = new Gauge({
+    ...shared,
+    name: "tukio_queries_oldest_seconds",
+    help: "How long the oldest of them has been waiting.",
+  });
+  const pace = new Gauge({
+    ...shared,
+    name: "tukio_queries_per_minute",
+    help: "Queries that a provider is asked at most in a minute, by all nodes together, as limited by <PROVIDER>_QUERIES_PER_MINUTE or by its own answers; absent while nothing limits them.",
+  });
+  return (backlog) => {
+    for (const gauge of [due, oldest, pace]) gauge.reset();
+    for (const { provider, halvings, ...waiting } of backlog) {
+      due.set({ provider }, waiting.due);
+      oldest.set({ provider }, waiting.oldestS);
+      const perMinute = queriesPerMinute(usualPace.get(provider), halvings);
+      if (perMinute !== undefined) pace.set({ provider }, perMinute);
     }
   };
 }

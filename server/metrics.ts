@@ -38,8 +38,11 @@ export interface Metrics {
 }
 
 export interface MetricsOptions {
-  /** The offered ones: what happens rarely starts at 0 for each, so that its first time is a change. */
-  providers: readonly string[];
+  /**
+   * The offered ones, with how many queries a minute they are asked at most: what happens rarely starts at 0 for each, so
+   * that its first time is a change.
+   */
+  providers: ReadonlyMap<string, number | undefined>;
   /** Read at every scrape. */
   backlog: () => Promise<Backlog>;
   /** Whether events reach the other nodes at the moment. */
@@ -52,9 +55,9 @@ const mismatches: readonly string[] = Object.keys(meanings.reason);
 
 export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsOptions): Metrics {
   const registry = new Registry();
-  const payments = paymentMetrics(registry, providers);
+  const payments = paymentMetrics(registry, [...providers.keys()]);
   const watching = watchMetrics(registry);
-  const readBacklog = backlogMetrics(registry, backlog);
+  const readBacklog = backlogMetrics(registry, backlog, providers);
   const registers = [registry];
   const webhooks = new Counter({
     name: "tukio_webhooks_total",
@@ -76,7 +79,7 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
     buckets: [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25],
     registers,
   });
-  for (const provider of providers) {
+  for (const provider of providers.keys()) {
     for (const proof of ["signature", "secret", "none"]) {
       for (const result of ["applied", "refused", "error", "spooled", "failed"])
         webhooks.inc({ provider, proof, result }, 0);

@@ -13,6 +13,8 @@ export interface Offer {
   readonly baseUrl: string;
   /** From asking to `expired`, in seconds. */
   readonly deadlineS: number;
+  /** Queries a minute that the company is asked at most, by all nodes together; absent: as many as are due. */
+  readonly queriesPerMinute?: number;
   readonly open: Open;
 }
 
@@ -69,7 +71,11 @@ interface OfferSource {
   problems: string[];
 }
 
-const terms = z.object({ BASE_URL: optional(httpUrl), DEADLINE_S: optional(whole(1, 86_400)) });
+const terms = z.object({
+  BASE_URL: optional(httpUrl),
+  DEADLINE_S: optional(whole(1, 86_400)),
+  QUERIES_PER_MINUTE: optional(whole(1, 1_000_000)),
+});
 
 /** One offer, or none when nothing is known of an account. */
 function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSource): Offer[] {
@@ -78,16 +84,20 @@ function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSour
   const told = variablesOf(company, env);
   const variables = isSandboxed ? sandbox.variables : told;
   try {
-    const { BASE_URL, DEADLINE_S } = terms.parse({
+    const { BASE_URL, DEADLINE_S, QUERIES_PER_MINUTE } = terms.parse({
       BASE_URL: env[`${prefix}BASE_URL`],
       DEADLINE_S: env[`${prefix}DEADLINE_S`],
+      QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
     });
     if (Object.keys(variables).length === 0) return [];
+    const baseUrl = BASE_URL ?? company.liveBaseUrl;
+    const queriesPerMinute = QUERIES_PER_MINUTE ?? company.queriesPerMinute?.(baseUrl);
     return [
       {
         name,
         ...(isSandboxed && { sandbox }),
-        baseUrl: BASE_URL ?? company.liveBaseUrl,
+        baseUrl,
+        ...(queriesPerMinute !== undefined && { queriesPerMinute }),
         deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : company.deadlineS),
         open: company.configure(variables),
       },

@@ -5,6 +5,15 @@
  * end then. What became of such a call is unknown, which every payment survives: a webhook, a query or its deadline settles it.
  */
 
+import { setTimeout as wait } from "node:timers/promises";
+
+/** Waits for something that goes on by itself, for so many milliseconds at most. */
+export async function orAfter(ms: number, done: Promise<unknown>): Promise<void> {
+  const gaveUp = new AbortController();
+  await Promise.race([done, wait(ms, undefined, { signal: gaveUp.signal }).catch(() => undefined)]);
+  gaveUp.abort();
+}
+
 /** How long provider calls may go on when the node stops: as long as one of them takes without a token (10 s). */
 const graceMs = 10_000;
 

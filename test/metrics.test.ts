@@ -35,7 +35,7 @@ async function scrapeUntil(node: TestNode, fits: (found: Scrape) => boolean): Pr
 }
 
 /** Nothing waits. */
-const idle = { due: 0, oldestS: 0, inReview: 0, unapplied: 0 };
+const idle = { queries: [], inReview: 0, unapplied: 0 };
 
 const transportLabel = {
   "Socket.IO": "socketio",
@@ -174,7 +174,7 @@ describe("the metrics of a node", () => {
     const database = openDatabase(databaseUrl, () => undefined);
     onTestFinished(database.close);
     const metrics = createMetrics({
-      providers: ["daraja"],
+      providers: new Map([["daraja", undefined]]),
       backlog: async () => idle,
       isBusUp: () => true,
       spooled: () => 0,
@@ -258,7 +258,7 @@ describe("the metrics of a node", () => {
   it("are listed before those of the process, each with what the values of its labels mean", async () => {
     const { families } = valuesOf(
       await createMetrics({
-        providers: ["daraja"],
+        providers: new Map([["daraja", undefined]]),
         backlog: async () => idle,
         isBusUp: () => true,
         spooled: () => 0,

@@ -43,9 +43,9 @@ const waitMsMax = 3_000;
 
 export function createAdvance(
   { pool, webhookPool }: Database,
-  bareProviders: readonly string[],
+  { bareProviders, receiptProviders }: { bareProviders: readonly string[]; receiptProviders: readonly string[] },
 ): (paymentId: string, outcome: Outcome, webhook?: InboxRow) => Promise<AdvancedRow> {
-  const judging = [bareProviders];
+  const judging = [bareProviders, receiptProviders];
 
   const run = async (
     on: pg.Pool,

@@ -18,6 +18,8 @@ export interface PaymentDraft {
   returnUrl?: string;
   /** From asking to `expired`, in seconds. */
   deadlineS: number;
+  /** From asking for the money to the first question about it, in seconds. */
+  firstCheckS: number;
   /** Makes the same request safe to send again for 72 hours. */
   idempotencyKey?: string;
 }
@@ -46,7 +48,7 @@ export function openValues(draft: PaymentDraft, paymentId: string): unknown[] {
 
 /** What must be the same for an idempotency key to mean the same request; PostgreSQL's jsonb orders the fields. */
 export function canonicalRequest(draft: PaymentDraft): string {
-  const { deadlineS: _, live: __, idempotencyKey: ___, ...request } = draft;
+  const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, ...request } = draft;
   return JSON.stringify({ ...request, amountMinor: String(draft.amountMinor) });
 }
 

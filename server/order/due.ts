@@ -1,41 +1,111 @@
 /** Statements about single payments: which are due to be asked about, which may be asked for or completed, which one a reference names. */
 
+import { halvingsNow, intervalNow } from "./pace.ts";
 import { providerColumns } from "./row.ts";
 
-/** A second of the schedule by which providers are asked: shorter in the sandbox, where a payment lives 10 s. */
-const pace = (payment: string): string =>
-  `case when ${payment}.live then interval '1 second' else interval '0.2 seconds' end`;
+/** As the index `payment_due` has it. */
+export const open = "status in ('pending', 'processing')";
+
+/** `due_provider (provider)`, ending in a null: those that have payments to check, found by one index probe each. */
+export const dueProviders = `due_provider as (
+    (select provider from payment where check_at is not null order by provider limit 1)
+    union all
+    select (select p.provider from payment p where p.check_at is not null and p.provider > d.provider
+            order by p.provider limit 1)
+    from due_provider d where d.provider is not null
+  )`;
+
+/** Of each provider so many of the longest due are ranked, open ones and settled ones apart. */
+const rankedMax = 1_000;
+
+/** Payments of a provider that are taken without asking it at most, in one statement. */
+const unaskedMax = 100;
+
+/** Payments of a provider that is not in use any more: nobody limits them, for there is nobody to ask. */
+const orphansMax = 100;
 
 /**
- * Takes payments that are due to be asked about, at most $1, each by one process: taking moves the check to its next time,
- * so the lease is the schedule, and what a killed process took falls due again. After asking: 10, 15, 20, 30 s, then
- * every 60 s, and at the deadline; late money of a settled payment 5 min, 1 h and 24 h after its deadline.
+ * Takes payments that are due to be asked about, as $1 allows for each provider, each payment by one process. Taking moves
+ * the check to its next time, so the lease is the schedule, and what a killed process took falls due again. What the pace
+ * does not allow stays due: it is late, never lost. Open payments come before settled ones, and those whose deadline is
+ * nearest first; whoever has had a webhook is settled. Open payments past twice their time are taken in any case, to be
+ * ended without being asked about (`may_ask` is false).
+ *
+ * Late money of a payment that failed or expired is asked for 5 min, 1 h and 24 h after its deadline, and the receipt of a
+ * success every minute until it is answered once, for an hour.
  */
 export const claimDueStatement = {
   name: "claim-due",
-  text: `with due as materialized (
-    select id, clock_timestamp() as at from payment
-    where check_at <= statement_timestamp() order by check_at limit $1 for no key update skip locked
+  text: `with recursive told as (
+    select * from jsonb_to_recordset($1::jsonb) as told (
+      provider text, free int, interval_s float8, burst int, checks_s float8[], every_s float8, needs_reference boolean)
+  ),
+  ${dueProviders},
+  pace as materialized (
+    select provider, next_at, ${halvingsNow("q")} as halvings from query_pace q
+    where provider in (select provider from due_provider) order by provider for no key update
+  ),
+  allowed as materialized (
+    select d.provider, i.interval_s, coalesce(t.checks_s, '{}') as checks_s, coalesce(t.every_s, 60) as every_s,
+      coalesce(t.needs_reference, false) as needs_reference,
+      case when i.interval_s is null then coalesce(t.free, ${orphansMax})
+           else least(coalesce(t.free, 0), greatest(0, 1 + floor(
+             ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
+               - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int)) end as permits
+    from due_provider d
+      left join told t on t.provider = d.provider
+      left join pace p on p.provider = d.provider
+      cross join lateral (select ${intervalNow("t.interval_s", "coalesce(halvings, 0)")} as interval_s) i
+    where d.provider is not null
+  ),
+  waiting as (
+    select a.provider, w.*, a.permits,
+      row_number() over (partition by a.provider, w.is_unasked order by w.is_open desc, w.expires_at) as rank
+    from allowed a cross join lateral (
+      (select id, expires_at, true as is_open, reference is null and a.needs_reference as is_unasked,
+         statement_timestamp() >= expires_at + (expires_at - started_at) as is_long_over
+       from payment where provider = a.provider and ${open} and check_at <= statement_timestamp()
+       order by check_at limit ${rankedMax})
+      union all
+      (select id, expires_at, false, reference is null and a.needs_reference, false
+       from payment where provider = a.provider and (${open}) is false and check_at <= statement_timestamp()
+       order by check_at limit ${rankedMax})
+    ) w
+  ),
+  taken as materialized (
+    select w.id, w.provider, w.is_unasked, w.is_unasked or w.rank <= w.permits as may_ask, clock_timestamp() as at
+    from waiting w cross join lateral (
+      select from payment where id = w.id and check_at <= statement_timestamp() offset 0 for no key update skip locked
+    ) locked
+    where case when w.is_unasked then w.rank <= ${unaskedMax}
+               else w.rank <= w.permits or w.is_long_over and w.rank <= w.permits + ${unaskedMax} end
+  ),
+  spent as (
+    update query_pace q set next_at = greatest(q.next_at, clock_timestamp()) + s.queries * a.interval_s * interval '1 second'
+    from (select provider, count(*) as queries from taken where may_ask and not is_unasked group by provider) s
+      join allowed a on a.provider = s.provider
+    where q.provider = s.provider and a.interval_s is not null
   )
   update payment p set check_at = case
     when p.status in ('pending', 'processing') then case
-      when due.at >= p.expires_at then due.at + 60 * ${pace("p")}
-      else least(p.expires_at, case
-        when due.at < p.started_at + 10 * ${pace("p")} then p.started_at + 10 * ${pace("p")}
-        when due.at < p.started_at + 15 * ${pace("p")} then p.started_at + 15 * ${pace("p")}
-        when due.at < p.started_at + 20 * ${pace("p")} then p.started_at + 20 * ${pace("p")}
-        when due.at < p.started_at + 30 * ${pace("p")} then p.started_at + 30 * ${pace("p")}
-        else due.at + 60 * ${pace("p")} end) end
+      when t.at < p.expires_at then least(p.expires_at, coalesce(
+        (select min(at) from unnest(a.checks_s) s, lateral (select p.started_at + s * interval '1 second' as at) c where at > t.at),
+        t.at + a.every_s * interval '1 second'))
+      when t.at < p.expires_at + (p.expires_at - p.started_at)
+        then least(p.expires_at + (p.expires_at - p.started_at), t.at + a.every_s * interval '1 second')
+      else t.at + a.every_s * interval '1 second' end
     when p.status in ('expired', 'failed') then case
-      when due.at < p.expires_at + interval '5 minutes' then p.expires_at + interval '5 minutes'
-      when due.at < p.expires_at + interval '1 hour' then p.expires_at + interval '1 hour'
-      when due.at < p.expires_at + interval '24 hours' then p.expires_at + interval '24 hours' end
-    end
-  from due, "order" o
-  where p.id = due.id and o.id = p.order_uuid
-  returning ${providerColumns},
-    due.at >= p.expires_at as is_over,
-    due.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
+      when t.at < p.expires_at + interval '5 minutes' then p.expires_at + interval '5 minutes'
+      when t.at < p.expires_at + interval '1 hour' then p.expires_at + interval '1 hour'
+      when t.at < p.expires_at + interval '24 hours' then p.expires_at + interval '24 hours' end
+    when p.status = 'succeeded' and t.at < p.expires_at + interval '1 hour' then t.at + a.every_s * interval '1 second'
+  end
+  from taken t join allowed a on a.provider = t.provider, "order" o
+  -- By id, so that the planner reads rows and no tables.
+  where p.id = t.id and p.id = any (array(select id from taken)) and o.id = p.order_uuid
+  returning ${providerColumns}, t.may_ask,
+    t.at >= p.expires_at as is_over,
+    t.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
 } as const;
 
 /** Whether a payment may still be asked for: not when its order was paid, or may have been, in the meantime. */
@@ -50,6 +120,18 @@ export const nudgeStatement = {
   name: "nudge",
   text: `update payment set check_at = least(check_at, clock_timestamp())
          where id = $1 and status not in ('succeeded', 'review')`,
+} as const;
+
+/** A payment that was taken and could not be asked about is due again at once, and waits for the pace. */
+export const deferStatement = {
+  name: "defer-check",
+  text: "update payment set check_at = least(check_at, clock_timestamp()) where id = $1 and status <> 'review'",
+} as const;
+
+/** A success was asked about once, for its receipt. */
+export const checkedStatement = {
+  name: "checked",
+  text: "update payment set check_at = null where id = $1 and status = 'succeeded'",
 } as const;
 
 /**
@@ -77,6 +159,12 @@ export const comeBackStatement = {
 export const locateStatement = {
   name: "locate",
   text: "select id from payment where provider = $1 and reference = $2",
+} as const;
+
+/** The payment whose id ends so, by the index `payment_own_reference`. */
+export const locateOwnStatement = {
+  name: "locate-own",
+  text: "select id from payment where provider = $1 and provider = 'lipana' and right(id::text, 12) = $2",
 } as const;
 
 /** What saying that the money may move has led to is known: clock and payer may end the payment again. It is not said twice. */

@@ -36,7 +36,7 @@ export const openStatement = {
                          started_at, expires_at, check_at)
     select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13, $14::text, 'pending',
            now.at, now.at + $10 * interval '1 second',
-           now.at + least($10 * interval '1 second', case when $11 then interval '10 seconds' else interval '2 seconds' end)
+           now.at + least($10, $18::float8) * interval '1 second'
     from placed, now
     where prompt($13, $16) is not false
   ),

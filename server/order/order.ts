@@ -51,6 +51,8 @@ export interface Payment {
 /** A payment whose provider is to be asked now. */
 export interface DuePayment extends Payment {
   status: Status;
+  /** False when the provider's pace allows no query, and the payment is taken only because it is long over. */
+  mayAsk: boolean;
   /** Its deadline has passed. */
   isOver: boolean;
   /** Twice the time to its deadline has passed. */

@@ -86,11 +86,12 @@ export const toPayment = (row: ProviderRow): Payment => ({
 });
 
 /** What claiming a due payment answers. */
-export type DueRow = ProviderRow & { is_over: boolean; is_long_over: boolean };
+export type DueRow = ProviderRow & { may_ask: boolean; is_over: boolean; is_long_over: boolean };
 
 export const toDuePayment = (row: DueRow): DuePayment => ({
   ...toPayment(row),
   status: row.status,
+  mayAsk: row.may_ask,
   isOver: row.is_over,
   isLongOver: row.is_long_over,
 });

@@ -3,7 +3,7 @@ import type pg from "pg";
 import { bearSilence, deadlock, sqlState } from "./database.ts";
 
 /** The version of schema.sql. Raise it with every change there. */
-export const schemaVersion = 5;
+export const schemaVersion = 6;
 
 /** Any number, the same in every process: who holds it may change tables. */
 const migrationLock = 7_458_001;

@@ -27,12 +27,15 @@ export const logged = ({ source, note }: { source: string; note: string }): stri
 const apart = "case when was.live then interval '15 seconds' else interval '1 second' end";
 const matured = "case when was.live then interval '60 seconds' else interval '3 seconds' end";
 
+/** How long after a success its provider is asked for what it did not state. */
+const completedAfter = "case when p.live then interval '5 seconds' else interval '1 second' end";
+
 /** How many payments are told of in one statement at the most. */
 export const groupMax = 32;
 
 /**
- * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough. With
- * `isGroup` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
+ * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough; $3: those
+ * whose query states a receipt. With `isGroup` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
  * one order are passed over: nobody waits for another's lock but that of a receipt, and every order changes once.
  */
 const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
@@ -109,6 +112,8 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
       status = case when j.climbs then j.target else p.status end,
       reason = case when j.climbs or j.is_scarred then
                  case when j.mismatch is not null then j.mismatch
+                      -- What a person accepts stays what it was: a backend must see that another amount was paid.
+                      when j.source = 'person' then p.reason
                       when j.target = 'succeeded' and j.status in ('failed', 'expired') then 'late'
                       else new_reason end
                else p.reason end,
@@ -125,7 +130,11 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
       suspected_at = case when not j.is_doubted then null
                           when p.suspected = new_status || ' ' || new_reason then p.suspected_at
                           else clock_timestamp() end,
-      check_at = case when j.climbs and j.target in ('succeeded', 'review') then null
+      check_at = case when j.climbs and j.target = 'succeeded' and (
+                        coalesce(p.receipt, new_receipt) is null and p.provider = any ($3::text[])
+                        or coalesce(p.amount_paid_minor, new_amount_minor) is null and p.provider <> all ($2)
+                      ) then clock_timestamp() + ${completedAfter}
+                      when j.climbs and j.target in ('succeeded', 'review') then null
                       when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + interval '5 minutes'
                       when j.asks then least(p.check_at, clock_timestamp())
                       when j.is_doubted then least(p.check_at, j.asked_again_at)

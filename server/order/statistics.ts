@@ -1,12 +1,21 @@
 /** Figures over many payments, for operators. Read when asked for; each is one statement on an index. */
 import { asHubError, type Database } from "./database.ts";
+import { dueProviders, open } from "./due.ts";
+import { halvingsNow } from "./pace.ts";
 
-/** What waits. */
-export interface Backlog {
-  /** Payments whose provider is to be asked and that no process has taken yet, counted up to 100,000. */
+export interface ProviderBacklog {
+  provider: string;
   due: number;
   /** How long the oldest has been due, in seconds; 0 when there is none. */
   oldestS: number;
+  /** How often its pace is halved, because it was asked too often. */
+  halvings: number;
+}
+
+/** What waits. */
+export interface Backlog {
+  /** By provider: payments that it is to be asked about and that no process has taken yet, counted up to 200,000. */
+  queries: readonly ProviderBacklog[];
   /** Proven webhooks that are kept and not applied yet, counted up to 100,000. */
   unapplied: number;
   /** Orders that wait for a person's decision, counted up to 100,000. */
@@ -30,9 +39,21 @@ export interface Statistics {
 
 export const backlogStatement = {
   name: "backlog",
-  text: `select
-    (select count(*)::int from (select from payment where check_at <= now() limit 100000) as due) as due,
-    coalesce(extract(epoch from now() - (select min(check_at) from payment where check_at <= now())), 0)::float8 as "oldestS",
+  text: `with recursive ${dueProviders},
+    queries as (
+      select d.provider, opened.due + settled.due as due, coalesce(${halvingsNow("q")}, 0) as halvings,
+        coalesce(extract(epoch from now() - least(opened.oldest, settled.oldest)), 0)::float8 as "oldestS"
+      from due_provider d
+        left join query_pace q on q.provider = d.provider
+        cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
+          select check_at from payment where provider = d.provider and ${open} and check_at <= now() limit 100000) p) opened
+        cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
+          select check_at from payment where provider = d.provider and (${open}) is false and check_at <= now()
+          limit 100000) p) settled
+      where d.provider is not null
+    )
+    select
+    coalesce((select json_agg(queries order by provider) from queries), '[]') as queries,
     (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
     (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
   // After at most a second of waiting for a connection.

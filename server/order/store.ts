@@ -11,16 +11,21 @@ import { type AdvancedRow, createAdvance } from "./advance.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
 import { canonicalRequest, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
+  checkedStatement,
   claimDueStatement,
   comeBackStatement,
   completedStatement,
+  deferStatement,
+  locateOwnStatement,
   locateStatement,
   nudgeStatement,
   wantedStatement,
 } from "./due.ts";
 import { keyStatement, openStatement, reachedStatement } from "./opening.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
+import { preparePaceStatement, restMaxS, restS, slowStatement } from "./pace.ts";
 import { type DueRow, type ProviderRow, type StateRow, toDuePayment, toEvent, toPayment } from "./row.ts";
+import { type Allowance, toClaim } from "./schedule.ts";
 import { changedStatement, currentStatement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
@@ -75,8 +80,16 @@ export interface OrderStore {
   open(draft: PaymentDraft): Promise<Opened>;
   /** Climbs and records, or changes nothing. With a webhook: keeps its bytes in the same statement, whatever happens. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
-  /** Takes at most so many payments whose provider is to be asked now; no other process gets them until their next time. */
-  claimDue(limit: number): Promise<DuePayment[]>;
+  /** Takes payments whose provider is to be asked now, as allowed; no other process gets them until their next time. */
+  claimDue(allowances: readonly Allowance[]): Promise<DuePayment[]>;
+  /** Makes a payment that was taken due again at once, because its provider was asked too often. */
+  defer(paymentId: string): Promise<void>;
+  /** Ends the checks of a success: its receipt was asked for. */
+  checked(paymentId: string): Promise<void>;
+  /** To be called once for the providers whose pace is limited, before the first `claimDue`. */
+  preparePace(providers: readonly string[]): Promise<void>;
+  /** Halves a provider's pace for a while, for all nodes, and leaves it alone for so long, 10 s by default. */
+  slowQueries(provider: string, retryAfterS?: number): Promise<void>;
   /** Whether the payment's order still wants money: false when another attempt paid it, or may have. */
   isWanted(paymentId: string): Promise<boolean>;
   /** The payer has come back, approved or not. Undefined when there is no such payment. */
@@ -85,6 +98,8 @@ export interface OrderStore {
   completed(paymentId: string): Promise<void>;
   /** The id of the payment that a provider knows by this reference. */
   locate(provider: string, reference: string): Promise<string | undefined>;
+  /** The id of the payment that we called so when we asked the provider for it. */
+  locateOwn(provider: string, ownReference: string): Promise<string | undefined>;
   /** Makes an open payment due to be asked about now. */
   nudge(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
@@ -99,13 +114,16 @@ export interface OrderStoreOptions {
   announce: (event: StatusEvent, before?: Before) => void;
   /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
   bareProviders: readonly string[];
+  /** Providers whose query states the receipt: after a success without one they are asked for it, once. */
+  receiptProviders?: readonly string[];
   /** How many payments are opened for each phone and for each order in 10 minutes, by all nodes together; without them, any number. */
   limits?: { phone: number; order: number };
 }
 
-export function createOrderStore({ database, announce, bareProviders, limits }: OrderStoreOptions): OrderStore {
+export function createOrderStore(options: OrderStoreOptions): OrderStore {
+  const { database, announce, bareProviders, receiptProviders = [], limits } = options;
   const { pool, webhookPool } = database;
-  const advance = createAdvance(database, bareProviders);
+  const advance = createAdvance(database, { bareProviders, receiptProviders });
 
   const announced = (row: StateRow, before?: Before): StatusEvent => {
     const event = toEvent(row);
@@ -122,6 +140,7 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
       ...openValues(draft, paymentId),
       limits?.phone,
       limits?.order,
+      draft.firstCheckS,
     ]);
     if (!row) return undefined;
     return { event: announced(row), payment: paymentOf(draft, row, paymentId) };
@@ -172,8 +191,25 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
       return isPlaced(row) ? { result, event: announced(row, toBefore(row)) } : { result };
     },
 
-    async claimDue(limit) {
-      return (await run<DueRow>(pool, claimDueStatement, [limit])).map(toDuePayment);
+    async claimDue(allowances) {
+      const values = [JSON.stringify(allowances.map(toClaim))];
+      return (await run<DueRow>(pool, claimDueStatement, values)).map(toDuePayment);
+    },
+
+    async defer(paymentId) {
+      await run(pool, deferStatement, [paymentId]);
+    },
+
+    async checked(paymentId) {
+      await run(pool, checkedStatement, [paymentId]);
+    },
+
+    async preparePace(providers) {
+      if (providers.length > 0) await run(pool, preparePaceStatement, [providers]);
+    },
+
+    async slowQueries(provider, retryAfterS = restS) {
+      await run(pool, slowStatement, [provider, Math.min(retryAfterS, restMaxS)]);
     },
 
     async comeBack(paymentId, isApproved) {
@@ -188,6 +224,10 @@ export function createOrderStore({ database, announce, bareProviders, limits }: 
 
     async locate(provider, reference) {
       return (await run<{ id: string }>(webhookPool, locateStatement, [provider, reference]))[0]?.id;
+    },
+
+    async locateOwn(provider, ownReference) {
+      return (await run<{ id: string }>(webhookPool, locateOwnStatement, [provider, ownReference]))[0]?.id;
     },
 
     async isWanted(paymentId) {

@@ -119,6 +119,8 @@ export function createBkash(config: BkashConfig, { client, credential, deadlineM
     countries: ["BD"],
     limits,
     statesAmount: true,
+    statesReceipt: true,
+    needsReference: true,
     acknowledgement: { status: 200, contentType: "text/plain", body: "OK" },
     async prepare() {
       await tokenFor();

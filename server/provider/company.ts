@@ -25,6 +25,8 @@ export interface Company {
   readonly liveBaseUrl: string;
   /** From asking to `expired`, in seconds, unless `<NAME>_DEADLINE_S` says otherwise. */
   readonly deadlineS: number;
+  /** How many queries a minute it allows at this address, unless `<NAME>_QUERIES_PER_MINUTE` says otherwise. */
+  readonly queriesPerMinute?: (baseUrl: string) => number | undefined;
   /** The environment variables of its account, without the prefix `<NAME>_`. */
   readonly variables: readonly string[];
   /** Reads those variables, of which none is empty. Throws `ZodError`. */
@@ -33,7 +35,10 @@ export interface Company {
 
 /** Facts of a company, its variables as a schema, and how an account that was read so becomes an adapter. */
 export function defineCompany<Shape extends z.ZodObject>(
-  { variables, ...facts }: Pick<Company, "name" | "liveBaseUrl" | "deadlineS"> & { variables: Shape },
+  {
+    variables,
+    ...facts
+  }: Pick<Company, "name" | "liveBaseUrl" | "deadlineS" | "queriesPerMinute"> & { variables: Shape },
   open: (account: z.infer<Shape>, context: ProviderContext) => Provider,
 ): Company {
   return {

@@ -74,7 +74,9 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
     countries: ["KE"],
     limits,
     statesAmount: true,
+    statesReceipt: true,
     isAccountWide: true,
+    signsWebhooks: true,
     // Any 2xx will do: what Lipana makes of the body is not documented.
     acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ received: true }) },
     async initiate(payment, _urls, signal) {

@@ -114,6 +114,7 @@ export function createMtn(config: MtnConfig, { client, credential }: MtnDependen
     countries: market ? [market[0]] : [...markets.values()].map(([country]) => country),
     limits: limitsOf(market?.[1]),
     statesAmount: true,
+    statesReceipt: true,
     // What MTN wants to hear is not documented.
     acknowledgement: { status: 200, contentType: "text/plain", body: "" },
     async prepare() {

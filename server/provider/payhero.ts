@@ -68,6 +68,8 @@ function createPayhero(account: Account, { baseUrl, client }: Pick<ProviderConte
     // PayHero documents none of its own.
     limits: mpesaLimits,
     statesAmount: false,
+    statesReceipt: true,
+    needsReference: true,
     // Only the status is asked for (docs.payhero.africa, "Callbacks & Webhooks").
     acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ success: true }) },
     async initiate(payment, urls, signal) {

@@ -82,8 +82,16 @@ export interface Provider {
   readonly limits: Limits;
   /** Whether `confirm` can say how much was paid. Where it cannot, a success without an amount is accepted as paid. */
   readonly statesAmount: boolean;
+  /** Whether `confirm` can say by which receipt it was paid. */
+  readonly statesReceipt: boolean;
+  /** `confirm` asks nothing about a payment whose reference is not known. */
+  readonly needsReference?: true;
+  /** When to ask, in seconds after the request for money, if no webhook comes; 10, 15, 20 and 30 by default. */
+  readonly checksAtS?: readonly number[];
   /** Webhooks come to one address for all payments, and may name a payment by a reference that we do not know yet. */
   readonly isAccountWide?: true;
+  /** Every webhook that `translate` does not throw at is signed. */
+  readonly signsWebhooks?: true;
   /** What this provider wants to hear back once a webhook is stored. */
   readonly acknowledgement: Reply;
   /** Fetches ahead what asking needs and may take long, such as an access token. Throws `Declined`. */

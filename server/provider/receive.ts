@@ -11,6 +11,7 @@ import type { Inbox } from "../order/inbox.ts";
 import type { Spool, SpooledWebhook } from "../order/spool.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
 import type { WebhookResult } from "../order/tables.ts";
+import { orAfter } from "../under-way.ts";
 import type { Claim, Provider, Webhook } from "./provider.ts";
 
 export interface Received {
@@ -21,6 +22,12 @@ export interface Received {
   result: WebhookResult | "spooled" | "failed";
   /** What the provider is to be told instead of "received". */
   refusal?: HubError;
+}
+
+/** What was stored, and the payment that is due to be asked about because of it. */
+interface Recorded {
+  result: WebhookResult;
+  due?: string;
 }
 
 export interface Receiver {
@@ -34,11 +41,13 @@ export interface Receiver {
 
 export interface ReceiverOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "nudge" | "locate">;
+  store: Pick<OrderStore, "advance" | "nudge" | "locate" | "locateOwn">;
   inbox: Pick<Inbox, "keep" | "refuse">;
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;
   isDatabaseUp: () => Promise<boolean>;
+  /** Asks the provider about a payment that is due; resolves when that is stored, or nobody is asked here. Never rejects. */
+  ask: (paymentId: string) => Promise<void>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;
   /** Visits an address of a provider's that makes it send webhooks here. */
@@ -48,45 +57,65 @@ export interface ReceiverOptions {
 
 const drainMs = 500;
 
+/**
+ * A webhook that is only a reason to ask is answered when the provider was asked, if that takes no longer: whoever hears of
+ * the answer then finds the payment as the provider says it is.
+ */
+const askFirstMs = 1_000;
+
 export function createReceiver(options: ReceiverOptions): Receiver {
-  const { providers, store, inbox, spool, isDatabaseUp, offerParked, subscribe, log } = options;
+  const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, subscribe, log } = options;
   /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
   let isAway = false;
 
   const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
     reference === undefined ? undefined : store.locate(provider, reference);
 
-  const record = async (row: InboxRow, claim: Claim, found: Found): Promise<WebhookResult> => {
+  const record = async (row: InboxRow, claim: Claim, found: Found): Promise<Recorded> => {
     const { reference, outcome, proof } = claim;
     const { paymentId } = found;
-    const keep = async (result: "unmatched" | "nothing" | "hint"): Promise<WebhookResult> => {
-      await inbox.keep({ ...row, ...found, ...(reference !== undefined && { reference }), result });
-      return result;
+    const keep = async (result: "unmatched" | "nothing" | "hint", about: Found = found): Promise<Recorded> => {
+      await inbox.keep({ ...row, ...about, ...(reference !== undefined && { reference }), result });
+      return { result, ...(result === "hint" && about.paymentId !== undefined && { due: about.paymentId }) };
     };
     if (claim.subscribeUrl) {
       await keep("nothing");
       await subscribe(claim.subscribeUrl);
-      return "nothing";
+      return { result: "nothing" };
     }
-    if (paymentId === undefined) {
-      await keep("unmatched");
-      // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
-      if (reference !== undefined && (await locate(row.provider, claim).catch(() => undefined)))
-        await offerParked(row.provider, reference);
-      return "unmatched";
-    }
+    if (paymentId === undefined) return recordUnmatched(row, claim, keep);
     if (proof === "none") return keep("hint");
     if (!outcome) return keep("nothing");
     try {
-      return (await store.advance(paymentId, outcome, row)).result;
+      const { result } = await store.advance(paymentId, outcome, row);
+      return { result, ...(result === "hint" && { due: paymentId }) };
     } catch (error) {
       // Locked too long, deadlocked, or bytes that no column takes: kept all the same, to be offered again.
       const said = messageOf(error instanceof HubError ? error.cause : error);
       await inbox.keep({ ...row, result: "error", paymentId, error: said });
       // Waits for the lock that the statement waited for, so the answer does not wait for it.
       store.nudge(paymentId).catch(() => undefined);
-      return "error";
+      return { result: "error" };
     }
+  };
+
+  /** Of a payment that is not known by this reference: kept for when it is. Our own name for it is a reason to ask. */
+  const recordUnmatched = async (
+    row: InboxRow,
+    claim: Claim,
+    keep: (result: "unmatched" | "hint", about?: Found) => Promise<Recorded>,
+  ): Promise<Recorded> => {
+    const { reference, ownReference } = claim;
+    const own = ownReference === undefined ? undefined : await store.locateOwn(row.provider, ownReference);
+    if (own !== undefined && reference === undefined) return keep("hint", { paymentId: own, isAddressed: true });
+    await keep("unmatched");
+    // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
+    if (reference !== undefined && (await locate(row.provider, claim).catch(() => undefined))) {
+      await offerParked(row.provider, reference);
+    }
+    if (own === undefined) return { result: "unmatched" };
+    await store.nudge(own);
+    return { result: "unmatched", due: own };
   };
 
   /** What says nothing that can be believed is kept for audit, and the provider is told. */
@@ -102,7 +131,11 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   };
 
   /** Into the database; throws `store_unavailable` when it cannot be reached. */
-  const take = async (provider: Provider, webhook: Webhook, read: Claim | HubError): Promise<Received> => {
+  const take = async (
+    provider: Provider,
+    webhook: Webhook,
+    read: Claim | HubError,
+  ): Promise<Received & Pick<Recorded, "due">> => {
     const { paymentId: addressed, headers, body } = webhook;
     const isAddressed = addressed !== undefined;
     const row: InboxRow = {
@@ -115,7 +148,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const { proof } = read;
     const paymentId = read.paymentId ?? (await locate(provider.name, read));
     const known = paymentId !== undefined && { paymentId };
-    return { proof, result: await record({ ...row, proof }, read, { ...known, isAddressed }), ...known };
+    return { proof, ...(await record({ ...row, proof }, read, { ...known, isAddressed })), ...known };
   };
 
   /** Onto this machine's disk, if the sender has shown that it is no stranger. */
@@ -144,7 +177,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       if (spooled) return spooled;
     }
     try {
-      return await take(provider, webhook, read);
+      const { due, ...received } = await take(provider, webhook, read);
+      if (due !== undefined) await askAbout(due, webhook.paymentId !== undefined || provider.signsWebhooks === true);
+      return received;
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       const proof = read instanceof HubError ? "none" : read.proof;
@@ -159,6 +194,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       isAway = true;
       return (await spoolAway(provider, webhook, read)) ?? failed;
     }
+  };
+
+  /** Nobody holds a connection open for a stranger: those are answered at once. */
+  const askAbout = async (paymentId: string, isProven: boolean): Promise<void> => {
+    const asked = ask(paymentId);
+    if (isProven) await orAfter(askFirstMs, asked);
   };
 
   /** Throws while the database is away. */

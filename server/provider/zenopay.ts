@@ -47,6 +47,7 @@ export const zenopay = defineCompany(
       countries: ["TZ"],
       limits,
       statesAmount: true,
+      statesReceipt: true,
       acknowledgement: { status: 200, contentType: "text/plain", body: "OK" },
       async initiate(payment, urls, signal) {
         const body = requestFields(payment, urls.webhook);

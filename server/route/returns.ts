@@ -7,13 +7,12 @@
  * permission is used up by a crash too, so it is taken only once nothing is missing any more, such as an access token;
  * until then the payer is asked to stay, and the page comes back by itself.
  */
-import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Outcome, Reason } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
-import type { UnderWay } from "../under-way.ts";
+import { orAfter, type UnderWay } from "../under-way.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
@@ -137,9 +136,3 @@ const pageStatus: Record<PageName, number> = { back: 200, unknown: 404, wait: 50
 type Said = "approved" | Reason | undefined;
 
 const failure = (reason: Reason): Outcome => ({ status: "failed", reason, source: "payer" });
-
-async function orAfter(ms: number, done: Promise<unknown>): Promise<void> {
-  const gaveUp = new AbortController();
-  await Promise.race([done, wait(ms, undefined, { signal: gaveUp.signal }).catch(() => undefined)]);
-  gaveUp.abort();
-}

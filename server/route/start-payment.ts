@@ -14,8 +14,8 @@ import type { Provider } from "../provider/provider.ts";
 
 export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
-  /** Whether a provider moves real money, and how long it has from asking to `expired`. */
-  terms: (provider: string) => { live: boolean; deadlineS: number };
+  /** Whether a provider moves real money, and how long it has from asking to `expired` and to the first question. */
+  terms: (provider: string) => { live: boolean; deadlineS: number; firstCheckS: number };
   store: Pick<OrderStore, "open">;
   initiator: Pick<Initiator, "start">;
 }

@@ -37,7 +37,9 @@ async function startCompany(): Promise<Company> {
   const stated = (name: string): ScriptedAnswer => {
     const { body } = fixture("bkash", name);
     const { amount, merchantInvoiceNumber } = created;
-    return { body: { ...body, paymentID, amount, merchantInvoiceNumber, ...("trxID" in body && { trxID }) } };
+    // The query calls it otherwise.
+    const invoice = "merchantInvoice" in body ? { merchantInvoice: merchantInvoiceNumber } : { merchantInvoiceNumber };
+    return { body: { ...body, paymentID, amount, ...invoice, ...("trxID" in body && { trxID }) } };
   };
   const usual: Record<string, Answering> = {
     create: (call) => {

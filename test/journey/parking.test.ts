@@ -180,6 +180,7 @@ async function stage(): Promise<Staged> {
   onTestFinished(() => app.close());
   handleErrors(app);
   const receiver = createReceiver({
+    ask: async () => undefined,
     providers,
     store: { ...store, locate: taking.gate(store.locate) },
     inbox: { ...inbox, keep: taking.gate(inbox.keep) },

@@ -67,7 +67,8 @@ describe("a decision on a payment in review", () => {
     const { body } = await asMerchant(node, `/v1/orders/${orderId}`);
     expect(body.events.at(-1)).toMatchObject({ status: "succeeded", note: "seen on the statement" });
     expect(body.order).not.toHaveProperty("note");
-    expect(body.order).not.toHaveProperty("reason");
+    // What was paid stays visible: a backend must not take it for the amount that was agreed.
+    expect(body.order).toMatchObject({ reason: "amount_mismatch", payment: { amountPaidMinor: 15_100 } });
   });
 
   it("as failed rejects it and allows another try", async () => {

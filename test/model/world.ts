@@ -412,7 +412,8 @@ async function startCompanies(): Promise<{
   const stated = (name: string, paymentId: string, paymentID: string): ScriptedAnswer => {
     const { body } = fixture("bkash", name);
     const trxID = receiptOf({ company: "bkash", id: paymentId });
-    return { body: { ...body, paymentID, merchantInvoiceNumber: paymentId, ...("trxID" in body && { trxID }) } };
+    const invoice = "merchantInvoice" in body ? { merchantInvoice: paymentId } : { merchantInvoiceNumber: paymentId };
+    return { body: { ...body, paymentID, ...invoice, ...("trxID" in body && { trxID }) } };
   };
 
   const executed = async (paymentID: string): Promise<ScriptedAnswer | "drop"> => {

@@ -1,9 +1,13 @@
 /** Due payments and what queries may decide: shared without asking twice, a failure only when told twice. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import type { PaymentDraft } from "../../server/order/draft.ts";
 import { claimDueStatement } from "../../server/order/due.ts";
 import type { Outcome } from "../../server/order/order.ts";
+import { type Allowance, toClaim } from "../../server/order/schedule.ts";
+import { createStatistics } from "../../server/order/statistics.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { openTestStore, paid } from "../support/store.ts";
+import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
+import { allowanceOf, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 beforeAll(async () => {
@@ -27,7 +31,8 @@ const checkInS = async (paymentId: string): Promise<number | null> => {
   return rows[0]?.s ?? null;
 };
 
-const dueIds = async (limit = 100): Promise<string[]> => (await ground.store.claimDue(limit)).map(({ id }) => id);
+const dueIds = async (allowance: Partial<Allowance> = {}): Promise<string[]> =>
+  (await ground.store.claimDue([allowanceOf(allowance)])).map(({ id }) => id);
 
 const said: Outcome = { status: "failed", reason: "cancelled", source: "query" };
 
@@ -48,10 +53,12 @@ describe("a payment that is due to be asked about", () => {
       expect(await checkInS(payment.id)).toBe(nextInS);
     }
     await age(payment.id, 30);
-    const [due] = (await ground.store.claimDue(100)).filter(({ id }) => id === payment.id);
+    const [due] = (await ground.store.claimDue([allowanceOf()])).filter(({ id }) => id === payment.id);
     expect(due).toMatchObject({ isOver: true, isLongOver: false, status: "pending", amountMinor: 15_000n });
     await age(payment.id, 120);
-    expect((await ground.store.claimDue(100)).find(({ id }) => id === payment.id)).toMatchObject({ isLongOver: true });
+    expect((await ground.store.claimDue([allowanceOf()])).find(({ id }) => id === payment.id)).toMatchObject({
+      isLongOver: true,
+    });
   });
 
   it("is taken by one of many nodes, each payment once", async () => {
@@ -62,7 +69,7 @@ describe("a payment that is due to be asked about", () => {
     );
     const taken: string[] = [];
     for (let found = 1; found > 0; ) {
-      const claims = await Promise.all(nodes.map((node) => node.claimDue(5)));
+      const claims = await Promise.all(nodes.map((node) => node.claimDue([allowanceOf({ free: 5 })])));
       found = claims.flat().length;
       taken.push(...claims.flat().map(({ id }) => id));
     }
@@ -86,17 +93,54 @@ describe("a payment that is due to be asked about", () => {
     }
   });
 
-  it("is found through its index, however many are scheduled for later", async () => {
-    const client = await ground.database.pool.connect();
-    // The table is small here; the planner is asked what it can do, not what it prefers.
-    await client.query("begin; set local enable_seqscan = off");
-    const { rows } = await client.query<{ "QUERY PLAN": string }>(
-      `explain ${claimDueStatement.text.replace("$1", "50")}`,
-    );
-    await client.query("rollback");
-    client.release();
-    const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
-    expect(plan).toMatch(/Index Cond: \(check_at <= statement_timestamp\(\)\)/);
+  it("is found through its index among 10,000, by either kind of plan, and no table is read", async () => {
+    const many = await openManyOrders();
+    onTestFinished(many.close);
+    for (const isBlind of [false, true]) {
+      // What is taken is due no more: the later runs, the one that is explained among them, find the next ones.
+      const values = [JSON.stringify([toClaim(allowanceOf({ free: 5 }))])];
+      const steps = await stepsOf(many.database, { statement: claimDueStatement, values, isBlind });
+      for (const table of ["payment", "order"]) {
+        // The step that updates reads what other steps have found.
+        const reads = readsOf(
+          steps.filter((step) => step["Node Type"] !== "ModifyTable"),
+          table,
+        );
+        expect(reads.length).toBeGreaterThan(0);
+        for (const { index, rows } of reads) {
+          expect([table, index]).toEqual([table, expect.any(String)]);
+          expect(rows).toBeLessThanOrEqual(100);
+        }
+      }
+      expect(readsOf(steps, "payment").map(({ index }) => index)).toContain("payment_due");
+    }
+  });
+
+  it("with a time of 15 s is over for good after twice that, not a minute later", async () => {
+    const { payment } = await ground.open({ live: true, deadlineS: 15 });
+    await age(payment.id, 15);
+    expect(await dueIds()).toContain(payment.id);
+    expect(await checkInS(payment.id)).toBe(15);
+    await age(payment.id, 15);
+    expect((await ground.store.claimDue([allowanceOf()])).find(({ id }) => id === payment.id)).toMatchObject({
+      isLongOver: true,
+    });
+    expect(await checkInS(payment.id)).toBe(60);
+  });
+
+  it("is first asked about when its provider can have an answer, and again by its provider's own times", async () => {
+    const { payment } = await ground.open({ live: true, deadlineS: 120, firstCheckS: 30 });
+    expect(await checkInS(payment.id)).toBe(30);
+    await age(payment.id, 30);
+    expect(await dueIds({ checksAtS: [30, 60] })).toContain(payment.id);
+    expect(await checkInS(payment.id)).toBe(30);
+  });
+
+  it("is taken where its provider is not in use any more, so that its deadline ends it", async () => {
+    const { payment } = await ground.open({ provider: "gone", live: true, deadlineS: 10 });
+    await age(payment.id, 10);
+    const [due] = (await ground.store.claimDue([])).filter(({ id }) => id === payment.id);
+    expect(due).toMatchObject({ provider: "gone", isOver: true, mayAsk: true });
   });
 
   it("is not asked about any more when it is paid or in review, also after a hint", async () => {
@@ -187,5 +231,191 @@ describe("a failure that only a query tells of", () => {
     await age(payment.id, 100);
     for (const _ of [1, 2]) await ground.store.advance(payment.id, said);
     expect((await ground.view(event.orderId)).order).toMatchObject({ status: "succeeded", version: 2 });
+  });
+});
+
+describe("the pace of a provider", () => {
+  let providers = 0;
+
+  /** So many payments of a provider of their own that are due, the last opened with the nearest deadline. */
+  const openDue = async (count: number, draft: Partial<PaymentDraft> = {}) => {
+    providers += 1;
+    const provider = `paced-${providers}`;
+    const payments: string[] = [];
+    for (let nth = 0; nth < count; nth += 1) {
+      const { payment } = await ground.open({ provider, live: true, deadlineS: 600 - nth, ...draft });
+      await age(payment.id, 20);
+      payments.push(payment.id);
+    }
+    await ground.store.preparePace([provider]);
+    // What other tests left due is taken too.
+    const claim = async (allowance: Partial<Allowance> = {}, store = ground.store) =>
+      (await store.claimDue([allowanceOf({ provider, perMinute: 6, ...allowance })])).filter(
+        (due) => due.provider === provider,
+      );
+    return { provider, payments, claim, ids: async () => (await claim()).map(({ id }) => id) };
+  };
+
+  /** Lets the pace's clock go on. */
+  const pass = (provider: string, seconds: number) =>
+    ground.database.pool.query(
+      `update query_pace set next_at = next_at - $2 * interval '1 second', halved_at = halved_at - $2 * interval '1 second'
+       where provider = $1`,
+      [provider, seconds],
+    );
+
+  it("lets so many queries through in a minute, those with the nearest deadline first, and keeps the others due", async () => {
+    const { provider, payments, ids } = await openDue(3);
+    const [first, second, third] = payments;
+    expect(await ids()).toEqual([third]);
+    expect(await ids()).toEqual([]);
+    await pass(provider, 5);
+    expect(await ids()).toEqual([]);
+    await pass(provider, 5);
+    expect(await ids()).toEqual([second]);
+    await pass(provider, 1_000);
+    // What was not used is not saved up.
+    expect(await ids()).toEqual([first]);
+  });
+
+  it("is shared by all nodes", async () => {
+    const { claim } = await openDue(6);
+    const nodes = [1, 2, 3].map(() =>
+      createOrderStore({ database: ground.database, announce: () => undefined, bareProviders: [] }),
+    );
+    const claims = await Promise.all(nodes.map((node) => claim({ perMinute: 120 }, node)));
+    // A second's worth at once.
+    expect(claims.flat()).toHaveLength(2);
+    expect(await claim({ perMinute: 120 })).toHaveLength(0);
+  });
+
+  it("has open payments asked about before those that have settled", async () => {
+    const { payments, provider, ids } = await openDue(2);
+    const [settled = "", open = ""] = payments;
+    await ground.store.advance(settled, { status: "failed", reason: "cancelled", source: "webhook" });
+    await ground.database.pool.query(
+      "update payment set check_at = started_at, expires_at = started_at where id = $1",
+      [settled],
+    );
+    expect(await ids()).toEqual([open]);
+    await pass(provider, 10);
+    expect(await ids()).toEqual([settled]);
+  });
+
+  it("ends payments that are long over without asking about them", async () => {
+    const { provider, payments, claim } = await openDue(3);
+    await ground.store.slowQueries(provider, 300);
+    expect(await claim()).toEqual([]);
+    for (const id of payments) await age(id, 1_200);
+    const due = await claim();
+    expect(due.map(({ mayAsk, isLongOver }) => [mayAsk, isLongOver])).toEqual(payments.map(() => [false, true]));
+  });
+
+  it("is not spent on payments that cannot be asked about without a reference", async () => {
+    const { payments, claim } = await openDue(3);
+    const [known = ""] = payments;
+    await ground.store.advance(known, { status: "processing", reference: `ws-${known}`, source: "reply" });
+    const taken = await claim({ needsReference: true });
+    expect(taken.map(({ id }) => id).toSorted()).toEqual(payments.toSorted());
+    expect(taken.every(({ mayAsk }) => mayAsk)).toBe(true);
+  });
+
+  it("is halved when the provider was asked too often, once for answers that come together, and comes back in steps", async () => {
+    const { provider, claim } = await openDue(40);
+    const statistics = createStatistics(ground.database);
+    const halvings = async () =>
+      (await statistics.backlog()).queries.find((one) => one.provider === provider)?.halvings;
+    const free = { perMinute: undefined, free: 1 };
+    expect(await claim(free)).toHaveLength(1);
+    await Promise.all([1, 2, 3].map(() => ground.store.slowQueries(provider)));
+    expect(await halvings()).toBe(1);
+    // Left alone for 10 s, then asked at two and a half a second.
+    expect(await claim(free)).toHaveLength(0);
+    await pass(provider, 10);
+    expect(await claim(free)).toHaveLength(1);
+    expect(await claim(free)).toHaveLength(0);
+    await ground.store.slowQueries(provider, 7);
+    expect(await halvings()).toBe(2);
+    await pass(provider, 119);
+    expect(await halvings()).toBe(2);
+    await pass(provider, 1);
+    expect(await halvings()).toBe(1);
+    await pass(provider, 120);
+    expect(await halvings()).toBe(0);
+    expect(await claim({ perMinute: undefined, free: 20 })).toHaveLength(20);
+  });
+
+  it("heeds a time to wait that the provider names, and no longer than ten minutes", async () => {
+    const { provider, claim } = await openDue(2);
+    await ground.store.slowQueries(provider, 1_000_000_000);
+    await pass(provider, 599);
+    expect(await claim()).toHaveLength(0);
+    await pass(provider, 2);
+    expect(await claim()).toHaveLength(1);
+  });
+
+  it("gives back what was taken and could not be asked about", async () => {
+    const { provider, claim } = await openDue(1);
+    const [taken] = await claim();
+    await ground.store.defer(taken?.id ?? "");
+    await pass(provider, 10);
+    expect((await claim()).map(({ id }) => id)).toEqual([taken?.id]);
+  });
+});
+
+describe("a success that states no receipt", () => {
+  const openAsking = () =>
+    createOrderStore({
+      database: ground.database,
+      announce: () => undefined,
+      bareProviders: ["bare"],
+      receiptProviders: ["bare", "full"],
+    });
+
+  it.each([
+    ["of a provider whose query states it", "bare", {}, 5],
+    ["with one", "bare", { receipt: "R-1" }, null],
+    ["of a provider whose query states none", "none", {}, null],
+    ["by a person's word", "full", { source: "person" }, 5],
+  ] as const)("%s is asked about once: %#", async (_what, provider, says, nextInS) => {
+    const { payment } = await ground.open({ provider, live: true });
+    const store = openAsking();
+    const isPerson = "source" in says;
+    if (isPerson) await store.advance(payment.id, paid({ amountMinor: 1n }));
+    const outcome = { status: "succeeded", source: "webhook", ...says } as const;
+    await store.advance(payment.id, isPerson ? outcome : { ...paid(), ...outcome });
+    expect(await checkInS(payment.id)).toBe(nextInS);
+  });
+
+  it("learns it, as one more event of the same, and is left alone after the answer", async () => {
+    const { event, payment } = await ground.open({ provider: "bare", live: true });
+    const store = openAsking();
+    await store.advance(payment.id, paid({ reference: "ref" }));
+    await age(payment.id, 5);
+    const [due] = await store.claimDue([allowanceOf({ provider: "bare" })]);
+    expect(due).toMatchObject({ id: payment.id, status: "succeeded" });
+    // Until it is answered it falls due again: the node that asks may die.
+    expect(await checkInS(payment.id)).toBe(60);
+    await store.advance(payment.id, { status: "succeeded", receipt: `R-${payment.id}`, source: "query" });
+    await store.checked(payment.id);
+    expect(await checkInS(payment.id)).toBeNull();
+    const { order, events } = await ground.view(event.orderId);
+    expect(order).toMatchObject({ status: "succeeded", version: 3, payment: { receipt: `R-${payment.id}` } });
+    expect(events.map(({ status }) => status)).toEqual(["pending", "succeeded", "succeeded"]);
+  });
+
+  it.each([
+    ["a failure", { status: "failed", reason: "declined" }],
+    ["that it is open", { status: "processing" }],
+    ["another amount", { status: "succeeded", amountMinor: 1n, currency: "KES" }],
+  ] as const)("stays a success whatever the query says: %s", async (_what, says) => {
+    const { event, payment } = await ground.open({ provider: "bare", live: true });
+    const store = openAsking();
+    await store.advance(payment.id, paid());
+    await store.advance(payment.id, { ...says, source: "query" });
+    expect((await ground.view(event.orderId)).order).toMatchObject({
+      status: "succeeded",
+      payment: { amountPaidMinor: 15_000 },
+    });
   });
 });

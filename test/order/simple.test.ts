@@ -30,7 +30,7 @@ const say = ({ payment }: Twin, outcome: Outcome) => ground.store.advance(paymen
 const tell = async (statement: typeof payGroupStatement | typeof advanceGroupStatement, told: [string, Outcome][]) => {
   const webhook = { provider: "daraja", proof: "secret", headers: { a: "b" }, body: Buffer.from("{}") } as const;
   const json = JSON.stringify(told.map(([id, outcome], nth) => ({ nth, ...toTold(id, outcome, webhook) })));
-  const values = statement === payGroupStatement ? [json] : [json, ["daraja"]];
+  const values = statement === payGroupStatement ? [json] : [json, ["daraja"], []];
   const { rows } = await ground.database.pool.query<AdvancedRow>({ ...statement, values });
   return rows;
 };
@@ -147,7 +147,7 @@ async function reply({ before }: Case, statement: typeof acceptStatement | typeo
   const values =
     statement === acceptStatement
       ? [told.payment_id, told.new_reference, told.new_action]
-      : [JSON.stringify([{ nth: 0, ...told }]), ["daraja"]];
+      : [JSON.stringify([{ nth: 0, ...told }]), ["daraja"], []];
   const { rows: answers } = await ground.database.pool.query<AdvancedRow>({ ...statement, values });
   return { was, answers, is: await keptOf(twin, answers) };
 }

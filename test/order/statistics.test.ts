@@ -7,7 +7,7 @@ import {
   shareStatement,
 } from "../../server/order/statistics.ts";
 import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
-import { failed, openTestStore, paid } from "../support/store.ts";
+import { allowanceOf, failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 let statistics: Statistics;
@@ -20,18 +20,28 @@ afterAll(() => ground.close());
 const run = (text: string, values: unknown[]) => ground.database.pool.query(text, values);
 
 describe("the backlog", () => {
-  it("is what is due and nobody has taken, with the age of the oldest", async () => {
-    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0, inReview: 0, unapplied: 0 });
+  it("is what is due and nobody has taken, by provider, with the age of the oldest", async () => {
+    expect(await statistics.backlog()).toEqual({ queries: [], inReview: 0, unapplied: 0 });
     for (const ageS of [30, 90, -60]) {
       const { payment } = await ground.open();
       await run("update payment set check_at = now() - $2 * interval '1 second' where id = $1", [payment.id, ageS]);
     }
-    const { due, oldestS } = await statistics.backlog();
-    expect(due).toBe(2);
-    expect(oldestS).toBeGreaterThanOrEqual(90);
-    expect(oldestS).toBeLessThan(120);
-    expect(await ground.store.claimDue(10)).toHaveLength(2);
-    expect(await statistics.backlog()).toEqual({ due: 0, oldestS: 0, inReview: 0, unapplied: 0 });
+    const other = await ground.open({ provider: "three" });
+    await run("update payment set status = 'failed', check_at = now() where id = $1", [other.payment.id]);
+    await ground.store.slowQueries("three");
+    const { queries } = await statistics.backlog();
+    expect(queries).toEqual([
+      { provider: "daraja", due: 2, halvings: 0, oldestS: expect.any(Number) },
+      { provider: "three", due: 1, halvings: 1, oldestS: expect.any(Number) },
+    ]);
+    expect(queries[0]?.oldestS).toBeGreaterThanOrEqual(90);
+    expect(queries[0]?.oldestS).toBeLessThan(120);
+    expect(await ground.store.claimDue([allowanceOf()])).toHaveLength(2);
+    expect((await statistics.backlog()).queries).toEqual([
+      { provider: "daraja", due: 0, halvings: 0, oldestS: 0 },
+      { provider: "three", due: 1, halvings: 1, oldestS: expect.any(Number) },
+    ]);
+    await run("update payment set status = 'pending', check_at = null where id = $1", [other.payment.id]);
   });
 });
 
@@ -96,10 +106,15 @@ describe("among 10,000 orders", () => {
     const steps = await stepsOf(many.database, { statement: backlogStatement });
     expect(readsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
     const checks = readsOf(steps, "payment");
-    expect(checks.map(({ index }) => index)).toEqual(["payment_check", "payment_check"]);
-    // All that are due, and the oldest of them.
-    expect(checks.map(({ rows }) => rows).sort((one, other) => one - other)).toEqual([1, 100]);
-    expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(3);
+    expect(new Set(checks.map(({ index }) => index))).toEqual(new Set(["payment_due"]));
+    // All that are due, and one probe for each provider.
+    expect(
+      checks
+        .map(({ rows }) => rows)
+        .sort((one, other) => other - one)
+        .slice(0, 2),
+    ).toEqual([100, 1]);
+    expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(4);
   });
 
   it("what breaks a promise is looked for among a few hundred orders, through indexes", async () => {

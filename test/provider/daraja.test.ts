@@ -375,7 +375,6 @@ describe("initiate", () => {
 });
 
 describe("translate", () => {
-  const known = "ws_CO_191220191020363925";
   test.each<[string, Omit<Outcome, "source" | "reference">]>([
     ["webhook-success", { status: "succeeded", receipt: "NLJ7RT61SV", amountMinor: 100n, currency: "KES" }],
     [

@@ -1,6 +1,7 @@
 /** What the reconciler does with each kind of answer, at and after the deadline; on a real store, with a provider told what to say. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Outcome } from "../../server/order/order.ts";
+import { scheduleOf } from "../../server/order/schedule.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { createReconciler } from "../../server/provider/reconciler.ts";
 import { currentTrace } from "../../server/trace.ts";
@@ -42,6 +43,7 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), c
   const reconciler = createReconciler({
     onReference: async () => undefined,
     providers: new Map([["daraja", provider]]),
+    allowance: () => scheduleOf({}, false),
     store: ground.store,
     log,
   });

@@ -5,6 +5,7 @@ import type { PaymentDraft } from "../../server/order/draft.ts";
 import { createInbox, type Inbox } from "../../server/order/inbox.ts";
 import type { Outcome, StatusEvent } from "../../server/order/order.ts";
 import { createOrderQuery, type OrderQuery, type OrderView } from "../../server/order/query.ts";
+import { type Allowance, scheduleOf } from "../../server/order/schedule.ts";
 import { createOrderStore, type Opened, type OrderStore } from "../../server/order/store.ts";
 import { createDatabase } from "./database.ts";
 
@@ -19,6 +20,14 @@ export interface TestStore {
   view(orderId: string): Promise<OrderView>;
 }
 
+/** What a node may take of the due payments of one provider; as the schedule has it where there is real money. */
+export const allowanceOf = (allowance: Partial<Allowance> = {}): Allowance => ({
+  provider: "daraja",
+  free: 100,
+  ...scheduleOf({}, false),
+  ...allowance,
+});
+
 let orders = 0;
 
 /** An order id that no other test uses. */
@@ -29,6 +38,7 @@ export function nextOrderId(): string {
 
 export function draftOf(draft: Partial<PaymentDraft> = {}): PaymentDraft {
   return {
+    firstCheckS: draft.live ? 10 : 2,
     orderId: nextOrderId(),
     provider: "daraja",
     live: false,
