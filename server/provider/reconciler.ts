@@ -58,7 +58,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   /** The checks that run here, by payment. */
   const checks = new Map<string, Promise<void>>();
   const inFlight = new Map<string, number>();
-  /** Providers of which as many payments were taken as there was room for. */
+  /** Providers of which as many payments were taken as there was room for, so that more may be due. */
   const crowded = new Set<string>();
   let waiting = new Map<string, PromiseWithResolvers<void>>();
   let isPrepared = false;
@@ -118,8 +118,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         await preparePace(all);
         const due = await store.claimDue(all);
         for (const payment of due) begin(payment);
-        for (const { provider } of all) {
-          if ((inFlight.get(provider) ?? 0) >= inFlightMax) crowded.add(provider);
+        for (const { provider, free } of all) {
+          const taken = due.filter((payment) => payment.provider === provider).length;
+          if (taken >= free) crowded.add(provider);
         }
       } finally {
         answerWaiting(asked);

@@ -206,6 +206,16 @@ describe("a payer who comes back", () => {
     },
   );
 
+  it("saying cancel may try again at once, and not in half an hour", async () => {
+    const { company, a, orderId, comeBack, until } = await start();
+    await comeBack(a, "cancel");
+    expect(await until("failed")).toMatchObject({ reason: "cancelled" });
+    const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
+    expect(order).toMatchObject({ status: "pending", payment: { attempt: 2 } });
+    await until("processing");
+    expect([company.count("create"), company.count("execute")]).toEqual([2, 0]);
+  });
+
   it("saying cancel has paid if bKash says so", async () => {
     const { company, a, state, comeBack } = await start();
     company.isPaid = true;
@@ -280,6 +290,31 @@ describe("when Execute is not answered", () => {
     expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 1]);
     await comeBack(b);
     expect(company.count("execute")).toBe(1);
+  });
+
+  it("in time, by bKash's own words, the money that it has taken is found at once by asking", async () => {
+    const { company, a, state, comeBack } = await start();
+    company.answers.execute = () => {
+      company.executed();
+      return fixture("bkash", "execute-timeout");
+    };
+    await comeBack(a);
+    expect(await state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
+    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 1]);
+  });
+
+  it("in full, without an invoice, a currency and a paymentID, what it says is believed", async () => {
+    const { company, a, state, comeBack } = await start();
+    company.answers.execute = () => {
+      company.executed();
+      return { body: { ...fixture("bkash", "execute-bare").body, trxID: `BARE${process.pid}` } };
+    };
+    await comeBack(a);
+    expect(await state()).toMatchObject({
+      status: "succeeded",
+      payment: { amountPaidMinor: 15_000, receipt: `BARE${process.pid}` },
+    });
+    expect(company.count("payment/status")).toBe(0);
   });
 
   it("and the query says that it is open, it stays open until bKash knows more", async () => {

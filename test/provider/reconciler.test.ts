@@ -4,6 +4,7 @@ import type { Outcome } from "../../server/order/order.ts";
 import { scheduleOf } from "../../server/order/schedule.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { createReconciler } from "../../server/provider/reconciler.ts";
+import { Throttled } from "../../server/provider/refusal.ts";
 import { currentTrace } from "../../server/trace.ts";
 import { openTestStore, paid } from "../support/store.ts";
 
@@ -123,5 +124,110 @@ describe("an answer that comes while the node stops", () => {
       () => held.resolve({ status: "succeeded", source: "query" }),
     );
     expect(order.status).toBe("succeeded");
+  });
+});
+
+describe("many payments that are due at once", () => {
+  const confirmed = { status: "processing", source: "query" } as const;
+
+  /** So many due payments of one provider, and a reconciler that looks for them only when it has a reason to. */
+  async function startMany(count: number, providers: ReadonlyMap<string, Provider>, name: string) {
+    const opened = await Promise.all(
+      Array.from({ length: count }, () => ground.open({ provider: name, live: true, deadlineS: 3_600 })),
+    );
+    const ids = opened.map(({ payment }) => payment.id);
+    await ground.database.pool.query("update payment set check_at = clock_timestamp() where id = any ($1)", [ids]);
+    const log = { info: () => undefined, warn: () => undefined };
+    const reconciler = createReconciler({
+      onReference: async () => undefined,
+      providers,
+      allowance: () => scheduleOf({}, false),
+      store: ground.store,
+      log,
+      intervalMs: 3_600_000,
+    });
+    onTestFinished(reconciler.close);
+    return { ids, reconciler };
+  }
+
+  const providerOf = (name: string, confirm: Provider["confirm"]) =>
+    ({ name, confirm }) as Partial<Provider> as Provider;
+
+  it("are asked about as fast as the answers come: the next ones are taken as soon as half are answered", async () => {
+    const held: (() => void)[] = [];
+    const asked = new Set<string>();
+    const provider = providerOf("fast", async ({ id }) => {
+      asked.add(id);
+      await new Promise<void>((resolve) => held.push(resolve));
+      return confirmed;
+    });
+    const { ids, reconciler } = await startMany(260, new Map([["fast", provider]]), "fast");
+    void reconciler.ask(ids[0] ?? "");
+    await vi.waitUntil(() => asked.size === 100);
+    for (const answer of held.splice(0, 49)) answer();
+    // With more than half of them open nobody looks for more: 51 are.
+    expect(asked.size).toBe(100);
+    const answering = setInterval(() => held.shift()?.(), 1);
+    onTestFinished(() => clearInterval(answering));
+    await vi.waitUntil(() => asked.size === 260);
+    // While the answers go on, for it waits for them.
+    await reconciler.close();
+  });
+
+  it("of a provider that does not answer keep nobody else's waiting", async () => {
+    const never: (() => void)[] = [];
+    const silent = providerOf("silent", async () => {
+      await new Promise<void>((resolve) => never.push(resolve));
+      return confirmed;
+    });
+    let answered = 0;
+    const quick = providerOf("quick", async () => {
+      answered += 1;
+      return confirmed;
+    });
+    const providers = new Map([
+      ["silent", silent],
+      ["quick", quick],
+    ]);
+    const { ids, reconciler } = await startMany(120, providers, "silent");
+    void reconciler.ask(ids[0] ?? "");
+    await vi.waitUntil(() => never.length === 100);
+    const { payment } = await ground.open({ provider: "quick", live: true });
+    await ground.store.nudge(payment.id);
+    await reconciler.ask(payment.id);
+    expect(answered).toBe(1);
+    for (const answer of never) answer();
+  });
+
+  it("are left alone when the provider says that it is asked too often, and stay due", async () => {
+    const throttled = providerOf("throttled", async () => {
+      throw new Throttled("throttled", { status: 429, body: undefined, retryAfterS: 60 });
+    });
+    const { ids, reconciler } = await startMany(1, new Map([["throttled", throttled]]), "throttled");
+    const [id = ""] = ids;
+    await reconciler.ask(id);
+    const { rows } = await ground.database.pool.query(
+      `select p.check_at <= clock_timestamp() as due, q.halvings, q.next_at > clock_timestamp() + interval '50 seconds' as rests
+       from payment p join query_pace q using (provider) where p.id = $1`,
+      [id],
+    );
+    expect(rows).toEqual([{ due: true, halvings: 1, rests: true }]);
+    // Nobody is asked now, and whoever waits for that is told so.
+    await reconciler.ask(id);
+  });
+});
+
+describe("a payment that somebody waits for", () => {
+  it("is not waited for when it is not due here, nor when the node stops", async () => {
+    const reconciler = createReconciler({
+      onReference: async () => undefined,
+      providers: new Map(),
+      allowance: () => scheduleOf({}, false),
+      store: ground.store,
+      log: { info: () => undefined, warn: () => undefined },
+    });
+    await reconciler.ask("00000000-0000-7000-8000-000000000000");
+    await reconciler.close();
+    await reconciler.ask("00000000-0000-7000-8000-000000000000");
   });
 });

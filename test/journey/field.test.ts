@@ -1,0 +1,279 @@
+/** What providers really answer, as recorded or documented, from the request to what the payer may do next, over HTTP. */
+import { createHmac } from "node:crypto";
+import pg from "pg";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { accountReferenceOf } from "../../server/provider/lipana-message.ts";
+import type { ProviderName } from "../../server/provider/providers.ts";
+import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { fixture } from "../support/sandbox.ts";
+import { scrape } from "../support/scrape.ts";
+import { companyEnv, type Respond, type Script, type ScriptedCall, startScript } from "../support/script.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const { url, drop } = await createDatabase();
+  databaseUrl = url;
+  return drop;
+});
+
+const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
+const tokens = { body: { access_token: "t", expires_in: 3_600 } };
+
+interface Ground {
+  node: TestNode;
+  script: Script;
+  order: StatusEvent;
+  state(): Promise<StatusEvent>;
+  until(status: StatusEvent["status"]): Promise<StatusEvent>;
+}
+
+/** A payment at a node whose company answers so, by default in the database of this file. */
+async function start(
+  name: ProviderName,
+  respond: Respond,
+  { url = databaseUrl, ...fields }: Record<string, unknown> & { url?: string },
+): Promise<Ground> {
+  const script = await startScript((call) => (isToken(call) ? tokens : respond(call)));
+  const node = await startNode({ databaseUrl: url, env: companyEnv(name, script.url) });
+  const { order } = await pay(node, { provider: name, ...fields });
+  const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
+  return {
+    node,
+    script,
+    order,
+    state,
+    until: (status) => vi.waitUntil(async () => (await state()).status === status && state(), { interval: 20 }),
+  };
+}
+
+const kes = { amountMinor: 15_000, currency: "KES", phone: "+254712345678" };
+
+describe("a push that Safaricom surely refuses", () => {
+  it.each([
+    "error-invalid-payload",
+    "error-invalid-authentication-header",
+    "error-bad-request",
+    "error-resource-not-found",
+    "error-wrong-endpoint",
+    "error-spike-arrest",
+    "error-firewall",
+    "push-refused",
+  ])("%s has failed at once, and the payer may try again at once", async (refusal) => {
+    let pushes = 0;
+    const ground = await start(
+      "daraja",
+      () => {
+        pushes += 1;
+        return pushes === 1 ? fixture("daraja", refusal) : fixture("daraja", "push-accepted");
+      },
+      kes,
+    );
+    expect(await ground.until("failed")).toMatchObject({ reason: "provider_error", version: 2 });
+    const { order } = await pay(ground.node, { ...kes, orderId: ground.order.orderId });
+    expect(order).toMatchObject({ status: "pending", payment: { attempt: 2 } });
+    await ground.until("processing");
+    expect(pushes).toBe(2);
+  });
+
+  it("error-invalid-token-401 is not one: a new token is fetched once, and the payer is prompted once", async () => {
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    let pushes = 0;
+    const ground = await start(
+      "daraja",
+      () => {
+        pushes += 1;
+        return fixture("daraja", pushes === 1 ? "error-invalid-token-401" : "push-accepted");
+      },
+      { ...kes, url },
+    );
+    await ground.until("processing");
+    expect([pushes, ground.script.calls.filter(isToken).length]).toEqual([2, 2]);
+  });
+});
+
+describe("a success whose webhook has no receipt", () => {
+  it("is completed by one question, and stays the same success", async () => {
+    let queries = 0;
+    const ground = await start(
+      "payhero",
+      ({ method }) => {
+        if (method === "POST") return { ...fixture("payhero", "payment-queued"), status: 201 };
+        queries += 1;
+        return fixture("payhero", "query-success");
+      },
+      kes,
+    );
+    await ground.until("processing");
+    const asked = ground.script.calls.find(({ method }) => method === "POST");
+    const webhook = fixture("payhero", "webhook-success").body as { response: object };
+    const bare = {
+      ...webhook,
+      response: {
+        ...webhook.response,
+        Amount: 150,
+        ExternalReference: ground.order.payment.id,
+        MpesaReceiptNumber: "",
+      },
+    };
+    const posted = await call(String(asked?.body.callback_url), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(bare),
+    });
+    expect(posted.status).toBe(200);
+    const paid = await ground.state();
+    expect(paid).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
+    expect(paid.payment).not.toHaveProperty("receipt");
+    const completed = await vi.waitUntil(async () => {
+      const order = await ground.state();
+      return order.payment.receipt !== undefined && order;
+    });
+    expect(completed).toMatchObject({
+      status: "succeeded",
+      version: paid.version + 1,
+      payment: { receipt: "SKQ96C7K7H" },
+    });
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    onTestFinished(() => client.end());
+    const due = () => client.query("select from payment where id = $1 and check_at is not null", [paid.payment.id]);
+    await vi.waitUntil(async () => (await due()).rowCount === 0);
+    expect(queries).toBe(1);
+  });
+});
+
+describe("Lipana's signed webhook that names only our own account reference", () => {
+  it("makes us ask, and the transaction is found although the reply to the push was lost", async () => {
+    let listed: object[] = [];
+    const ground = await start(
+      "lipana",
+      ({ method }) => (method === "POST" ? "drop" : { body: { transactions: listed, pagination: { pages: 1 } } }),
+      kes,
+    );
+    await vi.waitUntil(() => ground.script.calls.some(({ method }) => method === "POST"));
+    const accountReference = accountReferenceOf(ground.order.payment.id);
+    const [transaction] = (fixture("lipana", "list").body.transactions as object[]).slice(1);
+    listed = [{ ...transaction, accountReference, amount: 150 }];
+    const body = JSON.stringify({ ...fixture("lipana", "webhook-own-reference").body, reference: accountReference });
+    const signature = createHmac("sha256", lipanaSandbox.variables.WEBHOOK_SECRET).update(body).digest("hex");
+    const answer = await call(`${ground.node.url}/webhooks/lipana`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-lipana-signature": signature },
+      body,
+    });
+    expect(answer.status).toBe(200);
+    expect(await ground.until("succeeded")).toMatchObject({
+      payment: { amountPaidMinor: 15_000, receipt: "SAE3YULR0Y" },
+    });
+  });
+});
+
+describe("ZenoPay's webhook, which states no amount", () => {
+  const tzs = { amountMinor: 100_000, currency: "TZS", phone: "+255712345600" };
+
+  /** A payment that is paid by now; the query's answer is held while `held` is there. */
+  const startPaid = async () => {
+    let held: Promise<void> | undefined;
+    let ours = {};
+    const ground = await start(
+      "zenopay",
+      async ({ path, body }) => {
+        if (path === "/mobile_money_tanzania") {
+          ours = { order_id: body.order_id, transid: `R-${body.order_id}` };
+          return { body: { ...fixture("zenopay", "accepted").body, order_id: body.order_id } };
+        }
+        await held;
+        const { body: sample } = fixture("zenopay", "query-completed");
+        return { body: { ...sample, data: (sample.data as object[]).map((row) => ({ ...row, ...ours })) } };
+      },
+      tzs,
+    );
+    await ground.until("processing");
+    const url = String(ground.script.calls.find(({ method }) => method === "POST")?.body.webhook_url);
+    const post = () =>
+      call(url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, ...ours }),
+      });
+    const hold = (): (() => void) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      held = promise;
+      return resolve;
+    };
+    return { ...ground, post, hold };
+  };
+
+  it("is answered when ZenoPay has told what was paid, so that the state is there with the answer", async () => {
+    const ground = await startPaid();
+    expect((await ground.post()).status).toBe(200);
+    expect(await ground.state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 100_000 } });
+  });
+
+  it("is answered all the same when ZenoPay takes its time, and the state follows", async () => {
+    const ground = await startPaid();
+    const release = ground.hold();
+    expect((await ground.post()).status).toBe(200);
+    expect(await ground.state()).toMatchObject({ status: "processing" });
+    release();
+    await ground.until("succeeded");
+  });
+});
+
+describe("a company that turns away what comes too fast, as Safaricom's sandbox does", () => {
+  it("is asked slower by both nodes, and every payment ends as the company says", async () => {
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    const count = 12;
+    let allowed = 2;
+    let refused = 0;
+    const answered = new Set<string>();
+    let pushes = 0;
+    const script = await startScript((call) => {
+      if (isToken(call)) return tokens;
+      if (call.path.includes("/stkpush/")) {
+        pushes += 1;
+        return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${pushes}` } };
+      }
+      // One query goes through for each that was turned away after the first two.
+      if (allowed === 0) {
+        refused += 1;
+        allowed = 1;
+        return fixture("daraja", "error-spike-arrest");
+      }
+      allowed -= 1;
+      const reference = String(call.body.CheckoutRequestID);
+      answered.add(reference);
+      return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: reference } };
+    });
+    const env = { ...companyEnv("daraja", script.url), DARAJA_DEADLINE_S: "3600" };
+    const nodes = await Promise.all([1, 2].map(() => startNode({ databaseUrl: url, env })));
+    const [node] = nodes as [TestNode, TestNode];
+    const orders: StatusEvent[] = [];
+    for (let nth = 0; nth < count; nth += 1) orders.push((await pay(node, kes)).order);
+    const client = new pg.Client(url);
+    await client.connect();
+    onTestFinished(() => client.end());
+    const states = async () =>
+      Promise.all(orders.map(async ({ orderId }) => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order));
+    await vi.waitUntil(async () => (await states()).every(({ status }) => status === "processing"));
+    await client.query("update payment set check_at = clock_timestamp()");
+    const metric = async (name: string) => (await scrape(node)).value(name, { provider: "daraja" });
+    await vi.waitUntil(() => refused > 0);
+    await vi.waitUntil(async () => (await metric("tukio_queries_per_minute")) !== undefined);
+    expect(await metric("tukio_queries_due")).toBeGreaterThan(0);
+    // The pace's own clock is moved on: it waits for ten seconds and more each time.
+    await vi.waitUntil(async () => {
+      await client.query("update query_pace set next_at = next_at - interval '5 seconds'");
+      return (await states()).every(({ status }) => status === "succeeded");
+    });
+    expect(answered.size).toBe(count);
+    // Not one more for each that was turned away: the pace was lowered instead.
+    expect(refused).toBeLessThan(count);
+    expect(await metric("tukio_queries_due")).toBe(undefined);
+  });
+});
