@@ -150,6 +150,21 @@ describe("the environment", () => {
     expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
   });
 
+  it("reads how often a provider may be asked, and knows what Safaricom's own sandbox allows", () => {
+    const daraja = {
+      DARAJA_CONSUMER_KEY: "key",
+      DARAJA_CONSUMER_SECRET: "secret",
+      DARAJA_SHORTCODE: "174379",
+      DARAJA_PASSKEY: "passkey",
+    };
+    const paceOf = (env: Record<string, string>) => offersOf({ ...daraja, ...env })[0]?.queriesPerMinute;
+    expect(paceOf({})).toBeUndefined();
+    expect(paceOf({ DARAJA_BASE_URL: "https://sandbox.safaricom.co.ke" })).toBe(5);
+    expect(paceOf({ DARAJA_BASE_URL: "https://sandbox.safaricom.co.ke", DARAJA_QUERIES_PER_MINUTE: "7" })).toBe(7);
+    expect(paceOf({ DARAJA_QUERIES_PER_MINUTE: "300" })).toBe(300);
+    expect(refusal({ ...daraja, DARAJA_QUERIES_PER_MINUTE: "0" })).toContain("DARAJA_QUERIES_PER_MINUTE");
+  });
+
   it.each([
     ["redis://a"],
     ["rediss://u:p@a:1/2"],

@@ -14,7 +14,7 @@ export const english: Words = {
       "Paid more than once",
       "Your order is paid. Another payment arrived too: the shop can return it.",
     ],
-    "succeeded.amount_mismatch": ["Paid", "Your order is paid. The shop is checking a difference in the amount."],
+    "succeeded.amount_mismatch": ["Paid", "Your order is paid. The shop knows that another amount was reported."],
     failed: ["Payment failed", "No money was taken. You can try again."],
     "failed.cancelled": ["Payment cancelled", "No money was taken."],
     "failed.insufficient_funds": ["Not enough money", "Top up your {provider} account, then try again."],

@@ -14,7 +14,7 @@ export const swahili: Words = {
       "Imelipwa zaidi ya mara moja",
       "Oda yako imelipwa. Malipo mengine pia yamepokelewa: duka linaweza kukurudishia.",
     ],
-    "succeeded.amount_mismatch": ["Imelipwa", "Oda yako imelipwa. Duka linakagua tofauti ya kiasi."],
+    "succeeded.amount_mismatch": ["Imelipwa", "Oda yako imelipwa. Duka linajua kwamba kiasi kingine kiliripotiwa."],
     failed: ["Malipo hayakufanikiwa", "Hakuna pesa iliyokatwa. Unaweza kujaribu tena."],
     "failed.cancelled": ["Malipo yameghairiwa", "Hakuna pesa iliyokatwa."],
     "failed.insufficient_funds": [

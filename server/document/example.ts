@@ -60,6 +60,7 @@ export const inReview: StatusEvent = {
 export const resolved: StatusEvent = {
   ...succeeded,
   version: 4,
+  reason: "amount_mismatch",
   payment: inReview.payment,
   occurredAt: "2026-11-20T21:14:05.770Z",
 };

@@ -178,7 +178,8 @@ const resolve: Operation = {
   id: "resolveReview",
   tag: "Payments",
   summary: "Decide about a payment in review",
-  description: "`failed` carries the reason `rejected` and allows another try.",
+  description:
+    "`succeeded` keeps the mismatch as the order's `reason`, beside what was paid. `failed` carries the reason `rejected` and allows another try.",
   openedBy: merchant,
   body: {
     id: "Decision",
