@@ -65,7 +65,7 @@ export interface Limit {
   take(key: string): Promise<void>;
 }
 
-/** What a node holds of a key's window: permits that are counted already, and what the counter last answered. */
+/** A node's share of a key's window: permits that are counted and unused, and the counter's last answer. */
 interface Window {
   permits: number;
   current: number;
@@ -83,7 +83,7 @@ const batchedFrom = 100;
 const lowMark = 2;
 
 /**
- * At most `max` per key in `windowMs`, by all nodes that share the counter. `what` names the limit to whoever reaches it.
+ * At most `max` per key in `windowMs`, for all nodes that share the counter. `what` names the limit in the error.
  * A request is let in only by a permit that was counted before. Up to half of the limit a node counts permits in batches,
  * ahead of need, so that most requests do not wait for Redis; each further node may leave up to a batch unused. A counter
  * that fails lets everybody in.

@@ -1,6 +1,7 @@
 /** What a merchant wants to be paid, and what the database and the provider are told of it. */
 import { v7 as uuidv7 } from "uuid";
-import type { Payment } from "./order.ts";
+import { HubError } from "../errors.ts";
+import type { Payment, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
 
 /** What a merchant asks for, checked and normalised. */
@@ -68,4 +69,14 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
     ...(description !== undefined && { description }),
     ...(returnUrl !== undefined && { returnUrl }),
   };
+}
+
+/** Why an order is not open to another try, or undefined when by now it is. */
+export function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
+  if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
+    return new HubError("order_mismatch", undefined, { order });
+  }
+  if (order.status === "succeeded") return new HubError("order_paid", undefined, { order });
+  if (order.status === "review") return new HubError("order_in_review", undefined, { order });
+  return order.settled ? undefined : new HubError("payment_in_progress", undefined, { order });
 }

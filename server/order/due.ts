@@ -15,20 +15,20 @@ export const dueProviders = `due_provider as (
     from due_provider d where d.provider is not null
   )`;
 
-/** Of each provider so many of the longest due are ranked, open ones and settled ones apart. */
+/** Ranks at most so many of a provider's longest due payments, open ones and settled ones apart. */
 const rankedMax = 1_000;
 
-/** Payments of a provider that are taken without asking it at most, in one statement. */
+/** At most so many payments of a provider are taken without a query, in one statement. */
 const unaskedMax = 100;
 
-/** Payments of a provider that is not in use any more: nobody limits them, for there is nobody to ask. */
+/** At most so many payments of a provider that this node does not offer, in one statement. No query is sent for them. */
 const orphansMax = 100;
 
 /**
  * Takes payments that are due to be asked about, as $1 allows for each provider, each payment by one process. Taking moves
  * the check to its next time, so the lease is the schedule, and what a killed process took falls due again. What the pace
  * does not allow stays due: it is late, never lost. Open payments come before settled ones, and those whose deadline is
- * nearest first; whoever has had a webhook is settled. Open payments past twice their time are taken in any case, to be
+ * nearest first; a payment that had its webhook is settled. Open payments past twice their time are taken in any case, to be
  * ended without being asked about (`may_ask` is false).
  *
  * Late money of a payment that failed or expired is asked for 5 min, 1 h and 24 h after its deadline, and the receipt of a
@@ -49,7 +49,7 @@ export const claimDueStatement = {
     select d.provider, i.interval_s, coalesce(t.checks_s, '{}') as checks_s, coalesce(t.every_s, 60) as every_s,
       coalesce(t.needs_reference, false) as needs_reference,
       case when i.interval_s is null then coalesce(t.free, ${orphansMax})
-           else least(coalesce(t.free, 0), greatest(0, 1 + floor(
+           else least(coalesce(t.free, ${orphansMax}), greatest(0, 1 + floor(
              ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
                - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int)) end as permits
     from due_provider d

@@ -4,22 +4,22 @@
  * too often has its pace halved, again and again, and gets it back step by step.
  */
 
-/** A halving is forgotten after so many seconds, because what a provider allows changes over minutes, not seconds. */
+/** A halving ends after so many seconds, because providers count their limits by the minute. */
 const halvingS = 120;
 
-/** Answers to queries that were in flight together tell of one fault: within so many seconds the pace is halved once. */
+/** The pace is halved once within so many seconds, because queries that are in flight together are refused together. */
 const togetherS = 5;
 
 /** At most a 256th of the usual pace. */
 const halvingsMax = 8;
 
-/** What a provider without a pace is taken to allow once it has said that it was asked too often: five a second, as in Safaricom's own message. */
+/** The assumed interval of a provider without a configured pace, once it answers that it was asked too often: five queries a second, as in Safaricom's own message. */
 const assumedIntervalS = 0.2;
 
-/** For so long the provider is left alone if it does not say for how long. */
+/** How long a provider is not asked after such an answer without `Retry-After`. */
 export const restS = 10;
 
-/** No provider is left alone for longer, whatever it says. */
+/** The longest `Retry-After` that is heeded, because a wrong one must not stop all queries for days. */
 export const restMaxS = 600;
 
 /** How often the pace of a row of `query_pace` is halved at this moment. */

@@ -22,10 +22,10 @@ export function scheduleOf(
   return { checksAtS: checksAtS.map((s) => s * second), everyS: everyS * second };
 }
 
-/** What may be taken of one provider's due payments, by whoever has room for them. */
+/** Limits for one claim of a provider's due payments. */
 export interface Allowance extends Schedule {
   provider: string;
-  /** Payments at most. */
+  /** At most so many payments. */
   free: number;
   /** Queries in a minute, of all nodes together; as many as come if absent. */
   perMinute?: number | undefined;

@@ -5,7 +5,7 @@
  * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
  * `was` locks the payment and its order, `owner` locks the receipt, and the order's own columns are re-read by its update.
  * Every statement takes its locks in the order payment, order, receipts by their text, and a group waits for receipts only,
- * so that no two statements wait for each other. The climb is the only dedupe: whoever comes second matches nothing.
+ * so that no two statements wait for each other. The climb is the only dedupe: the second of two matches no row.
  */
 import { stateColumns } from "./row.ts";
 
@@ -112,7 +112,7 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
       status = case when j.climbs then j.target else p.status end,
       reason = case when j.climbs or j.is_scarred then
                  case when j.mismatch is not null then j.mismatch
-                      -- What a person accepts stays what it was: a backend must see that another amount was paid.
+                      -- Accepted by a person: the mismatch stays visible to the merchant's backend.
                       when j.source = 'person' then p.reason
                       when j.target = 'succeeded' and j.status in ('failed', 'expired') then 'late'
                       else new_reason end

@@ -9,7 +9,7 @@ import { HubError } from "../errors.ts";
 import { limited } from "../limit.ts";
 import { type AdvancedRow, createAdvance } from "./advance.ts";
 import { asHubError, type Database, sqlState } from "./database.ts";
-import { canonicalRequest, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
+import { canonicalRequest, conflictOf, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
   checkedStatement,
   claimDueStatement,
@@ -289,14 +289,4 @@ function unlessRaced(error: unknown): undefined {
     return undefined;
   }
   throw error;
-}
-
-/** Why an order is not open to another try, or undefined when by now it is. */
-function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
-  if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
-    return new HubError("order_mismatch", undefined, { order });
-  }
-  if (order.status === "succeeded") return new HubError("order_paid", undefined, { order });
-  if (order.status === "review") return new HubError("order_in_review", undefined, { order });
-  return order.settled ? undefined : new HubError("payment_in_progress", undefined, { order });
 }

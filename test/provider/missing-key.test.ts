@@ -7,7 +7,6 @@ import { createHmac } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HubError } from "../../server/errors.ts";
-import type { Payment } from "../../server/order/order.ts";
 import { accountReferenceOf } from "../../server/provider/lipana-message.ts";
 import { referenceOf } from "../../server/provider/mtn-message.ts";
 import { Declined, type Provider } from "../../server/provider/provider.ts";
@@ -16,7 +15,7 @@ import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
 import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
 import { type Path, placesOf, replaced } from "../attack/noise.ts";
 import { type Fixture, fixture } from "../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
 
 /**
  * The keys that are needed, and what for. A path names a key in every message: `Item[].Name` is that of each item.
@@ -119,17 +118,7 @@ const needed: Record<ProviderName, Record<string, string>> = {
 
 const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
-const paymentId = "0199f2c4-0000-7000-8000-000000000001";
-
-/** What the fixtures are about. */
-const payments: Record<ProviderName, Partial<Payment>> = {
-  daraja: { phone: "+254712345600", currency: "KES" },
-  payhero: { phone: "+254712345600", currency: "KES" },
-  lipana: { phone: "+254712345600", currency: "KES" },
-  zenopay: { phone: "+255712345600", currency: "TZS" },
-  bkash: { currency: "BDT" },
-  mtn: { phone: "+256771234500", currency: "UGX", reference: referenceOf(paymentId) },
-};
+const { id: paymentId } = samplePayment("daraja");
 
 /** The reference that a message names, so that a query about it is answered by it. */
 const namedIn = (body: unknown): string | undefined =>
@@ -149,16 +138,8 @@ async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
   const script = await startScript((call) => (isToken(call) === isTokenReply ? answer : token));
-  const payment: Payment = {
-    id: paymentId,
-    orderId: "ORD-1001",
-    attempt: 1,
-    provider: name,
-    amountMinor: 15_000n,
-    currency: "KES",
-    ...payments[name],
-  };
-  const reference = payment.reference ?? namedIn(message.body) ?? "REF-1001";
+  const payment = samplePayment(name);
+  const reference = name === "mtn" ? referenceOf(paymentId) : (namedIn(message.body) ?? "REF-1001");
   const known = { ...payment, reference };
   const reply = (what: string, use: (provider: Provider) => Promise<unknown> | undefined): Reading => ({
     what,

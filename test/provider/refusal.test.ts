@@ -6,30 +6,12 @@ import { Declined } from "../../server/provider/provider.ts";
 import { type ProviderName, providerNames } from "../../server/provider/providers.ts";
 import { Throttled } from "../../server/provider/refusal.ts";
 import { fixture } from "../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
 
 const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
 
-const payments: Record<ProviderName, Partial<Payment>> = {
-  daraja: { phone: "+254712345600", currency: "KES" },
-  payhero: { phone: "+254712345600", currency: "KES" },
-  lipana: { phone: "+254712345600", currency: "KES" },
-  zenopay: { phone: "+255712345600", currency: "TZS" },
-  bkash: { currency: "BDT" },
-  mtn: { phone: "+256771234500", currency: "UGX" },
-};
-
-const paymentOf = (name: ProviderName): Payment => ({
-  id: "0199f2c4-0000-7000-8000-000000000001",
-  orderId: "ORD-1001",
-  attempt: 1,
-  provider: name,
-  amountMinor: 15_000n,
-  currency: "KES",
-  reference: "REF-1001",
-  ...payments[name],
-});
+const paymentOf = (name: ProviderName): Payment => samplePayment(name, { reference: "REF-1001" });
 
 /** An error in the provider's own form. */
 const ownError: Record<ProviderName, object> = {

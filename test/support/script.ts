@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
+import type { Payment } from "../../server/order/order.ts";
 import { createClient } from "../../server/provider/client.ts";
 import type { TokenRules } from "../../server/provider/credential.ts";
 import type { Provider } from "../../server/provider/provider.ts";
@@ -85,6 +86,27 @@ export function openProvider(name: ProviderName, url: string): Provider {
   };
   return company.configure(sandbox.variables)({ baseUrl: () => url, client, credential });
 }
+
+const samples: Record<ProviderName, Partial<Payment>> = {
+  daraja: { phone: "+254712345600", currency: "KES" },
+  payhero: { phone: "+254712345600", currency: "KES" },
+  lipana: { phone: "+254712345600", currency: "KES" },
+  zenopay: { phone: "+255712345600", currency: "TZS" },
+  bkash: { currency: "BDT" },
+  mtn: { phone: "+256771234500", currency: "UGX" },
+};
+
+/** A payment that this provider takes, of 150.00 where its currency has cents. */
+export const samplePayment = (name: ProviderName, fields: Partial<Payment> = {}): Payment => ({
+  id: "0199f2c4-0000-7000-8000-000000000001",
+  orderId: "ORD-1001",
+  attempt: 1,
+  provider: name,
+  amountMinor: 15_000n,
+  currency: "KES",
+  ...samples[name],
+  ...fields,
+});
 
 /** The environment of a node whose company of this name is at `url`, with the sandbox's account. */
 export function companyEnv(name: ProviderName, url: string): Record<string, string> {
