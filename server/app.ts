@@ -225,7 +225,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const returning = createUnderWay();
   await app.register(async (scope) => {
     limitAddresses(scope, addresses);
-    returnRoutes(scope, { providers, secrets: secrets.return, store, underWay: returning, log });
+    returnRoutes(scope, { providers, secrets: secrets.return, store, ask: reconciler.ask, underWay: returning, log });
     const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
     if (pretended.size === 0) return;
     await scope.register(async (shop) => {

@@ -127,7 +127,10 @@ type Environment = z.infer<typeof environment>;
 export function readConfig(env: Record<string, string | undefined>): Config {
   const parsed = environment.safeParse(env);
   if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`));
+    const problems = parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`);
+    // What is wrong with the providers' variables is said together with it.
+    readOffers(env, { sandbox: undefined, isServing: false, problems });
+    throw new ConfigError(problems);
   }
   const found = parsed.data;
   const isProduction = found.NODE_ENV === "production";

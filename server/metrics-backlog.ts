@@ -15,7 +15,7 @@ export function backlogMetrics(
   const registers = [registry];
   const due = new Gauge({
     name: "tukio_reconciler_due",
-    help: "Payments whose provider is to be asked now and that no node has taken yet, counted up to 100,000; all nodes tell the same.",
+    help: "Payments whose provider is to be asked now and that no node has taken yet, counted up to 200,000 for each provider; all nodes tell the same.",
     registers,
   });
   const oldest = new Gauge({
@@ -52,7 +52,7 @@ export function backlogMetrics(
       // That is what the metric says; the scrape goes on.
       due.remove();
       oldest.remove();
-      queries([]);
+      queries(undefined);
       unapplied.remove();
       inReview.remove();
       up.set(0);
@@ -60,21 +60,21 @@ export function backlogMetrics(
   };
 }
 
-/** By provider. Those without a payment to check are left out. */
+/** By provider, of those in use and those that have payments to check. */
 function queryMetrics(
   registry: Registry,
   usualPace: ReadonlyMap<string, number | undefined>,
-): (backlog: readonly ProviderBacklog[]) => void {
+): (backlog: readonly ProviderBacklog[] | undefined) => void {
   const shared = { labelNames: ["provider"] as const, registers: [registry] };
   const due = new Gauge({
     ...shared,
     name: "tukio_queries_due",
-    help: "Payments that a provider is to be asked about now and that wait for its pace or for a node, counted up to 200,000; all nodes tell the same.",
+    help: "Payments that a provider is to be asked about now and that wait for its pace or for a node; all nodes tell the same. tukio_reconciler_due is their sum.",
   });
   const oldest = new Gauge({
     ...shared,
     name: "tukio_queries_oldest_seconds",
-    help: "How long the oldest of them has been waiting.",
+    help: "How long the oldest of a provider's due payments has been waiting. tukio_reconciler_oldest_seconds is the longest of these.",
   });
   const pace = new Gauge({
     ...shared,
@@ -83,9 +83,12 @@ function queryMetrics(
   });
   return (backlog) => {
     for (const gauge of [due, oldest, pace]) gauge.reset();
-    for (const { provider, halvings, ...waiting } of backlog) {
-      due.set({ provider }, waiting.due);
-      oldest.set({ provider }, waiting.oldestS);
+    if (!backlog) return;
+    const found = new Map(backlog.map((one) => [one.provider, one]));
+    for (const provider of new Set([...usualPace.keys(), ...found.keys()])) {
+      const { due: waiting, oldestS, halvings } = found.get(provider) ?? { due: 0, oldestS: 0, halvings: 0 };
+      due.set({ provider }, waiting);
+      oldest.set({ provider }, oldestS);
       const perMinute = queriesPerMinute(usualPace.get(provider), halvings);
       if (perMinute !== undefined) pace.set({ provider }, perMinute);
     }

@@ -26,7 +26,14 @@ const blankIsUnset = (value: unknown): unknown => (value === "" ? undefined : va
 /** A variable that may be missing; empty is missing. */
 export const optional = <T extends z.ZodType>(type: T) => z.preprocess(blankIsUnset, type.optional());
 
-export const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+export const whole = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string(error)
+    .regex(/^\d+$/, error)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, error);
+};
 
 /** Without a slash at the end. */
 export const httpUrl = z

@@ -237,6 +237,18 @@ describe.each([
   ["Redis", startRedis],
   ["a Redis Cluster", startRedisCluster],
 ])("a limit in %s", (_name, start) => {
+  it("can be counted as soon as it says that it is ready, and says so in time when it is not there", async () => {
+    const redis = await start();
+    onTestFinished(redis.stop);
+    const counter = createRedisCounter(redis.url);
+    onTestFinished(counter.close);
+    await counter.ready(30_000);
+    expect((await counter.count("first", 1, 60_000)).current).toBe(1);
+    const lost = createRedisCounter("redis://127.0.0.1:1");
+    onTestFinished(lost.close);
+    await lost.ready(10);
+  });
+
   it("counts for all nodes together, and for each alone while Redis is gone", async () => {
     const redis = await start();
     onTestFinished(redis.stop);

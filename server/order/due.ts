@@ -24,12 +24,18 @@ const unaskedMax = 100;
 /** At most so many payments of a provider that this node does not offer, in one statement. No query is sent for them. */
 const orphansMax = 100;
 
+/** Queries are counted from up to so long ago, because due payments are looked for twice a second. */
+const creditS = 0.5;
+
+/** When a payment is over for good: after twice the time to its deadline. */
+const overAt = (payment: string): string => `${payment}.expires_at + (${payment}.expires_at - ${payment}.started_at)`;
+
 /**
  * Takes payments that are due to be asked about, as $1 allows for each provider, each payment by one process. Taking moves
  * the check to its next time, so the lease is the schedule, and what a killed process took falls due again. What the pace
- * does not allow stays due: it is late, never lost. Open payments come before settled ones, and those whose deadline is
- * nearest first; a payment that had its webhook is settled. Open payments past twice their time are taken in any case, to be
- * ended without being asked about (`may_ask` is false).
+ * does not allow stays due: it is late, never lost. Of the 1,000 longest due, open payments come before settled ones, and
+ * those whose deadline is nearest first; a payment that had its webhook is settled. Where the pace allows no query, open
+ * payments past twice their time are taken all the same, to be ended without one (`may_ask` is false).
  *
  * Late money of a payment that failed or expired is asked for 5 min, 1 h and 24 h after its deadline, and the receipt of a
  * success every minute until it is answered once, for an hour.
@@ -45,13 +51,13 @@ export const claimDueStatement = {
     select provider, next_at, ${halvingsNow("q")} as halvings from query_pace q
     where provider in (select provider from due_provider) order by provider for no key update
   ),
+  -- room: what this node can ask at once; paced: what the pace allows now, null where nothing limits it.
   allowed as materialized (
     select d.provider, i.interval_s, coalesce(t.checks_s, '{}') as checks_s, coalesce(t.every_s, 60) as every_s,
-      coalesce(t.needs_reference, false) as needs_reference,
-      case when i.interval_s is null then coalesce(t.free, ${orphansMax})
-           else least(coalesce(t.free, ${orphansMax}), greatest(0, 1 + floor(
-             ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
-               - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int)) end as permits
+      coalesce(t.needs_reference, false) as needs_reference, coalesce(t.free, ${orphansMax}) as room,
+      case when i.interval_s is not null then greatest(0, 1 + floor(
+        ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
+          - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int) end as paced
     from due_provider d
       left join told t on t.provider = d.provider
       left join pace p on p.provider = d.provider
@@ -59,11 +65,11 @@ export const claimDueStatement = {
     where d.provider is not null
   ),
   waiting as (
-    select a.provider, w.*, a.permits,
+    select a.provider, w.*, least(a.room, coalesce(a.paced, a.room)) as permits, coalesce(a.paced < a.room, false) as is_paced,
       row_number() over (partition by a.provider, w.is_unasked order by w.is_open desc, w.expires_at) as rank
     from allowed a cross join lateral (
       (select id, expires_at, true as is_open, reference is null and a.needs_reference as is_unasked,
-         statement_timestamp() >= expires_at + (expires_at - started_at) as is_long_over
+         statement_timestamp() >= ${overAt("payment")} as is_long_over
        from payment where provider = a.provider and ${open} and check_at <= statement_timestamp()
        order by check_at limit ${rankedMax})
       union all
@@ -78,10 +84,11 @@ export const claimDueStatement = {
       select from payment where id = w.id and check_at <= statement_timestamp() offset 0 for no key update skip locked
     ) locked
     where case when w.is_unasked then w.rank <= ${unaskedMax}
-               else w.rank <= w.permits or w.is_long_over and w.rank <= w.permits + ${unaskedMax} end
+               else w.rank <= w.permits or w.is_paced and w.is_long_over and w.rank <= w.permits + ${unaskedMax} end
   ),
   spent as (
-    update query_pace q set next_at = greatest(q.next_at, clock_timestamp()) + s.queries * a.interval_s * interval '1 second'
+    update query_pace q
+    set next_at = greatest(q.next_at, clock_timestamp() - interval '${creditS} seconds') + s.queries * a.interval_s * interval '1 second'
     from (select provider, count(*) as queries from taken where may_ask and not is_unasked group by provider) s
       join allowed a on a.provider = s.provider
     where q.provider = s.provider and a.interval_s is not null
@@ -91,8 +98,7 @@ export const claimDueStatement = {
       when t.at < p.expires_at then least(p.expires_at, coalesce(
         (select min(at) from unnest(a.checks_s) s, lateral (select p.started_at + s * interval '1 second' as at) c where at > t.at),
         t.at + a.every_s * interval '1 second'))
-      when t.at < p.expires_at + (p.expires_at - p.started_at)
-        then least(p.expires_at + (p.expires_at - p.started_at), t.at + a.every_s * interval '1 second')
+      when t.at < ${overAt("p")} then least(${overAt("p")}, t.at + a.every_s * interval '1 second')
       else t.at + a.every_s * interval '1 second' end
     when p.status in ('expired', 'failed') then case
       when t.at < p.expires_at + interval '5 minutes' then p.expires_at + interval '5 minutes'
@@ -105,7 +111,8 @@ export const claimDueStatement = {
   where p.id = t.id and p.id = any (array(select id from taken)) and o.id = p.order_uuid
   returning ${providerColumns}, t.may_ask,
     t.at >= p.expires_at as is_over,
-    t.at >= p.expires_at + (p.expires_at - p.started_at) as is_long_over`,
+    t.at >= ${overAt("p")} as is_long_over,
+    extract(epoch from ${overAt("p")} - t.at)::float8 as left_s`,
 } as const;
 
 /** Whether a payment may still be asked for: not when its order was paid, or may have been, in the meantime. */
@@ -119,13 +126,17 @@ export const wantedStatement = {
 export const nudgeStatement = {
   name: "nudge",
   text: `update payment set check_at = least(check_at, clock_timestamp())
-         where id = $1 and status not in ('succeeded', 'review')`,
+         where id = $1 and status not in ('succeeded', 'review') and reason is distinct from 'rejected'`,
 } as const;
 
-/** A payment that was taken and could not be asked about is due again at once, and waits for the pace. */
+/**
+ * A payment that was taken and could not be asked about is due again at once, and waits for the pace. Not one that was
+ * completed meanwhile.
+ */
 export const deferStatement = {
   name: "defer-check",
-  text: "update payment set check_at = least(check_at, clock_timestamp()) where id = $1 and status <> 'review'",
+  text: `update payment set check_at = least(check_at, clock_timestamp())
+         where id = $1 and status <> 'review' and (status <> 'succeeded' or receipt is null)`,
 } as const;
 
 /** A success was asked about once, for its receipt. */

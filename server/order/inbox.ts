@@ -33,10 +33,11 @@ export interface Inbox {
   /**
    * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
    * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
-   * Of one that anybody could have sent, the first 4 KiB are kept. Throws `HubError`: `rate_limited` when there are too
-   * many of those, for a stranger must not fill the disk; `store_unavailable`.
+   * Of one that anybody could have sent, the first 4 KiB are kept, and it makes us ask within a budget. Returns whether it
+   * may make us ask. Throws `HubError`: `rate_limited` when there are too many of those, for a stranger must not fill the
+   * disk; `store_unavailable`.
    */
-  keep(webhook: KeptWebhook): Promise<void>;
+  keep(webhook: KeptWebhook): Promise<boolean>;
   /**
    * Proven webhooks that came before their reference was known. To be asked for after a reference was committed, and
    * after such a webhook was: whichever comes second finds the other, whatever the order and on whatever node.
@@ -54,6 +55,12 @@ const refusedPerMinuteMax = 60;
 
 /** Hints without proof make us ask this often at most: a stranger must not make us hammer a provider. */
 const hintsPerMinuteMax = 60;
+
+/** And this often about one payment, because its queries must not take the place of those about others. */
+const hintsPerPaymentMax = 2;
+
+/** Forgets the payments that were hinted at first when there are more than this. */
+const hintedMax = 10_000;
 
 /** Webhooks without any proof, to an address that everybody knows; senders with a queue, as Amazon SNS, come again. */
 const strangersPerMinuteMax = 300;
@@ -109,19 +116,23 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
   const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
   const isStrangerWithin = createBudget(strangersPerMinuteMax, nowMs);
 
-  const keep = async (webhook: KeptWebhook): Promise<void> => {
+  const isPaymentWithin = createBudget(hintsPerPaymentMax, nowMs);
+
+  const keep = async (webhook: KeptWebhook): Promise<boolean> => {
     const { provider, paymentId, reference, proof, isAddressed, headers, result, error } = webhook;
     const isStranger = proof === "none" && !isAddressed && result !== "error";
     if (isStranger && result !== "refused" && !isStrangerWithin(provider)) {
       throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
     }
     const body = isStranger ? webhook.body.subarray(0, strangerBytesMax) : webhook.body;
-    const mayAsk = proof !== "none" || isAddressed || isHintWithin(provider);
+    const isProven = proof !== "none" || isAddressed === true;
+    const mayAsk = isProven || (paymentId !== undefined && isPaymentWithin(paymentId) && isHintWithin(provider));
     const said = error?.replaceAll("\u0000", "");
     const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
       throw asHubError(cause);
     });
+    return mayAsk;
   };
 
   return {
@@ -144,13 +155,17 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
   };
 }
 
-/** Counts per provider and minute, on this node; false when the minute's budget is used up. */
-function createBudget(perMinuteMax: number, nowMs: () => number): (provider: string) => boolean {
+/** Counts per key and minute, on this node; false when the minute's budget is used up. */
+function createBudget(perMinuteMax: number, nowMs: () => number): (key: string) => boolean {
   const windows = new Map<string, { sinceMs: number; count: number }>();
-  return (provider) => {
-    const known = windows.get(provider);
+  return (key) => {
+    const known = windows.get(key);
     const window = known && nowMs() - known.sinceMs < 60_000 ? known : { sinceMs: nowMs(), count: 0 };
-    windows.set(provider, window);
+    // Last of all: the key that was used least recently is forgotten first.
+    windows.delete(key);
+    windows.set(key, window);
+    const [oldest] = windows.keys();
+    if (oldest !== undefined && windows.size > hintedMax) windows.delete(oldest);
     window.count += 1;
     return window.count <= perMinuteMax;
   };

@@ -57,6 +57,8 @@ export interface DuePayment extends Payment {
   isOver: boolean;
   /** Twice the time to its deadline has passed. */
   isLongOver: boolean;
+  /** Until then. */
+  leftMs: number;
 }
 
 /**

@@ -86,7 +86,7 @@ export const toPayment = (row: ProviderRow): Payment => ({
 });
 
 /** What claiming a due payment answers. */
-export type DueRow = ProviderRow & { may_ask: boolean; is_over: boolean; is_long_over: boolean };
+export type DueRow = ProviderRow & { may_ask: boolean; is_over: boolean; is_long_over: boolean; left_s: number };
 
 export const toDuePayment = (row: DueRow): DuePayment => ({
   ...toPayment(row),
@@ -94,4 +94,5 @@ export const toDuePayment = (row: DueRow): DuePayment => ({
   mayAsk: row.may_ask,
   isOver: row.is_over,
   isLongOver: row.is_long_over,
+  leftMs: Math.max(0, row.left_s * 1_000),
 });

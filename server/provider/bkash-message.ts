@@ -10,7 +10,7 @@ import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { Declined, type Initiated } from "./provider.ts";
-import { isRefusalStatus, isTurnedAway, requireAnswer } from "./refusal.ts";
+import { isRefused, requireAnswer } from "./refusal.ts";
 
 type Result = Pick<Outcome, "status"> & { reason: Reason };
 
@@ -104,9 +104,8 @@ export function readAcceptance(answer: Answer): Initiated {
   if (status === 200 && given === successful && accepted) {
     return { reference: accepted.paymentID, redirectUrl: accepted.bkashURL };
   }
-  const hasRefused = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
-  const isRefused = hasRefused || (isRefusalStatus(status) && gatewayError.safeParse(body).success);
-  if (isRefused || isTurnedAway(answer)) {
+  const saysNo = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
+  if (saysNo || isRefused(answer, gatewayError.safeParse(body).success)) {
     const reason = results.get(given ?? "")?.reason ?? "provider_error";
     throw new Declined(reason, `bKash refused the payment: ${given ?? "no code"} (HTTP ${status})`);
   }

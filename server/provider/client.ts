@@ -69,8 +69,11 @@ const retryDelayMs = 200;
 /** Providers answer with a few hundred bytes. */
 const answerBytesMax = 256 * 1_024;
 
-/** Calls beyond this wait for a connection, and count as never sent if their deadline comes first. */
-const connectionsMax = 128;
+/**
+ * Connections to one provider. Calls beyond this wait for one, and count as never sent if their deadline comes first. More
+ * than queries in flight (reconciler.ts), so that requests for money find one.
+ */
+const connectionsMax = 512;
 
 export function createClient(): Client {
   const agent = new Agent({
@@ -173,7 +176,7 @@ function message({ method, headers, body }: Call): { method: Call["method"]; hea
 function readRetryAfter(header: unknown): number | undefined {
   if (typeof header !== "string") return undefined;
   if (/^\d{1,9}$/.test(header)) return Number(header);
-  const atMs = Date.parse(header);
+  const atMs = /^[A-Z][a-z]{2}, .* GMT$/.test(header) ? Date.parse(header) : Number.NaN;
   return Number.isNaN(atMs) ? undefined : Math.max(0, Math.ceil((atMs - Date.now()) / 1_000));
 }
 

@@ -9,7 +9,7 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, mpesaFailures, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-import { apigeeCodeOf, isRefusalStatus, isThrottled, isTurnedAway, requireAnswer, Throttled } from "./refusal.ts";
+import { apigeeCodeOf, isApigeeLimit, isRefused, isThrottled, requireAnswer, Throttled } from "./refusal.ts";
 
 /** The gateway's own form of an error (Safaricom portal, "Error Codes"). */
 const envelope = z.object({ errorCode: z.string(), errorMessage: z.string().catch("") });
@@ -33,7 +33,7 @@ const apigeeTokenRefusal = /access_?token/i;
 
 /** `ResponseCode` other than "0" under HTTP 200 refuses the push (integrators). */
 const acceptance = z.object({
-  ResponseCode: resultCode,
+  ResponseCode: resultCode.transform((code) => code.trim()),
   ResponseDescription: z.string().catch(""),
   CheckoutRequestID: identifier.optional().catch(undefined),
 });
@@ -73,19 +73,20 @@ export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
   const said = acceptance.safeParse(body).data;
   if (said?.ResponseCode === "0" && said.CheckoutRequestID !== undefined) return { reference: said.CheckoutRequestID };
-  if (status === 200 && said && !/^0+$/.test(said.ResponseCode)) {
+  if (status === 200 && said && /^0*[1-9]\d*$/.test(said.ResponseCode)) {
     throw declined(said.ResponseDescription, `ResponseCode ${said.ResponseCode}`, status);
   }
   const refusal = envelope.safeParse(body).data;
-  if (refusal && isRefusal(status, refusal)) throw declined(refusal.errorMessage, refusal.errorCode, status);
   const fault = apigeeCodeOf(body);
-  if (fault !== undefined && (isRefusalStatus(status) || isThrottled(answer))) throw declined("", fault, status);
-  if (isTurnedAway(answer)) throw declined("", "turned away", status);
+  const isOwnError = refusal !== undefined || fault !== undefined;
+  if (isRefused(answer, isOwnError) || isApigeeLimit(body) || (refusal && status <= 500 && isException(refusal))) {
+    throw declined(refusal?.errorMessage ?? "", refusal?.errorCode ?? fault ?? "turned away", status);
+  }
   throw new Error(`Safaricom's answer to the push tells nothing (HTTP ${status})`);
 }
 
-const isRefusal = (status: number, { errorCode, errorMessage }: Envelope): boolean =>
-  isRefusalStatus(status) || refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
+const isException = ({ errorCode, errorMessage }: Envelope): boolean =>
+  refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
 
 /** A payer whose phone has another prompt open is told so. */
 function declined(text: string, code: string, status: number): Declined {
@@ -137,7 +138,7 @@ function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" |
  */
 export function readQuery(answer: Answer, reference: string): Outcome | undefined {
   const error = envelope.safeParse(answer.body).data;
-  if (error && isSpikeArrest(error)) throw new Throttled("Safaricom", answer);
+  if (isThrottled(answer) || (error && isSpikeArrest(error))) throw new Throttled("Safaricom", answer);
   if (error && (answer.status >= 500 || isPending(error))) {
     return isPending(error) ? { status: "processing", source: "query" } : undefined;
   }

@@ -14,7 +14,7 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, resultCode, stillOpen } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
+import { hasErrorText, isRefused, requireAnswer } from "./refusal.ts";
 
 type Verdict = Pick<Outcome, "status" | "reason">;
 
@@ -43,7 +43,7 @@ export const accountReferenceOf = (paymentId: string): string =>
   paymentId.replaceAll("-", "").slice(-accountReferenceLength);
 
 /** In one shape of the webhook the account reference is called `reference`: only ours looks like this. */
-const isAccountReference = (text: string | undefined): text is string => /^[0-9a-f]{12}$/.test(text ?? "");
+const isAccountReference = (text: string | undefined): text is string => /^[0-9a-f]{12}$/i.test(text ?? "");
 
 /** A transaction as webhook, status and list tell of it. One odd field must not hide the others. */
 const transaction = z
@@ -75,7 +75,7 @@ const transaction = z
 type Transaction = z.infer<typeof transaction>;
 type Stated = Pick<Transaction, "receipt" | "amount" | "currency">;
 
-const envelope = z.object({ success: anything, data: anything, event: word, code, message: z.string().catch("") });
+const envelope = z.object({ success: anything, data: anything, event: word });
 
 /** What is within `data`, or the body itself where it is flat. */
 function contentOf(body: unknown): unknown {
@@ -87,11 +87,11 @@ function contentOf(body: unknown): unknown {
 export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
   const told = envelope.safeParse(body).data;
-  const isRefused = told?.success === false;
+  const saysNo = told?.success === false;
   const reference = transaction.safeParse(contentOf(body)).data?.reference;
-  if (status >= 200 && status < 300 && !isRefused && reference !== undefined) return { reference };
-  const isSure = isTurnedAway(answer) || (isRefused && isRefusalStatus(status));
-  if (isSure && !leavesOpen(`${told?.code} ${told?.message}`)) {
+  if (status >= 200 && status < 300 && !saysNo && reference !== undefined) return { reference };
+  // An answer that names a transaction leaves open whether the payer is being asked.
+  if (reference === undefined && isRefused(answer, saysNo || hasErrorText(body))) {
     throw new Declined("provider_error", `Lipana refused the push (HTTP ${status})`);
   }
   throw new Error(`Lipana's answer to the push tells nothing (HTTP ${status})`);
@@ -107,7 +107,7 @@ export function translate({ headers, body }: Webhook, secret: string): Claim {
   const { event, reference, accountReference, ...told } = readWebhook(body);
   const names = {
     ...(reference !== undefined && { reference }),
-    ...(accountReference !== undefined && { ownReference: accountReference }),
+    ...(accountReference !== undefined && { ownReference: accountReference.toLowerCase() }),
   };
   const verdict = agree([verdictOf(told.code), words.get(told.status ?? ""), words.get(event ?? "")]);
   if (!verdict || reference === undefined) return { ...names, proof: "none" };

@@ -8,7 +8,7 @@ import type { Outcome, Reason } from "../order/order.ts";
 import type { Answer } from "./client.ts";
 import { minorDigits, parseMinor } from "./money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-import { isRefusalStatus, requireAnswer } from "./refusal.ts";
+import { isRefused, requireAnswer } from "./refusal.ts";
 
 /**
  * What a payment is called at MTN, which wants a UUID of version 4: the payment's own id, its version's digit exchanged.
@@ -20,9 +20,6 @@ type Ending = Pick<Outcome, "status"> & { reason: Reason };
 
 const failed = (reason: Reason): Ending => ({ status: "failed", reason });
 const noResponse: Ending = { status: "expired", reason: "no_response" };
-
-/** Reasons that only an account has which was set up wrongly, though they sound like the payer's. */
-const settings: ReadonlySet<string> = new Set(["NOT_ALLOWED_TARGET_ENVIRONMENT"]);
 
 /**
  * Why a request failed, by the words in its reason, the first that fits. MTN's "Common Error" page has
@@ -36,11 +33,14 @@ const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
   [/REJECTED|NOT_APPROVED|CANCELL?ED/, failed("cancelled")],
   [/EXPIRED|TIMED?_?OUT|COULD_NOT_PERFORM_TRANSACTION/, noResponse],
   [/LIMIT/, failed("limit")],
-  [/NOT_FOUND|NOT_ACTIVE|NOT_ALLOWED|BLOCKED|BARRED|SUSPENDED/, failed("declined")],
+  // Of a party to the payment: others, such as NOT_ALLOWED_TARGET_ENVIRONMENT, are of an account that was set up wrongly.
+  [
+    /(PAYER|PAYEE|SENDER|RECEIVER|SUBSCRIBER|ACCOUNT|WALLET).*(NOT_|BLOCKED|BARRED|SUSPENDED)|^NOT_ALLOWED$/,
+    failed("declined"),
+  ],
 ];
 
-const endingOf = (reason: string): Ending | undefined =>
-  settings.has(reason) ? undefined : endings.find(([words]) => words.test(reason))?.[1];
+const endingOf = (reason: string): Ending | undefined => endings.find(([words]) => words.test(reason))?.[1];
 
 /** Codes that refuse the request itself, whatever the HTTP status: MTN documents them under 500. */
 const refusals: ReadonlySet<string> = new Set([
@@ -83,12 +83,13 @@ type Result = z.infer<typeof result>;
 export const isTokenRefused = ({ status }: Answer): boolean => status === 401;
 
 /** Accepted, surely refused (`Declined`), or unknown: any other error. */
-export function readAcceptance({ status, body }: Answer, reference: string): Initiated {
+export function readAcceptance(answer: Answer, reference: string): Initiated {
+  const { status, body } = answer;
   // 409: the reference is taken, and nobody but us could have taken it. So the payer is being asked.
   if (status === 202 || status === 409) return { reference };
   const said = code.parse(body) ?? "";
-  // A refusal by status has an empty body often (observed).
-  if (isRefusalStatus(status) || refusals.has(said)) {
+  // A refusal by status often has an empty body (observed).
+  if (isRefused(answer, true) || refusals.has(said)) {
     const ending = endingOf(said);
     const reason = ending?.status === "failed" ? ending.reason : "provider_error";
     throw new Declined(reason, `MTN refused the request: ${said || "no code"} (HTTP ${status})`);

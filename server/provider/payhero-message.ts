@@ -12,7 +12,7 @@ import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { decide, identifier, type MpesaFailure, resultCode } from "./mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
+import { isRefused, requireAnswer } from "./refusal.ts";
 
 /** What is there or not, of whatever type: nobody promised. */
 const anything = z.unknown().optional();
@@ -94,7 +94,7 @@ export function readAcceptance(answer: Answer): Initiated {
   const accepted = isOk(status) ? acceptance.safeParse(body).data : undefined;
   if (accepted) return { reference: accepted.reference };
   const said = refusal.safeParse(body).data;
-  if (isTurnedAway(answer) || isRefusal(status, said)) {
+  if (saysNo(answer, said)) {
     throw new Declined("provider_error", `PayHero refused the payment (HTTP ${status})${said ? quote(said) : ""}`);
   }
   throw new Error(`PayHero's answer to the payment tells nothing (HTTP ${status})`);
@@ -102,11 +102,11 @@ export function readAcceptance(answer: Answer): Initiated {
 
 const isOk = (status: number): boolean => status >= 200 && status < 300;
 
-/** PayHero must say no itself, and name no payment of its own. */
-function isRefusal(status: number, said: Refusal | undefined): boolean {
-  if (!said || said.reference || reasonsOf(said).some(leavesOpen)) return false;
-  if (isOk(status)) return said.success === false;
-  return isRefusalStatus(status) && (said.success === false || hasReason(said));
+/** An answer that names a payment of PayHero's own leaves open whether the payer is being asked. */
+function saysNo(answer: Answer, said: Refusal | undefined): boolean {
+  if (said?.reference) return false;
+  if (isOk(answer.status)) return said?.success === false;
+  return isRefused(answer, said !== undefined && (said.success === false || hasReason(said)));
 }
 
 const reasonsOf = ({ error_code, error_message, message, error, detail }: Refusal): string[] =>

@@ -47,7 +47,7 @@ export interface ReceiverOptions {
   spool?: Spool;
   isDatabaseUp: () => Promise<boolean>;
   /** Asks the provider about a payment that is due; resolves when that is stored, or nobody is asked here. Never rejects. */
-  ask: (paymentId: string) => Promise<void>;
+  ask: (paymentId: string) => Promise<unknown>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;
   /** Visits an address of a provider's that makes it send webhooks here. */
@@ -58,8 +58,8 @@ export interface ReceiverOptions {
 const drainMs = 500;
 
 /**
- * A webhook that is only a reason to ask is answered when the provider was asked, if that takes no longer: whoever hears of
- * the answer then finds the payment as the provider says it is.
+ * A webhook that is only a reason to ask is answered after the question, or after this time: so the state is visible by the
+ * time that the provider has its answer.
  */
 const askFirstMs = 1_000;
 
@@ -75,8 +75,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const { reference, outcome, proof } = claim;
     const { paymentId } = found;
     const keep = async (result: "unmatched" | "nothing" | "hint", about: Found = found): Promise<Recorded> => {
-      await inbox.keep({ ...row, ...about, ...(reference !== undefined && { reference }), result });
-      return { result, ...(result === "hint" && about.paymentId !== undefined && { due: about.paymentId }) };
+      const mayAsk = await inbox.keep({ ...row, ...about, ...(reference !== undefined && { reference }), result });
+      const isDue = mayAsk && result === "hint" && about.paymentId !== undefined;
+      return { result, ...(isDue && { due: about.paymentId }) };
     };
     if (claim.subscribeUrl) {
       await keep("nothing");
@@ -99,7 +100,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     }
   };
 
-  /** Of a payment that is not known by this reference: kept for when it is. Our own name for it is a reason to ask. */
+  /** Keeps a webhook until its reference is known. Our own name for the payment is a reason to ask. */
   const recordUnmatched = async (
     row: InboxRow,
     claim: Claim,
@@ -196,7 +197,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     }
   };
 
-  /** Nobody holds a connection open for a stranger: those are answered at once. */
+  /** A webhook that anybody could have sent is answered at once, so that it holds no connection open. */
   const askAbout = async (paymentId: string, isProven: boolean): Promise<void> => {
     const asked = ask(paymentId);
     if (isProven) await orAfter(askFirstMs, asked);
@@ -211,7 +212,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       // Proven when it came, and not any more: an operator finds it in the inbox.
       const known = paymentId !== undefined && { paymentId };
       const error = "out of the spool, and its provider is gone or its proof no longer good";
-      return inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
+      await inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
+      return;
     }
     const { result } = await take(provider, webhook, read);
     log.info({ provider: name, paymentId, result }, "webhook out of the spool");

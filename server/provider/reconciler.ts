@@ -19,10 +19,11 @@ import { Throttled } from "./refusal.ts";
 
 export interface Reconciler {
   /**
-   * Asks about a payment that has just become due. Resolves when the answer is stored, or when it turns out that nobody is
-   * asked here now: another node has taken it, or the pace does not allow it. Never rejects.
+   * Asks about a payment that has just become due. Resolves with the answer when it is stored, and with undefined when the
+   * answer taught nothing or nobody is asked here now: another node has taken the payment, or the pace does not allow a
+   * query. Never rejects.
    */
-  ask(paymentId: string): Promise<void>;
+  ask(paymentId: string): Promise<Outcome | undefined>;
   /** Stops asking; resolves when the questions under way are answered and that is stored, or given up after 10 s. */
   close(): Promise<void>;
 }
@@ -36,31 +37,35 @@ export interface ReconcilerOptions {
   onReference: (provider: string, reference: string) => Promise<void>;
   /** How often due payments are looked for, in milliseconds, beside when there is a reason to; another time in tests only. */
   intervalMs?: number;
+  /** Queries in flight from this node to one provider at most; another number in tests only. */
+  inFlightMax?: number;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
 const usualIntervalMs = 500;
 
-/** Questions under way on this node to one provider at most: fewer than connections, so that requests for money find one. */
-const inFlightMax = 100;
-
-/** When so few of them are left, more are taken at once: not one by one, because each time is a statement. */
-const inFlightMin = inFlightMax / 2;
+/** Queries in flight from this node to one provider at most: fewer than connections (client.ts), so that requests for money find one. */
+const usualInFlightMax = 384;
 
 /** A query may need a fresh access token first (15 s), and then its own 10 s. */
 const askMsMax = 25_000;
 
-type Answer = Outcome | undefined | "unreachable" | "throttled";
+/** A query about an open payment ends when the payment is over for good, but has so much time at least. */
+const askMsMin = 2_000;
+
+/** `throttled`: the provider was asked too often. `unasked`: the pace allowed no query. */
+type Answer = Outcome | undefined | "unreachable" | "throttled" | "unasked";
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { providers, allowance, store, log, intervalMs = usualIntervalMs } = options;
+  const { inFlightMax = usualInFlightMax } = options;
   const underWay = createUnderWay();
   /** The checks that run here, by payment. */
-  const checks = new Map<string, Promise<void>>();
+  const checks = new Map<string, Promise<Outcome | undefined>>();
   const inFlight = new Map<string, number>();
   /** Providers of which as many payments were taken as there was room for, so that more may be due. */
   const crowded = new Set<string>();
-  let waiting = new Map<string, PromiseWithResolvers<void>>();
+  let waiting = new Map<string, PromiseWithResolvers<Outcome | undefined>>();
   let isPrepared = false;
   let isClosed = false;
 
@@ -80,33 +85,25 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const begin = (payment: DuePayment): void => {
     const { id, provider } = payment;
     inFlight.set(provider, (inFlight.get(provider) ?? 0) + 1);
-    const ended = withTrace(newTrace(), () => checkSafely(payment)).then(() => {
-      const left = (inFlight.get(provider) ?? 1) - 1;
-      inFlight.set(provider, left);
-      checks.delete(id);
-      if (left <= inFlightMin && crowded.delete(provider)) loop.nudge();
-    });
-    checks.set(id, underWay.add(ended));
+    const check = withTrace(newTrace(), () => checkSafely(payment, options, underWay));
+    checks.set(id, check);
+    const end = (): void => {
+      inFlight.set(provider, (inFlight.get(provider) ?? 1) - 1);
+      // The payment may have been taken again meanwhile.
+      if (checks.get(id) === check) checks.delete(id);
+      takeMoreOf(provider);
+    };
+    void underWay.add(check.then(end));
   };
 
-  const check = async (payment: DuePayment): Promise<void> => {
-    const answer = await askProvider(payment, options, underWay);
-    // Given up because this node stops: another one, or the next start, asks again.
-    if (answer === "unreachable" && underWay.isOver) return;
-    await record(payment, answer, options);
-    const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
-    const { id: paymentId, orderId, provider } = payment;
-    log.info({ paymentId, orderId, provider, answer: taught }, "confirmed");
+  const takeMoreOf = (provider: string): void => {
+    // Not one by one, because each time is a statement.
+    if ((inFlight.get(provider) ?? 0) <= inFlightMax / 2 && crowded.delete(provider)) loop.nudge();
   };
 
-  const checkSafely = (payment: DuePayment): Promise<void> =>
-    check(payment).catch((error: unknown) => {
-      log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "not confirmed; will be asked again");
-    });
-
-  /** Whoever waits for a payment waits for its check, if there is one here. */
+  /** Resolves each request with the check of its payment, or with undefined where no check runs here. */
   const answerWaiting = (asked: typeof waiting): void => {
-    for (const [paymentId, { resolve }] of asked) void (checks.get(paymentId) ?? Promise.resolve()).then(resolve);
+    for (const [paymentId, { resolve }] of asked) resolve(checks.get(paymentId));
   };
 
   const loop: Loop = startLoop({
@@ -121,6 +118,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         for (const { provider, free } of all) {
           const taken = due.filter((payment) => payment.provider === provider).length;
           if (taken >= free) crowded.add(provider);
+          // Answers may have come while the payments were being taken.
+          takeMoreOf(provider);
         }
       } finally {
         answerWaiting(asked);
@@ -133,11 +132,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   return {
     async ask(paymentId) {
-      if (isClosed) return;
-      const asked = waiting.get(paymentId) ?? Promise.withResolvers<void>();
+      if (isClosed) return undefined;
+      const asked = waiting.get(paymentId) ?? Promise.withResolvers<Outcome | undefined>();
       waiting.set(paymentId, asked);
       loop.nudge();
-      await asked.promise;
+      return asked.promise;
     },
     async close() {
       isClosed = true;
@@ -148,6 +147,28 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   };
 }
 
+/** Asks about one payment and records the answer. Never rejects. */
+async function checkSafely(
+  payment: DuePayment,
+  options: ReconcilerOptions,
+  underWay: ReturnType<typeof createUnderWay>,
+): Promise<Outcome | undefined> {
+  const { id: paymentId, orderId, provider } = payment;
+  const { log } = options;
+  try {
+    const answer = await askProvider(payment, options, underWay);
+    // Given up because this node stops: another one, or the next start, asks again.
+    if (answer === "unreachable" && underWay.isOver) return undefined;
+    await record(payment, answer, options);
+    const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
+    log.info({ paymentId, orderId, provider, answer: taught }, "confirmed");
+    return typeof answer === "object" ? answer : undefined;
+  } catch (error) {
+    log.warn({ paymentId, provider, err: error }, "not confirmed; will be asked again");
+    return undefined;
+  }
+}
+
 async function askProvider(
   payment: DuePayment,
   { providers, store, log }: ReconcilerOptions,
@@ -155,9 +176,10 @@ async function askProvider(
 ): Promise<Answer> {
   const provider = providers.get(payment.provider);
   if (!provider) return undefined; // No longer offered: there is nobody to ask.
-  if (!payment.mayAsk) return "throttled";
+  if (!payment.mayAsk) return "unasked";
+  const ms = isOpen(payment) ? Math.min(askMsMax, Math.max(askMsMin, payment.leftMs)) : askMsMax;
   try {
-    return await underWay.within(askMsMax, (signal) => provider.confirm(payment, signal));
+    return await underWay.within(ms, (signal) => provider.confirm(payment, signal));
   } catch (error) {
     log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
     if (!(error instanceof Throttled)) return "unreachable";
@@ -173,22 +195,24 @@ async function record(payment: DuePayment, answer: Answer, options: ReconcilerOp
     await store.advance(payment.id, withPrompt(payment, answer));
     if (answer.reference !== undefined) await onReference(payment.provider, answer.reference);
   }
-  const isAnswered = answer !== "unreachable" && answer !== "throttled";
+  const isDeferred = answer === "throttled" || answer === "unasked";
   if (isExpired(payment, answer)) {
     await store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
-  } else if (answer === "throttled") {
-    await store.defer(payment.id);
-  } else if (payment.status === "succeeded" && isAnswered) {
+  } else if (payment.status === "succeeded" && answer !== "unreachable" && !isDeferred) {
     await store.checked(payment.id);
   }
+  // Also when it has expired: the query is late, and finds money that came in time.
+  if (isDeferred) await store.defer(payment.id);
 }
+
+const isOpen = ({ status }: DuePayment): boolean => status === "pending" || status === "processing";
 
 /**
  * Whether our clock ends a payment after this answer. A failure that one query told of waits for the second; money
  * and mismatches have been recorded and are above any deadline.
  */
-function isExpired({ status, isOver, isLongOver }: DuePayment, answer: Answer): boolean {
-  const isOpen = status === "pending" || status === "processing";
+function isExpired(payment: DuePayment, answer: Answer): boolean {
+  const { isOver, isLongOver } = payment;
   const saysOpen = answer === undefined || (typeof answer === "object" && answer.status === "processing");
-  return isOpen && isOver && (saysOpen || isLongOver);
+  return isOpen(payment) && isOver && (saysOpen || isLongOver);
 }

@@ -10,7 +10,7 @@ import { isSame } from "../order/secret.ts";
 import type { Answer } from "./client.ts";
 import { parseMinor } from "./money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "./provider.ts";
-import { isRefusalStatus, isTurnedAway, leavesOpen, requireAnswer } from "./refusal.ts";
+import { hasErrorText, isRefused, requireAnswer } from "./refusal.ts";
 
 /** `success` here and `SUCCESS` there, in ZenoPay's own samples. */
 const word = z.string().transform((text) => text.trim().toUpperCase());
@@ -36,7 +36,6 @@ const reply = z
     result: word.nullish(),
     resultcode: resultCode.nullish(),
     order_id: z.string().nullish(),
-    message: z.string().catch(""),
   })
   .transform(({ result, ...said }) => ({ ...said, status: said.status ?? result }));
 
@@ -49,9 +48,8 @@ export function readAcceptance(answer: Answer, orderId: string): Initiated {
   const said = reply.safeParse(body).data;
   const isAccepted = said?.status === "SUCCESS" && (said.resultcode ?? true) && (said.order_id ?? orderId) === orderId;
   if (status === 200 && isAccepted) return { reference: orderId };
-  const isRefused = isTurnedAway(answer) || (said?.status === "ERROR" && isRefusalStatus(status));
   // What is answered to an `order_id` that was used before is not known: it would say that the first request did arrive.
-  if (isRefused && !leavesOpen(said?.message ?? "")) {
+  if (said?.status !== "SUCCESS" && isRefused(answer, said?.status === "ERROR" || hasErrorText(body))) {
     throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status})`);
   }
   throw new Error(`ZenoPay's answer to the request tells nothing (HTTP ${status})`);

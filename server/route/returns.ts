@@ -8,17 +8,20 @@
  * until then the payer is asked to stay, and the page comes back by itself.
  */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
-import type { Outcome, Reason } from "../order/order.ts";
+import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
+import { Throttled } from "../provider/refusal.ts";
 import { orAfter, type UnderWay } from "../under-way.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance" | "comeBack" | "completed">;
+  store: Pick<OrderStore, "advance" | "comeBack" | "completed" | "nudge" | "slowQueries">;
+  /** Asks about a payment that is due, within the provider's pace; resolves with what is recorded. */
+  ask: (paymentId: string) => Promise<Outcome | undefined>;
   /** What must be waited for when the node stops. */
   underWay: UnderWay;
   log: FastifyBaseLogger;
@@ -29,7 +32,6 @@ export interface ReturnRoutesOptions {
  * lets neither clock nor payer end a payment that is being completed.
  */
 const completeMsMax = 60_000;
-const askMsMax = 25_000;
 
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
@@ -41,7 +43,7 @@ interface CheckoutProvider extends Provider {
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
-  const { providers, secrets, store, underWay, log } = options;
+  const { providers, secrets, store, ask, underWay, log } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
 
   const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
@@ -54,16 +56,30 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
 
   /** Takes the money if this return may, or else asks; and believes the browser's "failed" if the money surely stays. */
   const learn = async (provider: CheckoutProvider, { payment, completes }: Returned, said: Said): Promise<void> => {
-    const outcome = completes
-      ? await underWay.within(completeMsMax, (signal) => provider.checkout.complete(payment, signal))
-      : await underWay.within(askMsMax, (signal) => provider.confirm(payment, signal));
+    const outcome = completes ? await complete(provider, payment) : await askNow(payment.id);
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
-    if (outcome) await store.advance(payment.id, outcome);
     // Nothing was taken after all, as when the payer had not agreed: they may still say so.
     if (completes && outcome?.status === "processing") await store.completed(payment.id);
     if (said !== undefined && said !== "approved" && outcome?.status === "processing") {
       await store.advance(payment.id, failure(said));
     }
+  };
+
+  const complete = async (provider: CheckoutProvider, payment: Payment): Promise<Outcome | undefined> => {
+    try {
+      const taking = (signal: AbortSignal) => provider.checkout.complete(payment, signal);
+      const outcome = await underWay.within(completeMsMax, taking);
+      if (outcome) await store.advance(payment.id, outcome);
+      return outcome;
+    } catch (error) {
+      if (error instanceof Throttled) await store.slowQueries(provider.name, error.retryAfterS);
+      throw error;
+    }
+  };
+
+  const askNow = async (paymentId: string): Promise<Outcome | undefined> => {
+    await store.nudge(paymentId);
+    return ask(paymentId);
   };
 
   const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>

@@ -393,7 +393,10 @@ describe("the way back to the shop", () => {
         comeBack: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
         completed: async () => undefined,
         advance: async () => ({ result: "repeat" }),
+        nudge: async () => undefined,
+        slowQueries: async () => undefined,
       },
+      ask: async () => undefined,
       log: app.log,
       underWay: createUnderWay(),
     });

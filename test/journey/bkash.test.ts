@@ -171,8 +171,8 @@ describe("a payer who comes back", () => {
     const held = holdExecute(company);
     const returns = [a, b, a, b].map((node) => comeBack(node));
     await held.asked;
-    // The others ask, and go on.
-    await vi.waitUntil(() => company.count("payment/status") === 3, 10_000);
+    // The others ask, together where they come together, and go on.
+    await vi.waitUntil(() => company.count("payment/status") >= 1);
     held.release();
     for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
     expect(company.count("execute")).toBe(1);

@@ -143,7 +143,8 @@ describe("a payer who comes back while the node stops", () => {
     const app = Fastify();
     onTestFinished(() => app.close());
     const providers = new Map([["daraja", provider]]);
-    returnRoutes(app, { providers, secrets, store: ground.store, underWay, log: app.log });
+    const ask = async () => undefined;
+    returnRoutes(app, { providers, secrets, store: ground.store, ask, underWay, log: app.log });
     const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
     await completing.promise;
     return { underWay, answered, status: async () => (await ground.view(event.orderId)).order.status };

@@ -20,7 +20,8 @@ beforeAll(async () => {
 });
 
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
-const tokens = { body: { access_token: "t", expires_in: 3_600 } };
+const tokensOf = (name: ProviderName) =>
+  name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3_600 } };
 
 interface Ground {
   node: TestNode;
@@ -36,7 +37,7 @@ async function start(
   respond: Respond,
   { url = databaseUrl, ...fields }: Record<string, unknown> & { url?: string },
 ): Promise<Ground> {
-  const script = await startScript((call) => (isToken(call) ? tokens : respond(call)));
+  const script = await startScript((call) => (isToken(call) ? tokensOf(name) : respond(call)));
   const node = await startNode({ databaseUrl: url, env: companyEnv(name, script.url) });
   const { order } = await pay(node, { provider: name, ...fields });
   const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
@@ -92,6 +93,42 @@ describe("a push that Safaricom surely refuses", () => {
     );
     await ground.until("processing");
     expect([pushes, ground.script.calls.filter(isToken).length]).toEqual([2, 2]);
+  });
+});
+
+describe.each([
+  ["payhero", kes, (path: string) => path === "/payments"],
+  ["lipana", kes, (path: string) => path.endsWith("/push-stk")],
+  [
+    "zenopay",
+    { amountMinor: 100_000, currency: "TZS", phone: "+255712345600" },
+    (path: string) => path.includes("mobile_money"),
+  ],
+  ["bkash", { amountMinor: 15_000, currency: "BDT", phone: undefined }, (path: string) => path.endsWith("/create")],
+  [
+    "mtn",
+    { amountMinor: 5_000, currency: "UGX", phone: "+256771234500" },
+    (path: string) => path.endsWith("/requesttopay"),
+  ],
+] as const)("a request that %s surely refuses", (name, fields, isRequest) => {
+  it.each([
+    ["its firewall's page", fixture(name, "error-firewall")],
+    ["too many requests", { status: 429, text: "" }],
+  ])("with %s has failed at once, and the payer may try again at once", async (_what, refusal) => {
+    let requests = 0;
+    const ground = await start(
+      name,
+      ({ path, method }) => {
+        if (method === "POST" && isRequest(path)) requests += 1;
+        return refusal;
+      },
+      fields,
+    );
+    expect(await ground.until("failed")).toMatchObject({ reason: "provider_error", version: 2 });
+    const { order } = await pay(ground.node, { ...fields, provider: name, orderId: ground.order.orderId });
+    expect(order).toMatchObject({ status: "pending", payment: { attempt: 2 } });
+    await ground.until("failed");
+    expect(requests).toBe(2);
   });
 });
 
@@ -234,7 +271,7 @@ describe("a company that turns away what comes too fast, as Safaricom's sandbox 
     const answered = new Set<string>();
     let pushes = 0;
     const script = await startScript((call) => {
-      if (isToken(call)) return tokens;
+      if (isToken(call)) return tokensOf("daraja");
       if (call.path.includes("/stkpush/")) {
         pushes += 1;
         return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${pushes}` } };
@@ -274,6 +311,50 @@ describe("a company that turns away what comes too fast, as Safaricom's sandbox 
     expect(answered.size).toBe(count);
     // Not one more for each that was turned away: the pace was lowered instead.
     expect(refused).toBeLessThan(count);
-    expect(await metric("tukio_queries_due")).toBe(undefined);
+    expect(await metric("tukio_queries_due")).toBe(0);
+  });
+});
+
+describe("a configured pace", () => {
+  it("lets the payment with the nearest deadline be asked about first, and Daraja not before 30 s", async () => {
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    const asked: string[] = [];
+    let pushes = 0;
+    const script = await startScript((call) => {
+      if (isToken(call)) return tokensOf("daraja");
+      if (call.path.includes("/stkpush/")) {
+        pushes += 1;
+        return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${pushes}` } };
+      }
+      asked.push(String(call.body.CheckoutRequestID));
+      return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: call.body.CheckoutRequestID } };
+    });
+    const env = { ...companyEnv("daraja", script.url), DARAJA_QUERIES_PER_MINUTE: "1" };
+    const nodes = await Promise.all([1, 2].map(() => startNode({ databaseUrl: url, env })));
+    const [node] = nodes as [TestNode, TestNode];
+    for (let nth = 0; nth < 3; nth += 1) {
+      await pay(node, kes);
+      await vi.waitUntil(() => pushes === nth + 1);
+    }
+    const client = new pg.Client(url);
+    await client.connect();
+    onTestFinished(() => client.end());
+    const known = () => client.query("select reference from payment where reference is not null");
+    await vi.waitUntil(async () => (await known()).rowCount === 3);
+    const { rows } = await client.query("select extract(epoch from check_at - started_at)::int as s from payment");
+    expect(rows).toEqual([{ s: 30 }, { s: 30 }, { s: 30 }]);
+    // The second one's deadline is the nearest.
+    await client.query(
+      `update payment set check_at = clock_timestamp(),
+         expires_at = expires_at - case reference when 'ws_CO_2' then interval '60 seconds' else interval '0' end`,
+    );
+    const due = () => client.query("select from payment where check_at <= clock_timestamp()");
+    await vi.waitUntil(() => asked.length > 0);
+    expect(asked).toEqual(["ws_CO_2"]);
+    expect((await due()).rowCount).toBe(2);
+    expect((await scrape(node)).value("tukio_queries_per_minute", { provider: "daraja" })).toBe(1);
+    await client.query("update query_pace set next_at = clock_timestamp()");
+    await vi.waitUntil(() => asked.length === 2);
   });
 });

@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { toTold } from "../../server/order/advance.ts";
 import type { Outcome } from "../../server/order/order.ts";
+import { payGroupStatement } from "../../server/order/simple.ts";
+import { advanceGroupStatement } from "../../server/order/statement.ts";
 import type { Advanced, InboxRow, Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
@@ -270,6 +273,62 @@ it.each([
     ]);
     await group.query("rollback");
     expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
+  },
+);
+
+it("an answer that deadlocks with another program is recorded by a second try", async () => {
+  const { event, payment, reference } = await openTaken();
+  const other = await openTaken();
+  const receipt = nextOrderId();
+  // It has the receipt first and then wants the order, and it never gives way.
+  const program = await ground.database.pool.connect();
+  onTestFinished(() => program.release());
+  await program.query("begin; set local deadlock_timeout = '1h'");
+  await program.query("insert into receipt (provider, receipt, payment_id) values ('daraja', $1, $2)", [
+    receipt,
+    other.payment.id,
+  ]);
+  const { rows } = await program.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const asked = ground.store.advance(payment.id, paid({ reference, receipt, source: "query" }));
+  await vi.waitUntil(async () => (await waitersOf([rows[0]?.pid ?? 0])).length === 1, { interval: 5 });
+  await program.query('select from "order" where id = $1 for no key update', [event.id]);
+  await program.query("rollback");
+  expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
+});
+
+it.each([
+  ["paid", payGroupStatement],
+  ["judged", advanceGroupStatement],
+] as const)(
+  "a group of webhooks that are %s takes receipts in their order, so that no two groups deadlock",
+  async (_what, statement) => {
+    const [one, two, holder] = [await openTaken(), await openTaken(), await openTaken()];
+    const [first, second] = [`A-${nextOrderId()}`, `B-${nextOrderId()}`];
+    const held = await holdReceipt(holder.payment.id, first);
+    const told = [
+      [one, second],
+      [two, first],
+    ] as const;
+    const json = JSON.stringify(
+      told.map(([{ payment, reference }, receipt], nth) => ({
+        nth,
+        ...toTold(payment.id, paid({ reference, receipt }), webhook("{}")),
+      })),
+    );
+    const values = statement === payGroupStatement ? [json] : [json, ["daraja"], []];
+    const writing = ground.database.pool.query({ ...statement, values }).catch(() => undefined);
+    await vi.waitUntil(async () => (await waitersOf([held.pid])).length === 1, { interval: 5 });
+    // It waits for the first receipt, and does not hold the second one yet.
+    const client = await ground.database.pool.connect();
+    await client.query("begin; set local lock_timeout = '500ms'");
+    await client.query("insert into receipt (provider, receipt, payment_id) values ('daraja', $1, $2)", [
+      second,
+      holder.payment.id,
+    ]);
+    await client.query("rollback");
+    client.release();
+    await held.release();
+    await writing;
   },
 );
 

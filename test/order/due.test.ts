@@ -131,6 +131,8 @@ describe("a payment that is due to be asked about", () => {
     await age(payment.id, 15);
     expect((await ground.store.claimDue([allowanceOf()])).find(({ id }) => id === payment.id)).toMatchObject({
       isLongOver: true,
+      // Its last question gets no more time than this.
+      leftMs: 0,
     });
     await expectCheckIn(payment.id, 60);
   });
@@ -318,6 +320,35 @@ describe("the pace of a provider", () => {
     expect(due.map(({ mayAsk, isLongOver }) => [mayAsk, isLongOver])).toEqual(payments.map(() => [false, true]));
   });
 
+  it("is no reason to end payments unasked where nothing limits it but a node's own room", async () => {
+    const { payments, claim } = await openDue(30);
+    for (const id of payments) await age(id, 1_200);
+    const asked: string[] = [];
+    // As after an outage: many are long over, and each claim has room for a few.
+    while (asked.length < 30) {
+      const due = await claim({ perMinute: undefined, free: 4 });
+      expect(due.length).toBeGreaterThan(0);
+      expect(due.every(({ mayAsk }) => mayAsk)).toBe(true);
+      asked.push(...due.map(({ id }) => id));
+    }
+    expect(asked.toSorted()).toEqual(payments.toSorted());
+  });
+
+  it("is used up on average although due payments are looked for twice a second", async () => {
+    const { provider } = await openDue(20);
+    let queries = 0;
+    // 90 a minute are one in two thirds of a second: of 20 looks, 15 find one.
+    const claim = async () =>
+      (await ground.store.claimDue([allowanceOf({ provider, perMinute: 90 })])).filter(
+        (due) => due.provider === provider,
+      );
+    for (let look = 0; look < 20; look += 1) {
+      queries += (await claim()).length;
+      await pass(provider, 0.5);
+    }
+    expect(queries).toBeGreaterThanOrEqual(14);
+  });
+
   it("is not spent on payments that cannot be asked about without a reference", async () => {
     const { payments, claim } = await openDue(3);
     const [known = ""] = payments;
@@ -361,6 +392,15 @@ describe("the pace of a provider", () => {
     expect(await claim()).toHaveLength(1);
   });
 
+  it("is not spent on a payment that was completed while its query waited", async () => {
+    const { provider, claim } = await openDue(1);
+    const [taken] = await claim();
+    await ground.store.advance(taken?.id ?? "", paid({ receipt: `R-${taken?.id}` }));
+    await ground.store.defer(taken?.id ?? "");
+    await pass(provider, 10);
+    expect(await claim()).toEqual([]);
+  });
+
   it("gives back what was taken and could not be asked about", async () => {
     const { provider, claim } = await openDue(1);
     const [taken] = await claim();
@@ -384,11 +424,21 @@ describe("a success that states no receipt", () => {
     ["with one", "bare", { receipt: "R-1" }, null],
     ["of a provider whose query states none", "none", {}, null],
     ["by a person's word", "full", { source: "person" }, 5],
+    ["with one, but without an amount that the query could state", "full", { source: "person", receipt: "R-2" }, 5],
   ] as const)("%s is asked about once: %#", async (_what, provider, says, nextInS) => {
     const { payment } = await ground.open({ provider, live: true });
     const store = openAsking();
     const isPerson = "source" in says;
-    if (isPerson) await store.advance(payment.id, paid({ amountMinor: 1n }));
+    // A receipt that another payment has is for a person to decide on; no amount is stated.
+    const other = await ground.open({ provider, live: true });
+    if (isPerson) {
+      await store.advance(other.payment.id, paid({ receipt: `shared-${other.payment.id}` }));
+      await store.advance(payment.id, {
+        status: "succeeded",
+        receipt: `shared-${other.payment.id}`,
+        source: "webhook",
+      });
+    }
     const outcome = { status: "succeeded", source: "webhook", ...says } as const;
     await store.advance(payment.id, isPerson ? outcome : { ...paid(), ...outcome });
     await expectCheckIn(payment.id, nextInS);
@@ -409,6 +459,19 @@ describe("a success that states no receipt", () => {
     const { order, events } = await ground.view(event.orderId);
     expect(order).toMatchObject({ status: "succeeded", version: 3, payment: { receipt: `R-${payment.id}` } });
     expect(events.map(({ status }) => status)).toEqual(["pending", "succeeded", "succeeded"]);
+  });
+
+  it("is asked about for an hour after its deadline at most, if nobody answers", async () => {
+    const { payment } = await ground.open({ provider: "bare", live: true, deadlineS: 120 });
+    const store = openAsking();
+    await store.advance(payment.id, paid());
+    await age(payment.id, 120 + 3_590);
+    const claim = () => store.claimDue([allowanceOf({ provider: "bare" })]);
+    expect((await claim()).map(({ id }) => id)).toContain(payment.id);
+    await expectCheckIn(payment.id, 60);
+    await age(payment.id, 60);
+    expect((await claim()).map(({ id }) => id)).toContain(payment.id);
+    await expectCheckIn(payment.id, null);
   });
 
   it.each([

@@ -131,10 +131,12 @@ describe("limits", () => {
     }
     // Nobody gets as far as its event, so those that count at the same time have all counted before any is committed.
     const held = await holdEvents(ground.database);
-    const opening = Array.from({ length: 8 }, (_, index) => (index % 2 ? one : other)?.open(draftOf({ phone })));
+    const opening = Promise.allSettled(
+      Array.from({ length: 8 }, (_, index) => (index % 2 ? one : other)?.open(draftOf({ phone }))),
+    );
     await held.waiters(8);
     await held.release();
-    const results = await Promise.allSettled(opening);
+    const results = await opening;
     expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
     const refused = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
     expect(refused).toEqual(Array(6).fill(limited("Too many payments for this phone")));

@@ -72,6 +72,31 @@ describe("client", () => {
     expect(seen).toEqual(["POST", "application/json", '{"a":1}']);
   });
 
+  test.each([
+    ["7", 7],
+    ["0", 0],
+    [new Date(Date.now() - 60_000).toUTCString(), 0],
+    ["-5", undefined],
+    ["1.5", undefined],
+    ["soon", undefined],
+    [undefined, undefined],
+  ])("reads Retry-After %j as %j seconds", async (header, seconds) => {
+    const url = await serve((_request, response) => {
+      response.writeHead(429, header === undefined ? {} : { "retry-after": header }).end();
+    });
+    const answer = await openClient().call({ method: "GET", url, headers: {}, signal: never });
+    expect(answer.retryAfterS).toBe(seconds);
+  });
+
+  test("reads a date in Retry-After as the time until then", async () => {
+    const url = await serve((_request, response) => {
+      response.writeHead(503, { "retry-after": new Date(Date.now() + 120_000).toUTCString() }).end();
+    });
+    const { retryAfterS } = await openClient().call({ method: "GET", url, headers: {}, signal: never });
+    expect(retryAfterS).toBeGreaterThan(60);
+    expect(retryAfterS).toBeLessThanOrEqual(120);
+  });
+
   test("leaves no timer and no listener behind", async () => {
     const url = await serve((_request, response) => response.end("{}"));
     const client = openClient();

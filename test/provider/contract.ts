@@ -203,6 +203,19 @@ export function testProvider(driver: Driver): void {
       expect([...asked(), ...other.asked()]).toEqual([]);
     });
 
+    it("asks nothing about a payment without a reference exactly if it says so", async () => {
+      const { provider, script } = await open({});
+      await provider.confirm(paymentOf(), never);
+      const confirms = script.calls.filter((call) => kindOf(call) === "confirm");
+      expect(confirms.length === 0).toBe(provider.needsReference === true);
+    });
+
+    it("states the receipt of a success if it says it can", async () => {
+      const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+      const outcome = await provider.confirm(known(), never);
+      expect(outcome?.receipt !== undefined).toBe(provider.statesReceipt);
+    });
+
     it("states the amount of a success if it says it can", async () => {
       const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
       const outcome = await provider.confirm(known(), never);

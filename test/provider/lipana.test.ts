@@ -200,7 +200,9 @@ describe("initiate", () => {
     ["an id that is not the transaction's", { body: { success: true, data: { id: "1" } } }, "unknown"],
     ["a refusal under HTTP 200", { body: { success: false, message: "no" } }, "unknown"],
     ["a refusal's code under HTTP 500", { status: 500, body: fixture("lipana", "error-validation").body }, "unknown"],
-    ["HTTP 400 without the envelope", { status: 400, body: { error: "no" } }, "unknown"],
+    ["HTTP 400 with an error in another form", { status: 400, body: { error: "no" } }, "declined provider_error"],
+    ["HTTP 400 without an error", { status: 400, body: {} }, "unknown"],
+    ["a refusal that names a transaction", { status: 429, body: accepted.body }, "unknown"],
     ["a redirect", { status: 302, body: {} }, "unknown"],
   ])("takes %s rightly, and asks once", async (_what, answer, expected) => {
     const { provider, calls } = await script(answer);

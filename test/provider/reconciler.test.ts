@@ -144,6 +144,7 @@ describe("many payments that are due at once", () => {
       store: ground.store,
       log,
       intervalMs: 3_600_000,
+      inFlightMax: 100,
     });
     onTestFinished(reconciler.close);
     return { ids, reconciler };

@@ -219,7 +219,8 @@ describe("initiate", () => {
     ["an error under HTTP 409", { status: 409, body: refused }],
     ["an error under HTTP 408", { status: 408, body: refused }],
     ["an error under HTTP 504", { status: 504, body: refused }],
-    ["HTTP 400 without the envelope", { status: 400, body: { message: "Bad request" } }],
+    ["HTTP 400 without an error", { status: 400, body: { amount: 1_000 } }],
+    ["an acceptance under HTTP 404", { status: 404, body: accepted }],
     ["null", { body: null }],
   ])("takes %s as unknown, and asks once", async (_what, answer) => {
     const { provider, script: company } = await script(answer);
