@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance } from "fastify";
 import manifest from "../../package.json" with { type: "json" };
+import { type Asset, sendAsset } from "../asset.ts";
 import { asyncApi } from "./asyncapi.ts";
 import { openApi, routeOf } from "./openapi.ts";
 import { pageRoutes } from "./page.ts";
@@ -20,7 +21,18 @@ export function documentRoutes(app: FastifyInstance, { publicUrl }: DocumentRout
   });
   const { version } = manifest;
 
-  app.get("/openapi.json", async () => openApi({ served, version }));
-  app.get("/asyncapi.json", async () => asyncApi({ publicUrl: publicUrl(), version }));
+  const openApiAsset = buildOnce(() => openApi({ served, version }));
+  const asyncApiAsset = buildOnce(() => asyncApi({ publicUrl: publicUrl(), version }));
+  app.get("/openapi.json", (request, reply) => sendAsset(request, reply, openApiAsset()));
+  app.get("/asyncapi.json", (request, reply) => sendAsset(request, reply, asyncApiAsset()));
   pageRoutes(app);
+}
+
+/** Builds a document at the first request for it, because building one takes tens of milliseconds of CPU. */
+function buildOnce(build: () => unknown): () => Asset {
+  let built: Asset | undefined;
+  return () => {
+    built ??= { body: Buffer.from(JSON.stringify(build())), contentType: "application/json; charset=utf-8" };
+    return built;
+  };
 }

@@ -3,6 +3,7 @@
  * here, and the limits smaller.
  */
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { connect, type Socket as TcpSocket } from "node:net";
 import { io, type Socket } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -11,6 +12,7 @@ import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { startProcess } from "../support/process.ts";
 import { redisUrl } from "../support/redis.ts";
+import { scrape } from "../support/scrape.ts";
 import { openTestStore } from "../support/store.ts";
 import { startWire } from "../support/wire.ts";
 
@@ -282,5 +284,36 @@ describe("one socket", () => {
     // Others are served.
     const other = openSocketIo(node, { token: watchToken });
     expect(await new Promise((resolve) => other.once("status", resolve))).toMatchObject({ id: order.id });
+  });
+});
+
+describe("pings without end from a client that reads nothing", () => {
+  /** A masked ping with as much in it as a control frame may have. */
+  const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 125, 1, 2, 3, 4]), Buffer.alloc(125)]);
+  const pings = Buffer.concat(Array.from({ length: 250_000 }, () => ping));
+
+  it.each(["Socket.IO without a token", "a WebSocket with one"])("do not fill the memory: %s", async (kind) => {
+    const node = await startProcess({ DATABASE_URL: databaseUrl });
+    onTestFinished(node.close);
+    const { order, watchToken } = await pay(node);
+    const path = kind.startsWith("Socket.IO")
+      ? "/socket.io/?EIO=4&transport=websocket"
+      : `/v1/orders/${order.orderId}/socket?token=${watchToken}`;
+    const residentMiB = async (): Promise<number> =>
+      ((await scrape(node)).value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20;
+    const before = await residentMiB();
+    const socket = openTcp(node.url).pause();
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`);
+    socket.write("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    // Either the node takes them all, or it has had enough.
+    await Promise.race([new Promise((resolve) => socket.write(pings, resolve)), once(socket, "close")]);
+    expect((await residentMiB()) - before).toBeLessThan(50);
+    expect(await isAlive(node)).toBe(true);
+  });
+
+  it("are answered by one version of ws, whoever brings it", async () => {
+    const lock = JSON.parse(await readFile(new URL("../../package-lock.json", import.meta.url), "utf8"));
+    const installed = Object.keys(lock.packages).filter((path) => /(^|\/)node_modules\/ws$/.test(path));
+    expect(installed).toEqual(["node_modules/ws"]);
   });
 });

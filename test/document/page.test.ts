@@ -48,6 +48,18 @@ describe("the page", () => {
     }
   });
 
+  it("is described by documents that are built once, sent zipped and revalidated", async () => {
+    for (const path of ["openapi.json", "asyncapi.json"]) {
+      const whole = await get(path, { "accept-encoding": "identity" });
+      expect(whole.headers.get("content-type")).toBe("application/json; charset=utf-8");
+      const zipped = await get(path, { "accept-encoding": "gzip" });
+      expect(zipped.headers.get("content-encoding")).toBe("gzip");
+      expect(await zipped.json()).toEqual(await whole.json());
+      const etag = whole.headers.get("etag") ?? "";
+      expect((await get(path, { "if-none-match": etag })).status, `${path} ${etag}`).toBe(304);
+    }
+  });
+
   it("serves no other files", async () => {
     for (const file of ["nothing.js", "index.html", "..%2fpage.ts", "constructor"]) {
       const { status, body } = await call(`${node.url}/docs/${file}`);
