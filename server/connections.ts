@@ -7,7 +7,7 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 
 export interface Connections {
-  /** Ends the idle and silent connections of the moment. */
+  /** Ends idle connections, and those that were silent the last time too: a new one's request may be on its way. */
   endIdle(): void;
   /** Cuts off WebSockets, politely closed or not. */
   endUpgraded(): void;
@@ -19,7 +19,8 @@ export interface Connections {
 }
 
 export function trackConnections(server: Server): Connections {
-  const silent = new Set<Socket>();
+  /** Connections without a request, and whether `endIdle` has seen them. */
+  const silent = new Map<Socket, { isSeen: boolean }>();
   const upgraded = new Set<Socket>();
   /** Upgraded ones that nobody read from when last looked at, and when they were upgraded. */
   const unread = new Map<Socket, number>();
@@ -31,7 +32,7 @@ export function trackConnections(server: Server): Connections {
   }
 
   server.on("connection", (socket: Socket) => {
-    silent.add(socket);
+    silent.set(socket, { isSeen: false });
     socket.on("close", forget);
   });
   server.on("request", ({ socket }: IncomingMessage) => silent.delete(socket));
@@ -44,7 +45,10 @@ export function trackConnections(server: Server): Connections {
   return {
     endIdle() {
       server.closeIdleConnections();
-      for (const socket of silent) if (socket.bytesRead === 0) socket.destroy();
+      for (const [socket, state] of silent) {
+        if (state.isSeen && socket.bytesRead === 0) socket.destroy();
+        state.isSeen = true;
+      }
     },
     endUpgraded() {
       for (const socket of upgraded) socket.destroy();

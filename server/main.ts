@@ -53,11 +53,20 @@ async function main(): Promise<void> {
   }
 }
 
+/** A machine that has just started is slow: it is given longer than a request waits for a connection (1 s). */
+const databaseWaitMs = 10_000;
+
 /** Throws an Error for a person, without the password, when nobody can be spoken to at `DATABASE_URL`. */
-async function reach({ pool }: Database, databaseUrl: string): Promise<void> {
+async function reach(
+  database: Database,
+  databaseUrl: string,
+  untilMs = performance.now() + databaseWaitMs,
+): Promise<void> {
   try {
-    (await pool.connect()).release();
+    (await database.pool.connect()).release();
   } catch (cause) {
+    const isSlow = cause instanceof Error && cause.message.includes("timeout");
+    if (isSlow && performance.now() < untilMs) return reach(database, databaseUrl, untilMs);
     const { host, pathname } = new URL(databaseUrl);
     // What was tried at several addresses has no message of its own.
     const { code, message } = cause as NodeJS.ErrnoException;

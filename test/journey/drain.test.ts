@@ -1,5 +1,7 @@
 /** A node that is stopped while payers are being asked and watched: what it finishes, whom it sends away, what it refuses. */
 import { once } from "node:events";
+import { type IncomingMessage, type RequestOptions, request } from "node:http";
+import { json } from "node:stream/consumers";
 import Fastify from "fastify";
 import { io } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -11,7 +13,7 @@ import type { Provider } from "../../server/provider/provider.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
 import { createUnderWay } from "../../server/under-way.ts";
 import { createDatabase } from "../support/database.ts";
-import { asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { holdOrder, openTestStore, paid } from "../support/store.ts";
 
@@ -50,6 +52,13 @@ async function startWatched(node: TestNode) {
   return { order, sentAway };
 }
 
+/** On a connection of its own: the node may be closing a kept one at the moment it is used. */
+async function callAnew(url: string, { body, ...options }: RequestOptions & { body?: unknown } = {}) {
+  const sent = request(url, { agent: false, ...options }).end(body === undefined ? undefined : JSON.stringify(body));
+  const [response] = (await once(sent, "response")) as [IncomingMessage];
+  return { status: response.statusCode, headers: response.headers, body: await json(response) };
+}
+
 const away = [1012, "transport close", ['"version":1'], [200, 1]];
 
 const referenceOf = async (paymentId: string): Promise<unknown> => {
@@ -67,15 +76,19 @@ describe("a node that is stopped while a payer is being asked", () => {
     const push = await daraja.nextPush();
     const closed = node.close();
     expect(await sentAway).toEqual(away);
-    const refused = await asMerchant(node, "/v1/payments", paymentBody());
+    const refused = await callAnew(`${node.url}/v1/payments`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+      body: paymentBody(),
+    });
     expect(refused).toMatchObject({ status: 503, body: { code: "restarting", retryable: true } });
-    expect(refused.headers.get("retry-after")).toBe("1");
+    expect(refused.headers["retry-after"]).toBe("1");
     expect(node.log.filter((line) => line.includes('"level":50'))).toEqual([]);
-    expect(await call(`${node.url}/readyz`)).toMatchObject({
+    expect(await callAnew(`${node.url}/readyz`)).toMatchObject({
       status: 503,
       body: { status: "unavailable", postgres: "up", draining: true },
     });
-    expect((await call(`${node.url}/livez`)).status).toBe(200);
+    expect((await callAnew(`${node.url}/livez`)).status).toBe(200);
     push.accept();
     await closed;
     expect(await referenceOf(order.payment.id)).toEqual({ status: "processing", reference: push.reference });

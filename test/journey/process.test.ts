@@ -15,6 +15,7 @@ import { main, type NodeProcess, startProcess } from "../support/process.ts";
 import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
+import { startWire } from "../support/wire.ts";
 
 async function makeDataDir(): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
@@ -109,6 +110,24 @@ describe("a process that is killed", () => {
     const state = async () => (await asMerchant(two, `/v1/orders/${order.orderId}`)).body.order;
     await vi.waitUntil(async () => (await state()).settled, { interval: 100 });
     expect(await state()).toMatchObject({ status: "expired", reason: "deadline", version: 2 });
+  });
+});
+
+describe("a database that is slow to answer at first", () => {
+  it("is waited for", async () => {
+    const database = await createDatabase();
+    onTestFinished(database.drop);
+    const wire = await startWire(database.url);
+    wire.stall("answers");
+    let tries = 0;
+    wire.tap((chunk) => {
+      tries += chunk.includes("application_name") ? 1 : 0;
+      if (tries === 2) wire.mend();
+    });
+    const node = await startProcess({ DATABASE_URL: wire.url });
+    onTestFinished(node.close);
+    expect((await call(`${node.url}/readyz`)).status).toBe(200);
+    expect(tries).toBeGreaterThanOrEqual(2);
   });
 });
 

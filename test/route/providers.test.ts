@@ -122,6 +122,11 @@ describe("POST /v1/providers/:provider/token", () => {
 
   it("fetches once for any number of requests at a time", async () => {
     const { node } = await start();
+    // The node's database connections first: opening them all at once may take longer than a request waits.
+    await vi.waitUntil(async () => {
+      const views = await Promise.all(Array.from({ length: 20 }, () => asMerchant(node, "/v1/providers")));
+      return views.every(({ status }) => status === 200);
+    });
     const answers = await Promise.all(Array.from({ length: 20 }, () => fetchAhead(node)));
     expect(new Set(answers.map(({ body }) => body.expiresAt)).size).toBe(1);
     expect((await viewOf(node))?.calls.token.count).toBe(1);
