@@ -60,6 +60,9 @@ const envelope = z.object({
 /** The only code that is not an error. */
 const successful = "0000";
 
+/** An error has an `errorCode` instead, whatever is in it. */
+const success = z.object({ statusCode: z.literal(successful), errorCode: z.null().optional() });
+
 const acceptance = z.object({ paymentID: identifier, bkashURL: z.url({ protocol: /^https?$/ }).max(2_048) });
 
 /** There or not, of whatever type. */
@@ -101,7 +104,7 @@ export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
   const given = codeOf(body);
   const accepted = acceptance.safeParse(body).data;
-  if (status === 200 && given === successful && accepted) {
+  if (status === 200 && success.safeParse(body).success && accepted) {
     return { reference: accepted.paymentID, redirectUrl: accepted.bkashURL };
   }
   const saysNo = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
@@ -150,13 +153,13 @@ const openStates: ReadonlySet<string> = new Set(["Initiated", "Authorized"]);
 /** Undefined unless bKash says how this very payment stands. */
 function readState({ status, body }: Answer, payment: Payment): Omit<Outcome, "source"> | undefined {
   const found = state.safeParse(body).data;
-  if (status !== 200 || codeOf(body) !== successful || !found || !isAbout(found, payment)) return undefined;
+  if (status !== 200 || !success.safeParse(body).success || !found || !isAbout(found, payment)) return undefined;
   if (found.transactionStatus === "Completed") return { status: "succeeded", ...paid(found) };
   return openStates.has(found.transactionStatus) ? { status: "processing" } : undefined;
 }
 
 function isAbout(found: State, { id, reference }: Payment): boolean {
-  const says = (given: unknown, ours: string | undefined): boolean => (given || ours) === ours;
+  const says = (given: unknown, ours: string | undefined): boolean => given === "" || (given ?? ours) === ours;
   return says(found.paymentID, reference) && says(found.merchantInvoiceNumber, id) && says(found.merchantInvoice, id);
 }
 
