@@ -303,10 +303,11 @@ describe("pings without end from a client that reads nothing", () => {
       ((await scrape(node)).value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20;
     const before = await residentMiB();
     const socket = openTcp(node.url).pause();
+    const closed = new Promise((resolve) => socket.once("close", resolve));
     socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`);
     socket.write("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     // Either the node takes them all, or it has had enough.
-    await Promise.race([new Promise((resolve) => socket.write(pings, resolve)), once(socket, "close")]);
+    await Promise.race([new Promise((resolve) => socket.write(pings, resolve)), closed]);
     expect((await residentMiB()) - before).toBeLessThan(50);
     expect(await isAlive(node)).toBe(true);
   });
