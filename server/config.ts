@@ -128,7 +128,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const parsed = environment.safeParse(env);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`);
-    // What is wrong with the providers' variables is said together with it.
+    // Problems of the providers' variables are reported in the same error.
     readOffers(env, { sandbox: undefined, isServing: false, problems });
     throw new ConfigError(problems);
   }

@@ -12,7 +12,7 @@ export interface ProviderBacklog {
   halvings: number;
 }
 
-/** What waits. */
+/** Work that is stored and not done yet. */
 export interface Backlog {
   /** By provider: payments that it is to be asked about and that no process has taken yet, counted up to 200,000. */
   queries: readonly ProviderBacklog[];

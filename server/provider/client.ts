@@ -48,7 +48,7 @@ export interface Answer {
   status: number;
   /** The parsed JSON; undefined when the body is empty, HTML or otherwise not JSON. */
   body: unknown;
-  /** What `Retry-After` says, in seconds. */
+  /** The `Retry-After` header, in seconds. */
   retryAfterS?: number;
 }
 

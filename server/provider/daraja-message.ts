@@ -88,7 +88,7 @@ export function readAcceptance(answer: Answer): Initiated {
 const isException = ({ errorCode, errorMessage }: Envelope): boolean =>
   refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
 
-/** A payer whose phone has another prompt open is told so. */
+/** `busy` when the payer's phone has another prompt open. */
 function declined(text: string, code: string, status: number): Declined {
   const reason: Reason = /unable to lock subscriber/i.test(text) ? "busy" : "provider_error";
   return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status})`);

@@ -106,8 +106,8 @@ export function createDaraja(config: DarajaConfig, { client, credential, deadlin
     statesAmount: false,
     statesReceipt: false,
     needsReference: true,
-    // In the first 20 s a query is answered "still processing" or "does not exist" (integrators), and it costs as much of
-    // what Safaricom allows as any other. One at 60 s may already confirm a failure that the first one told of.
+    // In the first 20 s a query is answered "still processing" or "does not exist" (integrators), and it takes as
+    // much of Safaricom's quota as any other. A query at 60 s may confirm a failure that the first one reported.
     checksAtS: [30, 60],
     acknowledgement: {
       status: 200,

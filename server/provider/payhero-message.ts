@@ -231,7 +231,7 @@ const first = (parts: readonly Details[], name: keyof Details): unknown =>
   parts.map((part) => part[name]).find(isStated);
 
 /**
- * What a query says of the payment with this reference. It tells no amount, and no reason of a failure but that it was
+ * Reads a query's answer about the payment with this reference. It has no amount, and no reason of a failure but that it was
  * cancelled. Throws `Throttled`, or `HubError` `provider_unavailable` when PayHero did not answer the question.
  */
 export function readQuery(answer: Answer, asked: string): Outcome | undefined {

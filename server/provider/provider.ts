@@ -13,7 +13,7 @@ export interface Claim {
   reference?: string;
   /** Our own id of the payment, where the webhook proves or names it. */
   paymentId?: string;
-  /** What we called the payment when we asked for it, where that is not its id. Names it, and proves nothing. */
+  /** Our own reference in the request for money, where that is not the payment's id. It names the payment and proves nothing. */
   ownReference?: string;
   /** Absent when the webhook says nothing that changes a payment. */
   outcome?: Outcome;

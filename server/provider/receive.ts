@@ -24,7 +24,7 @@ export interface Received {
   refusal?: HubError;
 }
 
-/** What was stored, and the payment that is due to be asked about because of it. */
+/** How a webhook was stored, and the payment whose provider must be asked because of it. */
 interface Recorded {
   result: WebhookResult;
   due?: string;
@@ -46,7 +46,7 @@ export interface ReceiverOptions {
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;
   isDatabaseUp: () => Promise<boolean>;
-  /** Asks the provider about a payment that is due; resolves when that is stored, or nobody is asked here. Never rejects. */
+  /** Asks the provider about a due payment. Resolves when the answer is stored, or when this node does not ask. Never rejects. */
   ask: (paymentId: string) => Promise<unknown>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;

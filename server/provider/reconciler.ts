@@ -175,7 +175,7 @@ async function askProvider(
   underWay: ReturnType<typeof createUnderWay>,
 ): Promise<Answer> {
   const provider = providers.get(payment.provider);
-  if (!provider) return undefined; // No longer offered: there is nobody to ask.
+  if (!provider) return undefined; // This node no longer offers the provider.
   if (!payment.mayAsk) return "unasked";
   const ms = isOpen(payment) ? Math.min(askMsMax, Math.max(askMsMin, payment.leftMs)) : askMsMax;
   try {

@@ -1,5 +1,5 @@
 /**
- * What the HTTP status of a provider's answer says, before its fields are read. Decided by class, because providers add
+ * Reads the HTTP status of a provider's answer before its fields. It decides by class, because providers add
  * codes without notice; adapters list exceptions only.
  */
 import { z } from "zod";

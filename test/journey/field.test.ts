@@ -261,6 +261,11 @@ describe("ZenoPay's webhook, which states no amount", () => {
   });
 });
 
+/** Safaricom accepts the nth push, under a reference of its own. */
+const acceptedPush = (nth: number) => ({
+  body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${nth}` },
+});
+
 describe("a company that turns away what comes too fast, as Safaricom's sandbox does", () => {
   it("is asked slower by both nodes, and every payment ends as the company says", async () => {
     const { url, drop } = await createDatabase();
@@ -274,7 +279,7 @@ describe("a company that turns away what comes too fast, as Safaricom's sandbox 
       if (isToken(call)) return tokensOf("daraja");
       if (call.path.includes("/stkpush/")) {
         pushes += 1;
-        return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${pushes}` } };
+        return acceptedPush(pushes);
       }
       // One query goes through for each that was turned away after the first two.
       if (allowed === 0) {
@@ -325,7 +330,7 @@ describe("a configured pace", () => {
       if (isToken(call)) return tokensOf("daraja");
       if (call.path.includes("/stkpush/")) {
         pushes += 1;
-        return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${pushes}` } };
+        return acceptedPush(pushes);
       }
       asked.push(String(call.body.CheckoutRequestID));
       return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: call.body.CheckoutRequestID } };
