@@ -137,6 +137,24 @@ describe("a payer on bKash's page", () => {
     expect(page.url()).not.toBe(first);
   });
 
+  it("who tries again and whose news is quicker than the shop's answer is still sent to the other page", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page } = await visitShop(browser, node.url);
+    await page.check('input[value="bkash"]');
+    await page.click("#pay");
+    await page.waitForURL(/\/sandbox\/bkash\//);
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await see(page, "Payment cancelled");
+    await page.route(/\/shop\/payments$/, async (route) => {
+      const response = await route.fetch();
+      await page.waitForFunction(`document.title.startsWith("Waiting for you")`);
+      await route.fulfill({ response });
+    });
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.click("#pay");
+    await page.waitForURL(/\/sandbox\/bkash\//);
+  });
+
   it("who goes back to the shop by hand is not sent away again, and finds the way", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url);

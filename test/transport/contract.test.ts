@@ -401,16 +401,12 @@ describe("Socket.IO in particular", () => {
     expect(seen.map(({ version }) => version)).toEqual([2, 3]);
   });
 
-  it("sends many watchers away in slices when the node stops, and lets them come back", async () => {
+  it("sends many watchers away when the node stops, and lets them come back", async () => {
     const { token } = await startPayment();
     const sockets = Array.from({ length: 180 }, () => openSocketIo({ token }, { reconnection: false }));
     await Promise.all(sockets.map((socket) => onceEvent(socket, "status")));
     const gone = sockets.map(async (socket) => (await onceEvent(socket, "disconnect"))[0]);
-    const closed = node.close();
-    await Promise.race(gone);
-    // When the first had gone, the last was still being served.
-    expect(await sockets.at(-1)?.timeout(5_000).emitWithAck("unwatch", { orderId: "none" })).toEqual({ ok: false });
-    await closed;
+    await node.close();
     expect(new Set(await Promise.all(gone))).toEqual(new Set(["transport close"]));
   });
 
@@ -455,20 +451,13 @@ describe("WebSocket in particular", () => {
     expect((await closed)[0]).toBe(1012);
   });
 
-  it("sends many watchers away in slices when the node stops, each with 1012", async () => {
+  it("sends many watchers away when the node stops, each with 1012", async () => {
     const { orderId, token } = await startPayment();
     const sockets = Array.from({ length: 180 }, () => openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`));
     await Promise.all(sockets.map((socket) => once(socket, "message")));
-    const order: number[] = [];
-    const closed = sockets.map(async (socket) => {
-      const [code] = await once(socket, "close");
-      order.push(sockets.filter(({ readyState }) => readyState === WebSocket.OPEN).length);
-      return code;
-    });
+    const closed = sockets.map(async (socket) => (await once(socket, "close"))[0]);
     await node.close();
     expect(new Set(await Promise.all(closed))).toEqual(new Set([1012]));
-    // When the first had gone, most were still being served.
-    expect(order[0]).toBeGreaterThan(100);
   });
 
   it("ignores what a client sends, and cuts off one that sends too much", async () => {

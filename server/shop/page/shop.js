@@ -60,6 +60,9 @@ let lastStatus;
 /** The payer has just asked for the provider's page. Whoever comes back from it is not sent there again. */
 let mayLeave = false;
 
+/** @type {StatusEvent | undefined} */
+let newest;
+
 /** @param {StatusEvent} event */
 function hear(event) {
   const heardMs = nowMs();
@@ -74,13 +77,19 @@ function hear(event) {
   if (event.status !== "succeeded") find("heard").hidden = true;
   // A receipt that is learnt later is news too, but not that it is paid.
   else if (isBrought && !wasPaid) tellDelay(event, delay);
-  const { action } = event.payment;
-  if (mayLeave && event.status === "processing" && action?.type === "redirect" && /^https?:/.test(action.url)) {
-    mayLeave = false;
-    location.assign(action.url);
-  }
+  newest = event;
+  leave();
   document.title = `${titles[event.status] ?? "News"} – Demo Shop`;
-  find("answer-here").hidden = action?.type !== "prompt";
+  find("answer-here").hidden = event.payment.action?.type !== "prompt";
+}
+
+/** Goes to the provider's page if the payer has asked for it and the newest event names it. */
+function leave() {
+  const action = newest?.payment.action;
+  if (!mayLeave || newest?.status !== "processing" || newest.orderId !== current?.order.orderId) return;
+  if (action?.type !== "redirect" || !/^https?:/.test(action.url)) return;
+  mayLeave = false;
+  location.assign(action.url);
 }
 
 /** @type {Record<string, string>} */
@@ -153,6 +162,8 @@ async function submit() {
     remember({ orderId: watched.order.orderId, provider: choice.provider, phone });
     mayLeave = choice.redirects && phone === "";
     watch(watched);
+    // At another try the order is watched already, and its news may have come before this answer.
+    leave();
     measure();
   } catch (error) {
     refuse(error);
