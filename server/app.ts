@@ -3,11 +3,13 @@ import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
+import { createRequestBudget } from "./budget.ts";
 import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
-import { limitAddresses, openHttp } from "./http.ts";
-import { type Counter, createGate, createLimit } from "./limit.ts";
+import type { Cut } from "./guard.ts";
+import { limitRequests, openHttp } from "./http.ts";
+import { type Counter, createGate } from "./limit.ts";
 import { createMetrics } from "./metrics.ts";
 import type { Offer } from "./offer.ts";
 import { createAccess } from "./order/access.ts";
@@ -81,7 +83,11 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     config.allowedOrigins.includes(origin) ||
     // Pages of our own: browsers name the origin of their sockets and posts too.
     origin === new URL(publicUrl()).origin;
-  const { app, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError });
+  const onCut = (why: Cut, address: string): void => {
+    log.info({ why, address }, "connection cut off");
+    metrics.onCut(why);
+  };
+  const { app, guard, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError, onCut });
   /** Where the server listens, or did: calls that have begun are finished when it listens no more. */
   let address: AddressInfo | undefined;
   app.server.once("listening", () => {
@@ -193,7 +199,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const retention = startRetention({ database, onError, onRecovered });
   const { onResync, onWatchers, onPush } = metrics;
   const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
-  const addresses = createLimit(counter, { what: "address", max: config.limit.ip, windowMs: 60_000 });
+  const budget = createRequestBudget(counter, { access, perMinute: config.limit.ip });
   const gate = createGate(config.limit.connections);
   const watching = { hub, access, gate };
   const trust = compileTrust([...config.trustedProxies]);
@@ -217,6 +223,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   };
 
+  limitRequests(app, { budget, guard });
   documentRoutes(app, { publicUrl });
   sdkRoutes(app);
   healthRoutes(app, { database, bus, spool, isDraining });
@@ -224,7 +231,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
   const returning = createUnderWay();
   await app.register(async (scope) => {
-    limitAddresses(scope, addresses);
     returnRoutes(scope, { providers, secrets: secrets.return, store, ask: reconciler.ask, underWay: returning, log });
     const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
     if (pretended.size === 0) return;
@@ -240,7 +246,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     scope.addHook("onRequest", ({ headers }, _reply, done) => {
       done(isAllowedOrigin(headers.origin) ? undefined : new HubError("origin_refused"));
     });
-    limitAddresses(scope, addresses);
     await scope.register(async (payments) => {
       beginNothingWhenDraining(payments);
       paymentRoutes(payments, { access, startPayment, store, tokens });
@@ -248,13 +253,18 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
     providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
-    transports.push(longPollRoute(scope, watching), eventSourceRoute(scope, watching), webSocketRoute(scope, watching));
+    transports.push(
+      longPollRoute(scope, watching),
+      eventSourceRoute(scope, watching),
+      webSocketRoute(scope, { ...watching, guard }),
+    );
   });
   const socketIo = attachSocketIo(app, {
     ...watching,
     isAllowedOrigin,
     addressOf: (request) => proxyAddress(request, trust),
-    limit: addresses,
+    budget,
+    guard,
   });
   metrics.countWatchers("socketio", socketIo.watched);
   transports.push(socketIo);

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
@@ -43,7 +44,7 @@ export function keepAssets(files: Readonly<Record<string, URL>>): FindAsset {
 
 /** `GET <path>/:file`. */
 export function assetRoute(app: FastifyInstance, path: string, find: FindAsset): void {
-  app.get<{ Params: { file: string } }>(`${path}/:file`, async (request, reply) => {
+  app.get<{ Params: { file: string } }>(`${path}/:file`, { config: { isFile: true } }, async (request, reply) => {
     const asset = await find(request.params.file);
     return asset ? sendAsset(request, reply, asset) : reply.callNotFound();
   });
@@ -96,6 +97,18 @@ export async function sendAsset(request: FastifyRequest, reply: FastifyReply, as
   });
   if (request.headers["if-none-match"]?.includes(etag)) return reply.code(304).send();
   reply.type(asset.contentType);
-  if (!/\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""))) return reply.send(asset.body);
-  return reply.header("content-encoding", "gzip").send(await zipped);
+  if (!/\bgzip\b/.test(String(request.headers["accept-encoding"] ?? ""))) return sendBytes(reply, asset.body);
+  return sendBytes(reply.header("content-encoding", "gzip"), await zipped);
+}
+
+const pieceBytes = 65_536;
+
+/** Hands out large files as fast as they are read: what waits for a slow reader counts against its connection. */
+function sendBytes(reply: FastifyReply, bytes: Buffer): FastifyReply {
+  if (bytes.length <= pieceBytes) return reply.send(bytes);
+  return reply.header("content-length", bytes.length).send(Readable.from(piecesOf(bytes)));
+}
+
+function* piecesOf(bytes: Buffer): Generator<Buffer> {
+  for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
 }

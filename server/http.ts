@@ -6,12 +6,14 @@ import { randomUUID } from "node:crypto";
 import { createServer, IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import cors from "@fastify/cors";
+import { compile as compileTrust } from "@fastify/proxy-addr";
 import websocket from "@fastify/websocket";
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import helmet from "helmet";
+import type { RequestBudget } from "./budget.ts";
 import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
-import { addressKey, type Limit } from "./limit.ts";
+import { type Cut, type Guard, guardConnections } from "./guard.ts";
 import { startLoop } from "./loop.ts";
 import { handleErrors, refuseUnroutable } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
@@ -41,17 +43,20 @@ export interface HttpOptions {
   log: FastifyBaseLogger;
   isAllowedOrigin: (origin: string | undefined) => boolean;
   onError: (error: unknown) => void;
+  /** A connection went beyond its bounds. */
+  onCut?: (why: Cut, address: string) => void;
 }
 
 export interface Http {
   app: FastifyInstance;
+  guard: Guard;
   /** Whether `close` has begun. */
   isDraining(): boolean;
   /** Closes the server; resolves when no request is under way any more. */
   close(): Promise<void>;
 }
 
-export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOptions): Promise<Http> {
+export async function openHttp({ config, log, isAllowedOrigin, onError, onCut }: HttpOptions): Promise<Http> {
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -85,10 +90,22 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
     exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
     maxAge: 600,
   });
+  const trust = compileTrust([...config.trustedProxies]);
+  // Before anybody else listens for upgrades, and, once everybody does, before them all for requests.
+  const guard = guardConnections(app.server, {
+    // A watcher that changes its transport has two for a moment, and others ask without watching.
+    perAddressMax: Math.max(1_000, 2 * config.limit.connections),
+    isProxy: (address) => trust(address, 0),
+    onCut: onCut ?? (() => undefined),
+  });
+  app.addHook("onReady", async () => guard.guardRequests());
   await shareUpgrades(app);
   const connections = trackConnections(app.server);
   const looking = startLoop({
-    task: async () => connections.endUnread(app.server.requestTimeout),
+    task: async () => {
+      connections.endUnread(app.server.requestTimeout);
+      guard.endUnread();
+    },
     delayMs: () => unreadCheckMs,
     onError,
   });
@@ -96,6 +113,7 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
 
   return {
     app,
+    guard,
     isDraining: () => isDraining,
     async close() {
       isDraining = true;
@@ -117,9 +135,14 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   };
 }
 
-/** Limits the requests of each address. */
-export function limitAddresses(scope: FastifyInstance, limit: Limit): void {
-  scope.addHook("onRequest", ({ ip }) => limit.take(addressKey(ip)));
+/** Limits the requests to all routes that come after it, and to none, except for those that say otherwise. */
+export function limitRequests(app: FastifyInstance, { budget, guard }: { budget: RequestBudget; guard: Guard }): void {
+  app.addHook("onRequest", async (request) => {
+    const { isLimited, isFile } = request.routeOptions.config;
+    if (isLimited === false) return;
+    if (isFile) return budget.takeFile(request.ip);
+    guard.trust(request.raw.socket, await budget.take(request, request.ip));
+  });
 }
 
 /** What helmet says of every answer. It is the same for all of them, so it is asked once. */
@@ -159,6 +182,10 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** False (the plugin's name for it) where no browser has anything to do: no CORS, and none of helmet's headers. */
     cors?: false;
+    /** False where another limit holds, or where being refused would do more harm than being asked too often. */
+    isLimited?: false;
+    /** The same for everybody and in memory: pages are made of many, so that more of them may be asked for. */
+    isFile?: true;
   }
   interface FastifyRequest {
     /** Its line is in the log, and says more than this one would. */

@@ -1,5 +1,6 @@
 /** What the values of labels mean, for the HELP texts of `/metrics`: the compiler asks for a line with every new value. */
 import type { Reason, Status } from "../client-sdk/protocol.ts";
+import type { Cut } from "./guard.ts";
 import type { ResolvedReview } from "./order/review.ts";
 import type { BrokenPromise } from "./promises.ts";
 import type { CallOutcome, Verb } from "./provider/calls.ts";
@@ -58,6 +59,13 @@ export const meanings = {
     success_taken_back: "a paid order is not paid any more",
     check_missing: "a payment is open past twice its deadline, and nobody will ask about it",
   } satisfies Record<BrokenPromise, string>,
+  why: {
+    address: "too many of one address",
+    unanswered: "too many requests at once",
+    flood: "more frames or bytes than such a client may send",
+    queued: "too much waited for its reader",
+    unread: "its reader took nothing for too long",
+  } satisfies Record<Cut, string>,
   transport: {
     socketio: "Socket.IO",
     websocket: "raw WebSocket",

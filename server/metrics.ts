@@ -6,6 +6,7 @@
  * `onCall`, …), and app.ts connects the two.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Cut } from "./guard.ts";
 import { backlogMetrics } from "./metrics-backlog.ts";
 import { help, meanings } from "./metrics-help.ts";
 import { isSettled, type StatusEvent } from "./order/order.ts";
@@ -28,6 +29,8 @@ export interface Metrics {
   onResync(healed: number): void;
   /** Something that must never happen. */
   onBroken(promise: BrokenPromise): void;
+  /** A connection that went beyond its bounds. */
+  onCut(why: Cut): void;
   onWatchers: NonNullable<HubOptions["onWatchers"]>;
   onPush: NonNullable<HubOptions["onPush"]>;
   /** A transport whose watchers at the hub stand for many counts for itself. */
@@ -94,6 +97,13 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
     labelNames: ["promise"],
     registers,
   });
+  const cut = new Counter({
+    name: "tukio_connections_cut_total",
+    help: help("Connections that this node cut off because they went beyond their bounds.", "why"),
+    labelNames: ["why"],
+    registers,
+  });
+  for (const why of Object.keys(meanings.why)) cut.inc({ why }, 0);
   for (const promise of Object.keys(meanings.promise)) broken.inc({ promise }, 0);
   new Gauge({
     name: "tukio_bus_up",
@@ -122,6 +132,7 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
       webhookTime.observe({ provider }, tookMs / 1_000);
     },
     onBroken: (promise) => broken.inc({ promise }),
+    onCut: (why) => cut.inc({ why }),
     onCall: ({ tookMs, ...labels }) => calls.observe(labels, tookMs / 1_000),
     async scrape() {
       await readBacklog();

@@ -116,6 +116,7 @@ describe("the metrics of a node", () => {
         "status",
         "transport",
         "verb",
+        "why",
       ]),
     );
 

@@ -1,5 +1,7 @@
 /** Who may do what: API keys act for the merchant, a watch token watches its one order. */
+
 import { HubError } from "../errors.ts";
+import type { Standing } from "../flow.ts";
 import type { OrderQuery } from "./query.ts";
 import { isSame } from "./secret.ts";
 import type { WatchTokens } from "./token.ts";
@@ -12,8 +14,13 @@ export interface Watched {
   expiresAtS?: number | undefined;
 }
 
+/** Whose request it is, as far as its credential shows: `id` tells merchants by their key, and payers by their order's uuid. */
+export type Caller = { standing: Exclude<Standing, "stranger">; id: string } | { standing: "stranger" };
+
 export interface Access {
   isMerchant(credential: string | undefined): boolean;
+  /** Never rejects: whoever has no credential that is good is a stranger. */
+  callerOf(request: Bearing): Promise<Caller>;
   /** Throws `key_invalid` unless the request's header carries an API key. A key in a URL is not accepted. */
   requireMerchant(request: Bearing): void;
   /**
@@ -30,14 +37,24 @@ export interface AccessOptions {
 }
 
 export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access {
-  const isMerchant = (credential: string | undefined): boolean =>
-    credential !== undefined && apiKeys.some((key) => isSame(key, credential));
+  const keyOf = (credential: string | undefined): number =>
+    credential === undefined ? -1 : apiKeys.findIndex((key) => isSame(key, credential));
+  const isMerchant = (credential: string | undefined): boolean => keyOf(credential) >= 0;
 
   return {
     isMerchant,
 
+    async callerOf(request) {
+      const credential = credentialOf(request);
+      if (credential === undefined) return { standing: "stranger" };
+      const key = keyOf(credential);
+      if (key >= 0) return { standing: "merchant", id: String(key) };
+      const watchable = await tokens.verify(credential).catch(() => undefined);
+      return watchable ? { standing: "payer", id: watchable.id } : { standing: "stranger" };
+    },
+
     requireMerchant(request) {
-      if (!isMerchant(bearerOf(request.headers.authorization))) throw new HubError("key_invalid");
+      if (!isMerchant(bearerOf(request))) throw new HubError("key_invalid");
     },
 
     async watch(credential, orderId) {
@@ -60,11 +77,17 @@ export interface Bearing {
   query?: unknown;
 }
 
-/** The credential of a request: in its header, or in `?token=` where a browser cannot set headers. */
-export function credentialOf({ headers, query }: Bearing): string | undefined {
-  const { token } = (query ?? {}) as { token?: unknown };
-  return bearerOf(headers.authorization) ?? (typeof token === "string" && token !== "" ? token : undefined);
-}
+/**
+ * The credential of a request: in its header, or in `?token=` where a browser cannot set headers. An API key in a URL, where
+ * logs and histories keep it, watches and does nothing else.
+ */
+export const credentialOf = (request: Bearing): string | undefined => bearerOf(request) ?? tokenOf(request);
 
-const bearerOf = (authorization: string | undefined): string | undefined =>
-  /^Bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
+/** The credential in the header. */
+export const bearerOf = ({ headers }: Bearing): string | undefined =>
+  /^Bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1];
+
+function tokenOf({ query }: Bearing): string | undefined {
+  const { token } = (query ?? {}) as { token?: unknown };
+  return typeof token === "string" && token !== "" ? token : undefined;
+}

@@ -24,6 +24,9 @@ const audience = "tukio:watch";
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString("base64url");
 const header = encode({ alg: "HS256" });
 
+/** A token is verified for its request's budget, for its answer, and at its next long poll: the latest ones are remembered. */
+const verifiedMax = 1_000;
+
 const claims = z.object({ sub: z.uuid(), order: z.string(), exp: z.number() });
 
 /** `ttlS` is how long a token lives, in seconds. The first secret signs, all of them verify. */
@@ -33,6 +36,15 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
   if (!signingKey) throw new Error("there is no secret to derive from");
   // Of a key object, jose would make one of these anew for each token.
   const keys = derived.map((key) => key.toCryptoKey({ name: "HMAC", hash: "SHA-256" }, false, ["verify"]));
+
+  const verified = new Map<string, Watchable>();
+
+  const remember = (token: string, watchable: Watchable): Watchable => {
+    const [oldest] = verified.keys();
+    if (oldest !== undefined && verified.size >= verifiedMax) verified.delete(oldest);
+    verified.set(token, watchable);
+    return watchable;
+  };
 
   return {
     // Not by jose, which signs on another thread: waiting for that took a fifth of the time that opening an order takes.
@@ -44,11 +56,13 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
     },
 
     async verify(token) {
+      const known = verified.get(token);
+      if (known && known.expiresAtS > Date.now() / 1_000) return known;
       for (const key of keys) {
         try {
           const { payload } = await jwtVerify(token, key, { algorithms: ["HS256"], audience });
           const { sub, order, exp } = claims.parse(payload);
-          return { id: sub, orderId: order, expiresAtS: exp };
+          return remember(token, { id: sub, orderId: order, expiresAtS: exp });
         } catch (error) {
           if (error instanceof errors.JWSSignatureVerificationFailed) continue;
           if (error instanceof errors.JWTExpired) throw new HubError("token_expired");

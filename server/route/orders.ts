@@ -4,7 +4,7 @@ import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
 import { fieldError, HubError } from "../errors.ts";
 import { isStorable, parseInput, text, wholeText } from "../input.ts";
-import { type Access, credentialOf } from "../order/access.ts";
+import { type Access, bearerOf, credentialOf } from "../order/access.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
 import type { WatchTokens } from "../order/token.ts";
@@ -51,7 +51,7 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
   app.get<OrderParams>("/v1/orders/:orderId", async (request) => {
     const credential = credentialOf(request);
     if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
-    if (access.isMerchant(credential)) return find(request.params.orderId);
+    if (access.isMerchant(bearerOf(request))) return find(request.params.orderId);
     const { id, orderId } = await access.watch(credential, request.params.orderId);
     const { order } = await find(orderId);
     // The token names an order by its uuid: one of the same name in another life of the database is not it.

@@ -1,16 +1,38 @@
 /** What bounds those who connect over Socket.IO: strangers, by where they come from; and readers who do not read. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket as TcpSocket } from "node:net";
 import type { Server, Socket } from "socket.io";
+import type { RequestBudget } from "../budget.ts";
 import { HubError } from "../errors.ts";
-import { addressKey, type Limit } from "../limit.ts";
+import { Flow, type Standing } from "../flow.ts";
+import type { Guard } from "../guard.ts";
 import { type TransportOptions, unreadBytesMax } from "./transport.ts";
 
 export interface StrangerOptions {
   isAllowedOrigin: (origin: string | undefined) => boolean;
   /** Where a request comes from, as far as proxies are trusted. */
   addressOf: (request: IncomingMessage) => string;
-  /** Requests per address. */
-  limit: Limit;
+  budget: RequestBudget;
+  guard: Pick<Guard, "trust">;
+}
+
+/** A connection of engine.io, as far as is needed here: its own type hides the id. */
+interface Connection {
+  id: string;
+  request: IncomingMessage;
+  transport: { name: string };
+  close(isAtOnce?: boolean): void;
+  once(event: "close", listener: () => void): unknown;
+  on(event: "packet", listener: (packet: { data?: unknown }) => void): unknown;
+}
+
+/** What is known of the other end of a connection. */
+interface Peer {
+  standing: Standing;
+  /** The upgraded TCP connection below it; absent while it polls. */
+  socket?: TcpSocket;
+  /** While it polls, its packets come many to a request. */
+  flow?: Flow;
 }
 
 /** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */
@@ -26,11 +48,26 @@ export function boundUnread(connection: Socket["conn"]): void {
   });
 }
 
-/** Connections begin below Socket.IO and Fastify: the limits of each address are kept there, with a `Retry-After` where there is an answer. */
+/**
+ * Connections begin below Socket.IO and Fastify: what is bounded there for strangers is bounded here, with a `Retry-After`
+ * where there is an answer. Returns how to say that a connection has shown who it is.
+ */
 export function boundStrangers(
   engine: Server["engine"],
-  { addressOf, gate, limit, isAllowedOrigin }: StrangerOptions & Pick<TransportOptions, "gate">,
-): void {
+  { addressOf, gate, budget, guard, isAllowedOrigin }: StrangerOptions & Pick<TransportOptions, "gate">,
+): (connection: Socket["conn"], standing: Standing) => void {
+  const peers = new WeakMap<object, Peer>();
+  /** The same by the id that a connection's further requests name. */
+  const named = new Map<string, Peer>();
+
+  const trust = (connection: Socket["conn"], standing: Standing): void => {
+    const peer = peers.get(connection);
+    if (!peer) return;
+    peer.standing = standing;
+    peer.flow?.raise(standing);
+    if (peer.socket) guard.trust(peer.socket, standing);
+  };
+
   engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
     // `allowRequest` is asked of a connection's first request alone; this one may be another page's that goes on with it.
     if (!isAllowedOrigin(request.headers.origin)) {
@@ -40,9 +77,19 @@ export function boundStrangers(
     }
     try {
       const address = addressOf(request);
-      await limit.take(addressKey(address));
+      const query = new URL(request.url ?? "/", "http://localhost").searchParams;
+      const peer = named.get(query.get("sid") ?? "");
+      // What has shown who it is has a budget of its own.
+      if (!peer || peer.standing === "stranger") {
+        const token = query.get("token") ?? undefined;
+        await budget.take({ headers: request.headers, query: { token } }, address);
+      }
       // Of a connection that is yet to begin; how many there are is counted below.
-      if (!/[?&]sid=/.test(request.url ?? "")) gate.check(address);
+      if (!query.has("sid")) gate.check(address);
+      if (peer && request.headers.upgrade !== undefined) {
+        peer.socket = request.socket;
+        guard.trust(request.socket, peer.standing);
+      }
       next();
     } catch (error) {
       const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
@@ -51,16 +98,34 @@ export function boundStrangers(
       response.end();
     }
   });
-  engine.on(
-    "connection",
-    (connection: { request: IncomingMessage; close(): void; once(event: "close", listener: () => void): void }) => {
-      try {
-        const address = addressOf(connection.request);
-        gate.enter(address);
-        connection.once("close", () => gate.leave(address));
-      } catch {
-        connection.close(); // Full: to come back later.
-      }
-    },
-  );
+
+  engine.on("connection", (connection: Connection) => {
+    try {
+      const address = addressOf(connection.request);
+      gate.enter(address);
+      connection.once("close", () => {
+        gate.leave(address);
+        named.delete(connection.id);
+      });
+    } catch {
+      return connection.close(); // Full: to come back later.
+    }
+    const peer: Peer = { standing: "stranger" };
+    peers.set(connection, peer);
+    named.set(connection.id, peer);
+    if (connection.transport.name === "websocket") peer.socket = connection.request.socket;
+    else boundPackets(connection, peer);
+  });
+
+  return trust;
+}
+
+/** Cuts off who sends more packets than such a client may. */
+function boundPackets(connection: Connection, peer: Peer): void {
+  const flow = new Flow(performance.now());
+  peer.flow = flow;
+  connection.on("packet", ({ data }) => {
+    const bytes = typeof data === "string" ? data.length : 0;
+    if (!flow.take(1, bytes, performance.now())) connection.close(true);
+  });
 }

@@ -90,7 +90,7 @@ export function attachSocketIo(
       done(isAllowed ? null : "origin refused", isAllowed);
     },
   });
-  boundStrangers(io.engine, options);
+  const trust = boundStrangers(io.engine, options);
   const rooms = new Map<string, Watcher>();
   let isClosing = false;
 
@@ -108,9 +108,11 @@ export function attachSocketIo(
     rooms.delete(room);
   });
 
-  const authorize = async (request: unknown): Promise<Watch> => {
+  const authorize = async ({ conn }: OrderSocket, request: unknown): Promise<Watch> => {
     const { token, orderId, after } = parseInput(watchRequest, request);
-    return { ...(await access.watch(token, orderId)), after };
+    const watch = await access.watch(token, orderId);
+    trust(conn, access.isMerchant(token) ? "merchant" : "payer");
+    return { ...watch, after };
   };
 
   /** Does something with the socket's orders when everything asked for before is done. */
@@ -146,15 +148,21 @@ export function attachSocketIo(
       return event;
     });
 
+  /** What the handshake asks to watch; a merchant's may name its orders later. */
+  const greet = async (socket: OrderSocket): Promise<Watch | undefined> => {
+    const auth = { token: credentialOf(socket.handshake), ...socket.handshake.auth };
+    if (!isMerchantWithoutOrder(auth, access.isMerchant)) return authorize(socket, auth);
+    trust(socket.conn, "merchant");
+    return undefined;
+  };
+
   io.use((socket, next) => {
     socket.data.orders = new Map();
     socket.data.joining = Promise.resolve();
     socket.data.waiting = 0;
-    const auth = { token: credentialOf(socket.handshake), ...socket.handshake.auth };
-    if (isMerchantWithoutOrder(auth, access.isMerchant)) return next();
-    authorize(auth).then(
+    greet(socket).then(
       (watch) => {
-        socket.data.first = watch;
+        if (watch) socket.data.first = watch;
         next();
       },
       (error: unknown) => refuse(socket, error, next, app.log),
@@ -196,7 +204,7 @@ export function attachSocketIo(
       if (socket.data.orders.size >= ordersPerSocketMax) {
         throw new HubError("rate_limited", `One socket watches at most ${ordersPerSocketMax} orders`);
       }
-      return join(socket, await authorize(request));
+      return join(socket, await authorize(socket, request));
     });
 
   // Clients come back at once, and would find the listening socket still open.

@@ -6,6 +6,7 @@ import type { WebSocket } from "@fastify/websocket";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
+import type { Guard } from "../guard.ts";
 import { follow, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
@@ -39,7 +40,10 @@ interface Connection extends Watcher, Expiring, Beating {
 }
 
 /** Returns how to take leave of all watchers. */
-export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
+export function webSocketRoute(
+  app: FastifyInstance,
+  { hub, access, gate, guard }: TransportOptions & { guard: Pick<Guard, "trust"> },
+): Leave {
   const connections = new Map<WebSocket, Connection>();
   let isClosing = false;
 
@@ -53,7 +57,9 @@ export function webSocketRoute(app: FastifyInstance, { hub, access, gate }: Tran
   });
 
   const serve = async (connection: Connection, request: FastifyRequest<OrderRequest>): Promise<void> => {
+    const { socket } = request.raw;
     const { id, expiresAtS } = await watched(access, request);
+    guard.trust(socket, expiresAtS === undefined ? "merchant" : "payer");
     if (!connections.has(connection.socket)) return;
     gate.enter(request.ip);
     connection.address = request.ip;

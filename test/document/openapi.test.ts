@@ -347,7 +347,7 @@ describe("its requests", () => {
   });
 
   it("that are too many are refused as described, with when to come back", async () => {
-    const limited = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_IP: "3" } });
+    const limited = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_IP: "1" } });
     const sendLimited = createCaller(limited.url, await documentOf(limited));
     const headers = { authorization: `Bearer ${apiKey}` };
     // Nobody else's here.
@@ -355,10 +355,10 @@ describe("its requests", () => {
     const answers = [
       await sendLimited("startPayment", { headers, body: paymentBody({ phone }) }),
       await sendLimited("startPayment", { headers, body: paymentBody({ phone }) }),
-      await sendLimited("listOrders", { headers }),
-      await sendLimited("listOrders", { headers }),
+      await sendLimited("listOrders", { headers: {} }),
+      await sendLimited("listOrders", { headers: {} }),
     ];
-    expect(answers.map(({ status }) => status)).toEqual([202, 429, 200, 429]);
+    expect(answers.map(({ status }) => status)).toEqual([202, 429, 401, 429]);
     for (const { status, headers } of answers) expect(headers.has("retry-after")).toBe(status === 429);
   });
 

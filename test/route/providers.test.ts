@@ -152,7 +152,12 @@ describe("POST /v1/providers/:provider/token", () => {
     onTestFinished(() => app.close());
     handleErrors(app);
     providerRoutes(app, {
-      access: { isMerchant: () => true, requireMerchant: () => undefined, watch: () => Promise.reject(new Error()) },
+      access: {
+        isMerchant: () => true,
+        requireMerchant: () => undefined,
+        callerOf: async () => ({ standing: "stranger" }),
+        watch: () => Promise.reject(new Error()),
+      },
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
       credentials: new Map(),
       terms: () => ({ live: true }),

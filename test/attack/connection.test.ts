@@ -1,0 +1,173 @@
+/**
+ * What strangers make a node hold and do, while a merchant goes on taking payments: over plain HTTP, over both kinds of
+ * WebSocket, straight and through nginx. What the merchant and the process notice of it is compared with the same node
+ * before the attack.
+ */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { createDatabase } from "../support/database.ts";
+import { startNginx } from "../support/nginx.ts";
+import { call, pay } from "../support/node.ts";
+import { startProcess } from "../support/process.ts";
+import { freePort } from "../support/redis.ts";
+import { scrape } from "../support/scrape.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+/**
+ * What the stated factors are: a payment under attack takes ten times as long as without, counted from a fifth of a second
+ * at least, for machines are noisy; and the process takes twice the memory.
+ */
+const slowdownMax = 10;
+const littleMs = 200;
+const growthMax = 2;
+
+const upgradeTo = (path: string): string =>
+  `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
+/** A client's frame with a mask of zeros, so that its text stays what it is. */
+function frame(opcode: number, text: string): Buffer {
+  const payload = Buffer.from(text);
+  return Buffer.concat([Buffer.from([0x80 | opcode, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+}
+
+const many = (one: Buffer | string, bytes = 1_000_000): Buffer => {
+  const piece = Buffer.from(one);
+  return Buffer.concat(Array.from({ length: Math.ceil(bytes / piece.length) }, () => piece));
+};
+
+interface Attack {
+  /** How many connections do it at a time. */
+  connections: number;
+  /** What each begins with, answered before it goes on. */
+  hello?: (order: { orderId: string; watchToken: string }) => string;
+  /** What each sends over and over. */
+  flood: Buffer;
+  isReading: boolean;
+}
+
+const socketIo = "/socket.io/?EIO=4&transport=websocket";
+
+const attacks: Record<string, Attack> = {
+  "pings to Socket.IO that read no pong": {
+    connections: 1,
+    hello: () => upgradeTo(socketIo),
+    flood: many(frame(0x9, "x".repeat(125))),
+    isReading: false,
+  },
+  "Socket.IO's CONNECT to namespaces that there are not": {
+    connections: 1,
+    hello: () => upgradeTo(socketIo),
+    flood: many(frame(0x1, "40/nowhere,")),
+    isReading: false,
+  },
+  "seven bytes at a time, over Socket.IO": {
+    connections: 20,
+    hello: () => upgradeTo(socketIo),
+    flood: many(frame(0x1, "3")),
+    isReading: true,
+  },
+  "seven bytes at a time, over a WebSocket with a token": {
+    connections: 20,
+    hello: ({ orderId, watchToken }) => upgradeTo(`/v1/orders/${orderId}/socket?token=${watchToken}`),
+    flood: many(frame(0x1, "3")),
+    isReading: true,
+  },
+  "requests for the largest documents, all in one write": {
+    connections: 4,
+    flood: many("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", 20_000),
+    isReading: false,
+  },
+  "requests for what is not there, all in one write": {
+    connections: 20,
+    flood: many("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 20_000),
+    isReading: true,
+  },
+};
+
+/** Sends as fast as it is taken, over a new connection whenever one is closed. Returns how to stop. */
+function launch(url: string, { hello, flood, isReading }: Attack, order: Parameters<NonNullable<Attack["hello"]>>[0]) {
+  const { port, hostname } = new URL(url);
+  let socket: Socket | undefined;
+  let isOver = false;
+  const run = async (): Promise<void> => {
+    while (!isOver) {
+      const opened = connect(Number(port), hostname).on("error", () => undefined);
+      socket = opened;
+      const closed = new Promise((resolve) => opened.once("close", resolve));
+      if (hello) {
+        opened.write(hello(order));
+        await Promise.race([once(opened, "data"), closed]);
+      }
+      if (isReading) opened.resume();
+      else opened.pause();
+      while (!isOver && opened.writable) {
+        await Promise.race([new Promise((resolve) => opened.write(flood, resolve)), closed]);
+      }
+      opened.destroy();
+      await closed;
+    }
+  };
+  const over = run();
+  return async () => {
+    isOver = true;
+    socket?.destroy();
+    await over;
+  };
+}
+
+interface Seen {
+  /** The slowest of several payments, each with the process's health beside it. */
+  slowestMs: number;
+  /** The longest that the process did nothing else. */
+  lagMs: number;
+  residentMiB: number;
+}
+
+/** Takes payments one after another, and says what was noticed of anything else. */
+async function takePayments(node: Awaited<ReturnType<typeof startProcess>>): Promise<Seen> {
+  // A scrape begins the lag anew.
+  await scrape(node);
+  let slowestMs = 0;
+  for (let payments = 0; payments < 8; payments += 1) {
+    const startedMs = performance.now();
+    const [, { status }] = await Promise.all([pay(node), call(`${node.url}/livez`)]);
+    expect(status).toBe(200);
+    slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+  }
+  const after = await scrape(node);
+  return {
+    slowestMs,
+    lagMs: (after.value("nodejs_eventloop_lag_max_seconds") ?? Number.NaN) * 1_000,
+    residentMiB: (after.value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20,
+  };
+}
+
+describe.each(["straight", "through nginx"])("%s", (way) => {
+  it("whatever strangers do, payments go on and memory stays", async () => {
+    // No limit of an address helps: attackers have many.
+    const limits = { LIMIT_IP: "100000000", LIMIT_PHONE: "100000", LIMIT_ORDER: "100000" };
+    const node = await startProcess({ DATABASE_URL: databaseUrl, LOG_LEVEL: "info", ...limits });
+    onTestFinished(node.close);
+    const target = way === "straight" ? node : await startNginx({ port: await freePort(), hubs: [node] });
+    await takePayments(node);
+    const before = await takePayments(node);
+    const allowed = (ms: number): number => slowdownMax * Math.max(ms, littleMs);
+    const { order, watchToken } = await pay(node);
+    for (const [name, attack] of Object.entries(attacks)) {
+      const launchOne = () => launch(target.url, attack, { orderId: order.orderId, watchToken });
+      const stops = Array.from({ length: attack.connections }, launchOne);
+      const during = await takePayments(node);
+      await Promise.all(stops.map((stop) => stop()));
+      expect.soft(during.slowestMs, `${name}: the slowest payment`).toBeLessThan(allowed(before.slowestMs));
+      expect.soft(during.lagMs, `${name}: the longest pause`).toBeLessThan(allowed(before.lagMs));
+      expect.soft(during.residentMiB, `${name}: memory`).toBeLessThan(growthMax * before.residentMiB);
+    }
+  }, 180_000);
+});
