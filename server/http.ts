@@ -13,7 +13,8 @@ import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { addressKey, type Limit } from "./limit.ts";
 import { startLoop } from "./loop.ts";
-import { handleErrors, refuseUnroutable } from "./problem.ts";
+import { answerOptions, createMethods, refuseOtherMethods, refuseUnreadable, routerOptions } from "./methods.ts";
+import { handleErrors, refuseUnparsed } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
 
 const bodyLimit = 65_536;
@@ -52,15 +53,16 @@ export interface Http {
 }
 
 export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOptions): Promise<Http> {
+  const methods = createMethods();
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     bodyLimit,
     genReqId: requestIdOf,
-    // Longer than any id or secret: those are refused by what they are, not by their length.
-    routerOptions: { maxParamLength: 512 },
-    frameworkErrors: refuseUnroutable,
+    routerOptions,
+    frameworkErrors: (_error, request, reply) => refuseUnreadable(methods, request, reply),
+    clientErrorHandler: refuseUnparsed,
     // Whoever still has a connection is answered while the server closes.
     return503OnClosing: false,
     // Bounds the hooks of closing too, which take as long as what they wait for, each within bounds of its own.
@@ -73,6 +75,7 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   app.server.headersTimeout = requestMsMax;
   app.server.maxConnections = connectionsMax;
   handleErrors(app);
+  methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);
   const secure = secureHeaders(config);
@@ -80,11 +83,13 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
     if (request.routeOptions.config.cors !== false) reply.headers(secure);
     done();
   });
+  answerOptions(app, methods, isAllowedOrigin);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
     exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
     maxAge: 600,
   });
+  refuseOtherMethods(app, methods);
   await shareUpgrades(app);
   const connections = trackConnections(app.server);
   const looking = startLoop({
