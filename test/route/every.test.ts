@@ -265,7 +265,7 @@ describe("every route", () => {
   it("refuses a body that is too large, and never with 5xx", async () => {
     for (const { method, url } of routes.filter((route) => route.method === "POST" || route.method === "PUT")) {
       const heard = await ask(method, filled(url), authorized, JSON.stringify("x".repeat(70_000)));
-      expectRefusal(`${method} ${filled(url)}`, heard);
+      expect([method, url, heard.status < 500, heard.status >= 400]).toEqual([method, url, true, true]);
     }
   });
 });
