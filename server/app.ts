@@ -1,14 +1,14 @@
 /** The composition root: every wire of the process is visible here. */
 import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
-import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 import { createRequestBudget } from "./budget.ts";
 import type { Config } from "./config.ts";
 import { documentRoutes } from "./document/document.ts";
 import { HubError } from "./errors.ts";
 import type { Cut } from "./guard.ts";
-import { limitRequests, openHttp } from "./http.ts";
+import { openHttp } from "./http.ts";
 import { type Counter, createGate } from "./limit.ts";
 import { createMetrics } from "./metrics.ts";
 import type { Offer } from "./offer.ts";
@@ -87,7 +87,14 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     log.info({ why, address }, "connection cut off");
     metrics.onCut(why);
   };
-  const { app, guard, isDraining, close } = await openHttp({ config, log, isAllowedOrigin, onError, onCut });
+  const { app, guard, isDraining, close } = await openHttp({
+    config,
+    log,
+    isAllowedOrigin,
+    admit: (request) => admit(request),
+    onError,
+    onCut,
+  });
   /** Where the server listens, or did: calls that have begun are finished when it listens no more. */
   let address: AddressInfo | undefined;
   app.server.once("listening", () => {
@@ -200,6 +207,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const { onResync, onWatchers, onPush } = metrics;
   const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: config.limit.ip });
+  const admit = async (request: FastifyRequest): Promise<void> => {
+    if (request.routeOptions.config.isFile) return budget.takeFile(request.ip);
+    guard.trust(request.raw.socket, await budget.take(request, request.ip));
+  };
   const gate = createGate(config.limit.connections);
   const watching = { hub, access, gate };
   const trust = compileTrust([...config.trustedProxies]);
@@ -223,7 +234,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   };
 
-  limitRequests(app, { budget, guard });
   documentRoutes(app, { publicUrl });
   sdkRoutes(app);
   healthRoutes(app, { database, bus, spool, isDraining });

@@ -19,6 +19,8 @@ export const errorTable = {
   payment_unknown: { status: 404, retryable: false, title: "The order has no such payment" },
   provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },
   route_unknown: { status: 404, retryable: false, title: "There is nothing at this address" },
+  method_not_allowed: { status: 405, retryable: false, title: "The address does not take this method" },
+  request_timeout: { status: 408, retryable: true, title: "The request did not arrive in time; try again later" },
   payment_in_progress: { status: 409, retryable: false, title: "An attempt to pay this order is under way" },
   order_paid: { status: 409, retryable: false, title: "The order is paid" },
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
@@ -26,7 +28,9 @@ export const errorTable = {
   order_mismatch: { status: 409, retryable: false, title: "The order was opened with another amount or currency" },
   body_too_large: { status: 413, retryable: false, title: "The request is too large" },
   idempotency_mismatch: { status: 422, retryable: false, title: "The idempotency key was used with another body" },
+  upgrade_required: { status: 426, retryable: false, title: "The address takes WebSockets only" },
   rate_limited: { status: 429, retryable: true, title: "Too many requests; try again later" },
+  headers_too_large: { status: 431, retryable: false, title: "The address and headers of the request are too large" },
   internal: { status: 500, retryable: true, title: "Something went wrong on our side; try again later" },
   provider_unavailable: {
     status: 503,
@@ -59,6 +63,8 @@ export interface Problem {
 
 interface HubErrorDetails {
   cause?: unknown;
+  /** Headers that the answer must have. */
+  headers?: Readonly<Record<string, string>>;
   errors?: FieldError[];
   order?: StatusEvent;
   retryAfterS?: number;

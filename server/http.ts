@@ -8,14 +8,14 @@ import { Socket } from "node:net";
 import cors from "@fastify/cors";
 import { compile as compileTrust } from "@fastify/proxy-addr";
 import websocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
 import helmet from "helmet";
-import type { RequestBudget } from "./budget.ts";
 import { type Config, connectionsMax } from "./config.ts";
 import { trackConnections } from "./connections.ts";
 import { type Cut, type Guard, guardConnections } from "./guard.ts";
 import { startLoop } from "./loop.ts";
-import { handleErrors, refuseUnroutable } from "./problem.ts";
+import { answerOptions, createMethods, refuseOtherMethods, refuseUnreadable, routerOptions } from "./methods.ts";
+import { handleErrors, refuseUnparsed } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
 
 const bodyLimit = 65_536;
@@ -42,6 +42,8 @@ export interface HttpOptions {
   config: Config;
   log: FastifyBaseLogger;
   isAllowedOrigin: (origin: string | undefined) => boolean;
+  /** Counts one more request. Throws `rate_limited`. */
+  admit?: (request: FastifyRequest) => Promise<void>;
   onError: (error: unknown) => void;
   /** A connection went beyond its bounds. */
   onCut?: (why: Cut, address: string) => void;
@@ -56,16 +58,18 @@ export interface Http {
   close(): Promise<void>;
 }
 
-export async function openHttp({ config, log, isAllowedOrigin, onError, onCut }: HttpOptions): Promise<Http> {
+export async function openHttp(options: HttpOptions): Promise<Http> {
+  const { config, log, isAllowedOrigin, admit, onError, onCut } = options;
+  const methods = createMethods();
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     bodyLimit,
     genReqId: requestIdOf,
-    // Longer than any id or secret: those are refused by what they are, not by their length.
-    routerOptions: { maxParamLength: 512 },
-    frameworkErrors: refuseUnroutable,
+    routerOptions,
+    frameworkErrors: (_error, request, reply) => refuseUnreadable(methods, request, reply),
+    clientErrorHandler: refuseUnparsed,
     // Whoever still has a connection is answered while the server closes.
     return503OnClosing: false,
     // Bounds the hooks of closing too, which take as long as what they wait for, each within bounds of its own.
@@ -78,6 +82,7 @@ export async function openHttp({ config, log, isAllowedOrigin, onError, onCut }:
   app.server.headersTimeout = requestMsMax;
   app.server.maxConnections = connectionsMax;
   handleErrors(app);
+  methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);
   const secure = secureHeaders(config);
@@ -85,11 +90,16 @@ export async function openHttp({ config, log, isAllowedOrigin, onError, onCut }:
     if (request.routeOptions.config.cors !== false) reply.headers(secure);
     done();
   });
+  answerOptions(app, methods, isAllowedOrigin);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
     exposedHeaders: ["retry-after", "idempotency-replayed", "preference-applied"],
     maxAge: 600,
   });
+  app.addHook("onRequest", async (request) => {
+    if (request.routeOptions.config.isLimited !== false) await admit?.(request);
+  });
+  refuseOtherMethods(app, methods);
   const trust = compileTrust([...config.trustedProxies]);
   // Before anybody else listens for upgrades, and, once everybody does, before them all for requests.
   const guard = guardConnections(app.server, {
@@ -133,16 +143,6 @@ export async function openHttp({ config, log, isAllowedOrigin, onError, onCut }:
       await looking.close();
     },
   };
-}
-
-/** Limits the requests to all routes that come after it, and to none, except for those that say otherwise. */
-export function limitRequests(app: FastifyInstance, { budget, guard }: { budget: RequestBudget; guard: Guard }): void {
-  app.addHook("onRequest", async (request) => {
-    const { isLimited, isFile } = request.routeOptions.config;
-    if (isLimited === false) return;
-    if (isFile) return budget.takeFile(request.ip);
-    guard.trust(request.raw.socket, await budget.take(request, request.ip));
-  });
 }
 
 /** What helmet says of every answer. It is the same for all of them, so it is asked once. */

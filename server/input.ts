@@ -16,11 +16,11 @@ export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.in
   const errors = parsed.error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
       ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field" }))
-      : [{ path: issue.path.join("."), message: issue.message }],
+      : [{ path: issue.path.join(".") || "body", message: issue.message }],
   );
   const [first] = errors;
   const code = fieldCodes.get(first?.path ?? "") ?? "body_invalid";
-  throw new HubError(code, first ? `${first.path || "body"}: ${first.message}` : undefined, { errors });
+  throw new HubError(code, first ? `${first.path}: ${first.message}` : undefined, { errors });
 }
 
 function safeParse<T extends z.ZodType>(schema: T, value: unknown): z.ZodSafeParseResult<z.infer<T>> {
@@ -53,6 +53,11 @@ export const afterText = wholeText(0, 2_147_483_647);
 export const orderIdText = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1-64 of [A-Za-z0-9._:-], first a letter or digit");
+
+const orderParams = z.object({ orderId: orderIdText });
+
+/** The order id of a path. Throws `body_invalid`, naming `orderId`, where no order can have this name. */
+export const readOrderId = (orderId: string): string => parseInput(orderParams, { orderId }).orderId;
 
 /** A moment that every database can hold. */
 export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;

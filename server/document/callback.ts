@@ -40,6 +40,7 @@ const problems: readonly ErrorCode[] = [
   "webhook_rejected",
   "provider_unknown",
   "body_too_large",
+  "rate_limited",
   "provider_unavailable",
   "internal",
   "store_unavailable",

@@ -28,7 +28,14 @@ Call with \`Authorization: Bearer <API key>\` from a backend. A payer's page or 
 and gives it as \`Authorization: Bearer\`, or as \`?token=\` where a browser cannot set headers.
 
 JSON is camelCase; money is a whole number of minor units; times are ISO 8601, UTC; phones are masked on the way out.
-Accept fields, reasons and statuses that you do not know, and go by \`settled\`.`;
+Accept fields, reasons and statuses that you do not know, and go by \`settled\`.
+
+Every address refuses a method that it does not take with 405 \`method_not_allowed\` and \`Allow\`, and answers \`OPTIONS\`
+with 204 and \`Allow\`. A request that does not arrive in time, is too large, or is not HTTP is refused before it reaches an
+operation: 408 \`request_timeout\`, 431 \`headers_too_large\`, 400 \`body_invalid\`. See \`components.responses\`.`;
+
+/** Problems of every address: they arise before an operation is found, so they are beside the operations and not in each. */
+export const commonProblems: readonly ErrorCode[] = ["method_not_allowed", "request_timeout", "headers_too_large"];
 
 const securitySchemes: Record<Scheme, Json> = {
   apiKey: { type: "http", scheme: "bearer", description: "The merchant's API key. For backends only." },
@@ -94,7 +101,12 @@ export function openApi({ served, version }: OpenApiOptions): Json {
       .filter(([name]) => shown.some(({ tag }) => tag === name))
       .map(([name, description]) => ({ name, description })),
     paths,
-    components: { securitySchemes, schemas: schemas.components, examples: problemExamples() },
+    components: {
+      securitySchemes,
+      responses: Object.fromEntries(commonProblems.map((code) => [code, problemOf([code], schemas)])),
+      schemas: schemas.components,
+      examples: problemExamples(),
+    },
   };
 }
 
@@ -113,10 +125,16 @@ function describe(operation: Operation, schemas: SchemaCollector): Json {
     ...requestBodyOf(operation, schemas),
     responses: {
       ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, responseOf(answer, schemas)])),
-      ...problemsOf(problems, schemas),
+      ...problemsOf(
+        isParametric(operation) ? [...new Set<ErrorCode>(["body_invalid", ...problems])] : problems,
+        schemas,
+      ),
     },
   };
 }
+
+/** Every operation with a path parameter refuses one that is not percent-encoded UTF-8. */
+const isParametric = ({ url }: Operation): boolean => url.includes(":");
 
 function parametersOf({ url, headers = [], query }: Operation, schemas: SchemaCollector): Json[] {
   const inPath = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => ({
@@ -168,26 +186,35 @@ function responseOf({ description, type, shapes = [], example, headers }: Answer
 function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json {
   const byStatus = Object.groupBy(codes, (code) => errorTable[code].status);
   return Object.fromEntries(
-    Object.entries(byStatus).map(([status, alike = []]) => [
-      status,
-      {
-        description: alike.map((code) => `\`${code}\`: ${errorTable[code].title}`).join(". "),
-        ...(alike.includes("rate_limited") && { headers: { "Retry-After": retryAfter } }),
-        ...(alike.some(needsBearer) && { headers: { "WWW-Authenticate": challenge } }),
-        content: {
-          "application/problem+json": {
-            schema: {
-              ...schemas.add(problem),
-              properties: { status: { const: Number(status) }, code: { enum: alike } },
-              ...(alike.every(carriesOrder) && { required: ["order"] }),
-            },
-            examples: Object.fromEntries(alike.map((code) => [code, { $ref: `#/components/examples/${code}` }])),
-          },
-        },
-      },
-    ]),
+    Object.entries(byStatus).map(([status, alike = []]) => [status, problemOf(alike, schemas)]),
   );
 }
+
+/** The response of codes that have one status. */
+function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json {
+  const [first] = alike;
+  return {
+    description: alike.map((code) => `\`${code}\`: ${errorTable[code].title}`).join(". "),
+    ...(alike.includes("rate_limited") && { headers: { "Retry-After": retryAfter } }),
+    ...(alike.some(needsBearer) && { headers: { "WWW-Authenticate": challenge } }),
+    ...(alike.includes("method_not_allowed") && { headers: { Allow: allow } }),
+    ...(alike.includes("upgrade_required") && { headers: { Upgrade: upgrade } }),
+    content: {
+      "application/problem+json": {
+        schema: {
+          ...schemas.add(problem),
+          properties: { status: { const: first && errorTable[first].status }, code: { enum: alike } },
+          ...(alike.every(carriesOrder) && { required: ["order"] }),
+        },
+        examples: Object.fromEntries(alike.map((code) => [code, { $ref: `#/components/examples/${code}` }])),
+      },
+    },
+  };
+}
+
+const allow = { description: "The methods that the address takes.", schema: { type: "string" } };
+
+const upgrade = { description: "What to upgrade to.", schema: { type: "string", const: "websocket" } };
 
 const retryAfter = { description: "Seconds.", schema: { type: "integer", minimum: 1 } };
 

@@ -72,11 +72,11 @@ const socket: Operation = {
   tag: "Watching",
   summary: "Follow with a WebSocket",
   description:
-    "One `StatusEvent` per text frame. The token is checked after the upgrade: a refused one is a close code (4401 refused, 4404 unknown order: stay away; 4410 run out: come back with a fresh one; 1012 restarting, 1013 try again later, 4408 too slow: come back).",
+    "One `StatusEvent` per text frame. The token is checked after the upgrade: a refused one is a close code (4401 refused, 4404 unknown order: stay away; 4410 run out: come back with a fresh one; 1012 restarting, 1013 try again later, 4408 too slow: come back). A request without `Upgrade: websocket`, as behind a proxy that removes it, is answered 426.",
   openedBy: watcher,
   query: position,
   answers: { 101: { description: "Upgraded; frames follow." } },
-  problems: ["body_invalid", "origin_refused", "rate_limited"],
+  problems: ["body_invalid", "origin_refused", "upgrade_required", "rate_limited"],
 };
 
 export const watchingOperations: readonly Operation[] = [wait, events, socket];

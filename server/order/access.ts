@@ -1,7 +1,7 @@
 /** Who may do what: API keys act for the merchant, a watch token watches its one order. */
-
 import { HubError } from "../errors.ts";
 import type { Standing } from "../flow.ts";
+import { readOrderId } from "../input.ts";
 import type { OrderQuery } from "./query.ts";
 import { isSame } from "./secret.ts";
 import type { WatchTokens } from "./token.ts";
@@ -25,7 +25,8 @@ export interface Access {
   requireMerchant(request: Bearing): void;
   /**
    * Who this credential lets watch. With an API key `orderId` says which order; with a watch token it may only confirm
-   * it. Throws `token_invalid`, `token_expired`, or `order_unknown` (API key only: a token names its order).
+   * it. Throws `token_invalid`, `token_expired`, or, with an API key only because a token names its order, `order_unknown`
+   * and `body_invalid` (no order can have this name).
    */
   watch(credential: string | undefined, orderId?: string): Promise<Watched>;
 }
@@ -60,8 +61,9 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
     async watch(credential, orderId) {
       if (credential === undefined) throw new HubError("token_invalid", "A watch token is needed");
       if (isMerchant(credential)) {
-        const id = orderId === undefined ? undefined : await query.idOf(orderId);
-        if (orderId === undefined || id === undefined) throw new HubError("order_unknown");
+        if (orderId === undefined) throw new HubError("order_unknown");
+        const id = await query.idOf(readOrderId(orderId));
+        if (id === undefined) throw new HubError("order_unknown");
         return { id, orderId };
       }
       const watchable = await tokens.verify(credential);

@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
 import { fieldError, HubError } from "../errors.ts";
-import { isStorable, parseInput, text, wholeText } from "../input.ts";
+import { isStorable, parseInput, readOrderId, text, wholeText } from "../input.ts";
 import { type Access, bearerOf, credentialOf } from "../order/access.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
@@ -51,7 +51,7 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
   app.get<OrderParams>("/v1/orders/:orderId", async (request) => {
     const credential = credentialOf(request);
     if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
-    if (access.isMerchant(bearerOf(request))) return find(request.params.orderId);
+    if (access.isMerchant(bearerOf(request))) return find(readOrderId(request.params.orderId));
     const { id, orderId } = await access.watch(credential, request.params.orderId);
     const { order } = await find(orderId);
     // The token names an order by its uuid: one of the same name in another life of the database is not it.
@@ -68,12 +68,13 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
 
   app.post<OrderParams>("/v1/orders/:orderId/resolve", async (request) => {
     access.requireMerchant(request);
-    return { order: await review.resolve({ ...parseInput(decision, request.body), orderId: request.params.orderId }) };
+    const orderId = readOrderId(request.params.orderId);
+    return { order: await review.resolve({ ...parseInput(decision, request.body), orderId }) };
   });
 
   app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", async (request) => {
     access.requireMerchant(request);
-    const { orderId } = request.params;
+    const orderId = readOrderId(request.params.orderId);
     const id = await query.idOf(orderId);
     if (id === undefined) throw new HubError("order_unknown");
     return tokens.issue({ id, orderId });

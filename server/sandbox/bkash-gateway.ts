@@ -9,6 +9,7 @@ import { createHmac, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../order/secret.ts";
+import { isUnread } from "../problem.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
 const texts = {
@@ -63,6 +64,7 @@ export function speakBkash(app: FastifyInstance): void {
   const fail = (reply: FastifyReply, { status, body }: Fault): FastifyReply => reply.code(status).send(body);
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) return fail(reply, error);
+    if (isUnread(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return fail(reply, gatewayFault(500, "Internal server error"));
   });

@@ -5,6 +5,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
+import { isUnread } from "../problem.ts";
 
 /** An answer in Safaricom's error envelope. */
 export class Fault extends Error {
@@ -28,6 +29,7 @@ export function speakSafaricom(app: FastifyInstance): void {
   };
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) return fail(reply, error);
+    if (isUnread(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return fail(reply, new Fault(500, "500.003.1001", "Internal Server Error"));
   });

@@ -13,6 +13,7 @@
 import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { isUnread } from "../problem.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "./mpesa.ts";
 import { behaviour } from "./phone.ts";
 import { createPlay } from "./play.ts";
@@ -114,6 +115,7 @@ function speakPayhero(app: FastifyInstance): void {
   });
   app.setErrorHandler((error: unknown, request, reply) => {
     const known = error instanceof Fault;
+    if (isUnread(error)) throw error;
     if (!known) request.log.error({ err: error }, "sandbox failed");
     const { status, errorCode, message } = known ? error : new Fault(500, "INTERNAL_ERROR", "internal server error");
     return reply.code(status).send({ success: false, error_code: errorCode, error_message: message });

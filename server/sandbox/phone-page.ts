@@ -39,27 +39,32 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
 
   assetRoute(app, "/page", findFile);
 
-  app.get<{ Params: { msisdn: string } }>("/:msisdn/events", async ({ params: { msisdn }, ip }, reply) => {
-    gate.enter(ip);
-    const stream = new PassThrough();
-    const tell = (): void => {
-      const view: PhoneView = {
-        prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
-        answersItself: behaviour(msisdn).answer !== undefined,
+  // Without HEAD, whose stream nobody would close.
+  app.get<{ Params: { msisdn: string } }>(
+    "/:msisdn/events",
+    { exposeHeadRoute: false },
+    async ({ params: { msisdn }, ip }, reply) => {
+      gate.enter(ip);
+      const stream = new PassThrough();
+      const tell = (): void => {
+        const view: PhoneView = {
+          prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
+          answersItself: behaviour(msisdn).answer !== undefined,
+        };
+        stream.write(`event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
       };
-      stream.write(`event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
-    };
-    const stop = phone.watch(msisdn, tell);
-    streams.add(stream);
-    stream.once("close", () => {
-      stop();
-      gate.leave(ip);
-      streams.delete(stream);
-    });
-    tell();
-    reply.headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
-    return reply.type("text/event-stream; charset=utf-8").send(stream);
-  });
+      const stop = phone.watch(msisdn, tell);
+      streams.add(stream);
+      stream.once("close", () => {
+        stop();
+        gate.leave(ip);
+        streams.delete(stream);
+      });
+      tell();
+      reply.headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
+      return reply.type("text/event-stream; charset=utf-8").send(stream);
+    },
+  );
 
   const heartbeat = startLoop({
     task: async () => {

@@ -10,6 +10,7 @@
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { isUnread } from "../problem.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay, type WebhookMessage } from "./play.ts";
 import type { Sandbox, SandboxContext } from "./sandbox.ts";
@@ -108,6 +109,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
 function speakZenopay(app: FastifyInstance): void {
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).send({ status: "error", message: error.message });
+    if (isUnread(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return reply.code(500).send({ status: "error", message: "Internal server error" });
   });

@@ -28,6 +28,11 @@ const heartbeatMs = 25_000;
 /** How long a client may take to answer a close before it is cut off. */
 const closeGraceMs = 1_000;
 
+const upgradeHeaders = { upgrade: "websocket", connection: "Upgrade" };
+
+const upgradeHint =
+  "The request has no `Upgrade: websocket`. If the client sent it, a proxy has removed it: nginx passes it on with `proxy_http_version 1.1`, `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection`, as in deploy/nginx.conf";
+
 /** An open socket, all that is kept of it in one object. */
 interface Connection extends Watcher, Expiring, Beating {
   socket: WebSocket;
@@ -71,11 +76,13 @@ export function webSocketRoute(
     startExpiry(connection);
   };
 
-  const preValidation = async (request: FastifyRequest): Promise<void> => void afterOf(request);
+  const preValidation = async (request: FastifyRequest): Promise<void> => {
+    if (!request.ws) throw new HubError("upgrade_required", upgradeHint, { headers: upgradeHeaders });
+    afterOf(request);
+  };
 
   /** Of an upgrade, the line of the log is written when it begins; it has no response, and what would be one is let go. */
   const preHandler = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    if (!request.ws) return;
     request.log.info({ req: request, status: 101 }, "request");
     reply.raw.detachSocket(request.raw.socket);
   };
@@ -102,7 +109,7 @@ export function webSocketRoute(
   // An open socket holds on to nothing of its request, which would double what it takes.
   app.get<OrderRequest>(
     "/v1/orders/:orderId/socket",
-    { websocket: true, preValidation, preHandler },
+    { websocket: true, exposeHeadRoute: false, preValidation, preHandler },
     (socket, request) => {
       if (isClosing) return close(socket, closeCode.restarting, "restarting");
       const connection = createConnection(socket);
@@ -169,6 +176,7 @@ function refusal(error: unknown): { code: number; reason: string } {
     case "token_invalid":
       return { code: closeCode.tokenRefused, reason: error.code };
     case "order_unknown":
+    case "body_invalid":
       return { code: closeCode.orderUnknown, reason: error.code };
     default:
       return { code: closeCode.tryAgainLater, reason: error.code };

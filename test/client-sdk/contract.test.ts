@@ -2,7 +2,7 @@
  * What every transport of the SDK promises, over real nodes; then what is particular to each. What a watch makes of it
  * whatever the transport is in watch.test.ts.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse, request as send } from "node:http";
 import type { AddressInfo } from "node:net";
 import { SignJWT } from "jose";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -249,6 +249,32 @@ describe("by default", () => {
     await has(2);
     await isOpen();
     expect(watch.snapshot().transport).toBe("longpoll");
+    await push.webhook();
+    expect((await watch.settled()).status).toBe("succeeded");
+  });
+
+  it("a proxy that removes `Upgrade` makes room for the next transport at once: the node answers 426", async () => {
+    const { orderId, token, push } = await startPayment();
+    const answered: [string, number | undefined][] = [];
+    const url = await startServer((request, response) => {
+      const { connection: _connection, upgrade: _upgrade, ...headers } = request.headers;
+      const onward = send(node.url + request.url, { headers, agent: false }, (answer) => {
+        answered.push([new URL(url + request.url).pathname.split("/").at(-1) ?? "", answer.statusCode]);
+        const { connection: _hop, upgrade: _offer, ...passed } = answer.headers;
+        response.writeHead(answer.statusCode ?? 502, passed);
+        answer.pipe(response);
+      });
+      onward.on("error", () => response.destroy()).end();
+      response.once("close", () => onward.destroy());
+    });
+    const { watch, isOpen, has } = start({ url, orderId, token, transports: [webSocket(), eventSource()] });
+    await has(2);
+    await isOpen();
+    expect(answered).toEqual([
+      ["socket", 426],
+      ["events", 200],
+    ]);
+    expect(watch.snapshot()).toMatchObject({ transport: "eventsource" });
     await push.webhook();
     expect((await watch.settled()).status).toBe("succeeded");
   });

@@ -3,13 +3,11 @@
  * Not covered: the shapes behind 500 and 503 beyond being problems, and the return address, which needs a provider
  * that redirects.
  */
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { Validator } from "@seriousme/openapi-schema-validator";
-import type { FastifyInstance } from "fastify";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import { reasons } from "../../client-sdk/protocol.ts";
-import { openApi, operations, routeOf } from "../../server/document/openapi.ts";
+import { commonProblems, openApi, operations, routeOf } from "../../server/document/openapi.ts";
 import { type ErrorCode, errorTable } from "../../server/errors.ts";
 import { createUrlSecrets } from "../../server/order/secret.ts";
 import { createWatchTokens } from "../../server/order/token.ts";
@@ -24,6 +22,7 @@ import {
   type OpenApiDocument,
   type Sent,
 } from "../support/openapi.ts";
+import { collectRoutes } from "../support/routes.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -46,14 +45,8 @@ const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
 
 /** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox and those that only a page of ours calls. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
-  const registered: string[] = [];
-  const listen = (message: unknown): void => {
-    (message as { fastify: FastifyInstance }).fastify.addHook("onRoute", ({ method, url }) => {
-      for (const one of [method].flat()) registered.push(routeOf({ method: one, url }));
-    });
-  };
-  subscribe("fastify.initialization", listen);
-  const node = await startNode({ databaseUrl, env }).finally(() => unsubscribe("fastify.initialization", listen));
+  const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
+  const registered = routes.map(routeOf);
   const isPublic = (route: string): boolean =>
     !/^(HEAD|OPTIONS) |\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
   return { node, registered: registered.filter(isPublic) };
@@ -104,10 +97,11 @@ describe("the document", () => {
     expect(count).toBeGreaterThan(100);
   });
 
-  it("shows an example of every code, each of them at some operation", () => {
+  it("shows an example of every code, each of them at some operation or common to all", () => {
     const document = openApi({ served: new Set(operations.map(routeOf)), version: "0" }) as unknown as OpenApiDocument;
     expect(Object.keys(document.components.examples)).toEqual(Object.keys(errorTable));
-    const shown = new Set(operations.flatMap(({ problems }) => problems));
+    expect(Object.keys(document.components.responses)).toEqual(commonProblems);
+    const shown = new Set([...commonProblems, ...operations.flatMap(({ problems }) => problems)]);
     expect([...shown].toSorted()).toEqual(Object.keys(errorTable).toSorted());
   });
 });
@@ -119,7 +113,8 @@ describe("its words", () => {
     for (const [code, { value }] of Object.entries(document.components.examples)) {
       expect(value).toMatchObject({ code, title: errorTable[code as ErrorCode].title });
     }
-    const descriptions = listOperations(document).flatMap(({ responses }) => Object.values(responses));
+    const ofOperations = listOperations(document).flatMap(({ responses }) => Object.values(responses));
+    const descriptions = [...ofOperations, ...Object.values(document.components.responses)];
     for (const [code, { title, retryable }] of Object.entries(errorTable)) {
       expect(JSON.stringify(descriptions)).toContain(JSON.stringify(`\`${code}\`: ${title}`).slice(1, -1));
       expect(title.endsWith("; try again later")).toBe(retryable);
@@ -327,6 +322,17 @@ describe("its requests", () => {
       ["streamOrder", "body_invalid", { names: opened, headers: key, query: { after: "-1" } }],
       ["streamOrder", "token_expired", { names: opened, query: { token: expired.watchToken } }],
       ["streamOrder", "order_unknown", unknown],
+      ["readOrder", "body_invalid", { names: { orderId: "%00" }, headers: key }],
+      ["readOrder", "body_invalid", { names: { orderId: "%zz" } }],
+      ["waitForOrder", "body_invalid", { names: { orderId: "%00" }, headers: key }],
+      ["streamOrder", "body_invalid", { names: { orderId: "%00" }, headers: key }],
+      ["resolveReview", "body_invalid", { names: { orderId: "%00" }, headers: key, body: decision }],
+      ["issueWatchToken", "body_invalid", { names: { orderId: "%00" }, headers: key }],
+      ["openSocket", "upgrade_required", { names: opened }],
+      ["fetchProviderToken", "body_invalid", { names: { provider: "%ff" }, headers: key }],
+      ["comeBack", "body_invalid", { names: { secret: "%ff" } }],
+      ["readSdkFile", "body_invalid", { names: { file: "%ed%a0%80" } }],
+      ["listPrompts", "body_invalid", { names: { msisdn: "%ff" } }],
       ["receiveWebhook", "webhook_rejected", { body: {} }],
       ["receiveWebhook", "webhook_unreadable", { names: { secret }, body: "{]" }],
       ["receiveWebhook", "body_too_large", { names: { secret }, body: "x".repeat(70_000) }],

@@ -265,7 +265,7 @@ describe("a payer who comes back", () => {
     }
     const ofNobody = createUrlSecrets([testSecret], "return").seal("bkash", "0199f2c4-0000-7000-8000-00000000dead");
     expect((await fetch(`${a.url}/return/${ofNobody}?status=success`)).status).toBe(404);
-    expect((await comeBack(a, "success", { method: "HEAD" })).status).toBe(404);
+    expect((await comeBack(a, "success", { method: "HEAD" })).status).toBe(405);
     expect(company.count("execute")).toBe(0);
   });
 

@@ -207,7 +207,8 @@ describe("an address or query", () => {
       "/v1/orders/%00/events",
       `/v1/orders/${"x".repeat(300)}`,
     ]) {
-      expect(await asMerchant(node, path)).toMatchObject({ status: 404, body: { code: "order_unknown" } });
+      const wrong = { code: "body_invalid", errors: [{ path: "orderId" }] };
+      expect(await asMerchant(node, path)).toMatchObject({ status: 400, body: wrong });
     }
     expect(await call(`${node.url}/%zz`)).toMatchObject({ status: 400, body: { code: "body_invalid" } });
     for (const query of ["timeout=0", "timeout=61", "timeout=x", "after=-1", "after=1.5"]) {

@@ -120,6 +120,12 @@ describe("the sandbox of PayHero", () => {
     }
   });
 
+  test("does not fail at a body that is too large", async () => {
+    const { url } = await startSandbox(payheroSandbox);
+    const body = JSON.stringify("x".repeat(2 ** 20));
+    expect(await call(`${url}/payments`, { method: "POST", headers, body })).toMatchObject({ status: 413 });
+  });
+
   test("answers an address that it does not have in its own way", async () => {
     const { url } = await startSandbox(payheroSandbox);
     expect(await call(`${url}/other`)).toMatchObject({ status: 404, body: { error_code: "NOT_FOUND" } });

@@ -218,6 +218,12 @@ describe("the sandbox of ZenoPay", () => {
     });
   });
 
+  test("does not fail at a body that is too large", async () => {
+    const { url } = await startSandbox(zenopaySandbox);
+    const body = JSON.stringify("x".repeat(2 ** 20));
+    expect(await call(`${url}/mobile_money_tanzania`, { method: "POST", body })).toMatchObject({ status: 413 });
+  });
+
   test("answers an address that it does not have in its own envelope", async () => {
     const sandbox = await startSandbox(zenopaySandbox);
     expect(await call(`${sandbox.url}/other`)).toEqual({

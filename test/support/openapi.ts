@@ -28,7 +28,11 @@ export interface OpenApiDocument {
   openapi: string;
   tags: { name: string }[];
   paths: Record<string, Record<string, DocumentedOperation>>;
-  components: { schemas: Record<string, object>; examples: Record<string, { value: unknown }> };
+  components: {
+    schemas: Record<string, object>;
+    responses: Record<string, object>;
+    examples: Record<string, { value: unknown }>;
+  };
 }
 
 /** One operation with where it stands. */
@@ -82,7 +86,15 @@ export function closed<T>(value: T): T {
 }
 
 /** Headers that say something of their own, and therefore have to be described. */
-const tellingHeaders = ["idempotency-replayed", "preference-applied", "retry-after", "location", "www-authenticate"];
+const tellingHeaders = [
+  "idempotency-replayed",
+  "preference-applied",
+  "retry-after",
+  "location",
+  "www-authenticate",
+  "allow",
+  "upgrade",
+];
 
 /** Sends requests as described, and checks each answer. */
 export function createCaller(url: string, document: OpenApiDocument) {

@@ -1,0 +1,346 @@
+/** Every route that a node registers, today's and future ones: other methods, OPTIONS, and parameters that make no sense. */
+import { once } from "node:events";
+import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request as send } from "node:http";
+import { connect } from "node:net";
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { type ErrorCode, errorTable } from "../../server/errors.ts";
+import { createUrlSecrets } from "../../server/order/secret.ts";
+import { providerNames } from "../../server/provider/providers.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { collectRoutes, type RegisteredRoute } from "../support/routes.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+let node: TestNode;
+let routes: RegisteredRoute[];
+let values: Record<string, string>;
+beforeEach(async () => {
+  const env = { SANDBOX: providerNames.join(","), ALLOWED_ORIGINS: "https://shop.example" };
+  const collected = await collectRoutes(() => startNode({ databaseUrl, env }));
+  node = collected.started;
+  // The CORS plugin's own.
+  routes = collected.routes.filter(({ url }) => url !== "*");
+  const { order } = await pay(node);
+  values = {
+    orderId: order.orderId,
+    provider: "daraja",
+    secret: createUrlSecrets([testSecret], "webhook").seal("daraja", order.payment.id),
+    file: "tukio.js",
+    msisdn: "254712345600",
+    id: "0199f2c4-0000-7000-8000-000000000001",
+    reference: "0199f2c4-0000-7000-8000-000000000002",
+  };
+});
+
+interface Heard {
+  status: number;
+  headers: IncomingHttpHeaders;
+  /** The text; of a stream its first piece. */
+  text: string;
+}
+
+/** Asks without changing the path, as `fetch` would. */
+async function ask(method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: string): Promise<Heard> {
+  const { hostname, port } = new URL(node.url);
+  const request = send({ hostname, port, path, method, headers, agent: false });
+  request.end(body);
+  const [response] = await once(request, "response");
+  const answer = { status: response.statusCode, headers: response.headers };
+  let text = "";
+  for await (const chunk of response) {
+    text += chunk;
+    if (response.headers["content-type"]?.startsWith("text/event-stream")) break;
+  }
+  return { ...answer, text };
+}
+
+const problemOf = ({ status, headers, text }: Heard): { status: number; code: string; fields: unknown } => {
+  expect(headers["content-type"]).toMatch(/^application\/problem\+json/);
+  const { code, errors } = JSON.parse(text);
+  return { status, code, fields: errors?.map(({ path }: { path: string }) => path) };
+};
+
+const problem = (code: ErrorCode): { status: number; code: ErrorCode } => ({ status: errorTable[code].status, code });
+
+const filled = (url: string): string => url.replace(/:(\w+)/g, (_, name: string) => values[name] ?? "x");
+
+/** What each address takes. Several routes may have it, such as `/transactions/:id` and `/transactions/push-stk`. */
+function methodsByPath(): Map<string, string[]> {
+  const patterns = routes.map(({ method, url }) => ({
+    method,
+    pattern: new RegExp(`^${url.replace(/:\w+/g, "[^/]*")}$`),
+  }));
+  const paths = new Set(routes.map(({ url }) => filled(url)));
+  return new Map(
+    [...paths].map((path) => [
+      path,
+      [...new Set(patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method))],
+    ]),
+  );
+}
+
+const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"];
+
+const allowOf = ({ headers }: Heard): string[] => (headers.allow ?? "").split(", ").toSorted();
+
+/** A page of the allowed origin that asks whether it may. */
+const preflight = {
+  origin: "https://shop.example",
+  "access-control-request-method": "POST",
+  "access-control-request-headers": "authorization",
+};
+
+const isProviders = (path: string): boolean => /^\/sandbox\/(?!phone)/.test(path);
+
+describe("every route", () => {
+  it("refuses a method that it does not take with 405 and `Allow`", async () => {
+    const byPath = methodsByPath();
+    expect(byPath.size).toBeGreaterThan(40);
+    for (const [path, taken] of byPath) {
+      for (const method of methods.filter((one) => !taken.includes(one))) {
+        const heard = await ask(method, path, { "content-type": "application/json" }, method === "POST" ? "{]" : "");
+        expect([method, path, heard.status, allowOf(heard)]).toEqual([
+          method,
+          path,
+          405,
+          [...taken, "OPTIONS"].toSorted(),
+        ]);
+        if (method !== "HEAD") expect(problemOf(heard)).toMatchObject(problem("method_not_allowed"));
+      }
+    }
+  });
+
+  it("takes HEAD where it takes GET, but for what waits, streams, upgrades or moves money", () => {
+    const byPath = methodsByPath();
+    const without = [...byPath].filter(([, taken]) => taken.includes("GET") && !taken.includes("HEAD"));
+    expect(without.map(([path]) => path).toSorted()).toEqual(
+      [
+        `/v1/orders/${values.orderId}/events`,
+        `/v1/orders/${values.orderId}/socket`,
+        `/v1/orders/${values.orderId}/wait`,
+        `/return/${values.secret}`,
+        "/sandbox/phone/254712345600/events",
+      ].toSorted(),
+    );
+  });
+
+  it("answers an OPTIONS that is no preflight with 204 and `Allow`, and gives no permission", async () => {
+    for (const [path, taken] of methodsByPath()) {
+      for (const headers of [
+        {},
+        { origin: preflight.origin },
+        { ...preflight, origin: "https://elsewhere.example" },
+        ...(path.startsWith("/webhooks/") ? [preflight] : []),
+      ]) {
+        const heard = await ask("OPTIONS", path, headers);
+        expect([path, heard.status, heard.text]).toEqual([path, 204, ""]);
+        expect(allowOf(heard)).toEqual([...taken, "OPTIONS"].toSorted());
+        expect(Object.keys(heard.headers).filter((name) => name.startsWith("access-control-"))).toEqual([]);
+      }
+    }
+  });
+
+  it("permits a page of an allowed origin to call it, unless it is a webhook's", async () => {
+    for (const path of methodsByPath().keys()) {
+      if (path.startsWith("/webhooks/")) continue;
+      const { status, headers } = await ask("OPTIONS", path, preflight);
+      expect([path, status, headers]).toMatchObject([
+        path,
+        204,
+        {
+          "access-control-allow-origin": preflight.origin,
+          "access-control-allow-methods": expect.stringContaining("POST"),
+          "access-control-allow-headers": "authorization",
+        },
+      ]);
+    }
+    const refused = await ask("DELETE", "/v1/payments", { origin: preflight.origin });
+    expect(refused.headers["access-control-allow-origin"]).toBe(preflight.origin);
+  });
+
+  const junk = [
+    "%00",
+    "%ED%A0%80",
+    "%zz",
+    "%",
+    "%ff",
+    "%2e%2e%2f",
+    "%2F",
+    "%0d%0ax",
+    "__proto__",
+    "constructor",
+    "toString",
+    "x".repeat(5_000),
+    "%F0%9F%92%A5",
+    "a,b",
+    "%5B%5D",
+    "",
+  ];
+
+  /** Junk is refused by every route of ours in a problem; providers' sandboxes and pages have their own ways. */
+  const expectRefusal = (what: string, heard: Heard): void => {
+    if (heard.status < 400) return;
+    // Safaricom says 500 to much that is no fault of its own, and so does its sandbox.
+    if (!what.includes("/sandbox/daraja/")) expect([what, heard.status < 500]).toEqual([what, true]);
+    const path = what.split(" ")[1] ?? "";
+    if (what.startsWith("HEAD") || isProviders(path) || heard.headers["content-type"]?.startsWith("text/html")) return;
+    const { status, code } = problemOf(heard);
+    expect([what, errorTable[code as ErrorCode].status]).toEqual([what, status]);
+  };
+
+  const authorized = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
+
+  it("answers junk in its path's parameters, and never with 5xx", { timeout: 120_000 }, async () => {
+    let count = 0;
+    for (const { method, url } of routes) {
+      for (const name of [...url.matchAll(/:(\w+)/g)].map(([, one = ""]) => one)) {
+        for (const value of junk) {
+          const path = filled(url.replace(`:${name}`, () => value));
+          const body = method === "GET" || method === "HEAD" ? undefined : "{}";
+          const heard = await ask(method, path, authorized, body);
+          expectRefusal(`${method} ${path}`, heard);
+          count += 1;
+          if (!/^%(ED%A0%80|zz|ff|)$/.test(value)) continue;
+          expect([path, heard.status]).toEqual([path, 400]);
+          if (method !== "HEAD") expect([path, problemOf(heard)]).toMatchObject([path, { fields: [name] }]);
+        }
+      }
+    }
+    expect(count).toBeGreaterThan(400);
+    expect(node.log.filter((line) => /"level":[56]0/.test(line) && !/sandbox failed/.test(line))).toEqual([]);
+  });
+
+  it("answers junk in its query, and never with 5xx", { timeout: 120_000 }, async () => {
+    const names = ["after", "timeout", "token", "status", "provider", "from", "cursor", "limit", "changedSince"];
+    const others = ["reference", "order_id", "grant_type", "page", "paymentID", "__proto__", "constructor"];
+    for (const { method, url } of routes) {
+      // Nobody waits here for what a long poll would.
+      if (url.endsWith("/wait")) continue;
+      for (const value of ["%00", "%ED%A0%80", "%zz", "", "x".repeat(200)]) {
+        const query = [...names, ...others].map((name) => `${name}=${value}&${name}=${value}`).join("&");
+        for (const headers of [authorized, { "content-type": "application/x-www-form-urlencoded" }]) {
+          const body = method === "GET" || method === "HEAD" ? undefined : "{}";
+          const path = filled(url);
+          expectRefusal(`${method} ${path}`, await ask(method, `${path}?${query}`, headers, body));
+        }
+      }
+    }
+    expect(node.log.filter((line) => /"level":[56]0/.test(line) && !/sandbox failed/.test(line))).toEqual([]);
+  });
+
+  it("names the field that is wrong in an order's address or query", async () => {
+    const order = "/v1/orders";
+    for (const [method, path, field] of [
+      ["GET", `${order}/%00`, "orderId"],
+      ["GET", `${order}/${"x".repeat(5_000)}`, "orderId"],
+      ["GET", `${order}/%00/wait`, "orderId"],
+      ["GET", `${order}/%00/events`, "orderId"],
+      ["POST", `${order}/%00/resolve`, "orderId"],
+      ["POST", `${order}/%00/watch-tokens`, "orderId"],
+      ["GET", `${order}/${values.orderId}/wait?after=1&after=2`, "after"],
+      ["GET", `${order}/${values.orderId}/wait?timeout=1&timeout=2`, "timeout"],
+      ["GET", `${order}/${values.orderId}/events?after=1&after=2`, "after"],
+      ["GET", `${order}?limit=1&limit=2`, "limit"],
+      ["GET", `${order}?provider=%00`, "provider"],
+    ] as const) {
+      const decision = { paymentId: values.id, as: "failed", note: "no money came" };
+      const heard = await ask(method, path, authorized, method === "POST" ? JSON.stringify(decision) : undefined);
+      expect([path, problemOf(heard)]).toEqual([path, { ...problem("body_invalid"), fields: [field] }]);
+    }
+    for (const [body, type, field] of [
+      ["{]", "application/json", "body"],
+      ["a=b", "application/x-www-form-urlencoded", "Content-Type"],
+    ] as const) {
+      const heard = await ask("POST", "/v1/payments", { ...authorized, "content-type": type }, body);
+      expect(problemOf(heard)).toEqual({ ...problem("body_invalid"), fields: [field] });
+    }
+  });
+
+  it("refuses a body that is too large, and never with 5xx", async () => {
+    for (const { method, url } of routes.filter((route) => route.method === "POST" || route.method === "PUT")) {
+      const heard = await ask(method, filled(url), authorized, JSON.stringify("x".repeat(70_000)));
+      expect([method, url, heard.status < 500, heard.status >= 400]).toEqual([method, url, true, true]);
+    }
+  });
+});
+
+describe("an address that no route has", () => {
+  it("is unknown to every method, and to OPTIONS", async () => {
+    for (const path of ["/nowhere", "/v1", "/v1/orders/x/nowhere", "/livez/", "/sandbox"]) {
+      for (const method of [...methods, "OPTIONS"]) {
+        const heard = await ask(method, path);
+        expect([method, path, heard.status, heard.headers.allow]).toEqual([method, path, 404, undefined]);
+        if (method !== "HEAD") expect(problemOf(heard)).toMatchObject(problem("route_unknown"));
+      }
+    }
+    expect(problemOf(await ask("GET", "/%zz"))).toEqual({ ...problem("body_invalid"), fields: ["path"] });
+  });
+});
+
+describe("the address of a WebSocket", () => {
+  it("answers a request without `Upgrade` with 426, whatever its token, and says what to look at", async () => {
+    for (const headers of [{}, { upgrade: "h2c", connection: "Upgrade" }]) {
+      const heard = await ask("GET", `/v1/orders/${values.orderId}/socket?token=nonsense&after=x`, headers);
+      expect(problemOf(heard)).toMatchObject(problem("upgrade_required"));
+      expect(heard.headers).toMatchObject({ upgrade: "websocket", connection: "Upgrade" });
+      expect(JSON.parse(heard.text).detail).toMatch(
+        /proxy.*proxy_http_version.*proxy_set_header Upgrade.*deploy\/nginx/,
+      );
+    }
+  });
+});
+
+describe("a request that Node cannot read", () => {
+  /** Writes to a connection of its own; resolves with all that is answered, when it ends. */
+  const write = async (text: string): Promise<string> => {
+    const { hostname, port } = new URL(node.url);
+    const socket = connect(Number(port), hostname);
+    onTestFinished(() => void socket.destroy());
+    socket.write(text);
+    let answer = "";
+    socket.on("data", (chunk) => (answer += chunk)).on("error", () => undefined);
+    await once(socket, "close");
+    return answer;
+  };
+
+  it.each([
+    ["is not HTTP", "hello\r\n\r\n", "body_invalid"],
+    [
+      "has two lengths",
+      "POST /v1/payments HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n1",
+      "body_invalid",
+    ],
+    [
+      "has more headers than fit",
+      `GET /livez HTTP/1.1\r\nHost: x\r\nX-More: ${"x".repeat(17_000)}\r\n\r\n`,
+      "headers_too_large",
+    ],
+  ] as const)("because it %s gets a problem, and its connection ends", async (_why, text, code) => {
+    const [head = "", body = ""] = (await write(text)).split("\r\n\r\n");
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${errorTable[code].status} `));
+    expect(head).toMatch(/content-type: application\/problem\+json/i);
+    expect(head).toMatch(new RegExp(`content-length: ${Buffer.byteLength(body)}(\r\n|$)`, "i"));
+    expect(JSON.parse(body)).toMatchObject(problem(code));
+  });
+
+  it("does not interrupt the answer before it", async () => {
+    const path = `/v1/orders/${values.orderId}/events`;
+    const { hostname, port } = new URL(node.url);
+    const socket = connect(Number(port), hostname);
+    onTestFinished(() => void socket.destroy());
+    let answer = "";
+    socket.on("data", (chunk) => (answer += chunk)).on("error", () => undefined);
+    const closed = once(socket, "close");
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`);
+    await once(socket, "data");
+    socket.write("hello\r\n\r\n");
+    await closed;
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200"]);
+  });
+});
