@@ -3,7 +3,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server, Socket } from "socket.io";
 import { HubError } from "../errors.ts";
 import { addressKey, type Limit } from "../limit.ts";
-import { type TransportOptions, unreadBytesMax } from "./transport.ts";
+import { unreadBytesMax } from "../stream.ts";
+import type { TransportOptions } from "./transport.ts";
 
 export interface StrangerOptions {
   isAllowedOrigin: (origin: string | undefined) => boolean;

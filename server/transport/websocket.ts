@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import { follow, type Watcher } from "../status/hub.ts";
+import { unreadBytesMax } from "../stream.ts";
 import {
   afterOf,
   type Beating,
@@ -17,7 +18,6 @@ import {
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  unreadBytesMax,
   watched,
 } from "./transport.ts";
 
