@@ -77,7 +77,7 @@ export async function openHttp({ config, log, isAllowedOrigin, onError }: HttpOp
   logRequests(app);
   const secure = secureHeaders(config);
   app.addHook("onRequest", (request, reply, done) => {
-    if (request.routeOptions.config.cors !== false) reply.headers(secure);
+    if (request.routeOptions.config.secure !== false) reply.headers(secure);
     done();
   });
   await app.register(cors, {
@@ -157,8 +157,10 @@ function acceptEmptyJson(app: FastifyInstance): void {
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** False (the plugin's name for it) where no browser has anything to do: no CORS, and none of helmet's headers. */
+    /** False (the plugin's name for it): no page of another origin has anything to do here. */
     cors?: false;
+    /** False where no browser has anything to do: none of helmet's headers. */
+    secure?: false;
   }
   interface FastifyRequest {
     /** Its line is in the log, and says more than this one would. */
