@@ -3,9 +3,7 @@
  * Not covered: the shapes behind 500 and 503 beyond being problems, and the return address, which needs a provider
  * that redirects.
  */
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { Validator } from "@seriousme/openapi-schema-validator";
-import type { FastifyInstance } from "fastify";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import { reasons } from "../../client-sdk/protocol.ts";
@@ -24,6 +22,7 @@ import {
   type OpenApiDocument,
   type Sent,
 } from "../support/openapi.ts";
+import { startListedNode } from "../support/routes.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -44,19 +43,12 @@ interface ListSchema {
 const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
   (await call(`${node.url}/openapi.json`)).body as unknown as OpenApiDocument;
 
-/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox and those that only a page of ours calls. */
+/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox, those where nothing is, and those that only a page of ours calls. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
-  const registered: string[] = [];
-  const listen = (message: unknown): void => {
-    (message as { fastify: FastifyInstance }).fastify.addHook("onRoute", ({ method, url }) => {
-      for (const one of [method].flat()) registered.push(routeOf({ method: one, url }));
-    });
-  };
-  subscribe("fastify.initialization", listen);
-  const node = await startNode({ databaseUrl, env }).finally(() => unsubscribe("fastify.initialization", listen));
+  const { node, routes } = await startListedNode({ databaseUrl, env });
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
-  return { node, registered: registered.filter(isPublic) };
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
+  return { node, registered: routes.map(routeOf).filter(isPublic) };
 }
 
 const documented = (document: OpenApiDocument): string[] =>
