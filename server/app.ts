@@ -127,17 +127,20 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   };
   const credentials = new Map<string, StoredCredential>();
   const offered = config.offers.map(({ name, sandbox, baseUrl, open }) =>
-    open({
-      baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
-      client,
-      credential({ fetch, ...rules }) {
-        const measured = measureFetch(name, fetch, onCall);
-        const shared = { provider: name, pool: database.pool, sealer };
-        const credential = createCredential({ ...shared, ...rules, fetch: measured });
-        credentials.set(name, credential);
-        return credential;
+    open(
+      {
+        baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
+        client,
+        credential({ fetch, ...rules }) {
+          const measured = measureFetch(name, fetch, onCall);
+          const shared = { provider: name, pool: database.pool, sealer };
+          const credential = createCredential({ ...shared, ...rules, fetch: measured });
+          credentials.set(name, credential);
+          return credential;
+        },
       },
-    }),
+      config.secrets,
+    ),
   );
   const providers = measureProviders(offered, onCall);
   const offerOf = (name: string): Offer => {
@@ -251,7 +254,15 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   });
   const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
   const transports: Leave[] = [];
-  await app.register(sandboxRoutes, { sandboxed, hubUrl: selfUrl, publicUrl, gate, prefix: "/sandbox" });
+  await app.register(sandboxRoutes, {
+    sandboxed,
+    secrets: config.secrets,
+    hubUrl: selfUrl,
+    publicUrl,
+    gate,
+    admit,
+    prefix: "/sandbox",
+  });
   await app.register(async (scope) => {
     scope.addHook("onRequest", ({ headers }, _reply, done) => {
       done(isAllowedOrigin(headers.origin) ? undefined : new HubError("origin_refused"));

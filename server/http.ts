@@ -87,7 +87,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   logRequests(app);
   const secure = secureHeaders(config);
   app.addHook("onRequest", (request, reply, done) => {
-    if (request.routeOptions.config.cors !== false) reply.headers(secure);
+    if (request.routeOptions.config.secure !== false) reply.headers(secure);
     done();
   });
   answerOptions(app, methods, isAllowedOrigin);
@@ -180,8 +180,10 @@ function acceptEmptyJson(app: FastifyInstance): void {
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** False (the plugin's name for it) where no browser has anything to do: no CORS, and none of helmet's headers. */
+    /** False (the plugin's name for it): no page of another origin has anything to do here. */
     cors?: false;
+    /** False where no browser has anything to do: none of helmet's headers. */
+    secure?: false;
     /** False where another limit holds, or where being refused would do more harm than being asked too often. */
     isLimited?: false;
     /** The same for everybody and in memory: pages are made of many, so that more of them may be asked for. */

@@ -1,7 +1,9 @@
 /** Which payment companies this node offers, read from the environment: the built-in sandbox, or a company with its account. */
 import { z } from "zod";
-import type { Company, Open } from "./provider/company.ts";
+import type { Company, ProviderContext } from "./provider/company.ts";
+import type { Provider } from "./provider/provider.ts";
 import { companies, type ProviderName, providerNames } from "./provider/providers.ts";
+import { sandboxAccount } from "./sandbox/account.ts";
 import type { Sandbox } from "./sandbox/sandbox.ts";
 
 /** A provider that payments can be started with here. */
@@ -15,7 +17,8 @@ export interface Offer {
   readonly deadlineS: number;
   /** Queries a minute that the company is asked at most, by all nodes together; absent: as many as are due. */
   readonly queriesPerMinute?: number;
-  readonly open: Open;
+  /** Makes the adapter. The sandbox's account is derived from the hub's secrets, which may not be known yet. */
+  readonly open: (context: ProviderContext, secrets: readonly string[]) => Provider;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -86,17 +89,17 @@ const terms = z.object({
 
 /** One offer, or none when nothing is known of an account. */
 function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSource): Offer[] {
-  const { company, sandbox } = companies[name];
+  const { company } = companies[name];
+  const sandbox: Sandbox = companies[name].sandbox;
   const prefix = prefixOf(name);
   const told = variablesOf(company, env);
-  const variables = isSandboxed ? sandbox.variables : told;
   try {
     const { BASE_URL, DEADLINE_S, QUERIES_PER_MINUTE } = terms.parse({
       BASE_URL: env[`${prefix}BASE_URL`],
       DEADLINE_S: env[`${prefix}DEADLINE_S`],
       QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
     });
-    if (Object.keys(variables).length === 0) return [];
+    if (!isSandboxed && Object.keys(told).length === 0) return [];
     const baseUrl = BASE_URL ?? company.liveBaseUrl;
     const queriesPerMinute = QUERIES_PER_MINUTE ?? company.queriesPerMinute?.(baseUrl);
     return [
@@ -106,7 +109,9 @@ function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSour
         baseUrl,
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
         deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : company.deadlineS),
-        open: company.configure(variables),
+        open: isSandboxed
+          ? (context, secrets) => company.configure(sandboxAccount(name, sandbox, secrets))(context)
+          : company.configure(told),
       },
     ];
   } catch (error) {

@@ -149,7 +149,7 @@ const phone: readonly Operation[] = [
     summary: "What a phone shows",
     openedBy: anybody,
     answers: { 200: { description: "Its open prompts.", shapes: [prompts], example: { prompts: [prompt] } } },
-    problems: [],
+    problems: ["rate_limited"],
   },
   {
     method: "GET",
@@ -184,7 +184,7 @@ const phone: readonly Operation[] = [
     answers: {
       200: { description: "So it is.", shapes: [answered], example: { id: prompt.id, answer: "approve" } },
     },
-    problems: ["body_invalid", "route_unknown", "body_too_large"],
+    problems: ["body_invalid", "route_unknown", "body_too_large", "rate_limited"],
   },
 ];
 

@@ -59,6 +59,18 @@ export function createUrlSecrets(secrets: readonly string[], purpose: "webhook" 
 export const deriveTokenKeys = (secrets: readonly string[]): KeyObject[] =>
   secrets.map((secret) => deriveKey(secret, "watch-token"));
 
+/**
+ * Makes what stands for a company's credentials where the company is the built-in sandbox: 64 hex digits for each of a
+ * provider's variables, the same on every node with this secret. Only the first secret makes them: nothing outlives a
+ * process that one of them would have to open.
+ */
+export function createSandboxSecrets(secrets: readonly string[]): (provider: string, variable: string) => string {
+  const [secret] = secrets;
+  if (secret === undefined) throw new Error("there is no secret to derive from");
+  const key = deriveKey(secret, "sandbox");
+  return (provider, variable) => createHmac("sha256", key).update(`${provider}:${variable}`).digest("hex");
+}
+
 /** Encrypts what rests in the database: AES-256-GCM; the provider's name is bound to the text. */
 export interface Sealer {
   seal(text: string, provider: string): Buffer;

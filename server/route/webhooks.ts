@@ -96,7 +96,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       handle({
         url,
         method,
-        config: { cors: false, isLimited: false },
+        config: { cors: false, secure: false, isLimited: false },
         handler: async (request, reply) => {
           const { status, contentType, body } = (await receive(request)).acknowledgement;
           return reply.code(status).type(contentType).send(body);

@@ -10,6 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../order/secret.ts";
 import { isUnread } from "../problem.ts";
+import type { IsMerchant } from "./sandbox.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
 const texts = {
@@ -101,11 +102,14 @@ const hourMs = 3_600_000;
 const tokenBody = z.object({ app_key: z.string(), app_secret: z.string() });
 const refreshBody = tokenBody.extend({ refresh_token: z.string() });
 
-/** Serves the tokens. Returns the check that a request carries one, and the app key. */
-export function issueTokens(
-  app: FastifyInstance,
-  { account, now }: { account: Account; now: () => Date },
-): (request: FastifyRequest) => void {
+interface Tokens {
+  /** Checks that a request carries a token, and the app key. */
+  requireToken(request: FastifyRequest): void;
+  isMerchant: IsMerchant;
+}
+
+/** Serves the tokens. */
+export function issueTokens(app: FastifyInstance, { account, now }: { account: Account; now: () => Date }): Tokens {
   const mint = (use: TokenUse, lifetimeS: number): string =>
     sign(account.APP_SECRET, { jti: randomUUID(), use, exp: now().getTime() / 1_000 + lifetimeS });
   const isGood = (token: string, use: TokenUse): boolean => {
@@ -114,10 +118,14 @@ export function issueTokens(
   };
   const takeRation = createRation(now);
 
-  const checkAccount = ({ headers, body }: FastifyRequest): void => {
+  const isKnown: IsMerchant = ({ headers: { username, password } }) =>
+    isSame(String(username ?? ""), account.USERNAME) && isSame(String(password ?? ""), account.PASSWORD);
+
+  const checkAccount = (request: FastifyRequest): void => {
+    const { body } = request;
+    if (!isKnown(request)) throw gatewayFault(401, "Unauthorized");
+    // Only the merchant uses up the merchant's ration.
     takeRation();
-    const isKnown = headers.username === account.USERNAME && headers.password === account.PASSWORD;
-    if (!isKnown) throw gatewayFault(401, "Unauthorized");
     const { success, data } = tokenBody.safeParse(body);
     if (!success) throw oldFault("2065");
     if (data.app_key !== account.APP_KEY || data.app_secret !== account.APP_SECRET) throw fault("2001");
@@ -144,10 +152,14 @@ export function issueTokens(
     return tokens();
   });
 
-  return ({ headers }) => {
-    // As it is: whether "Bearer " before it is accepted too is unverified, so it is not.
-    if (!isGood(headers.authorization ?? "", "id")) throw gatewayFault(401, "Unauthorized");
-    if (headers["x-app-key"] !== account.APP_KEY) throw fault("2001");
+  return {
+    requireToken({ headers }) {
+      // As it is: whether "Bearer " before it is accepted too is unverified, so it is not.
+      if (!isGood(headers.authorization ?? "", "id")) throw gatewayFault(401, "Unauthorized");
+      if (headers["x-app-key"] !== account.APP_KEY) throw fault("2001");
+    },
+    isMerchant: (request) =>
+      isKnown(request) || open(account.APP_SECRET, request.headers.authorization ?? "") !== undefined,
   };
 }
 
@@ -160,7 +172,8 @@ function createRation(now: () => Date): () => void {
   let blockedUntilMs = 0;
   return () => {
     const nowMs = now().getTime();
-    calledAtMs = [...calledAtMs.filter((atMs) => atMs > nowMs - hourMs), nowMs];
+    // No more than are needed to find one too many.
+    calledAtMs = [...calledAtMs.filter((atMs) => atMs > nowMs - hourMs), nowMs].slice(-callsPerHourMax - 1);
     if (nowMs >= blockedUntilMs && calledAtMs.length > callsPerHourMax) blockedUntilMs = nowMs + hourMs;
     if (nowMs < blockedUntilMs) throw gatewayFault(429, "Too Many Requests");
   };

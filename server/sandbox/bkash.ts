@@ -32,17 +32,17 @@ import { type FaultCode, fault, gatewayFault, issueTokens, oldFault, speakBkash 
 import { servePage } from "./bkash-page.ts";
 import { type Behaviour, behaviour } from "./phone.ts";
 import { createDelivery, createPlay, whenReplied } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
-const account = {
-  USERNAME: "sandbox-username",
-  PASSWORD: "sandbox-password",
-  APP_KEY: "sandbox-app-key",
-  APP_SECRET: "sandbox-app-secret",
-  SNS_TOPIC_ARN: "arn:aws:sns:ap-southeast-1:000000000000:sandbox",
-} as const;
+/** Without a topic: no Amazon is behind the sandbox, and so no subscription is to be confirmed. */
+const account = (secretOf: (variable: string) => string) => ({
+  USERNAME: secretOf("USERNAME"),
+  PASSWORD: secretOf("PASSWORD"),
+  APP_KEY: secretOf("APP_KEY"),
+  APP_SECRET: secretOf("APP_SECRET"),
+});
 
-export const bkashSandbox = { variables: account, serve } as const satisfies Sandbox;
+export const bkashSandbox = { account, serve } as const satisfies Sandbox;
 
 /** No `<`, `>` or `&` (developer.bka.sh, "Create Payment"). */
 const plain = z.string().regex(/^[^<>&]{1,255}$/);
@@ -76,12 +76,13 @@ const lifetimeMs = 86_400_000;
 
 const wallet = /^01\d{9}$/;
 
-function serve(app: FastifyInstance, { phone, webhookUrl, publicUrl, now = () => new Date() }: SandboxContext): void {
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, phone, isOwn, webhookUrl, publicUrl, now = () => new Date() } = context;
   const checkouts = new Map<string, Checkout>();
-  const deliver = createDelivery(app);
-  const play = createPlay(app, phone);
+  const deliver = createDelivery(app, context);
+  const play = createPlay(app, context);
   speakBkash(app);
-  const requireToken = issueTokens(app, { account, now });
+  const { requireToken, isMerchant } = issueTokens(app, { account, now });
 
   const remember = (checkout: Checkout): Checkout => {
     const [oldest] = checkouts.keys();
@@ -101,7 +102,7 @@ function serve(app: FastifyInstance, { phone, webhookUrl, publicUrl, now = () =>
     deliver({
       url: webhookUrl().href,
       headers: { "content-type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification" },
-      body: JSON.stringify(notified(checkout, paid, account.SNS_TOPIC_ARN)),
+      body: JSON.stringify(notified(checkout, paid)),
     });
 
   const isOver = ({ createdAt }: Checkout): boolean => now().getTime() > createdAt.getTime() + lifetimeMs;
@@ -121,6 +122,8 @@ function serve(app: FastifyInstance, { phone, webhookUrl, publicUrl, now = () =>
   app.post("/tokenized/checkout/create", async (request, reply) => {
     requireToken(request);
     const body = readCreate(request.body);
+    // Where the payer's browser is sent, and the sandbox itself where it plays the browser: the hub's return address.
+    if (!isOwn(body.callbackURL)) throw fault("2049");
     const does = wallet.test(body.payerReference) ? behaviour(body.payerReference) : { webhooks: 1 };
     if (does.isDown) throw gatewayFault(503, "Service Unavailable");
     if (does.isBusy) throw fault("2029");
@@ -184,6 +187,8 @@ function serve(app: FastifyInstance, { phone, webhookUrl, publicUrl, now = () =>
     checkout.paid = pay(checkout, now());
     return checkout.paid;
   };
+
+  return isMerchant;
 }
 
 const paymentBody = z.object({ paymentID: z.string() });

@@ -2,10 +2,12 @@
  * The gateway in front of Safaricom Daraja: access tokens, the error envelope, and how bodies are read. Codes and texts are
  * those of the Safaricom portal, "Authorization" and M-Pesa Express, "Error Codes".
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { isUnread } from "../problem.ts";
+import type { IsMerchant } from "./sandbox.ts";
 
 /** An answer in Safaricom's error envelope. */
 export class Fault extends Error {
@@ -21,6 +23,9 @@ export class Fault extends Error {
 }
 
 const tokenLifetimeS = 3_599;
+
+/** Half of a token, the other half being its signature: 28 characters in all, as Safaricom's have. */
+const nonceLength = 14;
 
 /** Safaricom's envelope for whatever goes wrong, and its way of reading bodies: without a JSON content type there is none. */
 export function speakSafaricom(app: FastifyInstance): void {
@@ -50,12 +55,27 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Serves the tokens, of which only the newest is good. Returns the check that a request carries it. */
+interface Tokens {
+  /** Checks that a request carries the newest token. */
+  requireToken(request: FastifyRequest): void;
+  isMerchant: IsMerchant;
+}
+
+/**
+ * Serves the tokens, of which only the newest is good. Each has a signature, by which one that was made before a restart,
+ * or by another node, is still known to be the merchant's.
+ */
 export function issueTokens(
   app: FastifyInstance,
   { consumerKey, consumerSecret, now }: { consumerKey: string; consumerSecret: string; now: () => Date },
-): (request: FastifyRequest) => void {
+): Tokens {
   const basic = `Basic ${Buffer.from(`${consumerKey}:${consumerSecret}`).toString("base64")}`;
+  const macOf = (nonce: string): string =>
+    createHmac("sha256", consumerSecret).update(nonce).digest("base64url").slice(0, nonceLength);
+  const mint = (): string => {
+    const nonce = randomBytes(nonceLength).toString("base64url").slice(0, nonceLength);
+    return nonce + macOf(nonce);
+  };
   let current: { token: string; expiresAtMs: number } | undefined;
 
   app.get<{ Querystring: { grant_type?: string } }>("/oauth/v1/generate", async ({ headers, query }, reply) => {
@@ -63,15 +83,21 @@ export function issueTokens(
     if (!authorization?.startsWith("Basic ")) throw new Fault(400, "400.008.01", "Invalid Authentication passed");
     if (query.grant_type !== "client_credentials") throw new Fault(400, "400.008.02", "Invalid grant type passed");
     // Reported by integrators: bad credentials are answered with nothing at all.
-    if (authorization !== basic) return reply.code(400).send();
-    current = { token: randomBytes(21).toString("base64url"), expiresAtMs: now().getTime() + tokenLifetimeS * 1_000 };
+    if (!isSame(authorization, basic)) return reply.code(400).send();
+    current = { token: mint(), expiresAtMs: now().getTime() + tokenLifetimeS * 1_000 };
     return { access_token: current.token, expires_in: String(tokenLifetimeS) };
   });
 
-  return ({ headers }) => {
-    const isNewest = current !== undefined && headers.authorization === `Bearer ${current.token}`;
-    const isFresh = current !== undefined && now().getTime() < current.expiresAtMs;
-    if (!isNewest || !isFresh) throw new Fault(404, "404.001.03", "Invalid Access Token");
+  return {
+    requireToken({ headers }) {
+      const isNewest = current !== undefined && headers.authorization === `Bearer ${current.token}`;
+      const isFresh = current !== undefined && now().getTime() < current.expiresAtMs;
+      if (!isNewest || !isFresh) throw new Fault(404, "404.001.03", "Invalid Access Token");
+    },
+    isMerchant({ headers: { authorization = "" } }) {
+      const [, nonce, mac] = /^Bearer (.{14})(.{14})$/.exec(authorization) ?? [];
+      return isSame(authorization, basic) || (nonce !== undefined && mac !== undefined && isSame(mac, macOf(nonce)));
+    },
   };
 }
 

@@ -9,21 +9,24 @@
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./daraja-gateway.ts";
 import { type MpesaResult, mpesaResults, receipt } from "./mpesa.ts";
 import { behaviour } from "./phone.ts";
 import { createPlay } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
 /** 174379 is the shortcode of Safaricom's own sandbox. */
-const account = {
-  CONSUMER_KEY: "sandbox-consumer-key",
-  CONSUMER_SECRET: "sandbox-consumer-secret",
+const account = (secretOf: (variable: string) => string) => ({
+  CONSUMER_KEY: secretOf("CONSUMER_KEY"),
+  CONSUMER_SECRET: secretOf("CONSUMER_SECRET"),
   SHORTCODE: "174379",
-  PASSKEY: "sandbox-passkey",
-} as const;
+  PASSKEY: secretOf("PASSKEY"),
+});
 
-export const darajaSandbox = { variables: account, serve } as const satisfies Sandbox;
+type DarajaAccount = ReturnType<typeof account>;
+
+export const darajaSandbox = { account, serve } as const satisfies Sandbox;
 
 /** What a query says of a code in other words than the webhook, as observed at Safaricom. */
 const queryTexts: ReadonlyMap<number, string> = new Map([[1037, "DS timeout user cannot be reached."]]);
@@ -64,12 +67,13 @@ const queryBody = z.object({ ...signed, CheckoutRequestID: z.string().min(1) });
 /** Older pushes are forgotten: queries about them are answered like those about unknown ones. */
 const pushesMax = 10_000;
 
-function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxContext): void {
+function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
   const pushes = new Map<string, Push>();
-  const play = createPlay(app, phone);
+  const play = createPlay(app, context);
   speakSafaricom(app);
   const { CONSUMER_KEY: consumerKey, CONSUMER_SECRET: consumerSecret } = account;
-  const requireToken = issueTokens(app, { consumerKey, consumerSecret, now });
+  const { requireToken, isMerchant } = issueTokens(app, { consumerKey, consumerSecret, now });
 
   const remember = (body: z.infer<typeof pushBody>): Push => {
     const [oldest] = pushes.keys();
@@ -89,7 +93,8 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
   app.post("/mpesa/stkpush/v1/processrequest", async (request, reply) => {
     requireToken(request);
     const body = parseFields(pushBody, request.body);
-    checkPassword(body);
+    checkPassword(body, account);
+    if (!isOwn(body.CallBackURL)) throw invalid("CallBackURL");
     const does = behaviour(body.PhoneNumber);
     if (does.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
@@ -112,11 +117,12 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
   app.post("/mpesa/stkpushquery/v1/query", async (request) => {
     requireToken(request);
     const body = parseFields(queryBody, request.body);
-    checkPassword(body);
+    checkPassword(body, account);
     const push = pushes.get(body.CheckoutRequestID);
     if (!push) throw invalid("CheckoutRequestID");
     return queryReply(push);
   });
+  return isMerchant;
 }
 
 interface Signed {
@@ -125,10 +131,10 @@ interface Signed {
   Timestamp: string;
 }
 
-function checkPassword(body: Signed): void {
+function checkPassword(body: Signed, account: DarajaAccount): void {
   if (body.BusinessShortCode !== account.SHORTCODE) throw new Fault(500, "500.001.1001", "Merchant does not exist");
   const password = Buffer.from(account.SHORTCODE + account.PASSKEY + body.Timestamp).toString("base64");
-  if (body.Password !== password) throw new Fault(500, "500.001.1001", "Wrong credentials");
+  if (!isSame(body.Password, password)) throw new Fault(500, "500.001.1001", "Wrong credentials");
 }
 
 const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => ({

@@ -13,16 +13,17 @@
 import { createHmac, randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay, type WebhookMessage } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
-const account = {
-  SECRET_KEY: "lip_sk_test_sandbox",
-  WEBHOOK_SECRET: "sandbox-webhook-secret",
-} as const;
+const account = (secretOf: (variable: string) => string) => ({
+  SECRET_KEY: `lip_sk_test_${secretOf("SECRET_KEY")}`,
+  WEBHOOK_SECRET: secretOf("WEBHOOK_SECRET"),
+});
 
-export const lipanaSandbox = { variables: account, serve } as const satisfies Sandbox;
+export const lipanaSandbox = { account, serve } as const satisfies Sandbox;
 
 /** How a push ended: Lipana's word for it, and M-Pesa's code and text, which only a webhook of shape B tells. */
 interface Result {
@@ -87,11 +88,13 @@ class Fault extends Error {
 /** Older pushes are forgotten. */
 const pushesMax = 10_000;
 
-function serve(app: FastifyInstance, { phone, webhookUrl, now = () => new Date() }: SandboxContext): void {
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, webhookUrl, now = () => new Date() } = context;
   const transactions = new Map<string, Transaction>();
-  const play = createPlay(app, phone);
+  const play = createPlay(app, context);
   let successes = 0;
-  speakLipana(app);
+  const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.SECRET_KEY);
+  speakLipana(app, isMerchant);
 
   const remember = (body: z.infer<typeof pushBody>): Transaction => {
     const [oldest] = transactions.keys();
@@ -124,7 +127,7 @@ function serve(app: FastifyInstance, { phone, webhookUrl, now = () => new Date()
     }
     const told = result.code === 0 && successes % 2 === 0 ? shapeA(transaction) : shapeB(transaction, result);
     const body = JSON.stringify(told);
-    return { url: webhookUrl().href, headers: { "x-lipana-signature": sign(body) }, body };
+    return { url: webhookUrl().href, headers: { "x-lipana-signature": sign(body, account.WEBHOOK_SECRET) }, body };
   };
 
   app.post("/transactions/push-stk", async (request, reply) => {
@@ -153,10 +156,11 @@ function serve(app: FastifyInstance, { phone, webhookUrl, now = () => new Date()
     const found = all.slice((page - 1) * limit, page * limit);
     return { transactions: found, pagination: { page, limit, total: all.length, pages } };
   });
+  return isMerchant;
 }
 
 /** Lipana's envelope for whatever goes wrong, and its key on every request. */
-function speakLipana(app: FastifyInstance): void {
+function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
   const fail = (reply: FastifyReply, { status, code, message, errors }: Fault): FastifyReply =>
     reply.code(status).send({ success: false, message, code, ...(errors && { errors }) });
   app.setErrorHandler((error: unknown, request, reply) => {
@@ -168,8 +172,8 @@ function speakLipana(app: FastifyInstance): void {
     return fail(reply, new Fault(500, "INTERNAL_ERROR", "Internal server error"));
   });
   app.setNotFoundHandler((_request, reply) => fail(reply, new Fault(404, "NOT_FOUND", "Not found")));
-  app.addHook("onRequest", async ({ headers }) => {
-    if (headers["x-api-key"] !== account.SECRET_KEY) throw new Fault(401, "AUTHENTICATION_FAILED", "Invalid API key");
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401, "AUTHENTICATION_FAILED", "Invalid API key");
   });
 }
 
@@ -205,7 +209,7 @@ const shapeB = (transaction: Transaction, { code, text }: Result): object => ({
 });
 
 /** Over the very bytes that are sent. */
-const sign = (body: string): string => createHmac("sha256", account.WEBHOOK_SECRET).update(body).digest("hex");
+const sign = (body: string, secret: string): string => createHmac("sha256", secret).update(body).digest("hex");
 
 /** Capitals and digits, like SAE3YULR0Y. */
 const capitals = (length: number): string =>

@@ -11,21 +11,29 @@
 import { randomBytes, randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { formatMinor, minorDigits, parseMinor } from "../provider/money.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
 /** MTN's own sandbox takes EUR only; this one takes the currency of every country that MTN is in, to be tried out. */
-const account = {
-  SUBSCRIPTION_KEY: "sandbox-subscription-key",
-  API_USER: "5f0e6b0a-3f0c-4f0e-9d59-6a3c1c6f4a11",
-  API_KEY: "sandbox-api-key",
-  TARGET_ENVIRONMENT: "sandbox",
-  CURRENCY: "EUR,UGX,GHS,RWF,XAF,XOF,ZMW",
-} as const;
+const currencies = ["EUR", "UGX", "GHS", "RWF", "XAF", "XOF", "ZMW"];
 
-export const mtnSandbox = { variables: account, serve } as const satisfies Sandbox;
+const targetEnvironment = "sandbox";
+
+const account = (secretOf: (variable: string) => string) => ({
+  SUBSCRIPTION_KEY: secretOf("SUBSCRIPTION_KEY"),
+  // A UUID at MTN, which nobody checks.
+  API_USER: secretOf("API_USER"),
+  API_KEY: secretOf("API_KEY"),
+  TARGET_ENVIRONMENT: targetEnvironment,
+  CURRENCY: currencies.join(","),
+});
+
+type MtnAccount = ReturnType<typeof account>;
+
+export const mtnSandbox = { account, serve } as const satisfies Sandbox;
 
 const failureReasons: Record<Exclude<PayerAnswer, "approve">, string> = {
   cancel: "APPROVAL_REJECTED",
@@ -71,9 +79,13 @@ const requestsMax = 10_000;
 
 const tokenLifetimeS = 3_600;
 
-function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxContext): void {
+/** Older tokens are forgotten before their time. */
+const tokensMax = 1_000;
+
+function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
   const requests = new Map<string, RequestToPay>();
-  const play = createPlay(app, phone);
+  const play = createPlay(app, context);
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) {
       const { status, code, message } = error;
@@ -88,16 +100,23 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
   app.setNotFoundHandler(async () => {
     throw new Fault(404);
   });
-  app.addHook("onRequest", async ({ headers }) => {
-    if (headers["ocp-apim-subscription-key"] !== account.SUBSCRIPTION_KEY) throw new Fault(401);
+  const isMerchant: IsMerchant = ({ headers }) =>
+    isSame(String(headers["ocp-apim-subscription-key"] ?? ""), account.SUBSCRIPTION_KEY);
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401);
   });
-  const requireToken = issueTokens(app, now);
+  const requireToken = issueTokens(app, account, now);
 
   app.post("/collection/v1_0/requesttopay", async (request, reply) => {
     requireToken(request);
     const reference = readReference(request);
     const body = readBody(request);
     const { payer, currency } = body;
+    const callbackUrl = request.headers["x-callback-url"];
+    if (callbackUrl !== undefined && !isOwn(String(callbackUrl))) {
+      const text = "Callback URL with different host name then configured for API User";
+      throw new Fault(500, "INVALID_CALLBACK_URL_HOST", text);
+    }
     if (requests.has(reference)) {
       throw new Fault(409, "RESOURCE_ALREADY_EXIST", "Duplicated reference id. Creation of resource failed.");
     }
@@ -110,7 +129,6 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
     requests.set(reference, made);
     const digits = minorDigits(currency);
     const amountMinor = parseMinor(body.amount, digits) ?? 0n;
-    const callbackUrl = request.headers["x-callback-url"];
     await play({
       ring: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
       reply,
@@ -139,10 +157,11 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
     }
     return resultOf(made, made.reason && { code: made.reason, message: "The request was not paid." });
   });
+  return isMerchant;
 }
 
 /** Serves the tokens, all of which are good until they run out. Returns the check that a request carries one. */
-function issueTokens(app: FastifyInstance, now: () => Date): (request: FastifyRequest) => void {
+function issueTokens(app: FastifyInstance, account: MtnAccount, now: () => Date): (request: FastifyRequest) => void {
   const basic = `Basic ${Buffer.from(`${account.API_USER}:${account.API_KEY}`).toString("base64")}`;
   const tokens = new Map<string, number>();
 
@@ -150,7 +169,9 @@ function issueTokens(app: FastifyInstance, now: () => Date): (request: FastifyRe
     if (headers["content-length"] === undefined) throw new Fault(411);
   };
   app.post("/collection/token/", { onRequest: requireLength }, async ({ headers }) => {
-    if (headers.authorization !== basic) throw new Fault(401);
+    if (!isSame(headers.authorization ?? "", basic)) throw new Fault(401);
+    const [oldest] = tokens.keys();
+    if (oldest !== undefined && tokens.size >= tokensMax) tokens.delete(oldest);
     const token = randomBytes(48).toString("base64url");
     tokens.set(`Bearer ${token}`, now().getTime() + tokenLifetimeS * 1_000);
     return { access_token: token, token_type: "access_token", expires_in: tokenLifetimeS };
@@ -158,7 +179,7 @@ function issueTokens(app: FastifyInstance, now: () => Date): (request: FastifyRe
 
   return ({ headers }) => {
     if ((tokens.get(headers.authorization ?? "") ?? 0) <= now().getTime()) throw new Fault(401);
-    if (headers["x-target-environment"] !== account.TARGET_ENVIRONMENT) {
+    if (headers["x-target-environment"] !== targetEnvironment) {
       throw new Fault(500, "NOT_ALLOWED_TARGET_ENVIRONMENT", "Access to target environment is forbidden.");
     }
   };
@@ -174,7 +195,7 @@ function readBody({ body }: FastifyRequest): z.infer<typeof requestBody> {
   const { success, data } = requestBody.safeParse(body);
   if (!success) throw new Fault(400);
   const { amount, currency } = data;
-  if (!account.CURRENCY.split(",").includes(currency)) {
+  if (!currencies.includes(currency)) {
     throw new Fault(500, "INVALID_CURRENCY", "Currency not supported.");
   }
   if (!parseMinor(amount, minorDigits(currency))) throw new Fault(400);

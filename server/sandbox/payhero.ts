@@ -13,22 +13,28 @@
 import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { isUnread } from "../problem.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "./mpesa.ts";
 import { behaviour } from "./phone.ts";
 import { createPlay } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
-const account = { USERNAME: "sandbox-username", PASSWORD: "sandbox-password", CHANNEL_ID: "133" } as const;
+/** The channel is a merchant's in PayHero's samples, and no secret. */
+const channelId = "133";
 
-export const payheroSandbox = { variables: account, serve } as const satisfies Sandbox;
+const account = (secretOf: (variable: string) => string) => ({
+  USERNAME: secretOf("USERNAME"),
+  PASSWORD: secretOf("PASSWORD"),
+  CHANNEL_ID: channelId,
+});
 
-const authorization = `Basic ${Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64")}`;
+export const payheroSandbox = { account, serve } as const satisfies Sandbox;
 
 const paymentBody = z.object({
   amount: z.number().int().min(1).max(250_000),
   phone_number: z.string().regex(/^(0|254)(7|1)\d{8}$/),
-  channel_id: z.literal(Number(account.CHANNEL_ID)),
+  channel_id: z.literal(Number(channelId)),
   provider: z.literal("m-pesa"),
   external_reference: z.string().optional(),
   customer_name: z.string().optional(),
@@ -54,10 +60,13 @@ interface Payment {
 /** Older payments are forgotten: queries about them are answered like those about unknown ones. */
 const paymentsMax = 10_000;
 
-function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxContext): void {
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
   const payments = new Map<string, Payment>();
-  const play = createPlay(app, phone);
-  speakPayhero(app);
+  const play = createPlay(app, context);
+  const authorization = `Basic ${Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64")}`;
+  const isMerchant: IsMerchant = ({ headers }) => isSame(headers.authorization ?? "", authorization);
+  speakPayhero(app, isMerchant);
 
   const remember = (body: z.infer<typeof paymentBody>): Payment => {
     const [oldest] = payments.keys();
@@ -69,6 +78,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
 
   app.post("/payments", async (request, reply) => {
     const body = parseFields(request.body);
+    if (body.callback_url !== undefined && !isOwn(body.callback_url)) throw invalid("callback_url");
     // Observed: when PayHero is down, its gateway answers with a page.
     if (behaviour(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
     const payment = remember(body);
@@ -91,6 +101,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
     if (!payment) throw new Fault(404, "NOT_FOUND", "transaction not found");
     return queryReply(payment);
   });
+  return isMerchant;
 }
 
 /** An answer to what PayHero will not do. */
@@ -109,9 +120,9 @@ class Fault extends Error {
 const downPage = "<html><head><title>503 Service Temporarily Unavailable</title></head><body></body></html>";
 
 /** PayHero's way with whoever is not its merchant, and with whatever goes wrong. */
-function speakPayhero(app: FastifyInstance): void {
-  app.addHook("onRequest", async ({ headers }) => {
-    if (headers.authorization !== authorization) throw new Fault(401, "UNAUTHORIZED", "invalid API credentials");
+function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401, "UNAUTHORIZED", "invalid API credentials");
   });
   app.setErrorHandler((error: unknown, request, reply) => {
     const known = error instanceof Fault;
@@ -140,8 +151,10 @@ function parseJson(text: string): unknown {
 function parseFields(body: unknown): z.infer<typeof paymentBody> {
   const parsed = paymentBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
-  throw new Fault(400, "BAD_REQUEST", `invalid ${String(parsed.error.issues[0]?.path[0] ?? "request")}`);
+  throw invalid(String(parsed.error.issues[0]?.path[0] ?? "request"));
 }
+
+const invalid = (field: string): Fault => new Fault(400, "BAD_REQUEST", `invalid ${field}`);
 
 function accept(body: z.infer<typeof paymentBody>, askedAt: Date): Payment {
   const msisdn = body.phone_number.replace(/^0/, "254");

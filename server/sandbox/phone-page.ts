@@ -1,13 +1,15 @@
 /**
  * `/sandbox/phone`: the payer's phone as a page, and the stream that tells it of prompts. Each message is everything
- * that the phone shows, so one that is missed is made good by the next; a reader that comes back gets it at once.
+ * that the phone shows, so one that is missed is made good by the next; a reader that comes back gets it at once, and
+ * one that leaves too much unread is cut off.
  */
-import { PassThrough } from "node:stream";
+import type { ServerResponse } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
 import type { Gate } from "../limit.ts";
 import { startLoop } from "../loop.ts";
 import { titleOf } from "../provider/title.ts";
+import { openStream, writeStream } from "../stream.ts";
 import { behaviour, type Phone, type Prompt } from "./phone.ts";
 
 export interface PhonePageOptions {
@@ -33,42 +35,43 @@ const findFile = keepAssets({ "phone.css": own("phone.css"), "phone.js": own("ph
 
 /** To be mounted at `/sandbox/phone`. */
 export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePageOptions): void {
-  const streams = new Set<PassThrough>();
+  const streams = new Set<ServerResponse>();
 
   app.get("", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "self" }));
 
   assetRoute(app, "/page", findFile);
 
-  // Without HEAD, whose stream nobody would close.
-  app.get<{ Params: { msisdn: string } }>(
-    "/:msisdn/events",
-    { exposeHeadRoute: false },
-    async ({ params: { msisdn }, ip }, reply) => {
-      gate.enter(ip);
-      const stream = new PassThrough();
-      const tell = (): void => {
-        const view: PhoneView = {
-          prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
-          answersItself: behaviour(msisdn).answer !== undefined,
-        };
-        stream.write(`event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
+  app.get<{ Params: { msisdn: string } }>("/:msisdn/events", { exposeHeadRoute: false }, async (request, reply) => {
+    const {
+      params: { msisdn },
+      ip,
+    } = request;
+    const { raw } = reply;
+    gate.enter(ip);
+    openStream(reply);
+    const tell = (): void => {
+      const view: PhoneView = {
+        prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
+        answersItself: behaviour(msisdn).answer !== undefined,
       };
-      const stop = phone.watch(msisdn, tell);
-      streams.add(stream);
-      stream.once("close", () => {
-        stop();
-        gate.leave(ip);
-        streams.delete(stream);
-      });
-      tell();
-      reply.headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
-      return reply.type("text/event-stream; charset=utf-8").send(stream);
-    },
-  );
+      writeStream(raw, `event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
+    };
+    const stop = phone.watch(msisdn, tell);
+    streams.add(raw);
+    const leave = (): void => {
+      stop();
+      gate.leave(ip);
+      streams.delete(raw);
+    };
+    if (raw.destroyed) leave();
+    else raw.once("close", leave);
+    tell();
+    return reply;
+  });
 
   const heartbeat = startLoop({
     task: async () => {
-      for (const stream of streams) stream.write(": still here\n\n");
+      for (const stream of streams) writeStream(stream, ": still here\n\n");
     },
     delayMs: () => heartbeatMs,
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),

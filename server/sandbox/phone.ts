@@ -3,7 +3,8 @@
  * habit answers them. In memory, in one process; nothing survives a restart.
  *
  * Each prompt is answered exactly once: the first answer counts, whoever gives it, and the prompt is gone. Closing
- * the phone stops its timers; prompts still open then are never answered.
+ * the phone stops its timers; prompts still open then are never answered. How many are open is bounded: when there is no room for one more, the
+ * oldest ends early, as it would have by itself.
  */
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -91,10 +92,23 @@ export const behaviour = (phone: string): Behaviour => behaviours.get(phone.slic
 /** A prompt that nobody answers lapses, later than any deadline of the sandbox, so that it does not stay for ever. */
 const lapseAfterS = 90;
 
+/** Open prompts of one phone, and of all phones: each waits for 90 s at most, and stands in the page's list. */
+export const promptsPerPhoneMax = 20;
+export const promptsMax = 10_000;
+
 interface OpenPrompt {
   prompt: Prompt;
+  /** Ends it. */
   resolve: (answer: PayerAnswer) => void;
+  /** What it ends as when nobody answers. */
+  habit: PayerAnswer;
   timer: NodeJS.Timeout;
+}
+
+/** One number: what it shows, oldest first, and who looks. Kept while there is either. */
+interface Screen {
+  open: Map<string, OpenPrompt>;
+  watchers: Set<() => void>;
 }
 
 export interface PhoneOptions {
@@ -103,12 +117,22 @@ export interface PhoneOptions {
 }
 
 export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
+  /** All of them, oldest first. */
   const open = new Map<string, OpenPrompt>();
-  const watchers = new Set<{ digits: string; onChange: () => void }>();
+  const screens = new Map<string, Screen>();
 
-  const changed = ({ phone }: Prompt): void => {
-    const digits = lastDigits(phone);
-    for (const watcher of watchers) if (watcher.digits === digits) watcher.onChange();
+  /** Changes one number's screen, and forgets it when nothing is left of it. */
+  const change = (msisdn: string, act: (screen: Screen) => void): Screen => {
+    const digits = lastDigits(msisdn);
+    const screen = screens.get(digits) ?? { open: new Map(), watchers: new Set() };
+    act(screen);
+    if (screen.open.size + screen.watchers.size > 0) screens.set(digits, screen);
+    else screens.delete(digits);
+    return screen;
+  };
+
+  const tell = ({ watchers }: Screen): void => {
+    for (const onChange of [...watchers]) onChange();
   };
 
   const take = (id: string): OpenPrompt | undefined => {
@@ -116,26 +140,39 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
     if (!found) return undefined;
     clearTimeout(found.timer);
     open.delete(id);
-    changed(found.prompt);
+    tell(change(found.prompt.phone, (screen) => screen.open.delete(id)));
     return found;
+  };
+
+  const lapse = (id: string): void => {
+    const found = take(id);
+    found?.resolve(found.habit);
+  };
+
+  /** Ends the oldest of these when there is no room for one more. */
+  const makeRoom = (prompts: ReadonlyMap<string, OpenPrompt> | undefined, max: number): void => {
+    const [oldest] = prompts?.keys() ?? [];
+    if (oldest !== undefined && prompts !== undefined && prompts.size >= max) lapse(oldest);
   };
 
   return {
     ring({ deadlineS = 10, ...ring }) {
+      makeRoom(screens.get(lastDigits(ring.phone))?.open, promptsPerPhoneMax);
+      makeRoom(open, promptsMax);
       const id = randomUUID();
       const does = behaviour(ring.phone);
-      const { as, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };
+      const { as: habit, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };
       const waitS = afterS + (does.isLate ? deadlineS : 0);
       const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
-      const timer = setTimeout(() => take(id)?.resolve(as), waitS * secondMs).unref();
-      const prompt = { id, ...ring };
-      open.set(id, { prompt, resolve, timer });
-      changed(prompt);
+      const timer = setTimeout(lapse, waitS * secondMs, id).unref();
+      const waiting = { prompt: { id, ...ring }, resolve, habit, timer };
+      open.set(id, waiting);
+      tell(change(ring.phone, (screen) => screen.open.set(id, waiting)));
       return { id, answer };
     },
     prompts(msisdn) {
-      const wanted = lastDigits(msisdn);
-      return [...open.values()].map(({ prompt }) => prompt).filter(({ phone }) => lastDigits(phone) === wanted);
+      const screen = screens.get(lastDigits(msisdn));
+      return [...(screen?.open.values() ?? [])].map(({ prompt }) => prompt);
     },
     answer(id, answer) {
       const found = take(id);
@@ -143,13 +180,15 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
       found.resolve(answer);
     },
     watch(msisdn, onChange) {
-      const watcher = { digits: lastDigits(msisdn), onChange };
-      watchers.add(watcher);
-      return () => void watchers.delete(watcher);
+      // Of its own, so that one who watches twice is two watchers.
+      const watcher = (): void => onChange();
+      change(msisdn, ({ watchers }) => watchers.add(watcher));
+      return () => void change(msisdn, ({ watchers }) => watchers.delete(watcher));
     },
     close() {
-      watchers.clear();
-      for (const id of open.keys()) take(id);
+      for (const { watchers } of screens.values()) watchers.clear();
+      for (const id of [...open.keys()]) take(id);
+      screens.clear();
     },
   };
 }

@@ -7,7 +7,8 @@ import { finished } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Agent, request as send } from "undici";
-import { type Behaviour, behaviour, type PayerAnswer, type Phone, type Ring } from "./phone.ts";
+import { type Behaviour, behaviour, type PayerAnswer, type Ring } from "./phone.ts";
+import type { SandboxContext } from "./sandbox.ts";
 
 export interface Played {
   ring: Ring;
@@ -41,10 +42,20 @@ const webhookDeadlineMs = 10_000;
 const reloadMs = 500;
 const loadsMax = 20;
 
-/** Sends one message, whatever it is answered with. `app` is the scope of the provider's sandbox. */
-export function createDelivery(app: FastifyInstance): (message: WebhookMessage) => Promise<void> {
+/** What comes on top of so many under way is lost, as webhooks may be: none takes longer than some 20 s. */
+const deliveriesMax = 10_000;
+
+/**
+ * Sends one message, whatever it is answered with, and to this hub alone: redirects are not followed. `app` is the scope
+ * of the provider's sandbox.
+ */
+export function createDelivery(
+  app: FastifyInstance,
+  { isOwn }: Pick<SandboxContext, "isOwn">,
+): (message: WebhookMessage) => Promise<void> {
   const agent = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
   const closing = new AbortController();
+  let underWay = 0;
   app.addHook("onClose", () => {
     closing.abort();
     return agent.destroy();
@@ -59,7 +70,10 @@ export function createDelivery(app: FastifyInstance): (message: WebhookMessage) 
   };
 
   return async (message) => {
+    underWay += 1;
     try {
+      if (!isOwn(message.url)) throw new Error("the address is not this hub's own");
+      if (underWay > deliveriesMax) throw new Error("too many webhooks are under way");
       for (let load = 1; load <= loadsMax; load += 1) {
         const status = await deliver(message);
         if (message.method !== "GET" || status !== 503) return;
@@ -67,13 +81,16 @@ export function createDelivery(app: FastifyInstance): (message: WebhookMessage) 
       }
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");
+    } finally {
+      underWay -= 1;
     }
   };
 }
 
 /** `app` is the scope of the provider's sandbox. */
-export function createPlay(app: FastifyInstance, phone: Phone): Play {
-  const deliver = createDelivery(app);
+export function createPlay(app: FastifyInstance, context: Pick<SandboxContext, "phone" | "isOwn">): Play {
+  const { phone } = context;
+  const deliver = createDelivery(app, context);
 
   return async ({ ring, reply, does = behaviour(ring.phone), onRing, settle }) => {
     const { id, answer } = phone.ring(ring);

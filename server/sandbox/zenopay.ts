@@ -10,14 +10,15 @@
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
+import { isSame } from "../order/secret.ts";
 import { isUnread } from "../problem.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay, type WebhookMessage } from "./play.ts";
-import type { Sandbox, SandboxContext } from "./sandbox.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
 
-const account = { API_KEY: "sandbox-api-key" } as const;
+const account = (secretOf: (variable: string) => string) => ({ API_KEY: secretOf("API_KEY") });
 
-export const zenopaySandbox = { variables: account, serve } as const satisfies Sandbox;
+export const zenopaySandbox = { account, serve } as const satisfies Sandbox;
 
 const statuses: Record<PayerAnswer, string> = {
   approve: "COMPLETED",
@@ -61,10 +62,12 @@ class Refusal extends Error {
 /** Older orders are forgotten: queries about them are answered like those about unknown ones. */
 const ordersMax = 10_000;
 
-function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxContext): void {
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
   const orders = new Map<string, Order>();
-  const play = createPlay(app, phone);
-  speakZenopay(app);
+  const play = createPlay(app, context);
+  const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.API_KEY);
+  speakZenopay(app, isMerchant);
 
   const remember = (body: RequestBody): Order => {
     const [oldest] = orders.keys();
@@ -77,6 +80,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
 
   app.post("/mobile_money_tanzania", async (request, reply) => {
     const body = parseFields(request.body);
+    if (body.webhook_url !== undefined && !isOwn(body.webhook_url)) throw invalid("webhook_url");
     if (orders.has(body.order_id)) throw new Refusal(400, "Order ID already exists");
     if (behaviour(body.buyer_phone).isDown) throw new Refusal(503, "Service unavailable");
     const order = remember(body);
@@ -88,7 +92,7 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
         if (answer !== "approve") return undefined;
         order.transid = receipt();
         if (paysOther) order.amount += 1;
-        return webhookOf(order);
+        return webhookOf(order, account.API_KEY);
       },
     });
     return {
@@ -100,13 +104,14 @@ function serve(app: FastifyInstance, { phone, now = () => new Date() }: SandboxC
   });
 
   app.get<{ Querystring: { order_id?: string } }>("/order-status", async ({ query }) => {
-    if (!query.order_id) throw new Refusal(400, "Missing or invalid order_id");
+    if (!query.order_id) throw invalid("order_id");
     return queryReply(orders.get(query.order_id));
   });
+  return isMerchant;
 }
 
 /** The key comes first, whatever is asked for; 403 is what an integrator reports. Bodies are JSON whatever they are called. */
-function speakZenopay(app: FastifyInstance): void {
+function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).send({ status: "error", message: error.message });
     if (isUnread(error)) throw error;
@@ -114,8 +119,8 @@ function speakZenopay(app: FastifyInstance): void {
     return reply.code(500).send({ status: "error", message: "Internal server error" });
   });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ status: "error", message: "Not found" }));
-  app.addHook("onRequest", async ({ headers }) => {
-    if (headers["x-api-key"] !== account.API_KEY) throw new Refusal(403, "Invalid API key");
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Refusal(403, "Invalid API key");
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
@@ -134,14 +139,17 @@ function parseJson(text: string): unknown {
 function parseFields(body: unknown): RequestBody {
   const parsed = requestBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
-  throw new Refusal(400, `Missing or invalid ${String(parsed.error.issues[0]?.path[0] ?? "order_id")}`);
+  throw invalid(String(parsed.error.issues[0]?.path[0] ?? "order_id"));
 }
 
+const invalid = (field: string): Refusal => new Refusal(400, `Missing or invalid ${field}`);
+
 /** Neither amount nor phone, and the merchant's own key as all the proof there is. */
-function webhookOf({ order_id, status, reference, metadata, webhook_url }: Order): WebhookMessage | undefined {
+function webhookOf(order: Order, apiKey: string): WebhookMessage | undefined {
+  const { order_id, status, reference, metadata, webhook_url } = order;
   if (webhook_url === undefined) return undefined;
   const body = { order_id, payment_status: status, reference, ...(metadata && { metadata }) };
-  return { url: webhook_url, headers: { "x-api-key": account.API_KEY }, body: JSON.stringify(body) };
+  return { url: webhook_url, headers: { "x-api-key": apiKey }, body: JSON.stringify(body) };
 }
 
 /** `result` is about the lookup, not about the payment. The amount is text. */

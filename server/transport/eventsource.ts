@@ -1,10 +1,11 @@
 /** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
-import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Watched } from "../order/access.ts";
 import { recognize, sendProblem } from "../problem.ts";
 import { follow, type Watcher } from "../status/hub.ts";
+import { openStream, streamHeaders, writeStream } from "../stream.ts";
 import {
   afterOf,
   type Beating,
@@ -15,15 +16,8 @@ import {
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  unreadBytesMax,
   watched,
 } from "./transport.ts";
-
-const streamHeaders = {
-  "content-type": "text/event-stream; charset=utf-8",
-  "cache-control": "no-store, no-transform",
-  "x-accel-buffering": "no",
-};
 
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
@@ -38,7 +32,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
   let isClosing = false;
 
   const heartbeat = startHeartbeat<Stream>(heartbeatMs, {
-    beat: ({ raw }) => write(raw, ": still here\n\n"),
+    beat: ({ raw }) => writeStream(raw, ": still here\n\n"),
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
   });
 
@@ -65,7 +59,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
       const stream = createStream(raw, { id, expiresAtS });
       gate.enter(ip);
       try {
-        await follow(hub, stream, { after, onFound: () => open(reply) });
+        await follow(hub, stream, { after, onFound: () => openStream(reply) });
       } catch (error) {
         gate.leave(ip);
         throw error;
@@ -111,28 +105,11 @@ const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<Watched, "id
 });
 
 function receive(this: Stream, { version }: StatusEvent, json: string): void {
-  write(this.raw, `id: ${version}\nevent: status\ndata: ${json}\n\n`);
+  writeStream(this.raw, `id: ${version}\nevent: status\ndata: ${json}\n\n`);
 }
 
 function expire(this: Stream): void {
   this.raw.end();
-}
-
-/** Writes to a reader that is there, and cuts it off when too much is unread. */
-function write(raw: ServerResponse, text: string): void {
-  if (raw.writableEnded || raw.destroyed) return;
-  raw.write(text);
-  if (raw.writableLength > unreadBytesMax) raw.destroy();
-}
-
-/**
- * Takes the reply out of Fastify's hands, with the headers that its hooks have set so far (CORS among them). Given to Node
- * all at once, they are not kept beside their text for as long as the stream is open.
- */
-function open(reply: FastifyReply): void {
-  reply.hijack();
-  reply.raw.writeHead(200, { ...(reply.getHeaders() as OutgoingHttpHeaders), ...streamHeaders });
-  reply.raw.flushHeaders();
 }
 
 /** A browser that comes back says what it has seen; that wins over the URL it was first given. */

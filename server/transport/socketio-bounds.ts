@@ -6,7 +6,8 @@ import type { RequestBudget } from "../budget.ts";
 import { HubError } from "../errors.ts";
 import { Flow, type Standing } from "../flow.ts";
 import type { Guard } from "../guard.ts";
-import { type TransportOptions, unreadBytesMax } from "./transport.ts";
+import { unreadBytesMax } from "../stream.ts";
+import type { TransportOptions } from "./transport.ts";
 
 export interface StrangerOptions {
   isAllowedOrigin: (origin: string | undefined) => boolean;

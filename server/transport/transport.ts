@@ -19,9 +19,6 @@ export interface OrderRequest {
   Params: { orderId: string };
 }
 
-/** A reader that leaves more than this unread is closed to come back. */
-export const unreadBytesMax = 65_536;
-
 /** Who may watch the order of this request. Throws the problem of its token. */
 export const watched = (access: Access, request: FastifyRequest<OrderRequest>): Promise<Watched> =>
   access.watch(credentialOf(request), request.params.orderId);

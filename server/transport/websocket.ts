@@ -8,6 +8,7 @@ import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import type { Guard } from "../guard.ts";
 import { follow, type Watcher } from "../status/hub.ts";
+import { unreadBytesMax } from "../stream.ts";
 import {
   afterOf,
   type Beating,
@@ -18,7 +19,6 @@ import {
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  unreadBytesMax,
   watched,
 } from "./transport.ts";
 

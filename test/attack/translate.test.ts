@@ -15,6 +15,7 @@ import type { Answer, Call } from "../../server/provider/client.ts";
 import { parseMinor } from "../../server/provider/money.ts";
 import type { Claim, Provider, Webhook } from "../../server/provider/provider.ts";
 import { companies, providerNames } from "../../server/provider/providers.ts";
+import { companyAccount } from "../support/account.ts";
 import {
   at,
   byteNoise,
@@ -35,8 +36,7 @@ const never = new AbortController().signal;
 
 /** The adapter with its sandbox's account, whose company answers each call with the next of these. */
 function open(name: (typeof providerNames)[number], answer: (call: Call) => Answer = () => assert.fail()): Provider {
-  const { company, sandbox } = companies[name];
-  return company.configure(sandbox.variables)({
+  return companies[name].company.configure(companyAccount(name))({
     baseUrl: () => "http://company.invalid",
     client: { call: async (call) => answer(call), close: async () => undefined },
     credential: () => ({ token: async () => "token" }),
@@ -89,7 +89,7 @@ describe.each(providerNames)("%s", (name) => {
   const bodies = fixtures.map(({ body }) => body);
   const names = [...new Set(bodies.flatMap((body) => placesOf(body).map((path) => String(path.at(-1) ?? ""))))];
   const signed = fixtures.map(({ headers = {} }) => headers);
-  const account = Object.values<string>(companies[name].sandbox.variables);
+  const account = Object.values(companyAccount(name));
 
   /** Noise, noise with the provider's own names, and its own webhooks gone wrong. */
   const body = fc.oneof(

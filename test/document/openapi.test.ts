@@ -43,13 +43,12 @@ interface ListSchema {
 const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
   (await call(`${node.url}/openapi.json`)).body as unknown as OpenApiDocument;
 
-/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox and those that only a page of ours calls. */
+/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox, those where nothing is, and those that only a page of ours calls. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
-  const registered = routes.map(routeOf);
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
-  return { node, registered: registered.filter(isPublic) };
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
+  return { node, registered: routes.map(routeOf).filter(isPublic) };
 }
 
 const documented = (document: OpenApiDocument): string[] =>

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { accountReferenceOf } from "../../server/provider/lipana-message.ts";
 import type { ProviderName } from "../../server/provider/providers.ts";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
@@ -196,7 +196,7 @@ describe("Lipana's signed webhook that names only our own account reference", ()
     const [transaction] = (fixture("lipana", "list").body.transactions as object[]).slice(1);
     listed = [{ ...transaction, accountReference, amount: 150 }];
     const body = JSON.stringify({ ...fixture("lipana", "webhook-own-reference").body, reference: accountReference });
-    const signature = createHmac("sha256", lipanaSandbox.variables.WEBHOOK_SECRET).update(body).digest("hex");
+    const signature = createHmac("sha256", testAccount("lipana").WEBHOOK_SECRET).update(body).digest("hex");
     const answer = await call(`${ground.node.url}/webhooks/lipana`, {
       method: "POST",
       headers: { "content-type": "application/json", "x-lipana-signature": signature },

@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { errorTable } from "../../server/errors.ts";
 import { openDatabase } from "../../server/order/database.ts";
+import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
@@ -397,8 +398,8 @@ describe("a webhook", () => {
       path.split("/").at(-1) ?? "",
       apiKey,
       "254712345600",
-      "sandbox-passkey",
-      "sandbox-consumer-secret",
+      testAccount("daraja").PASSKEY,
+      testAccount("daraja").CONSUMER_SECRET,
     ]) {
       expect(whole).not.toContain(secret);
     }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Redis } from "ioredis";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
 import { main, type NodeProcess, startProcess } from "../support/process.ts";
@@ -233,11 +233,9 @@ describe("the whole log of a run that used every feature", () => {
       apiKey,
       testSecret,
       new URL(node.databaseUrl).password,
-      darajaSandbox.variables.CONSUMER_SECRET,
-      darajaSandbox.variables.PASSKEY,
-      Buffer.from(`${darajaSandbox.variables.CONSUMER_KEY}:${darajaSandbox.variables.CONSUMER_SECRET}`).toString(
-        "base64",
-      ),
+      testAccount("daraja").CONSUMER_SECRET,
+      testAccount("daraja").PASSKEY,
+      Buffer.from(`${testAccount("daraja").CONSUMER_KEY}:${testAccount("daraja").CONSUMER_SECRET}`).toString("base64"),
       "0".repeat(64),
       "asha@example.com",
       ...bodies.map(({ watchToken }) => watchToken),

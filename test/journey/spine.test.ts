@@ -2,7 +2,6 @@
 import { Redis } from "ioredis";
 import { io } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
 import { redisUrl, startRedis } from "../support/redis.ts";
@@ -19,7 +18,7 @@ beforeAll(async () => {
 
 /** Node A asks; the webhook goes to node B. */
 async function twoNodes() {
-  const { url } = await startSandbox(darajaSandbox);
+  const { url } = await startSandbox("daraja");
   const b = await startNode({ databaseUrl, redisUrl: redisUrl(), env: darajaEnv(url) });
   const a = await startNode({ databaseUrl, redisUrl: redisUrl(), env: { ...darajaEnv(url), PUBLIC_URL: b.url } });
   const isReady = async (node: typeof a) => (await call(`${node.url}/readyz`)).body as unknown as { bus: string };

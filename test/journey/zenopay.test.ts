@@ -1,13 +1,13 @@
 /** ZenoPay at a whole node: its webhook is never more than a reason to ask, and its key stays with us. */
 import pg from "pg";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
+import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { companyEnv, type Respond, startScript } from "../support/script.ts";
 
-const { API_KEY: apiKey } = zenopaySandbox.variables;
+const { API_KEY: apiKey } = testAccount("zenopay");
 
 let databaseUrl: string;
 beforeAll(async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createSealer, createUrlSecrets, isSame } from "../../server/order/secret.ts";
+import { createSandboxSecrets, createSealer, createUrlSecrets, isSame } from "../../server/order/secret.ts";
 
 const secret = "a secret of more than thirty-two characters";
 const other = "another secret of more than thirty-two chars";
@@ -37,6 +37,21 @@ describe("a URL secret", () => {
     const rotated = createUrlSecrets([secret, other], "webhook");
     expect(rotated.open("daraja", sealed)).toBe(paymentId);
     expect(rotated.seal("daraja", paymentId)).not.toBe(sealed);
+  });
+});
+
+describe("a secret of the sandbox", () => {
+  it("is the same wherever the first secret is, and another for each provider, variable and secret", () => {
+    const secretOf = createSandboxSecrets([secret]);
+    const given = secretOf("daraja", "PASSKEY");
+    expect(given).toMatch(/^[0-9a-f]{64}$/);
+    expect(createSandboxSecrets([secret, other])("daraja", "PASSKEY")).toBe(given);
+    const others = [
+      secretOf("daraja", "CONSUMER_SECRET"),
+      secretOf("bkash", "PASSKEY"),
+      createSandboxSecrets([other, secret])("daraja", "PASSKEY"),
+    ];
+    expect(new Set([given, ...others]).size).toBe(4);
   });
 });
 

@@ -7,12 +7,12 @@ import { readAcceptance, readExecution, readQuery } from "../../server/provider/
 import { createClient } from "../../server/provider/client.ts";
 import type { FetchedToken } from "../../server/provider/credential.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { bkashSandbox } from "../../server/sandbox/bkash.ts";
+import { snsTopicArn, testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 import { type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 
 const never = new AbortController().signal;
-const { variables: account } = bkashSandbox;
+const account = { ...testAccount("bkash"), SNS_TOPIC_ARN: snsTopicArn };
 const urls = {
   webhook: new URL("https://pay.example/webhooks/bkash/secret-of-the-webhook"),
   return: new URL("https://pay.example/return/secret-of-the-url"),
@@ -114,7 +114,7 @@ const claimOf = (body: unknown, topicArn: string | undefined = account.SNS_TOPIC
 
 describe("against the sandbox", () => {
   test("a payer who agreed on the phone comes back, and executing takes the money once", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const payment = paymentOf({ phone: "+8801712345600" });
     const { reference: given, redirectUrl = "" } = await provider.initiate(payment, urls, never);
@@ -138,7 +138,7 @@ describe("against the sandbox", () => {
   });
 
   test("completing a payment whose payer has not agreed takes nothing", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const { reference: given } = await provider.initiate(paymentOf(), urls, never);
     expect(await complete(provider, paymentOf({ reference: given }))).toEqual({
@@ -152,7 +152,7 @@ describe("against the sandbox", () => {
     ["wrong_pin", "failed", "wrong_pin"],
     ["ignore", "expired", "no_response"],
   ] as const)("Execute tells of %s: %s, %s", async (answer, status, reason) => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const { reference: given } = await provider.initiate(paymentOf({ phone: "+8801712345600" }), urls, never);
     const [prompt] = sandbox.phone.prompts("01712345600");
@@ -162,7 +162,7 @@ describe("against the sandbox", () => {
 
   test("a token that ran out is refreshed, and nothing is asked for twice", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
-    const sandbox = await startSandbox(bkashSandbox, { now: () => now });
+    const sandbox = await startSandbox("bkash", { now: () => now });
     const { provider } = open(sandbox.url);
     expect(await initiated(provider)).toMatch(/^accepted/);
     now = new Date("2026-11-20T22:00:01Z");
@@ -171,7 +171,7 @@ describe("against the sandbox", () => {
 
   test("wrong settings decline, without a token or with one", async () => {
     for (const wrong of [{ PASSWORD: "wrong" }, { APP_SECRET: "wrong" }]) {
-      const sandbox = await startSandbox(bkashSandbox);
+      const sandbox = await startSandbox("bkash");
       expect(await initiated(open(sandbox.url, { account: wrong }).provider)).toBe("declined provider_error");
     }
   });
@@ -264,7 +264,7 @@ describe("initiate", () => {
 
   test("keeps credentials, tokens and the return address out of its errors", async () => {
     const { provider } = await script({ create: { status: 502, text: "<html>" } });
-    const noToken = open((await startSandbox(bkashSandbox)).url, { account: { USERNAME: "wrong" } });
+    const noToken = open((await startSandbox("bkash")).url, { account: { USERNAME: "wrong" } });
     for (const asked of [provider, noToken.provider]) {
       const error: unknown = await asked.initiate(paymentOf(), urls, never).catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(Error);

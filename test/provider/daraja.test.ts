@@ -9,7 +9,7 @@ import { createClient } from "../../server/provider/client.ts";
 import type { Credential } from "../../server/provider/credential.ts";
 import { createDaraja, type DarajaConfig, fetchDarajaToken } from "../../server/provider/daraja.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 
 const never = new AbortController().signal;
@@ -17,7 +17,7 @@ const urls = {
   webhook: new URL("https://pay.example/webhooks/daraja/secret-of-the-url"),
   return: new URL("https://pay.example/return/secret-of-the-url"),
 };
-const account = { TRANSACTION_TYPE: "CustomerPayBillOnline" as const, ...darajaSandbox.variables };
+const account = { TRANSACTION_TYPE: "CustomerPayBillOnline" as const, ...testAccount("daraja") };
 
 /** The addresses of a payment whose webhooks the sandbox's test server takes. */
 const at = (webhook: URL) => ({ ...urls, webhook });
@@ -143,7 +143,7 @@ const success = (...Item: object[]): object => callback({ ResultCode: 0, Callbac
 
 describe("against the sandbox", () => {
   test("a push is accepted, rings the phone, and its webhook tells the whole success", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const payment = paymentOf();
     const { reference } = await provider.initiate(payment, at(sandbox.hookUrl), never);
@@ -172,7 +172,7 @@ describe("against the sandbox", () => {
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["ignore", "expired", "no_response"],
   ] as const)("webhook and query agree about %s: %s, %s", async (answer, status, reason) => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const [prompt] = sandbox.phone.prompts("+254712345600");
@@ -184,7 +184,7 @@ describe("against the sandbox", () => {
   });
 
   test("an open payment is processing, in either form that the query has for it", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const payment = paymentOf({ reference });
@@ -193,13 +193,13 @@ describe("against the sandbox", () => {
   });
 
   test("a push to a phone that is busy with another prompt is declined as such", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     expect(await initiated(provider, paymentOf({ phone: "+254712345620" }))).toBe("declined busy");
   });
 
   test("a webhook that overtakes the reply carries the reference that the reply brings", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf({ phone: "+254712345608" }), at(sandbox.hookUrl), never);
     expect(sandbox.waiting).toBe(1);
@@ -208,7 +208,7 @@ describe("against the sandbox", () => {
   });
 
   test("a token that died in the meantime is replaced once, and the phone rings once", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider, fetchToken } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     await fetchToken();
@@ -220,7 +220,7 @@ describe("against the sandbox", () => {
   });
 
   test("without an access token nothing is asked: declined, and the query could not be made", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url, { account: { CONSUMER_SECRET: "wrong" } });
     expect(await initiated(provider)).toBe("declined provider_error");
     await expect(provider.confirm(paymentOf({ reference }), never)).rejects.toThrow(Declined);
@@ -228,7 +228,7 @@ describe("against the sandbox", () => {
   });
 
   test("wrong settings decline", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     for (const account of [{ PASSKEY: "wrong" }, { SHORTCODE: "600000" }, { PARTY_B: "x" }]) {
       expect(await initiated(open(sandbox.url, { account }).provider)).toBe("declined provider_error");
     }
@@ -356,15 +356,15 @@ describe("initiate", () => {
 
   test("keeps credentials, tokens and the webhook's URL out of its errors", async () => {
     const secrets = [
-      darajaSandbox.variables.CONSUMER_SECRET,
-      darajaSandbox.variables.PASSKEY,
+      testAccount("daraja").CONSUMER_SECRET,
+      testAccount("daraja").PASSKEY,
       "token-1",
       urls.webhook.pathname,
     ];
     const { provider } = await script([fixture("daraja", "error-wrong-credentials"), { status: 502, text: "<html>" }], {
       deadlineMs: 50,
     });
-    const noToken = open((await startSandbox(darajaSandbox)).url, { account: { CONSUMER_KEY: "wrong" } });
+    const noToken = open((await startSandbox("daraja")).url, { account: { CONSUMER_KEY: "wrong" } });
     for (const asked of [provider, provider, provider, noToken.provider]) {
       const error: unknown = await asked.initiate(paymentOf(), urls, never).catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(Error);

@@ -9,13 +9,13 @@ import type { Outcome, Payment } from "../../server/order/order.ts";
 import { createClient } from "../../server/provider/client.ts";
 import { lipana } from "../../server/provider/lipana.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 import { openProvider, type Script, type ScriptedAnswer, startScript } from "../support/script.ts";
 
 const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
-const { SECRET_KEY, WEBHOOK_SECRET } = lipanaSandbox.variables;
+const { SECRET_KEY, WEBHOOK_SECRET } = testAccount("lipana");
 const reference = "TXN1735725600ABC";
 
 const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
@@ -56,7 +56,7 @@ function impatient(url: string, deadlineMs = 50): Provider {
     ...client,
     call: (call: Parameters<typeof client.call>[0]) => client.call({ ...call, deadlineMs }),
   };
-  const open = lipana.configure(lipanaSandbox.variables);
+  const open = lipana.configure(testAccount("lipana"));
   const credential = () => expect.unreachable("Lipana has no tokens");
   return open({ baseUrl: () => url, client: hurried, credential });
 }
@@ -93,7 +93,7 @@ const found: Outcome = {
 
 describe("against the sandbox", () => {
   test("a push is accepted, rings the phone, and webhook and status tell the whole success, in both shapes", async () => {
-    const sandbox = await startSandbox(lipanaSandbox);
+    const sandbox = await startSandbox("lipana");
     const provider = openProvider("lipana", sandbox.url);
     const receipts: unknown[] = [];
     for (const _ of ["B", "A"]) {
@@ -126,7 +126,7 @@ describe("against the sandbox", () => {
   ] as const)(
     "the webhook tells why about %s; the status only that it failed",
     async (answer, [status, reason], asked) => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const provider = openProvider("lipana", sandbox.url);
       const { reference } = await provider.initiate(paymentOf(), urls, never);
       sandbox.phone.answer(sandbox.phone.prompts("+254712345600")[0]?.id ?? "", answer);
@@ -139,7 +139,7 @@ describe("against the sandbox", () => {
   );
 
   test("an open payment is processing, and by its account reference it is found", async () => {
-    const sandbox = await startSandbox(lipanaSandbox);
+    const sandbox = await startSandbox("lipana");
     const provider = openProvider("lipana", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), urls, never);
     await provider.initiate(paymentOf({ id: crypto.randomUUID() }), urls, never);
@@ -150,7 +150,7 @@ describe("against the sandbox", () => {
   });
 
   test("a wrong key declines, and makes it impossible to ask", async () => {
-    const sandbox = await startSandbox(lipanaSandbox);
+    const sandbox = await startSandbox("lipana");
     const client = createClient();
     onTestFinished(() => client.close());
     const open = lipana.configure({ SECRET_KEY: "lip_sk_test_wrong", WEBHOOK_SECRET });

@@ -11,9 +11,8 @@ import { accountReferenceOf } from "../../server/provider/lipana-message.ts";
 import { referenceOf } from "../../server/provider/mtn-message.ts";
 import { Declined, type Provider } from "../../server/provider/provider.ts";
 import { type ProviderName, providerNames } from "../../server/provider/providers.ts";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
-import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
 import { type Path, placesOf, replaced } from "../attack/noise.ts";
+import { testAccount } from "../support/account.ts";
 import { type Fixture, fixture } from "../support/sandbox.ts";
 import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
 
@@ -175,8 +174,8 @@ function webhookReading(name: ProviderName): Reading {
     read: (body) =>
       outcomeOf(async () => {
         const bytes = Buffer.from(JSON.stringify(closed(body)));
-        const sign = createHmac("sha256", lipanaSandbox.variables.WEBHOOK_SECRET).update(bytes).digest("hex");
-        const headers = { "x-lipana-signature": sign, "x-api-key": zenopaySandbox.variables.API_KEY };
+        const sign = createHmac("sha256", testAccount("lipana").WEBHOOK_SECRET).update(bytes).digest("hex");
+        const headers = { "x-lipana-signature": sign, "x-api-key": testAccount("zenopay").API_KEY };
         return provider.translate({ headers, body: bytes, ...(!provider.isAccountWide && { paymentId }) });
       }),
   };

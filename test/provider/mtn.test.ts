@@ -6,11 +6,11 @@ import { createClient } from "../../server/provider/client.ts";
 import { mtn } from "../../server/provider/mtn.ts";
 import { readStatus, referenceOf } from "../../server/provider/mtn-message.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { mtnSandbox } from "../../server/sandbox/mtn.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 import { openProvider, type Script, type ScriptedAnswer, startScript } from "../support/script.ts";
 
-const { variables: account } = mtnSandbox;
+const account = testAccount("mtn");
 const never = new AbortController().signal;
 const urls = {
   webhook: new URL("https://pay.example/webhooks/mtn/secret-of-the-url"),
@@ -379,7 +379,7 @@ describe("a webhook", () => {
 
 describe("against the sandbox", () => {
   test("the first question comes too early, and the payment is then found paid", async () => {
-    const sandbox = await startSandbox(mtnSandbox);
+    const sandbox = await startSandbox("mtn");
     const provider = openProvider("mtn", sandbox.url);
     const payment = paymentOf({ amountMinor: 1_050n, currency: "EUR" });
     const accepted = await provider.initiate(payment, { ...urls, webhook: sandbox.hookUrl }, never);

@@ -5,7 +5,7 @@ import type { Outcome, Payment } from "../../server/order/order.ts";
 import { createClient } from "../../server/provider/client.ts";
 import { payhero } from "../../server/provider/payhero.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
-import { payheroSandbox } from "../../server/sandbox/payhero.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 
@@ -14,7 +14,7 @@ const urls = {
   webhook: new URL("https://pay.example/webhooks/payhero/secret-of-the-url"),
   return: new URL("https://pay.example/return/secret-of-the-url"),
 };
-const { variables: account } = payheroSandbox;
+const account = testAccount("payhero");
 const basic = Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64");
 
 /** The addresses of a payment whose webhooks the sandbox's test server takes. */
@@ -89,7 +89,7 @@ const hint = { paymentId: paymentOf().id, proof: "none" };
 
 describe("against the sandbox", () => {
   test("a payment is accepted, rings the phone, and its webhook tells the whole success", async () => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const [prompt] = sandbox.phone.prompts("+254712345600");
@@ -112,7 +112,7 @@ describe("against the sandbox", () => {
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["ignore", "expired", "no_response"],
   ] as const)("only the webhook tells why after %s: %s, %s", async (answer, status, reason) => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     const [prompt] = sandbox.phone.prompts("+254712345600");
@@ -123,7 +123,7 @@ describe("against the sandbox", () => {
   });
 
   test("an open payment is processing, and one that PayHero does not know teaches nothing", async () => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
     expect(await provider.confirm(paymentOf({ reference }), never)).toEqual({ status: "processing", source: "query" });
@@ -131,20 +131,20 @@ describe("against the sandbox", () => {
   });
 
   test("another amount than was asked is told by the webhook", async () => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const payment = paymentOf({ phone: "+254712345610" });
     await openProvider("payhero", sandbox.url).initiate(payment, at(sandbox.hookUrl), never);
     expect(claimOf((await sandbox.nextWebhook()).text).outcome).toMatchObject({ amountMinor: 15_100n });
   });
 
   test.each([`Basic ${basic}`, basic, `basic  ${basic} `])("takes the ready-made header as %j", async (AUTH) => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const provider = openAccount(sandbox.url, { AUTH, CHANNEL_ID: account.CHANNEL_ID });
     expect(await initiated(provider)).toMatch(/^accepted /);
   });
 
   test("wrong credentials and another channel decline, and ring nobody", async () => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     for (const wrong of [{ PASSWORD: "wrong" }, { CHANNEL_ID: "9" }]) {
       const provider = openAccount(sandbox.url, { ...account, ...wrong });
       expect(await initiated(provider)).toBe("declined provider_error");
@@ -153,7 +153,7 @@ describe("against the sandbox", () => {
   });
 
   test("a page instead of an answer is unknown", async () => {
-    const sandbox = await startSandbox(payheroSandbox);
+    const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     expect(await initiated(provider, paymentOf({ phone: "+254712345612" }))).toBe("unknown");
   });

@@ -1,4 +1,4 @@
-import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture } from "../support/sandbox.ts";
 import type { ScriptedAnswer } from "../support/script.ts";
 import { type Told, testProvider } from "./contract.ts";
@@ -44,7 +44,7 @@ testProvider({
     ],
   },
   succeeded: ({ paymentId }) => ({
-    headers: { "x-api-key": zenopaySandbox.variables.API_KEY },
+    headers: { "x-api-key": testAccount("zenopay").API_KEY },
     body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: paymentId }),
   }),
   // The query knows FAILED and nothing more, and a prompt that nobody answers stays PENDING.

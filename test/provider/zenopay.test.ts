@@ -8,7 +8,7 @@ import type { Outcome, Payment } from "../../server/order/order.ts";
 import { type Client, createClient } from "../../server/provider/client.ts";
 import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
 import { zenopay } from "../../server/provider/zenopay.ts";
-import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, type Received, startSandbox } from "../support/sandbox.ts";
 import { type Respond, type Script, type ScriptedAnswer, startScript } from "../support/script.ts";
 
@@ -17,7 +17,7 @@ const urls = {
   webhook: new URL("https://pay.example/webhooks/zenopay/secret-of-the-url"),
   return: new URL("https://pay.example/return/secret-of-the-url"),
 };
-const apiKey: string = zenopaySandbox.variables.API_KEY;
+const apiKey: string = testAccount("zenopay").API_KEY;
 
 /** The order of ZenoPay's samples, and what its query says was paid for it. */
 const id = "3b9f407e-3ee8-4525-456f-ccb95de38250";
@@ -97,7 +97,7 @@ const hint: Claim = { paymentId: id, reference: id, proof: "none" };
 
 describe("against the sandbox", () => {
   const play = async () => {
-    const sandbox = await startSandbox(zenopaySandbox);
+    const sandbox = await startSandbox("zenopay");
     const provider = open(sandbox.url);
     const ask = (payment = paymentOf()) =>
       provider.initiate(payment, { ...urls, webhook: sandbox.hookUrl }, AbortSignal.timeout(5_000));

@@ -5,9 +5,11 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { createGate } from "../../server/limit.ts";
 import { bkashSandbox } from "../../server/sandbox/bkash.ts";
 import { sandboxRoutes } from "../../server/sandbox/sandbox.ts";
+import { snsTopicArn, testAccount } from "../support/account.ts";
+import { testSecret } from "../support/node.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { variables: account } = bkashSandbox;
+const account = testAccount("bkash");
 
 interface Answer {
   status: number;
@@ -108,7 +110,7 @@ async function visit(bkashURL: string) {
 
 describe("tokens", () => {
   test("are given for the account, by grant and by refresh, in the shape of the documentation", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const granted = await grant(sandbox);
     expect(granted).toMatchObject({
       status: 200,
@@ -122,7 +124,7 @@ describe("tokens", () => {
   test("are refused in bKash's ways", async () => {
     const unauthorized = { status: 401, body: fixture("bkash", "error-unauthorized").body };
     const invalidKey = { status: 200, body: fixture("bkash", "error-invalid-app-key").body };
-    const fresh = () => startSandbox(bkashSandbox);
+    const fresh = () => startSandbox("bkash");
     expect(await grant(await fresh(), { ...credentials, password: "wrong" })).toEqual(unauthorized);
     expect(await grant(await fresh(), {})).toEqual(unauthorized);
     expect(await grant(await fresh(), credentials, { ...app, app_secret: "wrong" })).toEqual(invalidKey);
@@ -138,7 +140,7 @@ describe("tokens", () => {
 
   test("a third call in an hour blocks all of them for an hour, whatever kind they are", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
-    const sandbox = await startSandbox(bkashSandbox, { now: () => now });
+    const sandbox = await startSandbox("bkash", { now: () => now });
     const blocked = { status: 429, body: fixture("bkash", "token-blocked").body };
     const { refresh_token } = (await grant(sandbox)).body;
     now = new Date("2026-11-20T21:55:00Z");
@@ -152,8 +154,8 @@ describe("tokens", () => {
 
   test("open for an hour, as they are, with the app key, and after a restart too", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
-    const sandbox = await startSandbox(bkashSandbox, { now: () => now });
-    const other = await startSandbox(bkashSandbox, { now: () => now });
+    const sandbox = await startSandbox("bkash", { now: () => now });
+    const other = await startSandbox("bkash", { now: () => now });
     const { id_token = "" } = (await grant(sandbox)).body;
     const status = (authorization: string, key: string = account.APP_KEY) =>
       post(`${other.url}/tokenized/checkout/payment/status`, { paymentID: "x" }, { authorization, "x-app-key": key });
@@ -169,7 +171,7 @@ describe("tokens", () => {
 
 describe("create", () => {
   test("accepts in the shape of the documentation, with three ways back under one signature", async () => {
-    const sandbox = await startSandbox(bkashSandbox, { now: () => new Date("2025-11-02T08:29:02.166Z") });
+    const sandbox = await startSandbox("bkash", { now: () => new Date("2025-11-02T08:29:02.166Z") });
     const { create } = await merchant(sandbox);
     const { body } = await create({ callbackURL: "https://pay.example/return?a=1" });
     expect(Object.keys(body).sort()).toEqual(shapeOf("create-accepted"));
@@ -198,7 +200,7 @@ describe("create", () => {
     ["intent", "authorization", "2008"],
     ["merchantInvoiceNumber", "a&b", "2031"],
   ])("refuses %s when it is %j, with HTTP 200", async (field, value, statusCode) => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { call } = await merchant(sandbox);
     expect(await call("create", { ...asked(sandbox), [field]: value })).toMatchObject({
       status: 200,
@@ -207,7 +209,7 @@ describe("create", () => {
   });
 
   test("misses a field in the older form of errors, and a body in the newer", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { call } = await merchant(sandbox);
     expect((await call("create", { ...asked(sandbox), amount: undefined })).body).toEqual(
       fixture("bkash", "error-missing-field").body,
@@ -217,7 +219,7 @@ describe("create", () => {
   });
 
   test("refuses where the phone's number says so", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { call } = await merchant(sandbox);
     const from = (payerReference: string) => call("create", { ...asked(sandbox), payerReference });
     expect(await from("01712345620")).toEqual({ status: 200, body: fixture("bkash", "error-duplicate").body });
@@ -228,7 +230,7 @@ describe("create", () => {
 
 describe("execute and query", () => {
   test("move the money once, after the payer has agreed, and tell of it in bKash's shapes", async () => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { create, execute, query } = await merchant(sandbox);
     const { paymentID, bkashURL } = await create();
     expect((await execute(paymentID)).body).toEqual(fixture("bkash", "error-not-finished").body);
@@ -255,7 +257,7 @@ describe("execute and query", () => {
     ["01712345604", "error-wrong-pin"],
     ["01712345605", "error-pin-time-expired"],
   ])("of wallet %s give %s, once", async (wallet, name) => {
-    const { create, execute, query } = await merchant(await startSandbox(bkashSandbox));
+    const { create, execute, query } = await merchant(await startSandbox("bkash"));
     const { paymentID, bkashURL } = await create();
     const page = await visit(bkashURL);
     for (const typed of [wallet, "123456", "12121"]) await page.type(typed);
@@ -266,7 +268,7 @@ describe("execute and query", () => {
 
   test("find a payment that was cancelled, or is a day old, in no state to be executed", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
-    const sandbox = await startSandbox(bkashSandbox, { now: () => now });
+    const sandbox = await startSandbox("bkash", { now: () => now });
     const { create, execute } = await merchant(sandbox);
     const invalid = fixture("bkash", "error-invalid-payment-state").body;
     const cancelled = await create();
@@ -280,7 +282,7 @@ describe("execute and query", () => {
   });
 
   test("wait for a missing paymentID in the older form of errors", async () => {
-    const { call } = await merchant(await startSandbox(bkashSandbox));
+    const { call } = await merchant(await startSandbox("bkash"));
     for (const verb of ["execute", "payment/status"]) {
       expect((await call(verb, {})).body).toEqual(fixture("bkash", "error-missing-field").body);
     }
@@ -289,7 +291,7 @@ describe("execute and query", () => {
 
 describe("a payer on the phone", () => {
   const start = async (ending: string, asksToWait = 0) => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const shop = await startShop(asksToWait);
     const api = await merchant(sandbox);
     const created = await api.create({ payerReference: `017123456${ending}`, callbackURL: shop.url });
@@ -370,7 +372,7 @@ describe("a payer on the phone", () => {
 
 describe("the notification", () => {
   test("is an SNS message as text, whose amount may do without decimals", async () => {
-    const sandbox = await startSandbox(bkashSandbox, { now: () => new Date("2025-11-02T08:30:31.900Z") });
+    const sandbox = await startSandbox("bkash", { now: () => new Date("2025-11-02T08:30:31.900Z") });
     const { create, execute } = await merchant(sandbox);
     const { paymentID, bkashURL, body } = await create();
     const page = await visit(bkashURL);
@@ -383,7 +385,7 @@ describe("the notification", () => {
     });
     const envelope = JSON.parse(text);
     expect(Object.keys(envelope).sort()).toEqual(shapeOf("webhook-completed"));
-    expect(envelope.TopicArn).toBe(account.SNS_TOPIC_ARN);
+    expect(envelope.TopicArn).toBe(snsTopicArn);
     const message = JSON.parse(envelope.Message);
     const known = JSON.parse(String(fixture("bkash", "webhook-completed").body.Message));
     expect(Object.keys(message)).toEqual(Object.keys(known));
@@ -399,7 +401,7 @@ describe("the notification", () => {
 
 describe("the page", () => {
   const start = async (fields: object = {}) => {
-    const sandbox = await startSandbox(bkashSandbox);
+    const sandbox = await startSandbox("bkash");
     const { create, execute } = await merchant(sandbox);
     const created = await create(fields);
     return { page: await visit(created.bkashURL), execute, ...created };
@@ -459,13 +461,14 @@ describe("the page", () => {
     const hubUrl = () => "http://127.0.0.1:9";
     const publicUrl = () => "https://pay.example/hub";
     const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: 10 }];
-    server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, gate: createGate(10), prefix: "/sandbox" });
+    const rest = { gate: createGate(10), admit: async () => undefined, secrets: [testSecret], prefix: "/sandbox" };
+    server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, ...rest });
     const ask = async (verb: string, payload: object, headers: Record<string, string>) =>
       (
         await server.inject({ method: "POST", url: `/sandbox/bkash/tokenized/checkout/${verb}`, payload, headers })
       ).json();
     const { id_token } = await ask("token/grant", app, credentials);
-    const fields = { ...asked(await startSandbox(bkashSandbox)), callbackURL: "https://pay.example/hub/return/x" };
+    const fields = { ...asked(await startSandbox("bkash")), callbackURL: "https://pay.example/hub/return/x" };
     const { bkashURL } = await ask("create", fields, { authorization: id_token, "x-app-key": account.APP_KEY });
     expect(bkashURL).toMatch(/^https:\/\/pay\.example\/hub\/sandbox\/bkash\/redirect\/\?token=/);
   });
@@ -481,6 +484,6 @@ describe("the page", () => {
 });
 
 test("answers an address that it does not have as the gateway does", async () => {
-  const { url } = await startSandbox(bkashSandbox);
+  const { url } = await startSandbox("bkash");
   expect(await post(`${url}/nowhere`, {})).toEqual({ status: 403, body: { message: "Missing Authentication Token" } });
 });

@@ -2,10 +2,10 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { variables: account } = darajaSandbox;
+const account = testAccount("daraja");
 
 interface Answer {
   status: number;
@@ -76,14 +76,14 @@ function promptOf(sandbox: TestSandbox, phone = "254712345600"): string {
 describe("the sandbox of Daraja", () => {
   describe("tokens", () => {
     test("gives a token for the consumer's key and secret, its lifetime as text", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const { status, body } = await generate(sandbox.url, basic(account.CONSUMER_SECRET));
       expect(status).toBe(200);
       expect(body).toEqual({ access_token: expect.stringMatching(/^\S{28}$/), expires_in: "3599" });
     });
 
     test("answers wrong credentials with nothing, and says what else is wrong", async () => {
-      const { url } = await startSandbox(darajaSandbox);
+      const { url } = await startSandbox("daraja");
       expect(await generate(url, basic("wrong"))).toEqual({ status: 400, body: {} });
       expect(await generate(url, "Bearer x")).toMatchObject({ status: 400, body: { errorCode: "400.008.01" } });
       const grant = await generate(url, basic(account.CONSUMER_SECRET), "password");
@@ -91,7 +91,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("lets only the newest token in", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const [first, second] = [await tokenOf(sandbox), await tokenOf(sandbox)];
       const refused = await push(sandbox, first);
       const { requestId, ...body } = refused.body;
@@ -103,7 +103,7 @@ describe("the sandbox of Daraja", () => {
 
     test("lets no token in after its lifetime", async () => {
       let now = new Date("2026-11-20T21:00:00Z");
-      const sandbox = await startSandbox(darajaSandbox, { now: () => now });
+      const sandbox = await startSandbox("daraja", { now: () => now });
       const token = await tokenOf(sandbox);
       now = new Date("2026-11-20T21:59:59Z");
       expect(await push(sandbox, token)).toMatchObject({ status: 404, body: { errorCode: "404.001.03" } });
@@ -112,7 +112,7 @@ describe("the sandbox of Daraja", () => {
 
   describe("push", () => {
     test("accepts with the fields of the documentation, all text", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const { status, body } = await push(sandbox, await tokenOf(sandbox));
       expect(status).toBe(200);
       expect(Object.keys(body)).toEqual(Object.keys(fixture("daraja", "push-accepted").body));
@@ -120,7 +120,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("rings the payer's phone with what was asked", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox));
       expect(sandbox.phone.prompts("0712345600")).toEqual([
         { id: expect.any(String), provider: "daraja", phone: "+254712345600", amountMinor: 15_000, currency: "KES" },
@@ -141,7 +141,7 @@ describe("the sandbox of Daraja", () => {
       ["AccountReference", "longer than twelve"],
       ["TransactionDesc", "longer than 13"],
     ])("names %s when it is %j", async (field, value) => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       expect(await push(sandbox, await tokenOf(sandbox), { [field]: value })).toMatchObject({
         status: 400,
         body: { errorCode: "400.002.02", errorMessage: `Bad Request - Invalid ${field}` },
@@ -154,7 +154,7 @@ describe("the sandbox of Daraja", () => {
       ["is not JSON", "application/json", "{"],
       ["is no object", "application/json", "null"],
     ])("misses the first field when the body %s", async (_what, contentType, body) => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const url = `${sandbox.url}/mpesa/stkpush/v1/processrequest`;
       expect(await post(url, await tokenOf(sandbox), body, contentType)).toMatchObject({
         status: 400,
@@ -163,7 +163,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("refuses a password made for another time, and a merchant it does not know", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, { Timestamp: "20261120235932" })).toMatchObject({
         status: 500,
@@ -176,7 +176,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("finds a phone busy whose number says so, and asks any other as often as it is told", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, from("254712345720"))).toMatchObject({
         status: 500,
@@ -188,7 +188,7 @@ describe("the sandbox of Daraja", () => {
 
   describe("webhook", () => {
     test("tells a success in Safaricom's types: numbers, the amount a decimal, a balance without value", async () => {
-      const sandbox = await startSandbox(darajaSandbox, { now: () => new Date("2026-11-20T20:59:31Z") });
+      const sandbox = await startSandbox("daraja", { now: () => new Date("2026-11-20T20:59:31Z") });
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), "approve");
       const { text, headers } = await sandbox.nextWebhook();
@@ -221,7 +221,7 @@ describe("the sandbox of Daraja", () => {
       ["insufficient_funds", "webhook-insufficient-funds"],
       ["ignore", "webhook-no-response"],
     ] as const)("tells %s as %s, without metadata", async (answer, name) => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), answer);
       const { MerchantRequestID, CheckoutRequestID } = body;
@@ -232,7 +232,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("is sent once, even when it is answered with an error", async () => {
-      const sandbox = await startSandbox(darajaSandbox, { onWebhook: () => 500 });
+      const sandbox = await startSandbox("daraja", { onWebhook: () => 500 });
       const token = await tokenOf(sandbox);
       for (const phone of ["254712345600", "254712345700"]) {
         await push(sandbox, token, from(phone));
@@ -244,7 +244,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("is sent three times to a phone ending in 07, each the same", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox), from("254712345607"));
       const [first, second, third] = [
         await sandbox.nextWebhook(),
@@ -256,14 +256,14 @@ describe("the sandbox of Daraja", () => {
 
     test("is sent and answered before the push is, for a phone ending in 08", async () => {
       const order: string[] = [];
-      const sandbox = await startSandbox(darajaSandbox, { onWebhook: () => order.push("webhook") && 200 });
+      const sandbox = await startSandbox("daraja", { onWebhook: () => order.push("webhook") && 200 });
       await push(sandbox, await tokenOf(sandbox), from("254712345608"));
       order.push("reply");
       expect(order).toEqual(["webhook", "reply"]);
     });
 
     test("tells another amount than was asked, for a phone ending in 10", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox), from("254712345610"));
       expect((await sandbox.nextWebhook()).text).toContain('"Amount","Value":151.00');
     });
@@ -273,7 +273,7 @@ describe("the sandbox of Daraja", () => {
       hook.listen(0, "127.0.0.1");
       await once(hook, "listening");
       onTestFinished(() => void hook.close());
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const CallBackURL = `http://127.0.0.1:${(hook.address() as AddressInfo).port}/`;
       const called = once(hook, "request");
       await push(sandbox, await tokenOf(sandbox), { ...from("254712345601"), CallBackURL });
@@ -287,7 +287,7 @@ describe("the sandbox of Daraja", () => {
 
   describe("query", () => {
     test("tells an open push in either form that Safaricom has for it", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID } = (await push(sandbox, token)).body;
       expect(await query(sandbox, token, CheckoutRequestID)).toMatchObject({
@@ -305,7 +305,7 @@ describe("the sandbox of Daraja", () => {
       ["cancel", "query-cancelled"],
       ["ignore", "query-no-response"],
     ] as const)("tells %s in text only, as %s", async (answer, name) => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID = "", MerchantRequestID = "" } = (await push(sandbox, token)).body;
       sandbox.phone.answer(promptOf(sandbox), answer);
@@ -317,7 +317,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("does not know what was never pushed", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       expect(await query(sandbox, await tokenOf(sandbox), "ws_CO_1")).toMatchObject({
         status: 400,
         body: { errorCode: "400.002.02", errorMessage: "Bad Request - Invalid CheckoutRequestID" },
@@ -325,7 +325,7 @@ describe("the sandbox of Daraja", () => {
     });
 
     test("wants a token and the password", async () => {
-      const sandbox = await startSandbox(darajaSandbox);
+      const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await query(sandbox, "other", "ws_CO_1")).toMatchObject({ status: 404 });
       expect(await query(sandbox, token, "ws_CO_1", { Password: "other" })).toMatchObject({
@@ -336,7 +336,7 @@ describe("the sandbox of Daraja", () => {
   });
 
   test("answers an address that it does not have in its own envelope", async () => {
-    const sandbox = await startSandbox(darajaSandbox);
+    const sandbox = await startSandbox("daraja");
     expect(await read(await fetch(`${sandbox.url}/mpesa/other`))).toMatchObject({
       status: 404,
       body: { errorCode: "404.001.01" },

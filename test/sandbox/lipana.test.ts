@@ -1,9 +1,9 @@
 import { createHmac } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { SECRET_KEY, WEBHOOK_SECRET } = lipanaSandbox.variables;
+const { SECRET_KEY, WEBHOOK_SECRET } = testAccount("lipana");
 const phone = "+254712345600";
 
 interface Transaction {
@@ -68,7 +68,7 @@ const shape = (name: string): unknown => shapeOf(fixture("lipana", name).body);
 describe("the sandbox of Lipana", () => {
   describe("the key", () => {
     test("is wanted everywhere", async () => {
-      const { url } = await startSandbox(lipanaSandbox);
+      const { url } = await startSandbox("lipana");
       for (const path of ["/transactions", "/transactions/TXN1", "/transactions/push-stk", "/other"]) {
         expect(await ask(url + path, {}, "lip_sk_test_other")).toEqual({
           status: 401,
@@ -81,7 +81,7 @@ describe("the sandbox of Lipana", () => {
 
   describe("push", () => {
     test("is accepted in the envelope, pending", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { status, body } = await push(sandbox);
       expect(status).toBe(200);
       expect(shapeOf(body)).toEqual(shape("push-accepted"));
@@ -89,7 +89,7 @@ describe("the sandbox of Lipana", () => {
     });
 
     test("rings the payer's phone with what was asked", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       await push(sandbox);
       expect(sandbox.phone.prompts("0712345600")).toEqual([
         { id: expect.any(String), provider: "lipana", phone, amountMinor: 15_000, currency: "KES" },
@@ -107,7 +107,7 @@ describe("the sandbox of Lipana", () => {
       ["accountReference", 1],
       ["transactionDesc", {}],
     ])("names %s when it is %j", async (field, value) => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { status, body } = await push(sandbox, { [field]: value });
       expect(status).toBe(400);
       expect(shapeOf(body)).toEqual(shape("error-validation"));
@@ -116,13 +116,13 @@ describe("the sandbox of Lipana", () => {
     });
 
     test.each(["", "{", "<html>", "null", "[]"])("refuses a body that is %j", async (body) => {
-      const { url } = await startSandbox(lipanaSandbox);
+      const { url } = await startSandbox("lipana");
       const { status, body: told } = await post(`${url}/transactions/push-stk`, body);
       expect({ status, told }).toMatchObject({ status: 400, told: { success: false, code: "VALIDATION_ERROR" } });
     });
 
     test("asks nobody while it is down, for a phone ending in 12", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { status, body } = fixture("lipana", "error-unavailable");
       expect(await push(sandbox, { phone: "+254712345612" })).toEqual({ status, body });
       expect(sandbox.phone.prompts("+254712345612")).toEqual([]);
@@ -132,14 +132,14 @@ describe("the sandbox of Lipana", () => {
 
   describe("webhook", () => {
     test("goes to the account's one address, signed over its bytes", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { headers, text } = await play(sandbox, "approve");
       expect(headers["x-lipana-signature"]).toBe(createHmac("sha256", WEBHOOK_SECRET).update(text).digest("hex"));
       expect(headers["content-type"]).toBe("application/json");
     });
 
     test("tells successes in both shapes, taking turns, and only one has a receipt", async () => {
-      const sandbox = await startSandbox(lipanaSandbox, { now: () => new Date("2026-01-05T10:00:00Z") });
+      const sandbox = await startSandbox("lipana", { now: () => new Date("2026-01-05T10:00:00Z") });
       const [first, second, third] = [
         await play(sandbox, "approve"),
         await play(sandbox, "approve"),
@@ -177,7 +177,7 @@ describe("the sandbox of Lipana", () => {
       ["insufficient_funds", "webhook-b-insufficient-funds"],
       ["ignore", "webhook-b-no-response"],
     ] as const)("tells %s as %s, each time with its code", async (as, name) => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       for (const _ of [1, 2]) {
         const { told, transactionId } = await play(sandbox, as);
         expect(shapeOf(told)).toEqual(shape(name));
@@ -188,7 +188,7 @@ describe("the sandbox of Lipana", () => {
     });
 
     test("is sent three times to a phone ending in 07, each the same, and never to one ending in 06", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const silent = (await push(sandbox, { phone: "+254712345606" })).body.data.transactionId;
       await expect.poll(async () => (await statusOf(sandbox, silent)).body.status).toBe("success");
       await push(sandbox, { phone: "+254712345607" });
@@ -201,21 +201,21 @@ describe("the sandbox of Lipana", () => {
 
     test("is sent and answered before the push is, for a phone ending in 08", async () => {
       const order: string[] = [];
-      const sandbox = await startSandbox(lipanaSandbox, { onWebhook: () => order.push("webhook") && 200 });
+      const sandbox = await startSandbox("lipana", { onWebhook: () => order.push("webhook") && 200 });
       await push(sandbox, { phone: "+254712345608" });
       order.push("reply");
       expect(order).toEqual(["webhook", "reply"]);
     });
 
     test("tells another amount than was asked, for a phone ending in 10, and so does the status", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { transactionId } = (await push(sandbox, { phone: "+254712345610" })).body.data;
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toMatchObject({ amount: 151 });
       expect((await statusOf(sandbox, transactionId)).body).toMatchObject({ amount: 151, status: "success" });
     });
 
     test("is sent although the push is never answered, for a phone ending in 11, and the list has it", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const gaveUp = new AbortController();
       const pushing = fetch(`${sandbox.url}/transactions/push-stk`, {
         method: "POST",
@@ -240,7 +240,7 @@ describe("the sandbox of Lipana", () => {
       ["insufficient_funds", "status-failed"],
       ["ignore", "status-failed"],
     ] as const)("tells %s as %s", async (as, name) => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { transactionId } = await play(sandbox, as);
       const { status, body } = await statusOf(sandbox, transactionId);
       expect(status).toBe(200);
@@ -249,7 +249,7 @@ describe("the sandbox of Lipana", () => {
     });
 
     test("tells an open push, by either of its ids", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { transactionId } = (await push(sandbox)).body.data;
       const { body } = await statusOf(sandbox, transactionId);
       expect(shapeOf(body)).toEqual(shape("status-pending"));
@@ -257,7 +257,7 @@ describe("the sandbox of Lipana", () => {
     });
 
     test("does not know what was never pushed, nor an address that it does not have", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       const { status, body } = fixture("lipana", "error-not-found");
       expect(await statusOf(sandbox, "TXN1")).toEqual({ status, body });
       expect(await ask(`${sandbox.url}/payouts`)).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
@@ -266,7 +266,7 @@ describe("the sandbox of Lipana", () => {
 
   describe("list", () => {
     test("has the newest first, in pages", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       for (const amount of [11, 12, 13]) await push(sandbox, { amount });
       const list = async (query: string) => {
         const { body } = await ask(`${sandbox.url}/transactions${query}`);
@@ -280,7 +280,7 @@ describe("the sandbox of Lipana", () => {
     });
 
     test("has the shape that the SDK types", async () => {
-      const sandbox = await startSandbox(lipanaSandbox);
+      const sandbox = await startSandbox("lipana");
       await play(sandbox, "approve");
       await push(sandbox);
       const { body } = await ask(`${sandbox.url}/transactions?limit=100`);

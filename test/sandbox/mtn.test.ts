@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
-import { mtnSandbox } from "../../server/sandbox/mtn.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { variables: account } = mtnSandbox;
+const account = testAccount("mtn");
 const basic = `Basic ${Buffer.from(`${account.API_USER}:${account.API_KEY}`).toString("base64")}`;
 const key = { "ocp-apim-subscription-key": account.SUBSCRIPTION_KEY };
 
@@ -40,7 +40,7 @@ interface Ground extends TestSandbox {
 }
 
 async function start(options: Parameters<typeof startSandbox>[1] = {}): Promise<Ground> {
-  const sandbox = await startSandbox(mtnSandbox, options);
+  const sandbox = await startSandbox("mtn", options);
   const { body: token } = await fetchToken(sandbox);
   const { access_token } = token as { access_token: string };
   const headers = { ...key, authorization: `Bearer ${access_token}`, "x-target-environment": "sandbox" };
@@ -74,7 +74,7 @@ const payer = (partyId: string): object => ({ payer: { partyIdType: "MSISDN", pa
 
 describe("tokens", () => {
   test("are given for the account, with their lifetime", async () => {
-    const sandbox = await startSandbox(mtnSandbox);
+    const sandbox = await startSandbox("mtn");
     const { status, body: token } = await fetchToken(sandbox);
     const sample = reply("token");
     expect({ status, body: token }).toEqual({
@@ -84,7 +84,7 @@ describe("tokens", () => {
   });
 
   test("are given only for a POST that says its length", async () => {
-    const sandbox = await startSandbox(mtnSandbox);
+    const sandbox = await startSandbox("mtn");
     const { hostname, port, pathname } = new URL(`${sandbox.url}/collection/token/`);
     const socket = connect(Number(port), hostname);
     const lines = [`POST ${pathname} HTTP/1.1`, `Host: ${hostname}`, `Authorization: ${basic}`];
@@ -95,7 +95,7 @@ describe("tokens", () => {
   });
 
   test("are refused without the account or the subscription key", async () => {
-    const sandbox = await startSandbox(mtnSandbox);
+    const sandbox = await startSandbox("mtn");
     expect(await fetchToken(sandbox, { authorization: "Basic x" })).toEqual({ status: 401, body: "" });
     expect(await fetchToken(sandbox, { "ocp-apim-subscription-key": "x" })).toEqual({ status: 401, body: "" });
   });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { payheroSandbox } from "../../server/sandbox/payhero.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { variables: account } = payheroSandbox;
+const account = testAccount("payhero");
 
 interface Answer {
   status: number;
@@ -45,7 +45,7 @@ const receipt = expect.stringMatching(/^[A-Z0-9]{10}$/);
 describe("the sandbox of PayHero", () => {
   describe("a payment", () => {
     test("is queued, with the fields of the documentation and a reference of either form", async () => {
-      const sandbox = await startSandbox(payheroSandbox, { now: () => new Date("2024-01-14T07:35:43.427Z") });
+      const sandbox = await startSandbox("payhero", { now: () => new Date("2024-01-14T07:35:43.427Z") });
       const { status, body } = await ask(sandbox);
       const known = fixture("payhero", "payment-queued");
       expect(status).toBe(known.status);
@@ -59,7 +59,7 @@ describe("the sandbox of PayHero", () => {
     });
 
     test("rings the payer's phone with what was asked, local form or not", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       await ask(sandbox);
       await ask(sandbox, { phone_number: "0712345600", amount: 1 });
       const prompt = { id: expect.any(String), provider: "payhero", phone: "+254712345600", currency: "KES" };
@@ -82,7 +82,7 @@ describe("the sandbox of PayHero", () => {
       ["external_reference", 9],
       ["callback_url", "ftp://shop.example"],
     ])("names %s when it is %j", async (field, value) => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { status, body } = fixture("payhero", "error-invalid-field");
       expect(await ask(sandbox, { [field]: value })).toEqual({
         status,
@@ -92,7 +92,7 @@ describe("the sandbox of PayHero", () => {
     });
 
     test.each(["", "{", "null", "[]"])("misses a field when the body is %j", async (body) => {
-      const { url } = await startSandbox(payheroSandbox);
+      const { url } = await startSandbox("payhero");
       expect(await call(`${url}/payments`, { method: "POST", headers, body })).toMatchObject({
         status: 400,
         body: { error_code: "BAD_REQUEST" },
@@ -100,7 +100,7 @@ describe("the sandbox of PayHero", () => {
     });
 
     test("is answered with a page by a PayHero that is down, and rings nobody", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const body = JSON.stringify(fieldsOf(sandbox, { phone_number: "254712345612" }));
       const authorized = { ...headers, authorization: basic() };
       const response = await fetch(`${sandbox.url}/payments`, { method: "POST", headers: authorized, body });
@@ -111,7 +111,7 @@ describe("the sandbox of PayHero", () => {
   });
 
   test("lets only its merchant in", async () => {
-    const { url } = await startSandbox(payheroSandbox);
+    const { url } = await startSandbox("payhero");
     const { status, body } = fixture("payhero", "error-wrong-credentials");
     for (const authorization of [basic("wrong"), "", `Bearer ${basic().slice(6)}`, basic().slice(6)]) {
       const payment = { method: "POST", headers, body: "{}" };
@@ -121,19 +121,19 @@ describe("the sandbox of PayHero", () => {
   });
 
   test("does not fail at a body that is too large", async () => {
-    const { url } = await startSandbox(payheroSandbox);
+    const { url } = await startSandbox("payhero");
     const body = JSON.stringify("x".repeat(2 ** 20));
     expect(await call(`${url}/payments`, { method: "POST", headers, body })).toMatchObject({ status: 413 });
   });
 
   test("answers an address that it does not have in its own way", async () => {
-    const { url } = await startSandbox(payheroSandbox);
+    const { url } = await startSandbox("payhero");
     expect(await call(`${url}/other`)).toMatchObject({ status: 404, body: { error_code: "NOT_FOUND" } });
   });
 
   describe("the webhook", () => {
     test("tells a success within a response, and not PayHero's own reference", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { body } = await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "approve");
       const { text, headers } = await sandbox.nextWebhook();
@@ -159,7 +159,7 @@ describe("the sandbox of PayHero", () => {
       ["insufficient_funds", "webhook-insufficient-funds"],
       ["ignore", "webhook-no-response"],
     ] as const)("tells %s as %s, with an empty receipt", async (answer, name) => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { CheckoutRequestID } = (await ask(sandbox)).body;
       sandbox.phone.answer(promptOf(sandbox), answer);
       const known = fixture("payhero", name).body;
@@ -171,7 +171,7 @@ describe("the sandbox of PayHero", () => {
     });
 
     test("is sent three times to a phone ending in 07, each the same", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       await ask(sandbox, { phone_number: "254712345607" });
       const [first, second, third] = [
         await sandbox.nextWebhook(),
@@ -183,20 +183,20 @@ describe("the sandbox of PayHero", () => {
 
     test("is sent and answered before the payment is, for a phone ending in 08", async () => {
       const order: string[] = [];
-      const sandbox = await startSandbox(payheroSandbox, { onWebhook: () => order.push("webhook") && 200 });
+      const sandbox = await startSandbox("payhero", { onWebhook: () => order.push("webhook") && 200 });
       await ask(sandbox, { phone_number: "254712345608" });
       order.push("reply");
       expect(order).toEqual(["webhook", "reply"]);
     });
 
     test("tells another amount than was asked, for a phone ending in 10", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       await ask(sandbox, { phone_number: "254712345610" });
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toMatchObject({ response: { Amount: 151 } });
     });
 
     test("is not sent when there is nowhere to send it", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { reference } = (await ask(sandbox, { callback_url: undefined })).body;
       sandbox.phone.answer(promptOf(sandbox), "approve");
       await expect.poll(() => query(sandbox, reference)).toMatchObject({ body: { status: "SUCCESS" } });
@@ -213,7 +213,7 @@ describe("the sandbox of PayHero", () => {
       ["cancel", "query-failed"],
       ["ignore", "query-failed"],
     ] as const)("tells %s as %s, without amount or reason", async (answer, name) => {
-      const sandbox = await startSandbox(payheroSandbox, { now });
+      const sandbox = await startSandbox("payhero", { now });
       const { reference } = (await ask(sandbox)).body;
       if (answer) {
         sandbox.phone.answer(promptOf(sandbox), answer);
@@ -226,14 +226,14 @@ describe("the sandbox of PayHero", () => {
     });
 
     test("tells the receipt that the webhook told, although none was sent", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { reference } = (await ask(sandbox, { phone_number: "254712345606" })).body;
       await expect.poll(() => query(sandbox, reference)).toMatchObject({ body: { third_party_reference: receipt } });
       expect(sandbox.waiting).toBe(0);
     });
 
     test("knows a payment by PayHero's own reference only", async () => {
-      const sandbox = await startSandbox(payheroSandbox);
+      const sandbox = await startSandbox("payhero");
       const { CheckoutRequestID } = (await ask(sandbox)).body;
       const { status, body } = fixture("payhero", "query-not-found");
       for (const other of ["INV-009", CheckoutRequestID, "", "x&reference=y"]) {

@@ -1,5 +1,4 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
 import { startSandbox } from "../support/sandbox.ts";
 
@@ -62,7 +61,7 @@ describe("the payer's phone", () => {
   });
 
   test("lists and answers prompts over HTTP", async () => {
-    const { phone, phoneUrl } = await startSandbox(darajaSandbox);
+    const { phone, phoneUrl } = await startSandbox("daraja");
     const { id, answer } = phone.ring(ringFor("+254712345600"));
     const listed = await fetch(`${phoneUrl}/0712345600/prompts`);
     expect(await listed.json()).toEqual({ prompts: [{ id, ...ringFor("+254712345600") }] });
@@ -73,7 +72,7 @@ describe("the payer's phone", () => {
   });
 
   test("refuses an answer that it does not know, naming the field, and a prompt that is not there", async () => {
-    const { phone, phoneUrl } = await startSandbox(darajaSandbox);
+    const { phone, phoneUrl } = await startSandbox("daraja");
     const { id } = phone.ring(ringFor("+254712345600"));
     for (const body of [{ answer: "maybe" }, {}]) {
       const refused = await post(`${phoneUrl}/prompts/${id}`, body);

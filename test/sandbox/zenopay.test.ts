@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { zenopaySandbox } from "../../server/sandbox/zenopay.ts";
+import { testAccount } from "../support/account.ts";
 import { fixture, startSandbox, type TestSandbox } from "../support/sandbox.ts";
 
-const { API_KEY: apiKey } = zenopaySandbox.variables;
+const { API_KEY: apiKey } = testAccount("zenopay");
 
 /** The order of ZenoPay's samples. */
 const orderId = "3b9f407e-3ee8-4525-456f-ccb95de38250";
@@ -64,7 +64,7 @@ const now = () => new Date("2025-05-19T05:40:33Z");
 describe("the sandbox of ZenoPay", () => {
   describe("request", () => {
     test("accepts in the words of the sample, and rings the payer's phone", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox)).toEqual(reply("accepted"));
       expect(sandbox.phone.prompts("0712345600")).toEqual([
         { id: expect.any(String), provider: "zenopay", phone: "+255712345600", amountMinor: 100_000, currency: "TZS" },
@@ -72,7 +72,7 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("wants the key first, whatever is asked for", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       const refused = reply("error-invalid-key");
       expect(await post(sandbox, fields(sandbox), "wrong")).toEqual(refused);
       expect(await query(sandbox, orderId, "wrong")).toEqual(refused);
@@ -92,7 +92,7 @@ describe("the sandbox of ZenoPay", () => {
       ["webhook_url", "ftp://shop.example"],
       ["metadata", []],
     ])("names %s when it is %j", async (field, value) => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox, { [field]: value })).toEqual({
         status: 400,
         body: { status: "error", message: `Missing or invalid ${field}` },
@@ -101,12 +101,12 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("refuses a phone with the country's code", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox, { buyer_phone: "255712345600" })).toEqual(reply("error-invalid-phone"));
     });
 
     test.each(["", "{", "null", "[]"])("misses the first field of a body that is %j", async (body) => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await post(sandbox, body)).toMatchObject({
         status: 400,
         body: { message: "Missing or invalid order_id" },
@@ -114,14 +114,14 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("takes each order once, and rings once", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       await ask(sandbox);
       expect(await ask(sandbox, { amount: 2_000 })).toEqual(reply("error-repeated-order"));
       expect(sandbox.phone.prompts("0712345600")).toMatchObject([{ amountMinor: 100_000 }]);
     });
 
     test("is down for a phone ending in 12, and knows nothing of the order", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox, { buyer_phone: "0712345612" })).toEqual(reply("error-unavailable"));
       expect(await query(sandbox)).toEqual(reply("query-unknown-order"));
     });
@@ -129,7 +129,7 @@ describe("the sandbox of ZenoPay", () => {
 
   describe("webhook", () => {
     test("says COMPLETED with the metadata and our own key, but neither amount nor phone", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       const { body } = fixture("zenopay", "webhook-completed");
       await ask(sandbox, { metadata: body.metadata });
       sandbox.phone.answer(promptOf(sandbox), "approve");
@@ -139,7 +139,7 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("has no metadata where none was given", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "approve");
       const { body } = fixture("zenopay", "webhook-bare");
@@ -147,7 +147,7 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("is not sent where no address was given, nor to a phone ending in 06", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { order_id: "a", buyer_phone: "0712345601", webhook_url: undefined });
       await ask(sandbox, { order_id: "b", buyer_phone: "0712345606" });
       for (const id of ["a", "b"]) {
@@ -159,7 +159,7 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("is sent three times to a phone ending in 07, each the same", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { buyer_phone: "0712345607" });
       const first = await sandbox.nextWebhook();
       const more = [await sandbox.nextWebhook(), await sandbox.nextWebhook()];
@@ -168,7 +168,7 @@ describe("the sandbox of ZenoPay", () => {
 
     test("is sent and answered before the request is, for a phone ending in 08", async () => {
       const order: string[] = [];
-      const sandbox = await startSandbox(zenopaySandbox, { onWebhook: () => order.push("webhook") && 200 });
+      const sandbox = await startSandbox("zenopay", { onWebhook: () => order.push("webhook") && 200 });
       await ask(sandbox, { buyer_phone: "0712345608" });
       order.push("reply");
       expect(order).toEqual(["webhook", "reply"]);
@@ -177,7 +177,7 @@ describe("the sandbox of ZenoPay", () => {
 
   describe("query", () => {
     test("tells an open order, its amount as text and its time without a zone", async () => {
-      const sandbox = await startSandbox(zenopaySandbox, { now });
+      const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       expect(await query(sandbox)).toEqual(queryReply("query-pending"));
     });
@@ -188,7 +188,7 @@ describe("the sandbox of ZenoPay", () => {
       ["wrong_pin", "query-failed", {}],
       ["insufficient_funds", "query-failed", {}],
     ] as const)("tells %s as %s, by the same word about the lookup", async (answer, name, row) => {
-      const sandbox = await startSandbox(zenopaySandbox, { now });
+      const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), answer);
       await expect.poll(() => query(sandbox)).toEqual(queryReply(name, row));
@@ -197,7 +197,7 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("tells an order that nobody answered as open", async () => {
-      const sandbox = await startSandbox(zenopaySandbox, { now });
+      const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "ignore");
       expect(sandbox.phone.prompts("0712345600")).toEqual([]);
@@ -205,27 +205,27 @@ describe("the sandbox of ZenoPay", () => {
     });
 
     test("tells another amount than was asked, for a phone ending in 10", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { buyer_phone: "0712345610" });
       await sandbox.nextWebhook();
       expect(await query(sandbox)).toMatchObject({ body: { data: [{ amount: "1001" }] } });
     });
 
     test("finds nothing of an order that it does not know, and wants to be told which", async () => {
-      const sandbox = await startSandbox(zenopaySandbox);
+      const sandbox = await startSandbox("zenopay");
       expect(await query(sandbox)).toEqual(reply("query-unknown-order"));
       expect(await query(sandbox, "")).toMatchObject({ status: 400, body: { status: "error" } });
     });
   });
 
   test("does not fail at a body that is too large", async () => {
-    const { url } = await startSandbox(zenopaySandbox);
+    const { url } = await startSandbox("zenopay");
     const body = JSON.stringify("x".repeat(2 ** 20));
     expect(await call(`${url}/mobile_money_tanzania`, { method: "POST", body })).toMatchObject({ status: 413 });
   });
 
   test("answers an address that it does not have in its own envelope", async () => {
-    const sandbox = await startSandbox(zenopaySandbox);
+    const sandbox = await startSandbox("zenopay");
     expect(await call(`${sandbox.url}/other`)).toEqual({
       status: 404,
       body: { status: "error", message: "Not found" },

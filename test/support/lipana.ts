@@ -1,12 +1,12 @@
 /** Webhooks as Lipana signs them. */
 import { createHmac } from "node:crypto";
-import { lipanaSandbox } from "../../server/sandbox/lipana.ts";
+import { testAccount } from "./account.ts";
 import { fixture } from "./sandbox.ts";
 
 /** That this much was paid, in shape B, signed with the sandbox's secret by default. */
 export function lipanaWebhook(
   { reference, amountMinor, receipt }: { reference: string; amountMinor: number; receipt: string },
-  secret: string = lipanaSandbox.variables.WEBHOOK_SECRET,
+  secret: string = testAccount("lipana").WEBHOOK_SECRET,
 ): { headers: Record<string, string>; body: string } {
   const body = JSON.stringify({
     ...fixture("lipana", "webhook-b-success").body,

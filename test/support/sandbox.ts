@@ -4,8 +4,10 @@ import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
 import { onTestFinished } from "vitest";
 import { handleErrors } from "../../server/problem.ts";
+import { companies, type ProviderName } from "../../server/provider/providers.ts";
 import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
-import type { Sandbox } from "../../server/sandbox/sandbox.ts";
+import type { Sandbox, SandboxContext } from "../../server/sandbox/sandbox.ts";
+import { testAccount } from "./account.ts";
 
 export interface Received {
   method: string;
@@ -30,14 +32,16 @@ export interface TestSandboxOptions {
   now?: () => Date;
   /** Called while a webhook is being answered. Its result is the answer's status; 200 by default. */
   onWebhook?: (received: Received) => number | Promise<number>;
+  /** Which addresses are the hub's own; by default all are, as the hub is somewhere else here. */
+  isOwn?: (url: string) => boolean;
 }
 
 /** A payer's second takes 5 ms here. */
 const secondMs = 5;
 
 export async function startSandbox(
-  sandbox: Sandbox,
-  { now, onWebhook = () => 200 }: TestSandboxOptions = {},
+  name: ProviderName,
+  { now, onWebhook = () => 200, isOwn = () => true }: TestSandboxOptions = {},
 ): Promise<TestSandbox> {
   const app = Fastify({ forceCloseConnections: true });
   const phone = createPhone({ secondMs });
@@ -46,9 +50,9 @@ export async function startSandbox(
   app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
   let hubUrl = "";
   const webhookUrl = (): URL => new URL(`${hubUrl}/hook`);
-  app.register(async (scope) => sandbox.serve(scope, { phone, webhookUrl, ...(now && { now }) }), {
-    prefix: "/provider",
-  });
+  const sandbox: Sandbox = companies[name].sandbox;
+  const context: SandboxContext = { account: testAccount(name), phone, isOwn, webhookUrl, ...(now && { now }) };
+  app.register(async (scope) => void sandbox.serve(scope, context), { prefix: "/provider" });
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, text));

@@ -8,6 +8,7 @@ import { createClient } from "../../server/provider/client.ts";
 import type { TokenRules } from "../../server/provider/credential.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { companies, type ProviderName } from "../../server/provider/providers.ts";
+import { companyAccount } from "./account.ts";
 
 /** One call of ours as the company got it. */
 export interface ScriptedCall {
@@ -72,7 +73,7 @@ function parse(text: string): Record<string, unknown> {
 
 /** The adapter with its sandbox's account, at this address. Tokens are kept in memory. */
 export function openProvider(name: ProviderName, url: string): Provider {
-  const { company, sandbox } = companies[name];
+  const { company } = companies[name];
   const client = createClient();
   onTestFinished(() => client.close());
   const credential = ({ fetch }: TokenRules) => {
@@ -84,7 +85,7 @@ export function openProvider(name: ProviderName, url: string): Provider {
       },
     };
   };
-  return company.configure(sandbox.variables)({ baseUrl: () => url, client, credential });
+  return company.configure(companyAccount(name))({ baseUrl: () => url, client, credential });
 }
 
 const samples: Record<ProviderName, Partial<Payment>> = {
@@ -111,9 +112,6 @@ export const samplePayment = (name: ProviderName, fields: Partial<Payment> = {})
 /** The environment of a node whose company of this name is at `url`, with the sandbox's account. */
 export function companyEnv(name: ProviderName, url: string): Record<string, string> {
   const prefix = `${name.toUpperCase()}_`;
-  const account = Object.entries(companies[name].sandbox.variables).map(([variable, value]) => [
-    prefix + variable,
-    value,
-  ]);
+  const account = Object.entries(companyAccount(name)).map(([variable, value]) => [prefix + variable, value]);
   return { ...Object.fromEntries(account), [`${prefix}BASE_URL`]: url };
 }

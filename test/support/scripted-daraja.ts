@@ -2,16 +2,10 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
-import { darajaSandbox } from "../../server/sandbox/daraja.ts";
+import { companyEnv } from "./script.ts";
 
 /** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
-export const darajaEnv = (url: string): Record<string, string> => ({
-  DARAJA_BASE_URL: url,
-  DARAJA_CONSUMER_KEY: darajaSandbox.variables.CONSUMER_KEY,
-  DARAJA_CONSUMER_SECRET: darajaSandbox.variables.CONSUMER_SECRET,
-  DARAJA_SHORTCODE: darajaSandbox.variables.SHORTCODE,
-  DARAJA_PASSKEY: darajaSandbox.variables.PASSKEY,
-});
+export const darajaEnv = (url: string): Record<string, string> => companyEnv("daraja", url);
 
 /** One push as Safaricom got it. */
 export interface HeldPush {

@@ -1,0 +1,313 @@
+/**
+ * The sandbox of a node that strangers can reach: they may use its pages and its phone, and nothing else. It is made to
+ * visit nobody, other origins read nothing of it, and what it keeps in memory has bounds.
+ */
+import { once } from "node:events";
+import { connect } from "node:net";
+import Fastify from "fastify";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createGate } from "../../server/limit.ts";
+import { companies, type ProviderName, providerNames } from "../../server/provider/providers.ts";
+import { sandboxAccount } from "../../server/sandbox/account.ts";
+import { createPhone, type Phone, promptsMax, promptsPerPhoneMax } from "../../server/sandbox/phone.ts";
+import { phonePageRoutes } from "../../server/sandbox/phone-page.ts";
+import { createDelivery } from "../../server/sandbox/play.ts";
+import type { Account, Sandbox } from "../../server/sandbox/sandbox.ts";
+import { unreadBytesMax } from "../../server/stream.ts";
+import { testAccount } from "../support/account.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
+import { answer } from "../support/payer.ts";
+import { collectRoutes, type RegisteredRoute } from "../support/routes.ts";
+import { type Script, startScript } from "../support/script.ts";
+import { call, merchants, publicAccounts } from "./merchant.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+const sandboxes = { SANDBOX: providerNames.join(",") };
+
+const start = (env: Record<string, string> = {}): Promise<TestNode> =>
+  startNode({ databaseUrl, env: { ...sandboxes, ...env } });
+
+/** Whoever is not to be visited. */
+const startStranger = (): Promise<Script> => startScript(() => ({ body: {} }));
+
+const apiOf = (node: TestNode, name: ProviderName): string => `${node.url}/sandbox/${name}`;
+
+/** A program with the credentials of the node's own account, or with others. */
+async function enter(node: TestNode, name: ProviderName, account: Account = testAccount(name)) {
+  const { headers, answer } = await merchants[name].enter(apiOf(node, name), account);
+  const ask = (callback: string, phone = merchants[name].phone) =>
+    merchants[name].ask(apiOf(node, name), { account, headers, phone, callback });
+  return { answer, headers, ask };
+}
+
+const promptsOf = async (node: TestNode, phone: string): Promise<unknown[]> =>
+  (await call(`${node.url}/sandbox/phone/${phone}/prompts`)).body.prompts as unknown[];
+
+describe.each(providerNames)("the sandbox of %s", (name) => {
+  const { phone, refusal } = merchants[name];
+
+  it("refuses an address that is not the hub's, asks nobody, and visits nobody but the hub", async () => {
+    const [node, stranger] = await Promise.all([start(), startStranger()]);
+    const { host } = new URL(node.url);
+    const { host: foreign } = new URL(stranger.url);
+    const { ask } = await enter(node, name);
+    for (const callback of [`${stranger.url}/webhooks`, `http://${host}@${foreign}/`, `http://${host}.${foreign}/`]) {
+      const answered = await ask(callback);
+      if (refusal) expect(answered).toMatchObject(refusal);
+      else await answer(node, phone, "approve");
+      expect(await promptsOf(node, phone)).toEqual([]);
+    }
+    for (const own of [node.url, node.url.replace("127.0.0.1", "localhost")]) {
+      expect(await ask(`${own}/webhooks/${name}`)).not.toMatchObject(refusal ?? { status: 400 });
+      await answer(node, phone, "approve");
+    }
+    expect(stranger.calls).toEqual([]);
+  });
+
+  it("knows no account but the one that is derived from the hub's secret", async () => {
+    const node = await start();
+    const { sandbox }: { sandbox: Sandbox } = companies[name];
+    const accounts = [publicAccounts[name], sandboxAccount(name, sandbox, ["the secret of some other hub altogether"])];
+    for (const account of accounts) {
+      const { answer: entered, ask } = await enter(node, name, account);
+      if (entered) expect(entered).toMatchObject(merchants[name].stranger);
+      const { status } = await ask(node.url);
+      expect(status).toBeGreaterThanOrEqual(400);
+    }
+    expect(await promptsOf(node, phone)).toEqual([]);
+    const { ask } = await enter(node, name);
+    await ask(`${node.url}/webhooks/${name}`);
+    expect(await promptsOf(node, phone)).toHaveLength(1);
+  });
+
+  it("keeps no more prompts of a phone than there is room for", async () => {
+    const node = await start();
+    const { ask } = await enter(node, name);
+    for (let asked = 0; asked <= promptsPerPhoneMax; asked += 1) await ask(`${node.url}/webhooks/${name}`);
+    expect(await promptsOf(node, phone)).toHaveLength(promptsPerPhoneMax);
+  });
+
+  it("counts strangers towards their address's limit, and never the hub", async () => {
+    const node = await start({ LIMIT_IP: "4" });
+    const { ask } = await enter(node, name);
+    const knock = async (path: string) => (await call(apiOf(node, name) + path, { method: "POST" })).status;
+    for (const path of ["/", "/x", "/tokenized/checkout/token/grant", "/payments"]) {
+      expect(await knock(path)).not.toBe(429);
+    }
+    expect(await knock("/")).toBe(429);
+    expect((await ask(`${node.url}/webhooks/${name}`)).status).toBeLessThan(300);
+    expect((await ask(`${node.url}/webhooks/${name}`)).status).toBeLessThan(300);
+    // The phone shares the limit.
+    expect((await call(`${node.url}/sandbox/phone/${phone}/prompts`)).status).toBe(429);
+    expect(await knock("/redirect/")).toBe(429);
+  });
+});
+
+describe("what goes between the hub and its sandbox", () => {
+  it("goes nowhere else, whatever asks for it, and follows no redirect", async () => {
+    const stranger = await startStranger();
+    const own = await startScript(() => ({ status: 302, headers: { location: `${stranger.url}/onward` }, body: {} }));
+    const app = Fastify();
+    onTestFinished(() => app.close());
+    const deliver = createDelivery(app, { isOwn: (url) => new URL(url).origin === own.url });
+    for (const method of ["GET", "POST", "PUT"] as const) {
+      await deliver({ method, url: `${own.url}/${method}` });
+      await deliver({ method, url: `${stranger.url}/${method}` });
+    }
+    expect(own.calls.map(({ path }) => path)).toEqual(["/GET", "/POST", "/PUT"]);
+    expect(stranger.calls).toEqual([]);
+  });
+
+  it("does not lead to the shop: a payer who pays on the phone is sent on, and the sandbox does not go there", async () => {
+    const [node, stranger] = await Promise.all([start(), startStranger()]);
+    const paying = { provider: "bkash", currency: "BDT", phone: "+8801712345601", returnUrl: `${stranger.url}/back` };
+    // While the second one pays, whatever the first one led to has come.
+    for (const _ of [1, 2]) {
+      const { order } = await pay(node, paying);
+      const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=20`);
+      expect(body).toMatchObject({ status: "succeeded" });
+    }
+    expect(stranger.calls).toEqual([]);
+  });
+
+  it("is let through with another node's token, though only the newest one of its own is good", async () => {
+    const [node, other] = await Promise.all([start({ LIMIT_IP: "1" }), start()]);
+    await enter(node, "daraja");
+    const { headers } = await enter(other, "daraja");
+    const given = { account: testAccount("daraja"), headers, phone: merchants.daraja.phone, callback: node.url };
+    for (const _ of [1, 2, 3]) {
+      const answered = await merchants.daraja.ask(apiOf(node, "daraja"), given);
+      expect(answered).toMatchObject({ status: 404, body: { errorCode: "404.001.03" } });
+    }
+    const forged = { authorization: `Bearer ${"x".repeat(28)}` };
+    const ask = () => merchants.daraja.ask(apiOf(node, "daraja"), { ...given, headers: forged });
+    expect([(await ask()).status, (await ask()).status]).toEqual([404, 429]);
+  });
+
+  it("is not used up by strangers: bKash's ration of tokens is the merchant's", async () => {
+    const node = await start();
+    const { headers: _, ...stranger } = await enter(node, "bkash", publicAccounts.bkash);
+    expect(stranger.answer?.status).toBe(401);
+    for (const _ of [1, 2, 3]) await enter(node, "bkash", publicAccounts.bkash);
+    expect((await enter(node, "bkash")).answer).toMatchObject({ status: 200, body: { statusCode: "0000" } });
+  });
+});
+
+/** An address of this route, with something for each parameter. */
+const addressOf = (node: TestNode, { url }: RegisteredRoute): string =>
+  node.url + url.replace(/:(\w+)/g, "254712345600");
+
+const listSandbox = async (env: Record<string, string> = {}) => {
+  const { started: node, routes } = await collectRoutes(() => start(env));
+  const below = routes.filter(({ url }) => url.startsWith("/sandbox"));
+  // Every provider is there, and the phone.
+  for (const name of [...providerNames, "phone"]) expect(below.some(({ url }) => url.includes(`/${name}`))).toBe(true);
+  return { node, routes: below };
+};
+
+/** The headers of an answer as soon as they are there; a stream has no end. */
+async function headersOf(url: string, init: RequestInit): Promise<{ status: number; names: string[] }> {
+  const enough = new AbortController();
+  const { status, headers } = await fetch(url, { ...init, redirect: "manual", signal: enough.signal });
+  enough.abort();
+  return { status, names: [...headers.keys()] };
+}
+
+const otherOrigin = "https://elsewhere.example";
+const isCors = (name: string): boolean => name.startsWith("access-control-");
+
+describe("a page of another origin", () => {
+  it("reads nothing at any route of the sandbox, and no preflight is answered", async () => {
+    const { node, routes } = await listSandbox();
+    // The hub's own API is open to it.
+    const open = await headersOf(`${node.url}/v1/orders/X`, { headers: { origin: otherOrigin } });
+    expect(open.names.filter(isCors)).not.toEqual([]);
+    for (const route of routes) {
+      const url = addressOf(node, route);
+      for (const address of [url, url.replace("/sandbox", "/%73andbox")]) {
+        const { names } = await headersOf(address, { method: route.method, headers: { origin: otherOrigin } }).catch(
+          // Fetch knows fewer methods than HTTP has, and so do pages.
+          () => ({ names: [] }),
+        );
+        expect([route, names.filter(isCors)]).toEqual([route, []]);
+        const preflight = await headersOf(address, {
+          method: "OPTIONS",
+          headers: { origin: otherOrigin, "access-control-request-method": "POST" },
+        });
+        expect([route, preflight.names.filter(isCors)]).toEqual([route, []]);
+      }
+    }
+  });
+
+  it("cannot frame what is served there, or take it for another type", async () => {
+    const { node } = await listSandbox();
+    for (const path of ["/sandbox/phone", "/sandbox/bkash/redirect/", "/sandbox/daraja/nowhere"]) {
+      const { headers } = await call(node.url + path);
+      expect([path, headers.get("x-content-type-options")]).toEqual([path, "nosniff"]);
+      expect(headers.get("content-security-policy")).toMatch(/frame-ancestors '(none|self)'/);
+    }
+  });
+});
+
+describe("in production", () => {
+  const production = { NODE_ENV: "production", PUBLIC_URL: "https://pay.example/hub" };
+
+  it("strangers reach the pages and the phone, and nothing else", async () => {
+    const { node, routes } = await listSandbox({ ...production, DATABASE_URL: databaseUrl });
+    const reached = new Set<string>();
+    for (const route of routes.filter(({ method }) => ["GET", "POST", "PUT", "DELETE", "PATCH"].includes(method))) {
+      const body = route.method === "GET" ? {} : { body: "{}", headers: { "content-type": "application/json" } };
+      const { status } = await headersOf(addressOf(node, route), { method: route.method, ...body });
+      if (status < 400) reached.add(`${route.method} ${route.url}`);
+    }
+    expect([...reached].toSorted()).toEqual([
+      "GET /sandbox/phone",
+      "GET /sandbox/phone/:msisdn/events",
+      "GET /sandbox/phone/:msisdn/prompts",
+    ]);
+  });
+
+  it.each(providerNames)("%s takes the hub's public address and its own, and no other", async (name) => {
+    const node = await start({ ...production, DATABASE_URL: databaseUrl });
+    const { phone, refusal } = merchants[name];
+    const { ask } = await enter(node, name);
+    if (refusal) {
+      for (const address of ["http://pay.example/hub/x", "https://pay.example:8443/x", "https://hub.pay.example/x"]) {
+        expect(await ask(address)).toMatchObject(refusal);
+      }
+    }
+    await ask("https://pay.example/hub/webhooks/x");
+    await ask(`${node.url}/webhooks/x`);
+    expect(await promptsOf(node, phone)).toHaveLength(2);
+  });
+});
+
+describe("what the phone keeps", () => {
+  const openPhone = (): Phone => {
+    const phone = createPhone();
+    onTestFinished(() => phone.close());
+    return phone;
+  };
+  const ringFor = (digits: number) => ({
+    provider: "daraja",
+    phone: `+2547${digits}`,
+    amountMinor: 1,
+    currency: "KES",
+  });
+
+  it("has bounds: the oldest of a phone, and of all, ends as it would have by itself", async () => {
+    const phone = openPhone();
+    const first = phone.ring(ringFor(10_000_000));
+    const second = phone.ring(ringFor(10_000_001));
+    // A number that answers by itself does so early.
+    const others = Array.from({ length: promptsMax - 2 }, (_, index) => phone.ring(ringFor(20_000_000 + index * 100)));
+    expect(phone.prompts("+254710000000")).toHaveLength(1);
+    phone.ring(ringFor(30_000_000));
+    expect(await first.answer).toBe("ignore");
+    expect(phone.prompts("+254710000000")).toEqual([]);
+    phone.ring(ringFor(30_000_000));
+    expect(await second.answer).toBe("approve");
+    expect(phone.prompts("+254720000000").map(({ id }) => id)).toEqual([others[0]?.id]);
+  });
+
+  it("is not held for a reader that does not read: its stream is closed, and its place is free", async () => {
+    const app = Fastify({ forceCloseConnections: true });
+    const phone = openPhone();
+    const gate = createGate(1);
+    app.register(async (scope) => phonePageRoutes(scope, { phone, gate }), { prefix: "/phone" });
+    onTestFinished(() => app.close());
+    const { port } = new URL(await app.listen({ port: 0, host: "127.0.0.1" }));
+    const asked = once(app.server, "request");
+    const reader = connect(Number(port), "127.0.0.1");
+    onTestFinished(() => void reader.destroy());
+    reader.on("error", () => undefined).pause();
+    reader.write("GET /phone/0712345600/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    const [, response] = await asked;
+    await vi.waitUntil(() => response.headersSent);
+    expect(() => gate.check("127.0.0.1")).toThrow();
+    let unreadMax = 0;
+    // What the kernel takes for a reader is some megabytes.
+    for (let rung = 0; rung < 100_000 && !response.destroyed; rung += 1) {
+      phone.ring({ ...ringFor(12_345_600) });
+      unreadMax = Math.max(unreadMax, response.writableLength);
+      await new Promise(setImmediate);
+    }
+    expect(response.destroyed).toBe(true);
+    expect(unreadMax).toBeLessThan(2 * unreadBytesMax);
+    await vi.waitUntil(() => {
+      try {
+        gate.check("127.0.0.1");
+        return true;
+      } catch {
+        return false;
+      }
+    });
+  });
+});

@@ -1,0 +1,22 @@
+/** The accounts of the sandboxes of every test node. */
+import { companies, type ProviderName } from "../../server/provider/providers.ts";
+import { sandboxAccount } from "../../server/sandbox/account.ts";
+import type { Sandbox } from "../../server/sandbox/sandbox.ts";
+import { testSecret } from "./node.ts";
+
+type Account<N extends ProviderName> = ReturnType<(typeof companies)[N]["sandbox"]["account"]>;
+
+/** What a node with the tests' secret derives for this provider. */
+export function testAccount<N extends ProviderName>(name: N): Account<N> {
+  const sandbox: Sandbox = companies[name].sandbox;
+  return sandboxAccount(name, sandbox, [testSecret]) as Account<N>;
+}
+
+/** The topic of bKash's notifications in the fixtures. The sandbox has none. */
+export const snsTopicArn = "arn:aws:sns:ap-southeast-1:000000000000:sandbox";
+
+/** The same, with whatever a company's account has beyond its sandbox's. */
+export const companyAccount = (name: ProviderName): Readonly<Record<string, string>> => ({
+  ...testAccount(name),
+  ...(name === "bkash" && { SNS_TOPIC_ARN: snsTopicArn }),
+});
