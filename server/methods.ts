@@ -2,7 +2,7 @@
  * Which methods each address takes, collected from the routes as they are registered. Every route has thereby its answers
  * to a method that it does not take (405) and to a plain OPTIONS (204), both with `Allow`; no route answers them itself.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from "fastify";
 import findMyWay, { type HTTPMethod } from "find-my-way";
 import { HubError } from "./errors.ts";
 import { sendProblem } from "./problem.ts";
@@ -27,10 +27,8 @@ export interface Methods {
   collect(app: FastifyInstance): void;
 }
 
-interface Route {
-  url: string;
-  hasCors: boolean;
-}
+/** Read when it is asked for, because a scope's own hooks may change it until the server is ready. */
+type Route = Pick<RouteOptions, "url" | "config">;
 
 export function createMethods(): Methods {
   const router = findMyWay(routerOptions);
@@ -48,7 +46,7 @@ export function createMethods(): Methods {
       if (found.length === 0) return undefined;
       return {
         allow: [...found.map(({ method }) => method), "OPTIONS"].join(", "),
-        hasCors: found.every(({ route }) => route.hasCors),
+        hasCors: found.every(({ route }) => route.config?.cors !== false),
       };
     },
 
@@ -62,12 +60,13 @@ export function createMethods(): Methods {
     },
 
     collect(app) {
-      app.addHook("onRoute", ({ method, url, config }) => {
+      app.addHook("onRoute", (route) => {
+        const { method, url } = route;
         // The CORS plugin's own route, for preflights of every address.
         if (url === "*") return;
         for (const one of [method].flat() as HTTPMethod[]) {
           known.add(one);
-          router.on(one, url, () => undefined, { url, hasCors: config?.cors !== false } satisfies Route);
+          router.on(one, url, () => undefined, route);
         }
       });
     },

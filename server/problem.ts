@@ -52,9 +52,10 @@ export function recognize(error: unknown, request: FastifyRequest): HubError {
   return known;
 }
 
-/** Whether Fastify refused the body of a request before its route saw it: too large, cut off or of a type that is not read. */
-export const isUnread = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && String(error.code).startsWith("FST_ERR_CTP_");
+/** Whether a request was refused before its route saw it: by a limit, or because its body is too large, cut off or unreadable. */
+export const isRefusedBefore = (error: unknown): boolean =>
+  error instanceof HubError ||
+  (error instanceof Error && "code" in error && String(error.code).startsWith("FST_ERR_CTP_"));
 
 function toHubError(error: unknown): HubError {
   if (error instanceof HubError) return error;

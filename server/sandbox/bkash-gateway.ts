@@ -9,7 +9,7 @@ import { createHmac, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../order/secret.ts";
-import { isUnread } from "../problem.ts";
+import { isRefusedBefore } from "../problem.ts";
 import type { IsMerchant } from "./sandbox.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
@@ -65,7 +65,7 @@ export function speakBkash(app: FastifyInstance): void {
   const fail = (reply: FastifyReply, { status, body }: Fault): FastifyReply => reply.code(status).send(body);
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) return fail(reply, error);
-    if (isUnread(error)) throw error;
+    if (isRefusedBefore(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return fail(reply, gatewayFault(500, "Internal server error"));
   });

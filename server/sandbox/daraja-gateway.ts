@@ -6,7 +6,7 @@ import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { isSame } from "../order/secret.ts";
-import { isUnread } from "../problem.ts";
+import { isRefusedBefore } from "../problem.ts";
 import type { IsMerchant } from "./sandbox.ts";
 
 /** An answer in Safaricom's error envelope. */
@@ -34,7 +34,7 @@ export function speakSafaricom(app: FastifyInstance): void {
   };
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) return fail(reply, error);
-    if (isUnread(error)) throw error;
+    if (isRefusedBefore(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return fail(reply, new Fault(500, "500.003.1001", "Internal Server Error"));
   });

@@ -13,6 +13,7 @@
 import { createHmac, randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
+import { HubError } from "../errors.ts";
 import { isSame } from "../order/secret.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay, type WebhookMessage } from "./play.ts";
@@ -165,6 +166,7 @@ function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
     reply.code(status).send({ success: false, message, code, ...(errors && { errors }) });
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) return fail(reply, error);
+    if (error instanceof HubError) throw error;
     // A body that is no JSON is refused by Fastify before anybody reads it.
     const isUnread = error instanceof Error && "statusCode" in error && Number(error.statusCode) < 500;
     if (isUnread) return fail(reply, new Fault(400, "VALIDATION_ERROR", "Validation failed"));

@@ -11,6 +11,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
+import { HubError } from "../errors.ts";
 import { isSame } from "../order/secret.ts";
 import { formatMinor, minorDigits, parseMinor } from "../provider/money.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
@@ -91,6 +92,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
       const { status, code, message } = error;
       return reply.code(status).send(code === undefined ? undefined : { code, message });
     }
+    if (error instanceof HubError) throw error;
     const { statusCode = 500 } = error as { statusCode?: number };
     // A body that cannot be read.
     if (statusCode < 500) return reply.code(400).send();

@@ -14,7 +14,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../order/secret.ts";
-import { isUnread } from "../problem.ts";
+import { isRefusedBefore } from "../problem.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "./mpesa.ts";
 import { behaviour } from "./phone.ts";
 import { createPlay } from "./play.ts";
@@ -126,7 +126,7 @@ function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
   });
   app.setErrorHandler((error: unknown, request, reply) => {
     const known = error instanceof Fault;
-    if (isUnread(error)) throw error;
+    if (isRefusedBefore(error)) throw error;
     if (!known) request.log.error({ err: error }, "sandbox failed");
     const { status, errorCode, message } = known ? error : new Fault(500, "INTERNAL_ERROR", "internal server error");
     return reply.code(status).send({ success: false, error_code: errorCode, error_message: message });

@@ -7,7 +7,6 @@
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Gate } from "../limit.ts";
-import { recognize, sendProblem } from "../problem.ts";
 import { sandboxAccount } from "./account.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
 import { phonePageRoutes } from "./phone-page.ts";
@@ -103,8 +102,8 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
 const originOf = (url: string): string | undefined => (URL.canParse(url) ? new URL(url).origin : undefined);
 
 /**
- * Limits requests without the merchant's credentials, before their bodies are read. To be called before the provider's
- * own hooks are added. Answers by itself: the provider's error handler knows nothing of this.
+ * Limits requests without the merchant's credentials, before their bodies are read; those for what is not there are the
+ * hub's to count. To be called before the provider's own hooks are added.
  */
 function limitStrangers(
   scope: FastifyInstance,
@@ -113,12 +112,7 @@ function limitStrangers(
   scope.addHook("onRoute", (route) => {
     route.config = { ...route.config, isLimited: false };
   });
-  scope.addHook("onRequest", async (request, reply) => {
-    if (isMerchant(request)) return;
-    try {
-      await admit(request);
-    } catch (error) {
-      return sendProblem(reply, recognize(error, request));
-    }
+  scope.addHook("onRequest", async (request) => {
+    if (!request.is404 && !isMerchant(request)) await admit(request);
   });
 }

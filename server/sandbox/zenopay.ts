@@ -11,7 +11,7 @@ import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../order/secret.ts";
-import { isUnread } from "../problem.ts";
+import { isRefusedBefore } from "../problem.ts";
 import { behaviour, type PayerAnswer } from "./phone.ts";
 import { createPlay, type WebhookMessage } from "./play.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "./sandbox.ts";
@@ -114,7 +114,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).send({ status: "error", message: error.message });
-    if (isUnread(error)) throw error;
+    if (isRefusedBefore(error)) throw error;
     request.log.error({ err: error }, "sandbox failed");
     return reply.code(500).send({ status: "error", message: "Internal server error" });
   });

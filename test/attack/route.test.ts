@@ -20,7 +20,6 @@ beforeAll(async () => {
 const unlimited: readonly [RegExp, string][] = [
   [/^\/(livez|readyz)$/, "a supervisor whose question is refused kills the node"],
   [/^\/webhooks\//, "money is told of there: budgets per payment and provider bound what is kept"],
-  [/^\/sandbox\/(?!phone)/, "only who has the node's own credentials gets anything; the others are counted there"],
 ];
 
 const reasonOf = (url: string): string | undefined => unlimited.find(([pattern]) => pattern.test(url))?.[1];
