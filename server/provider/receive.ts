@@ -84,8 +84,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await subscribe(claim.subscribeUrl);
       return { result: "nothing" };
     }
+    // Signed, and about a payment that is none of ours: nothing will ever match it.
+    if (claim.isHint && paymentId === undefined) return keep("nothing");
     if (paymentId === undefined) return recordUnmatched(row, claim, keep);
-    if (proof === "none") return keep("hint");
+    if (proof === "none" || claim.isHint) return keep("hint");
     if (!outcome) return keep("nothing");
     try {
       const { result } = await store.advance(paymentId, outcome, row);
@@ -131,17 +133,20 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     return { proof, result: "unreadable", refusal, ...known };
   };
 
-  /** Into the database; throws `store_unavailable` when it cannot be reached. */
+  /**
+   * Into the database; throws `store_unavailable` when it cannot be reached. `isKnown`: it has shown before that it is no
+   * stranger's, so no stranger's budget holds it back.
+   */
   const take = async (
     provider: Provider,
     webhook: Webhook,
     read: Claim | HubError,
-  ): Promise<Received & Pick<Recorded, "due">> => {
+    isKnown = webhook.paymentId !== undefined,
+  ): Promise<Taken> => {
     const { paymentId: addressed, headers, body } = webhook;
-    const isAddressed = addressed !== undefined;
     const row: InboxRow = {
       provider: provider.name,
-      proof: isAddressed ? "secret" : "none",
+      proof: addressed !== undefined ? "secret" : "none",
       headers: withoutCredentials(headers),
       body,
     };
@@ -149,7 +154,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const { proof } = read;
     const paymentId = read.paymentId ?? (await locate(provider.name, read));
     const known = paymentId !== undefined && { paymentId };
-    return { proof, ...(await record({ ...row, proof }, read, { ...known, isAddressed })), ...known };
+    return { proof, ...(await record({ ...row, proof }, read, { ...known, isAddressed: isKnown })), ...known };
   };
 
   /** Onto this machine's disk, if the sender has shown that it is no stranger. */
@@ -159,7 +164,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     read: Claim | HubError,
   ): Promise<Received | undefined> => {
     const proof = read instanceof HubError ? "secret" : read.proof;
-    const isProven = paymentId !== undefined || proof === "signature";
+    // A subscription's sender comes again; what it makes us visit must not hold up what waits behind it.
+    const isProven = paymentId !== undefined || (proof === "signature" && !isSubscription(read));
     if (!spool || !isProven || (read instanceof HubError && read.code === "webhook_rejected")) return undefined;
     const known = paymentId !== undefined && { paymentId };
     try {
@@ -172,14 +178,15 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   };
 
   const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
-    const read = refused ?? translate(provider, webhook);
+    const read = refused ?? (await translate(provider, webhook));
     if (isAway) {
       const spooled = await spoolAway(provider, webhook, read);
       if (spooled) return spooled;
     }
     try {
       const { due, ...received } = await take(provider, webhook, read);
-      if (due !== undefined) await askAbout(due, webhook.paymentId !== undefined || provider.signsWebhooks === true);
+      const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
+      if (due !== undefined) await askAbout(due, !isStranger);
       return received;
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
@@ -207,7 +214,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const receiveSpooled = async ({ provider: name, paymentId, headers, body }: SpooledWebhook): Promise<void> => {
     const webhook = { headers: headers as IncomingHttpHeaders, body, ...(paymentId !== undefined && { paymentId }) };
     const provider = providers.get(name);
-    const read = provider ? translate(provider, webhook) : new HubError("provider_unknown");
+    const read = provider ? await translate(provider, webhook) : new HubError("provider_unknown");
     if (!provider || (read instanceof HubError && read.code === "webhook_rejected")) {
       // Proven when it came, and not any more: an operator finds it in the inbox.
       const known = paymentId !== undefined && { paymentId };
@@ -215,7 +222,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
       return;
     }
-    const { result } = await take(provider, webhook, read);
+    const { result } = await take(provider, webhook, read, true);
     log.info({ provider: name, paymentId, result }, "webhook out of the spool");
   };
 
@@ -235,14 +242,20 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
 interface Found {
   paymentId?: string;
-  /** It came to the payment's own address. */
+  /** It came to the payment's own address, or waited in the spool, where no stranger's does. */
   isAddressed: boolean;
 }
 
+type Taken = Received & Pick<Recorded, "due">;
+
+const isSubscription = (read: Claim | HubError): boolean =>
+  !(read instanceof HubError) && read.subscribeUrl !== undefined;
+
 /** The claim, or why there is none. */
-function translate(provider: Provider, webhook: Webhook): Claim | HubError {
+async function translate(provider: Provider, webhook: Webhook): Promise<Claim | HubError> {
+  const authenticity = await provider.authenticate?.(webhook);
   try {
-    return provider.translate(webhook);
+    return provider.translate(webhook, authenticity);
   } catch (error) {
     if (error instanceof HubError) return error;
     throw error;
