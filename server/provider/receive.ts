@@ -1,7 +1,8 @@
 /**
  * Takes webhooks in. What `receive` resolved for is on disk: in the database, by the very statement that acts on it, or,
  * while the database cannot be reached, in the spool, from where it is received again. Any number may come at once, and
- * one may be received twice: a payment only climbs.
+ * one may be received twice: a payment only climbs. What the webhooks of one payment may store is bounded
+ * (webhook-budget.ts), before the database as before the spool.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";
@@ -11,6 +12,7 @@ import type { Inbox } from "../order/inbox.ts";
 import type { Spool, SpooledWebhook } from "../order/spool.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
 import type { WebhookResult } from "../order/tables.ts";
+import { createWebhookBudget, evidenceOf, type Permit, type Refusal } from "../order/webhook-budget.ts";
 import { orAfter } from "../under-way.ts";
 import type { Claim, Provider, Webhook } from "./provider.ts";
 
@@ -18,7 +20,10 @@ export interface Received {
   /** The payment it is about, where that is known. */
   paymentId?: string;
   proof: Claim["proof"];
-  /** `spooled`: on disk, to be applied when the database is back. `failed`: not kept, and the provider is told so. */
+  /**
+   * `spooled`: on disk, to be applied when the database is back. `failed`: not kept, and the provider is told so. `repeat`:
+   * it may not have been kept either, where the same evidence is.
+   */
   result: WebhookResult | "spooled" | "failed";
   /** What the provider is to be told instead of "received". */
   refusal?: HubError;
@@ -67,6 +72,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, subscribe, log } = options;
   /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
   let isAway = false;
+  const budget = createWebhookBudget();
 
   const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
     reference === undefined ? undefined : store.locate(provider, reference);
@@ -162,6 +168,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     { name }: Provider,
     { paymentId, headers, body }: Webhook,
     read: Claim | HubError,
+    isNew: boolean,
   ): Promise<Received | undefined> => {
     const proof = read instanceof HubError ? "secret" : read.proof;
     // A subscription's sender comes again; what it makes us visit must not hold up what waits behind it.
@@ -169,25 +176,23 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     if (!spool || !isProven || (read instanceof HubError && read.code === "webhook_rejected")) return undefined;
     const known = paymentId !== undefined && { paymentId };
     try {
-      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known });
+      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known }, isNew);
     } catch (err) {
+      if (err instanceof HubError) return { proof, result: "failed", refusal: err, ...known };
       log.warn({ err, provider: name }, "a webhook could not be spooled");
       return undefined;
     }
     return { proof, result: "spooled", ...known, ...(read instanceof HubError && { refusal: read }) };
   };
 
-  const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
-    const read = refused ?? (await translate(provider, webhook));
+  /** Into the database, or onto the disk while it is away. */
+  const put = async (provider: Provider, webhook: Webhook, read: Claim | HubError, isNew: boolean): Promise<Taken> => {
     if (isAway) {
-      const spooled = await spoolAway(provider, webhook, read);
+      const spooled = await spoolAway(provider, webhook, read, isNew);
       if (spooled) return spooled;
     }
     try {
-      const { due, ...received } = await take(provider, webhook, read);
-      const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
-      if (due !== undefined) await askAbout(due, !isStranger);
-      return received;
+      return await take(provider, webhook, read);
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       const proof = read instanceof HubError ? "none" : read.proof;
@@ -200,8 +205,51 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       } as const;
       if (error.code !== "store_unavailable") return failed;
       isAway = true;
-      return (await spoolAway(provider, webhook, read)) ?? failed;
+      return (await spoolAway(provider, webhook, read, isNew)) ?? failed;
     }
+  };
+
+  const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
+    const read = refused ?? (await translate(provider, webhook));
+    const admission = admit(provider, webhook, read);
+    if (admission?.isAdmitted === false) return turnAway(provider, webhook, read, admission);
+    const { due, ...received } = await charged(admission, () => put(provider, webhook, read, admission?.isNew ?? true));
+    const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
+    if (due !== undefined) await askAbout(due, !isStranger);
+    return received;
+  };
+
+  /** Undefined for what nobody vouches for: strangers have budgets of their own, and use up nobody else's. */
+  const admit = ({ name }: Provider, { paymentId, headers, body }: Webhook, read: Claim | HubError) => {
+    const bytes = body.length + JSON.stringify(headers).length;
+    if (read instanceof HubError) {
+      const isRefused = paymentId === undefined || read.code === "webhook_rejected";
+      return isRefused ? undefined : budget.admit(paymentId, { bytes });
+    }
+    const isProven = paymentId !== undefined || read.proof !== "none";
+    const about = paymentId ?? read.paymentId ?? (read.reference && `${name} ${read.reference}`);
+    return isProven && about !== undefined ? budget.admit(about, { evidence: evidenceOf(read), bytes }) : undefined;
+  };
+
+  /** Beyond the budget of its payment. */
+  const turnAway = async (
+    { name }: Provider,
+    { paymentId: addressed }: Webhook,
+    read: Claim | HubError,
+    { error: refusal, asks }: Refusal,
+  ): Promise<Received> => {
+    const proof = read instanceof HubError ? "secret" : read.proof;
+    const paymentId = addressed ?? (read instanceof HubError ? undefined : read.paymentId);
+    const known = paymentId !== undefined && { paymentId };
+    if (asks && paymentId !== undefined && !isAway) {
+      // Any of so many stories may be the true one. Its payment may be locked, so the answer does not wait.
+      log.warn({ provider: name, ...known }, "too many different webhooks of one payment; the provider is asked");
+      store.nudge(paymentId).then(
+        () => askAbout(paymentId, false),
+        () => undefined,
+      );
+    }
+    return refusal ? { proof, result: "failed", refusal, ...known } : { proof, result: "repeat", ...known };
   };
 
   /** A webhook that anybody could have sent is answered at once, so that it holds no connection open. */
@@ -247,6 +295,19 @@ interface Found {
 }
 
 type Taken = Received & Pick<Recorded, "due">;
+
+/** Pays for what was stored, and for nothing else. */
+async function charged(permit: Permit | undefined, store: () => Promise<Taken>): Promise<Taken> {
+  try {
+    const taken = await store();
+    if (taken.result === "failed") permit?.failed();
+    else permit?.stored(taken.result === "applied");
+    return taken;
+  } catch (error) {
+    permit?.failed();
+    throw error;
+  }
+}
 
 const isSubscription = (read: Claim | HubError): boolean =>
   !(read instanceof HubError) && read.subscribeUrl !== undefined;

@@ -1,6 +1,9 @@
 /** bKash's notifications through Amazon SNS, on real nodes: a signature sets them apart from what anybody can post. */
 import { randomUUID } from "node:crypto";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/order/database.ts";
 import { createBkash, fetchBkashToken } from "../../server/provider/bkash.ts";
 import type { Open } from "../../server/provider/company.ts";
@@ -10,6 +13,7 @@ import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { companyEnv, startScript } from "../support/script.ts";
 import { createSigner } from "../support/sns.ts";
+import { startWire } from "../support/wire.ts";
 
 let databaseUrl: string;
 let database: Database;
@@ -36,6 +40,12 @@ const openSigned =
     return createBkash(config, { client, credential: credential({ fetch }), sns: { fetchCertificate } });
   };
 
+interface Options {
+  fetchCertificate: (url: URL) => Promise<string>;
+  databaseUrl: string;
+  env: Record<string, string>;
+}
+
 interface Ground {
   node: TestNode;
   paymentId: string;
@@ -46,7 +56,7 @@ interface Ground {
 }
 
 /** A payment that waits for its payer at a node, whose bKash is asked. */
-async function start(fetchCertificate: (url: URL) => Promise<string> = async () => signer.pem): Promise<Ground> {
+async function start({ fetchCertificate = async () => signer.pem, ...own }: Partial<Options> = {}): Promise<Ground> {
   let isPaid = false;
   let created: Record<string, unknown> = {};
   const { url } = await startScript(({ path, body }) => {
@@ -59,8 +69,8 @@ async function start(fetchCertificate: (url: URL) => Promise<string> = async () 
     return { body: { ...answer, paymentID, amount, merchantInvoice, ...(isPaid && { trxID: `T${randomUUID()}` }) } };
   });
   const node = await startNode({
-    databaseUrl,
-    env: companyEnv("bkash", url),
+    databaseUrl: own.databaseUrl ?? databaseUrl,
+    env: { ...companyEnv("bkash", url), ...own.env },
     open: { bkash: openSigned(fetchCertificate) },
   });
   const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
@@ -130,7 +140,7 @@ describe("a signed notification", () => {
     });
     const signature = signer.sign(about(randomUUID()));
     expect(await post({ ...signature, Message: Object(about(paymentId)).Message })).toEqual({ status: 200 });
-    const other = await start(() => Promise.reject(new Error("ENOTFOUND")));
+    const other = await start({ fetchCertificate: () => Promise.reject(new Error("ENOTFOUND")) });
     expect(await other.post(signer.sign(about(other.paymentId)))).toEqual({ status: 200 });
     expect([...(await rowsOf(paymentId)), ...(await rowsOf(other.paymentId))]).toEqual(
       Array(3).fill({ proof: "none", result: "hint" }),
@@ -150,6 +160,28 @@ describe("a signed notification", () => {
   });
 });
 
+describe("while the database is away, a notification", () => {
+  it("that is signed waits on the disk and makes us ask afterwards, any other is to come again", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
+    onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+    const wire = await startWire(databaseUrl);
+    const { paymentId, paid, status, post } = await start({
+      databaseUrl: wire.url,
+      env: { SPOOL: "on", DATA_DIR: dataDir },
+    });
+    await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+    paid();
+    wire.cut();
+    expect(await post(about(paymentId))).toEqual({ status: 503, code: "store_unavailable" });
+    expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
+    // It would have to be visited, and may fail: Amazon sends it again.
+    expect(await post(signer.sign(subscription))).toEqual({ status: 503, code: "store_unavailable" });
+    wire.mend();
+    await vi.waitUntil(async () => (await status().catch(() => "")) === "succeeded", { timeout: 10_000 });
+    expect(await rowsOf(paymentId)).toEqual([{ proof: "signature", result: "hint" }]);
+  });
+});
+
 describe("a subscription", () => {
   // There is no such region.
   const SubscribeURL = `https://sns.xx-nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${subscription.TopicArn}&Token=x`;
@@ -162,7 +194,7 @@ describe("a subscription", () => {
   });
 
   it("that is unsigned is visited by nobody, and one whose certificate cannot be had only when it comes again", async () => {
-    const { node, post } = await start(() => Promise.reject(new Error("ENOTFOUND")));
+    const { node, post } = await start({ fetchCertificate: () => Promise.reject(new Error("ENOTFOUND")) });
     expect(await post(nowhere)).toEqual({ status: 401, code: "webhook_rejected" });
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
     expect(node.log.join("")).not.toContain("The subscription could not be confirmed");
