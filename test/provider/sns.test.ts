@@ -1,5 +1,5 @@
 /** Signatures of Amazon SNS messages: made by a key of our own, checked by the certificate of that key. */
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, it, test } from "vitest";
 import { createSnsVerifier, fetchPem, type SnsOptions, signedText } from "../../server/provider/sns.ts";
 import { fixture } from "../support/sandbox.ts";
@@ -112,9 +112,11 @@ describe("a signature", () => {
       "unsigned",
     ]);
     const { privateKey: issuerKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-    const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-521" });
     const pem = certify({ publicKey, issuerKey, from: day(2020), to: day(2100) });
-    expect(await open({ pem }).verify(signed)).toBe("unsigned");
+    const text = Buffer.from(signedText({ ...notification, Type: "Notification" }));
+    const Signature = sign("RSA-SHA1", text, privateKey).toString("base64");
+    expect(await open({ pem }).verify({ ...signed, Signature })).toBe("unsigned");
   });
 });
 
