@@ -52,7 +52,8 @@ const withSecret = (method: "POST" | "PUT"): Operation => ({
   id: method === "POST" ? "receiveWebhook" : "receivePutWebhook",
   tag: "Webhooks",
   summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
-  description: "The URL was given to the provider when it was asked; the secret in it is the proof.",
+  description:
+    "The URL was given to the provider when it was asked; the secret in it is the proof. One payment's webhooks have a budget: beyond it, what cannot be read, and more than 8 different messages in 10 minutes, are answered 429 and not stored; repeats are acknowledged.",
   openedBy: anybody,
   body,
   answers,

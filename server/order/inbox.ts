@@ -15,7 +15,7 @@ export interface KeptWebhook extends InboxRow {
   paymentId?: string;
   /** The provider's own handle, where that is all that names the payment. */
   reference?: string;
-  /** It came to the payment's own address, which a stranger does not know: a hint then needs no budget. */
+  /** It came to the payment's own address, or has shown otherwise that no stranger sent it: a hint then needs no budget. */
   isAddressed?: boolean;
   /** What went wrong, for the operator. */
   error?: string;
@@ -33,8 +33,8 @@ export interface Inbox {
   /**
    * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
    * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
-   * Of one that anybody could have sent, the first 4 KiB are kept, and it makes us ask within a budget. Returns whether it
-   * may make us ask. Throws `HubError`: `rate_limited` when there are too many of those, for a stranger must not fill the
+   * Of one that anybody could have sent, the first 4 KiB are kept, and it makes us ask within a budget; signed hints to an
+   * address that everybody knows have a budget of their own. Returns whether it may make us ask. Throws `HubError`: `rate_limited` when there are too many of those, for a stranger must not fill the
    * disk; `store_unavailable`.
    */
   keep(webhook: KeptWebhook): Promise<boolean>;
@@ -58,6 +58,10 @@ const hintsPerMinuteMax = 60;
 
 /** And this often about one payment, because its queries must not take the place of those about others. */
 const hintsPerPaymentMax = 2;
+
+/** Signed hints are the provider's own: so many that only a fault of it is held back. Queries have a pace besides. */
+const signedHintsPerMinuteMax = 6_000;
+const signedHintsPerPaymentMax = 10;
 
 /** Forgets the payments that were hinted at first when there are more than this. */
 const hintedMax = 10_000;
@@ -113,10 +117,15 @@ const toUnapplied = ({ payment_id, ...row }: UnappliedRow): UnappliedWebhook => 
 /** `nowMs` is any clock that only moves forward. */
 export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
   const isRefusalWithin = createBudget(refusedPerMinuteMax, nowMs);
-  const isHintWithin = createBudget(hintsPerMinuteMax, nowMs);
+  const isHintWithin = createHintBudget(hintsPerMinuteMax, hintsPerPaymentMax, nowMs);
+  const isSignedHintWithin = createHintBudget(signedHintsPerMinuteMax, signedHintsPerPaymentMax, nowMs);
   const isStrangerWithin = createBudget(strangersPerMinuteMax, nowMs);
 
-  const isPaymentWithin = createBudget(hintsPerPaymentMax, nowMs);
+  const mayMakeUsAsk = ({ provider, paymentId, proof, isAddressed, result }: KeptWebhook): boolean => {
+    if (isAddressed || (proof !== "none" && result !== "hint")) return true;
+    if (paymentId === undefined) return false;
+    return proof === "none" ? isHintWithin(provider, paymentId) : isSignedHintWithin(provider, paymentId);
+  };
 
   const keep = async (webhook: KeptWebhook): Promise<boolean> => {
     const { provider, paymentId, reference, proof, isAddressed, headers, result, error } = webhook;
@@ -125,8 +134,7 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
       throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
     }
     const body = isStranger ? webhook.body.subarray(0, strangerBytesMax) : webhook.body;
-    const isProven = proof !== "none" || isAddressed === true;
-    const mayAsk = isProven || (paymentId !== undefined && isPaymentWithin(paymentId) && isHintWithin(provider));
+    const mayAsk = mayMakeUsAsk(webhook);
     const said = error?.replaceAll("\u0000", "");
     const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
@@ -153,6 +161,13 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
       await keep({ ...webhook, body: webhook.body.subarray(0, strangerBytesMax), result: "refused", error });
     },
   };
+}
+
+/** Of each payment first, so that the hints at one cannot use up the budget of the others. */
+function createHintBudget(perMinuteMax: number, perPaymentMax: number, nowMs: () => number) {
+  const isWithin = createBudget(perMinuteMax, nowMs);
+  const isPaymentWithin = createBudget(perPaymentMax, nowMs);
+  return (provider: string, paymentId: string): boolean => isPaymentWithin(paymentId) && isWithin(provider);
 }
 
 /** Counts per key and minute, on this node; false when the minute's budget is used up. */

@@ -11,6 +11,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
+import { HubError } from "../errors.ts";
 
 /** A webhook as it is to be handled again. Headers never include credentials. */
 export interface SpooledWebhook {
@@ -22,8 +23,11 @@ export interface SpooledWebhook {
 }
 
 export interface Spool {
-  /** Resolves when the webhook is on disk. Throws when it cannot be: the disk is full, read-only or gone, or so much waits. */
-  append(webhook: SpooledWebhook): Promise<void>;
+  /**
+   * Resolves when the webhook is on disk. Throws when it cannot be: the disk is full, read-only or gone, or so much waits;
+   * `HubError` `rate_limited` when so much of its own payment waits. `isNew`, by default: it says what no other of its payment has said.
+   */
+  append(webhook: SpooledWebhook, isNew?: boolean): Promise<void>;
   /** Whether the last write went well. */
   readonly isWritable: boolean;
   /** How many wait here, in this process's files. */
@@ -45,6 +49,12 @@ const extension = ".webhooks";
 const pageBytes = 4_096;
 const batchMax = 100;
 
+/**
+ * One payment has 1/64 of a file, but at least 256 KiB, so that no single address fills it. What says nothing new has half of
+ * that, so that it leaves room for what does.
+ */
+const shareOf = (maxMb: number): number => Math.max(2 ** 18, (maxMb * 2 ** 20) / 64);
+
 /** https://www.sqlite.org/rescode.html */
 const sqliteBusy = 5;
 
@@ -64,21 +74,35 @@ function openFile(path: string, maxMb: number) {
       pragma page_size = ${pageBytes}; pragma max_page_count = ${Math.max(4, Math.floor((maxMb * 2 ** 20) / pageBytes))};
       begin exclusive;
       create table if not exists webhook (id integer primary key, provider text not null, payment_id text, headers text not null, body blob not null);
+      create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
       commit`);
     const insert = db.prepare("insert into webhook (provider, payment_id, headers, body) values (?, ?, ?, ?)");
     const select = db.prepare("select * from webhook order by id limit ?");
+    const bytesOf = db.prepare(
+      "select coalesce(sum(length(headers) + length(body)), 0) as bytes from webhook where payment_id = ?",
+    );
     const remove = db.prepare("delete from webhook where id = ?");
     const count = db.prepare("select count(*) as waiting from webhook");
     return {
       path,
-      /** All or none. */
-      write(webhooks: readonly SpooledWebhook[]): void {
+      /** Whether each was within its payment's share. Those are all on disk, or it throws and none is. */
+      write(batch: readonly Pick<Waiting, "webhook" | "isNew">[]): boolean[] {
+        const isWithinShare = ({ webhook, isNew }: Pick<Waiting, "webhook" | "isNew">, bytes: number): boolean => {
+          if (webhook.paymentId === undefined) return true;
+          const kept = z.object({ bytes: z.number() }).parse(bytesOf.get(webhook.paymentId)).bytes;
+          return kept + bytes <= shareOf(maxMb) / (isNew ? 1 : 2);
+        };
         db.exec("begin");
         try {
-          for (const { provider, paymentId, headers, body } of webhooks) {
-            insert.run(provider, paymentId ?? null, JSON.stringify(headers), body);
-          }
+          const written = batch.map((one) => {
+            const { provider, paymentId, headers, body } = one.webhook;
+            const headersText = JSON.stringify(headers);
+            if (!isWithinShare(one, headersText.length + body.length)) return false;
+            insert.run(provider, paymentId ?? null, headersText, body);
+            return true;
+          });
           db.exec("commit");
+          return written;
         } catch (error) {
           if (db.isTransaction) db.exec("rollback");
           throw error;
@@ -97,12 +121,18 @@ function openFile(path: string, maxMb: number) {
 
 type SpoolFile = ReturnType<typeof openFile>;
 
+interface Waiting {
+  webhook: SpooledWebhook;
+  isNew: boolean;
+  done: (error?: unknown) => void;
+}
+
 export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   const name = `${randomUUID()}${extension}`;
   let own: SpoolFile | undefined;
   let isWritable = false;
   let waiting = 0;
-  let queue: { webhook: SpooledWebhook; done: (error?: unknown) => void }[] = [];
+  let queue: Waiting[] = [];
 
   const openOwn = (): SpoolFile => {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -111,14 +141,28 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
     return own;
   };
 
+  /** Returns whether any is on disk. A batch that fails is halved, until what cannot be written is alone. */
+  const write = (file: SpoolFile, batch: readonly Waiting[]): boolean => {
+    try {
+      const written = file.write(batch);
+      waiting += written.filter(Boolean).length;
+      for (const [index, { done }] of batch.entries()) done(written[index] ? undefined : beyondShare());
+      return true;
+    } catch (error) {
+      const half = Math.ceil(batch.length / 2);
+      if (batch.length > 1) {
+        return [batch.slice(0, half), batch.slice(half)].map((part) => write(file, part)).some(Boolean);
+      }
+      batch[0]?.done(error);
+      return false;
+    }
+  };
+
   const flush = (): void => {
     const batch = queue;
     queue = [];
     try {
-      openOwn().write(batch.map(({ webhook }) => webhook));
-      isWritable = true;
-      waiting += batch.length;
-      for (const { done } of batch) done();
+      isWritable = write(openOwn(), batch);
     } catch (error) {
       isWritable = false;
       for (const { done } of batch) done(error);
@@ -166,9 +210,10 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   }
 
   return {
-    append(webhook) {
+    append(webhook, isNew = true) {
       return new Promise((resolve, reject) => {
-        if (queue.push({ webhook, done: (error) => (error ? reject(error) : resolve()) }) === 1) setImmediate(flush);
+        const done = (error?: unknown): void => (error ? reject(error) : resolve());
+        if (queue.push({ webhook, isNew, done }) === 1) setImmediate(flush);
       });
     },
     get isWritable() {
@@ -190,6 +235,9 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
     },
   };
 }
+
+const beyondShare = (): HubError =>
+  new HubError("rate_limited", "Too many webhooks of this payment wait", { retryAfterS: 60 });
 
 /** Closes and removes a file. */
 function discard(file: SpoolFile): void {

@@ -11,11 +11,12 @@ import { z } from "zod";
 import { HubError } from "../errors.ts";
 import type { Outcome, Payment } from "../order/order.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./bkash-message.ts";
-import { translate } from "./bkash-notification.ts";
+import { authenticate, translate } from "./bkash-notification.ts";
 import { type Answer, CallFailed, type Client, Unreachable } from "./client.ts";
 import { defineCompany } from "./company.ts";
 import type { Credential, FetchedToken } from "./credential.ts";
 import { Declined, type Provider } from "./provider.ts";
+import { createSnsVerifier, type SnsOptions } from "./sns.ts";
 
 /** What bKash gives a merchant at go-live. */
 const variables = z.object({
@@ -23,7 +24,7 @@ const variables = z.object({
   PASSWORD: z.string(),
   APP_KEY: z.string(),
   APP_SECRET: z.string(),
-  /** The topic of the merchant's notifications; without it no subscription is confirmed. */
+  /** The topic of the merchant's notifications; without it no subscription is confirmed, and no notification counts as signed. */
   SNS_TOPIC_ARN: z
     .string()
     .regex(/^arn:aws(-cn)?:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, "must be the ARN of an SNS topic")
@@ -50,6 +51,8 @@ export interface BkashDependencies {
   credential: Credential;
   /** How long bKash may take to answer: by default 30 s to Execute, as it documents, and 10 s to anything else. */
   deadlineMs?: number;
+  /** How signatures of notifications are checked; something else in tests only. */
+  sns?: SnsOptions;
 }
 
 const tokenDeadlineMs = 15_000;
@@ -70,7 +73,9 @@ const tokenReply = z.object({
   refresh_token: text.optional().catch(undefined),
 });
 
-export function createBkash(config: BkashConfig, { client, credential, deadlineMs }: BkashDependencies): Provider {
+export function createBkash(config: BkashConfig, { client, credential, deadlineMs, sns }: BkashDependencies): Provider {
+  const verifySns = createSnsVerifier(sns);
+
   const tokenFor = async (rejected?: string): Promise<string> => {
     try {
       return await credential.token(rejected);
@@ -132,7 +137,8 @@ export function createBkash(config: BkashConfig, { client, credential, deadlineM
       });
       return readAcceptance(answer);
     },
-    translate: (webhook) => translate(webhook, config.SNS_TOPIC_ARN),
+    authenticate: (webhook) => authenticate(webhook, config.SNS_TOPIC_ARN, verifySns),
+    translate: (webhook, authenticity = "unsigned") => translate(webhook, config.SNS_TOPIC_ARN, authenticity),
     confirm,
     checkout: {
       // The signature beside it is the same for every status: it proves nothing (developer.bka.sh, samples of create).

@@ -19,6 +19,8 @@ export interface Claim {
   outcome?: Outcome;
   /** `signature`: over these bytes. `secret`: a URL or header only the provider knows. `none`: only a hint to ask. */
   proof: "signature" | "secret" | "none";
+  /** Proven, and still only a reason to ask the provider: nothing that it states is believed. */
+  isHint?: true;
   /** An address of the provider's that is to be visited to have webhooks sent here. Checked by the adapter to be the provider's. */
   subscribeUrl?: URL;
 }
@@ -30,6 +32,9 @@ export interface Webhook {
   headers: IncomingHttpHeaders;
   body: Buffer;
 }
+
+/** What a signature is worth. `unknown`: what is needed to check it, such as a certificate, cannot be had just now. */
+export type Authenticity = "signed" | "unsigned" | "unknown";
 
 /** An answer in the provider's own form. */
 export interface Reply {
@@ -101,10 +106,17 @@ export interface Provider {
    */
   initiate(payment: Payment, urls: Urls, signal: AbortSignal): Promise<Initiated>;
   /**
-   * Authenticates and reads one webhook. Pure: no clock, network or database.
-   * Throws `HubError` `webhook_rejected` or `webhook_unreadable`.
+   * Checks a signature that takes more than the webhook and our account, such as the sender's certificate from the network.
+   * Called before `translate`, which is given the result. Bounded in time and in calls; never throws.
    */
-  translate(webhook: Webhook): Claim;
+  authenticate?(webhook: Webhook): Promise<Authenticity>;
+  /**
+   * Authenticates and reads one webhook. Pure: no clock, network or database. `authenticity` is what `authenticate` found,
+   * where there is one; without it such a webhook counts as unsigned.
+   * Throws `HubError` `webhook_rejected` or `webhook_unreadable`; `provider_unavailable` for what may be believed only when
+   * signed, while that cannot be checked, so that it is sent again.
+   */
+  translate(webhook: Webhook, authenticity?: Authenticity): Claim;
   /**
    * Asks what really happened; safe to repeat. Three kinds of answer: a settled outcome, `processing` (surely still
    * open), or undefined when the answer teaches nothing or there is no way to ask. Throws when the provider cannot be

@@ -1,7 +1,8 @@
 /**
  * Takes webhooks in. What `receive` resolved for is on disk: in the database, by the very statement that acts on it, or,
  * while the database cannot be reached, in the spool, from where it is received again. Any number may come at once, and
- * one may be received twice: a payment only climbs.
+ * one may be received twice: a payment only climbs. What the webhooks of one payment may store is bounded
+ * (webhook-budget.ts), before the database as before the spool.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";
@@ -11,6 +12,7 @@ import type { Inbox } from "../order/inbox.ts";
 import type { Spool, SpooledWebhook } from "../order/spool.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
 import type { WebhookResult } from "../order/tables.ts";
+import { createWebhookBudget, evidenceOf, type Permit, type Refusal } from "../order/webhook-budget.ts";
 import { orAfter } from "../under-way.ts";
 import type { Claim, Provider, Webhook } from "./provider.ts";
 
@@ -18,7 +20,10 @@ export interface Received {
   /** The payment it is about, where that is known. */
   paymentId?: string;
   proof: Claim["proof"];
-  /** `spooled`: on disk, to be applied when the database is back. `failed`: not kept, and the provider is told so. */
+  /**
+   * `spooled`: on disk, to be applied when the database is back. `failed`: not kept, and the provider is told so. `repeat`:
+   * it may not have been kept either, where the same evidence is.
+   */
   result: WebhookResult | "spooled" | "failed";
   /** What the provider is to be told instead of "received". */
   refusal?: HubError;
@@ -67,6 +72,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, subscribe, log } = options;
   /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
   let isAway = false;
+  const budget = createWebhookBudget();
 
   const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
     reference === undefined ? undefined : store.locate(provider, reference);
@@ -84,8 +90,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await subscribe(claim.subscribeUrl);
       return { result: "nothing" };
     }
+    // Signed, and about a payment that is none of ours: nothing will ever match it.
+    if (claim.isHint && paymentId === undefined) return keep("nothing");
     if (paymentId === undefined) return recordUnmatched(row, claim, keep);
-    if (proof === "none") return keep("hint");
+    if (proof === "none" || claim.isHint) return keep("hint");
     if (!outcome) return keep("nothing");
     try {
       const { result } = await store.advance(paymentId, outcome, row);
@@ -131,17 +139,20 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     return { proof, result: "unreadable", refusal, ...known };
   };
 
-  /** Into the database; throws `store_unavailable` when it cannot be reached. */
+  /**
+   * Into the database; throws `store_unavailable` when it cannot be reached. `isKnown`: it has shown before that it is no
+   * stranger's, so no stranger's budget holds it back.
+   */
   const take = async (
     provider: Provider,
     webhook: Webhook,
     read: Claim | HubError,
-  ): Promise<Received & Pick<Recorded, "due">> => {
+    isKnown = webhook.paymentId !== undefined,
+  ): Promise<Taken> => {
     const { paymentId: addressed, headers, body } = webhook;
-    const isAddressed = addressed !== undefined;
     const row: InboxRow = {
       provider: provider.name,
-      proof: isAddressed ? "secret" : "none",
+      proof: addressed !== undefined ? "secret" : "none",
       headers: withoutCredentials(headers),
       body,
     };
@@ -149,7 +160,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const { proof } = read;
     const paymentId = read.paymentId ?? (await locate(provider.name, read));
     const known = paymentId !== undefined && { paymentId };
-    return { proof, ...(await record({ ...row, proof }, read, { ...known, isAddressed })), ...known };
+    return { proof, ...(await record({ ...row, proof }, read, { ...known, isAddressed: isKnown })), ...known };
   };
 
   /** Onto this machine's disk, if the sender has shown that it is no stranger. */
@@ -157,30 +168,31 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     { name }: Provider,
     { paymentId, headers, body }: Webhook,
     read: Claim | HubError,
+    isNew: boolean,
   ): Promise<Received | undefined> => {
     const proof = read instanceof HubError ? "secret" : read.proof;
-    const isProven = paymentId !== undefined || proof === "signature";
+    // A subscription's sender comes again; what it makes us visit must not hold up what waits behind it.
+    const isProven = paymentId !== undefined || (proof === "signature" && !isSubscription(read));
     if (!spool || !isProven || (read instanceof HubError && read.code === "webhook_rejected")) return undefined;
     const known = paymentId !== undefined && { paymentId };
     try {
-      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known });
+      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known }, isNew);
     } catch (err) {
+      if (err instanceof HubError) return { proof, result: "failed", refusal: err, ...known };
       log.warn({ err, provider: name }, "a webhook could not be spooled");
       return undefined;
     }
     return { proof, result: "spooled", ...known, ...(read instanceof HubError && { refusal: read }) };
   };
 
-  const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
-    const read = refused ?? translate(provider, webhook);
+  /** Into the database, or onto the disk while it is away. */
+  const put = async (provider: Provider, webhook: Webhook, read: Claim | HubError, isNew: boolean): Promise<Taken> => {
     if (isAway) {
-      const spooled = await spoolAway(provider, webhook, read);
+      const spooled = await spoolAway(provider, webhook, read, isNew);
       if (spooled) return spooled;
     }
     try {
-      const { due, ...received } = await take(provider, webhook, read);
-      if (due !== undefined) await askAbout(due, webhook.paymentId !== undefined || provider.signsWebhooks === true);
-      return received;
+      return await take(provider, webhook, read);
     } catch (error) {
       if (!(error instanceof HubError)) throw error;
       const proof = read instanceof HubError ? "none" : read.proof;
@@ -193,8 +205,51 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       } as const;
       if (error.code !== "store_unavailable") return failed;
       isAway = true;
-      return (await spoolAway(provider, webhook, read)) ?? failed;
+      return (await spoolAway(provider, webhook, read, isNew)) ?? failed;
     }
+  };
+
+  const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
+    const read = refused ?? (await translate(provider, webhook));
+    const admission = admit(provider, webhook, read);
+    if (admission?.isAdmitted === false) return turnAway(provider, webhook, read, admission);
+    const { due, ...received } = await charged(admission, () => put(provider, webhook, read, admission?.isNew ?? true));
+    const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
+    if (due !== undefined) await askAbout(due, !isStranger);
+    return received;
+  };
+
+  /** Undefined for what nobody vouches for: strangers have budgets of their own, and use up nobody else's. */
+  const admit = ({ name }: Provider, { paymentId, headers, body }: Webhook, read: Claim | HubError) => {
+    const bytes = body.length + JSON.stringify(headers).length;
+    if (read instanceof HubError) {
+      const isRefused = paymentId === undefined || read.code === "webhook_rejected";
+      return isRefused ? undefined : budget.admit(paymentId, { bytes });
+    }
+    const isProven = paymentId !== undefined || read.proof !== "none";
+    const about = paymentId ?? read.paymentId ?? (read.reference && `${name} ${read.reference}`);
+    return isProven && about !== undefined ? budget.admit(about, { evidence: evidenceOf(read), bytes }) : undefined;
+  };
+
+  /** Beyond the budget of its payment. */
+  const turnAway = async (
+    { name }: Provider,
+    { paymentId: addressed }: Webhook,
+    read: Claim | HubError,
+    { error: refusal, asks }: Refusal,
+  ): Promise<Received> => {
+    const proof = read instanceof HubError ? "secret" : read.proof;
+    const paymentId = addressed ?? (read instanceof HubError ? undefined : read.paymentId);
+    const known = paymentId !== undefined && { paymentId };
+    if (asks && paymentId !== undefined && !isAway) {
+      // Any of so many stories may be the true one. Its payment may be locked, so the answer does not wait.
+      log.warn({ provider: name, ...known }, "too many different webhooks of one payment; the provider is asked");
+      store.nudge(paymentId).then(
+        () => askAbout(paymentId, false),
+        () => undefined,
+      );
+    }
+    return refusal ? { proof, result: "failed", refusal, ...known } : { proof, result: "repeat", ...known };
   };
 
   /** A webhook that anybody could have sent is answered at once, so that it holds no connection open. */
@@ -207,7 +262,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const receiveSpooled = async ({ provider: name, paymentId, headers, body }: SpooledWebhook): Promise<void> => {
     const webhook = { headers: headers as IncomingHttpHeaders, body, ...(paymentId !== undefined && { paymentId }) };
     const provider = providers.get(name);
-    const read = provider ? translate(provider, webhook) : new HubError("provider_unknown");
+    const read = provider ? await translate(provider, webhook) : new HubError("provider_unknown");
     if (!provider || (read instanceof HubError && read.code === "webhook_rejected")) {
       // Proven when it came, and not any more: an operator finds it in the inbox.
       const known = paymentId !== undefined && { paymentId };
@@ -215,7 +270,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
       return;
     }
-    const { result } = await take(provider, webhook, read);
+    const { result } = await take(provider, webhook, read, true);
     log.info({ provider: name, paymentId, result }, "webhook out of the spool");
   };
 
@@ -235,14 +290,33 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
 interface Found {
   paymentId?: string;
-  /** It came to the payment's own address. */
+  /** It came to the payment's own address, or waited in the spool, where no stranger's does. */
   isAddressed: boolean;
 }
 
-/** The claim, or why there is none. */
-function translate(provider: Provider, webhook: Webhook): Claim | HubError {
+type Taken = Received & Pick<Recorded, "due">;
+
+/** Pays for what was stored, and for nothing else. */
+async function charged(permit: Permit | undefined, store: () => Promise<Taken>): Promise<Taken> {
   try {
-    return provider.translate(webhook);
+    const taken = await store();
+    if (taken.result === "failed") permit?.failed();
+    else permit?.stored(taken.result === "applied");
+    return taken;
+  } catch (error) {
+    permit?.failed();
+    throw error;
+  }
+}
+
+const isSubscription = (read: Claim | HubError): boolean =>
+  !(read instanceof HubError) && read.subscribeUrl !== undefined;
+
+/** The claim, or why there is none. */
+async function translate(provider: Provider, webhook: Webhook): Promise<Claim | HubError> {
+  const authenticity = await provider.authenticate?.(webhook);
+  try {
+    return provider.translate(webhook, authenticity);
   } catch (error) {
     if (error instanceof HubError) return error;
     throw error;

@@ -170,6 +170,7 @@ export function notified(checkout: Checkout, paid: Paid): object {
     Message: JSON.stringify(message),
     Timestamp: paid.at.toISOString(),
     SignatureVersion: "1",
+    // Only Amazon can sign. This is too short for a signature, so that no certificate is fetched for it.
     Signature: randomBytes(64).toString("base64"),
     SigningCertURL: `${host}/SimpleNotificationService-sandbox.pem`,
     UnsubscribeURL: `${host}/?Action=Unsubscribe`,

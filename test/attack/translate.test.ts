@@ -13,7 +13,7 @@ import { storable } from "../../server/input.ts";
 import type { Outcome, Payment } from "../../server/order/order.ts";
 import type { Answer, Call } from "../../server/provider/client.ts";
 import { parseMinor } from "../../server/provider/money.ts";
-import type { Claim, Provider, Webhook } from "../../server/provider/provider.ts";
+import type { Authenticity, Claim, Provider, Webhook } from "../../server/provider/provider.ts";
 import { companies, providerNames } from "../../server/provider/providers.ts";
 import { companyAccount } from "../support/account.ts";
 import {
@@ -44,9 +44,9 @@ function open(name: (typeof providerNames)[number], answer: (call: Call) => Answ
 }
 
 /** What there was to read: a claim or the code of the one error that is allowed. */
-function read(provider: Provider, webhook: Webhook): Claim | HubError["code"] {
+function read(provider: Provider, webhook: Webhook, authenticity?: Authenticity): Claim | HubError["code"] {
   try {
-    return provider.translate(webhook);
+    return provider.translate(webhook, authenticity);
   } catch (error) {
     if (!(error instanceof HubError)) throw error;
     assert(error.code === "webhook_rejected" || error.code === "webhook_unreadable", error.code);
@@ -98,16 +98,18 @@ describe.each(providerNames)("%s", (name) => {
     jsonNoiseWith(names).map(toBytes),
     fc.constantFrom(...bodies).chain(mutations),
   );
+  /** Of those that check signatures over the network. */
+  const authenticities = fc.constantFrom<Authenticity[]>("signed", "unsigned");
   /** Of a stranger, or as the company would send them. */
   const headers = fc.oneof(headerNoise, fc.constantFrom(...signed, { "x-api-key": account[0] ?? "" }));
 
   it("reads or refuses whatever comes, and says the same of the same bytes", { timeout: fuzzTimeoutMs }, () => {
     fc.assert(
-      fc.property(body, headers, fc.boolean(), (bytes, fields, isAddressed) => {
+      fc.property(body, headers, fc.boolean(), authenticities, (bytes, fields, isAddressed, authenticity) => {
         const webhook = { body: bytes, headers: fields, ...(isAddressed && { paymentId }) };
-        const claim = read(provider, webhook);
+        const claim = read(provider, webhook, authenticity);
         if (typeof claim === "object") checkClaim(claim);
-        expect(read(provider, { ...webhook, body: Buffer.from(bytes) })).toEqual(claim);
+        expect(read(provider, { ...webhook, body: Buffer.from(bytes) }, authenticity)).toEqual(claim);
       }),
       fuzz(),
     );

@@ -460,25 +460,6 @@ describe("access tokens", () => {
   });
 });
 
-describe("a subscription that cannot be confirmed just now", () => {
-  it("is kept, and Amazon is told to come again", async () => {
-    const { url: databaseUrl, drop } = await createDatabase();
-    onTestFinished(drop);
-    const node = await startNode({ databaseUrl, env: (await startCompany()).env });
-    const { body } = fixture("bkash", "webhook-subscription");
-    const TopicArn = "arn:aws:sns:ap-southeast-1:000000000000:sandbox";
-    // There is no such region.
-    const SubscribeURL = `https://sns.nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${TopicArn}&Token=x`;
-    const answer = await fetch(`${node.url}/webhooks/bkash`, {
-      method: "POST",
-      headers: { "content-type": "text/plain" },
-      body: JSON.stringify({ ...body, TopicArn, SubscribeURL }),
-    });
-    expect(answer.status).toBe(503);
-    expect(await answer.json()).toMatchObject({ code: "provider_unavailable", retryable: true });
-  });
-});
-
 describe("the built-in sandbox", () => {
   it("takes the payer over its page back to the shop", async () => {
     const { url: databaseUrl, drop } = await createDatabase();

@@ -267,7 +267,6 @@ describe("a webhook", () => {
   });
 
   it("that cannot be read is kept and refused as such, whatever its content type", async () => {
-    const { node, path, state } = await stage();
     for (const body of [
       "",
       "{",
@@ -278,14 +277,16 @@ describe("a webhook", () => {
       "<html>",
       Buffer.from([0xff, 0xfe, 0]),
     ]) {
+      // Each at an address of its own, because one has room for so many only.
+      const { node, path, state } = await stage();
       for (const type of ["application/json", "text/plain", "nonsense", ""]) {
         expect(await post(node, path, body, { "content-type": type })).toMatchObject({
           status: 400,
           body: { code: "webhook_unreadable" },
         });
       }
+      expect(await state()).toMatchObject({ status: "processing", version: 2 });
     }
-    expect(await state()).toMatchObject({ status: "processing", version: 2 });
   });
 
   it("over 64 KiB is refused, also without a length", async () => {

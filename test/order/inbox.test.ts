@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createInbox } from "../../server/order/inbox.ts";
+import { createInbox, type KeptWebhook } from "../../server/order/inbox.ts";
 import { createReview } from "../../server/order/review.ts";
 import { openTestStore, paid } from "../support/store.ts";
 
@@ -55,6 +55,18 @@ describe("a hint without proof", () => {
     for (let times = 0; times < 10; times += 1) asked.push(await hint(one.payment.id));
     expect(asked.filter(Boolean)).toHaveLength(2);
     expect(await hint(other.payment.id)).toBe(true);
+  });
+
+  it("has a budget of its own where it is signed, which those that are not cannot use up", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    const [one, other] = [await ground.open(), await ground.open()];
+    const signed = { ...row, provider: "signing", proof: "signature", result: "hint" } as const;
+    const asks = (paymentId: string, hint: Omit<KeptWebhook, "paymentId">) => inbox.keep({ ...hint, paymentId });
+    for (let times = 0; times < 299; times += 1) await asks(one.payment.id, { ...signed, proof: "none" });
+    const asked: boolean[] = [];
+    for (let times = 0; times < 12; times += 1) asked.push(await asks(one.payment.id, signed));
+    expect(asked.filter(Boolean)).toHaveLength(10);
+    expect(await asks(other.payment.id, signed)).toBe(true);
   });
 
   it("makes nobody ask about what a person has rejected", async () => {

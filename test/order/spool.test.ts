@@ -8,11 +8,16 @@ import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { HubError } from "../../server/errors.ts";
 import { openSpool, type Spool, type SpooledWebhook } from "../../server/order/spool.ts";
 
-const bodyOf = (number: number | string, bytes = 0): SpooledWebhook => ({
+const bodyOf = (
+  number: number | string,
+  bytes = 0,
+  paymentId = "0199f2c4-0000-7000-8000-000000000001",
+): SpooledWebhook => ({
   provider: "daraja",
-  paymentId: "0199f2c4-0000-7000-8000-000000000001",
+  paymentId,
   headers: { "content-type": "application/json" },
   body: Buffer.from(`{"number":"${number}"}${" ".repeat(bytes)}`),
 });
@@ -144,7 +149,7 @@ describe("a spool", () => {
     const spool = open(await newDir(), 1);
     const written: number[] = [];
     for (let number = 0; number < 40; number += 1) {
-      await spool.append(bodyOf(number, 60_000)).then(
+      await spool.append(bodyOf(number, 60_000, `payment ${number}`)).then(
         () => written.push(number),
         () => undefined,
       );
@@ -155,6 +160,43 @@ describe("a spool", () => {
     expect(await take(spool)).toEqual(written.map(String));
     await spool.append(bodyOf(99));
     expect(spool.isWritable).toBe(true);
+  });
+
+  it("is not kept from writing the others by one that is too large for what is left", async () => {
+    const spool = open(await newDir(), 1);
+    const fill = async (number: number): Promise<boolean> =>
+      spool.append(bodyOf(`fill ${number}`, 60_000, `payment ${number}`)).then(
+        () => true,
+        () => false,
+      );
+    let filled = 0;
+    while (await fill(filled)) filled += 1;
+    const batch = [1, 2, 3, 4, 5].map((number) => spool.append(bodyOf(number, number === 3 ? 60_000 : 0, `${number}`)));
+    const results = await Promise.allSettled(batch);
+    expect(results.map(({ status }) => status === "fulfilled")).toEqual([true, true, false, true, true]);
+    expect([spool.isWritable, spool.waiting]).toEqual([true, filled + 4]);
+    expect((await take(spool)).slice(filled)).toEqual(["1", "2", "4", "5"]);
+  });
+
+  it("gives one payment no more than its share, and what says nothing new half of that", async () => {
+    const spool = open(await newDir(), 1);
+    const append = (number: number, isNew: boolean, paymentId = "flooded"): Promise<string> =>
+      spool.append(bodyOf(number, 20_000, paymentId), isNew).then(
+        () => "on disk",
+        (error: HubError) => `${error.status} after ${error.details.retryAfterS} s`,
+      );
+    // Of 256 KiB: at once, and one after the other.
+    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, false)));
+    expect(repeats.filter((said) => said === "on disk")).toHaveLength(6);
+    expect(await append(20, false)).toBe("429 after 60 s");
+    const news: string[] = [];
+    for (let number = 100; number < 120; number += 1) news.push(await append(number, true));
+    expect(news.filter((said) => said === "on disk")).toHaveLength(7);
+    expect(news.at(-1)).toBe("429 after 60 s");
+    expect(spool.isWritable).toBe(true);
+    expect(await append(1_000, true, "another")).toBe("on disk");
+    expect(await take(spool)).toHaveLength(14);
+    expect(await append(2_000, false)).toBe("on disk");
   });
 
   it.skipIf(process.getuid?.() === 0)("says that it cannot write where it may not", async () => {

@@ -6,10 +6,17 @@ import { type BkashConfig, bkash, createBkash, fetchBkashToken } from "../../ser
 import { readAcceptance, readExecution, readQuery } from "../../server/provider/bkash-message.ts";
 import { createClient } from "../../server/provider/client.ts";
 import type { FetchedToken } from "../../server/provider/credential.ts";
-import { type Claim, Declined, type Provider } from "../../server/provider/provider.ts";
+import {
+  type Authenticity,
+  type Claim,
+  Declined,
+  type Provider,
+  type Webhook,
+} from "../../server/provider/provider.ts";
 import { snsTopicArn, testAccount } from "../support/account.ts";
 import { fixture, startSandbox } from "../support/sandbox.ts";
 import { type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { createSigner } from "../support/sns.ts";
 
 const never = new AbortController().signal;
 const account = { ...testAccount("bkash"), SNS_TOPIC_ARN: snsTopicArn };
@@ -103,14 +110,23 @@ const initiated = (provider: Provider, payment = paymentOf()): Promise<string> =
 const noClient = { call: () => expect.unreachable("translate is pure"), close: async () => undefined };
 const noCredential = { token: () => expect.unreachable("translate is pure") };
 
-const claimOf = (body: unknown, topicArn: string | undefined = account.SNS_TOPIC_ARN): Claim => {
+const webhookOf = (body: unknown): Webhook => ({
+  headers: {},
+  body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
+});
+
+const claimOf = (
+  body: unknown,
+  topicArn: string | undefined = account.SNS_TOPIC_ARN,
+  authenticity?: Authenticity,
+): Claim => {
   const { SNS_TOPIC_ARN: _, ...config } = { ...account, baseUrl: () => "" };
   const configured = { ...config, ...(topicArn !== undefined && { SNS_TOPIC_ARN: topicArn }) };
-  return createBkash(configured, { client: noClient, credential: noCredential }).translate({
-    headers: {},
-    body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
-  });
+  const provider = createBkash(configured, { client: noClient, credential: noCredential });
+  return provider.translate(webhookOf(body), authenticity);
 };
+
+const signedClaimOf = (body: unknown): Claim => claimOf(body, account.SNS_TOPIC_ARN, "signed");
 
 describe("against the sandbox", () => {
   test("a payer who agreed on the phone comes back, and executing takes the money once", async () => {
@@ -491,8 +507,16 @@ describe("translate", () => {
     expect(claimOf(fixture("bkash", "webhook-completed").body)).toEqual({ proof: "none", paymentId: known.id });
   });
 
+  test("takes a signed one for a hint too, and believes nothing that it states", () => {
+    const { body } = fixture("bkash", "webhook-completed");
+    expect(signedClaimOf(body)).toEqual({ proof: "signature", isHint: true, paymentId: known.id });
+    expect(claimOf(body, account.SNS_TOPIC_ARN, "unknown")).toEqual({ proof: "none", paymentId: known.id });
+  });
+
   test("finds no payment of ours in those of the merchant's other channels", () => {
-    expect(claimOf(fixture("bkash", "webhook-other-channel").body)).toEqual({ proof: "none" });
+    const { body } = fixture("bkash", "webhook-other-channel");
+    expect(claimOf(body)).toEqual({ proof: "none" });
+    expect(signedClaimOf(body)).toEqual({ proof: "signature", isHint: true });
   });
 
   const subscription = fixture("bkash", "webhook-subscription").body;
@@ -501,27 +525,35 @@ describe("translate", () => {
   const confirmsTopic = `Action=ConfirmSubscription&TopicArn=${account.SNS_TOPIC_ARN}&Token=x`;
 
   test("confirms the subscription of the topic that was configured", () => {
-    const { subscribeUrl, ...claim } = claimOf(subscription);
+    const { subscribeUrl, ...claim } = signedClaimOf(subscription);
     expect(subscribeUrl?.href).toBe(subscription.SubscribeURL);
-    expect(claim).toEqual({ proof: "none" });
+    expect(claim).toEqual({ proof: "signature" });
     const china = `https://sns.cn-north-1.amazonaws.com.cn/?${confirmsTopic}`;
-    expect(claimOf(subscribe(china)).subscribeUrl?.href).toBe(china);
+    expect(signedClaimOf(subscribe(china)).subscribeUrl?.href).toBe(china);
+  });
+
+  test("confirms none that is unsigned, and has one sent again whose signature cannot be checked now", () => {
+    const withAuthenticity = (authenticity: Authenticity) => () =>
+      claimOf(subscription, account.SNS_TOPIC_ARN, authenticity);
+    expect(() => claimOf(subscription)).toThrow(rejected);
+    expect(withAuthenticity("unsigned")).toThrow(rejected);
+    expect(withAuthenticity("unknown")).toThrow(expect.objectContaining({ code: "provider_unavailable" }));
   });
 
   test("confirms none of another topic, and none at all when no topic was configured", () => {
     const TopicArn = "arn:aws:sns:ap-southeast-1:000000000000:other";
-    expect(() => claimOf({ ...subscription, TopicArn })).toThrow(rejected);
-    expect(() => claimOf(subscription, "arn:aws:sns:ap-southeast-1:000000000000:other")).toThrow(rejected);
+    expect(() => signedClaimOf({ ...subscription, TopicArn })).toThrow(rejected);
+    expect(() => claimOf(subscription, TopicArn, "signed")).toThrow(rejected);
     const { SNS_TOPIC_ARN: _, ...untold } = { ...account, baseUrl: () => "" };
     const provider = createBkash(untold, { client: noClient, credential: noCredential });
-    const body = Buffer.from(JSON.stringify(subscription));
-    expect(() => provider.translate({ headers: {}, body })).toThrow(rejected);
+    expect(() => provider.translate(webhookOf(subscription), "signed")).toThrow(rejected);
   });
 
   test.each([
     ["is not encrypted", `http://sns.ap-southeast-1.amazonaws.com/?${confirmsTopic}`],
     ["only begins like Amazon's", `https://sns.ap-southeast-1.amazonaws.com.evil.example/?${confirmsTopic}`],
     ["only ends like Amazon's", `https://sns.evil.example/sns.ap-southeast-1.amazonaws.com?${confirmsTopic}`],
+    ["is a bucket", `https://sns.s3-us-west-2.amazonaws.com/?${confirmsTopic}`],
     ["is of another service", `https://s3.ap-southeast-1.amazonaws.com/?${confirmsTopic}`],
     ["has a dot too many", `https://sns.a.b.amazonaws.com/?${confirmsTopic}`],
     ["has a port", `https://sns.ap-southeast-1.amazonaws.com:8443/?${confirmsTopic}`],
@@ -533,12 +565,12 @@ describe("translate", () => {
     ["names two topics", `https://sns.ap-southeast-1.amazonaws.com/?${confirmsTopic}&TopicArn=arn:other`],
     ["is none", "visit us"],
   ])("visits no address that %s", (_what, url) => {
-    expect(() => claimOf(subscribe(url))).toThrow(rejected);
+    expect(() => signedClaimOf(subscribe(url))).toThrow(rejected);
   });
 
   test("rejects other types of message", () => {
-    expect(() => claimOf({ ...subscription, Type: "UnsubscribeConfirmation" })).toThrow(rejected);
-    expect(() => claimOf({ ...subscription, Type: "constructor" })).toThrow(rejected);
+    expect(() => signedClaimOf({ ...subscription, Type: "UnsubscribeConfirmation" })).toThrow(rejected);
+    expect(() => signedClaimOf({ ...subscription, Type: "constructor" })).toThrow(rejected);
   });
 
   const notification = fixture("bkash", "webhook-completed").body;
@@ -564,17 +596,52 @@ describe("translate", () => {
       SubscribeURL: fc.oneof(fc.webUrl(), fc.string()),
     });
     const bytes = fc.uint8Array().map((array) => Buffer.from(array));
+    const authenticity = fc.constantFrom<Authenticity[]>("signed", "unsigned");
     fc.assert(
-      fc.property(fc.oneof(bytes, fc.json(), message), (body) => {
+      fc.property(fc.oneof(bytes, fc.json(), message), authenticity, (body, found) => {
         try {
-          const claim = claimOf(body);
-          expect(claim).toMatchObject({ proof: "none" });
+          const claim = claimOf(body, account.SNS_TOPIC_ARN, found);
+          expect(claim).toMatchObject({ proof: found === "signed" ? "signature" : "none" });
           expect(claim).not.toHaveProperty("outcome");
         } catch (error) {
           expect(error).toMatchObject({ code: expect.stringMatching(/^webhook_(rejected|unreadable)$/) });
         }
       }),
     );
+  });
+});
+
+describe("authenticate", () => {
+  const signer = createSigner();
+  const { body } = fixture("bkash", "webhook-completed");
+  const other = "arn:aws:sns:ap-southeast-1:000000000000:other";
+
+  const authenticityOf = async (message: unknown, topicArn?: string): Promise<string> => {
+    let fetches = 0;
+    const fetchCertificate = async (): Promise<string> => {
+      fetches += 1;
+      return signer.pem;
+    };
+    const { SNS_TOPIC_ARN: _, ...config } = { ...account, baseUrl: () => "" };
+    const configured = { ...config, ...(topicArn !== undefined && { SNS_TOPIC_ARN: topicArn }) };
+    const provider = createBkash(configured, { client: noClient, credential: noCredential, sns: { fetchCertificate } });
+    return `${await provider.authenticate?.(webhookOf(message))}, ${fetches} fetched`;
+  };
+
+  test("takes a message for signed only when it is of the topic that was configured", async () => {
+    expect(await authenticityOf(signer.sign(body), account.SNS_TOPIC_ARN)).toBe("signed, 1 fetched");
+    expect(await authenticityOf({ ...signer.sign(body), Message: "{}" }, account.SNS_TOPIC_ARN)).toBe(
+      "unsigned, 1 fetched",
+    );
+    // Amazon signs those of everybody's topics.
+    expect(await authenticityOf(signer.sign({ ...body, TopicArn: other }), account.SNS_TOPIC_ARN)).toBe(
+      "unsigned, 0 fetched",
+    );
+    expect(await authenticityOf(signer.sign(body))).toBe("unsigned, 0 fetched");
+  });
+
+  test.each(["", "<html>", "null", "[]", '{"Type":'.repeat(10_000)])("finds %j unsigned", async (text) => {
+    expect(await authenticityOf(text, account.SNS_TOPIC_ARN)).toBe("unsigned, 0 fetched");
   });
 });
 

@@ -11,6 +11,8 @@ import { createMemoryCounter } from "../../server/limit.ts";
 import { mixin, serializers } from "../../server/log.ts";
 import { openDatabase } from "../../server/order/database.ts";
 import type { OrderView } from "../../server/order/query.ts";
+import type { Open } from "../../server/provider/company.ts";
+import type { ProviderName } from "../../server/provider/providers.ts";
 import { createMemoryBus } from "../../server/status/bus.ts";
 import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { nextOrderId } from "./store.ts";
@@ -35,10 +37,12 @@ export interface NodeOptions {
   databaseUrl: string;
   redisUrl?: string;
   env?: Record<string, string>;
+  /** Opens these providers otherwise. */
+  open?: Partial<Record<ProviderName, Open>>;
 }
 
 /** Starts a node and closes it when the test is over, unless it was closed before. */
-export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions): Promise<TestNode> {
+export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: NodeOptions): Promise<TestNode> {
   const lines: string[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -47,7 +51,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
     },
   });
   const log = pino({ level: "debug", base: null, serializers, mixin }, sink);
-  const config = readConfig({
+  const { offers, ...config } = readConfig({
     PORT: "0",
     TUKIO_API_KEY: apiKey,
     TUKIO_SECRET: testSecret,
@@ -61,7 +65,8 @@ export async function startNode({ databaseUrl, redisUrl, env = {} }: NodeOptions
   });
   const database = openDatabase(databaseUrl, () => undefined);
   const bus = redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: redisUrl, log });
-  const app = await createApp(config, { database, bus, counter: createMemoryCounter(), log });
+  const opened = offers.map((offer) => ({ ...offer, open: open[offer.name] ?? offer.open }));
+  const app = await createApp({ ...config, offers: opened }, { database, bus, counter: createMemoryCounter(), log });
   const url = await app.listen();
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {

@@ -1,0 +1,156 @@
+/**
+ * What the webhooks of one payment may store. The address of a payment's webhooks never expires, and whoever learns it, in
+ * a log of the provider's say, can post there at any time with the proof that is in it.
+ *
+ * Guarantees: evidence that this payment's webhooks have not brought before is let in, whatever else came, as long as there
+ * are no more than 8 different ones in 10 minutes. A repeat beyond the budget is refused quietly only when the same evidence
+ * is stored already. What was let in and then not stored costs nothing, and counts as not brought.
+ *
+ * Per node: several nodes store so much each. A restart forgets, as do 10,000 other payments in between.
+ */
+import { createHash } from "node:crypto";
+import { HubError } from "../errors.ts";
+import type { Outcome } from "./order.ts";
+
+export interface WebhookBudget {
+  /** Reserves room for one webhook. `evidence`: what it says, as `evidenceOf` has it; absent: it cannot be read. */
+  admit(key: string, webhook: { evidence?: string; bytes: number }): Permit | Refusal;
+}
+
+/** Room for one webhook. One of the two is to be called, once. */
+export interface Permit {
+  isAdmitted: true;
+  /** It says what no other one has said. */
+  isNew: boolean;
+  /** It is on disk. */
+  stored(isChange: boolean): void;
+  /** It is not. */
+  failed(): void;
+}
+
+export interface Refusal {
+  isAdmitted: false;
+  /** What the sender is to be told: `rate_limited`; absent: as if it was stored, because the same is. */
+  error?: HubError;
+  /** The provider is to be asked, for what is refused might be the truth. At most 4 times a minute. */
+  asks: boolean;
+}
+
+const windowMs = 600_000;
+
+/** What changed the payment costs 1, anything else 3: so there is room for 20 that change nothing, which is all after the end. */
+const costMax = 60;
+const changeCost = 1;
+const idleCost = 3;
+
+/** Bodies and headers. Real webhooks have less than 4 KiB together. */
+const bytesMax = 131_072;
+
+/** New evidence of up to this size needs no room: four times that of the largest that is known. */
+const evidenceBytesMax = 16_384;
+
+/** Different things that the webhooks of one payment say. Honest ones say three at most. */
+const evidenceMax = 8;
+
+const askEveryMs = 15_000;
+
+/** Forgets the one that was used least recently when there are more payments than this. */
+const keysMax = 10_000;
+
+/** One payment's window, which began with its first webhook. */
+interface Account {
+  endsAtMs: number;
+  cost: number;
+  bytes: number;
+  evidence: Map<string, "being stored" | "stored">;
+  askedAtMs: number;
+}
+
+/** `nowMs` is any clock that only moves forward. */
+export function createWebhookBudget(nowMs: () => number = () => performance.now()): WebhookBudget {
+  const accounts = new Map<string, Account>();
+
+  const accountOf = (key: string): Account => {
+    const known = accounts.get(key);
+    const account = known && nowMs() < known.endsAtMs ? known : openAccount(nowMs());
+    accounts.delete(key);
+    accounts.set(key, account);
+    const [oldest] = accounts.keys();
+    if (oldest !== undefined && accounts.size > keysMax) accounts.delete(oldest);
+    return account;
+  };
+
+  const refuse = (account: Account, isNew: boolean): Refusal => {
+    const asks = isNew && nowMs() >= account.askedAtMs + askEveryMs;
+    if (asks) account.askedAtMs = nowMs();
+    const retryAfterS = Math.max(1, Math.ceil((account.endsAtMs - nowMs()) / 1_000));
+    return {
+      isAdmitted: false,
+      error: new HubError("rate_limited", "Too many webhooks of this payment", { retryAfterS }),
+      asks,
+    };
+  };
+
+  return {
+    admit(key, { evidence: said, bytes }) {
+      const account = accountOf(key);
+      const evidence = said === undefined ? undefined : createHash("sha256").update(said).digest("base64");
+      const known = evidence === undefined ? undefined : account.evidence.get(evidence);
+      const isNew = evidence !== undefined && known === undefined;
+      if (isNew && account.evidence.size >= evidenceMax) return refuse(account, true);
+      const hasRoom = account.cost + idleCost <= costMax && account.bytes + bytes <= bytesMax;
+      if (!hasRoom && !(isNew && bytes <= evidenceBytesMax)) {
+        return known === "stored" ? { isAdmitted: false, asks: false } : refuse(account, isNew);
+      }
+      return reserve(account, { evidence, isNew, bytes });
+    },
+  };
+}
+
+const openAccount = (nowMs: number): Account => ({
+  endsAtMs: nowMs + windowMs,
+  cost: 0,
+  bytes: 0,
+  evidence: new Map(),
+  askedAtMs: Number.NEGATIVE_INFINITY,
+});
+
+interface Reserved {
+  evidence: string | undefined;
+  isNew: boolean;
+  bytes: number;
+}
+
+/** Charges at once, for others may be let in before this one is stored. */
+function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit {
+  account.cost += idleCost;
+  account.bytes += bytes;
+  if (isNew && evidence !== undefined) account.evidence.set(evidence, "being stored");
+  return {
+    isAdmitted: true,
+    isNew,
+    stored(isChange) {
+      if (isChange) account.cost += changeCost - idleCost;
+      if (evidence !== undefined) account.evidence.set(evidence, "stored");
+    },
+    failed() {
+      account.cost -= idleCost;
+      account.bytes -= bytes;
+      if (isNew && evidence !== undefined && account.evidence.get(evidence) === "being stored") {
+        account.evidence.delete(evidence);
+      }
+    },
+  };
+}
+
+/** All that tells one webhook's evidence from another's: whose, how it ended, and the money. */
+export function evidenceOf(claim: {
+  proof: string;
+  reference?: string;
+  ownReference?: string;
+  outcome?: Outcome;
+}): string {
+  const { proof, reference, ownReference, outcome } = claim;
+  const { status, receipt, amountMinor, currency } = outcome ?? {};
+  return JSON.stringify([proof, reference, ownReference, status, receipt, amountMinor?.toString(), currency]);
+}

@@ -1,0 +1,202 @@
+/** bKash's notifications through Amazon SNS, on real nodes: a signature sets them apart from what anybody can post. */
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { type Database, openDatabase } from "../../server/order/database.ts";
+import { createBkash, fetchBkashToken } from "../../server/provider/bkash.ts";
+import type { Open } from "../../server/provider/company.ts";
+import { snsTopicArn, testAccount } from "../support/account.ts";
+import { createDatabase } from "../support/database.ts";
+import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
+import { fixture } from "../support/sandbox.ts";
+import { companyEnv, startScript } from "../support/script.ts";
+import { createSigner } from "../support/sns.ts";
+import { startWire } from "../support/wire.ts";
+
+let databaseUrl: string;
+let database: Database;
+beforeAll(async () => {
+  const { url, drop } = await createDatabase();
+  databaseUrl = url;
+  database = openDatabase(url, () => undefined);
+  return async () => {
+    await database.close();
+    await drop();
+  };
+});
+
+const signer = createSigner();
+const { body: notification } = fixture("bkash", "webhook-completed");
+const { body: subscription } = fixture("bkash", "webhook-subscription");
+
+/** bKash whose notifications this signer signs, as far as its certificate can be had. */
+const openSigned =
+  (fetchCertificate: (url: URL) => Promise<string>): Open =>
+  ({ baseUrl, client, credential }) => {
+    const config = { ...testAccount("bkash"), SNS_TOPIC_ARN: snsTopicArn, baseUrl };
+    const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);
+    return createBkash(config, { client, credential: credential({ fetch }), sns: { fetchCertificate } });
+  };
+
+interface Options {
+  fetchCertificate: (url: URL) => Promise<string>;
+  databaseUrl: string;
+  env: Record<string, string>;
+}
+
+interface Ground {
+  node: TestNode;
+  paymentId: string;
+  /** What bKash says from now on. */
+  paid(): void;
+  status(): Promise<string>;
+  post(message: object): Promise<{ status: number; code?: string }>;
+}
+
+/** A payment that waits for its payer at a node, whose bKash is asked. */
+async function start({ fetchCertificate = async () => signer.pem, ...own }: Partial<Options> = {}): Promise<Ground> {
+  let isPaid = false;
+  let created: Record<string, unknown> = {};
+  const { url } = await startScript(({ path, body }) => {
+    if (path.includes("/token/")) return fixture("bkash", "token-granted");
+    if (path.endsWith("/create")) created = body;
+    const name = path.endsWith("/create") ? "create-accepted" : isPaid ? "query-completed" : "query-initiated";
+    const { body: answer } = fixture("bkash", name);
+    const paymentID = `TR${created.merchantInvoiceNumber}`;
+    const { amount, merchantInvoiceNumber: merchantInvoice } = created;
+    return { body: { ...answer, paymentID, amount, merchantInvoice, ...(isPaid && { trxID: `T${randomUUID()}` }) } };
+  });
+  const node = await startNode({
+    databaseUrl: own.databaseUrl ?? databaseUrl,
+    env: { ...companyEnv("bkash", url), ...own.env },
+    open: { bkash: openSigned(fetchCertificate) },
+  });
+  const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
+  const status = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status;
+  await vi.waitUntil(async () => (await status()) === "processing");
+  return {
+    node,
+    paymentId: order.payment.id,
+    paid() {
+      isPaid = true;
+    },
+    status,
+    async post(message) {
+      const answer = await fetch(`${node.url}/webhooks/bkash`, {
+        method: "POST",
+        headers: { "content-type": "text/plain" },
+        body: JSON.stringify(message),
+      });
+      const text = await answer.text();
+      return { status: answer.status, ...(text.startsWith("{") && { code: JSON.parse(text).code }) };
+    },
+  };
+}
+
+const about = (paymentId: string): object => {
+  const message = JSON.parse(String(notification.Message));
+  return { ...notification, Message: JSON.stringify({ ...message, merchantInvoiceNumber: paymentId }) };
+};
+
+const rowsOf = async (paymentId: string) => {
+  const { rows } = await database.pool.query<{ proof: string; result: string }>(
+    "select proof, result from webhook where payment_id = $1 order by id",
+    [paymentId],
+  );
+  return rows;
+};
+
+describe("a signed notification", () => {
+  it("makes us ask at once, beside any number that nobody signed, about this payment and others", async () => {
+    const { paymentId, paid, status, post } = await start();
+    const junk = async (): Promise<number> => {
+      const messages = [about(paymentId), ...Array.from({ length: 49 }, () => about(randomUUID()))];
+      const answers = await Promise.all(messages.map(post));
+      return Math.max(...answers.map(({ status }) => status));
+    };
+    await vi.waitUntil(async () => (await junk()) === 429, { timeout: 30_000, interval: 1 });
+    paid();
+    // No schedule asks: only a notification does.
+    await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+    expect(await post(about(paymentId))).toMatchObject({ status: 429 });
+    expect(await status()).toBe("processing");
+    expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
+    await vi.waitUntil(async () => (await status()) === "succeeded");
+    expect((await rowsOf(paymentId)).at(-1)).toEqual({ proof: "signature", result: "hint" });
+  });
+
+  it("states nothing that is believed: bKash says whether the payment is paid", async () => {
+    const { paymentId, status, post } = await start();
+    expect(await post(signer.sign(about(paymentId), "2"))).toEqual({ status: 200 });
+    expect(await status()).toBe("processing");
+  });
+
+  it("that was changed on its way, or whose certificate cannot be had, is a hint like any that nobody signed", async () => {
+    const { paymentId, post } = await start();
+    expect(await post({ ...about(paymentId), ...signer.sign(notification), ...about(paymentId) })).toEqual({
+      status: 200,
+    });
+    const signature = signer.sign(about(randomUUID()));
+    expect(await post({ ...signature, Message: Object(about(paymentId)).Message })).toEqual({ status: 200 });
+    const other = await start({ fetchCertificate: () => Promise.reject(new Error("ENOTFOUND")) });
+    expect(await other.post(signer.sign(about(other.paymentId)))).toEqual({ status: 200 });
+    expect([...(await rowsOf(paymentId)), ...(await rowsOf(other.paymentId))]).toEqual(
+      Array(3).fill({ proof: "none", result: "hint" }),
+    );
+  });
+
+  it("of another of the merchant's channels is kept, and never tried again", async () => {
+    const { post } = await start();
+    const { body } = fixture("bkash", "webhook-other-channel");
+    const message = { ...body, MessageId: randomUUID() };
+    expect(await post(signer.sign(message))).toEqual({ status: 200 });
+    const { rows } = await database.pool.query(
+      "select proof, result, offer_at from webhook where convert_from(body, 'UTF8') like $1",
+      [`%${message.MessageId}%`],
+    );
+    expect(rows).toEqual([{ proof: "signature", result: "nothing", offer_at: null }]);
+  });
+});
+
+describe("while the database is away, a notification", () => {
+  it("that is signed waits on the disk and makes us ask afterwards, any other is to come again", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
+    onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+    const wire = await startWire(databaseUrl);
+    const { paymentId, paid, status, post } = await start({
+      databaseUrl: wire.url,
+      env: { SPOOL: "on", DATA_DIR: dataDir },
+    });
+    await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+    paid();
+    wire.cut();
+    expect(await post(about(paymentId))).toEqual({ status: 503, code: "store_unavailable" });
+    expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
+    // It would have to be visited, and may fail: Amazon sends it again.
+    expect(await post(signer.sign(subscription))).toEqual({ status: 503, code: "store_unavailable" });
+    wire.mend();
+    await vi.waitUntil(async () => (await status().catch(() => "")) === "succeeded", { timeout: 10_000 });
+    expect(await rowsOf(paymentId)).toEqual([{ proof: "signature", result: "hint" }]);
+  });
+});
+
+describe("a subscription", () => {
+  // There is no such region.
+  const SubscribeURL = `https://sns.xx-nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${subscription.TopicArn}&Token=x`;
+  const nowhere = { ...subscription, SubscribeURL };
+
+  it("that cannot be confirmed just now is kept, and Amazon is told to come again", async () => {
+    const { node, post } = await start();
+    expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
+    expect(node.log.join("")).toContain("The subscription could not be confirmed");
+  });
+
+  it("that is unsigned is visited by nobody, and one whose certificate cannot be had only when it comes again", async () => {
+    const { node, post } = await start({ fetchCertificate: () => Promise.reject(new Error("ENOTFOUND")) });
+    expect(await post(nowhere)).toEqual({ status: 401, code: "webhook_rejected" });
+    expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
+    expect(node.log.join("")).not.toContain("The subscription could not be confirmed");
+  });
+});
