@@ -176,7 +176,7 @@ function webhookReading(name: ProviderName): Reading {
         const bytes = Buffer.from(JSON.stringify(closed(body)));
         const sign = createHmac("sha256", testAccount("lipana").WEBHOOK_SECRET).update(bytes).digest("hex");
         const headers = { "x-lipana-signature": sign, "x-api-key": testAccount("zenopay").API_KEY };
-        return provider.translate({ headers, body: bytes, ...(!provider.isAccountWide && { paymentId }) });
+        return provider.translate({ headers, body: bytes, ...(!provider.isAccountWide && { paymentId }) }, "signed");
       }),
   };
 }
