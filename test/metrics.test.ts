@@ -1,6 +1,8 @@
 /** What Prometheus reads, moved by real payments, and the dashboard made of it. */
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
+import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
@@ -451,6 +453,21 @@ describe("GET /metrics", () => {
     const url = `http://${address}:${new URL(node.url).port}`;
     expect((await ask(url, { host: "localhost" })).status).toBe(401);
     expect((await ask(url, bearer)).status).toBe(200);
+  });
+
+  it("is closed to a proxy that tells nothing of itself but the HTTP that it speaks", async () => {
+    const node = await startNode({ databaseUrl });
+    const { port } = new URL(node.url);
+    for (const [version, status] of [
+      ["1.0", "401"],
+      ["1.1", "200"],
+    ]) {
+      const socket = connect(Number(port), "127.0.0.1");
+      socket.write(`GET /metrics HTTP/${version}\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`);
+      const [answer] = await once(socket, "data");
+      socket.destroy();
+      expect(String(answer)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    }
   });
 
   it("is not opened by a watch token", async () => {

@@ -30,6 +30,8 @@ function isLocal({ raw }: FastifyRequest): boolean {
   return (
     isLoopback(raw.socket.remoteAddress ?? "") &&
     isLoopback(host.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1")) &&
+    // nginx speaks it to its upstreams unless told otherwise; Prometheus does not.
+    raw.httpVersion !== "1.0" &&
     !Object.keys(raw.headers).some((name) => forwarding.test(name))
   );
 }

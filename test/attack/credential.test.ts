@@ -230,13 +230,18 @@ describe("a watch token", () => {
         expect([path, answer.status, answer.body.code]).toEqual([path, 401, "key_invalid"]);
       }
     }
-    const { body } = await call(`${node.url}/v1/orders/${order.orderId}`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    // The state alone: no customer, no history.
-    expect(body).toMatchObject({ id: order.id });
-    for (const field of ["order", "payments", "events", "customer", "metadata", "description"])
-      expect(body).not.toHaveProperty(field);
+    const url = `${node.url}/v1/orders/${order.orderId}`;
+    const views = [
+      await call(url, { headers: { authorization: `Bearer ${token}` } }),
+      // In a URL the key watches, and no more.
+      await call(`${url}?token=${apiKey}`),
+    ];
+    for (const { body } of views) {
+      // The state alone: no customer, no history.
+      expect(body).toMatchObject({ id: order.id });
+      for (const field of ["order", "payments", "events", "customer", "metadata", "description"])
+        expect(body).not.toHaveProperty(field);
+    }
   });
 
   it("made with a secret that was rotated out opens nothing, with one that is still listed it does", async () => {
