@@ -211,8 +211,9 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: config.limit.ip });
   const admit = async (request: FastifyRequest): Promise<void> => {
-    if (request.routeOptions.config.isFile) return budget.takeFile(request.ip);
-    guard.trust(request.raw.socket, await budget.take(request, request.ip));
+    // An address that cannot be read has no route.
+    const isCheap = request.routeOptions.config?.isCheap;
+    guard.trust(request.raw.socket, await budget.take(request, request.ip, isCheap));
   };
   const gate = createGate(config.limit.connections);
   const watching = { hub, access, gate };

@@ -44,7 +44,7 @@ export function keepAssets(files: Readonly<Record<string, URL>>): FindAsset {
 
 /** `GET <path>/:file`. */
 export function assetRoute(app: FastifyInstance, path: string, find: FindAsset): void {
-  app.get<{ Params: { file: string } }>(`${path}/:file`, { config: { isFile: true } }, async (request, reply) => {
+  app.get<{ Params: { file: string } }>(`${path}/:file`, { config: { isCheap: true } }, async (request, reply) => {
     const asset = await find(request.params.file);
     return asset ? sendAsset(request, reply, asset) : reply.callNotFound();
   });
@@ -101,7 +101,7 @@ export async function sendAsset(request: FastifyRequest, reply: FastifyReply, as
   return sendBytes(reply.header("content-encoding", "gzip"), await zipped);
 }
 
-const pieceBytes = 65_536;
+const pieceBytes = 16_384;
 
 /** Hands out large files as fast as they are read: what waits for a slow reader counts against its connection. */
 function sendBytes(reply: FastifyReply, bytes: Buffer): FastifyReply {

@@ -9,15 +9,13 @@ import type { Access, Bearing } from "./order/access.ts";
 /** A key is the merchant's own: this bounds a loop gone wild, not a busy day. */
 const perKeyAndMinute = 60_000;
 
-export interface RequestBudget {
-  /** Counts a request, and returns who makes it. Throws `rate_limited`. */
-  take(request: Bearing, address: string): Promise<Standing>;
-  /** Counts a request for a file, of which a page needs several, whoever asks. Throws `rate_limited`. */
-  takeFile(address: string): Promise<void>;
-}
+/** So many times as much is allowed an address of what costs next to nothing, and of payers with their tokens. */
+const wideFactor = 10;
 
-/** So many files may be asked for as other things. */
-const filesFactor = 10;
+export interface RequestBudget {
+  /** Counts a request, and returns who makes it. `isCheap`: it costs next to nothing. Throws `rate_limited`. */
+  take(request: Bearing, address: string, isCheap?: boolean): Promise<Standing>;
+}
 
 /** `perMinute`: requests of an address, and of an order. */
 export function createRequestBudget(
@@ -25,19 +23,23 @@ export function createRequestBudget(
   { access, perMinute }: { access: Pick<Access, "callerOf">; perMinute: number },
 ): RequestBudget {
   const windowMs = 60_000;
-  const addresses = createLimit(counter, { what: "address", max: perMinute, windowMs });
-  const orders = createLimit(counter, { what: "watch token", max: perMinute, windowMs });
-  const files = createLimit(counter, { what: "address's files", max: filesFactor * perMinute, windowMs });
-  const keys = createLimit(counter, { what: "API key", max: Math.max(perMinute, perKeyAndMinute), windowMs });
+  const limit = (what: string, max: number) => createLimit(counter, { what, max, windowMs });
+  const addresses = limit("address", perMinute);
+  const cheap = limit("address's files", wideFactor * perMinute);
+  const crowds = limit("address's payers", wideFactor * perMinute);
+  const orders = limit("watch token", perMinute);
+  const keys = limit("API key", Math.max(perMinute, perKeyAndMinute));
 
   return {
-    async take(request, address) {
+    async take(request, address, isCheap = false) {
       const caller = await access.callerOf(request);
       if (caller.standing === "merchant") await keys.take(caller.id);
-      else if (caller.standing === "payer") await orders.take(caller.id);
-      else await addresses.take(addressKey(address));
+      else if (isCheap) await cheap.take(addressKey(address));
+      else if (caller.standing === "payer") {
+        await crowds.take(addressKey(address));
+        await orders.take(caller.id);
+      } else await addresses.take(addressKey(address));
       return caller.standing;
     },
-    takeFile: (address) => files.take(addressKey(address)),
   };
 }

@@ -15,7 +15,7 @@ export interface Connections {
    * Cuts off what was upgraded so long ago and is read by nobody: no WebSocket took it over, because its path is no path
    * or an answer before it is not out yet, and nobody would ever see its client leave.
    */
-  endUnread(afterMs: number): void;
+  endUnclaimed(afterMs: number): void;
 }
 
 export function trackConnections(server: Server): Connections {
@@ -53,7 +53,7 @@ export function trackConnections(server: Server): Connections {
     endUpgraded() {
       for (const socket of upgraded) socket.destroy();
     },
-    endUnread(afterMs) {
+    endUnclaimed(afterMs) {
       for (const [socket, sinceMs] of unread) {
         if (socket.listenerCount("data") > 0) unread.delete(socket);
         else if (performance.now() - sinceMs > afterMs) socket.destroy();

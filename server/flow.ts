@@ -14,12 +14,12 @@ interface Allowance {
 }
 
 /**
- * A stranger has to say who it is, once. A payer's page watches a few orders and answers pings. A merchant's backend may
- * ask for a thousand orders at once on one socket.
+ * A stranger has to say who it is, once. Who has a token may ask for a thousand orders at once on one socket, a token for
+ * each, and answers pings after that. A merchant's backend may do so again and again.
  */
 export const allowances = {
   stranger: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },
-  payer: { frames: { burst: 256, perS: 10 }, bytes: { burst: 262_144, perS: 4_096 } },
+  payer: { frames: { burst: 2_048, perS: 10 }, bytes: { burst: 1_048_576, perS: 4_096 } },
   merchant: { frames: { burst: 4_096, perS: 500 }, bytes: { burst: 2_097_152, perS: 262_144 } },
 } as const satisfies Record<Standing, Record<"frames" | "bytes", Allowance>>;
 

@@ -16,8 +16,8 @@ export const queuedBytesMax = { stranger: 262_144, payer: 262_144, merchant: 4_1
   number
 >;
 
-/** A reader that has taken nothing of what waits for it in this time is gone. */
-const unreadMsMax = 15_000;
+/** A reader that has taken nothing in this time is gone. A merchant's long list is one piece, which takes a slow one longer. */
+const unreadMsMax = { stranger: 15_000, payer: 15_000, merchant: 60_000 } as const satisfies Record<Standing, number>;
 
 /** Requests on one connection whose answers are not out yet. Browsers, proxies and backends have one. */
 export const unansweredMax = 8;
@@ -31,7 +31,7 @@ export interface Guard {
   /** To be called once everybody who listens for requests does: from then on, what is too much does not reach them. */
   guardRequests(): void;
   /** Cuts off those for whom too much waits. To be called about once a second. */
-  endUnread(): void;
+  cutUnread(): void;
 }
 
 export interface GuardOptions {
@@ -112,7 +112,7 @@ export function guardConnections(
       state.takenBytes = takenBytes;
       state.takenMs = nowMs();
     }
-    return nowMs() - state.takenMs > unreadMsMax ? "unread" : undefined;
+    return nowMs() - state.takenMs > unreadMsMax[state.flow.standing] ? "unread" : undefined;
   };
 
   return {
@@ -125,7 +125,7 @@ export function guardConnections(
         for (const listener of listeners) listener.call(server, request, response);
       });
     },
-    endUnread() {
+    cutUnread() {
       for (const [socket, state] of guarded) {
         const why = complaint(socket, state);
         if (why) cut(socket, why);

@@ -15,7 +15,7 @@ import { trackConnections } from "./connections.ts";
 import { type Cut, type Guard, guardConnections } from "./guard.ts";
 import { startLoop } from "./loop.ts";
 import { answerOptions, createMethods, refuseOtherMethods, refuseUnreadable, routerOptions } from "./methods.ts";
-import { handleErrors, refuseUnparsed } from "./problem.ts";
+import { handleErrors, recognize, refuseUnparsed, sendProblem } from "./problem.ts";
 import { readTrace, withTrace } from "./trace.ts";
 
 const bodyLimit = 65_536;
@@ -68,7 +68,13 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     bodyLimit,
     genReqId: requestIdOf,
     routerOptions,
-    frameworkErrors: (_error, request, reply) => refuseUnreadable(methods, request, reply),
+    // No hook sees these requests, so they are counted here.
+    frameworkErrors: (_error, request, reply) => {
+      Promise.resolve(admit?.(request)).then(
+        () => refuseUnreadable(methods, request, reply),
+        (error: unknown) => sendProblem(reply, recognize(error, request)),
+      );
+    },
     clientErrorHandler: refuseUnparsed,
     // Whoever still has a connection is answered while the server closes.
     return503OnClosing: false,
@@ -113,8 +119,8 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   const connections = trackConnections(app.server);
   const looking = startLoop({
     task: async () => {
-      connections.endUnread(app.server.requestTimeout);
-      guard.endUnread();
+      connections.endUnclaimed(app.server.requestTimeout);
+      guard.cutUnread();
     },
     delayMs: () => unreadCheckMs,
     onError,
@@ -186,8 +192,8 @@ declare module "fastify" {
     secure?: false;
     /** False where another limit holds, or where being refused would do more harm than being asked too often. */
     isLimited?: false;
-    /** The same for everybody and in memory: pages are made of many, so that more of them may be asked for. */
-    isFile?: true;
+    /** Costs next to nothing, and pages make many such requests: more of them are allowed. */
+    isCheap?: true;
   }
   interface FastifyRequest {
     /** Its line is in the log, and says more than this one would. */

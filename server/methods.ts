@@ -10,6 +10,9 @@ import { sendProblem } from "./problem.ts";
 /** A path parameter may be as long as the longest URL that Node reads, because routes refuse parameters by what they are. */
 export const routerOptions = { maxParamLength: 16_384 };
 
+/** More than any route has. */
+const segmentsMax = 12;
+
 /** What one address takes. */
 export interface Allowed {
   /** The value of `Allow`. */
@@ -51,7 +54,9 @@ export function createMethods(): Methods {
     },
 
     unreadable(url) {
-      const parts = (url.split(/[?#]/, 1)[0] ?? "").split("/");
+      const parts = (url.split(/[?#]/, 1)[0] ?? "").split("/", segmentsMax + 1);
+      // Trying to decode a segment costs, and no route has so many.
+      if (parts.length > segmentsMax) return [];
       const [found] = routesAt(parts.map((part) => (isEncoded(part) ? part : "x")).join("/"));
       const names = found?.route.url.split("/") ?? [];
       return names.flatMap((name, index) =>

@@ -26,7 +26,10 @@ describe("a budget of two a minute", () => {
         caller = as;
         return isIn(budget.take({ headers: {} }, address));
       },
-      takeFile: (address = strangers) => isIn(budget.takeFile(address)),
+      takeCheap: (as: Caller) => {
+        caller = as;
+        return isIn(budget.take({ headers: {} }, strangers, true));
+      },
     };
   };
   const stranger: Caller = { standing: "stranger" };
@@ -53,11 +56,18 @@ describe("a budget of two a minute", () => {
     for (let asked = 0; asked < 1_000; asked += 1) expect(await take(merchant)).toBe(true);
   });
 
-  it("is ten times as much for files, and apart", async () => {
-    const { take, takeFile } = start();
+  it("is ten times as much for what costs next to nothing, and apart, but for a merchant's", async () => {
+    const { take, takeCheap } = start();
     for (let asked = 0; asked < 3; asked += 1) await take(stranger);
-    for (let asked = 0; asked < 20; asked += 1) expect(await takeFile()).toBe(true);
-    expect(await takeFile()).toBe(false);
+    for (let asked = 0; asked < 20; asked += 1) expect(await takeCheap(stranger)).toBe(true);
+    expect([await takeCheap(stranger), await takeCheap(merchant)]).toEqual([false, true]);
+  });
+
+  it("is ten times as much for all payers of an address, however many tokens they have", async () => {
+    const { take } = start();
+    for (let payers = 0; payers < 20; payers += 1) expect(await take({ ...payer, id: String(payers) })).toBe(true);
+    expect(await take(other)).toBe(false);
+    expect(await take(other, "203.0.113.2")).toBe(true);
   });
 });
 

@@ -133,9 +133,10 @@ describe("what comes after an upgrade", () => {
   it("may be more once its sender has shown who it is", async () => {
     const { state, guard, socket, inside, received } = await startUpgraded();
     guard.trust(inside, "payer");
-    socket.write(Buffer.concat(Array.from({ length: 200 }, () => ping)));
-    await vi.waitUntil(() => received() === 200 * ping.length);
-    socket.write(Buffer.concat(Array.from({ length: 200 }, () => ping)));
+    const { burst } = allowances.payer.frames;
+    socket.write(Buffer.concat(Array.from({ length: burst }, () => ping)));
+    await vi.waitUntil(() => received() === burst * ping.length);
+    socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => ping)));
     await closed(socket);
     expect(state.cuts).toEqual(["flood"]);
   });
@@ -173,7 +174,7 @@ describe("a reader that does not read", () => {
   it("is cut off when too much waits for it", async () => {
     const { state, guard, inside, fill } = await startUnread();
     await fill(queuedBytesMax.stranger + 1);
-    guard.endUnread();
+    guard.cutUnread();
     expect(state.cuts).toEqual(["queued"]);
     expect(inside.destroyed).toBe(true);
   });
@@ -182,12 +183,12 @@ describe("a reader that does not read", () => {
     const { state, guard, inside, fill } = await startUnread();
     guard.trust(inside, "merchant");
     await fill(queuedBytesMax.stranger + 1);
-    guard.endUnread();
-    state.nowMs = 15_000;
-    guard.endUnread();
+    guard.cutUnread();
+    state.nowMs = 60_000;
+    guard.cutUnread();
     expect(state.cuts).toEqual([]);
-    state.nowMs = 15_001;
-    guard.endUnread();
+    state.nowMs = 60_001;
+    guard.cutUnread();
     expect(state.cuts).toEqual(["unread"]);
   });
 
@@ -195,14 +196,14 @@ describe("a reader that does not read", () => {
     const { state, guard, socket, inside, fill } = await startUnread();
     guard.trust(inside, "merchant");
     await fill(1);
-    guard.endUnread();
-    state.nowMs = 14_000;
+    guard.cutUnread();
+    state.nowMs = 59_000;
     const before = inside.bytesWritten - inside.writableLength;
     socket.resume();
     await vi.waitUntil(() => inside.bytesWritten - inside.writableLength > before);
-    guard.endUnread();
-    state.nowMs = 28_000;
-    guard.endUnread();
+    guard.cutUnread();
+    state.nowMs = 118_000;
+    guard.cutUnread();
     expect(state.cuts).toEqual([]);
   });
 });

@@ -23,8 +23,10 @@ export function documentRoutes(app: FastifyInstance, { publicUrl }: DocumentRout
 
   const openApiAsset = buildOnce(() => openApi({ served, version }));
   const asyncApiAsset = buildOnce(() => asyncApi({ publicUrl: publicUrl(), version }));
-  app.get("/openapi.json", { config: { isFile: true } }, (request, reply) => sendAsset(request, reply, openApiAsset()));
-  app.get("/asyncapi.json", { config: { isFile: true } }, (request, reply) =>
+  app.get("/openapi.json", { config: { isCheap: true } }, (request, reply) =>
+    sendAsset(request, reply, openApiAsset()),
+  );
+  app.get("/asyncapi.json", { config: { isCheap: true } }, (request, reply) =>
     sendAsset(request, reply, asyncApiAsset()),
   );
   pageRoutes(app);

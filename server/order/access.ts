@@ -1,4 +1,5 @@
 /** Who may do what: API keys act for the merchant, a watch token watches its one order. */
+import { createHash } from "node:crypto";
 import { HubError } from "../errors.ts";
 import type { Standing } from "../flow.ts";
 import { readOrderId } from "../input.ts";
@@ -38,9 +39,9 @@ export interface AccessOptions {
 }
 
 export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access {
-  const keyOf = (credential: string | undefined): number =>
-    credential === undefined ? -1 : apiKeys.findIndex((key) => isSame(key, credential));
-  const isMerchant = (credential: string | undefined): boolean => keyOf(credential) >= 0;
+  const keyOf = (credential: string | undefined): string | undefined =>
+    credential === undefined ? undefined : apiKeys.find((key) => isSame(key, credential));
+  const isMerchant = (credential: string | undefined): boolean => keyOf(credential) !== undefined;
 
   return {
     isMerchant,
@@ -49,7 +50,7 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
       const credential = credentialOf(request);
       if (credential === undefined) return { standing: "stranger" };
       const key = keyOf(credential);
-      if (key >= 0) return { standing: "merchant", id: String(key) };
+      if (key !== undefined) return { standing: "merchant", id: fingerprint(key) };
       const watchable = await tokens.verify(credential).catch(() => undefined);
       return watchable ? { standing: "payer", id: watchable.id } : { standing: "stranger" };
     },
@@ -84,6 +85,9 @@ export interface Bearing {
  * logs and histories keep it, watches and does nothing else.
  */
 export const credentialOf = (request: Bearing): string | undefined => bearerOf(request) ?? tokenOf(request);
+
+/** Tells keys apart where they must not be read. */
+const fingerprint = (key: string): string => createHash("sha256").update(key).digest("base64url").slice(0, 16);
 
 /** The credential in the header. */
 export const bearerOf = ({ headers }: Bearing): string | undefined =>

@@ -27,6 +27,9 @@ const header = encode({ alg: "HS256" });
 /** A token is verified for its request's budget, for its answer, and at its next long poll: the latest ones are remembered. */
 const verifiedMax = 1_000;
 
+/** An order's id may be long, and its letters are encoded twice. */
+const tokenLengthMax = 4_096;
+
 const claims = z.object({ sub: z.uuid(), order: z.string(), exp: z.number() });
 
 /** `ttlS` is how long a token lives, in seconds. The first secret signs, all of them verify. */
@@ -56,6 +59,7 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
     },
 
     async verify(token) {
+      if (token.length > tokenLengthMax) throw new HubError("token_invalid");
       const known = verified.get(token);
       if (known && known.expiresAtS > Date.now() / 1_000) return known;
       for (const key of keys) {

@@ -93,8 +93,8 @@ export const behaviour = (phone: string): Behaviour => behaviours.get(phone.slic
 const lapseAfterS = 90;
 
 /** Open prompts of one phone, and of all phones: each waits for 90 s at most, and stands in the page's list. */
-export const promptsPerPhoneMax = 20;
-export const promptsMax = 10_000;
+export const promptsPerPhoneMax = 1_000;
+export const promptsMax = 100_000;
 
 interface OpenPrompt {
   prompt: Prompt;
@@ -149,10 +149,14 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
     found?.resolve(found.habit);
   };
 
-  /** Ends the oldest of these when there is no room for one more. */
+  /**
+   * Ends the oldest of these when there is no room for one more: as its number would have, or, where a person would have
+   * answered, without a word, so that its payment's deadline decides.
+   */
   const makeRoom = (prompts: ReadonlyMap<string, OpenPrompt> | undefined, max: number): void => {
     const [oldest] = prompts?.keys() ?? [];
-    if (oldest !== undefined && prompts !== undefined && prompts.size >= max) lapse(oldest);
+    const found = oldest !== undefined && prompts !== undefined && prompts.size >= max ? take(oldest) : undefined;
+    if (found && found.habit !== "ignore") found.resolve(found.habit);
   };
 
   return {

@@ -74,6 +74,10 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
   });
   app.register(
     async (scope) => {
+      // The page asks often, and so do programs.
+      scope.addHook("onRoute", (route) => {
+        route.config = { ...route.config, isCheap: true };
+      });
       phoneRoutes(scope, { phone });
       phonePageRoutes(scope, { phone, gate });
     },

@@ -6,6 +6,7 @@ import type { RequestBudget } from "../budget.ts";
 import { HubError } from "../errors.ts";
 import { Flow, type Standing } from "../flow.ts";
 import type { Guard } from "../guard.ts";
+import { limited } from "../limit.ts";
 import { unreadBytesMax } from "../stream.ts";
 import type { TransportOptions } from "./transport.ts";
 
@@ -32,8 +33,8 @@ interface Peer {
   standing: Standing;
   /** The upgraded TCP connection below it; absent while it polls. */
   socket?: TcpSocket;
-  /** While it polls, its packets come many to a request. */
-  flow?: Flow;
+  /** Counts its packets while it polls: they come many to a request. */
+  flow: Flow;
 }
 
 /** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */
@@ -65,7 +66,7 @@ export function boundStrangers(
     const peer = peers.get(connection);
     if (!peer) return;
     peer.standing = standing;
-    peer.flow?.raise(standing);
+    peer.flow.raise(standing);
     if (peer.socket) guard.trust(peer.socket, standing);
   };
 
@@ -80,8 +81,10 @@ export function boundStrangers(
       const address = addressOf(request);
       const query = new URL(request.url ?? "/", "http://localhost").searchParams;
       const peer = named.get(query.get("sid") ?? "");
-      // What has shown who it is has a budget of its own.
-      if (!peer || peer.standing === "stranger") {
+      // Requests of a connection that has shown who it is count as its packets do.
+      if (peer && peer.standing !== "stranger") {
+        if (!peer.flow.take(1, 0, performance.now())) throw limited("Too many requests of this connection", 1_000);
+      } else {
         const token = query.get("token") ?? undefined;
         await budget.take({ headers: request.headers, query: { token } }, address);
       }
@@ -111,20 +114,18 @@ export function boundStrangers(
     } catch {
       return connection.close(); // Full: to come back later.
     }
-    const peer: Peer = { standing: "stranger" };
+    const peer: Peer = { standing: "stranger", flow: new Flow(performance.now()) };
     peers.set(connection, peer);
     named.set(connection.id, peer);
     if (connection.transport.name === "websocket") peer.socket = connection.request.socket;
-    else boundPackets(connection, peer);
+    else boundPackets(connection, peer.flow);
   });
 
   return trust;
 }
 
 /** Cuts off who sends more packets than such a client may. */
-function boundPackets(connection: Connection, peer: Peer): void {
-  const flow = new Flow(performance.now());
-  peer.flow = flow;
+function boundPackets(connection: Connection, flow: Flow): void {
   connection.on("packet", ({ data }) => {
     const bytes = typeof data === "string" ? data.length : 0;
     if (!flow.take(1, bytes, performance.now())) connection.close(true);

@@ -68,7 +68,7 @@ describe("a process with a Redis", () => {
     await redis.del("tukio:limit:address:127.0.0.1");
     // Right after its start a process may not be connected yet, and counts by itself for a while.
     const isCounted = async () => {
-      await pay(node);
+      await call(`${node.url}/v1/orders`);
       return Number(await redis.get("tukio:limit:address:127.0.0.1")) > 0;
     };
     await vi.waitUntil(isCounted, { interval: 300 });
