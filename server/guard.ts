@@ -5,7 +5,7 @@
  *
  * A connection that says nothing, or a request that does not arrive whole, is ended by Node (`requestTimeout` in http.ts).
  */
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { Flow, type Standing } from "./flow.ts";
 import { createGate } from "./limit.ts";
@@ -21,6 +21,9 @@ const unreadMsMax = { stranger: 15_000, payer: 15_000, merchant: 60_000 } as con
 
 /** Requests on one connection whose answers are not out yet. Browsers, proxies and backends have one. */
 export const unansweredMax = 8;
+
+/** Pieces of one request's body: the largest may come 64 bytes at a time. */
+export const piecesMax = 1_024;
 
 /** Why a connection was cut off. */
 export type Cut = "address" | "unanswered" | "queued" | "unread" | "flood";
@@ -89,7 +92,8 @@ export function guardConnections(
     guardFlow(socket, { head, take: (chunk) => state.flow.takeChunk(chunk, nowMs()), cut: () => cut(socket, "flood") });
   });
 
-  const admit = (socket: Socket, response: ServerResponse): boolean => {
+  const admit = (request: IncomingMessage, response: ServerResponse): boolean => {
+    const { socket } = request;
     const state = guarded.get(socket);
     if (!state) return !socket.destroyed;
     state.unanswered += 1;
@@ -100,6 +104,11 @@ export function guardConnections(
     response.once("close", () => {
       state.unanswered -= 1;
     });
+    // Nobody wants the rest of a body whose request is answered, and reading it would cost as much as its sender likes.
+    response.once("finish", () => {
+      if (!request.complete) socket.destroySoon();
+    });
+    if (request.headers["transfer-encoding"] !== undefined) guardPieces(request, () => cut(socket, "flood"));
     return true;
   };
 
@@ -121,7 +130,7 @@ export function guardConnections(
       const listeners = server.listeners("request");
       server.removeAllListeners("request");
       server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-        if (!admit(request.socket, response)) return;
+        if (!admit(request, response)) return;
         for (const listener of listeners) listener.call(server, request, response);
       });
     },
@@ -131,6 +140,17 @@ export function guardConnections(
         if (why) cut(socket, why);
       }
     },
+  };
+}
+
+/** Cuts off who sends a body in pieces of a few bytes: each costs as much as a large one. */
+function guardPieces(request: IncomingMessage, cut: () => void): void {
+  let pieces = 0;
+  request.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+    pieces += 1;
+    if (pieces <= piecesMax || chunk === null) return IncomingMessage.prototype.push.call(request, chunk, encoding);
+    cut();
+    return false;
   };
 }
 

@@ -34,12 +34,15 @@ export function messageOf(error: unknown): string {
   return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
 }
 
+/** What is longer is cut before anything is looked for in it: that took longer than to answer. */
+const urlLengthMax = 512;
+
 /**
  * Hides the URL secrets of webhooks and return addresses, whatever else could be a secret or a phone, and every value
  * of the query. The path is shown decoded: a stranger's, or a provider's, odd spelling of it hides nothing from us.
  */
 export function redactUrl(url: string): string {
-  const [path = "", query] = url.split("?", 2);
+  const [path = "", query] = url.slice(0, urlLengthMax).split("?", 2);
   const shown = maskDigits(
     decode(path)
       .replace(/\/{2,}/g, "/")

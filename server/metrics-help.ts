@@ -62,7 +62,7 @@ export const meanings = {
   why: {
     address: "too many of one address",
     unanswered: "too many requests at once",
-    flood: "more frames or bytes than such a client may send",
+    flood: "more frames or bytes than such a client may send, or a body in too many pieces",
     queued: "too much waited for its reader",
     unread: "its reader took nothing for too long",
   } satisfies Record<Cut, string>,

@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { allowances } from "../server/flow.ts";
-import { type Cut, guardConnections, queuedBytesMax, unansweredMax } from "../server/guard.ts";
+import { type Cut, guardConnections, piecesMax, queuedBytesMax, unansweredMax } from "../server/guard.ts";
 
 interface Options {
   answer?: RequestListener;
@@ -70,6 +70,46 @@ describe("requests in one write", () => {
       await vi.waitUntil(() => answers === wanted);
     }
     expect(state.cuts).toEqual([]);
+  });
+});
+
+describe("a body", () => {
+  const chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+  /** Reads bodies to their end, and counts the pieces. */
+  const startReading = async () => {
+    const read = vi.fn();
+    const started = await start({
+      answer: (request, response) => request.on("data", read).on("end", () => response.end("here")),
+    });
+    return { ...started, read };
+  };
+
+  it("may come in many pieces", async () => {
+    const { state, open, read } = await startReading();
+    const socket = open();
+    socket.write(`${chunked}${"1\r\na\r\n".repeat(piecesMax)}0\r\n\r\n`);
+    expect(String((await once(socket, "data"))[0])).toMatch(/here/);
+    expect(read).toHaveBeenCalledTimes(piecesMax);
+    expect(state.cuts).toEqual([]);
+  });
+
+  it("of tens of thousands of pieces is cut off, and no more than so many are read", async () => {
+    const { state, open, read } = await startReading();
+    const socket = open().resume();
+    socket.write(`${chunked}${"1\r\na\r\n".repeat(60_000)}0\r\n\r\n`);
+    await closed(socket);
+    expect(state.cuts).toEqual(["flood"]);
+    expect(read.mock.calls.length).toBeLessThanOrEqual(piecesMax);
+  });
+
+  it("that goes on after the answer ends its connection", async () => {
+    const { open } = await start();
+    const socket = open();
+    socket.write(chunked);
+    expect(String((await once(socket, "data"))[0])).toMatch(/here/);
+    socket.resume();
+    await closed(socket);
   });
 });
 

@@ -30,3 +30,8 @@ describe("a URL in the log", () => {
     expect(redactUrl(url)).toBe(shown);
   });
 });
+
+it("a URL is cut before anything is looked for in it", () => {
+  const shown = redactUrl(`/livez?${"&".repeat(15_900)}`);
+  expect(shown.length).toBeLessThan(1_024);
+});

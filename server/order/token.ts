@@ -30,6 +30,9 @@ const verifiedMax = 1_000;
 /** An order's id may be long, and its letters are encoded twice. */
 const tokenLengthMax = 4_096;
 
+/** As `issue` makes them: base64 that is read leniently would have one token in many spellings. */
+const tokenForm = /^[\w-]+\.[\w-]+\.[\w-]{43}$/;
+
 const claims = z.object({ sub: z.uuid(), order: z.string(), exp: z.number() });
 
 /** `ttlS` is how long a token lives, in seconds. The first secret signs, all of them verify. */
@@ -59,7 +62,7 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
     },
 
     async verify(token) {
-      if (token.length > tokenLengthMax) throw new HubError("token_invalid");
+      if (token.length > tokenLengthMax || !tokenForm.test(token)) throw new HubError("token_invalid");
       const known = verified.get(token);
       if (known && known.expiresAtS > Date.now() / 1_000) return known;
       for (const key of keys) {

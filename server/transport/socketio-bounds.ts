@@ -5,7 +5,7 @@ import type { Server, Socket } from "socket.io";
 import type { RequestBudget } from "../budget.ts";
 import { HubError } from "../errors.ts";
 import { Flow, type Standing } from "../flow.ts";
-import type { Guard } from "../guard.ts";
+import { type Guard, queuedBytesMax } from "../guard.ts";
 import { limited } from "../limit.ts";
 import { unreadBytesMax } from "../stream.ts";
 import type { TransportOptions } from "./transport.ts";
@@ -25,7 +25,7 @@ interface Connection {
   transport: { name: string };
   close(isAtOnce?: boolean): void;
   once(event: "close", listener: () => void): unknown;
-  on(event: "packet", listener: (packet: { data?: unknown }) => void): unknown;
+  on(event: "packet" | "packetCreate" | "drain", listener: (packet: { data?: unknown }) => void): unknown;
 }
 
 /** What is known of the other end of a connection. */
@@ -37,24 +37,11 @@ interface Peer {
   flow: Flow;
 }
 
-/** Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. */
-export function boundUnread(connection: Socket["conn"]): void {
-  let unreadBytes = 0;
-  connection.on("packetCreate", ({ data }: { data?: unknown }) => {
-    unreadBytes += typeof data === "string" ? data.length : 0;
-    // Without waiting for what is unread to be read.
-    if (unreadBytes > unreadBytesMax) connection.close(true);
-  });
-  connection.on("drain", () => {
-    unreadBytes = 0;
-  });
-}
-
 /**
  * Connections begin below Socket.IO and Fastify: what is bounded there for strangers is bounded here, with a `Retry-After`
  * where there is an answer. Returns how to say that a connection has shown who it is.
  */
-export function boundStrangers(
+export function boundConnections(
   engine: Server["engine"],
   { addressOf, gate, budget, guard, isAllowedOrigin }: StrangerOptions & Pick<TransportOptions, "gate">,
 ): (connection: Socket["conn"], standing: Standing) => void {
@@ -81,8 +68,8 @@ export function boundStrangers(
       const address = addressOf(request);
       const query = new URL(request.url ?? "/", "http://localhost").searchParams;
       const peer = named.get(query.get("sid") ?? "");
-      // Requests of a connection that has shown who it is count as its packets do.
-      if (peer && peer.standing !== "stranger") {
+      // Of a connection that there is, they count as its packets do.
+      if (peer) {
         if (!peer.flow.take(1, 0, performance.now())) throw limited("Too many requests of this connection", 1_000);
       } else {
         const token = query.get("token") ?? undefined;
@@ -117,6 +104,7 @@ export function boundStrangers(
     const peer: Peer = { standing: "stranger", flow: new Flow(performance.now()) };
     peers.set(connection, peer);
     named.set(connection.id, peer);
+    boundUnread(connection, peer);
     if (connection.transport.name === "websocket") peer.socket = connection.request.socket;
     else boundPackets(connection, peer.flow);
   });
@@ -129,5 +117,22 @@ function boundPackets(connection: Connection, flow: Flow): void {
   connection.on("packet", ({ data }) => {
     const bytes = typeof data === "string" ? data.length : 0;
     if (!flow.take(1, bytes, performance.now())) connection.close(true);
+  });
+}
+
+/**
+ * Counts what was handed to a connection since it last drained, and cuts off a reader that falls too far behind. One that
+ * polls drains once for each request, however well it reads.
+ */
+function boundUnread(connection: Connection, peer: Peer): void {
+  let unreadBytes = 0;
+  connection.on("packetCreate", ({ data }) => {
+    unreadBytes += typeof data === "string" ? data.length : 0;
+    const max = connection.transport.name === "polling" ? queuedBytesMax[peer.standing] : unreadBytesMax;
+    // Without waiting for what is unread to be read.
+    if (unreadBytes > max) connection.close(true);
+  });
+  connection.on("drain", () => {
+    unreadBytes = 0;
   });
 }

@@ -15,7 +15,7 @@ import { HubError, type Problem, toProblem } from "../errors.ts";
 import { orderIdText, parseInput } from "../input.ts";
 import { credentialOf, type Watched } from "../order/access.ts";
 import type { Watcher } from "../status/hub.ts";
-import { boundStrangers, boundUnread, type StrangerOptions } from "./socketio-bounds.ts";
+import { boundConnections, type StrangerOptions } from "./socketio-bounds.ts";
 import { cancelExpiry, type Expiring, type Leave, startExpiry, type TransportOptions } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
@@ -90,7 +90,7 @@ export function attachSocketIo(
       done(isAllowed ? null : "origin refused", isAllowed);
     },
   });
-  const trust = boundStrangers(io.engine, options);
+  const trust = boundConnections(io.engine, options);
   const rooms = new Map<string, Watcher>();
   let isClosing = false;
 
@@ -170,7 +170,6 @@ export function attachSocketIo(
   });
 
   io.on("connection", (socket) => {
-    boundUnread(socket.conn);
     letGoOfRequest(socket);
     socket.on("disconnect", () => {
       for (const leave of [...socket.data.orders.values()]) leave();
