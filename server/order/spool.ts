@@ -22,12 +22,15 @@ export interface SpooledWebhook {
   body: Buffer;
 }
 
+/** What a webhook says: nothing new, what no other of its payment has said, or that for the first time it was paid. */
+export type Weight = "idle" | "new" | "success";
+
 export interface Spool {
   /**
    * Resolves when the webhook is on disk. Throws when it cannot be: the disk is full, read-only or gone, or so much waits;
-   * `HubError` `rate_limited` when so much of its own payment waits. `isNew`, by default: it says what no other of its payment has said.
+   * `HubError` `rate_limited` when so much of its own payment waits. `weight`: `success` by default.
    */
-  append(webhook: SpooledWebhook, isNew?: boolean): Promise<void>;
+  append(webhook: SpooledWebhook, weight?: Weight): Promise<void>;
   /** Whether the last write went well. */
   readonly isWritable: boolean;
   /** How many wait here, in this process's files. */
@@ -51,9 +54,11 @@ const batchMax = 100;
 
 /**
  * One payment has 1/64 of a file, but at least 256 KiB, so that no single address fills it. What says nothing new has half of
- * that, so that it leaves room for what does.
+ * that and what says no success three quarters, so that they leave room for what says more.
  */
 const shareOf = (maxMb: number): number => Math.max(2 ** 18, (maxMb * 2 ** 20) / 64);
+
+const partOf: Record<Weight, number> = { idle: 1 / 2, new: 3 / 4, success: 1 };
 
 /** https://www.sqlite.org/rescode.html */
 const sqliteBusy = 5;
@@ -86,11 +91,11 @@ function openFile(path: string, maxMb: number) {
     return {
       path,
       /** Whether each was within its payment's share. Those are all on disk, or it throws and none is. */
-      write(batch: readonly Pick<Waiting, "webhook" | "isNew">[]): boolean[] {
-        const isWithinShare = ({ webhook, isNew }: Pick<Waiting, "webhook" | "isNew">, bytes: number): boolean => {
+      write(batch: readonly Pick<Waiting, "webhook" | "weight">[]): boolean[] {
+        const isWithinShare = ({ webhook, weight }: Pick<Waiting, "webhook" | "weight">, bytes: number): boolean => {
           if (webhook.paymentId === undefined) return true;
           const kept = z.object({ bytes: z.number() }).parse(bytesOf.get(webhook.paymentId)).bytes;
-          return kept + bytes <= shareOf(maxMb) / (isNew ? 1 : 2);
+          return kept + bytes <= shareOf(maxMb) * partOf[weight];
         };
         db.exec("begin");
         try {
@@ -123,7 +128,7 @@ type SpoolFile = ReturnType<typeof openFile>;
 
 interface Waiting {
   webhook: SpooledWebhook;
-  isNew: boolean;
+  weight: Weight;
   done: (error?: unknown) => void;
 }
 
@@ -210,10 +215,10 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   }
 
   return {
-    append(webhook, isNew = true) {
+    append(webhook, weight = "success") {
       return new Promise((resolve, reject) => {
         const done = (error?: unknown): void => (error ? reject(error) : resolve());
-        if (queue.push({ webhook, isNew, done }) === 1) setImmediate(flush);
+        if (queue.push({ webhook, weight, done }) === 1) setImmediate(flush);
       });
     },
     get isWritable() {

@@ -4,7 +4,9 @@
  *
  * Guarantees: evidence that this payment's webhooks have not brought before is let in, whatever else came, as long as there
  * are no more than 8 different ones in 10 minutes. A repeat beyond the budget is refused quietly only when the same evidence
- * is stored already. What was let in and then not stored costs nothing, and counts as not brought.
+ * is stored already. What was let in and then not stored costs nothing, and counts as not brought. All that is only a reason
+ * to ask is one evidence; of it, and of what cannot be read, we are made to ask beyond the budget too. The caller lets in
+ * whatever the count what decides the payment (appeal.ts).
  *
  * Per node: several nodes store so much each. A restart forgets, as do 10,000 other payments in between.
  */
@@ -14,7 +16,14 @@ import type { Outcome } from "./order.ts";
 
 export interface WebhookBudget {
   /** Reserves room for one webhook. `evidence`: what it says, as `evidenceOf` has it; absent: it cannot be read. */
-  admit(key: string, webhook: { evidence?: string; bytes: number }): Permit | Refusal;
+  admit(key: string, webhook: WebhookSize): Permit | Refusal;
+  /** Room whatever the count, for what is bounded otherwise. */
+  admitAnyway(key: string, webhook: WebhookSize): Permit;
+}
+
+export interface WebhookSize {
+  evidence?: string;
+  bytes: number;
 }
 
 /** Room for one webhook. One of the two is to be called, once. */
@@ -49,6 +58,9 @@ const bytesMax = 131_072;
 /** New evidence of up to this size needs no room: four times that of the largest that is known. */
 const evidenceBytesMax = 16_384;
 
+/** The evidence of all that is only a reason to ask. */
+const hintEvidence = "hint";
+
 /** Different things that the webhooks of one payment say. Honest ones say three at most. */
 const evidenceMax = 8;
 
@@ -80,32 +92,45 @@ export function createWebhookBudget(nowMs: () => number = () => performance.now(
     return account;
   };
 
-  const refuse = (account: Account, isNew: boolean): Refusal => {
-    const asks = isNew && nowMs() >= account.askedAtMs + askEveryMs;
-    if (asks) account.askedAtMs = nowMs();
+  const mayAsk = (account: Account): boolean => {
+    const mayAsk = nowMs() >= account.askedAtMs + askEveryMs;
+    if (mayAsk) account.askedAtMs = nowMs();
+    return mayAsk;
+  };
+
+  const refuse = (account: Account, asks: boolean): Refusal => {
     const retryAfterS = Math.max(1, Math.ceil((account.endsAtMs - nowMs()) / 1_000));
-    return {
-      isAdmitted: false,
-      error: new HubError("rate_limited", "Too many webhooks of this payment", { retryAfterS }),
-      asks,
-    };
+    return { isAdmitted: false, error: tooMany(retryAfterS), asks: asks && mayAsk(account) };
   };
 
   return {
-    admit(key, { evidence: said, bytes }) {
+    admit(key, webhook) {
       const account = accountOf(key);
-      const evidence = said === undefined ? undefined : createHash("sha256").update(said).digest("base64");
+      const evidence = digestOf(webhook);
+      const { bytes } = webhook;
       const known = evidence === undefined ? undefined : account.evidence.get(evidence);
       const isNew = evidence !== undefined && known === undefined;
       if (isNew && account.evidence.size >= evidenceMax) return refuse(account, true);
       const hasRoom = account.cost + idleCost <= costMax && account.bytes + bytes <= bytesMax;
-      if (!hasRoom && !(isNew && bytes <= evidenceBytesMax)) {
-        return known === "stored" ? { isAdmitted: false, asks: false } : refuse(account, isNew);
-      }
-      return reserve(account, { evidence, isNew, bytes });
+      if (hasRoom || (isNew && bytes <= evidenceBytesMax)) return reserve(account, { evidence, isNew, bytes });
+      const asks = known === undefined || webhook.evidence === hintEvidence;
+      return known === "stored" ? { isAdmitted: false, asks: asks && mayAsk(account) } : refuse(account, asks);
+    },
+
+    admitAnyway(key, webhook) {
+      const account = accountOf(key);
+      const evidence = digestOf(webhook);
+      const isNew = evidence !== undefined && !account.evidence.has(evidence);
+      return reserve(account, { evidence, isNew, bytes: webhook.bytes });
     },
   };
 }
+
+export const tooMany = (retryAfterS: number): HubError =>
+  new HubError("rate_limited", "Too many webhooks of this payment", { retryAfterS });
+
+const digestOf = ({ evidence }: WebhookSize): string | undefined =>
+  evidence === undefined ? undefined : createHash("sha256").update(evidence).digest("base64");
 
 const openAccount = (nowMs: number): Account => ({
   endsAtMs: nowMs + windowMs,
@@ -143,14 +168,19 @@ function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit
   };
 }
 
-/** All that tells one webhook's evidence from another's: whose, how it ended, and the money. */
+/**
+ * All that tells one webhook's evidence from another's: whose, how it ended, and the money. One and the same of all that is
+ * only a reason to ask. One of another reference than the payment's is, too, but only the database knows that.
+ */
 export function evidenceOf(claim: {
   proof: string;
+  isHint?: true;
   reference?: string;
   ownReference?: string;
   outcome?: Outcome;
 }): string {
-  const { proof, reference, ownReference, outcome } = claim;
+  const { proof, isHint, reference, ownReference, outcome } = claim;
+  if (proof === "none" || isHint) return hintEvidence;
   const { status, receipt, amountMinor, currency } = outcome ?? {};
   return JSON.stringify([proof, reference, ownReference, status, receipt, amountMinor?.toString(), currency]);
 }

@@ -9,7 +9,7 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { HubError } from "../../server/errors.ts";
-import { openSpool, type Spool, type SpooledWebhook } from "../../server/order/spool.ts";
+import { openSpool, type Spool, type SpooledWebhook, type Weight } from "../../server/order/spool.ts";
 
 const bodyOf = (
   number: number | string,
@@ -178,25 +178,27 @@ describe("a spool", () => {
     expect((await take(spool)).slice(filled)).toEqual(["1", "2", "4", "5"]);
   });
 
-  it("gives one payment no more than its share, and what says nothing new half of that", async () => {
+  it("gives one payment no more than its share, and what says less than a success only part of that", async () => {
     const spool = open(await newDir(), 1);
-    const append = (number: number, isNew: boolean, paymentId = "flooded"): Promise<string> =>
-      spool.append(bodyOf(number, 20_000, paymentId), isNew).then(
+    const append = (number: number, weight: Weight, paymentId = "flooded"): Promise<string> =>
+      spool.append(bodyOf(number, 20_000, paymentId), weight).then(
         () => "on disk",
         (error: HubError) => `${error.status} after ${error.details.retryAfterS} s`,
       );
     // Of 256 KiB: at once, and one after the other.
-    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, false)));
+    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, "idle")));
     expect(repeats.filter((said) => said === "on disk")).toHaveLength(6);
-    expect(await append(20, false)).toBe("429 after 60 s");
+    expect(await append(20, "idle")).toBe("429 after 60 s");
     const news: string[] = [];
-    for (let number = 100; number < 120; number += 1) news.push(await append(number, true));
+    for (let number = 100; number < 120; number += 1) news.push(await append(number, "new"));
+    expect(news.filter((said) => said === "on disk")).toHaveLength(3);
+    for (let number = 120; number < 140; number += 1) news.push(await append(number, "success"));
     expect(news.filter((said) => said === "on disk")).toHaveLength(7);
     expect(news.at(-1)).toBe("429 after 60 s");
     expect(spool.isWritable).toBe(true);
-    expect(await append(1_000, true, "another")).toBe("on disk");
+    expect(await append(1_000, "success", "another")).toBe("on disk");
     expect(await take(spool)).toHaveLength(14);
-    expect(await append(2_000, false)).toBe("on disk");
+    expect(await append(2_000, "idle")).toBe("on disk");
   });
 
   it.skipIf(process.getuid?.() === 0)("says that it cannot write where it may not", async () => {

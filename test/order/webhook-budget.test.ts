@@ -20,7 +20,7 @@ function open() {
     if (admission.isAdmitted) admission.stored(given.isChange ?? false);
     return sayOf(admission);
   };
-  return { clock, tell, store };
+  return { budget, clock, tell, store };
 }
 
 const sayOf = (admission: Permit | Refusal): string => {
@@ -39,9 +39,9 @@ describe("the webhooks of one payment", () => {
     const { clock, store } = open();
     expect(countOf(times(20, () => store()))).toBe(20);
     clock.ms = 1_000;
-    expect(store()).toBe("429 after 599 s");
+    expect([store(), store()]).toEqual(["429 after 599 s, asks", "429 after 599 s"]);
     clock.ms = 599_999;
-    expect(store()).toBe("429 after 1 s");
+    expect(store()).toBe("429 after 1 s, asks");
     clock.ms = 600_000;
     expect(countOf(times(30, () => store()))).toBe(20);
   });
@@ -54,7 +54,7 @@ describe("the webhooks of one payment", () => {
 
   it("have room for 128 KiB", () => {
     const { store } = open();
-    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s"]);
+    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s, asks"]);
     expect(store(undefined, { bytes: 131_072 - 120_000 })).toBe("in");
     expect(store(undefined, { bytes: 1 })).toBe("429 after 600 s");
   });
@@ -90,7 +90,9 @@ describe("evidence", () => {
   });
 
   it("that is larger than any provider's needs room, and makes us ask", () => {
-    expect(full().store("paid", { bytes: 16_385 })).toBe("429 after 600 s, asks");
+    const { clock, store } = full();
+    clock.ms = 15_000;
+    expect(store("paid", { bytes: 16_385 })).toBe("429 after 585 s, asks");
     expect(open().store("paid", { bytes: 16_385 })).toBe("new");
   });
 
@@ -105,6 +107,24 @@ describe("evidence", () => {
     const first = tell("paid");
     expect(store("paid")).toBe("429 after 600 s");
     if (first.isAdmitted) first.stored(true);
+    expect(store("paid")).toBe("known");
+  });
+
+  it("that is only a reason to ask is one of the 8, is acknowledged, and makes us ask beyond the budget too", () => {
+    const { clock, store } = full();
+    clock.ms = 15_000;
+    const hint = evidenceOf({ proof: "signature", isHint: true, reference: "R" });
+    expect([store(hint), store(hint), store(hint)]).toEqual(["new", "known, asks", "known"]);
+    clock.ms = 30_000;
+    expect(store(hint)).toBe("known, asks");
+  });
+
+  it("is let in whatever the count where its bound is another's", () => {
+    const { budget, store } = full();
+    times(8, (n) => store(`${n}`));
+    const permit = budget.admitAnyway("payment", { evidence: "paid", bytes: 20_000 });
+    expect(sayOf(permit)).toBe("new");
+    permit.stored(true);
     expect(store("paid")).toBe("known");
   });
 
@@ -145,6 +165,7 @@ describe("what evidence is", () => {
   it("differs where status, money, receipt, reference or proof do, and nowhere else", () => {
     const different = [
       base,
+      { ...base, proof: "signature" },
       { ...base, proof: "none" },
       { ...base, reference: "R2" },
       { ...base, ownReference: "O1" },
@@ -155,6 +176,8 @@ describe("what evidence is", () => {
       alter({ currency: "TZS" }),
     ];
     expect(new Set(different.map(evidenceOf)).size).toBe(different.length);
+    const hints = [{ proof: "none" }, { proof: "none", reference: "R1" }, { ...base, isHint: true as const }];
+    expect(new Set(hints.map(evidenceOf)).size).toBe(1);
     expect(evidenceOf({ ...base, outcome: failed({ reason: "busy" }) })).toBe(
       evidenceOf({ ...base, outcome: failed() }),
     );
@@ -167,7 +190,7 @@ describe("budgets of more payments than are kept", () => {
     for (const key of ["kept", "forgotten"]) times(20, () => store(undefined, { key }));
     for (let n = 0; n < 9_999; n += 1) {
       store(undefined, { key: `${n}` });
-      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s");
+      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s, asks");
     }
     expect(store(undefined, { key: "kept" })).toBe("429 after 600 s");
     expect(store(undefined, { key: "forgotten" })).toBe("in");
