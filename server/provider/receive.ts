@@ -228,7 +228,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const read = refused ?? (await translate(provider, webhook));
     const admission = await admit(provider, webhook, read);
     if (admission?.isAdmitted === false) return turnAway(provider, webhook, read, admission);
-    const { due, ...received } = await charged(admission, () => put(provider, webhook, read, admission?.isNew ?? true));
+    const { due, ...received } = await charged(admission, read, () =>
+      put(provider, webhook, read, admission?.isNew ?? true),
+    );
     const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
     if (due !== undefined) await askAbout(due, !isStranger);
     return received;
@@ -353,17 +355,28 @@ interface Found {
 type Taken = Received & Pick<Recorded, "due">;
 
 /** Pays for what was stored, and for nothing else. */
-async function charged(permit: Permit | undefined, store: () => Promise<Taken>): Promise<Taken> {
+async function charged(
+  permit: Permit | undefined,
+  read: Claim | HubError,
+  store: () => Promise<Taken>,
+): Promise<Taken> {
   try {
     const taken = await store();
     if (taken.result === "failed") permit?.failed();
-    else permit?.stored(taken.result === "applied");
+    else permit?.stored({ isChange: taken.result === "applied", isSettled: isSettledBy(taken, read) });
     return taken;
   } catch (error) {
     permit?.failed();
     throw error;
   }
 }
+
+/** Whether the payment is known to have ended: by this webhook, or before it. */
+const isSettledBy = ({ result }: Taken, read: Claim | HubError): boolean => {
+  const status = read instanceof HubError ? undefined : read.outcome?.status;
+  const isEnd = status !== undefined && status !== "pending" && status !== "processing";
+  return isEnd && (result === "applied" || result === "repeat");
+};
 
 /** The success that it is proof of. */
 const successOf = (read: Claim | HubError): Outcome | undefined => {

@@ -15,9 +15,12 @@ function open() {
   const tell = (evidence?: string, { bytes = 500, key = "payment" }: Partial<Given> = {}): Permit | Refusal =>
     budget.admit(key, { bytes, ...(evidence !== undefined && { evidence }) });
   /** Lets it in and stores it, or says why not. */
-  const store = (evidence?: string, given: Partial<Given> & { isChange?: boolean } = {}): string => {
+  const store = (
+    evidence?: string,
+    given: Partial<Given> & { isChange?: boolean; isSettled?: boolean } = {},
+  ): string => {
     const admission = tell(evidence, given);
-    if (admission.isAdmitted) admission.stored(given.isChange ?? false);
+    if (admission.isAdmitted) admission.stored(given);
     return sayOf(admission);
   };
   return { budget, clock, tell, store };
@@ -57,6 +60,21 @@ describe("the webhooks of one payment", () => {
     expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s, asks"]);
     expect(store(undefined, { bytes: 131_072 - 120_000 })).toBe("in");
     expect(store(undefined, { bytes: 1 })).toBe("429 after 600 s");
+  });
+
+  it("have room for 5 an hour and 32 KiB once the payment has ended", () => {
+    const { clock, store } = open();
+    expect(store("paid", { isChange: true, isSettled: true })).toBe("new");
+    expect(countOf(times(30, () => store()))).toBe(4);
+    expect(store("paid")).toBe("known");
+    clock.ms = 600_000;
+    expect(store()).toBe("429 after 3000 s, asks");
+    clock.ms = 3_600_000;
+    expect(countOf(times(30, () => store()))).toBe(5);
+    clock.ms = 2 * 3_600_000;
+    expect(times(3, () => store(undefined, { bytes: 16_384 }))).toEqual(["in", "in", "429 after 3600 s, asks"]);
+    // Money after a failure.
+    expect(store("late")).toBe("new");
   });
 
   it("use up no other payment's room", () => {
@@ -105,8 +123,8 @@ describe("evidence", () => {
   it("that is still being stored is neither acknowledged nor let in twice", () => {
     const { tell, store } = full();
     const first = tell("paid");
-    expect(store("paid")).toBe("429 after 600 s");
-    if (first.isAdmitted) first.stored(true);
+    expect(store("paid")).toBe("429 after 1 s");
+    if (first.isAdmitted) first.stored({ isChange: true });
     expect(store("paid")).toBe("known");
   });
 
@@ -124,8 +142,17 @@ describe("evidence", () => {
     times(8, (n) => store(`${n}`));
     const permit = budget.admitAnyway("payment", { evidence: "paid", bytes: 20_000 });
     expect(sayOf(permit)).toBe("new");
-    permit.stored(true);
+    permit.stored({ isChange: true });
     expect(store("paid")).toBe("known");
+  });
+
+  it("of an honest sender who comes again when it was told to is let in", () => {
+    const { clock, store } = open();
+    times(8, (n) => store(`${n}`));
+    clock.ms = 1_000;
+    expect(store("paid")).toBe("429 after 599 s, asks");
+    clock.ms += 599_000;
+    expect([store("paid"), store("paid")]).toEqual(["new", "in"]);
   });
 
   it("that could not be stored is new again", () => {
@@ -138,7 +165,7 @@ describe("evidence", () => {
   it("that one of two copies stored is known, although the other failed", () => {
     const { tell, store } = open();
     const [first, second] = [tell("paid"), tell("paid")];
-    if (second.isAdmitted) second.stored(true);
+    if (second.isAdmitted) second.stored({ isChange: true });
     if (first.isAdmitted) first.failed();
     times(30, () => store());
     expect(store("paid")).toBe("known");
