@@ -9,7 +9,7 @@ import { HubError } from "../errors.ts";
 import { messageOf } from "../log.ts";
 import { type Loop, startLoop } from "../loop.ts";
 import { createAppeals, type Verdict } from "../order/appeal.ts";
-import type { Inbox } from "../order/inbox.ts";
+import { createBudget, type Inbox } from "../order/inbox.ts";
 import type { Outcome } from "../order/order.ts";
 import type { Spool, SpooledWebhook, Weight } from "../order/spool.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
@@ -17,6 +17,7 @@ import type { WebhookResult } from "../order/tables.ts";
 import { createWebhookBudget, evidenceOf, type Permit, type Refusal, tooMany } from "../order/webhook-budget.ts";
 import { orAfter } from "../under-way.ts";
 import type { Claim, Provider, Webhook } from "./provider.ts";
+import { createVisits } from "./visit.ts";
 
 export interface Received {
   /** The payment it is about, where that is known. */
@@ -57,12 +58,15 @@ export interface ReceiverOptions {
   ask: (paymentId: string) => Promise<unknown>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;
-  /** Visits an address of a provider's that makes it send webhooks here. */
+  /** Visits an address of a provider's that makes it send webhooks here. Called for each once an hour at the most, once a minute after it failed. */
   subscribe: (url: URL) => Promise<void>;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
 const drainMs = 500;
+
+/** Proven webhooks of one provider that name no payment: a captured one may be played back for ever. */
+const namelessPerMinuteMax = 300;
 
 /** Payments whose provider is to be asked when the database is back. The schedule asks about the others. */
 const owedMax = 10_000;
@@ -74,11 +78,13 @@ const owedMax = 10_000;
 const askFirstMs = 1_000;
 
 export function createReceiver(options: ReceiverOptions): Receiver {
-  const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, subscribe, log } = options;
+  const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, log } = options;
   /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
   let isAway = false;
   const budget = createWebhookBudget();
   const appeals = createAppeals(store);
+  const isNamelessWithin = createBudget(namelessPerMinuteMax, () => performance.now());
+  const subscribe = createVisits(options.subscribe);
   const owed = new Set<string>();
 
   const askLater = (paymentId: string): void => {
@@ -249,8 +255,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       return isRefused ? undefined : budget.admit(paymentId, { bytes });
     }
     const isProven = paymentId !== undefined || read.proof !== "none";
-    const about = paymentId ?? read.paymentId ?? (read.reference && `${name} ${read.reference}`);
-    if (!isProven || about === undefined) return undefined;
+    if (!isProven) return undefined;
+    const about = paymentId ?? read.paymentId ?? nameOf(name, read);
+    if (about === undefined) return isNamelessWithin(name) ? undefined : tooManyNameless;
     const size = { evidence: evidenceOf(read), bytes };
     const admission = budget.admit(about, size);
     const success = successOf(read);
@@ -370,6 +377,18 @@ async function charged(
     throw error;
   }
 }
+
+/** What names the payment where our own id does not. */
+const nameOf = (provider: string, { reference, ownReference }: Claim): string | undefined => {
+  if (reference !== undefined) return `${provider} ${reference}`;
+  return ownReference === undefined ? undefined : `${provider} own ${ownReference}`;
+};
+
+const tooManyNameless: Refusal = {
+  isAdmitted: false,
+  error: new HubError("rate_limited", "Too many webhooks that name no payment", { retryAfterS: 60 }),
+  asks: false,
+};
 
 /** Whether the payment is known to have ended: by this webhook, or before it. */
 const isSettledBy = ({ result }: Taken, read: Claim | HubError): boolean => {
