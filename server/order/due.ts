@@ -122,6 +122,23 @@ export const wantedStatement = {
          from payment p join "order" o on o.id = p.order_uuid where p.id = $1`,
 } as const;
 
+/**
+ * What was agreed of a payment, and whether a success that states so much would make it succeed, or complete its success, as
+ * `judge` (statement.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
+ */
+export const weighStatement = {
+  name: "weigh",
+  text: `select amount_minor, currency, reference,
+    (reference = $4::text) is not false
+    and ((amount_minor = $2::bigint and currency = $3::text) is true
+      or (amount_minor = $2) is not false and (currency = $3) is not false and provider = any ($6::text[])
+        and status <> 'review' and reason is distinct from 'rejected')
+    and (status <> 'succeeded' or receipt is null and $5::text is not null or amount_paid_minor is null and $2 is not null)
+    and not exists (select from receipt r where r.provider = p.provider and r.receipt = $5 and r.payment_id <> p.id)
+    as is_decisive
+  from payment p where id = $1`,
+} as const;
+
 /** Makes an open payment due to be asked about now. */
 export const nudgeStatement = {
   name: "nudge",

@@ -34,8 +34,8 @@ export interface Inbox {
    * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
    * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
    * Of one that anybody could have sent, the first 4 KiB are kept, and it makes us ask within a budget; signed hints to an
-   * address that everybody knows have a budget of their own. Returns whether it may make us ask. Throws `HubError`: `rate_limited` when there are too many of those, for a stranger must not fill the
-   * disk; `store_unavailable`.
+   * address that everybody knows have a budget of their own. Returns whether it may make us ask. Throws `HubError`:
+   * `rate_limited` when there are too many of those, for a stranger must not fill the disk; `store_unavailable`.
    */
   keep(webhook: KeptWebhook): Promise<boolean>;
   /**
@@ -171,7 +171,7 @@ function createHintBudget(perMinuteMax: number, perPaymentMax: number, nowMs: ()
 }
 
 /** Counts per key and minute, on this node; false when the minute's budget is used up. */
-function createBudget(perMinuteMax: number, nowMs: () => number): (key: string) => boolean {
+export function createBudget(perMinuteMax: number, nowMs: () => number): (key: string) => boolean {
   const windows = new Map<string, { sinceMs: number; count: number }>();
   return (key) => {
     const known = windows.get(key);

@@ -7,7 +7,7 @@
  * Writes are SQLite's own and hold up this process for a sync; those that come meanwhile share the next one.
  */
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
@@ -22,12 +22,15 @@ export interface SpooledWebhook {
   body: Buffer;
 }
 
+/** What a webhook says: nothing new, what no other of its payment has said, or that for the first time it was paid. */
+export type Weight = "idle" | "new" | "success";
+
 export interface Spool {
   /**
    * Resolves when the webhook is on disk. Throws when it cannot be: the disk is full, read-only or gone, or so much waits;
-   * `HubError` `rate_limited` when so much of its own payment waits. `isNew`, by default: it says what no other of its payment has said.
+   * `HubError` `rate_limited` when so much of its own payment waits. `weight`: `success` by default.
    */
-  append(webhook: SpooledWebhook, isNew?: boolean): Promise<void>;
+  append(webhook: SpooledWebhook, weight?: Weight): Promise<void>;
   /** Whether the last write went well. */
   readonly isWritable: boolean;
   /** How many wait here, in this process's files. */
@@ -51,12 +54,14 @@ const batchMax = 100;
 
 /**
  * One payment has 1/64 of a file, but at least 256 KiB, so that no single address fills it. What says nothing new has half of
- * that, so that it leaves room for what does.
+ * that and what says no success three quarters, so that they leave room for what says more.
  */
 const shareOf = (maxMb: number): number => Math.max(2 ** 18, (maxMb * 2 ** 20) / 64);
 
-/** https://www.sqlite.org/rescode.html */
-const sqliteBusy = 5;
+const partOf: Record<Weight, number> = { idle: 1 / 2, new: 3 / 4, success: 1 };
+
+/** https://www.sqlite.org/rescode.html: the low byte of an extended code. */
+const sqlite = { error: 1, busy: 5, corrupt: 11, notADatabase: 26 } as const;
 
 const rowShape = z.object({
   id: z.number(),
@@ -66,64 +71,97 @@ const rowShape = z.object({
   body: z.instanceof(Uint8Array),
 });
 
-/** One file, locked for as long as it is open. Throws when it is locked by another process, or no such file. */
-function openFile(path: string, maxMb: number) {
+/** A file, locked for as long as it is open. Throws when it is locked by another process, or not one. */
+function openLocked(path: string, prepare: (db: DatabaseSync) => void): DatabaseSync {
   const db = new DatabaseSync(path);
   try {
-    db.exec(`pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full;
-      pragma page_size = ${pageBytes}; pragma max_page_count = ${Math.max(4, Math.floor((maxMb * 2 ** 20) / pageBytes))};
-      begin exclusive;
-      create table if not exists webhook (id integer primary key, provider text not null, payment_id text, headers text not null, body blob not null);
-      create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
-      commit`);
-    const insert = db.prepare("insert into webhook (provider, payment_id, headers, body) values (?, ?, ?, ?)");
-    const select = db.prepare("select * from webhook order by id limit ?");
-    const bytesOf = db.prepare(
-      "select coalesce(sum(length(headers) + length(body)), 0) as bytes from webhook where payment_id = ?",
-    );
-    const remove = db.prepare("delete from webhook where id = ?");
-    const count = db.prepare("select count(*) as waiting from webhook");
-    return {
-      path,
-      /** Whether each was within its payment's share. Those are all on disk, or it throws and none is. */
-      write(batch: readonly Pick<Waiting, "webhook" | "isNew">[]): boolean[] {
-        const isWithinShare = ({ webhook, isNew }: Pick<Waiting, "webhook" | "isNew">, bytes: number): boolean => {
-          if (webhook.paymentId === undefined) return true;
-          const kept = z.object({ bytes: z.number() }).parse(bytesOf.get(webhook.paymentId)).bytes;
-          return kept + bytes <= shareOf(maxMb) / (isNew ? 1 : 2);
-        };
-        db.exec("begin");
-        try {
-          const written = batch.map((one) => {
-            const { provider, paymentId, headers, body } = one.webhook;
-            const headersText = JSON.stringify(headers);
-            if (!isWithinShare(one, headersText.length + body.length)) return false;
-            insert.run(provider, paymentId ?? null, headersText, body);
-            return true;
-          });
-          db.exec("commit");
-          return written;
-        } catch (error) {
-          if (db.isTransaction) db.exec("rollback");
-          throw error;
-        }
-      },
-      oldest: () => select.all(batchMax).map((row) => rowShape.parse(row)),
-      remove: (id: number) => void remove.run(id),
-      waiting: () => z.object({ waiting: z.number() }).parse(count.get()).waiting,
-      close: () => db.close(),
-    };
+    db.exec("pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full");
+    prepare(db);
+    return db;
   } catch (error) {
     db.close();
     throw error;
   }
 }
 
+/** What is in a file, whichever version wrote it. Throws when that has not the form of ours. */
+function openContents(db: DatabaseSync, path: string) {
+  const select = db.prepare("select id, provider, payment_id, headers, body from webhook order by id limit ?");
+  const remove = db.prepare("delete from webhook where id = ?");
+  const count = db.prepare("select count(*) as waiting from webhook");
+  return {
+    path,
+    oldest: () => select.all(batchMax).map((row) => rowShape.parse(row)),
+    remove: (id: number) => void remove.run(id),
+    waiting: () => z.object({ waiting: z.number() }).parse(count.get()).waiting,
+    close: () => db.close(),
+  };
+}
+
+type Contents = ReturnType<typeof openContents>;
+
+/**
+ * A file of another process, only to be emptied: nothing is made in it and nothing bounds it, for it may be full. Undefined
+ * when its process died before it had made anything.
+ */
+function openOther(path: string): Contents | undefined {
+  const db = openLocked(path, (db) => db.exec("begin exclusive; commit"));
+  try {
+    if (db.prepare("select 1 from sqlite_schema").get()) return openContents(db, path);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  db.close();
+  return undefined;
+}
+
+/** A file of our own. */
+function openFile(path: string, maxMb: number) {
+  const db = openLocked(path, (db) =>
+    db.exec(`pragma page_size = ${pageBytes}; pragma max_page_count = ${Math.max(4, Math.floor((maxMb * 2 ** 20) / pageBytes))};
+      begin exclusive;
+      create table if not exists webhook (id integer primary key, provider text not null, payment_id text, headers text not null, body blob not null);
+      create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
+      commit`),
+  );
+  const insert = db.prepare("insert into webhook (provider, payment_id, headers, body) values (?, ?, ?, ?)");
+  const bytesOf = db.prepare(
+    "select coalesce(sum(length(headers) + length(body)), 0) as bytes from webhook where payment_id = ?",
+  );
+  const isWithinShare = ({ webhook, weight }: Pick<Waiting, "webhook" | "weight">, bytes: number): boolean => {
+    if (webhook.paymentId === undefined) return true;
+    const kept = z.object({ bytes: z.number() }).parse(bytesOf.get(webhook.paymentId)).bytes;
+    return kept + bytes <= shareOf(maxMb) * partOf[weight];
+  };
+  return {
+    ...openContents(db, path),
+    /** Whether each was within its payment's share. Those are all on disk, or it throws and none is. */
+    write(batch: readonly Pick<Waiting, "webhook" | "weight">[]): boolean[] {
+      db.exec("begin");
+      try {
+        const written = batch.map((one) => {
+          const { provider, paymentId, headers, body } = one.webhook;
+          const headersText = JSON.stringify(headers);
+          if (!isWithinShare(one, headersText.length + body.length)) return false;
+          insert.run(provider, paymentId ?? null, headersText, body);
+          return true;
+        });
+        db.exec("commit");
+        return written;
+      } catch (error) {
+        if (db.isTransaction) db.exec("rollback");
+        throw error;
+      }
+    },
+  };
+}
+
 type SpoolFile = ReturnType<typeof openFile>;
 
 interface Waiting {
   webhook: SpooledWebhook;
-  isNew: boolean;
+  weight: Weight;
   done: (error?: unknown) => void;
 }
 
@@ -133,6 +171,7 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   let isWritable = false;
   let waiting = 0;
   let queue: Waiting[] = [];
+  const reported = new Set<string>();
 
   const openOwn = (): SpoolFile => {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -169,7 +208,7 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
     }
   };
 
-  const drainFile = async (file: SpoolFile, apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void> => {
+  const drainFile = async (file: Contents, apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void> => {
     for (let rows = file.oldest(); rows.length > 0; rows = file.oldest()) {
       for (const { id, provider, payment_id, headers, body } of rows) {
         await apply({
@@ -185,22 +224,29 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   };
 
   const adopt = async (path: string, apply: (webhook: SpooledWebhook) => Promise<void>): Promise<void> => {
-    let file: SpoolFile;
+    let file: Contents | undefined;
     try {
-      file = openFile(path, maxMb);
+      file = openOther(path);
+      if (file) await drainFile(file, apply);
     } catch (error) {
-      if (codeOf(error) === sqliteBusy) return; // Its process lives.
+      file?.close();
+      const code = codeOf(error);
+      if (code === undefined) throw error; // Not the file's: the webhook could not be applied.
+      if (code === sqlite.busy) return; // Its process lives.
+      if (!isDamage(code)) return report(path, error);
       log.error({ err: error, path }, "a spool file cannot be read; it is set aside");
-      renameSync(path, `${path}.damaged`);
+      setAside(path);
       return;
     }
-    try {
-      await drainFile(file, apply);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-    discard(file);
+    file?.close();
+    removeFile(path);
+  };
+
+  /** What may pass, such as a full disk: once for each file, for it is tried again twice a second. */
+  const report = (path: string, error: unknown): void => {
+    if (reported.has(path)) return;
+    reported.add(path);
+    log.warn({ err: error, path }, "a spool file cannot be read now; it is tried again");
   };
 
   try {
@@ -210,10 +256,10 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
   }
 
   return {
-    append(webhook, isNew = true) {
+    append(webhook, weight = "success") {
       return new Promise((resolve, reject) => {
         const done = (error?: unknown): void => (error ? reject(error) : resolve());
-        if (queue.push({ webhook, isNew, done }) === 1) setImmediate(flush);
+        if (queue.push({ webhook, weight, done }) === 1) setImmediate(flush);
       });
     },
     get isWritable() {
@@ -229,8 +275,9 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
     },
     close() {
       if (!own) return;
-      if (own.waiting() === 0) discard(own);
-      else own.close();
+      const isEmpty = own.waiting() === 0;
+      own.close();
+      if (isEmpty) removeFile(own.path);
       own = undefined;
     },
   };
@@ -239,10 +286,14 @@ export function openSpool({ dir, maxMb, log }: SpoolOptions): Spool {
 const beyondShare = (): HubError =>
   new HubError("rate_limited", "Too many webhooks of this payment wait", { retryAfterS: 60 });
 
-/** Closes and removes a file. */
-function discard(file: SpoolFile): void {
-  file.close();
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(file.path + suffix, { force: true });
+function removeFile(path: string): void {
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
+}
+
+/** With what was not yet moved from its log, which belongs to it by its name. */
+function setAside(path: string): void {
+  renameSync(path, `${path}.damaged`);
+  if (existsSync(`${path}-wal`)) renameSync(`${path}-wal`, `${path}.damaged-wal`);
 }
 
 function existing(dir: string): string[] {
@@ -253,4 +304,10 @@ function existing(dir: string): string[] {
   }
 }
 
-const codeOf = (error: unknown): unknown => (error instanceof Error && "errcode" in error ? error.errcode : undefined);
+/** Undefined for what SQLite did not throw. */
+const codeOf = (error: unknown): number | undefined =>
+  error instanceof Error && "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
+
+/** Not a file of ours, as far as SQLite can tell: no database, a broken one, or one without our table. */
+const isDamage = (code: number): boolean =>
+  code === sqlite.notADatabase || code === sqlite.corrupt || code === sqlite.error;

@@ -20,6 +20,7 @@ import {
   locateStatement,
   nudgeStatement,
   wantedStatement,
+  weighStatement,
 } from "./due.ts";
 import { keyStatement, openStatement, reachedStatement } from "./opening.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
@@ -100,12 +101,26 @@ export interface OrderStore {
   locate(provider: string, reference: string): Promise<string | undefined>;
   /** The id of the payment that we called so when we asked the provider for it. */
   locateOwn(provider: string, ownReference: string): Promise<string | undefined>;
+  /** What was agreed of a payment, and whether this success would decide it. Throws `store_unavailable`. */
+  weigh(paymentId: string, success: Outcome): Promise<Weighed | undefined>;
   /** Makes an open payment due to be asked about now. */
   nudge(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** What changed since `at` (absent: since now), reaching back 10 s further so that late commits are not missed. */
   changedSince(at?: Date): Promise<Changes>;
+}
+
+/** What never changes of a payment; its reference, once it is known. */
+export interface Agreed {
+  amountMinor: bigint;
+  currency: string;
+  reference?: string;
+}
+
+export interface Weighed extends Agreed {
+  /** It would make the payment succeed, or say of its success what is not known yet. */
+  isDecisive: boolean;
 }
 
 export interface OrderStoreOptions {
@@ -234,6 +249,19 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       return (await run<{ wanted: boolean }>(pool, wantedStatement, [paymentId]))[0]?.wanted ?? false;
     },
 
+    async weigh(paymentId, { amountMinor, currency, reference, receipt }) {
+      const values = [paymentId, amountMinor?.toString(), currency, reference, receipt, bareProviders];
+      const [row] = await run<WeighedRow>(webhookPool, weighStatement, values);
+      return (
+        row && {
+          amountMinor: BigInt(row.amount_minor),
+          currency: row.currency,
+          ...(row.reference !== null && { reference: row.reference }),
+          isDecisive: row.is_decisive,
+        }
+      );
+    },
+
     async nudge(paymentId) {
       await run(pool, nudgeStatement, [paymentId]);
     },
@@ -245,6 +273,13 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       return { at: row.at, changes: elements(row.ids).map((id, index) => ({ id, version: Number(versions[index]) })) };
     },
   };
+}
+
+interface WeighedRow {
+  amount_minor: string;
+  currency: string;
+  reference: string | null;
+  is_decisive: boolean;
 }
 
 interface ChangedRow {

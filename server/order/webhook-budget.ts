@@ -3,8 +3,10 @@
  * a log of the provider's say, can post there at any time with the proof that is in it.
  *
  * Guarantees: evidence that this payment's webhooks have not brought before is let in, whatever else came, as long as there
- * are no more than 8 different ones in 10 minutes. A repeat beyond the budget is refused quietly only when the same evidence
- * is stored already. What was let in and then not stored costs nothing, and counts as not brought.
+ * are no more than 8 different ones in 10 minutes, or in an hour once the payment has ended. A repeat beyond the budget is refused quietly only when the same evidence
+ * is stored already. What was let in and then not stored costs nothing, and counts as not brought. All that is only a reason
+ * to ask is one evidence; of it, and of what cannot be read, we are made to ask beyond the budget too. The caller lets in
+ * whatever the count what decides the payment (appeal.ts).
  *
  * Per node: several nodes store so much each. A restart forgets, as do 10,000 other payments in between.
  */
@@ -14,7 +16,14 @@ import type { Outcome } from "./order.ts";
 
 export interface WebhookBudget {
   /** Reserves room for one webhook. `evidence`: what it says, as `evidenceOf` has it; absent: it cannot be read. */
-  admit(key: string, webhook: { evidence?: string; bytes: number }): Permit | Refusal;
+  admit(key: string, webhook: WebhookSize): Permit | Refusal;
+  /** Room whatever the count, for what is bounded otherwise. */
+  admitAnyway(key: string, webhook: WebhookSize): Permit;
+}
+
+export interface WebhookSize {
+  evidence?: string;
+  bytes: number;
 }
 
 /** Room for one webhook. One of the two is to be called, once. */
@@ -22,8 +31,8 @@ export interface Permit {
   isAdmitted: true;
   /** It says what no other one has said. */
   isNew: boolean;
-  /** It is on disk. */
-  stored(isChange: boolean): void;
+  /** It is on disk. `isChange`: it changed the payment; `isSettled`: the payment has ended, now or before. */
+  stored(became?: { isChange?: boolean; isSettled?: boolean }): void;
   /** It is not. */
   failed(): void;
 }
@@ -36,18 +45,28 @@ export interface Refusal {
   asks: boolean;
 }
 
-const windowMs = 600_000;
-
-/** What changed the payment costs 1, anything else 3: so there is room for 20 that change nothing, which is all after the end. */
-const costMax = 60;
+/** What changed the payment costs 1, anything else 3. */
 const changeCost = 1;
 const idleCost = 3;
 
-/** Bodies and headers. Real webhooks have less than 4 KiB together. */
-const bytesMax = 131_072;
+interface Bounds {
+  windowMs: number;
+  costMax: number;
+  /** Bodies and headers. Real webhooks have less than 4 KiB together. */
+  bytesMax: number;
+}
+
+/** Room for 20 that change nothing. */
+const openBounds: Bounds = { windowMs: 600_000, costMax: 60, bytesMax: 131_072 };
+
+/** Room for 5 an hour once the payment has ended: what is new of it then is evidence. */
+const settledBounds: Bounds = { windowMs: 3_600_000, costMax: 15, bytesMax: 32_768 };
 
 /** New evidence of up to this size needs no room: four times that of the largest that is known. */
 const evidenceBytesMax = 16_384;
+
+/** The evidence of all that is only a reason to ask. */
+const hintEvidence = "hint";
 
 /** Different things that the webhooks of one payment say. Honest ones say three at most. */
 const evidenceMax = 8;
@@ -59,7 +78,8 @@ const keysMax = 10_000;
 
 /** One payment's window, which began with its first webhook. */
 interface Account {
-  endsAtMs: number;
+  sinceMs: number;
+  bounds: Bounds;
   cost: number;
   bytes: number;
   evidence: Map<string, "being stored" | "stored">;
@@ -72,7 +92,7 @@ export function createWebhookBudget(nowMs: () => number = () => performance.now(
 
   const accountOf = (key: string): Account => {
     const known = accounts.get(key);
-    const account = known && nowMs() < known.endsAtMs ? known : openAccount(nowMs());
+    const account = known && nowMs() < endOf(known) ? known : openAccount(nowMs(), known?.bounds);
     accounts.delete(key);
     accounts.set(key, account);
     const [oldest] = accounts.keys();
@@ -80,35 +100,55 @@ export function createWebhookBudget(nowMs: () => number = () => performance.now(
     return account;
   };
 
-  const refuse = (account: Account, isNew: boolean): Refusal => {
-    const asks = isNew && nowMs() >= account.askedAtMs + askEveryMs;
-    if (asks) account.askedAtMs = nowMs();
-    const retryAfterS = Math.max(1, Math.ceil((account.endsAtMs - nowMs()) / 1_000));
-    return {
-      isAdmitted: false,
-      error: new HubError("rate_limited", "Too many webhooks of this payment", { retryAfterS }),
-      asks,
-    };
+  const mayAsk = (account: Account): boolean => {
+    const mayAsk = nowMs() >= account.askedAtMs + askEveryMs;
+    if (mayAsk) account.askedAtMs = nowMs();
+    return mayAsk;
+  };
+
+  /** A copy of what is being stored is known in a moment. */
+  const refuse = (account: Account, asks: boolean, isBeingStored = false): Refusal => {
+    const retryAfterS = isBeingStored ? 1 : Math.max(1, Math.ceil((endOf(account) - nowMs()) / 1_000));
+    return { isAdmitted: false, error: tooMany(retryAfterS), asks: asks && mayAsk(account) };
   };
 
   return {
-    admit(key, { evidence: said, bytes }) {
+    admit(key, webhook) {
       const account = accountOf(key);
-      const evidence = said === undefined ? undefined : createHash("sha256").update(said).digest("base64");
+      const evidence = digestOf(webhook);
+      const { bounds } = account;
+      const { bytes } = webhook;
       const known = evidence === undefined ? undefined : account.evidence.get(evidence);
       const isNew = evidence !== undefined && known === undefined;
       if (isNew && account.evidence.size >= evidenceMax) return refuse(account, true);
-      const hasRoom = account.cost + idleCost <= costMax && account.bytes + bytes <= bytesMax;
-      if (!hasRoom && !(isNew && bytes <= evidenceBytesMax)) {
-        return known === "stored" ? { isAdmitted: false, asks: false } : refuse(account, isNew);
-      }
-      return reserve(account, { evidence, isNew, bytes });
+      const hasRoom = account.cost + idleCost <= bounds.costMax && account.bytes + bytes <= bounds.bytesMax;
+      if (hasRoom || (isNew && bytes <= evidenceBytesMax)) return reserve(account, { evidence, isNew, bytes });
+      const asks = known === undefined || webhook.evidence === hintEvidence;
+      return known === "stored"
+        ? { isAdmitted: false, asks: asks && mayAsk(account) }
+        : refuse(account, asks, known !== undefined);
+    },
+
+    admitAnyway(key, webhook) {
+      const account = accountOf(key);
+      const evidence = digestOf(webhook);
+      const isNew = evidence !== undefined && !account.evidence.has(evidence);
+      return reserve(account, { evidence, isNew, bytes: webhook.bytes });
     },
   };
 }
 
-const openAccount = (nowMs: number): Account => ({
-  endsAtMs: nowMs + windowMs,
+export const tooMany = (retryAfterS: number): HubError =>
+  new HubError("rate_limited", "Too many webhooks of this payment", { retryAfterS });
+
+const digestOf = ({ evidence }: WebhookSize): string | undefined =>
+  evidence === undefined ? undefined : createHash("sha256").update(evidence).digest("base64");
+
+const endOf = ({ sinceMs, bounds }: Account): number => sinceMs + bounds.windowMs;
+
+const openAccount = (sinceMs: number, bounds = openBounds): Account => ({
+  sinceMs,
+  bounds,
   cost: 0,
   bytes: 0,
   evidence: new Map(),
@@ -129,8 +169,9 @@ function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit
   return {
     isAdmitted: true,
     isNew,
-    stored(isChange) {
+    stored({ isChange = false, isSettled = false } = {}) {
       if (isChange) account.cost += changeCost - idleCost;
+      if (isSettled) account.bounds = settledBounds;
       if (evidence !== undefined) account.evidence.set(evidence, "stored");
     },
     failed() {
@@ -143,14 +184,19 @@ function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit
   };
 }
 
-/** All that tells one webhook's evidence from another's: whose, how it ended, and the money. */
+/**
+ * All that tells one webhook's evidence from another's: whose, how it ended, and the money. One and the same of all that is
+ * only a reason to ask. One of another reference than the payment's is, too, but only the database knows that.
+ */
 export function evidenceOf(claim: {
   proof: string;
+  isHint?: true;
   reference?: string;
   ownReference?: string;
   outcome?: Outcome;
 }): string {
-  const { proof, reference, ownReference, outcome } = claim;
+  const { proof, isHint, reference, ownReference, outcome } = claim;
+  if (proof === "none" || isHint) return hintEvidence;
   const { status, receipt, amountMinor, currency } = outcome ?? {};
   return JSON.stringify([proof, reference, ownReference, status, receipt, amountMinor?.toString(), currency]);
 }

@@ -8,13 +8,16 @@ import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";
 import { messageOf } from "../log.ts";
 import { type Loop, startLoop } from "../loop.ts";
-import type { Inbox } from "../order/inbox.ts";
-import type { Spool, SpooledWebhook } from "../order/spool.ts";
+import { createAppeals, type Verdict } from "../order/appeal.ts";
+import { createBudget, type Inbox } from "../order/inbox.ts";
+import type { Outcome } from "../order/order.ts";
+import type { Spool, SpooledWebhook, Weight } from "../order/spool.ts";
 import type { InboxRow, OrderStore } from "../order/store.ts";
 import type { WebhookResult } from "../order/tables.ts";
-import { createWebhookBudget, evidenceOf, type Permit, type Refusal } from "../order/webhook-budget.ts";
+import { createWebhookBudget, evidenceOf, type Permit, type Refusal, tooMany } from "../order/webhook-budget.ts";
 import { orAfter } from "../under-way.ts";
 import type { Claim, Provider, Webhook } from "./provider.ts";
+import { createVisits } from "./visit.ts";
 
 export interface Received {
   /** The payment it is about, where that is known. */
@@ -46,7 +49,7 @@ export interface Receiver {
 
 export interface ReceiverOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "nudge" | "locate" | "locateOwn">;
+  store: Pick<OrderStore, "advance" | "nudge" | "locate" | "locateOwn" | "weigh">;
   inbox: Pick<Inbox, "keep" | "refuse">;
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;
@@ -55,12 +58,18 @@ export interface ReceiverOptions {
   ask: (paymentId: string) => Promise<unknown>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;
-  /** Visits an address of a provider's that makes it send webhooks here. */
+  /** Visits an address of a provider's that makes it send webhooks here. Called for each once an hour at the most, once a minute after it failed. */
   subscribe: (url: URL) => Promise<void>;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
 const drainMs = 500;
+
+/** Proven webhooks of one provider that name no payment: a captured one may be played back for ever. */
+const namelessPerMinuteMax = 300;
+
+/** Payments whose provider is to be asked when the database is back. The schedule asks about the others. */
+const owedMax = 10_000;
 
 /**
  * A webhook that is only a reason to ask is answered after the question, or after this time: so the state is visible by the
@@ -69,10 +78,18 @@ const drainMs = 500;
 const askFirstMs = 1_000;
 
 export function createReceiver(options: ReceiverOptions): Receiver {
-  const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, subscribe, log } = options;
+  const { providers, store, inbox, spool, isDatabaseUp, ask, offerParked, log } = options;
   /** Since the database failed a webhook, and until it is seen to be up, the next ones go to the spool without waiting for it. */
   let isAway = false;
   const budget = createWebhookBudget();
+  const appeals = createAppeals(store);
+  const isNamelessWithin = createBudget(namelessPerMinuteMax, () => performance.now());
+  const subscribe = createVisits(options.subscribe);
+  const owed = new Set<string>();
+
+  const askLater = (paymentId: string): void => {
+    if (owed.size < owedMax) owed.add(paymentId);
+  };
 
   const locate = async (provider: string, { reference }: Claim): Promise<string | undefined> =>
     reference === undefined ? undefined : store.locate(provider, reference);
@@ -168,7 +185,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     { name }: Provider,
     { paymentId, headers, body }: Webhook,
     read: Claim | HubError,
-    isNew: boolean,
+    weight: Weight,
   ): Promise<Received | undefined> => {
     const proof = read instanceof HubError ? "secret" : read.proof;
     // A subscription's sender comes again; what it makes us visit must not hold up what waits behind it.
@@ -176,9 +193,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     if (!spool || !isProven || (read instanceof HubError && read.code === "webhook_rejected")) return undefined;
     const known = paymentId !== undefined && { paymentId };
     try {
-      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known }, isNew);
+      await spool.append({ provider: name, headers: withoutCredentials(headers), body, ...known }, weight);
     } catch (err) {
-      if (err instanceof HubError) return { proof, result: "failed", refusal: err, ...known };
+      if (err instanceof HubError) {
+        if (paymentId !== undefined) askLater(paymentId);
+        return { proof, result: "failed", refusal: err, ...known };
+      }
       log.warn({ err, provider: name }, "a webhook could not be spooled");
       return undefined;
     }
@@ -187,8 +207,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
   /** Into the database, or onto the disk while it is away. */
   const put = async (provider: Provider, webhook: Webhook, read: Claim | HubError, isNew: boolean): Promise<Taken> => {
+    const weight = isNew ? (successOf(read) ? "success" : "new") : "idle";
     if (isAway) {
-      const spooled = await spoolAway(provider, webhook, read, isNew);
+      const spooled = await spoolAway(provider, webhook, read, weight);
       if (spooled) return spooled;
     }
     try {
@@ -205,51 +226,90 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       } as const;
       if (error.code !== "store_unavailable") return failed;
       isAway = true;
-      return (await spoolAway(provider, webhook, read, isNew)) ?? failed;
+      return (await spoolAway(provider, webhook, read, weight)) ?? failed;
     }
   };
 
   const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
     const read = refused ?? (await translate(provider, webhook));
-    const admission = admit(provider, webhook, read);
+    const admission = await admit(provider, webhook, read);
     if (admission?.isAdmitted === false) return turnAway(provider, webhook, read, admission);
-    const { due, ...received } = await charged(admission, () => put(provider, webhook, read, admission?.isNew ?? true));
+    const { due, ...received } = await charged(admission, read, () =>
+      put(provider, webhook, read, admission?.isNew ?? true),
+    );
     const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
     if (due !== undefined) await askAbout(due, !isStranger);
     return received;
   };
 
   /** Undefined for what nobody vouches for: strangers have budgets of their own, and use up nobody else's. */
-  const admit = ({ name }: Provider, { paymentId, headers, body }: Webhook, read: Claim | HubError) => {
+  const admit = async (
+    { name }: Provider,
+    webhook: Webhook,
+    read: Claim | HubError,
+  ): Promise<Permit | Refusal | undefined> => {
+    const { paymentId, headers, body } = webhook;
     const bytes = body.length + JSON.stringify(headers).length;
     if (read instanceof HubError) {
       const isRefused = paymentId === undefined || read.code === "webhook_rejected";
       return isRefused ? undefined : budget.admit(paymentId, { bytes });
     }
     const isProven = paymentId !== undefined || read.proof !== "none";
-    const about = paymentId ?? read.paymentId ?? (read.reference && `${name} ${read.reference}`);
-    return isProven && about !== undefined ? budget.admit(about, { evidence: evidenceOf(read), bytes }) : undefined;
+    if (!isProven) return undefined;
+    const about = paymentId ?? read.paymentId ?? nameOf(name, read);
+    if (about === undefined) return isNamelessWithin(name) ? undefined : tooManyNameless;
+    const size = { evidence: evidenceOf(read), bytes };
+    const admission = budget.admit(about, size);
+    const success = successOf(read);
+    if (admission.isAdmitted || !admission.error || !success) return admission;
+    const verdict = await appeal(name, { ...read, ...(paymentId !== undefined && { paymentId }) }, success);
+    if (verdict === "decisive") return budget.admitAnyway(about, size);
+    return verdict === "later" ? { ...admission, error: tooMany(1) } : admission;
+  };
+
+  /** Whether a success beyond its payment's budget is let in. While nobody can say, as much as the spool has room for. */
+  const appeal = async (name: string, claim: Claim, success: Outcome): Promise<Verdict> => {
+    const unheard = spool ? "decisive" : "idle";
+    const { paymentId: named } = claim;
+    if (isAway) return named !== undefined && appeals.isContradicted(named, success) ? "idle" : unheard;
+    try {
+      const paymentId = named ?? (await locate(name, claim));
+      return paymentId === undefined ? "idle" : await appeals.hear(paymentId, success);
+    } catch (error) {
+      if (!(error instanceof HubError) || error.code !== "store_unavailable") throw error;
+      isAway = true;
+      return unheard;
+    }
   };
 
   /** Beyond the budget of its payment. */
-  const turnAway = async (
+  const turnAway = (
     { name }: Provider,
     { paymentId: addressed }: Webhook,
     read: Claim | HubError,
     { error: refusal, asks }: Refusal,
-  ): Promise<Received> => {
+  ): Received => {
     const proof = read instanceof HubError ? "secret" : read.proof;
     const paymentId = addressed ?? (read instanceof HubError ? undefined : read.paymentId);
     const known = paymentId !== undefined && { paymentId };
-    if (asks && paymentId !== undefined && !isAway) {
+    if (asks && paymentId !== undefined) {
       // Any of so many stories may be the true one. Its payment may be locked, so the answer does not wait.
       log.warn({ provider: name, ...known }, "too many different webhooks of one payment; the provider is asked");
-      store.nudge(paymentId).then(
-        () => askAbout(paymentId, false),
-        () => undefined,
-      );
+      nudge(paymentId);
     }
     return refusal ? { proof, result: "failed", refusal, ...known } : { proof, result: "repeat", ...known };
+  };
+
+  /** Has the provider asked, now or when the database is back. */
+  const nudge = (paymentId: string): void => {
+    if (isAway) {
+      askLater(paymentId);
+      return;
+    }
+    store.nudge(paymentId).then(
+      () => askAbout(paymentId, false),
+      () => askLater(paymentId),
+    );
   };
 
   /** A webhook that anybody could have sent is answered at once, so that it holds no connection open. */
@@ -276,9 +336,14 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
   const loop: Pick<Loop, "close"> = startLoop({
     task: async () => {
-      if (!spool || !(await isDatabaseUp())) return;
+      const isIdle = !spool && !isAway && owed.size === 0;
+      if (isIdle || !(await isDatabaseUp())) return;
       isAway = false;
-      await spool.drain(receiveSpooled);
+      await spool?.drain(receiveSpooled);
+      for (const paymentId of owed) {
+        await store.nudge(paymentId);
+        owed.delete(paymentId);
+      }
     },
     delayMs: () => drainMs,
     onError: (err) => log.warn({ err }, "the spool could not be emptied"),
@@ -297,17 +362,46 @@ interface Found {
 type Taken = Received & Pick<Recorded, "due">;
 
 /** Pays for what was stored, and for nothing else. */
-async function charged(permit: Permit | undefined, store: () => Promise<Taken>): Promise<Taken> {
+async function charged(
+  permit: Permit | undefined,
+  read: Claim | HubError,
+  store: () => Promise<Taken>,
+): Promise<Taken> {
   try {
     const taken = await store();
     if (taken.result === "failed") permit?.failed();
-    else permit?.stored(taken.result === "applied");
+    else permit?.stored({ isChange: taken.result === "applied", isSettled: isSettledBy(taken, read) });
     return taken;
   } catch (error) {
     permit?.failed();
     throw error;
   }
 }
+
+/** What names the payment where our own id does not. */
+const nameOf = (provider: string, { reference, ownReference }: Claim): string | undefined => {
+  if (reference !== undefined) return `${provider} ${reference}`;
+  return ownReference === undefined ? undefined : `${provider} own ${ownReference}`;
+};
+
+const tooManyNameless: Refusal = {
+  isAdmitted: false,
+  error: new HubError("rate_limited", "Too many webhooks that name no payment", { retryAfterS: 60 }),
+  asks: false,
+};
+
+/** Whether the payment is known to have ended: by this webhook, or before it. */
+const isSettledBy = ({ result }: Taken, read: Claim | HubError): boolean => {
+  const status = read instanceof HubError ? undefined : read.outcome?.status;
+  const isEnd = status !== undefined && status !== "pending" && status !== "processing";
+  return isEnd && (result === "applied" || result === "repeat");
+};
+
+/** The success that it is proof of. */
+const successOf = (read: Claim | HubError): Outcome | undefined => {
+  if (read instanceof HubError || read.proof === "none" || read.isHint) return undefined;
+  return read.outcome?.status === "succeeded" ? read.outcome : undefined;
+};
 
 const isSubscription = (read: Claim | HubError): boolean =>
   !(read instanceof HubError) && read.subscribeUrl !== undefined;

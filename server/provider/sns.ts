@@ -2,8 +2,9 @@
  * Signatures of Amazon SNS messages. The signing certificate is Amazon's because TLS says that it came from Amazon's host.
  *
  * A message names the address of its certificate, so the address decides what a stranger can make us fetch: only SNS's own
- * hosts and paths, 5 a minute, each once at a time, up to 16 KiB and 3 s. What was fetched is kept, what failed is not tried
- * again for 30 s. A certificate's address contains a hash of it, so a certificate never changes.
+ * hosts and paths in the topic's own region, 5 a minute, each once at a time, up to 16 KiB and 3 s. What was fetched is kept
+ * apart from what failed, which is not tried again for 30 s; what signed a message before is known, however many addresses
+ * failed since. A certificate's address contains a hash of it, so a certificate never changes.
  *
  * Facts: Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages" and "HTTP/HTTPS notification JSON
  * format"; aws/aws-js-sns-message-validator.
@@ -59,15 +60,17 @@ export function createSnsVerifier({
   now = () => new Date(),
   nowMs = () => performance.now(),
 }: SnsOptions = {}): VerifySns {
-  const certificateAt = keepCertificates(fetchCertificate, nowMs);
+  const certificates = keepCertificates(fetchCertificate, nowMs);
 
   return async (given) => {
     const message = signedMessage.safeParse(given).data;
     const url = message && readCertificateUrl(message.SigningCertURL);
-    if (!message || !url) return "unsigned";
-    const certificate = await certificateAt(url);
+    if (!message || !url || regionOfHost(url) !== regionOfTopic(message.TopicArn)) return "unsigned";
+    const certificate = await certificates.at(url);
     if (!certificate) return "unknown";
-    return isSignedBy(certificate, message, now()) ? "signed" : "unsigned";
+    const isSigned = isSignedBy(certificate, message, now());
+    if (isSigned) certificates.prove(url);
+    return isSigned ? "signed" : "unsigned";
   };
 }
 
@@ -102,6 +105,11 @@ export function readSnsUrl(text: string): URL | undefined {
   return url.port === "" && url.username === "" && url.password === "" ? url : undefined;
 }
 
+const regionOfHost = ({ hostname }: URL): string | undefined => hostname.split(".")[1];
+
+/** `arn:<partition>:sns:<region>:<account>:<name>` */
+const regionOfTopic = (arn: string): string | undefined => arn.split(":")[3];
+
 const certificatePath = /^\/SimpleNotificationService-[\w-]{1,64}\.pem$/;
 
 function readCertificateUrl(text: string): URL | undefined {
@@ -112,52 +120,85 @@ function readCertificateUrl(text: string): URL | undefined {
 /** Amazon has one certificate in a region at a time, for a year. */
 const keptMax = 16;
 
+/** Of those that failed or are under way. */
+const triedMax = 64;
+
+/** Addresses whose certificate has signed a message: those of several years. */
+const provenMax = 16;
+
 const fetchesPerMinuteMax = 5;
 
 const retryMs = 30_000;
 
-interface Kept {
+interface Tried {
   certificate: Promise<X509Certificate | undefined>;
   /** From when a failed fetch is tried again. */
   retryAtMs: number;
 }
 
-/** Undefined when a certificate cannot be had now. */
-function keepCertificates(
-  fetchCertificate: (url: URL) => Promise<string>,
-  nowMs: () => number,
-): (url: URL) => Promise<X509Certificate | undefined> {
-  const kept = new Map<string, Kept>();
+interface Certificates {
+  /** Undefined when it cannot be had now. */
+  at(url: URL): Promise<X509Certificate | undefined>;
+  /** Its certificate has signed a message: it may be fetched again whatever others have failed. */
+  prove(url: URL): void;
+}
+
+function keepCertificates(fetchCertificate: (url: URL) => Promise<string>, nowMs: () => number): Certificates {
+  const kept = new Map<string, X509Certificate>();
+  const tried = new Map<string, Tried>();
+  const proven = new Map<string, true>();
   let minute = { sinceMs: Number.NEGATIVE_INFINITY, fetches: 0 };
 
-  const mayFetch = (): boolean => {
+  const mayFetch = (url: URL): boolean => {
+    if (proven.has(url.href)) return true;
     if (nowMs() - minute.sinceMs >= 60_000) minute = { sinceMs: nowMs(), fetches: 0 };
     minute.fetches += 1;
     return minute.fetches <= fetchesPerMinuteMax;
   };
 
-  const startFetch = (url: URL): Kept => {
-    const entry: Kept = { certificate: Promise.resolve(undefined), retryAtMs: Number.POSITIVE_INFINITY };
+  const startFetch = (url: URL): Tried => {
+    const entry: Tried = { certificate: Promise.resolve(undefined), retryAtMs: Number.POSITIVE_INFINITY };
     const fetched = fetchCertificate(url).then((pem) => new X509Certificate(pem));
-    entry.certificate = fetched.catch(() => {
-      entry.retryAtMs = nowMs() + retryMs;
-      return undefined;
-    });
+    entry.certificate = fetched.then(
+      (certificate) => {
+        tried.delete(url.href);
+        keepLast(kept, url.href, certificate, keptMax);
+        return certificate;
+      },
+      () => {
+        entry.retryAtMs = nowMs() + retryMs;
+        return undefined;
+      },
+    );
     return entry;
   };
 
-  return async (url) => {
-    const known = kept.get(url.href);
-    const isUsable = known !== undefined && nowMs() < known.retryAtMs;
-    if (!isUsable && !mayFetch()) return undefined;
-    const entry = isUsable ? known : startFetch(url);
-    // Last of all: the one that was used least recently is forgotten first.
-    kept.delete(url.href);
-    kept.set(url.href, entry);
-    const [oldest] = kept.keys();
-    if (oldest !== undefined && kept.size > keptMax) kept.delete(oldest);
-    return entry.certificate;
+  return {
+    async at(url) {
+      const certificate = kept.get(url.href);
+      if (certificate) {
+        keepLast(kept, url.href, certificate, keptMax);
+        return certificate;
+      }
+      const known = tried.get(url.href);
+      const isUsable = known !== undefined && nowMs() < known.retryAtMs;
+      if (!isUsable && !mayFetch(url)) return undefined;
+      const entry = isUsable ? known : startFetch(url);
+      keepLast(tried, url.href, entry, triedMax);
+      return entry.certificate;
+    },
+    prove(url) {
+      keepLast(proven, url.href, true, provenMax);
+    },
   };
+}
+
+/** Last of all, so that the one that was used least recently is forgotten first. */
+function keepLast<Value>(map: Map<string, Value>, key: string, value: Value, max: number): void {
+  map.delete(key);
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (oldest !== undefined && map.size > max) map.delete(oldest);
 }
 
 const certificateMsMax = 3_000;

@@ -94,6 +94,15 @@ const storedOf = async ({ paymentId }: Target): Promise<{ rows: number; bytes: n
   return rows[0] ?? expect.unreachable();
 };
 
+/** When the payment's provider is to be asked. */
+async function checkOf({ paymentId }: Target): Promise<"soon" | "later"> {
+  const { rows } = await database.pool.query<{ soon: boolean }>(
+    "select check_at < clock_timestamp() + interval '2 seconds' as soon from payment where id = $1",
+    [paymentId],
+  );
+  return rows[0]?.soon ? "soon" : "later";
+}
+
 /** How often each answer came to so many posts, 50 at a time. */
 async function flood(
   count: number,
@@ -126,20 +135,20 @@ describe("a payment's address that is flooded", () => {
     expect(await target.state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
   });
 
-  it("with repeats acknowledges them, before and after the payment is settled, and stores 20", async () => {
+  it("with repeats acknowledges them, before and after the payment is settled, and stores 5 of what changes nothing", async () => {
     const ground = await start();
     const target = await ground.open();
     const cancelled = { ResultCode: 1032 };
     await target.tell(cancelled);
     const answers = await flood(200, () => target.tell(cancelled));
     expect([...answers.keys()]).toEqual([200]);
-    expect((await storedOf(target)).rows).toBeLessThanOrEqual(20);
+    expect((await storedOf(target)).rows).toBe(5);
     // Money after a failure is new evidence.
     const paid = success();
     expect((await target.tell(paid)).status).toBe(200);
     expect(await target.state()).toMatchObject({ status: "succeeded", reason: "late" });
     expect([...(await flood(100, () => target.tell(paid))).keys()]).toEqual([200]);
-    expect((await storedOf(target)).rows).toBeLessThanOrEqual(21);
+    expect((await storedOf(target)).rows).toBe(6);
   });
 
   it("with forgeries that all differ makes us ask, and tells an honest sender to come again", async () => {
@@ -161,28 +170,155 @@ describe("a payment's address that is flooded", () => {
     expect(await other.tell()).toMatchObject({ status: 200 });
   });
 
-  it("with so many forgeries that the true one is refused is asked about, and paid", async () => {
+  it("with so many forgeries that the true failure is refused is asked about", async () => {
     const ground = await start();
     const target = await ground.open();
     for (let index = 0; index < 8; index += 1) {
       await target.tell({ ...success(), CheckoutRequestID: `ws_CO_forged_${index}` });
     }
     // Nothing is due any more because of those.
-    await vi.waitUntil(async () => {
-      const { rows } = await database.pool.query<{ due: boolean }>(
-        "select check_at < clock_timestamp() + interval '2 seconds' as due from payment where id = $1",
-        [target.paymentId],
-      );
-      return rows[0]?.due === false;
-    });
+    await vi.waitUntil(async () => (await checkOf(target)) === "later");
     ground.answer.query = "query-success";
-    const refusal = await target.tell();
+    const refusal = await target.tell({ ResultCode: 1032 });
     expect([refusal.status, Number(refusal.retryAfter) > 0]).toEqual([429, true]);
     await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
   });
 });
 
+/** A success of another amount than was agreed. */
+const paidOf = (shillings: number): object => {
+  const { CallbackMetadata, ...callback } = success() as { CallbackMetadata: { Item: { Name: string }[] } };
+  const Item = CallbackMetadata.Item.map((one) => (one.Name === "Amount" ? { ...one, Value: shillings } : one));
+  return { ...callback, CallbackMetadata: { Item } };
+};
+
+/** As many forgeries as there are different ones allowed, and one more. */
+async function forgeAmounts({ tell }: Target, from = 1): Promise<number[]> {
+  const answers: number[] = [];
+  for (let more = 0; more < 9; more += 1) answers.push((await tell(paidOf(from + more))).status);
+  return answers;
+}
+
+describe("the true success", () => {
+  it("lifts the review that forged amounts led to, however many they were, and repeats store no more", async () => {
+    const ground = await start();
+    const target = await ground.open();
+    expect(await forgeAmounts(target)).toEqual([...Array(8).fill(200), 429]);
+    expect(await target.state()).toMatchObject({ status: "review", reason: "amount_mismatch" });
+    // What differs from what was agreed takes no turn of the true one's.
+    await flood(50, (index) => target.tell(paidOf(1_000 + index)));
+    const paid = success();
+    expect((await target.tell(paid)).status).toBe(200);
+    expect(await target.state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
+    const { rows } = await storedOf(target);
+    await flood(50, () => target.tell(success()));
+    expect((await storedOf(target)).rows).toBe(rows);
+    expect((await target.tell(paid)).status).toBe(200);
+  });
+
+  it("is let in after forgeries of other requests, and where it is larger than any provider's", async () => {
+    const ground = await start();
+    const target = await ground.open();
+    await flood(9, (index) => target.tell({ ...success(), CheckoutRequestID: `ws_CO_forged_${index}` }));
+    expect((await target.tell({ ...success(), ResultDesc: "x".repeat(20_000) })).status).toBe(200);
+    expect(await target.state()).toMatchObject({ status: "succeeded" });
+  });
+
+  it("brings its receipt after the provider's bare answer, however many forgeries came first", async () => {
+    const ground = await start();
+    const target = await ground.open();
+    ground.answer.query = "query-success";
+    await flood(9, (index) => target.tell({ ...success(), CheckoutRequestID: `ws_CO_forged_${index}` }));
+    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
+    expect((await target.state()).payment.receipt).toBeUndefined();
+    expect((await target.tell()).status).toBe(200);
+    expect((await target.state()).payment).toMatchObject({ amountPaidMinor: 15_000, receipt: expect.any(String) });
+  });
+
+  it("with a receipt that paid another payment is not let in beyond the budget", async () => {
+    const ground = await start();
+    const [other, target] = [await ground.open(), await ground.open()];
+    const used = success();
+    const CheckoutRequestID = (
+      await database.pool.query("select reference from payment where id = $1", [other.paymentId])
+    ).rows[0].reference;
+    await other.tell({ ...used, CheckoutRequestID });
+    expect(await other.state()).toMatchObject({ status: "succeeded" });
+    await forgeAmounts(target);
+    expect((await target.tell(used)).status).toBe(429);
+  });
+
+  it("that could not be weighed within the second is told to come again in one", async () => {
+    const ground = await start();
+    const target = await ground.open();
+    await forgeAmounts(target);
+    const other = { ...success(), CheckoutRequestID: undefined };
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => target.tell({ ...other, CallbackMetadata: { Item: [] } })),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([429]));
+    expect(answers.map(({ retryAfter }) => retryAfter)).toContain("1");
+  });
+});
+
+describe("a flood of what cannot be read", () => {
+  it("has the provider asked all the same", async () => {
+    const ground = await start();
+    const target = await ground.open();
+    await flood(20, () => target.post("{"));
+    await vi.waitUntil(async () => (await checkOf(target)) === "later");
+    ground.answer.query = "query-success";
+    expect((await target.post("{")).status).toBe(429);
+    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
+  });
+});
+
 describe("a payment's address that is flooded while the database is away", () => {
+  it("keeps its true success after forged amounts, and the review is lifted", async () => {
+    const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
+    const target = await ground.open();
+    await forgeAmounts(target);
+    ground.wire.cut();
+    // It finds out itself that the database is away, and nobody can weigh it.
+    expect((await target.tell()).status).toBe(200);
+    ground.wire.mend();
+    await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
+      timeout: 10_000,
+    });
+  });
+
+  it("keeps its true success after forged amounts that came meanwhile, too", async () => {
+    const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
+    const target = await ground.open();
+    ground.wire.cut();
+    expect(await forgeAmounts(target)).toEqual(Array(9).fill(200));
+    // Of other requests, so large that they fill all but what successes alone may have.
+    await flood(40, (index) =>
+      target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}${"x".repeat(15_000)}` }),
+    );
+    expect((await target.tell()).status).toBe(200);
+    ground.wire.mend();
+    await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
+      timeout: 10_000,
+    });
+  });
+
+  it("has the provider asked when the database is back", async () => {
+    const ground = await start({ SPOOL: "off" });
+    const target = await ground.open();
+    await flood(20, () => target.post("{"));
+    await vi.waitUntil(async () => (await checkOf(target)) === "later");
+    ground.answer.query = "query-success";
+    ground.wire.cut();
+    const failures = { ResultCode: 1032 };
+    expect((await target.tell(failures)).status).toBe(503);
+    expect((await target.post("{")).status).toBe(429);
+    ground.wire.mend();
+    await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
+      timeout: 10_000,
+    });
+  });
+
   it("leaves room in the spool for others, and for the first success of its own", async () => {
     const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
     const [target, other] = [await ground.open(), await ground.open()];
@@ -200,10 +336,13 @@ describe("a payment's address that is flooded while the database is away", () =>
       target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}${"x".repeat(9_000)}` }),
     );
     expect((await other.tell()).status).toBe(200);
+    expect((await target.tell()).status).toBe(200);
     ground.wire.mend();
-    await vi.waitUntil(async () => (await other.state().catch(() => undefined))?.status === "succeeded", {
-      timeout: 10_000,
-    });
+    for (const one of [other, target]) {
+      await vi.waitUntil(async () => (await one.state().catch(() => undefined))?.status === "succeeded", {
+        timeout: 10_000,
+      });
+    }
   });
 
   it("applies its own first success after junk", async () => {

@@ -160,6 +160,30 @@ describe("a signed notification", () => {
   });
 });
 
+describe("a signed notification of another channel that is played back", () => {
+  it("is stored 300 times a minute, and takes no room of those about payments", async () => {
+    const { paymentId, post } = await start();
+    const { body } = fixture("bkash", "webhook-other-channel");
+    const MessageId = randomUUID();
+    const message = signer.sign({ ...body, MessageId });
+    const answers: number[] = [];
+    for (let more = 0; more < 7; more += 1) {
+      answers.push(
+        ...(await Promise.all(Array.from({ length: 100 }, () => post(message)))).map(({ status }) => status),
+      );
+    }
+    // The minute may turn once meanwhile.
+    const refused = answers.filter((status) => status === 429).length;
+    expect(refused).toBeGreaterThanOrEqual(100);
+    const { rows } = await database.pool.query(
+      "select count(*)::int as count from webhook where convert_from(body, 'UTF8') like $1",
+      [`%${MessageId}%`],
+    );
+    expect(rows).toEqual([{ count: 700 - refused }]);
+    expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
+  });
+});
+
 describe("while the database is away, a notification", () => {
   it("that is signed waits on the disk and makes us ask afterwards, any other is to come again", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
@@ -191,6 +215,10 @@ describe("a subscription", () => {
     const { node, post } = await start();
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
     expect(node.log.join("")).toContain("The subscription could not be confirmed");
+    // Not visited again at once.
+    const before = node.log.length;
+    expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
+    expect(node.log.slice(before).join("")).toContain("It was visited a moment ago, in vain");
   });
 
   it("that is unsigned is visited by nobody, and one whose certificate cannot be had only when it comes again", async () => {

@@ -1,6 +1,7 @@
 /** Webhooks that wait on disk: real files, real processes that are killed. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { statSync } from "node:fs";
 import { chmod, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { HubError } from "../../server/errors.ts";
-import { openSpool, type Spool, type SpooledWebhook } from "../../server/order/spool.ts";
+import { openSpool, type Spool, type SpooledWebhook, type Weight } from "../../server/order/spool.ts";
 
 const bodyOf = (
   number: number | string,
@@ -145,6 +146,70 @@ describe("a spool", () => {
     expect(await readdir(dir)).toContain("ruined.webhooks.damaged");
   });
 
+  it("sets a database aside that has no webhooks in it, and removes one in which nothing was made", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    await writeFile(join(dir, "empty.webhooks"), "");
+    const other = new DatabaseSync(join(dir, "other.webhooks"));
+    other.exec("create table message (text)");
+    other.close();
+    expect(await take(spool)).toEqual([]);
+    expect(spool.said).toEqual(["a spool file cannot be read; it is set aside"]);
+    const files = (await readdir(dir)).filter((file) => /^(empty|other)/.test(file));
+    expect(files).toEqual(["other.webhooks.damaged"]);
+  });
+
+  it("empties a full file of the version before, which had no index and no page left for one", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    const old = new DatabaseSync(join(dir, "old.webhooks"));
+    old.exec(`pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full;
+      pragma page_size = 4096; pragma max_page_count = 256; begin exclusive;
+      create table webhook (id integer primary key, provider text not null, payment_id text, headers text not null, body blob not null);
+      commit`);
+    const insert = old.prepare(
+      "insert into webhook (provider, payment_id, headers, body) values ('daraja', ?, '{}', ?)",
+    );
+    const fill = (bytes: number): number => {
+      let rows = 0;
+      try {
+        for (; ; rows += 1) insert.run(`payment ${rows}`, bodyOf(rows, bytes).body);
+      } catch (error) {
+        expect(error).toMatchObject({ errcode: 13 });
+      }
+      return rows;
+    };
+    const count = fill(30_000);
+    const small = fill(0);
+    old.close();
+    // As large as the spool's files may be.
+    const numbers = [...Array(count).keys(), ...Array(small).keys()].map(String);
+    const two = open(dir, 1);
+    expect(await take(two)).toEqual(numbers);
+    expect([...spool.said, ...two.said]).toEqual([]);
+    expect((await readdir(dir)).filter((file) => file.startsWith("old"))).toEqual([]);
+  });
+
+  it("leaves a file where it is that cannot be opened just now, says so once, and tries again", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    const one = open(dir);
+    await one.append(bodyOf(1));
+    one.close();
+    const [path = ""] = (await readdir(dir))
+      .filter((file) => file.endsWith(".webhooks"))
+      .map((file) => join(dir, file))
+      .filter((file) => statSync(file).size > 4_096 * 2);
+    const exec = vi.spyOn(DatabaseSync.prototype, "exec").mockImplementation(() => {
+      throw Object.assign(new Error("disk I/O error"), { errcode: 10 | (17 << 8) });
+    });
+    expect([await take(spool), await take(spool)]).toEqual([[], []]);
+    exec.mockRestore();
+    expect(spool.said).toEqual(["a spool file cannot be read now; it is tried again"]);
+    expect(await readdir(dir)).toContain(path.slice(dir.length + 1));
+    expect(await take(spool)).toEqual(["1"]);
+  });
+
   it("takes no more than it may hold, says so, and takes again when there is room", async () => {
     const spool = open(await newDir(), 1);
     const written: number[] = [];
@@ -178,25 +243,27 @@ describe("a spool", () => {
     expect((await take(spool)).slice(filled)).toEqual(["1", "2", "4", "5"]);
   });
 
-  it("gives one payment no more than its share, and what says nothing new half of that", async () => {
+  it("gives one payment no more than its share, and what says less than a success only part of that", async () => {
     const spool = open(await newDir(), 1);
-    const append = (number: number, isNew: boolean, paymentId = "flooded"): Promise<string> =>
-      spool.append(bodyOf(number, 20_000, paymentId), isNew).then(
+    const append = (number: number, weight: Weight, paymentId = "flooded"): Promise<string> =>
+      spool.append(bodyOf(number, 20_000, paymentId), weight).then(
         () => "on disk",
         (error: HubError) => `${error.status} after ${error.details.retryAfterS} s`,
       );
     // Of 256 KiB: at once, and one after the other.
-    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, false)));
+    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, "idle")));
     expect(repeats.filter((said) => said === "on disk")).toHaveLength(6);
-    expect(await append(20, false)).toBe("429 after 60 s");
+    expect(await append(20, "idle")).toBe("429 after 60 s");
     const news: string[] = [];
-    for (let number = 100; number < 120; number += 1) news.push(await append(number, true));
+    for (let number = 100; number < 120; number += 1) news.push(await append(number, "new"));
+    expect(news.filter((said) => said === "on disk")).toHaveLength(3);
+    for (let number = 120; number < 140; number += 1) news.push(await append(number, "success"));
     expect(news.filter((said) => said === "on disk")).toHaveLength(7);
     expect(news.at(-1)).toBe("429 after 60 s");
     expect(spool.isWritable).toBe(true);
-    expect(await append(1_000, true, "another")).toBe("on disk");
+    expect(await append(1_000, "success", "another")).toBe("on disk");
     expect(await take(spool)).toHaveLength(14);
-    expect(await append(2_000, false)).toBe("on disk");
+    expect(await append(2_000, "idle")).toBe("on disk");
   });
 
   it.skipIf(process.getuid?.() === 0)("says that it cannot write where it may not", async () => {

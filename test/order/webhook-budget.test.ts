@@ -15,12 +15,15 @@ function open() {
   const tell = (evidence?: string, { bytes = 500, key = "payment" }: Partial<Given> = {}): Permit | Refusal =>
     budget.admit(key, { bytes, ...(evidence !== undefined && { evidence }) });
   /** Lets it in and stores it, or says why not. */
-  const store = (evidence?: string, given: Partial<Given> & { isChange?: boolean } = {}): string => {
+  const store = (
+    evidence?: string,
+    given: Partial<Given> & { isChange?: boolean; isSettled?: boolean } = {},
+  ): string => {
     const admission = tell(evidence, given);
-    if (admission.isAdmitted) admission.stored(given.isChange ?? false);
+    if (admission.isAdmitted) admission.stored(given);
     return sayOf(admission);
   };
-  return { clock, tell, store };
+  return { budget, clock, tell, store };
 }
 
 const sayOf = (admission: Permit | Refusal): string => {
@@ -39,9 +42,9 @@ describe("the webhooks of one payment", () => {
     const { clock, store } = open();
     expect(countOf(times(20, () => store()))).toBe(20);
     clock.ms = 1_000;
-    expect(store()).toBe("429 after 599 s");
+    expect([store(), store()]).toEqual(["429 after 599 s, asks", "429 after 599 s"]);
     clock.ms = 599_999;
-    expect(store()).toBe("429 after 1 s");
+    expect(store()).toBe("429 after 1 s, asks");
     clock.ms = 600_000;
     expect(countOf(times(30, () => store()))).toBe(20);
   });
@@ -54,9 +57,24 @@ describe("the webhooks of one payment", () => {
 
   it("have room for 128 KiB", () => {
     const { store } = open();
-    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s"]);
+    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s, asks"]);
     expect(store(undefined, { bytes: 131_072 - 120_000 })).toBe("in");
     expect(store(undefined, { bytes: 1 })).toBe("429 after 600 s");
+  });
+
+  it("have room for 5 an hour and 32 KiB once the payment has ended", () => {
+    const { clock, store } = open();
+    expect(store("paid", { isChange: true, isSettled: true })).toBe("new");
+    expect(countOf(times(30, () => store()))).toBe(4);
+    expect(store("paid")).toBe("known");
+    clock.ms = 600_000;
+    expect(store()).toBe("429 after 3000 s, asks");
+    clock.ms = 3_600_000;
+    expect(countOf(times(30, () => store()))).toBe(5);
+    clock.ms = 2 * 3_600_000;
+    expect(times(3, () => store(undefined, { bytes: 16_384 }))).toEqual(["in", "in", "429 after 3600 s, asks"]);
+    // Money after a failure.
+    expect(store("late")).toBe("new");
   });
 
   it("use up no other payment's room", () => {
@@ -90,7 +108,9 @@ describe("evidence", () => {
   });
 
   it("that is larger than any provider's needs room, and makes us ask", () => {
-    expect(full().store("paid", { bytes: 16_385 })).toBe("429 after 600 s, asks");
+    const { clock, store } = full();
+    clock.ms = 15_000;
+    expect(store("paid", { bytes: 16_385 })).toBe("429 after 585 s, asks");
     expect(open().store("paid", { bytes: 16_385 })).toBe("new");
   });
 
@@ -103,9 +123,36 @@ describe("evidence", () => {
   it("that is still being stored is neither acknowledged nor let in twice", () => {
     const { tell, store } = full();
     const first = tell("paid");
-    expect(store("paid")).toBe("429 after 600 s");
-    if (first.isAdmitted) first.stored(true);
+    expect(store("paid")).toBe("429 after 1 s");
+    if (first.isAdmitted) first.stored({ isChange: true });
     expect(store("paid")).toBe("known");
+  });
+
+  it("that is only a reason to ask is one of the 8, is acknowledged, and makes us ask beyond the budget too", () => {
+    const { clock, store } = full();
+    clock.ms = 15_000;
+    const hint = evidenceOf({ proof: "signature", isHint: true, reference: "R" });
+    expect([store(hint), store(hint), store(hint)]).toEqual(["new", "known, asks", "known"]);
+    clock.ms = 30_000;
+    expect(store(hint)).toBe("known, asks");
+  });
+
+  it("is let in whatever the count where its bound is another's", () => {
+    const { budget, store } = full();
+    times(8, (n) => store(`${n}`));
+    const permit = budget.admitAnyway("payment", { evidence: "paid", bytes: 20_000 });
+    expect(sayOf(permit)).toBe("new");
+    permit.stored({ isChange: true });
+    expect(store("paid")).toBe("known");
+  });
+
+  it("of an honest sender who comes again when it was told to is let in", () => {
+    const { clock, store } = open();
+    times(8, (n) => store(`${n}`));
+    clock.ms = 1_000;
+    expect(store("paid")).toBe("429 after 599 s, asks");
+    clock.ms += 599_000;
+    expect([store("paid"), store("paid")]).toEqual(["new", "in"]);
   });
 
   it("that could not be stored is new again", () => {
@@ -118,7 +165,7 @@ describe("evidence", () => {
   it("that one of two copies stored is known, although the other failed", () => {
     const { tell, store } = open();
     const [first, second] = [tell("paid"), tell("paid")];
-    if (second.isAdmitted) second.stored(true);
+    if (second.isAdmitted) second.stored({ isChange: true });
     if (first.isAdmitted) first.failed();
     times(30, () => store());
     expect(store("paid")).toBe("known");
@@ -145,6 +192,7 @@ describe("what evidence is", () => {
   it("differs where status, money, receipt, reference or proof do, and nowhere else", () => {
     const different = [
       base,
+      { ...base, proof: "signature" },
       { ...base, proof: "none" },
       { ...base, reference: "R2" },
       { ...base, ownReference: "O1" },
@@ -155,6 +203,8 @@ describe("what evidence is", () => {
       alter({ currency: "TZS" }),
     ];
     expect(new Set(different.map(evidenceOf)).size).toBe(different.length);
+    const hints = [{ proof: "none" }, { proof: "none", reference: "R1" }, { ...base, isHint: true as const }];
+    expect(new Set(hints.map(evidenceOf)).size).toBe(1);
     expect(evidenceOf({ ...base, outcome: failed({ reason: "busy" }) })).toBe(
       evidenceOf({ ...base, outcome: failed() }),
     );
@@ -167,7 +217,7 @@ describe("budgets of more payments than are kept", () => {
     for (const key of ["kept", "forgotten"]) times(20, () => store(undefined, { key }));
     for (let n = 0; n < 9_999; n += 1) {
       store(undefined, { key: `${n}` });
-      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s");
+      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s, asks");
     }
     expect(store(undefined, { key: "kept" })).toBe("429 after 600 s");
     expect(store(undefined, { key: "forgotten" })).toBe("in");

@@ -129,8 +129,17 @@ describe("the address of a certificate", () => {
     `https://sns.ap-southeast-1.amazonaws.com:443${path}`,
   ])("%s is fetched from", async (SigningCertURL) => {
     const { verify, fetched } = open();
-    expect(await verify({ ...signer.sign(notification), SigningCertURL })).toBe("signed");
+    const region = String(/sns\.([^.]+)/.exec(SigningCertURL)?.[1]);
+    const message = signer.sign({ ...notification, TopicArn: `arn:aws:sns:${region}:000000000000:sandbox` });
+    expect(await verify({ ...message, SigningCertURL })).toBe("signed");
     expect(fetched).toHaveLength(1);
+  });
+
+  test("of another region than the topic's is not fetched from", async () => {
+    const { verify, fetched } = open();
+    const SigningCertURL = `https://sns.eu-west-1.amazonaws.com${path}`;
+    expect(await verify({ ...signer.sign(notification), SigningCertURL })).toBe("unsigned");
+    expect(fetched).toEqual([]);
   });
 
   test.each([
@@ -217,6 +226,70 @@ describe("a certificate", () => {
     await verify(signedAt(39));
     await verify(signedAt(0));
     expect(fetched).toHaveLength(42);
+  });
+});
+
+describe("100 addresses at which there is no certificate", () => {
+  const junkAt = (name: number) => ({
+    ...signer.sign(notification),
+    SigningCertURL: certificateUrl.replace("-test", `-junk${name}`),
+  });
+
+  const flooded = async (verify: (message: unknown) => Promise<unknown>, pass: () => void): Promise<void> => {
+    for (let name = 0; name < 100; name += 1) {
+      pass();
+      expect(await verify(junkAt(name))).toBe("unknown");
+    }
+  };
+
+  it("do not put away the one that signs", async () => {
+    let now = 0;
+    const fetched: string[] = [];
+    const { verify } = open({
+      nowMs: () => now,
+      fetchCertificate: async ({ href }) => {
+        fetched.push(href);
+        if (href.includes("junk")) throw new Error("HTTP 404");
+        return signer.pem;
+      },
+    });
+    expect(await verify(signer.sign(notification))).toBe("signed");
+    // As slowly as each of them is fetched.
+    await flooded(verify, () => {
+      now += 15_000;
+    });
+    expect(await verify(signer.sign(notification))).toBe("signed");
+    expect([fetched.length, fetched.filter((href) => href === certificateUrl).length]).toEqual([101, 1]);
+  });
+
+  it("do not keep one that has signed before from being fetched again", async () => {
+    let now = 0;
+    let isJunk = false;
+    const { verify } = open({
+      nowMs: () => now,
+      fetchCertificate: async () => {
+        if (isJunk) throw new Error("HTTP 404");
+        return signer.pem;
+      },
+    });
+    expect(await verify(signer.sign(notification))).toBe("signed");
+    // Put away by as many others that are good.
+    for (let name = 0; name < 16; name += 1) {
+      now += 15_000;
+      await verify({
+        ...signer.sign(notification),
+        SigningCertURL: certificateUrl.replace("-test", `-good${name % 15}`),
+      });
+      await verify({
+        ...createSigner().sign(notification),
+        SigningCertURL: certificateUrl.replace("-test", `-other${name}`),
+      });
+    }
+    isJunk = true;
+    now += 60_000;
+    await flooded(verify, () => undefined);
+    isJunk = false;
+    expect(await verify(signer.sign(notification))).toBe("signed");
   });
 });
 
