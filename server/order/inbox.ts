@@ -134,9 +134,10 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
       throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
     }
     const body = isStranger ? webhook.body.subarray(0, strangerBytesMax) : webhook.body;
+    const told = JSON.stringify(isStranger ? withinBytes(headers, strangerBytesMax) : headers);
     const mayAsk = mayMakeUsAsk(webhook);
     const said = error?.replaceAll("\u0000", "");
-    const values = [provider, paymentId, proof, JSON.stringify(headers), body, result, said, mayAsk, reference];
+    const values = [provider, paymentId, proof, told, body, result, said, mayAsk, reference];
     await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
       throw asHubError(cause);
     });
@@ -168,6 +169,16 @@ function createHintBudget(perMinuteMax: number, perPaymentMax: number, nowMs: ()
   const isWithin = createBudget(perMinuteMax, nowMs);
   const isPaymentWithin = createBudget(perPaymentMax, nowMs);
   return (provider: string, paymentId: string): boolean => isPaymentWithin(paymentId) && isWithin(provider);
+}
+
+/** The first of the headers that are together no longer than that. */
+function withinBytes(headers: InboxRow["headers"], bytesMax: number): InboxRow["headers"] {
+  let bytes = 0;
+  const isWithin = ([name, value]: [string, unknown]): boolean => {
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(String(value));
+    return bytes <= bytesMax;
+  };
+  return Object.fromEntries(Object.entries(headers).filter(isWithin));
 }
 
 /** Counts per key and minute, on this node; false when the minute's budget is used up. */

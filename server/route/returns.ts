@@ -8,6 +8,7 @@
  * until then the payer is asked to stay, and the page comes back by itself.
  */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import { createBudget } from "../order/inbox.ts";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
@@ -32,6 +33,9 @@ export interface ReturnRoutesOptions {
  * lets neither clock nor payer end a payment that is being completed.
  */
 const completeMsMax = 60_000;
+
+/** About one payment, because its payer came back, on this node. */
+const questionsPerMinuteMax = 2;
 
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
@@ -77,7 +81,11 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
     }
   };
 
+  /** Who comes back again and again takes no more of the provider's queries than that. */
+  const mayAsk = createBudget(questionsPerMinuteMax, () => performance.now());
+
   const askNow = async (paymentId: string): Promise<Outcome | undefined> => {
+    if (!mayAsk(paymentId)) return undefined;
     await store.nudge(paymentId);
     return ask(paymentId);
   };

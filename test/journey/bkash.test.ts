@@ -190,6 +190,13 @@ describe("a payer who comes back", () => {
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
+  it("again and again without having agreed, has bKash asked twice a minute and no more", async () => {
+    const { company, a, state, comeBack } = await start();
+    for (let times = 0; times < 10; times += 1) expect((await comeBack(a, "nonsense")).status).toBe(303);
+    expect(company.count("payment/status")).toBe(2);
+    expect(await state()).toMatchObject({ status: "processing" });
+  });
+
   it.each([
     ["cancel", "cancelled"],
     ["failure", "declined"],

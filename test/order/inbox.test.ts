@@ -106,6 +106,14 @@ describe("webhooks that anybody could have sent", () => {
 });
 
 describe("refused webhooks", () => {
+  it("are kept with so many of their headers that those are 4 KiB too", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    const headers = { "user-agent": "one", ...Object.fromEntries([1, 2, 3].map((n) => [`x-${n}`, "y".repeat(3_000)])) };
+    await inbox.refuse({ ...row, provider: "mtn", headers }, "wrong");
+    const { rows } = await ground.database.pool.query("select headers from webhook where provider = 'mtn'");
+    expect(rows.map(({ headers }) => Object.keys(headers).toSorted())).toEqual([["user-agent", "x-1"]]);
+  });
+
   it("are kept, 60 a minute and provider at most, their first 4 KiB", async () => {
     const inbox = createInbox(ground.database, () => 0);
     for (let times = 0; times < 70; times += 1) await inbox.refuse(row, "forged");
