@@ -53,7 +53,7 @@ const withSecret = (method: "POST" | "PUT"): Operation => ({
   tag: "Webhooks",
   summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
   description:
-    "The URL was given to the provider when it was asked; the secret in it is the proof. One payment's webhooks have a budget: beyond it, what cannot be read, and more than 8 different messages in 10 minutes, are answered 429 and not stored; repeats are acknowledged.",
+    "The URL was given to the provider when it was asked; the secret in it is the proof. One payment's webhooks have a budget: beyond it, what cannot be read, and more than 8 different messages in 10 minutes (an hour once the payment has ended), are answered 429 and not stored, and the provider is asked; repeats are acknowledged. A success that decides the payment is taken whatever the count.",
   openedBy: anybody,
   body,
   answers,

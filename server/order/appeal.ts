@@ -55,9 +55,9 @@ export function createAppeals(
     return weighed;
   };
 
-  /** Read once, by however many at once. */
-  const agreedOf = (heard: Heard, paymentId: string, outcome: Outcome): Promise<Agreed | undefined> => {
-    heard.agreed ??= weigh(heard, paymentId, outcome).catch((error: unknown) => {
+  /** Read once, by however many at once, and with nothing of theirs. */
+  const agreedOf = (heard: Heard, paymentId: string): Promise<Agreed | undefined> => {
+    heard.agreed ??= weigh(heard, paymentId, { status: "succeeded", source: "webhook" }).catch((error: unknown) => {
       delete heard.agreed;
       throw error;
     });
@@ -79,7 +79,7 @@ export function createAppeals(
     isContradicted,
     async hear(paymentId, outcome) {
       const heard = heardOf(paymentId);
-      const agreed = await agreedOf(heard, paymentId, outcome);
+      const agreed = await agreedOf(heard, paymentId);
       if (!agreed || isContradicted(paymentId, outcome)) return "idle";
       const turn = outcome.amountMinor === undefined ? "bare" : "stated";
       if (nowMs() < heard.weighedAtMs[turn] + everyMs) return "later";
