@@ -133,6 +133,11 @@ export function guardConnections(
         if (!admit(request, response)) return;
         for (const listener of listeners) listener.call(server, request, response);
       });
+      // What Node answers by itself passes nobody here, so its connection ends.
+      server.on("checkExpectation", (_request: IncomingMessage, response: ServerResponse) => {
+        response.writeHead(417, { connection: "close" });
+        response.end();
+      });
     },
     cutUnread() {
       for (const [socket, state] of guarded) {

@@ -21,6 +21,25 @@ export function openStream(reply: FastifyReply): void {
   reply.raw.flushHeaders();
 }
 
+/**
+ * Calls back once the reader is gone. An answer that still waits behind another one on its connection never hears of that
+ * itself.
+ */
+export function onGone({ raw, request }: FastifyReply, leave: () => void): void {
+  const { socket } = request.raw;
+  const gone = (): void => {
+    raw.off("close", gone);
+    socket.off("close", gone);
+    leave();
+  };
+  if (raw.destroyed || socket.destroyed) {
+    leave();
+    return;
+  }
+  raw.once("close", gone);
+  socket.once("close", gone);
+}
+
 /** Writes to a reader that is there, and cuts it off when too much is unread. */
 export function writeStream(raw: ServerResponse, text: string): void {
   if (raw.writableEnded || raw.destroyed) return;

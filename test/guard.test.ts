@@ -128,7 +128,7 @@ describe("connections of one address", () => {
     await vi.waitUntil(async () => {
       const next = open().resume();
       next.write(get);
-      return Promise.race([once(next, "data").then(() => true), closed(next).then(() => false)]);
+      return new Promise((resolve) => next.once("data", () => resolve(true)).once("close", () => resolve(false)));
     });
   });
 

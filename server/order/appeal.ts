@@ -24,10 +24,15 @@ const everyMs = 1_000;
 /** Forgets the payment that was heard of least recently when there are more than this. */
 const paymentsMax = 10_000;
 
+/** Remembered of one payment: whoever floods its address has few payments of their own. */
+const usedReceiptsMax = 64;
+
 interface Heard {
   /** Undefined in the end when there is no such payment. */
   agreed?: Promise<Agreed | undefined>;
   known?: Agreed;
+  /** Receipts of other payments, which none of this one's can have. */
+  usedReceipts: Set<string>;
   /** When one was weighed that states an amount, and one that does not. */
   weighedAtMs: { stated: number; bare: number };
 }
@@ -41,7 +46,10 @@ export function createAppeals(
 
   const heardOf = (paymentId: string): Heard => {
     const never = Number.NEGATIVE_INFINITY;
-    const heard = payments.get(paymentId) ?? { weighedAtMs: { stated: never, bare: never } };
+    const heard = payments.get(paymentId) ?? {
+      usedReceipts: new Set<string>(),
+      weighedAtMs: { stated: never, bare: never },
+    };
     payments.delete(paymentId);
     payments.set(paymentId, heard);
     const [oldest] = payments.keys();
@@ -52,6 +60,10 @@ export function createAppeals(
   const weigh = async (heard: Heard, paymentId: string, outcome: Outcome): Promise<Weighed | undefined> => {
     const weighed = await store.weigh(paymentId, outcome);
     if (weighed) heard.known = weighed;
+    const { receipt } = outcome;
+    if (weighed?.isReceiptUsed && receipt !== undefined && heard.usedReceipts.size < usedReceiptsMax) {
+      heard.usedReceipts.add(receipt);
+    }
     return weighed;
   };
 
@@ -64,14 +76,16 @@ export function createAppeals(
     return heard.agreed;
   };
 
-  const isContradicted = (paymentId: string, { amountMinor, currency, reference }: Outcome): boolean => {
-    const agreed = payments.get(paymentId)?.known;
+  const isContradicted = (paymentId: string, { amountMinor, currency, reference, receipt }: Outcome): boolean => {
+    const heard = payments.get(paymentId);
+    const agreed = heard?.known;
     const differs = <T>(told: T | undefined, known: T | undefined) =>
       told !== undefined && known !== undefined && told !== known;
     return (
       differs(amountMinor, agreed?.amountMinor) ||
       differs(currency, agreed?.currency) ||
-      differs(reference, agreed?.reference)
+      differs(reference, agreed?.reference) ||
+      (receipt !== undefined && heard?.usedReceipts.has(receipt) === true)
     );
   };
 

@@ -134,9 +134,12 @@ export const weighStatement = {
       or (amount_minor = $2) is not false and (currency = $3) is not false and provider = any ($6::text[])
         and status <> 'review' and reason is distinct from 'rejected')
     and (status <> 'succeeded' or receipt is null and $5::text is not null or amount_paid_minor is null and $2 is not null)
-    and not exists (select from receipt r where r.provider = p.provider and r.receipt = $5 and r.payment_id <> p.id)
-    as is_decisive
-  from payment p where id = $1`,
+    and not u.is_used as is_decisive,
+    u.is_used as is_receipt_used
+  from payment p, lateral (
+    select exists (select from receipt r where r.provider = p.provider and r.receipt = $5 and r.payment_id <> p.id) as is_used
+  ) u
+  where id = $1`,
 } as const;
 
 /** Makes an open payment due to be asked about now. */

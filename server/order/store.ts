@@ -121,6 +121,8 @@ export interface Agreed {
 export interface Weighed extends Agreed {
   /** It would make the payment succeed, or say of its success what is not known yet. */
   isDecisive: boolean;
+  /** Its receipt is another payment's. */
+  isReceiptUsed: boolean;
 }
 
 export interface OrderStoreOptions {
@@ -258,6 +260,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
           currency: row.currency,
           ...(row.reference !== null && { reference: row.reference }),
           isDecisive: row.is_decisive,
+          isReceiptUsed: row.is_receipt_used,
         }
       );
     },
@@ -280,6 +283,7 @@ interface WeighedRow {
   currency: string;
   reference: string | null;
   is_decisive: boolean;
+  is_receipt_used: boolean;
 }
 
 interface ChangedRow {

@@ -3,10 +3,11 @@
  * a log of the provider's say, can post there at any time with the proof that is in it.
  *
  * Guarantees: evidence that this payment's webhooks have not brought before is let in, whatever else came, as long as there
- * are no more than 8 different ones in 10 minutes, or in an hour once the payment has ended. A repeat beyond the budget is refused quietly only when the same evidence
- * is stored already. What was let in and then not stored costs nothing, and counts as not brought. All that is only a reason
- * to ask is one evidence; of it, and of what cannot be read, we are made to ask beyond the budget too. The caller lets in
- * whatever the count what decides the payment (appeal.ts).
+ * are no more than 8 different ones in 10 minutes, or in an hour once the payment has ended. A repeat beyond the budget is
+ * refused quietly only when the same evidence is stored already; until it is known whether it is, the repeat waits. What was
+ * let in and then not stored costs nothing, and counts as not brought. All that is only a reason to ask is one evidence; of
+ * it, and of what cannot be read, we are made to ask beyond the budget too. The caller lets in whatever the count what
+ * decides the payment (appeal.ts).
  *
  * Per node: several nodes store so much each. A restart forgets, as do 10,000 other payments in between.
  */
@@ -43,6 +44,8 @@ export interface Refusal {
   error?: HubError;
   /** The provider is to be asked, for what is refused might be the truth. At most 4 times a minute. */
   asks: boolean;
+  /** The same is being stored. Resolves when it is known whether that went well: then it is to be tried again. */
+  whenKnown?: Promise<void>;
 }
 
 /** What changed the payment costs 1, anything else 3. */
@@ -82,7 +85,8 @@ interface Account {
   bounds: Bounds;
   cost: number;
   bytes: number;
-  evidence: Map<string, "being stored" | "stored">;
+  /** What is not "stored" is being stored until then. */
+  evidence: Map<string, "stored" | Promise<void>>;
   askedAtMs: number;
 }
 
@@ -106,9 +110,8 @@ export function createWebhookBudget(nowMs: () => number = () => performance.now(
     return mayAsk;
   };
 
-  /** A copy of what is being stored is known in a moment. */
-  const refuse = (account: Account, asks: boolean, isBeingStored = false): Refusal => {
-    const retryAfterS = isBeingStored ? 1 : Math.max(1, Math.ceil((endOf(account) - nowMs()) / 1_000));
+  const refuse = (account: Account, asks: boolean): Refusal => {
+    const retryAfterS = Math.max(1, Math.ceil((endOf(account) - nowMs()) / 1_000));
     return { isAdmitted: false, error: tooMany(retryAfterS), asks: asks && mayAsk(account) };
   };
 
@@ -124,9 +127,9 @@ export function createWebhookBudget(nowMs: () => number = () => performance.now(
       const hasRoom = account.cost + idleCost <= bounds.costMax && account.bytes + bytes <= bounds.bytesMax;
       if (hasRoom || (isNew && bytes <= evidenceBytesMax)) return reserve(account, { evidence, isNew, bytes });
       const asks = known === undefined || webhook.evidence === hintEvidence;
-      return known === "stored"
-        ? { isAdmitted: false, asks: asks && mayAsk(account) }
-        : refuse(account, asks, known !== undefined);
+      if (known === "stored") return { isAdmitted: false, asks: asks && mayAsk(account) };
+      if (known) return { isAdmitted: false, error: tooMany(1), asks: false, whenKnown: known };
+      return refuse(account, asks);
     },
 
     admitAnyway(key, webhook) {
@@ -165,7 +168,8 @@ interface Reserved {
 function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit {
   account.cost += idleCost;
   account.bytes += bytes;
-  if (isNew && evidence !== undefined) account.evidence.set(evidence, "being stored");
+  const { promise: whenKnown, resolve } = Promise.withResolvers<void>();
+  if (isNew && evidence !== undefined) account.evidence.set(evidence, whenKnown);
   return {
     isAdmitted: true,
     isNew,
@@ -173,13 +177,13 @@ function reserve(account: Account, { evidence, isNew, bytes }: Reserved): Permit
       if (isChange) account.cost += changeCost - idleCost;
       if (isSettled) account.bounds = settledBounds;
       if (evidence !== undefined) account.evidence.set(evidence, "stored");
+      resolve();
     },
     failed() {
       account.cost -= idleCost;
       account.bytes -= bytes;
-      if (isNew && evidence !== undefined && account.evidence.get(evidence) === "being stored") {
-        account.evidence.delete(evidence);
-      }
+      if (evidence !== undefined && account.evidence.get(evidence) === whenKnown) account.evidence.delete(evidence);
+      resolve();
     },
   };
 }

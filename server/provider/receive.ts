@@ -232,7 +232,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 
   const receive = async (provider: Provider, webhook: Webhook, refused?: HubError): Promise<Received> => {
     const read = refused ?? (await translate(provider, webhook));
-    const admission = await admit(provider, webhook, read);
+    const admission = await admitInTurn(provider, webhook, read);
     if (admission?.isAdmitted === false) return turnAway(provider, webhook, read, admission);
     const { due, ...received } = await charged(admission, read, () =>
       put(provider, webhook, read, admission?.isNew ?? true),
@@ -240,6 +240,16 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const isStranger = webhook.paymentId === undefined && received.proof === "none" && !provider.signsWebhooks;
     if (due !== undefined) await askAbout(due, !isStranger);
     return received;
+  };
+
+  /** Waits, once, for what becomes of the same. */
+  const admitInTurn = async (
+    ...given: [provider: Provider, webhook: Webhook, read: Claim | HubError]
+  ): Promise<Permit | Refusal | undefined> => {
+    const admission = await admit(...given);
+    if (admission?.isAdmitted !== false || !admission.whenKnown) return admission;
+    await admission.whenKnown;
+    return admit(...given);
   };
 
   /** Undefined for what nobody vouches for: strangers have budgets of their own, and use up nobody else's. */
@@ -261,7 +271,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const size = { evidence: evidenceOf(read), bytes };
     const admission = budget.admit(about, size);
     const success = successOf(read);
-    if (admission.isAdmitted || !admission.error || !success) return admission;
+    if (admission.isAdmitted || !admission.error || admission.whenKnown || !success) return admission;
     const verdict = await appeal(name, { ...read, ...(paymentId !== undefined && { paymentId }) }, success);
     if (verdict === "decisive") return budget.admitAnyway(about, size);
     return verdict === "later" ? { ...admission, error: tooMany(1) } : admission;

@@ -34,8 +34,8 @@ export interface ReturnRoutesOptions {
  */
 const completeMsMax = 60_000;
 
-/** About one payment, because its payer came back, on this node. */
-const questionsPerMinuteMax = 2;
+/** About one payment, because its payer came back and did not say that it has failed, which would end it; on this node. */
+const questionsPerMinuteMax = 30;
 
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
@@ -60,7 +60,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
 
   /** Takes the money if this return may, or else asks; and believes the browser's "failed" if the money surely stays. */
   const learn = async (provider: CheckoutProvider, { payment, completes }: Returned, said: Said): Promise<void> => {
-    const outcome = completes ? await complete(provider, payment) : await askNow(payment.id);
+    const outcome = completes ? await complete(provider, payment) : await askNow(payment.id, said);
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
     // Nothing was taken after all, as when the payer had not agreed: they may still say so.
     if (completes && outcome?.status === "processing") await store.completed(payment.id);
@@ -84,8 +84,9 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   /** Who comes back again and again takes no more of the provider's queries than that. */
   const mayAsk = createBudget(questionsPerMinuteMax, () => performance.now());
 
-  const askNow = async (paymentId: string): Promise<Outcome | undefined> => {
-    if (!mayAsk(paymentId)) return undefined;
+  const askNow = async (paymentId: string, said: Said): Promise<Outcome | undefined> => {
+    const isFailure = said !== undefined && said !== "approved";
+    if (!isFailure && !mayAsk(paymentId)) return undefined;
     await store.nudge(paymentId);
     return ask(paymentId);
   };

@@ -9,7 +9,7 @@ import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
 import type { Gate } from "../limit.ts";
 import { startLoop } from "../loop.ts";
 import { titleOf } from "../provider/title.ts";
-import { openStream, writeStream } from "../stream.ts";
+import { onGone, openStream, writeStream } from "../stream.ts";
 import { behaviour, type Phone, type Prompt } from "./phone.ts";
 
 export interface PhonePageOptions {
@@ -58,13 +58,11 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
     };
     const stop = phone.watch(msisdn, tell);
     streams.add(raw);
-    const leave = (): void => {
+    onGone(reply, () => {
       stop();
       gate.leave(ip);
       streams.delete(raw);
-    };
-    if (raw.destroyed) leave();
-    else raw.once("close", leave);
+    });
     tell();
     return reply;
   });

@@ -5,7 +5,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Watched } from "../order/access.ts";
 import { recognize, sendProblem } from "../problem.ts";
 import { follow, type Watcher } from "../status/hub.ts";
-import { openStream, streamHeaders, writeStream } from "../stream.ts";
+import { onGone, openStream, streamHeaders, writeStream } from "../stream.ts";
 import {
   afterOf,
   type Beating,
@@ -72,8 +72,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
         cancelExpiry(stream);
         heartbeat.delete(stream);
       };
-      if (raw.destroyed) leave();
-      else raw.once("close", leave);
+      onGone(reply, leave);
       if (isClosing) raw.end();
       return reply;
     },

@@ -81,13 +81,14 @@ export function boundConnections(
         peer.socket = request.socket;
         guard.trust(request.socket, peer.standing);
       }
-      next();
     } catch (error) {
       const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
       // Of an upgrade, engine.io's response has no status: it answers `undefined` to this, and its end cuts off.
       response.writeHead(429, { "retry-after": String(seconds) });
       response.end();
+      return;
     }
+    next();
   });
 
   engine.on("connection", (connection: Connection) => {

@@ -3,7 +3,6 @@
  * WebSocket, straight and through nginx. What the merchant and the process notice of it is compared with the same node
  * before the attack.
  */
-import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { createDatabase } from "../support/database.ts";
@@ -25,8 +24,9 @@ beforeAll(async () => {
  * at least, for machines are noisy; and the process takes twice the memory.
  */
 const slowdownMax = 10;
-const littleMs = 200;
+const littleMs = 400;
 const growthMax = 2;
+const growthMiB = 200;
 
 const upgradeTo = (path: string): string =>
   `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
@@ -124,6 +124,8 @@ const attacks: Record<string, Attack> = {
   },
 };
 
+const firstData = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.once("data", resolve));
+
 /** Sends as fast as it is taken, over a new connection whenever one is closed. Returns how to stop. */
 function launch(
   url: string,
@@ -140,11 +142,11 @@ function launch(
       const closed = new Promise((resolve) => opened.once("close", resolve));
       if (hello) {
         opened.write(hello(order));
-        await Promise.race([once(opened, "data"), closed]);
+        await Promise.race([firstData(opened), closed]);
       }
       if (greeting) {
         opened.write(greeting(order));
-        await Promise.race([once(opened, "data"), closed]);
+        await Promise.race([firstData(opened), closed]);
       }
       if (isReading) opened.resume();
       else opened.pause();
@@ -164,8 +166,8 @@ function launch(
 }
 
 interface Seen {
-  /** The slowest of several payments, each with the process's health beside it. */
-  slowestMs: number;
+  /** What most of several payments took at most, each with the process's health beside it. */
+  paymentMs: number;
   /** The longest that the process did nothing else. */
   lagMs: number;
   residentMiB: number;
@@ -175,16 +177,16 @@ interface Seen {
 async function takePayments(node: Awaited<ReturnType<typeof startProcess>>): Promise<Seen> {
   // A scrape begins the lag anew.
   await scrape(node);
-  let slowestMs = 0;
+  const tookMs: number[] = [];
   for (let payments = 0; payments < 8; payments += 1) {
     const startedMs = performance.now();
     const [, { status }] = await Promise.all([pay(node), call(`${node.url}/livez`)]);
     expect(status).toBe(200);
-    slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+    tookMs.push(performance.now() - startedMs);
   }
   const after = await scrape(node);
   return {
-    slowestMs,
+    paymentMs: tookMs.toSorted((a, b) => a - b)[5] ?? Number.NaN,
     lagMs: (after.value("nodejs_eventloop_lag_max_seconds") ?? Number.NaN) * 1_000,
     residentMiB: (after.value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20,
   };
@@ -212,9 +214,10 @@ describe.each(["straight", "through nginx"])("%s", (way) => {
       // nginx hands on one request after another, and nothing of a client that does not read.
       if (way === "straight" && !attack.isAnswered)
         expect.soft(await cuts(), `${name}: cut off`).toBeGreaterThan(cutsBefore);
-      expect.soft(during.slowestMs, `${name}: the slowest payment`).toBeLessThan(allowed(before.slowestMs));
+      expect.soft(during.paymentMs, `${name}: a payment`).toBeLessThan(allowed(before.paymentMs));
       expect.soft(during.lagMs, `${name}: the longest pause`).toBeLessThan(allowed(before.lagMs));
-      expect.soft(during.residentMiB, `${name}: memory`).toBeLessThan(growthMax * before.residentMiB);
+      const memoryMax = Math.max(growthMax * before.residentMiB, before.residentMiB + growthMiB);
+      expect.soft(during.residentMiB, `${name}: memory`).toBeLessThan(memoryMax);
     }
-  }, 180_000);
+  }, 300_000);
 });

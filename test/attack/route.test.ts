@@ -49,12 +49,13 @@ const others: readonly RegisteredRoute[] = [
 
 const ask = async (base: string, { method, url }: RegisteredRoute): Promise<number> => {
   const isPost = method !== "GET" && method !== "DELETE";
-  const { status, body } = await fetch(base + fill(url), {
+  const { status, headers, body } = await fetch(base + fill(url), {
     method,
     ...(isPost && { headers: { "content-type": "application/json" }, body: "{}" }),
   });
-  // Some are streams.
-  await body?.cancel();
+  // A stream has no end.
+  if (headers.get("content-type")?.startsWith("text/event-stream")) await body?.cancel();
+  else await new Response(body).arrayBuffer();
   return status;
 };
 
@@ -94,9 +95,11 @@ describe("without a key", () => {
     const unit = Math.max(0.25, await costOf(plainest));
     const dear: string[] = [];
     for (const route of [...routes, ...others]) {
-      const cost = await costOf(route);
+      // What else the process does at the time counts too, so a dear one is tried again.
+      let cost = await costOf(route);
+      for (let tries = 1; tries < 3 && cost > 12 * unit; tries += 1) cost = Math.min(cost, await costOf(route));
       if (cost > 12 * unit) dear.push(`${route.method} ${route.url.slice(0, 80)}: ${(cost / unit).toFixed(1)}`);
     }
     expect(dear).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 });

@@ -130,7 +130,7 @@ describe("a payment's address that is flooded", () => {
     );
     expect(Number((await target.post("x".repeat(30_000))).retryAfter)).toBeGreaterThan(0);
     expect(await storedOf(target)).toMatchObject({ rows: 4 });
-    expect(ground.queries()).toBeLessThanOrEqual(4);
+    expect(ground.queries()).toBeLessThanOrEqual(10);
     expect((await target.tell()).status).toBe(200);
     expect(await target.state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
   });
@@ -164,7 +164,7 @@ describe("a payment's address that is flooded", () => {
       ]),
     );
     expect(await storedOf(target)).toMatchObject({ rows: 8 });
-    expect(ground.queries()).toBeLessThanOrEqual(9);
+    expect(ground.queries()).toBeLessThanOrEqual(15);
     expect(await target.state()).toMatchObject({ status: "processing" });
     const other = await ground.open();
     expect(await other.tell()).toMatchObject({ status: 200 });
@@ -181,7 +181,7 @@ describe("a payment's address that is flooded", () => {
     ground.answer.query = "query-success";
     const refusal = await target.tell({ ResultCode: 1032 });
     expect([refusal.status, Number(refusal.retryAfter) > 0]).toEqual([429, true]);
-    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 25_000 });
   });
 });
 
@@ -229,7 +229,7 @@ describe("the true success", () => {
     const target = await ground.open();
     ground.answer.query = "query-success";
     await flood(9, (index) => target.tell({ ...success(), CheckoutRequestID: `ws_CO_forged_${index}` }));
-    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 25_000 });
     expect((await target.state()).payment.receipt).toBeUndefined();
     expect((await target.tell()).status).toBe(200);
     expect((await target.state()).payment).toMatchObject({ amountPaidMinor: 15_000, receipt: expect.any(String) });
@@ -246,6 +246,13 @@ describe("the true success", () => {
     expect(await other.state()).toMatchObject({ status: "succeeded" });
     await forgeAmounts(target);
     expect((await target.tell(used)).status).toBe(429);
+    // Nor does it keep the true one from its turn, however often it comes.
+    const isLetIn = async (): Promise<boolean> => {
+      await flood(5, () => target.tell(used));
+      return (await target.tell()).status === 200;
+    };
+    await vi.waitUntil(isLetIn, { timeout: 25_000 });
+    expect(await target.state()).toMatchObject({ status: "succeeded" });
   });
 
   it("that could not be weighed within the second is told to come again in one", async () => {
@@ -269,7 +276,7 @@ describe("a flood of what cannot be read", () => {
     await vi.waitUntil(async () => (await checkOf(target)) === "later");
     ground.answer.query = "query-success";
     expect((await target.post("{")).status).toBe(429);
-    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 10_000 });
+    await vi.waitUntil(async () => (await target.state()).status === "succeeded", { timeout: 25_000 });
   });
 });
 
@@ -283,7 +290,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     expect((await target.tell()).status).toBe(200);
     ground.wire.mend();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
-      timeout: 10_000,
+      timeout: 25_000,
     });
   });
 
@@ -299,7 +306,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     expect((await target.tell()).status).toBe(200);
     ground.wire.mend();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
-      timeout: 10_000,
+      timeout: 25_000,
     });
   });
 
@@ -315,7 +322,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     expect((await target.post("{")).status).toBe(429);
     ground.wire.mend();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
-      timeout: 10_000,
+      timeout: 25_000,
     });
   });
 
@@ -340,7 +347,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     ground.wire.mend();
     for (const one of [other, target]) {
       await vi.waitUntil(async () => (await one.state().catch(() => undefined))?.status === "succeeded", {
-        timeout: 10_000,
+        timeout: 25_000,
       });
     }
   });
@@ -353,7 +360,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     expect((await target.tell()).status).toBe(200);
     ground.wire.mend();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
-      timeout: 10_000,
+      timeout: 25_000,
     });
     expect((await storedOf(target)).rows).toBe(3);
   });

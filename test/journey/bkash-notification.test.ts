@@ -117,9 +117,9 @@ describe("a signed notification", () => {
       return Math.max(...answers.map(({ status }) => status));
     };
     await vi.waitUntil(async () => (await junk()) === 429, { timeout: 30_000, interval: 1 });
-    paid();
     // No schedule asks: only a notification does.
     await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+    paid();
     expect(await post(about(paymentId))).toMatchObject({ status: 429 });
     expect(await status()).toBe("processing");
     expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
@@ -179,7 +179,7 @@ describe("a signed notification of another channel that is played back", () => {
       "select count(*)::int as count from webhook where convert_from(body, 'UTF8') like $1",
       [`%${MessageId}%`],
     );
-    expect(rows).toEqual([{ count: 700 - refused }]);
+    expect(rows).toEqual([{ count: answers.filter((status) => status === 200).length }]);
     expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
   });
 });

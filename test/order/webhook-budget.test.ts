@@ -120,12 +120,18 @@ describe("evidence", () => {
     expect(store("paid")).toBe("known");
   });
 
-  it("that is still being stored is neither acknowledged nor let in twice", () => {
+  it.each([
+    ["stored", "known"],
+    ["failed", "new"],
+  ] as const)("that is being stored waits for what becomes of the first: %s, it is %s", async (became, then) => {
     const { tell, store } = full();
     const first = tell("paid");
-    expect(store("paid")).toBe("429 after 1 s");
-    if (first.isAdmitted) first.stored({ isChange: true });
-    expect(store("paid")).toBe("known");
+    const copy = tell("paid");
+    if (!first.isAdmitted || copy.isAdmitted || !copy.whenKnown) return expect.unreachable();
+    expect(sayOf(copy)).toBe("429 after 1 s");
+    first[became]();
+    await copy.whenKnown;
+    expect(store("paid")).toBe(then);
   });
 
   it("that is only a reason to ask is one of the 8, is acknowledged, and makes us ask beyond the budget too", () => {

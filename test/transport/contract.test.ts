@@ -490,6 +490,21 @@ describe("WebSocket in particular", () => {
 });
 
 describe("server-sent events in particular", () => {
+  it("are let go of when their client leaves, those too that wait behind another answer on its connection", async () => {
+    const { orderId, token } = await startPayment();
+    const narrow = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "3" } });
+    const request = `GET /v1/orders/${orderId}/events?token=${token} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const socket = connect(Number(new URL(narrow.url).port), "127.0.0.1");
+    socket.on("error", () => undefined).write(request.repeat(3));
+    await vi.waitUntil(() => narrow.watched() === 1);
+    await once(socket, "data");
+    socket.destroy();
+    await vi.waitUntil(() => narrow.watched() === 0);
+    // Nor do they take up the places of their address.
+    const isFree = async () => (await fetch(`${narrow.url}/v1/orders/${orderId}/wait?timeout=1&token=${token}`)).ok;
+    expect(await Promise.all([isFree(), isFree(), isFree()])).toEqual([true, true, true]);
+  });
+
   const open = async (orderId: string, token: string, headers: Record<string, string> = {}) => {
     const stopped = new AbortController();
     onTestFinished(() => stopped.abort());
