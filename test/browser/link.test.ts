@@ -93,6 +93,7 @@ describe("a payment reaches the page", () => {
     const { page } = await visitShop(browser, network.url);
     const phone = await buy(page);
     await expect.poll(() => linkText(page)).toBe("Live over Socket.IO");
+    await see(page, "Check your phone");
     await page.context().setOffline(true);
     // Chromium leaves open sockets open then; a phone without network does not.
     network.refuse(true);
@@ -100,8 +101,8 @@ describe("a payment reaches the page", () => {
     await page.getByText("Reconnecting…").first().waitFor();
     await answer(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
-    network.refuse(false);
     await see(page, "Check your phone");
+    network.refuse(false);
     await page.context().setOffline(false);
     await see(page, "Paid");
   });

@@ -63,7 +63,7 @@ describe("the snippet", () => {
     const fetched: string[] = [];
     page.on("response", (response) => fetched.push(`${response.status()} ${new URL(response.url()).pathname}`));
     await page.goto(merchant.origin);
-    await page.locator("[part=title]", { hasText: "পেমেন্ট হয়েছে" }).waitFor({ timeout: 20_000 });
+    await page.locator("[part=title]", { hasText: "পেমেন্ট হয়েছে" }).waitFor({ timeout: 30_000 });
     await expect
       .poll(() => page.evaluate("document.querySelector('order-status').snapshot.transport"))
       .toBe("socketio");

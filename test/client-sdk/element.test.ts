@@ -25,7 +25,7 @@ const elementOf = (url: string, orderId: string, token: string, more = ""): stri
 
 /** Waits until the title says so. */
 const title = (page: Page, text: string | RegExp) =>
-  page.locator("order-status [part=title]").filter({ hasText: text }).waitFor({ timeout: 20_000 });
+  page.locator("order-status [part=title]").filter({ hasText: text }).waitFor({ timeout: 30_000 });
 
 describe("with a node", () => {
   it("shows what to do, then the receipt, and tells the page of every state, over Socket.IO", async () => {

@@ -15,7 +15,7 @@ import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
 // Several processes, nginx and a Cluster take a while to start.
-vi.setConfig({ testTimeout: 90_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 let databaseUrl: string;
 let cluster: TestCluster;
@@ -73,13 +73,13 @@ describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
     const watches = names.map((name) => watch(name, { node: at, orderId, token }));
     const others = [["polling", "websocket"], ["polling"]].map((kinds) => pollingFirst(nginx.url, token, kinds));
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
-    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "processing")), 15_000);
+    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "processing")));
     expect(push.callbackUrl).toMatch(nginx.url);
     const response = await push.webhook();
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({ ResultCode: 0, ResultDesc: "Accepted" });
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
-    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "succeeded")), 15_000);
+    await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "succeeded")));
     const logs = await nginx.logs();
     for (const { url } of hubs) expect(logs).toContain(` ${new URL(url).host} `);
   });

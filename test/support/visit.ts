@@ -18,7 +18,7 @@ export async function visitShop(browser: Browser, url: string, options: BrowserC
 
 /** Waits until a heading says so. */
 export const see = (page: Page | FrameLocator, title: string): Promise<void> =>
-  page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 20_000 });
+  page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 30_000 });
 
 /** Buys with the phone whose number has this ending, and returns the number. */
 export async function buy(page: Page, ending = "00"): Promise<string> {
