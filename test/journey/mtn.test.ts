@@ -1,8 +1,9 @@
 /** MTN at a whole node: two currencies with different minor units, its webhook as PUT or POST, and a lost reply. */
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { referenceOf } from "../../server/provider/mtn-message.ts";
+import { referenceOf } from "../../server/provider/mtn/messages.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
+import { answer } from "../support/payer.ts";
 import { fixture } from "../support/sandbox.ts";
 import { companyEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
 import { transportNames, watch } from "../support/watch.ts";
@@ -23,8 +24,11 @@ describe.each([
 ])("a payment of $amountMinor in $currency", (money) => {
   test.each(transportNames)("runs to its end, seen over %s", async (transport) => {
     const node = await startNode({ databaseUrl, env });
-    const { order, watchToken: token } = await pay(node, { ...money, ...from("01") });
+    const payer = from("00");
+    const { order, watchToken: token } = await pay(node, { ...money, ...payer });
     const watching = watch(transport, { node, orderId: order.orderId, token });
+    await watching.until(({ status }) => status === "processing");
+    await answer(node, payer.phone, "approve");
     expect(await watching.until(({ settled }) => settled)).toMatchObject({
       ...money,
       status: "succeeded",

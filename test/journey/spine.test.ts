@@ -18,20 +18,23 @@ beforeAll(async () => {
 
 /** Node A asks; the webhook goes to node B. */
 async function twoNodes() {
-  const { url } = await startSandbox("daraja");
+  const { url, phone: payers } = await startSandbox("daraja");
   const b = await startNode({ databaseUrl, redisUrl: redisUrl(), env: darajaEnv(url) });
   const a = await startNode({ databaseUrl, redisUrl: redisUrl(), env: { ...darajaEnv(url), PUBLIC_URL: b.url } });
   const isReady = async (node: typeof a) => (await call(`${node.url}/readyz`)).body as unknown as { bus: string };
   await vi.waitUntil(async () => (await isReady(a)).bus === "up" && (await isReady(b)).bus === "up");
-  return { a, b };
+  return { a, b, payers };
 }
 
 describe("a payment asked for on node A whose webhook comes to node B", () => {
   it("reaches the watchers of every transport on both nodes, state by state", async () => {
-    const { a, b } = await twoNodes();
-    const { order, watchToken: token } = await pay(a, { phone: "+254712345601" });
+    const { a, b, payers } = await twoNodes();
+    const phone = "+254712345600";
+    const { order, watchToken: token } = await pay(a, { phone });
     const { orderId } = order;
     const watches = [a, b].flatMap((node) => transportNames.map((name) => watch(name, { node, orderId, token })));
+    await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
+    for (const { id } of payers.prompts(phone)) payers.answer(id, "approve");
     const ends = await Promise.all(watches.map((one) => one.until(({ settled }) => settled)));
     for (const end of ends) {
       expect(end).toEqual(ends[0]);
