@@ -1,4 +1,4 @@
--- Tukio's tables. Applied by server/order/schema.ts under an advisory lock when the database's schema version is
+-- Tukio's tables. Applied by server/database/migrate.ts under an advisory lock when the database's schema version is
 -- older than the code's; every statement here may therefore run again on a database that has it already.
 --
 -- Times are the database's clock, in milliseconds. Money is in minor units. Statuses only climb:
@@ -69,7 +69,7 @@ create index if not exists payment_started on payment (started_at);
 create index if not exists payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
   where check_at is not null;
 drop index if exists payment_check;
--- At Lipana our name for a payment is the end of its id (server/provider/lipana-message.ts).
+-- At Lipana our name for a payment is the end of its id (server/provider/lipana/messages.ts).
 create index if not exists payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
 
 -- By `climb`, as they were, these checks were planned anew for every statement. What is there has passed them.

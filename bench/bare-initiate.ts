@@ -7,15 +7,15 @@
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import Fastify from "fastify";
-import { type Bearing, createAccess } from "../server/order/access.ts";
-import { openDatabase } from "../server/order/database.ts";
+import { type Bearing, createAccess } from "../server/auth/access.ts";
+import { createWatchTokens } from "../server/auth/watch-token.ts";
+import { openDatabase } from "../server/database/pool.ts";
 import type { PaymentDraft } from "../server/order/draft.ts";
 import { createOrderStore } from "../server/order/store.ts";
-import { createWatchTokens } from "../server/order/token.ts";
-import { createClient } from "../server/provider/client.ts";
+import { createStartPayment } from "../server/payment/start.ts";
+import { createClient } from "../server/provider/http-client.ts";
 import { mpesaLimits } from "../server/provider/mpesa.ts";
 import type { Provider } from "../server/provider/provider.ts";
-import { createStartPayment } from "../server/route/start-payment.ts";
 
 const { PORT, DATABASE_URL = "", DOES = "row", ASKS, TUKIO_API_KEY = "" } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);

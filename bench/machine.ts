@@ -13,8 +13,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Redis } from "ioredis";
 import pg from "pg";
-import { startEmbedded } from "../server/embedded.ts";
-import { migrate } from "../server/order/schema.ts";
+import { startEmbedded } from "../server/database/embedded-postgres.ts";
+import { migrate } from "../server/database/migrate.ts";
 import type { Ask, Fired, Watching } from "./plan.ts";
 
 export const run = promisify(execFile);

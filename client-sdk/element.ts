@@ -11,9 +11,9 @@
  */
 import { createCountdown } from "./element/countdown.ts";
 import { faceOf } from "./element/face.ts";
+import { chooseLanguage, type Language } from "./element/language.ts";
 import { dress } from "./element/style.ts";
 import { createView, type View } from "./element/view.ts";
-import { chooseLanguage, type Language } from "./element/words.ts";
 import type { StatusEvent } from "./protocol.ts";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
 import { longPoll } from "./transport/longpoll.ts";

@@ -4,16 +4,16 @@ import { existsSync } from "node:fs";
 import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
-import { type Config, ConfigError, readConfig, withKeys } from "./config.ts";
-import { startEmbedded } from "./embedded.ts";
-import { type Counter, createFallbackCounter, createMemoryCounter } from "./limit.ts";
+import { type Config, ConfigError, readConfig, withKeys } from "./config/config.ts";
+import { startEmbedded } from "./database/embedded-postgres.ts";
+import { migrate } from "./database/migrate.ts";
+import { type Database, openDatabase } from "./database/pool.ts";
 import { createLogger } from "./log.ts";
-import { type Database, openDatabase } from "./order/database.ts";
-import { migrate } from "./order/schema.ts";
+import { type Counter, createFallbackCounter, createMemoryCounter } from "./rate-limit.ts";
+import { createRedisBus } from "./redis/bus.ts";
+import { createRedisCounter } from "./redis/counter.ts";
+import { stopOnSignal } from "./shutdown.ts";
 import { createMemoryBus } from "./status/bus.ts";
-import { createRedisBus } from "./status/redis-bus.ts";
-import { createRedisCounter } from "./status/redis-counter.ts";
-import { stopOnSignal } from "./stop.ts";
 
 async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile();

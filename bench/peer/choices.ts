@@ -5,8 +5,8 @@
 import Fastify from "fastify";
 import { Redis } from "ioredis";
 import { type WebSocket, WebSocketServer } from "ws";
+import { openDatabase } from "../../server/database/pool.ts";
 import { createAdvance } from "../../server/order/advance.ts";
-import { openDatabase } from "../../server/order/database.ts";
 import { type StateRow, toEvent } from "../../server/order/row.ts";
 import { readCallback } from "../work.ts";
 

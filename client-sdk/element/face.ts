@@ -1,6 +1,7 @@
 /** What a snapshot looks like, as plain data: which words, which sign, what can be done. No DOM, no clock. */
 import { formatMoney } from "../money.ts";
 import type { StatusEvent } from "../protocol.ts";
+import { providerNames } from "../provider-name.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { PhraseKey, Words } from "./words.ts";
 
@@ -34,16 +35,6 @@ export interface FaceOptions {
   isOverdue?: boolean;
 }
 
-/** The names that payers know. The hyphen is one that no line breaks at. */
-const mPesa = "M\u2011Pesa";
-const providerNames: Record<string, string> = {
-  daraja: mPesa,
-  payhero: mPesa,
-  lipana: mPesa,
-  bkash: "bKash",
-  mtn: "MTN MoMo",
-};
-
 const signs: Record<string, readonly [Tone, Icon]> = {
   pending: ["waiting", "phone"],
   processing: ["waiting", "phone"],
@@ -65,7 +56,8 @@ export function faceOf({ event, error, connection }: Snapshot, options: FaceOpti
     return { tone, icon, title, text, detail: [], note: connection === "waiting" ? words.reconnecting : undefined };
   }
   const [tone, icon] = signs[event.status] ?? unknownSign(event.settled);
-  const name = providerNames[event.payment.provider];
+  // The hyphen is one that no line breaks at.
+  const name = providerNames[event.payment.provider]?.replace("-", "\u2011");
   const provider = name ?? words.provider;
   const [title, text] = words.phrases[phraseKey(event, words, options.isOverdue)];
   const fill = (template: string): string => {

@@ -1,8 +1,4 @@
-/**
- * What the element says, in every language it speaks. The compiler checks that each says all of it. English is always
- * at hand; the others are fetched when a page needs them.
- */
-import { english } from "./words-en.ts";
+/** The texts of the element. The compiler checks that each language has all of them. */
 
 /** A title that is understood at a glance, and a sentence that says what to do. */
 export type Phrase = readonly [title: string, text: string];
@@ -54,28 +50,3 @@ export interface Words {
   /** When the provider has no name that payers know. */
   provider: string;
 }
-
-/** Words, and the tag to format numbers and times by. */
-export interface Language {
-  words: Words;
-  locale: string;
-}
-
-const languages: Record<string, () => Promise<Words>> = {
-  en: async () => english,
-  sw: async () => (await import("./words-sw.ts")).swahili,
-  bn: async () => (await import("./words-bn.ts")).bangla,
-};
-
-/** The first language that we speak, else English, also where another one's words cannot be fetched. */
-export async function chooseLanguage(tags: readonly string[]): Promise<Language> {
-  const locale = tags.find((tag) => languages[languageOf(tag)]) ?? "en";
-  try {
-    Intl.getCanonicalLocales(locale);
-    return { locale, words: (await languages[languageOf(locale)]?.()) ?? english };
-  } catch {
-    return { locale: "en", words: english };
-  }
-}
-
-const languageOf = (tag: string): string => tag.toLowerCase().split("-")[0] ?? "";

@@ -1,17 +1,34 @@
 /**
  * Telling the database what happened to payments. Those that are simply accepted by their provider, or simply paid, have a
- * statement each which can do no more (simple.ts); the others have one that judges. Webhooks that come while others are
+ * statement each which can do no more (fast-path.ts); the others have one that judges. Webhooks that come while others are
  * being written are written together, in one statement and one commit. Whatever cannot be done together is done alone,
  * where it waits for its locks and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
 import type pg from "pg";
-import { asHubError, type Database, deadlock, sqlState } from "./database.ts";
-import { inGroups } from "./group.ts";
-import type { Outcome, Reason, Status } from "./order.ts";
+import { asHubError, type Database, deadlock, sqlState } from "../database/pool.ts";
+import { inGroups } from "./batch.ts";
+import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./decide.ts";
+import { acceptStatement, payGroupStatement } from "./fast-path.ts";
+import type { Outcome, Reason, Status, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
-import { acceptStatement, payGroupStatement } from "./simple.ts";
-import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./statement.ts";
-import type { Advanced, InboxRow } from "./store.ts";
+import type { WebhookResult } from "./tables.ts";
+
+/** One webhook's bytes, to be kept with what became of it. Headers never include credentials. */
+export interface InboxRow {
+  provider: string;
+  proof: "signature" | "secret" | "none";
+  headers: Record<string, unknown>;
+  body: Buffer;
+}
+
+/**
+ * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not proof, the provider is to be asked.
+ * `unmatched`: no such payment. `event` is there when watchers have something new to see.
+ */
+export interface Advanced {
+  result: Extract<WebhookResult, "applied" | "repeat" | "hint" | "unmatched">;
+  event?: StatusEvent;
+}
 
 /** What became of it, what the payment was before, and the order if watchers have something new to see. */
 export type AdvancedRow = {
@@ -21,7 +38,7 @@ export type AdvancedRow = {
   was_reason: Reason | null;
 } & (StateRow | { id: null });
 
-/** As `judge` (statement.ts) reads it. */
+/** As `judge` (decide.ts) reads it. */
 type Told = ReturnType<typeof toTold>;
 
 interface Turn {

@@ -1,6 +1,6 @@
 /** Statements about single payments: which are due to be asked about, which may be asked for or completed, which one a reference names. */
 
-import { halvingsNow, intervalNow } from "./pace.ts";
+import { halvingsNow, intervalNow } from "./query-pace.ts";
 import { providerColumns } from "./row.ts";
 
 /** As the index `payment_due` has it. */
@@ -124,7 +124,7 @@ export const wantedStatement = {
 
 /**
  * What was agreed of a payment, and whether a success that states so much would make it succeed, or complete its success, as
- * `judge` (statement.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
+ * `judge` (decide.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
  */
 export const weighStatement = {
   name: "weigh",

@@ -2,9 +2,9 @@
 import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { z } from "zod";
+import { asHubError, type Database } from "../database/pool.ts";
 import { fieldError } from "../errors.ts";
-import { isStorable, storable } from "../input.ts";
-import { asHubError, type Database } from "./database.ts";
+import { isStorable, storable } from "../validation.ts";
 import { type Action, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
 import { type OrderRow, type PastEvent, toEvent, toPastEvent } from "./row.ts";
 import type { Tables } from "./tables.ts";

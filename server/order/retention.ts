@@ -2,8 +2,9 @@
  * Erases what need not be kept: bytes of accepted webhooks and full phones after 90 days (also in a provider's reference
  * that is made of one, as Daraja's is), refused webhooks after 7, and idempotency keys after 72 hours. In small batches, each a commit of its own, so that nothing waits for it.
  */
+
+import type { Database } from "../database/pool.ts";
 import { type Loop, startLoop } from "../loop.ts";
-import type { Database } from "./database.ts";
 
 const intervalMs = 600_000;
 const batch = 500;

@@ -1,9 +1,10 @@
 /** A person decides on a payment whose facts disagree. Rare, so it is plain statements in one transaction. */
+
+import { asHubError, type Database } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import { asHubError, type Database } from "./database.ts";
+import { rejectStatement } from "./decide.ts";
 import type { StatusEvent } from "./order.ts";
 import { type OrderRow, toEvent } from "./row.ts";
-import { rejectStatement } from "./statement.ts";
 import type { OrderStore } from "./store.ts";
 import type { Tables } from "./tables.ts";
 

@@ -1,7 +1,7 @@
 /** Figures over many payments, for operators. Read when asked for; each is one statement on an index. */
-import { asHubError, type Database } from "./database.ts";
+import { asHubError, type Database } from "../database/pool.ts";
 import { dueProviders, open } from "./due.ts";
-import { halvingsNow } from "./pace.ts";
+import { halvingsNow } from "./query-pace.ts";
 
 export interface ProviderBacklog {
   provider: string;

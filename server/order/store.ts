@@ -5,10 +5,11 @@
  */
 import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
+import { asHubError, type Database, sqlState } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import { limited } from "../limit.ts";
-import { type AdvancedRow, createAdvance } from "./advance.ts";
-import { asHubError, type Database, sqlState } from "./database.ts";
+import { limited } from "../rate-limit.ts";
+import { type Advanced, type AdvancedRow, createAdvance, type InboxRow } from "./advance.ts";
+import { changedStatement, currentStatement } from "./decide.ts";
 import { canonicalRequest, conflictOf, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
   checkedStatement,
@@ -22,35 +23,16 @@ import {
   wantedStatement,
   weighStatement,
 } from "./due.ts";
-import { keyStatement, openStatement, reachedStatement } from "./opening.ts";
+import { keyStatement, openStatement, reachedStatement } from "./open.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
-import { preparePaceStatement, restMaxS, restS, slowStatement } from "./pace.ts";
+import { preparePaceStatement, restMaxS, restS, slowStatement } from "./query-pace.ts";
 import { type DueRow, type ProviderRow, type StateRow, toDuePayment, toEvent, toPayment } from "./row.ts";
 import { type Allowance, toClaim } from "./schedule.ts";
-import { changedStatement, currentStatement } from "./statement.ts";
-import type { WebhookResult } from "./tables.ts";
 
 /** `payment` is what is to be asked for now; absent when an idempotency key was used again and nothing was opened. */
 export interface Opened {
   event: StatusEvent;
   payment?: Payment;
-}
-
-/** One webhook's bytes, to be kept with what became of it. Headers never include credentials. */
-export interface InboxRow {
-  provider: string;
-  proof: "signature" | "secret" | "none";
-  headers: Record<string, unknown>;
-  body: Buffer;
-}
-
-/**
- * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not proof, the provider is to be asked.
- * `unmatched`: no such payment. `event` is there when watchers have something new to see.
- */
-export interface Advanced {
-  result: Extract<WebhookResult, "applied" | "repeat" | "hint" | "unmatched">;
-  event?: StatusEvent;
 }
 
 /** A payer who has come back from the provider's page. */

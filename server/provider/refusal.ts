@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { HubError } from "../errors.ts";
-import type { Answer } from "./client.ts";
+import type { Answer } from "./http-client.ts";
 
 /** A time-out, and clashes with an earlier copy of the request: the payer may be asked all the same. */
 const ambiguous: ReadonlySet<number> = new Set([408, 409, 425, 499]);

@@ -1,8 +1,8 @@
 /** Whether this process lives, and whether it can take a webhook. */
 import type { FastifyInstance } from "fastify";
-import type { Database } from "../order/database.ts";
-import type { Spool } from "../order/spool.ts";
+import type { Database } from "../database/pool.ts";
 import type { StatusBus } from "../status/bus.ts";
+import type { Spool } from "../webhook/spool.ts";
 
 export interface HealthRoutesOptions {
   database: Database;

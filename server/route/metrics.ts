@@ -1,7 +1,7 @@
 /** `GET /metrics` for Prometheus: with an API key, or from this very machine. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { isLoopback } from "../config.ts";
-import type { Access } from "../order/access.ts";
+import type { Access } from "../auth/access.ts";
+import { isLoopback } from "../config/config.ts";
 
 export interface MetricsRouteOptions {
   access: Access;

@@ -2,12 +2,12 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
+import { type Access, bearerOf, credentialOf } from "../auth/access.ts";
+import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError, HubError } from "../errors.ts";
-import { isStorable, parseInput, readOrderId, text, wholeText } from "../input.ts";
-import { type Access, bearerOf, credentialOf } from "../order/access.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
-import type { WatchTokens } from "../order/token.ts";
+import { isStorable, parseInput, readOrderId, text, wholeText } from "../validation.ts";
 
 export interface OrderRoutesOptions {
   access: Access;

@@ -1,11 +1,11 @@
 /** `POST /v1/payments`: opens an order or tries it again. Committed before the provider is asked; answered without waiting for it. */
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
+import type { Access } from "../auth/access.ts";
+import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError } from "../errors.ts";
-import type { Access } from "../order/access.ts";
 import type { OrderStore } from "../order/store.ts";
-import type { WatchTokens } from "../order/token.ts";
-import type { StartPayment } from "./start-payment.ts";
+import type { StartPayment } from "../payment/start.ts";
 
 export interface PaymentRoutesOptions {
   access: Access;

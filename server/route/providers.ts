@@ -1,11 +1,11 @@
 /** How the providers do, and fetching a provider's access token before it is needed. For the merchant's backend. */
 import type { FastifyInstance } from "fastify";
+import type { Access } from "../auth/access.ts";
+import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import type { Access } from "../order/access.ts";
-import { asHubError } from "../order/database.ts";
 import type { Statistics } from "../order/statistics.ts";
-import type { CallFigures, CountedVerb, RecentCalls } from "../provider/calls.ts";
-import type { StoredCredential } from "../provider/credential.ts";
+import type { StoredCredential } from "../provider/access-token.ts";
+import type { CallFigures, CountedVerb, RecentCalls } from "../provider/call-stats.ts";
 import type { Provider } from "../provider/provider.ts";
 
 export interface ProviderRoutesOptions {

@@ -8,13 +8,13 @@
  * until then the payer is asked to stay, and the page comes back by itself.
  */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
-import { createBudget } from "../order/inbox.ts";
+import type { UrlSecrets } from "../auth/keys.ts";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
-import type { UrlSecrets } from "../order/secret.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
+import { orAfter, type UnderWay } from "../payment/in-flight.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
-import { orAfter, type UnderWay } from "../under-way.ts";
+import { createBudget } from "../webhook/inbox.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {

@@ -4,8 +4,8 @@
  */
 import type { FastifyInstance } from "fastify";
 import { readBrowserFiles, type ServedFile } from "../../client-sdk/build/served.ts";
-import { sendAsset } from "../asset.ts";
 import { HubError } from "../errors.ts";
+import { sendAsset } from "../http/static-files.ts";
 
 /** `readFiles` rejects while the files have not been made. */
 export function sdkRoutes(app: FastifyInstance, { readFiles = () => readBrowserFiles() } = {}): void {

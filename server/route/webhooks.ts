@@ -1,9 +1,9 @@
 /** Where providers post. A 2xx means: on disk, will not be lost. The secret in the URL is checked without the database. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
-import type { UrlSecrets } from "../order/secret.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
-import type { Received, Receiver } from "../provider/receive.ts";
+import type { Received, Receiver } from "../webhook/receive.ts";
 
 export interface WebhookRoutesOptions {
   providers: ReadonlyMap<string, Provider>;

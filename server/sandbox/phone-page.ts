@@ -5,11 +5,11 @@
  */
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance } from "fastify";
-import { assetRoute, keepAsset, keepAssets, sendPage } from "../asset.ts";
-import type { Gate } from "../limit.ts";
+import { providerNames } from "../../client-sdk/provider-name.ts";
+import { onGone, openStream, writeStream } from "../http/event-stream.ts";
+import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { startLoop } from "../loop.ts";
-import { titleOf } from "../provider/title.ts";
-import { onGone, openStream, writeStream } from "../stream.ts";
+import type { Gate } from "../rate-limit.ts";
 import { behaviour, type Phone, type Prompt } from "./phone.ts";
 
 export interface PhonePageOptions {
@@ -51,7 +51,9 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
     openStream(reply);
     const tell = (): void => {
       const view: PhoneView = {
-        prompts: phone.prompts(msisdn).map((prompt) => ({ ...prompt, title: titleOf(prompt.provider).title })),
+        prompts: phone
+          .prompts(msisdn)
+          .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
         answersItself: behaviour(msisdn).answer !== undefined,
       };
       writeStream(raw, `event: prompts\ndata: ${JSON.stringify(view)}\n\n`);

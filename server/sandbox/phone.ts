@@ -10,7 +10,7 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
-import { parseInput } from "../input.ts";
+import { parseInput } from "../validation.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
 export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;

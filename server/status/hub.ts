@@ -13,8 +13,8 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";
-import type { Standing } from "../promises.ts";
 import type { StatusBus } from "./bus.ts";
+import type { Standing } from "./invariants.ts";
 
 export const transportNames = ["socketio", "websocket", "eventsource", "longpoll"] as const;
 

@@ -2,10 +2,10 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import type { Watched } from "../order/access.ts";
-import { recognize, sendProblem } from "../problem.ts";
+import type { Watched } from "../auth/access.ts";
+import { onGone, openStream, streamHeaders, writeStream } from "../http/event-stream.ts";
+import { recognize, sendProblem } from "../http/problem.ts";
 import { follow, type Watcher } from "../status/hub.ts";
-import { onGone, openStream, streamHeaders, writeStream } from "../stream.ts";
 import {
   afterOf,
   type Beating,

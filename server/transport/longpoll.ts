@@ -5,8 +5,8 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { afterText, parseInput, wholeText } from "../input.ts";
 import { follow, type Watcher } from "../status/hub.ts";
+import { afterText, parseInput, wholeText } from "../validation.ts";
 import {
   cancelExpiry,
   type Expiring,

@@ -2,12 +2,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket as TcpSocket } from "node:net";
 import type { Server, Socket } from "socket.io";
-import type { RequestBudget } from "../budget.ts";
+import type { Standing } from "../auth/access.ts";
 import { HubError } from "../errors.ts";
-import { Flow, type Standing } from "../flow.ts";
-import { type Guard, queuedBytesMax } from "../guard.ts";
-import { limited } from "../limit.ts";
-import { unreadBytesMax } from "../stream.ts";
+import { type Guard, queuedBytesMax } from "../http/connection-guard.ts";
+import { unreadBytesMax } from "../http/event-stream.ts";
+import { Flow } from "../http/inbound-limit.ts";
+import type { RequestBudget } from "../http/request-budget.ts";
+import { limited } from "../rate-limit.ts";
 import type { TransportOptions } from "./transport.ts";
 
 export interface StrangerOptions {

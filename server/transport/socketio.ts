@@ -11,10 +11,10 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { Server, type Socket } from "socket.io";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { credentialOf, type Watched } from "../auth/access.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
-import { orderIdText, parseInput } from "../input.ts";
-import { credentialOf, type Watched } from "../order/access.ts";
 import type { Watcher } from "../status/hub.ts";
+import { orderIdText, parseInput } from "../validation.ts";
 import { boundConnections, type StrangerOptions } from "./socketio-bounds.ts";
 import { cancelExpiry, type Expiring, type Leave, startExpiry, type TransportOptions } from "./transport.ts";
 

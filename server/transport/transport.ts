@@ -2,11 +2,11 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { afterText, parseInput } from "../input.ts";
-import type { Gate } from "../limit.ts";
+import { type Access, credentialOf, type Watched } from "../auth/access.ts";
 import { startLoop } from "../loop.ts";
-import { type Access, credentialOf, type Watched } from "../order/access.ts";
+import type { Gate } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
+import { afterText, parseInput } from "../validation.ts";
 
 export interface TransportOptions {
   hub: Hub;

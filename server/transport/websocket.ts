@@ -6,9 +6,9 @@ import type { WebSocket } from "@fastify/websocket";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
-import type { Guard } from "../guard.ts";
+import type { Guard } from "../http/connection-guard.ts";
+import { unreadBytesMax } from "../http/event-stream.ts";
 import { follow, type Watcher } from "../status/hub.ts";
-import { unreadBytesMax } from "../stream.ts";
 import {
   afterOf,
   type Beating,

@@ -8,20 +8,20 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
 import type { z } from "zod";
-import { ConfigError, readConfig } from "../../server/config.ts";
+import { createUrlSecrets } from "../../server/auth/keys.ts";
+import { createWatchTokens } from "../../server/auth/watch-token.ts";
+import { ConfigError, readConfig } from "../../server/config/config.ts";
 import { errorTable, HubError } from "../../server/errors.ts";
-import { parseInput, storable } from "../../server/input.ts";
-import { addressKey } from "../../server/limit.ts";
 import { redactUrl } from "../../server/log.ts";
-import { createUrlSecrets } from "../../server/order/secret.ts";
-import { createWatchTokens } from "../../server/order/token.ts";
+import { paymentBody } from "../../server/payment/start.ts";
+import { addressKey } from "../../server/rate-limit.ts";
 import { decision, orderFilter } from "../../server/route/orders.ts";
-import { paymentBody } from "../../server/route/start-payment.ts";
 import { answerBody } from "../../server/sandbox/phone.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";
 import { unwatchRequest, watchRequest } from "../../server/transport/socketio.ts";
 import { positionQuery } from "../../server/transport/transport.ts";
+import { parseInput, storable } from "../../server/validation.ts";
 import { createDatabase } from "../support/database.ts";
 import {
   apiKey,

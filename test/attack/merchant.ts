@@ -1,7 +1,7 @@
 /** Each provider's API as a merchant's own program calls it, past any adapter: with whatever account and address it likes. */
 import { randomUUID } from "node:crypto";
-import type { ProviderName } from "../../server/provider/providers.ts";
-import type { Account } from "../../server/sandbox/sandbox.ts";
+import type { ProviderName } from "../../server/provider/registry.ts";
+import type { Account } from "../../server/sandbox/server.ts";
 
 export interface Answer {
   status: number;

@@ -9,12 +9,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { statuses } from "../../client-sdk/protocol.ts";
 import { HubError } from "../../server/errors.ts";
-import { storable } from "../../server/input.ts";
 import type { Outcome, Payment } from "../../server/order/order.ts";
-import type { Answer, Call } from "../../server/provider/client.ts";
+import type { Answer, Call } from "../../server/provider/http-client.ts";
 import { parseMinor } from "../../server/provider/money.ts";
 import type { Authenticity, Claim, Provider, Webhook } from "../../server/provider/provider.ts";
-import { companies, providerNames } from "../../server/provider/providers.ts";
+import { companies, providerNames } from "../../server/provider/registry.ts";
+import { storable } from "../../server/validation.ts";
 import { companyAccount } from "../support/account.ts";
 import {
   at,

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { type Database, openDatabase } from "../../server/order/database.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";

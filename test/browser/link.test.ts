@@ -1,6 +1,6 @@
 /**
  * The shop in a real browser while its link to the node is disturbed from outside, by the network and by the payer, who
- * is in another app when the news comes. The switches on the page itself are in test/shop/browser.test.ts.
+ * is in another app when the news comes. The switches on the page itself are in test/demo-shop/browser.test.ts.
  */
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";

@@ -1,6 +1,6 @@
 /**
  * The HTML that the shop hands to merchants, on a merchant's page that allows nothing but this node, and says so of its
- * scripts by their hash. That it works on a page without any policy is in test/shop/browser.test.ts.
+ * scripts by their hash. That it works on a page without any policy is in test/demo-shop/browser.test.ts.
  */
 import { once } from "node:events";
 import { createServer } from "node:http";

@@ -17,7 +17,7 @@ import {
   watchOrder,
   webSocket,
 } from "../../client-sdk/index.ts";
-import { deriveTokenKeys } from "../../server/order/secret.ts";
+import { deriveTokenKeys } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { eventOf } from "../support/event.ts";
 import { startNetwork } from "../support/network.ts";

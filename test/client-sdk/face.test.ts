@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { createCountdown, formatDuration } from "../../client-sdk/element/countdown.ts";
 import { type Face, faceOf } from "../../client-sdk/element/face.ts";
-import { chooseLanguage } from "../../client-sdk/element/words.ts";
+import { chooseLanguage } from "../../client-sdk/element/language.ts";
 import { WatchError } from "../../client-sdk/index.ts";
 import { formatMoney } from "../../client-sdk/money.ts";
 import type { Reason, StatusEvent } from "../../client-sdk/protocol.ts";

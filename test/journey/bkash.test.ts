@@ -2,7 +2,7 @@
 import pg from "pg";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { createUrlSecrets } from "../../server/order/secret.ts";
+import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";

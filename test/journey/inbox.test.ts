@@ -1,6 +1,6 @@
 /** A webhook that was answered 2xx is on disk and has its effect in the end, whatever its statement ran into. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Database, openDatabase } from "../../server/order/database.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode } from "../support/node.ts";
 import { startScriptedDaraja, success } from "../support/scripted-daraja.ts";

@@ -1,8 +1,8 @@
 /** Bad input: each gives its problem, names the field, and leaves no wrong state. */
 import { connect } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { openDatabase } from "../../server/database/pool.ts";
 import { errorTable } from "../../server/errors.ts";
-import { openDatabase } from "../../server/order/database.ts";
 import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";

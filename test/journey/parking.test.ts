@@ -5,17 +5,17 @@
  */
 import Fastify from "fastify";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Database, openDatabase } from "../../server/order/database.ts";
-import { createInbox, type Inbox } from "../../server/order/inbox.ts";
+import { createUrlSecrets } from "../../server/auth/keys.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
+import { handleErrors } from "../../server/http/problem.ts";
 import { createOrderQuery } from "../../server/order/query.ts";
-import { createUrlSecrets } from "../../server/order/secret.ts";
 import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
-import { handleErrors } from "../../server/problem.ts";
-import { createInitiator } from "../../server/provider/initiate.ts";
+import { createInitiator } from "../../server/payment/initiate.ts";
 import type { Provider } from "../../server/provider/provider.ts";
-import { createReceiver } from "../../server/provider/receive.ts";
-import { startRedelivery } from "../../server/provider/redelivery.ts";
 import { webhookRoutes } from "../../server/route/webhooks.ts";
+import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
+import { createReceiver } from "../../server/webhook/receive.ts";
+import { startRedelivery } from "../../server/webhook/redelivery.ts";
 import { createDatabase } from "../support/database.ts";
 import { lipanaWebhook } from "../support/lipana.ts";
 import { asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { createUrlSecrets } from "../../server/order/secret.ts";
+import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { testSecret } from "../support/node.ts";
 import { type TransportName, transportNames } from "../support/watch.ts";
 import {

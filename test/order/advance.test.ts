@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { Advanced, InboxRow } from "../../server/order/advance.ts";
 import { toTold } from "../../server/order/advance.ts";
+import { advanceGroupStatement } from "../../server/order/decide.ts";
+import { payGroupStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { payGroupStatement } from "../../server/order/simple.ts";
-import { advanceGroupStatement } from "../../server/order/statement.ts";
-import type { Advanced, InboxRow, Opened } from "../../server/order/store.ts";
+import type { Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;

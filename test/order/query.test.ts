@@ -1,7 +1,7 @@
 /** What the merchant's backend reads, on real PostgreSQL: one order whole, lists, and the feed of changes. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Database, openDatabase } from "../../server/order/database.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
 import type { StatusEvent } from "../../server/order/order.ts";
 import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../server/order/query.ts";
 import { createOrderStore } from "../../server/order/store.ts";

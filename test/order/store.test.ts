@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
+import type { InboxRow } from "../../server/order/advance.ts";
+import { changedStatement } from "../../server/order/decide.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
-import { changedStatement } from "../../server/order/statement.ts";
-import { createOrderStore, type InboxRow } from "../../server/order/store.ts";
+import { createOrderStore } from "../../server/order/store.ts";
 import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { draftOf, failed, holdEvents, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 

@@ -8,7 +8,7 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { Payment, Reason, StatusEvent } from "../../server/order/order.ts";
 import { Declined, type Provider } from "../../server/provider/provider.ts";
-import type { ProviderName } from "../../server/provider/providers.ts";
+import type { ProviderName } from "../../server/provider/registry.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";

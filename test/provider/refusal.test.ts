@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { Payment } from "../../server/order/order.ts";
 import { plainText } from "../../server/provider/plain-text.ts";
 import { Declined } from "../../server/provider/provider.ts";
-import { type ProviderName, providerNames } from "../../server/provider/providers.ts";
 import { Throttled } from "../../server/provider/refusal.ts";
+import { type ProviderName, providerNames } from "../../server/provider/registry.ts";
 import { fixture } from "../support/sandbox.ts";
 import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
 

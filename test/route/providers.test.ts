@@ -1,9 +1,9 @@
 /** How the providers do, over HTTP, and their tokens fetched ahead of need. */
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { openDatabase } from "../../server/order/database.ts";
-import { handleErrors } from "../../server/problem.ts";
-import { createRecentCalls } from "../../server/provider/calls.ts";
+import { openDatabase } from "../../server/database/pool.ts";
+import { handleErrors } from "../../server/http/problem.ts";
+import { createRecentCalls } from "../../server/provider/call-stats.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
 import { createDatabase } from "../support/database.ts";

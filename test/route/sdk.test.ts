@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import Fastify, { type FastifyInstance } from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { ServedFile } from "../../client-sdk/build/served.ts";
-import { handleErrors } from "../../server/problem.ts";
+import { handleErrors } from "../../server/http/problem.ts";
 import { sdkRoutes } from "../../server/route/sdk.ts";
 
 const hashOf = (body: Buffer): string => `sha384-${createHash("sha384").update(body).digest("base64")}`;

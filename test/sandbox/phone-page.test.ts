@@ -1,8 +1,8 @@
 /** The payer's phone as its page hears of it. */
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { createGate } from "../../server/limit.ts";
-import { handleErrors } from "../../server/problem.ts";
+import { handleErrors } from "../../server/http/problem.ts";
+import { createGate } from "../../server/rate-limit.ts";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
 import { type PhoneView, phonePageRoutes } from "../../server/sandbox/phone-page.ts";
 

@@ -18,7 +18,7 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { io } from "socket.io-client";
 import { WebSocket } from "ws";
-import { startEmbedded } from "../../server/embedded.ts";
+import { startEmbedded } from "../../server/database/embedded-postgres.ts";
 
 const { values } = parseArgs({
   options: {

@@ -2,8 +2,8 @@
 import { Cluster, Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { createRedisBus } from "../../server/redis/bus.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
-import { createRedisBus } from "../../server/status/redis-bus.ts";
 import { eventOf } from "../support/event.ts";
 import { redisUrl, startRedis, startRedisCluster, type TestCluster, type TestRedis } from "../support/redis.ts";
 import { startWire } from "../support/wire.ts";

@@ -1,7 +1,7 @@
 /** The accounts of the sandboxes of every test node. */
-import { companies, type ProviderName } from "../../server/provider/providers.ts";
-import { sandboxAccount } from "../../server/sandbox/account.ts";
-import type { Sandbox } from "../../server/sandbox/sandbox.ts";
+import { companies, type ProviderName } from "../../server/provider/registry.ts";
+import type { Sandbox } from "../../server/sandbox/server.ts";
+import { sandboxAccount } from "../../server/sandbox/server.ts";
 import { testSecret } from "./node.ts";
 
 type Account<N extends ProviderName> = ReturnType<(typeof companies)[N]["sandbox"]["account"]>;

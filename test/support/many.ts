@@ -1,6 +1,6 @@
 /** A database with so many orders that PostgreSQL has a choice of how to find some, and what it chose. */
 import pg from "pg";
-import { type Database, openDatabase } from "../../server/order/database.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "./database.ts";
 
 /**

@@ -2,7 +2,7 @@
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Embedded, startEmbedded } from "../../server/embedded.ts";
+import { type Embedded, startEmbedded } from "../../server/database/embedded-postgres.ts";
 
 export interface TestPostgres {
   /** Changes with every restart. */

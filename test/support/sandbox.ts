@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
 import { onTestFinished } from "vitest";
-import { handleErrors } from "../../server/problem.ts";
-import { companies, type ProviderName } from "../../server/provider/providers.ts";
+import { handleErrors } from "../../server/http/problem.ts";
+import { companies, type ProviderName } from "../../server/provider/registry.ts";
 import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
-import type { Sandbox, SandboxContext } from "../../server/sandbox/sandbox.ts";
+import type { Sandbox, SandboxContext } from "../../server/sandbox/server.ts";
 import { testAccount } from "./account.ts";
 
 export interface Received {

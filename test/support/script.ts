@@ -4,10 +4,10 @@ import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import type { Payment } from "../../server/order/order.ts";
-import { createClient } from "../../server/provider/client.ts";
-import type { TokenRules } from "../../server/provider/credential.ts";
+import type { TokenRules } from "../../server/provider/access-token.ts";
+import { createClient } from "../../server/provider/http-client.ts";
 import type { Provider } from "../../server/provider/provider.ts";
-import { companies, type ProviderName } from "../../server/provider/providers.ts";
+import { companies, type ProviderName } from "../../server/provider/registry.ts";
 import { companyAccount } from "./account.ts";
 
 /** One call of ours as the company got it. */

@@ -1,12 +1,12 @@
 /** An order store on a database of its own, with everything it announced. */
 import { onTestFinished } from "vitest";
-import { type Database, openDatabase } from "../../server/order/database.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
 import type { PaymentDraft } from "../../server/order/draft.ts";
-import { createInbox, type Inbox } from "../../server/order/inbox.ts";
 import type { Outcome, StatusEvent } from "../../server/order/order.ts";
 import { createOrderQuery, type OrderQuery, type OrderView } from "../../server/order/query.ts";
 import { type Allowance, scheduleOf } from "../../server/order/schedule.ts";
 import { createOrderStore, type Opened, type OrderStore } from "../../server/order/store.ts";
+import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { createDatabase } from "./database.ts";
 
 export interface TestStore {

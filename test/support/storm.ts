@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { onTestFinished, vi } from "vitest";
 import { eventSource, longPoll, type OrderWatch, socketIo, watchOrder, webSocket } from "../../client-sdk/index.ts";
-import { createWatchTokens } from "../../server/order/token.ts";
+import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import { createDatabase } from "./database.ts";
 import { testSecret } from "./node.ts";
 import { type NodeProcess, startProcess } from "./process.ts";

@@ -12,7 +12,7 @@ import { io, type Socket } from "socket.io-client";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { deriveTokenKeys } from "../../server/order/secret.ts";
+import { deriveTokenKeys } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja } from "../support/scripted-daraja.ts";

@@ -1,0 +1,20 @@
+/** `/docs`: Swagger UI, served whole from this process, so that it works offline and under a strict policy. */
+import type { FastifyInstance } from "fastify";
+import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+
+const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
+const swaggerUi = (name: string): URL => new URL(import.meta.resolve(`swagger-ui-dist/${name}`));
+
+const page = keepAsset(own("index.html"));
+
+const findFile = keepAssets({
+  "docs.css": own("docs.css"),
+  "docs.js": own("docs.js"),
+  "swagger-ui.css": swaggerUi("swagger-ui.css"),
+  "swagger-ui-bundle.js": swaggerUi("swagger-ui-bundle.js"),
+});
+
+export function pageRoutes(app: FastifyInstance): void {
+  app.get("/docs", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "nobody" }));
+  assetRoute(app, "/docs", findFile);
+}

@@ -1,0 +1,212 @@
+/**
+ * bKash tokenized checkout (Bangladesh): the payer agrees on bKash's own page and comes back, and only then do we take
+ * the money, by executing the payment.
+ *
+ * What the returning browser says proves nothing, and bKash tells of failures nowhere else: so money moves at Execute,
+ * which is sent once in a payment's life, and when its answer is not sure the query decides, never a second Execute.
+ * The notification of a completed payment only makes us ask (bkash-notification.ts). Access tokens are rationed: more
+ * than two token calls in an hour block the merchant for an hour (developer.bka.sh, "Token Management").
+ */
+import { z } from "zod";
+import { HubError } from "../../errors.ts";
+import type { Outcome, Payment } from "../../order/order.ts";
+import type { Credential, FetchedToken } from "../access-token.ts";
+import { defineCompany } from "../define.ts";
+import { type Answer, CallFailed, type Client, Unreachable } from "../http-client.ts";
+import { Declined, type Provider } from "../provider.ts";
+import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
+import { authenticate, translate } from "./notification.ts";
+import { createSnsVerifier, type SnsOptions } from "./sns.ts";
+
+/** What bKash gives a merchant at go-live. */
+const variables = z.object({
+  USERNAME: z.string(),
+  PASSWORD: z.string(),
+  APP_KEY: z.string(),
+  APP_SECRET: z.string(),
+  /** The topic of the merchant's notifications; without it no subscription is confirmed, and no notification counts as signed. */
+  SNS_TOPIC_ARN: z
+    .string()
+    .regex(/^arn:aws(-cn)?:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, "must be the ARN of an SNS topic")
+    .optional(),
+});
+
+export type BkashAccount = z.infer<typeof variables>;
+
+export const bkash = defineCompany(
+  { name: "bkash", liveBaseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta", deadlineS: 1_800, variables },
+  (account, { baseUrl, client, credential }) => {
+    const config = { ...account, baseUrl };
+    const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);
+    return createBkash(config, { client, credential: credential({ fetch, callsPerHourMax: 2 }) });
+  },
+);
+
+export interface BkashConfig extends BkashAccount {
+  baseUrl: () => string;
+}
+
+export interface BkashDependencies {
+  client: Client;
+  credential: Credential;
+  /** How long bKash may take to answer: by default 30 s to Execute, as it documents, and 10 s to anything else. */
+  deadlineMs?: number;
+  /** How signatures of notifications are checked; something else in tests only. */
+  sns?: SnsOptions;
+}
+
+const tokenDeadlineMs = 15_000;
+const executeDeadlineMs = 30_000;
+
+/**
+ * BDT with two decimals. bKash documents no limits of the API; what a wallet may hold and spend is bKash's to refuse, and
+ * it holds no more than BDT 500,000 (unverified).
+ */
+const limits = { minMinor: 100n, maxMinor: 50_000_000n, stepMinor: 1n } as const;
+
+const text = z.string().regex(/^[\x21-\x7e]{1,8192}$/);
+
+const tokenReply = z.object({
+  statusCode: z.literal("0000").optional(),
+  id_token: text,
+  expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
+  refresh_token: text.optional().catch(undefined),
+});
+
+export function createBkash(config: BkashConfig, { client, credential, deadlineMs, sns }: BkashDependencies): Provider {
+  const verifySns = createSnsVerifier(sns);
+
+  const tokenFor = async (rejected?: string): Promise<string> => {
+    try {
+      return await credential.token(rejected);
+    } catch (cause) {
+      throw new Declined("provider_error", "no access token, so nothing was asked", cause);
+    }
+  };
+
+  /** A refused token is replaced once: whatever the call was for has surely not happened. */
+  const post = async (
+    path: string,
+    body: object,
+    call: { signal: AbortSignal; deadlineMs?: number },
+  ): Promise<Answer> => {
+    const send = (token: string): Promise<Answer> =>
+      client.call({
+        method: "POST",
+        url: `${config.baseUrl()}/tokenized/checkout${path}`,
+        // The token as it is: without "Bearer", as in bKash's own plugin.
+        headers: { accept: "application/json", authorization: token, "x-app-key": config.APP_KEY },
+        body,
+        ...call,
+        ...(deadlineMs !== undefined && { deadlineMs }),
+      });
+    const token = await tokenFor();
+    const answer = await send(token);
+    return isTokenRefused(answer) ? send(await tokenFor(token)) : answer;
+  };
+
+  const confirm = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
+    const { reference } = payment;
+    if (reference === undefined) return undefined;
+    return readQuery(await post("/payment/status", { paymentID: reference }, { signal }), payment);
+  };
+
+  const execute = (paymentID: string, signal: AbortSignal): Promise<Answer | undefined> =>
+    post("/execute", { paymentID }, { signal, deadlineMs: executeDeadlineMs }).catch((error: unknown) => {
+      // No answer, or a lost one. Anything else has surely executed nothing.
+      if (error instanceof CallFailed) return undefined;
+      throw error;
+    });
+
+  return {
+    name: "bkash",
+    currencies: ["BDT"],
+    countries: ["BD"],
+    limits,
+    statesAmount: true,
+    statesReceipt: true,
+    needsReference: true,
+    acknowledgement: { status: 200, contentType: "text/plain", body: "OK" },
+    async prepare() {
+      await tokenFor();
+    },
+    async initiate(payment, urls, signal) {
+      const answer = await post("/create", createFields(payment, urls.return), { signal }).catch((error: unknown) => {
+        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
+        throw error;
+      });
+      return readAcceptance(answer);
+    },
+    authenticate: (webhook) => authenticate(webhook, config.SNS_TOPIC_ARN, verifySns),
+    translate: (webhook, authenticity = "unsigned") => translate(webhook, config.SNS_TOPIC_ARN, authenticity),
+    confirm,
+    checkout: {
+      // The signature beside it is the same for every status: it proves nothing (developer.bka.sh, samples of create).
+      read({ status }) {
+        if (status === "success") return "approved";
+        if (status === "cancel") return "cancelled";
+        return status === "failure" ? "declined" : undefined;
+      },
+      async complete(payment, signal) {
+        if (payment.reference === undefined) return undefined;
+        const { isSure, outcome } = readExecution(await execute(payment.reference, signal), payment);
+        if (isSure) return outcome;
+        const found = await confirm(payment, signal);
+        return found?.status === "processing" ? (outcome ?? found) : found;
+      },
+    },
+  };
+}
+
+/**
+ * Makes one token call: refresh with a refresh token, grant without. Throws `HubError` `provider_unavailable`, which says
+ * nothing of the credentials.
+ */
+export async function fetchBkashToken(
+  config: BkashConfig,
+  client: Client,
+  refreshToken?: string,
+): Promise<FetchedToken> {
+  const isRefresh = refreshToken !== undefined;
+  const { status, body } = await client
+    .call({
+      method: "POST",
+      url: `${config.baseUrl()}/tokenized/checkout/token/${isRefresh ? "refresh" : "grant"}`,
+      headers: { accept: "application/json", username: config.USERNAME, password: config.PASSWORD },
+      body: {
+        app_key: config.APP_KEY,
+        app_secret: config.APP_SECRET,
+        ...(isRefresh && { refresh_token: refreshToken }),
+      },
+      deadlineMs: tokenDeadlineMs,
+    })
+    .catch((cause: unknown) => {
+      throw new HubError("provider_unavailable", "bKash could not be asked for an access token", { cause });
+    });
+  const reply = tokenReply.safeParse(body);
+  if (status !== 200 || !reply.success) {
+    throw new HubError("provider_unavailable", `bKash gave no access token (HTTP ${status})`);
+  }
+  const { id_token: token, expires_in: lifetimeS, refresh_token } = reply.data;
+  return { token, lifetimeS, ...(refresh_token !== undefined && { refreshToken: refresh_token }) };
+}
+
+/** One payment without an agreement (mode 0011), taken at once (intent sale). */
+function createFields(payment: Payment, returnUrl: URL): object {
+  const { id, amountMinor } = payment;
+  return {
+    mode: "0011",
+    payerReference: payerReference(payment),
+    callbackURL: returnUrl.href,
+    amount: `${amountMinor / 100n}.${String(amountMinor % 100n).padStart(2, "0")}`,
+    currency: "BDT",
+    intent: "sale",
+    // The only name of ours that is in the notification.
+    merchantInvoiceNumber: id,
+  };
+}
+
+/** A wallet fills in bKash's page; the field is wanted in any case, and the order's name is of use to the merchant. */
+function payerReference({ phone = "", orderId }: Payment): string {
+  return /^\+8801\d{9}$/.test(phone) ? phone.slice("+88".length) : orderId;
+}

@@ -1,0 +1,202 @@
+/**
+ * The gateway in front of bKash: access tokens and their ration, the forms of errors, and how bodies are read. The texts are
+ * those of developer.bka.sh, "Error Codes"; those of the gateway are Amazon API Gateway's, as integrators log them.
+ *
+ * A token is good wherever it was made, as it carries its own end and a signature: a hub that keeps one for its hour need
+ * not fetch another when the sandbox was restarted with it, which the ration would soon forbid.
+ */
+import { createHmac, randomUUID } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { isRefusedBefore } from "../../http/problem.ts";
+import type { IsMerchant } from "../../sandbox/server.ts";
+
+/** Errors of bKash itself come with HTTP 200. */
+const texts = {
+  "2001": "Invalid App Key",
+  "2002": "Invalid Payment ID",
+  "2006": "Invalid amount",
+  "2007": "Invalid currency",
+  "2008": "Invalid intent",
+  "2014": "Wrong PIN",
+  "2019": "PIN verification time expired",
+  "2023": "Insufficient Balance",
+  "2025": "Invalid request body",
+  "2029": "Duplicate for all transactions",
+  "2031": "Invalid merchant invoice number",
+  "2037": "The account of the debit party is in a state which prohibits execution of this transaction",
+  "2048": "Invalid Payer Reference",
+  "2049": "Invalid Merchant Callback URL",
+  "2056": "Invalid Payment State",
+  "2060": "Payment execution pre-requisite hasn't been met",
+  "2062": "The payment has already been completed",
+  "2063": "Mode is not valid as per request data",
+  "2065": "Mandatory field missing",
+  "2117": "Payment execution already been called before",
+} as const;
+
+export type FaultCode = keyof typeof texts;
+
+/** An answer in one of the forms that bKash has for errors. */
+export class Fault extends Error {
+  readonly status: number;
+  readonly body: object;
+
+  constructor(status: number, body: object) {
+    super(JSON.stringify(body));
+    this.name = "Fault";
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** An error of bKash's own. */
+export const fault = (code: FaultCode): Fault => new Fault(200, { statusCode: code, statusMessage: texts[code] });
+
+/** The same in its other form, which older parts of bKash answer with. Which ones those are is not documented. */
+export const oldFault = (code: FaultCode): Fault => new Fault(200, { errorCode: code, errorMessage: texts[code] });
+
+/** The gateway's own word: bKash was not reached, or not in time. */
+export const gatewayFault = (status: number, message: string): Fault => new Fault(status, { message });
+
+/** The way of bKash with errors and bodies. What is not JSON is a body without fields. */
+export function speakBkash(app: FastifyInstance): void {
+  const fail = (reply: FastifyReply, { status, body }: Fault): FastifyReply => reply.code(status).send(body);
+  app.setErrorHandler((error: unknown, request, reply) => {
+    if (error instanceof Fault) return fail(reply, error);
+    if (isRefusedBefore(error)) throw error;
+    request.log.error({ err: error }, "sandbox failed");
+    return fail(reply, gatewayFault(500, "Internal server error"));
+  });
+  app.setNotFoundHandler((_request, reply) => fail(reply, gatewayFault(403, "Missing Authentication Token")));
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Answered like a body without any field.
+    return undefined;
+  }
+}
+
+/** What the one merchant is known by. */
+export interface Account {
+  USERNAME: string;
+  PASSWORD: string;
+  APP_KEY: string;
+  APP_SECRET: string;
+}
+
+const tokenLifetimeS = 3_600;
+
+/** Commonly stated, unverified. */
+const refreshLifetimeS = 28 * 86_400;
+
+const callsPerHourMax = 2;
+const hourMs = 3_600_000;
+
+const tokenBody = z.object({ app_key: z.string(), app_secret: z.string() });
+const refreshBody = tokenBody.extend({ refresh_token: z.string() });
+
+interface Tokens {
+  /** Checks that a request carries a token, and the app key. */
+  requireToken(request: FastifyRequest): void;
+  isMerchant: IsMerchant;
+}
+
+/** Serves the tokens. */
+export function issueTokens(app: FastifyInstance, { account, now }: { account: Account; now: () => Date }): Tokens {
+  const mint = (use: TokenUse, lifetimeS: number): string =>
+    sign(account.APP_SECRET, { jti: randomUUID(), use, exp: now().getTime() / 1_000 + lifetimeS });
+  const isGood = (token: string, use: TokenUse): boolean => {
+    const claims = open(account.APP_SECRET, token);
+    return claims?.use === use && claims.exp > now().getTime() / 1_000;
+  };
+  const takeRation = createRation(now);
+
+  const isKnown: IsMerchant = ({ headers: { username, password } }) =>
+    isSame(String(username ?? ""), account.USERNAME) && isSame(String(password ?? ""), account.PASSWORD);
+
+  const checkAccount = (request: FastifyRequest): void => {
+    const { body } = request;
+    if (!isKnown(request)) throw gatewayFault(401, "Unauthorized");
+    // Only the merchant uses up the merchant's ration.
+    takeRation();
+    const { success, data } = tokenBody.safeParse(body);
+    if (!success) throw oldFault("2065");
+    if (data.app_key !== account.APP_KEY || data.app_secret !== account.APP_SECRET) throw fault("2001");
+  };
+  const tokens = () => ({
+    statusCode: "0000",
+    statusMessage: "Successful",
+    id_token: mint("id", tokenLifetimeS),
+    token_type: "Bearer",
+    expires_in: tokenLifetimeS,
+    refresh_token: mint("refresh", refreshLifetimeS),
+  });
+
+  app.post("/tokenized/checkout/token/grant", async (request) => {
+    checkAccount(request);
+    return tokens();
+  });
+
+  app.post("/tokenized/checkout/token/refresh", async (request) => {
+    checkAccount(request);
+    const { success, data } = refreshBody.safeParse(request.body);
+    if (!success) throw oldFault("2065");
+    if (!isGood(data.refresh_token, "refresh")) throw gatewayFault(401, "Unauthorized");
+    return tokens();
+  });
+
+  return {
+    requireToken({ headers }) {
+      // As it is: whether "Bearer " before it is accepted too is unverified, so it is not.
+      if (!isGood(headers.authorization ?? "", "id")) throw gatewayFault(401, "Unauthorized");
+      if (headers["x-app-key"] !== account.APP_KEY) throw fault("2001");
+    },
+    isMerchant: (request) =>
+      isKnown(request) || open(account.APP_SECRET, request.headers.authorization ?? "") !== undefined,
+  };
+}
+
+/**
+ * A third token call within an hour blocks all of them for an hour (developer.bka.sh, "Token Management"). What it is
+ * answered with is not documented: this is how the gateway answers too many requests.
+ */
+function createRation(now: () => Date): () => void {
+  let calledAtMs: number[] = [];
+  let blockedUntilMs = 0;
+  return () => {
+    const nowMs = now().getTime();
+    // No more than are needed to find one too many.
+    calledAtMs = [...calledAtMs.filter((atMs) => atMs > nowMs - hourMs), nowMs].slice(-callsPerHourMax - 1);
+    if (nowMs >= blockedUntilMs && calledAtMs.length > callsPerHourMax) blockedUntilMs = nowMs + hourMs;
+    if (nowMs < blockedUntilMs) throw gatewayFault(429, "Too Many Requests");
+  };
+}
+
+type TokenUse = "id" | "refresh";
+
+const claimsShape = z.object({ jti: z.string(), use: z.enum(["id", "refresh"]), exp: z.number() });
+type Claims = z.infer<typeof claimsShape>;
+
+const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+
+const tokenHeader = encode({ alg: "HS256", typ: "JWT" });
+
+const macOf = (key: string, text: string): string => createHmac("sha256", key).update(text).digest("base64url");
+
+function sign(key: string, claims: Claims): string {
+  const text = `${tokenHeader}.${encode(claims)}`;
+  return `${text}.${macOf(key, text)}`;
+}
+
+function open(key: string, token: string): Claims | undefined {
+  const [header = "", payload = "", mac = ""] = token.split(".");
+  if (!isSame(mac, macOf(key, `${header}.${payload}`))) return undefined;
+  return claimsShape.safeParse(parseJson(Buffer.from(payload, "base64url").toString())).data;
+}

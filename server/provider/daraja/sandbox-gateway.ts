@@ -1,0 +1,112 @@
+/**
+ * The gateway in front of Safaricom Daraja: access tokens, the error envelope, and how bodies are read. Codes and texts are
+ * those of the Safaricom portal, "Authorization" and M-Pesa Express, "Error Codes".
+ */
+import { createHmac, randomBytes, randomUUID } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { isRefusedBefore } from "../../http/problem.ts";
+import type { IsMerchant } from "../../sandbox/server.ts";
+
+/** An answer in Safaricom's error envelope. */
+export class Fault extends Error {
+  readonly status: number;
+  readonly errorCode: string;
+
+  constructor(status: number, errorCode: string, message: string) {
+    super(message);
+    this.name = "Fault";
+    this.status = status;
+    this.errorCode = errorCode;
+  }
+}
+
+const tokenLifetimeS = 3_599;
+
+/** Half of a token, the other half being its signature: 28 characters in all, as Safaricom's have. */
+const nonceLength = 14;
+
+/** Safaricom's envelope for whatever goes wrong, and its way of reading bodies: without a JSON content type there is none. */
+export function speakSafaricom(app: FastifyInstance): void {
+  const fail = (reply: FastifyReply, { status, errorCode, message }: Fault): FastifyReply => {
+    return reply.code(status).send({ requestId: randomUUID(), errorCode, errorMessage: message });
+  };
+  app.setErrorHandler((error: unknown, request, reply) => {
+    if (error instanceof Fault) return fail(reply, error);
+    if (isRefusedBefore(error)) throw error;
+    request.log.error({ err: error }, "sandbox failed");
+    return fail(reply, new Fault(500, "500.003.1001", "Internal Server Error"));
+  });
+  app.setNotFoundHandler((_request, reply) => fail(reply, new Fault(404, "404.001.01", "Resource not found")));
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (request, text, done) => {
+    const isJson = /^application\/json\b/i.test(request.headers["content-type"] ?? "");
+    done(null, isJson ? parseJson(String(text)) : undefined);
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Answered like a body without any field.
+    return undefined;
+  }
+}
+
+interface Tokens {
+  /** Checks that a request carries the newest token. */
+  requireToken(request: FastifyRequest): void;
+  isMerchant: IsMerchant;
+}
+
+/**
+ * Serves the tokens, of which only the newest is good. Each has a signature, by which one that was made before a restart,
+ * or by another node, is still known to be the merchant's.
+ */
+export function issueTokens(
+  app: FastifyInstance,
+  { consumerKey, consumerSecret, now }: { consumerKey: string; consumerSecret: string; now: () => Date },
+): Tokens {
+  const basic = `Basic ${Buffer.from(`${consumerKey}:${consumerSecret}`).toString("base64")}`;
+  const macOf = (nonce: string): string =>
+    createHmac("sha256", consumerSecret).update(nonce).digest("base64url").slice(0, nonceLength);
+  const mint = (): string => {
+    const nonce = randomBytes(nonceLength).toString("base64url").slice(0, nonceLength);
+    return nonce + macOf(nonce);
+  };
+  let current: { token: string; expiresAtMs: number } | undefined;
+
+  app.get<{ Querystring: { grant_type?: string } }>("/oauth/v1/generate", async ({ headers, query }, reply) => {
+    const { authorization } = headers;
+    if (!authorization?.startsWith("Basic ")) throw new Fault(400, "400.008.01", "Invalid Authentication passed");
+    if (query.grant_type !== "client_credentials") throw new Fault(400, "400.008.02", "Invalid grant type passed");
+    // Reported by integrators: bad credentials are answered with nothing at all.
+    if (!isSame(authorization, basic)) return reply.code(400).send();
+    current = { token: mint(), expiresAtMs: now().getTime() + tokenLifetimeS * 1_000 };
+    return { access_token: current.token, expires_in: String(tokenLifetimeS) };
+  });
+
+  return {
+    requireToken({ headers }) {
+      const isNewest = current !== undefined && headers.authorization === `Bearer ${current.token}`;
+      const isFresh = current !== undefined && now().getTime() < current.expiresAtMs;
+      if (!isNewest || !isFresh) throw new Fault(404, "404.001.03", "Invalid Access Token");
+    },
+    isMerchant({ headers: { authorization = "" } }) {
+      const [, nonce, mac] = /^Bearer (.{14})(.{14})$/.exec(authorization) ?? [];
+      return isSame(authorization, basic) || (nonce !== undefined && mac !== undefined && isSame(mac, macOf(nonce)));
+    },
+  };
+}
+
+/** Names the first field that is wrong, in the order of the documentation. */
+export function parseFields<T extends z.ZodType>(schema: T, body: unknown): z.infer<T> {
+  const parsed = schema.safeParse(body ?? {});
+  if (parsed.success) return parsed.data;
+  throw invalid(String(parsed.error.issues[0]?.path[0] ?? "BusinessShortCode"));
+}
+
+/** The error that names a field. */
+export const invalid = (field: string): Fault => new Fault(400, "400.002.02", `Bad Request - Invalid ${field}`);

@@ -1,0 +1,183 @@
+/**
+ * Safaricom Daraja as far as M-Pesa Express goes: tokens, push, query, and the webhook once the payer has answered. Shapes,
+ * types and texts are Safaricom's, so that the real adapter cannot tell the difference. To be mounted at `/sandbox/daraja`.
+ *
+ * Unlike Safaricom, one phone may have any number of open prompts, so that programs can try things side by side; a number
+ * of its own plays the phone that is busy. A webhook is sent exactly once, and after the push has been answered, unless the
+ * phone's number says otherwise. In memory: a restart forgets every push.
+ */
+import { randomInt } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
+import { behaviour } from "../../sandbox/phone.ts";
+import { createPlay } from "../../sandbox/scenario.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
+import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./sandbox-gateway.ts";
+
+/** 174379 is the shortcode of Safaricom's own sandbox. */
+const account = (secretOf: (variable: string) => string) => ({
+  CONSUMER_KEY: secretOf("CONSUMER_KEY"),
+  CONSUMER_SECRET: secretOf("CONSUMER_SECRET"),
+  SHORTCODE: "174379",
+  PASSKEY: secretOf("PASSKEY"),
+});
+
+type DarajaAccount = ReturnType<typeof account>;
+
+export const darajaSandbox = { account, serve } as const satisfies Sandbox;
+
+/** What a query says of a code in other words than the webhook, as observed at Safaricom. */
+const queryTexts: ReadonlyMap<number, string> = new Map([[1037, "DS timeout user cannot be reached."]]);
+
+interface Push {
+  merchantRequestId: string;
+  checkoutRequestId: string;
+  msisdn: string;
+  /** Whole shillings. */
+  amount: number;
+  callbackUrl: string;
+  result?: MpesaResult;
+  queries: number;
+}
+
+const numberOrText = (pattern: RegExp) =>
+  z.union([z.string(), z.number()]).transform(String).pipe(z.string().regex(pattern));
+const shortcode = numberOrText(/^\d{5,7}$/);
+const msisdn = numberOrText(/^254(7|1)\d{8}$/);
+const signed = { BusinessShortCode: shortcode, Password: z.string().min(1), Timestamp: z.string().regex(/^\d{14}$/) };
+
+const pushBody = z.object({
+  ...signed,
+  TransactionType: z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"]),
+  Amount: numberOrText(/^[1-9]\d*$/)
+    .transform(Number)
+    .pipe(z.number().max(250_000)),
+  PartyA: msisdn,
+  PartyB: shortcode,
+  PhoneNumber: msisdn,
+  CallBackURL: z.url({ protocol: /^https?$/ }),
+  AccountReference: z.string().min(1).max(12),
+  TransactionDesc: z.string().max(13).optional(),
+});
+
+const queryBody = z.object({ ...signed, CheckoutRequestID: z.string().min(1) });
+
+/** Older pushes are forgotten: queries about them are answered like those about unknown ones. */
+const pushesMax = 10_000;
+
+function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
+  const pushes = new Map<string, Push>();
+  const play = createPlay(app, context);
+  speakSafaricom(app);
+  const { CONSUMER_KEY: consumerKey, CONSUMER_SECRET: consumerSecret } = account;
+  const { requireToken, isMerchant } = issueTokens(app, { consumerKey, consumerSecret, now });
+
+  const remember = (body: z.infer<typeof pushBody>): Push => {
+    const [oldest] = pushes.keys();
+    if (oldest !== undefined && pushes.size >= pushesMax) pushes.delete(oldest);
+    const push: Push = {
+      merchantRequestId: `${randomInt(10_000, 100_000)}-${randomInt(10_000_000, 100_000_000)}-1`,
+      checkoutRequestId: `ws_CO_${nairobiTimestamp(now())}${randomInt(100_000, 1_000_000)}${body.PhoneNumber.slice(-9)}`,
+      msisdn: body.PhoneNumber,
+      amount: body.Amount,
+      callbackUrl: body.CallBackURL,
+      queries: 0,
+    };
+    pushes.set(push.checkoutRequestId, push);
+    return push;
+  };
+
+  app.post("/mpesa/stkpush/v1/processrequest", async (request, reply) => {
+    requireToken(request);
+    const body = parseFields(pushBody, request.body);
+    checkPassword(body, account);
+    if (!isOwn(body.CallBackURL)) throw invalid("CallBackURL");
+    const does = behaviour(body.PhoneNumber);
+    if (does.isBusy) {
+      const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
+      throw new Fault(500, "500.001.1001", text);
+    }
+    if (does.isDown) throw new Fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
+    const push = remember(body);
+    await play({
+      ring: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
+      reply,
+      settle(answer, { paysOther }) {
+        push.result = mpesaResults[answer];
+        const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
+        return { url: push.callbackUrl, headers: { "content-type": "application/json;charset=UTF-8" }, body };
+      },
+    });
+    return acceptance(push);
+  });
+
+  app.post("/mpesa/stkpushquery/v1/query", async (request) => {
+    requireToken(request);
+    const body = parseFields(queryBody, request.body);
+    checkPassword(body, account);
+    const push = pushes.get(body.CheckoutRequestID);
+    if (!push) throw invalid("CheckoutRequestID");
+    return queryReply(push);
+  });
+  return isMerchant;
+}
+
+interface Signed {
+  BusinessShortCode: string;
+  Password: string;
+  Timestamp: string;
+}
+
+function checkPassword(body: Signed, account: DarajaAccount): void {
+  if (body.BusinessShortCode !== account.SHORTCODE) throw new Fault(500, "500.001.1001", "Merchant does not exist");
+  const password = Buffer.from(account.SHORTCODE + account.PASSKEY + body.Timestamp).toString("base64");
+  if (!isSame(body.Password, password)) throw new Fault(500, "500.001.1001", "Wrong credentials");
+}
+
+const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => ({
+  MerchantRequestID: merchantRequestId,
+  CheckoutRequestID: checkoutRequestId,
+  ResponseCode: "0",
+  ResponseDescription: "Success. Request accepted for processing",
+  CustomerMessage: "Success. Request accepted for processing",
+});
+
+/** Everything is a string here. An open push is told in two forms, both observed at Safaricom; they take turns. */
+function queryReply(push: Push): object {
+  const { result, merchantRequestId, checkoutRequestId } = push;
+  push.queries += 1;
+  if (!result && push.queries % 2 === 0) throw new Fault(500, "500.001.1001", "The transaction is being processed");
+  return {
+    ResponseCode: "0",
+    ResponseDescription: "The service request has been accepted successfully",
+    MerchantRequestID: merchantRequestId,
+    CheckoutRequestID: checkoutRequestId,
+    ResultCode: String(result?.code ?? 4999),
+    ResultDesc: result ? (queryTexts.get(result.code) ?? result.text) : "The transaction is still under processing",
+  };
+}
+
+/** Codes and metadata are numbers here, the amount a decimal such as 150.00; only a success has metadata. */
+function webhookBody(push: Push, { code, text }: MpesaResult, { paid, at }: { paid: number; at: Date }): string {
+  const items = [
+    { Name: "Amount", Value: paid },
+    { Name: "MpesaReceiptNumber", Value: receipt() },
+    { Name: "Balance" },
+    { Name: "TransactionDate", Value: Number(nairobiTimestamp(at)) },
+    { Name: "PhoneNumber", Value: Number(push.msisdn) },
+  ];
+  const stkCallback = {
+    MerchantRequestID: push.merchantRequestId,
+    CheckoutRequestID: push.checkoutRequestId,
+    ResultCode: code,
+    ResultDesc: text,
+    ...(code === 0 && { CallbackMetadata: { Item: items } }),
+  };
+  return JSON.stringify({ Body: { stkCallback } }).replace(/"Amount","Value":\d+/, "$&.00");
+}
+
+const nairobiTimestamp = (at: Date): string =>
+  new Date(at.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, "").slice(0, 14);

@@ -1,0 +1,218 @@
+/**
+ * Lipana as far as M-Pesa pushes go: push, status, list, and the signed webhook once the payer has answered. Shapes and
+ * texts are those of Lipana's SDK and of public integrations, so that the real adapter cannot tell the difference. To be
+ * mounted at `/sandbox/lipana`.
+ *
+ * Two shapes of webhook are about, and nobody knows which one Lipana sends: of the payments that succeed every other one
+ * is told in either shape, A without a receipt and B with one. All others are told in B, as A cannot say why.
+ *
+ * Every test number of the contract is played. With 11 the webhook names a transaction that nobody knows: it waits until
+ * the list is asked for. 20, a phone that is busy, waits for a person like 00, for how Lipana would say so is not known.
+ * The list takes no dates. In memory: a restart forgets every push.
+ */
+import { createHmac, randomInt, randomUUID } from "node:crypto";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { HubError } from "../../errors.ts";
+import { behaviour, type PayerAnswer } from "../../sandbox/phone.ts";
+import { createPlay, type WebhookMessage } from "../../sandbox/scenario.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
+
+const account = (secretOf: (variable: string) => string) => ({
+  SECRET_KEY: `lip_sk_test_${secretOf("SECRET_KEY")}`,
+  WEBHOOK_SECRET: secretOf("WEBHOOK_SECRET"),
+});
+
+export const lipanaSandbox = { account, serve } as const satisfies Sandbox;
+
+/** How a push ended: Lipana's word for it, and M-Pesa's code and text, which only a webhook of shape B tells. */
+interface Result {
+  status: "success" | "failed" | "cancelled";
+  code: number;
+  text: string;
+}
+
+const results: Record<PayerAnswer, Result> = {
+  approve: { status: "success", code: 0, text: "The service request is processed successfully." },
+  cancel: { status: "cancelled", code: 1032, text: "Request cancelled by user" },
+  wrong_pin: { status: "failed", code: 2001, text: "The initiator information is invalid." },
+  insufficient_funds: { status: "failed", code: 1, text: "The balance is insufficient for the transaction." },
+  ignore: { status: "failed", code: 1037, text: "No response from user." },
+};
+
+/** A transaction as status and list tell it. Keys without a value are not there. */
+interface Transaction {
+  id: string;
+  transactionId: string;
+  /** Whole shillings: asked for, and once there is an answer, paid. */
+  amount: number;
+  phone: string;
+  status: "pending" | Result["status"];
+  type: "stk_push";
+  mpesaReceiptNumber?: string;
+  checkoutRequestID: string;
+  accountReference?: string | undefined;
+  transactionDesc?: string | undefined;
+  createdAt: string;
+  updatedAt: string;
+}
+
+const pushBody = z.object({
+  phone: z.string().regex(/^\+254(7|1)\d{8}$/, "must be like +254712345678"),
+  amount: z.number().int().min(10).max(150_000),
+  accountReference: z.string().optional(),
+  transactionDesc: z.string().optional(),
+});
+
+const listQuery = z.object({
+  page: z.coerce.number().int().min(1).default(1),
+  limit: z.coerce.number().int().min(1).max(100).default(10),
+  status: z.string().optional(),
+});
+
+/** An answer in Lipana's error envelope. Its codes are the SDK's, as far as it has one. */
+class Fault extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly errors: object | undefined;
+
+  constructor(status: number, code: string, message: string, errors?: object) {
+    super(message);
+    this.name = "Fault";
+    this.status = status;
+    this.code = code;
+    this.errors = errors;
+  }
+}
+
+/** Older pushes are forgotten. */
+const pushesMax = 10_000;
+
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, webhookUrl, now = () => new Date() } = context;
+  const transactions = new Map<string, Transaction>();
+  const play = createPlay(app, context);
+  let successes = 0;
+  const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.SECRET_KEY);
+  speakLipana(app, isMerchant);
+
+  const remember = (body: z.infer<typeof pushBody>): Transaction => {
+    const [oldest] = transactions.keys();
+    if (oldest !== undefined && transactions.size >= pushesMax) transactions.delete(oldest);
+    const at = now().toISOString();
+    const transaction: Transaction = {
+      id: randomUUID(),
+      transactionId: `TXN${capitals(12)}`,
+      amount: body.amount,
+      phone: body.phone,
+      status: "pending",
+      type: "stk_push",
+      checkoutRequestID: `ws_CO_${at.replace(/\D/g, "").slice(0, 14)}${body.phone.slice(-9)}`,
+      accountReference: body.accountReference,
+      transactionDesc: body.transactionDesc,
+      createdAt: at,
+      updatedAt: at,
+    };
+    transactions.set(transaction.transactionId, transaction);
+    return transaction;
+  };
+
+  const settle = (transaction: Transaction, result: Result, paysOther: boolean): WebhookMessage => {
+    transaction.status = result.status;
+    transaction.updatedAt = now().toISOString();
+    if (result.code === 0) {
+      transaction.mpesaReceiptNumber = capitals(10);
+      if (paysOther) transaction.amount += 1;
+      successes += 1;
+    }
+    const told = result.code === 0 && successes % 2 === 0 ? shapeA(transaction) : shapeB(transaction, result);
+    const body = JSON.stringify(told);
+    return { url: webhookUrl().href, headers: { "x-lipana-signature": sign(body, account.WEBHOOK_SECRET) }, body };
+  };
+
+  app.post("/transactions/push-stk", async (request, reply) => {
+    const body = parse(pushBody, request.body);
+    if (behaviour(body.phone).isDown) throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
+    const transaction = remember(body);
+    await play({
+      ring: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
+      reply,
+      settle: (answer, { paysOther = false }) => settle(transaction, results[answer], paysOther),
+    });
+    return acceptance(transaction);
+  });
+
+  app.get<{ Params: { id: string } }>("/transactions/:id", async ({ params: { id } }) => {
+    // Which of the two ids is meant is not documented.
+    const found = transactions.get(id) ?? [...transactions.values()].find((transaction) => transaction.id === id);
+    if (!found) throw new Fault(404, "NOT_FOUND", "Transaction not found");
+    return found;
+  });
+
+  app.get("/transactions", async (request) => {
+    const { page, limit, status } = parse(listQuery, request.query);
+    const all = [...transactions.values()].filter((one) => status === undefined || one.status === status).reverse();
+    const pages = Math.ceil(all.length / limit);
+    const found = all.slice((page - 1) * limit, page * limit);
+    return { transactions: found, pagination: { page, limit, total: all.length, pages } };
+  });
+  return isMerchant;
+}
+
+/** Lipana's envelope for whatever goes wrong, and its key on every request. */
+function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
+  const fail = (reply: FastifyReply, { status, code, message, errors }: Fault): FastifyReply =>
+    reply.code(status).send({ success: false, message, code, ...(errors && { errors }) });
+  app.setErrorHandler((error: unknown, request, reply) => {
+    if (error instanceof Fault) return fail(reply, error);
+    if (error instanceof HubError) throw error;
+    // A body that is no JSON is refused by Fastify before anybody reads it.
+    const isUnread = error instanceof Error && "statusCode" in error && Number(error.statusCode) < 500;
+    if (isUnread) return fail(reply, new Fault(400, "VALIDATION_ERROR", "Validation failed"));
+    request.log.error({ err: error }, "sandbox failed");
+    return fail(reply, new Fault(500, "INTERNAL_ERROR", "Internal server error"));
+  });
+  app.setNotFoundHandler((_request, reply) => fail(reply, new Fault(404, "NOT_FOUND", "Not found")));
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401, "AUTHENTICATION_FAILED", "Invalid API key");
+  });
+}
+
+/** Names every field that is wrong. That `errors` is a list of these is made up. */
+function parse<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
+  const parsed = schema.safeParse(value ?? {});
+  if (parsed.success) return parsed.data;
+  const errors = parsed.error.issues.map(({ path, message }) => ({ field: path.join("."), message }));
+  throw new Fault(400, "VALIDATION_ERROR", "Validation failed", errors);
+}
+
+const acceptance = ({ transactionId, checkoutRequestID }: Transaction): object => ({
+  success: true,
+  message: "STK push initiated",
+  data: { transactionId, status: "pending", checkoutRequestID, message: "STK push sent to the customer's phone" },
+});
+
+const shapeA = ({ transactionId, amount, status, phone, updatedAt: timestamp }: Transaction): object => ({
+  event: `payment.${status}`,
+  data: { transactionId, amount, currency: "KES", status, phone, timestamp },
+});
+
+const shapeB = (transaction: Transaction, { code, text }: Result): object => ({
+  event: code === 0 ? "transaction.success" : "transaction.failed",
+  transaction_id: transaction.transactionId,
+  phone: transaction.phone,
+  amount: transaction.amount,
+  reference: transaction.accountReference,
+  checkout_request_id: transaction.checkoutRequestID,
+  mpesa_receipt_number: transaction.mpesaReceiptNumber ?? null,
+  result_code: code,
+  result_desc: text,
+});
+
+/** Over the very bytes that are sent. */
+const sign = (body: string, secret: string): string => createHmac("sha256", secret).update(body).digest("hex");
+
+/** Capitals and digits, like SAE3YULR0Y. */
+const capitals = (length: number): string =>
+  Array.from({ length }, () => randomInt(36).toString(36).toUpperCase()).join("");

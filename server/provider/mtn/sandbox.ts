@@ -1,0 +1,213 @@
+/**
+ * MTN MoMo Collections: tokens, requests to pay, their status, and the webhook once the payer has answered. Codes and
+ * texts are those of MTN's "Common Error" page; where a body is not documented there is none. To be mounted at
+ * `/sandbox/mtn`.
+ *
+ * Like MTN it wants `Content-Length` of a POST without a body, answers 202 with nothing, and says "not found" to the
+ * first question about each request. Its webhook comes as PUT, without the reference, as MTN's may; `reason` is a word
+ * there and an object in the status. MTN has no word for a wrong PIN, so 04 ends like a refusal; and none for a busy
+ * phone, so 20 is like 00. In memory: a restart forgets every request.
+ */
+import { randomBytes, randomInt } from "node:crypto";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { HubError } from "../../errors.ts";
+import { behaviour, type PayerAnswer } from "../../sandbox/phone.ts";
+import { createPlay } from "../../sandbox/scenario.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
+import { formatMinor, minorDigits, parseMinor } from "../money.ts";
+
+/** MTN's own sandbox takes EUR only; this one takes the currency of every country that MTN is in, to be tried out. */
+const currencies = ["EUR", "UGX", "GHS", "RWF", "XAF", "XOF", "ZMW"];
+
+const targetEnvironment = "sandbox";
+
+const account = (secretOf: (variable: string) => string) => ({
+  SUBSCRIPTION_KEY: secretOf("SUBSCRIPTION_KEY"),
+  // A UUID at MTN, which nobody checks.
+  API_USER: secretOf("API_USER"),
+  API_KEY: secretOf("API_KEY"),
+  TARGET_ENVIRONMENT: targetEnvironment,
+  CURRENCY: currencies.join(","),
+});
+
+type MtnAccount = ReturnType<typeof account>;
+
+export const mtnSandbox = { account, serve } as const satisfies Sandbox;
+
+const failureReasons: Record<Exclude<PayerAnswer, "approve">, string> = {
+  cancel: "APPROVAL_REJECTED",
+  wrong_pin: "PAYMENT_NOT_APPROVED",
+  insufficient_funds: "NOT_ENOUGH_FUNDS",
+  ignore: "EXPIRED",
+};
+
+const requestBody = z.object({
+  amount: z.string().regex(/^(0|[1-9]\d*)(\.\d{1,3})?$/),
+  currency: z.string(),
+  externalId: z.string().optional(),
+  payer: z.object({ partyIdType: z.literal("MSISDN"), partyId: z.string().regex(/^[1-9]\d{7,14}$/) }),
+  payerMessage: z.string().max(160).optional(),
+  payeeNote: z.string().max(160).optional(),
+});
+
+const uuidV4 = z.uuidv4();
+
+interface RequestToPay {
+  body: z.infer<typeof requestBody>;
+  status: "PENDING" | "SUCCESSFUL" | "FAILED";
+  financialTransactionId?: string;
+  reason?: string;
+  isVisible: boolean;
+}
+
+/** An answer in MTN's error envelope; without a code there is no body. */
+class Fault extends Error {
+  readonly status: number;
+  readonly code: string | undefined;
+
+  constructor(status: number, code?: string, message = "") {
+    super(message);
+    this.name = "Fault";
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** Older requests are forgotten: questions about them are answered like those about unknown ones. */
+const requestsMax = 10_000;
+
+const tokenLifetimeS = 3_600;
+
+/** Older tokens are forgotten before their time. */
+const tokensMax = 1_000;
+
+function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
+  const requests = new Map<string, RequestToPay>();
+  const play = createPlay(app, context);
+  app.setErrorHandler((error: unknown, request, reply) => {
+    if (error instanceof Fault) {
+      const { status, code, message } = error;
+      return reply.code(status).send(code === undefined ? undefined : { code, message });
+    }
+    if (error instanceof HubError) throw error;
+    const { statusCode = 500 } = error as { statusCode?: number };
+    // A body that cannot be read.
+    if (statusCode < 500) return reply.code(400).send();
+    request.log.error({ err: error }, "sandbox failed");
+    return reply.code(500).send({ code: "INTERNAL_PROCESSING_ERROR", message: "An internal error occurred." });
+  });
+  app.setNotFoundHandler(async () => {
+    throw new Fault(404);
+  });
+  const isMerchant: IsMerchant = ({ headers }) =>
+    isSame(String(headers["ocp-apim-subscription-key"] ?? ""), account.SUBSCRIPTION_KEY);
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401);
+  });
+  const requireToken = issueTokens(app, account, now);
+
+  app.post("/collection/v1_0/requesttopay", async (request, reply) => {
+    requireToken(request);
+    const reference = readReference(request);
+    const body = readBody(request);
+    const { payer, currency } = body;
+    const callbackUrl = request.headers["x-callback-url"];
+    if (callbackUrl !== undefined && !isOwn(String(callbackUrl))) {
+      const text = "Callback URL with different host name then configured for API User";
+      throw new Fault(500, "INVALID_CALLBACK_URL_HOST", text);
+    }
+    if (requests.has(reference)) {
+      throw new Fault(409, "RESOURCE_ALREADY_EXIST", "Duplicated reference id. Creation of resource failed.");
+    }
+    if (behaviour(payer.partyId).isDown) {
+      throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable, try again later.");
+    }
+    const [oldest] = requests.keys();
+    if (oldest !== undefined && requests.size >= requestsMax) requests.delete(oldest);
+    const made: RequestToPay = { body, status: "PENDING", isVisible: false };
+    requests.set(reference, made);
+    const digits = minorDigits(currency);
+    const amountMinor = parseMinor(body.amount, digits) ?? 0n;
+    await play({
+      ring: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
+      reply,
+      settle(answer, { paysOther }) {
+        if (paysOther) made.body.amount = formatMinor(amountMinor + 10n ** BigInt(digits), digits);
+        if (answer === "approve") {
+          made.status = "SUCCESSFUL";
+          made.financialTransactionId = String(randomInt(1_000_000_000, 10_000_000_000));
+        } else {
+          made.status = "FAILED";
+          made.reason = failureReasons[answer];
+        }
+        if (callbackUrl === undefined) return undefined;
+        return { method: "PUT", url: String(callbackUrl), body: JSON.stringify(resultOf(made, made.reason)) };
+      },
+    });
+    return reply.code(202).send();
+  });
+
+  app.get<{ Params: { reference: string } }>("/collection/v1_0/requesttopay/:reference", async (request) => {
+    requireToken(request);
+    const made = requests.get(request.params.reference);
+    if (!made?.isVisible) {
+      if (made) made.isVisible = true;
+      throw new Fault(404, "RESOURCE_NOT_FOUND", "Requested resource was not found.");
+    }
+    return resultOf(made, made.reason && { code: made.reason, message: "The request was not paid." });
+  });
+  return isMerchant;
+}
+
+/** Serves the tokens, all of which are good until they run out. Returns the check that a request carries one. */
+function issueTokens(app: FastifyInstance, account: MtnAccount, now: () => Date): (request: FastifyRequest) => void {
+  const basic = `Basic ${Buffer.from(`${account.API_USER}:${account.API_KEY}`).toString("base64")}`;
+  const tokens = new Map<string, number>();
+
+  const requireLength = async ({ headers }: FastifyRequest): Promise<void> => {
+    if (headers["content-length"] === undefined) throw new Fault(411);
+  };
+  app.post("/collection/token/", { onRequest: requireLength }, async ({ headers }) => {
+    if (!isSame(headers.authorization ?? "", basic)) throw new Fault(401);
+    const [oldest] = tokens.keys();
+    if (oldest !== undefined && tokens.size >= tokensMax) tokens.delete(oldest);
+    const token = randomBytes(48).toString("base64url");
+    tokens.set(`Bearer ${token}`, now().getTime() + tokenLifetimeS * 1_000);
+    return { access_token: token, token_type: "access_token", expires_in: tokenLifetimeS };
+  });
+
+  return ({ headers }) => {
+    if ((tokens.get(headers.authorization ?? "") ?? 0) <= now().getTime()) throw new Fault(401);
+    if (headers["x-target-environment"] !== targetEnvironment) {
+      throw new Fault(500, "NOT_ALLOWED_TARGET_ENVIRONMENT", "Access to target environment is forbidden.");
+    }
+  };
+}
+
+function readReference({ headers }: FastifyRequest): string {
+  const { success, data } = uuidV4.safeParse(headers["x-reference-id"]);
+  if (!success) throw new Fault(400);
+  return data;
+}
+
+function readBody({ body }: FastifyRequest): z.infer<typeof requestBody> {
+  const { success, data } = requestBody.safeParse(body);
+  if (!success) throw new Fault(400);
+  const { amount, currency } = data;
+  if (!currencies.includes(currency)) {
+    throw new Fault(500, "INVALID_CURRENCY", "Currency not supported.");
+  }
+  if (!parseMinor(amount, minorDigits(currency))) throw new Fault(400);
+  return data;
+}
+
+/** The status, and the webhook's body. */
+const resultOf = ({ body, status, financialTransactionId }: RequestToPay, reason?: unknown): object => ({
+  ...(financialTransactionId !== undefined && { financialTransactionId }),
+  ...body,
+  status,
+  ...(reason !== undefined && { reason }),
+});

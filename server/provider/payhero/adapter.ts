@@ -1,0 +1,109 @@
+/**
+ * PayHero Kenya: M-Pesa through somebody else's account. A prompt on the payer's phone, a webhook once they have answered.
+ *
+ * PayHero signs nothing: the secret in the URL we gave it is the proof. A query needs PayHero's own reference, which
+ * only the reply to our request brings; if that is lost, a webhook or the deadline settles the payment. Nothing is
+ * known of idempotency, and failed prompts in numbers get an account blocked, so nothing is ever asked for twice.
+ */
+import assert from "node:assert/strict";
+import { z } from "zod";
+import type { Payment } from "../../order/order.ts";
+import { defineCompany, type ProviderContext } from "../define.ts";
+import { Unreachable } from "../http-client.ts";
+import { mpesaLimits } from "../mpesa.ts";
+import { Declined, type Provider } from "../provider.ts";
+import { readAcceptance, readQuery, translate } from "./messages.ts";
+
+/** What PayHero's dashboard gives a merchant: a pair, which it also shows as one ready-made header. */
+const variables = z
+  .object({
+    USERNAME: z
+      .string()
+      .regex(/^[^:]+$/, "must not have a colon")
+      .optional(),
+    PASSWORD: z.string().optional(),
+    /** The header's value, with or without the word `Basic`. */
+    AUTH: z
+      .string()
+      .trim()
+      .regex(/^(Basic\s+)?[A-Za-z0-9+/]+={0,2}$/i, "must be the header's value: Basic and base64")
+      .transform((header) => header.replace(/^Basic\s+/i, ""))
+      .optional(),
+    /** The payment channel: which till, PayBill or bank account is paid. */
+    CHANNEL_ID: z
+      .string()
+      .regex(/^[1-9]\d{0,8}$/, "must be digits")
+      .transform(Number),
+  })
+  .superRefine(
+    ({ USERNAME, PASSWORD, AUTH }, { addIssue }) => {
+      const pair = { USERNAME, PASSWORD };
+      const given = Object.values(pair).filter((value) => value !== undefined);
+      if (AUTH !== undefined && given.length > 0) {
+        addIssue({ code: "custom", path: ["AUTH"], message: "stands for USERNAME and PASSWORD: set it or them" });
+      }
+      for (const [variable, value] of Object.entries(pair)) {
+        if (AUTH === undefined && value === undefined) {
+          addIssue({ code: "custom", path: [variable], message: "is needed unless there is AUTH" });
+        }
+      }
+    },
+    // Whatever else is wrong, so that everything is said at once.
+    { when: () => true },
+  );
+
+type Account = z.infer<typeof variables>;
+
+export const payhero = defineCompany(
+  { name: "payhero", liveBaseUrl: "https://backend.payhero.co.ke/api/v2", deadlineS: 180, variables },
+  createPayhero,
+);
+
+function createPayhero(account: Account, { baseUrl, client }: Pick<ProviderContext, "baseUrl" | "client">): Provider {
+  const headers = { authorization: authorizationOf(account) };
+  return {
+    name: "payhero",
+    currencies: ["KES"],
+    countries: ["KE"],
+    // PayHero documents none of its own.
+    limits: mpesaLimits,
+    statesAmount: false,
+    statesReceipt: true,
+    needsReference: true,
+    // Only the status is asked for (docs.payhero.africa, "Callbacks & Webhooks").
+    acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ success: true }) },
+    async initiate(payment, urls, signal) {
+      const body = paymentFields(account, payment, urls.webhook);
+      const call = client.call({ method: "POST", url: `${baseUrl()}/payments`, headers, body, signal });
+      const answer = await call.catch((error: unknown) => {
+        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
+        throw error;
+      });
+      return readAcceptance(answer);
+    },
+    translate,
+    async confirm({ reference }, signal) {
+      if (reference === undefined) return undefined;
+      const url = `${baseUrl()}/transaction-status?${new URLSearchParams({ reference })}`;
+      return readQuery(await client.call({ method: "GET", url, headers, signal }), reference);
+    },
+  };
+}
+
+function authorizationOf({ USERNAME, PASSWORD, AUTH }: Account): string {
+  return `Basic ${AUTH ?? Buffer.from(`${USERNAME}:${PASSWORD}`).toString("base64")}`;
+}
+
+/** docs.payhero.co.ke, "Initiate MPESA STK Push Request". Our own id comes back in the webhook. */
+function paymentFields({ CHANNEL_ID }: Account, { id, phone, amountMinor }: Payment, webhookUrl: URL): object {
+  assert(phone !== undefined && mpesaLimits.phone.test(phone), "the payment has a phone that can be prompted");
+  assert(amountMinor % mpesaLimits.stepMinor === 0n, "the amount is in whole shillings");
+  return {
+    amount: Number(amountMinor / mpesaLimits.stepMinor),
+    phone_number: phone.slice(1),
+    channel_id: CHANNEL_ID,
+    provider: "m-pesa",
+    external_reference: id,
+    callback_url: webhookUrl.href,
+  };
+}

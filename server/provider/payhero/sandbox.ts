@@ -1,0 +1,216 @@
+/**
+ * PayHero Kenya as far as M-Pesa prompts go: the request for money, the query, and the webhook once the payer has answered.
+ * To be mounted at `/sandbox/payhero`. In memory: a restart forgets every payment.
+ *
+ * The replies and the webhook of a success are PayHero's. Nobody has published a failed webhook, which here is the
+ * successful one with M-Pesa's code, nor any error: their names are what integrators report, their texts are invented.
+ * Webhooks have the shape of backend.payhero.co.ke; the one of api.payhero.africa, which is another platform, tells no
+ * codes and so could not tell most test numbers apart.
+ *
+ * Every test number works. The one of a busy phone waits for a person like any other: PayHero has answered `QUEUED`
+ * before M-Pesa could find the phone busy.
+ */
+import { randomInt, randomUUID } from "node:crypto";
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { isSame } from "../../auth/keys.ts";
+import { isRefusedBefore } from "../../http/problem.ts";
+import { capitals, type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
+import { behaviour } from "../../sandbox/phone.ts";
+import { createPlay } from "../../sandbox/scenario.ts";
+import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
+
+/** The channel is a merchant's in PayHero's samples, and no secret. */
+const channelId = "133";
+
+const account = (secretOf: (variable: string) => string) => ({
+  USERNAME: secretOf("USERNAME"),
+  PASSWORD: secretOf("PASSWORD"),
+  CHANNEL_ID: channelId,
+});
+
+export const payheroSandbox = { account, serve } as const satisfies Sandbox;
+
+const paymentBody = z.object({
+  amount: z.number().int().min(1).max(250_000),
+  phone_number: z.string().regex(/^(0|254)(7|1)\d{8}$/),
+  channel_id: z.literal(Number(channelId)),
+  provider: z.literal("m-pesa"),
+  external_reference: z.string().optional(),
+  customer_name: z.string().optional(),
+  callback_url: z.url({ protocol: /^https?$/ }).optional(),
+});
+
+interface Payment {
+  reference: string;
+  merchantRequestId: string;
+  checkoutRequestId: string;
+  /** `254712345678`. */
+  msisdn: string;
+  /** Whole shillings. */
+  amount: number;
+  externalReference: string;
+  callbackUrl?: string | undefined;
+  askedAt: Date;
+  result?: MpesaResult;
+  /** Empty unless it was paid. */
+  receipt: string;
+}
+
+/** Older payments are forgotten: queries about them are answered like those about unknown ones. */
+const paymentsMax = 10_000;
+
+function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
+  const { account, isOwn, now = () => new Date() } = context;
+  const payments = new Map<string, Payment>();
+  const play = createPlay(app, context);
+  const authorization = `Basic ${Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64")}`;
+  const isMerchant: IsMerchant = ({ headers }) => isSame(headers.authorization ?? "", authorization);
+  speakPayhero(app, isMerchant);
+
+  const remember = (body: z.infer<typeof paymentBody>): Payment => {
+    const [oldest] = payments.keys();
+    if (oldest !== undefined && payments.size >= paymentsMax) payments.delete(oldest);
+    const payment = accept(body, now());
+    payments.set(payment.reference, payment);
+    return payment;
+  };
+
+  app.post("/payments", async (request, reply) => {
+    const body = parseFields(request.body);
+    if (body.callback_url !== undefined && !isOwn(body.callback_url)) throw invalid("callback_url");
+    // Observed: when PayHero is down, its gateway answers with a page.
+    if (behaviour(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
+    const payment = remember(body);
+    await play({
+      ring: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
+      reply,
+      settle(answer, { paysOther }) {
+        payment.result = mpesaResults[answer];
+        if (answer === "approve") payment.receipt = receipt();
+        const { callbackUrl: url } = payment;
+        return url === undefined ? undefined : { url, body: webhookBody(payment, payment.result, paysOther ? 1 : 0) };
+      },
+    });
+    const { reference, checkoutRequestId } = payment;
+    return reply.code(201).send({ success: true, status: "QUEUED", reference, CheckoutRequestID: checkoutRequestId });
+  });
+
+  app.get<{ Querystring: { reference?: unknown } }>("/transaction-status", async ({ query }) => {
+    const payment = payments.get(String(query.reference ?? ""));
+    if (!payment) throw new Fault(404, "NOT_FOUND", "transaction not found");
+    return queryReply(payment);
+  });
+  return isMerchant;
+}
+
+/** An answer to what PayHero will not do. */
+class Fault extends Error {
+  readonly status: number;
+  readonly errorCode: string;
+
+  constructor(status: number, errorCode: string, message: string) {
+    super(message);
+    this.name = "Fault";
+    this.status = status;
+    this.errorCode = errorCode;
+  }
+}
+
+const downPage = "<html><head><title>503 Service Temporarily Unavailable</title></head><body></body></html>";
+
+/** PayHero's way with whoever is not its merchant, and with whatever goes wrong. */
+function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
+  app.addHook("onRequest", async (request) => {
+    if (!isMerchant(request)) throw new Fault(401, "UNAUTHORIZED", "invalid API credentials");
+  });
+  app.setErrorHandler((error: unknown, request, reply) => {
+    const known = error instanceof Fault;
+    if (isRefusedBefore(error)) throw error;
+    if (!known) request.log.error({ err: error }, "sandbox failed");
+    const { status, errorCode, message } = known ? error : new Fault(500, "INTERNAL_ERROR", "internal server error");
+    return reply.code(status).send({ success: false, error_code: errorCode, error_message: message });
+  });
+  app.setNotFoundHandler(() => {
+    throw new Fault(404, "NOT_FOUND", "no such endpoint");
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Answered like a body without any field.
+    return undefined;
+  }
+}
+
+/** Names the first field that is wrong, in the order of the documentation. */
+function parseFields(body: unknown): z.infer<typeof paymentBody> {
+  const parsed = paymentBody.safeParse(body ?? {});
+  if (parsed.success) return parsed.data;
+  throw invalid(String(parsed.error.issues[0]?.path[0] ?? "request"));
+}
+
+const invalid = (field: string): Fault => new Fault(400, "BAD_REQUEST", `invalid ${field}`);
+
+function accept(body: z.infer<typeof paymentBody>, askedAt: Date): Payment {
+  const msisdn = body.phone_number.replace(/^0/, "254");
+  return {
+    // Both are observed.
+    reference: randomInt(2) === 0 ? capitals(10) : randomUUID(),
+    merchantRequestId: `${randomInt(1_000, 10_000)}-${randomInt(10_000_000, 100_000_000)}-1`,
+    checkoutRequestId: `ws_CO_${checkoutTimestamp(askedAt)}${msisdn.slice(-9)}`,
+    msisdn,
+    amount: body.amount,
+    externalReference: body.external_reference ?? "",
+    callbackUrl: body.callback_url,
+    askedAt,
+    receipt: "",
+  };
+}
+
+/** Day, month, year, time and milliseconds in Kenya, as in M-Pesa's own ids: 14012024103543427. */
+function checkoutTimestamp(at: Date): string {
+  const digits = new Date(at.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, "");
+  return digits.slice(6, 8) + digits.slice(4, 6) + digits.slice(0, 4) + digits.slice(8);
+}
+
+/** `more`: what was paid beyond what was asked. PayHero's own reference is not told. */
+function webhookBody(payment: Payment, { code, text }: MpesaResult, more: number): string {
+  const isPaid = code === 0;
+  return JSON.stringify({
+    forward_url: "",
+    response: {
+      Amount: payment.amount + more,
+      CheckoutRequestID: payment.checkoutRequestId,
+      ExternalReference: payment.externalReference,
+      MerchantRequestID: payment.merchantRequestId,
+      MpesaReceiptNumber: payment.receipt,
+      Phone: `+${payment.msisdn}`,
+      ResultCode: code,
+      ResultDesc: text,
+      Status: isPaid ? "Success" : "Failed",
+    },
+    status: isPaid,
+  });
+}
+
+/** No amount, no reason, and no CheckoutRequestID either. */
+function queryReply({ result, reference, receipt: given, askedAt }: Payment): object {
+  const settled = result?.code === 0 ? "SUCCESS" : "FAILED";
+  return {
+    transaction_date: askedAt.toISOString(),
+    provider: "m-pesa",
+    success: true,
+    merchant: "Sandbox Merchant",
+    payment_reference: "",
+    third_party_reference: given,
+    status: result ? settled : "QUEUED",
+    reference,
+    CheckoutRequestID: "",
+    provider_reference: given,
+  };
+}

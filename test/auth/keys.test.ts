@@ -1,0 +1,79 @@
+import { describe, expect, it } from "vitest";
+import { createSandboxSecrets, createSealer, createUrlSecrets, isSame } from "../../server/auth/keys.ts";
+
+const secret = "a secret of more than thirty-two characters";
+const other = "another secret of more than thirty-two chars";
+const paymentId = "0199f2c4-1234-7abc-8def-0123456789ab";
+
+describe("a URL secret", () => {
+  it("is hex and opens to the payment it was sealed for", () => {
+    const secrets = createUrlSecrets([secret], "webhook");
+    const sealed = secrets.seal("daraja", paymentId);
+    expect(sealed).toMatch(/^[0-9a-f]{64}$/);
+    expect(secrets.open("daraja", sealed)).toBe(paymentId);
+  });
+
+  it("opens nothing at another provider, for another purpose, or with another secret", () => {
+    const sealed = createUrlSecrets([secret], "webhook").seal("daraja", paymentId);
+    expect(createUrlSecrets([secret], "webhook").open("bkash", sealed)).toBeUndefined();
+    expect(createUrlSecrets([secret], "return").open("daraja", sealed)).toBeUndefined();
+    expect(createUrlSecrets([other], "webhook").open("daraja", sealed)).toBeUndefined();
+  });
+
+  it("is refused when any character of it is changed, missing or added", () => {
+    const secrets = createUrlSecrets([secret], "webhook");
+    const sealed = secrets.seal("daraja", paymentId);
+    for (let at = 0; at < sealed.length; at += 1) {
+      const digit = sealed[at] === "0" ? "1" : "0";
+      expect(secrets.open("daraja", sealed.slice(0, at) + digit + sealed.slice(at + 1))).toBeUndefined();
+    }
+    for (const wrong of ["", sealed.slice(1), `${sealed}0`, sealed.toUpperCase(), "../../etc/passwd"]) {
+      expect(secrets.open("daraja", wrong)).toBeUndefined();
+    }
+  });
+
+  it("made with the old secret still opens after a new one is put in front", () => {
+    const sealed = createUrlSecrets([other], "webhook").seal("daraja", paymentId);
+    const rotated = createUrlSecrets([secret, other], "webhook");
+    expect(rotated.open("daraja", sealed)).toBe(paymentId);
+    expect(rotated.seal("daraja", paymentId)).not.toBe(sealed);
+  });
+});
+
+describe("a secret of the sandbox", () => {
+  it("is the same wherever the first secret is, and another for each provider, variable and secret", () => {
+    const secretOf = createSandboxSecrets([secret]);
+    const given = secretOf("daraja", "PASSKEY");
+    expect(given).toMatch(/^[0-9a-f]{64}$/);
+    expect(createSandboxSecrets([secret, other])("daraja", "PASSKEY")).toBe(given);
+    const others = [
+      secretOf("daraja", "CONSUMER_SECRET"),
+      secretOf("bkash", "PASSKEY"),
+      createSandboxSecrets([other, secret])("daraja", "PASSKEY"),
+    ];
+    expect(new Set([given, ...others]).size).toBe(4);
+  });
+});
+
+describe("what is sealed to rest", () => {
+  it("is not readable and opens again, also after a rotation", () => {
+    const sealed = createSealer([other]).seal("access token", "daraja");
+    expect(sealed.toString("latin1")).not.toContain("access token");
+    expect(createSealer([secret, other]).open(sealed, "daraja")).toBe("access token");
+  });
+
+  it("does not open for another provider, with another secret, or when tampered with", () => {
+    const sealer = createSealer([secret]);
+    const sealed = sealer.seal("access token", "daraja");
+    expect(sealer.open(sealed, "bkash")).toBeUndefined();
+    expect(createSealer([other]).open(sealed, "daraja")).toBeUndefined();
+    sealed[sealed.length - 1] = (sealed.at(-1) ?? 0) ^ 1;
+    expect(sealer.open(sealed, "daraja")).toBeUndefined();
+  });
+});
+
+it("comparing tells same from different", () => {
+  expect(isSame("key", "key")).toBe(true);
+  expect(isSame("key", "keys")).toBe(false);
+  expect(isSame("", "key")).toBe(false);
+});

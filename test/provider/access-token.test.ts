@@ -1,0 +1,513 @@
+/** Access tokens shared by nodes, on real PostgreSQL; the provider is a function that counts. */
+import type { Socket } from "node:net";
+import type { PoolClient } from "pg";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createSealer } from "../../server/auth/keys.ts";
+import { type Database, openDatabase } from "../../server/database/pool.ts";
+import { HubError } from "../../server/errors.ts";
+import { createCredential, type FetchedToken, type StoredCredential } from "../../server/provider/access-token.ts";
+import { Unreachable } from "../../server/provider/http-client.ts";
+import { startKeepAlive } from "../../server/provider/refresh-ahead.ts";
+import { createDatabase } from "../support/database.ts";
+
+let url: string;
+beforeAll(async () => {
+  const database = await createDatabase();
+  url = database.url;
+  return database.drop;
+});
+
+const secret = "a secret of more than thirty-two characters";
+const otherSecret = "another secret of more than thirty-two chars";
+
+/** A provider that gives `token-1`, `token-2`, … */
+interface Fetcher {
+  provider: string;
+  /** How often it was asked. */
+  asked: number;
+  lifetimeS: number;
+  /** What it answers instead of a token. */
+  failure: Error | undefined;
+  /** The refresh tokens that it was called with; it gives `refresh-1`, … once there is a list. */
+  refreshedWith: (string | undefined)[] | undefined;
+  callsPerHourMax: number | undefined;
+  /** Answers wait from now on; resolves when somebody asked and waits. */
+  hold(): { asked: Promise<void>; release(): void };
+  fetch(refreshToken?: string): Promise<FetchedToken>;
+}
+
+let providers = 0;
+
+/** Every test has a provider of its own, so that nothing is stored for it yet. */
+function createFetcher(): Fetcher {
+  providers += 1;
+  let gate: Promise<void> | undefined;
+  let onAsked: () => void = () => undefined;
+  const fetcher: Fetcher = {
+    provider: `provider-${providers}`,
+    asked: 0,
+    lifetimeS: 3_599,
+    failure: undefined,
+    refreshedWith: undefined,
+    callsPerHourMax: undefined,
+    hold() {
+      const asked = Promise.withResolvers<void>();
+      const released = Promise.withResolvers<void>();
+      onAsked = asked.resolve;
+      gate = released.promise;
+      return { asked: asked.promise, release: released.resolve };
+    },
+    async fetch(refreshToken) {
+      fetcher.asked += 1;
+      fetcher.refreshedWith?.push(refreshToken);
+      const token = `token-${fetcher.asked}`;
+      const { failure } = fetcher;
+      onAsked();
+      await gate;
+      if (failure) throw failure;
+      const { lifetimeS, refreshedWith, asked } = fetcher;
+      return { token, lifetimeS, ...(refreshedWith && { refreshToken: `refresh-${asked}` }) };
+    },
+  };
+  return fetcher;
+}
+
+interface Node {
+  credential: StoredCredential;
+  database: Database;
+}
+
+/** A process with its own connections and memory. */
+function startNode({ provider, fetch, callsPerHourMax }: Fetcher, secrets: readonly string[] = [secret]): Node {
+  const database = openDatabase(url, () => undefined);
+  onTestFinished(database.close);
+  const shared = { provider, pool: database.pool, sealer: createSealer(secrets) };
+  const credential = createCredential({ ...shared, fetch, ...(callsPerHourMax !== undefined && { callsPerHourMax }) });
+  return { credential, database };
+}
+
+/** Resolves when so many statements wait for a lock. */
+async function lockWaiters({ database }: Node, count: number): Promise<void> {
+  for (let waiting = 0; waiting < count; ) {
+    const { rows } = await database.pool.query(
+      "select count(*)::int as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    );
+    waiting = rows[0].waiting;
+  }
+}
+
+const storedOf = async ({ database }: Node, { provider }: Fetcher): Promise<Buffer | undefined> =>
+  (await database.pool.query("select sealed from credential where provider = $1", [provider])).rows[0]?.sealed;
+
+/** Sets what is left of the stored token's life, by the database's clock. */
+async function expireIn({ database }: Node, { provider }: Fetcher, seconds: number): Promise<void> {
+  const text = "update credential set expires_at = clock_timestamp() + $2 * interval '1 second' where provider = $1";
+  expect((await database.pool.query(text, [provider, seconds])).rowCount).toBe(1);
+}
+
+/** No lock is held, and no connection is taken. */
+async function expectNothingHeld({ database: { pool } }: Node): Promise<void> {
+  const { rows } = await pool.query(
+    `select count(*)::int as held from pg_locks join pg_database d on d.oid = database
+     where datname = current_database() and locktype = 'advisory'`,
+  );
+  expect(rows).toEqual([{ held: 0 }]);
+  expect({ idle: pool.idleCount, waiting: pool.waitingCount }).toEqual({ idle: pool.totalCount, waiting: 0 });
+}
+
+const times = <T>(count: number, act: () => Promise<T>): Promise<T>[] => Array.from({ length: count }, act);
+
+describe("a token", () => {
+  it("is fetched once by twenty concurrent calls on two nodes", async () => {
+    const fetcher = createFetcher();
+    const a = startNode(fetcher);
+    const b = startNode(fetcher);
+    const held = fetcher.hold();
+    const calls = [a, b].flatMap(({ credential }) => times(10, () => credential.token()));
+    await held.asked;
+    await lockWaiters(a, 1);
+    held.release();
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(["token-1"]));
+    expect(fetcher.asked).toBe(1);
+    await expectNothingHeld(a);
+    await expectNothingHeld(b);
+  });
+
+  it("is taken from the database after a restart, and from memory after that", async () => {
+    const fetcher = createFetcher();
+    await startNode(fetcher).credential.token();
+    const restarted = startNode(fetcher);
+    const query = vi.spyOn(restarted.database.pool, "query");
+    expect(await restarted.credential.token()).toBe("token-1");
+    expect(await restarted.credential.token()).toBe("token-1");
+    expect(query).toHaveBeenCalledTimes(1);
+    expect(fetcher.asked).toBe(1);
+  });
+
+  it("may take longer to fetch than any statement takes", async () => {
+    const fetcher = createFetcher();
+    const { credential, database } = startNode(fetcher);
+    const lent: PoolClient[] = [];
+    database.pool.on("acquire", (client) => lent.push(client));
+    const { asked, release } = fetcher.hold();
+    const fetched = credential.token();
+    await asked;
+    const silentMs = () => Math.max(...lent.map(({ connection }) => Number((connection.stream as Socket).timeout)));
+    expect(silentMs()).toBeGreaterThan(22_000);
+    release();
+    await fetched;
+    expect(silentMs()).toBe(6_000);
+  });
+
+  it("of one provider is none of another's", async () => {
+    const one = createFetcher();
+    const other = createFetcher();
+    const node = startNode(one);
+    await node.credential.token();
+    // Not even when its bytes are put into the other's row.
+    await node.database.pool.query(
+      "insert into credential select $2, sealed, expires_at from credential where provider = $1",
+      [one.provider, other.provider],
+    );
+    await startNode(other).credential.token();
+    expect([one.asked, other.asked]).toEqual([1, 1]);
+  });
+
+  it("cannot be read in the database", async () => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    const token = await node.credential.token();
+    const { rows } = await node.database.pool.query(
+      "select c::text as row, sealed from credential c where provider = $1",
+      [fetcher.provider],
+    );
+    const sealed: Buffer = rows[0].sealed;
+    for (const encoding of ["latin1", "hex", "base64"] as const) {
+      const visible = Buffer.from(token).toString(encoding).replace(/=+$/, "");
+      expect(sealed.toString("latin1")).not.toContain(visible);
+      expect(rows[0].row).not.toContain(visible);
+    }
+  });
+
+  it("is sealed anew each time, so that equal ones cannot be told", async () => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    await node.credential.token();
+    const before = await storedOf(node, fetcher);
+    fetcher.asked = 0;
+    expect(await node.credential.token("token-1")).toBe("token-1");
+    expect(await storedOf(node, fetcher)).not.toEqual(before);
+  });
+
+  it("sealed with a secret that is gone is fetched anew; with one that is still accepted it is taken", async () => {
+    const fetcher = createFetcher();
+    await startNode(fetcher, [secret]).credential.token();
+    expect(await startNode(fetcher, [otherSecret, secret]).credential.token()).toBe("token-1");
+    expect(await startNode(fetcher, [otherSecret]).credential.token()).toBe("token-2");
+    expect(await startNode(fetcher, [otherSecret]).credential.token()).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+  });
+});
+
+describe("a rejected token", () => {
+  /** Two nodes that both have `token-1` in memory. */
+  const twoNodes = async () => {
+    const fetcher = createFetcher();
+    const a = startNode(fetcher);
+    const b = startNode(fetcher);
+    expect([await a.credential.token(), await b.credential.token()]).toEqual(["token-1", "token-1"]);
+    return { fetcher, a, b };
+  };
+
+  it("is replaced once, although many callers on two nodes report it at once", async () => {
+    const { fetcher, a, b } = await twoNodes();
+    const held = fetcher.hold();
+    const calls = [a, b].flatMap(({ credential }) => times(10, () => credential.token("token-1")));
+    await held.asked;
+    await lockWaiters(a, 1);
+    held.release();
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(["token-2"]));
+    expect(fetcher.asked).toBe(2);
+  });
+
+  it("that another node has replaced is answered with that one's, without fetching", async () => {
+    const { fetcher, a, b } = await twoNodes();
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await b.credential.token("token-1")).toBe("token-2");
+    expect(await b.credential.token()).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+  });
+
+  it("that is reported late, after it was replaced here, changes nothing", async () => {
+    const { fetcher, a } = await twoNodes();
+    const query = vi.spyOn(a.database.pool, "query");
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    query.mockClear();
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(query).not.toHaveBeenCalled();
+    expect(fetcher.asked).toBe(2);
+  });
+
+  it("can be rejected again as soon as it is replaced", async () => {
+    const { fetcher, a } = await twoNodes();
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await a.credential.token("token-2")).toBe("token-3");
+    expect(fetcher.asked).toBe(3);
+  });
+});
+
+describe("a token near its end", () => {
+  it.each([
+    ["61 s before it is used", 61, "token-1", 1],
+    ["59 s before it is not", 59, "token-2", 2],
+    ["and past it it is not", -1, "token-2", 2],
+  ])("%s by a node that finds it stored", async (_when, leftS, token, asked) => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    await node.credential.token();
+    await expireIn(node, fetcher, leftS);
+    expect(await startNode(fetcher).credential.token()).toBe(token);
+    expect(fetcher.asked).toBe(asked);
+  });
+
+  it("is fetched again by the node that remembers it, once, 60 s before that end", async () => {
+    const fetcher = createFetcher();
+    fetcher.lifetimeS = 3_600;
+    const node = startNode(fetcher);
+    await node.credential.token();
+    const now = performance.now.bind(performance);
+    let laterS = 3_530;
+    vi.spyOn(performance, "now").mockImplementation(() => now() + laterS * 1_000);
+    onTestFinished(() => {
+      vi.restoreAllMocks();
+    });
+    await expireIn(node, fetcher, 3_600 - laterS);
+    expect(await node.credential.token()).toBe("token-1");
+    laterS = 3_541;
+    await expireIn(node, fetcher, 3_600 - laterS);
+    const held = fetcher.hold();
+    const calls = times(10, () => node.credential.token());
+    await held.asked;
+    held.release();
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(["token-2"]));
+    expect(fetcher.asked).toBe(2);
+  });
+
+  it("goes by the database's clock, whatever the node that fetched it remembers", async () => {
+    const fetcher = createFetcher();
+    const a = startNode(fetcher);
+    await a.credential.token();
+    await expireIn(a, fetcher, 59);
+    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    // Told by the provider that its own is dead, the first node finds the other's.
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+  });
+});
+
+describe("a fetch that fails", () => {
+  it("fails every call that waits for it, holds nothing afterwards, and the next call tries again", async () => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    const failure = new Error("no token today");
+    fetcher.failure = failure;
+    const held = fetcher.hold();
+    const reading = vi.spyOn(node.database.pool, "query");
+    const calls = Promise.allSettled(times(5, () => node.credential.token()));
+    await held.asked;
+    // Every call has looked into the database and waits for the one that fetches, before that one ends.
+    await Promise.all(reading.mock.results.map(({ value }) => value));
+    await node.database.pool.query("select");
+    held.release();
+    expect(await calls).toEqual(Array.from({ length: 5 }, () => ({ status: "rejected", reason: failure })));
+    expect(fetcher.asked).toBe(1);
+    await expectNothingHeld(node);
+    expect(await storedOf(node, fetcher)).toBeUndefined();
+
+    fetcher.failure = undefined;
+    expect(await node.credential.token()).toBe("token-2");
+    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+  });
+
+  it("lets the node that waits behind it try for itself", async () => {
+    const fetcher = createFetcher();
+    const a = startNode(fetcher);
+    const b = startNode(fetcher);
+    fetcher.failure = new Error("no token today");
+    const held = fetcher.hold();
+    const first = Promise.allSettled([a.credential.token()]);
+    await held.asked;
+    const second = b.credential.token();
+    await lockWaiters(a, 1);
+    fetcher.failure = undefined;
+    held.release();
+    expect(await first).toMatchObject([{ status: "rejected", reason: { message: "no token today" } }]);
+    expect(await second).toBe("token-2");
+    expect(await a.credential.token()).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+  });
+
+  it("keeps the token that is stored, and a rejected one is reported again", async () => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    await node.credential.token();
+    const before = await storedOf(node, fetcher);
+    fetcher.failure = new Error("no token today");
+    await expect(node.credential.token("token-1")).rejects.toBe(fetcher.failure);
+    expect(await storedOf(node, fetcher)).toEqual(before);
+    fetcher.failure = undefined;
+    expect(await node.credential.token("token-1")).toBe("token-3");
+    await expectNothingHeld(node);
+  });
+
+  it("because the connection was lost meanwhile ends no more than that call", async () => {
+    const fetcher = createFetcher();
+    const node = startNode(fetcher);
+    const uncaught = catchUncaught();
+    const lost = new Promise((resolve) => {
+      node.database.pool.on("acquire", (client) => client.once("end", resolve));
+    });
+    const held = fetcher.hold();
+    const call = Promise.allSettled([node.credential.token()]);
+    await held.asked;
+    const { rows } = await node.database.pool.query(
+      `select pg_terminate_backend(pid) as ended from pg_locks join pg_database d on d.oid = database
+       where datname = current_database() and locktype = 'advisory' and granted`,
+    );
+    expect(rows).toEqual([{ ended: true }]);
+    await Promise.race([lost, uncaught.first]);
+    held.release();
+    expect(await call).toMatchObject([{ status: "rejected" }]);
+    expect(await node.credential.token()).toBe("token-2");
+    await expectNothingHeld(node);
+    // Nobody asks anything of a connection during the fetch, so nobody is there to be told, and the process would end.
+    expect(uncaught.errors).toEqual([]);
+  });
+});
+
+describe("where two calls an hour are allowed", () => {
+  const rationed = (): Fetcher => Object.assign(createFetcher(), { callsPerHourMax: 2 });
+  const refusal = { code: "provider_unavailable", message: expect.stringContaining("2 token calls an hour") };
+
+  it("two nodes and a restart never make a third, whoever asks and whatever is rejected", async () => {
+    const fetcher = rationed();
+    const [a, b] = [startNode(fetcher), startNode(fetcher)];
+    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token())));
+    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token("token-1"))));
+    expect(fetcher.asked).toBe(2);
+    const restarted = startNode(fetcher);
+    const more = [a, b, restarted].map(({ credential }) => credential.token("token-2"));
+    for (const call of await Promise.allSettled(more)) expect(call).toMatchObject({ reason: refusal });
+    expect(await restarted.credential.token()).toBe("token-2");
+    expect(fetcher.asked).toBe(2);
+    await expectNothingHeld(a);
+  });
+
+  it("a call counts although it failed, and no more than an hour", async () => {
+    const fetcher = rationed();
+    const node = startNode(fetcher);
+    fetcher.failure = new Error("no token today");
+    for (let call = 1; call <= 2; call += 1) await expect(node.credential.token()).rejects.toBe(fetcher.failure);
+    fetcher.failure = undefined;
+    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    const age = "update token_call set at = at - $2::interval where provider = $1";
+    await node.database.pool.query(age, [fetcher.provider, "60 minutes 30 seconds"]);
+    // The provider may have counted them later than we did.
+    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    await node.database.pool.query(age, [fetcher.provider, "30 seconds"]);
+    expect(await node.credential.token()).toBe("token-3");
+  });
+
+  it("a call that surely was never sent does not count, and its refresh token stays good", async () => {
+    const fetcher = Object.assign(rationed(), { refreshedWith: [] });
+    const node = startNode(fetcher);
+    await node.credential.token();
+    fetcher.failure = new HubError("provider_unavailable", "no network", {
+      cause: new Unreachable("POST bkash.example", "ENOTFOUND"),
+    });
+    for (let call = 1; call <= 3; call += 1) {
+      await expect(node.credential.token("token-1")).rejects.toBe(fetcher.failure);
+    }
+    fetcher.failure = undefined;
+    expect(await node.credential.token("token-1")).toBe("token-5");
+    expect(fetcher.refreshedWith).toEqual([undefined, ...Array(4).fill("refresh-1")]);
+    await expect(node.credential.token("token-5")).rejects.toMatchObject(refusal);
+  });
+
+  it("a call counts although the process died in it", async () => {
+    const fetcher = rationed();
+    const dying = startNode(fetcher);
+    const held = fetcher.hold();
+    dying.credential.token().catch(() => undefined);
+    await held.asked;
+    const { rows } = await dying.database.pool.query(
+      "select count(*)::int as calls from token_call where provider = $1",
+      [fetcher.provider],
+    );
+    expect(rows).toEqual([{ calls: 1 }]);
+    held.release();
+  });
+});
+
+describe("a refresh token", () => {
+  it("is what the next token is fetched with, on any node, and is not used again once that failed", async () => {
+    const fetcher = Object.assign(createFetcher(), { refreshedWith: [] });
+    await startNode(fetcher).credential.token();
+    const a = startNode(fetcher);
+    expect(await a.credential.token("token-1")).toBe("token-2");
+    fetcher.failure = new Error("the refresh token is not good");
+    await expect(a.credential.token("token-2")).rejects.toBe(fetcher.failure);
+    // What there is stays until it is replaced.
+    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    fetcher.failure = undefined;
+    expect(await a.credential.token("token-2")).toBe("token-4");
+    expect(fetcher.refreshedWith).toEqual([undefined, "refresh-1", "refresh-2", undefined]);
+  });
+});
+
+describe("keeping alive", () => {
+  it("replaces a token with less than 5 min left, once for all nodes, and fetches none that nobody has used", async () => {
+    const fetcher = createFetcher();
+    const unused = createFetcher();
+    const nodes = [startNode(fetcher), startNode(fetcher)];
+    await nodes[0]?.credential.token();
+    const warned: object[] = [];
+    for (const { credential } of nodes) {
+      const credentials = new Map([
+        ["used", credential],
+        ["unused", startNode(unused).credential],
+      ]);
+      const log = { info: () => undefined, warn: (details: object) => warned.push(details) };
+      onTestFinished(startKeepAlive({ credentials, log, intervalMs: 5 }).close);
+    }
+    const [node] = nodes;
+    if (!node) throw new Error("there are two");
+    await expireIn(node, fetcher, 305);
+    const stored = await storedOf(node, fetcher);
+    // Both have looked meanwhile: what one of them began is waited for by the next look of its own.
+    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    expect(await storedOf(node, fetcher)).toEqual(stored);
+    await expireIn(node, fetcher, 295);
+    await vi.waitUntil(async () => !(await storedOf(node, fetcher))?.equals(stored ?? Buffer.alloc(0)));
+    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    expect([fetcher.asked, unused.asked]).toEqual([2, 0]);
+    expect(warned).toEqual([]);
+  });
+});
+
+/** Catches what would end the process, until the test is over. */
+function catchUncaught(): { errors: Error[]; first: Promise<void> } {
+  const errors: Error[] = [];
+  const first = Promise.withResolvers<void>();
+  const usual = process.listeners("uncaughtException");
+  const caught = (error: Error): void => {
+    errors.push(error);
+    first.resolve();
+  };
+  process.removeAllListeners("uncaughtException").on("uncaughtException", caught);
+  onTestFinished(() => {
+    process.off("uncaughtException", caught);
+    for (const listener of usual) process.on("uncaughtException", listener);
+  });
+  return { errors, first: first.promise };
+}

@@ -1,0 +1,75 @@
+import { fixture } from "../../support/sandbox.ts";
+import { type Told, testProvider } from "../contract.ts";
+
+const about = ({ reference, paymentId }: Pick<Told, "reference" | "paymentId">) => ({
+  paymentID: reference,
+  merchantInvoice: paymentId,
+});
+const taka = (amountMinor: number): string => (amountMinor / 100).toFixed(2);
+
+testProvider({
+  name: "bkash",
+  currency: "BDT",
+  amountMinor: 15_000,
+  phone: (ending) => `+88017123456${ending}`,
+  kindOf({ path }) {
+    if (path.includes("/token/")) return "token";
+    if (path.endsWith("/create")) return "initiate";
+    return path.endsWith("/payment/status") ? "confirm" : "other";
+  },
+  token: fixture("bkash", "token-granted"),
+  tokenRefused: "error-unauthorized",
+  accepted: (paymentID) => ({ body: { ...fixture("bkash", "create-accepted").body, paymentID } }),
+  refused: {
+    "error-invalid-app-key": "provider_error",
+    "error-invalid-amount": "provider_error",
+    "error-missing-field": "provider_error",
+    "error-duplicate": "declined",
+    "error-firewall": "provider_error",
+  },
+  unknown: [
+    "error-process-failed",
+    "error-exception",
+    "error-maintenance",
+    "error-system",
+    "error-timeout",
+    "error-unavailable",
+  ],
+  confirmed: {
+    succeeded: (told) => ({
+      body: {
+        ...fixture("bkash", "query-completed").body,
+        ...about(told),
+        amount: taka(told.amountMinor),
+        trxID: told.receipt,
+      },
+    }),
+    open: (told) => ({ body: { ...fixture("bkash", "query-initiated").body, ...about(told) } }),
+    // The query tells of no failure: those are told at Execute, or by the returning browser.
+    ended: {},
+    nothing: [
+      "query-unknown-state",
+      "error-invalid-payment-id",
+      "error-transaction-not-found",
+      "error-insufficient-balance",
+      "error-system",
+      "error-timeout",
+      "error-unauthorized",
+    ],
+  },
+  isAccountWide: true,
+  succeeded({ paymentId, amountMinor, receipt }) {
+    const { body } = fixture("bkash", "webhook-completed");
+    const message = JSON.parse(String(body.Message));
+    const paid = { ...message, merchantInvoiceNumber: paymentId, amount: taka(amountMinor), trxID: receipt };
+    return {
+      headers: { "content-type": "text/plain; charset=UTF-8" },
+      body: JSON.stringify({ ...body, Message: JSON.stringify(paid) }),
+    };
+  },
+  endings: {
+    // Whoever comes back after the deadline, or never got to bKash's page, pays nothing.
+    "09": [{ status: "expired", reason: "deadline" }],
+    "11": [{ status: "expired", reason: "deadline" }],
+  },
+});

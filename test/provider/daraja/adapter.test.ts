@@ -1,0 +1,630 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { inspect } from "node:util";
+import fc from "fast-check";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { Outcome, Payment } from "../../../server/order/order.ts";
+import type { Credential } from "../../../server/provider/access-token.ts";
+import { createDaraja, type DarajaConfig, fetchDarajaToken } from "../../../server/provider/daraja/adapter.ts";
+import { createClient } from "../../../server/provider/http-client.ts";
+import { type Claim, Declined, type Provider } from "../../../server/provider/provider.ts";
+import { testAccount } from "../../support/account.ts";
+import { fixture, startSandbox } from "../../support/sandbox.ts";
+
+const never = new AbortController().signal;
+const urls = {
+  webhook: new URL("https://pay.example/webhooks/daraja/secret-of-the-url"),
+  return: new URL("https://pay.example/return/secret-of-the-url"),
+};
+const account = { TRANSACTION_TYPE: "CustomerPayBillOnline" as const, ...testAccount("daraja") };
+
+/** The addresses of a payment whose webhooks the sandbox's test server takes. */
+const at = (webhook: URL) => ({ ...urls, webhook });
+
+const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
+  id: "0199f2c4-0000-7000-8000-000000000001",
+  orderId: "ORD-1001",
+  attempt: 1,
+  provider: "daraja",
+  amountMinor: 15_000n,
+  currency: "KES",
+  phone: "+254712345600",
+  ...fields,
+});
+
+const [reference, otherReference] = ["ws_CO_13012021093521236557", "ws_CO_1"];
+
+/** Keeps a token in memory until it is refused. */
+function keepToken(fetch: () => Promise<{ token: string }>): Credential {
+  let token: string | undefined;
+  return {
+    async token(rejected) {
+      if (token === undefined || token === rejected) ({ token } = await fetch());
+      return token;
+    },
+  };
+}
+
+interface Opened {
+  provider: Provider;
+  /** Fetches a token of one's own, past the provider. */
+  fetchToken(): Promise<{ token: string; lifetimeS: number }>;
+}
+
+function open(url: string, options: { account?: Partial<DarajaConfig>; deadlineMs?: number } = {}): Opened {
+  const client = createClient();
+  onTestFinished(() => client.close());
+  const config: DarajaConfig = { ...account, baseUrl: () => url, ...options.account };
+  const fetchToken = () => fetchDarajaToken(config, client);
+  const { deadlineMs } = options;
+  const credential = keepToken(fetchToken);
+  return {
+    provider: createDaraja(config, { client, credential, ...(deadlineMs !== undefined && { deadlineMs }) }),
+    fetchToken,
+  };
+}
+
+interface Scripted {
+  status?: number;
+  body?: unknown;
+  text?: string;
+}
+
+interface Asked {
+  path: string;
+  authorization: string | undefined;
+  body: Record<string, unknown>;
+}
+
+interface ScriptedSafaricom extends Opened {
+  /** The calls other than for tokens. */
+  asked: Asked[];
+  /** Lets the connection drop after the request was read. */
+  drop(): void;
+}
+
+async function listen(server: Server): Promise<string> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Safaricom giving tokens 1, 2, 3 … and then these answers in turn; after the last of them it stays silent. */
+async function script(answers: Scripted[], options: { deadlineMs?: number } = {}): Promise<ScriptedSafaricom> {
+  const asked: Asked[] = [];
+  let tokens = 0;
+  let isDropping = false;
+  const server = createServer(async (request, response) => {
+    if (request.url?.startsWith("/oauth/")) {
+      tokens += 1;
+      return response.end(JSON.stringify({ access_token: `token-${tokens}`, expires_in: 3599 }));
+    }
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    asked.push({ path: request.url ?? "", authorization: request.headers.authorization, body: JSON.parse(text) });
+    if (isDropping) return request.socket.destroy();
+    const answer = answers.shift();
+    if (answer) response.writeHead(answer.status ?? 200).end(answer.text ?? JSON.stringify(answer.body));
+  });
+  const url = await listen(server);
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const drop = (): void => {
+    isDropping = true;
+  };
+  return { ...open(url, options), asked, drop };
+}
+
+/** How the push ended: accepted, declined for a reason, or unknown. */
+async function initiated(provider: Provider, payment = paymentOf()): Promise<string> {
+  try {
+    const { reference } = await provider.initiate(payment, urls, never);
+    return `accepted ${reference}`;
+  } catch (error) {
+    return error instanceof Declined ? `declined ${error.reason}` : "unknown";
+  }
+}
+
+const claimOf = (body: unknown): Claim =>
+  createDaraja({ ...account, baseUrl: () => "" }, { client: noClient, credential: noCredential }).translate({
+    paymentId: paymentOf().id,
+    headers: {},
+    body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
+  });
+
+const noClient = { call: () => expect.unreachable("translate is pure"), close: async () => undefined };
+const noCredential = { token: () => expect.unreachable("translate is pure") };
+
+const callback = (fields: object): object => ({ Body: { stkCallback: { CheckoutRequestID: reference, ...fields } } });
+const success = (...Item: object[]): object => callback({ ResultCode: 0, CallbackMetadata: { Item } });
+
+describe("against the sandbox", () => {
+  test("a push is accepted, rings the phone, and its webhook tells the whole success", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url);
+    const payment = paymentOf();
+    const { reference } = await provider.initiate(payment, at(sandbox.hookUrl), never);
+    const [prompt] = sandbox.phone.prompts("+254712345600");
+    expect(prompt).toMatchObject({ amountMinor: 15_000, currency: "KES" });
+    sandbox.phone.answer(prompt?.id ?? "", "approve");
+    expect(claimOf((await sandbox.nextWebhook()).text)).toEqual({
+      paymentId: payment.id,
+      reference,
+      proof: "secret",
+      outcome: {
+        status: "succeeded",
+        reference,
+        receipt: expect.stringMatching(/^[A-Z0-9]{10}$/),
+        amountMinor: 15_000n,
+        currency: "KES",
+        source: "webhook",
+      },
+    });
+    expect(await provider.confirm({ ...payment, reference }, never)).toEqual({ status: "succeeded", source: "query" });
+  });
+
+  test.each([
+    ["cancel", "failed", "cancelled"],
+    ["wrong_pin", "failed", "wrong_pin"],
+    ["insufficient_funds", "failed", "insufficient_funds"],
+    ["ignore", "expired", "no_response"],
+  ] as const)("webhook and query agree about %s: %s, %s", async (answer, status, reason) => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
+    const [prompt] = sandbox.phone.prompts("+254712345600");
+    sandbox.phone.answer(prompt?.id ?? "", answer);
+    const { outcome } = claimOf((await sandbox.nextWebhook()).text);
+    expect(outcome).toEqual({ status, reason, reference, source: "webhook" });
+    const asked = await provider.confirm(paymentOf({ reference }), never);
+    expect(asked).toEqual({ status, reason, source: "query" });
+  });
+
+  test("an open payment is processing, in either form that the query has for it", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
+    const payment = paymentOf({ reference });
+    const answers = [await provider.confirm(payment, never), await provider.confirm(payment, never)];
+    expect(answers).toEqual(Array(2).fill({ status: "processing", source: "query" }));
+  });
+
+  test("a push to a phone that is busy with another prompt is declined as such", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url);
+    expect(await initiated(provider, paymentOf({ phone: "+254712345620" }))).toBe("declined busy");
+  });
+
+  test("a webhook that overtakes the reply carries the reference that the reply brings", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url);
+    const { reference } = await provider.initiate(paymentOf({ phone: "+254712345608" }), at(sandbox.hookUrl), never);
+    expect(sandbox.waiting).toBe(1);
+    const { outcome } = claimOf((await sandbox.nextWebhook()).text);
+    expect(outcome).toMatchObject({ status: "succeeded", reference });
+  });
+
+  test("a token that died in the meantime is replaced once, and the phone rings once", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider, fetchToken } = open(sandbox.url);
+    const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
+    await fetchToken();
+    const other = paymentOf({ phone: "+254712345700" });
+    expect(await initiated(provider, other)).toMatch(/^accepted ws_CO_/);
+    expect(sandbox.phone.prompts("+254712345700")).toHaveLength(1);
+    await fetchToken();
+    expect(await provider.confirm(paymentOf({ reference }), never)).toEqual({ status: "processing", source: "query" });
+  });
+
+  test("without an access token nothing is asked: declined, and the query could not be made", async () => {
+    const sandbox = await startSandbox("daraja");
+    const { provider } = open(sandbox.url, { account: { CONSUMER_SECRET: "wrong" } });
+    expect(await initiated(provider)).toBe("declined provider_error");
+    await expect(provider.confirm(paymentOf({ reference }), never)).rejects.toThrow(Declined);
+    expect(sandbox.phone.prompts("+254712345600")).toEqual([]);
+  });
+
+  test("wrong settings decline", async () => {
+    const sandbox = await startSandbox("daraja");
+    for (const account of [{ PASSKEY: "wrong" }, { SHORTCODE: "600000" }, { PARTY_B: "x" }]) {
+      expect(await initiated(open(sandbox.url, { account }).provider)).toBe("declined provider_error");
+    }
+  });
+});
+
+describe("initiate", () => {
+  test("sends what the documentation asks for, within its limits", async () => {
+    const { provider, asked } = await script([fixture("daraja", "push-accepted")]);
+    const payment = paymentOf({ orderId: "shop:2026-11-20:ORD-1001", description: "Café für zwei – Büfett" });
+    const before = nairobi(Date.now());
+    await provider.initiate(payment, urls, never);
+    const { path, authorization, body } = asked[0] ?? expect.unreachable("nothing was asked");
+    expect(path).toBe("/mpesa/stkpush/v1/processrequest");
+    expect(authorization).toBe("Bearer token-1");
+    const { Timestamp, Password, ...fields } = body as { Timestamp: string; Password: string };
+    expect(Timestamp >= before && Timestamp <= nairobi(Date.now())).toBe(true);
+    expect(Buffer.from(Password, "base64").toString()).toBe(account.SHORTCODE + account.PASSKEY + Timestamp);
+    expect(fields).toEqual({
+      BusinessShortCode: "174379",
+      TransactionType: "CustomerPayBillOnline",
+      Amount: 150,
+      PartyA: "254712345600",
+      PartyB: "174379",
+      PhoneNumber: "254712345600",
+      CallBackURL: urls.webhook.href,
+      AccountReference: "-20:ORD-1001",
+      TransactionDesc: "Cafe fur zwei",
+    });
+  });
+
+  test("describes the payment by its order when no description can be printed", async () => {
+    const { provider, asked } = await script([fixture("daraja", "push-accepted"), fixture("daraja", "push-accepted")]);
+    await provider.initiate(paymentOf(), urls, never);
+    await provider.initiate(paymentOf({ description: "दो टिकट" }), urls, never);
+    expect(asked.map(({ body }) => body.TransactionDesc)).toEqual(["ORD-1001", "ORD-1001"]);
+  });
+
+  test.each([
+    ["push-accepted", "accepted ws_CO_1007202409152617700000000"],
+    ["error-invalid-field", "declined provider_error"],
+    ["error-wrong-credentials", "declined provider_error"],
+    ["error-merchant-unknown", "declined provider_error"],
+    ["error-product-missing", "declined provider_error"],
+    ["error-locked-subscriber", "declined busy"],
+    ["error-system-busy", "unknown"],
+    ["error-internal", "unknown"],
+  ])("takes %s as %s, and asks once", async (name, expected) => {
+    const { provider, asked } = await script([fixture("daraja", name)]);
+    expect(await initiated(provider)).toBe(expected);
+    expect(asked).toHaveLength(1);
+  });
+
+  test.each<[string, Scripted]>([
+    ["HTML", { status: 502, text: "<html><body>Bad Gateway</body></html>" }],
+    ["nothing", { status: 200, text: "" }],
+    ["503 without an envelope", { status: 503, body: {} }],
+    ["an envelope with an unknown code", { status: 500, body: { errorCode: "500.009.99", errorMessage: "?" } }],
+    ["an acceptance without a reference", { body: { ResponseCode: "0" } }],
+    ["a reference without an acceptance", { body: { CheckoutRequestID: reference } }],
+    ["a reference that is none", { body: { ResponseCode: "0", CheckoutRequestID: "\u0000" } }],
+    ["null", { body: null }],
+    ["a redirect", { status: 302, body: {} }],
+  ])("takes %s as unknown, and asks once", async (_what, answer) => {
+    const { provider, asked } = await script([answer]);
+    expect(await initiated(provider)).toBe("unknown");
+    expect(asked).toHaveLength(1);
+  });
+
+  test("takes a response code that is a number", async () => {
+    const { provider } = await script([{ body: { ResponseCode: 0, CheckoutRequestID: reference } }]);
+    expect(await initiated(provider)).toBe(`accepted ${reference}`);
+  });
+
+  test("takes silence until the deadline as unknown, and does not ask again", async () => {
+    const { provider, asked } = await script([], { deadlineMs: 50 });
+    expect(await initiated(provider)).toBe("unknown");
+    expect(asked).toHaveLength(1);
+  });
+
+  test("takes a lost connection as unknown, and does not ask again", async () => {
+    const { provider, asked, drop } = await script([]);
+    drop();
+    expect(await initiated(provider)).toBe("unknown");
+    expect(asked).toHaveLength(1);
+  });
+
+  test("declines when Safaricom cannot be reached, since nothing was sent", async () => {
+    const gone = createServer();
+    const url = await listen(gone);
+    gone.close();
+    await once(gone, "close");
+    const client = createClient();
+    onTestFinished(() => client.close());
+    const credential = { token: async () => "token" };
+    const provider = createDaraja({ ...account, baseUrl: () => url }, { client, credential });
+    expect(await initiated(provider)).toBe("declined provider_error");
+  });
+
+  test.each(["error-invalid-token", "error-invalid-token-401", "401.003.01", "400.003.01"])(
+    "replaces a token refused by %s",
+    async (refusal) => {
+      const isFixture = refusal.startsWith("error");
+      const refused = isFixture
+        ? fixture("daraja", refusal)
+        : { status: 401, body: { errorCode: refusal, errorMessage: "" } };
+      const { provider, asked } = await script([refused, fixture("daraja", "push-accepted")]);
+      expect(await initiated(provider)).toMatch(/^accepted/);
+      expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
+    },
+  );
+
+  test("declines when the replaced token is refused too", async () => {
+    const { provider, asked } = await script(Array(3).fill(fixture("daraja", "error-invalid-token")));
+    expect(await initiated(provider)).toBe("declined provider_error");
+    expect(asked).toHaveLength(2);
+  });
+
+  test("sends nothing for an amount with cents or a phone that is not Kenyan", async () => {
+    const { provider, asked } = await script([]);
+    expect(await initiated(provider, paymentOf({ amountMinor: 15_050n }))).toBe("unknown");
+    expect(await initiated(provider, paymentOf({ phone: "+255712345600" }))).toBe("unknown");
+    expect(asked).toEqual([]);
+  });
+
+  test("keeps credentials, tokens and the webhook's URL out of its errors", async () => {
+    const secrets = [
+      testAccount("daraja").CONSUMER_SECRET,
+      testAccount("daraja").PASSKEY,
+      "token-1",
+      urls.webhook.pathname,
+    ];
+    const { provider } = await script([fixture("daraja", "error-wrong-credentials"), { status: 502, text: "<html>" }], {
+      deadlineMs: 50,
+    });
+    const noToken = open((await startSandbox("daraja")).url, { account: { CONSUMER_KEY: "wrong" } });
+    for (const asked of [provider, provider, provider, noToken.provider]) {
+      const error: unknown = await asked.initiate(paymentOf(), urls, never).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(Error);
+      const shown = inspect(error, { depth: 20, showHidden: true });
+      for (const secret of secrets) expect(shown).not.toContain(secret);
+    }
+  });
+});
+
+describe("translate", () => {
+  test.each<[string, Omit<Outcome, "source" | "reference">]>([
+    ["webhook-success", { status: "succeeded", receipt: "NLJ7RT61SV", amountMinor: 100n, currency: "KES" }],
+    [
+      "webhook-success-whole-amount",
+      { status: "succeeded", receipt: "NLJ7RT61SV", amountMinor: 100n, currency: "KES" },
+    ],
+    ["webhook-success-bare", { status: "succeeded" }],
+    ["webhook-cancelled", { status: "failed", reason: "cancelled" }],
+    ["webhook-cancelled-1031", { status: "failed", reason: "cancelled" }],
+    ["webhook-ack-timeout", { status: "expired", reason: "no_response" }],
+    ["webhook-no-response", { status: "expired", reason: "no_response" }],
+    ["webhook-expired", { status: "expired", reason: "no_response" }],
+    ["webhook-insufficient-funds", { status: "failed", reason: "insufficient_funds" }],
+    ["webhook-wrong-pin", { status: "failed", reason: "wrong_pin" }],
+    ["webhook-letters-in-code", { status: "failed", reason: "provider_error" }],
+  ])("reads %s", (name, outcome) => {
+    const { body } = fixture("daraja", name);
+    const { CheckoutRequestID: named } = (body as { Body: { stkCallback: { CheckoutRequestID: string } } }).Body
+      .stkCallback;
+    expect(claimOf(body)).toEqual({
+      paymentId: paymentOf().id,
+      reference: named,
+      proof: "secret",
+      outcome: { ...outcome, reference: named, source: "webhook" },
+    });
+  });
+
+  test("reads a webhook without a reference by its URL's secret", () => {
+    expect(claimOf({ Body: { stkCallback: { ResultCode: 1032 } } })).toEqual({
+      paymentId: paymentOf().id,
+      proof: "secret",
+      outcome: { status: "failed", reason: "cancelled", source: "webhook" },
+    });
+  });
+
+  test.each([
+    [2, "failed", "limit"],
+    [3, "failed", "limit"],
+    [4, "failed", "limit"],
+    [8, "failed", "limit"],
+    [17, "failed", "limit"],
+    [26, "failed", "provider_error"],
+    [1001, "failed", "busy"],
+    [1025, "failed", "provider_error"],
+    [2028, "failed", "provider_error"],
+    [8006, "failed", "wrong_pin"],
+    [9999, "failed", "provider_error"],
+    [31337, "failed", "provider_error"],
+    ["1032", "failed", "cancelled"],
+    ["constructor", "failed", "provider_error"],
+    ["__proto__", "failed", "provider_error"],
+  ])("reads result code %j as %s, %s", (ResultCode, status, reason) => {
+    expect(claimOf(callback({ ResultCode })).outcome).toEqual({ status, reason, reference, source: "webhook" });
+  });
+
+  test.each([4999, "4999", 2029])("takes nothing from result code %j, which decides nothing", (ResultCode) => {
+    expect(claimOf(callback({ ResultCode }))).toEqual({ paymentId: paymentOf().id, reference, proof: "secret" });
+  });
+
+  test.each<[string, object]>([
+    ["is missing", success({ Name: "MpesaReceiptNumber", Value: "NLJ7RT61SV" })],
+    ["has fractions of a cent", success({ Name: "Amount", Value: 1.001 }, receiptItem())],
+    ["is negative", success({ Name: "Amount", Value: -1 }, receiptItem())],
+    ["is no number", success({ Name: "Amount", Value: { deep: 1 } }, receiptItem())],
+    ["has no value", success({ Name: "Amount" }, receiptItem())],
+    ["stands beside items that are none", success({ Name: 1 }, [], receiptItem())],
+  ])("takes a success as bare when its amount %s", (_what, body) => {
+    const { outcome } = claimOf(body);
+    expect(outcome).toEqual({ status: "succeeded", reference, receipt: "NLJ7RT61SV", source: "webhook" });
+  });
+
+  test.each<[string, unknown]>([
+    ["null", null],
+    ["a list", []],
+    ["no list of items", { Item: "Amount" }],
+    ["a receipt that cannot be stored", { Item: [{ Name: "MpesaReceiptNumber", Value: "A\u0000" }] }],
+  ])("takes a success as bare when its metadata is %s", (_what, CallbackMetadata) => {
+    const { outcome } = claimOf(callback({ ResultCode: 0, CallbackMetadata }));
+    expect(outcome).toEqual({ status: "succeeded", reference, source: "webhook" });
+  });
+
+  test("rejects a webhook whose secret was not right, before reading it", () => {
+    const { provider } = open("http://localhost");
+    const body = Buffer.from(JSON.stringify(fixture("daraja", "webhook-success").body));
+    expect(() => provider.translate({ headers: {}, body })).toThrow(
+      expect.objectContaining({ code: "webhook_rejected" }),
+    );
+  });
+
+  test.each<[string, string | object]>([
+    ["nothing", ""],
+    ["HTML", "<html>"],
+    ["half of it", '{"Body":{"stkCallback":{'],
+    ["null", "null"],
+    ["another shape", { Result: { ResultCode: 0 } }],
+    ["a reference that cannot be stored", callback({ CheckoutRequestID: "ws\u0000", ResultCode: 0 })],
+    ["no result code", callback({})],
+    ["an empty result code", callback({ ResultCode: "" })],
+    ["a result code without end", '{"Body":{"stkCallback":{"CheckoutRequestID":"ws","ResultCode":1e999}}}'],
+    ["nesting without end", '{"Body":'.repeat(10_000)],
+    ["nesting where fields should be", `{"Body":${"[".repeat(30_000)}${"]".repeat(30_000)}}`],
+  ])("finds %s unreadable", (_what, body) => {
+    expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
+  });
+
+  test("is not led astray by a body that speaks of prototypes", () => {
+    const inner = '"__proto__":{"ResultCode":0,"CallbackMetadata":{"Item":[{"Name":"Amount","Value":1}]}}';
+    const text = `{"__proto__":{"polluted":1},"Body":{"stkCallback":{"CheckoutRequestID":"ws","ResultCode":1032,${inner}}}}`;
+    expect(claimOf(text).outcome).toMatchObject({ status: "failed", reason: "cancelled" });
+    expect("polluted" in {}).toBe(false);
+  });
+
+  test("gives a claim or a HubError, whatever it gets", () => {
+    const callbackLike = fc.record({
+      Body: fc.record({ stkCallback: fc.object({ key: fc.constantFrom("CheckoutRequestID", "ResultCode", "Item") }) }),
+    });
+    const bytes = fc.uint8Array().map((array) => Buffer.from(array));
+    fc.assert(
+      fc.property(fc.oneof(bytes, fc.json(), callbackLike), (body) => {
+        try {
+          expect(claimOf(body).proof).toBe("secret");
+        } catch (error) {
+          expect(error).toMatchObject({ code: "webhook_unreadable" });
+        }
+      }),
+    );
+  });
+});
+
+describe("confirm", () => {
+  const payment = paymentOf({ reference });
+
+  test("asks nothing about a payment whose reference is not known", async () => {
+    const { provider, asked } = await script([]);
+    expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
+    expect(asked).toEqual([]);
+  });
+
+  test("asks with the reference and a password of its own", async () => {
+    const { provider, asked } = await script([fixture("daraja", "query-success")]);
+    await provider.confirm(payment, never);
+    expect(asked).toMatchObject([{ path: "/mpesa/stkpushquery/v1/query", authorization: "Bearer token-1" }]);
+    expect(asked[0]?.body).toEqual({
+      BusinessShortCode: "174379",
+      Password: expect.any(String),
+      Timestamp: expect.stringMatching(/^\d{14}$/),
+      CheckoutRequestID: reference,
+    });
+  });
+
+  test.each<[string, Outcome | undefined]>([
+    ["query-success", { status: "succeeded", source: "query" }],
+    ["query-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
+    ["query-ack-timeout", { status: "expired", reason: "no_response", source: "query" }],
+    ["query-no-response", { status: "expired", reason: "no_response", source: "query" }],
+    ["query-open", { status: "processing", source: "query" }],
+    ["query-open-as-error", { status: "processing", source: "query" }],
+    ["query-unknown-id", undefined],
+    ["query-does-not-exist", undefined],
+    ["query-undecided", undefined],
+    ["error-system-busy", undefined],
+    ["error-internal", undefined],
+    ["error-wrong-credentials", undefined],
+  ])("learns from %s: %j", async (name, outcome) => {
+    const { provider } = await script([fixture("daraja", name)]);
+    expect(await provider.confirm(payment, never)).toEqual(outcome);
+  });
+
+  const answered = fixture("daraja", "query-success").body;
+  test.each<[string, Scripted]>([
+    ["a success of another payment", { body: { ...answered, CheckoutRequestID: otherReference } }],
+    ["a result of a query that did not run", { body: { ...answered, ResponseCode: "1" } }],
+    ["a result code that it does not know", { body: { ...answered, ResultCode: "31337" } }],
+    ["no result code", { body: { ResponseCode: "0", CheckoutRequestID: reference } }],
+    ["a success within an error", { body: { ...answered, errorCode: "500.001.1001", errorMessage: "" } }],
+  ])("learns nothing from %s", async (_what, answer) => {
+    const { provider } = await script([answer]);
+    expect(await provider.confirm(payment, never)).toBeUndefined();
+  });
+
+  test.each<[string, Scripted]>([
+    ["HTML", { status: 502, text: "<html>" }],
+    ["nothing", { text: "" }],
+    ["a success under HTTP 503", { status: 503, body: answered }],
+  ])("tells a provider that does not work from one that has nothing to say: %s", async (_what, answer) => {
+    const { provider } = await script([answer]);
+    await expect(provider.confirm(payment, never)).rejects.toMatchObject({ code: "provider_unavailable" });
+  });
+
+  test("says that the provider cannot be reached after silence, a lost connection, or nobody there", async () => {
+    const { provider, drop } = await script([], { deadlineMs: 50 });
+    await expect(provider.confirm(payment, never)).rejects.toThrow("deadline");
+    drop();
+    await expect(provider.confirm(payment, never)).rejects.toThrow();
+    await expect(open("http://127.0.0.1:1").provider.confirm(payment, never)).rejects.toThrow();
+  });
+
+  test("replaces a refused token once", async () => {
+    const { provider, asked } = await script([
+      fixture("daraja", "error-invalid-token"),
+      fixture("daraja", "query-success"),
+    ]);
+    expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded" });
+    expect(asked.map(({ authorization }) => authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
+  });
+});
+
+describe("fetchDarajaToken", () => {
+  test.each([3599, "3599"])("reads a lifetime of %j", async (expires_in) => {
+    const { fetchToken } = await openTokens({ body: { access_token: "token", expires_in } });
+    expect(await fetchToken()).toEqual({ token: "token", lifetimeS: 3_599 });
+  });
+
+  test.each<[string, Scripted]>([
+    ["nothing", { status: 400, text: "" }],
+    ["HTML", { status: 503, text: "<html>secret</html>" }],
+    ["a token without lifetime", { body: { access_token: "secret" } }],
+    ["a lifetime that is none", { body: { access_token: "secret", expires_in: "" } }],
+    ["an error", { status: 400, body: { errorCode: "400.008.01", errorMessage: "secret" } }],
+    ["a token under an error", { status: 500, body: { access_token: "secret", expires_in: 3599 } }],
+  ])("says that there is no token, and no secret, when Safaricom answers with %s", async (_what, answer) => {
+    const { fetchToken } = await openTokens(answer);
+    const error = await fetchToken().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "provider_unavailable", message: expect.stringContaining("HTTP") });
+    expect(inspect(error, { depth: 20 })).not.toMatch(/secret/);
+  });
+});
+
+/** Safaricom that answers every request for a token with this. */
+async function openTokens({ status = 200, body, text }: Scripted): Promise<Opened> {
+  const server = createServer((_request, response) => {
+    response.writeHead(status).end(text ?? JSON.stringify(body));
+  });
+  const url = await listen(server);
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return open(url, { account: { CONSUMER_SECRET: "secret" } });
+}
+
+function receiptItem(): object {
+  return { Name: "MpesaReceiptNumber", Value: "NLJ7RT61SV" };
+}
+
+function nairobi(atMs: number): string {
+  const parts = new Intl.DateTimeFormat("sv-SE", {
+    timeZone: "Africa/Nairobi",
+    dateStyle: "short",
+    timeStyle: "medium",
+  }).format(atMs);
+  return parts.replace(/\D/g, "");
+}

@@ -1,0 +1,42 @@
+import { fixture } from "../../support/sandbox.ts";
+import type { ScriptedAnswer } from "../../support/script.ts";
+import { type Told, testProvider } from "../contract.ts";
+
+/** A fixture as the answer about this payment. */
+const query = (name: string, { reference }: Pick<Told, "reference">): ScriptedAnswer => {
+  const { status = 200, body } = fixture("payhero", name);
+  return { status, body: status === 200 ? { ...body, reference } : body };
+};
+
+testProvider({
+  name: "payhero",
+  currency: "KES",
+  amountMinor: 15_000,
+  phone: (ending) => `+2547123456${ending}`,
+  kindOf: ({ method }) => (method === "POST" ? "initiate" : "confirm"),
+  accepted: (reference) => ({ status: 201, body: { ...fixture("payhero", "payment-queued").body, reference } }),
+  refused: {
+    "error-wrong-credentials": "provider_error",
+    "error-invalid-field": "provider_error",
+    "error-empty-wallet": "provider_error",
+    "error-refused-with-200": "provider_error",
+    "error-firewall": "provider_error",
+    "error-too-many-requests": "provider_error",
+  },
+  unknown: ["error-internal", "error-failed-with-reference"],
+  confirmed: {
+    succeeded: (told) => query("query-success", told),
+    open: (told) => query("query-queued", told),
+    fixture: query,
+    ended: {
+      "query-failed": { status: "failed", reason: "declined" },
+      "query-cancelled": { status: "failed", reason: "cancelled" },
+    },
+    nothing: ["query-not-found", "error-wrong-credentials", "error-internal"],
+  },
+  succeeded: ({ paymentId, amountMinor, receipt }) => {
+    const { response, ...body } = fixture("payhero", "webhook-success").body;
+    const own = { Amount: amountMinor / 100, ExternalReference: paymentId, MpesaReceiptNumber: receipt };
+    return { headers: {}, body: JSON.stringify({ ...body, response: { ...Object(response), ...own } }) };
+  },
+});

@@ -1,0 +1,56 @@
+import { testAccount } from "../../support/account.ts";
+import { fixture } from "../../support/sandbox.ts";
+import type { ScriptedAnswer } from "../../support/script.ts";
+import { type Told, testProvider } from "../contract.ts";
+
+/** A fixture of the query as the answer about this payment. */
+function query(name: string, { paymentId, amountMinor, receipt }: Told): ScriptedAnswer {
+  const { status = 200, body } = fixture("zenopay", name);
+  if (!Array.isArray(body.data)) return { status, body };
+  const own = { order_id: paymentId, amount: String(amountMinor / 100), transid: `${receipt}SETSN` };
+  return { status, body: { ...body, data: body.data.map((row: object) => ({ ...row, ...own })) } };
+}
+
+testProvider({
+  name: "zenopay",
+  currency: "TZS",
+  amountMinor: 150_000,
+  phone: (ending) => `+2557123456${ending}`,
+  kindOf: ({ path }) => (path.startsWith("/order-status?") ? "confirm" : "initiate"),
+  accepted: (_reference, call) => ({ body: { ...fixture("zenopay", "accepted").body, order_id: call.body.order_id } }),
+  referenceOf: ({ id }) => id,
+  refused: {
+    "error-invalid-key": "provider_error",
+    "error-invalid-phone": "provider_error",
+    "error-too-many-requests": "provider_error",
+    "error-firewall": "provider_error",
+  },
+  unknown: ["error-repeated-order", "error-unavailable", "error-under-200"],
+  confirmed: {
+    succeeded: (told) => query("query-completed", told),
+    open: (told) => query("query-pending", told),
+    fixture: query,
+    ended: {
+      "query-failed": { status: "failed", reason: "declined" },
+      "query-cancelled": { status: "failed", reason: "cancelled" },
+    },
+    nothing: [
+      "query-without-order",
+      "query-unknown-order",
+      "query-in-progress",
+      "error-invalid-key",
+      "error-unavailable",
+      "error-under-200",
+    ],
+  },
+  succeeded: ({ paymentId }) => ({
+    headers: { "x-api-key": testAccount("zenopay").API_KEY },
+    body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: paymentId }),
+  }),
+  // The query knows FAILED and nothing more, and a prompt that nobody answers stays PENDING.
+  endings: {
+    "03": [{ status: "failed", reason: "declined" }],
+    "04": [{ status: "failed", reason: "declined" }],
+    "05": [{ status: "expired", reason: "deadline" }],
+  },
+});

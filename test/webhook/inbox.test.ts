@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createReview } from "../../server/order/review.ts";
+import { createInbox, type KeptWebhook } from "../../server/webhook/inbox.ts";
+import { openTestStore, paid } from "../support/store.ts";
+
+let ground: Awaited<ReturnType<typeof openTestStore>>;
+beforeAll(async () => {
+  ground = await openTestStore();
+});
+afterAll(() => ground.close());
+
+const row = { provider: "daraja", proof: "none", headers: {}, body: Buffer.from("x".repeat(5_000)) } as const;
+
+const isDue = async (paymentId: string): Promise<boolean> => {
+  const { rows } = await ground.database.pool.query<{ due: boolean }>(
+    "select check_at < clock_timestamp() + interval '1 minute' as due from payment where id = $1",
+    [paymentId],
+  );
+  return rows[0]?.due ?? false;
+};
+
+describe("a hint without proof", () => {
+  it("makes us ask, 60 times a minute and provider at most, and is kept all the same", async () => {
+    let nowMs = 0;
+    const inbox = createInbox(ground.database, () => nowMs);
+    const payments: string[] = [];
+    while (payments.length < 31) payments.push((await ground.open()).payment.id);
+    const [first = ""] = payments;
+    const hint = async (provider = "daraja", isAddressed = false, paymentId = first): Promise<boolean> => {
+      await ground.database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
+      const may = await inbox.keep({ ...row, provider, result: "hint", paymentId, isAddressed });
+      expect(await isDue(paymentId)).toBe(may);
+      return may;
+    };
+    const asked: boolean[] = [];
+    for (let times = 0; times < 62; times += 1) asked.push(await hint("daraja", false, payments[times % 31]));
+    expect(asked.filter(Boolean)).toHaveLength(60);
+    expect(asked.slice(60)).toEqual([false, false]);
+    // To a payment's own address, which a stranger does not know, there is no limit.
+    expect(await hint("daraja", true)).toBe(true);
+    expect(await hint("lipana", false, (await ground.open()).payment.id)).toBe(true);
+    nowMs = 60_000;
+    expect(await hint()).toBe(true);
+    const { rows } = await ground.database.pool.query(
+      "select count(*)::int as kept from webhook where result = 'hint'",
+    );
+    expect(rows).toEqual([{ kept: 65 }]);
+  });
+
+  it("makes us ask about one payment twice a minute at most, so that its queries take no other's place", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    const [one, other] = [await ground.open(), await ground.open()];
+    const hint = (paymentId: string) => inbox.keep({ ...row, result: "hint", paymentId });
+    const asked: boolean[] = [];
+    for (let times = 0; times < 10; times += 1) asked.push(await hint(one.payment.id));
+    expect(asked.filter(Boolean)).toHaveLength(2);
+    expect(await hint(other.payment.id)).toBe(true);
+  });
+
+  it("has a budget of its own where it is signed, which those that are not cannot use up", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    const [one, other] = [await ground.open(), await ground.open()];
+    const signed = { ...row, provider: "signing", proof: "signature", result: "hint" } as const;
+    const asks = (paymentId: string, hint: Omit<KeptWebhook, "paymentId">) => inbox.keep({ ...hint, paymentId });
+    for (let times = 0; times < 299; times += 1) await asks(one.payment.id, { ...signed, proof: "none" });
+    const asked: boolean[] = [];
+    for (let times = 0; times < 12; times += 1) asked.push(await asks(one.payment.id, signed));
+    expect(asked.filter(Boolean)).toHaveLength(10);
+    expect(await asks(other.payment.id, signed)).toBe(true);
+  });
+
+  it("makes nobody ask about what a person has rejected", async () => {
+    const inbox = createInbox(ground.database);
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
+    const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
+    await review.resolve({ orderId: event.orderId, paymentId: payment.id, as: "failed", note: "not ours" });
+    await inbox.keep({ ...row, result: "hint", paymentId: payment.id, isAddressed: true });
+    expect(await isDue(payment.id)).toBe(false);
+  });
+});
+
+describe("webhooks that anybody could have sent", () => {
+  it("are kept, 300 a minute and provider at most, their first 4 KiB; others always and whole", async () => {
+    let nowMs = 0;
+    const inbox = createInbox(ground.database, () => nowMs);
+    const stranger = { ...row, provider: "bkash" } as const;
+    for (let times = 0; times < 150; times += 1) {
+      await inbox.keep({ ...stranger, result: "unmatched" });
+      await inbox.keep({ ...stranger, result: "unreadable" });
+    }
+    await expect(inbox.keep({ ...stranger, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
+    await inbox.keep({ ...stranger, result: "hint", isAddressed: true });
+    await inbox.keep({ ...stranger, proof: "signature", result: "unmatched" });
+    await inbox.keep({ ...stranger, result: "error" });
+    nowMs = 60_000;
+    await inbox.keep({ ...stranger, result: "unmatched" });
+    const { rows } = await ground.database.pool.query(
+      `select length(body) as bytes, count(*)::int as kept from webhook where provider = 'bkash' group by 1 order by 1`,
+    );
+    expect(rows).toEqual([
+      { bytes: 4_096, kept: 301 },
+      { bytes: 5_000, kept: 3 },
+    ]);
+  });
+});
+
+describe("refused webhooks", () => {
+  it("are kept with so many of their headers that those are 4 KiB too", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    const headers = { "user-agent": "one", ...Object.fromEntries([1, 2, 3].map((n) => [`x-${n}`, "y".repeat(3_000)])) };
+    await inbox.refuse({ ...row, provider: "mtn", headers }, "wrong");
+    const { rows } = await ground.database.pool.query("select headers from webhook where provider = 'mtn'");
+    expect(rows.map(({ headers }) => Object.keys(headers).toSorted())).toEqual([["user-agent", "x-1"]]);
+  });
+
+  it("are kept, 60 a minute and provider at most, their first 4 KiB", async () => {
+    const inbox = createInbox(ground.database, () => 0);
+    for (let times = 0; times < 70; times += 1) await inbox.refuse(row, "forged");
+    const { rows } = await ground.database.pool.query(
+      "select count(*)::int as kept, max(length(body)) as bytes from webhook where result = 'refused' and provider = 'daraja'",
+    );
+    expect(rows).toEqual([{ kept: 60, bytes: 4_096 }]);
+  });
+});

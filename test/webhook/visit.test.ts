@@ -1,0 +1,43 @@
+/** Addresses that messages ask us to visit, however often. */
+import { expect, it } from "vitest";
+import { createVisits } from "../../server/webhook/visit.ts";
+
+const url = new URL("https://sns.ap-southeast-1.amazonaws.com/?Token=1");
+
+function open() {
+  const ground = { ms: 0, isDown: false, visits: 0 };
+  const visit = createVisits(
+    async () => {
+      ground.visits += 1;
+      if (ground.isDown) throw new Error("HTTP 500");
+    },
+    () => ground.ms,
+  );
+  return { ground, visit };
+}
+
+it("visits an address once an hour, and others beside it", async () => {
+  const { ground, visit } = open();
+  await Promise.all(Array.from({ length: 50 }, () => visit(url)));
+  ground.ms = 3_599_999;
+  await visit(url);
+  expect(ground.visits).toBe(1);
+  await visit(new URL("https://sns.ap-southeast-1.amazonaws.com/?Token=2"));
+  expect(ground.visits).toBe(2);
+  ground.ms = 3_600_000;
+  await visit(url);
+  expect(ground.visits).toBe(3);
+});
+
+it("tries again a minute after a failure, and tells of it until then", async () => {
+  const { ground, visit } = open();
+  ground.isDown = true;
+  await expect(visit(url)).rejects.toThrow("HTTP 500");
+  ground.isDown = false;
+  ground.ms = 1_000;
+  await expect(visit(url)).rejects.toMatchObject({ code: "provider_unavailable", details: { retryAfterS: 59 } });
+  ground.ms = 60_000;
+  await visit(url);
+  await visit(url);
+  expect(ground.visits).toBe(2);
+});
