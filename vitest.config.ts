@@ -1,10 +1,34 @@
 import { defineConfig } from "vitest/config";
 
+/** What each kind of test needs. Whatever is named by none of the other projects is in `server`. */
+const unit = [
+  "test/*.test.ts",
+  "test/{auth,config}/*.test.ts",
+  "test/attack/translate.test.ts",
+  "test/client-sdk/{face,rule,watch}.test.ts",
+  "test/http/inbound-limit.test.ts",
+  "test/order/batch.test.ts",
+  "test/provider/{call-stats,money}.test.ts",
+  "test/status/hub.test.ts",
+  "test/transport/transport.test.ts",
+  "test/webhook/visit.test.ts",
+];
+const store = [
+  "test/database/{migrate,pool}.test.ts",
+  "test/order/{advance,due,fast-path,query,statistics,store}.test.ts",
+  "test/payment/*.test.ts",
+  "test/provider/access-token.test.ts",
+  "test/webhook/{budget,inbox}.test.ts",
+];
+const browser = ["test/browser/*.test.ts", "test/client-sdk/{element,react}.test.ts", "test/demo-shop/browser.test.ts"];
+const model = ["test/model/*.test.ts"];
+
+/** One PostgreSQL and one Redis for all projects that need them. */
+const globalSetup = "test/support/global.ts";
+
 export default defineConfig({
   test: {
     root: import.meta.dirname,
-    include: ["test/**/*.test.ts"],
-    globalSetup: "test/support/global.ts",
     setupFiles: ["test/support/patience.ts"],
     pool: "forks",
     maxWorkers: 2,
@@ -14,5 +38,20 @@ export default defineConfig({
     // A line for each file as it ends: the whole run takes minutes.
     reporters: ["default"],
     silent: "passed-only",
+    projects: [
+      { extends: true, test: { name: "unit", include: unit } },
+      { extends: true, test: { name: "store", include: store, globalSetup } },
+      {
+        extends: true,
+        test: {
+          name: "server",
+          include: ["test/**/*.test.ts"],
+          exclude: [...unit, ...store, ...browser, ...model],
+          globalSetup,
+        },
+      },
+      { extends: true, test: { name: "browser", include: browser, globalSetup } },
+      { extends: true, test: { name: "model", include: model, globalSetup } },
+    ],
   },
 });

@@ -1,8 +1,14 @@
-import { defineConfig, mergeConfig } from "vitest/config";
+import { defineConfig } from "vitest/config";
 import base from "../../vitest.config.ts";
 
 /** What takes minutes and measures rather than tests; not part of `npm test`. */
-export default mergeConfig(
-  { ...base, test: { ...base.test, include: [] } },
-  defineConfig({ test: { root: `${import.meta.dirname}/../..`, include: ["test/soak/storm.ts"], silent: false } }),
-);
+export default defineConfig({
+  test: {
+    ...base.test,
+    projects: [
+      { extends: true, test: { name: "storm", include: ["test/soak/storm.ts"], globalSetup: "test/support/global.ts" } },
+    ],
+    root: `${import.meta.dirname}/../..`,
+    silent: false,
+  },
+});

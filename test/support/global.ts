@@ -22,7 +22,28 @@ declare module "vitest" {
 
 type Release = () => Promise<void>;
 
+interface Shared {
+  given: Promise<{ database: { serverUrl: string; template: string }; redisUrl: string; teardown: Release }>;
+  users: number;
+}
+
+/** Each project loads this module for itself, and all run in one process. */
+const place = globalThis as { tukioTest?: Shared };
+
 export default async function setup(project: TestProject): Promise<Release> {
+  place.tukioTest ??= { given: start(), users: 0 };
+  const shared = place.tukioTest;
+  shared.users += 1;
+  const { database, redisUrl, teardown } = await shared.given;
+  project.provide("database", database);
+  project.provide("redisUrl", redisUrl);
+  return async () => {
+    shared.users -= 1;
+    if (shared.users === 0) await teardown();
+  };
+}
+
+async function start(): Promise<Awaited<Shared["given"]>> {
   const releases: Release[] = [];
   const teardown = async (): Promise<void> => {
     const errors: unknown[] = [];
@@ -31,13 +52,12 @@ export default async function setup(project: TestProject): Promise<Release> {
   };
   try {
     const serverUrl = process.env.TEST_DATABASE_URL || (await startPostgres(releases));
-    project.provide("database", { serverUrl, template: await createTemplate(serverUrl, releases) });
-    project.provide("redisUrl", process.env.REDIS_URL || (await startSharedRedis(releases)));
+    const database = { serverUrl, template: await createTemplate(serverUrl, releases) };
+    return { database, redisUrl: process.env.REDIS_URL || (await startSharedRedis(releases)), teardown };
   } catch (error) {
     await teardown();
     throw error;
   }
-  return teardown;
 }
 
 async function startPostgres(releases: Release[]): Promise<string> {
