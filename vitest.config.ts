@@ -5,7 +5,7 @@ const unit = [
   "test/*.test.ts",
   "test/{auth,config}/*.test.ts",
   "test/attack/translate.test.ts",
-  "test/client-sdk/{face,rule,watch}.test.ts",
+  "test/client-sdk/{presentation,rule,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
   "test/order/batch.test.ts",
   "test/provider/{call-stats,money}.test.ts",

@@ -90,7 +90,7 @@ async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Pr
   const answerMs: number[] = [];
   let refused = 0;
   asks = 0;
-  const underWay: Promise<void>[] = [];
+  const inFlight: Promise<void>[] = [];
   const cpu = process.cpuUsage();
   const startedMs = nowMs();
   const lagMs = await schedule({ count: jobs.length, ratePerS, seed }, (index) => {
@@ -101,13 +101,13 @@ async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Pr
       if (isKept) answerMs.push(nowMs() - sent);
       else refused += 1;
     });
-    underWay.push(
+    inFlight.push(
       answered.catch(() => {
         refused += 1;
       }),
     );
   });
-  await Promise.all(underWay);
+  await Promise.all(inFlight);
   const deadline = nowMs() + patienceMs;
   while (nowMs() < deadline && jobs.some(({ id }) => !arrived.has(id))) await wait(20);
   const { user, system } = process.cpuUsage(cpu);
@@ -133,7 +133,7 @@ async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Pr
 async function call({ calls, ratePerS, seed }: Extract<Ask, { ask: "call" }>): Promise<Fired> {
   const answerMs: number[] = [];
   let refused = 0;
-  const underWay: Promise<void>[] = [];
+  const inFlight: Promise<void>[] = [];
   const cpu = process.cpuUsage();
   const startedMs = nowMs();
   const lagMs = await schedule({ count: calls.length, ratePerS, seed }, (index) => {
@@ -143,13 +143,13 @@ async function call({ calls, ratePerS, seed }: Extract<Ask, { ask: "call" }>): P
       if (isGood) answerMs.push(nowMs() - sent);
       else refused += 1;
     });
-    underWay.push(
+    inFlight.push(
       answered.catch(() => {
         refused += 1;
       }),
     );
   });
-  await Promise.all(underWay);
+  await Promise.all(inFlight);
   const { user, system } = process.cpuUsage(cpu);
   const tookMs = nowMs() - startedMs;
   const cpuMs = (user + system) / 1_000;

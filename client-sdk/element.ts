@@ -10,8 +10,8 @@
  * Attributes set in one go start one watch. While the element is out of the page nothing is watched.
  */
 import { createCountdown } from "./element/countdown.ts";
-import { faceOf } from "./element/face.ts";
 import { chooseLanguage, type Language } from "./element/language.ts";
+import { presentationOf } from "./element/presentation.ts";
 import { dress } from "./element/style.ts";
 import { createView, type View } from "./element/view.ts";
 import type { StatusEvent } from "./protocol.ts";
@@ -162,7 +162,7 @@ export class OrderStatusElement extends Base {
     const time = isWaiting ? this.#countdown(event) : undefined;
     const timeZone = this.getAttribute("time-zone") ?? undefined;
     const isOverdue = time?.totalMs !== undefined && time.elapsedMs >= time.totalMs;
-    view.show(faceOf(snapshot, { words, locale, timeZone, isOverdue }), {
+    view.show(presentationOf(snapshot, { words, locale, timeZone, isOverdue }), {
       scheme: schemeOf(this),
       status: event?.status,
     });

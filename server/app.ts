@@ -3,14 +3,14 @@ import type { AddressInfo } from "node:net";
 import { compile as compileTrust, default as proxyAddress } from "@fastify/proxy-addr";
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
-import { documentRoutes } from "./api-docs/document.ts";
+import { apiDocsRoutes } from "./api-docs/document.ts";
 import { createAccess } from "./auth/access.ts";
 import { createSealer, createUrlSecrets } from "./auth/keys.ts";
 import { createWatchTokens } from "./auth/watch-token.ts";
 import type { Config } from "./config/config.ts";
-import type { Offer } from "./config/providers.ts";
+import type { EnabledProvider } from "./config/providers.ts";
 import type { Database } from "./database/pool.ts";
-import { shopRoutes } from "./demo-shop/shop.ts";
+import { demoShopRoutes } from "./demo-shop/shop.ts";
 import { HubError } from "./errors.ts";
 import type { Cut } from "./http/connection-guard.ts";
 import { createRequestBudget } from "./http/request-budget.ts";
@@ -22,16 +22,16 @@ import { createReview } from "./order/review.ts";
 import { scheduleOf } from "./order/schedule.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
-import { createUnderWay } from "./payment/in-flight.ts";
+import { createInFlight } from "./payment/in-flight.ts";
 import { createInitiator } from "./payment/initiate.ts";
 import { createReconciler } from "./payment/reconcile.ts";
 import { createStartPayment } from "./payment/start.ts";
-import { createCredential, type StoredCredential } from "./provider/access-token.ts";
+import { createAccessToken, type StoredAccessToken } from "./provider/access-token.ts";
 import { createRecentCalls, type FinishedCall, measureFetch, measureProviders } from "./provider/call-stats.ts";
 import { createClient } from "./provider/http-client.ts";
 import type { Provider } from "./provider/provider.ts";
-import { startKeepAlive } from "./provider/refresh-ahead.ts";
-import { type Counter, createGate } from "./rate-limit.ts";
+import { startRefreshAhead } from "./provider/refresh-ahead.ts";
+import { type Counter, createConnectionLimit } from "./rate-limit.ts";
 import { healthRoutes } from "./route/health.ts";
 import { metricsRoute } from "./route/metrics.ts";
 import { orderRoutes } from "./route/orders.ts";
@@ -47,7 +47,7 @@ import { watchPromises } from "./status/invariants.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
-import { type Leave, takeLeave } from "./transport/transport.ts";
+import { drain, type Leave } from "./transport/transport.ts";
 import { webSocketRoute } from "./transport/websocket.ts";
 import { createInbox } from "./webhook/inbox.ts";
 import { createReceiver } from "./webhook/receive.ts";
@@ -107,7 +107,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const sealer = createSealer(config.secrets);
   const statistics = createStatistics(database);
   const metrics = createMetrics({
-    providers: new Map(config.offers.map(({ name, queriesPerMinute }) => [name, queriesPerMinute])),
+    providers: new Map(config.enabledProviders.map(({ name, queriesPerMinute }) => [name, queriesPerMinute])),
     async backlog() {
       const [backlog, found] = await Promise.all([statistics.backlog(), statistics.broken()]);
       promises.onFound(found);
@@ -125,26 +125,26 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     calls.add(call);
     metrics.onCall(call);
   };
-  const credentials = new Map<string, StoredCredential>();
-  const offered = config.offers.map(({ name, sandbox, baseUrl, open }) =>
+  const accessTokens = new Map<string, StoredAccessToken>();
+  const offered = config.enabledProviders.map(({ name, sandbox, baseUrl, open }) =>
     open(
       {
         baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
         client,
-        credential({ fetch, ...rules }) {
+        accessToken({ fetch, ...rules }) {
           const measured = measureFetch(name, fetch, onCall);
           const shared = { provider: name, pool: database.pool, sealer };
-          const credential = createCredential({ ...shared, ...rules, fetch: measured });
-          credentials.set(name, credential);
-          return credential;
+          const accessToken = createAccessToken({ ...shared, ...rules, fetch: measured });
+          accessTokens.set(name, accessToken);
+          return accessToken;
         },
       },
       config.secrets,
     ),
   );
   const providers = measureProviders(offered, onCall);
-  const offerOf = (name: string): Offer => {
-    const offer = config.offers.find((one) => one.name === name);
+  const offerOf = (name: string): EnabledProvider => {
+    const offer = config.enabledProviders.find((one) => one.name === name);
     if (!offer) throw new Error(`${name} is not offered`);
     return offer;
   };
@@ -205,7 +205,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     return: createUrlSecrets(config.secrets, "return"),
   };
   const initiator = createInitiator({ providers, store, secrets, onReference, publicUrl, log });
-  const keepAlive = startKeepAlive({ credentials, log });
+  const refreshAhead = startRefreshAhead({ accessTokens, log });
   const retention = startRetention({ database, onError, onRecovered });
   const { onResync, onWatchers, onPush } = metrics;
   const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
@@ -215,8 +215,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     const isCheap = request.routeOptions.config?.isCheap;
     guard.trust(request.raw.socket, await budget.take(request, request.ip, isCheap));
   };
-  const gate = createGate(config.limit.connections);
-  const watching = { hub, access, gate };
+  const connectionLimit = createConnectionLimit(config.limit.connections);
+  const watching = { hub, access, connectionLimit };
   const trust = compileTrust([...config.trustedProxies]);
   const terms = (name: string) => {
     const { sandbox, deadlineS } = offerOf(name);
@@ -238,29 +238,31 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   };
 
-  documentRoutes(app, { publicUrl });
+  apiDocsRoutes(app, { publicUrl });
   sdkRoutes(app);
   healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });
   webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, onWebhook: metrics.onWebhook });
-  const returning = createUnderWay();
+  const returning = createInFlight();
   await app.register(async (scope) => {
-    returnRoutes(scope, { providers, secrets: secrets.return, store, ask: reconciler.ask, underWay: returning, log });
+    returnRoutes(scope, { providers, secrets: secrets.return, store, ask: reconciler.ask, inFlight: returning, log });
     const pretended = new Map([...providers].filter(([name]) => !terms(name).live));
     if (pretended.size === 0) return;
     await scope.register(async (shop) => {
       beginNothingWhenDraining(shop);
-      shopRoutes(shop, { providers: pretended, credentials, startPayment, query, tokens, publicUrl });
+      demoShopRoutes(shop, { providers: pretended, accessTokens, startPayment, query, tokens, publicUrl });
     });
   });
-  const sandboxed = config.offers.flatMap((offer) => (offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : []));
+  const sandboxed = config.enabledProviders.flatMap((offer) =>
+    offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : [],
+  );
   const transports: Leave[] = [];
   await app.register(sandboxRoutes, {
     sandboxed,
     secrets: config.secrets,
     hubUrl: selfUrl,
     publicUrl,
-    gate,
+    connectionLimit,
     admit,
     prefix: "/sandbox",
   });
@@ -274,7 +276,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
     const review = createReview({ database, store, announce, onResolved: metrics.onResolved });
     orderRoutes(scope, { access, query, review, tokens });
-    providerRoutes(scope, { access, providers, credentials, terms, calls, statistics });
+    providerRoutes(scope, { access, providers, accessTokens, terms, calls, statistics });
     transports.push(
       longPollRoute(scope, watching),
       eventSourceRoute(scope, watching),
@@ -290,7 +292,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   });
   metrics.countWatchers("socketio", socketIo.watched);
   transports.push(socketIo);
-  app.addHook("preClose", () => takeLeave(transports));
+  app.addHook("preClose", () => drain(transports));
   const finishCalls = async (): Promise<void> =>
     void (await Promise.all([initiator.close(), returning.close(), reconciler.close()]));
   // Hooks run one after another, those of scopes last: by then every transport has sent its watchers away. Still
@@ -313,7 +315,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       await receiver.close();
       spool?.close();
       await redelivery.close();
-      await keepAlive.close();
+      await refreshAhead.close();
       await retention.close();
       await hub.close();
       await client.close();

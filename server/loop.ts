@@ -5,7 +5,7 @@
  */
 export interface Loop {
   /** Run as soon as possible. */
-  nudge(): void;
+  runNow(): void;
   /** No further run starts; resolves when the one under way has ended. */
   close(): Promise<void>;
 }
@@ -23,7 +23,7 @@ export interface LoopOptions {
 export function startLoop({ task, delayMs, onError, onRecovered }: LoopOptions): Loop {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
-  let isNudged = false;
+  let isRequested = false;
   let isFailing = false;
   let isClosed = false;
 
@@ -33,7 +33,7 @@ export function startLoop({ task, delayMs, onError, onRecovered }: LoopOptions):
   };
 
   const run = (): void => {
-    isNudged = false;
+    isRequested = false;
     const startedMs = performance.now();
     running = task()
       .then(
@@ -48,15 +48,15 @@ export function startLoop({ task, delayMs, onError, onRecovered }: LoopOptions):
       )
       .then(() => {
         running = undefined;
-        schedule(isNudged ? 0 : delayMs(performance.now() - startedMs));
+        schedule(isRequested ? 0 : delayMs(performance.now() - startedMs));
       });
   };
 
   schedule(delayMs(0));
 
   return {
-    nudge() {
-      isNudged = true;
+    runNow() {
+      isRequested = true;
       if (!running) schedule(0);
     },
     async close() {

@@ -115,13 +115,13 @@ async function kept(path: string, make: () => string): Promise<string> {
 function announce(config: Config, given: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
-  const hasShop = config.offers.some(({ sandbox }) => sandbox);
+  const hasShop = config.enabledProviders.some(({ sandbox }) => sandbox);
   const lines = [
     `Tukio listens on ${base}`,
     ...(hasShop ? [`  demo shop  ${base}/`] : []),
     ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
     `  sandbox    ${
-      config.offers
+      config.enabledProviders
         .filter(({ sandbox }) => sandbox)
         .map(({ name }) => name)
         .join(", ") || "none"

@@ -172,7 +172,7 @@ export const limited = (detail: string, remainingMs: number): HubError =>
   new HubError("rate_limited", detail, { retryAfterS: Math.max(1, Math.ceil(remainingMs / 1_000)) });
 
 /** How many of something are open at once. */
-export interface Gate {
+export interface ConnectionLimit {
   /** Lets one in. Throws `rate_limited` when there is no room for the address. */
   enter(address: string): void;
   /** Lets one out who was let in. */
@@ -182,7 +182,7 @@ export interface Gate {
 }
 
 /** At most `max` open at once per address, on this node. */
-export function createGate(max: number): Gate {
+export function createConnectionLimit(max: number): ConnectionLimit {
   const open = new Map<string, number>();
   const check = (address: string): void => {
     const inside = open.get(addressKey(address)) ?? 0;

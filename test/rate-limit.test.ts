@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   addressKey,
+  createConnectionLimit,
   createFallbackCounter,
-  createGate,
   createLimit,
   createMemoryCounter,
   type Limit,
@@ -288,11 +288,11 @@ describe.each([
 });
 
 it("a gate lets so many be inside at once, per key", () => {
-  const gate = createGate(2);
-  gate.enter("a");
-  gate.enter("a");
-  expect(() => gate.enter("a")).toThrow(expect.objectContaining({ code: "rate_limited" }));
-  gate.enter("b");
-  gate.leave("a");
-  gate.enter("a");
+  const connectionLimit = createConnectionLimit(2);
+  connectionLimit.enter("a");
+  connectionLimit.enter("a");
+  expect(() => connectionLimit.enter("a")).toThrow(expect.objectContaining({ code: "rate_limited" }));
+  connectionLimit.enter("b");
+  connectionLimit.leave("a");
+  connectionLimit.enter("a");
 });

@@ -1,5 +1,5 @@
 /** The signs, drawn as strokes in a square of 24, so that they take their colour and size from where they are. */
-import type { Icon } from "./face.ts";
+import type { Icon } from "./presentation.ts";
 
 const paths: Record<Icon, string> = {
   phone: "M8 2h8q1.5 0 1.5 1.5v17q0 1.5-1.5 1.5H8q-1.5 0-1.5-1.5v-17Q6.5 2 8 2zM11 18.5h2",

@@ -3,12 +3,12 @@
  * selected stays. Data reaches the page as text and attributes only.
  */
 import { type Countdown, formatDuration } from "./countdown.ts";
-import type { Face } from "./face.ts";
 import { iconPath, svg } from "./icon.ts";
+import type { Presentation } from "./presentation.ts";
 import type { Words } from "./words.ts";
 
 export interface View {
-  show(face: Face, look: Look): void;
+  show(face: Presentation, look: Look): void;
   /** Changes every second while somebody waits; is not read aloud. Undefined where nothing is waited for. */
   progress(time: Countdown | undefined, words: Words, locale: string): void;
 }
@@ -26,7 +26,12 @@ export interface ViewOptions {
 }
 
 /** While somebody waits there is a ring; a plain answer is a full disc. */
-const emphasis: Record<Face["tone"], string> = { waiting: "", good: "over loud", bad: "over loud", caution: "over" };
+const emphasis: Record<Presentation["tone"], string> = {
+  waiting: "",
+  good: "over loud",
+  bad: "over loud",
+  caution: "over",
+};
 
 /** Builds the inside. */
 export function createView({ root, onTryAgain }: ViewOptions): View {
@@ -96,7 +101,11 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
 }
 
 /** The sign in its ring, which empties while the time runs. */
-function createSign(): { element: HTMLElement; show(face: Face): void; progress(share: number | undefined): void } {
+function createSign(): {
+  element: HTMLElement;
+  show(face: Presentation): void;
+  progress(share: number | undefined): void;
+} {
   const ring = svg("circle", { cx: 50, cy: 50, r: 47, pathLength: 100, class: "ring" });
   const path = svg("path", { class: "icon", transform: "translate(22 22) scale(2.333)" });
   const drawing = svg("svg", { viewBox: "0 0 100 100", "aria-hidden": "true" }, [
@@ -117,7 +126,7 @@ function createSign(): { element: HTMLElement; show(face: Face): void; progress(
   };
 }
 
-function showRows(list: HTMLElement, rows: Face["detail"]): void {
+function showRows(list: HTMLElement, rows: Presentation["detail"]): void {
   const text = JSON.stringify(rows);
   if (list.dataset.rows === text) return;
   list.dataset.rows = text;

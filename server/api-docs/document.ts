@@ -14,7 +14,7 @@ export interface DocumentRoutesOptions {
   publicUrl: () => string;
 }
 
-export function documentRoutes(app: FastifyInstance, { publicUrl }: DocumentRoutesOptions): void {
+export function apiDocsRoutes(app: FastifyInstance, { publicUrl }: DocumentRoutesOptions): void {
   const served = new Set<string>();
   app.addHook("onRoute", ({ method, url }) => {
     for (const one of [method].flat()) served.add(routeOf({ method: one, url }));

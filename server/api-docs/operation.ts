@@ -24,9 +24,9 @@ export const tags = {
   Payments: "Starting payments, reading orders, deciding about them. For the merchant's backend.",
   Watching:
     "Following one order with its watch token. Every message is the whole current state: keep the newer `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
-  Providers: "What each payment company is like at the moment.",
+  Providers: "The state of each provider.",
   Webhooks:
-    "Payment companies call these, nobody else. The bytes are kept before the answer: a 2xx means on disk, will not be lost. The answer is in the provider's own form.",
+    "Only providers call these. The bytes are kept before the answer: a 2xx means on disk, will not be lost. The answer is in the provider's own form.",
   "Return address": "The payer's browser comes back here from a provider's own page.",
   Operating: "Whether this node is well.",
   Sandbox:

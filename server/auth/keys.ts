@@ -60,7 +60,7 @@ export const deriveTokenKeys = (secrets: readonly string[]): KeyObject[] =>
   secrets.map((secret) => deriveKey(secret, "watch-token"));
 
 /**
- * Makes what stands for a company's credentials where the company is the built-in sandbox: 64 hex digits for each of a
+ * Makes the credentials of a provider that is the built-in sandbox: 64 hex digits for each of a
  * provider's variables, the same on every node with this secret. Only the first secret makes them: nothing outlives a
  * process that one of them would have to open.
  */

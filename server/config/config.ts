@@ -3,7 +3,7 @@ import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { providerNames } from "../provider/registry.ts";
-import { httpUrl, type Offer, optional, readOffers, whole } from "./providers.ts";
+import { type EnabledProvider, httpUrl, optional, readProviders, whole } from "./providers.ts";
 
 export interface Config {
   readonly isProduction: boolean;
@@ -25,8 +25,8 @@ export interface Config {
   /** Origins that may watch from a browser. */
   readonly allowedOrigins: "any" | readonly string[];
   readonly trustedProxies: readonly string[];
-  /** In the order of the table of companies. */
-  readonly offers: readonly Offer[];
+  /** In the order of the table of providers. */
+  readonly enabledProviders: readonly EnabledProvider[];
   readonly limit: {
     /** Initiations per phone, and per order, in 10 minutes. */
     readonly phone: number;
@@ -122,14 +122,18 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`);
     // Problems of the providers' variables are reported in the same error.
-    readOffers(env, { sandbox: undefined, isServing: false, problems });
+    readProviders(env, { sandbox: undefined, isServing: false, problems });
     throw new ConfigError(problems);
   }
   const found = parsed.data;
   const isProduction = found.NODE_ENV === "production";
   const host = found.HOST ?? "127.0.0.1";
   const problems = isProduction ? missingInProduction(found) : [];
-  const offers = readOffers(env, { sandbox: found.SANDBOX, isServing: isProduction || !isLoopback(host), problems });
+  const enabledProviders = readProviders(env, {
+    sandbox: found.SANDBOX,
+    isServing: isProduction || !isLoopback(host),
+    problems,
+  });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     isProduction,
@@ -147,7 +151,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
     allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : "any"),
     trustedProxies: found.TRUSTED_PROXIES ?? [],
-    offers,
+    enabledProviders,
     limit: {
       phone: found.LIMIT_PHONE ?? 10,
       order: found.LIMIT_ORDER ?? 5,

@@ -1,21 +1,21 @@
-/** Which payment companies this node offers, read from the environment: the built-in sandbox, or a company with its account. */
+/** Reads from the environment which providers are enabled on this node: each as the built-in sandbox, or with its account. */
 import { z } from "zod";
-import type { Company, ProviderContext } from "../provider/define.ts";
+import type { ProviderContext, ProviderDefinition } from "../provider/define.ts";
 import type { Provider } from "../provider/provider.ts";
-import { companies, type ProviderName, providerNames } from "../provider/registry.ts";
+import { type ProviderName, providerNames, registry } from "../provider/registry.ts";
 import type { Sandbox } from "../sandbox/server.ts";
 import { sandboxAccount } from "../sandbox/server.ts";
 
 /** A provider that payments can be started with here. */
-export interface Offer {
+export interface EnabledProvider {
   readonly name: ProviderName;
-  /** There: the built-in sandbox stands in for the company. */
+  /** There: the built-in sandbox stands in for the definition. */
   readonly sandbox?: Sandbox;
-  /** Where the company is reached; the sandbox is in this very process. */
+  /** Where the provider is reached; the sandbox is in this very process. */
   readonly baseUrl: string;
   /** From asking to `expired`, in seconds. */
   readonly deadlineS: number;
-  /** Queries a minute that the company is asked at most, by all nodes together; absent: as many as are due. */
+  /** Queries a minute that the provider is asked at most, by all nodes together; absent: as many as are due. */
   readonly queriesPerMinute?: number;
   /** Makes the adapter. The sandbox's account is derived from the hub's secrets, which may not be known yet. */
   readonly open: (context: ProviderContext, secrets: readonly string[]) => Provider;
@@ -45,7 +45,7 @@ export const httpUrl = z
 
 const sandboxDeadlineS = 10;
 
-export interface OfferRules {
+export interface ProviderRules {
   /** What `SANDBOX` says, if it is set. */
   sandbox: readonly ProviderName[] | undefined;
   /** In production, or reachable from other machines. */
@@ -55,19 +55,19 @@ export interface OfferRules {
 }
 
 /**
- * The offers, in the order of the table of companies. The sandbox is never by omission: without `SANDBOX` it is all or
+ * The offers, in the order of the table of providers. The sandbox is never by omission: without `SANDBOX` it is all or
  * none, and none as soon as there is a credential of any provider.
  */
-export function readOffers(env: Environment, { sandbox, isServing, problems }: OfferRules): Offer[] {
+export function readProviders(env: Environment, { sandbox, isServing, problems }: ProviderRules): EnabledProvider[] {
   const hasCredentials = providerNames.some(
-    (name) => Object.keys(variablesOf(companies[name].company, env)).length > 0,
+    (name) => Object.keys(variablesOf(registry[name].definition, env)).length > 0,
   );
   const isSandboxed = (name: ProviderName): boolean => sandbox?.includes(name) ?? (!isServing && !hasCredentials);
-  return providerNames.flatMap((name) => readOffer(name, { env, isSandboxed: isSandboxed(name), problems }));
+  return providerNames.flatMap((name) => readProvider(name, { env, isSandboxed: isSandboxed(name), problems }));
 }
 
-/** A company's variables that are set, without their prefix. */
-function variablesOf({ name, variables }: Company, env: Environment): Variables {
+/** The variables of a provider that are set, without their prefix. */
+function variablesOf({ name, variables }: ProviderDefinition, env: Environment): Variables {
   const prefix = prefixOf(name);
   const set = variables.map((variable) => [variable, env[prefix + variable] ?? ""]);
   return Object.fromEntries(set.filter(([, value]) => value !== ""));
@@ -75,7 +75,7 @@ function variablesOf({ name, variables }: Company, env: Environment): Variables 
 
 const prefixOf = (name: string): string => `${name.toUpperCase()}_`;
 
-interface OfferSource {
+interface ProviderSource {
   env: Environment;
   isSandboxed: boolean;
   problems: string[];
@@ -88,11 +88,11 @@ const terms = z.object({
 });
 
 /** One offer, or none when nothing is known of an account. */
-function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSource): Offer[] {
-  const { company } = companies[name];
-  const sandbox: Sandbox = companies[name].sandbox;
+function readProvider(name: ProviderName, { env, isSandboxed, problems }: ProviderSource): EnabledProvider[] {
+  const { definition } = registry[name];
+  const sandbox: Sandbox = registry[name].sandbox;
   const prefix = prefixOf(name);
-  const told = variablesOf(company, env);
+  const told = variablesOf(definition, env);
   try {
     const { BASE_URL, DEADLINE_S, QUERIES_PER_MINUTE } = terms.parse({
       BASE_URL: env[`${prefix}BASE_URL`],
@@ -100,25 +100,25 @@ function readOffer(name: ProviderName, { env, isSandboxed, problems }: OfferSour
       QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
     });
     if (!isSandboxed && Object.keys(told).length === 0) return [];
-    const baseUrl = BASE_URL ?? company.liveBaseUrl;
-    const queriesPerMinute = QUERIES_PER_MINUTE ?? company.queriesPerMinute?.(baseUrl);
+    const baseUrl = BASE_URL ?? definition.liveBaseUrl;
+    const queriesPerMinute = QUERIES_PER_MINUTE ?? definition.queriesPerMinute?.(baseUrl);
     return [
       {
         name,
         ...(isSandboxed && { sandbox }),
         baseUrl,
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
-        deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : company.deadlineS),
+        deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : definition.deadlineS),
         open: isSandboxed
-          ? (context, secrets) => company.configure(sandboxAccount(name, sandbox, secrets))(context)
-          : company.configure(told),
+          ? (context, secrets) => definition.configure(sandboxAccount(name, sandbox, secrets))(context)
+          : definition.configure(told),
       },
     ];
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
     for (const { path, message } of error.issues) {
       const variable = String(path[0] ?? "");
-      const isMissing = company.variables.includes(variable) && told[variable] === undefined;
+      const isMissing = definition.variables.includes(variable) && told[variable] === undefined;
       problems.push(`${prefix}${variable}: ${isMissing ? `is needed beside the other variables of ${name}` : message}`);
     }
     return [];

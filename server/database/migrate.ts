@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
-import { bearSilence, deadlock, sqlState } from "./pool.ts";
+import { deadlock, setSilenceTimeout, sqlState } from "./pool.ts";
 
 /** The version of schema.sql. Raise it with every change there. */
 export const schemaVersion = 6;
@@ -29,7 +29,7 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL("../../schema.sql", import.meta.url), "utf8");
   const client = await pool.connect();
   // Neither another process's migration nor our own is bound to the time of an ordinary statement.
-  bearSilence(client, 0);
+  setSilenceTimeout(client, 0);
   try {
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
     await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);

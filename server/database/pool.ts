@@ -62,7 +62,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       // A connection that breaks while it is lent out has no other listener, and would end the process.
       client.on("error", report);
       // Not pg's `query_timeout`: a timer for each statement keeps a quarter of its garbage from being collected early.
-      bearSilence(client, usualMs);
+      setSilenceTimeout(client, usualMs);
       const socket = socketOf(client);
       socket.on("timeout", () => {
         if (lent.has(client)) socket.destroy(new Silence("The database has gone silent"));
@@ -71,7 +71,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     pool.on("acquire", (client) => void lent.add(client));
     pool.on("release", (error: unknown, client) => {
       lent.delete(client);
-      if (socketOf(client).timeout !== usualMs) bearSilence(client, usualMs);
+      if (socketOf(client).timeout !== usualMs) setSilenceTimeout(client, usualMs);
       if (error instanceof Silence) for (const one of pools) dropIdle(one);
     });
     return pool;
@@ -112,7 +112,7 @@ const socketOf = (client: pg.PoolClient): Socket => client.connection.stream as 
  * How long nothing may be heard on a connection, asked or not, until it is given up; 0: for ever. It holds while the
  * connection is lent this time.
  */
-export function bearSilence(client: pg.PoolClient, ms: number): void {
+export function setSilenceTimeout(client: pg.PoolClient, ms: number): void {
   socketOf(client).setTimeout(ms);
 }
 

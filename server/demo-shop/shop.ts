@@ -15,9 +15,9 @@ import { HubError } from "../errors.ts";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
-import type { StoredCredential } from "../provider/access-token.ts";
+import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { Provider } from "../provider/provider.ts";
-import { behaviour } from "../sandbox/phone.ts";
+import { scenarioOf } from "../sandbox/phone.ts";
 import { parseInput } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
 import { homeOf } from "./own-page.ts";
@@ -25,7 +25,7 @@ import { homeOf } from "./own-page.ts";
 export interface ShopOptions {
   /** Those that are the sandbox here: the shop never asks for real money. */
   providers: ReadonlyMap<string, Provider>;
-  credentials: ReadonlyMap<string, Pick<StoredCredential, "ahead">>;
+  accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "ahead">>;
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
   tokens: WatchTokens;
@@ -69,8 +69,8 @@ const findFile = keepAssets(Object.fromEntries(["shop.css", ...scripts].map((nam
 
 type OrderRequest = { Params: { orderId: string } };
 
-export function shopRoutes(app: FastifyInstance, options: ShopOptions): void {
-  const { providers, credentials, startPayment, query, tokens, publicUrl } = options;
+export function demoShopRoutes(app: FastifyInstance, options: ShopOptions): void {
+  const { providers, accessTokens, startPayment, query, tokens, publicUrl } = options;
 
   const requireProvider = (name: string): Provider => {
     const provider = providers.get(name);
@@ -105,7 +105,7 @@ export function shopRoutes(app: FastifyInstance, options: ShopOptions): void {
     { onRequest: requireOwnPage },
     async ({ params }) => {
       const { name } = requireProvider(params.provider);
-      const expiresAt = await credentials
+      const expiresAt = await accessTokens
         .get(name)
         ?.ahead()
         .catch((error: unknown) => {
@@ -151,7 +151,7 @@ export function shopRoutes(app: FastifyInstance, options: ShopOptions): void {
 
 /** Longer than the sandbox's own where a person answers and not the number by itself; else the provider's. */
 function deadlineOf({ checkout }: Provider, phone: string | undefined): number | undefined {
-  const { answer, isDown } = behaviour(phone?.replace(/\D/g, "") ?? "");
+  const { answer, isDown } = scenarioOf(phone?.replace(/\D/g, "") ?? "");
   if (answer || isDown) return undefined;
   return checkout ? personOnPageS : personS;
 }

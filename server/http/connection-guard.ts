@@ -8,7 +8,7 @@
 import { IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { Standing } from "../auth/access.ts";
-import { createGate } from "../rate-limit.ts";
+import { createConnectionLimit } from "../rate-limit.ts";
 import { Flow } from "./inbound-limit.ts";
 
 /** What we hold for a reader at most, in bytes: strangers and payers are sent little at a time, a merchant whole lists. */
@@ -62,7 +62,7 @@ export function guardConnections(
   { perAddressMax, isProxy, onCut, nowMs = () => performance.now() }: GuardOptions,
 ): Guard {
   const guarded = new Map<Socket, Guarded>();
-  const gate = createGate(perAddressMax);
+  const connectionLimit = createConnectionLimit(perAddressMax);
 
   const cut = (socket: Socket, why: Cut): void => {
     if (socket.destroyed) return;
@@ -74,14 +74,14 @@ export function guardConnections(
     const address = socket.remoteAddress ?? "";
     const counts = !isProxy(address);
     try {
-      if (counts) gate.enter(address);
+      if (counts) connectionLimit.enter(address);
     } catch {
       return cut(socket, "address");
     }
     guarded.set(socket, { address, flow: new Flow(nowMs()), unanswered: 0, takenBytes: 0, takenMs: nowMs() });
     socket.once("close", () => {
       guarded.delete(socket);
-      if (counts) gate.leave(address);
+      if (counts) connectionLimit.leave(address);
     });
   });
 

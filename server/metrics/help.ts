@@ -5,7 +5,7 @@ import type { ResolvedReview } from "../order/review.ts";
 import type { CallOutcome, Verb } from "../provider/call-stats.ts";
 import type { HandledWebhook } from "../route/webhooks.ts";
 import type { TransportName } from "../status/hub.ts";
-import type { BrokenPromise } from "../status/invariants.ts";
+import type { BrokenInvariant } from "../status/invariants.ts";
 
 /** By label. Of `reason` and `status` only what metrics tell of: facts that disagree, and what is settled. */
 export const meanings = {
@@ -58,7 +58,7 @@ export const meanings = {
     version_skipped: "the history has a gap",
     success_taken_back: "a paid order is not paid any more",
     check_missing: "a payment is open past twice its deadline, and nobody will ask about it",
-  } satisfies Record<BrokenPromise, string>,
+  } satisfies Record<BrokenInvariant, string>,
   why: {
     address: "too many of one address",
     unanswered: "too many requests at once",

@@ -14,7 +14,7 @@ import type { Before } from "../order/store.ts";
 import type { FinishedCall } from "../provider/call-stats.ts";
 import type { HandledWebhook } from "../route/webhooks.ts";
 import { type HubOptions, type TransportName, transportNames } from "../status/hub.ts";
-import type { BrokenPromise } from "../status/invariants.ts";
+import type { BrokenInvariant } from "../status/invariants.ts";
 import { backlogMetrics } from "./backlog.ts";
 import { help, meanings } from "./help.ts";
 
@@ -28,7 +28,7 @@ export interface Metrics {
   /** A pass of reading, and how many states it found that the bus had not brought. */
   onResync(healed: number): void;
   /** Something that must never happen. */
-  onBroken(promise: BrokenPromise): void;
+  onBroken(promise: BrokenInvariant): void;
   /** A connection that went beyond its bounds. */
   onCut(why: Cut): void;
   onWatchers: NonNullable<HubOptions["onWatchers"]>;

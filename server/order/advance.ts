@@ -6,9 +6,9 @@
  */
 import type pg from "pg";
 import { asHubError, type Database, deadlock, sqlState } from "../database/pool.ts";
-import { inGroups } from "./batch.ts";
-import { advanceGroupStatement, advanceStatement, advanceWithWebhookStatement, groupMax } from "./decide.ts";
-import { acceptStatement, payGroupStatement } from "./fast-path.ts";
+import { inBatches } from "./batch.ts";
+import { advanceBatchStatement, advanceStatement, advanceWithWebhookStatement, batchMax } from "./decide.ts";
+import { acceptStatement, payBatchStatement } from "./fast-path.ts";
 import type { Outcome, Reason, Status, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
 import type { WebhookResult } from "./tables.ts";
@@ -93,7 +93,7 @@ export function createAdvance(
     return (await pool.query<AdvancedRow>({ ...acceptStatement, values })).rows[0];
   };
 
-  const alone = inGroups<Turn, AdvancedRow>({
+  const alone = inBatches<Turn, AdvancedRow>({
     lanes: aloneLanes,
     sizeMax: 1,
     waitMsMax,
@@ -106,9 +106,9 @@ export function createAdvance(
     more: readonly unknown[],
     otherwise: (turn: Turn) => Promise<AdvancedRow>,
   ) =>
-    inGroups<Turn, AdvancedRow>({
+    inBatches<Turn, AdvancedRow>({
       lanes: groupLanes,
-      sizeMax: groupMax,
+      sizeMax: batchMax,
       waitMsMax,
       async run(group) {
         const told = group.map((turn) => turn.told);
@@ -120,8 +120,8 @@ export function createAdvance(
       },
     });
 
-  const judged = inGroupsOf(advanceGroupStatement, judging, alone);
-  const paid = inGroupsOf(payGroupStatement, [], judged);
+  const judged = inGroupsOf(advanceBatchStatement, judging, alone);
+  const paid = inGroupsOf(payBatchStatement, [], judged);
 
   return async (paymentId, outcome, webhook) => {
     const told = toTold(paymentId, outcome, webhook);
@@ -147,7 +147,7 @@ const saysAccepted = ({ source, status, reference, reason, receipt, amountMinor,
   !amountMinor &&
   !note;
 
-/** Whether all that it says is what `payGroupStatement` records. */
+/** Whether all that it says is what `payBatchStatement` records. */
 const saysPaid = ({ source, status, reason, receipt, action, note }: Outcome): boolean =>
   source === "webhook" && status === "succeeded" && receipt !== undefined && !reason && !action && !note;
 

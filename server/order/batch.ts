@@ -20,7 +20,7 @@ interface Waiting<T, R> extends PromiseWithResolvers<R> {
  * Does things together: what is asked for while every lane is taken goes into the next group. Nobody waits for company;
  * the busier it is, the larger the groups.
  */
-export function inGroups<T extends { sinceMs: number }, R>(options: GroupOptions<T, R>): (item: T) => Promise<R> {
+export function inBatches<T extends { sinceMs: number }, R>(options: GroupOptions<T, R>): (item: T) => Promise<R> {
   const { lanes, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;
   const waiting: Waiting<T, R>[] = [];
   let busy = 0;

@@ -31,7 +31,7 @@ const matured = "case when was.live then interval '60 seconds' else interval '3 
 const completedAfter = "case when p.live then interval '5 seconds' else interval '1 second' end";
 
 /** How many payments are told of in one statement at the most. */
-export const groupMax = 32;
+export const batchMax = 32;
 
 /**
  * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough; $3: those
@@ -42,7 +42,7 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
     select * from jsonb_to_recordset($1::jsonb) as told (
       nth int, payment_id uuid, new_status text, new_reason text, new_reference text, new_receipt text, new_amount_minor bigint,
       new_currency text, new_action jsonb, source text, note text, sender text, proof text, headers jsonb, body text
-    ) limit ${isGroup ? groupMax : 1}
+    ) limit ${isGroup ? batchMax : 1}
   ),
   was as (
     select distinct on (p.order_uuid) p.*, told.* from told, lateral (
@@ -201,7 +201,7 @@ export const advanceWithWebhookStatement = {
 } as const;
 
 /** As several webhooks tell it of several payments; no row for those that are passed over. */
-export const advanceGroupStatement = {
+export const advanceBatchStatement = {
   name: "advance-group",
   text: `with ${judge({ isGroup: true })}, ${kept} ${answer}`,
 } as const;

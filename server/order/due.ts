@@ -143,7 +143,7 @@ export const weighStatement = {
 } as const;
 
 /** Makes an open payment due to be asked about now. */
-export const nudgeStatement = {
+export const checkNowStatement = {
   name: "nudge",
   text: `update payment set check_at = least(check_at, clock_timestamp())
          where id = $1 and status not in ('succeeded', 'review') and reason is distinct from 'rejected'`,

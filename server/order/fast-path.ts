@@ -3,7 +3,7 @@
  * or answers no row and changes nothing, and then the other one is asked.
  */
 
-import { groupMax, logged, paymentJson } from "./decide.ts";
+import { batchMax, logged, paymentJson } from "./decide.ts";
 import { stateColumns } from "./row.ts";
 
 /**
@@ -32,16 +32,16 @@ export const acceptStatement = {
 
 /**
  * What most webhooks tell, for a fifth to a third less: that open payments are paid in full, with a receipt that is new. It does
- * what `advanceGroupStatement` would do, or it answers no row and keeps nothing: of what is not so, of what is locked, and of
+ * what `advanceBatchStatement` would do, or it answers no row and keeps nothing: of what is not so, of what is locked, and of
  * all but one of one order. Only for a receipt that another transaction is just writing it waits.
  */
-export const payGroupStatement = {
+export const payBatchStatement = {
   name: "pay-group",
   text: `with told as (
     select * from jsonb_to_recordset($1::jsonb) as told (
       nth int, payment_id uuid, new_reference text, new_receipt text, new_amount_minor bigint, new_currency text,
       sender text, proof text, headers jsonb, body text
-    ) limit ${groupMax}
+    ) limit ${batchMax}
   ),
   was as (
     select distinct on (p.order_uuid) p.*, nth, new_receipt, new_amount_minor from told, lateral (

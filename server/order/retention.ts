@@ -39,6 +39,6 @@ export async function erase({ pool }: Database): Promise<void> {
 /** Erases now and every ten minutes. Any number of nodes may do so at once. */
 export function startRetention({ database, ...heard }: RetentionOptions): Pick<Loop, "close"> {
   const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...heard });
-  loop.nudge();
+  loop.runNow();
   return loop;
 }

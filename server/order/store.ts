@@ -13,13 +13,13 @@ import { changedStatement, currentStatement } from "./decide.ts";
 import { canonicalRequest, conflictOf, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
   checkedStatement,
+  checkNowStatement,
   claimDueStatement,
   comeBackStatement,
   completedStatement,
   deferStatement,
   locateOwnStatement,
   locateStatement,
-  nudgeStatement,
   wantedStatement,
   weighStatement,
 } from "./due.ts";
@@ -86,7 +86,7 @@ export interface OrderStore {
   /** What was agreed of a payment, and whether this success would decide it. Throws `store_unavailable`. */
   weigh(paymentId: string, success: Outcome): Promise<Weighed | undefined>;
   /** Makes an open payment due to be asked about now. */
-  nudge(paymentId: string): Promise<void>;
+  checkNow(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** What changed since `at` (absent: since now), reaching back 10 s further so that late commits are not missed. */
@@ -247,8 +247,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       );
     },
 
-    async nudge(paymentId) {
-      await run(pool, nudgeStatement, [paymentId]);
+    async checkNow(paymentId) {
+      await run(pool, checkNowStatement, [paymentId]);
     },
 
     async changedSince(at) {

@@ -1,5 +1,5 @@
 /**
- * Calls to payment companies that run in the background, so that a node that stops lets them finish and be stored.
+ * Calls to payment providers that run in the background, so that a node that stops lets them finish and be stored.
  *
  * Guarantees that `close` resolves: a call that has not ended by the end of the grace hears of it by its signal, and is to
  * end then. What became of such a call is unknown, which every payment survives: a webhook, a query or its deadline settles it.
@@ -17,7 +17,7 @@ export async function orAfter(ms: number, done: Promise<unknown>): Promise<void>
 /** How long provider calls may go on when the node stops: as long as one of them takes without a token (10 s). */
 const graceMs = 10_000;
 
-export interface UnderWay {
+export interface InFlight {
   readonly size: number;
   /** Whether the grace is over. */
   readonly isOver: boolean;
@@ -33,7 +33,7 @@ export interface UnderWay {
 }
 
 /** The grace, in milliseconds, is another one in tests only. */
-export function createUnderWay(closeGraceMs = graceMs): UnderWay {
+export function createInFlight(closeGraceMs = graceMs): InFlight {
   const tasks = new Set<Promise<void>>();
   const calls = new Set<AbortController>();
   let isOver = false;

@@ -8,7 +8,7 @@ import type { UrlSecrets } from "../auth/keys.ts";
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { Declined, type Initiated, type Provider, type Urls } from "../provider/provider.ts";
-import { createUnderWay } from "./in-flight.ts";
+import { createInFlight } from "./in-flight.ts";
 
 export interface Initiator {
   /** Resolves when the provider has answered and that is stored, or it is known that the answer is unknown. Never throws. */
@@ -36,7 +36,7 @@ const tokenDeadlineMs = 15_000;
 
 export function createInitiator(options: InitiatorOptions): Initiator {
   const { providers, store, secrets, onReference, publicUrl, log } = options;
-  const underWay = createUnderWay();
+  const inFlight = createInFlight();
 
   /** Each is made when it is asked for: no provider wants both. */
   const urlsOf = ({ id, provider }: Payment): Urls => ({
@@ -58,7 +58,7 @@ export function createInitiator(options: InitiatorOptions): Initiator {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
       const initiate = (signal: AbortSignal) => provider.initiate(payment, urlsOf(payment), signal);
-      return accepted(payment, await underWay.within(tokenDeadlineMs + deadlineMs, initiate));
+      return accepted(payment, await inFlight.within(tokenDeadlineMs + deadlineMs, initiate));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;
       log.info({ paymentId: payment.id, provider: provider.name, reason: error.reason }, `declined: ${error.message}`);
@@ -83,8 +83,8 @@ export function createInitiator(options: InitiatorOptions): Initiator {
   };
 
   return {
-    start: (payment) => underWay.add(askAndStore(payment)),
-    close: underWay.close,
+    start: (payment) => inFlight.add(askAndStore(payment)),
+    close: inFlight.close,
   };
 }
 

@@ -14,7 +14,7 @@ import type { OrderStore } from "../order/store.ts";
 import type { Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
 import { newTrace, withTrace } from "../trace.ts";
-import { createUnderWay } from "./in-flight.ts";
+import { createInFlight } from "./in-flight.ts";
 import { withPrompt } from "./initiate.ts";
 
 export interface Reconciler {
@@ -59,10 +59,10 @@ type Answer = Outcome | undefined | "unreachable" | "throttled" | "unasked";
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { providers, allowance, store, log, intervalMs = usualIntervalMs } = options;
   const { inFlightMax = usualInFlightMax } = options;
-  const underWay = createUnderWay();
+  const inFlight = createInFlight();
   /** The checks that run here, by payment. */
   const checks = new Map<string, Promise<Outcome | undefined>>();
-  const inFlight = new Map<string, number>();
+  const queries = new Map<string, number>();
   /** Providers of which as many payments were taken as there was room for, so that more may be due. */
   const crowded = new Set<string>();
   let waiting = new Map<string, PromiseWithResolvers<Outcome | undefined>>();
@@ -73,7 +73,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     [...providers.values()].map((provider) => ({
       ...allowance(provider),
       provider: provider.name,
-      free: inFlightMax - (inFlight.get(provider.name) ?? 0),
+      free: inFlightMax - (queries.get(provider.name) ?? 0),
     }));
 
   const preparePace = async (all: readonly Allowance[]): Promise<void> => {
@@ -84,21 +84,21 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   const begin = (payment: DuePayment): void => {
     const { id, provider } = payment;
-    inFlight.set(provider, (inFlight.get(provider) ?? 0) + 1);
-    const check = withTrace(newTrace(), () => checkSafely(payment, options, underWay));
+    queries.set(provider, (queries.get(provider) ?? 0) + 1);
+    const check = withTrace(newTrace(), () => checkSafely(payment, options, inFlight));
     checks.set(id, check);
     const end = (): void => {
-      inFlight.set(provider, (inFlight.get(provider) ?? 1) - 1);
+      queries.set(provider, (queries.get(provider) ?? 1) - 1);
       // The payment may have been taken again meanwhile.
       if (checks.get(id) === check) checks.delete(id);
       takeMoreOf(provider);
     };
-    void underWay.add(check.then(end));
+    void inFlight.add(check.then(end));
   };
 
   const takeMoreOf = (provider: string): void => {
     // Not one by one, because each time is a statement.
-    if ((inFlight.get(provider) ?? 0) <= inFlightMax / 2 && crowded.delete(provider)) loop.nudge();
+    if ((queries.get(provider) ?? 0) <= inFlightMax / 2 && crowded.delete(provider)) loop.runNow();
   };
 
   /** Resolves each request with the check of its payment, or with undefined where no check runs here. */
@@ -135,14 +135,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       if (isClosed) return undefined;
       const asked = waiting.get(paymentId) ?? Promise.withResolvers<Outcome | undefined>();
       waiting.set(paymentId, asked);
-      loop.nudge();
+      loop.runNow();
       return asked.promise;
     },
     async close() {
       isClosed = true;
       await loop.close();
       answerWaiting(waiting);
-      await underWay.close();
+      await inFlight.close();
     },
   };
 }
@@ -151,14 +151,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 async function checkSafely(
   payment: DuePayment,
   options: ReconcilerOptions,
-  underWay: ReturnType<typeof createUnderWay>,
+  inFlight: ReturnType<typeof createInFlight>,
 ): Promise<Outcome | undefined> {
   const { id: paymentId, orderId, provider } = payment;
   const { log } = options;
   try {
-    const answer = await askProvider(payment, options, underWay);
+    const answer = await askProvider(payment, options, inFlight);
     // Given up because this node stops: another one, or the next start, asks again.
-    if (answer === "unreachable" && underWay.isOver) return undefined;
+    if (answer === "unreachable" && inFlight.isOver) return undefined;
     await record(payment, answer, options);
     const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
     log.info({ paymentId, orderId, provider, answer: taught }, "confirmed");
@@ -172,14 +172,14 @@ async function checkSafely(
 async function askProvider(
   payment: DuePayment,
   { providers, store, log }: ReconcilerOptions,
-  underWay: ReturnType<typeof createUnderWay>,
+  inFlight: ReturnType<typeof createInFlight>,
 ): Promise<Answer> {
   const provider = providers.get(payment.provider);
   if (!provider) return undefined; // This node no longer offers the provider.
   if (!payment.mayAsk) return "unasked";
   const ms = isOpen(payment) ? Math.min(askMsMax, Math.max(askMsMin, payment.leftMs)) : askMsMax;
   try {
-    return await underWay.within(ms, (signal) => provider.confirm(payment, signal));
+    return await inFlight.within(ms, (signal) => provider.confirm(payment, signal));
   } catch (error) {
     log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
     if (!(error instanceof Throttled)) return "unreachable";

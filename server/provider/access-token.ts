@@ -11,23 +11,23 @@
 import type pg from "pg";
 import { z } from "zod";
 import type { Sealer } from "../auth/keys.ts";
-import { bearSilence } from "../database/pool.ts";
+import { setSilenceTimeout } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { Unreachable } from "./http-client.ts";
 
-export interface Credential {
+export interface AccessToken {
   /** The access token. Pass the token that the provider just refused to get another. */
   token(rejected?: string): Promise<string>;
 }
 
 /** A credential as its operator sees it. */
-export interface StoredCredential extends Credential {
+export interface StoredAccessToken extends AccessToken {
   /** When the stored token runs out; undefined when there is none that can be read. */
   expiresAt(): Promise<Date | undefined>;
   /** Fetches a token before it is needed if fewer than 5 min of the stored one are left. Returns when the token runs out. */
   ahead(): Promise<Date>;
   /** The same, but only if there has been a token before: what nobody has used yet is not kept alive. */
-  keepAlive(): Promise<void>;
+  refreshAhead(): Promise<void>;
 }
 
 /** A token as fetched: `lifetimeS` in seconds, as the provider says. */
@@ -49,7 +49,7 @@ export interface TokenRules {
   callsPerHourMax?: number;
 }
 
-export interface CredentialOptions extends TokenRules {
+export interface AccessTokenOptions extends TokenRules {
   provider: string;
   pool: pg.Pool;
   sealer: Sealer;
@@ -105,7 +105,7 @@ interface Wanted {
 const isFresh = (found: CachedToken | undefined, { rejected, leftS }: Wanted): found is CachedToken =>
   found !== undefined && found.token !== rejected && found.endsAtMs > performance.now() + leftS * 1_000;
 
-export function createCredential(options: CredentialOptions): StoredCredential {
+export function createAccessToken(options: AccessTokenOptions): StoredAccessToken {
   const { provider, pool, sealer, fetch, callsPerHourMax } = options;
   let cached: CachedToken | undefined;
   /** The refreshes under way, by how long the token must be good for. */
@@ -149,7 +149,7 @@ export function createCredential(options: CredentialOptions): StoredCredential {
   const refresh = async (wanted: Wanted): Promise<CachedToken> => {
     const client = await pool.connect();
     // While a token is counted and fetched, nothing is asked.
-    bearSilence(client, lockWaitMsMax + 5_000);
+    setSilenceTimeout(client, lockWaitMsMax + 5_000);
     try {
       await client.query(
         `begin; set local statement_timeout = ${lockWaitMsMax}; set local lock_timeout = ${lockWaitMsMax}`,
@@ -208,7 +208,7 @@ export function createCredential(options: CredentialOptions): StoredCredential {
 
     ahead: async () => (await find({ leftS: aheadS })).expiresAt,
 
-    async keepAlive() {
+    async refreshAhead() {
       const stored = await read(pool);
       if (stored && !isFresh(stored, { leftS: aheadS })) await find({ leftS: aheadS });
     },

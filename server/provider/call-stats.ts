@@ -1,5 +1,5 @@
 /**
- * What becomes of the calls to payment companies: told to whoever counts, and the latest kept in memory, which is
+ * What becomes of the calls to payment providers: told to whoever counts, and the latest kept in memory, which is
  * bounded, for a look at how a provider does as seen from this process.
  */
 import type { TokenRules } from "./access-token.ts";

@@ -1,9 +1,9 @@
 /**
- * What there is to say about a payment company before anybody talks to it: its variables, its address, its patience.
- * Everything else about it is behind `Provider`.
+ * Defines a provider before its adapter exists: its environment variables, its address and its deadline. Everything else
+ * about a provider is behind `Provider`.
  */
 import type { z } from "zod";
-import type { Credential, TokenRules } from "./access-token.ts";
+import type { AccessToken, TokenRules } from "./access-token.ts";
 import type { Client } from "./http-client.ts";
 import type { Provider } from "./provider.ts";
 
@@ -13,13 +13,13 @@ export interface ProviderContext {
   baseUrl: () => string;
   client: Client;
   /** Keeps the access tokens that are fetched so. To be called at most once. */
-  credential(rules: TokenRules): Credential;
+  accessToken(rules: TokenRules): AccessToken;
 }
 
 /** Makes the adapter. */
 export type Open = (context: ProviderContext) => Provider;
 
-export interface Company {
+export interface ProviderDefinition {
   readonly name: string;
   /** Where it is reached unless `<NAME>_BASE_URL` says otherwise. */
   readonly liveBaseUrl: string;
@@ -33,14 +33,14 @@ export interface Company {
   configure(variables: Readonly<Record<string, string>>): Open;
 }
 
-/** Facts of a company, its variables as a schema, and how an account that was read so becomes an adapter. */
-export function defineCompany<Shape extends z.ZodObject>(
+/** Defines a provider by its facts, the schema of its variables, and the function that makes its adapter of an account. */
+export function defineProvider<Shape extends z.ZodObject>(
   {
     variables,
     ...facts
-  }: Pick<Company, "name" | "liveBaseUrl" | "deadlineS" | "queriesPerMinute"> & { variables: Shape },
+  }: Pick<ProviderDefinition, "name" | "liveBaseUrl" | "deadlineS" | "queriesPerMinute"> & { variables: Shape },
   open: (account: z.infer<Shape>, context: ProviderContext) => Provider,
-): Company {
+): ProviderDefinition {
   return {
     ...facts,
     variables: Object.keys(variables.shape),

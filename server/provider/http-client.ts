@@ -1,5 +1,5 @@
 /**
- * HTTP to payment companies. One client per process keeps connections alive; any number of calls may run at once.
+ * HTTP to payment providers. One client per process keeps connections alive; any number of calls may run at once.
  *
  * Guarantees: a call ends within its deadline, which covers connecting, sending and the whole reply; the reply is
  * bounded; redirects are never followed; no error carries a header, a body or a URL.

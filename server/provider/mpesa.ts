@@ -1,6 +1,6 @@
 /**
- * What is true of M-Pesa whichever company asks it for the money: what it can be asked for, and what its result codes
- * mean. Companies that resell it pass the codes through.
+ * What is true of M-Pesa whichever provider asks for the money: what it can be asked for, and what its result codes
+ * mean. Providers that resell it pass the codes through.
  */
 import { z } from "zod";
 import type { Reason } from "../order/order.ts";

@@ -1,5 +1,5 @@
 /**
- * What every payment company looks like from inside: four verbs and a few facts.
+ * The interface of every provider: four verbs and a few facts.
  *
  * Guarantees asked of an adapter: `initiate` sends at most one request for money per call; `translate` is pure;
  * `confirm` never moves money and may be called any number of times; nothing it throws carries a secret.

@@ -5,7 +5,7 @@ import { bkash } from "./bkash/adapter.ts";
 import { bkashSandbox } from "./bkash/sandbox.ts";
 import { daraja } from "./daraja/adapter.ts";
 import { darajaSandbox } from "./daraja/sandbox.ts";
-import type { Company } from "./define.ts";
+import type { ProviderDefinition } from "./define.ts";
 import { lipana } from "./lipana/adapter.ts";
 import { lipanaSandbox } from "./lipana/sandbox.ts";
 import { mtn } from "./mtn/adapter.ts";
@@ -15,15 +15,15 @@ import { payheroSandbox } from "./payhero/sandbox.ts";
 import { zenopay } from "./zenopay/adapter.ts";
 import { zenopaySandbox } from "./zenopay/sandbox.ts";
 
-export const companies = {
-  daraja: { company: daraja, sandbox: darajaSandbox },
-  payhero: { company: payhero, sandbox: payheroSandbox },
-  lipana: { company: lipana, sandbox: lipanaSandbox },
-  zenopay: { company: zenopay, sandbox: zenopaySandbox },
-  bkash: { company: bkash, sandbox: bkashSandbox },
-  mtn: { company: mtn, sandbox: mtnSandbox },
-} as const satisfies Record<string, { company: Company; sandbox: Sandbox }>;
+export const registry = {
+  daraja: { definition: daraja, sandbox: darajaSandbox },
+  payhero: { definition: payhero, sandbox: payheroSandbox },
+  lipana: { definition: lipana, sandbox: lipanaSandbox },
+  zenopay: { definition: zenopay, sandbox: zenopaySandbox },
+  bkash: { definition: bkash, sandbox: bkashSandbox },
+  mtn: { definition: mtn, sandbox: mtnSandbox },
+} as const satisfies Record<string, { definition: ProviderDefinition; sandbox: Sandbox }>;
 
-export type ProviderName = keyof typeof companies;
+export type ProviderName = keyof typeof registry;
 
-export const providerNames = Object.keys(companies) as ProviderName[];
+export const providerNames = Object.keys(registry) as ProviderName[];

@@ -127,7 +127,7 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     subscribe: (connection, channels) => Promise.all(channels.map((channel) => connection.ssubscribe(channel))),
     unsubscribe: (connection, channel) => connection.sunsubscribe(channel),
     messageEvent: "smessage",
-    refresh: loop.nudge,
+    refresh: loop.runNow,
     onChange: (listener) => {
       changed = listener;
     },

@@ -88,7 +88,7 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
 
   reportErrors(subscriber, { connection: "subscriber", log });
   subscriber.on("close", fail);
-  subscriber.on("ready", loop.nudge);
+  subscriber.on("ready", loop.runNow);
   subscriber.on("moved", () => {
     fail();
     route.refresh();

@@ -4,7 +4,7 @@ import type { Access } from "../auth/access.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { Statistics } from "../order/statistics.ts";
-import type { StoredCredential } from "../provider/access-token.ts";
+import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { CallFigures, CountedVerb, RecentCalls } from "../provider/call-stats.ts";
 import type { Provider } from "../provider/provider.ts";
 
@@ -12,7 +12,7 @@ export interface ProviderRoutesOptions {
   access: Access;
   providers: ReadonlyMap<string, Provider>;
   /** Of the providers that have access tokens. */
-  credentials: ReadonlyMap<string, Pick<StoredCredential, "expiresAt" | "ahead">>;
+  accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "expiresAt" | "ahead">>;
   terms: (provider: string) => { live: boolean };
   calls: RecentCalls;
   statistics: Pick<Statistics, "succeededShares">;
@@ -34,10 +34,10 @@ export interface ProviderView {
 }
 
 export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOptions): void {
-  const { access, providers, credentials, terms, calls, statistics } = options;
+  const { access, providers, accessTokens, terms, calls, statistics } = options;
 
   const tokenOf = async (name: string): Promise<ProviderView["token"]> => {
-    const expiresAt = await credentials.get(name)?.expiresAt().catch(rethrow);
+    const expiresAt = await accessTokens.get(name)?.expiresAt().catch(rethrow);
     return expiresAt ? { expiresAt: expiresAt.toISOString() } : null;
   };
 
@@ -65,7 +65,7 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
     access.requireMerchant(request);
     const { provider } = request.params;
     if (!providers.has(provider)) throw new HubError("provider_unknown");
-    const expiresAt = await credentials.get(provider)?.ahead().catch(rethrow);
+    const expiresAt = await accessTokens.get(provider)?.ahead().catch(rethrow);
     return { expiresAt: expiresAt?.toISOString() ?? null };
   });
 }

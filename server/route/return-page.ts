@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 const words = {
   back: {
     title: "You may close this page",
-    text: "We are asking the payment company what became of your payment. The shop hears of it by itself.",
+    text: "We are asking the payment provider what became of your payment. The shop hears of it by itself.",
   },
   wait: {
     title: "One moment, please",

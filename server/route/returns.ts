@@ -11,7 +11,7 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
-import { orAfter, type UnderWay } from "../payment/in-flight.ts";
+import { type InFlight, orAfter } from "../payment/in-flight.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
 import { createBudget } from "../webhook/inbox.ts";
@@ -20,11 +20,11 @@ import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance" | "comeBack" | "completed" | "nudge" | "slowQueries">;
+  store: Pick<OrderStore, "advance" | "comeBack" | "completed" | "checkNow" | "slowQueries">;
   /** Asks about a payment that is due, within the provider's pace; resolves with what is recorded. */
   ask: (paymentId: string) => Promise<Outcome | undefined>;
   /** What must be waited for when the node stops. */
-  underWay: UnderWay;
+  inFlight: InFlight;
   log: FastifyBaseLogger;
 }
 
@@ -47,7 +47,7 @@ interface CheckoutProvider extends Provider {
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
-  const { providers, secrets, store, ask, underWay, log } = options;
+  const { providers, secrets, store, ask, inFlight, log } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
 
   const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
@@ -72,7 +72,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const complete = async (provider: CheckoutProvider, payment: Payment): Promise<Outcome | undefined> => {
     try {
       const taking = (signal: AbortSignal) => provider.checkout.complete(payment, signal);
-      const outcome = await underWay.within(completeMsMax, taking);
+      const outcome = await inFlight.within(completeMsMax, taking);
       if (outcome) await store.advance(payment.id, outcome);
       return outcome;
     } catch (error) {
@@ -87,12 +87,12 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const askNow = async (paymentId: string, said: Said): Promise<Outcome | undefined> => {
     const isFailure = said !== undefined && said !== "approved";
     if (!isFailure && !mayAsk(paymentId)) return undefined;
-    await store.nudge(paymentId);
+    await store.checkNow(paymentId);
     return ask(paymentId);
   };
 
   const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>
-    underWay.add(
+    inFlight.add(
       learn(provider, returned, said).catch((error: unknown) =>
         log.warn({ paymentId: returned.payment.id, err: error }, "payer came back; not learnt"),
       ),
@@ -102,7 +102,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const isReady = async (provider: CheckoutProvider): Promise<boolean> => {
     try {
       await provider.prepare?.();
-      return !underWay.isOver;
+      return !inFlight.isOver;
     } catch (error) {
       log.warn({ provider: provider.name, err: error }, "payer came back; not ready to complete");
       return false;

@@ -9,13 +9,13 @@ import { providerNames } from "../../client-sdk/provider-name.ts";
 import { onGone, openStream, writeStream } from "../http/event-stream.ts";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { startLoop } from "../loop.ts";
-import type { Gate } from "../rate-limit.ts";
-import { behaviour, type Phone, type Prompt } from "./phone.ts";
+import type { ConnectionLimit } from "../rate-limit.ts";
+import { type Phone, type Prompt, scenarioOf } from "./phone.ts";
 
 export interface PhonePageOptions {
   phone: Phone;
   /** Streams open at once from one address. */
-  gate: Gate;
+  connectionLimit: ConnectionLimit;
 }
 
 /** What a phone shows. */
@@ -34,7 +34,7 @@ const page = keepAsset(own("phone.html"));
 const findFile = keepAssets({ "phone.css": own("phone.css"), "phone.js": own("phone.js") });
 
 /** To be mounted at `/sandbox/phone`. */
-export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePageOptions): void {
+export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }: PhonePageOptions): void {
   const streams = new Set<ServerResponse>();
 
   app.get("", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "self" }));
@@ -47,14 +47,14 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
       ip,
     } = request;
     const { raw } = reply;
-    gate.enter(ip);
+    connectionLimit.enter(ip);
     openStream(reply);
     const tell = (): void => {
       const view: PhoneView = {
         prompts: phone
           .prompts(msisdn)
           .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
-        answersItself: behaviour(msisdn).answer !== undefined,
+        answersItself: scenarioOf(msisdn).answer !== undefined,
       };
       writeStream(raw, `event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
     };
@@ -62,7 +62,7 @@ export function phonePageRoutes(app: FastifyInstance, { phone, gate }: PhonePage
     streams.add(raw);
     onGone(reply, () => {
       stop();
-      gate.leave(ip);
+      connectionLimit.leave(ip);
       streams.delete(raw);
     });
     tell();

@@ -18,7 +18,7 @@ export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_fun
 export type PayerAnswer = (typeof payerAnswers)[number];
 
 /** What a provider asks of a phone. */
-export interface Ring {
+export interface PromptRequest {
   provider: string;
   /** With country code, with or without `+`. */
   phone: string;
@@ -29,13 +29,13 @@ export interface Ring {
   deadlineS?: number;
 }
 
-export interface Prompt extends Omit<Ring, "deadlineS"> {
+export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
   id: string;
 }
 
 export interface Phone {
   /** Shows a prompt. `answer` stays open until somebody answers or the prompt lapses. */
-  ring(ring: Ring): { id: string; answer: Promise<PayerAnswer> };
+  ring(ring: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
   /** The open prompts of a phone, oldest first. Any form of the number will do: its last nine digits are compared. */
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` when there is no such prompt (any more). */
@@ -46,7 +46,7 @@ export interface Phone {
 }
 
 /** What a phone does by itself, and what goes differently at the provider when it does. */
-export interface Behaviour {
+export interface Scenario {
   /** Absent: nobody answers by themselves. */
   answer?: { as: PayerAnswer; afterS: number };
   /** How often the provider sends its webhook. */
@@ -65,11 +65,11 @@ export interface Behaviour {
   isDown?: true;
 }
 
-const manual: Behaviour = { webhooks: 1 };
-const after = (afterS: number, as: PayerAnswer): Behaviour => ({ ...manual, answer: { as, afterS } });
+const manual: Scenario = { webhooks: 1 };
+const after = (afterS: number, as: PayerAnswer): Scenario => ({ ...manual, answer: { as, afterS } });
 
 /** By the last two digits of the phone. The README's table of test numbers says the same. */
-const behaviours: ReadonlyMap<string, Behaviour> = new Map<string, Behaviour>([
+const scenarios: ReadonlyMap<string, Scenario> = new Map<string, Scenario>([
   ["00", manual],
   ["01", after(1, "approve")],
   ["02", after(1, "cancel")],
@@ -87,7 +87,7 @@ const behaviours: ReadonlyMap<string, Behaviour> = new Map<string, Behaviour>([
 ]);
 
 /** What the number makes happen; any ending without a row waits for a person, like 00. */
-export const behaviour = (phone: string): Behaviour => behaviours.get(phone.slice(-2)) ?? manual;
+export const scenarioOf = (phone: string): Scenario => scenarios.get(phone.slice(-2)) ?? manual;
 
 /** A prompt that nobody answers lapses, later than any deadline of the sandbox, so that it does not stay for ever. */
 const lapseAfterS = 90;
@@ -164,7 +164,7 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
       makeRoom(screens.get(lastDigits(ring.phone))?.open, promptsPerPhoneMax);
       makeRoom(open, promptsMax);
       const id = randomUUID();
-      const does = behaviour(ring.phone);
+      const does = scenarioOf(ring.phone);
       const { as: habit, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };
       const waitS = afterS + (does.isLate ? deadlineS : 0);
       const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();

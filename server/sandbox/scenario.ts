@@ -7,19 +7,19 @@ import { finished } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Agent, request as send } from "undici";
-import { type Behaviour, behaviour, type PayerAnswer, type Ring } from "./phone.ts";
+import { type PayerAnswer, type PromptRequest, type Scenario, scenarioOf } from "./phone.ts";
 import type { SandboxContext } from "./server.ts";
 
-export interface Played {
-  ring: Ring;
+export interface ScenarioRun {
+  ring: PromptRequest;
   /** The reply to the request for money. */
   reply: FastifyReply;
   /** What the phone's number makes happen, where not all of it makes sense for this provider. */
-  does?: Behaviour;
+  does?: Scenario;
   /** Hears by which id the phone shows the prompt. */
   onRing?(promptId: string): void;
   /** Makes the answer known; the webhook to send, if this provider has one for it. */
-  settle(answer: PayerAnswer, does: Behaviour): WebhookMessage | undefined;
+  settle(answer: PayerAnswer, does: Scenario): WebhookMessage | undefined;
 }
 
 export interface WebhookMessage {
@@ -34,7 +34,7 @@ export interface WebhookMessage {
 }
 
 /** Plays one payment. Resolves when the request for money may be answered. */
-export type Play = (played: Played) => Promise<void>;
+export type RunScenario = (played: ScenarioRun) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
@@ -55,7 +55,7 @@ export function createDelivery(
 ): (message: WebhookMessage) => Promise<void> {
   const agent = new Agent({ headersTimeout: webhookDeadlineMs, bodyTimeout: webhookDeadlineMs });
   const closing = new AbortController();
-  let underWay = 0;
+  let inFlight = 0;
   app.addHook("onClose", () => {
     closing.abort();
     return agent.destroy();
@@ -70,10 +70,10 @@ export function createDelivery(
   };
 
   return async (message) => {
-    underWay += 1;
+    inFlight += 1;
     try {
       if (!isOwn(message.url)) throw new Error("the address is not this hub's own");
-      if (underWay > deliveriesMax) throw new Error("too many webhooks are under way");
+      if (inFlight > deliveriesMax) throw new Error("too many webhooks are under way");
       for (let load = 1; load <= loadsMax; load += 1) {
         const status = await deliver(message);
         if (message.method !== "GET" || status !== 503) return;
@@ -82,17 +82,20 @@ export function createDelivery(
     } catch (error) {
       app.log.info({ err: error }, "sandbox webhook not delivered");
     } finally {
-      underWay -= 1;
+      inFlight -= 1;
     }
   };
 }
 
 /** `app` is the scope of the provider's sandbox. */
-export function createPlay(app: FastifyInstance, context: Pick<SandboxContext, "phone" | "isOwn">): Play {
+export function createScenarioRunner(
+  app: FastifyInstance,
+  context: Pick<SandboxContext, "phone" | "isOwn">,
+): RunScenario {
   const { phone } = context;
   const deliver = createDelivery(app, context);
 
-  return async ({ ring, reply, does = behaviour(ring.phone), onRing, settle }) => {
+  return async ({ ring, reply, does = scenarioOf(ring.phone), onRing, settle }) => {
     const { id, answer } = phone.ring(ring);
     onRing?.(id);
     const replied = whenReplied(reply);

@@ -7,7 +7,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { createSandboxSecrets } from "../auth/keys.ts";
-import type { Gate } from "../rate-limit.ts";
+import type { ConnectionLimit } from "../rate-limit.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
 import { phonePageRoutes } from "./phone-page.ts";
 
@@ -71,13 +71,13 @@ export interface SandboxOptions {
   /** The same for those who are not on this machine. */
   publicUrl: () => string;
   /** Connections open at once from one address. */
-  gate: Gate;
+  connectionLimit: ConnectionLimit;
   /** Counts one more request of a stranger's. Throws `rate_limited`. */
   admit: (request: FastifyRequest) => Promise<void>;
 }
 
 export async function sandboxRoutes(app: FastifyInstance, options: SandboxOptions): Promise<void> {
-  const { sandboxed, secrets, hubUrl, publicUrl, gate, admit } = options;
+  const { sandboxed, secrets, hubUrl, publicUrl, connectionLimit, admit } = options;
   if (sandboxed.length === 0) return;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
@@ -92,7 +92,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
         route.config = { ...route.config, isCheap: true };
       });
       phoneRoutes(scope, { phone });
-      phonePageRoutes(scope, { phone, gate });
+      phonePageRoutes(scope, { phone, connectionLimit });
     },
     { prefix: "/phone" },
   );

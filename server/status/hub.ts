@@ -164,7 +164,7 @@ export function createHub(options: HubOptions): Hub {
     onEvent: deliver,
     onGap() {
       isGap = true;
-      loop.nudge();
+      loop.runNow();
     },
   });
 

@@ -7,11 +7,11 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Before } from "../order/store.ts";
 
 /** What is promised of an order, by the name that an alert shows. */
-export type BrokenPromise = "version_lowered" | "version_skipped" | "success_taken_back" | "check_missing";
+export type BrokenInvariant = "version_lowered" | "version_skipped" | "success_taken_back" | "check_missing";
 
 /** An order of which something is not as it should be. */
 export interface Broken {
-  promise: BrokenPromise;
+  promise: BrokenInvariant;
   /** The order's uuid. */
   id: string;
 }
@@ -39,7 +39,7 @@ const toldMax = 10_000;
 export function watchPromises(tell: (broken: Broken) => void): Promises {
   const told = new Set<string>();
 
-  const report = (promise: BrokenPromise, id: string): void => {
+  const report = (promise: BrokenInvariant, id: string): void => {
     const key = `${promise} ${id}`;
     if (told.has(key)) return;
     if (told.size >= toldMax) told.clear();

@@ -28,7 +28,7 @@ interface Stream extends Watcher, Expiring, Beating {
 }
 
 /** Returns how to take leave of all watchers. */
-export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
+export function eventSourceRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Leave {
   let isClosing = false;
 
   const heartbeat = startHeartbeat<Stream>(heartbeatMs, {
@@ -57,18 +57,18 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, gate }: Tr
       const { ip } = request;
       const { raw } = reply;
       const stream = createStream(raw, { id, expiresAtS });
-      gate.enter(ip);
+      connectionLimit.enter(ip);
       try {
         await follow(hub, stream, { after, onFound: () => openStream(reply) });
       } catch (error) {
-        gate.leave(ip);
+        connectionLimit.leave(ip);
         throw error;
       }
       startExpiry(stream);
       heartbeat.add(stream);
       const leave = (): void => {
         hub.unwatch(stream);
-        gate.leave(ip);
+        connectionLimit.leave(ip);
         cancelExpiry(stream);
         heartbeat.delete(stream);
       };

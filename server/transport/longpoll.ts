@@ -21,7 +21,7 @@ import {
 export const waitQuery = z.object({ after: afterText.optional(), timeout: wholeText(1, 60).default(25) });
 
 /** Returns how to take leave of all watchers. */
-export function longPollRoute(app: FastifyInstance, { hub, access, gate }: TransportOptions): Leave {
+export function longPollRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Leave {
   const parked = new Set<() => void>();
   let isClosing = false;
 
@@ -40,7 +40,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     const watcher: Watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive };
     const expiring: Expiring = { expiresAtS, expire: answer };
     const { socket } = request.raw;
-    gate.enter(ip);
+    connectionLimit.enter(ip);
     let timer: NodeJS.Timeout | undefined;
     try {
       await follow(hub, watcher, { after: 0 });
@@ -53,7 +53,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, gate }: Trans
     } finally {
       clearTimeout(timer);
       hub.unwatch(watcher);
-      gate.leave(ip);
+      connectionLimit.leave(ip);
       cancelExpiry(expiring);
       socket.off("close", answer);
       parked.delete(answer);

@@ -44,7 +44,13 @@ interface Peer {
  */
 export function boundConnections(
   engine: Server["engine"],
-  { addressOf, gate, budget, guard, isAllowedOrigin }: StrangerOptions & Pick<TransportOptions, "gate">,
+  {
+    addressOf,
+    connectionLimit,
+    budget,
+    guard,
+    isAllowedOrigin,
+  }: StrangerOptions & Pick<TransportOptions, "connectionLimit">,
 ): (connection: Socket["conn"], standing: Standing) => void {
   const peers = new WeakMap<object, Peer>();
   /** The same by the id that a connection's further requests name. */
@@ -77,7 +83,7 @@ export function boundConnections(
         await budget.take({ headers: request.headers, query: { token } }, address);
       }
       // Of a connection that is yet to begin; how many there are is counted below.
-      if (!query.has("sid")) gate.check(address);
+      if (!query.has("sid")) connectionLimit.check(address);
       if (peer && request.headers.upgrade !== undefined) {
         peer.socket = request.socket;
         guard.trust(request.socket, peer.standing);
@@ -95,9 +101,9 @@ export function boundConnections(
   engine.on("connection", (connection: Connection) => {
     try {
       const address = addressOf(connection.request);
-      gate.enter(address);
+      connectionLimit.enter(address);
       connection.once("close", () => {
-        gate.leave(address);
+        connectionLimit.leave(address);
         named.delete(connection.id);
       });
     } catch {

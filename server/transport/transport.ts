@@ -4,7 +4,7 @@ import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Access, credentialOf, type Watched } from "../auth/access.ts";
 import { startLoop } from "../loop.ts";
-import type { Gate } from "../rate-limit.ts";
+import type { ConnectionLimit } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
 import { afterText, parseInput } from "../validation.ts";
 
@@ -12,7 +12,7 @@ export interface TransportOptions {
   hub: Hub;
   access: Access;
   /** Bounds the open connections of each address. */
-  gate: Gate;
+  connectionLimit: ConnectionLimit;
 }
 
 export interface OrderRequest {
@@ -46,7 +46,7 @@ export interface Leave {
  * once; and not one transport after the other, for until the last of them is gone this node listens, and some come back
  * to it in vain.
  */
-export async function takeLeave(transports: readonly Leave[]): Promise<void> {
+export async function drain(transports: readonly Leave[]): Promise<void> {
   const all = transports.flatMap((transport) => transport.begin());
   const size = Math.max(sliceMin, Math.ceil(all.length / slicesMax));
   for (let start = 0; start < all.length; start += size) {

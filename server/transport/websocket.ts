@@ -47,7 +47,7 @@ interface Connection extends Watcher, Expiring, Beating {
 /** Returns how to take leave of all watchers. */
 export function webSocketRoute(
   app: FastifyInstance,
-  { hub, access, gate, guard }: TransportOptions & { guard: Pick<Guard, "trust"> },
+  { hub, access, connectionLimit, guard }: TransportOptions & { guard: Pick<Guard, "trust"> },
 ): Leave {
   const connections = new Map<WebSocket, Connection>();
   let isClosing = false;
@@ -66,7 +66,7 @@ export function webSocketRoute(
     const { id, expiresAtS } = await watched(access, request);
     guard.trust(socket, expiresAtS === undefined ? "merchant" : "payer");
     if (!connections.has(connection.socket)) return;
-    gate.enter(request.ip);
+    connectionLimit.enter(request.ip);
     connection.address = request.ip;
     connection.id = id;
     await follow(hub, connection, { after: afterOf(request) ?? 0 });
@@ -103,7 +103,7 @@ export function webSocketRoute(
     heartbeat.delete(connection);
     hub.unwatch(connection);
     cancelExpiry(connection);
-    if (connection.address !== undefined) gate.leave(connection.address);
+    if (connection.address !== undefined) connectionLimit.leave(connection.address);
   }
 
   // An open socket holds on to nothing of its request, which would double what it takes.

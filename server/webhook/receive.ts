@@ -50,7 +50,7 @@ export interface Receiver {
 
 export interface ReceiverOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "nudge" | "locate" | "locateOwn" | "weigh">;
+  store: Pick<OrderStore, "advance" | "checkNow" | "locate" | "locateOwn" | "weigh">;
   inbox: Pick<Inbox, "keep" | "refuse">;
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;
@@ -121,7 +121,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       const said = messageOf(error instanceof HubError ? error.cause : error);
       await inbox.keep({ ...row, result: "error", paymentId, error: said });
       // Waits for the lock that the statement waited for, so the answer does not wait for it.
-      store.nudge(paymentId).catch(() => undefined);
+      store.checkNow(paymentId).catch(() => undefined);
       return { result: "error" };
     }
   };
@@ -141,7 +141,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await offerParked(row.provider, reference);
     }
     if (own === undefined) return { result: "unmatched" };
-    await store.nudge(own);
+    await store.checkNow(own);
     return { result: "unmatched", due: own };
   };
 
@@ -307,18 +307,18 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     if (asks && paymentId !== undefined) {
       // Any of so many stories may be the true one. Its payment may be locked, so the answer does not wait.
       log.warn({ provider: name, ...known }, "too many different webhooks of one payment; the provider is asked");
-      nudge(paymentId);
+      checkNow(paymentId);
     }
     return refusal ? { proof, result: "failed", refusal, ...known } : { proof, result: "repeat", ...known };
   };
 
   /** Has the provider asked, now or when the database is back. */
-  const nudge = (paymentId: string): void => {
+  const checkNow = (paymentId: string): void => {
     if (isAway) {
       askLater(paymentId);
       return;
     }
-    store.nudge(paymentId).then(
+    store.checkNow(paymentId).then(
       () => askAbout(paymentId, false),
       () => askLater(paymentId),
     );
@@ -353,7 +353,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       isAway = false;
       await spool?.drain(receiveSpooled);
       for (const paymentId of owed) {
-        await store.nudge(paymentId);
+        await store.checkNow(paymentId);
         owed.delete(paymentId);
       }
     },

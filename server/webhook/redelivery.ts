@@ -20,7 +20,7 @@ export interface Redelivery {
 
 export interface RedeliveryOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "locate" | "nudge">;
+  store: Pick<OrderStore, "advance" | "locate" | "checkNow">;
   inbox: Pick<Inbox, "claimUnapplied" | "claimParked" | "settle">;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
@@ -37,7 +37,7 @@ export function startRedelivery({ providers, store, inbox, log }: RedeliveryOpti
     if (found === undefined) return;
     if (proof === "none") {
       // What proved it was not kept, such as a header with a key: it still is a reason to ask.
-      await store.nudge(found);
+      await store.checkNow(found);
       return inbox.settle(id, "hint");
     }
     const { result } = outcome ? await store.advance(found, outcome) : { result: "nothing" as const };

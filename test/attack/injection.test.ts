@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
 import type { Payment } from "../../server/order/order.ts";
-import { createUnderWay } from "../../server/payment/in-flight.ts";
+import { createInFlight } from "../../server/payment/in-flight.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { providerNames } from "../../server/provider/registry.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
@@ -393,12 +393,12 @@ describe("the way back to the shop", () => {
         comeBack: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
         completed: async () => undefined,
         advance: async () => ({ result: "repeat" }),
-        nudge: async () => undefined,
+        checkNow: async () => undefined,
         slowQueries: async () => undefined,
       },
       ask: async () => undefined,
       log: app.log,
-      underWay: createUnderWay(),
+      inFlight: createInFlight(),
     });
     return { url: await app.listen({ port: 0, host: "127.0.0.1" }), secret: secrets.seal("page", id) };
   };

@@ -7,8 +7,8 @@ import { connect } from "node:net";
 import Fastify from "fastify";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { unreadBytesMax } from "../../server/http/event-stream.ts";
-import { companies, type ProviderName, providerNames } from "../../server/provider/registry.ts";
-import { createGate } from "../../server/rate-limit.ts";
+import { type ProviderName, providerNames, registry } from "../../server/provider/registry.ts";
+import { createConnectionLimit } from "../../server/rate-limit.ts";
 import { createPhone, type Phone, promptsMax, promptsPerPhoneMax } from "../../server/sandbox/phone.ts";
 import { phonePageRoutes } from "../../server/sandbox/phone-page.ts";
 import { createDelivery } from "../../server/sandbox/scenario.ts";
@@ -73,7 +73,7 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
 
   it("knows no account but the one that is derived from the hub's secret", async () => {
     const node = await start();
-    const { sandbox }: { sandbox: Sandbox } = companies[name];
+    const { sandbox }: { sandbox: Sandbox } = registry[name];
     const accounts = [publicAccounts[name], sandboxAccount(name, sandbox, ["the secret of some other hub altogether"])];
     for (const account of accounts) {
       const { answer: entered, ask } = await enter(node, name, account);
@@ -283,8 +283,8 @@ describe("what the phone keeps", () => {
   it("is not held for a reader that does not read: its stream is closed, and its place is free", async () => {
     const app = Fastify({ forceCloseConnections: true });
     const phone = openPhone();
-    const gate = createGate(1);
-    app.register(async (scope) => phonePageRoutes(scope, { phone, gate }), { prefix: "/phone" });
+    const connectionLimit = createConnectionLimit(1);
+    app.register(async (scope) => phonePageRoutes(scope, { phone, connectionLimit }), { prefix: "/phone" });
     onTestFinished(() => app.close());
     const { port } = new URL(await app.listen({ port: 0, host: "127.0.0.1" }));
     const asked = once(app.server, "request");
@@ -294,7 +294,7 @@ describe("what the phone keeps", () => {
     reader.write("GET /phone/0712345600/events HTTP/1.1\r\nHost: x\r\n\r\n");
     const [, response] = await asked;
     await vi.waitUntil(() => response.headersSent);
-    expect(() => gate.check("127.0.0.1")).toThrow();
+    expect(() => connectionLimit.check("127.0.0.1")).toThrow();
     let unreadMax = 0;
     // What the kernel takes for a reader is some megabytes.
     for (let rung = 0; rung < 100_000 && !response.destroyed; rung += 1) {
@@ -306,7 +306,7 @@ describe("what the phone keeps", () => {
     expect(unreadMax).toBeLessThan(2 * unreadBytesMax);
     await vi.waitUntil(() => {
       try {
-        gate.check("127.0.0.1");
+        connectionLimit.check("127.0.0.1");
         return true;
       } catch {
         return false;

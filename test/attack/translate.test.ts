@@ -13,7 +13,7 @@ import type { Outcome, Payment } from "../../server/order/order.ts";
 import type { Answer, Call } from "../../server/provider/http-client.ts";
 import { parseMinor } from "../../server/provider/money.ts";
 import type { Authenticity, Claim, Provider, Webhook } from "../../server/provider/provider.ts";
-import { companies, providerNames } from "../../server/provider/registry.ts";
+import { providerNames, registry } from "../../server/provider/registry.ts";
 import { storable } from "../../server/validation.ts";
 import { companyAccount } from "../support/account.ts";
 import {
@@ -36,10 +36,10 @@ const never = new AbortController().signal;
 
 /** The adapter with its sandbox's account, whose company answers each call with the next of these. */
 function open(name: (typeof providerNames)[number], answer: (call: Call) => Answer = () => assert.fail()): Provider {
-  return companies[name].company.configure(companyAccount(name))({
-    baseUrl: () => "http://company.invalid",
+  return registry[name].definition.configure(companyAccount(name))({
+    baseUrl: () => "http://definition.invalid",
     client: { call: async (call) => answer(call), close: async () => undefined },
-    credential: () => ({ token: async () => "token" }),
+    accessToken: () => ({ token: async () => "token" }),
   });
 }
 

@@ -148,7 +148,7 @@ describe("a payer on bKash's page", () => {
     await see(page, "Payment cancelled");
     await page.route(/\/shop\/payments$/, async (route) => {
       const response = await route.fetch();
-      await page.waitForFunction(`document.title.startsWith("Waiting for you")`);
+      await vi.waitUntil(async () => (await page.title()).startsWith("Waiting for you"));
       await route.fulfill({ response });
     });
     await page.getByRole("button", { name: "Try again" }).click();

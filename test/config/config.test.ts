@@ -16,7 +16,7 @@ const production = {
   PUBLIC_URL: "https://pay.example.com/",
 };
 
-const offersOf = (env: Record<string, string>) => readConfig(env).offers;
+const offersOf = (env: Record<string, string>) => readConfig(env).enabledProviders;
 
 /** The names of the providers that are the sandbox. */
 const sandboxOf = (env: Record<string, string>): string[] =>

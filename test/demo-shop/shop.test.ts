@@ -1,4 +1,4 @@
-/** The shop's own routes, as its page and as others call them. The sandbox stands in for the companies. */
+/** The shop's own routes, as its page and as others call them. The sandbox stands in for the providers. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";

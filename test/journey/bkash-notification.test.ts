@@ -34,10 +34,10 @@ const { body: subscription } = fixture("bkash", "webhook-subscription");
 /** bKash whose notifications this signer signs, as far as its certificate can be had. */
 const openSigned =
   (fetchCertificate: (url: URL) => Promise<string>): Open =>
-  ({ baseUrl, client, credential }) => {
+  ({ baseUrl, client, accessToken }) => {
     const config = { ...testAccount("bkash"), SNS_TOPIC_ARN: snsTopicArn, baseUrl };
     const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);
-    return createBkash(config, { client, credential: credential({ fetch }), sns: { fetchCertificate } });
+    return createBkash(config, { client, accessToken: accessToken({ fetch }), sns: { fetchCertificate } });
   };
 
 interface Options {

@@ -9,7 +9,7 @@ import { WebSocket } from "ws";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { openDatabase } from "../../server/database/pool.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { createUnderWay } from "../../server/payment/in-flight.ts";
+import { createInFlight } from "../../server/payment/in-flight.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
 import { createDatabase } from "../support/database.ts";
@@ -152,21 +152,21 @@ describe("a payer who comes back while the node stops", () => {
     };
     const provider = { name: "daraja", checkout } as Partial<Provider> as Provider;
     const secrets = createUrlSecrets([testSecret], "return");
-    const underWay = createUnderWay(graceMs);
+    const inFlight = createInFlight(graceMs);
     const app = Fastify();
     onTestFinished(() => app.close());
     const providers = new Map([["daraja", provider]]);
     const ask = async () => undefined;
-    returnRoutes(app, { providers, secrets, store: ground.store, ask, underWay, log: app.log });
+    returnRoutes(app, { providers, secrets, store: ground.store, ask, inFlight, log: app.log });
     const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
     await completing.promise;
-    return { underWay, answered, status: async () => (await ground.view(event.orderId)).order.status };
+    return { inFlight, answered, status: async () => (await ground.view(event.orderId)).order.status };
   };
 
   it("has the payment completed and stored first", async () => {
     const held = Promise.withResolvers<Outcome>();
-    const { underWay, answered, status } = await comeBack(60_000, () => held.promise);
-    const closed = underWay.close();
+    const { inFlight, answered, status } = await comeBack(60_000, () => held.promise);
+    const closed = inFlight.close();
     held.resolve(paid({ source: "reply" }));
     await closed;
     expect(await status()).toBe("succeeded");
@@ -174,10 +174,10 @@ describe("a payer who comes back while the node stops", () => {
   });
 
   it("keeps it for a while only: what became of the payment is then for others to ask", async () => {
-    const { underWay, answered, status } = await comeBack(5, (signal) =>
+    const { inFlight, answered, status } = await comeBack(5, (signal) =>
       once(signal, "abort").then(() => Promise.reject(new Error("given up"))),
     );
-    await underWay.close();
+    await inFlight.close();
     expect(await status()).toBe("processing");
     expect((await answered).statusCode).toBe(200);
   });

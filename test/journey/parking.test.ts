@@ -81,7 +81,7 @@ async function historyOf(orderId: string): Promise<{ statuses: string[]; referen
 /** One process, whose steps happen one at a time and only when it is let. */
 interface Steps {
   /** The same function, as a step. */
-  gate<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
+  connectionLimit<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
   /** Lets the next step happen; resolves when it has, or when there is none any more. */
   next(): Promise<void>;
   /** The process dies before its next step: that and all later ones never happen. */
@@ -96,7 +96,7 @@ function createSteps(): Steps {
   const ended = Promise.withResolvers<undefined>();
   let isDead = false;
   return {
-    gate:
+    connectionLimit:
       (run) =>
       async (...given) => {
         if (isDead) throw dead;
@@ -129,8 +129,8 @@ function createSteps(): Steps {
 const silent = { info: () => undefined, warn: () => undefined };
 
 /** A node's way of applying parked webhooks, without the sweep: what these tests are about must do without. */
-function redeliver(providers: ReadonlyMap<string, Provider>, { gate }: Steps) {
-  const claimParked = gate(inbox.claimParked);
+function redeliver(providers: ReadonlyMap<string, Provider>, { connectionLimit }: Steps) {
+  const claimParked = connectionLimit(inbox.claimParked);
   const redelivery = startRedelivery({
     providers,
     store,
@@ -167,7 +167,7 @@ async function stage(): Promise<Staged> {
   const learning = createSteps();
   const initiator = createInitiator({
     providers,
-    store: { ...store, advance: learning.gate(store.advance) },
+    store: { ...store, advance: learning.connectionLimit(store.advance) },
     secrets,
     onReference: redeliver(providers, learning).offerParked,
     publicUrl: () => "https://pay.example",
@@ -182,8 +182,8 @@ async function stage(): Promise<Staged> {
   const receiver = createReceiver({
     ask: async () => undefined,
     providers,
-    store: { ...store, locate: taking.gate(store.locate) },
-    inbox: { ...inbox, keep: taking.gate(inbox.keep) },
+    store: { ...store, locate: taking.connectionLimit(store.locate) },
+    inbox: { ...inbox, keep: taking.connectionLimit(inbox.keep) },
     isDatabaseUp: async () => true,
     offerParked: redeliver(providers, taking).offerParked,
     subscribe: () => expect.unreachable("nothing to subscribe to"),

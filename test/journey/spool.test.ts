@@ -1,4 +1,4 @@
-/** Webhooks outlive the database: it goes away behind a gate, providers go on posting, and nothing is lost. */
+/** Webhooks outlive the database: it goes away behind a connection limit, providers go on posting, and nothing is lost. */
 import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";

@@ -9,7 +9,6 @@ import { testSecret } from "../support/node.ts";
 import { type TransportName, transportNames } from "../support/watch.ts";
 import {
   apply,
-  type Company,
   companiesOf,
   type Decision,
   type Doubt,
@@ -24,6 +23,7 @@ import {
   type Model,
   type ModelOrder,
   type ModelPayment,
+  type ProviderDefinition,
   receiptOf,
 } from "./model.ts";
 import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
@@ -82,7 +82,7 @@ export const nodes = fc.constantFrom<NodeName>("a", "b");
 
 interface Paying {
   slot: number;
-  company: Company;
+  company: ProviderDefinition;
   reply: Reply;
   node: NodeName;
 }
@@ -156,7 +156,7 @@ export const payAs = (told: Paying): Command =>
 const pay = fc
   .record({
     slot: fc.nat(3),
-    company: fc.constantFrom<Company>("daraja", "zenopay"),
+    company: fc.constantFrom<ProviderDefinition>("daraja", "zenopay"),
     reply: fc.constantFrom<Reply>("accept", "accept", "accept", "refuse", "drop", "hold"),
     node: nodes,
   })
@@ -567,7 +567,7 @@ export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
   breakPostgres,
 ];
 
-const paid = (slot: number, company: Company): Command =>
+const paid = (slot: number, company: ProviderDefinition): Command =>
   payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
 
 const decided = (slot: number, ...as: Decision[]): Command => decideAs({ slot, attempt: 0, isDue: false, as });
@@ -586,7 +586,7 @@ const told = (slot: number, kind: Posted["kind"], meanwhile = ""): Command =>
   webhookAs({ slot, attempt: 0, kind, meanwhile, nodes: ["a", "b", "a"] });
 
 /**
- * What must not be left to chance: every kind of evidence at both companies, in an order that hurts, and every way to
+ * What must not be left to chance: every kind of evidence at both providers, in an order that hurts, and every way to
  * break things once, in the midst of payments with watchers.
  */
 export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>

@@ -1,14 +1,14 @@
 /**
  * What ought to become of orders, by the contract (§1) and nothing else: the model that the real thing is compared with.
- * Pure. It knows three companies: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
+ * Pure. It knows three providers: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
  * round (`zenopay`), and one at whose page the payer agrees before we take the money (`bkash`).
  */
 import type { Status } from "../../client-sdk/protocol.ts";
 
-export type Company = "daraja" | "zenopay" | "bkash";
+export type ProviderDefinition = "daraja" | "zenopay" | "bkash";
 
 export const companiesOf: Record<
-  Company,
+  ProviderDefinition,
   { currency: string; amountMinor: number; phone?: string; bareIsEnough: boolean }
 > = {
   daraja: { currency: "KES", amountMinor: 15_000, phone: "+254712345600", bareIsEnough: true },
@@ -28,7 +28,7 @@ export interface Evidence {
 
 export interface ModelPayment {
   id: string;
-  company: Company;
+  company: ProviderDefinition;
   /** The path of its webhooks at any node; at bKash, of the payer's return. */
   path: string;
   status: Status;
@@ -43,7 +43,7 @@ export interface ModelPayment {
   isRejected: boolean;
 }
 
-const receiptBegins: Record<Company, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
+const receiptBegins: Record<ProviderDefinition, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
 
 /** The receipt that a company gives for a payment. */
 export const receiptOf = ({ id, company }: Pick<ModelPayment, "id" | "company">): string =>
@@ -53,7 +53,7 @@ export interface ModelOrder {
   id: string;
   orderId: string;
   token: string;
-  company: Company;
+  company: ProviderDefinition;
   status: Status;
   version: number;
   /** In the order of the attempts. */

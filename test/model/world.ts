@@ -1,6 +1,6 @@
 /**
  * The real thing that the model is compared with: node A within this process and node B in one of its own, a Redis and a
- * way to PostgreSQL that can be broken, and companies that say what the test decides. Everything ends with the test.
+ * way to PostgreSQL that can be broken, and providers that say what the test decides. Everything ends with the test.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -22,7 +22,14 @@ import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
 import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
-import { type Company, companiesOf, type Doubt, type ModelOrder, type ModelPayment, receiptOf } from "./model.ts";
+import {
+  companiesOf,
+  type Doubt,
+  type ModelOrder,
+  type ModelPayment,
+  type ProviderDefinition,
+  receiptOf,
+} from "./model.ts";
 
 export type NodeName = "a" | "b";
 
@@ -83,7 +90,7 @@ export interface World {
    * Neither while the last answer is not stored yet.
    */
   isSuspected(paymentId: string): Promise<unknown>;
-  /** Sends to the node, or to the other one, again and again until it is taken, as companies do. */
+  /** Sends to the node, or to the other one, again and again until it is taken, as providers do. */
   deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
   merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Resolves when no webhook waits on a node's disk any more: it would be applied behind what comes next. */
@@ -104,11 +111,11 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
   const postgres = await openPostgres(isLong);
   const redis = await startRedis();
   onTestFinished(redis.stop);
-  const companies = await startCompanies();
+  const registry = await startCompanies();
   const names = ["daraja", "zenopay", "bkash"] as const;
   const env = Object.fromEntries(
     names.flatMap((name) => [
-      ...Object.entries(companyEnv(name, companies.url)),
+      ...Object.entries(companyEnv(name, registry.url)),
       [`${name.toUpperCase()}_DEADLINE_S`, "36000"],
     ]),
   );
@@ -151,12 +158,12 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
   };
 
   const world: World = {
-    ...companies.world,
+    ...registry.world,
     get nextReply() {
-      return companies.world.nextReply;
+      return registry.world.nextReply;
     },
     set nextReply(reply) {
-      companies.world.nextReply = reply;
+      registry.world.nextReply = reply;
     },
     url,
     redis,
@@ -329,7 +336,7 @@ interface Request {
   release(): void;
 }
 
-/** All companies on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
+/** All providers on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
 async function startCompanies(): Promise<{
   url: string;
   world: CompaniesWorld;
@@ -352,7 +359,11 @@ async function startCompanies(): Promise<{
     const [, path = "", hex = ""] =
       /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
     const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const company: Company = path.includes("daraja") ? "daraja" : path.includes("zenopay") ? "zenopay" : "bkash";
+    const company: ProviderDefinition = path.includes("daraja")
+      ? "daraja"
+      : path.includes("zenopay")
+        ? "zenopay"
+        : "bkash";
     assert(!requests.has(paymentId), "nobody is asked for money twice");
     const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[company];
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -377,7 +388,7 @@ async function startCompanies(): Promise<{
       : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
   };
 
-  const answered = (company: Company, reference: string): ScriptedAnswer => {
+  const answered = (company: ProviderDefinition, reference: string): ScriptedAnswer => {
     const paymentId = byReference.get(reference) ?? "";
     const saying = oneOff.get(paymentId) ?? sayings.get(paymentId) ?? "nothing";
     oneOff.delete(paymentId);
@@ -446,7 +457,7 @@ async function startCompanies(): Promise<{
 }
 
 /** What the merchant asks for. */
-export const bodyFor = (company: Company, orderId: string): object => {
+export const bodyFor = (company: ProviderDefinition, orderId: string): object => {
   const { currency, amountMinor, phone } = companiesOf[company];
   return { orderId, amountMinor, currency, phone, provider: company };
 };

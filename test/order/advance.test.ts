@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Advanced, InboxRow } from "../../server/order/advance.ts";
 import { toTold } from "../../server/order/advance.ts";
-import { advanceGroupStatement } from "../../server/order/decide.ts";
-import { payGroupStatement } from "../../server/order/fast-path.ts";
+import { advanceBatchStatement } from "../../server/order/decide.ts";
+import { payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
@@ -298,8 +298,8 @@ it("an answer that deadlocks with another program is recorded by a second try", 
 });
 
 it.each([
-  ["paid", payGroupStatement],
-  ["judged", advanceGroupStatement],
+  ["paid", payBatchStatement],
+  ["judged", advanceBatchStatement],
 ] as const)(
   "a group of webhooks that are %s takes receipts in their order, so that no two groups deadlock",
   async (_what, statement) => {
@@ -316,7 +316,7 @@ it.each([
         ...toTold(payment.id, paid({ reference, receipt }), webhook("{}")),
       })),
     );
-    const values = statement === payGroupStatement ? [json] : [json, ["daraja"], []];
+    const values = statement === payBatchStatement ? [json] : [json, ["daraja"], []];
     const writing = ground.database.pool.query({ ...statement, values }).catch(() => undefined);
     await vi.waitUntil(async () => (await waitersOf([held.pid])).length === 1, { interval: 5 });
     // It waits for the first receipt, and does not hold the second one yet.

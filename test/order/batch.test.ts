@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { HubError } from "../../server/errors.ts";
-import { inGroups } from "../../server/order/batch.ts";
+import { inBatches } from "../../server/order/batch.ts";
 
 /** Groups that end when they are told to. */
 function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: number } = {}) {
@@ -10,7 +10,7 @@ function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: num
     end: (results?: readonly string[]) => void;
     fail: (error: Error) => void;
   }[] = [];
-  const askFor = inGroups<{ item: string; sinceMs: number }, string>({
+  const askFor = inBatches<{ item: string; sinceMs: number }, string>({
     lanes,
     sizeMax,
     waitMsMax: 3_000,

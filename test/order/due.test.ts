@@ -158,7 +158,7 @@ describe("a payment that is due to be asked about", () => {
     const two = await ground.open();
     await ground.store.advance(two.payment.id, paid({ amountMinor: 1n }));
     for (const { payment } of [one, two]) {
-      await ground.store.nudge(payment.id);
+      await ground.store.checkNow(payment.id);
       await expectCheckIn(payment.id, null);
     }
   });

@@ -1,8 +1,8 @@
 /** The statements for payments that are simply accepted or paid, beside those that judge: they do the same, or nothing. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type AdvancedRow, toTold } from "../../server/order/advance.ts";
-import { advanceGroupStatement, advanceStatement } from "../../server/order/decide.ts";
-import { acceptStatement, payGroupStatement } from "../../server/order/fast-path.ts";
+import { advanceBatchStatement, advanceStatement } from "../../server/order/decide.ts";
+import { acceptStatement, payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";
 import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
@@ -27,10 +27,10 @@ async function openTwin(): Promise<Twin> {
 
 const say = ({ payment }: Twin, outcome: Outcome) => ground.store.advance(payment.id, outcome);
 
-const tell = async (statement: typeof payGroupStatement | typeof advanceGroupStatement, told: [string, Outcome][]) => {
+const tell = async (statement: typeof payBatchStatement | typeof advanceBatchStatement, told: [string, Outcome][]) => {
   const webhook = { provider: "daraja", proof: "secret", headers: { a: "b" }, body: Buffer.from("{}") } as const;
   const json = JSON.stringify(told.map(([id, outcome], nth) => ({ nth, ...toTold(id, outcome, webhook) })));
-  const values = statement === payGroupStatement ? [json] : [json, ["daraja"], []];
+  const values = statement === payBatchStatement ? [json] : [json, ["daraja"], []];
   const { rows } = await ground.database.pool.query<AdvancedRow>({ ...statement, values });
   return rows;
 };
@@ -128,7 +128,7 @@ const reversed: Case[] = [
 ];
 
 /** Tells a twin of a payment by the statement; what is there before and after. */
-async function play({ before, says }: Case, statement: typeof payGroupStatement | typeof advanceGroupStatement) {
+async function play({ before, says }: Case, statement: typeof payBatchStatement | typeof advanceBatchStatement) {
   const twin = await openTwin();
   await before?.(twin);
   const { reference, receipt } = twin;
@@ -215,7 +215,7 @@ describe("what is not pending, a reply leaves as it is, where it", () => {
 
 describe("what is simply paid, is by either statement the same, where it", () => {
   it.each(simple)("$it", async (one) => {
-    const [quick, judged] = [await play(one, payGroupStatement), await play(one, advanceGroupStatement)];
+    const [quick, judged] = [await play(one, payBatchStatement), await play(one, advanceBatchStatement)];
     expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", status: "succeeded" }]);
     expect(quick.is).toEqual(judged.is);
   });
@@ -223,7 +223,7 @@ describe("what is simply paid, is by either statement the same, where it", () =>
 
 describe("what is not simply paid, is left as it is, where it", () => {
   it.each(reversed)("$it", async (one) => {
-    const { answers, was, is } = await play(one, payGroupStatement);
+    const { answers, was, is } = await play(one, payBatchStatement);
     expect(answers).toEqual([]);
     expect(is).toEqual(was);
   });
@@ -235,7 +235,7 @@ describe("of what comes at once", () => {
     const { id } = twin.payment;
     const outcome = paid({ reference: twin.reference, receipt: twin.receipt });
     expect(
-      await tell(payGroupStatement, [
+      await tell(payBatchStatement, [
         [id, outcome],
         [id, outcome],
       ]),
@@ -247,7 +247,7 @@ describe("of what comes at once", () => {
     const { payment, reference } = await openTwin();
     const receipts = [nextOrderId(), nextOrderId()];
     const told = receipts.map((receipt): [string, Outcome] => [payment.id, paid({ reference, receipt })]);
-    expect(await tell(payGroupStatement, told)).toHaveLength(1);
+    expect(await tell(payBatchStatement, told)).toHaveLength(1);
     const { rows } = await ground.database.pool.query("select from receipt where payment_id = $1", [payment.id]);
     expect(rows).toHaveLength(1);
   });
@@ -264,7 +264,7 @@ describe("of what comes at once", () => {
       one.payment.id,
       paid({ reference: one.reference, receipt: one.receipt }),
     ]);
-    expect(await tell(payGroupStatement, told)).toMatchObject([{ nth: 2, result: "applied" }]);
+    expect(await tell(payBatchStatement, told)).toMatchObject([{ nth: 2, result: "applied" }]);
     await holder.query("commit");
     await order.release();
   });
@@ -273,7 +273,7 @@ describe("of what comes at once", () => {
     const twins = [await openTwin(), await openTwin()];
     const receipt = nextOrderId();
     const told = twins.map(({ payment, reference }): [string, Outcome] => [payment.id, paid({ reference, receipt })]);
-    const [row, ...more] = await tell(payGroupStatement, told);
+    const [row, ...more] = await tell(payBatchStatement, told);
     expect(more).toEqual([]);
     const statuses = await Promise.all(twins.map(async ({ event }) => (await ground.view(event.orderId)).order.status));
     expect(statuses.filter((status) => status === "succeeded")).toHaveLength(1);

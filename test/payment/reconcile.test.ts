@@ -193,7 +193,7 @@ describe("many payments that are due at once", () => {
     void reconciler.ask(ids[0] ?? "");
     await vi.waitUntil(() => never.length === 100);
     const { payment } = await ground.open({ provider: "quick", live: true });
-    await ground.store.nudge(payment.id);
+    await ground.store.checkNow(payment.id);
     await reconciler.ask(payment.id);
     expect(answered).toBe(1);
     for (const answer of never) answer();

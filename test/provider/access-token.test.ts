@@ -5,9 +5,9 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { HubError } from "../../server/errors.ts";
-import { createCredential, type FetchedToken, type StoredCredential } from "../../server/provider/access-token.ts";
+import { createAccessToken, type FetchedToken, type StoredAccessToken } from "../../server/provider/access-token.ts";
 import { Unreachable } from "../../server/provider/http-client.ts";
-import { startKeepAlive } from "../../server/provider/refresh-ahead.ts";
+import { startRefreshAhead } from "../../server/provider/refresh-ahead.ts";
 import { createDatabase } from "../support/database.ts";
 
 let url: string;
@@ -41,7 +41,7 @@ let providers = 0;
 /** Every test has a provider of its own, so that nothing is stored for it yet. */
 function createFetcher(): Fetcher {
   providers += 1;
-  let gate: Promise<void> | undefined;
+  let connectionLimit: Promise<void> | undefined;
   let onAsked: () => void = () => undefined;
   const fetcher: Fetcher = {
     provider: `provider-${providers}`,
@@ -54,7 +54,7 @@ function createFetcher(): Fetcher {
       const asked = Promise.withResolvers<void>();
       const released = Promise.withResolvers<void>();
       onAsked = asked.resolve;
-      gate = released.promise;
+      connectionLimit = released.promise;
       return { asked: asked.promise, release: released.resolve };
     },
     async fetch(refreshToken) {
@@ -63,7 +63,7 @@ function createFetcher(): Fetcher {
       const token = `token-${fetcher.asked}`;
       const { failure } = fetcher;
       onAsked();
-      await gate;
+      await connectionLimit;
       if (failure) throw failure;
       const { lifetimeS, refreshedWith, asked } = fetcher;
       return { token, lifetimeS, ...(refreshedWith && { refreshToken: `refresh-${asked}` }) };
@@ -73,7 +73,7 @@ function createFetcher(): Fetcher {
 }
 
 interface Node {
-  credential: StoredCredential;
+  accessToken: StoredAccessToken;
   database: Database;
 }
 
@@ -82,8 +82,12 @@ function startNode({ provider, fetch, callsPerHourMax }: Fetcher, secrets: reado
   const database = openDatabase(url, () => undefined);
   onTestFinished(database.close);
   const shared = { provider, pool: database.pool, sealer: createSealer(secrets) };
-  const credential = createCredential({ ...shared, fetch, ...(callsPerHourMax !== undefined && { callsPerHourMax }) });
-  return { credential, database };
+  const accessToken = createAccessToken({
+    ...shared,
+    fetch,
+    ...(callsPerHourMax !== undefined && { callsPerHourMax }),
+  });
+  return { accessToken, database };
 }
 
 /** Resolves when so many statements wait for a lock. */
@@ -123,7 +127,7 @@ describe("a token", () => {
     const a = startNode(fetcher);
     const b = startNode(fetcher);
     const held = fetcher.hold();
-    const calls = [a, b].flatMap(({ credential }) => times(10, () => credential.token()));
+    const calls = [a, b].flatMap(({ accessToken }) => times(10, () => accessToken.token()));
     await held.asked;
     await lockWaiters(a, 1);
     held.release();
@@ -135,22 +139,22 @@ describe("a token", () => {
 
   it("is taken from the database after a restart, and from memory after that", async () => {
     const fetcher = createFetcher();
-    await startNode(fetcher).credential.token();
+    await startNode(fetcher).accessToken.token();
     const restarted = startNode(fetcher);
     const query = vi.spyOn(restarted.database.pool, "query");
-    expect(await restarted.credential.token()).toBe("token-1");
-    expect(await restarted.credential.token()).toBe("token-1");
+    expect(await restarted.accessToken.token()).toBe("token-1");
+    expect(await restarted.accessToken.token()).toBe("token-1");
     expect(query).toHaveBeenCalledTimes(1);
     expect(fetcher.asked).toBe(1);
   });
 
   it("may take longer to fetch than any statement takes", async () => {
     const fetcher = createFetcher();
-    const { credential, database } = startNode(fetcher);
+    const { accessToken, database } = startNode(fetcher);
     const lent: PoolClient[] = [];
     database.pool.on("acquire", (client) => lent.push(client));
     const { asked, release } = fetcher.hold();
-    const fetched = credential.token();
+    const fetched = accessToken.token();
     await asked;
     const silentMs = () => Math.max(...lent.map(({ connection }) => Number((connection.stream as Socket).timeout)));
     expect(silentMs()).toBeGreaterThan(22_000);
@@ -163,20 +167,20 @@ describe("a token", () => {
     const one = createFetcher();
     const other = createFetcher();
     const node = startNode(one);
-    await node.credential.token();
+    await node.accessToken.token();
     // Not even when its bytes are put into the other's row.
     await node.database.pool.query(
       "insert into credential select $2, sealed, expires_at from credential where provider = $1",
       [one.provider, other.provider],
     );
-    await startNode(other).credential.token();
+    await startNode(other).accessToken.token();
     expect([one.asked, other.asked]).toEqual([1, 1]);
   });
 
   it("cannot be read in the database", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
-    const token = await node.credential.token();
+    const token = await node.accessToken.token();
     const { rows } = await node.database.pool.query(
       "select c::text as row, sealed from credential c where provider = $1",
       [fetcher.provider],
@@ -192,19 +196,19 @@ describe("a token", () => {
   it("is sealed anew each time, so that equal ones cannot be told", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
-    await node.credential.token();
+    await node.accessToken.token();
     const before = await storedOf(node, fetcher);
     fetcher.asked = 0;
-    expect(await node.credential.token("token-1")).toBe("token-1");
+    expect(await node.accessToken.token("token-1")).toBe("token-1");
     expect(await storedOf(node, fetcher)).not.toEqual(before);
   });
 
   it("sealed with a secret that is gone is fetched anew; with one that is still accepted it is taken", async () => {
     const fetcher = createFetcher();
-    await startNode(fetcher, [secret]).credential.token();
-    expect(await startNode(fetcher, [otherSecret, secret]).credential.token()).toBe("token-1");
-    expect(await startNode(fetcher, [otherSecret]).credential.token()).toBe("token-2");
-    expect(await startNode(fetcher, [otherSecret]).credential.token()).toBe("token-2");
+    await startNode(fetcher, [secret]).accessToken.token();
+    expect(await startNode(fetcher, [otherSecret, secret]).accessToken.token()).toBe("token-1");
+    expect(await startNode(fetcher, [otherSecret]).accessToken.token()).toBe("token-2");
+    expect(await startNode(fetcher, [otherSecret]).accessToken.token()).toBe("token-2");
     expect(fetcher.asked).toBe(2);
   });
 });
@@ -215,14 +219,14 @@ describe("a rejected token", () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
     const b = startNode(fetcher);
-    expect([await a.credential.token(), await b.credential.token()]).toEqual(["token-1", "token-1"]);
+    expect([await a.accessToken.token(), await b.accessToken.token()]).toEqual(["token-1", "token-1"]);
     return { fetcher, a, b };
   };
 
   it("is replaced once, although many callers on two nodes report it at once", async () => {
     const { fetcher, a, b } = await twoNodes();
     const held = fetcher.hold();
-    const calls = [a, b].flatMap(({ credential }) => times(10, () => credential.token("token-1")));
+    const calls = [a, b].flatMap(({ accessToken }) => times(10, () => accessToken.token("token-1")));
     await held.asked;
     await lockWaiters(a, 1);
     held.release();
@@ -232,26 +236,26 @@ describe("a rejected token", () => {
 
   it("that another node has replaced is answered with that one's, without fetching", async () => {
     const { fetcher, a, b } = await twoNodes();
-    expect(await a.credential.token("token-1")).toBe("token-2");
-    expect(await b.credential.token("token-1")).toBe("token-2");
-    expect(await b.credential.token()).toBe("token-2");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
+    expect(await b.accessToken.token("token-1")).toBe("token-2");
+    expect(await b.accessToken.token()).toBe("token-2");
     expect(fetcher.asked).toBe(2);
   });
 
   it("that is reported late, after it was replaced here, changes nothing", async () => {
     const { fetcher, a } = await twoNodes();
     const query = vi.spyOn(a.database.pool, "query");
-    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
     query.mockClear();
-    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
     expect(query).not.toHaveBeenCalled();
     expect(fetcher.asked).toBe(2);
   });
 
   it("can be rejected again as soon as it is replaced", async () => {
     const { fetcher, a } = await twoNodes();
-    expect(await a.credential.token("token-1")).toBe("token-2");
-    expect(await a.credential.token("token-2")).toBe("token-3");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
+    expect(await a.accessToken.token("token-2")).toBe("token-3");
     expect(fetcher.asked).toBe(3);
   });
 });
@@ -264,9 +268,9 @@ describe("a token near its end", () => {
   ])("%s by a node that finds it stored", async (_when, leftS, token, asked) => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
-    await node.credential.token();
+    await node.accessToken.token();
     await expireIn(node, fetcher, leftS);
-    expect(await startNode(fetcher).credential.token()).toBe(token);
+    expect(await startNode(fetcher).accessToken.token()).toBe(token);
     expect(fetcher.asked).toBe(asked);
   });
 
@@ -274,7 +278,7 @@ describe("a token near its end", () => {
     const fetcher = createFetcher();
     fetcher.lifetimeS = 3_600;
     const node = startNode(fetcher);
-    await node.credential.token();
+    await node.accessToken.token();
     const now = performance.now.bind(performance);
     let laterS = 3_530;
     vi.spyOn(performance, "now").mockImplementation(() => now() + laterS * 1_000);
@@ -282,11 +286,11 @@ describe("a token near its end", () => {
       vi.restoreAllMocks();
     });
     await expireIn(node, fetcher, 3_600 - laterS);
-    expect(await node.credential.token()).toBe("token-1");
+    expect(await node.accessToken.token()).toBe("token-1");
     laterS = 3_541;
     await expireIn(node, fetcher, 3_600 - laterS);
     const held = fetcher.hold();
-    const calls = times(10, () => node.credential.token());
+    const calls = times(10, () => node.accessToken.token());
     await held.asked;
     held.release();
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["token-2"]));
@@ -296,11 +300,11 @@ describe("a token near its end", () => {
   it("goes by the database's clock, whatever the node that fetched it remembers", async () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
-    await a.credential.token();
+    await a.accessToken.token();
     await expireIn(a, fetcher, 59);
-    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
     // Told by the provider that its own is dead, the first node finds the other's.
-    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
     expect(fetcher.asked).toBe(2);
   });
 });
@@ -313,7 +317,7 @@ describe("a fetch that fails", () => {
     fetcher.failure = failure;
     const held = fetcher.hold();
     const reading = vi.spyOn(node.database.pool, "query");
-    const calls = Promise.allSettled(times(5, () => node.credential.token()));
+    const calls = Promise.allSettled(times(5, () => node.accessToken.token()));
     await held.asked;
     // Every call has looked into the database and waits for the one that fetches, before that one ends.
     await Promise.all(reading.mock.results.map(({ value }) => value));
@@ -325,8 +329,8 @@ describe("a fetch that fails", () => {
     expect(await storedOf(node, fetcher)).toBeUndefined();
 
     fetcher.failure = undefined;
-    expect(await node.credential.token()).toBe("token-2");
-    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    expect(await node.accessToken.token()).toBe("token-2");
+    expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
   });
 
   it("lets the node that waits behind it try for itself", async () => {
@@ -335,28 +339,28 @@ describe("a fetch that fails", () => {
     const b = startNode(fetcher);
     fetcher.failure = new Error("no token today");
     const held = fetcher.hold();
-    const first = Promise.allSettled([a.credential.token()]);
+    const first = Promise.allSettled([a.accessToken.token()]);
     await held.asked;
-    const second = b.credential.token();
+    const second = b.accessToken.token();
     await lockWaiters(a, 1);
     fetcher.failure = undefined;
     held.release();
     expect(await first).toMatchObject([{ status: "rejected", reason: { message: "no token today" } }]);
     expect(await second).toBe("token-2");
-    expect(await a.credential.token()).toBe("token-2");
+    expect(await a.accessToken.token()).toBe("token-2");
     expect(fetcher.asked).toBe(2);
   });
 
   it("keeps the token that is stored, and a rejected one is reported again", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
-    await node.credential.token();
+    await node.accessToken.token();
     const before = await storedOf(node, fetcher);
     fetcher.failure = new Error("no token today");
-    await expect(node.credential.token("token-1")).rejects.toBe(fetcher.failure);
+    await expect(node.accessToken.token("token-1")).rejects.toBe(fetcher.failure);
     expect(await storedOf(node, fetcher)).toEqual(before);
     fetcher.failure = undefined;
-    expect(await node.credential.token("token-1")).toBe("token-3");
+    expect(await node.accessToken.token("token-1")).toBe("token-3");
     await expectNothingHeld(node);
   });
 
@@ -368,7 +372,7 @@ describe("a fetch that fails", () => {
       node.database.pool.on("acquire", (client) => client.once("end", resolve));
     });
     const held = fetcher.hold();
-    const call = Promise.allSettled([node.credential.token()]);
+    const call = Promise.allSettled([node.accessToken.token()]);
     await held.asked;
     const { rows } = await node.database.pool.query(
       `select pg_terminate_backend(pid) as ended from pg_locks join pg_database d on d.oid = database
@@ -378,7 +382,7 @@ describe("a fetch that fails", () => {
     await Promise.race([lost, uncaught.first]);
     held.release();
     expect(await call).toMatchObject([{ status: "rejected" }]);
-    expect(await node.credential.token()).toBe("token-2");
+    expect(await node.accessToken.token()).toBe("token-2");
     await expectNothingHeld(node);
     // Nobody asks anything of a connection during the fetch, so nobody is there to be told, and the process would end.
     expect(uncaught.errors).toEqual([]);
@@ -392,13 +396,13 @@ describe("where two calls an hour are allowed", () => {
   it("two nodes and a restart never make a third, whoever asks and whatever is rejected", async () => {
     const fetcher = rationed();
     const [a, b] = [startNode(fetcher), startNode(fetcher)];
-    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token())));
-    await Promise.all([a, b].flatMap(({ credential }) => times(5, () => credential.token("token-1"))));
+    await Promise.all([a, b].flatMap(({ accessToken }) => times(5, () => accessToken.token())));
+    await Promise.all([a, b].flatMap(({ accessToken }) => times(5, () => accessToken.token("token-1"))));
     expect(fetcher.asked).toBe(2);
     const restarted = startNode(fetcher);
-    const more = [a, b, restarted].map(({ credential }) => credential.token("token-2"));
+    const more = [a, b, restarted].map(({ accessToken }) => accessToken.token("token-2"));
     for (const call of await Promise.allSettled(more)) expect(call).toMatchObject({ reason: refusal });
-    expect(await restarted.credential.token()).toBe("token-2");
+    expect(await restarted.accessToken.token()).toBe("token-2");
     expect(fetcher.asked).toBe(2);
     await expectNothingHeld(a);
   });
@@ -407,38 +411,38 @@ describe("where two calls an hour are allowed", () => {
     const fetcher = rationed();
     const node = startNode(fetcher);
     fetcher.failure = new Error("no token today");
-    for (let call = 1; call <= 2; call += 1) await expect(node.credential.token()).rejects.toBe(fetcher.failure);
+    for (let call = 1; call <= 2; call += 1) await expect(node.accessToken.token()).rejects.toBe(fetcher.failure);
     fetcher.failure = undefined;
-    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    await expect(node.accessToken.token()).rejects.toMatchObject(refusal);
     const age = "update token_call set at = at - $2::interval where provider = $1";
     await node.database.pool.query(age, [fetcher.provider, "60 minutes 30 seconds"]);
     // The provider may have counted them later than we did.
-    await expect(node.credential.token()).rejects.toMatchObject(refusal);
+    await expect(node.accessToken.token()).rejects.toMatchObject(refusal);
     await node.database.pool.query(age, [fetcher.provider, "30 seconds"]);
-    expect(await node.credential.token()).toBe("token-3");
+    expect(await node.accessToken.token()).toBe("token-3");
   });
 
   it("a call that surely was never sent does not count, and its refresh token stays good", async () => {
     const fetcher = Object.assign(rationed(), { refreshedWith: [] });
     const node = startNode(fetcher);
-    await node.credential.token();
+    await node.accessToken.token();
     fetcher.failure = new HubError("provider_unavailable", "no network", {
       cause: new Unreachable("POST bkash.example", "ENOTFOUND"),
     });
     for (let call = 1; call <= 3; call += 1) {
-      await expect(node.credential.token("token-1")).rejects.toBe(fetcher.failure);
+      await expect(node.accessToken.token("token-1")).rejects.toBe(fetcher.failure);
     }
     fetcher.failure = undefined;
-    expect(await node.credential.token("token-1")).toBe("token-5");
+    expect(await node.accessToken.token("token-1")).toBe("token-5");
     expect(fetcher.refreshedWith).toEqual([undefined, ...Array(4).fill("refresh-1")]);
-    await expect(node.credential.token("token-5")).rejects.toMatchObject(refusal);
+    await expect(node.accessToken.token("token-5")).rejects.toMatchObject(refusal);
   });
 
   it("a call counts although the process died in it", async () => {
     const fetcher = rationed();
     const dying = startNode(fetcher);
     const held = fetcher.hold();
-    dying.credential.token().catch(() => undefined);
+    dying.accessToken.token().catch(() => undefined);
     await held.asked;
     const { rows } = await dying.database.pool.query(
       "select count(*)::int as calls from token_call where provider = $1",
@@ -452,15 +456,15 @@ describe("where two calls an hour are allowed", () => {
 describe("a refresh token", () => {
   it("is what the next token is fetched with, on any node, and is not used again once that failed", async () => {
     const fetcher = Object.assign(createFetcher(), { refreshedWith: [] });
-    await startNode(fetcher).credential.token();
+    await startNode(fetcher).accessToken.token();
     const a = startNode(fetcher);
-    expect(await a.credential.token("token-1")).toBe("token-2");
+    expect(await a.accessToken.token("token-1")).toBe("token-2");
     fetcher.failure = new Error("the refresh token is not good");
-    await expect(a.credential.token("token-2")).rejects.toBe(fetcher.failure);
+    await expect(a.accessToken.token("token-2")).rejects.toBe(fetcher.failure);
     // What there is stays until it is replaced.
-    expect(await startNode(fetcher).credential.token()).toBe("token-2");
+    expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
     fetcher.failure = undefined;
-    expect(await a.credential.token("token-2")).toBe("token-4");
+    expect(await a.accessToken.token("token-2")).toBe("token-4");
     expect(fetcher.refreshedWith).toEqual([undefined, "refresh-1", "refresh-2", undefined]);
   });
 });
@@ -470,26 +474,26 @@ describe("keeping alive", () => {
     const fetcher = createFetcher();
     const unused = createFetcher();
     const nodes = [startNode(fetcher), startNode(fetcher)];
-    await nodes[0]?.credential.token();
+    await nodes[0]?.accessToken.token();
     const warned: object[] = [];
-    for (const { credential } of nodes) {
-      const credentials = new Map([
-        ["used", credential],
-        ["unused", startNode(unused).credential],
+    for (const { accessToken } of nodes) {
+      const accessTokens = new Map([
+        ["used", accessToken],
+        ["unused", startNode(unused).accessToken],
       ]);
       const log = { info: () => undefined, warn: (details: object) => warned.push(details) };
-      onTestFinished(startKeepAlive({ credentials, log, intervalMs: 5 }).close);
+      onTestFinished(startRefreshAhead({ accessTokens, log, intervalMs: 5 }).close);
     }
     const [node] = nodes;
     if (!node) throw new Error("there are two");
     await expireIn(node, fetcher, 305);
     const stored = await storedOf(node, fetcher);
     // Both have looked meanwhile: what one of them began is waited for by the next look of its own.
-    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    await Promise.all(nodes.map(({ accessToken }) => accessToken.refreshAhead()));
     expect(await storedOf(node, fetcher)).toEqual(stored);
     await expireIn(node, fetcher, 295);
     await vi.waitUntil(async () => !(await storedOf(node, fetcher))?.equals(stored ?? Buffer.alloc(0)));
-    await Promise.all(nodes.map(({ credential }) => credential.keepAlive()));
+    await Promise.all(nodes.map(({ accessToken }) => accessToken.refreshAhead()));
     expect([fetcher.asked, unused.asked]).toEqual([2, 0]);
     expect(warned).toEqual([]);
   });

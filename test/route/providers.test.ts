@@ -159,7 +159,7 @@ describe("POST /v1/providers/:provider/token", () => {
         watch: () => Promise.reject(new Error()),
       },
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
-      credentials: new Map(),
+      accessTokens: new Map(),
       terms: () => ({ live: true }),
       calls: createRecentCalls(),
       statistics: { succeededShares: async () => new Map() },

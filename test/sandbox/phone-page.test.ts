@@ -2,7 +2,7 @@
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { handleErrors } from "../../server/http/problem.ts";
-import { createGate } from "../../server/rate-limit.ts";
+import { createConnectionLimit } from "../../server/rate-limit.ts";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
 import { type PhoneView, phonePageRoutes } from "../../server/sandbox/phone-page.ts";
 
@@ -16,7 +16,9 @@ async function startPhone(streamsMax = 10): Promise<TestPhone> {
   const app = Fastify({ forceCloseConnections: true });
   const phone = createPhone();
   handleErrors(app);
-  app.register(async (scope) => phonePageRoutes(scope, { phone, gate: createGate(streamsMax) }), { prefix: "/phone" });
+  app.register(async (scope) => phonePageRoutes(scope, { phone, connectionLimit: createConnectionLimit(streamsMax) }), {
+    prefix: "/phone",
+  });
   const url = `${await app.listen({ port: 0, host: "127.0.0.1" })}/phone`;
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {

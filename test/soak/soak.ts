@@ -276,16 +276,16 @@ async function onePayment(url: string, tally: Tally): Promise<void> {
 }
 
 async function load(url: string, ms: number, tally: Tally): Promise<void> {
-  const underWay = new Set<Promise<unknown>>();
+  const inFlight = new Set<Promise<unknown>>();
   const gapMs = 1_000 / Number(values.rate);
   for (const endsAtMs = Date.now() + ms; Date.now() < endsAtMs; await delay(gapMs)) {
-    if (underWay.size > 500) continue;
+    if (inFlight.size > 500) continue;
     const paying = onePayment(url, tally)
       .catch((error: unknown) => tally.errors.push(String(error)))
-      .finally(() => underWay.delete(paying));
-    underWay.add(paying);
+      .finally(() => inFlight.delete(paying));
+    inFlight.add(paying);
   }
-  await Promise.all(underWay);
+  await Promise.all(inFlight);
 }
 
 /**

@@ -6,7 +6,10 @@ export default defineConfig({
   test: {
     ...base.test,
     projects: [
-      { extends: true, test: { name: "storm", include: ["test/soak/storm.ts"], globalSetup: "test/support/global.ts" } },
+      {
+        extends: true,
+        test: { name: "storm", include: ["test/soak/storm.ts"], globalSetup: "test/support/global.ts" },
+      },
     ],
     root: `${import.meta.dirname}/../..`,
     silent: false,

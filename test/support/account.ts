@@ -1,14 +1,14 @@
 /** The accounts of the sandboxes of every test node. */
-import { companies, type ProviderName } from "../../server/provider/registry.ts";
+import { type ProviderName, registry } from "../../server/provider/registry.ts";
 import type { Sandbox } from "../../server/sandbox/server.ts";
 import { sandboxAccount } from "../../server/sandbox/server.ts";
 import { testSecret } from "./node.ts";
 
-type Account<N extends ProviderName> = ReturnType<(typeof companies)[N]["sandbox"]["account"]>;
+type Account<N extends ProviderName> = ReturnType<(typeof registry)[N]["sandbox"]["account"]>;
 
 /** What a node with the tests' secret derives for this provider. */
 export function testAccount<N extends ProviderName>(name: N): Account<N> {
-  const sandbox: Sandbox = companies[name].sandbox;
+  const sandbox: Sandbox = registry[name].sandbox;
   return sandboxAccount(name, sandbox, [testSecret]) as Account<N>;
 }
 

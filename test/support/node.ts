@@ -51,7 +51,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: 
     },
   });
   const log = pino({ level: "debug", base: null, serializers, mixin }, sink);
-  const { offers, ...config } = readConfig({
+  const { enabledProviders, ...config } = readConfig({
     PORT: "0",
     TUKIO_API_KEY: apiKey,
     TUKIO_SECRET: testSecret,
@@ -65,8 +65,11 @@ export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: 
   });
   const database = openDatabase(databaseUrl, () => undefined);
   const bus = redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: redisUrl, log });
-  const opened = offers.map((offer) => ({ ...offer, open: open[offer.name] ?? offer.open }));
-  const app = await createApp({ ...config, offers: opened }, { database, bus, counter: createMemoryCounter(), log });
+  const opened = enabledProviders.map((offer) => ({ ...offer, open: open[offer.name] ?? offer.open }));
+  const app = await createApp(
+    { ...config, enabledProviders: opened },
+    { database, bus, counter: createMemoryCounter(), log },
+  );
   const url = await app.listen();
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
 import { onTestFinished } from "vitest";
 import { handleErrors } from "../../server/http/problem.ts";
-import { companies, type ProviderName } from "../../server/provider/registry.ts";
+import { type ProviderName, registry } from "../../server/provider/registry.ts";
 import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
 import type { Sandbox, SandboxContext } from "../../server/sandbox/server.ts";
 import { testAccount } from "./account.ts";
@@ -50,7 +50,7 @@ export async function startSandbox(
   app.register(async (scope) => phoneRoutes(scope, { phone }), { prefix: "/phone" });
   let hubUrl = "";
   const webhookUrl = (): URL => new URL(`${hubUrl}/hook`);
-  const sandbox: Sandbox = companies[name].sandbox;
+  const sandbox: Sandbox = registry[name].sandbox;
   const context: SandboxContext = { account: testAccount(name), phone, isOwn, webhookUrl, ...(now && { now }) };
   app.register(async (scope) => void sandbox.serve(scope, context), { prefix: "/provider" });
   app.register(async (scope) => {

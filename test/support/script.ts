@@ -7,7 +7,7 @@ import type { Payment } from "../../server/order/order.ts";
 import type { TokenRules } from "../../server/provider/access-token.ts";
 import { createClient } from "../../server/provider/http-client.ts";
 import type { Provider } from "../../server/provider/provider.ts";
-import { companies, type ProviderName } from "../../server/provider/registry.ts";
+import { type ProviderName, registry } from "../../server/provider/registry.ts";
 import { companyAccount } from "./account.ts";
 
 /** One call of ours as the company got it. */
@@ -73,10 +73,10 @@ function parse(text: string): Record<string, unknown> {
 
 /** The adapter with its sandbox's account, at this address. Tokens are kept in memory. */
 export function openProvider(name: ProviderName, url: string): Provider {
-  const { company } = companies[name];
+  const { definition } = registry[name];
   const client = createClient();
   onTestFinished(() => client.close());
-  const credential = ({ fetch }: TokenRules) => {
+  const accessToken = ({ fetch }: TokenRules) => {
     let token: string | undefined;
     return {
       async token(rejected?: string) {
@@ -85,7 +85,7 @@ export function openProvider(name: ProviderName, url: string): Provider {
       },
     };
   };
-  return company.configure(companyAccount(name))({ baseUrl: () => url, client, credential });
+  return definition.configure(companyAccount(name))({ baseUrl: () => url, client, accessToken });
 }
 
 const samples: Record<ProviderName, Partial<Payment>> = {

@@ -1,6 +1,6 @@
 /** How all transports together send their watchers away when a node stops. */
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { takeLeave } from "../../server/transport/transport.ts";
+import { drain } from "../../server/transport/transport.ts";
 
 // Fake timers do not reach a promise of the system's own.
 vi.mock("node:timers/promises", () => ({ setTimeout: (ms: number) => new Promise((done) => setTimeout(done, ms)) }));
@@ -17,7 +17,7 @@ function startLeave(...counts: number[]) {
     state.ended += 1;
   };
   const transports = counts.map((count) => ({ begin: () => Array<() => void>(count).fill(sendAway), end }));
-  takeLeave(transports).then(() => {
+  drain(transports).then(() => {
     state.isDone = true;
   });
   return state;

@@ -10,8 +10,8 @@
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Payment } from "../../order/order.ts";
-import type { Credential, FetchedToken } from "../access-token.ts";
-import { defineCompany } from "../define.ts";
+import type { AccessToken, FetchedToken } from "../access-token.ts";
+import { defineProvider } from "../define.ts";
 import { type Answer, CallFailed, type Client, Unreachable } from "../http-client.ts";
 import { Declined, type Provider } from "../provider.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
@@ -33,12 +33,12 @@ const variables = z.object({
 
 export type BkashAccount = z.infer<typeof variables>;
 
-export const bkash = defineCompany(
+export const bkash = defineProvider(
   { name: "bkash", liveBaseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta", deadlineS: 1_800, variables },
-  (account, { baseUrl, client, credential }) => {
+  (account, { baseUrl, client, accessToken }) => {
     const config = { ...account, baseUrl };
     const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);
-    return createBkash(config, { client, credential: credential({ fetch, callsPerHourMax: 2 }) });
+    return createBkash(config, { client, accessToken: accessToken({ fetch, callsPerHourMax: 2 }) });
   },
 );
 
@@ -48,7 +48,7 @@ export interface BkashConfig extends BkashAccount {
 
 export interface BkashDependencies {
   client: Client;
-  credential: Credential;
+  accessToken: AccessToken;
   /** How long bKash may take to answer: by default 30 s to Execute, as it documents, and 10 s to anything else. */
   deadlineMs?: number;
   /** How signatures of notifications are checked; something else in tests only. */
@@ -73,12 +73,15 @@ const tokenReply = z.object({
   refresh_token: text.optional().catch(undefined),
 });
 
-export function createBkash(config: BkashConfig, { client, credential, deadlineMs, sns }: BkashDependencies): Provider {
+export function createBkash(
+  config: BkashConfig,
+  { client, accessToken, deadlineMs, sns }: BkashDependencies,
+): Provider {
   const verifySns = createSnsVerifier(sns);
 
   const tokenFor = async (rejected?: string): Promise<string> => {
     try {
-      return await credential.token(rejected);
+      return await accessToken.token(rejected);
     } catch (cause) {
       throw new Declined("provider_error", "no access token, so nothing was asked", cause);
     }

@@ -1,6 +1,6 @@
 /** A payment at the sandbox of bKash, and bKash's words about it. Pure but for chance. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { Behaviour, PayerAnswer } from "../../sandbox/phone.ts";
+import type { PayerAnswer, Scenario } from "../../sandbox/phone.ts";
 import type { FaultCode } from "./sandbox-gateway.ts";
 
 /** How the payer's visit to bKash's page ended, as the returning browser says it. */
@@ -47,7 +47,7 @@ export interface Checkout {
   callbackURL: string;
   merchantInvoiceNumber: string;
   createdAt: Date;
-  does: Behaviour;
+  does: Scenario;
   ending?: Ending;
   /** The prompt on the payer's phone, if that is rung. */
   promptId?: string;

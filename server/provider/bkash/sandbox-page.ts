@@ -8,7 +8,7 @@
  */
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
-import { behaviour } from "../../sandbox/phone.ts";
+import { scenarioOf } from "../../sandbox/phone.ts";
 import { type Checkout, type Ending, endings, failure, returnTarget } from "./sandbox-checkout.ts";
 import { pagePolicy, type Shown, showPage } from "./sandbox-view.ts";
 
@@ -111,6 +111,6 @@ export function servePage(app: FastifyInstance, { find, end }: PageOptions): voi
 }
 
 function endingOf(wallet: string): Ending {
-  const asked = endings[behaviour(wallet).answer?.as ?? "approve"];
+  const asked = endings[scenarioOf(wallet).answer?.as ?? "approve"];
   return { ...(unable.get(wallet) ?? asked), wallet };
 }

@@ -15,8 +15,8 @@
  */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { type Behaviour, behaviour } from "../../sandbox/phone.ts";
-import { createDelivery, createPlay, whenReplied } from "../../sandbox/scenario.ts";
+import { type Scenario, scenarioOf } from "../../sandbox/phone.ts";
+import { createDelivery, createScenarioRunner, whenReplied } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import {
   type Checkout,
@@ -80,7 +80,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   const { account, phone, isOwn, webhookUrl, publicUrl, now = () => new Date() } = context;
   const checkouts = new Map<string, Checkout>();
   const deliver = createDelivery(app, context);
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   speakBkash(app);
   const { requireToken, isMerchant } = issueTokens(app, { account, now });
 
@@ -112,7 +112,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     end(checkout, ending) {
       if (!end(checkout, ending)) return;
       const { wallet = checkout.payerReference } = ending;
-      checkout.does = behaviour(wallet);
+      checkout.does = scenarioOf(wallet);
       // The phone asks no more; what it was answered comes too late to count.
       const isRinging = phone.prompts(checkout.payerReference).some(({ id }) => id === checkout.promptId);
       if (isRinging && checkout.promptId !== undefined) phone.answer(checkout.promptId, "ignore");
@@ -124,7 +124,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     const body = readCreate(request.body);
     // Where the payer's browser is sent, and the sandbox itself where it plays the browser: the hub's return address.
     if (!isOwn(body.callbackURL)) throw fault("2049");
-    const does = wallet.test(body.payerReference) ? behaviour(body.payerReference) : { webhooks: 1 };
+    const does = wallet.test(body.payerReference) ? scenarioOf(body.payerReference) : { webhooks: 1 };
     if (does.isDown) throw gatewayFault(503, "Service Unavailable");
     if (does.isBusy) throw fault("2029");
     const checkout = remember(openCheckout({ ...body, createdAt: now(), does }));
@@ -203,7 +203,7 @@ function readCreate(body: unknown): z.infer<typeof createBody> {
 }
 
 /** The payer's browser cannot come back before create was answered, and once it has set out it arrives. */
-const asBrowser = ({ overtakes: _, webhooks, ...does }: Behaviour): Behaviour => ({
+const asBrowser = ({ overtakes: _, webhooks, ...does }: Scenario): Scenario => ({
   ...does,
   webhooks: Math.max(1, webhooks),
 });

@@ -8,8 +8,8 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
-import type { Credential, FetchedToken } from "../access-token.ts";
-import { defineCompany } from "../define.ts";
+import type { AccessToken, FetchedToken } from "../access-token.ts";
+import { defineProvider } from "../define.ts";
 import { type Answer, type Client, Unreachable } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
@@ -36,7 +36,7 @@ export type DarajaAccount = z.infer<typeof variables>;
 const sandboxHost = "sandbox.safaricom.co.ke";
 const sandboxQueriesPerMinute = 5;
 
-export const daraja = defineCompany(
+export const daraja = defineProvider(
   {
     name: "daraja",
     liveBaseUrl: "https://api.safaricom.co.ke",
@@ -44,9 +44,12 @@ export const daraja = defineCompany(
     queriesPerMinute: (baseUrl) => (new URL(baseUrl).hostname === sandboxHost ? sandboxQueriesPerMinute : undefined),
     variables,
   },
-  (account, { baseUrl, client, credential }) => {
+  (account, { baseUrl, client, accessToken }) => {
     const config = { ...account, baseUrl };
-    return createDaraja(config, { client, credential: credential({ fetch: () => fetchDarajaToken(config, client) }) });
+    return createDaraja(config, {
+      client,
+      accessToken: accessToken({ fetch: () => fetchDarajaToken(config, client) }),
+    });
   },
 );
 
@@ -56,7 +59,7 @@ export interface DarajaConfig extends DarajaAccount {
 
 export interface DarajaDependencies {
   client: Client;
-  credential: Credential;
+  accessToken: AccessToken;
   /** How long Safaricom may take to answer; 10 s by default. */
   deadlineMs?: number;
 }
@@ -73,10 +76,10 @@ const tokenReply = z.object({
   expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
 });
 
-export function createDaraja(config: DarajaConfig, { client, credential, deadlineMs }: DarajaDependencies): Provider {
+export function createDaraja(config: DarajaConfig, { client, accessToken, deadlineMs }: DarajaDependencies): Provider {
   const tokenFor = async (rejected?: string): Promise<string> => {
     try {
-      return await credential.token(rejected);
+      return await accessToken.token(rejected);
     } catch (cause) {
       throw new Declined("provider_error", "no access token, so nothing was asked", cause);
     }

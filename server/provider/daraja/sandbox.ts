@@ -11,8 +11,8 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
-import { behaviour } from "../../sandbox/phone.ts";
-import { createPlay } from "../../sandbox/scenario.ts";
+import { scenarioOf } from "../../sandbox/phone.ts";
+import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./sandbox-gateway.ts";
 
@@ -70,7 +70,7 @@ const pushesMax = 10_000;
 function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const pushes = new Map<string, Push>();
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   speakSafaricom(app);
   const { CONSUMER_KEY: consumerKey, CONSUMER_SECRET: consumerSecret } = account;
   const { requireToken, isMerchant } = issueTokens(app, { consumerKey, consumerSecret, now });
@@ -95,7 +95,7 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     const body = parseFields(pushBody, request.body);
     checkPassword(body, account);
     if (!isOwn(body.CallBackURL)) throw invalid("CallBackURL");
-    const does = behaviour(body.PhoneNumber);
+    const does = scenarioOf(body.PhoneNumber);
     if (does.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
       throw new Fault(500, "500.001.1001", text);

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Outcome, Payment } from "../../order/order.ts";
-import { defineCompany } from "../define.ts";
+import { defineProvider } from "../define.ts";
 import { type Answer, type Call, type Client, Unreachable } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
@@ -26,7 +26,7 @@ const variables = z.object({
 type LipanaAccount = z.infer<typeof variables>;
 
 /** npm @lipana/sdk 1.0.3: the live address; `https://api-sandbox.lipana.dev/v1` is Lipana's own sandbox. */
-export const lipana = defineCompany(
+export const lipana = defineProvider(
   { name: "lipana", liveBaseUrl: "https://api.lipana.dev/v1", deadlineS: 180, variables },
   (account, { baseUrl, client }) => createLipana({ ...account, baseUrl }, client),
 );

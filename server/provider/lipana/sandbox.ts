@@ -15,8 +15,8 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { HubError } from "../../errors.ts";
-import { behaviour, type PayerAnswer } from "../../sandbox/phone.ts";
-import { createPlay, type WebhookMessage } from "../../sandbox/scenario.ts";
+import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
 const account = (secretOf: (variable: string) => string) => ({
@@ -92,7 +92,7 @@ const pushesMax = 10_000;
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, webhookUrl, now = () => new Date() } = context;
   const transactions = new Map<string, Transaction>();
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   let successes = 0;
   const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.SECRET_KEY);
   speakLipana(app, isMerchant);
@@ -133,7 +133,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
   app.post("/transactions/push-stk", async (request, reply) => {
     const body = parse(pushBody, request.body);
-    if (behaviour(body.phone).isDown) throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
+    if (scenarioOf(body.phone).isDown) throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
     const transaction = remember(body);
     await play({
       ring: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },

@@ -9,8 +9,8 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
-import type { Credential, FetchedToken } from "../access-token.ts";
-import { defineCompany } from "../define.ts";
+import type { AccessToken, FetchedToken } from "../access-token.ts";
+import { defineProvider } from "../define.ts";
 import { type Answer, type Call, type Client, Unreachable } from "../http-client.ts";
 import { formatMinor, minorDigits } from "../money.ts";
 import { plainText } from "../plain-text.ts";
@@ -62,11 +62,11 @@ const tokenReply = z.object({
   expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
 });
 
-export const mtn = defineCompany(
+export const mtn = defineProvider(
   { name: "mtn", liveBaseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, variables },
-  (account, { baseUrl, client, credential }) => {
+  (account, { baseUrl, client, accessToken }) => {
     const config = { ...account, baseUrl };
-    return createMtn(config, { client, credential: credential({ fetch: () => fetchMtnToken(config, client) }) });
+    return createMtn(config, { client, accessToken: accessToken({ fetch: () => fetchMtnToken(config, client) }) });
   },
 );
 
@@ -76,13 +76,13 @@ export interface MtnConfig extends MtnAccount {
 
 export interface MtnDependencies {
   client: Client;
-  credential: Credential;
+  accessToken: AccessToken;
 }
 
-export function createMtn(config: MtnConfig, { client, credential }: MtnDependencies): Provider {
+export function createMtn(config: MtnConfig, { client, accessToken }: MtnDependencies): Provider {
   const tokenFor = async (rejected?: string): Promise<string> => {
     try {
-      return await credential.token(rejected);
+      return await accessToken.token(rejected);
     } catch (cause) {
       throw new Declined("provider_error", "no access token, so nothing was asked", cause);
     }

@@ -13,8 +13,8 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { HubError } from "../../errors.ts";
-import { behaviour, type PayerAnswer } from "../../sandbox/phone.ts";
-import { createPlay } from "../../sandbox/scenario.ts";
+import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { formatMinor, minorDigits, parseMinor } from "../money.ts";
 
@@ -86,7 +86,7 @@ const tokensMax = 1_000;
 function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const requests = new Map<string, RequestToPay>();
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   app.setErrorHandler((error: unknown, request, reply) => {
     if (error instanceof Fault) {
       const { status, code, message } = error;
@@ -122,7 +122,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     if (requests.has(reference)) {
       throw new Fault(409, "RESOURCE_ALREADY_EXIST", "Duplicated reference id. Creation of resource failed.");
     }
-    if (behaviour(payer.partyId).isDown) {
+    if (scenarioOf(payer.partyId).isDown) {
       throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable, try again later.");
     }
     const [oldest] = requests.keys();

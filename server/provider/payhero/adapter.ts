@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
-import { defineCompany, type ProviderContext } from "../define.ts";
+import { defineProvider, type ProviderContext } from "../define.ts";
 import { Unreachable } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { Declined, type Provider } from "../provider.ts";
@@ -54,7 +54,7 @@ const variables = z
 
 type Account = z.infer<typeof variables>;
 
-export const payhero = defineCompany(
+export const payhero = defineProvider(
   { name: "payhero", liveBaseUrl: "https://backend.payhero.co.ke/api/v2", deadlineS: 180, variables },
   createPayhero,
 );

@@ -16,8 +16,8 @@ import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { isRefusedBefore } from "../../http/problem.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
-import { behaviour } from "../../sandbox/phone.ts";
-import { createPlay } from "../../sandbox/scenario.ts";
+import { scenarioOf } from "../../sandbox/phone.ts";
+import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
 /** The channel is a merchant's in PayHero's samples, and no secret. */
@@ -63,7 +63,7 @@ const paymentsMax = 10_000;
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const payments = new Map<string, Payment>();
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   const authorization = `Basic ${Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64")}`;
   const isMerchant: IsMerchant = ({ headers }) => isSame(headers.authorization ?? "", authorization);
   speakPayhero(app, isMerchant);
@@ -80,7 +80,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     const body = parseFields(request.body);
     if (body.callback_url !== undefined && !isOwn(body.callback_url)) throw invalid("callback_url");
     // Observed: when PayHero is down, its gateway answers with a page.
-    if (behaviour(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
+    if (scenarioOf(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
     const payment = remember(body);
     await play({
       ring: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },

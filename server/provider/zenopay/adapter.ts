@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
-import { defineCompany } from "../define.ts";
+import { defineProvider } from "../define.ts";
 import { type Call, Unreachable } from "../http-client.ts";
 import { Declined } from "../provider.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
@@ -35,7 +35,7 @@ const limits = {
  */
 const buyerEmail = "customer@example.com";
 
-export const zenopay = defineCompany(
+export const zenopay = defineProvider(
   { name: "zenopay", liveBaseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, variables },
   ({ API_KEY: apiKey }, { baseUrl, client }) => {
     const call = (path: string, rest: Pick<Call, "method" | "signal" | "body">) =>

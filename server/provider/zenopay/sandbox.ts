@@ -12,8 +12,8 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { isRefusedBefore } from "../../http/problem.ts";
-import { behaviour, type PayerAnswer } from "../../sandbox/phone.ts";
-import { createPlay, type WebhookMessage } from "../../sandbox/scenario.ts";
+import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
 const account = (secretOf: (variable: string) => string) => ({ API_KEY: secretOf("API_KEY") });
@@ -65,7 +65,7 @@ const ordersMax = 10_000;
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const orders = new Map<string, Order>();
-  const play = createPlay(app, context);
+  const play = createScenarioRunner(app, context);
   const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.API_KEY);
   speakZenopay(app, isMerchant);
 
@@ -82,7 +82,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     const body = parseFields(request.body);
     if (body.webhook_url !== undefined && !isOwn(body.webhook_url)) throw invalid("webhook_url");
     if (orders.has(body.order_id)) throw new Refusal(400, "Order ID already exists");
-    if (behaviour(body.buyer_phone).isDown) throw new Refusal(503, "Service unavailable");
+    if (scenarioOf(body.buyer_phone).isDown) throw new Refusal(503, "Service unavailable");
     const order = remember(body);
     await play({
       ring: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },

@@ -58,7 +58,7 @@ function open(url: string, options: { account?: Partial<BkashConfig>; deadlineMs
   const config: BkashConfig = { ...account, baseUrl: () => url, ...options.account };
   const fetchToken = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);
   let kept: FetchedToken | undefined;
-  const credential = {
+  const accessToken = {
     async token(rejected?: string) {
       if (!kept || kept.token === rejected) kept = await fetchToken(kept?.refreshToken);
       return kept.token;
@@ -66,7 +66,7 @@ function open(url: string, options: { account?: Partial<BkashConfig>; deadlineMs
   };
   const { deadlineMs } = options;
   return {
-    provider: createBkash(config, { client, credential, ...(deadlineMs !== undefined && { deadlineMs }) }),
+    provider: createBkash(config, { client, accessToken, ...(deadlineMs !== undefined && { deadlineMs }) }),
     fetchToken,
   };
 }
@@ -122,7 +122,7 @@ const claimOf = (
 ): Claim => {
   const { SNS_TOPIC_ARN: _, ...config } = { ...account, baseUrl: () => "" };
   const configured = { ...config, ...(topicArn !== undefined && { SNS_TOPIC_ARN: topicArn }) };
-  const provider = createBkash(configured, { client: noClient, credential: noCredential });
+  const provider = createBkash(configured, { client: noClient, accessToken: noCredential });
   return provider.translate(webhookOf(body), authenticity);
 };
 
@@ -294,7 +294,7 @@ describe("initiate", () => {
 
 describe("what the returning browser says", () => {
   const { provider } = {
-    provider: createBkash({ ...account, baseUrl: () => "" }, { client: noClient, credential: noCredential }),
+    provider: createBkash({ ...account, baseUrl: () => "" }, { client: noClient, accessToken: noCredential }),
   };
   test.each([
     [{ status: "success" }, "approved"],
@@ -545,7 +545,7 @@ describe("translate", () => {
     expect(() => signedClaimOf({ ...subscription, TopicArn })).toThrow(rejected);
     expect(() => claimOf(subscription, TopicArn, "signed")).toThrow(rejected);
     const { SNS_TOPIC_ARN: _, ...untold } = { ...account, baseUrl: () => "" };
-    const provider = createBkash(untold, { client: noClient, credential: noCredential });
+    const provider = createBkash(untold, { client: noClient, accessToken: noCredential });
     expect(() => provider.translate(webhookOf(subscription), "signed")).toThrow(rejected);
   });
 
@@ -624,7 +624,11 @@ describe("authenticate", () => {
     };
     const { SNS_TOPIC_ARN: _, ...config } = { ...account, baseUrl: () => "" };
     const configured = { ...config, ...(topicArn !== undefined && { SNS_TOPIC_ARN: topicArn }) };
-    const provider = createBkash(configured, { client: noClient, credential: noCredential, sns: { fetchCertificate } });
+    const provider = createBkash(configured, {
+      client: noClient,
+      accessToken: noCredential,
+      sns: { fetchCertificate },
+    });
     return `${await provider.authenticate?.(webhookOf(message))}, ${fetches} fetched`;
   };
 

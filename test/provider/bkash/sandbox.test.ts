@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import Fastify from "fastify";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { bkashSandbox } from "../../../server/provider/bkash/sandbox.ts";
-import { createGate } from "../../../server/rate-limit.ts";
+import { createConnectionLimit } from "../../../server/rate-limit.ts";
 import { sandboxRoutes } from "../../../server/sandbox/server.ts";
 import { snsTopicArn, testAccount } from "../../support/account.ts";
 import { testSecret } from "../../support/node.ts";
@@ -461,7 +461,12 @@ describe("the page", () => {
     const hubUrl = () => "http://127.0.0.1:9";
     const publicUrl = () => "https://pay.example/hub";
     const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: 10 }];
-    const rest = { gate: createGate(10), admit: async () => undefined, secrets: [testSecret], prefix: "/sandbox" };
+    const rest = {
+      connectionLimit: createConnectionLimit(10),
+      admit: async () => undefined,
+      secrets: [testSecret],
+      prefix: "/sandbox",
+    };
     server.register(sandboxRoutes, { sandboxed, hubUrl, publicUrl, ...rest });
     const ask = async (verb: string, payload: object, headers: Record<string, string>) =>
       (

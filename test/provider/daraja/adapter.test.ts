@@ -5,7 +5,7 @@ import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Outcome, Payment } from "../../../server/order/order.ts";
-import type { Credential } from "../../../server/provider/access-token.ts";
+import type { AccessToken } from "../../../server/provider/access-token.ts";
 import { createDaraja, type DarajaConfig, fetchDarajaToken } from "../../../server/provider/daraja/adapter.ts";
 import { createClient } from "../../../server/provider/http-client.ts";
 import { type Claim, Declined, type Provider } from "../../../server/provider/provider.ts";
@@ -36,7 +36,7 @@ const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
 const [reference, otherReference] = ["ws_CO_13012021093521236557", "ws_CO_1"];
 
 /** Keeps a token in memory until it is refused. */
-function keepToken(fetch: () => Promise<{ token: string }>): Credential {
+function keepToken(fetch: () => Promise<{ token: string }>): AccessToken {
   let token: string | undefined;
   return {
     async token(rejected) {
@@ -58,9 +58,9 @@ function open(url: string, options: { account?: Partial<DarajaConfig>; deadlineM
   const config: DarajaConfig = { ...account, baseUrl: () => url, ...options.account };
   const fetchToken = () => fetchDarajaToken(config, client);
   const { deadlineMs } = options;
-  const credential = keepToken(fetchToken);
+  const accessToken = keepToken(fetchToken);
   return {
-    provider: createDaraja(config, { client, credential, ...(deadlineMs !== undefined && { deadlineMs }) }),
+    provider: createDaraja(config, { client, accessToken, ...(deadlineMs !== undefined && { deadlineMs }) }),
     fetchToken,
   };
 }
@@ -129,7 +129,7 @@ async function initiated(provider: Provider, payment = paymentOf()): Promise<str
 }
 
 const claimOf = (body: unknown): Claim =>
-  createDaraja({ ...account, baseUrl: () => "" }, { client: noClient, credential: noCredential }).translate({
+  createDaraja({ ...account, baseUrl: () => "" }, { client: noClient, accessToken: noCredential }).translate({
     paymentId: paymentOf().id,
     headers: {},
     body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
@@ -323,8 +323,8 @@ describe("initiate", () => {
     await once(gone, "close");
     const client = createClient();
     onTestFinished(() => client.close());
-    const credential = { token: async () => "token" };
-    const provider = createDaraja({ ...account, baseUrl: () => url }, { client, credential });
+    const accessToken = { token: async () => "token" };
+    const provider = createDaraja({ ...account, baseUrl: () => url }, { client, accessToken });
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 

@@ -57,8 +57,8 @@ function impatient(url: string, deadlineMs = 50): Provider {
     call: (call: Parameters<typeof client.call>[0]) => client.call({ ...call, deadlineMs }),
   };
   const open = lipana.configure(testAccount("lipana"));
-  const credential = () => expect.unreachable("Lipana has no tokens");
-  return open({ baseUrl: () => url, client: hurried, credential });
+  const accessToken = () => expect.unreachable("Lipana has no tokens");
+  return open({ baseUrl: () => url, client: hurried, accessToken });
 }
 
 /** How the push ended: accepted, declined for a reason, or unknown. */
@@ -154,8 +154,8 @@ describe("against the sandbox", () => {
     const client = createClient();
     onTestFinished(() => client.close());
     const open = lipana.configure({ SECRET_KEY: "lip_sk_test_wrong", WEBHOOK_SECRET });
-    const credential = () => expect.unreachable("Lipana has no tokens");
-    const provider = open({ baseUrl: () => sandbox.url, client, credential });
+    const accessToken = () => expect.unreachable("Lipana has no tokens");
+    const provider = open({ baseUrl: () => sandbox.url, client, accessToken });
     expect(await initiated(provider)).toBe("declined provider_error");
     await expect(provider.confirm(paymentOf({ reference }), never)).rejects.toMatchObject({
       code: "provider_unavailable",

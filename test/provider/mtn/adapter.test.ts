@@ -56,7 +56,7 @@ const offer = (variables: Partial<Record<keyof typeof account, string>> = {}): P
   mtn.configure({ ...account, ...variables })({
     baseUrl: () => "",
     client: { call: () => expect.unreachable("nobody is asked"), close: async () => undefined },
-    credential: () => ({ token: () => expect.unreachable("nobody is asked") }),
+    accessToken: () => ({ token: () => expect.unreachable("nobody is asked") }),
   });
 
 const claimOf = (body: unknown): Claim =>
@@ -150,8 +150,8 @@ describe("asking for money", () => {
   test("is declined when MTN cannot be reached, for then nothing was sent", async () => {
     const client = createClient();
     onTestFinished(() => client.close());
-    const credential = () => ({ token: async () => "token" });
-    const provider = mtn.configure(account)({ baseUrl: () => "http://127.0.0.1:1", client, credential });
+    const accessToken = () => ({ token: async () => "token" });
+    const provider = mtn.configure(account)({ baseUrl: () => "http://127.0.0.1:1", client, accessToken });
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 });

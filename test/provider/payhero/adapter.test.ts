@@ -49,8 +49,8 @@ async function script(...answers: ScriptedAnswer[]): Promise<ScriptedPayhero> {
 function openAccount(url: string, variables: Record<string, string>): Provider {
   const client = createClient();
   onTestFinished(() => client.close());
-  const credential = () => expect.unreachable("there are no tokens");
-  return payhero.configure(variables)({ baseUrl: () => url, client, credential });
+  const accessToken = () => expect.unreachable("there are no tokens");
+  return payhero.configure(variables)({ baseUrl: () => url, client, accessToken });
 }
 
 /** How asking for money ended: accepted, declined for a reason, or unknown. */

@@ -38,7 +38,7 @@ const adapter = (url: string, client: Client, key = apiKey): Provider =>
   zenopay.configure({ API_KEY: key })({
     baseUrl: () => url,
     client,
-    credential: () => expect.unreachable("there are no tokens"),
+    accessToken: () => expect.unreachable("there are no tokens"),
   });
 
 function open(url: string, key = apiKey): Provider {

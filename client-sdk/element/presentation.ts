@@ -11,7 +11,7 @@ export type Tone = "waiting" | "good" | "bad" | "caution";
 export type Icon = "phone" | "check" | "cross" | "clock" | "eye";
 
 /** What the element shows. */
-export interface Face {
+export interface Presentation {
   tone: Tone;
   icon: Icon;
   title: string;
@@ -26,7 +26,7 @@ export interface Face {
   note: string | undefined;
 }
 
-export interface FaceOptions {
+export interface PresentationOptions {
   words: Words;
   locale: string;
   /** An IANA name; default: the device's. */
@@ -48,7 +48,7 @@ const signs: Record<string, readonly [Tone, Icon]> = {
 const unknownSign = (isOver: unknown): readonly [Tone, Icon] => (isOver ? ["caution", "eye"] : ["waiting", "clock"]);
 
 /** The face of a snapshot. */
-export function faceOf({ event, error, connection }: Snapshot, options: FaceOptions): Face {
+export function presentationOf({ event, error, connection }: Snapshot, options: PresentationOptions): Presentation {
   const { words } = options;
   if (!event) {
     const [title, text] = words.phrases[error ? "refused" : "connecting"];
@@ -106,7 +106,7 @@ function fillIn(
   return template.replace(/\{(\w+)\}/g, (_whole, name: string) => values[name] ?? "");
 }
 
-function actionOf({ status, payment }: StatusEvent, words: Words, provider: string): Face["action"] {
+function actionOf({ status, payment }: StatusEvent, words: Words, provider: string): Presentation["action"] {
   if (status === "failed" || status === "expired") return { label: words.tryAgain };
   const { action } = payment;
   // An address may come from a provider: only the web is linked to.
@@ -116,8 +116,8 @@ function actionOf({ status, payment }: StatusEvent, words: Words, provider: stri
 
 function detailOf(
   { orderId, status, occurredAt, amountMinor, currency, payment }: StatusEvent,
-  options: FaceOptions,
-): Face["detail"] {
+  options: PresentationOptions,
+): Presentation["detail"] {
   const { words, locale } = options;
   const { receipt, amountPaidMinor } = payment;
   const isOther = amountPaidMinor !== undefined && amountPaidMinor !== amountMinor;
@@ -130,7 +130,7 @@ function detailOf(
   return rows.filter((row): row is [string, string] => Boolean(row[1]));
 }
 
-function timeOf(iso: string, { locale, timeZone }: FaceOptions): string | undefined {
+function timeOf(iso: string, { locale, timeZone }: PresentationOptions): string | undefined {
   try {
     const format = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone });
     return format.format(new Date(iso));

@@ -1,8 +1,8 @@
 /** What the element says for each state, in each language, as data: no browser is needed to check words. */
 import { describe, expect, it } from "vitest";
 import { createCountdown, formatDuration } from "../../client-sdk/element/countdown.ts";
-import { type Face, faceOf } from "../../client-sdk/element/face.ts";
 import { chooseLanguage } from "../../client-sdk/element/language.ts";
+import { type Presentation, presentationOf } from "../../client-sdk/element/presentation.ts";
 import { WatchError } from "../../client-sdk/index.ts";
 import { formatMoney } from "../../client-sdk/money.ts";
 import type { Reason, StatusEvent } from "../../client-sdk/protocol.ts";
@@ -11,11 +11,15 @@ import { eventOf } from "../support/event.ts";
 
 const languages = ["en", "sw", "bn"];
 
-async function face(event: Partial<StatusEvent> = {}, more: Partial<Snapshot> = {}, lang = "en"): Promise<Face> {
+async function face(
+  event: Partial<StatusEvent> = {},
+  more: Partial<Snapshot> = {},
+  lang = "en",
+): Promise<Presentation> {
   const { words, locale } = await chooseLanguage([lang]);
   const whole = eventOf({ id: "one", version: 2, ...event });
   const snapshot: Snapshot = { ...firstSnapshot, event: whole, connection: "open", ...more };
-  return faceOf(snapshot, { words, locale, timeZone: "Africa/Nairobi" });
+  return presentationOf(snapshot, { words, locale, timeZone: "Africa/Nairobi" });
 }
 
 const payment = (more: Partial<StatusEvent["payment"]>): StatusEvent["payment"] => ({
@@ -100,7 +104,7 @@ describe("a face", () => {
     const error = new WatchError("token_expired");
     expect((await face({}, { connection: "closed", error })).note).toMatch(/reload/);
     const { words, locale } = await chooseLanguage([]);
-    expect(faceOf({ ...firstSnapshot, error }, { words, locale }).title).toBe("Payment cannot be shown");
+    expect(presentationOf({ ...firstSnapshot, error }, { words, locale }).title).toBe("Payment cannot be shown");
   });
 });
 
