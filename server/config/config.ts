@@ -127,7 +127,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   }
   const found = parsed.data;
   const isProduction = found.NODE_ENV === "production";
-  const host = found.HOST ?? "127.0.0.1";
+  // Fastify would open a second server, on ::1, for "localhost"; the bounds of connections hold for one.
+  const host = found.HOST === undefined || found.HOST === "localhost" ? "127.0.0.1" : found.HOST;
   const problems = isProduction ? missingInProduction(found) : [];
   const enabledProviders = readProviders(env, {
     sandbox: found.SANDBOX,

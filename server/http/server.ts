@@ -110,6 +110,10 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     if (request.routeOptions.config.secure !== false) reply.headers(secure);
     done();
   });
+  app.addHook("onSend", (request, reply, _payload, done) => {
+    if (hasUnreadBody(request.raw)) reply.header("connection", "close");
+    done();
+  });
   answerOptions(app, methods, isAllowedOrigin);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
@@ -178,6 +182,12 @@ function secureHeaders({ isProduction }: HttpSettings): Record<string, string> {
     if (error) throw error;
   });
   return Object.fromEntries(Object.entries(response.getHeaders()).map(([name, value]) => [name, String(value)]));
+}
+
+/** Such a connection ends with the answer (connection-guard.ts), so the answer says so. */
+function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
+  if (complete) return false;
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /** The caller's own id of a request, if it is one, so that both logs name it alike. */

@@ -301,7 +301,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     expect(await forgeAmounts(target)).toEqual(Array(9).fill(200));
     // Of other requests, so large that they fill all but what successes alone may have.
     await flood(40, (index) =>
-      target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}${"x".repeat(15_000)}` }),
+      target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}`, ResultDesc: "x".repeat(15_000) }),
     );
     expect((await target.tell()).status).toBe(200);
     ground.wire.mend();
@@ -340,7 +340,7 @@ describe("a payment's address that is flooded while the database is away", () =>
       ]),
     );
     await flood(100, (index) =>
-      target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}${"x".repeat(9_000)}` }),
+      target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}`, ResultDesc: "x".repeat(9_000) }),
     );
     expect((await other.tell()).status).toBe(200);
     expect((await target.tell()).status).toBe(200);

@@ -49,6 +49,10 @@ describe("the environment", () => {
     expect(readConfig({ PORT: "", DATABASE_URL: "", LOG_LEVEL: "" })).toMatchObject({ port: 3_000, logLevel: "info" });
   });
 
+  it("listens on 127.0.0.1 alone for localhost, because a second server would count connections apart", () => {
+    expect(readConfig({ HOST: "localhost" }).host).toBe("127.0.0.1");
+  });
+
   it("never makes a sandbox by omission: not in production, off loopback, or beside credentials", () => {
     expect(sandboxOf(production)).toEqual([]);
     expect(sandboxOf({ HOST: "0.0.0.0" })).toEqual([]);

@@ -81,6 +81,28 @@ describe("a request", () => {
     expect(taken.readyState).toBe(WebSocket.OPEN);
   });
 
+  it("says that the connection ends when it is answered before its body is there", async () => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    app.post("/", async () => "taken");
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    const answer = async (text: string): Promise<string> => {
+      const socket = connect(port, "127.0.0.1");
+      onTestFinished(() => void socket.destroy());
+      socket.write(text);
+      return String((await once(socket, "data"))[0]).toLowerCase();
+    };
+    for (const body of ["Content-Length: 100", "Transfer-Encoding: chunked"]) {
+      const unread = await answer(
+        `POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${body}\r\n\r\n`,
+      );
+      expect(unread).toContain("connection: close");
+    }
+    const whole = `POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`;
+    expect(await answer(whole)).not.toContain("connection: close");
+  });
+
   it("comes over one of a bounded number of connections", async () => {
     const { app, close } = await open();
     onTestFinished(close);
