@@ -1,19 +1,20 @@
--- Tukio's tables. Applied by server/database/migrate.ts under an advisory lock when the database's schema version is
--- older than the code's; every statement here may therefore run again on a database that has it already.
+-- Tukio's tables as they are today, for reading. Databases are made by the numbered files in migration/, which
+-- server/database/migrate.ts applies; a test holds the two equal. A change of the schema is a new file there, and here
+-- its result.
 --
 -- Times are the database's clock, in milliseconds. Money is in minor units. Statuses only climb:
 -- pending < processing < expired < failed < review < succeeded.
 
 -- Position in the climb. A name that is not a status has none, and compares as unknown.
-create or replace function climb(status text) returns int language sql immutable strict parallel safe
+create function climb(status text) returns int language sql immutable strict parallel safe
   return array_position(array['pending', 'processing', 'expired', 'failed', 'review', 'succeeded'], status);
 
 -- A time as every message writes it: 2026-11-20T21:00:00.123Z.
-create or replace function iso(at timestamptz) returns text language sql stable strict parallel safe
+create function iso(at timestamptz) returns text language sql stable strict parallel safe
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
 -- What the merchant wants paid, with its whole current state: this row alone makes a StatusEvent.
-create table if not exists "order" (
+create table "order" (
   id uuid primary key,
   order_id text not null unique check (order_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$'),
   amount_minor bigint not null check (amount_minor > 0),
@@ -30,13 +31,13 @@ create table if not exists "order" (
   opened_at timestamptz(3) not null,
   changed_at timestamptz(3) not null
 );
-create index if not exists order_changed on "order" (changed_at, id);
-create index if not exists order_opened on "order" (opened_at, id);
-create index if not exists order_status on "order" (status, opened_at, id);
-create index if not exists order_provider on "order" ((payment ->> 'provider'), opened_at, id);
+create index order_changed on "order" (changed_at, id);
+create index order_opened on "order" (opened_at, id);
+create index order_status on "order" (status, opened_at, id);
+create index order_provider on "order" ((payment ->> 'provider'), opened_at, id);
 
 -- One attempt to pay an order, with one provider.
-create table if not exists payment (
+create table payment (
   id uuid primary key,
   order_uuid uuid not null references "order" (id),
   attempt int not null check (attempt > 0),
@@ -60,32 +61,18 @@ create table if not exists payment (
   completing_at timestamptz(3),                     -- when we said that the money may move, which is said once
   unique (order_uuid, attempt)
 );
-alter table payment add column if not exists completing_at timestamptz(3);
-create index if not exists payment_reference on payment (provider, reference) where reference is not null;
-create index if not exists payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
-create index if not exists payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
-create index if not exists payment_started on payment (started_at);
+create index payment_reference on payment (provider, reference) where reference is not null;
+create index payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
+create index payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
+create index payment_started on payment (started_at);
 -- Which payments are due to be asked about, by provider, open ones apart from settled ones.
-create index if not exists payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
+create index payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
   where check_at is not null;
-drop index if exists payment_check;
 -- At Lipana our name for a payment is the end of its id (server/provider/lipana/messages.ts).
-create index if not exists payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
-
--- By `climb`, as they were, these checks were planned anew for every statement. What is there has passed them.
-do $$ begin
-  if (select pg_get_constraintdef(oid) like '%climb%' from pg_constraint where conname = 'order_status_check') then
-    alter table "order" drop constraint order_status_check, add constraint order_status_check
-      check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded')) not valid;
-  end if;
-  if (select pg_get_constraintdef(oid) like '%climb%' from pg_constraint where conname = 'payment_status_check') then
-    alter table payment drop constraint payment_status_check, add constraint payment_status_check
-      check (status in ('pending', 'processing', 'expired', 'failed', 'review', 'succeeded')) not valid;
-  end if;
-end $$;
+create index payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
 
 -- Whether a phone was prompted so many times within 10 minutes, as far as is committed.
-create or replace function prompted(msisdn text, times int) returns boolean language sql volatile strict as $$
+create function prompted(msisdn text, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
     where phone = msisdn and phone ~ '^[+][0-9]+$' and started_at > statement_timestamp() - interval '10 minutes'
@@ -95,7 +82,7 @@ $$;
 
 -- The same for whoever is about to prompt it: waits for those who do so at this moment, and fails if they were enough.
 -- Nearly all else that can be waited for has been by then, for who waits here holds a connection.
-create or replace function prompt(msisdn text, times int) returns boolean language plpgsql volatile strict as $$
+create function prompt(msisdn text, times int) returns boolean language plpgsql volatile strict as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));
   if prompted(msisdn, times) then
@@ -105,7 +92,7 @@ begin
 end $$;
 
 -- Whether an order was tried so many times within 10 minutes. To be asked with the order's row locked.
-create or replace function retried(order_id uuid, times int) returns boolean language sql volatile strict as $$
+create function retried(order_id uuid, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
     where order_uuid = order_id and started_at > statement_timestamp() - interval '10 minutes'
@@ -114,7 +101,7 @@ create or replace function retried(order_id uuid, times int) returns boolean lan
 $$;
 
 -- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.
-create table if not exists receipt (
+create table receipt (
   provider text not null,
   receipt text not null,
   payment_id uuid not null references payment (id),
@@ -122,7 +109,7 @@ create table if not exists receipt (
 );
 
 -- Every version of every order: its history.
-create table if not exists event (
+create table event (
   order_uuid uuid not null references "order" (id),
   version int not null,
   status text not null,
@@ -134,11 +121,9 @@ create table if not exists event (
   source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- none: a payment was started
   primary key (order_uuid, version)
 );
-alter table event add column if not exists
-  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer'));
 
 -- The inbox: every webhook's bytes, matched or not. Append-only.
-create table if not exists webhook (
+create table webhook (
   id bigint generated always as identity primary key,
   provider text not null,
   payment_id uuid,                                  -- proven by the URL's secret; may name a payment we do not have
@@ -151,31 +136,31 @@ create table if not exists webhook (
   body bytea not null,
   received_at timestamptz(3) not null default clock_timestamp()
 );
-create index if not exists webhook_payment on webhook (payment_id) where payment_id is not null;
-create index if not exists webhook_parked on webhook (provider, reference) where result = 'unmatched';
-create index if not exists webhook_offer on webhook (offer_at) where offer_at is not null;
-create index if not exists webhook_bytes on webhook (received_at) where body <> '';
-create index if not exists webhook_refused on webhook (received_at) where result = 'refused';
+create index webhook_payment on webhook (payment_id) where payment_id is not null;
+create index webhook_parked on webhook (provider, reference) where result = 'unmatched';
+create index webhook_offer on webhook (offer_at) where offer_at is not null;
+create index webhook_bytes on webhook (received_at) where body <> '';
+create index webhook_refused on webhook (received_at) where result = 'refused';
 
 -- Idempotency keys of POST /v1/payments, kept 72 hours.
-create table if not exists idempotency (
+create table idempotency (
   key text primary key,
   request bytea not null,                           -- SHA-256 of the request's canonical JSON
   order_uuid uuid not null references "order" (id),
   created_at timestamptz(3) not null
 );
 
-create index if not exists idempotency_created on idempotency (created_at);
+create index idempotency_created on idempotency (created_at);
 
 -- Providers' access tokens, encrypted with a key derived from TUKIO_SECRET.
-create table if not exists credential (
+create table credential (
   provider text primary key,
   sealed bytea not null,
   expires_at timestamptz(3) not null
 );
 
 -- How fast providers are asked about payments, by all nodes together: a row where that is limited.
-create table if not exists query_pace (
+create table query_pace (
   provider text primary key,
   next_at timestamptz not null,                     -- from when the next query may be sent
   halvings int not null default 0,                  -- how often the pace was halved, because the provider asked for it
@@ -183,8 +168,8 @@ create table if not exists query_pace (
 );
 
 -- Calls for access tokens, of providers that ration them.
-create table if not exists token_call (
+create table token_call (
   provider text not null,
   at timestamptz not null
 );
-create index if not exists token_call_at on token_call (provider, at);
+create index token_call_at on token_call (provider, at);

@@ -265,6 +265,10 @@ export const readiness = z
     bus: up,
     spool: z.enum(["up", "down", "off"]),
     draining: z.boolean(),
+    detail: z
+      .string()
+      .optional()
+      .meta({ description: "There when the schema of the database is older than this node needs." }),
   })
   .meta({ id: "Readiness", description: "What is up and what is down." });
 

@@ -1,9 +1,22 @@
+/**
+ * Brings a database to the schema of this code: applies the numbered files of migration/ that it does not have yet, in
+ * their order and in one transaction. A file never changes once it has landed; a change of the schema is a further file.
+ */
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { deadlock, setSilenceTimeout, sqlState } from "./pool.ts";
 
-/** The version of schema.sql. Raise it with every change there. */
-export const schemaVersion = 6;
+const folder = new URL("../../migration/", import.meta.url);
+
+/** Names of the files, in their order: 0001.sql, 0002.sql and so on, without a gap. */
+export const migrations: readonly string[] = readdirSync(folder).toSorted();
+
+/** The schema version that the first file starts from, at most: versions 1 to 5 are older than the files. */
+const versionBefore = 5;
+
+/** The schema version of this code: the number of its last migration, plus 5. */
+export const schemaVersion = versionBefore + migrations.length;
 
 /** Any number, the same in every process: who holds it may change tables. */
 const migrationLock = 7_458_001;
@@ -26,7 +39,6 @@ export async function migrate(pool: pg.Pool): Promise<void> {
 }
 
 async function migrateOnce(pool: pg.Pool): Promise<void> {
-  const schema = await readFile(new URL("../../schema.sql", import.meta.url), "utf8");
   const client = await pool.connect();
   // Neither another process's migration nor our own is bound to the time of an ordinary statement.
   setSilenceTimeout(client, 0);
@@ -42,7 +54,9 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
       );
     }
     if (found < schemaVersion) {
-      await client.query(schema);
+      for (const name of migrations.slice(Math.max(0, found - versionBefore))) {
+        await client.query(await readFile(new URL(name, folder), "utf8"));
+      }
       await client.query("delete from tukio_schema");
       await client.query("insert into tukio_schema values ($1)", [schemaVersion]);
     }

@@ -11,8 +11,10 @@ export interface Database {
   pool: pg.Pool;
   /** Webhooks only: 2 s for a statement, 1.5 s for a lock. */
   webhookPool: pg.Pool;
-  /** Whether a webhook could be stored now. */
+  /** Whether the server can be reached now. */
   isUp(): Promise<boolean>;
+  /** The version of the schema it has, 0 for none; undefined when it cannot be reached. */
+  schemaVersion(): Promise<number | undefined>;
   close(): Promise<void>;
 }
 
@@ -80,15 +82,15 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   // Also the wait for a free connection: a burst of webhooks is better late than lost.
   // A deadlock is noticed within 1 s, unless the server is told otherwise: it is told apart from a lock that is held.
   const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_500 });
-  let looking: Promise<boolean> | undefined;
+  let looking: Promise<number | undefined> | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   /** However many ask, one look a second: whoever asks must not be in the way of a webhook. */
-  const isUp = (): Promise<boolean> => {
+  const look = (): Promise<number | undefined> => {
     if (looking && performance.now() - lookedAtMs < lookMs) return looking;
     lookedAtMs = performance.now();
-    looking = webhookPool.query("select 1").then(
-      () => true,
-      () => false,
+    looking = webhookPool.query<{ version: number }>("select version from tukio_schema").then(
+      ({ rows }) => rows[0]?.version ?? 0,
+      (error) => (sqlState(error) === undefinedTable ? 0 : undefined),
     );
     return looking;
   };
@@ -96,7 +98,8 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   return {
     pool,
     webhookPool,
-    isUp,
+    isUp: async () => (await look()) !== undefined,
+    schemaVersion: look,
     async close() {
       isClosing = true;
       await Promise.all(pools.map((one) => one.end()));
@@ -143,6 +146,8 @@ export function isUnavailable(error: unknown): boolean {
 }
 
 export const deadlock = "40P01";
+
+const undefinedTable = "42P01";
 
 /** The SQLSTATE of a PostgreSQL error, or undefined where the server never answered. */
 export function sqlState(error: unknown): string | undefined {

@@ -1,5 +1,6 @@
 /** Whether this process lives, and whether it can take a webhook. */
 import type { FastifyInstance } from "fastify";
+import { schemaVersion } from "../database/migrate.ts";
 import type { Database } from "../database/pool.ts";
 import type { StatusBus } from "../status/bus.ts";
 import type { Spool } from "../webhook/spool.ts";
@@ -20,14 +21,20 @@ export function healthRoutes(app: FastifyInstance, { database, bus, spool, isDra
   app.get("/livez", { config }, async () => ({ status: "ok" }));
 
   app.get("/readyz", { config }, async (_request, reply) => {
-    const isStoreUp = await database.isUp();
-    const isReady = (isStoreUp || spool?.isWritable === true) && !isDraining();
+    const found = await database.schemaVersion();
+    const isStoreUp = found !== undefined;
+    // Statements of this code fail on an older schema, so webhooks and payments would be answered 500.
+    const isOutdated = isStoreUp && found < schemaVersion;
+    const isReady = (isStoreUp || spool?.isWritable === true) && !isOutdated && !isDraining();
     return reply.code(isReady ? 200 : 503).send({
       status: isReady ? "ok" : "unavailable",
       postgres: isStoreUp ? "up" : "down",
       bus: bus.healthy ? "up" : "down",
       spool: spool ? (spool.isWritable ? "up" : "down") : "off",
       draining: isDraining(),
+      ...(isOutdated && {
+        detail: `The database has schema version ${found}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
+      }),
     });
   });
 }

@@ -1,9 +1,10 @@
 /** Bringing a database to this code's schema, on real PostgreSQL, from nothing and from other versions. */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import pg from "pg";
 import { describe, expect, inject, it, onTestFinished, vi } from "vitest";
-import { migrate, schemaVersion } from "../../server/database/migrate.ts";
+import { migrate, migrations, schemaVersion } from "../../server/database/migrate.ts";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { administer, urlOf } from "../support/database.ts";
@@ -195,6 +196,78 @@ describe("a database of an older version", () => {
     });
     const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
     expect((await store.open(draftOf({ orderId }))).event).toMatchObject({ orderId, version: 3, status: "pending" });
+  });
+});
+
+const fileOf = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+
+/** What statements can tell of a schema: columns in no order, for a column that was added later is the last. */
+async function structureOf({ pool }: Database): Promise<string[]> {
+  const { rows } = await pool.query<{ line: string }>(`
+    select concat_ws(' ', 'column', attrelid::regclass, attname, format_type(atttypid, atttypmod),
+             case when attnotnull then 'not null' end, attidentity, pg_get_expr(adbin, adrelid)) as line
+      from pg_attribute join pg_class c on c.oid = attrelid left join pg_attrdef on adrelid = attrelid and adnum = attnum
+      where relnamespace = 'public'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
+        and relname <> 'tukio_schema'
+    union all select concat_ws(' ', 'constraint', conrelid::regclass, conname, replace(pg_get_constraintdef(oid), ' NOT VALID', ''))
+      from pg_constraint where connamespace = 'public'::regnamespace and conrelid is distinct from to_regclass('tukio_schema')
+    union all select pg_get_indexdef(indexrelid) from pg_index join pg_class c on c.oid = indrelid
+      where relnamespace = 'public'::regnamespace
+    union all select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace`);
+  return rows.map(({ line }) => line).toSorted();
+}
+
+describe("the migrations", () => {
+  it("are numbered without a gap", () => {
+    expect(migrations).toEqual(migrations.map((_, index) => `${String(index + 1).padStart(4, "0")}.sql`));
+  });
+
+  it("are as they landed: a database that has one never gets it again", () => {
+    const sums = migrations.map((name) =>
+      createHash("sha256")
+        .update(fileOf(`migration/${name}`))
+        .digest("hex"),
+    );
+    expect(sums).toEqual(["270d2b8e21cc938d8ee97dba48ea40ce213e921c0bbb551ce2201c32fbb51583"]);
+  });
+
+  it("make what schema.sql says", async () => {
+    const [migrated, written] = [open(await createEmptyDatabase()), open(await createEmptyDatabase())];
+    await migrate(migrated.pool);
+    await written.pool.query(fileOf("schema.sql"));
+    expect(await structureOf(migrated)).toEqual(await structureOf(written));
+  });
+
+  // As commits 6d43135^, 6d43135 and 057cf99 made them. Two schemas once had the number 5.
+  it.each([
+    ["version-4", 4],
+    ["version-5-first", 5],
+    ["version-5", 5],
+  ])("bring a database of %s to the same, and keep its rows", async (name, version) => {
+    const [old, written] = [open(await createEmptyDatabase()), open(await createEmptyDatabase())];
+    await written.pool.query(fileOf("schema.sql"));
+    await old.pool.query(fileOf(`test/fixture/schema/${name}.sql`));
+    await old.pool.query("create table tukio_schema (version int not null)");
+    await old.pool.query("insert into tukio_schema values ($1)", [version]);
+    const [id, paymentId] = [randomUUID(), randomUUID()];
+    await old.pool.query(
+      `insert into "order" (id, order_id, amount_minor, currency, version, status, attempt, payment, opened_at, changed_at)
+       values ($1, 'ORD-1', 15000, 'KES', 1, 'failed', 1, '{}', now(), now())`,
+      [id],
+    );
+    await old.pool.query(
+      `insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, status, started_at, expires_at)
+       values ($1, $2, 1, 'daraja', false, 15000, 'KES', 'failed', now(), now())`,
+      [paymentId, id],
+    );
+    await migrate(old.pool);
+    // The first schema of that number had a function more, which its nodes may still call.
+    const structure = (await structureOf(old)).filter((line) => !line.includes("FUNCTION public.tried("));
+    expect(structure).toEqual(await structureOf(written));
+    expect(await versionsOf(old)).toEqual([schemaVersion]);
+    expect((await rowsOf(old)).payment).toMatchObject([{ id: paymentId, order_uuid: id, status: "failed" }]);
+    const store = createOrderStore({ database: old, announce: () => undefined, bareProviders: [] });
+    expect((await store.open(draftOf({ orderId: "ORD-1" }))).event).toMatchObject({ version: 2, status: "pending" });
   });
 });
 
