@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { parseSync } from "rolldown/utils";
 import { describe, expect, it } from "vitest";
 import { errorTable } from "../server/errors.ts";
 
@@ -37,5 +38,28 @@ describe("docs/reliability.md", () => {
 
   it("has a row for each of the eleven promises", () => {
     expect(rows).toHaveLength(11);
+  });
+});
+
+describe("docs/provider.md", () => {
+  const text = readFileSync(new URL("../docs/provider.md", import.meta.url), "utf8");
+  const files = [...text.matchAll(/^```ts (\S+)\n(.*?)^```/gms)].map(([, path = "", code = ""]) => ({ path, code }));
+  const imports = files.flatMap(({ path, code }) =>
+    parseSync(path, code).module.staticImports.flatMap(({ moduleRequest, entries }) =>
+      entries
+        .filter(({ isType }) => !isType)
+        .map(({ importName }) => ({ from: moduleRequest.value, name: importName.name ?? "default", path })),
+    ),
+  );
+  const own = imports.filter(({ from }) => from.startsWith("."));
+
+  it.each(own)("imports what there is: $name from $from", async ({ from, name, path }) => {
+    const source = readFileSync(new URL(from, new URL(`../${path}`, import.meta.url)), "utf8");
+    const { staticExports } = parseSync(from, source).module;
+    expect(staticExports.flatMap(({ entries }) => entries.map((entry) => entry.exportName.name))).toContain(name);
+  });
+
+  it("shows an adapter, a sandbox and a test", () => {
+    expect(own.length).toBeGreaterThan(10);
   });
 });

@@ -4,7 +4,8 @@
  */
 import { z } from "zod";
 import { HubError } from "../errors.ts";
-import type { Answer } from "./http-client.ts";
+import { type Answer, Unreachable } from "./http-client.ts";
+import { Declined } from "./provider.ts";
 
 /** A time-out, and clashes with an earlier copy of the request: the payer may be asked all the same. */
 const ambiguous: ReadonlySet<number> = new Set([408, 409, 425, 499]);
@@ -77,4 +78,10 @@ export function requireAnswer(provider: string, answer: Answer): unknown {
     throw new HubError("provider_unavailable", `${provider} could not be asked (HTTP ${status})`);
   }
   return body;
+}
+
+/** For `catch` of a request for money: one that surely was not sent prompted nobody, so the payer may try again. */
+export function declineUnreachable(error: unknown): never {
+  if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
+  throw error;
 }

@@ -12,8 +12,9 @@ import { HubError } from "../../errors.ts";
 import type { Outcome, Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
-import { type Answer, CallFailed, type Client, Unreachable } from "../http-client.ts";
+import { type Answer, CallFailed, type Client } from "../http-client.ts";
 import { Declined, type Provider } from "../provider.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
 import { authenticate, translate } from "./notification.ts";
 import { createSnsVerifier, type SnsOptions } from "./sns.ts";
@@ -134,10 +135,7 @@ export function createBkash(
       await tokenFor();
     },
     async initiate(payment, urls, signal) {
-      const answer = await post("/create", createFields(payment, urls.return), { signal }).catch((error: unknown) => {
-        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-        throw error;
-      });
+      const answer = await post("/create", createFields(payment, urls.return), { signal }).catch(declineUnreachable);
       return readAcceptance(answer);
     },
     authenticate: (webhook) => authenticate(webhook, config.SNS_TOPIC_ARN, verifySns),

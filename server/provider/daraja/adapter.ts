@@ -10,10 +10,11 @@ import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
-import { type Answer, type Client, Unreachable } from "../http-client.ts";
+import type { Answer, Client } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
 import { Declined, type Provider } from "../provider.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./messages.ts";
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
@@ -122,10 +123,7 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
     },
     async initiate(payment, urls, signal) {
       const fields = pushFields(config, payment, urls.webhook);
-      const answer = await post("/mpesa/stkpush/v1/processrequest", fields, signal).catch((error: unknown) => {
-        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-        throw error;
-      });
+      const answer = await post("/mpesa/stkpush/v1/processrequest", fields, signal).catch(declineUnreachable);
       return readAcceptance(answer);
     },
     translate,

@@ -9,10 +9,11 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Outcome, Payment } from "../../order/order.ts";
 import { defineProvider } from "../define.ts";
-import { type Answer, type Call, type Client, Unreachable } from "../http-client.ts";
+import type { Answer, Call, Client } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
-import { Declined, type Provider } from "../provider.ts";
+import type { Provider } from "../provider.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { accountReferenceOf, readAcceptance, readPage, readStatus, translate } from "./messages.ts";
 
 /** What Lipana's dashboard gives a merchant. */
@@ -80,10 +81,7 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
     // Any 2xx will do: what Lipana makes of the body is not documented.
     acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ received: true }) },
     async initiate(payment, _urls, signal) {
-      const answer = await call("POST", "/push-stk", { body: pushFields(payment), signal }).catch((error: unknown) => {
-        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-        throw error;
-      });
+      const answer = await call("POST", "/push-stk", { body: pushFields(payment), signal }).catch(declineUnreachable);
       return readAcceptance(answer);
     },
     translate: (webhook) => translate(webhook, WEBHOOK_SECRET),

@@ -11,10 +11,11 @@ import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
-import { type Answer, type Call, type Client, Unreachable } from "../http-client.ts";
+import type { Answer, Call, Client } from "../http-client.ts";
 import { formatMinor, minorDigits } from "../money.ts";
 import { plainText } from "../plain-text.ts";
 import { Declined, type Limits, type Provider } from "../provider.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./messages.ts";
 
 /** Sent in a header. */
@@ -124,10 +125,7 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
       const reference = referenceOf(payment.id);
       const headers = { "x-reference-id": reference, "x-callback-url": urls.webhook.href };
       const body = requestFields(payment);
-      const answer = await call("/requesttopay", { method: "POST", headers, body, signal }).catch((error: unknown) => {
-        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-        throw error;
-      });
+      const answer = await call("/requesttopay", { method: "POST", headers, body, signal }).catch(declineUnreachable);
       return readAcceptance(answer, reference);
     },
     translate,

@@ -9,9 +9,9 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
 import { defineProvider, type ProviderContext } from "../define.ts";
-import { Unreachable } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
-import { Declined, type Provider } from "../provider.ts";
+import type { Provider } from "../provider.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
 /** What PayHero's dashboard gives a merchant: a pair, which it also shows as one ready-made header. */
@@ -75,10 +75,7 @@ function createPayhero(account: Account, { baseUrl, client }: Pick<ProviderConte
     async initiate(payment, urls, signal) {
       const body = paymentFields(account, payment, urls.webhook);
       const call = client.call({ method: "POST", url: `${baseUrl()}/payments`, headers, body, signal });
-      const answer = await call.catch((error: unknown) => {
-        if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-        throw error;
-      });
+      const answer = await call.catch(declineUnreachable);
       return readAcceptance(answer);
     },
     translate,

@@ -8,8 +8,8 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
 import { defineProvider } from "../define.ts";
-import { type Call, Unreachable } from "../http-client.ts";
-import { Declined } from "../provider.ts";
+import type { Call } from "../http-client.ts";
+import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
 const variables = z.object({
@@ -51,12 +51,7 @@ export const zenopay = defineProvider(
       acknowledgement: { status: 200, contentType: "text/plain", body: "OK" },
       async initiate(payment, urls, signal) {
         const body = requestFields(payment, urls.webhook);
-        const answer = await call("/mobile_money_tanzania", { method: "POST", body, signal }).catch(
-          (error: unknown) => {
-            if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
-            throw error;
-          },
-        );
+        const answer = await call("/mobile_money_tanzania", { method: "POST", body, signal }).catch(declineUnreachable);
         return readAcceptance(answer, payment.id);
       },
       translate: (webhook) => translate(webhook, apiKey),
