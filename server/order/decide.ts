@@ -8,6 +8,7 @@
  * so that no two statements wait for each other. The climb is the only dedupe: the second of two matches no row.
  */
 import { stateColumns } from "./row.ts";
+import { completionDelay, confirmationApart, firstLateCheck, promptMatured } from "./schedule.ts";
 
 /** What an order's events say about the attempt they come from (client-sdk/protocol.ts, EventPayment) and `live`. */
 export const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
@@ -23,12 +24,8 @@ export const logged = ({ source, note }: { source: string; note: string }): stri
     select id, version, status, reason, payment, also_paid, changed_at, ${source}, ${note} from placed
   )`;
 
-/** How far apart two queries must be to agree on a failure, and how old the prompt: 15 s and 60 s, in the sandbox 1 s and 3 s. */
-const apart = "case when was.live then interval '15 seconds' else interval '1 second' end";
-const matured = "case when was.live then interval '60 seconds' else interval '3 seconds' end";
-
-/** How long after a success its provider is asked for what it did not state. */
-const completedAfter = "case when p.live then interval '5 seconds' else interval '1 second' end";
+const apart = confirmationApart("was");
+const matured = promptMatured("was");
 
 /** How many payments are told of in one statement at the most. */
 export const batchMax = 32;
@@ -133,9 +130,9 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
       check_at = case when j.climbs and j.target = 'succeeded' and (
                         coalesce(p.receipt, new_receipt) is null and p.provider = any ($3::text[])
                         or coalesce(p.amount_paid_minor, new_amount_minor) is null and p.provider <> all ($2)
-                      ) then clock_timestamp() + ${completedAfter}
+                      ) then clock_timestamp() + ${completionDelay("p")}
                       when j.climbs and j.target in ('succeeded', 'review') then null
-                      when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + interval '5 minutes'
+                      when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + ${firstLateCheck}
                       when j.asks then least(p.check_at, clock_timestamp())
                       when j.is_doubted then least(p.check_at, j.asked_again_at)
                       else p.check_at end

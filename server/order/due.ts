@@ -2,6 +2,7 @@
 
 import { halvingsNow, intervalNow } from "./query-pace.ts";
 import { providerColumns } from "./row.ts";
+import { completionEnd, nextLateCheck, overAt } from "./schedule.ts";
 
 /** As the index `payment_due` has it. */
 export const open = "status in ('pending', 'processing')";
@@ -26,9 +27,6 @@ const orphansMax = 100;
 
 /** Queries are counted from up to so long ago, because due payments are looked for twice a second. */
 const creditS = 0.5;
-
-/** When a payment is over for good: after twice the time to its deadline. */
-const overAt = (payment: string): string => `${payment}.expires_at + (${payment}.expires_at - ${payment}.started_at)`;
 
 /**
  * Takes payments that are due to be asked about, as $1 allows for each provider, each payment by one process. Taking moves
@@ -100,11 +98,8 @@ export const claimDueStatement = {
         t.at + a.every_s * interval '1 second'))
       when t.at < ${overAt("p")} then least(${overAt("p")}, t.at + a.every_s * interval '1 second')
       else t.at + a.every_s * interval '1 second' end
-    when p.status in ('expired', 'failed') then case
-      when t.at < p.expires_at + interval '5 minutes' then p.expires_at + interval '5 minutes'
-      when t.at < p.expires_at + interval '1 hour' then p.expires_at + interval '1 hour'
-      when t.at < p.expires_at + interval '24 hours' then p.expires_at + interval '24 hours' end
-    when p.status = 'succeeded' and t.at < p.expires_at + interval '1 hour' then t.at + a.every_s * interval '1 second'
+    when p.status in ('expired', 'failed') then ${nextLateCheck("p", "t.at")}
+    when p.status = 'succeeded' and t.at < ${completionEnd("p")} then t.at + a.every_s * interval '1 second'
   end
   from taken t join allowed a on a.provider = t.provider, "order" o
   -- By id, so that the planner reads rows and no tables.

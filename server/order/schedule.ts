@@ -1,4 +1,7 @@
-/** When providers are asked about payments, and how fast. Pure. */
+/**
+ * When providers are asked about payments, and how fast. Pure. Times that only SQL needs are SQL here: expressions over a
+ * row of `payment` by its alias.
+ */
 
 /** When one payment is asked about, in seconds after it was started; then again and again, and at its deadline. */
 export interface Schedule {
@@ -42,3 +45,33 @@ export const toClaim = ({ perMinute, ...allowance }: Allowance) => ({
   needs_reference: allowance.needsReference ?? false,
   ...(perMinute !== undefined && { interval_s: 60 / perMinute, burst: Math.max(1, Math.floor(perMinute / 60)) }),
 });
+
+const whereLive = (payment: string, live: string, sandbox: string): string =>
+  `case when ${payment}.live then interval '${live}' else interval '${sandbox}' end`;
+
+/** Time between two queries that confirm a failure. */
+export const confirmationApart = (payment: string): string => whereLive(payment, "15 seconds", "1 second");
+
+/** Age of a prompt from which on a query's failure is believed, because earlier ones may mean "not yet". */
+export const promptMatured = (payment: string): string => whereLive(payment, "60 seconds", "3 seconds");
+
+/** Time from a success to the first query for what it did not state. */
+export const completionDelay = (payment: string): string => whereLive(payment, "5 seconds", "1 second");
+
+/** A success is completed until so long after its deadline. */
+export const completionEnd = (payment: string): string => `${payment}.expires_at + interval '1 hour'`;
+
+/** When a payment is over for good: after twice the time to its deadline. */
+export const overAt = (payment: string): string =>
+  `${payment}.expires_at + (${payment}.expires_at - ${payment}.started_at)`;
+
+/** Late money is asked for so long after the deadline of a payment that failed or expired. */
+const lateChecks = ["5 minutes", "1 hour", "24 hours"] as const;
+
+export const firstLateCheck = `interval '${lateChecks[0]}'`;
+
+/** The next check for late money after the time `at`; null after the last. */
+export const nextLateCheck = (payment: string, at: string): string => {
+  const checks = lateChecks.map((after) => `${payment}.expires_at + interval '${after}'`);
+  return `case\n      ${checks.map((check) => `when ${at} < ${check} then ${check}`).join("\n      ")} end`;
+};

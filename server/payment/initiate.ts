@@ -8,6 +8,7 @@ import type { UrlSecrets } from "../auth/keys.ts";
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { Declined, type Initiated, type Provider, type Urls } from "../provider/provider.ts";
+import { tokenDeadlineMs } from "../provider/token-client.ts";
 import { createInFlight } from "./in-flight.ts";
 
 export interface Initiator {
@@ -30,9 +31,6 @@ export interface InitiatorOptions {
 }
 
 const deadlineMs = 10_000;
-
-/** Fetching an access token may come first. */
-const tokenDeadlineMs = 15_000;
 
 export function createInitiator(options: InitiatorOptions): Initiator {
   const { providers, store, secrets, onReference, publicUrl, log } = options;
@@ -58,6 +56,7 @@ export function createInitiator(options: InitiatorOptions): Initiator {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
       const initiate = (signal: AbortSignal) => provider.initiate(payment, urlsOf(payment), signal);
+      // Fetching an access token may come first.
       return accepted(payment, await inFlight.within(tokenDeadlineMs + deadlineMs, initiate));
     } catch (error) {
       if (!(error instanceof Declined)) throw error;

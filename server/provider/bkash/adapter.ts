@@ -8,13 +8,13 @@
  * than two token calls in an hour block the merchant for an hour (developer.bka.sh, "Token Management").
  */
 import { z } from "zod";
-import { HubError } from "../../errors.ts";
 import type { Outcome, Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
 import { type Answer, CallFailed, type Client } from "../http-client.ts";
-import { Declined, type Provider } from "../provider.ts";
+import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
+import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
 import { authenticate, translate } from "./notification.ts";
 import { createSnsVerifier, type SnsOptions } from "./sns.ts";
@@ -56,7 +56,6 @@ export interface BkashDependencies {
   sns?: SnsOptions;
 }
 
-const tokenDeadlineMs = 15_000;
 const executeDeadlineMs = 30_000;
 
 /**
@@ -70,7 +69,7 @@ const text = z.string().regex(/^[\x21-\x7e]{1,8192}$/);
 const tokenReply = z.object({
   statusCode: z.literal("0000").optional(),
   id_token: text,
-  expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
+  expires_in: lifetime,
   refresh_token: text.optional().catch(undefined),
 });
 
@@ -80,21 +79,10 @@ export function createBkash(
 ): Provider {
   const verifySns = createSnsVerifier(sns);
 
-  const tokenFor = async (rejected?: string): Promise<string> => {
-    try {
-      return await accessToken.token(rejected);
-    } catch (cause) {
-      throw new Declined("provider_error", "no access token, so nothing was asked", cause);
-    }
-  };
+  const tokens = createTokenClient(accessToken, isTokenRefused);
 
-  /** A refused token is replaced once: whatever the call was for has surely not happened. */
-  const post = async (
-    path: string,
-    body: object,
-    call: { signal: AbortSignal; deadlineMs?: number },
-  ): Promise<Answer> => {
-    const send = (token: string): Promise<Answer> =>
+  const post = (path: string, body: object, call: { signal: AbortSignal; deadlineMs?: number }): Promise<Answer> =>
+    tokens.call((token) =>
       client.call({
         method: "POST",
         url: `${config.baseUrl()}/tokenized/checkout${path}`,
@@ -103,11 +91,8 @@ export function createBkash(
         body,
         ...call,
         ...(deadlineMs !== undefined && { deadlineMs }),
-      });
-    const token = await tokenFor();
-    const answer = await send(token);
-    return isTokenRefused(answer) ? send(await tokenFor(token)) : answer;
-  };
+      }),
+    );
 
   const confirm = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
     const { reference } = payment;
@@ -131,9 +116,7 @@ export function createBkash(
     statesReceipt: true,
     needsReference: true,
     acknowledgement: { status: 200, contentType: "text/plain", body: "OK" },
-    async prepare() {
-      await tokenFor();
-    },
+    prepare: tokens.prepare,
     async initiate(payment, urls, signal) {
       const answer = await post("/create", createFields(payment, urls.return), { signal }).catch(declineUnreachable);
       return readAcceptance(answer);
@@ -169,26 +152,19 @@ export async function fetchBkashToken(
   refreshToken?: string,
 ): Promise<FetchedToken> {
   const isRefresh = refreshToken !== undefined;
-  const { status, body } = await client
-    .call({
-      method: "POST",
-      url: `${config.baseUrl()}/tokenized/checkout/token/${isRefresh ? "refresh" : "grant"}`,
-      headers: { accept: "application/json", username: config.USERNAME, password: config.PASSWORD },
-      body: {
-        app_key: config.APP_KEY,
-        app_secret: config.APP_SECRET,
-        ...(isRefresh && { refresh_token: refreshToken }),
-      },
-      deadlineMs: tokenDeadlineMs,
-    })
-    .catch((cause: unknown) => {
-      throw new HubError("provider_unavailable", "bKash could not be asked for an access token", { cause });
-    });
-  const reply = tokenReply.safeParse(body);
-  if (status !== 200 || !reply.success) {
-    throw new HubError("provider_unavailable", `bKash gave no access token (HTTP ${status})`);
-  }
-  const { id_token: token, expires_in: lifetimeS, refresh_token } = reply.data;
+  const reply = await fetchToken("bKash", {
+    client,
+    method: "POST",
+    url: `${config.baseUrl()}/tokenized/checkout/token/${isRefresh ? "refresh" : "grant"}`,
+    headers: { accept: "application/json", username: config.USERNAME, password: config.PASSWORD },
+    body: {
+      app_key: config.APP_KEY,
+      app_secret: config.APP_SECRET,
+      ...(isRefresh && { refresh_token: refreshToken }),
+    },
+    reply: tokenReply,
+  });
+  const { id_token: token, expires_in: lifetimeS, refresh_token } = reply;
   return { token, lifetimeS, ...(refresh_token !== undefined && { refreshToken: refresh_token }) };
 }
 

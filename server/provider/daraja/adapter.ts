@@ -6,15 +6,15 @@
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
-import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
 import type { Answer, Client } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
-import { Declined, type Provider } from "../provider.ts";
+import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
+import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readQuery, translate } from "./messages.ts";
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
@@ -65,30 +65,20 @@ export interface DarajaDependencies {
   deadlineMs?: number;
 }
 
-const tokenDeadlineMs = 15_000;
-
 /** Safaricom portal, M-Pesa Express: the limits of AccountReference and TransactionDesc. */
 const accountReferenceLengthMax = 12;
 const descriptionLengthMax = 13;
 
 const tokenReply = z.object({
   access_token: z.string().regex(/^[\x21-\x7e]{1,4096}$/),
-  // A number in the documentation, a string on the wire.
-  expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
+  expires_in: lifetime,
 });
 
 export function createDaraja(config: DarajaConfig, { client, accessToken, deadlineMs }: DarajaDependencies): Provider {
-  const tokenFor = async (rejected?: string): Promise<string> => {
-    try {
-      return await accessToken.token(rejected);
-    } catch (cause) {
-      throw new Declined("provider_error", "no access token, so nothing was asked", cause);
-    }
-  };
+  const tokens = createTokenClient(accessToken, isTokenRefused);
 
-  /** A refused token is replaced once: whatever the call was for has surely not happened. */
-  const post = async (path: string, fields: object, signal: AbortSignal): Promise<Answer> => {
-    const send = (token: string): Promise<Answer> =>
+  const post = (path: string, fields: object, signal: AbortSignal): Promise<Answer> =>
+    tokens.call((token) =>
       client.call({
         method: "POST",
         url: `${config.baseUrl()}${path}`,
@@ -96,11 +86,8 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
         body: { BusinessShortCode: config.SHORTCODE, ...password(config, new Date()), ...fields },
         signal,
         ...(deadlineMs !== undefined && { deadlineMs }),
-      });
-    const token = await tokenFor();
-    const answer = await send(token);
-    return isTokenRefused(answer) ? send(await tokenFor(token)) : answer;
-  };
+      }),
+    );
 
   return {
     name: "daraja",
@@ -118,9 +105,7 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
       contentType: "application/json",
       body: JSON.stringify({ ResultCode: 0, ResultDesc: "Accepted" }),
     },
-    async prepare() {
-      await tokenFor();
-    },
+    prepare: tokens.prepare,
     async initiate(payment, urls, signal) {
       const fields = pushFields(config, payment, urls.webhook);
       const answer = await post("/mpesa/stkpush/v1/processrequest", fields, signal).catch(declineUnreachable);
@@ -140,21 +125,14 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
  * Throws `HubError` `provider_unavailable`, which says nothing of the credentials.
  */
 export async function fetchDarajaToken(config: DarajaConfig, client: Client): Promise<FetchedToken> {
-  const { status, body } = await client
-    .call({
-      method: "GET",
-      url: `${config.baseUrl()}/oauth/v1/generate?grant_type=client_credentials`,
-      headers: { authorization: `Basic ${base64(`${config.CONSUMER_KEY}:${config.CONSUMER_SECRET}`)}` },
-      deadlineMs: tokenDeadlineMs,
-    })
-    .catch((cause: unknown) => {
-      throw new HubError("provider_unavailable", "Safaricom could not be asked for an access token", { cause });
-    });
-  const reply = tokenReply.safeParse(body);
-  if (status !== 200 || !reply.success) {
-    throw new HubError("provider_unavailable", `Safaricom gave no access token (HTTP ${status})`);
-  }
-  return { token: reply.data.access_token, lifetimeS: reply.data.expires_in };
+  const { access_token: token, expires_in: lifetimeS } = await fetchToken("Safaricom", {
+    client,
+    method: "GET",
+    url: `${config.baseUrl()}/oauth/v1/generate?grant_type=client_credentials`,
+    headers: { authorization: `Basic ${base64(`${config.CONSUMER_KEY}:${config.CONSUMER_SECRET}`)}` },
+    reply: tokenReply,
+  });
+  return { token, lifetimeS };
 }
 
 /** The timestamp within the password must be the one beside it (Safaricom portal, M-Pesa Express). */

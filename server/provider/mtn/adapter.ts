@@ -7,15 +7,15 @@
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
-import { HubError } from "../../errors.ts";
 import type { Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
 import type { Answer, Call, Client } from "../http-client.ts";
 import { formatMinor, minorDigits } from "../money.ts";
 import { plainText } from "../plain-text.ts";
-import { Declined, type Limits, type Provider } from "../provider.ts";
+import type { Limits, Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
+import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./messages.ts";
 
 /** Sent in a header. */
@@ -53,14 +53,12 @@ const markets: ReadonlyMap<string, readonly [country: string, callingCode: strin
   ["mtnrwanda", ["RW", "250"]],
 ]);
 
-const tokenDeadlineMs = 15_000;
-
 /** "payerMessage" and "payeeNote": 160 characters (MTN's API definition; which ones is not said, so plain ones only). */
 const noteLengthMax = 160;
 
 const tokenReply = z.object({
   access_token: z.string().regex(/^[\x21-\x7e]{1,8192}$/),
-  expires_in: z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().min(1).max(86_400)),
+  expires_in: lifetime,
 });
 
 export const mtn = defineProvider(
@@ -81,17 +79,10 @@ export interface MtnDependencies {
 }
 
 export function createMtn(config: MtnConfig, { client, accessToken }: MtnDependencies): Provider {
-  const tokenFor = async (rejected?: string): Promise<string> => {
-    try {
-      return await accessToken.token(rejected);
-    } catch (cause) {
-      throw new Declined("provider_error", "no access token, so nothing was asked", cause);
-    }
-  };
+  const tokens = createTokenClient(accessToken, isTokenRefused);
 
-  /** A refused token is replaced once: whatever the call was for has surely not happened. */
-  const call = async (path: string, { headers, ...rest }: Omit<Call, "url">): Promise<Answer> => {
-    const send = (token: string): Promise<Answer> =>
+  const call = (path: string, { headers, ...rest }: Omit<Call, "url">): Promise<Answer> =>
+    tokens.call((token) =>
       client.call({
         url: `${config.baseUrl()}/collection/v1_0${path}`,
         headers: {
@@ -101,11 +92,8 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
           ...headers,
         },
         ...rest,
-      });
-    const token = await tokenFor();
-    const answer = await send(token);
-    return isTokenRefused(answer) ? send(await tokenFor(token)) : answer;
-  };
+      }),
+    );
 
   const market = markets.get(config.TARGET_ENVIRONMENT);
   return {
@@ -118,9 +106,7 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
     statesReceipt: true,
     // What MTN wants to hear is not documented.
     acknowledgement: { status: 200, contentType: "text/plain", body: "" },
-    async prepare() {
-      await tokenFor();
-    },
+    prepare: tokens.prepare,
     async initiate(payment, urls, signal) {
       const reference = referenceOf(payment.id);
       const headers = { "x-reference-id": reference, "x-callback-url": urls.webhook.href };
@@ -151,21 +137,14 @@ const limitsOf = (callingCode = ""): Limits => ({
  */
 export async function fetchMtnToken(config: MtnConfig, client: Client): Promise<FetchedToken> {
   const basic = Buffer.from(`${config.API_USER}:${config.API_KEY}`).toString("base64");
-  const { status, body } = await client
-    .call({
-      method: "POST",
-      url: `${config.baseUrl()}/collection/token/`,
-      headers: { authorization: `Basic ${basic}`, "ocp-apim-subscription-key": config.SUBSCRIPTION_KEY },
-      deadlineMs: tokenDeadlineMs,
-    })
-    .catch((cause: unknown) => {
-      throw new HubError("provider_unavailable", "MTN could not be asked for an access token", { cause });
-    });
-  const reply = tokenReply.safeParse(body);
-  if (status !== 200 || !reply.success) {
-    throw new HubError("provider_unavailable", `MTN gave no access token (HTTP ${status})`);
-  }
-  return { token: reply.data.access_token, lifetimeS: reply.data.expires_in };
+  const { access_token: token, expires_in: lifetimeS } = await fetchToken("MTN", {
+    client,
+    method: "POST",
+    url: `${config.baseUrl()}/collection/token/`,
+    headers: { authorization: `Basic ${basic}`, "ocp-apim-subscription-key": config.SUBSCRIPTION_KEY },
+    reply: tokenReply,
+  });
+  return { token, lifetimeS };
 }
 
 function requestFields({ id, orderId, phone, amountMinor, currency, description }: Payment): object {
