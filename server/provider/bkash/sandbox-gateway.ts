@@ -6,10 +6,10 @@
  * not fetch another when the sandbox was restarted with it, which the ration would soon forbid.
  */
 import { createHmac, randomUUID } from "node:crypto";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { isRefusedBefore } from "../../http/problem.ts";
+import { answerFaults, Fault, parseJson, readJson } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
@@ -38,19 +38,6 @@ const texts = {
 
 export type FaultCode = keyof typeof texts;
 
-/** An answer in one of the forms that bKash has for errors. */
-export class Fault extends Error {
-  readonly status: number;
-  readonly body: object;
-
-  constructor(status: number, body: object) {
-    super(JSON.stringify(body));
-    this.name = "Fault";
-    this.status = status;
-    this.body = body;
-  }
-}
-
 /** An error of bKash's own. */
 export const fault = (code: FaultCode): Fault => new Fault(200, { statusCode: code, statusMessage: texts[code] });
 
@@ -62,25 +49,11 @@ export const gatewayFault = (status: number, message: string): Fault => new Faul
 
 /** The way of bKash with errors and bodies. What is not JSON is a body without fields. */
 export function speakBkash(app: FastifyInstance): void {
-  const fail = (reply: FastifyReply, { status, body }: Fault): FastifyReply => reply.code(status).send(body);
-  app.setErrorHandler((error: unknown, request, reply) => {
-    if (error instanceof Fault) return fail(reply, error);
-    if (isRefusedBefore(error)) throw error;
-    request.log.error({ err: error }, "sandbox failed");
-    return fail(reply, gatewayFault(500, "Internal server error"));
+  answerFaults(app, {
+    notFound: () => gatewayFault(403, "Missing Authentication Token"),
+    internal: () => gatewayFault(500, "Internal server error"),
   });
-  app.setNotFoundHandler((_request, reply) => fail(reply, gatewayFault(403, "Missing Authentication Token")));
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Answered like a body without any field.
-    return undefined;
-  }
+  readJson(app);
 }
 
 /** What the one merchant is known by. */

@@ -3,24 +3,15 @@
  * those of the Safaricom portal, "Authorization" and M-Pesa Express, "Error Codes".
  */
 import { createHmac, randomBytes, randomUUID } from "node:crypto";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { isRefusedBefore } from "../../http/problem.ts";
+import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
 /** An answer in Safaricom's error envelope. */
-export class Fault extends Error {
-  readonly status: number;
-  readonly errorCode: string;
-
-  constructor(status: number, errorCode: string, message: string) {
-    super(message);
-    this.name = "Fault";
-    this.status = status;
-    this.errorCode = errorCode;
-  }
-}
+export const fault = (status: number, errorCode: string, errorMessage: string): Fault =>
+  new Fault(status, { requestId: randomUUID(), errorCode, errorMessage });
 
 const tokenLifetimeS = 3_599;
 
@@ -29,30 +20,11 @@ const nonceLength = 14;
 
 /** Safaricom's envelope for whatever goes wrong, and its way of reading bodies: without a JSON content type there is none. */
 export function speakSafaricom(app: FastifyInstance): void {
-  const fail = (reply: FastifyReply, { status, errorCode, message }: Fault): FastifyReply => {
-    return reply.code(status).send({ requestId: randomUUID(), errorCode, errorMessage: message });
-  };
-  app.setErrorHandler((error: unknown, request, reply) => {
-    if (error instanceof Fault) return fail(reply, error);
-    if (isRefusedBefore(error)) throw error;
-    request.log.error({ err: error }, "sandbox failed");
-    return fail(reply, new Fault(500, "500.003.1001", "Internal Server Error"));
+  answerFaults(app, {
+    notFound: () => fault(404, "404.001.01", "Resource not found"),
+    internal: () => fault(500, "500.003.1001", "Internal Server Error"),
   });
-  app.setNotFoundHandler((_request, reply) => fail(reply, new Fault(404, "404.001.01", "Resource not found")));
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (request, text, done) => {
-    const isJson = /^application\/json\b/i.test(request.headers["content-type"] ?? "");
-    done(null, isJson ? parseJson(String(text)) : undefined);
-  });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Answered like a body without any field.
-    return undefined;
-  }
+  readJson(app, (contentType) => /^application\/json\b/i.test(contentType));
 }
 
 interface Tokens {
@@ -80,8 +52,8 @@ export function issueTokens(
 
   app.get<{ Querystring: { grant_type?: string } }>("/oauth/v1/generate", async ({ headers, query }, reply) => {
     const { authorization } = headers;
-    if (!authorization?.startsWith("Basic ")) throw new Fault(400, "400.008.01", "Invalid Authentication passed");
-    if (query.grant_type !== "client_credentials") throw new Fault(400, "400.008.02", "Invalid grant type passed");
+    if (!authorization?.startsWith("Basic ")) throw fault(400, "400.008.01", "Invalid Authentication passed");
+    if (query.grant_type !== "client_credentials") throw fault(400, "400.008.02", "Invalid grant type passed");
     // Reported by integrators: bad credentials are answered with nothing at all.
     if (!isSame(authorization, basic)) return reply.code(400).send();
     current = { token: mint(), expiresAtMs: now().getTime() + tokenLifetimeS * 1_000 };
@@ -92,7 +64,7 @@ export function issueTokens(
     requireToken({ headers }) {
       const isNewest = current !== undefined && headers.authorization === `Bearer ${current.token}`;
       const isFresh = current !== undefined && now().getTime() < current.expiresAtMs;
-      if (!isNewest || !isFresh) throw new Fault(404, "404.001.03", "Invalid Access Token");
+      if (!isNewest || !isFresh) throw fault(404, "404.001.03", "Invalid Access Token");
     },
     isMerchant({ headers: { authorization = "" } }) {
       const [, nonce, mac] = /^Bearer (.{14})(.{14})$/.exec(authorization) ?? [];
@@ -109,4 +81,4 @@ export function parseFields<T extends z.ZodType>(schema: T, body: unknown): z.in
 }
 
 /** The error that names a field. */
-export const invalid = (field: string): Fault => new Fault(400, "400.002.02", `Bad Request - Invalid ${field}`);
+export const invalid = (field: string): Fault => fault(400, "400.002.02", `Bad Request - Invalid ${field}`);

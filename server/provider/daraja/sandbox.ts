@@ -14,7 +14,7 @@ import { type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts"
 import { scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
-import { Fault, invalid, issueTokens, parseFields, speakSafaricom } from "./sandbox-gateway.ts";
+import { fault, invalid, issueTokens, parseFields, speakSafaricom } from "./sandbox-gateway.ts";
 
 /** 174379 is the shortcode of Safaricom's own sandbox. */
 const account = (secretOf: (variable: string) => string) => ({
@@ -98,9 +98,9 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     const does = scenarioOf(body.PhoneNumber);
     if (does.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
-      throw new Fault(500, "500.001.1001", text);
+      throw fault(500, "500.001.1001", text);
     }
-    if (does.isDown) throw new Fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
+    if (does.isDown) throw fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
     await play({
       ring: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
@@ -132,9 +132,9 @@ interface Signed {
 }
 
 function checkPassword(body: Signed, account: DarajaAccount): void {
-  if (body.BusinessShortCode !== account.SHORTCODE) throw new Fault(500, "500.001.1001", "Merchant does not exist");
+  if (body.BusinessShortCode !== account.SHORTCODE) throw fault(500, "500.001.1001", "Merchant does not exist");
   const password = Buffer.from(account.SHORTCODE + account.PASSKEY + body.Timestamp).toString("base64");
-  if (!isSame(body.Password, password)) throw new Fault(500, "500.001.1001", "Wrong credentials");
+  if (!isSame(body.Password, password)) throw fault(500, "500.001.1001", "Wrong credentials");
 }
 
 const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => ({
@@ -149,7 +149,7 @@ const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => (
 function queryReply(push: Push): object {
   const { result, merchantRequestId, checkoutRequestId } = push;
   push.queries += 1;
-  if (!result && push.queries % 2 === 0) throw new Fault(500, "500.001.1001", "The transaction is being processed");
+  if (!result && push.queries % 2 === 0) throw fault(500, "500.001.1001", "The transaction is being processed");
   return {
     ResponseCode: "0",
     ResponseDescription: "The service request has been accepted successfully",

@@ -11,10 +11,10 @@
  * The list takes no dates. In memory: a restart forgets every push.
  */
 import { createHmac, randomInt, randomUUID } from "node:crypto";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { HubError } from "../../errors.ts";
+import { answerFaults, Fault } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -72,19 +72,8 @@ const listQuery = z.object({
 });
 
 /** An answer in Lipana's error envelope. Its codes are the SDK's, as far as it has one. */
-class Fault extends Error {
-  readonly status: number;
-  readonly code: string;
-  readonly errors: object | undefined;
-
-  constructor(status: number, code: string, message: string, errors?: object) {
-    super(message);
-    this.name = "Fault";
-    this.status = status;
-    this.code = code;
-    this.errors = errors;
-  }
-}
+const fault = (status: number, code: string, message: string, errors?: object): Fault =>
+  new Fault(status, { success: false, message, code, ...(errors && { errors }) });
 
 /** Older pushes are forgotten. */
 const pushesMax = 10_000;
@@ -133,7 +122,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
   app.post("/transactions/push-stk", async (request, reply) => {
     const body = parse(pushBody, request.body);
-    if (scenarioOf(body.phone).isDown) throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
+    if (scenarioOf(body.phone).isDown) throw fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
     const transaction = remember(body);
     await play({
       ring: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
@@ -146,7 +135,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   app.get<{ Params: { id: string } }>("/transactions/:id", async ({ params: { id } }) => {
     // Which of the two ids is meant is not documented.
     const found = transactions.get(id) ?? [...transactions.values()].find((transaction) => transaction.id === id);
-    if (!found) throw new Fault(404, "NOT_FOUND", "Transaction not found");
+    if (!found) throw fault(404, "NOT_FOUND", "Transaction not found");
     return found;
   });
 
@@ -162,20 +151,13 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
 /** Lipana's envelope for whatever goes wrong, and its key on every request. */
 function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
-  const fail = (reply: FastifyReply, { status, code, message, errors }: Fault): FastifyReply =>
-    reply.code(status).send({ success: false, message, code, ...(errors && { errors }) });
-  app.setErrorHandler((error: unknown, request, reply) => {
-    if (error instanceof Fault) return fail(reply, error);
-    if (error instanceof HubError) throw error;
-    // A body that is no JSON is refused by Fastify before anybody reads it.
-    const isUnread = error instanceof Error && "statusCode" in error && Number(error.statusCode) < 500;
-    if (isUnread) return fail(reply, new Fault(400, "VALIDATION_ERROR", "Validation failed"));
-    request.log.error({ err: error }, "sandbox failed");
-    return fail(reply, new Fault(500, "INTERNAL_ERROR", "Internal server error"));
+  answerFaults(app, {
+    notFound: () => fault(404, "NOT_FOUND", "Not found"),
+    internal: () => fault(500, "INTERNAL_ERROR", "Internal server error"),
+    unreadable: () => fault(400, "VALIDATION_ERROR", "Validation failed"),
   });
-  app.setNotFoundHandler((_request, reply) => fail(reply, new Fault(404, "NOT_FOUND", "Not found")));
   app.addHook("onRequest", async (request) => {
-    if (!isMerchant(request)) throw new Fault(401, "AUTHENTICATION_FAILED", "Invalid API key");
+    if (!isMerchant(request)) throw fault(401, "AUTHENTICATION_FAILED", "Invalid API key");
   });
 }
 
@@ -184,7 +166,7 @@ function parse<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
   const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
   const errors = parsed.error.issues.map(({ path, message }) => ({ field: path.join("."), message }));
-  throw new Fault(400, "VALIDATION_ERROR", "Validation failed", errors);
+  throw fault(400, "VALIDATION_ERROR", "Validation failed", errors);
 }
 
 const acceptance = ({ transactionId, checkoutRequestID }: Transaction): object => ({

@@ -12,7 +12,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { HubError } from "../../errors.ts";
+import { answerFaults, Fault } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -63,17 +63,8 @@ interface RequestToPay {
 }
 
 /** An answer in MTN's error envelope; without a code there is no body. */
-class Fault extends Error {
-  readonly status: number;
-  readonly code: string | undefined;
-
-  constructor(status: number, code?: string, message = "") {
-    super(message);
-    this.name = "Fault";
-    this.status = status;
-    this.code = code;
-  }
-}
+const fault = (status: number, code?: string, message = ""): Fault =>
+  new Fault(status, code === undefined ? undefined : { code, message });
 
 /** Older requests are forgotten: questions about them are answered like those about unknown ones. */
 const requestsMax = 10_000;
@@ -87,25 +78,15 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
   const { account, isOwn, now = () => new Date() } = context;
   const requests = new Map<string, RequestToPay>();
   const play = createScenarioRunner(app, context);
-  app.setErrorHandler((error: unknown, request, reply) => {
-    if (error instanceof Fault) {
-      const { status, code, message } = error;
-      return reply.code(status).send(code === undefined ? undefined : { code, message });
-    }
-    if (error instanceof HubError) throw error;
-    const { statusCode = 500 } = error as { statusCode?: number };
-    // A body that cannot be read.
-    if (statusCode < 500) return reply.code(400).send();
-    request.log.error({ err: error }, "sandbox failed");
-    return reply.code(500).send({ code: "INTERNAL_PROCESSING_ERROR", message: "An internal error occurred." });
-  });
-  app.setNotFoundHandler(async () => {
-    throw new Fault(404);
+  answerFaults(app, {
+    notFound: () => fault(404),
+    internal: () => fault(500, "INTERNAL_PROCESSING_ERROR", "An internal error occurred."),
+    unreadable: () => fault(400),
   });
   const isMerchant: IsMerchant = ({ headers }) =>
     isSame(String(headers["ocp-apim-subscription-key"] ?? ""), account.SUBSCRIPTION_KEY);
   app.addHook("onRequest", async (request) => {
-    if (!isMerchant(request)) throw new Fault(401);
+    if (!isMerchant(request)) throw fault(401);
   });
   const requireToken = issueTokens(app, account, now);
 
@@ -117,13 +98,13 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     const callbackUrl = request.headers["x-callback-url"];
     if (callbackUrl !== undefined && !isOwn(String(callbackUrl))) {
       const text = "Callback URL with different host name then configured for API User";
-      throw new Fault(500, "INVALID_CALLBACK_URL_HOST", text);
+      throw fault(500, "INVALID_CALLBACK_URL_HOST", text);
     }
     if (requests.has(reference)) {
-      throw new Fault(409, "RESOURCE_ALREADY_EXIST", "Duplicated reference id. Creation of resource failed.");
+      throw fault(409, "RESOURCE_ALREADY_EXIST", "Duplicated reference id. Creation of resource failed.");
     }
     if (scenarioOf(payer.partyId).isDown) {
-      throw new Fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable, try again later.");
+      throw fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable, try again later.");
     }
     const [oldest] = requests.keys();
     if (oldest !== undefined && requests.size >= requestsMax) requests.delete(oldest);
@@ -155,7 +136,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     const made = requests.get(request.params.reference);
     if (!made?.isVisible) {
       if (made) made.isVisible = true;
-      throw new Fault(404, "RESOURCE_NOT_FOUND", "Requested resource was not found.");
+      throw fault(404, "RESOURCE_NOT_FOUND", "Requested resource was not found.");
     }
     return resultOf(made, made.reason && { code: made.reason, message: "The request was not paid." });
   });
@@ -168,10 +149,10 @@ function issueTokens(app: FastifyInstance, account: MtnAccount, now: () => Date)
   const tokens = new Map<string, number>();
 
   const requireLength = async ({ headers }: FastifyRequest): Promise<void> => {
-    if (headers["content-length"] === undefined) throw new Fault(411);
+    if (headers["content-length"] === undefined) throw fault(411);
   };
   app.post("/collection/token/", { onRequest: requireLength }, async ({ headers }) => {
-    if (!isSame(headers.authorization ?? "", basic)) throw new Fault(401);
+    if (!isSame(headers.authorization ?? "", basic)) throw fault(401);
     const [oldest] = tokens.keys();
     if (oldest !== undefined && tokens.size >= tokensMax) tokens.delete(oldest);
     const token = randomBytes(48).toString("base64url");
@@ -180,27 +161,27 @@ function issueTokens(app: FastifyInstance, account: MtnAccount, now: () => Date)
   });
 
   return ({ headers }) => {
-    if ((tokens.get(headers.authorization ?? "") ?? 0) <= now().getTime()) throw new Fault(401);
+    if ((tokens.get(headers.authorization ?? "") ?? 0) <= now().getTime()) throw fault(401);
     if (headers["x-target-environment"] !== targetEnvironment) {
-      throw new Fault(500, "NOT_ALLOWED_TARGET_ENVIRONMENT", "Access to target environment is forbidden.");
+      throw fault(500, "NOT_ALLOWED_TARGET_ENVIRONMENT", "Access to target environment is forbidden.");
     }
   };
 }
 
 function readReference({ headers }: FastifyRequest): string {
   const { success, data } = uuidV4.safeParse(headers["x-reference-id"]);
-  if (!success) throw new Fault(400);
+  if (!success) throw fault(400);
   return data;
 }
 
 function readBody({ body }: FastifyRequest): z.infer<typeof requestBody> {
   const { success, data } = requestBody.safeParse(body);
-  if (!success) throw new Fault(400);
+  if (!success) throw fault(400);
   const { amount, currency } = data;
   if (!currencies.includes(currency)) {
-    throw new Fault(500, "INVALID_CURRENCY", "Currency not supported.");
+    throw fault(500, "INVALID_CURRENCY", "Currency not supported.");
   }
-  if (!parseMinor(amount, minorDigits(currency))) throw new Fault(400);
+  if (!parseMinor(amount, minorDigits(currency))) throw fault(400);
   return data;
 }
 

@@ -14,7 +14,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { isRefusedBefore } from "../../http/problem.ts";
+import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
 import { scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
@@ -98,53 +98,27 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
   app.get<{ Querystring: { reference?: unknown } }>("/transaction-status", async ({ query }) => {
     const payment = payments.get(String(query.reference ?? ""));
-    if (!payment) throw new Fault(404, "NOT_FOUND", "transaction not found");
+    if (!payment) throw fault(404, "NOT_FOUND", "transaction not found");
     return queryReply(payment);
   });
   return isMerchant;
 }
 
-/** An answer to what PayHero will not do. */
-class Fault extends Error {
-  readonly status: number;
-  readonly errorCode: string;
-
-  constructor(status: number, errorCode: string, message: string) {
-    super(message);
-    this.name = "Fault";
-    this.status = status;
-    this.errorCode = errorCode;
-  }
-}
+const fault = (status: number, errorCode: string, message: string): Fault =>
+  new Fault(status, { success: false, error_code: errorCode, error_message: message });
 
 const downPage = "<html><head><title>503 Service Temporarily Unavailable</title></head><body></body></html>";
 
 /** PayHero's way with whoever is not its merchant, and with whatever goes wrong. */
 function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
   app.addHook("onRequest", async (request) => {
-    if (!isMerchant(request)) throw new Fault(401, "UNAUTHORIZED", "invalid API credentials");
+    if (!isMerchant(request)) throw fault(401, "UNAUTHORIZED", "invalid API credentials");
   });
-  app.setErrorHandler((error: unknown, request, reply) => {
-    const known = error instanceof Fault;
-    if (isRefusedBefore(error)) throw error;
-    if (!known) request.log.error({ err: error }, "sandbox failed");
-    const { status, errorCode, message } = known ? error : new Fault(500, "INTERNAL_ERROR", "internal server error");
-    return reply.code(status).send({ success: false, error_code: errorCode, error_message: message });
+  answerFaults(app, {
+    notFound: () => fault(404, "NOT_FOUND", "no such endpoint"),
+    internal: () => fault(500, "INTERNAL_ERROR", "internal server error"),
   });
-  app.setNotFoundHandler(() => {
-    throw new Fault(404, "NOT_FOUND", "no such endpoint");
-  });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Answered like a body without any field.
-    return undefined;
-  }
+  readJson(app);
 }
 
 /** Names the first field that is wrong, in the order of the documentation. */
@@ -154,7 +128,7 @@ function parseFields(body: unknown): z.infer<typeof paymentBody> {
   throw invalid(String(parsed.error.issues[0]?.path[0] ?? "request"));
 }
 
-const invalid = (field: string): Fault => new Fault(400, "BAD_REQUEST", `invalid ${field}`);
+const invalid = (field: string): Fault => fault(400, "BAD_REQUEST", `invalid ${field}`);
 
 function accept(body: z.infer<typeof paymentBody>, askedAt: Date): Payment {
   const msisdn = body.phone_number.replace(/^0/, "254");

@@ -11,7 +11,7 @@ import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { isRefusedBefore } from "../../http/problem.ts";
+import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -49,15 +49,7 @@ interface Order extends RequestBody {
 }
 
 /** An answer in ZenoPay's error envelope. */
-class Refusal extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.name = "Refusal";
-    this.status = status;
-  }
-}
+const fault = (status: number, message: string): Fault => new Fault(status, { status: "error", message });
 
 /** Older orders are forgotten: queries about them are answered like those about unknown ones. */
 const ordersMax = 10_000;
@@ -81,8 +73,8 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   app.post("/mobile_money_tanzania", async (request, reply) => {
     const body = parseFields(request.body);
     if (body.webhook_url !== undefined && !isOwn(body.webhook_url)) throw invalid("webhook_url");
-    if (orders.has(body.order_id)) throw new Refusal(400, "Order ID already exists");
-    if (scenarioOf(body.buyer_phone).isDown) throw new Refusal(503, "Service unavailable");
+    if (orders.has(body.order_id)) throw fault(400, "Order ID already exists");
+    if (scenarioOf(body.buyer_phone).isDown) throw fault(503, "Service unavailable");
     const order = remember(body);
     await play({
       ring: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
@@ -112,27 +104,14 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
 /** The key comes first, whatever is asked for; 403 is what an integrator reports. Bodies are JSON whatever they are called. */
 function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
-  app.setErrorHandler((error: unknown, request, reply) => {
-    if (error instanceof Refusal) return reply.code(error.status).send({ status: "error", message: error.message });
-    if (isRefusedBefore(error)) throw error;
-    request.log.error({ err: error }, "sandbox failed");
-    return reply.code(500).send({ status: "error", message: "Internal server error" });
+  answerFaults(app, {
+    notFound: () => fault(404, "Not found"),
+    internal: () => fault(500, "Internal server error"),
   });
-  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ status: "error", message: "Not found" }));
   app.addHook("onRequest", async (request) => {
-    if (!isMerchant(request)) throw new Refusal(403, "Invalid API key");
+    if (!isMerchant(request)) throw fault(403, "Invalid API key");
   });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (_request, text, done) => done(null, parseJson(String(text))));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Answered like a body without any field.
-    return undefined;
-  }
+  readJson(app);
 }
 
 /** Names the first field that is wrong, in the order of the documentation. */
@@ -142,7 +121,7 @@ function parseFields(body: unknown): RequestBody {
   throw invalid(String(parsed.error.issues[0]?.path[0] ?? "order_id"));
 }
 
-const invalid = (field: string): Refusal => new Refusal(400, `Missing or invalid ${field}`);
+const invalid = (field: string): Fault => fault(400, `Missing or invalid ${field}`);
 
 /** Neither amount nor phone, and the merchant's own key as all the proof there is. */
 function webhookOf(order: Order, apiKey: string): WebhookMessage | undefined {
