@@ -13,7 +13,7 @@ create function climb(status text) returns int language sql immutable strict par
 create function iso(at timestamptz) returns text language sql stable strict parallel safe
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
--- What the merchant wants paid, with its whole current state: this row alone makes a StatusEvent.
+-- An order: what the merchant wants paid, and its whole current state. A StatusEvent is made from this row alone.
 create table "order" (
   id uuid primary key,
   order_id text not null unique check (order_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$'),
@@ -80,8 +80,8 @@ create function prompted(msisdn text, times int) returns boolean language sql vo
   )
 $$;
 
--- The same for whoever is about to prompt it: waits for those who do so at this moment, and fails if they were enough.
--- Nearly all else that can be waited for has been by then, for who waits here holds a connection.
+-- Checks the same before a prompt, one transaction at a time for each phone. Raises TK429 if the limit is reached. Called
+-- after nearly all other locks are held, because a transaction that waits here holds a connection.
 create function prompt(msisdn text, times int) returns boolean language plpgsql volatile strict as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));
@@ -100,7 +100,7 @@ create function retried(order_id uuid, times int) returns boolean language sql v
   )
 $$;
 
--- Who brought a receipt first. Claiming it locks it, so two payments can never both be paid by one receipt.
+-- Receipts and the payment that presented each first. The insert locks the receipt, so it never pays two payments.
 create table receipt (
   provider text not null,
   receipt text not null,

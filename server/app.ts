@@ -143,10 +143,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     ),
   );
   const providers = measureProviders(offered, onCall);
-  const offerOf = (name: string): EnabledProvider => {
-    const offer = config.enabledProviders.find((one) => one.name === name);
-    if (!offer) throw new Error(`${name} is not offered`);
-    return offer;
+  const enabledOf = (name: string): EnabledProvider => {
+    const found = config.enabledProviders.find((one) => one.name === name);
+    if (!found) throw new Error(`${name} is not enabled`);
+    return found;
   };
   const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
   // Nobody can follow an order yet when it is opened: whoever comes to it reads that.
@@ -172,10 +172,10 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const onReference = async (name: string, reference: string): Promise<void> => {
     if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
   };
-  const scheduleFor = (provider: Provider) => scheduleOf(provider, offerOf(provider.name).sandbox !== undefined);
+  const scheduleFor = (provider: Provider) => scheduleOf(provider, enabledOf(provider.name).sandbox !== undefined);
   const allowance = (provider: Provider) => ({
     ...scheduleFor(provider),
-    perMinute: offerOf(provider.name).queriesPerMinute,
+    perMinute: enabledOf(provider.name).queriesPerMinute,
     needsReference: provider.needsReference ?? false,
   });
   const reconciler = createReconciler({ providers, allowance, store, onReference, log });
@@ -219,7 +219,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const watching = { hub, access, connectionLimit };
   const trust = compileTrust([...config.trustedProxies]);
   const terms = (name: string) => {
-    const { sandbox, deadlineS } = offerOf(name);
+    const { sandbox, deadlineS } = enabledOf(name);
     return { live: sandbox === undefined, deadlineS };
   };
   const startPayment = createStartPayment({
@@ -253,8 +253,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       demoShopRoutes(shop, { providers: pretended, accessTokens, startPayment, query, tokens, publicUrl });
     });
   });
-  const sandboxed = config.enabledProviders.flatMap((offer) =>
-    offer.sandbox ? [{ ...offer, sandbox: offer.sandbox }] : [],
+  const sandboxed = config.enabledProviders.flatMap((provider) =>
+    provider.sandbox ? [{ ...provider, sandbox: provider.sandbox }] : [],
   );
   const transports: Leave[] = [];
   await app.register(sandboxRoutes, {

@@ -1,6 +1,6 @@
 /**
- * The one background primitive: runs a task again and again, on an interval or sooner when nudged, never twice at once.
- * A nudge during a run makes one more run follow it. The loop goes on after a failing run; of several in a row
+ * The one background primitive: runs a task again and again, on an interval or sooner on request, never twice at once.
+ * A request during a run makes one more run follow it. The loop goes on after a failing run; of several in a row
  * only the first is reported, so that an outage is one line in the log however long it lasts, and one more when it is over.
  */
 export interface Loop {

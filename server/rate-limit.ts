@@ -154,6 +154,9 @@ function forgetOldest(windows: Map<string, unknown>): void {
   if (oldest !== undefined && windows.size > keysMax) windows.delete(oldest);
 }
 
+/** The longest IPv6 address in text, with a zone. */
+const addressLengthMax = 64;
+
 /**
  * Whom an address stands for: an IPv4 address, or the first half of an IPv6 address, for whoever has one has 2^64.
  * A port behind it, which some proxies add, says nothing.
@@ -161,7 +164,8 @@ function forgetOldest(windows: Map<string, unknown>): void {
 export function addressKey(address: string): string {
   if (isIPv4(address)) return address;
   const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+(?:\.\d+){3}):\d+$/.exec(address)?.[1] ?? address;
-  if (!ipaddr.isValid(bare)) return bare;
+  // A proxy may pass on any text: it is kept as a key.
+  if (!ipaddr.isValid(bare)) return bare.slice(0, addressLengthMax);
   const parsed = ipaddr.process(bare);
   if (parsed.kind() === "ipv4") return parsed.toString();
   return `${parsed.toNormalizedString().split(":").slice(0, 4).join(":")}::/64`;

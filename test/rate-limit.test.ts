@@ -209,6 +209,7 @@ describe("an address", () => {
     ["[2001:db8:1:2::9]:443", "2001:db8:1:2::/64"],
     ["2001:db8:1:3::", "2001:db8:1:3::/64"],
     ["unknown", "unknown"],
+    ["x".repeat(10_000), "x".repeat(64)],
   ])("%s counts as %s", (address, key) => {
     expect(addressKey(address)).toBe(key);
   });

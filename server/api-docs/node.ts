@@ -63,7 +63,10 @@ const health: readonly Operation[] = [
     openedBy: anybody,
     answers: {
       200: { description: "It can.", ...ready("ok", "up") },
-      503: { description: "It cannot, or is stopping.", ...ready("unavailable", "down") },
+      503: {
+        description: "It cannot, is stopping, or needs a newer schema than the database has (`detail`).",
+        ...ready("unavailable", "down"),
+      },
     },
     problems: [],
   },

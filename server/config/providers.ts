@@ -55,7 +55,7 @@ export interface ProviderRules {
 }
 
 /**
- * The offers, in the order of the table of providers. The sandbox is never by omission: without `SANDBOX` it is all or
+ * The enabled providers, in the order of the table of providers. The sandbox is never by omission: without `SANDBOX` it is all or
  * none, and none as soon as there is a credential of any provider.
  */
 export function readProviders(env: Environment, { sandbox, isServing, problems }: ProviderRules): EnabledProvider[] {
@@ -87,7 +87,7 @@ const terms = z.object({
   QUERIES_PER_MINUTE: optional(whole(1, 1_000_000)),
 });
 
-/** One offer, or none when nothing is known of an account. */
+/** One provider, or none when nothing is known of an account. */
 function readProvider(name: ProviderName, { env, isSandboxed, problems }: ProviderSource): EnabledProvider[] {
   const { definition } = registry[name];
   const sandbox: Sandbox = registry[name].sandbox;

@@ -10,7 +10,9 @@ import { deadlock, setSilenceTimeout, sqlState } from "./pool.ts";
 const folder = new URL("../../migration/", import.meta.url);
 
 /** Names of the files, in their order: 0001.sql, 0002.sql and so on, without a gap. */
-export const migrations: readonly string[] = readdirSync(folder).toSorted();
+export const migrations: readonly string[] = readdirSync(folder)
+  .filter((name) => /^\d{4}\.sql$/.test(name))
+  .toSorted();
 
 /** The schema version that the first file starts from, at most: versions 1 to 5 are older than the files. */
 const versionBefore = 5;

@@ -11,9 +11,9 @@ export interface Database {
   pool: pg.Pool;
   /** Webhooks only: 2 s for a statement, 1.5 s for a lock. */
   webhookPool: pg.Pool;
-  /** Whether the server can be reached now. */
+  /** Whether the schema can be read now: the server answers, within its time, and lets us in. */
   isUp(): Promise<boolean>;
-  /** The version of the schema it has, 0 for none; undefined when it cannot be reached. */
+  /** The version of the schema it has, 0 for none; undefined when it cannot be read. */
   schemaVersion(): Promise<number | undefined>;
   close(): Promise<void>;
 }

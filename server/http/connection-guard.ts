@@ -88,6 +88,8 @@ export function guardConnections(
   server.prependListener("upgrade", ({ socket }: IncomingMessage, _socket: unknown, head: Buffer) => {
     const state = guarded.get(socket);
     if (!state) return;
+    // After an upgrade nobody reads for the answer that is still out, and would notice that its client has gone.
+    if (state.unanswered > 0) return cut(socket, "unanswered");
     // A proxy may have used the connection for somebody else before.
     state.flow = new Flow(nowMs());
     guardFlow(socket, { head, take: (chunk) => state.flow.takeChunk(chunk, nowMs()), cut: () => cut(socket, "flood") });

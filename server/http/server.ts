@@ -184,7 +184,7 @@ function secureHeaders({ isProduction }: HttpSettings): Record<string, string> {
   return Object.fromEntries(Object.entries(response.getHeaders()).map(([name, value]) => [name, String(value)]));
 }
 
-/** Such a connection ends with the answer (connection-guard.ts), so the answer says so. */
+/** An answer that comes before the whole body ends the connection (connection-guard.ts), so it says so. */
 function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
   if (complete) return false;
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
@@ -255,6 +255,7 @@ async function shareUpgrades(app: FastifyInstance): Promise<void> {
     preClose: (done) => done(),
   });
   app.server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (socket.destroyed) return;
     if (request.url?.startsWith("/socket.io/")) {
       // Node no longer listens and Socket.IO does not yet: an error that nobody hears would end the process.
       socket.on("error", destroy);

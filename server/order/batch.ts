@@ -17,8 +17,8 @@ interface Waiting<T, R> extends PromiseWithResolvers<R> {
 }
 
 /**
- * Does things together: what is asked for while every lane is taken goes into the next group. Nobody waits for company;
- * the busier it is, the larger the groups.
+ * Runs items in batches: an item that comes while every lane is taken joins the next batch. No item waits for another to
+ * join it, so batches grow with the load alone.
  */
 export function inBatches<T extends { sinceMs: number }, R>(options: GroupOptions<T, R>): (item: T) => Promise<R> {
   const { lanes, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;

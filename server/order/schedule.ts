@@ -52,7 +52,7 @@ const whereLive = (payment: string, live: string, sandbox: string): string =>
 /** Time between two queries that confirm a failure. */
 export const confirmationApart = (payment: string): string => whereLive(payment, "15 seconds", "1 second");
 
-/** Age of a prompt from which on a query's failure is believed, because earlier ones may mean "not yet". */
+/** Age that a prompt must have before two queries can confirm a failure, because an early failure may mean "not yet". */
 export const promptMatured = (payment: string): string => whereLive(payment, "60 seconds", "3 seconds");
 
 /** Time from a success to the first query for what it did not state. */

@@ -1,4 +1,4 @@
-/** The tables of schema.sql as Kysely sees them. Times are Dates, bigints are numbers within 2^53 (see database.ts). */
+/** The tables of schema.sql as Kysely sees them. Times are Dates, bigints are numbers within 2^53 (see database/pool.ts). */
 import type { ColumnType, GeneratedAlways } from "kysely";
 import type { Action, EventPayment, Reason, Status } from "../../client-sdk/protocol.ts";
 import type { Source } from "./order.ts";

@@ -1,6 +1,6 @@
 /**
- * What is true of M-Pesa whichever provider asks for the money: what it can be asked for, and what its result codes
- * mean. Providers that resell it pass the codes through.
+ * M-Pesa as all its providers share it: the limits of a payment and the meaning of result codes. Providers that resell it
+ * pass the codes through.
  */
 import { z } from "zod";
 import type { Reason } from "../order/order.ts";

@@ -80,7 +80,7 @@ export function requireAnswer(provider: string, answer: Answer): unknown {
   return body;
 }
 
-/** For `catch` of a request for money: one that surely was not sent prompted nobody, so the payer may try again. */
+/** Handles a rejected request for money: throws `Declined` if it was not sent, so that the payer may try again; else rethrows. */
 export function declineUnreachable(error: unknown): never {
   if (error instanceof Unreachable) throw new Declined("provider_error", error.message, error);
   throw error;

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 const words = {
   back: {
     title: "You may close this page",
-    text: "We are asking the payment provider what became of your payment. The shop hears of it by itself.",
+    text: "We are asking the payment provider what became of your payment. The shop receives the result automatically.",
   },
   wait: {
     title: "One moment, please",

@@ -1,6 +1,6 @@
 /**
  * `<order-status>` in a real browser, on a page that allows no inline script and no inline style. What it says for each
- * state is in face.test.ts.
+ * state is in presentation.test.ts.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /** What every connection is bounded by, whoever is at the other end: at a bare server, with real connections. */
 import { once } from "node:events";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
@@ -144,6 +144,28 @@ describe("connections of one address", () => {
       socket.write(get);
       await once(socket, "data");
     }
+    expect(state.cuts).toEqual([]);
+  });
+});
+
+describe("an upgrade", () => {
+  it("behind an unanswered request ends the connection, so that nothing waits for a client that is gone", async () => {
+    const held: ServerResponse[] = [];
+    const { state, open } = await start({ answer: (_request, response) => void held.push(response) });
+    const socket = open().resume();
+    socket.write(get + upgrade);
+    await closed(socket);
+    await vi.waitUntil(() => held[0]?.destroyed);
+    expect(state.cuts).toEqual(["unanswered"]);
+  });
+
+  it("is taken on a connection whose requests are answered", async () => {
+    const { state, open } = await start();
+    const socket = open();
+    socket.write(get);
+    await once(socket, "data");
+    socket.write(upgrade);
+    await vi.waitUntil(() => state.upgraded.length === 1);
     expect(state.cuts).toEqual([]);
   });
 });

@@ -39,7 +39,9 @@ export default async function setup(project: TestProject): Promise<Release> {
   project.provide("redisUrl", redisUrl);
   return async () => {
     shared.users -= 1;
-    if (shared.users === 0) await teardown();
+    if (shared.users > 0) return;
+    delete place.tukioTest;
+    await teardown();
   };
 }
 

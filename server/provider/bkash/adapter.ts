@@ -4,7 +4,7 @@
  *
  * What the returning browser says proves nothing, and bKash tells of failures nowhere else: so money moves at Execute,
  * which is sent once in a payment's life, and when its answer is not sure the query decides, never a second Execute.
- * The notification of a completed payment only makes us ask (bkash-notification.ts). Access tokens are rationed: more
+ * The notification of a completed payment only makes us ask (notification.ts). Access tokens are rationed: more
  * than two token calls in an hour block the merchant for an hour (developer.bka.sh, "Token Management").
  */
 import { z } from "zod";
