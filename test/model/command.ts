@@ -650,6 +650,12 @@ export const everyBreakage = (): fc.Arbitrary<Iterable<Command>> =>
       answered(8, "0 failed", "15 failed", "15 failed", "0 paid"),
       paid(9, "daraja"),
       answered(9, "30 failed", "15 open", "0 failed", "15 paid"),
+      // What a person accepted keeps its reason, so hearing it again says nothing new.
+      paid(10, "daraja"),
+      told(10, "wrong"),
+      decided(10, "succeeded"),
+      told(10, "wrong"),
+      told(10, "cancelled"),
     ]);
 
 /** What must be true in the end, of every order and of everybody who watched. */

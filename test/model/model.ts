@@ -129,10 +129,13 @@ export const decisions = ["succeeded", "failed"] as const;
 
 export type Decision = (typeof decisions)[number];
 
-/** A person decides on a payment in review. Rejecting it is the only step down there is. */
+/**
+ * A person decides on a payment in review. Rejecting it is the only step down there is; who accepts it leaves on record
+ * that the facts disagree.
+ */
 export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): void {
   const isRejected = as === "failed";
-  Object.assign(payment, { status: as, isScarred: false, isRejected });
+  Object.assign(payment, { status: as, isScarred: payment.isScarred && !isRejected, isRejected });
   if (!isRejected) show(order, payment, true);
   else if (order.status === "review") {
     const shown = order.payments.findLast(({ status }) => status === "review") ?? order.payments.at(-1) ?? payment;
