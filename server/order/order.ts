@@ -14,7 +14,8 @@ export type Source = (typeof sources)[number];
 
 /**
  * Something accepted as having happened to a payment. A success states what was paid where the provider tells
- * (`amountMinor` in minor units, `currency` by ISO 4217); the store compares that with what was agreed.
+ * (`amountMinor` in minor units, `currency` by ISO 4217); the store compares that with what was agreed. `reason` says
+ * `amount_mismatch` or `currency_mismatch` where one of them is stated and cannot be read.
  */
 export interface Outcome {
   status: Status;

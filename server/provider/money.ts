@@ -1,4 +1,5 @@
 /** Money on the wire, read exactly: from its decimal digits to whole minor units, never through float arithmetic. */
+import type { Outcome } from "../order/order.ts";
 
 const decimal = /^(0|[1-9]\d*)(?:\.(\d+))?$/;
 
@@ -46,4 +47,27 @@ export function parseMinor(value: unknown, digits: MinorDigits): bigint | undefi
   if (/[^0]/.test(fraction.slice(digits))) return undefined;
   const minor = BigInt(whole + fraction.slice(0, digits).padEnd(digits, "0"));
   return minor < minorLimit ? minor : undefined;
+}
+
+/** Whether a provider's field says anything. */
+export const isStated = (value: unknown): boolean => value !== undefined && value !== null && value !== "";
+
+/**
+ * What a success states of money. `own`: the currency where none is named; of another one, which is named alone, the amount
+ * is not read. An amount or a currency that is stated and cannot be read is a mismatch: what was paid is then unknown, and
+ * must not count as what was agreed.
+ */
+export function readMoney(
+  amount: unknown,
+  currency: unknown,
+  own?: string,
+): Pick<Outcome, "amountMinor" | "currency" | "reason"> {
+  const said = isStated(currency) ? currency : own;
+  if (said === undefined) return {};
+  if (typeof said !== "string" || !/^[A-Z]{3}$/i.test(said)) return { reason: "currency_mismatch" };
+  const named = said.toUpperCase();
+  if (own !== undefined && named !== own) return { currency: named };
+  if (!isStated(amount)) return isStated(currency) ? { currency: named } : {};
+  const amountMinor = parseMinor(amount, minorDigits(named));
+  return amountMinor === undefined ? { reason: "amount_mismatch" } : { amountMinor, currency: named };
 }

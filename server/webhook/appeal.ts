@@ -76,12 +76,15 @@ export function createAppeals(
     return heard.agreed;
   };
 
-  const isContradicted = (paymentId: string, { amountMinor, currency, reference, receipt }: Outcome): boolean => {
+  const isContradicted = (paymentId: string, outcome: Outcome): boolean => {
+    const { reason, amountMinor, currency, reference, receipt } = outcome;
     const heard = payments.get(paymentId);
     const agreed = heard?.known;
     const differs = <T>(told: T | undefined, known: T | undefined) =>
       told !== undefined && known !== undefined && told !== known;
     return (
+      // Of a success: what it states cannot be read.
+      reason !== undefined ||
       differs(amountMinor, agreed?.amountMinor) ||
       differs(currency, agreed?.currency) ||
       differs(reference, agreed?.reference) ||

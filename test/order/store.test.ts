@@ -328,6 +328,23 @@ describe("evidence", () => {
     expect((await ground.view(review.event.orderId)).order.status).toBe("review");
   });
 
+  it("with an amount that cannot be read waits for a person, after the query that could state it", async () => {
+    const { status, source } = paid();
+    const unread: Outcome = { status, source, reason: "amount_mismatch", receipt: nextOrderId() };
+    const daraja = await ground.open();
+    expect((await ground.store.advance(daraja.payment.id, unread, webhook())).event).toMatchObject({
+      status: "review",
+      reason: "amount_mismatch",
+      payment: { receipt: unread.receipt },
+    });
+
+    const zenopay = await ground.open({ provider: "zenopay" });
+    expect(await ground.store.advance(zenopay.payment.id, unread, webhook())).toMatchObject({ result: "hint" });
+    const { event } = await ground.store.advance(zenopay.payment.id, { ...unread, source: "query" });
+    expect(event).toMatchObject({ status: "review", reason: "amount_mismatch" });
+    expect(event?.payment).not.toHaveProperty("amountPaidMinor");
+  });
+
   it("that is wrong after a success keeps the success and adds one event", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, paid({ receipt: nextOrderId() }));

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Payment, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { parseMinor } from "../money.ts";
+import { readMoney } from "../money.ts";
 import { Declined, type Initiated } from "../provider.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
@@ -163,15 +163,8 @@ function isAbout(found: State, { id, reference }: Payment): boolean {
   return says(found.paymentID, reference) && says(found.merchantInvoiceNumber, id) && says(found.merchantInvoice, id);
 }
 
-/** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
-function paid({ trxID, amount, ...found }: State): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
-  const amountMinor = parseMinor(amount, 2);
-  const currency = found.currency ?? "BDT";
-  return {
-    ...(trxID !== undefined && { receipt: trxID }),
-    // There is no other currency at bKash; one that is named all the same is compared.
-    ...(amountMinor !== undefined && isCurrency(currency) && { amountMinor, currency }),
-  };
-}
-
-const isCurrency = (value: unknown): value is string => typeof value === "string" && /^[A-Z]{3}$/.test(value);
+/** What a success states. There is no other currency at bKash; one that is named all the same is compared. */
+const paid = ({ trxID, amount, currency }: State): Omit<Outcome, "status" | "source"> => ({
+  ...(trxID !== undefined && { receipt: trxID }),
+  ...readMoney(amount, currency, "BDT"),
+});

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { parseMinor } from "../money.ts";
+import { readMoney } from "../money.ts";
 import { decide, identifier, mpesaFailures, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { apigeeCodeOf, isApigeeLimit, isRefused, isThrottled, requireAnswer, Throttled } from "../refusal.ts";
@@ -120,16 +120,11 @@ function outcomeOf({ ResultCode, CallbackMetadata }: Omit<StkCallback, "Checkout
   return decided && { ...decided, source: "webhook" };
 }
 
-/** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
-function paid(items: readonly z.infer<typeof item>[]): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
+function paid(items: readonly z.infer<typeof item>[]): Omit<Outcome, "status" | "source"> {
   const stated = (name: string): unknown =>
     items.find(({ Name, Value }) => Name === name && Value !== undefined)?.Value;
   const receipt = identifier.safeParse(stated("MpesaReceiptNumber")).data;
-  const amountMinor = parseMinor(stated("Amount"), 2);
-  return {
-    ...(receipt !== undefined && { receipt }),
-    ...(amountMinor !== undefined && { amountMinor, currency: "KES" }),
-  };
+  return { ...(receipt !== undefined && { receipt }), ...readMoney(stated("Amount"), undefined, "KES") };
 }
 
 /**

@@ -3,7 +3,7 @@
  *
  * Lipana's own documentation could not be had. The shapes are those of its SDK (npm @lipana/sdk 1.0.3) and of public
  * integrations, which disagree: so everything is found beside or within `data`, in camelCase or snake_case. What is
- * proof stays strict: a message that contradicts itself is none, and an amount that cannot be read is not stated.
+ * proof stays strict: a message that contradicts itself is none.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
@@ -11,7 +11,7 @@ import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { parseMinor } from "../money.ts";
+import { parseMinor, readMoney } from "../money.ts";
 import { decide, identifier, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
@@ -166,21 +166,11 @@ function agree(said: readonly (Verdict | undefined)[]): Verdict | undefined {
 const outcomeOf = (told: Stated, verdict: Verdict): Omit<Outcome, "source"> =>
   verdict === paid ? { ...verdict, ...paidOf(told) } : verdict;
 
-/** What a success states. Where it names no currency it is Lipana's only one; of another one, the amount is not read. */
-function paidOf({ receipt, amount, currency }: Stated) {
-  const named = z
-    .string()
-    .toUpperCase()
-    .regex(/^[A-Z]{3}$/)
-    .safeParse(currency ?? "KES").data;
-  const amountMinor = named === "KES" ? parseMinor(amount, 2) : undefined;
-  const isStated = amountMinor !== undefined || (named !== undefined && named !== "KES");
-  return {
-    ...(receipt !== undefined && { receipt }),
-    ...(amountMinor !== undefined && { amountMinor }),
-    ...(isStated && { currency: named }),
-  };
-}
+/** What a success states. KES is Lipana's only currency. */
+const paidOf = ({ receipt, amount, currency }: Stated): Omit<Outcome, "status" | "source"> => ({
+  ...(receipt !== undefined && { receipt }),
+  ...readMoney(amount, currency, "KES"),
+});
 
 /**
  * The answer about the transaction with this reference. Throws `Throttled`, or `HubError` `provider_unavailable` when

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { minorDigits, parseMinor } from "../money.ts";
+import { readMoney } from "../money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
@@ -68,11 +68,7 @@ const receipt = text.pipe(z.string().regex(/^[\x21-\x7e]{1,128}$/));
 const result = z.object({
   status: z.enum(["CREATED", "PENDING", "SUCCESSFUL", "FAILED"]),
   amount: z.unknown().optional(),
-  currency: z
-    .string()
-    .regex(/^[A-Z]{3}$/)
-    .optional()
-    .catch(undefined),
+  currency: z.unknown().optional(),
   externalId: text.optional().catch(undefined),
   financialTransactionId: receipt.optional().catch(undefined),
   reason: code,
@@ -139,15 +135,8 @@ function endOf(said: Result): End | undefined {
   return undefined;
 }
 
-/**
- * What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. The currency
- * alone is enough to tell that it is another one than agreed.
- */
-function paid({ amount, currency, financialTransactionId }: Result): Pick<End, "receipt" | "amountMinor" | "currency"> {
-  const amountMinor = currency === undefined ? undefined : parseMinor(amount, minorDigits(currency));
-  return {
-    ...(financialTransactionId !== undefined && { receipt: financialTransactionId }),
-    ...(amountMinor !== undefined && { amountMinor }),
-    ...(currency !== undefined && { currency }),
-  };
-}
+/** What a success states. There is a currency for each market, so none is assumed. */
+const paid = ({ amount, currency, financialTransactionId }: Result): Omit<End, "status"> => ({
+  ...(financialTransactionId !== undefined && { receipt: financialTransactionId }),
+  ...readMoney(amount, currency),
+});

@@ -9,7 +9,7 @@ import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import type { Outcome } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { parseMinor } from "../money.ts";
+import { isStated, readMoney } from "../money.ts";
 import { decide, identifier, type MpesaFailure, resultCode } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
@@ -164,8 +164,6 @@ function statements({ ResultCode, Status, success, status, transaction_type }: D
   return [...code, ...[Status, success, status].filter(isStated).map(says), ...type];
 }
 
-const isStated = (value: unknown): boolean => value !== undefined && value !== null && value !== "";
-
 function codeSays(code: string): Said {
   const decided = decide(code);
   if (decided === undefined) return "unclear";
@@ -211,19 +209,12 @@ const namesOnly = (paymentId: string, parts: readonly Details[]): boolean =>
     .filter(isStated)
     .every((named) => named === paymentId);
 
-/** What a success states. An amount that cannot be read is left out: the success is then bare, not wrong. */
-function paid(parts: readonly Details[]): Pick<Outcome, "receipt" | "amountMinor" | "currency"> {
+/** Older webhooks name no currency: they are about shillings only. */
+function paid(parts: readonly Details[]): Omit<Outcome, "status" | "source"> {
   // The newer `provider_reference` is M-Pesa's receipt: UFU51A2XO2 is one of the day of its sample, 30 June 2026.
   const receipt = identifier.safeParse(first(parts, "MpesaReceiptNumber") ?? first(parts, "provider_reference")).data;
-  return { ...(receipt !== undefined && { receipt }), ...money(parts) };
-}
-
-/** Older webhooks are about shillings only. Of another currency not even the digits are known: it is named alone. */
-function money(parts: readonly Details[]): Pick<Outcome, "amountMinor" | "currency"> {
-  const currency = first(parts, "currency") ?? "KES";
-  if (currency !== "KES") return typeof currency === "string" && /^[A-Z]{3}$/.test(currency) ? { currency } : {};
-  const amountMinor = parseMinor(first(parts, "Amount") ?? first(parts, "amount"), 2);
-  return amountMinor === undefined ? {} : { amountMinor, currency };
+  const amount = first(parts, "Amount") ?? first(parts, "amount");
+  return { ...(receipt !== undefined && { receipt }), ...readMoney(amount, first(parts, "currency"), "KES") };
 }
 
 /** The first part's value that there is. */

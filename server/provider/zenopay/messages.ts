@@ -8,7 +8,7 @@ import { isSame } from "../../auth/keys.ts";
 import { HubError } from "../../errors.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
-import { parseMinor } from "../money.ts";
+import { isStated, readMoney } from "../money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
 
@@ -134,10 +134,9 @@ function endOf(found: Row): End | undefined {
   return reason && { status: "failed", reason };
 }
 
-/** The amount is in shillings, as text. One that cannot be read proves nothing, and asking again at once would not help. */
+/** The amount is in shillings, as text. Without one it proves nothing, and asking again at once would not help. */
 function paid({ amount, transid, reference }: Row): End | undefined {
-  const amountMinor = parseMinor(amount, 2);
-  if (amountMinor === undefined) return undefined;
+  if (!isStated(amount)) return undefined;
   const receipt = transid ?? reference;
-  return { status: "succeeded", ...(receipt !== undefined && { receipt }), amountMinor, currency: "TZS" };
+  return { status: "succeeded", ...(receipt !== undefined && { receipt }), ...readMoney(amount, undefined, "TZS") };
 }

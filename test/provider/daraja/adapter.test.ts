@@ -436,15 +436,23 @@ describe("translate", () => {
 
   test.each<[string, object]>([
     ["is missing", success({ Name: "MpesaReceiptNumber", Value: "NLJ7RT61SV" })],
-    ["has fractions of a cent", success({ Name: "Amount", Value: 1.001 }, receiptItem())],
-    ["is negative", success({ Name: "Amount", Value: -1 }, receiptItem())],
-    ["is no number", success({ Name: "Amount", Value: { deep: 1 } }, receiptItem())],
     ["has no value", success({ Name: "Amount" }, receiptItem())],
+    ["is null", success({ Name: "Amount", Value: null }, receiptItem())],
+    ["is empty", success({ Name: "Amount", Value: "" }, receiptItem())],
     ["stands beside items that are none", success({ Name: 1 }, [], receiptItem())],
   ])("takes a success as bare when its amount %s", (_what, body) => {
     const { outcome } = claimOf(body);
     expect(outcome).toEqual({ status: "succeeded", reference, receipt: "NLJ7RT61SV", source: "webhook" });
   });
+
+  test.each([1.001, -150, "1e999", "1,500", "١٥٠", { deep: 1 }, [150], 2 ** 60, false])(
+    "takes an amount of %j, which cannot be read, for another than agreed",
+    (Value) => {
+      const { outcome } = claimOf(success({ Name: "Amount", Value }, receiptItem()));
+      const reason = "amount_mismatch";
+      expect(outcome).toEqual({ status: "succeeded", reason, reference, receipt: "NLJ7RT61SV", source: "webhook" });
+    },
+  );
 
   test.each<[string, unknown]>([
     ["null", null],

@@ -289,14 +289,16 @@ describe("asking what happened", () => {
   test("states what was paid by the currency's own minor unit, and never guesses", async () => {
     const paid = async (fields: object) => {
       const outcome = await confirmed({ body: { ...fixture("mtn", "status-successful").body, ...fields } });
-      return [outcome?.amountMinor, outcome?.currency];
+      return [outcome?.amountMinor, outcome?.currency, outcome?.reason].filter((said) => said !== undefined);
     };
     expect(await paid({ amount: "50.5", currency: "EUR" })).toEqual([5_050n, "EUR"]);
     expect(await paid({ amount: "5000.00", currency: "UGX" })).toEqual([5_000n, "UGX"]);
-    expect(await paid({ amount: "50.50", currency: "UGX" })).toEqual([undefined, "UGX"]);
-    expect(await paid({ amount: "-1", currency: "EUR" })).toEqual([undefined, "EUR"]);
-    expect(await paid({ amount: "5000", currency: undefined })).toEqual([undefined, undefined]);
-    expect(await paid({ amount: "5000", currency: "ugx" })).toEqual([undefined, undefined]);
+    expect(await paid({ amount: "50.50", currency: "UGX" })).toEqual(["amount_mismatch"]);
+    expect(await paid({ amount: "-1", currency: "EUR" })).toEqual(["amount_mismatch"]);
+    expect(await paid({ amount: undefined, currency: "EUR" })).toEqual(["EUR"]);
+    expect(await paid({ amount: "5000", currency: undefined })).toEqual([]);
+    expect(await paid({ amount: "5000", currency: "ugx" })).toEqual([5_000n, "UGX"]);
+    expect(await paid({ amount: "5000", currency: "shillings" })).toEqual(["currency_mismatch"]);
   });
 
   test("never makes a success of noise", () => {

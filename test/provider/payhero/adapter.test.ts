@@ -341,15 +341,21 @@ describe("translate", () => {
 
   test.each<[string, object]>([
     ["is missing", { Amount: undefined }],
-    ["has fractions of a cent", { Amount: 1.001 }],
-    ["is negative", { Amount: -1 }],
-    ["is no number", { Amount: { deep: 1 } }],
     ["has no value", { Amount: null }],
-    ["has a separator", { Amount: "1,000" }],
+    ["is empty", { Amount: "" }],
   ])("takes a success as bare when its amount %s", (_what, fields) => {
     const { outcome } = claimOf(nested(fields));
     expect(outcome).toEqual({ status: "succeeded", receipt: "SAE3YULR0Y", source: "webhook" });
   });
+
+  test.each([1.001, -150, "1,000", "1e3", { deep: 1 }, [10]])(
+    "takes an amount of %j, which cannot be read, for another than agreed",
+    (Amount) => {
+      const { outcome } = claimOf(nested({ Amount }));
+      const reason = "amount_mismatch";
+      expect(outcome).toEqual({ status: "succeeded", reason, receipt: "SAE3YULR0Y", source: "webhook" });
+    },
+  );
 
   test("leaves out a receipt and a reference that cannot be stored", () => {
     const { outcome } = claimOf(nested({ MpesaReceiptNumber: "A\u0000" }));
@@ -359,11 +365,11 @@ describe("translate", () => {
     expect(newer).toEqual({ status: "succeeded", amountMinor: 100n, currency: "KES", source: "webhook" });
   });
 
-  test("names another currency alone, as its digits are not known, and leaves out what is none", () => {
+  test("names another currency alone, and takes what is none for another", () => {
     const { outcome } = claimOf(platform({ currency: "UGX" }));
     expect(outcome).toMatchObject({ status: "succeeded", currency: "UGX" });
     expect(outcome).not.toHaveProperty("amountMinor");
-    expect(claimOf(platform({ currency: 404 })).outcome).not.toHaveProperty("currency");
+    expect(claimOf(platform({ currency: 404 })).outcome).toMatchObject({ reason: "currency_mismatch" });
     expect(claimOf(platform({ currency: null })).outcome).toMatchObject({ amountMinor: 100n, currency: "KES" });
   });
 

@@ -409,17 +409,14 @@ describe("confirm", () => {
     expect(await asked(answer)).toEqual({ ...paidSample, status: "succeeded", reference: id, source: "query" });
   });
 
-  test.each([
-    ["1,000"],
-    [" 1000"],
-    ["-1000"],
-    ["1e3"],
-    ["1000.005"],
-    ["10000000000000000"],
-    [""],
-    [null],
-    [{ deep: 1 }],
-  ])("learns nothing from a success of %j, for the amount cannot be read", async (amount) => {
+  test.each([["1,000"], [" 1000"], ["-1000"], ["1e3"], ["1000.005"], ["10000000000000000"], [{ deep: 1 }]])(
+    "takes an amount of %j, which cannot be read, for another than agreed",
+    async (amount) => {
+      expect(await asked(rowWith({ amount }))).toMatchObject({ status: "succeeded", reason: "amount_mismatch" });
+    },
+  );
+
+  test.each([[""], [null], [undefined]])("learns nothing from a success of %j, which is no amount", async (amount) => {
     expect(await asked(rowWith({ amount }))).toBeUndefined();
   });
 
