@@ -8,7 +8,13 @@ import { Socket } from "node:net";
 import cors from "@fastify/cors";
 import { compile as compileTrust } from "@fastify/proxy-addr";
 import websocket from "@fastify/websocket";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
 import helmet from "helmet";
 import { startLoop } from "../loop.ts";
 import { readTrace, withTrace } from "../trace.ts";
@@ -84,6 +90,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     routerOptions,
     // No hook sees these requests, so they are counted here.
     frameworkErrors: (_error, request, reply) => {
+      if (isWebSocket(request.raw)) endAfter(reply);
       Promise.resolve(admit?.(request)).then(
         () => refuseUnreadable(methods, request, reply),
         (error: unknown) => sendProblem(reply, recognize(error, request)),
@@ -111,7 +118,8 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     done();
   });
   app.addHook("onSend", (request, reply, _payload, done) => {
-    if (hasUnreadBody(request.raw)) reply.header("connection", "close");
+    // An answer instead of a WebSocket ends the connection too.
+    if (hasUnreadBody(request.raw) || isWebSocket(request.raw)) reply.header("connection", "close");
     done();
   });
   answerOptions(app, methods, isAllowedOrigin);
@@ -237,6 +245,12 @@ function logRequests(app: FastifyInstance): void {
     const tookMs = Number(reply.elapsedTime.toFixed(2));
     request.log.info({ req: request, status: reply.statusCode, tookMs }, "request");
   });
+}
+
+/** No WebSocket comes of an upgrade that is answered so, and nobody would read from its connection any more. */
+function endAfter({ raw }: FastifyReply): void {
+  raw.setHeader("connection", "close");
+  raw.once("finish", () => raw.req.socket.destroySoon());
 }
 
 function destroy(this: Socket): void {

@@ -4,6 +4,7 @@ import { type AddressInfo, connect } from "node:net";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { readConfig } from "../../server/config/config.ts";
+import { HubError } from "../../server/errors.ts";
 import { connectionsMax, openHttp } from "../../server/http/server.ts";
 import { createLogger } from "../../server/log.ts";
 
@@ -56,6 +57,22 @@ describe("a request", () => {
     expect(await whole).toMatch(/late$/);
   });
 
+  const upgrade = (path: string): string =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
+  it.each([
+    ["/%zz", 400],
+    ["/nowhere", 404],
+  ])("to upgrade at %s is answered %d and ends its connection", async (path, status) => {
+    const { app, close } = await open();
+    onTestFinished(close);
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    const answer = await send(port, upgrade(path));
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(answer.toLowerCase()).toContain("connection: close");
+  });
+
   it("to upgrade that no WebSocket comes of does not keep its connection, though its client is gone", async () => {
     const { app, close } = await open();
     onTestFinished(close);
@@ -66,8 +83,6 @@ describe("a request", () => {
     await app.listen({ port: 0, host: "127.0.0.1" });
     const { port } = app.server.address() as AddressInfo;
     app.server.requestTimeout = app.server.keepAliveTimeout = 500;
-    const upgrade = (path: string): string =>
-      `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
     const taken = new WebSocket(`ws://127.0.0.1:${port}/socket`);
     onTestFinished(() => taken.terminate());
     await once(taken, "open");
@@ -85,6 +100,10 @@ describe("a request", () => {
     const { app, close } = await open();
     onTestFinished(close);
     app.post("/", async () => "taken");
+    const onRequest = async (): Promise<void> => {
+      throw new HubError("rate_limited");
+    };
+    app.post("/refused", { onRequest }, async () => "taken");
     await app.listen({ port: 0, host: "127.0.0.1" });
     const { port } = app.server.address() as AddressInfo;
     const answer = async (text: string): Promise<string> => {
@@ -95,8 +114,9 @@ describe("a request", () => {
     };
     for (const body of ["Content-Length: 100", "Transfer-Encoding: chunked"]) {
       const unread = await answer(
-        `POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${body}\r\n\r\n`,
+        `POST /refused HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${body}\r\n\r\n`,
       );
+      expect(unread).toMatch(/^http\/1.1 429 /);
       expect(unread).toContain("connection: close");
     }
     const whole = `POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`;
