@@ -238,7 +238,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     });
   };
 
-  apiDocsRoutes(app, { publicUrl });
+  await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   sdkRoutes(app);
   healthRoutes(app, { database, bus, spool, isDraining });
   metricsRoute(app, { access, metrics });

@@ -38,17 +38,20 @@ export const storable = (text: string): boolean => text.isWellFormed() && !text.
 export const text = (lengthMax: number) =>
   z.string().min(1).max(lengthMax).refine(storable, "has characters that cannot be stored");
 
-/** A whole number in a query string. */
-export const wholeText = (min: number, max: number) =>
+/** A whole number in a query string. `told`: what its description says beside its bounds. */
+export const wholeText = (min: number, max: number, told: { description?: string; examples?: number[] } = {}) =>
   z
     .string()
     .regex(/^\d{1,10}$/, `must be a whole number from ${min} to ${max}`)
     .transform(Number)
     .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`)
-    .meta({ type: "integer", minimum: min, maximum: max });
+    .meta({ type: "integer", minimum: min, maximum: max, ...told });
 
 /** The last version that a watcher has seen. */
-export const afterText = wholeText(0, 2_147_483_647);
+export const afterText = wholeText(0, 2_147_483_647, {
+  description: "The last version seen; what is known is not sent again.",
+  examples: [1],
+});
 
 export const orderIdText = z
   .string()

@@ -61,6 +61,7 @@ const layers = [
   ["redis"],
   ["status"],
   ["sandbox"],
+  ["schema"],
   ["http"],
   ["auth"],
   ["order"],

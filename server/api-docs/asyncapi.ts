@@ -6,10 +6,10 @@
 import type { z } from "zod";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError, toProblem } from "../errors.ts";
+import { problem, statusEvent, unwatchAnswer, watchAnswer, watchEnded } from "../schema/answer.ts";
+import { orderId, processing, succeeded, watchToken } from "../schema/example.ts";
 import { unwatchRequest, watchRequest } from "../transport/socketio.ts";
-import { orderId, processing, succeeded, watchToken } from "./example.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
-import { problem, statusEvent, unwatchAnswer, watchAnswer, watchEnded } from "./shape.ts";
 
 export interface AsyncApiOptions {
   /** Where clients reach this node. */

@@ -5,28 +5,43 @@
 import type { FastifyInstance } from "fastify";
 import manifest from "../../package.json" with { type: "json" };
 import { type Asset, sendAsset } from "../http/static-files.ts";
+import { describedFile } from "../schema/route.ts";
 import { asyncApi } from "./asyncapi.ts";
-import { openApi, routeOf } from "./openapi.ts";
+import { collectOperations } from "./openapi.ts";
 import { pageRoutes } from "./page.ts";
 
 export interface DocumentRoutesOptions {
   /** Where clients reach this node; may be known only once it listens. */
   publicUrl: () => string;
+  /** The same where it is configured, and so holds for every node. */
+  configuredUrl: string | undefined;
 }
 
-export function apiDocsRoutes(app: FastifyInstance, { publicUrl }: DocumentRoutesOptions): void {
-  const served = new Set<string>();
-  app.addHook("onRoute", ({ method, url }) => {
-    for (const one of [method].flat()) served.add(routeOf({ method: one, url }));
-  });
-  const { version } = manifest;
+const config = { isCheap: true } as const;
+const json = "application/json";
 
-  const openApiAsset = buildOnce(() => openApi({ served, version }));
+const readOpenApi = describedFile("Operating", {
+  operationId: "readOpenApi",
+  summary: "This API as OpenAPI 3.1",
+  type: json,
+});
+
+const readAsyncApi = describedFile("Operating", {
+  operationId: "readAsyncApi",
+  summary: "The sockets and streams as AsyncAPI 3",
+  type: json,
+});
+
+export async function apiDocsRoutes(
+  app: FastifyInstance,
+  { publicUrl, configuredUrl }: DocumentRoutesOptions,
+): Promise<void> {
+  const { version } = manifest;
+  const openApi = await collectOperations(app, { publicUrl: configuredUrl, version });
+  const openApiAsset = buildOnce(openApi);
   const asyncApiAsset = buildOnce(() => asyncApi({ publicUrl: publicUrl(), version }));
-  app.get("/openapi.json", { config: { isCheap: true } }, (request, reply) =>
-    sendAsset(request, reply, openApiAsset()),
-  );
-  app.get("/asyncapi.json", { config: { isCheap: true } }, (request, reply) =>
+  app.get("/openapi.json", { config, ...readOpenApi }, (request, reply) => sendAsset(request, reply, openApiAsset()));
+  app.get("/asyncapi.json", { config, ...readAsyncApi }, (request, reply) =>
     sendAsset(request, reply, asyncApiAsset()),
   );
   pageRoutes(app);

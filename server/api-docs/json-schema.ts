@@ -8,15 +8,10 @@ export type Json = Record<string, unknown>;
 export interface SchemaCollector {
   /** The schema inline, or a reference to it when it has an id. */
   add(schema: z.ZodType): Json;
-  /** Puts a schema under a name. */
-  name(id: string, schema: Json): Json;
   readonly components: Readonly<Record<string, Json>>;
 }
 
 export type Dialect = "draft-2020-12" | "draft-07";
-
-/** What zod calls a schema that refers to itself and has no id: here only any JSON, in `metadata`. */
-const unnamed = "__schema0";
 
 export function createSchemaCollector(target: Dialect): SchemaCollector {
   const components: Record<string, Json> = {};
@@ -29,26 +24,24 @@ export function createSchemaCollector(target: Dialect): SchemaCollector {
       for (const [id, shape] of Object.entries(named)) components[nameOf(id)] ??= shape;
       return root;
     },
-    name(id, schema) {
-      assert(components[id] === undefined, `two schemas are called ${id}`);
-      components[id] = schema;
-      return { $ref: `#/components/schemas/${id}` };
-    },
     components,
   };
 }
 
-/** Defaults are told though a transform follows; a format says more than the expression that it is checked with. */
+/** Defaults and examples are told though a transform follows; a format says more than the expression that it is checked with. */
 function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
   const { def } = zodSchema._zod;
+  const { examples } = z.globalRegistry.get(zodSchema) ?? {};
+  if (examples !== undefined) jsonSchema.examples = examples;
   if (def.type === "default") jsonSchema.default = def.defaultValue;
   if (jsonSchema.format !== undefined || jsonSchema.type === "integer") delete jsonSchema.pattern;
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
 }
 
+/** A schema that refers to itself would have a name of zod's making. */
 const nameOf = (id: string): string => {
-  assert(id === unnamed || !id.startsWith("__"), `${id} needs an id`);
-  return id === unnamed ? "AnyJson" : id;
+  assert(!id.startsWith("__"), `${id} needs an id`);
+  return id;
 };
 
 /** References into the schema itself become references into the document. */

@@ -1,26 +1,13 @@
-/** The OpenAPI 3.1 document of the routes that this node really serves. */
+/** The OpenAPI 3.1 document of the routes that this node really serves, by what stands beside them (schema/route.ts). */
+import swagger from "@fastify/swagger";
+import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
+import { problem } from "../schema/answer.ts";
+import { orderId, processing, prompt } from "../schema/example.ts";
+import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { orderIdText } from "../validation.ts";
-import { callbackOperations } from "./callback.ts";
-import { orderId, processing, prompt } from "./example.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
-import { nodeOperations } from "./node.ts";
-import { type Answer, type Described, type Operation, type Parameter, type Scheme, tags } from "./operation.ts";
-import { paymentOperations } from "./payments.ts";
-import { problem } from "./shape.ts";
-import { watchingOperations } from "./watching.ts";
-
-/** Every public route there can be. */
-export const operations: readonly Operation[] = [
-  ...paymentOperations,
-  ...watchingOperations,
-  ...callbackOperations,
-  ...nodeOperations,
-];
-
-/** How a route is named in `served`. */
-export const routeOf = ({ method, url }: { method: string; url: string }): string => `${method} ${url}`;
 
 const about = `Starts mobile-money payments and tells every watcher, within milliseconds, what became of them.
 
@@ -37,7 +24,7 @@ operation: 408 \`request_timeout\`, 431 \`headers_too_large\`, 400 \`body_invali
 /** Problems of every address: they arise before an operation is found, so they are beside the operations and not in each. */
 export const commonProblems: readonly ErrorCode[] = ["method_not_allowed", "request_timeout", "headers_too_large"];
 
-const securitySchemes: Record<Scheme, Json> = {
+const securitySchemes = {
   apiKey: { type: "http", scheme: "bearer", description: "The merchant's API key. For backends only." },
   watchToken: {
     type: "http",
@@ -51,135 +38,113 @@ const securitySchemes: Record<Scheme, Json> = {
     name: "token",
     description: "The watch token where headers cannot be set: EventSource and WebSocket in a browser.",
   },
-};
+} as const;
 
 /** What stands in a path. */
-const pathParameters: Readonly<Record<string, Parameter>> = {
+const pathParameters: Readonly<Record<string, Json>> = {
   orderId: {
-    name: "orderId",
+    ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
     description: "Your name for the order.",
-    schema: z.toJSONSchema(orderIdText) as Json,
-    example: orderId,
+    examples: [orderId],
   },
-  provider: { name: "provider", description: "The provider's name.", schema: { type: "string" }, example: "daraja" },
+  provider: { type: "string", description: "The provider's name.", examples: ["daraja"] },
   secret: {
-    name: "secret",
+    type: "string",
+    pattern: "^[0-9a-f]{64}$",
     description: "Names one payment and proves that we made the address.",
-    schema: { type: "string", pattern: "^[0-9a-f]{64}$" },
-    example: "0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342",
+    examples: ["0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342"],
   },
-  msisdn: {
-    name: "msisdn",
-    description: "The phone; its last nine digits count.",
-    schema: { type: "string" },
-    example: "254712345600",
-  },
-  file: { name: "file", description: "The file.", schema: { type: "string" }, example: "tukio.js" },
-  id: { name: "id", description: "The prompt.", schema: { type: "string", format: "uuid" }, example: prompt.id },
+  msisdn: { type: "string", description: "The phone; its last nine digits count.", examples: ["254712345600"] },
+  file: { type: "string", description: "The file.", examples: ["tukio.js"] },
+  id: { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
 };
 
 export interface OpenApiOptions {
-  /** The routes to describe, as `routeOf` names them. */
-  served: ReadonlySet<string>;
+  /** Where clients reach this node, where that is configured. */
+  publicUrl?: string | undefined;
   version: string;
 }
 
-/** Makes the document. Routes that are not served here (the sandbox in production) are not in it. */
-export function openApi({ served, version }: OpenApiOptions): Json {
+/** Collects every route that is registered from now on. Returns how to make the document, once they all are. */
+export async function collectOperations(
+  app: FastifyInstance,
+  { publicUrl, version }: OpenApiOptions,
+): Promise<() => Json> {
   const schemas = createSchemaCollector("draft-2020-12");
-  const shown = operations.filter((operation) => served.has(routeOf(operation)));
-  const paths: Record<string, Json> = {};
-  for (const operation of shown) {
-    const path = operation.url.replace(/:(\w+)/g, "{$1}");
-    paths[path] = { ...paths[path], [operation.method.toLowerCase()]: describe(operation, schemas) };
-  }
-  return {
-    openapi: "3.1.1",
-    info: { title: "Tukio", version, summary: "Real-time payment status hub", description: about, license },
-    servers: [{ url: ".", description: "This node" }],
-    tags: Object.entries(tags)
-      .filter(([name]) => shown.some(({ tag }) => tag === name))
-      .map(([name, description]) => ({ name, description })),
-    paths,
-    components: {
-      securitySchemes,
-      responses: Object.fromEntries(commonProblems.map((code) => [code, problemOf([code], schemas)])),
-      schemas: schemas.components,
-      examples: problemExamples(),
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.1",
+      info: { title: "Tukio", version, summary: "Real-time payment status hub", description: about, license },
+      components: { securitySchemes },
     },
+    convertConstToEnum: false,
+    transform: ({ schema, url }) => ({
+      schema: isDescribed(schema) ? operationOf(schema, url, schemas) : { hide: true },
+      url,
+    }),
+  });
+  return () => {
+    const document: Json = { ...app.swagger() };
+    const used = new Set(Object.values(document.paths as Json).flatMap(tagsOf));
+    const responses = Object.fromEntries(commonProblems.map((code) => [code, commonProblem(code, schemas)]));
+    return {
+      ...document,
+      servers: [publicUrl === undefined ? { url: ".", description: "This node" } : { url: publicUrl }],
+      tags: Object.entries(tags).flatMap(([name, description]) => (used.has(name) ? { name, description } : [])),
+      components: { securitySchemes, responses, schemas: schemas.components, examples: problemExamples() },
+    };
   };
 }
+
+const isDescribed = (schema: FastifySchema | undefined): schema is FastifySchema & RouteSchema =>
+  schema !== undefined && "answers" in schema;
+
+/** Of all operations of one path. */
+const tagsOf = (path: unknown): string[] =>
+  Object.values(path as Record<string, { tags: string[] }>).flatMap((operation) => operation.tags);
 
 const license = { name: "MIT", identifier: "MIT" };
 
-function describe(operation: Operation, schemas: SchemaCollector): Json {
-  const { id, tag, summary, description, openedBy, problems, answers } = operation;
-  const parameters = parametersOf(operation, schemas);
+/** What `@fastify/swagger` takes, of what stands beside the route. */
+function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector) {
+  const { operationId, tag, summary, description, security, headers, querystring, answers, problems } = schema;
+  const params = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => [name, pathParameters[name]]);
+  // Every operation with a path parameter refuses one that is not percent-encoded UTF-8.
+  const codes = params.length > 0 ? [...new Set<ErrorCode>(["body_invalid", ...problems])] : problems;
   return {
-    operationId: id,
+    operationId,
     tags: [tag],
     summary,
     ...(description !== undefined && { description }),
-    security: openedBy.map((scheme) => ({ [scheme]: [] })),
-    ...(parameters.length > 0 && { parameters }),
-    ...requestBodyOf(operation, schemas),
-    responses: {
-      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, responseOf(answer, schemas)])),
-      ...problemsOf(
-        isParametric(operation) ? [...new Set<ErrorCode>(["body_invalid", ...problems])] : problems,
-        schemas,
-      ),
+    security,
+    ...(params.length > 0 && { params: { type: "object", properties: Object.fromEntries(params) } }),
+    ...(querystring && { querystring: schemas.add(querystring) }),
+    ...(headers && { headers: { type: "object", properties: headers } }),
+    ...bodyOf(schema, schemas),
+    response: {
+      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, answerOf(answer, schemas)])),
+      ...problemsOf(codes, schemas),
     },
   };
 }
 
-/** Every operation with a path parameter refuses one that is not percent-encoded UTF-8. */
-const isParametric = ({ url }: Operation): boolean => url.includes(":");
-
-function parametersOf({ url, headers = [], query }: Operation, schemas: SchemaCollector): Json[] {
-  const inPath = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => ({
-    in: "path",
-    required: true,
-    ...pathParameters[name],
-  }));
-  const inQuery = query ? queryOf(query, schemas) : [];
-  return [...inPath, ...inQuery, ...headers.map((header) => ({ in: "header", ...header }))];
+/** A reference has nothing beside it, so one with examples is wrapped. */
+function bodyOf({ body, examples }: RouteSchema, schemas: SchemaCollector): Json {
+  if (!examples) return {};
+  const schema = { ...(body && { allOf: [schemas.add(body)] }), "x-examples": examples };
+  return { body: { content: { "application/json": { schema } } } };
 }
 
-function queryOf({ schema, fields }: Described, schemas: SchemaCollector): Json[] {
-  const { properties = {}, required = [] } = schemas.add(schema) as { properties?: Json; required?: string[] };
-  return Object.entries(fields).map(([name, field]) => ({
-    in: "query",
-    name,
-    ...(required.includes(name) && { required: true }),
-    ...field,
-    schema: properties[name],
-  }));
-}
-
-function requestBodyOf({ body }: Operation, schemas: SchemaCollector): Json {
-  if (!body) return {};
-  const { id, schema, fields = {}, examples } = body;
-  const media = { examples, ...(id !== undefined && schema && { schema: bodyOf(id, { schema, fields }, schemas) }) };
-  return { requestBody: { required: true, content: { "application/json": media } } };
-}
-
-function bodyOf(id: string, { schema, fields }: Described, schemas: SchemaCollector): Json {
-  const { properties = {}, ...rest } = schemas.add(schema) as { properties?: Record<string, Json> };
-  const told = Object.entries(properties).map(([name, property]) => [name, { ...property, ...fields[name] }]);
-  return schemas.name(id, { ...rest, properties: Object.fromEntries(told) });
-}
-
-function responseOf({ description, type, shapes = [], example, headers }: Answer, schemas: SchemaCollector): Json {
-  const [first, ...others] = shapes.map((shape) => schemas.add(shape));
-  const schema = others.length > 0 ? { oneOf: [first, ...others] } : first;
-  const media = { ...(schema && { schema }), ...(example !== undefined && { example }) };
-  const isEmpty = type === undefined && Object.keys(media).length === 0;
-  return {
-    description,
-    ...(headers && { headers }),
-    ...(!isEmpty && { content: { [type ?? "application/json"]: media } }),
+/** Of what is no JSON only the type is told. */
+function answerOf({ description, type, schema, example, headers }: Answer, schemas: SchemaCollector): Json {
+  const said = { description, ...(headers && { headers }) };
+  if (!schema && type === undefined && example === undefined) return { ...said, type: "null" };
+  const isText = type !== undefined && type !== "application/json";
+  const media = {
+    schema: schema ? schemas.add(schema) : isText ? { type: "string" } : {},
+    ...(example !== undefined && { example }),
   };
+  return { ...said, content: { [type ?? "application/json"]: media } };
 }
 
 /** The codes of one status share a response. */
@@ -191,18 +156,21 @@ function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json
 }
 
 /** The response of codes that have one status. */
-function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json {
+function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json & { headers?: Record<string, Json> } {
   const [first] = alike;
+  const headers = {
+    ...(alike.includes("rate_limited") && { "Retry-After": retryAfter }),
+    ...(alike.some(needsBearer) && { "WWW-Authenticate": challenge }),
+    ...(alike.includes("method_not_allowed") && { Allow: allow }),
+    ...(alike.includes("upgrade_required") && { Upgrade: upgrade }),
+  };
   return {
     description: alike.map((code) => `\`${code}\`: ${errorTable[code].title}`).join(". "),
-    ...(alike.includes("rate_limited") && { headers: { "Retry-After": retryAfter } }),
-    ...(alike.some(needsBearer) && { headers: { "WWW-Authenticate": challenge } }),
-    ...(alike.includes("method_not_allowed") && { headers: { Allow: allow } }),
-    ...(alike.includes("upgrade_required") && { headers: { Upgrade: upgrade } }),
+    ...(Object.keys(headers).length > 0 && { headers }),
     content: {
       "application/problem+json": {
         schema: {
-          ...schemas.add(problem),
+          allOf: [schemas.add(problem)],
           properties: { status: { const: first && errorTable[first].status }, code: { enum: alike } },
           ...(alike.every(carriesOrder) && { required: ["order"] }),
         },
@@ -212,13 +180,20 @@ function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json 
   };
 }
 
-const allow = { description: "The methods that the address takes.", schema: { type: "string" } };
+/** As a component, which `@fastify/swagger` leaves as it is. */
+function commonProblem(code: ErrorCode, schemas: SchemaCollector): Json {
+  const { headers = {}, ...response } = problemOf([code], schemas);
+  const told = Object.entries(headers).map(([name, { description, ...schema }]) => [name, { description, schema }]);
+  return { ...response, ...(told.length > 0 && { headers: Object.fromEntries(told) }) };
+}
 
-const upgrade = { description: "What to upgrade to.", schema: { type: "string", const: "websocket" } };
+const allow = { type: "string", description: "The methods that the address takes." };
 
-const retryAfter = { description: "Seconds.", schema: { type: "integer", minimum: 1 } };
+const upgrade = { type: "string", const: "websocket", description: "What to upgrade to." };
 
-const challenge = { description: "What kind of credential is needed.", schema: { type: "string", const: "Bearer" } };
+const retryAfter = { type: "integer", minimum: 1, description: "Seconds." };
+
+const challenge = { type: "string", const: "Bearer", description: "What kind of credential is needed." };
 
 const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 401 && code !== "webhook_rejected";
 
@@ -226,7 +201,7 @@ const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 40
 const carriesOrder = (code: ErrorCode): boolean =>
   ["payment_in_progress", "order_paid", "order_in_review", "order_mismatch"].includes(code);
 
-const problemExamples = (): Json =>
+const problemExamples = (): Record<string, { value: unknown }> =>
   Object.fromEntries(
     (Object.keys(errorTable) as ErrorCode[]).map((code) => [
       code,

@@ -1,6 +1,7 @@
 /** `/docs`: Swagger UI, served whole from this process, so that it works offline and under a strict policy. */
 import type { FastifyInstance } from "fastify";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { describedFile } from "../schema/route.ts";
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const swaggerUi = (name: string): URL => new URL(import.meta.resolve(`swagger-ui-dist/${name}`));
@@ -14,7 +15,15 @@ const findFile = keepAssets({
   "swagger-ui-bundle.js": swaggerUi("swagger-ui-bundle.js"),
 });
 
+const openDocs = describedFile("Operating", {
+  operationId: "openDocs",
+  summary: "This API as a page",
+  type: "text/html",
+});
+
 export function pageRoutes(app: FastifyInstance): void {
-  app.get("/docs", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "nobody" }));
+  app.get("/docs", openDocs, async (request, reply) =>
+    sendPage(request, reply, { page: await page(), framedBy: "nobody" }),
+  );
   assetRoute(app, "/docs", findFile);
 }

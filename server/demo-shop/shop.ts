@@ -18,6 +18,7 @@ import type { StartPayment } from "../payment/start.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { Provider } from "../provider/provider.ts";
 import { scenarioOf } from "../sandbox/phone.ts";
+import { describedFile } from "../schema/route.ts";
 import { parseInput } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
 import { homeOf } from "./own-page.ts";
@@ -67,6 +68,12 @@ const scripts = [
 ];
 const findFile = keepAssets(Object.fromEntries(["shop.css", ...scripts].map((name) => [name, own(name)])));
 
+const openShop = describedFile("Sandbox", {
+  operationId: "openShop",
+  summary: "A demo shop, to pay and watch",
+  type: "text/html",
+});
+
 type OrderRequest = { Params: { orderId: string } };
 
 export function demoShopRoutes(app: FastifyInstance, options: ShopOptions): void {
@@ -87,7 +94,9 @@ export function demoShopRoutes(app: FastifyInstance, options: ShopOptions): void
 
   const requireOwnPage = async (request: FastifyRequest): Promise<void> => void homeOf(request, publicUrl());
 
-  app.get("/", async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "nobody" }));
+  app.get("/", openShop, async (request, reply) =>
+    sendPage(request, reply, { page: await page(), framedBy: "nobody" }),
+  );
   assetRoute(app, "/shop", findFile);
 
   app.get("/shop/catalogue", async (_request, reply) => {

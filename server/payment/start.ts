@@ -44,31 +44,46 @@ const isStorable = (value: unknown): boolean => {
   return Object.entries(value).every(([key, inner]) => storable(key) && isStorable(inner));
 };
 
+/** It came as JSON, so its values are JSON. */
 const metadata = z
-  .record(z.string(), z.json())
+  .record(z.string(), z.unknown())
   .refine((value) => Object.keys(value).length <= 50, "has more than 50 keys")
   .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= metadataBytesMax, "is larger than 8 KiB")
   .refine(isStorable, "has characters that cannot be stored");
 
 /** What starts a payment. */
-export const paymentBody = z.strictObject({
-  orderId: orderIdText,
-  amountMinor: z
-    .number("must be a whole number of minor units")
-    .int("must be a whole number of minor units")
-    .positive("must be more than 0"),
-  currency: z.string().regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES"),
-  provider: z.string(),
-  phone: z.string().refine(storable, "has characters that cannot be stored").optional(),
-  description: text(255).optional(),
-  customer: z.strictObject({ name: text(255).optional(), email: z.email().max(254).optional() }).optional(),
-  returnUrl: z
-    .url({ protocol: /^https?$/, error: "must be an http or https URL" })
-    .max(2_048)
-    .refine(storable)
-    .optional(),
-  metadata: metadata.optional(),
-});
+export const paymentBody = z
+  .strictObject({
+    orderId: orderIdText.describe("Your name for the order, unique."),
+    amountMinor: z
+      .number("must be a whole number of minor units")
+      .int("must be a whole number of minor units")
+      .positive("must be more than 0")
+      .describe("In the currency's minor unit. Daraja takes whole shillings: multiples of 100."),
+    currency: z
+      .string()
+      .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES")
+      .describe("ISO 4217; one that the provider takes."),
+    provider: z.string().describe("Who is to ask the payer."),
+    phone: z
+      .string()
+      .refine(storable, "has characters that cannot be stored")
+      .describe("Where the provider prompts a phone. E.164, or as dialled in the provider's own country.")
+      .optional(),
+    description: text(255).describe("Seen with the API key, and by the provider where it takes one.").optional(),
+    customer: z
+      .strictObject({ name: text(255).optional(), email: z.email().max(254).optional() })
+      .describe("Seen with the API key only.")
+      .optional(),
+    returnUrl: z
+      .url({ protocol: /^https?$/, error: "must be an http or https URL" })
+      .max(2_048)
+      .refine(storable)
+      .describe("Where a provider that redirects the payer sends them in the end.")
+      .optional(),
+    metadata: metadata.describe("At most 50 keys and 8 KiB. Seen with the API key only.").optional(),
+  })
+  .meta({ id: "PaymentRequest" });
 
 export function createStartPayment(options: StartOptions): StartPayment {
   return async (body, { idempotencyKey, deadlineS } = {}) => {

@@ -2,6 +2,17 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Access } from "../auth/access.ts";
 import { isLoopback } from "../config/config.ts";
+import { described, openedBy } from "../schema/route.ts";
+
+const readMetrics = described({
+  operationId: "readMetrics",
+  tag: "Operating",
+  summary: "Numbers for Prometheus",
+  description: "For the API key, or from a loopback address.",
+  security: openedBy.merchant,
+  answers: { 200: { description: "In Prometheus' text form.", type: "text/plain" } },
+  problems: ["key_invalid", "rate_limited", "internal"],
+});
 
 export interface MetricsRouteOptions {
   access: Access;
@@ -9,7 +20,7 @@ export interface MetricsRouteOptions {
 }
 
 export function metricsRoute(app: FastifyInstance, { access, metrics }: MetricsRouteOptions): void {
-  app.get("/metrics", async (request, reply) => {
+  app.get("/metrics", readMetrics, async (request, reply) => {
     if (!isLocal(request)) access.requireMerchant(request);
     return reply
       .type(metrics.contentType)

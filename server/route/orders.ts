@@ -7,6 +7,9 @@ import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError, HubError } from "../errors.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
+import { decided, orderList, orderView, statusEvent, watchToken } from "../schema/answer.ts";
+import * as example from "../schema/example.ts";
+import { described, openedBy } from "../schema/route.ts";
 import { isStorable, parseInput, readOrderId, text, wholeText } from "../validation.ts";
 
 export interface OrderRoutesOptions {
@@ -23,20 +26,122 @@ const time = z.iso
 
 /** Which orders a list shows. */
 export const orderFilter = z.strictObject({
-  status: z.enum(statuses).optional(),
-  provider: text(64).optional(),
-  from: time.optional(),
-  to: time.optional(),
-  changedSince: time.optional(),
-  cursor: text(500).optional(),
-  limit: wholeText(1, 200).default(50),
+  status: z
+    .enum(statuses)
+    .meta({ description: "Only orders that are this now.", examples: ["succeeded"] })
+    .optional(),
+  provider: text(64)
+    .meta({ description: "Only orders whose state comes from this provider.", examples: ["daraja"] })
+    .optional(),
+  from: time.meta({ description: "Opened at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
+  to: time.meta({ description: "Opened before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
+  changedSince: time
+    .meta({ description: "Makes the list a feed of what changed since.", examples: ["2026-11-20T00:00:00Z"] })
+    .optional(),
+  cursor: text(500).describe("The `nextCursor` of the page before.").optional(),
+  limit: wholeText(1, 200, { description: "Orders on a page.", examples: [20] }).default(50),
 });
 
 /** A person's decision on a payment in review. */
-export const decision = z.strictObject({
-  paymentId: z.uuid("must be the uuid of a payment of this order"),
-  as: z.enum(["succeeded", "failed"]),
-  note: text(1_000),
+export const decision = z
+  .strictObject({
+    paymentId: z.uuid("must be the uuid of a payment of this order").describe("The payment in review."),
+    as: z.enum(["succeeded", "failed"]).describe("What it is."),
+    note: text(1_000).describe("Why; kept in the order's history."),
+  })
+  .meta({ id: "Decision" });
+
+const readOrder = described({
+  operationId: "readOrder",
+  tag: "Payments",
+  summary: "Read an order",
+  description: "With the API key everything about it; with a watch token the current state alone.",
+  security: openedBy.watcher,
+  answers: {
+    200: {
+      description: "`Order` with the API key, `StatusEvent` with a watch token.",
+      schema: z.union([orderView, statusEvent]),
+      example: example.orderView,
+    },
+  },
+  problems: [
+    "key_invalid",
+    "token_invalid",
+    "token_expired",
+    "origin_refused",
+    "order_unknown",
+    "rate_limited",
+    "internal",
+    "store_unavailable",
+  ],
+});
+
+const listOrders = described({
+  operationId: "listOrders",
+  tag: "Payments",
+  summary: "List orders, or follow their changes",
+  description:
+    "Newest first; with `changedSince` by change, oldest first, at least once: a backend's feed. Follow `nextCursor` to its end, then ask again with the last `occurredAt`: what changed in the 10 s before comes again, so that nothing is missed.",
+  security: openedBy.merchant,
+  querystring: orderFilter,
+  answers: {
+    200: { description: "A page.", schema: orderList, example: { data: [example.succeeded], nextCursor: null } },
+  },
+  problems: ["body_invalid", "key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
+});
+
+const resolveReview = described({
+  operationId: "resolveReview",
+  tag: "Payments",
+  summary: "Decide about a payment in review",
+  description:
+    "`succeeded` keeps the mismatch as the order's `reason`, beside what was paid. `failed` carries the reason `rejected` and allows another try.",
+  security: openedBy.merchant,
+  body: decision,
+  examples: {
+    paid: {
+      summary: "The money is there",
+      value: {
+        paymentId: example.paymentId,
+        as: "succeeded",
+        note: "100 of 150 paid; the rest came in cash, says the shop",
+      },
+    },
+  },
+  answers: {
+    200: { description: "The order after the decision.", schema: decided, example: { order: example.resolved } },
+  },
+  problems: [
+    "body_invalid",
+    "key_invalid",
+    "origin_refused",
+    "order_unknown",
+    "payment_unknown",
+    "not_in_review",
+    "body_too_large",
+    "rate_limited",
+    "internal",
+    "store_unavailable",
+  ],
+});
+
+const issueWatchToken = described({
+  operationId: "issueWatchToken",
+  tag: "Payments",
+  summary: "Make a fresh watch token",
+  description: "Has no body.",
+  security: openedBy.merchant,
+  answers: { 200: { description: "A token for this order.", schema: watchToken, example: example.watchToken } },
+  problems: [
+    "body_invalid",
+    "key_invalid",
+    "origin_refused",
+    "order_unknown",
+    "body_too_large",
+    "rate_limited",
+    "internal",
+    "store_unavailable",
+  ],
 });
 
 type OrderParams = { Params: { orderId: string } };
@@ -48,7 +153,7 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     return view;
   };
 
-  app.get<OrderParams>("/v1/orders/:orderId", async (request) => {
+  app.get<OrderParams>("/v1/orders/:orderId", readOrder, async (request) => {
     const credential = credentialOf(request);
     if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
     if (access.isMerchant(bearerOf(request))) return find(readOrderId(request.params.orderId));
@@ -59,20 +164,20 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     return order;
   });
 
-  app.get("/v1/orders", async (request) => {
+  app.get("/v1/orders", listOrders, async (request) => {
     access.requireMerchant(request);
     const found = parseInput(orderFilter, request.query);
     if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
     return query.list(found);
   });
 
-  app.post<OrderParams>("/v1/orders/:orderId/resolve", async (request) => {
+  app.post<OrderParams>("/v1/orders/:orderId/resolve", resolveReview, async (request) => {
     access.requireMerchant(request);
     const orderId = readOrderId(request.params.orderId);
     return { order: await review.resolve({ ...parseInput(decision, request.body), orderId }) };
   });
 
-  app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", async (request) => {
+  app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", issueWatchToken, async (request) => {
     access.requireMerchant(request);
     const orderId = readOrderId(request.params.orderId);
     const id = await query.idOf(orderId);

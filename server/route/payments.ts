@@ -5,7 +5,10 @@ import type { Access } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";
-import type { StartPayment } from "../payment/start.ts";
+import { paymentBody, type StartPayment } from "../payment/start.ts";
+import { startedPayment } from "../schema/answer.ts";
+import { orderId, pending, watchToken } from "../schema/example.ts";
+import { described, openedBy } from "../schema/route.ts";
 
 export interface PaymentRoutesOptions {
   access: Access;
@@ -16,11 +19,93 @@ export interface PaymentRoutesOptions {
 
 const waitSMax = 15;
 
+const startPaymentRoute = described({
+  operationId: "startPayment",
+  tag: "Payments",
+  summary: "Start a payment for an order",
+  description:
+    "Opens the order, or tries a failed or expired one again. Order, attempt and version 1 are committed before the provider is asked, once; the answer does not wait for it.",
+  security: openedBy.merchant,
+  headers: {
+    "Idempotency-Key": {
+      type: "string",
+      minLength: 1,
+      maxLength: 257,
+      description:
+        "Quoted or bare, such as `cart-7f3a`, kept 72 h. The same key and body is answered with the current state; another body is refused.",
+    },
+    Prefer: {
+      type: "string",
+      description: "`wait=N` (RFC 7240): answers once the provider did, or after N seconds, at most 15.",
+      examples: ["wait=5"],
+    },
+  },
+  body: paymentBody,
+  examples: {
+    prompt: {
+      summary: "An M-Pesa prompt on a phone",
+      value: { orderId, amountMinor: 15_000, currency: "KES", provider: "daraja", phone: "+254712345601" },
+    },
+    everything: {
+      summary: "With everything a merchant may note",
+      value: {
+        orderId: "ORD-1002",
+        amountMinor: 250_000,
+        currency: "KES",
+        provider: "daraja",
+        phone: "0712345602",
+        description: "2 tickets",
+        customer: { name: "Asha Njeri", email: "asha@example.com" },
+        returnUrl: "https://shop.example/orders/ORD-1002",
+        metadata: { seats: ["A1", "A2"] },
+      },
+    },
+  },
+  answers: {
+    202: {
+      description: "The order as it is, and a token to watch it.",
+      schema: startedPayment,
+      example: { order: pending, ...watchToken },
+      headers: {
+        "Idempotency-Replayed": {
+          type: "string",
+          enum: ["true"],
+          description: "`true` where the key was used before, with the same body.",
+        },
+        "Preference-Applied": {
+          type: "string",
+          pattern: "^wait=\\d+$",
+          description: "The wait that was granted.",
+        },
+      },
+    },
+  },
+  problems: [
+    "amount_invalid",
+    "currency_invalid",
+    "phone_invalid",
+    "body_invalid",
+    "key_invalid",
+    "origin_refused",
+    "provider_unknown",
+    "payment_in_progress",
+    "order_paid",
+    "order_in_review",
+    "order_mismatch",
+    "body_too_large",
+    "idempotency_mismatch",
+    "rate_limited",
+    "internal",
+    "restarting",
+    "store_unavailable",
+  ],
+});
+
 export function paymentRoutes(
   app: FastifyInstance,
   { access, startPayment, store, tokens }: PaymentRoutesOptions,
 ): void {
-  app.post("/v1/payments", async (request, reply) => {
+  app.post("/v1/payments", startPaymentRoute, async (request, reply) => {
     access.requireMerchant(request);
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
     const { event, asked } = await startPayment(request.body, { idempotencyKey });

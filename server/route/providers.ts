@@ -7,6 +7,37 @@ import type { Statistics } from "../order/statistics.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { CallFigures, CountedVerb, RecentCalls } from "../provider/call-stats.ts";
 import type { Provider } from "../provider/provider.ts";
+import { providerList, providerToken } from "../schema/answer.ts";
+import { described, openedBy } from "../schema/route.ts";
+
+const listProviders = described({
+  operationId: "listProviders",
+  tag: "Providers",
+  summary: "List the providers offered here",
+  security: openedBy.merchant,
+  answers: { 200: { description: "Each with its numbers.", schema: providerList } },
+  problems: ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
+});
+
+const fetchToken = described({
+  operationId: "fetchProviderToken",
+  tag: "Providers",
+  summary: "Fetch the provider's access token ahead of need",
+  description: "Only when less than 5 min are left. Has no body, and never answers the token.",
+  security: openedBy.merchant,
+  answers: { 200: { description: "Until when the token lives.", schema: providerToken } },
+  problems: [
+    "body_invalid",
+    "key_invalid",
+    "origin_refused",
+    "provider_unknown",
+    "body_too_large",
+    "rate_limited",
+    "internal",
+    "provider_unavailable",
+    "store_unavailable",
+  ],
+});
 
 export interface ProviderRoutesOptions {
   access: Access;
@@ -54,14 +85,14 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
     succeededShare: share ?? null,
   });
 
-  app.get("/v1/providers", async (request) => {
+  app.get("/v1/providers", listProviders, async (request) => {
     access.requireMerchant(request);
     const shares = await statistics.succeededShares();
     const views = [...providers.values()].map((provider) => viewOf(provider, shares.get(provider.name)));
     return { data: await Promise.all(views) };
   });
 
-  app.post<{ Params: { provider: string } }>("/v1/providers/:provider/token", async (request) => {
+  app.post<{ Params: { provider: string } }>("/v1/providers/:provider/token", fetchToken, async (request) => {
     access.requireMerchant(request);
     const { provider } = request.params;
     if (!providers.has(provider)) throw new HubError("provider_unknown");

@@ -14,6 +14,7 @@ import type { OrderStore, Returned } from "../order/store.ts";
 import { type InFlight, orAfter } from "../payment/in-flight.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
+import { described, openedBy } from "../schema/route.ts";
 import { createBudget } from "../webhook/inbox.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
@@ -129,7 +130,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
     "/return/:secret",
     // A request that only asks for headers moves no money.
-    { exposeHeadRoute: false },
+    { exposeHeadRoute: false, ...comeBack },
     async ({ params, query }, reply) => {
       reply.headers({
         "cache-control": "no-store",
@@ -155,6 +156,31 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
     }
   };
 }
+
+const comeBack = described({
+  operationId: "comeBack",
+  tag: "Return address",
+  summary: "The payer comes back from the provider's page",
+  description:
+    "Completes the payment once, then sends the payer on to its `returnUrl`. What the provider's page adds to the query proves nothing.",
+  security: openedBy.anybody,
+  answers: {
+    200: { description: "The payment has no `returnUrl`: a page that says so.", type: "text/html" },
+    303: {
+      description: "On to the merchant's page.",
+      headers: {
+        Location: {
+          type: "string",
+          format: "uri",
+          description: "The payment's `returnUrl` with `orderId`, and nothing secret.",
+        },
+      },
+    },
+    404: { description: "The address belongs to no payment: a page that says so.", type: "text/html" },
+    503: { description: "It cannot be looked up now: a page that tries again by itself.", type: "text/html" },
+  },
+  problems: ["rate_limited", "internal"],
+});
 
 const pageStatus: Record<PageName, number> = { back: 200, unknown: 404, wait: 503 };
 

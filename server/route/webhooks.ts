@@ -1,8 +1,9 @@
 /** Where providers post. A 2xx means: on disk, will not be lost. The secret in the URL is checked without the database. */
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
+import { described, openedBy } from "../schema/route.ts";
 import type { Received, Receiver } from "../webhook/receive.ts";
 
 export interface WebhookRoutesOptions {
@@ -29,6 +30,67 @@ declare module "fastify" {
     contentType?: string;
   }
 }
+
+const answers = {
+  200: {
+    description: "On disk, matched or not. In the provider's own form; here as Safaricom wants it.",
+    example: { ResultCode: 0, ResultDesc: "Accepted" },
+  },
+};
+
+const problems = [
+  "webhook_unreadable",
+  "webhook_rejected",
+  "provider_unknown",
+  "body_too_large",
+  "rate_limited",
+  "provider_unavailable",
+  "internal",
+  "store_unavailable",
+] as const;
+
+/** Safaricom portal, M-Pesa Express: a callback of a payment. */
+const daraja = {
+  Body: {
+    stkCallback: {
+      MerchantRequestID: "29115-34620561-1",
+      CheckoutRequestID: "ws_CO_191220191020363925",
+      ResultCode: 0,
+      ResultDesc: "The service request is processed successfully.",
+      CallbackMetadata: {
+        Item: [
+          { Name: "Amount", Value: 150 },
+          { Name: "MpesaReceiptNumber", Value: "NLJ7RT61SV" },
+          { Name: "PhoneNumber", Value: 254_708_374_149 },
+        ],
+      },
+    },
+  },
+};
+
+const paymentWebhook = (method: "POST" | "PUT") =>
+  described({
+    operationId: method === "POST" ? "receiveWebhook" : "receivePutWebhook",
+    tag: "Webhooks",
+    summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
+    description:
+      "The URL was given to the provider when it was asked; the secret in it is the proof. One payment's webhooks have a budget: beyond it, what cannot be read, and more than 8 different messages in 10 minutes (an hour once the payment has ended), are answered 429 and not stored, and the provider is asked; repeats are acknowledged. A success that decides the payment is taken whatever the count.",
+    security: openedBy.anybody,
+    examples: { daraja: { summary: "Safaricom: paid", value: daraja } },
+    answers,
+    problems,
+  });
+
+const accountWebhook = described({
+  operationId: "receiveAccountWebhook",
+  tag: "Webhooks",
+  summary: "A provider's account-wide webhook",
+  description: "Believed by its signature. A provider that has none of these, such as Safaricom, is refused here.",
+  security: openedBy.anybody,
+  examples: {},
+  answers,
+  problems,
+});
 
 interface Call {
   Params: { provider: string; secret?: string };
@@ -88,20 +150,13 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       done();
     });
 
-    const handle = scope.route.bind(scope)<Call>;
-    for (const { url, method } of [
-      { url: "/webhooks/:provider/:secret", method: ["POST", "PUT"] },
-      { url: "/webhooks/:provider", method: ["POST"] },
-    ]) {
-      handle({
-        url,
-        method,
-        config: { cors: false, secure: false, isLimited: false },
-        handler: async (request, reply) => {
-          const { status, contentType, body } = (await receive(request)).acknowledgement;
-          return reply.code(status).type(contentType).send(body);
-        },
-      });
-    }
+    const handler = async (request: FastifyRequest<Call>, reply: FastifyReply): Promise<FastifyReply> => {
+      const { status, contentType, body } = (await receive(request)).acknowledgement;
+      return reply.code(status).type(contentType).send(body);
+    };
+    const config = { cors: false, secure: false, isLimited: false } as const;
+    scope.post<Call>("/webhooks/:provider/:secret", { config, ...paymentWebhook("POST") }, handler);
+    scope.put<Call>("/webhooks/:provider/:secret", { config, ...paymentWebhook("PUT") }, handler);
+    scope.post<Call>("/webhooks/:provider", { config, ...accountWebhook }, handler);
   });
 }

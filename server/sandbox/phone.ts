@@ -10,6 +10,9 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
+import { prompts } from "../schema/answer.ts";
+import { prompt } from "../schema/example.ts";
+import { described, openedBy } from "../schema/route.ts";
 import { parseInput } from "../validation.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
@@ -200,15 +203,44 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
 const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
 
 /** How a program answers a prompt. */
-export const answerBody = z.object({ answer: z.enum(payerAnswers) });
+export const answerBody = z
+  .object({ answer: z.enum(payerAnswers).describe("What the payer does.") })
+  .meta({ id: "PromptAnswer" });
+
+const listPrompts = described({
+  operationId: "listPrompts",
+  tag: "Sandbox",
+  summary: "What a phone shows",
+  security: openedBy.anybody,
+  answers: { 200: { description: "Its open prompts.", schema: prompts, example: { prompts: [prompt] } } },
+  problems: ["rate_limited"],
+});
+
+const answerPrompt = described({
+  operationId: "answerPrompt",
+  tag: "Sandbox",
+  summary: "Answer a prompt",
+  description: "The first answer counts. `ignore` lets it lapse: the provider says that nobody answered.",
+  security: openedBy.anybody,
+  body: answerBody,
+  examples: { approve: { summary: "The payer types the right PIN", value: { answer: "approve" } } },
+  answers: {
+    200: {
+      description: "So it is.",
+      schema: z.object({ id: z.uuid(), answer: z.enum(payerAnswers) }).meta({ id: "AnsweredPrompt" }),
+      example: { id: prompt.id, answer: "approve" },
+    },
+  },
+  problems: ["body_invalid", "route_unknown", "body_too_large", "rate_limited"],
+});
 
 /** The phone for programs. To be mounted at `/sandbox/phone`. */
 export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {
-  app.get<{ Params: { msisdn: string } }>("/:msisdn/prompts", async ({ params }) => ({
+  app.get<{ Params: { msisdn: string } }>("/:msisdn/prompts", listPrompts, async ({ params }) => ({
     prompts: phone.prompts(params.msisdn),
   }));
 
-  app.post<{ Params: { id: string } }>("/prompts/:id", async ({ params, body }) => {
+  app.post<{ Params: { id: string } }>("/prompts/:id", answerPrompt, async ({ params, body }) => {
     const { answer } = parseInput(answerBody, body);
     phone.answer(params.id, answer);
     return { id: params.id, answer };

@@ -5,6 +5,8 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Watched } from "../auth/access.ts";
 import { onGone, openStream, streamHeaders, writeStream } from "../http/event-stream.ts";
 import { recognize, sendProblem } from "../http/problem.ts";
+import { succeeded } from "../schema/example.ts";
+import { described, openedBy } from "../schema/route.ts";
 import { follow, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
@@ -13,14 +15,42 @@ import {
   type Expiring,
   type Leave,
   type OrderRequest,
+  positionQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
   watched,
+  watchProblems,
 } from "./transport.ts";
 
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
 const heartbeatMs = 15_000;
+
+const streamOrder = described({
+  operationId: "streamOrder",
+  tag: "Watching",
+  summary: "Follow with server-sent events",
+  description:
+    "The current state first, then every newer one, until you leave or the token runs out. A comment every 15 s. Whoever says `Accept: text/event-stream`, as every `EventSource` does, is never told 429, 500 or 503: the stream ends at once with the time to come back in `retry`, because an `EventSource` gives up for good on any other answer.",
+  security: openedBy.watcher,
+  headers: {
+    "Last-Event-ID": {
+      type: "string",
+      pattern: "^\\d{1,9}$",
+      description: "The last version seen, as a browser that comes back says it; wins over `after`.",
+      examples: ["1"],
+    },
+  },
+  querystring: positionQuery,
+  answers: {
+    200: {
+      description: "`data` is a `StatusEvent`, `id` its version.",
+      type: "text/event-stream",
+      example: `id: 3\nevent: status\ndata: ${JSON.stringify(succeeded)}\n\n`,
+    },
+  },
+  problems: watchProblems,
+});
 
 /** An open stream. */
 interface Stream extends Watcher, Expiring, Beating {
@@ -50,7 +80,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
 
   app.get<OrderRequest>(
     "/v1/orders/:orderId/events",
-    { errorHandler, exposeHeadRoute: false },
+    { errorHandler, exposeHeadRoute: false, ...streamOrder },
     async (request, reply) => {
       const { id, expiresAtS } = await watched(access, request);
       const after = lastEventId(request) ?? afterOf(request) ?? 0;

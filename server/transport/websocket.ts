@@ -8,6 +8,7 @@ import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import type { Guard } from "../http/connection-guard.ts";
 import { unreadBytesMax } from "../http/event-stream.ts";
+import { described, openedBy } from "../schema/route.ts";
 import { follow, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
@@ -16,6 +17,7 @@ import {
   type Expiring,
   type Leave,
   type OrderRequest,
+  positionQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
@@ -32,6 +34,18 @@ const upgradeHeaders = { upgrade: "websocket", connection: "Upgrade" };
 
 const upgradeHint =
   "The request has no `Upgrade: websocket`. If the client sent it, a proxy has removed it: nginx passes it on with `proxy_http_version 1.1`, `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection`, as in deploy/nginx.conf";
+
+const openSocket = described({
+  operationId: "openSocket",
+  tag: "Watching",
+  summary: "Follow with a WebSocket",
+  description:
+    "One `StatusEvent` per text frame. The token is checked after the upgrade: a refused one is a close code (4401 refused, 4404 unknown order: stay away; 4410 run out: come back with a fresh one; 1012 restarting, 1013 try again later, 4408 too slow: come back). A request without `Upgrade: websocket`, as behind a proxy that removes it, is answered 426.",
+  security: openedBy.watcher,
+  querystring: positionQuery,
+  answers: { 101: { description: "Upgraded; frames follow." } },
+  problems: ["body_invalid", "origin_refused", "upgrade_required", "rate_limited"],
+});
 
 /** An open socket, all that is kept of it in one object. */
 interface Connection extends Watcher, Expiring, Beating {
@@ -109,7 +123,7 @@ export function webSocketRoute(
   // An open socket holds on to nothing of its request, which would double what it takes.
   app.get<OrderRequest>(
     "/v1/orders/:orderId/socket",
-    { websocket: true, exposeHeadRoute: false, preValidation, preHandler },
+    { websocket: true, exposeHeadRoute: false, preValidation, preHandler, ...openSocket },
     (socket, request) => {
       if (isClosing) return close(socket, closeCode.restarting, "restarting");
       const connection = createConnection(socket);

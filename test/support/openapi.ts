@@ -17,6 +17,7 @@ interface Described {
 
 export interface DocumentedOperation {
   operationId: string;
+  summary: string;
   tags: string[];
   security: Record<string, unknown>[];
   parameters?: Described[];
@@ -26,6 +27,7 @@ export interface DocumentedOperation {
 
 export interface OpenApiDocument {
   openapi: string;
+  servers: { url: string; description?: string }[];
   tags: { name: string }[];
   paths: Record<string, Record<string, DocumentedOperation>>;
   components: {
@@ -141,7 +143,10 @@ export function addressOf({ path, parameters = [] }: Listed, names: Record<strin
 /** Streams are left after their head. */
 async function bodyOf(response: Response): Promise<unknown> {
   const type = response.headers.get("content-type") ?? "";
-  if (type.includes("event-stream")) return response.body?.cancel();
+  if (type.includes("event-stream")) {
+    await response.body?.cancel();
+    return "";
+  }
   const text = await response.text();
   return type.includes("json") ? JSON.parse(text) : text;
 }

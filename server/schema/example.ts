@@ -77,3 +77,27 @@ export const prompt = {
   amountMinor: 15_000,
   currency: "KES",
 };
+
+/** Everything about the order, for the merchant. */
+export const orderView = {
+  order: succeeded,
+  payments: [
+    {
+      id: paymentId,
+      provider: "daraja",
+      attempt: 1,
+      live: true,
+      status: "succeeded",
+      phone: "+2547*****601",
+      reference: "ws_CO_20112026205932104712345601",
+      receipt: "NLJ7RT61SV",
+      amountPaidMinor: 15_000,
+      startedAt: succeeded.payment.startedAt,
+      expiresAt: succeeded.payment.expiresAt,
+    },
+  ],
+  events: [pending, processing, succeeded],
+  description: "2 tickets",
+  customer: { name: "Asha Njeri" },
+  metadata: null,
+};

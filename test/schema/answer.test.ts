@@ -1,0 +1,35 @@
+/** Answers are typed by the compiler and described by schemas: this does not compile when the two part. */
+import { expect, it } from "vitest";
+import type { z } from "zod";
+import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { WatchTokens } from "../../server/auth/watch-token.ts";
+import type { Problem } from "../../server/errors.ts";
+import type { OrderQuery, OrderView, PaymentView } from "../../server/order/query.ts";
+import type { PastEvent } from "../../server/order/row.ts";
+import type { Prompt } from "../../server/sandbox/phone.ts";
+import type * as answer from "../../server/schema/answer.ts";
+import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio.ts";
+
+/** Only `true` when both are the same, optional fields included. */
+type Same<A, B> =
+  (<T>() => T extends Flat<A> ? 1 : 2) extends <T>() => T extends Flat<B> ? 1 : 2 ? true : { differs: [A, B] };
+type Flat<T> = T extends object ? { [K in keyof T]: Flat<T[K]> } : T;
+
+type Answers = [
+  Same<z.infer<typeof answer.statusEvent>, StatusEvent>,
+  Same<z.infer<typeof answer.pastEvent>, PastEvent>,
+  Same<z.infer<typeof answer.payment>, PaymentView>,
+  Same<z.infer<typeof answer.orderView>, OrderView>,
+  Same<z.infer<typeof answer.orderList>, Awaited<ReturnType<OrderQuery["list"]>>>,
+  Same<z.infer<typeof answer.watchToken>, Awaited<ReturnType<WatchTokens["issue"]>>>,
+  Same<z.infer<typeof answer.problem>, Problem>,
+  Same<z.infer<typeof answer.watchAnswer>, WatchAnswer>,
+  Same<z.infer<typeof answer.unwatchAnswer>, UnwatchAnswer>,
+  Same<z.infer<typeof answer.watchEnded>, Parameters<ServerEvents["expired"]>[0]>,
+  Same<z.infer<typeof answer.prompts>, { prompts: Prompt[] }>,
+];
+
+it("schemas and types are the same", () => {
+  const isSame: Answers[number] extends true ? true : Answers = true;
+  expect(isSame).toBe(true);
+});
