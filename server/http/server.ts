@@ -109,8 +109,6 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   app.server.headersTimeout = requestMsMax;
   app.server.maxConnections = connectionsMax;
   handleErrors(app);
-  // Schemas describe (schema/route.ts); handlers parse.
-  app.setValidatorCompiler(() => (value) => ({ value }));
   methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);

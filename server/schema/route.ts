@@ -3,7 +3,7 @@
  * them all. Nothing here validates or serialises: handlers parse what they take, after the credential, so that a problem
  * names the field, and answers are typed by the compiler.
  */
-import type { FastifySchema } from "fastify";
+import type { FastifySchema, FastifySchemaCompiler } from "fastify";
 import type { z } from "zod";
 import type { ErrorCode } from "../errors.ts";
 
@@ -56,8 +56,16 @@ export interface Answer {
   headers?: Readonly<Record<string, Json>>;
 }
 
+export interface Described {
+  schema: FastifySchema & RouteSchema;
+  validatorCompiler: FastifySchemaCompiler<unknown>;
+}
+
 /** Options of a route: `app.get(url, described({ … }), handler)`. A route without them is in no document. */
-export const described = (schema: RouteSchema): { schema: FastifySchema & RouteSchema } => ({ schema });
+export const described = (schema: RouteSchema): Described => ({ schema, validatorCompiler });
+
+/** Lets everything through: handlers parse. */
+const validatorCompiler = () => (value: unknown) => ({ value });
 
 /** Of what is sent with an ETag. */
 export const notModified: Answer = { description: "What the reader has is still right." };
@@ -66,7 +74,7 @@ export const notModified: Answer = { description: "What the reader has is still 
 export const describedFile = (
   tag: RouteSchema["tag"],
   { operationId, summary, type }: { operationId: string; summary: string; type: string },
-): { schema: FastifySchema & RouteSchema } =>
+): Described =>
   described({
     operationId,
     tag,
