@@ -47,7 +47,7 @@ import { watchPromises } from "./status/invariants.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
-import { drain, type Leave } from "./transport/transport.ts";
+import { type Drainable, drain } from "./transport/transport.ts";
 import { webSocketRoute } from "./transport/websocket.ts";
 import { createInbox } from "./webhook/inbox.ts";
 import { createReceiver } from "./webhook/receive.ts";
@@ -68,7 +68,7 @@ export interface App {
   /** Resolves with the address when the node takes requests. */
   listen(): Promise<string>;
   /** How many orders have a watcher on this node. */
-  readonly watched: number;
+  readonly watchedOrders: number;
   /** Sends watchers away to come back elsewhere; resolves when requests and provider calls under way are done and stored. */
   close(): Promise<void>;
 }
@@ -256,7 +256,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const sandboxed = config.enabledProviders.flatMap((provider) =>
     provider.sandbox ? [{ ...provider, sandbox: provider.sandbox }] : [],
   );
-  const transports: Leave[] = [];
+  const transports: Drainable[] = [];
   await app.register(sandboxRoutes, {
     sandboxed,
     secrets: config.secrets,
@@ -290,7 +290,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     budget,
     guard,
   });
-  metrics.countWatchers("socketio", socketIo.watched);
+  metrics.countWatchers("socketio", socketIo.watcherCount);
   transports.push(socketIo);
   app.addHook("preClose", () => drain(transports));
   const finishCalls = async (): Promise<void> =>
@@ -303,8 +303,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
 
   return {
     listen: () => app.listen({ port: config.port, host: config.host }),
-    get watched() {
-      return hub.watched;
+    get watchedOrders() {
+      return hub.watchedOrders;
     },
     async close() {
       // The time that calls under way are given runs from now on.

@@ -3,7 +3,7 @@
  * so the token would be in the address, and it tells no status, so a refused token would look like a bad network.
  */
 import { parseJson } from "../json.ts";
-import { channelUrl, fetchChannel, follow, type Transport } from "./transport.ts";
+import { channelUrl, fetchChannel, linkedAbort, type Transport } from "./transport.ts";
 
 /** The server says something every 15 s; a stream as silent as this is dead. */
 const silenceMsMax = 40_000;
@@ -14,7 +14,7 @@ export function eventSource(): Transport {
     name: "eventsource",
 
     async run(target, { onOpen, onEvent }, signal) {
-      const request = follow(signal);
+      const request = linkedAbort(signal);
       let timer = setTimeout(request.abort, silenceMsMax);
       try {
         const { body } = await fetchChannel(channelUrl(target, "events"), target.token, request.signal);

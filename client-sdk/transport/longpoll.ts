@@ -4,7 +4,7 @@
  */
 import { nowMs } from "../platform.ts";
 import { readEvent } from "../protocol.ts";
-import { busyMs, ComeBack, channelUrl, fetchChannel, follow, type Target, type Transport } from "./transport.ts";
+import { busyMs, ComeBack, channelUrl, fetchChannel, linkedAbort, type Target, type Transport } from "./transport.ts";
 
 /** The first answer comes soon, also without news: it shows that we are let in. */
 const firstWaitS = 1;
@@ -25,7 +25,7 @@ export function longPoll(): Transport {
   let graceMs = graceMsMin;
 
   const ask = async (target: Target, seconds: number, signal: AbortSignal): Promise<unknown> => {
-    const request = follow(signal);
+    const request = linkedAbort(signal);
     const timer = setTimeout(
       () => {
         graceMs = Math.min(2 * graceMs, graceMsMax);

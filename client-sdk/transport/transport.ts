@@ -87,7 +87,7 @@ export async function fetchChannel(url: string, token: string, signal: AbortSign
 }
 
 /** A signal that follows `signal` and can be aborted alone too. `AbortSignal.any` is not everywhere yet. */
-export function follow(signal: AbortSignal): { signal: AbortSignal; abort(): void; release(): void } {
+export function linkedAbort(signal: AbortSignal): { signal: AbortSignal; abort(): void; release(): void } {
   const own = new AbortController();
   const abort = (): void => own.abort();
   if (signal.aborted) abort();

@@ -7,7 +7,7 @@ import { isSame } from "./keys.ts";
 import type { WatchTokens } from "./watch-token.ts";
 
 /** An order that may be watched; with a token, until it runs out. */
-export interface Watched {
+export interface WatchGrant {
   id: string;
   orderId: string;
   /** Seconds since 1970. */
@@ -31,7 +31,7 @@ export interface Access {
    * it. Throws `token_invalid`, `token_expired`, or, with an API key only because a token names its order, `order_unknown`
    * and `body_invalid` (no order can have this name).
    */
-  watch(credential: string | undefined, orderId?: string): Promise<Watched>;
+  watch(credential: string | undefined, orderId?: string): Promise<WatchGrant>;
 }
 
 export interface AccessOptions {

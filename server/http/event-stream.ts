@@ -25,15 +25,15 @@ export function openStream(reply: FastifyReply): void {
  * Calls back once the reader is gone. An answer that still waits behind another one on its connection never hears of that
  * itself.
  */
-export function onGone({ raw, request }: FastifyReply, leave: () => void): void {
+export function onGone({ raw, request }: FastifyReply, release: () => void): void {
   const { socket } = request.raw;
   const gone = (): void => {
     raw.off("close", gone);
     socket.off("close", gone);
-    leave();
+    release();
   };
   if (raw.destroyed || socket.destroyed) {
-    leave();
+    release();
     return;
   }
   raw.once("close", gone);

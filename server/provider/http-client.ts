@@ -136,14 +136,14 @@ export function createClient(): Client {
 async function within<T>(ms: number, call: (signal: AbortSignal) => Promise<T>, outer?: AbortSignal): Promise<T> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(new DOMException("It took too long", "TimeoutError")), ms);
-  const follow = (): void => controller.abort(outer?.reason);
-  outer?.addEventListener("abort", follow);
-  if (outer?.aborted) follow();
+  const abort = (): void => controller.abort(outer?.reason);
+  outer?.addEventListener("abort", abort);
+  if (outer?.aborted) abort();
   try {
     return await call(controller.signal);
   } finally {
     clearTimeout(timer);
-    outer?.removeEventListener("abort", follow);
+    outer?.removeEventListener("abort", abort);
   }
 }
 

@@ -25,7 +25,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
   let listener: BusListener | undefined;
   let healthy = false;
 
-  const judge = (): void => {
+  const updateHealth = (): void => {
     const next = route.complete && [...shards.values()].every((shard) => shard.healthy);
     if (next !== healthy) log.info(next ? "Redis carries events" : "Redis does not carry events; reading instead");
     healthy = next;
@@ -36,14 +36,14 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
       const event = parseEvent(json);
       if (event) listener?.onEvent(event, json);
     },
-    onHealth: judge,
+    onHealth: updateHealth,
     onGap: () => listener?.onGap(),
   };
 
   const shardOf = (id: string): Shard | undefined => shards.get(route.serverOf(channelOf(id)) ?? "");
 
   /** Has a shard for every server, and follows every order where its channel is now. */
-  const place = (): void => {
+  const assignShards = (): void => {
     const servers = new Set(route.servers());
     for (const server of servers) {
       if (!shards.has(server)) shards.set(server, createShard({ route, server, listener: shardListener, log }));
@@ -51,18 +51,19 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     for (const [server, shard] of shards) {
       if (!servers.has(server) && shards.delete(server)) void shard.close();
     }
-    judge();
+    updateHealth();
     const moved = [...followed].filter(([id, shard]) => shard !== shardOf(id));
     for (const [id, shard] of moved) {
-      shard?.unfollow(id);
+      shard?.unsubscribe(id);
       followed.set(id, shardOf(id));
     }
-    if (moved.length > 0) void Promise.all(moved.map(([id]) => followed.get(id)?.follow(id))).then(shardListener.onGap);
+    if (moved.length > 0)
+      void Promise.all(moved.map(([id]) => followed.get(id)?.subscribe(id))).then(shardListener.onGap);
   };
 
   reportErrors(route.client, { connection: "publisher", log });
-  route.onChange(place);
-  place();
+  route.onChange(assignShards);
+  assignShards();
 
   return {
     publish(event) {
@@ -74,13 +75,13 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
         .catch(() => undefined); // The other nodes' reading finds it.
     },
 
-    async follow(id) {
+    async subscribe(id) {
       followed.set(id, shardOf(id));
-      await followed.get(id)?.follow(id);
+      await followed.get(id)?.subscribe(id);
     },
 
-    unfollow(id) {
-      followed.get(id)?.unfollow(id);
+    unsubscribe(id) {
+      followed.get(id)?.unsubscribe(id);
       followed.delete(id);
     },
 

@@ -32,8 +32,8 @@ export interface ShardListener {
 export interface Shard {
   readonly healthy: boolean;
   /** Resolves when messages of the order come, or at once while they cannot. Never rejects. */
-  follow(id: string): Promise<void>;
-  unfollow(id: string): void;
+  subscribe(id: string): Promise<void>;
+  unsubscribe(id: string): void;
   close(): Promise<void>;
 }
 
@@ -104,12 +104,12 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
       return healthy;
     },
 
-    async follow(id) {
+    async subscribe(id) {
       followed.add(id);
       if (subscriber.status === "ready") await route.subscribe(subscriber, [channelOf(id)]).catch(fail);
     },
 
-    unfollow(id) {
+    unsubscribe(id) {
       followed.delete(id);
       if (subscriber.status === "ready") route.unsubscribe(subscriber, channelOf(id)).catch(() => undefined);
     },

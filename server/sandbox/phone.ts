@@ -38,7 +38,7 @@ export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
 
 export interface Phone {
   /** Shows a prompt. `answer` stays open until somebody answers or the prompt lapses. */
-  ring(ring: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
+  prompt(request: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
   /** The open prompts of a phone, oldest first. Any form of the number will do: its last nine digits are compared. */
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` when there is no such prompt (any more). */
@@ -163,18 +163,18 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   };
 
   return {
-    ring({ deadlineS = 10, ...ring }) {
-      makeRoom(screens.get(lastDigits(ring.phone))?.open, promptsPerPhoneMax);
+    prompt({ deadlineS = 10, ...request }) {
+      makeRoom(screens.get(lastDigits(request.phone))?.open, promptsPerPhoneMax);
       makeRoom(open, promptsMax);
       const id = randomUUID();
-      const does = scenarioOf(ring.phone);
-      const { as: habit, afterS } = does.answer ?? { as: "ignore", afterS: lapseAfterS };
-      const waitS = afterS + (does.isLate ? deadlineS : 0);
+      const scenario = scenarioOf(request.phone);
+      const { as: habit, afterS } = scenario.answer ?? { as: "ignore", afterS: lapseAfterS };
+      const waitS = afterS + (scenario.isLate ? deadlineS : 0);
       const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
       const timer = setTimeout(lapse, waitS * secondMs, id).unref();
-      const waiting = { prompt: { id, ...ring }, resolve, habit, timer };
+      const waiting = { prompt: { id, ...request }, resolve, habit, timer };
       open.set(id, waiting);
-      tell(change(ring.phone, (screen) => screen.open.set(id, waiting)));
+      tell(change(request.phone, (screen) => screen.open.set(id, waiting)));
       return { id, answer };
     },
     prompts(msisdn) {

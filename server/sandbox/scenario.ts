@@ -11,15 +11,15 @@ import { type PayerAnswer, type PromptRequest, type Scenario, scenarioOf } from 
 import type { SandboxContext } from "./server.ts";
 
 export interface ScenarioRun {
-  ring: PromptRequest;
+  prompt: PromptRequest;
   /** The reply to the request for money. */
   reply: FastifyReply;
   /** What the phone's number makes happen, where not all of it makes sense for this provider. */
-  does?: Scenario;
+  scenario?: Scenario;
   /** Hears by which id the phone shows the prompt. */
-  onRing?(promptId: string): void;
+  onPrompt?(promptId: string): void;
   /** Makes the answer known; the webhook to send, if this provider has one for it. */
-  settle(answer: PayerAnswer, does: Scenario): WebhookMessage | undefined;
+  settle(answer: PayerAnswer, scenario: Scenario): WebhookMessage | undefined;
 }
 
 export interface WebhookMessage {
@@ -95,18 +95,18 @@ export function createScenarioRunner(
   const { phone } = context;
   const deliver = createDelivery(app, context);
 
-  return async ({ ring, reply, does = scenarioOf(ring.phone), onRing, settle }) => {
-    const { id, answer } = phone.ring(ring);
-    onRing?.(id);
+  return async ({ prompt, reply, scenario = scenarioOf(prompt.phone), onPrompt, settle }) => {
+    const { id, answer } = phone.prompt(prompt);
+    onPrompt?.(id);
     const replied = whenReplied(reply);
-    const mayGoOut = does.overtakes || does.isSilent ? undefined : replied;
+    const mayGoOut = scenario.overtakes || scenario.isSilent ? undefined : replied;
     const settled = Promise.all([answer, mayGoOut]).then(async ([given]) => {
-      const message = settle(given, does);
-      if (message) await Promise.all(Array.from({ length: does.webhooks }, () => deliver(message)));
+      const message = settle(given, scenario);
+      if (message) await Promise.all(Array.from({ length: scenario.webhooks }, () => deliver(message)));
     });
-    if (does.overtakes) await settled;
+    if (scenario.overtakes) await settled;
     // Never answered: the caller gives up first.
-    if (does.isSilent) await replied;
+    if (scenario.isSilent) await replied;
   };
 }
 

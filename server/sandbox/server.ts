@@ -100,7 +100,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
   for (const { name, sandbox, deadlineS } of sandboxed) {
     const context: SandboxContext = {
       account: sandboxAccount(name, sandbox, secrets),
-      phone: { ...phone, ring: (ring) => phone.ring({ deadlineS, ...ring }) },
+      phone: { ...phone, prompt: (request) => phone.prompt({ deadlineS, ...request }) },
       isOwn,
       webhookUrl: () => new URL(`${hubUrl()}/webhooks/${name}`),
       publicUrl: () => `${publicUrl()}/sandbox/${name}`,

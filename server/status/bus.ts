@@ -15,8 +15,8 @@ export interface StatusBus {
   /** Tells the listeners on this node at once, and those of other nodes that follow the order. Never throws. */
   publish(event: StatusEvent): void;
   /** Resolves when events of this order reach us; while the bus is down, at once: it follows when it is back. */
-  follow(id: string): Promise<void>;
-  unfollow(id: string): void;
+  subscribe(id: string): Promise<void>;
+  unsubscribe(id: string): void;
   /** Replaces the listener; there is one per bus. */
   listen(listener: BusListener): void;
   /** False while events of other nodes may be getting lost. */
@@ -29,8 +29,8 @@ export function createMemoryBus(): StatusBus {
   let listener: BusListener | undefined;
   return {
     publish: (event) => listener?.onEvent(event, JSON.stringify(event)),
-    follow: () => Promise.resolve(),
-    unfollow: () => undefined,
+    subscribe: () => Promise.resolve(),
+    unsubscribe: () => undefined,
     listen: (next) => {
       listener = next;
     },

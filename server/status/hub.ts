@@ -41,13 +41,13 @@ export interface Hub {
    * returns. Throws `order_unknown`. All that ask in one tick share a query, and the first ones of an order a follow.
    */
   join<T>(id: string, enter: (event: StatusEvent) => T): Promise<T>;
-  readonly watched: number;
+  readonly watchedOrders: number;
   close(): Promise<void>;
 }
 
 interface Room {
   watchers: Watchers;
-  following: Promise<void>;
+  subscribed: Promise<void>;
   /** The newest version that is known. */
   version: number;
   /** How many are in `join`, and the newest state that came since the first of them did. */
@@ -171,7 +171,7 @@ export function createHub(options: HubOptions): Hub {
   const roomOf = (id: string): Room => {
     const known = rooms.get(id);
     if (known) return known;
-    const room: Room = { watchers: [], following: bus.follow(id), version: 0, joining: 0, newest: undefined };
+    const room: Room = { watchers: [], subscribed: bus.subscribe(id), version: 0, joining: 0, newest: undefined };
     rooms.set(id, room);
     return room;
   };
@@ -179,7 +179,7 @@ export function createHub(options: HubOptions): Hub {
   const leaveIfEmpty = (id: string, room: Room): void => {
     if (room.joining > 0 || countOf(room.watchers) > 0) return;
     rooms.delete(id);
-    bus.unfollow(id);
+    bus.unsubscribe(id);
   };
 
   return {
@@ -202,7 +202,7 @@ export function createHub(options: HubOptions): Hub {
       const room = roomOf(id);
       room.joining += 1;
       try {
-        await room.following;
+        await room.subscribed;
         const read = await readCurrent(id);
         if (!read) throw new HubError("order_unknown");
         // Whoever watches already has it from here if the bus lost it.
@@ -215,7 +215,7 @@ export function createHub(options: HubOptions): Hub {
       }
     },
 
-    get watched() {
+    get watchedOrders() {
       return rooms.size;
     },
 
@@ -228,7 +228,7 @@ export function createHub(options: HubOptions): Hub {
  * one. `after` above the current version gets the current state: the client's numbers are of another life of the
  * database. `onFound` is called before anything is given. Throws `order_unknown`.
  */
-export const follow = (
+export const subscribe = (
   hub: Hub,
   watcher: Watcher,
   { after, onFound }: { after: number; onFound?: () => void },

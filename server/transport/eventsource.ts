@@ -2,24 +2,24 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import type { Watched } from "../auth/access.ts";
+import type { WatchGrant } from "../auth/access.ts";
 import { onGone, openStream, streamHeaders, writeStream } from "../http/event-stream.ts";
 import { recognize, sendProblem } from "../http/problem.ts";
 import { succeeded } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
-import { follow, type Watcher } from "../status/hub.ts";
+import { subscribe, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
+  authorizeWatcher,
   type Beating,
   cancelExpiry,
+  type Drainable,
   type Expiring,
-  type Leave,
   type OrderRequest,
   positionQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  watched,
   watchProblems,
 } from "./transport.ts";
 
@@ -57,8 +57,8 @@ interface Stream extends Watcher, Expiring, Beating {
   raw: ServerResponse;
 }
 
-/** Returns how to take leave of all watchers. */
-export function eventSourceRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Leave {
+/** Returns how to drain it. */
+export function eventSourceRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Drainable {
   let isClosing = false;
 
   const heartbeat = startHeartbeat<Stream>(heartbeatMs, {
@@ -82,27 +82,27 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
     "/v1/orders/:orderId/events",
     { errorHandler, exposeHeadRoute: false, ...streamOrder },
     async (request, reply) => {
-      const { id, expiresAtS } = await watched(access, request);
+      const { id, expiresAtS } = await authorizeWatcher(access, request);
       const after = lastEventId(request) ?? afterOf(request) ?? 0;
       const { ip } = request;
       const { raw } = reply;
       const stream = createStream(raw, { id, expiresAtS });
       connectionLimit.enter(ip);
       try {
-        await follow(hub, stream, { after, onFound: () => openStream(reply) });
+        await subscribe(hub, stream, { after, onFound: () => openStream(reply) });
       } catch (error) {
         connectionLimit.leave(ip);
         throw error;
       }
       startExpiry(stream);
       heartbeat.add(stream);
-      const leave = (): void => {
+      const release = (): void => {
         hub.unwatch(stream);
         connectionLimit.leave(ip);
         cancelExpiry(stream);
         heartbeat.delete(stream);
       };
-      onGone(reply, leave);
+      onGone(reply, release);
       if (isClosing) raw.end();
       return reply;
     },
@@ -121,7 +121,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
   };
 }
 
-const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<Watched, "id" | "expiresAtS">): Stream => ({
+const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<WatchGrant, "id" | "expiresAtS">): Stream => ({
   raw,
   id,
   transport: "eventsource",

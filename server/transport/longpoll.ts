@@ -8,16 +8,16 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { statusEvent } from "../schema/answer.ts";
 import { succeeded } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
-import { follow, type Watcher } from "../status/hub.ts";
+import { subscribe, type Watcher } from "../status/hub.ts";
 import { afterText, parseInput, wholeText } from "../validation.ts";
 import {
+  authorizeWatcher,
   cancelExpiry,
+  type Drainable,
   type Expiring,
-  type Leave,
   type OrderRequest,
   startExpiry,
   type TransportOptions,
-  watched,
   watchProblems,
 } from "./transport.ts";
 
@@ -39,8 +39,8 @@ const waitForOrder = described({
   problems: watchProblems,
 });
 
-/** Returns how to take leave of all watchers. */
-export function longPollRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Leave {
+/** Returns how to drain it. */
+export function longPollRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Drainable {
   const parked = new Set<() => void>();
   let isClosing = false;
 
@@ -49,7 +49,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
     { exposeHeadRoute: false, ...waitForOrder },
     async (request, reply) => {
       const { after, timeout } = parseInput(waitQuery, request.query);
-      const { id, expiresAtS } = await watched(access, request);
+      const { id, expiresAtS } = await authorizeWatcher(access, request);
       const { ip } = request;
       const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
 
@@ -65,7 +65,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       connectionLimit.enter(ip);
       let timer: NodeJS.Timeout | undefined;
       try {
-        await follow(hub, watcher, { after: 0 });
+        await subscribe(hub, watcher, { after: 0 });
         timer = setTimeout(answer, timeout * 1_000);
         startExpiry(expiring);
         socket.once("close", answer);

@@ -11,12 +11,12 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { Server, type Socket } from "socket.io";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { credentialOf, type Watched } from "../auth/access.ts";
+import { credentialOf, type WatchGrant } from "../auth/access.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
 import type { Watcher } from "../status/hub.ts";
 import { orderIdText, parseInput } from "../validation.ts";
 import { boundConnections, type StrangerOptions } from "./socketio-bounds.ts";
-import { cancelExpiry, type Expiring, type Leave, startExpiry, type TransportOptions } from "./transport.ts";
+import { cancelExpiry, type Drainable, type Expiring, startExpiry, type TransportOptions } from "./transport.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -36,7 +36,7 @@ interface ClientEvents {
 }
 
 interface SocketData {
-  /** The orders a socket watches, by the merchant's order id, each with the way to leave it. */
+  /** The orders a socket watches, by the merchant's order id, each with the way to stop. */
   orders: Map<string, () => void>;
   /** One at a time, in the order asked for: of two tokens for one order the later one counts. */
   joining: Promise<unknown>;
@@ -46,7 +46,7 @@ interface SocketData {
   first?: Watch;
 }
 
-type Watch = Watched & { after: number };
+type Watch = WatchGrant & { after: number };
 type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 
@@ -72,12 +72,12 @@ const idOf = (room: string): string | undefined =>
 
 /**
  * Attaches Socket.IO to the app's server; upgrades of other paths are left to their owner. Returns how many orders are
- * watched, counted once per socket, and how to take leave of all watchers.
+ * watched, counted once per socket, and how to drain it.
  */
 export function attachSocketIo(
   app: FastifyInstance,
   options: TransportOptions & StrangerOptions,
-): Leave & { watched(): number } {
+): Drainable & { watcherCount(): number } {
   const { hub, access, isAllowedOrigin } = options;
   const io: Io = new Server(app.server, {
     serveClient: false,
@@ -172,7 +172,7 @@ export function attachSocketIo(
   io.on("connection", (socket) => {
     letGoOfRequest(socket);
     socket.on("disconnect", () => {
-      for (const leave of [...socket.data.orders.values()]) leave();
+      for (const release of [...socket.data.orders.values()]) release();
     });
     socket.on("watch", (request, answer) => {
       watchMore(socket, request).then(
@@ -183,12 +183,12 @@ export function attachSocketIo(
     socket.on("unwatch", (request, acknowledge) => {
       const answer = (typeof request === "function" ? request : acknowledge) as typeof acknowledge;
       const found = unwatchRequest.safeParse(request);
-      const leave = (): void => {
+      const release = (): void => {
         const stop = found.success ? socket.data.orders.get(found.data.orderId) : undefined;
         stop?.();
         respond(answer, { ok: stop !== undefined });
       };
-      inTurn(socket, leave).catch(() => undefined); // It is gone, and watches nothing.
+      inTurn(socket, release).catch(() => undefined); // It is gone, and watches nothing.
     });
     const { first } = socket.data;
     // Whoever went meanwhile needs no sending away.
@@ -211,7 +211,7 @@ export function attachSocketIo(
     if (isClosing) connection.close();
   });
   return {
-    watched() {
+    watcherCount() {
       const watched = [...io.of("/").adapter.rooms].filter(([room]) => idOf(room) !== undefined);
       return watched.reduce((count, [, sockets]) => count + sockets.size, 0);
     },

@@ -2,7 +2,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { type Access, credentialOf, type Watched } from "../auth/access.ts";
+import { type Access, credentialOf, type WatchGrant } from "../auth/access.ts";
 import { startLoop } from "../loop.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
@@ -20,7 +20,7 @@ export interface OrderRequest {
 }
 
 /** Who may watch the order of this request. Throws the problem of its token. */
-export const watched = (access: Access, request: FastifyRequest<OrderRequest>): Promise<Watched> =>
+export const authorizeWatcher = (access: Access, request: FastifyRequest<OrderRequest>): Promise<WatchGrant> =>
   access.watch(credentialOf(request), request.params.orderId);
 
 /** Where a watcher is. */
@@ -45,8 +45,8 @@ const sliceMin = 50;
 const slicesMax = 20;
 const betweenSlicesMs = 100;
 
-/** How a transport takes leave of its watchers. */
-export interface Leave {
+/** How a transport is drained: its watchers are sent away. */
+export interface Drainable {
   /** From now on whoever comes is sent away. Returns how to send each of those away who are here. */
   begin(): (() => void)[];
   /** Nobody is left. */
@@ -58,7 +58,7 @@ export interface Leave {
  * once; and not one transport after the other, for until the last of them is gone this node listens, and some come back
  * to it in vain.
  */
-export async function drain(transports: readonly Leave[]): Promise<void> {
+export async function drain(transports: readonly Drainable[]): Promise<void> {
   const all = transports.flatMap((transport) => transport.begin());
   const size = Math.max(sliceMin, Math.ceil(all.length / slicesMax));
   for (let start = 0; start < all.length; start += size) {

@@ -9,19 +9,19 @@ import { HubError } from "../errors.ts";
 import type { Guard } from "../http/connection-guard.ts";
 import { unreadBytesMax } from "../http/event-stream.ts";
 import { described, openedBy } from "../schema/route.ts";
-import { follow, type Watcher } from "../status/hub.ts";
+import { subscribe, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
+  authorizeWatcher,
   type Beating,
   cancelExpiry,
+  type Drainable,
   type Expiring,
-  type Leave,
   type OrderRequest,
   positionQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  watched,
 } from "./transport.ts";
 
 /** Clients that miss one whole interval without a pong are gone. */
@@ -58,11 +58,11 @@ interface Connection extends Watcher, Expiring, Beating {
   isAlive: boolean;
 }
 
-/** Returns how to take leave of all watchers. */
+/** Returns how to drain it. */
 export function webSocketRoute(
   app: FastifyInstance,
   { hub, access, connectionLimit, guard }: TransportOptions & { guard: Pick<Guard, "trust"> },
-): Leave {
+): Drainable {
   const connections = new Map<WebSocket, Connection>();
   let isClosing = false;
 
@@ -77,13 +77,13 @@ export function webSocketRoute(
 
   const serve = async (connection: Connection, request: FastifyRequest<OrderRequest>): Promise<void> => {
     const { socket } = request.raw;
-    const { id, expiresAtS } = await watched(access, request);
+    const { id, expiresAtS } = await authorizeWatcher(access, request);
     guard.trust(socket, expiresAtS === undefined ? "merchant" : "payer");
     if (!connections.has(connection.socket)) return;
     connectionLimit.enter(request.ip);
     connection.address = request.ip;
     connection.id = id;
-    await follow(hub, connection, { after: afterOf(request) ?? 0 });
+    await subscribe(hub, connection, { after: afterOf(request) ?? 0 });
     // Whoever has left meanwhile has been forgotten before it was made to watch.
     if (!connections.has(connection.socket)) return hub.unwatch(connection);
     connection.expiresAtS = expiresAtS;

@@ -10,7 +10,7 @@ import { HubError } from "../errors.ts";
 import type { InboxRow } from "../order/advance.ts";
 import type { WebhookResult } from "../order/tables.ts";
 
-export interface KeptWebhook extends InboxRow {
+export interface StoredWebhook extends InboxRow {
   result: Exclude<WebhookResult, "applied" | "repeat">;
   paymentId?: string;
   /** The provider's own handle, where that is all that names the payment. */
@@ -37,7 +37,7 @@ export interface Inbox {
    * address that everybody knows have a budget of their own. Returns whether it may make us ask. Throws `HubError`:
    * `rate_limited` when there are too many of those, for a stranger must not fill the disk; `store_unavailable`.
    */
-  keep(webhook: KeptWebhook): Promise<boolean>;
+  insert(webhook: StoredWebhook): Promise<boolean>;
   /**
    * Proven webhooks that came before their reference was known. To be asked for after a reference was committed, and
    * after such a webhook was: whichever comes second finds the other, whatever the order and on whatever node.
@@ -121,13 +121,13 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
   const isSignedHintWithin = createHintBudget(signedHintsPerMinuteMax, signedHintsPerPaymentMax, nowMs);
   const isStrangerWithin = createBudget(strangersPerMinuteMax, nowMs);
 
-  const mayMakeUsAsk = ({ provider, paymentId, proof, isAddressed, result }: KeptWebhook): boolean => {
+  const mayMakeUsAsk = ({ provider, paymentId, proof, isAddressed, result }: StoredWebhook): boolean => {
     if (isAddressed || (proof !== "none" && result !== "hint")) return true;
     if (paymentId === undefined) return false;
     return proof === "none" ? isHintWithin(provider, paymentId) : isSignedHintWithin(provider, paymentId);
   };
 
-  const keep = async (webhook: KeptWebhook): Promise<boolean> => {
+  const insert = async (webhook: StoredWebhook): Promise<boolean> => {
     const { provider, paymentId, reference, proof, isAddressed, headers, result, error } = webhook;
     const isStranger = proof === "none" && !isAddressed && result !== "error";
     if (isStranger && result !== "refused" && !isStrangerWithin(provider)) {
@@ -145,7 +145,7 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
   };
 
   return {
-    keep,
+    insert,
     async claimUnapplied(limit) {
       const { rows } = await pool.query<UnappliedRow>({ ...claimStatement, values: [limit] });
       return rows.map(toUnapplied);
@@ -159,7 +159,7 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
     },
     async refuse(webhook, error) {
       if (!isRefusalWithin(webhook.provider)) return;
-      await keep({ ...webhook, body: webhook.body.subarray(0, strangerBytesMax), result: "refused", error });
+      await insert({ ...webhook, body: webhook.body.subarray(0, strangerBytesMax), result: "refused", error });
     },
   };
 }

@@ -51,7 +51,7 @@ export interface Receiver {
 export interface ReceiverOptions {
   providers: ReadonlyMap<string, Provider>;
   store: Pick<OrderStore, "advance" | "checkNow" | "locate" | "locateOwn" | "weigh">;
-  inbox: Pick<Inbox, "keep" | "refuse">;
+  inbox: Pick<Inbox, "insert" | "refuse">;
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;
   isDatabaseUp: () => Promise<boolean>;
@@ -98,28 +98,28 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const record = async (row: InboxRow, claim: Claim, found: Found): Promise<Recorded> => {
     const { reference, outcome, proof } = claim;
     const { paymentId } = found;
-    const keep = async (result: "unmatched" | "nothing" | "hint", about: Found = found): Promise<Recorded> => {
-      const mayAsk = await inbox.keep({ ...row, ...about, ...(reference !== undefined && { reference }), result });
+    const insertAs = async (result: "unmatched" | "nothing" | "hint", about: Found = found): Promise<Recorded> => {
+      const mayAsk = await inbox.insert({ ...row, ...about, ...(reference !== undefined && { reference }), result });
       const isDue = mayAsk && result === "hint" && about.paymentId !== undefined;
       return { result, ...(isDue && { due: about.paymentId }) };
     };
     if (claim.subscribeUrl) {
-      await keep("nothing");
+      await insertAs("nothing");
       await subscribe(claim.subscribeUrl);
       return { result: "nothing" };
     }
     // Signed, and about a payment that is none of ours: nothing will ever match it.
-    if (claim.isHint && paymentId === undefined) return keep("nothing");
-    if (paymentId === undefined) return recordUnmatched(row, claim, keep);
-    if (proof === "none" || claim.isHint) return keep("hint");
-    if (!outcome) return keep("nothing");
+    if (claim.isHint && paymentId === undefined) return insertAs("nothing");
+    if (paymentId === undefined) return recordUnmatched(row, claim, insertAs);
+    if (proof === "none" || claim.isHint) return insertAs("hint");
+    if (!outcome) return insertAs("nothing");
     try {
       const { result } = await store.advance(paymentId, outcome, row);
       return { result, ...(result === "hint" && { due: paymentId }) };
     } catch (error) {
       // Locked too long, deadlocked, or bytes that no column takes: kept all the same, to be offered again.
       const said = messageOf(error instanceof HubError ? error.cause : error);
-      await inbox.keep({ ...row, result: "error", paymentId, error: said });
+      await inbox.insert({ ...row, result: "error", paymentId, error: said });
       // Waits for the lock that the statement waited for, so the answer does not wait for it.
       store.checkNow(paymentId).catch(() => undefined);
       return { result: "error" };
@@ -130,12 +130,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const recordUnmatched = async (
     row: InboxRow,
     claim: Claim,
-    keep: (result: "unmatched" | "hint", about?: Found) => Promise<Recorded>,
+    insertAs: (result: "unmatched" | "hint", about?: Found) => Promise<Recorded>,
   ): Promise<Recorded> => {
     const { reference, ownReference } = claim;
     const own = ownReference === undefined ? undefined : await store.locateOwn(row.provider, ownReference);
-    if (own !== undefined && reference === undefined) return keep("hint", { paymentId: own, isAddressed: true });
-    await keep("unmatched");
+    if (own !== undefined && reference === undefined) return insertAs("hint", { paymentId: own, isAddressed: true });
+    await insertAs("unmatched");
     // The reference may have become known while the bytes were being kept. They are, so failing now loses nothing.
     if (reference !== undefined && (await locate(row.provider, claim).catch(() => undefined))) {
       await offerParked(row.provider, reference);
@@ -153,7 +153,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       return { proof, result: "refused", refusal };
     }
     const known = paymentId !== undefined && { paymentId };
-    await inbox.keep({ ...row, ...known, result: "unreadable", error: refusal.message });
+    await inbox.insert({ ...row, ...known, result: "unreadable", error: refusal.message });
     return { proof, result: "unreadable", refusal, ...known };
   };
 
@@ -339,7 +339,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       // Proven when it came, and not any more: an operator finds it in the inbox.
       const known = paymentId !== undefined && { paymentId };
       const error = "out of the spool, and its provider is gone or its proof no longer good";
-      await inbox.keep({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
+      await inbox.insert({ provider: name, proof: "none", headers, body, ...known, result: "error", error });
       return;
     }
     const { result } = await take(provider, webhook, read, true);

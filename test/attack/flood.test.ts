@@ -219,7 +219,7 @@ describe("connections", () => {
       return once(socket, "close");
     });
     await Promise.all(refused);
-    expect(node.watched()).toBe(0);
+    expect(node.watchedOrders()).toBe(0);
   });
 
   it.each([
@@ -266,10 +266,10 @@ describe("one socket", () => {
       expect(error).toMatchObject({ code: "rate_limited", retryable: true });
     const second = openSocketIo(node, { token: apiKey });
     expect(await second.emitWithAck("watch", { token: apiKey, orderId: "MANY-1010" })).toMatchObject({ ok: true });
-    expect(node.watched()).toBe(1_001);
+    expect(node.watchedOrders()).toBe(1_001);
     socket.disconnect();
     second.disconnect();
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
   it("that asks far more than can be answered is cut off, and its requests are not kept", async () => {
@@ -280,7 +280,7 @@ describe("one socket", () => {
     const gone = new Promise((resolve) => socket.once("disconnect", resolve));
     for (let index = 0; index < 20_000; index += 1) socket.emit("watch", { token: watchToken, after: index });
     expect(await gone).not.toBe("io server disconnect");
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     // Others are served.
     const other = openSocketIo(node, { token: watchToken });
     expect(await new Promise((resolve) => other.once("status", resolve))).toMatchObject({ id: order.id });

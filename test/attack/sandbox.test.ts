@@ -259,23 +259,25 @@ describe("what the phone keeps", () => {
 
   it("has bounds: the oldest of all ends as it would have by itself, or without a word", async () => {
     const phone = openPhone();
-    const first = phone.ring(ringFor(10_000_000));
-    const second = phone.ring(ringFor(10_000_001));
+    const first = phone.prompt(ringFor(10_000_000));
+    const second = phone.prompt(ringFor(10_000_001));
     // A number that answers by itself does so early.
-    const others = Array.from({ length: promptsMax - 2 }, (_, index) => phone.ring(ringFor(20_000_000 + index * 100)));
+    const others = Array.from({ length: promptsMax - 2 }, (_, index) =>
+      phone.prompt(ringFor(20_000_000 + index * 100)),
+    );
     expect(phone.prompts("+254710000000")).toHaveLength(1);
-    phone.ring(ringFor(30_000_000));
+    phone.prompt(ringFor(30_000_000));
     // A person's: the payment's deadline decides.
     expect(await Promise.race([first.answer, "no word"])).toBe("no word");
     expect(phone.prompts("+254710000000")).toEqual([]);
-    phone.ring(ringFor(30_000_000));
+    phone.prompt(ringFor(30_000_000));
     expect(await second.answer).toBe("approve");
     expect(phone.prompts("+254720000000").map(({ id }) => id)).toEqual([others[0]?.id]);
   });
 
   it("has bounds: of one phone the oldest is gone when there is no room for another", () => {
     const phone = openPhone();
-    const rung = Array.from({ length: promptsPerPhoneMax + 1 }, () => phone.ring(ringFor(10_000_000)));
+    const rung = Array.from({ length: promptsPerPhoneMax + 1 }, () => phone.prompt(ringFor(10_000_000)));
     const ids = phone.prompts("+254710000000").map(({ id }) => id);
     expect(ids).toEqual(rung.slice(1).map(({ id }) => id));
   });
@@ -298,7 +300,7 @@ describe("what the phone keeps", () => {
     let unreadMax = 0;
     // What the kernel takes for a reader is some megabytes.
     for (let rung = 0; rung < 100_000 && !response.destroyed; rung += 1) {
-      phone.ring({ ...ringFor(12_345_600) });
+      phone.prompt({ ...ringFor(12_345_600) });
       unreadMax = Math.max(unreadMax, response.writableLength);
       await new Promise(setImmediate);
     }

@@ -79,7 +79,7 @@ describe("a payment reaches the page", () => {
     await see(page, "Check your phone");
     const orderId = orderIdOf(page);
     await page.goto(`${node.url}/docs`);
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     await answer(node, phone, "approve");
     await untilPaid(node, orderId);
     await page.goBack();

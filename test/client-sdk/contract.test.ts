@@ -215,9 +215,9 @@ describe.each(transports)("%s", (name, create) => {
     const { orderId, token } = await startPayment();
     const watchings = Array.from({ length: 3 }, () => start({ orderId, token, transports: [create()] }));
     await Promise.all(watchings.map(({ isOpen }) => isOpen()));
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     for (const { watch } of watchings) watch.close();
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
   it("keeps trying at an address where nothing, or something else, answers", async () => {

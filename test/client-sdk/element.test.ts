@@ -66,11 +66,11 @@ describe("with a node", () => {
     const { page } = await openPage(browser);
     await page.goto(shop.origin);
     await title(page, "Paid");
-    expect(node.watched()).toBe(1);
+    expect(node.watchedOrders()).toBe(1);
     await page.evaluate("globalThis.it = document.querySelector('order-status'); it.remove()");
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     await page.evaluate("document.body.append(it)");
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     await page.evaluate(
       ([orderId, token]) => {
         const { it } = globalThis as unknown as { it: { setAttribute(name: string, value: string): void } };
@@ -80,7 +80,7 @@ describe("with a node", () => {
       [two.order.orderId, two.watchToken],
     );
     await title(page, "Payment cancelled");
-    expect(node.watched()).toBe(1);
+    expect(node.watchedOrders()).toBe(1);
   });
 });
 

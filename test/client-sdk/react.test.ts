@@ -49,13 +49,13 @@ describe("useOrderStatus", () => {
     await page.getByText(`${one.order.orderId} - - connecting -`).waitFor();
     await page.evaluate(`show(${JSON.stringify(optionsOf(one))})`);
     await page.getByText(`${one.order.orderId} ${one.order.orderId} succeeded open -`).waitFor();
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     await page.evaluate(`show(${JSON.stringify(optionsOf(two))})`);
     await page.getByText(`${two.order.orderId} ${two.order.orderId} failed open -`).waitFor();
     const renders = (await page.evaluate("renders")) as string[];
     expect(renders.filter((text) => text.startsWith(`${two.order.orderId} ${one.order.orderId}`))).toEqual([]);
     await page.evaluate("show(undefined)");
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     expect(complaints).toEqual([]);
   });
 });

@@ -183,7 +183,7 @@ async function stage(): Promise<Staged> {
     ask: async () => undefined,
     providers,
     store: { ...store, locate: taking.connectionLimit(store.locate) },
-    inbox: { ...inbox, keep: taking.connectionLimit(inbox.keep) },
+    inbox: { ...inbox, insert: taking.connectionLimit(inbox.insert) },
     isDatabaseUp: async () => true,
     offerParked: redeliver(providers, taking).offerParked,
     subscribe: () => expect.unreachable("nothing to subscribe to"),

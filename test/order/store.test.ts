@@ -699,7 +699,7 @@ describe("bytes that no statement can take", () => {
       .advance(payment.id, paid({ receipt: "R\u0000" }), webhook("R\\u0000"))
       .catch((cause: unknown) => cause);
     expect(error).not.toBeInstanceOf(HubError);
-    await ground.inbox.keep({ ...webhook("R\\u0000"), paymentId: payment.id, result: "error", error: String(error) });
+    await ground.inbox.insert({ ...webhook("R\\u0000"), paymentId: payment.id, result: "error", error: String(error) });
     await ground.store.checkNow(payment.id);
     const { rows } = await ground.database.pool.query(
       "select w.result, p.check_at <= clock_timestamp() + interval '1 second' as due from webhook w join payment p on p.id = w.payment_id where p.id = $1",

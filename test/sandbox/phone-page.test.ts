@@ -57,12 +57,12 @@ const ring = { provider: "daraja", phone: "+254712345600", amountMinor: 15_000, 
 describe("the stream of a phone", () => {
   it("tells what rings at once, and again whenever that changes, of this phone only", async () => {
     const { url, phone } = await startPhone();
-    const first = phone.ring(ring);
+    const first = phone.prompt(ring);
     const { response, next } = await follow(url, "0712345600");
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
     expect(await next()).toEqual({ prompts: [{ id: first.id, ...ring, title: "M-Pesa" }], answersItself: false });
-    phone.ring({ ...ring, phone: "+254712345700" });
-    const second = phone.ring(ring);
+    phone.prompt({ ...ring, phone: "+254712345700" });
+    const second = phone.prompt(ring);
     expect((await next())?.prompts.map(({ id }) => id)).toEqual([first.id, second.id]);
     phone.answer(first.id, "approve");
     expect((await next())?.prompts.map(({ id }) => id)).toEqual([second.id]);
@@ -90,6 +90,6 @@ describe("the stream of a phone", () => {
     expect(await refused.json()).toMatchObject({ code: "rate_limited" });
     leave();
     await expect.poll(async () => (await follow(url, "0712345600")).response.status).toBe(200);
-    phone.ring(ring);
+    phone.prompt(ring);
   });
 });

@@ -13,14 +13,14 @@ function openPhone(): Phone {
 describe("the payer's phone", () => {
   test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600"])("lists its prompts as %s", (msisdn) => {
     const phone = openPhone();
-    const { id } = phone.ring(ringFor("+254712345600"));
-    phone.ring(ringFor("+254712345700"));
+    const { id } = phone.prompt(ringFor("+254712345600"));
+    phone.prompt(ringFor("+254712345700"));
     expect(phone.prompts(msisdn)).toEqual([{ id, ...ringFor("+254712345600") }]);
   });
 
   test("takes a prompt away with its first answer", async () => {
     const phone = openPhone();
-    const { id, answer } = phone.ring(ringFor("+254712345600"));
+    const { id, answer } = phone.prompt(ringFor("+254712345600"));
     phone.answer(id, "approve");
     expect(phone.prompts("+254712345600")).toEqual([]);
     expect(() => phone.answer(id, "cancel")).toThrow(expect.objectContaining({ code: "route_unknown" }));
@@ -40,14 +40,14 @@ describe("the payer's phone", () => {
     ["10", "approve"],
     ["11", "approve"],
   ])("a number ending in %s does by itself: %s", async (ending, expected) => {
-    const { answer } = openPhone().ring(ringFor(`+2547123456${ending}`));
+    const { answer } = openPhone().prompt(ringFor(`+2547123456${ending}`));
     expect(await answer).toBe(expected);
   });
 
   test.each(["00", "42", "99"])("a number ending in %s waits for a person", async (ending) => {
     const phone = openPhone();
-    const waiting = phone.ring(ringFor(`+2547123456${ending}`));
-    await phone.ring(ringFor("+254712345605")).answer;
+    const waiting = phone.prompt(ringFor(`+2547123456${ending}`));
+    await phone.prompt(ringFor("+254712345605")).answer;
     expect(phone.prompts(`+2547123456${ending}`)).toHaveLength(1);
     phone.answer(waiting.id, "cancel");
     expect(await waiting.answer).toBe("cancel");
@@ -55,14 +55,14 @@ describe("the payer's phone", () => {
 
   test("lets a person be quicker than the number's habit", async () => {
     const phone = openPhone();
-    const { id, answer } = phone.ring(ringFor("+254712345601"));
+    const { id, answer } = phone.prompt(ringFor("+254712345601"));
     phone.answer(id, "cancel");
     expect(await answer).toBe("cancel");
   });
 
   test("lists and answers prompts over HTTP", async () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
-    const { id, answer } = phone.ring(ringFor("+254712345600"));
+    const { id, answer } = phone.prompt(ringFor("+254712345600"));
     const listed = await fetch(`${phoneUrl}/0712345600/prompts`);
     expect(await listed.json()).toEqual({ prompts: [{ id, ...ringFor("+254712345600") }] });
     const answered = await post(`${phoneUrl}/prompts/${id}`, { answer: "insufficient_funds" });
@@ -73,7 +73,7 @@ describe("the payer's phone", () => {
 
   test("refuses an answer that it does not know, naming the field, and a prompt that is not there", async () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
-    const { id } = phone.ring(ringFor("+254712345600"));
+    const { id } = phone.prompt(ringFor("+254712345600"));
     for (const body of [{ answer: "maybe" }, {}]) {
       const refused = await post(`${phoneUrl}/prompts/${id}`, body);
       expect(refused.status).toBe(400);

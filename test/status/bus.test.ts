@@ -66,10 +66,10 @@ describe.each([
   it("follows and unfollows any number of orders, in any order", async () => {
     const bus = create();
     const ids = Array.from({ length: 50 }, id);
-    await Promise.all(ids.map((one) => bus.follow(one)));
-    for (const one of ids) bus.unfollow(one);
-    bus.unfollow("never followed");
-    await bus.follow("again");
+    await Promise.all(ids.map((one) => bus.subscribe(one)));
+    for (const one of ids) bus.unsubscribe(one);
+    bus.unsubscribe("never followed");
+    await bus.subscribe("again");
   });
 });
 
@@ -83,10 +83,10 @@ describe.each([
     return { one, other, heardByOther: listenTo(other) };
   };
 
-  it("hear of the orders they follow, and of no others", async () => {
+  it("hear of the orders they subscribe, and of no others", async () => {
     const { one, other, heardByOther } = await nodes();
     const [followed, ignored] = [id(), id()];
-    await other.follow(followed);
+    await other.subscribe(followed);
     one.publish(eventOf({ id: ignored, version: 1 }));
     one.publish(eventOf({ id: followed, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
@@ -96,7 +96,7 @@ describe.each([
   it("hear what was published just before its node closed", async () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
-    await other.follow(followed);
+    await other.subscribe(followed);
     one.publish(eventOf({ id: followed, version: 1 }));
     // Its connection is there by then: a server of a Cluster is connected to by the first command that needs it.
     await vi.waitUntil(() => heardByOther.events.length > 0);
@@ -108,7 +108,7 @@ describe.each([
   it("go on hearing of an order after a message that is not an event", async () => {
     const { one, other, heardByOther } = await nodes();
     const followed = id();
-    await other.follow(followed);
+    await other.subscribe(followed);
     const stranger = connect(url());
     onTestFinished(() => stranger.disconnect());
     for (const nonsense of ["not json", "null", "[]", '{"id":1}']) {
@@ -127,9 +127,9 @@ describe.each([
     // What stands in braces chooses the server of a Cluster: these two have the same.
     const slot = id();
     const [left, kept] = [`{${slot}}left`, `{${slot}}kept`];
-    await Promise.all([other.follow(left), other.follow(kept)]);
-    other.unfollow(left);
-    await other.follow(kept); // Redis answers one connection in order: the unsubscribe is done.
+    await Promise.all([other.subscribe(left), other.subscribe(kept)]);
+    other.unsubscribe(left);
+    await other.subscribe(kept); // Redis answers one connection in order: the unsubscribe is done.
     one.publish(eventOf({ id: left, version: 1 }));
     one.publish(eventOf({ id: kept, version: 1 }));
     await vi.waitUntil(() => heardByOther.events.length > 0);
@@ -149,12 +149,12 @@ describe("a Redis of its own", () => {
     const heard = listenTo(other);
     await becomesHealthy(one, other);
     const ids = Array.from({ length: 2_500 }, id);
-    await Promise.all(ids.map((one) => other.follow(one)));
+    await Promise.all(ids.map((one) => other.subscribe(one)));
     const gapsBefore = heard.gaps;
     await redis.stop();
     await vi.waitUntil(() => !other.healthy);
     const during = id();
-    await other.follow(during); // Resolves at once although nothing can be subscribed now.
+    await other.subscribe(during); // Resolves at once although nothing can be subscribed now.
     await redis.restart();
     await vi.waitUntil(() => heard.gaps > gapsBefore, 10_000);
     await becomesHealthy(one, other);
@@ -181,7 +181,7 @@ describe("a Redis of its own", () => {
     const bus = openRedisBus(redis.url);
     const heard = listenTo(bus);
     expect(bus.healthy).toBe(false);
-    await bus.follow("early");
+    await bus.subscribe("early");
     await redis.restart();
     await becomesHealthy(bus);
     expect(heard.gaps).toBe(1);
@@ -197,7 +197,7 @@ describe("a Redis of its own", () => {
     const heard = listenTo(other);
     await becomesHealthy(one, other);
     const followed = id();
-    await other.follow(followed);
+    await other.subscribe(followed);
     wire.forget();
     let version = 0;
     await vi.waitUntil(
@@ -230,7 +230,7 @@ describe("a Redis Cluster of its own", () => {
     const heard = listenTo(other);
     await becomesHealthy(one, other);
     const ids = manyIds();
-    await Promise.all(ids.map((each) => other.follow(each)));
+    await Promise.all(ids.map((each) => other.subscribe(each)));
     await hearsAll(one, heard, ids);
     return { one, other, heard, ids };
   };
@@ -247,9 +247,9 @@ describe("a Redis Cluster of its own", () => {
       await server?.stop();
       await vi.waitUntil(() => !other.healthy && !one.healthy, 10_000);
       const during = manyIds();
-      await Promise.all(during.map((each) => other.follow(each)));
+      await Promise.all(during.map((each) => other.subscribe(each)));
       const left = ids.splice(0, 20);
-      for (const each of left) other.unfollow(each);
+      for (const each of left) other.unsubscribe(each);
       expect(heard.gaps).toBe(gapsBefore);
       await server?.restart();
       await vi.waitUntil(() => heard.gaps > gapsBefore && other.healthy && one.healthy, 20_000);
@@ -286,7 +286,7 @@ describe("a Redis Cluster of its own", () => {
     const told = open(createRedisBus({ url: cluster.url, log: { ...quiet, info: (message) => said.push(message) } }));
     await becomesHealthy(told);
     const [moved = ""] = ids;
-    await told.follow(moved);
+    await told.subscribe(moved);
     const [server] = cluster.servers;
     const slot = (await server?.ask("cluster", "keyslot", `tukio:order:${moved}`)) ?? "";
     const owner = await ownerOf(cluster, slot);
@@ -326,7 +326,7 @@ describe("a Redis Cluster of its own", () => {
     const [one, other] = [openRedisBus(cluster.url), openRedisBus(cluster.url)];
     const heard = listenTo(other);
     const ids = manyIds();
-    for (const each of ids) await other.follow(each);
+    for (const each of ids) await other.subscribe(each);
     expect(other.healthy).toBe(false);
     for (const server of cluster.servers) await server.restart();
     await becomesHealthy(one, other);
@@ -339,7 +339,7 @@ describe("a Redis Cluster of its own", () => {
     await becomesHealthy(bus);
     const heard = listenTo(bus);
     const ids = manyIds();
-    await Promise.all(ids.map((each) => bus.follow(each)));
+    await Promise.all(ids.map((each) => bus.subscribe(each)));
     const other = openRedisBus(cluster.url);
     await becomesHealthy(other);
     await hearsAll(other, heard, ids);

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { Changes, OrderStore } from "../../server/order/store.ts";
 import type { BusListener, StatusBus } from "../../server/status/bus.ts";
-import { createHub, follow, type Hub, type HubOptions, type Watcher } from "../../server/status/hub.ts";
+import { createHub, type Hub, type HubOptions, subscribe, type Watcher } from "../../server/status/hub.ts";
 import { eventOf } from "../support/event.ts";
 
 /** A hub whose store and bus answer when the test says so. */
@@ -16,8 +16,8 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
   let listener: BusListener | undefined;
   const bus: StatusBus = {
     publish: (event) => listener?.onEvent(event, JSON.stringify(event)),
-    follow: (id) => new Promise((done) => follows.push({ id, done })),
-    unfollow: (id) => unfollowed.push(id),
+    subscribe: (id) => new Promise((done) => follows.push({ id, done })),
+    unsubscribe: (id) => unfollowed.push(id),
     listen: (next) => {
       listener = next;
     },
@@ -80,7 +80,7 @@ function createWatcher(id = "a"): Watcher & { seen: number[] } {
 }
 
 describe("watching", () => {
-  it("makes all that join an order await the same follow", async () => {
+  it("makes all that join an order await the same subscription", async () => {
     const { hub, rows, follows, followed } = stage();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const shown: number[] = [];
@@ -103,7 +103,7 @@ describe("watching", () => {
     expect(unfollowed).toEqual([]);
     hub.unwatch(two);
     expect(unfollowed).toEqual(["a"]);
-    expect(hub.watched).toBe(0);
+    expect(hub.watchedOrders).toBe(0);
   });
 
   it("never delivers an older version after a newer one, nor the same twice", () => {
@@ -141,7 +141,7 @@ describe("watching", () => {
     expect(unfollowed).toEqual([]);
     for (const watcher of watchers) hub.unwatch(watcher);
     expect(unfollowed).toEqual(["a"]);
-    expect(hub.watched).toBe(0);
+    expect(hub.watchedOrders).toBe(0);
   });
 
   it("tells who comes and goes, how long a state took, and what each was given before", () => {
@@ -173,7 +173,7 @@ describe("following an order", () => {
     const { hub, bus, rows, followed } = stage();
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 2 }));
-    const following = follow(hub, watcher, { after: 0 });
+    const following = subscribe(hub, watcher, { after: 0 });
     followed();
     await following;
     bus.publish(eventOf({ id: "a", version: 2 }));
@@ -185,7 +185,7 @@ describe("following an order", () => {
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const release = holdReads();
-    const following = follow(hub, watcher, { after: 0 });
+    const following = subscribe(hub, watcher, { after: 0 });
     followed();
     await vi.waitUntil(() => reads.length === 1);
     bus.publish(eventOf({ id: "a", version: 2 }));
@@ -207,7 +207,7 @@ describe("following an order", () => {
           return entered;
         }),
     };
-    const following = follow(interrupted, watcher, { after: 0 });
+    const following = subscribe(interrupted, watcher, { after: 0 });
     followed();
     await following;
     expect(watcher.seen).toEqual([1, 2]);
@@ -222,7 +222,7 @@ describe("following an order", () => {
     ] as const) {
       rows.set("a", eventOf({ id: "a", version: 3 }));
       const watcher = createWatcher();
-      const following = follow(hub, watcher, { after });
+      const following = subscribe(hub, watcher, { after });
       followed();
       await following;
       bus.publish(eventOf({ id: "a", version: 4 }));
@@ -236,7 +236,7 @@ describe("following an order", () => {
     const [here, coming] = [createWatcher(), createWatcher()];
     rows.set("a", eventOf({ id: "a", version: 2 }));
     hub.watch(here);
-    const following = follow(hub, coming, { after: 0 });
+    const following = subscribe(hub, coming, { after: 0 });
     followed();
     await following;
     expect([here.seen, coming.seen]).toEqual([[2], [2]]);
@@ -251,10 +251,10 @@ describe("following an order", () => {
       ],
     ] as const) {
       const { hub, followed, unfollowed } = stage(change);
-      const following = follow(hub, createWatcher(), { after: 0 });
+      const following = subscribe(hub, createWatcher(), { after: 0 });
       followed();
       await expect(following).rejects.toEqual(refused);
-      expect(hub.watched).toBe(0);
+      expect(hub.watchedOrders).toBe(0);
       expect(unfollowed).toEqual(["a"]);
     }
   });
@@ -278,7 +278,7 @@ describe("reading", () => {
     bus.publish(eventOf({ id: "a", version: 2 }));
     rows.set("a", eventOf({ id: "a", version: 3 }));
     const watcher = createWatcher();
-    const following = follow(hub, watcher, { after: 3 });
+    const following = subscribe(hub, watcher, { after: 3 });
     followed();
     await following;
     bus.publish(eventOf({ id: "a", version: 4 }));

@@ -27,7 +27,7 @@ export interface TestNode {
   /** Every log line so far. */
   log: string[];
   /** How many orders are watched here. */
-  watched(): number;
+  watchedOrders(): number;
   /** Puts a state on the bus as if it had just been committed. */
   publish(event: StatusEvent): void;
   close(): Promise<void>;
@@ -81,7 +81,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: 
     return closed;
   };
   onTestFinished(close);
-  return { url, log: lines, watched: () => app.watched, publish: (event) => bus.publish(event), close };
+  return { url, log: lines, watchedOrders: () => app.watchedOrders, publish: (event) => bus.publish(event), close };
 }
 
 /** Every field that some answer has, so that expectations can look into it. */

@@ -67,7 +67,7 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
       end,
       close,
       log: [],
-      watched: () => 0,
+      watchedOrders: () => 0,
       publish: () => undefined,
     };
   } catch (error) {
@@ -87,7 +87,7 @@ export async function startTestProcess(env: Record<string, string>): Promise<Nod
 export const nodeAt = (url: string): TestNode => ({
   url,
   log: [],
-  watched: () => 0,
+  watchedOrders: () => 0,
   publish: () => undefined,
   close: async () => undefined,
 });

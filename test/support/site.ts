@@ -157,7 +157,7 @@ export async function beginJourney(till: Till, urls: readonly string[]): Promise
 export const at = (url: string): TestNode => ({
   url,
   log: [],
-  watched: () => 0,
+  watchedOrders: () => 0,
   publish: () => undefined,
   close: () => Promise.resolve(),
 });

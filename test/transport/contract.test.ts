@@ -189,9 +189,9 @@ describe.each(transportNames)("%s", (transport) => {
     const { orderId, token } = await startPayment();
     const watches = Array.from({ length: 5 }, () => watch(transport, { node, orderId, token, after: 1 }));
     await Promise.all(watches.map((one) => one.until(({ version }) => version === 2)));
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     for (const one of watches) one.close();
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
   it("keeps no place for those who left, even while they were being let in", async () => {
@@ -215,11 +215,11 @@ describe.each(transportNames)("%s", (transport) => {
     // What left before this was asked is known to have left when it is answered.
     await call(`${crowded.url}/livez`);
     await database.query("commit");
-    await vi.waitUntil(() => crowded.watched() === 0);
+    await vi.waitUntil(() => crowded.watchedOrders() === 0);
     const watches = threeWatches();
     await Promise.all(watches.map((one) => one.until(({ version }) => version === 2)));
     for (const one of watches) one.close();
-    await vi.waitUntil(() => crowded.watched() === 0);
+    await vi.waitUntil(() => crowded.watchedOrders() === 0);
     const again = threeWatches();
     await Promise.all(again.map((one) => one.until(({ version }) => version === 2)));
   });
@@ -320,7 +320,7 @@ describe("Socket.IO in particular", () => {
     const unwatched = socket.emitWithAck("unwatch", { orderId });
     expect(await watched).toMatchObject({ ok: true });
     expect(await unwatched).toEqual({ ok: true });
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
   it("watches many orders asked for at once, up to its bound, without running the database out of connections", async () => {
@@ -351,7 +351,7 @@ describe("Socket.IO in particular", () => {
     socket.on("status", (event: StatusEvent) => seen.push(event));
     await vi.waitUntil(() => seen.length === 1);
     expect(await socket.emitWithAck("unwatch", { orderId })).toEqual({ ok: true });
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     await push.webhook();
     expect(await socket.emitWithAck("unwatch", { orderId })).toEqual({ ok: false });
     expect(seen).toHaveLength(1);
@@ -364,7 +364,7 @@ describe("Socket.IO in particular", () => {
     const expired = onceEvent(socket, "expired");
     await socket.emitWithAck("watch", { token: two.token });
     expect(await expired).toEqual([{ orderId: one.orderId }]);
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     expect(socket.connected).toBe(true);
   });
 
@@ -395,7 +395,7 @@ describe("Socket.IO in particular", () => {
       );
       await once(socket, "close");
     }
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
     expect(node.log.filter((line) => line.includes("sent away"))).toEqual([]);
   });
 
@@ -496,10 +496,10 @@ describe("server-sent events in particular", () => {
     const request = `GET /v1/orders/${orderId}/events?token=${token} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const socket = connect(Number(new URL(narrow.url).port), "127.0.0.1");
     socket.on("error", () => undefined).write(request.repeat(3));
-    await vi.waitUntil(() => narrow.watched() === 1);
+    await vi.waitUntil(() => narrow.watchedOrders() === 1);
     await once(socket, "data");
     socket.destroy();
-    await vi.waitUntil(() => narrow.watched() === 0);
+    await vi.waitUntil(() => narrow.watchedOrders() === 0);
     // Nor do they take up the places of their address.
     const isFree = async () => (await fetch(`${narrow.url}/v1/orders/${orderId}/wait?timeout=1&token=${token}`)).ok;
     expect(await Promise.all([isFree(), isFree(), isFree()])).toEqual([true, true, true]);
@@ -548,7 +548,7 @@ describe("long poll in particular", () => {
   it("without after waits until the order is settled", async () => {
     const { orderId, token, push } = await startPayment();
     const waiting = call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`);
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     await push.webhook();
     expect(await waiting).toMatchObject({ status: 200, body: { status: "succeeded", settled: true } });
     expect(await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`)).toMatchObject({ body: { version: 3 } });
@@ -573,7 +573,7 @@ describe("long poll in particular", () => {
   it("answers with the current state when the node closes", async () => {
     const { orderId, token } = await startPayment();
     const waiting = call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=60`);
-    await vi.waitUntil(() => node.watched() === 1);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
     await node.close();
     expect(await waiting).toMatchObject({ status: 200, body: { version: 2 } });
   });
@@ -615,9 +615,9 @@ describe("a reader that does not read", () => {
     const { order, orderId, token } = await startPayment();
     const path = transport === "WebSocket" ? "socket" : "events";
     rawRequest(`/v1/orders/${orderId}/${path}?token=${token}`, transport === "WebSocket" ? upgradeHeaders : {}).pause();
-    await vi.waitUntil(() => node.watched() === 1);
-    await flood(order, () => node.watched() === 0);
-    await vi.waitUntil(() => node.watched() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 1);
+    await flood(order, () => node.watchedOrders() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
   it("over Socket.IO is cut off to come back", async () => {
@@ -629,8 +629,8 @@ describe("a reader that does not read", () => {
     const { ws } = transport;
     if (ws.pause) ws.pause();
     else ws._socket?.pause();
-    await flood(order, () => node.watched() === 0);
-    await vi.waitUntil(() => node.watched() === 0);
+    await flood(order, () => node.watchedOrders() === 0);
+    await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 });
 

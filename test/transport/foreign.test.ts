@@ -142,7 +142,7 @@ describe("curl", () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node, { phone });
     const client = run(commands[1], node, order.orderId, watchToken);
-    await until(() => node.watched() === 1);
+    await until(() => node.watchedOrders() === 1);
     await answer(node, phone, "approve");
     expect(await client.ended).toBe(0);
     expect(JSON.parse(client.text)).toMatchObject({ orderId: order.orderId, status: "succeeded" });

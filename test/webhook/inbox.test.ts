@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReview } from "../../server/order/review.ts";
-import { createInbox, type KeptWebhook } from "../../server/webhook/inbox.ts";
+import { createInbox, type StoredWebhook } from "../../server/webhook/inbox.ts";
 import { openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -28,7 +28,7 @@ describe("a hint without proof", () => {
     const [first = ""] = payments;
     const hint = async (provider = "daraja", isAddressed = false, paymentId = first): Promise<boolean> => {
       await ground.database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
-      const may = await inbox.keep({ ...row, provider, result: "hint", paymentId, isAddressed });
+      const may = await inbox.insert({ ...row, provider, result: "hint", paymentId, isAddressed });
       expect(await isDue(paymentId)).toBe(may);
       return may;
     };
@@ -50,7 +50,7 @@ describe("a hint without proof", () => {
   it("makes us ask about one payment twice a minute at most, so that its queries take no other's place", async () => {
     const inbox = createInbox(ground.database, () => 0);
     const [one, other] = [await ground.open(), await ground.open()];
-    const hint = (paymentId: string) => inbox.keep({ ...row, result: "hint", paymentId });
+    const hint = (paymentId: string) => inbox.insert({ ...row, result: "hint", paymentId });
     const asked: boolean[] = [];
     for (let times = 0; times < 10; times += 1) asked.push(await hint(one.payment.id));
     expect(asked.filter(Boolean)).toHaveLength(2);
@@ -61,7 +61,7 @@ describe("a hint without proof", () => {
     const inbox = createInbox(ground.database, () => 0);
     const [one, other] = [await ground.open(), await ground.open()];
     const signed = { ...row, provider: "signing", proof: "signature", result: "hint" } as const;
-    const asks = (paymentId: string, hint: Omit<KeptWebhook, "paymentId">) => inbox.keep({ ...hint, paymentId });
+    const asks = (paymentId: string, hint: Omit<StoredWebhook, "paymentId">) => inbox.insert({ ...hint, paymentId });
     for (let times = 0; times < 299; times += 1) await asks(one.payment.id, { ...signed, proof: "none" });
     const asked: boolean[] = [];
     for (let times = 0; times < 12; times += 1) asked.push(await asks(one.payment.id, signed));
@@ -75,7 +75,7 @@ describe("a hint without proof", () => {
     await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
     const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
     await review.resolve({ orderId: event.orderId, paymentId: payment.id, as: "failed", note: "not ours" });
-    await inbox.keep({ ...row, result: "hint", paymentId: payment.id, isAddressed: true });
+    await inbox.insert({ ...row, result: "hint", paymentId: payment.id, isAddressed: true });
     expect(await isDue(payment.id)).toBe(false);
   });
 });
@@ -86,15 +86,15 @@ describe("webhooks that anybody could have sent", () => {
     const inbox = createInbox(ground.database, () => nowMs);
     const stranger = { ...row, provider: "bkash" } as const;
     for (let times = 0; times < 150; times += 1) {
-      await inbox.keep({ ...stranger, result: "unmatched" });
-      await inbox.keep({ ...stranger, result: "unreadable" });
+      await inbox.insert({ ...stranger, result: "unmatched" });
+      await inbox.insert({ ...stranger, result: "unreadable" });
     }
-    await expect(inbox.keep({ ...stranger, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
-    await inbox.keep({ ...stranger, result: "hint", isAddressed: true });
-    await inbox.keep({ ...stranger, proof: "signature", result: "unmatched" });
-    await inbox.keep({ ...stranger, result: "error" });
+    await expect(inbox.insert({ ...stranger, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
+    await inbox.insert({ ...stranger, result: "hint", isAddressed: true });
+    await inbox.insert({ ...stranger, proof: "signature", result: "unmatched" });
+    await inbox.insert({ ...stranger, result: "error" });
     nowMs = 60_000;
-    await inbox.keep({ ...stranger, result: "unmatched" });
+    await inbox.insert({ ...stranger, result: "unmatched" });
     const { rows } = await ground.database.pool.query(
       `select length(body) as bytes, count(*)::int as kept from webhook where provider = 'bkash' group by 1 order by 1`,
     );

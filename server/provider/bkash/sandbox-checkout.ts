@@ -47,7 +47,7 @@ export interface Checkout {
   callbackURL: string;
   merchantInvoiceNumber: string;
   createdAt: Date;
-  does: Scenario;
+  scenario: Scenario;
   ending?: Ending;
   /** The prompt on the payer's phone, if that is rung. */
   promptId?: string;
@@ -58,7 +58,7 @@ export interface Checkout {
 
 type Asked = Pick<
   Checkout,
-  "amount" | "payerReference" | "callbackURL" | "merchantInvoiceNumber" | "createdAt" | "does"
+  "amount" | "payerReference" | "callbackURL" | "merchantInvoiceNumber" | "createdAt" | "scenario"
 >;
 
 const letters = (length: number): string =>
@@ -73,9 +73,9 @@ export const openCheckout = (asked: Asked): Checkout => ({
 });
 
 /** What is taken: of those whose number says so, another amount than was asked. */
-export function pay({ amount, does }: Checkout, at: Date): Paid {
+export function pay({ amount, scenario }: Checkout, at: Date): Paid {
   const [whole, decimals] = amount.split(".");
-  return { trxID: letters(10), amount: does.paysOther ? `${Number(whole) + 1}.${decimals}` : amount, at };
+  return { trxID: letters(10), amount: scenario.paysOther ? `${Number(whole) + 1}.${decimals}` : amount, at };
 }
 
 /** bKash joins with `&` where the address has a query already. */

@@ -112,7 +112,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     end(checkout, ending) {
       if (!end(checkout, ending)) return;
       const { wallet = checkout.payerReference } = ending;
-      checkout.does = scenarioOf(wallet);
+      checkout.scenario = scenarioOf(wallet);
       // The phone asks no more; what it was answered comes too late to count.
       const isRinging = phone.prompts(checkout.payerReference).some(({ id }) => id === checkout.promptId);
       if (isRinging && checkout.promptId !== undefined) phone.answer(checkout.promptId, "ignore");
@@ -124,22 +124,22 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     const body = readCreate(request.body);
     // Where the payer's browser is sent, and the sandbox itself where it plays the browser: the hub's return address.
     if (!isOwn(body.callbackURL)) throw fault("2049");
-    const does = wallet.test(body.payerReference) ? scenarioOf(body.payerReference) : { webhooks: 1 };
-    if (does.isDown) throw gatewayFault(503, "Service Unavailable");
-    if (does.isBusy) throw fault("2029");
-    const checkout = remember(openCheckout({ ...body, createdAt: now(), does }));
+    const scenario = wallet.test(body.payerReference) ? scenarioOf(body.payerReference) : { webhooks: 1 };
+    if (scenario.isDown) throw gatewayFault(503, "Service Unavailable");
+    if (scenario.isBusy) throw fault("2029");
+    const checkout = remember(openCheckout({ ...body, createdAt: now(), scenario }));
     if (wallet.test(body.payerReference)) {
       const [ringing, amountMinor] = [`+88${body.payerReference}`, Number(body.amount.replace(".", ""))];
       await play({
-        ring: { provider: "bkash", phone: ringing, amountMinor, currency: "BDT" },
+        prompt: { provider: "bkash", phone: ringing, amountMinor, currency: "BDT" },
         reply,
-        does: asBrowser(does),
-        onRing(promptId) {
+        scenario: asBrowser(scenario),
+        onPrompt(promptId) {
           checkout.promptId = promptId;
         },
         settle(answer) {
           const ending = { ...endings[answer], wallet: body.payerReference };
-          if (does.isSilent || !end(checkout, ending)) return undefined;
+          if (scenario.isSilent || !end(checkout, ending)) return undefined;
           return { method: "GET", url: returnTarget(checkout, ending.visit) };
         },
       });
@@ -152,7 +152,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     requireToken(request);
     const checkout = findCheckout(request.body);
     const paid = execute(checkout);
-    const { webhooks, overtakes } = checkout.does;
+    const { webhooks, overtakes } = checkout.scenario;
     if (webhooks === 0) throw gatewayFault(504, "Endpoint request timed out");
     const replied = overtakes ? undefined : whenReplied(reply);
     const told = Promise.resolve(replied).then(() =>
@@ -203,7 +203,7 @@ function readCreate(body: unknown): z.infer<typeof createBody> {
 }
 
 /** The payer's browser cannot come back before create was answered, and once it has set out it arrives. */
-const asBrowser = ({ overtakes: _, webhooks, ...does }: Scenario): Scenario => ({
-  ...does,
+const asBrowser = ({ overtakes: _, webhooks, ...scenario }: Scenario): Scenario => ({
+  ...scenario,
   webhooks: Math.max(1, webhooks),
 });

@@ -95,15 +95,15 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     const body = parseFields(pushBody, request.body);
     checkPassword(body, account);
     if (!isOwn(body.CallBackURL)) throw invalid("CallBackURL");
-    const does = scenarioOf(body.PhoneNumber);
-    if (does.isBusy) {
+    const scenario = scenarioOf(body.PhoneNumber);
+    if (scenario.isBusy) {
       const text = "Unable to lock subscriber, a transaction is already in process for the current subscriber";
       throw fault(500, "500.001.1001", text);
     }
-    if (does.isDown) throw fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
+    if (scenario.isDown) throw fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
     await play({
-      ring: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
+      prompt: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
       reply,
       settle(answer, { paysOther }) {
         push.result = mpesaResults[answer];

@@ -125,7 +125,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.phone).isDown) throw fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
     const transaction = remember(body);
     await play({
-      ring: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
+      prompt: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
       reply,
       settle: (answer, { paysOther = false }) => settle(transaction, results[answer], paysOther),
     });

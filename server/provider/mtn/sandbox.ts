@@ -113,7 +113,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     const digits = minorDigits(currency);
     const amountMinor = parseMinor(body.amount, digits) ?? 0n;
     await play({
-      ring: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
+      prompt: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
       reply,
       settle(answer, { paysOther }) {
         if (paysOther) made.body.amount = formatMinor(amountMinor + 10n ** BigInt(digits), digits);

@@ -129,7 +129,7 @@ function quote(said: Refusal): string {
 export function translate({ paymentId, body }: Webhook): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
   const parts = readParts(body);
-  const decided = judge(parts);
+  const decided = resultOf(parts);
   if (decided === undefined || !namesOnly(paymentId, parts)) return { paymentId, proof: "none" };
   const own = identifier.safeParse(first(parts, "reference")).data;
   const known = own === undefined ? {} : { reference: own };
@@ -183,7 +183,7 @@ function says(value: unknown): Said {
 const isCancelled = (word: unknown): boolean => typeof word === "string" && /^cancell?ed$/i.test(word);
 
 /** How it ended, when everything that is said agrees; a bare boolean, which might be about the message, decides nothing. */
-function judge(parts: readonly Details[]): "succeeded" | MpesaFailure | undefined {
+function resultOf(parts: readonly Details[]): "succeeded" | MpesaFailure | undefined {
   const [said, ...others] = new Set(parts.flatMap(statements));
   if (others.length > 0) return undefined;
   const code = first(parts, "ResultCode");

@@ -83,7 +83,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
     const payment = remember(body);
     await play({
-      ring: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
+      prompt: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
       reply,
       settle(answer, { paysOther }) {
         payment.result = mpesaResults[answer];

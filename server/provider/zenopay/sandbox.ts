@@ -77,7 +77,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.buyer_phone).isDown) throw fault(503, "Service unavailable");
     const order = remember(body);
     await play({
-      ring: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
+      prompt: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
       reply,
       settle(answer, { paysOther }) {
         order.status = statuses[answer];
