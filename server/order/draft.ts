@@ -1,5 +1,4 @@
 /** What a merchant wants to be paid, and what the database and the provider are told of it. */
-import { v7 as uuidv7 } from "uuid";
 import { HubError } from "../errors.ts";
 import type { Payment, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
@@ -25,35 +24,11 @@ export interface PaymentDraft {
   idempotencyKey?: string;
 }
 
-/** As `openStatement` reads them. */
-export function openValues(draft: PaymentDraft, paymentId: string): unknown[] {
-  const key = draft.idempotencyKey;
-  return [
-    uuidv7(),
-    draft.orderId,
-    draft.amountMinor,
-    draft.currency,
-    draft.description,
-    toJson(draft.customer),
-    toJson(draft.metadata),
-    paymentId,
-    draft.provider,
-    draft.deadlineS,
-    draft.live,
-    key,
-    draft.phone,
-    draft.returnUrl,
-    key === undefined ? undefined : canonicalRequest(draft),
-  ];
-}
-
 /** What must be the same for an idempotency key to mean the same request; PostgreSQL's jsonb orders the fields. */
-export function canonicalRequest(draft: PaymentDraft): string {
+export function canonicalRequest(draft: PaymentDraft): object {
   const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, ...request } = draft;
-  return JSON.stringify({ ...request, amountMinor: String(draft.amountMinor) });
+  return { ...request, amountMinor: String(draft.amountMinor) };
 }
-
-const toJson = (value: object | undefined): string | undefined => value && JSON.stringify(value);
 
 /** What is to be asked for, of the order as it is now. */
 export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string): Payment {

@@ -1,53 +1,105 @@
 /** The statements of opening an order, each one round trip, sent named. */
-
+import { v7 as uuidv7 } from "uuid";
 import { logged } from "./decide.ts";
+import { canonicalRequest, type PaymentDraft } from "./draft.ts";
 import { stateColumns } from "./row.ts";
+
+/** What another try may change of an order. What it leaves out stays. */
+const rewritable = { description: "text", customer: "jsonb", metadata: "jsonb" } as const;
+
+/** The columns of an order that its draft fills. */
+const orderFields = { id: "uuid", order_id: "text", amount_minor: "bigint", currency: "text", ...rewritable } as const;
+
+/** The record that `openStatement` reads as $1, with PostgreSQL's types. An absent field is null. */
+const fields = {
+  ...orderFields,
+  payment_id: "uuid",
+  provider: "text",
+  live: "boolean",
+  phone: "text",
+  return_url: "text",
+  deadline_s: "int",
+  first_check_s: "float8",
+  idempotency_key: "text",
+  request: "jsonb",
+  phone_max: "int",
+  order_max: "int",
+} as const;
+
+const names = (of: object): string => Object.keys(of).join(", ");
 
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
- * No row when the order is not open to another try, the key was used, or $16 or $17 payments of the phone or the order
- * were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race, TK429 when
- * too many of one phone do.
+ * No row when the order is not open to another try, the key was used, or `phone_max` payments of the phone or `order_max`
+ * of the order were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race,
+ * TK429 when too many of one phone do.
  */
 export const openStatement = {
   name: "open-order",
-  text: `with now as materialized (select date_trunc('milliseconds', clock_timestamp()) as at),
+  text: `with draft as materialized (
+    select draft.*, date_trunc('milliseconds', clock_timestamp()) as at
+    from jsonb_to_record($1::jsonb) as draft (
+           ${Object.entries(fields)
+             .map((field) => field.join(" "))
+             .join(", ")}
+         )
+  ),
   placed as (
-    insert into "order" as o (id, order_id, amount_minor, currency, description, customer, metadata, version, status,
-                              attempt, payment, opened_at, changed_at)
-    select $1::uuid, $2::text, $3::bigint, $4::text, $5::text, $6::jsonb, $7::jsonb, 1, 'pending',
-           1, jsonb_build_object('id', $8::uuid, 'provider', $9::text, 'attempt', 1, 'startedAt', iso(at),
-                                 'expiresAt', iso(at + $10::int * interval '1 second'), 'live', $11::boolean), at, at
-    from now
-    where ($12::text is null or not exists (select from idempotency where key = $12))
-      and prompted($13::text, $16::int) is not true
+    insert into "order" as o (${names(orderFields)}, version, status, attempt, payment, opened_at, changed_at)
+    select ${names(orderFields)}, 1, 'pending', 1,
+           jsonb_build_object('id', payment_id, 'provider', provider, 'attempt', 1, 'startedAt', iso(at),
+                              'expiresAt', iso(at + deadline_s * interval '1 second'), 'live', live), at, at
+    from draft
+    where (idempotency_key is null or not exists (select from idempotency where key = draft.idempotency_key))
+      and prompted(phone, phone_max) is not true
     on conflict (order_id) do update set
       version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
       payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
-      description = coalesce(excluded.description, o.description),
-      customer = coalesce(excluded.customer, o.customer),
-      metadata = coalesce(excluded.metadata, o.metadata),
+      ${Object.keys(rewritable)
+        .map((name) => `${name} = coalesce(excluded.${name}, o.${name})`)
+        .join(", ")},
       changed_at = greatest(excluded.changed_at, o.changed_at)
     where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
-      and retried(o.id, $17::int) is not true
+      and retried(o.id, (select order_max from draft)) is not true
     returning o.*
   ),
   begun as (
     insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
                          started_at, expires_at, check_at)
-    select $8, placed.id, placed.attempt, $9, $11, $3, $4, $13, $14::text, 'pending',
-           now.at, now.at + $10 * interval '1 second',
-           now.at + least($10, $18::float8) * interval '1 second'
-    from placed, now
-    where prompt($13, $16) is not false
+    select payment_id, placed.id, placed.attempt, provider, live, placed.amount_minor, placed.currency, phone, return_url,
+           'pending', at, at + deadline_s * interval '1 second', at + least(deadline_s, first_check_s) * interval '1 second'
+    from placed, draft
+    -- The case names \`placed\`, because otherwise PostgreSQL would take the phone's lock before the order's.
+    where case when placed.id is not null then prompt(phone, phone_max) end is not false
   ),
   keyed as (
     insert into idempotency (key, request, order_uuid, created_at)
-    select $12, sha256(convert_to($15::jsonb::text, 'UTF8')), placed.id, now.at from placed, now where $12 is not null
+    select idempotency_key, sha256(convert_to(request::text, 'UTF8')), placed.id, at
+    from placed, draft where idempotency_key is not null
   ),
   ${logged({ source: "null", note: "null" })}
   select ${stateColumns("placed")} from placed`,
 } as const;
+
+/** The record that opens one order. A field that has the same name in a draft needs no mention. */
+export function openRecord(draft: PaymentDraft, paymentId: string, limits?: { phone: number; order: number }): string {
+  const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, ...sameNamed } = draft;
+  const renamed: Record<Exclude<keyof typeof fields, keyof typeof sameNamed>, unknown> = {
+    id: uuidv7(),
+    order_id: orderId,
+    // As text, because a JSON number is exact up to 2^53 only.
+    amount_minor: String(amountMinor),
+    payment_id: paymentId,
+    return_url: returnUrl,
+    deadline_s: deadlineS,
+    first_check_s: firstCheckS,
+    idempotency_key: idempotencyKey,
+    request: idempotencyKey === undefined ? undefined : canonicalRequest(draft),
+    phone_max: limits?.phone,
+    order_max: limits?.order,
+  };
+  return JSON.stringify({ ...sameNamed, ...renamed });
+}
 
 /** Which limit the phone $1 or the order $3 has reached, of $2 and $4 payments in 10 minutes, and for how long still. */
 export const reachedStatement = {

@@ -10,7 +10,7 @@ import { HubError } from "../errors.ts";
 import { limited } from "../rate-limit.ts";
 import { type Advanced, type AdvancedRow, createAdvance, type InboxRow } from "./advance.ts";
 import { changedStatement, currentStatement } from "./decide.ts";
-import { canonicalRequest, conflictOf, openValues, type PaymentDraft, paymentOf } from "./draft.ts";
+import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
   checkedStatement,
   checkNowStatement,
@@ -23,7 +23,7 @@ import {
   wantedStatement,
   weighStatement,
 } from "./due.ts";
-import { keyStatement, openStatement, reachedStatement } from "./open.ts";
+import { keyStatement, openRecord, openStatement, reachedStatement } from "./open.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
 import { preparePaceStatement, restMaxS, restS, slowStatement } from "./query-pace.ts";
 import { type DueRow, type ProviderRow, type StateRow, toDuePayment, toEvent, toPayment } from "./row.ts";
@@ -135,12 +135,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
 
   const place = async (draft: PaymentDraft): Promise<Opened | undefined> => {
     const paymentId = uuidv7();
-    const [row] = await run<StateRow>(pool, openStatement, [
-      ...openValues(draft, paymentId),
-      limits?.phone,
-      limits?.order,
-      draft.firstCheckS,
-    ]);
+    const [row] = await run<StateRow>(pool, openStatement, [openRecord(draft, paymentId, limits)]);
     if (!row) return undefined;
     return { event: announced(row), payment: paymentOf(draft, row, paymentId) };
   };
@@ -148,7 +143,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
   const replay = async (draft: PaymentDraft): Promise<Opened | undefined> => {
     const key = draft.idempotencyKey;
     if (key === undefined) return undefined;
-    const [used] = await run<KeyRow>(pool, keyStatement, [key, canonicalRequest(draft)]);
+    const [used] = await run<KeyRow>(pool, keyStatement, [key, JSON.stringify(canonicalRequest(draft))]);
     if (!used) return undefined;
     if (used.stale) {
       await pool.query(

@@ -86,6 +86,28 @@ describe("opening an order", () => {
     ]);
   });
 
+  it("changes what another try says of the order and keeps what it leaves out", async () => {
+    const { event, payment } = await ground.open({ description: "2 tickets", metadata: { seats: ["A1", "A2"] } });
+    await ground.store.advance(payment.id, failed());
+    await ground.open({ orderId: event.orderId, description: "3 tickets", customer: { name: "Asha" } });
+    expect(await ground.view(event.orderId)).toMatchObject({
+      description: "3 tickets",
+      customer: { name: "Asha" },
+      metadata: { seats: ["A1", "A2"] },
+    });
+  });
+
+  it("stores an amount exactly that no JSON number can hold", async () => {
+    const draft = draftOf({ amountMinor: 2n ** 53n + 1n });
+    await expect(ground.store.open(draft)).rejects.toThrow(RangeError);
+    const { rows } = await ground.database.pool.query(
+      `select o.amount_minor::text as of_order, p.amount_minor::text as of_payment
+       from "order" o join payment p on p.order_uuid = o.id where order_id = $1`,
+      [draft.orderId],
+    );
+    expect(rows).toEqual([{ of_order: "9007199254740993", of_payment: "9007199254740993" }]);
+  });
+
   it("refuses a paid order, an order in review, and another amount or currency", async () => {
     const one = await ground.open();
     await ground.store.advance(one.payment.id, paid());
