@@ -7,22 +7,8 @@
  * Every statement takes its locks in the order payment, order, receipts by their text, and a group waits for receipts only,
  * so that no two statements wait for each other. The climb is the only dedupe: the second of two matches no row.
  */
-import { stateColumns } from "./row.ts";
+import { logged, paymentJson, stateColumns } from "./row.ts";
 import { completionDelay, confirmationApart, firstLateCheck, promptMatured } from "./schedule.ts";
-
-/** What an order's events say about the attempt they come from (client-sdk/protocol.ts, EventPayment) and `live`. */
-export const paymentJson = `jsonb_strip_nulls(jsonb_build_object(
-      'id', c.id, 'provider', c.provider, 'attempt', c.attempt,
-      'startedAt', iso(c.started_at), 'expiresAt', iso(c.expires_at),
-      'amountPaidMinor', c.amount_paid_minor, 'receipt', c.receipt,
-      'action', case when c.status = 'processing' then c.action end,
-      'live', c.live))`;
-
-/** The event of what was placed. */
-export const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
-    insert into event (order_uuid, version, status, reason, payment, also_paid, occurred_at, source, note)
-    select id, version, status, reason, payment, also_paid, changed_at, ${source}, ${note} from placed
-  )`;
 
 const apart = confirmationApart("was");
 const matured = promptMatured("was");
@@ -155,7 +141,7 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
       also_paid = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.also_paid || c.id
                        else o.also_paid end,
       payment = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.payment
-                     else ${paymentJson} end,
+                     else ${paymentJson("c")} end,
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from changed c
     where o.id = c.order_uuid and (c.climbs or c.is_scarred or c.learns) and
@@ -226,14 +212,14 @@ export const rejectStatement = {
   ),
   placed as (
     update "order" o set
-      version = o.version + 1, status = c.status, reason = c.reason, payment = ${paymentJson},
+      version = o.version + 1, status = c.status, reason = c.reason, payment = ${paymentJson("c")},
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from c
     where o.id = c.order_uuid and o.status = 'review'
     returning o.*
   ),
   ${logged({ source: "'person'", note: "$2::text" })}
-  select * from placed`,
+  select ${stateColumns("placed")} from placed`,
 } as const;
 
 /** The current state of many orders by id: one index probe each, whatever the table's size. */

@@ -3,8 +3,8 @@
  * or answers no row and changes nothing, and then the other one is asked.
  */
 
-import { batchMax, logged, paymentJson } from "./decide.ts";
-import { stateColumns } from "./row.ts";
+import { batchMax } from "./decide.ts";
+import { logged, paymentJson, stateColumns } from "./row.ts";
 
 /**
  * What most providers reply, for three fifths of what judging it takes: they know the pending payment $1 by the
@@ -17,10 +17,10 @@ export const acceptStatement = {
       status = 'processing', reference = $2, action = coalesce(p.action, $3::jsonb),
       suspected = null, suspected_at = null
     where p.id = $1 and p.status = 'pending' and (p.reference is null or p.reference = $2)
-    returning p.*
+    returning p.order_uuid, p.status, ${paymentJson("p")} as payment
   ),
   placed as (
-    update "order" o set version = o.version + 1, status = c.status, payment = ${paymentJson},
+    update "order" o set version = o.version + 1, status = c.status, payment = c.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from c where o.id = c.order_uuid and o.status not in ('succeeded', 'review')
     returning o.*
@@ -64,11 +64,10 @@ export const payBatchStatement = {
       suspected = null, suspected_at = null, check_at = null
     from was join owner on owner.payment_id = was.id
     where p.id = was.id
-    returning p.id, p.order_uuid, p.provider, p.attempt, p.status, p.started_at, p.expires_at, p.amount_paid_minor,
-      p.receipt, p.action, p.live, nth, was.status as was_status, was.reason as was_reason
+    returning p.order_uuid, p.status, ${paymentJson("p")} as payment, nth, was.status as was_status, was.reason as was_reason
   ),
   placed as (
-    update "order" o set version = o.version + 1, status = c.status, reason = null, payment = ${paymentJson},
+    update "order" o set version = o.version + 1, status = c.status, reason = null, payment = c.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from c where o.id = c.order_uuid
     returning ${stateColumns("o")}, nth, was_status, was_reason

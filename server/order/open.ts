@@ -1,10 +1,9 @@
 /** The statements of opening an order, each one round trip, sent named. */
 import { v7 as uuidv7 } from "uuid";
-import { logged } from "./decide.ts";
 import { canonicalRequest, type PaymentDraft } from "./draft.ts";
-import { stateColumns } from "./row.ts";
+import { logged, paymentObject, stateColumns } from "./row.ts";
 
-/** What another try may change of an order. What it leaves out stays. */
+/** The columns that another try may change. A column that it leaves out stays. */
 const rewritable = { description: "text", customer: "jsonb", metadata: "jsonb" } as const;
 
 /** The columns of an order that its draft fills. */
@@ -26,6 +25,16 @@ const fields = {
   order_max: "int",
 } as const;
 
+/** The column `payment` of an order whose payment has just begun. */
+const begunPayment = paymentObject({
+  id: "payment_id",
+  provider: "provider",
+  attempt: "1",
+  startedAt: "iso(at)",
+  expiresAt: "iso(at + deadline_s * interval '1 second')",
+  live: "live",
+});
+
 const names = (of: object): string => Object.keys(of).join(", ");
 
 /**
@@ -46,9 +55,7 @@ export const openStatement = {
   ),
   placed as (
     insert into "order" as o (${names(orderFields)}, version, status, attempt, payment, opened_at, changed_at)
-    select ${names(orderFields)}, 1, 'pending', 1,
-           jsonb_build_object('id', payment_id, 'provider', provider, 'attempt', 1, 'startedAt', iso(at),
-                              'expiresAt', iso(at + deadline_s * interval '1 second'), 'live', live), at, at
+    select ${names(orderFields)}, 1, 'pending', 1, ${begunPayment}, at, at
     from draft
     where (idempotency_key is null or not exists (select from idempotency where key = draft.idempotency_key))
       and prompted(phone, phone_max) is not true

@@ -4,7 +4,7 @@ import { asHubError, type Database } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { rejectStatement } from "./decide.ts";
 import type { StatusEvent } from "./order.ts";
-import { type OrderRow, toEvent } from "./row.ts";
+import { type OrderRow, type StateRow, toEvent } from "./row.ts";
 import type { OrderStore } from "./store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -68,7 +68,7 @@ export function createReview({ database, store, announce, onResolved }: ReviewOp
         return false;
       }
       await client.query('select from "order" where id = $1 for update', [orderUuid]);
-      const { rows } = await client.query<OrderRow>({ ...rejectStatement, values: [paymentId, note] });
+      const { rows } = await client.query<StateRow>({ ...rejectStatement, values: [paymentId, note] });
       await client.query("commit");
       if (rows[0]) announce(toEvent(rows[0]));
       return true;

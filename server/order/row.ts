@@ -1,29 +1,57 @@
-/** Rows as PostgreSQL answers them, and the events made of them. */
+/**
+ * Rows as PostgreSQL answers them, and the events made of them. This file alone names the columns that make an event;
+ * statements take their lists of columns from it.
+ */
 import type { Selectable } from "kysely";
 import { type DuePayment, isSettled, type Payment, type Source, type StatusEvent } from "./order.ts";
-import type { Tables } from "./tables.ts";
+import type { StoredPayment, Tables, VersionColumns } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
 
-const stateNames = [
-  "id",
-  "order_id",
-  "version",
-  "status",
-  "reason",
-  "amount_minor",
-  "currency",
-  "payment",
-  "also_paid",
-  "opened_at",
-  "changed_at",
-] as const;
+/** The columns of an event that are the same in every version of its order. */
+const orderNames = ["id", "order_id", "amount_minor", "currency", "opened_at"] as const;
+
+/** The columns that change with the version: `order` has the newest of them, `event` all. */
+const versionNames = ["version", "status", "reason", "payment", "also_paid"] as const;
+
+const stateNames = [...orderNames, ...versionNames, "changed_at"] as const;
 
 /** What an order's state is made of: not what the merchant only wants kept, which may be large. */
 export type StateRow = Pick<OrderRow, (typeof stateNames)[number]>;
 
 /** The columns of `table` that make such a row. */
 export const stateColumns = (table: string): string => stateNames.map((name) => `${table}.${name}`).join(", ");
+
+/** Writes the event of what was placed. */
+export const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
+    insert into event (order_uuid, ${versionNames.join(", ")}, occurred_at, source, note)
+    select id, ${versionNames.join(", ")}, changed_at, ${source}, ${note} from placed
+  )`;
+
+/** An SQL expression for each field. Optional fields may be left out. */
+type Expressions<T> = { [Name in keyof T]: string };
+
+/** Builds the column `payment` of an order and its events. The type asks for every field that is always there. */
+export const paymentObject = (fields: Expressions<StoredPayment>): string =>
+  `jsonb_build_object(${Object.entries(fields)
+    .map(([name, expression]) => `'${name}', ${expression}`)
+    .join(", ")})`;
+
+/** Builds it from a row of the table `payment`. */
+export function paymentJson(table: string): string {
+  const fields: Required<Expressions<StoredPayment>> = {
+    id: `${table}.id`,
+    provider: `${table}.provider`,
+    attempt: `${table}.attempt`,
+    startedAt: `iso(${table}.started_at)`,
+    expiresAt: `iso(${table}.expires_at)`,
+    amountPaidMinor: `${table}.amount_paid_minor`,
+    receipt: `${table}.receipt`,
+    action: `case when ${table}.status = 'processing' then ${table}.action end`,
+    live: `${table}.live`,
+  };
+  return `jsonb_strip_nulls(${paymentObject(fields)})`;
+}
 
 export type EventRow = Selectable<Tables["event"]>;
 
@@ -40,9 +68,10 @@ export function toPastEvent(order: OrderRow, event: EventRow): PastEvent {
   return { ...stateOf(order, event), ...(source !== null && { source }), ...(note !== null && { note }) };
 }
 
-type Order = Pick<OrderRow, "id" | "order_id" | "amount_minor" | "currency" | "opened_at">;
-
-function stateOf(order: Order, state: Omit<EventRow, "order_uuid" | "note" | "source">): StatusEvent {
+function stateOf(
+  order: Pick<OrderRow, (typeof orderNames)[number]>,
+  state: Selectable<VersionColumns> & Pick<EventRow, "occurred_at">,
+): StatusEvent {
   const { live, ...payment } = state.payment;
   return {
     id: order.id,

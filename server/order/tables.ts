@@ -8,7 +8,16 @@ export type StoredPayment = EventPayment & { live: boolean };
 
 type Json<T> = ColumnType<T, string, string>;
 
-interface OrderTable {
+/** The columns that change with an order's version: `order` has the newest of them, `event` all. */
+export interface VersionColumns {
+  version: number;
+  status: Status;
+  reason: Reason | null;
+  payment: Json<StoredPayment>;
+  also_paid: string[];
+}
+
+interface OrderTable extends VersionColumns {
   id: string;
   order_id: string;
   amount_minor: number;
@@ -16,12 +25,7 @@ interface OrderTable {
   description: string | null;
   customer: Json<Record<string, unknown> | null>;
   metadata: Json<Record<string, unknown> | null>;
-  version: number;
-  status: Status;
-  reason: Reason | null;
   attempt: number;
-  payment: Json<StoredPayment>;
-  also_paid: string[];
   opened_at: Date;
   changed_at: Date;
 }
@@ -50,13 +54,8 @@ interface PaymentTable {
   completing_at: Date | null;
 }
 
-interface EventTable {
+interface EventTable extends VersionColumns {
   order_uuid: string;
-  version: number;
-  status: Status;
-  reason: Reason | null;
-  payment: Json<StoredPayment>;
-  also_paid: string[];
   occurred_at: Date;
   note: string | null;
   source: Source | null;
