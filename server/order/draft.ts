@@ -12,10 +12,10 @@ export interface PaymentDraft {
   currency: string;
   /** E.164. */
   phone?: string;
-  description?: string;
-  customer?: Record<string, unknown>;
-  metadata?: Record<string, unknown>;
-  returnUrl?: string;
+  description?: string | undefined;
+  customer?: Record<string, unknown> | undefined;
+  metadata?: Record<string, unknown> | undefined;
+  returnUrl?: string | undefined;
   /** From asking to `expired`, in seconds. */
   deadlineS: number;
   /** From asking for the money to the first question about it, in seconds. */

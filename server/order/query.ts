@@ -5,25 +5,16 @@ import { z } from "zod";
 import { asHubError, type Database } from "../database/pool.ts";
 import { fieldError } from "../errors.ts";
 import { isStorable, storable } from "../validation.ts";
-import { type Action, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
+import { maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
 import { type OrderRow, type PastEvent, toEvent, toPastEvent } from "./row.ts";
-import type { Tables } from "./tables.ts";
+import type { StoredPayment, Tables } from "./tables.ts";
 
 /** One attempt, as the merchant's backend sees it. The phone is masked. */
-export interface PaymentView {
-  id: string;
-  provider: string;
-  attempt: number;
-  live: boolean;
+export interface PaymentView extends StoredPayment {
   status: Status;
   reason?: Reason;
   phone?: string;
   reference?: string;
-  receipt?: string;
-  amountPaidMinor?: number;
-  action?: Action;
-  startedAt: string;
-  expiresAt: string;
 }
 
 /** Everything about one order, read in one snapshot. */

@@ -4,7 +4,9 @@ import type { Action, EventPayment, Reason, Status } from "../../client-sdk/prot
 import type { Source } from "./order.ts";
 
 /** The public payment object of an event, and whether it moves real money. */
-export type StoredPayment = EventPayment & { live: boolean };
+export interface StoredPayment extends EventPayment {
+  live: boolean;
+}
 
 type Json<T> = ColumnType<T, string, string>;
 

@@ -98,7 +98,7 @@ export function createStartPayment(options: StartOptions): StartPayment {
 }
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {
-  const { amountMinor, phone, metadata, customer, description, returnUrl, ...input } = parseInput(paymentBody, value);
+  const { amountMinor, phone, ...input } = parseInput(paymentBody, value);
   const provider = providers.get(input.provider);
   if (!provider)
     throw new HubError("provider_unknown", `provider: there is no ${JSON.stringify(input.provider.slice(0, 64))} here`);
@@ -110,10 +110,6 @@ function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentD
     ...terms(provider.name),
     amountMinor: readAmount(amountMinor, provider),
     ...readPhone(phone, provider),
-    ...(description !== undefined && { description }),
-    ...(customer && { customer }),
-    ...(metadata && { metadata }),
-    ...(returnUrl !== undefined && { returnUrl }),
   };
 }
 

@@ -11,8 +11,6 @@ const time = (description: string) => z.iso.datetime().describe(`${description}.
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
 const currency = z.string().describe("ISO 4217.");
 const live = z.boolean().describe("False: the sandbox, no money moved.");
-const attempt = z.int().min(1).describe("1 for the order's first attempt.");
-const receipt = z.string().describe("The provider's proof of the money, once known.");
 
 const status = z.enum(statuses).meta({
   id: "Status",
@@ -52,6 +50,19 @@ const action = z
   ])
   .meta({ id: "Action", description: "What the payer has to do, while `processing`." });
 
+const eventPayment = z
+  .object({
+    id: z.uuid(),
+    provider: z.string(),
+    attempt: z.int().min(1).describe("1 for the order's first attempt."),
+    startedAt: time("When it was recorded"),
+    expiresAt: time("When it expires unless something is heard"),
+    amountPaidMinor: minor("What was paid, once known").exactOptional(),
+    receipt: z.string().describe("The provider's proof of the money, once known.").exactOptional(),
+    action: action.exactOptional(),
+  })
+  .describe("The attempt that this state comes from.");
+
 /** The one message of every channel. */
 export const statusEvent = z
   .object({
@@ -68,18 +79,7 @@ export const statusEvent = z
     amountMinor: minor("What is to be paid"),
     currency,
     live,
-    payment: z
-      .object({
-        id: z.uuid(),
-        provider: z.string(),
-        attempt,
-        startedAt: time("When it was recorded"),
-        expiresAt: time("When it expires unless something is heard"),
-        amountPaidMinor: minor("What was paid, once known").exactOptional(),
-        receipt: receipt.exactOptional(),
-        action: action.exactOptional(),
-      })
-      .describe("The attempt that this state comes from."),
+    payment: eventPayment,
     alsoPaid: z.array(z.uuid()).exactOptional().describe("Further attempts of this order that were paid too."),
     openedAt: time("When the order was opened"),
     occurredAt: time("When this state began; never earlier than the version before"),
@@ -111,19 +111,12 @@ export const pastEvent = statusEvent
 
 export const payment = z
   .object({
-    id: z.uuid(),
-    provider: z.string(),
-    attempt,
+    ...eventPayment.shape,
     live,
     status,
     reason: reason.exactOptional(),
     phone: z.string().exactOptional().describe("Masked."),
     reference: z.string().exactOptional().describe("The provider's own handle."),
-    receipt: receipt.exactOptional(),
-    amountPaidMinor: minor("What was paid, once known").exactOptional(),
-    action: action.exactOptional(),
-    startedAt: time("When it was recorded"),
-    expiresAt: time("When it expires unless something is heard"),
   })
   .meta({ id: "Payment", description: "One attempt to pay an order." });
 
