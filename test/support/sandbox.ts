@@ -123,6 +123,15 @@ export interface Fixture {
   body: Record<string, unknown>;
   /** What is sent in place of the body where that is not JSON: "" for an empty reply. */
   text?: string;
+  /** What the adapter must read it as, for each part that it plays. Amounts are numbers; `source` is left out. */
+  expect?: {
+    /** `accepted <reference>`, `declined <reason>` or `unknown`. */
+    initiate?: string;
+    /** An outcome; `nothing`: teaches nothing; `unavailable`: the provider could not be asked. */
+    confirm?: Record<string, unknown> | "nothing" | "unavailable";
+    /** A claim. Where the webhook's URL carries a secret, `paymentId` is the payment of that URL. */
+    webhook?: { paymentId?: string; outcome?: Record<string, unknown>; [field: string]: unknown };
+  };
 }
 
 export const fixture = (provider: string, name: string): Fixture =>

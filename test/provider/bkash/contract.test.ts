@@ -20,21 +20,6 @@ testProvider({
   token: fixture("bkash", "token-granted"),
   tokenRefused: "error-unauthorized",
   accepted: (paymentID) => ({ body: { ...fixture("bkash", "create-accepted").body, paymentID } }),
-  refused: {
-    "error-invalid-app-key": "provider_error",
-    "error-invalid-amount": "provider_error",
-    "error-missing-field": "provider_error",
-    "error-duplicate": "declined",
-    "error-firewall": "provider_error",
-  },
-  unknown: [
-    "error-process-failed",
-    "error-exception",
-    "error-maintenance",
-    "error-system",
-    "error-timeout",
-    "error-unavailable",
-  ],
   confirmed: {
     succeeded: (told) => ({
       body: {
@@ -45,17 +30,6 @@ testProvider({
       },
     }),
     open: (told) => ({ body: { ...fixture("bkash", "query-initiated").body, ...about(told) } }),
-    // The query tells of no failure: those are told at Execute, or by the returning browser.
-    ended: {},
-    nothing: [
-      "query-unknown-state",
-      "error-invalid-payment-id",
-      "error-transaction-not-found",
-      "error-insufficient-balance",
-      "error-system",
-      "error-timeout",
-      "error-unauthorized",
-    ],
   },
   isAccountWide: true,
   succeeded({ paymentId, amountMinor, receipt }) {

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Outcome, Payment } from "../../../server/order/order.ts";
+import type { Payment } from "../../../server/order/order.ts";
 import type { AccessToken } from "../../../server/provider/access-token.ts";
 import { createDaraja, type DarajaConfig, fetchDarajaToken } from "../../../server/provider/daraja/adapter.ts";
 import { createClient } from "../../../server/provider/http-client.ts";
@@ -267,21 +267,6 @@ describe("initiate", () => {
     expect(asked.map(({ body }) => body.TransactionDesc)).toEqual(["ORD-1001", "ORD-1001"]);
   });
 
-  test.each([
-    ["push-accepted", "accepted ws_CO_1007202409152617700000000"],
-    ["error-invalid-field", "declined provider_error"],
-    ["error-wrong-credentials", "declined provider_error"],
-    ["error-merchant-unknown", "declined provider_error"],
-    ["error-product-missing", "declined provider_error"],
-    ["error-locked-subscriber", "declined busy"],
-    ["error-system-busy", "unknown"],
-    ["error-internal", "unknown"],
-  ])("takes %s as %s, and asks once", async (name, expected) => {
-    const { provider, asked } = await script([fixture("daraja", name)]);
-    expect(await initiated(provider)).toBe(expected);
-    expect(asked).toHaveLength(1);
-  });
-
   test.each<[string, Scripted]>([
     ["HTML", { status: 502, text: "<html><body>Bad Gateway</body></html>" }],
     ["nothing", { status: 200, text: "" }],
@@ -375,33 +360,6 @@ describe("initiate", () => {
 });
 
 describe("translate", () => {
-  test.each<[string, Omit<Outcome, "source" | "reference">]>([
-    ["webhook-success", { status: "succeeded", receipt: "NLJ7RT61SV", amountMinor: 100n, currency: "KES" }],
-    [
-      "webhook-success-whole-amount",
-      { status: "succeeded", receipt: "NLJ7RT61SV", amountMinor: 100n, currency: "KES" },
-    ],
-    ["webhook-success-bare", { status: "succeeded" }],
-    ["webhook-cancelled", { status: "failed", reason: "cancelled" }],
-    ["webhook-cancelled-1031", { status: "failed", reason: "cancelled" }],
-    ["webhook-ack-timeout", { status: "expired", reason: "no_response" }],
-    ["webhook-no-response", { status: "expired", reason: "no_response" }],
-    ["webhook-expired", { status: "expired", reason: "no_response" }],
-    ["webhook-insufficient-funds", { status: "failed", reason: "insufficient_funds" }],
-    ["webhook-wrong-pin", { status: "failed", reason: "wrong_pin" }],
-    ["webhook-letters-in-code", { status: "failed", reason: "provider_error" }],
-  ])("reads %s", (name, outcome) => {
-    const { body } = fixture("daraja", name);
-    const { CheckoutRequestID: named } = (body as { Body: { stkCallback: { CheckoutRequestID: string } } }).Body
-      .stkCallback;
-    expect(claimOf(body)).toEqual({
-      paymentId: paymentOf().id,
-      reference: named,
-      proof: "secret",
-      outcome: { ...outcome, reference: named, source: "webhook" },
-    });
-  });
-
   test("reads a webhook without a reference by its URL's secret", () => {
     expect(claimOf({ Body: { stkCallback: { ResultCode: 1032 } } })).toEqual({
       paymentId: paymentOf().id,
@@ -531,24 +489,6 @@ describe("confirm", () => {
       Timestamp: expect.stringMatching(/^\d{14}$/),
       CheckoutRequestID: reference,
     });
-  });
-
-  test.each<[string, Outcome | undefined]>([
-    ["query-success", { status: "succeeded", source: "query" }],
-    ["query-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
-    ["query-ack-timeout", { status: "expired", reason: "no_response", source: "query" }],
-    ["query-no-response", { status: "expired", reason: "no_response", source: "query" }],
-    ["query-open", { status: "processing", source: "query" }],
-    ["query-open-as-error", { status: "processing", source: "query" }],
-    ["query-unknown-id", undefined],
-    ["query-does-not-exist", undefined],
-    ["query-undecided", undefined],
-    ["error-system-busy", undefined],
-    ["error-internal", undefined],
-    ["error-wrong-credentials", undefined],
-  ])("learns from %s: %j", async (name, outcome) => {
-    const { provider } = await script([fixture("daraja", name)]);
-    expect(await provider.confirm(payment, never)).toEqual(outcome);
   });
 
   const answered = fixture("daraja", "query-success").body;

@@ -189,7 +189,6 @@ describe("initiate", () => {
   });
 
   test.each<[string, ScriptedAnswer, string]>([
-    ["the fields without the envelope", fixture("lipana", "push-accepted-flat"), `accepted ${reference}`],
     ["201", { status: 201, body: accepted.body }, `accepted ${reference}`],
     ["snake_case", { body: { success: true, data: { transaction_id: reference } } }, `accepted ${reference}`],
     ["a reference within a refusal", { body: { ...accepted.body, success: false } }, "unknown"],
@@ -258,33 +257,6 @@ describe("initiate", () => {
 describe("translate", () => {
   const full = { status: "succeeded", amountMinor: 10_000n, currency: "KES" } as const;
 
-  test.each<[string, Omit<Outcome, "source" | "reference">]>([
-    ["webhook-a-success", full],
-    ["webhook-a-flat-snake-case", full],
-    ["webhook-a-failed", { status: "failed", reason: "declined" }],
-    ["webhook-a-cancelled", { status: "failed", reason: "cancelled" }],
-    ["webhook-b-success", { ...full, receipt: "SAE3YULR0Y" }],
-    ["webhook-b-nested-camel-case", { ...full, receipt: "SAE3YULR0Y" }],
-    ["webhook-b-cancelled", { status: "failed", reason: "cancelled" }],
-    ["webhook-b-wrong-pin", { status: "failed", reason: "wrong_pin" }],
-    ["webhook-b-insufficient-funds", { status: "failed", reason: "insufficient_funds" }],
-    ["webhook-b-no-response", { status: "expired", reason: "no_response" }],
-    ["webhook-id-only", full],
-  ])("reads %s", (name, outcome) => {
-    expect(claimOf(fixture("lipana", name).body)).toEqual({
-      reference,
-      proof: "signature",
-      outcome: { ...outcome, reference, source: "webhook" },
-    });
-  });
-
-  test("takes a signed success that names only our own account reference for a hint about that payment", () => {
-    expect(claimOf(fixture("lipana", "webhook-own-reference").body)).toEqual({
-      ownReference: "0123456789ab",
-      proof: "none",
-    });
-  });
-
   test("tells both names where both are there, and takes nobody else's reference for ours", () => {
     const { body } = fixture("lipana", "webhook-b-success");
     expect(claimOf({ ...body, reference: "0123456789ab" })).toMatchObject({
@@ -309,14 +281,12 @@ describe("translate", () => {
   });
   const b = (fields: object): object => ({ ...shapeB, ...fields });
 
-  test("takes nothing from a payment that is pending still", () => {
-    expect(claimOf(fixture("lipana", "webhook-a-pending").body)).toEqual({ reference, proof: "signature" });
+  test("takes nothing from a pending payment whose code says the same", () => {
     const open = b({ event: "transaction.pending", result_code: 4999 });
     expect(claimOf(open)).toEqual({ reference, proof: "signature" });
   });
 
   test.each<[string, unknown]>([
-    ["its event and its code", fixture("lipana", "webhook-contradiction").body],
     ["its event and its status", a({ status: "failed" })],
     ["its event and its status, the other way", a({}, "payment.failed")],
     ["its code and its status", b({ event: undefined, result_code: 1, status: "success" })],
@@ -498,23 +468,6 @@ describe("confirm by reference", () => {
     expect(calls[0]?.headers["x-api-key"]).toBe(SECRET_KEY);
   });
 
-  test.each<[string, Outcome | undefined]>([
-    ["status-success", known],
-    ["status-success-in-envelope", known],
-    ["status-success-bare", { status: "succeeded", source: "query" }],
-    ["status-pending", { status: "processing", source: "query" }],
-    ["status-failed", { status: "failed", reason: "declined", source: "query" }],
-    ["status-cancelled", { status: "failed", reason: "cancelled", source: "query" }],
-    ["status-unknown-word", undefined],
-    ["status-contradiction", undefined],
-    ["error-not-found", undefined],
-    ["error-validation", undefined],
-    ["list", undefined],
-  ])("learns from %s what it says, and no more", async (name, outcome) => {
-    const { provider } = await script(fixture("lipana", name));
-    expect(await provider.confirm(payment, never)).toEqual(outcome);
-  });
-
   test.each<[string, ScriptedAnswer]>([
     ["a success of another transaction", { body: { ...success, transactionId: "TXN-OTHER" } }],
     ["a success of nobody's", { body: { status: "success", amount: 100 } }],
@@ -547,8 +500,6 @@ describe("confirm by reference", () => {
     ["HTML under HTTP 200", { text: "<html>" }],
     ["nothing", { text: "" }],
     ["a success under HTTP 503", { status: 503, body: success }],
-    ["too many questions", fixture("lipana", "error-rate-limit")],
-    ["a key that is not good any more", fixture("lipana", "error-authentication")],
     ["a lost connection", "drop"],
   ])("tells a Lipana that cannot be asked from one that has nothing to say: %s", async (_what, answer) => {
     const { provider } = await script(answer);

@@ -15,24 +15,9 @@ testProvider({
   phone: (ending) => `+2547123456${ending}`,
   kindOf: ({ method }) => (method === "POST" ? "initiate" : "confirm"),
   accepted: (reference) => ({ status: 201, body: { ...fixture("payhero", "payment-queued").body, reference } }),
-  refused: {
-    "error-wrong-credentials": "provider_error",
-    "error-invalid-field": "provider_error",
-    "error-empty-wallet": "provider_error",
-    "error-refused-with-200": "provider_error",
-    "error-firewall": "provider_error",
-    "error-too-many-requests": "provider_error",
-  },
-  unknown: ["error-internal", "error-failed-with-reference"],
   confirmed: {
     succeeded: (told) => query("query-success", told),
     open: (told) => query("query-queued", told),
-    fixture: query,
-    ended: {
-      "query-failed": { status: "failed", reason: "declined" },
-      "query-cancelled": { status: "failed", reason: "cancelled" },
-    },
-    nothing: ["query-not-found", "error-wrong-credentials", "error-internal"],
   },
   succeeded: ({ paymentId, amountMinor, receipt }) => {
     const { response, ...body } = fixture("payhero", "webhook-success").body;

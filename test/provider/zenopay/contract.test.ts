@@ -19,29 +19,9 @@ testProvider({
   kindOf: ({ path }) => (path.startsWith("/order-status?") ? "confirm" : "initiate"),
   accepted: (_reference, call) => ({ body: { ...fixture("zenopay", "accepted").body, order_id: call.body.order_id } }),
   referenceOf: ({ id }) => id,
-  refused: {
-    "error-invalid-key": "provider_error",
-    "error-invalid-phone": "provider_error",
-    "error-too-many-requests": "provider_error",
-    "error-firewall": "provider_error",
-  },
-  unknown: ["error-repeated-order", "error-unavailable", "error-under-200"],
   confirmed: {
     succeeded: (told) => query("query-completed", told),
     open: (told) => query("query-pending", told),
-    fixture: query,
-    ended: {
-      "query-failed": { status: "failed", reason: "declined" },
-      "query-cancelled": { status: "failed", reason: "cancelled" },
-    },
-    nothing: [
-      "query-without-order",
-      "query-unknown-order",
-      "query-in-progress",
-      "error-invalid-key",
-      "error-unavailable",
-      "error-under-200",
-    ],
   },
   succeeded: ({ paymentId }) => ({
     headers: { "x-api-key": testAccount("zenopay").API_KEY },
