@@ -140,25 +140,25 @@ describe("the sandbox of Daraja", () => {
       ["CallBackURL", "ftp://shop.example"],
       ["AccountReference", "longer than twelve"],
       ["TransactionDesc", "longer than 13"],
-    ])("names %s when it is %j", async (field, value) => {
+    ])("refuses %s when it is %j", async (field, value) => {
       const sandbox = await startSandbox("daraja");
       expect(await push(sandbox, await tokenOf(sandbox), { [field]: value })).toMatchObject({
         status: 400,
-        body: { errorCode: "400.002.02", errorMessage: `Bad Request - Invalid ${field}` },
+        body: { errorCode: "400.002.02" },
       });
       expect(sandbox.phone.prompts("254712345600")).toEqual([]);
     });
 
     test.each([
-      ["is not said to be JSON", "text/plain", "{}"],
+      ["is not declared as JSON", "text/plain", "{}"],
       ["is not JSON", "application/json", "{"],
       ["is no object", "application/json", "null"],
-    ])("misses the first field when the body %s", async (_what, contentType, body) => {
+    ])("refuses a body that %s", async (_what, contentType, body) => {
       const sandbox = await startSandbox("daraja");
       const url = `${sandbox.url}/mpesa/stkpush/v1/processrequest`;
       expect(await post(url, await tokenOf(sandbox), body, contentType)).toMatchObject({
         status: 400,
-        body: { errorMessage: "Bad Request - Invalid BusinessShortCode" },
+        body: { errorCode: "400.002.02" },
       });
     });
 
@@ -320,7 +320,7 @@ describe("the sandbox of Daraja", () => {
       const sandbox = await startSandbox("daraja");
       expect(await query(sandbox, await tokenOf(sandbox), "ws_CO_1")).toMatchObject({
         status: 400,
-        body: { errorCode: "400.002.02", errorMessage: "Bad Request - Invalid CheckoutRequestID" },
+        body: { errorCode: "400.002.02" },
       });
     });
 
