@@ -267,7 +267,8 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     prefix: "/sandbox",
   });
   await app.register(async (scope) => {
-    scope.addHook("onRequest", ({ headers }, _reply, done) => {
+    scope.addHook("onRequest", ({ headers }, reply, done) => {
+      reply.header("cache-control", "no-store");
       done(isAllowedOrigin(headers.origin) ? undefined : new HubError("origin_refused"));
     });
     await scope.register(async (payments) => {

@@ -43,18 +43,27 @@ const urlLengthMax = 512;
  */
 export function redactUrl(url: string): string {
   const [path = "", query] = url.slice(0, urlLengthMax).split("?", 2);
-  const shown = maskDigits(
+  const shown = maskSecrets(
     decode(path)
       .replace(/\/{2,}/g, "/")
       .replace(/(\/(?:webhooks\/[^/]+|return)\/).+/is, "$1***"),
   );
-  const names = query?.split("&").map((pair) => `${maskDigits(pair.split("=", 1)[0] ?? "")}=`);
+  const names = query?.split("&").map((pair) => `${nameOf(pair)}=`);
   return names ? `${shown}?${names.join("&")}` : shown;
 }
 
-/** What is as long as a secret in hex, or has as many digits as a phone, with what people write between them. */
-const maskDigits = (text: string): string =>
-  text.replace(/[0-9a-f]{32,}/gi, "***").replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
+/** Of one pair of a query; an odd one may be a value that lost its name. */
+function nameOf(pair: string): string {
+  const [name = ""] = pair.split("=", 1);
+  return /^[\w.[\]-]{0,32}$/.test(name) ? maskSecrets(name) : "***";
+}
+
+/** What begins as a token does, is as long as a secret in hex, or has as many digits as a phone, with what people write between them. */
+const maskSecrets = (text: string): string =>
+  text
+    .replace(/eyJ[\w-]*(?:\.[\w-]*)*/g, "***")
+    .replace(/[0-9a-f]{32,}/gi, "***")
+    .replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
 
 /** Decodes byte by byte, which cannot fail, and what was encoded three times too. */
 function decode(path: string): string {

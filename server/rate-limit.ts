@@ -159,9 +159,10 @@ const addressLengthMax = 64;
 
 /**
  * Whom an address stands for: an IPv4 address, or the first half of an IPv6 address, for whoever has one has 2^64.
- * A port behind it, which some proxies add, says nothing.
+ * A port behind it, which some proxies add, says nothing. Undefined: the connection has gone.
  */
-export function addressKey(address: string): string {
+export function addressKey(address: string | undefined): string {
+  if (address === undefined) return "gone";
   if (isIPv4(address)) return address;
   const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? /^(\d+(?:\.\d+){3}):\d+$/.exec(address)?.[1] ?? address;
   // A proxy may pass on any text: it is kept as a key.

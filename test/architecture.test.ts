@@ -67,7 +67,7 @@ const layers = [
   ["order"],
   ["database"],
   ["rate-limit.ts", "validation.ts", "log.ts", "shutdown.ts"],
-  ["errors.ts", "loop.ts", "trace.ts"],
+  ["errors.ts", "json.ts", "loop.ts", "trace.ts"],
 ];
 
 const roomOf = (path: string): string | undefined => /^server\/([^/]+)/.exec(path)?.[1];

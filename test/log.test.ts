@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { redactUrl } from "../server/log.ts";
 
 const secret = "0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342";
+const token = "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl-_";
 const encoded = [...secret].map((digit) => `%${digit.charCodeAt(0).toString(16)}`).join("");
 
 describe("a URL in the log", () => {
@@ -26,6 +27,13 @@ describe("a URL in the log", () => {
     [`/v1/orders/ORD-1001/wait?token=${secret}&after=3`, "/v1/orders/ORD-1001/wait?token=&after="],
     ["/v1/orders/ORD-1001?0712345601", "/v1/orders/ORD-1001?***="],
     ["/v1/orders/ORD-1001", "/v1/orders/ORD-1001"],
+    [`/v1/orders/ORD-1001/events?token%3D${token}`, "/v1/orders/ORD-1001/events?***="],
+    [`/v1/orders/ORD-1001/events?${token}`, "/v1/orders/ORD-1001/events?***="],
+    [`/v1/orders/ORD-1001/events;token=${token}`, "/v1/orders/ORD-1001/events;token=***"],
+    [`/v1/orders/ORD-1001/events&token=${token}`, "/v1/orders/ORD-1001/events&token=***"],
+    [`/v1/orders/ORD-1001/events%3Ftoken=${token}`, "/v1/orders/ORD-1001/events?token=***"],
+    [`/v1/orders/ORD-1001/events#token=${token}`, "/v1/orders/ORD-1001/events#token=***"],
+    [`/${token}`, "/***"],
   ])("%s is %s", (url, shown) => {
     expect(redactUrl(url)).toBe(shown);
   });

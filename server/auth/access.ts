@@ -76,6 +76,12 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
   };
 }
 
+/** The hook of routes for the merchant alone: refuses before the body is read, which may be a stranger's. */
+export const merchantOnly =
+  (access: Pick<Access, "requireMerchant">) =>
+  async (request: Bearing): Promise<void> =>
+    access.requireMerchant(request);
+
 /** The part of a request that can bear a credential. */
 export interface Bearing {
   headers: { authorization?: string | undefined };

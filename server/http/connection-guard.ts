@@ -111,7 +111,7 @@ export function guardConnections(
     response.once("finish", () => {
       if (!request.complete) socket.destroySoon();
     });
-    if (request.headers["transfer-encoding"] !== undefined) guardPieces(request, () => cut(socket, "flood"));
+    guardPieces(request, () => cut(socket, "flood"));
     return true;
   };
 

@@ -36,8 +36,9 @@ export function createRequestBudget(
       if (caller.standing === "merchant") await keys.take(caller.id);
       else if (isCheap) await cheap.take(addressKey(address));
       else if (caller.standing === "payer") {
-        await crowds.take(addressKey(address));
+        // In this order: what one payer has too much of is not taken from all payers of the address.
         await orders.take(caller.id);
+        await crowds.take(addressKey(address));
       } else await addresses.take(addressKey(address));
       return caller.standing;
     },

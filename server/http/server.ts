@@ -16,6 +16,8 @@ import Fastify, {
   LogController,
 } from "fastify";
 import helmet from "helmet";
+import { fieldError, HubError } from "../errors.ts";
+import { isNestedDeep } from "../json.ts";
 import { startLoop } from "../loop.ts";
 import { readTrace, withTrace } from "../trace.ts";
 import { type Cut, type Guard, guardConnections } from "./connection-guard.ts";
@@ -142,6 +144,12 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   });
   app.addHook("onReady", async () => guard.guardRequests());
   await shareUpgrades(app);
+  // The plugin would log the address of an upgrade to any other route as it came, with its token.
+  app.addHook("onRequest", async (request) => {
+    if (isWebSocket(request.raw) && !request.routeOptions.config.isSocket && !request.is404) {
+      throw new HubError("route_unknown", "There is no WebSocket at this address");
+    }
+  });
   const connections = trackConnections(app.server);
   const looking = startLoop({
     task: async () => {
@@ -201,7 +209,9 @@ function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
 /** The caller's own id of a request, if it is one, so that both logs name it alike. */
 function requestIdOf({ headers }: IncomingMessage): string {
   const given = String(headers["x-request-id"] ?? "");
-  return /^[\w.-]{1,64}$/.test(given) ? given : randomUUID();
+  // As a phone is written: no log has one whole.
+  const isPhone = /^[\d._-]{9,}$/.test(given);
+  return /^[\w.-]{1,64}$/.test(given) && !isPhone ? given : randomUUID();
 }
 
 const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
@@ -212,6 +222,7 @@ function acceptEmptyJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser("error", "error");
   app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
     if (body === "") done(null, undefined);
+    else if (isNestedDeep(body)) done(fieldError("body_invalid", "body", "is nested too deep"), undefined);
     else parse(request, body, done);
   });
 }
@@ -224,6 +235,8 @@ declare module "fastify" {
     secure?: false;
     /** False where another limit holds, or where being refused would do more harm than being asked too often. */
     isLimited?: false;
+    /** May be upgraded to a WebSocket. */
+    isSocket?: true;
     /** Costs next to nothing, and pages make many such requests: more of them are allowed. */
     isCheap?: true;
   }

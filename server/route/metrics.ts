@@ -20,7 +20,7 @@ export interface MetricsRouteOptions {
 }
 
 export function metricsRoute(app: FastifyInstance, { access, metrics }: MetricsRouteOptions): void {
-  app.get("/metrics", readMetrics, async (request, reply) => {
+  app.get("/metrics", { config: { cors: false }, ...readMetrics }, async (request, reply) => {
     if (!isLocal(request)) access.requireMerchant(request);
     return reply
       .type(metrics.contentType)

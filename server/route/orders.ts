@@ -2,7 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
-import { type Access, bearerOf, credentialOf } from "../auth/access.ts";
+import { type Access, bearerOf, credentialOf, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError, HubError } from "../errors.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
@@ -153,6 +153,8 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     return view;
   };
 
+  const onRequest = merchantOnly(access);
+
   app.get<OrderParams>("/v1/orders/:orderId", readOrder, async (request) => {
     const credential = credentialOf(request);
     if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
@@ -164,21 +166,18 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     return order;
   });
 
-  app.get("/v1/orders", listOrders, async (request) => {
-    access.requireMerchant(request);
+  app.get("/v1/orders", { ...listOrders, onRequest }, async (request) => {
     const found = parseInput(orderFilter, request.query);
     if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
     return query.list(found);
   });
 
-  app.post<OrderParams>("/v1/orders/:orderId/resolve", resolveReview, async (request) => {
-    access.requireMerchant(request);
+  app.post<OrderParams>("/v1/orders/:orderId/resolve", { ...resolveReview, onRequest }, async (request) => {
     const orderId = readOrderId(request.params.orderId);
     return { order: await review.resolve({ ...parseInput(decision, request.body), orderId }) };
   });
 
-  app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", issueWatchToken, async (request) => {
-    access.requireMerchant(request);
+  app.post<OrderParams>("/v1/orders/:orderId/watch-tokens", { ...issueWatchToken, onRequest }, async (request) => {
     const orderId = readOrderId(request.params.orderId);
     const id = await query.idOf(orderId);
     if (id === undefined) throw new HubError("order_unknown");

@@ -1,7 +1,7 @@
 /** `POST /v1/payments`: opens an order or tries it again. Committed before the provider is asked; answered without waiting for it. */
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
-import type { Access } from "../auth/access.ts";
+import { type Access, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -105,8 +105,9 @@ export function paymentRoutes(
   app: FastifyInstance,
   { access, startPayment, store, tokens }: PaymentRoutesOptions,
 ): void {
-  app.post("/v1/payments", startPaymentRoute, async (request, reply) => {
-    access.requireMerchant(request);
+  const onRequest = merchantOnly(access);
+
+  app.post("/v1/payments", { ...startPaymentRoute, onRequest }, async (request, reply) => {
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
     const { event, asked } = await startPayment(request.body, { idempotencyKey });
     if (!asked) reply.header("idempotency-replayed", "true");

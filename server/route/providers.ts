@@ -1,6 +1,6 @@
 /** How the providers do, and fetching a provider's access token before it is needed. For the merchant's backend. */
 import type { FastifyInstance } from "fastify";
-import type { Access } from "../auth/access.ts";
+import { type Access, merchantOnly } from "../auth/access.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { Statistics } from "../order/statistics.ts";
@@ -85,20 +85,24 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
     succeededShare: share ?? null,
   });
 
-  app.get("/v1/providers", listProviders, async (request) => {
-    access.requireMerchant(request);
+  const onRequest = merchantOnly(access);
+
+  app.get("/v1/providers", { ...listProviders, onRequest }, async () => {
     const shares = await statistics.succeededShares();
     const views = [...providers.values()].map((provider) => viewOf(provider, shares.get(provider.name)));
     return { data: await Promise.all(views) };
   });
 
-  app.post<{ Params: { provider: string } }>("/v1/providers/:provider/token", fetchToken, async (request) => {
-    access.requireMerchant(request);
-    const { provider } = request.params;
-    if (!providers.has(provider)) throw new HubError("provider_unknown");
-    const expiresAt = await accessTokens.get(provider)?.ahead().catch(rethrow);
-    return { expiresAt: expiresAt?.toISOString() ?? null };
-  });
+  app.post<{ Params: { provider: string } }>(
+    "/v1/providers/:provider/token",
+    { ...fetchToken, onRequest },
+    async (request) => {
+      const { provider } = request.params;
+      if (!providers.has(provider)) throw new HubError("provider_unknown");
+      const expiresAt = await accessTokens.get(provider)?.ahead().catch(rethrow);
+      return { expiresAt: expiresAt?.toISOString() ?? null };
+    },
+  );
 }
 
 /** The database's failures are its own; a provider's come as `provider_unavailable` already. */

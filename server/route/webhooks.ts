@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
+import { createConnectionLimit } from "../rate-limit.ts";
 import { described, openedBy } from "../schema/route.ts";
 import type { Received, Receiver } from "../webhook/receive.ts";
 
@@ -22,12 +23,20 @@ export interface HandledWebhook extends Omit<Received, "refusal"> {
 /** Providers send a few hundred bytes; this leaves room and bounds what a stranger can make us read. */
 const bodyLimit = 65_536;
 
+/**
+ * Bodies on their way from one address at a time. They are read before anybody knows whose they are, and each may hold 64 KiB
+ * until it is given up after 15 s. An honest one is here within its own packet, so a proxy that is not trusted needs no more.
+ */
+const unreadMax = 256;
+
 declare module "fastify" {
   interface FastifyRequest {
     /** What became of the webhook. */
     received?: Omit<Received, "refusal">;
     /** What its sender called it. */
     contentType?: string;
+    /** Says that the body is here, or will never be. */
+    onceRead?: () => void;
   }
 }
 
@@ -98,6 +107,7 @@ interface Call {
 
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, receiver, onWebhook } = options;
+  const unread = createConnectionLimit(unreadMax);
 
   /** Throws what the provider is to be told when it is not "received". */
   const receive = async (request: FastifyRequest<Call>): Promise<Provider> => {
@@ -126,6 +136,22 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, done) => done(null, body));
     scope.decorateRequest("received");
     scope.decorateRequest("contentType");
+    scope.decorateRequest("onceRead");
+    scope.addHook("onRequest", (request, reply, done) => {
+      const { ip } = request;
+      try {
+        unread.enter(ip);
+      } catch (error) {
+        return done(error as HubError);
+      }
+      let isRead = false;
+      request.onceRead = () => {
+        if (!isRead) unread.leave(ip);
+        isRead = true;
+      };
+      reply.raw.once("close", request.onceRead);
+      done();
+    });
     // Providers send empty and odd content types; the bytes are all that matters.
     scope.addHook("onRequest", (request, _reply, done) => {
       request.contentType = request.headers["content-type"] ?? "";
@@ -133,6 +159,7 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       done();
     });
     scope.addHook("preHandler", (request, _reply, done) => {
+      request.onceRead?.();
       request.headers["content-type"] = request.contentType;
       done();
     });

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { HubError } from "../errors.ts";
 import { isRefusedBefore } from "../http/problem.ts";
+import { parseJson } from "../json.ts";
 
 /** An answer other than what was asked for. Without `body` it has none. */
 export class Fault extends Error {
@@ -44,14 +45,14 @@ const isClientError = (error: unknown): boolean =>
 export function readJson(app: FastifyInstance, isRead: (contentType: string) => boolean = () => true): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, ({ headers }, text, done) => {
-    done(null, isRead(headers["content-type"] ?? "") ? parseJson(String(text)) : undefined);
+    done(null, isRead(headers["content-type"] ?? "") ? readJsonText(String(text)) : undefined);
   });
 }
 
 /** Undefined for what is no JSON. */
-export function parseJson(text: string): unknown {
+export function readJsonText(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

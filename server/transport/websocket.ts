@@ -123,7 +123,7 @@ export function webSocketRoute(
   // An open socket holds on to nothing of its request, which would double what it takes.
   app.get<OrderRequest>(
     "/v1/orders/:orderId/socket",
-    { websocket: true, exposeHeadRoute: false, preValidation, preHandler, ...openSocket },
+    { websocket: true, config: { isSocket: true }, exposeHeadRoute: false, preValidation, preHandler, ...openSocket },
     (socket, request) => {
       if (isClosing) return close(socket, closeCode.restarting, "restarting");
       const connection = createConnection(socket);

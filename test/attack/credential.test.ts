@@ -255,6 +255,19 @@ describe("a watch token", () => {
   });
 });
 
+describe("the log", () => {
+  it("has no token of an upgrade to an address that is no WebSocket's", async () => {
+    const node = await startNode({ databaseUrl });
+    const { order, watchToken } = await pay(node);
+    for (const path of [`/v1/orders/${order.orderId}/events`, "/livez", "/nowhere", "/%zz"]) {
+      const socket = new WebSocket(`${node.url.replace("http", "ws")}${path}?token=${watchToken}`);
+      onTestFinished(() => socket.terminate());
+      await new Promise((resolve) => socket.once("error", resolve));
+    }
+    expect(node.log.filter((line) => line.includes(watchToken))).toEqual([]);
+  });
+});
+
 describe("the secret of an address", () => {
   const purposes = ["webhook", "return"] as const;
 

@@ -52,6 +52,34 @@ describe("a request that comes a byte at a time", () => {
   });
 });
 
+describe("webhooks whose bodies never end", () => {
+  it("are so many from one address, and leave room for others and for those that end", async () => {
+    const node = await startNode({ databaseUrl });
+    const head = "POST /webhooks/daraja/x HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n";
+    const held = Array.from({ length: 256 }, () => openTcp(node.url));
+    await Promise.all(held.map((socket) => once(socket, "connect")));
+    for (const socket of held) socket.write(`${head}{`);
+    const post = () => call(`${node.url}/webhooks/daraja/x`, { method: "POST", body: "{}" });
+    await vi.waitUntil(async () => (await post()).status === 429);
+    held[0]?.destroy();
+    await vi.waitUntil(async () => (await post()).status === 401);
+  });
+});
+
+describe("requests whose sender has gone", () => {
+  it.each(["/nowhere", "/%zz", "/webhooks/daraja/x"])("write no error into the log: %s", async (path) => {
+    const node = await startNode({ databaseUrl });
+    for (let round = 0; round < 50; round += 1) {
+      const socket = openTcp(node.url);
+      await once(socket, "connect");
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(8));
+      socket.resetAndDestroy();
+    }
+    await call(`${node.url}/livez`);
+    expect(node.log.filter((line) => JSON.parse(line).level >= 50)).toEqual([]);
+  });
+});
+
 describe("a body", () => {
   const posts = [
     "/v1/payments",
@@ -126,6 +154,31 @@ describe("a body", () => {
         });
         expect([path, status < 500]).toEqual([path, true]);
       }
+    }
+  });
+
+  it("nested deeper than anything that is sent is refused as unreadable, wherever it is read", async () => {
+    const node = await startNode({ databaseUrl });
+    const body = `${"[".repeat(101)}${"]".repeat(101)}`;
+    const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
+    for (const path of posts.filter((one) => !/webhooks|sandbox\/(?!phone)/.test(one))) {
+      const { body: problem } = await call(node.url + path, { method: "POST", headers, body });
+      expect([path, problem.code, problem.detail]).toEqual([path, "body_invalid", "body: is nested too deep"]);
+    }
+    const { body: problem } = await call(`${node.url}/webhooks/bkash`, { method: "POST", body });
+    expect(problem.code).toBe("webhook_unreadable");
+  });
+
+  it("of a stranger is refused where only the merchant may, before it is read", async () => {
+    const node = await startNode({ databaseUrl });
+    for (const path of posts.filter((one) => one.startsWith("/v1/"))) {
+      const socket = openTcp(node.url);
+      await once(socket, "connect");
+      socket.write(
+        `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n[`,
+      );
+      const [answer] = await once(socket, "data");
+      expect([path, String(answer).slice(0, 12)]).toEqual([path, "HTTP/1.1 401"]);
     }
   });
 

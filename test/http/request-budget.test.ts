@@ -50,6 +50,12 @@ describe("a budget of two a minute", () => {
     expect(await take(other)).toBe(true);
   });
 
+  it("that one payer has used up leaves other payers of the address theirs", async () => {
+    const { take } = start();
+    for (let asked = 0; asked < 100; asked += 1) await take(payer);
+    expect([await take(other), await take(other)]).toEqual([true, true]);
+  });
+
   it("is far more for an API key, and apart from everybody else's", async () => {
     const { take } = start();
     for (let asked = 0; asked < 3; asked += 1) await take(stranger);

@@ -39,7 +39,7 @@ describe("a request", () => {
       await released.promise;
       return "late";
     });
-    app.get("/socket", { websocket: true }, () => undefined);
+    app.get("/socket", { websocket: true, config: { isSocket: true } }, () => undefined);
     await app.listen({ port: 0, host: "127.0.0.1" });
     const { port } = app.server.address() as AddressInfo;
     expect([app.server.requestTimeout, app.server.headersTimeout]).toEqual([15_000, 15_000]);
@@ -63,9 +63,11 @@ describe("a request", () => {
   it.each([
     ["/%zz", 400],
     ["/nowhere", 404],
+    ["/page", 404],
   ])("to upgrade at %s is answered %d and ends its connection", async (path, status) => {
     const { app, close } = await open();
     onTestFinished(close);
+    app.get("/page", async () => "a page");
     await app.listen({ port: 0, host: "127.0.0.1" });
     const { port } = app.server.address() as AddressInfo;
     const answer = await send(port, upgrade(path));
@@ -77,7 +79,7 @@ describe("a request", () => {
     const { app, close } = await open();
     onTestFinished(close);
     app.get("/first", async () => "first");
-    app.get("/socket", { websocket: true }, () => undefined);
+    app.get("/socket", { websocket: true, config: { isSocket: true } }, () => undefined);
     const closed = vi.fn();
     app.server.on("connection", (socket) => socket.on("close", closed));
     await app.listen({ port: 0, host: "127.0.0.1" });

@@ -11,6 +11,7 @@
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Authenticity, Claim, Webhook } from "../provider.ts";
 import { readSnsUrl, type VerifySns } from "./sns.ts";
 
@@ -34,8 +35,9 @@ export async function authenticate(
   topicArn: string | undefined,
   verify: VerifySns,
 ): Promise<Authenticity> {
+  if (topicArn === undefined) return "unsigned";
   const message = parse(body.toString());
-  const isOurs = topicArn !== undefined && envelope.safeParse(message).data?.TopicArn === topicArn;
+  const isOurs = envelope.safeParse(message).data?.TopicArn === topicArn;
   return isOurs ? verify(message) : "unsigned";
 }
 
@@ -63,7 +65,7 @@ export function translate({ body }: Webhook, topicArn: string | undefined, authe
 /** Undefined for what is not JSON, and for what is nested too deep. */
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }
@@ -71,7 +73,7 @@ function parse(text: string): unknown {
 
 function read<T extends z.ZodType>(text: string, shape: T): z.infer<T> {
   try {
-    return shape.parse(JSON.parse(text));
+    return shape.parse(parseJson(text));
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });
   }

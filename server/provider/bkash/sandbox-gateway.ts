@@ -9,7 +9,7 @@ import { createHmac, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault, parseJson, readJson } from "../../sandbox/fault.ts";
+import { answerFaults, Fault, readJson, readJsonText } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
@@ -171,5 +171,5 @@ function sign(key: string, claims: Claims): string {
 function open(key: string, token: string): Claims | undefined {
   const [header = "", payload = "", mac = ""] = token.split(".");
   if (!isSame(mac, macOf(key, `${header}.${payload}`))) return undefined;
-  return claimsShape.safeParse(parseJson(Buffer.from(payload, "base64url").toString())).data;
+  return claimsShape.safeParse(readJsonText(Buffer.from(payload, "base64url").toString())).data;
 }

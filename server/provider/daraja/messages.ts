@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
@@ -108,7 +109,7 @@ export function translate({ paymentId, body }: Webhook): Claim {
 
 function readCallback(body: Buffer): StkCallback {
   try {
-    return webhookBody.parse(JSON.parse(body.toString())).Body.stkCallback;
+    return webhookBody.parse(parseJson(body.toString())).Body.stkCallback;
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });
   }

@@ -9,6 +9,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { parseMinor, readMoney } from "../money.ts";
@@ -140,7 +141,7 @@ function readWebhook(body: Buffer): Transaction & { event: string | undefined } 
 
 function parseWebhook(body: Buffer): { told: Transaction; event: string | undefined } {
   try {
-    const json: unknown = JSON.parse(body.toString());
+    const json: unknown = parseJson(body.toString());
     return { told: transaction.parse(contentOf(json)), event: envelope.parse(json).event };
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
@@ -120,7 +121,7 @@ export function translate({ paymentId, body }: Webhook): Claim {
 
 function readResult(body: Buffer): Result {
   try {
-    return result.parse(JSON.parse(body.toString()));
+    return result.parse(parseJson(body.toString()));
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });
   }

@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Outcome } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { isStated, readMoney } from "../money.ts";
@@ -143,7 +144,7 @@ export function translate({ paymentId, body }: Webhook): Claim {
 /** The parts of a webhook, the inner one first. */
 function readParts(body: Buffer): Details[] {
   try {
-    const { response, ...outer } = webhookBody.parse(JSON.parse(body.toString()));
+    const { response, ...outer } = webhookBody.parse(parseJson(body.toString()));
     const parts = response ? [response, outer] : [outer];
     if (parts.flatMap(statements).length === 0) throw new Error("no result and no status");
     return parts;

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { HubError } from "../../errors.ts";
+import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { isStated, readMoney } from "../money.ts";
@@ -77,7 +78,7 @@ export function translate({ paymentId, headers, body }: Webhook, apiKey: string)
 
 function readWebhook(body: Buffer): z.infer<typeof named> {
   try {
-    return webhookBody.parse(JSON.parse(body.toString()));
+    return webhookBody.parse(parseJson(body.toString()));
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });
   }
