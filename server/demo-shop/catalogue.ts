@@ -38,7 +38,7 @@ export interface Choice {
   provider: string;
   /** What a payer knows it by. */
   title: string;
-  /** The company that carries it, where that is another. */
+  /** The provider that carries it, where that is another. */
   by?: string;
   /** ISO 3166-1 alpha-2. */
   country: string;
@@ -53,7 +53,7 @@ export interface Choice {
 export const currencyOf = ({ currencies }: Pick<Provider, "currencies">): string | undefined =>
   currencies.find((currency) => itemIds.every((id) => items[id].prices[currency] !== undefined));
 
-/** The company that carries the payer's way to pay, where that is another. */
+/** The provider that carries the payer's way to pay, where that is another. */
 const carriers: Readonly<Record<string, string>> = {
   daraja: "Safaricom",
   payhero: "PayHero",

@@ -1,6 +1,6 @@
 /**
  * Telling the database what happened to payments. Those that are simply accepted by their provider, or simply paid, have a
- * statement each which can do no more (fast-path.ts); the others have one that judges. Webhooks that come while others are
+ * statement each which can do no more (fast-path.ts); the others have the full decision. Webhooks that come while others are
  * being written are written together, in one statement and one commit. Whatever cannot be done together is done alone,
  * where it waits for its locks and fails by itself. What was done, and is done again because nobody heard so, changes nothing.
  */
@@ -38,18 +38,18 @@ export type AdvancedRow = {
   was_reason: Reason | null;
 } & (StateRow | { id: null });
 
-/** As `judge` (decide.ts) reads it. */
-type Told = ReturnType<typeof toTold>;
+/** As `decideWith` (decide.ts) reads it. */
+type Evidence = ReturnType<typeof toEvidence>;
 
 interface Turn {
-  told: Told;
+  evidence: Evidence;
   sinceMs: number;
 }
 
-/** Groups of each statement under way at once. With one, a webhook alone would wait for another's commit; more share less. */
-const groupLanes = 2;
+/** Batches of each statement in flight. With one, a webhook alone would wait for another's commit; more share less. */
+const batchLanes = 2;
 
-/** Of the webhooks that may have to wait for a lock: as many as leave the groups their connections. */
+/** Of the webhooks that may have to wait for a lock: few enough to leave the batches their connections. */
 const aloneLanes = 4;
 
 /** Each try ends within the deadlock's time-out (1 s) or the lock's (1.5 s). */
@@ -62,23 +62,27 @@ export function createAdvance(
   { pool, webhookPool }: Database,
   { bareProviders, receiptProviders }: { bareProviders: readonly string[]; receiptProviders: readonly string[] },
 ): (paymentId: string, outcome: Outcome, webhook?: InboxRow) => Promise<AdvancedRow> {
-  const judging = [bareProviders, receiptProviders];
+  const decisionParameters = [bareProviders, receiptProviders];
 
   const run = async (
     on: pg.Pool,
     statement: { name: string; text: string },
-    told: readonly Told[],
+    evidence: readonly Evidence[],
     more: readonly unknown[],
   ) => {
-    const values = [JSON.stringify(told.map((one, nth) => ({ nth, ...one }))), ...more];
+    const values = [JSON.stringify(evidence.map((one, nth) => ({ nth, ...one }))), ...more];
     return (await on.query<AdvancedRow>({ ...statement, values })).rows;
   };
 
   /** A deadlock is retried. Nodes of this version cause none; one that runs beside them during an upgrade may lock in another order. */
-  const runOne = async (on: pg.Pool, statement: { name: string; text: string }, told: Told): Promise<AdvancedRow> => {
+  const runOne = async (
+    on: pg.Pool,
+    statement: { name: string; text: string },
+    evidence: Evidence,
+  ): Promise<AdvancedRow> => {
     for (let tries = 1; ; tries += 1) {
       try {
-        const [row] = await run(on, statement, [told], judging);
+        const [row] = await run(on, statement, [evidence], decisionParameters);
         if (!row) throw new Error("advance always answers one row");
         return row;
       } catch (error) {
@@ -87,8 +91,8 @@ export function createAdvance(
     }
   };
 
-  /** No row for what is to be judged. */
-  const accept = async ({ payment_id, new_reference, new_action }: Told): Promise<AdvancedRow | undefined> => {
+  /** No row for what needs the full decision. */
+  const accept = async ({ payment_id, new_reference, new_action }: Evidence): Promise<AdvancedRow | undefined> => {
     const values = [payment_id, new_reference, new_action];
     return (await pool.query<AdvancedRow>({ ...acceptStatement, values })).rows[0];
   };
@@ -97,40 +101,41 @@ export function createAdvance(
     lanes: aloneLanes,
     sizeMax: 1,
     waitMsMax,
-    run: (group) => Promise.all(group.map(({ told }) => runOne(webhookPool, advanceWithWebhookStatement, told))),
+    run: (batch) =>
+      Promise.all(batch.map(({ evidence }) => runOne(webhookPool, advanceWithWebhookStatement, evidence))),
   });
 
-  /** With what it takes beside what is told; what it has no row of is done otherwise. */
-  const inGroupsOf = (
+  /** `more`: its further parameters. Evidence without a row in its answer goes to `otherwise`. */
+  const batchesOf = (
     statement: { name: string; text: string },
     more: readonly unknown[],
     otherwise: (turn: Turn) => Promise<AdvancedRow>,
   ) =>
     inBatches<Turn, AdvancedRow>({
-      lanes: groupLanes,
+      lanes: batchLanes,
       sizeMax: batchMax,
       waitMsMax,
-      async run(group) {
-        const told = group.map((turn) => turn.told);
+      async run(batch) {
+        const evidence = batch.map((turn) => turn.evidence);
         // One of them may have spoilt it for the others, by its bytes or its receipt; or a connection was lost, and another works.
-        const rows = await run(webhookPool, statement, told, more).catch(() => undefined);
-        if (!rows) return group.map(alone);
+        const rows = await run(webhookPool, statement, evidence, more).catch(() => undefined);
+        if (!rows) return batch.map(alone);
         const done = new Map(rows.map((row) => [row.nth, row]));
-        return group.map((turn, nth) => done.get(nth) ?? otherwise(turn));
+        return batch.map((turn, nth) => done.get(nth) ?? otherwise(turn));
       },
     });
 
-  const judged = inGroupsOf(advanceBatchStatement, judging, alone);
-  const paid = inGroupsOf(payBatchStatement, [], judged);
+  const decided = batchesOf(advanceBatchStatement, decisionParameters, alone);
+  const paid = batchesOf(payBatchStatement, [], decided);
 
   return async (paymentId, outcome, webhook) => {
-    const told = toTold(paymentId, outcome, webhook);
+    const evidence = toEvidence(paymentId, outcome, webhook);
     try {
       if (!webhook) {
-        const accepted = saysAccepted(outcome) ? await accept(told) : undefined;
-        return accepted ?? (await runOne(pool, advanceStatement, told));
+        const accepted = saysAccepted(outcome) ? await accept(evidence) : undefined;
+        return accepted ?? (await runOne(pool, advanceStatement, evidence));
       }
-      return await (saysPaid(outcome) ? paid : judged)({ told, sinceMs: performance.now() });
+      return await (saysPaid(outcome) ? paid : decided)({ evidence, sinceMs: performance.now() });
     } catch (error) {
       throw asHubError(error);
     }
@@ -151,7 +156,7 @@ const saysAccepted = ({ source, status, reference, reason, receipt, amountMinor,
 const saysPaid = ({ source, status, reason, receipt, action, note }: Outcome): boolean =>
   source === "webhook" && status === "succeeded" && receipt !== undefined && !reason && !action && !note;
 
-export const toTold = (paymentId: string, outcome: Outcome, webhook?: InboxRow) => ({
+export const toEvidence = (paymentId: string, outcome: Outcome, webhook?: InboxRow) => ({
   payment_id: paymentId,
   new_status: outcome.status,
   new_reason: outcome.reason,

@@ -7,7 +7,7 @@ export interface GroupOptions<T, R> {
   /** Whoever has waited longer since `sinceMs` when their turn comes is refused: `store_unavailable`. */
   waitMsMax: number;
   /** What came of each, in their order. When it throws, it has failed for all of them. */
-  run: (group: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;
+  run: (batch: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;
   /** The clock of `sinceMs`, one that only moves forward. */
   nowMs?: () => number;
 }
@@ -33,22 +33,22 @@ export function inBatches<T extends { sinceMs: number }, R>(options: GroupOption
 
   const start = (): void => {
     while (busy < lanes && waiting.length > 0) {
-      const group = waiting.splice(0, sizeMax).filter(isInTime);
-      if (group.length === 0) continue;
+      const batch = waiting.splice(0, sizeMax).filter(isInTime);
+      if (batch.length === 0) continue;
       busy += 1;
-      void finish(group).then(() => {
+      void finish(batch).then(() => {
         busy -= 1;
         start();
       });
     }
   };
 
-  const finish = async (group: readonly Waiting<T, R>[]): Promise<void> => {
+  const finish = async (batch: readonly Waiting<T, R>[]): Promise<void> => {
     try {
-      const results = await run(group.map(({ item }) => item));
-      for (const [index, { resolve }] of group.entries()) resolve(results[index] as R | PromiseLike<R>);
+      const results = await run(batch.map(({ item }) => item));
+      for (const [index, { resolve }] of batch.entries()) resolve(results[index] as R | PromiseLike<R>);
     } catch (error) {
-      for (const { reject } of group) reject(error);
+      for (const { reject } of batch) reject(error);
     }
   };
 

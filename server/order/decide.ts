@@ -4,7 +4,7 @@
  *
  * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
  * `was` locks the payment and its order, `owner` locks the receipt, and the order's own columns are re-read by its update.
- * Every statement takes its locks in the order payment, order, receipts by their text, and a group waits for receipts only,
+ * Every statement takes its locks in the order payment, order, receipts by their text, and a batch waits for receipts only,
  * so that no two statements wait for each other. The climb is the only dedupe: the second of two matches no row.
  */
 import { logged, paymentJson, stateColumns } from "./row.ts";
@@ -18,19 +18,19 @@ export const batchMax = 32;
 
 /**
  * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough; $3: those
- * whose query states a receipt. With `isGroup` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
+ * whose query states a receipt. With `isBatch` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
  * one order are passed over: nobody waits for another's lock but that of a receipt, and every order changes once.
  */
-const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
-    select * from jsonb_to_recordset($1::jsonb) as told (
+const decideWith = ({ isBatch }: { isBatch: boolean }): string => `evidence as (
+    select * from jsonb_to_recordset($1::jsonb) as evidence (
       nth int, payment_id uuid, new_status text, new_reason text, new_reference text, new_receipt text, new_amount_minor bigint,
       new_currency text, new_action jsonb, source text, note text, sender text, proof text, headers jsonb, body text
-    ) limit ${isGroup ? batchMax : 1}
+    ) limit ${isBatch ? batchMax : 1}
   ),
   was as (
-    select distinct on (p.order_uuid) p.*, told.* from told, lateral (
-      select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = told.payment_id
-      offset 0 for no key update ${isGroup ? "skip locked" : ""}
+    select distinct on (p.order_uuid) p.*, evidence.* from evidence, lateral (
+      select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = evidence.payment_id
+      offset 0 for no key update ${isBatch ? "skip locked" : ""}
     ) p
   ),
   owner as (
@@ -81,7 +81,7 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
         and (is_full or mismatch is not null or provider = any ($2)) as is_believed
     from weighed
   ),
-  judged as (
+  decided as (
     select *,
       (climb(target) > climb(status)) is true as climbs,
       status = 'succeeded' and mismatch is not null and not contradicted
@@ -125,13 +125,13 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
                       when j.asks then least(p.check_at, clock_timestamp())
                       when j.is_doubted then least(p.check_at, j.asked_again_at)
                       else p.check_at end
-    from judged j
+    from decided j
     where p.id = j.id
       and (j.climbs or j.is_scarred or j.learns or j.asks or j.is_doubted or p.reference is null and new_reference is not null
            or j.source = 'query' and p.suspected is not null)
     returning p.*, j.climbs, j.is_scarred, j.learns, j.source, j.note, j.nth
   ),
-  placed as (
+  changed_order as (
     update "order" o set
       version = o.version + 1,
       status = case when o.status = 'succeeded' then o.status else c.status end,
@@ -154,12 +154,12 @@ const judge = ({ isGroup }: { isGroup: boolean }): string => `told as (
   ),
   ${logged({ source: "source", note: "note" })},
   done as (
-    select told.*, j.status as was_status, j.reason as was_reason,
+    select evidence.*, j.status as was_status, j.reason as was_reason,
       case when j.id is null then 'unmatched'
            when j.contradicted or j.new_status = 'succeeded' and j.target is null then 'hint'
            when c.climbs or c.is_scarred or c.learns then 'applied'
            else 'repeat' end as result
-    from told ${isGroup ? "" : "left "}join judged j on j.nth = told.nth left join changed c on c.nth = told.nth
+    from evidence ${isBatch ? "" : "left "}join decided j on j.nth = evidence.nth left join changed c on c.nth = evidence.nth
   )`;
 
 /** The webhook's bytes, in the same commit, whatever became of it. */
@@ -171,25 +171,25 @@ const kept = `kept as (
   )`;
 
 /** What became of each, what its payment was before, and the order where watchers have something new to see. */
-const answer = `select result, was_status, was_reason, ${stateColumns("placed")}, done.nth
-  from done left join placed on placed.nth = done.nth`;
+const answer = `select result, was_status, was_reason, ${stateColumns("changed_order")}, done.nth
+  from done left join changed_order on changed_order.nth = done.nth`;
 
 /** Records what happened to a payment. */
 export const advanceStatement = {
   name: "advance",
-  text: `with ${judge({ isGroup: false })} ${answer}`,
+  text: `with ${decideWith({ isBatch: false })} ${answer}`,
 } as const;
 
 /** The same, as a webhook tells it. */
 export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
-  text: `with ${judge({ isGroup: false })}, ${kept} ${answer}`,
+  text: `with ${decideWith({ isBatch: false })}, ${kept} ${answer}`,
 } as const;
 
 /** As several webhooks tell it of several payments; no row for those that are passed over. */
 export const advanceBatchStatement = {
-  name: "advance-group",
-  text: `with ${judge({ isGroup: true })}, ${kept} ${answer}`,
+  name: "advance-batch",
+  text: `with ${decideWith({ isBatch: true })}, ${kept} ${answer}`,
 } as const;
 
 /**
@@ -210,7 +210,7 @@ export const rejectStatement = {
     ) p
     order by p.status = 'review' desc, p.attempt desc limit 1
   ),
-  placed as (
+  changed_order as (
     update "order" o set
       version = o.version + 1, status = c.status, reason = c.reason, payment = ${paymentJson("c")},
       changed_at = greatest(clock_timestamp(), o.changed_at)
@@ -219,7 +219,7 @@ export const rejectStatement = {
     returning o.*
   ),
   ${logged({ source: "'person'", note: "$2::text" })}
-  select ${stateColumns("placed")} from placed`,
+  select ${stateColumns("changed_order")} from changed_order`,
 } as const;
 
 /** The current state of many orders by id: one index probe each, whatever the table's size. */

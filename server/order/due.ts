@@ -40,8 +40,8 @@ const creditS = 0.5;
  */
 export const claimDueStatement = {
   name: "claim-due",
-  text: `with recursive told as (
-    select * from jsonb_to_recordset($1::jsonb) as told (
+  text: `with recursive allowance as (
+    select * from jsonb_to_recordset($1::jsonb) as allowance (
       provider text, free int, interval_s float8, burst int, checks_s float8[], every_s float8, needs_reference boolean)
   ),
   ${dueProviders},
@@ -57,7 +57,7 @@ export const claimDueStatement = {
         ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
           - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int) end as paced
     from due_provider d
-      left join told t on t.provider = d.provider
+      left join allowance t on t.provider = d.provider
       left join pace p on p.provider = d.provider
       cross join lateral (select ${intervalNow("t.interval_s", "coalesce(halvings, 0)")} as interval_s) i
     where d.provider is not null
@@ -119,7 +119,7 @@ export const wantedStatement = {
 
 /**
  * What was agreed of a payment, and whether a success that states so much would make it succeed, or complete its success, as
- * `judge` (decide.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
+ * `decideWith` (decide.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
  */
 export const weighStatement = {
   name: "weigh",

@@ -1,5 +1,5 @@
 /**
- * What happens to most payments, by statements that can do no more: each does what the judging one (decide.ts) would do,
+ * What happens to most payments, by statements that can do no more: each does what the full decision (decide.ts) would do,
  * or answers no row and changes nothing, and then the other one is asked.
  */
 
@@ -7,7 +7,7 @@ import { batchMax } from "./decide.ts";
 import { logged, paymentJson, stateColumns } from "./row.ts";
 
 /**
- * What most providers reply, for three fifths of what judging it takes: they know the pending payment $1 by the
+ * What most providers reply, for three fifths of what the full decision takes: they know the pending payment $1 by the
  * reference $2, and the payer is to act by $3. A pending payment is its order's latest, and neither has a reason.
  */
 export const acceptStatement = {
@@ -19,15 +19,15 @@ export const acceptStatement = {
     where p.id = $1 and p.status = 'pending' and (p.reference is null or p.reference = $2)
     returning p.order_uuid, p.status, ${paymentJson("p")} as payment
   ),
-  placed as (
+  changed_order as (
     update "order" o set version = o.version + 1, status = c.status, payment = c.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from c where o.id = c.order_uuid and o.status not in ('succeeded', 'review')
     returning o.*
   ),
   ${logged({ source: "'reply'", note: "null" })}
-  select 'applied' as result, 'pending' as was_status, null as was_reason, ${stateColumns("placed")}, 0 as nth
-  from c left join placed on true`,
+  select 'applied' as result, 'pending' as was_status, null as was_reason, ${stateColumns("changed_order")}, 0 as nth
+  from c left join changed_order on true`,
 } as const;
 
 /**
@@ -36,17 +36,17 @@ export const acceptStatement = {
  * all but one of one order. Only for a receipt that another transaction is just writing it waits.
  */
 export const payBatchStatement = {
-  name: "pay-group",
-  text: `with told as (
-    select * from jsonb_to_recordset($1::jsonb) as told (
+  name: "pay-batch",
+  text: `with evidence as (
+    select * from jsonb_to_recordset($1::jsonb) as evidence (
       nth int, payment_id uuid, new_reference text, new_receipt text, new_amount_minor bigint, new_currency text,
       sender text, proof text, headers jsonb, body text
     ) limit ${batchMax}
   ),
   was as (
-    select distinct on (p.order_uuid) p.*, nth, new_receipt, new_amount_minor from told, lateral (
+    select distinct on (p.order_uuid) p.*, nth, new_receipt, new_amount_minor from evidence, lateral (
       select p.id, p.order_uuid, p.provider, p.status, p.reason from payment p join "order" o on o.id = p.order_uuid
-      where p.id = told.payment_id and p.status in ('pending', 'processing') and o.status in ('pending', 'processing')
+      where p.id = evidence.payment_id and p.status in ('pending', 'processing') and o.status in ('pending', 'processing')
         and p.reference = new_reference and p.amount_minor = new_amount_minor and p.currency = new_currency
       offset 0 for no key update skip locked
     ) p
@@ -66,7 +66,7 @@ export const payBatchStatement = {
     where p.id = was.id
     returning p.order_uuid, p.status, ${paymentJson("p")} as payment, nth, was.status as was_status, was.reason as was_reason
   ),
-  placed as (
+  changed_order as (
     update "order" o set version = o.version + 1, status = c.status, reason = null, payment = c.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
     from c where o.id = c.order_uuid
@@ -76,7 +76,7 @@ export const payBatchStatement = {
   kept as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result)
     select sender, payment_id, new_reference, proof, headers, decode(body, 'base64'), 'applied'
-    from told join placed using (nth)
+    from evidence join changed_order using (nth)
   )
-  select 'applied' as result, * from placed`,
+  select 'applied' as result, * from changed_order`,
 } as const;

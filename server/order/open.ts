@@ -53,7 +53,7 @@ export const openStatement = {
              .join(", ")}
          )
   ),
-  placed as (
+  changed_order as (
     insert into "order" as o (${names(orderFields)}, version, status, attempt, payment, opened_at, changed_at)
     select ${names(orderFields)}, 1, 'pending', 1, ${begunPayment}, at, at
     from draft
@@ -73,19 +73,19 @@ export const openStatement = {
   begun as (
     insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
                          started_at, expires_at, check_at)
-    select payment_id, placed.id, placed.attempt, provider, live, placed.amount_minor, placed.currency, phone, return_url,
+    select payment_id, changed_order.id, changed_order.attempt, provider, live, changed_order.amount_minor, changed_order.currency, phone, return_url,
            'pending', at, at + deadline_s * interval '1 second', at + least(deadline_s, first_check_s) * interval '1 second'
-    from placed, draft
-    -- The case names \`placed\`, because otherwise PostgreSQL would take the phone's lock before the order's.
-    where case when placed.id is not null then prompt(phone, phone_max) end is not false
+    from changed_order, draft
+    -- The case names \`changed_order\`, because otherwise PostgreSQL would take the phone's lock before the order's.
+    where case when changed_order.id is not null then prompt(phone, phone_max) end is not false
   ),
   keyed as (
     insert into idempotency (key, request, order_uuid, created_at)
-    select idempotency_key, sha256(convert_to(request::text, 'UTF8')), placed.id, at
-    from placed, draft where idempotency_key is not null
+    select idempotency_key, sha256(convert_to(request::text, 'UTF8')), changed_order.id, at
+    from changed_order, draft where idempotency_key is not null
   ),
   ${logged({ source: "null", note: "null" })}
-  select ${stateColumns("placed")} from placed`,
+  select ${stateColumns("changed_order")} from changed_order`,
 } as const;
 
 /** The record that opens one order. A field that has the same name in a draft needs no mention. */

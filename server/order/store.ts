@@ -133,7 +133,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
   const current = async (ids: readonly string[]): Promise<StatusEvent[]> =>
     (await run<StateRow>(pool, currentStatement, [ids])).map(toEvent);
 
-  const place = async (draft: PaymentDraft): Promise<Opened | undefined> => {
+  const openOrder = async (draft: PaymentDraft): Promise<Opened | undefined> => {
     const paymentId = uuidv7();
     const [row] = await run<StateRow>(pool, openStatement, [openRecord(draft, paymentId, limits)]);
     if (!row) return undefined;
@@ -169,7 +169,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     async open(draft) {
       // The order may change between a refusal and the look at why; a second look then finds it open to another try.
       for (let look = 0; look < 3; look += 1) {
-        const opened = (await place(draft).catch(unlessRaced)) ?? (await replay(draft));
+        const opened = (await openOrder(draft).catch(unlessRaced)) ?? (await replay(draft));
         if (opened) return opened;
         await requireWithinLimits(draft);
         const { rows } = await pool.query<StateRow>('select * from "order" where order_id = $1', [draft.orderId]);

@@ -15,7 +15,7 @@ import { isStated, parseMinor } from "../../server/provider/money.ts";
 import type { Authenticity, Claim, Provider, Webhook } from "../../server/provider/provider.ts";
 import { providerNames, registry } from "../../server/provider/registry.ts";
 import { storable } from "../../server/validation.ts";
-import { companyAccount } from "../support/account.ts";
+import { providerAccount } from "../support/account.ts";
 import {
   at,
   byteNoise,
@@ -34,9 +34,9 @@ import {
 const paymentId = "0199f2c4-0000-7000-8000-000000000001";
 const never = new AbortController().signal;
 
-/** The adapter with its sandbox's account, whose company answers each call with the next of these. */
+/** The adapter with its sandbox's account, whose provider answers each call with the next of these. */
 function open(name: (typeof providerNames)[number], answer: (call: Call) => Answer = () => assert.fail()): Provider {
-  return registry[name].definition.configure(companyAccount(name))({
+  return registry[name].definition.configure(providerAccount(name))({
     baseUrl: () => "http://definition.invalid",
     client: { call: async (call) => answer(call), close: async () => undefined },
     accessToken: () => ({ token: async () => "token" }),
@@ -89,7 +89,7 @@ describe.each(providerNames)("%s", (name) => {
   const bodies = fixtures.map(({ body }) => body);
   const names = [...new Set(bodies.flatMap((body) => placesOf(body).map((path) => String(path.at(-1) ?? ""))))];
   const signed = fixtures.map(({ headers = {} }) => headers);
-  const account = Object.values(companyAccount(name));
+  const account = Object.values(providerAccount(name));
 
   /** Noise, noise with the provider's own names, and its own webhooks gone wrong. */
   const body = fc.oneof(
@@ -100,7 +100,7 @@ describe.each(providerNames)("%s", (name) => {
   );
   /** Of those that check signatures over the network. */
   const authenticities = fc.constantFrom<Authenticity[]>("signed", "unsigned");
-  /** Of a stranger, or as the company would send them. */
+  /** Of a stranger, or as the provider would send them. */
   const headers = fc.oneof(headerNoise, fc.constantFrom(...signed, { "x-api-key": account[0] ?? "" }));
 
   it("reads or refuses whatever comes, and says the same of the same bytes", { timeout: fuzzTimeoutMs }, () => {
@@ -210,7 +210,7 @@ describe.each(providerNames)("%s", (name) => {
     await fc.assert(
       fc.asyncProperty(noise, async (next) => {
         answer = next;
-        // Throwing says that the company could not be asked; what is thrown is logged, so it must be an error.
+        // Throwing says that the provider could not be asked; what is thrown is logged, so it must be an error.
         const outcome = await asked.confirm(payment, never).catch((error: unknown) => assert(error instanceof Error));
         if (outcome) checkOutcome(outcome);
         assert.notEqual(outcome?.status, "succeeded");

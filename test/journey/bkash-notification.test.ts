@@ -11,7 +11,7 @@ import { snsTopicArn, testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { companyEnv, startScript } from "../support/script.ts";
+import { providerEnv, startScript } from "../support/script.ts";
 import { createSigner } from "../support/sns.ts";
 import { startWire } from "../support/wire.ts";
 
@@ -70,7 +70,7 @@ async function start({ fetchCertificate = async () => signer.pem, ...own }: Part
   });
   const node = await startNode({
     databaseUrl: own.databaseUrl ?? databaseUrl,
-    env: { ...companyEnv("bkash", url), ...own.env },
+    env: { ...providerEnv("bkash", url), ...own.env },
     open: { bkash: openSigned(fetchCertificate) },
   });
   const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });

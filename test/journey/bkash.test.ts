@@ -6,14 +6,14 @@ import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { providerEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 
 const verbOf = ({ path }: ScriptedCall): string => path.replace("/tokenized/checkout/", "");
 
 type Answering = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
 
 /** bKash with one payment at a time, which is paid as soon as it is executed. */
-interface Company {
+interface Provider {
   env: Record<string, string>;
   /** Answers of these kinds of call that differ. */
   answers: Partial<Record<string, Answering>>;
@@ -29,7 +29,7 @@ interface Company {
 
 let payments = 0;
 
-async function startCompany(): Promise<Company> {
+async function startCompany(): Promise<Provider> {
   payments += 1;
   const paymentID = `TR0011${process.pid}X${payments}`;
   const trxID = `TRX${process.pid}X${payments}`;
@@ -46,41 +46,41 @@ async function startCompany(): Promise<Company> {
       created = call.body;
       return stated("create-accepted");
     },
-    execute: () => company.executed(),
-    "payment/status": () => stated(company.isPaid ? "query-completed" : "query-initiated"),
+    execute: () => provider.executed(),
+    "payment/status": () => stated(provider.isPaid ? "query-completed" : "query-initiated"),
   };
   const { url, calls } = await startScript((call) => {
     const verb = verbOf(call);
-    return (company.answers[verb] ?? usual[verb] ?? (() => fixture("bkash", "token-granted")))(call);
+    return (provider.answers[verb] ?? usual[verb] ?? (() => fixture("bkash", "token-granted")))(call);
   });
-  const company: Company = {
-    env: companyEnv("bkash", url),
+  const provider: Provider = {
+    env: providerEnv("bkash", url),
     answers: {},
     count: (verb) => calls.filter((call) => verbOf(call).startsWith(verb)).length,
     isPaid: false,
     returnPath: () => new URL(String(created.callbackURL)).pathname,
     executed() {
-      company.isPaid = true;
+      provider.isPaid = true;
       return stated("execute-completed");
     },
   };
-  return company;
+  return provider;
 }
 
 /** Holds the answer to Execute, whose money moves only when it is let go. */
-function holdExecute(company: Company): { asked: Promise<void>; release(): void } {
+function holdExecute(provider: Provider): { asked: Promise<void>; release(): void } {
   const asked = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
-  company.answers.execute = async () => {
+  provider.answers.execute = async () => {
     asked.resolve();
     await released.promise;
-    return company.executed();
+    return provider.executed();
   };
   return { asked: asked.promise, release: released.resolve };
 }
 
 interface Ground {
-  company: Company;
+  provider: Provider;
   a: TestNode;
   b: TestNode;
   databaseUrl: string;
@@ -98,12 +98,12 @@ interface Ground {
 const returnUrl = "https://shop.example/thanks?lang=bn#top";
 
 /** A payment that waits for its payer, and two nodes. */
-async function start(own?: Company): Promise<Ground> {
-  const company = own ?? (await startCompany());
+async function start(own?: Provider): Promise<Ground> {
+  const provider = own ?? (await startCompany());
   const { url: databaseUrl, drop } = await createDatabase();
   onTestFinished(drop);
   const [a, b] = await Promise.all(
-    [1, 2].map(() => startNode({ databaseUrl, env: company.env })) as [Promise<TestNode>, Promise<TestNode>],
+    [1, 2].map(() => startNode({ databaseUrl, env: provider.env })) as [Promise<TestNode>, Promise<TestNode>],
   );
   const { order } = await pay(a, { provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
   const { orderId } = order;
@@ -127,7 +127,7 @@ async function start(own?: Company): Promise<Ground> {
     }
   };
   return {
-    company,
+    provider,
     a,
     b,
     databaseUrl,
@@ -136,7 +136,7 @@ async function start(own?: Company): Promise<Ground> {
     state,
     until,
     comeBack: (node, status = "success", init = {}) =>
-      fetch(`${node.url}${company.returnPath()}?paymentID=x&status=${status}&signature=y`, {
+      fetch(`${node.url}${provider.returnPath()}?paymentID=x&status=${status}&signature=y`, {
         redirect: "manual",
         ...init,
       }),
@@ -152,7 +152,7 @@ async function start(own?: Company): Promise<Ground> {
 
 describe("a payer who comes back", () => {
   it("having agreed, pays, and lands on the shop's page with the order and nothing secret", async () => {
-    const { company, a, orderId, state, comeBack } = await start();
+    const { provider, a, orderId, state, comeBack } = await start();
     expect((await state()).payment.action).toEqual({
       type: "redirect",
       url: fixture("bkash", "create-accepted").body.bkashURL,
@@ -163,39 +163,39 @@ describe("a payer who comes back", () => {
     expect(response.headers.get("referrer-policy")).toBe("no-referrer");
     expect(await state()).toMatchObject({ status: "succeeded", version: 3, payment: { amountPaidMinor: 15_000 } });
     // Sure of it: bKash does not want to be asked then.
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 0]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 0]);
   });
 
   it("in two browsers at once on two nodes, pays once", async () => {
-    const { company, a, b, state, comeBack } = await start();
-    const held = holdExecute(company);
+    const { provider, a, b, state, comeBack } = await start();
+    const held = holdExecute(provider);
     const returns = [a, b, a, b].map((node) => comeBack(node));
     await held.asked;
     // The others ask, together where they come together, and go on.
-    await vi.waitUntil(() => company.count("payment/status") >= 1);
+    await vi.waitUntil(() => provider.count("payment/status") >= 1);
     held.release();
     for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
   it("again and again, pays once, and bKash is not even asked", async () => {
-    const { company, a, b, until, state, comeBack } = await start();
+    const { provider, a, b, until, state, comeBack } = await start();
     await comeBack(a);
     await until("succeeded");
     for (const status of ["success", "cancel", "failure", "nonsense"]) {
       for (const node of [a, b]) expect((await comeBack(node, status)).status).toBe(303);
     }
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 0]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 0]);
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
   it("again and again without having agreed, has bKash asked 30 times a minute and no more", async () => {
-    const { company, a, state, comeBack } = await start();
+    const { provider, a, state, comeBack } = await start();
     for (let times = 0; times < 35; times += 1) expect((await comeBack(a, "nonsense")).status).toBe(303);
     // And the schedule asks too.
-    expect(company.count("payment/status")).toBeGreaterThanOrEqual(30);
-    expect(company.count("payment/status")).toBeLessThan(35);
+    expect(provider.count("payment/status")).toBeGreaterThanOrEqual(30);
+    expect(provider.count("payment/status")).toBeLessThan(35);
     expect(await state()).toMatchObject({ status: "processing" });
   });
 
@@ -205,37 +205,37 @@ describe("a payer who comes back", () => {
   ])(
     "saying %s has failed once bKash says that nothing was paid, and typing success then moves no money",
     async (status, reason) => {
-      const { company, a, b, state, comeBack } = await start();
+      const { provider, a, b, state, comeBack } = await start();
       expect((await comeBack(a, status)).status).toBe(303);
       expect(await state()).toMatchObject({ status: "failed", reason, version: 3 });
-      expect(company.count("payment/status")).toBe(1);
+      expect(provider.count("payment/status")).toBe(1);
       expect((await comeBack(b, "success")).status).toBe(303);
-      expect(company.count("execute")).toBe(0);
+      expect(provider.count("execute")).toBe(0);
       expect(await state()).toMatchObject({ status: "failed", version: 3 });
     },
   );
 
   it("saying cancel may try again at once, and not in half an hour", async () => {
-    const { company, a, orderId, comeBack, until } = await start();
+    const { provider, a, orderId, comeBack, until } = await start();
     await comeBack(a, "cancel");
     expect(await until("failed")).toMatchObject({ reason: "cancelled" });
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
     expect(order).toMatchObject({ status: "pending", payment: { attempt: 2 } });
     await until("processing");
-    expect([company.count("create"), company.count("execute")]).toEqual([2, 0]);
+    expect([provider.count("create"), provider.count("execute")]).toEqual([2, 0]);
   });
 
   it("saying cancel has paid if bKash says so", async () => {
-    const { company, a, state, comeBack } = await start();
-    company.isPaid = true;
+    const { provider, a, state, comeBack } = await start();
+    provider.isPaid = true;
     await comeBack(a, "cancel");
     expect(await state()).toMatchObject({ status: "succeeded" });
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
   });
 
   it("saying cancel while the money is being taken changes nothing", async () => {
-    const { company, a, b, state, until, comeBack } = await start();
-    const held = holdExecute(company);
+    const { provider, a, b, state, until, comeBack } = await start();
+    const held = holdExecute(provider);
     const agreed = comeBack(a);
     await held.asked;
     expect((await comeBack(b, "cancel")).status).toBe(303);
@@ -246,27 +246,27 @@ describe("a payer who comes back", () => {
   });
 
   it("saying cancel after a typed success that took nothing is believed at once", async () => {
-    const { company, a, b, comeBack, until } = await start();
-    company.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
+    const { provider, a, b, comeBack, until } = await start();
+    provider.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
     await comeBack(a, "success");
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
     await comeBack(b, "cancel");
     expect(await until("failed")).toMatchObject({ reason: "cancelled" });
     await comeBack(a, "success");
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
   });
 
   it("saying nothing that can be read is asked about, and nothing is taken", async () => {
-    const { company, a, state, comeBack } = await start();
+    const { provider, a, state, comeBack } = await start();
     for (const status of ["Success", "success&status=cancel", ""]) {
       expect((await comeBack(a, status)).status).toBe(303);
     }
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([0, 3]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([0, 3]);
     expect((await state()).status).toBe("processing");
   });
 
   it("to no address of ours sees a page that says so, and with HEAD moves nothing", async () => {
-    const { company, a, paymentId, comeBack } = await start();
+    const { provider, a, paymentId, comeBack } = await start();
     const secrets = createUrlSecrets([testSecret], "webhook");
     for (const secret of ["x", "0".repeat(64), secrets.seal("bkash", paymentId)]) {
       const response = await fetch(`${a.url}/return/${secret}?status=success`);
@@ -275,7 +275,7 @@ describe("a payer who comes back", () => {
     const ofNobody = createUrlSecrets([testSecret], "return").seal("bkash", "0199f2c4-0000-7000-8000-00000000dead");
     expect((await fetch(`${a.url}/return/${ofNobody}?status=success`)).status).toBe(404);
     expect((await comeBack(a, "success", { method: "HEAD" })).status).toBe(405);
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
   });
 
   it("with no shop to go on to sees a page that can be closed", async () => {
@@ -289,33 +289,33 @@ describe("a payer who comes back", () => {
 
 describe("when Execute is not answered", () => {
   it("bKash is asked once, and what it says counts: nothing is executed twice", async () => {
-    const { company, a, b, state, comeBack } = await start();
-    company.answers.execute = () => {
-      company.executed();
+    const { provider, a, b, state, comeBack } = await start();
+    provider.answers.execute = () => {
+      provider.executed();
       return fixture("bkash", "error-timeout");
     };
     await comeBack(a);
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 1]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 1]);
     await comeBack(b);
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
   });
 
   it("in time, by bKash's own words, the money that it has taken is found at once by asking", async () => {
-    const { company, a, state, comeBack } = await start();
-    company.answers.execute = () => {
-      company.executed();
+    const { provider, a, state, comeBack } = await start();
+    provider.answers.execute = () => {
+      provider.executed();
       return fixture("bkash", "execute-timeout");
     };
     await comeBack(a);
     expect(await state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([1, 1]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 1]);
   });
 
   it("in full, without an invoice, a currency and a paymentID, what it says is believed", async () => {
-    const { company, a, state, comeBack } = await start();
-    company.answers.execute = () => {
-      company.executed();
+    const { provider, a, state, comeBack } = await start();
+    provider.answers.execute = () => {
+      provider.executed();
       return { body: { ...fixture("bkash", "execute-bare").body, trxID: `BARE${process.pid}` } };
     };
     await comeBack(a);
@@ -323,35 +323,35 @@ describe("when Execute is not answered", () => {
       status: "succeeded",
       payment: { amountPaidMinor: 15_000, receipt: `BARE${process.pid}` },
     });
-    expect(company.count("payment/status")).toBe(0);
+    expect(provider.count("payment/status")).toBe(0);
   });
 
   it("and the query says that it is open, it stays open until bKash knows more", async () => {
-    const { company, a, b, paymentId, state, until, comeBack, sql } = await start();
-    company.answers.execute = () => "drop";
+    const { provider, a, b, paymentId, state, until, comeBack, sql } = await start();
+    provider.answers.execute = () => "drop";
     await comeBack(a);
     expect((await state()).status).toBe("processing");
     for (const node of [a, b]) await comeBack(node);
-    expect(company.count("execute")).toBe(1);
-    company.isPaid = true;
+    expect(provider.count("execute")).toBe(1);
+    provider.isPaid = true;
     await sql("update payment set check_at = clock_timestamp() where id = $1", [paymentId]);
     await until("succeeded");
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
   });
 
   it("because the process died before, nobody executes again, and the deadline ends the payment", async () => {
-    const { company, a, b, paymentId, comeBack, expire, sql } = await start();
+    const { provider, a, b, paymentId, comeBack, expire, sql } = await start();
     // What is left of a process that was killed right after it said that it would.
     await sql("update payment set completing_at = clock_timestamp() - interval '2 minutes' where id = $1", [paymentId]);
     for (const node of [a, b]) await comeBack(node);
-    expect([company.count("execute"), company.count("payment/status")]).toEqual([0, 2]);
+    expect([provider.count("execute"), provider.count("payment/status")]).toEqual([0, 2]);
     expect(await expire()).toMatchObject({ reason: "deadline" });
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
   });
 
   it("while the node stops, its answer is waited for and stored", async () => {
-    const { company, a, state, comeBack } = await start();
-    const held = holdExecute(company);
+    const { provider, a, state, comeBack } = await start();
+    const held = holdExecute(provider);
     const agreed = comeBack(a);
     await held.asked;
     const closed = a.close();
@@ -361,37 +361,37 @@ describe("when Execute is not answered", () => {
     expect((await agreed).status).toBe(303);
     expect((await state()).status).toBe("succeeded");
     // From Execute itself: nobody had to ask.
-    expect(company.count("payment/status")).toBe(0);
+    expect(provider.count("payment/status")).toBe(0);
   });
 });
 
 describe("a payer who comes too late", () => {
   it("or never, pays nothing: the payment expires", async () => {
-    const { company, a, state, comeBack, expire } = await start();
+    const { provider, a, state, comeBack, expire } = await start();
     expect(await expire()).toMatchObject({ reason: "deadline" });
     expect((await comeBack(a)).status).toBe(303);
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
     expect((await state()).status).toBe("expired");
   });
 
   it("when another attempt is under way, pays nothing with the first", async () => {
-    const { company, a, orderId, comeBack, expire } = await start();
+    const { provider, a, orderId, comeBack, expire } = await start();
     await expire();
-    const first = company.returnPath();
+    const first = provider.returnPath();
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
     expect(order.payment.attempt).toBe(2);
-    await vi.waitUntil(() => company.returnPath() !== first, 10_000);
+    await vi.waitUntil(() => provider.returnPath() !== first, 10_000);
     await fetch(`${a.url}${first}?status=success`, { redirect: "manual" });
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
     expect((await comeBack(a)).status).toBe(303);
   });
 
   it("when the order was paid otherwise meanwhile, pays nothing", async () => {
-    const { company, a, orderId, paymentId, comeBack, sql } = await start();
+    const { provider, a, orderId, paymentId, comeBack, sql } = await start();
     // As a late success of an earlier attempt leaves it.
     await sql(`update "order" set status = 'succeeded' where order_id = $1`, [orderId]);
     expect((await comeBack(a)).status).toBe(303);
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
     const { rows } = await sql("select completing_at from payment where id = $1", [paymentId]);
     expect(rows).toEqual([{ completing_at: null }]);
   });
@@ -406,43 +406,43 @@ describe("when nothing can be taken yet", () => {
   };
 
   it("for want of an access token, the payer waits, and pays as soon as there is one", async () => {
-    const company = await startCompany();
+    const provider = await startCompany();
     // Runs out the moment it is there, so that the two calls of the hour are used up by create.
     const token = fixture("bkash", "token-granted").body;
     const brief: Answering = () => ({ body: { ...token, expires_in: 60 } });
-    Object.assign(company.answers, { "token/grant": brief, "token/refresh": brief });
-    const { a, b, state, until, comeBack, sql } = await start(company);
+    Object.assign(provider.answers, { "token/grant": brief, "token/refresh": brief });
+    const { a, b, state, until, comeBack, sql } = await start(provider);
     await waits(await comeBack(a));
     expect((await state()).status).toBe("processing");
     // Saying that it failed needs no permission, and cannot be believed while nobody can ask.
     expect((await comeBack(a, "cancel")).status).toBe(303);
     expect((await state()).status).toBe("processing");
-    company.answers = {};
+    provider.answers = {};
     await sql("delete from token_call");
     expect((await comeBack(b)).status).toBe(303);
     await until("succeeded");
-    expect(company.count("execute")).toBe(1);
+    expect(provider.count("execute")).toBe(1);
   });
 
   it("for want of the provider's answer, which is not stored yet, the payer waits", async () => {
-    const { company, a, until, comeBack, sql } = await start();
+    const { provider, a, until, comeBack, sql } = await start();
     await sql("update payment set status = 'pending'");
     await waits(await comeBack(a));
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
     await sql("update payment set status = 'processing'");
     expect((await comeBack(a)).status).toBe(303);
     await until("succeeded");
   });
 
   it("for want of the database, the payer waits, and never sees an error of ours", async () => {
-    const { company, a, sql, until, comeBack } = await start();
+    const { provider, a, sql, until, comeBack } = await start();
     await sql("alter table payment rename to gone");
     try {
       await waits(await comeBack(a));
     } finally {
       await sql("alter table gone rename to payment");
     }
-    expect(company.count("execute")).toBe(0);
+    expect(provider.count("execute")).toBe(0);
     expect((await comeBack(a)).status).toBe(303);
     await until("succeeded");
   });
@@ -450,11 +450,11 @@ describe("when nothing can be taken yet", () => {
 
 describe("access tokens", () => {
   it("are called for twice in an hour at most, by two nodes and a restart, whatever bKash refuses", async () => {
-    const company = await startCompany();
-    const { a, b, databaseUrl } = await start(company);
-    expect(company.count("token/")).toBe(1);
+    const provider = await startCompany();
+    const { a, b, databaseUrl } = await start(provider);
+    expect(provider.count("token/")).toBe(1);
     const refuse: Answering = () => fixture("bkash", "error-unauthorized");
-    Object.assign(company.answers, { create: refuse, execute: refuse, "payment/status": refuse });
+    Object.assign(provider.answers, { create: refuse, execute: refuse, "payment/status": refuse });
     const payOn = async (node: TestNode): Promise<void> => {
       const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
       const isSettled = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order?.settled;
@@ -462,10 +462,10 @@ describe("access tokens", () => {
     };
     await Promise.all([a, b, a, b, a, b].map(payOn));
     await a.close();
-    const restarted = await startNode({ databaseUrl, env: company.env });
+    const restarted = await startNode({ databaseUrl, env: provider.env });
     await Promise.all([restarted, b, restarted].map(payOn));
-    expect(company.count("token/")).toBe(2);
-    expect(company.count("token/refresh")).toBe(1);
+    expect(provider.count("token/")).toBe(2);
+    expect(provider.count("token/refresh")).toBe(1);
   });
 });
 

@@ -47,9 +47,9 @@ beforeAll(async () => {
 
 interface Doomed {
   node: NodeProcess;
-  /** Its way to PostgreSQL, and to the company. */
+  /** Its way to PostgreSQL, and to the provider. */
   store: Wire;
-  company: Wire;
+  provider: Wire;
   /** Where clients go: to this node, and to the other one when it is gone. */
   front: Wire;
   kill(): Promise<void>;
@@ -58,14 +58,14 @@ interface Doomed {
 /** A node to be killed. */
 async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
   const store = await startWire(databaseUrl);
-  const company = await startWire(till.env.DARAJA_BASE_URL ?? "");
-  const node = await startProcess({ ...env, DARAJA_BASE_URL: company.url, DATABASE_URL: store.url, ...more });
+  const provider = await startWire(till.env.DARAJA_BASE_URL ?? "");
+  const node = await startProcess({ ...env, DARAJA_BASE_URL: provider.url, DATABASE_URL: store.url, ...more });
   onTestFinished(node.close);
   // Has it connect as for a webhook, which therefore goes as far as it is let.
   await call(`${node.url}/readyz`);
   const front = await startWire(node.url);
   front.targets = [node.url, other.url];
-  return { node, store, company, front, kill: async () => void (await node.end("SIGKILL")) };
+  return { node, store, provider, front, kill: async () => void (await node.end("SIGKILL")) };
 }
 
 const kept = (journeys: Parameters<typeof expectPromisesKept>[1]): Promise<void> =>
@@ -86,20 +86,20 @@ async function committed(orderId: string, version: number): Promise<void> {
 }
 
 describe("a node that is killed", () => {
-  it("before it asked the company: nobody asks, and the deadline ends the payment", async () => {
+  it("before it asked the provider: nobody asks, and the deadline ends the payment", async () => {
     const doomed = await startDoomed({ DARAJA_DEADLINE_S: "2" });
-    doomed.company.stall("requests");
+    doomed.provider.stall("requests");
     const journey = await openJourney([doomed.front.url, other.url]);
     onTestFinished(journey.close);
     await doomed.kill();
-    doomed.company.mend();
+    doomed.provider.mend();
     await journey.reach(2);
     expect(journey.watches[0]?.seen.at(-1)).toMatchObject({ status: "expired", reason: "deadline" });
     expect(till.asked.has(journey.order.payment.id)).toBe(false);
     await kept([journey]);
   });
 
-  it("after the company took the request, before that is recorded: nobody asks again, and the webhook settles it", async () => {
+  it("after the provider took the request, before that is recorded: nobody asks again, and the webhook settles it", async () => {
     const doomed = await startDoomed();
     const journey = await openJourney([doomed.front.url, other.url]);
     onTestFinished(journey.close);
@@ -113,14 +113,14 @@ describe("a node that is killed", () => {
     await kept([journey]);
   });
 
-  it("while it records a webhook: the company hears nothing, tells again, and is believed", async () => {
+  it("while it records a webhook: the provider hears nothing, tells again, and is believed", async () => {
     const doomed = await startDoomed();
     const journey = await beginJourney(till, [doomed.front.url, other.url]);
     onTestFinished(journey.close);
     doomed.store.stall("requests");
     const paid = success();
     const unanswered = post(doomed.node, journey.push, paid);
-    await holds(doomed.store, "pay-group");
+    await holds(doomed.store, "pay-batch");
     await doomed.kill();
     expect(await unanswered).toBeUndefined();
     await deliver(other, journey.push, paid);

@@ -68,7 +68,7 @@ const kept = (journeys: readonly Journey[]): Promise<void> =>
   expectPromisesKept({ databaseUrl: postgres.url, till, url: other.url }, journeys);
 
 /**
- * Every payment's webhook, delivered as a company does: again until it is acknowledged. What was acknowledged is not
+ * Every payment's webhook, delivered as a provider does: again until it is acknowledged. What was acknowledged is not
  * told again, so it has to be on disk by then, in the database or in the spool.
  */
 async function settle(journeys: readonly Journey[], interrupt: () => Promise<void>): Promise<void> {

@@ -70,7 +70,7 @@ async function live({ fault, repair }: { fault(): unknown; repair(): unknown }):
   await deliver(one, journey.push, late);
   await journey.reach(4);
   await becomes("up");
-  // Told again, on both nodes, by a company that forgot: no change and no event.
+  // Told again, on both nodes, by a provider that forgot: no change and no event.
   for (const node of [one, other, one]) await deliver(node, journey.push, late);
   await expectPromisesKept({ databaseUrl, till, url: other.url }, [journey]);
 }

@@ -10,7 +10,7 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
-import { companyEnv, type Respond, type Script, type ScriptedCall, startScript } from "../support/script.ts";
+import { providerEnv, type Respond, type Script, type ScriptedCall, startScript } from "../support/script.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -31,14 +31,14 @@ interface Ground {
   until(status: StatusEvent["status"]): Promise<StatusEvent>;
 }
 
-/** A payment at a node whose company answers so, by default in the database of this file. */
+/** A payment at a node whose provider answers so, by default in the database of this file. */
 async function start(
   name: ProviderName,
   respond: Respond,
   { url = databaseUrl, ...fields }: Record<string, unknown> & { url?: string },
 ): Promise<Ground> {
   const script = await startScript((call) => (isToken(call) ? tokensOf(name) : respond(call)));
-  const node = await startNode({ databaseUrl: url, env: companyEnv(name, script.url) });
+  const node = await startNode({ databaseUrl: url, env: providerEnv(name, script.url) });
   const { order } = await pay(node, { provider: name, ...fields });
   const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
   return {
@@ -266,8 +266,8 @@ const acceptedPush = (nth: number) => ({
   body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${nth}` },
 });
 
-describe("a company that turns away what comes too fast, as Safaricom's sandbox does", () => {
-  it("is asked slower by both nodes, and every payment ends as the company says", async () => {
+describe("a provider that turns away what comes too fast, as Safaricom's sandbox does", () => {
+  it("is asked slower by both nodes, and every payment ends as the provider says", async () => {
     const { url, drop } = await createDatabase();
     onTestFinished(drop);
     const count = 12;
@@ -292,7 +292,7 @@ describe("a company that turns away what comes too fast, as Safaricom's sandbox 
       answered.add(reference);
       return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: reference } };
     });
-    const env = { ...companyEnv("daraja", script.url), DARAJA_DEADLINE_S: "3600" };
+    const env = { ...providerEnv("daraja", script.url), DARAJA_DEADLINE_S: "3600" };
     const nodes = await Promise.all([1, 2].map(() => startNode({ databaseUrl: url, env })));
     const [node] = nodes as [TestNode, TestNode];
     const orders: StatusEvent[] = [];
@@ -335,7 +335,7 @@ describe("a configured pace", () => {
       asked.push(String(call.body.CheckoutRequestID));
       return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: call.body.CheckoutRequestID } };
     });
-    const env = { ...companyEnv("daraja", script.url), DARAJA_QUERIES_PER_MINUTE: "1" };
+    const env = { ...providerEnv("daraja", script.url), DARAJA_QUERIES_PER_MINUTE: "1" };
     const nodes = await Promise.all([1, 2].map(() => startNode({ databaseUrl: url, env })));
     const [node] = nodes as [TestNode, TestNode];
     for (let nth = 0; nth < 3; nth += 1) {

@@ -5,7 +5,7 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
 import { answer } from "../support/payer.ts";
 import { fixture } from "../support/sandbox.ts";
-import { companyEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { providerEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
 let databaseUrl: string;
@@ -58,13 +58,13 @@ test("another currency than the account's is refused before anything is stored",
 async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: ScriptedAnswer | "drop" } = {}) {
   const requested = Promise.withResolvers<string>();
   let found: ScriptedAnswer = fixture("mtn", "status-not-found");
-  const company = await startScript(({ method, path, headers }) => {
+  const provider = await startScript(({ method, path, headers }) => {
     if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
     if (method !== "POST") return found;
     requested.resolve(String(headers["x-callback-url"]));
     return reply;
   });
-  const node = await startNode({ databaseUrl, env: companyEnv("mtn", company.url) });
+  const node = await startNode({ databaseUrl, env: providerEnv("mtn", provider.url) });
   const { order } = await pay(node, { ...from("00"), amountMinor: 5_000, currency: "UGX" });
   const webhookUrl = await requested.promise;
   const { id } = order.payment;

@@ -19,7 +19,7 @@ import { startRedelivery } from "../../server/webhook/redelivery.ts";
 import { createDatabase } from "../support/database.ts";
 import { lipanaWebhook } from "../support/lipana.ts";
 import { asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
-import { companyEnv, openProvider, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { openProvider, providerEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
 import { draftOf } from "../support/store.ts";
 
 let databaseUrl: string;
@@ -253,7 +253,7 @@ describe("a node dies with the webhook parked", () => {
   /** Any node that is alive finds it by sweeping; Lipana itself keeps saying that the payment is open. */
   async function startSweeping({ reference }: Told): Promise<TestNode> {
     const script = await startScript(() => ({ body: { transactionId: reference, amount: 150, status: "pending" } }));
-    return startNode({ databaseUrl, env: companyEnv("lipana", script.url) });
+    return startNode({ databaseUrl, env: providerEnv("lipana", script.url) });
   }
 
   it.each<[string, Turn[], ("learning" | "taking")[]]>([
@@ -348,7 +348,7 @@ describe("two whole nodes", () => {
   }
 
   async function startNodes(lipana: HeldLipana): Promise<{ asking: TestNode; taking: TestNode }> {
-    const env = companyEnv("lipana", lipana.url);
+    const env = providerEnv("lipana", lipana.url);
     const [asking, taking] = [await startNode({ databaseUrl, env }), await startNode({ databaseUrl, env })];
     return { asking, taking };
   }

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { lipanaWebhook } from "../support/lipana.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
-import { companyEnv, startScript } from "../support/script.ts";
+import { providerEnv, startScript } from "../support/script.ts";
 import { type HeldPush, startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { watch } from "../support/watch.ts";
 
@@ -115,7 +115,7 @@ describe("while the database is away", () => {
 
   it("a signed webhook of a whole account waits too, and a stranger's does not", async () => {
     const lipana = await startScript(() => ({ body: {} }));
-    const { node, door, dataDir } = await start(companyEnv("lipana", lipana.url));
+    const { node, door, dataDir } = await start(providerEnv("lipana", lipana.url));
     const told = { reference: "TXN-SPOOLED", amountMinor: 15_000, receipt: "RCPT9", paymentId: "" };
     const { headers, body } = lipanaWebhook(told);
     door.shut();

@@ -209,12 +209,12 @@ const askedAs = (told: Asking): Command =>
 const asked = fc.record({ slot: fc.nat(3), attempt: fc.nat(3), isOver: fc.boolean() }).map(askedAs);
 
 const created = (slot: number, reply: "accept" | "refuse" = "accept"): Command =>
-  payAs({ slot, company: "bkash", reply, node: slot % 2 ? "b" : "a" });
+  payAs({ slot, provider: "bkash", reply, node: slot % 2 ? "b" : "a" });
 
 const create = fc
   .record({
     slot: fc.nat(3),
-    company: fc.constant("bkash" as const),
+    provider: fc.constant("bkash" as const),
     reply: fc.constantFrom("accept" as const, "accept" as const, "accept" as const, "refuse" as const),
     node: nodes,
   })

@@ -9,7 +9,6 @@ import { testSecret } from "../support/node.ts";
 import { type TransportName, transportNames } from "../support/watch.ts";
 import {
   apply,
-  companiesOf,
   type Decision,
   type Doubt,
   decide,
@@ -24,6 +23,7 @@ import {
   type ModelOrder,
   type ModelPayment,
   type ProviderDefinition,
+  providersOf,
   receiptOf,
 } from "./model.ts";
 import { bodyFor, type NodeName, type Reply, type Saying, type World, type WorldWatcher, webhookOf } from "./world.ts";
@@ -82,7 +82,7 @@ export const nodes = fc.constantFrom<NodeName>("a", "b");
 
 interface Paying {
   slot: number;
-  company: ProviderDefinition;
+  provider: ProviderDefinition;
   reply: Reply;
   node: NodeName;
 }
@@ -91,10 +91,10 @@ export const payAs = (told: Paying): Command =>
   command("pay", told, {
     async run(model, world) {
       const known = model.orders[told.slot];
-      const company = known?.company ?? told.company;
+      const provider = known?.provider ?? told.provider;
       const orderId = known?.orderId ?? `MODEL-${randomUUID()}`;
       world.nextReply = told.reply;
-      const answer = await world.merchant(told.node, "/v1/payments", bodyFor(company, orderId), {
+      const answer = await world.merchant(told.node, "/v1/payments", bodyFor(provider, orderId), {
         "idempotency-key": randomUUID(),
       });
       if (known && !isRetryable(known)) {
@@ -112,7 +112,7 @@ export const payAs = (told: Paying): Command =>
       const { path, reference, release } = await world.asked(event.payment.id);
       const payment: ModelPayment = {
         id: event.payment.id,
-        company,
+        provider,
         path,
         status: "pending",
         reference,
@@ -125,7 +125,7 @@ export const payAs = (told: Paying): Command =>
         id: event.id,
         orderId,
         token: watchToken,
-        company,
+        provider,
         status: "pending",
         version: 0,
         payments: [],
@@ -156,7 +156,7 @@ export const payAs = (told: Paying): Command =>
 const pay = fc
   .record({
     slot: fc.nat(3),
-    company: fc.constantFrom<ProviderDefinition>("daraja", "zenopay"),
+    provider: fc.constantFrom<ProviderDefinition>("daraja", "zenopay"),
     reply: fc.constantFrom<Reply>("accept", "accept", "accept", "refuse", "drop", "hold"),
     node: nodes,
   })
@@ -180,16 +180,16 @@ interface Posted {
 
 /** Posts a webhook to each of these nodes at once, and tells the model what there is to learn of it, once. */
 async function post(model: Model, world: World, { order, payment, kind, nodes: at }: Posted): Promise<void> {
-  const { amountMinor } = companiesOf[payment.company];
+  const { amountMinor } = providersOf[payment.provider];
   const others = [...model.receipts.entries()].filter(
-    ([key, owner]) => key.startsWith(payment.company) && owner !== payment.id,
+    ([key, owner]) => key.startsWith(payment.provider) && owner !== payment.id,
   );
   const receipt = kind === "reused" ? (others[0]?.[0].split(" ")[1] ?? receiptOf(payment)) : receiptOf(payment);
   const states = kind === "wrong" ? "wrong" : kind === "bare" ? "bare" : "full";
   const isSuccess = kind !== "cancelled" && kind !== "timeout";
   const webhook = webhookOf(payment, { kind: kind === "reused" ? "paid" : kind, receipt });
   const send = () => Promise.all(at.map((node) => world.deliver(node, payment.path, webhook)));
-  if (payment.company === "daraja") {
+  if (payment.provider === "daraja") {
     for (const { status } of await send()) assert.equal(status, 200);
     payment.hasReference = true;
     const evidence: Evidence = isSuccess
@@ -261,30 +261,30 @@ const forgedAs = (told: Forging): Command =>
     async run(model, world) {
       const order = pick(model.orders, told.slot);
       const payment = pick(order.payments, order.payments.length - 1);
-      const { company, path, id } = payment;
+      const { provider, path, id } = payment;
       // Not where its reference is still to be learnt: that is believed of who knows the address.
       if (!payment.hasReference) return;
-      const elsewhere = company === "daraja" ? "zenopay" : "daraja";
-      const sealed = (purpose: "webhook" | "return", provider: string): string =>
-        `/webhooks/${company}/${createUrlSecrets([testSecret], purpose).seal(provider, id)}`;
+      const elsewhere = provider === "daraja" ? "zenopay" : "daraja";
+      const sealed = (purpose: "webhook" | "return", owner: string): string =>
+        `/webhooks/${provider}/${createUrlSecrets([testSecret], purpose).seal(owner, id)}`;
       const real = webhookOf(payment, { kind: "paid", receipt: "FORGED0001" });
       const strange = webhookOf(
         { ...payment, id: randomUUID(), reference: "ws_CO_of_another" },
         { kind: "paid", receipt: "FORGED0001" },
       );
       const other = pick(model.orders, told.slot + 1).payments[0];
-      const otherPath = other?.company === company && other.id !== id && other.hasReference ? other.path : undefined;
+      const otherPath = other?.provider === provider && other.id !== id && other.hasReference ? other.path : undefined;
       const tries: Record<
         (typeof forgeries)[number],
         [string, { headers: Record<string, string>; body: string }, number] | undefined
       > = {
         "another secret": [path.replace(/.$/, (digit) => (digit === "0" ? "1" : "0")), real, 401],
         "another provider's secret": [sealed("webhook", elsewhere), real, 401],
-        "the return's secret": [sealed("return", company), real, 401],
+        "the return's secret": [sealed("return", provider), real, 401],
         "another payment's secret": otherPath === undefined ? undefined : [otherPath, real, 200],
         "another reference": [path, strange, 200],
         "no key":
-          company === "daraja"
+          provider === "daraja"
             ? undefined
             : [path, webhookOf(payment, { kind: "paid", receipt: "FORGED0001", isSigned: false }), 200],
       };
@@ -312,9 +312,9 @@ const confirm = fc
         const order = pick(model.orders, told.slot);
         const payment = pick(order.payments, told.attempt);
         if (!payment.hasReference || !isAsked(payment)) return;
-        const { company } = payment;
-        const { amountMinor } = companiesOf[company];
-        const isPaid = told.says === "paid" || (told.says === "wrong" && company === "zenopay");
+        const { provider } = payment;
+        const { amountMinor } = providersOf[provider];
+        const isPaid = told.says === "paid" || (told.says === "wrong" && provider === "zenopay");
         const saying: Saying = isPaid
           ? { paidMinor: told.says === "wrong" ? amountMinor + 100 : amountMinor, receipt: receiptOf(payment) }
           : told.says === "wrong" || told.says === "paid"
@@ -324,17 +324,17 @@ const confirm = fc
         world.say(payment.id, saying, isPaid ? undefined : true);
         // A hint that proves nothing, and makes us ask.
         const hint =
-          company === "daraja"
+          provider === "daraja"
             ? webhookOf({ ...payment, reference: "ws_CO_of_another" }, { kind: "paid", receipt: "X" })
             : webhookOf(payment, { kind: "paid", receipt: "X", isSigned: false });
         assert.equal((await world.deliver(told.node, payment.path, hint)).status, 200);
         await vi.waitUntil(() => world.questions(payment.id) > before, { interval: 10 });
         if (isPaid) {
-          const states = company === "daraja" ? "bare" : told.says === "wrong" ? "wrong" : "full";
+          const states = provider === "daraja" ? "bare" : told.says === "wrong" ? "wrong" : "full";
           apply(model, order, payment, {
             status: "succeeded",
             states,
-            ...(company === "zenopay" && { receipt: receiptOf(payment) }),
+            ...(provider === "zenopay" && { receipt: receiptOf(payment) }),
           });
         }
         await compare(world, order, told.node);
@@ -347,22 +347,22 @@ type Verdict = "open" | "failed" | "failed otherwise" | "paid";
 interface Asking {
   slot: number;
   attempt: number;
-  /** What the company says, and how many seconds pass before it is asked. */
+  /** What the provider says, and how many seconds pass before it is asked. */
   answers: { says: Verdict; afterS: number }[];
 }
 
-/** What such an answer is evidence of, and how a company says it. */
+/** What such an answer is evidence of, and how a provider says it. */
 function readingOf(payment: ModelPayment, says: Verdict): { evidence: Evidence; saying: Saying } {
-  const { company } = payment;
+  const { provider } = payment;
   if (says === "open") return { evidence: { status: "processing" }, saying: says };
   if (says === "paid") {
     const receipt = receiptOf(payment);
-    const saying = { paidMinor: companiesOf[company].amountMinor, receipt };
-    const states = company === "daraja" ? "bare" : "full";
+    const saying = { paidMinor: providersOf[provider].amountMinor, receipt };
+    const states = provider === "daraja" ? "bare" : "full";
     return { evidence: { status: "succeeded", states, ...(states === "full" && { receipt }) }, saying };
   }
   // That nobody has answered the prompt.
-  const isExpiry = company === "daraja" && says === "failed otherwise";
+  const isExpiry = provider === "daraja" && says === "failed otherwise";
   return { evidence: { status: isExpiry ? "expired" : "failed" }, saying: says };
 }
 
@@ -435,7 +435,7 @@ const decideAs = (told: Deciding): Command =>
       const order = pick(told.isDue && due.length > 0 ? due : model.orders, told.slot);
       const reviewed = order.payments.filter(isReview);
       const payment = pick(told.isDue && reviewed.length > 0 ? reviewed : order.payments, told.attempt);
-      // What the company said of it is over.
+      // What the provider said of it is over.
       if (isReview(payment)) world.say(payment.id, "open");
       const send = (paymentId: string, as: Decision, index: number) =>
         world.merchant(index % 2 ? "b" : "a", `/v1/orders/${order.orderId}/resolve`, { paymentId, as, note: as });
@@ -567,8 +567,8 @@ export const commands = (isLong: boolean): fc.Arbitrary<Command>[] => [
   breakPostgres,
 ];
 
-const paid = (slot: number, company: ProviderDefinition): Command =>
-  payAs({ slot, company, reply: "accept", node: slot % 2 ? "b" : "a" });
+const paid = (slot: number, provider: ProviderDefinition): Command =>
+  payAs({ slot, provider, reply: "accept", node: slot % 2 ? "b" : "a" });
 
 const decided = (slot: number, ...as: Decision[]): Command => decideAs({ slot, attempt: 0, isDue: false, as });
 

@@ -7,7 +7,7 @@ import type { Status } from "../../client-sdk/protocol.ts";
 
 export type ProviderDefinition = "daraja" | "zenopay" | "bkash";
 
-export const companiesOf: Record<
+export const providersOf: Record<
   ProviderDefinition,
   { currency: string; amountMinor: number; phone?: string; bareIsEnough: boolean }
 > = {
@@ -28,11 +28,11 @@ export interface Evidence {
 
 export interface ModelPayment {
   id: string;
-  company: ProviderDefinition;
+  provider: ProviderDefinition;
   /** The path of its webhooks at any node; at bKash, of the payer's return. */
   path: string;
   status: Status;
-  /** What the company knows it by; known to us only when `hasReference`. */
+  /** What the provider knows it by; known to us only when `hasReference`. */
   reference: string;
   hasReference: boolean;
   receipt?: string;
@@ -45,15 +45,15 @@ export interface ModelPayment {
 
 const receiptBegins: Record<ProviderDefinition, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
 
-/** The receipt that a company gives for a payment. */
-export const receiptOf = ({ id, company }: Pick<ModelPayment, "id" | "company">): string =>
-  `${receiptBegins[company]}${id.slice(-12).toUpperCase()}`;
+/** The receipt that a provider gives for a payment. */
+export const receiptOf = ({ id, provider }: Pick<ModelPayment, "id" | "provider">): string =>
+  `${receiptBegins[provider]}${id.slice(-12).toUpperCase()}`;
 
 export interface ModelOrder {
   id: string;
   orderId: string;
   token: string;
-  company: ProviderDefinition;
+  provider: ProviderDefinition;
   status: Status;
   version: number;
   /** In the order of the attempts. */
@@ -65,7 +65,7 @@ export interface ModelOrder {
 
 export interface Model {
   orders: ModelOrder[];
-  /** Who brought a receipt first, by company and receipt. */
+  /** Who brought a receipt first, by provider and receipt. */
   receipts: Map<string, string>;
   watchers: { order: number; isConnected: boolean }[];
 }
@@ -86,17 +86,17 @@ export const isAbove = (status: Status, payment: ModelPayment): boolean => rank(
 
 /** Applies evidence that is proven. Changes the order at most once, and says whether it did. */
 export function apply(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
-  const { company, status: was } = payment;
+  const { provider, status: was } = payment;
   const isSuccess = evidence.status === "succeeded";
   const isFull = evidence.states === "full";
   let isMismatch = evidence.states === "wrong";
   if (isSuccess && evidence.receipt !== undefined) {
-    const key = `${company} ${evidence.receipt}`;
+    const key = `${provider} ${evidence.receipt}`;
     const owner = model.receipts.get(key) ?? payment.id;
     model.receipts.set(key, owner);
     isMismatch ||= owner !== payment.id;
   }
-  const isEnough = isFull || (companiesOf[company].bareIsEnough && was !== "review");
+  const isEnough = isFull || (providersOf[provider].bareIsEnough && was !== "review");
   const target: Status | undefined = !isSuccess
     ? evidence.status
     : payment.isRejected && !isFull
@@ -106,7 +106,7 @@ export function apply(model: Model, order: ModelOrder, payment: ModelPayment, ev
         : isEnough
           ? "succeeded"
           : undefined;
-  const isBelieved = isSuccess && (isFull || isMismatch || companiesOf[company].bareIsEnough);
+  const isBelieved = isSuccess && (isFull || isMismatch || providersOf[provider].bareIsEnough);
   const climbs = target !== undefined && isAbove(target, payment);
   const scars = was === "succeeded" && isMismatch && !payment.isScarred;
   const learns =

@@ -20,23 +20,23 @@ import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSe
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
-import { companyEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import { providerEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
 import {
-  companiesOf,
   type Doubt,
   type ModelOrder,
   type ModelPayment,
   type ProviderDefinition,
+  providersOf,
   receiptOf,
 } from "./model.ts";
 
 export type NodeName = "a" | "b";
 
-/** How a company takes a request for money. `drop`: no answer, though it may have asked the payer. */
+/** How a provider takes a request for money. `drop`: no answer, though it may have asked the payer. */
 export type Reply = "accept" | "refuse" | "drop" | "hold";
 
-/** What a company says when it is asked what became of a payment. */
+/** What a provider says when it is asked what became of a payment. */
 export type Saying =
   | "open"
   | "nothing"
@@ -74,16 +74,16 @@ export interface World {
   query(text: string, values: unknown[]): Promise<Record<string, unknown>[]>;
   /** How the next request for money is taken. */
   nextReply: Reply;
-  /** Resolves when the company was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
+  /** Resolves when the provider was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
   asked(paymentId: string): Promise<{ path: string; reference: string; release(): void }>;
-  /** What the company says from now on; `once`: to the next question only. */
+  /** What the provider says from now on; `once`: to the next question only. */
   say(paymentId: string, saying: Saying, once?: true): void;
   questions(paymentId: string): number;
   /** What bKash knows of a payment, and how it takes its execution. */
   checkout(paymentId: string): Checkout;
   /** The payer's browser comes back, saying so; to the other node too, as long as it is asked to wait. */
   comeBack(node: NodeName, path: string, status: string): Promise<Answer>;
-  /** Lets the company be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
+  /** Lets the provider be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
   ask(paymentId: string, doubt: Doubt): Promise<void>;
   /**
    * Whether a failure is suspected and to be asked about again within half a minute; the schedule alone waits longer.
@@ -111,11 +111,11 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
   const postgres = await openPostgres(isLong);
   const redis = await startRedis();
   onTestFinished(redis.stop);
-  const registry = await startCompanies();
+  const registry = await startProviders();
   const names = ["daraja", "zenopay", "bkash"] as const;
   const env = Object.fromEntries(
     names.flatMap((name) => [
-      ...Object.entries(companyEnv(name, registry.url)),
+      ...Object.entries(providerEnv(name, registry.url)),
       [`${name.toUpperCase()}_DEADLINE_S`, "36000"],
     ]),
   );
@@ -328,7 +328,7 @@ async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl()
   };
 }
 
-type CompaniesWorld = Pick<World, "nextReply" | "asked" | "say" | "questions" | "checkout">;
+type ProvidersWorld = Pick<World, "nextReply" | "asked" | "say" | "questions" | "checkout">;
 
 interface Request {
   path: string;
@@ -337,9 +337,9 @@ interface Request {
 }
 
 /** All providers on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
-async function startCompanies(): Promise<{
+async function startProviders(): Promise<{
   url: string;
-  world: CompaniesWorld;
+  world: ProvidersWorld;
 }> {
   const requests = new Map<string, Request>();
   const byReference = new Map<string, string>();
@@ -347,7 +347,7 @@ async function startCompanies(): Promise<{
   const oneOff = new Map<string, Saying>();
   const counts = new Map<string, number>();
   const checkouts = new Map<string, Checkout>();
-  const world: CompaniesWorld = {
+  const world: ProvidersWorld = {
     nextReply: "accept",
     asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { interval: 5 }),
     say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
@@ -359,47 +359,47 @@ async function startCompanies(): Promise<{
     const [, path = "", hex = ""] =
       /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
     const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const company: ProviderDefinition = path.includes("daraja")
+    const provider: ProviderDefinition = path.includes("daraja")
       ? "daraja"
       : path.includes("zenopay")
         ? "zenopay"
         : "bkash";
     assert(!requests.has(paymentId), "nobody is asked for money twice");
-    const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[company];
+    const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[provider];
     const { promise, resolve } = Promise.withResolvers<void>();
     byReference.set(reference, paymentId);
     const reply = world.nextReply;
     if (reply === "accept") sayings.set(paymentId, "open");
     requests.set(paymentId, { path, reference, release: resolve });
-    if (company === "bkash") {
+    if (provider === "bkash") {
       const isFree = Promise.resolve();
       checkouts.set(paymentId, { hasAgreed: false, execution: "takes", isFree, executions: 0, isPaid: false });
     }
     if (reply === "drop") return "drop";
     if (reply === "refuse") {
       const names = { daraja: "error-invalid-field", zenopay: "error-invalid-phone", bkash: "error-invalid-amount" };
-      return fixture(company, names[company]);
+      return fixture(provider, names[provider]);
     }
     if (reply === "hold") await promise;
     sayings.set(paymentId, sayings.get(paymentId) ?? "open");
-    if (company === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
-    return company === "daraja"
+    if (provider === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
+    return provider === "daraja"
       ? { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }
       : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
   };
 
-  const answered = (company: ProviderDefinition, reference: string): ScriptedAnswer => {
+  const answered = (provider: ProviderDefinition, reference: string): ScriptedAnswer => {
     const paymentId = byReference.get(reference) ?? "";
     const saying = oneOff.get(paymentId) ?? sayings.get(paymentId) ?? "nothing";
     oneOff.delete(paymentId);
     counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
     if (saying === "down") return { status: 503, text: "" };
-    if (company === "bkash") {
+    if (provider === "bkash") {
       const state = world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated";
       return stated(saying === "nothing" ? "query-unknown-state" : state, paymentId, reference);
     }
     if (saying === "nothing") return { body: {} };
-    if (company === "daraja") {
+    if (provider === "daraja") {
       if (saying === "open") {
         return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
       }
@@ -422,7 +422,7 @@ async function startCompanies(): Promise<{
 
   const stated = (name: string, paymentId: string, paymentID: string): ScriptedAnswer => {
     const { body } = fixture("bkash", name);
-    const trxID = receiptOf({ company: "bkash", id: paymentId });
+    const trxID = receiptOf({ provider: "bkash", id: paymentId });
     const invoice = "merchantInvoice" in body ? { merchantInvoice: paymentId } : { merchantInvoiceNumber: paymentId };
     return { body: { ...body, paymentID, ...invoice, ...("trxID" in body && { trxID }) } };
   };
@@ -457,26 +457,26 @@ async function startCompanies(): Promise<{
 }
 
 /** What the merchant asks for. */
-export const bodyFor = (company: ProviderDefinition, orderId: string): object => {
-  const { currency, amountMinor, phone } = companiesOf[company];
-  return { orderId, amountMinor, currency, phone, provider: company };
+export const bodyFor = (provider: ProviderDefinition, orderId: string): object => {
+  const { currency, amountMinor, phone } = providersOf[provider];
+  return { orderId, amountMinor, currency, phone, provider };
 };
 
-/** What a company posts to a payment's address. */
+/** What a provider posts to a payment's address. */
 export function webhookOf(
-  { company, reference, id }: Pick<ModelPayment, "company" | "reference" | "id">,
+  { provider, reference, id }: Pick<ModelPayment, "provider" | "reference" | "id">,
   said: { kind: "paid" | "wrong" | "bare" | "cancelled" | "timeout"; receipt: string; isSigned?: boolean },
 ): { headers: Record<string, string>; body: string } {
-  if (company === "zenopay") {
+  if (provider === "zenopay") {
     const status = said.kind === "cancelled" || said.kind === "timeout" ? "FAILED" : "COMPLETED";
     const headers: Record<string, string> =
-      said.isSigned === false ? {} : { "x-api-key": companyEnv("zenopay", "").ZENOPAY_API_KEY ?? "" };
+      said.isSigned === false ? {} : { "x-api-key": providerEnv("zenopay", "").ZENOPAY_API_KEY ?? "" };
     return {
       headers,
       body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: id, payment_status: status }),
     };
   }
-  const { amountMinor } = companiesOf.daraja;
+  const { amountMinor } = providersOf.daraja;
   const paid = {
     Amount: said.kind === "wrong" ? amountMinor / 100 + 1 : amountMinor / 100,
     MpesaReceiptNumber: said.receipt,

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Advanced, InboxRow } from "../../server/order/advance.ts";
-import { toTold } from "../../server/order/advance.ts";
+import { toEvidence } from "../../server/order/advance.ts";
 import { advanceBatchStatement } from "../../server/order/decide.ts";
 import { payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
@@ -116,7 +116,7 @@ describe("webhooks that say no more than that all is paid", () => {
     );
     expect(resultsOf(await Promise.allSettled(asked))).toEqual(orders.map(() => "applied"));
     // One in each lane, and then the others.
-    expect(query.mock.calls.map(nameOf)).toEqual(["pay-group", "pay-group", "pay-group"]);
+    expect(query.mock.calls.map(nameOf)).toEqual(["pay-batch", "pay-batch", "pay-batch"]);
   });
 
   it("are done alone when a receipt is held by another transaction, and keep nobody else", async () => {
@@ -130,7 +130,7 @@ describe("webhooks that say no more than that all is paid", () => {
     await vi.waitUntil(() => query.mock.calls.map(nameOf).includes("advance-with-webhook"));
     await lock.release();
     expect(await asked).toMatchObject({ result: "applied", event: { status: "succeeded" } });
-    expect(query.mock.calls.map(nameOf)).toEqual(["pay-group", "advance-with-webhook"]);
+    expect(query.mock.calls.map(nameOf)).toEqual(["pay-batch", "advance-with-webhook"]);
   });
 });
 
@@ -143,7 +143,7 @@ describe("webhooks that come at once", () => {
       body: `of ${payment.id}`,
     }));
     const { results, statements } = await tellTogether(told);
-    expect(statements).toEqual(["advance-group"]);
+    expect(statements).toEqual(["advance-batch"]);
     expect(resultsOf(results)).toEqual(orders.map(() => "applied"));
     for (const [index, { event }] of orders.entries()) {
       const { order, events, payments } = await ground.view(event.orderId);
@@ -203,7 +203,7 @@ describe("webhooks that come at once", () => {
     expect(resultsOf(await Promise.allSettled(soon))).toEqual(["applied", "applied", "applied"]);
     await holder.query("commit");
     expect(await late).toMatchObject({ result: "applied", event: { version: 2, status: "succeeded" } });
-    expect(statements()).toEqual(["advance-group", "advance-with-webhook"]);
+    expect(statements()).toEqual(["advance-batch", "advance-with-webhook"]);
   });
 
   it("do not wait for one whose order is locked either", async () => {
@@ -215,7 +215,7 @@ describe("webhooks that come at once", () => {
     expect(resultsOf(await Promise.allSettled(soon))).toEqual(["applied", "applied", "applied"]);
     await lock.release();
     expect(await late).toMatchObject({ result: "applied", event: { version: 2, status: "succeeded" } });
-    expect(statements()).toEqual(["advance-group", "advance-with-webhook"]);
+    expect(statements()).toEqual(["advance-batch", "advance-with-webhook"]);
   });
 
   it("outlive the connection they are told over, and so do those who wait behind them", async () => {
@@ -313,7 +313,7 @@ it.each([
     const json = JSON.stringify(
       told.map(([{ payment, reference }, receipt], nth) => ({
         nth,
-        ...toTold(payment.id, paid({ reference, receipt }), webhook("{}")),
+        ...toEvidence(payment.id, paid({ reference, receipt }), webhook("{}")),
       })),
     );
     const values = statement === payBatchStatement ? [json] : [json, ["daraja"], []];

@@ -35,7 +35,7 @@ function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: num
 }
 
 describe("in groups", () => {
-  it("nobody waits for company, and who comes meanwhile goes together", async () => {
+  it("nobody waits for provider, and who comes meanwhile goes together", async () => {
     const { ask, begun, groups } = openGroups();
     const asked = [ask("a"), ask("b"), ask("c")];
     expect(groups()).toEqual(["a"]);

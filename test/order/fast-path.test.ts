@@ -1,6 +1,6 @@
 /** The statements for payments that are simply accepted or paid, beside those that judge: they do the same, or nothing. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { type AdvancedRow, toTold } from "../../server/order/advance.ts";
+import { type AdvancedRow, toEvidence } from "../../server/order/advance.ts";
 import { advanceBatchStatement, advanceStatement } from "../../server/order/decide.ts";
 import { acceptStatement, payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
@@ -29,7 +29,7 @@ const say = ({ payment }: Twin, outcome: Outcome) => ground.store.advance(paymen
 
 const tell = async (statement: typeof payBatchStatement | typeof advanceBatchStatement, told: [string, Outcome][]) => {
   const webhook = { provider: "daraja", proof: "secret", headers: { a: "b" }, body: Buffer.from("{}") } as const;
-  const json = JSON.stringify(told.map(([id, outcome], nth) => ({ nth, ...toTold(id, outcome, webhook) })));
+  const json = JSON.stringify(told.map(([id, outcome], nth) => ({ nth, ...toEvidence(id, outcome, webhook) })));
   const values = statement === payBatchStatement ? [json] : [json, ["daraja"], []];
   const { rows } = await ground.database.pool.query<AdvancedRow>({ ...statement, values });
   return rows;
@@ -143,7 +143,7 @@ async function reply({ before }: Case, statement: typeof acceptStatement | typeo
   await before?.(twin);
   const was = await keptOf(twin, []);
   const action = { type: "prompt", phone: "+2547*****678" } as const;
-  const told = toTold(twin.payment.id, { ...accepted(twin.reference), action });
+  const told = toEvidence(twin.payment.id, { ...accepted(twin.reference), action });
   const values =
     statement === acceptStatement
       ? [told.payment_id, told.new_reference, told.new_action]

@@ -313,7 +313,7 @@ describe("evidence", () => {
     await ground.store.advance(payment.id, paid(), webhook());
     expect(query).toHaveBeenCalledTimes(2);
     query.mockRestore();
-    const { rows } = await webhookPool.query("select name from pg_prepared_statements where name = 'advance-group'");
+    const { rows } = await webhookPool.query("select name from pg_prepared_statements where name = 'advance-batch'");
     expect(rows).toHaveLength(1);
   });
 

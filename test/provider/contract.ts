@@ -1,5 +1,5 @@
 /**
- * What every provider must pass: the adapter against a company that answers as told, webhooks at a real node, and every
+ * What every provider must pass: the adapter against a server that answers as told, webhooks at a real node, and every
  * test number from the request to the watcher against the built-in sandbox.
  *
  * Not covered, because it differs: the exact fields that are sent, tokens beyond their replacement, and pages that a
@@ -13,8 +13,8 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import {
-  companyEnv,
   openProvider,
+  providerEnv,
   type Script,
   type ScriptedAnswer,
   type ScriptedCall,
@@ -22,7 +22,7 @@ import {
 } from "../support/script.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
-/** What a company says of one payment. */
+/** What a provider says of one payment. */
 export interface Told {
   paymentId: string;
   reference: string;
@@ -210,7 +210,7 @@ export function testProvider(driver: Driver): void {
       },
     );
 
-    // The clock ends a payment of which nothing can be learnt, but not while its company cannot be asked.
+    // The clock ends a payment of which nothing can be learnt, but not while its provider cannot be asked.
     it.each(garbage.filter(([, answer]) => answer === "drop" || answer.text !== undefined))(
       "%s is no answer",
       async (_, answer) => {
@@ -221,7 +221,7 @@ export function testProvider(driver: Driver): void {
 
     it.each(garbage)("%s teaches nothing", async (_, answer) => {
       const { provider } = await open({ confirm: () => answer });
-      // Throwing says that the company could not be asked; either way nothing is known.
+      // Throwing says that the provider could not be asked; either way nothing is known.
       expect(await provider.confirm(known(), never).catch(() => undefined)).toBeUndefined();
     });
   });
@@ -239,7 +239,7 @@ export function testProvider(driver: Driver): void {
       script: Script;
       order: StatusEvent;
       told: Told;
-      /** Lets the company say that this was paid, when it is asked. */
+      /** Lets the provider say that this was paid, when it is asked. */
       paid(amountMinor?: number): void;
       /** Lets the provider's reply to `initiate` go. */
       accept(): void;
@@ -250,7 +250,7 @@ export function testProvider(driver: Driver): void {
 
     let payments = 0;
 
-    /** A payment that the company was asked for; its reply is held until it is let go. */
+    /** A payment that the provider was asked for; its reply is held until it is let go. */
     const start = async (): Promise<Ground> => {
       payments += 1;
       const given = `REF-${process.pid}-${payments}`;
@@ -271,7 +271,7 @@ export function testProvider(driver: Driver): void {
           ? confirmed.open(told)
           : confirmed.succeeded({ ...told, amountMinor: amountPaid });
       });
-      const env = companyEnv(name, script.url);
+      const env = providerEnv(name, script.url);
       const node = await startNode({ databaseUrl, env });
       const { order } = await pay(node, { provider: name, amountMinor, currency, phone: phone("00") });
       const { id: paymentId } = order.payment;
@@ -300,7 +300,7 @@ export function testProvider(driver: Driver): void {
       };
     };
 
-    /** The address with a secret that the call gave to the company, in its body or in a header. */
+    /** The address with a secret that the call gave to the provider, in its body or in a header. */
     const webhookUrlIn = ({ text, headers }: ScriptedCall): string | undefined =>
       driver.isAccountWide
         ? undefined

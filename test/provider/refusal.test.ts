@@ -25,7 +25,7 @@ const ownError: Record<ProviderName, object> = {
 
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
 
-/** The provider, whose company answers every call but that for a token so. */
+/** The adapter of a provider that answers every call so, but that for a token. */
 async function open(name: ProviderName, answer: ScriptedAnswer) {
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };

@@ -15,8 +15,8 @@ export function testAccount<N extends ProviderName>(name: N): Account<N> {
 /** The topic of bKash's notifications in the fixtures. The sandbox has none. */
 export const snsTopicArn = "arn:aws:sns:ap-southeast-1:000000000000:sandbox";
 
-/** The same, with whatever a company's account has beyond its sandbox's. */
-export const companyAccount = (name: ProviderName): Readonly<Record<string, string>> => ({
+/** The same, with whatever a provider's account has beyond its sandbox's. */
+export const providerAccount = (name: ProviderName): Readonly<Record<string, string>> => ({
   ...testAccount(name),
   ...(name === "bkash" && { SNS_TOPIC_ARN: snsTopicArn }),
 });

@@ -1,4 +1,4 @@
-/** A payment company that answers as the test says, call by call; and adapters and nodes that are pointed at one. */
+/** A payment provider that answers as the test says, call by call; and adapters and nodes that are pointed at one. */
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -8,9 +8,9 @@ import type { TokenRules } from "../../server/provider/access-token.ts";
 import { createClient } from "../../server/provider/http-client.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { type ProviderName, registry } from "../../server/provider/registry.ts";
-import { companyAccount } from "./account.ts";
+import { providerAccount } from "./account.ts";
 
-/** One call of ours as the company got it. */
+/** One call of ours as the provider got it. */
 export interface ScriptedCall {
   method: string;
   /** With its query. */
@@ -85,7 +85,7 @@ export function openProvider(name: ProviderName, url: string): Provider {
       },
     };
   };
-  return definition.configure(companyAccount(name))({ baseUrl: () => url, client, accessToken });
+  return definition.configure(providerAccount(name))({ baseUrl: () => url, client, accessToken });
 }
 
 const samples: Record<ProviderName, Partial<Payment>> = {
@@ -109,9 +109,9 @@ export const samplePayment = (name: ProviderName, fields: Partial<Payment> = {})
   ...fields,
 });
 
-/** The environment of a node whose company of this name is at `url`, with the sandbox's account. */
-export function companyEnv(name: ProviderName, url: string): Record<string, string> {
+/** The environment of a node whose provider of this name is at `url`, with the sandbox's account. */
+export function providerEnv(name: ProviderName, url: string): Record<string, string> {
   const prefix = `${name.toUpperCase()}_`;
-  const account = Object.entries(companyAccount(name)).map(([variable, value]) => [prefix + variable, value]);
+  const account = Object.entries(providerAccount(name)).map(([variable, value]) => [prefix + variable, value]);
   return { ...Object.fromEntries(account), [`${prefix}BASE_URL`]: url };
 }

@@ -2,10 +2,10 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
-import { companyEnv } from "./script.ts";
+import { providerEnv } from "./script.ts";
 
 /** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
-export const darajaEnv = (url: string): Record<string, string> => companyEnv("daraja", url);
+export const darajaEnv = (url: string): Record<string, string> => providerEnv("daraja", url);
 
 /** One push as Safaricom got it. */
 export interface HeldPush {

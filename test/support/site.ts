@@ -1,5 +1,5 @@
 /**
- * A site to break: two or more processes over one database, a payment company that answers when told, and watchers that
+ * A site to break: two or more processes over one database, a payment provider that answers when told, and watchers that
  * come back. Keeps what is needed to hold Tukio to its promises afterwards, whatever happened in between.
  */
 import pg from "pg";
@@ -41,7 +41,7 @@ export const unlimited = {
   LIMIT_PHONE: "1000000",
 };
 
-/** The payment company's side: every push by the payment it is for, and how often each payment was asked for. */
+/** The payment provider's side: every push by the payment it is for, and how often each payment was asked for. */
 export interface Till {
   env: Record<string, string>;
   asked: ReadonlyMap<string, number>;
@@ -93,7 +93,7 @@ export async function post(node: Pick<TestNode, "url">, push: HeldPush, callback
   }
 }
 
-/** Posts again and again, as a company does that believes nothing but a 2xx. */
+/** Posts again and again, as a provider does that believes nothing but a 2xx. */
 export async function deliver(node: Pick<TestNode, "url">, push: HeldPush, callback: object): Promise<void> {
   await vi.waitUntil(async () => (await post(node, push, callback)) === 200, { timeout: 60_000, interval: 100 });
 }
@@ -111,7 +111,7 @@ export interface Opening {
   close(): void;
 }
 
-/** A payment that the company has accepted. */
+/** A payment that the provider has accepted. */
 export interface Journey extends Opening {
   push: HeldPush;
 }
@@ -144,7 +144,7 @@ export async function openJourney(urls: readonly string[]): Promise<Opening> {
   return opening;
 }
 
-/** The same, until the company has accepted and every watcher knows. */
+/** The same, until the provider has accepted and every watcher knows. */
 export async function beginJourney(till: Till, urls: readonly string[]): Promise<Journey> {
   const opening = await openJourney(urls);
   const push = await till.push(opening.order.payment.id);
@@ -174,7 +174,7 @@ interface Row {
   statuses: string[];
 }
 
-/** Holds the database, the company and every watcher to the promises. Each watcher must have the newest state by now. */
+/** Holds the database, the provider and every watcher to the promises. Each watcher must have the newest state by now. */
 export async function expectPromisesKept(
   { databaseUrl, till, url }: { databaseUrl: string; till: Till; url: string },
   journeys: readonly Pick<Opening, "orderId" | "watches">[],

@@ -37,13 +37,13 @@ async function script(
 ): Promise<Script & { provider: Provider; asked(): Script["calls"] }> {
   const { body: token } = fixture("mtn", "token");
   let tokens = 0;
-  const company = await startScript(({ path }) => {
+  const remote = await startScript(({ path }) => {
     if (!path.startsWith("/collection/token/")) return answer;
     tokens += 1;
     return { body: { ...token, access_token: `token-${tokens}` } };
   });
-  const provider = openProvider("mtn", company.url);
-  return { ...company, provider, asked: () => company.calls.filter(({ path }) => !path.includes("/token/")) };
+  const provider = openProvider("mtn", remote.url);
+  return { ...remote, provider, asked: () => remote.calls.filter(({ path }) => !path.includes("/token/")) };
 }
 
 const initiated = (provider: Provider, payment = paymentOf()): Promise<string> =>
@@ -135,11 +135,11 @@ describe("asking for money", () => {
   });
 
   test("is declined when MTN gives no token, and then nothing was asked", async () => {
-    const company = await startScript(() => ({ status: 500, body: {} }));
-    const provider = openProvider("mtn", company.url);
+    const remote = await startScript(() => ({ status: 500, body: {} }));
+    const provider = openProvider("mtn", remote.url);
     expect(await initiated(provider)).toBe("declined provider_error");
     await expect(provider.prepare?.()).rejects.toMatchObject({ name: "Declined" });
-    expect(company.calls.every(({ path }) => path === "/collection/token/")).toBe(true);
+    expect(remote.calls.every(({ path }) => path === "/collection/token/")).toBe(true);
   });
 
   test("is declined when MTN cannot be reached, for then nothing was sent", async () => {
@@ -153,13 +153,13 @@ describe("asking for money", () => {
 
 describe("the access token", () => {
   test("is fetched with a POST of nothing, whose length is said", async () => {
-    const company = await startScript(({ method, headers, text }) => {
+    const remote = await startScript(({ method, headers, text }) => {
       const isMeasured = method === "POST" && headers["content-length"] === "0" && text === "";
       return isMeasured ? fixture("mtn", "token") : fixture("mtn", "error-length-required");
     });
-    await openProvider("mtn", company.url).prepare?.();
+    await openProvider("mtn", remote.url).prepare?.();
     const basic = Buffer.from(`${account.API_USER}:${account.API_KEY}`).toString("base64");
-    expect(company.calls).toMatchObject([
+    expect(remote.calls).toMatchObject([
       {
         path: "/collection/token/",
         headers: { authorization: `Basic ${basic}`, "ocp-apim-subscription-key": account.SUBSCRIPTION_KEY },
@@ -173,8 +173,8 @@ describe("the access token", () => {
     ["no lifetime", { body: { access_token: "x" } }],
     ["a token that no header could carry", { body: { access_token: "a b", expires_in: 3600 } }],
   ])("is unavailable with %s, and no secret is told", async (_what, answer: ScriptedAnswer) => {
-    const company = await startScript(() => answer);
-    const error = await openProvider("mtn", company.url)
+    const remote = await startScript(() => answer);
+    const error = await openProvider("mtn", remote.url)
       .prepare?.()
       .catch((cause: unknown) => cause);
     expect(error).toMatchObject({ name: "Declined", cause: { code: "provider_unavailable" } });
@@ -182,8 +182,8 @@ describe("the access token", () => {
   });
 
   test("may say its lifetime as text", async () => {
-    const company = await startScript(() => ({ body: { access_token: "x", expires_in: "3600" } }));
-    await openProvider("mtn", company.url).prepare?.();
+    const remote = await startScript(() => ({ body: { access_token: "x", expires_in: "3600" } }));
+    await openProvider("mtn", remote.url).prepare?.();
   });
 });
 
@@ -385,11 +385,11 @@ describe("an account", () => {
 });
 
 test("a connection that drops leaves it unknown, and MTN can be asked", async () => {
-  const company = await startScript(({ path, method }) => {
+  const remote = await startScript(({ path, method }) => {
     if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
     return method === "POST" ? "drop" : fixture("mtn", "status-pending");
   });
-  const provider = openProvider("mtn", company.url);
+  const provider = openProvider("mtn", remote.url);
   expect(await initiated(provider)).toBe("unknown");
   expect(await provider.confirm(paymentOf(), never)).toEqual({ status: "processing", reference, source: "query" });
 });

@@ -182,12 +182,12 @@ describe("against the sandbox", () => {
 
 describe("initiate", () => {
   test("sends what the samples have: our own id, the local form of the phone, whole shillings", async () => {
-    const { provider, script: company } = await script(fixture("zenopay", "accepted"));
+    const { provider, script: remote } = await script(fixture("zenopay", "accepted"));
     expect(await initiated(provider)).toBe(`accepted ${id}`);
-    expect(company.calls).toMatchObject([
+    expect(remote.calls).toMatchObject([
       { method: "POST", path: "/mobile_money_tanzania", headers: { "x-api-key": apiKey } },
     ]);
-    expect(company.calls[0]?.body).toEqual({
+    expect(remote.calls[0]?.body).toEqual({
       order_id: id,
       buyer_email: "customer@example.com",
       buyer_name: "ORD-1001",
@@ -222,9 +222,9 @@ describe("initiate", () => {
     ["an acceptance under HTTP 404", { status: 404, body: accepted }],
     ["null", { body: null }],
   ])("takes %s as unknown, and asks once", async (_what, answer) => {
-    const { provider, script: company } = await script(answer);
+    const { provider, script: remote } = await script(answer);
     expect(await initiated(provider)).toBe("unknown");
-    expect(company.calls).toHaveLength(1);
+    expect(remote.calls).toHaveLength(1);
   });
 
   test.each([400, 401, 403, 404, 405, 415, 422])("takes an error under HTTP %i as declined", async (status) => {
@@ -250,10 +250,10 @@ describe("initiate", () => {
   });
 
   test("sends nothing for an amount with cents or a phone that is not Tanzanian", async () => {
-    const { provider, script: company } = await script(fixture("zenopay", "accepted"));
+    const { provider, script: remote } = await script(fixture("zenopay", "accepted"));
     expect(await initiated(provider, paymentOf({ amountMinor: 100_050n }))).toBe("unknown");
     expect(await initiated(provider, paymentOf({ phone: "+254712345600" }))).toBe("unknown");
-    expect(company.calls).toEqual([]);
+    expect(remote.calls).toEqual([]);
   });
 
   test("keeps the key, the phone and the webhook's URL out of its errors", async () => {
@@ -356,9 +356,9 @@ describe("translate", () => {
 
 describe("confirm", () => {
   test("asks by our own id, known before any reply", async () => {
-    const { provider, script: company } = await script(fixture("zenopay", "query-pending"));
+    const { provider, script: remote } = await script(fixture("zenopay", "query-pending"));
     await provider.confirm(paymentOf(), never);
-    expect(company.calls).toMatchObject([
+    expect(remote.calls).toMatchObject([
       { method: "GET", path: `/order-status?order_id=${id}`, headers: { "x-api-key": apiKey }, text: "" },
     ]);
   });
