@@ -12,12 +12,14 @@ interface Allowance {
 }
 
 /**
- * A stranger has to say who it is, once. Who has a token may ask for a thousand orders at once on one socket, a token for
- * each, and answers pings after that. A merchant's backend may do so again and again.
+ * A stranger has to say who it is, once. A payer's page sends one frame to connect, one for each further order and a pong
+ * every 25 s (three packets and requests where it polls): 64 frames are several times that, and so few because 300
+ * connections that send all of theirs at once must cost well under a second. A merchant's backend may watch a thousand
+ * orders at once on one socket, again and again.
  */
 export const allowances = {
   stranger: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },
-  payer: { frames: { burst: 2_048, perS: 10 }, bytes: { burst: 1_048_576, perS: 4_096 } },
+  payer: { frames: { burst: 64, perS: 2 }, bytes: { burst: 65_536, perS: 1_024 } },
   merchant: { frames: { burst: 4_096, perS: 500 }, bytes: { burst: 2_097_152, perS: 262_144 } },
 } as const satisfies Record<Standing, Record<"frames" | "bytes", Allowance>>;
 
@@ -50,7 +52,7 @@ export class Flow {
     return this.#standing;
   }
 
-  /** Allows what such a client may do from now on; never less than before. */
+  /** Allows what such a client may do from now on. A lower standing changes nothing. */
   raise(to: Standing): void {
     if (ranks[to] <= ranks[this.#standing]) return;
     this.#standing = to;

@@ -50,7 +50,7 @@ type Watch = WatchGrant & { after: number };
 type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 
-/** A merchant's backend may watch many orders on one socket; more than this are several sockets. */
+/** A merchant's backend may watch many orders on one socket; more than this are several sockets. A payer's frames run out before. */
 const ordersPerSocketMax = 1_000;
 
 /** Whoever has more than this asked for and not yet answered is cut off: the requests would pile up in our memory. */

@@ -29,8 +29,8 @@ function openTcp(url: string): TcpSocket {
   return socket.on("error", () => undefined).resume();
 }
 
-function openSocketIo(node: TestNode, auth: object): Socket {
-  const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true, reconnection: false });
+function openSocketIo(node: TestNode, auth: object, options: Parameters<typeof io>[1] = {}): Socket {
+  const socket = io(node.url, { auth, transports: ["websocket"], forceNew: true, reconnection: false, ...options });
   onTestFinished(() => void socket.disconnect());
   return socket;
 }
@@ -324,6 +324,30 @@ describe("one socket", () => {
     second.disconnect();
     await vi.waitUntil(() => node.watchedOrders() === 0);
   });
+
+  it.each([["websocket"], ["polling"]])(
+    "with a watch token sends what a page needs, and is cut off beyond that: %s",
+    async (way) => {
+      const node = await startNode({ databaseUrl });
+      const { watchToken } = await pay(node);
+      const socket = openSocketIo(node, { token: watchToken }, { transports: [way] });
+      await new Promise<void>((resolve) => socket.once("connect", resolve));
+      const gone = new Promise<string>((resolve) => socket.once("disconnect", () => resolve("gone")));
+      let answered = 0;
+      // One after another, so that each of those that are let through is answered.
+      const ask = async (): Promise<string> => {
+        while (answered < 1_000) {
+          await socket.emitWithAck("unwatch", { orderId: "ORD-nowhere" });
+          answered += 1;
+        }
+        return "answered";
+      };
+      expect(await Promise.race([gone, ask()])).toBe("gone");
+      // 300 connections cost what their packets cost, so there must be few.
+      expect(answered).toBeLessThan(200);
+      expect(answered).toBeGreaterThan(10);
+    },
+  );
 
   it("that asks far more than can be answered is cut off, and its requests are not kept", async () => {
     const node = await startNode({ databaseUrl });
