@@ -71,7 +71,29 @@ create index payment_due on payment (provider, (status in ('pending', 'processin
 -- At Lipana our name for a payment is the end of its id (server/provider/lipana/messages.ts).
 create index payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
 
--- Whether a phone was prompted so many times within 10 minutes, as far as is committed.
+-- Whether a phone was prompted so many times within 10 minutes, as far as is committed. Live and sandbox payments are
+-- counted apart, because whoever can reach the sandbox would otherwise use up a payer's live payments.
+create function prompted(msisdn text, is_live boolean, times int) returns boolean language sql volatile strict as $$
+  select exists (
+    select from payment
+    where phone = msisdn and live = is_live and phone ~ '^[+][0-9]+$'
+      and started_at > statement_timestamp() - interval '10 minutes'
+    offset times - 1
+  )
+$$;
+
+-- Checks the same before a prompt, one transaction at a time for each phone. Raises TK429 if the limit is reached. Called
+-- after nearly all other locks are held, because a transaction that waits here holds a connection.
+create function prompt(msisdn text, is_live boolean, times int) returns boolean language plpgsql volatile strict as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));
+  if prompted(msisdn, is_live, times) then
+    raise exception 'prompted too often' using errcode = 'TK429';
+  end if;
+  return true;
+end $$;
+
+-- The same, live and sandbox payments together: what nodes of schema version 6 call.
 create function prompted(msisdn text, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
@@ -80,8 +102,6 @@ create function prompted(msisdn text, times int) returns boolean language sql vo
   )
 $$;
 
--- Checks the same before a prompt, one transaction at a time for each phone. Raises TK429 if the limit is reached. Called
--- after nearly all other locks are held, because a transaction that waits here holds a connection.
 create function prompt(msisdn text, times int) returns boolean language plpgsql volatile strict as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));

@@ -39,8 +39,9 @@ const names = (of: object): string => Object.keys(of).join(", ");
 
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
- * No row when the order is not open to another try, the key was used, or `phone_max` payments of the phone or `order_max`
- * of the order were started within 10 minutes; a unique violation on `idempotency` when two requests with one key race,
+ * No row when the order is not open to another try, the key was used, or `phone_max` payments of the phone (live and
+ * sandbox ones apart) or `order_max` of the order were started within 10 minutes; a unique violation on `idempotency` when
+ * two requests with one key race,
  * TK429 when too many of one phone do.
  */
 export const openStatement = {
@@ -58,7 +59,7 @@ export const openStatement = {
     select ${names(orderFields)}, 1, 'pending', 1, ${begunPayment}, at, at
     from draft
     where (idempotency_key is null or not exists (select from idempotency where key = draft.idempotency_key))
-      and prompted(phone, phone_max) is not true
+      and prompted(phone, live, phone_max) is not true
     on conflict (order_id) do update set
       version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
       payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
@@ -77,7 +78,7 @@ export const openStatement = {
            'pending', at, at + deadline_s * interval '1 second', at + least(deadline_s, first_check_s) * interval '1 second'
     from changed_order, draft
     -- The case names \`changed_order\`, because otherwise PostgreSQL would take the phone's lock before the order's.
-    where case when changed_order.id is not null then prompt(phone, phone_max) end is not false
+    where case when changed_order.id is not null then prompt(phone, live, phone_max) end is not false
   ),
   keyed as (
     insert into idempotency (key, request, order_uuid, created_at)
@@ -108,12 +109,15 @@ export function openRecord(draft: PaymentDraft, paymentId: string, limits?: { ph
   return JSON.stringify({ ...sameNamed, ...renamed });
 }
 
-/** Which limit the phone $1 or the order $3 has reached, of $2 and $4 payments in 10 minutes, and for how long still. */
+/**
+ * Which limit the phone $1 or the order $3 has reached, of $2 and $4 payments in 10 minutes, and for how long still. Of
+ * the phone only payments that are live, or only those that are not, count, as $5 says.
+ */
 export const reachedStatement = {
   name: "read-reached",
   text: `select what, extract(epoch from until - clock_timestamp())::float8 * 1000 as remaining_ms from (
     (select 'phone' as what, started_at + interval '10 minutes' as until from payment
-     where phone = $1 and $2::int is not null and phone ~ '^[+][0-9]+$' and started_at > clock_timestamp() - interval '10 minutes'
+     where phone = $1 and live = $5 and $2::int is not null and phone ~ '^[+][0-9]+$' and started_at > clock_timestamp() - interval '10 minutes'
      order by started_at desc offset $2 - 1 limit 1)
     union all
     (select 'order', started_at + interval '10 minutes' from payment

@@ -115,7 +115,10 @@ export interface OrderStoreOptions {
   bareProviders: readonly string[];
   /** Providers whose query states the receipt: after a success without one they are asked for it, once. */
   receiptProviders?: readonly string[];
-  /** How many payments are opened for each phone and for each order in 10 minutes, by all nodes together; without them, any number. */
+  /**
+   * How many payments are opened for each phone (live and sandbox ones apart) and for each order in 10 minutes, by all
+   * nodes together; without them, any number.
+   */
   limits?: { phone: number; order: number };
 }
 
@@ -157,8 +160,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     return event && { event };
   };
 
-  const requireWithinLimits = async ({ phone, orderId }: PaymentDraft): Promise<void> => {
-    const values = [phone, limits?.phone, orderId, limits?.order];
+  const requireWithinLimits = async ({ phone, live, orderId }: PaymentDraft): Promise<void> => {
+    const values = [phone, limits?.phone, orderId, limits?.order, live];
     const [reached] = await run<{ what: string; remaining_ms: number }>(pool, reachedStatement, values);
     if (reached) throw limited(`Too many payments for this ${reached.what}`, reached.remaining_ms);
   };

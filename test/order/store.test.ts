@@ -186,6 +186,24 @@ describe("limits", () => {
     await expect(one?.open(draftOf({ phone }))).rejects.toEqual(limited("Too many payments for this phone"));
   });
 
+  it("of a phone count live payments and a sandbox's apart", async () => {
+    const [one, other] = nodes();
+    const phone = "+254712345009";
+    for (const live of [false, true]) {
+      for (let opened = 0; opened < 3; opened += 1) await one?.open(draftOf({ phone, live }));
+    }
+    for (const live of [false, true]) {
+      await expect(other?.open(draftOf({ phone, live }))).rejects.toEqual(limited("Too many payments for this phone"));
+    }
+    // The refusal says when the oldest of the same kind is 10 minutes old.
+    await ground.database.pool.query("update payment set started_at = $2 where phone = $1 and not live", [
+      phone,
+      beginning,
+    ]);
+    await expect(other?.open(draftOf({ phone, live: true }))).rejects.toMatchObject({ code: "rate_limited" });
+    await other?.open(draftOf({ phone, live: false }));
+  });
+
   it("of an order hold for its attempts, whatever their phone, before any other reason is told", async () => {
     const [one, other] = nodes();
     const orderId = nextOrderId();
