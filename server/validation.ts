@@ -64,3 +64,11 @@ export const readOrderId = (orderId: string): string => parseInput(orderParams, 
 
 /** A moment that every database can hold. */
 export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;
+
+/** A phone has 15 digits at most; the rest is for what is written between them. */
+export const msisdnText = z.string().max(32, "must have at most 32 characters");
+
+const phoneParams = z.object({ msisdn: msisdnText });
+
+/** The phone of a path, in any form. Throws `body_invalid`, naming `msisdn`, where it is too long for one. */
+export const readMsisdn = (params: unknown): string => parseInput(phoneParams, params).msisdn;

@@ -6,7 +6,7 @@ import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { problem } from "../schema/answer.ts";
 import { orderId, processing, prompt } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
-import { orderIdText } from "../validation.ts";
+import { msisdnText, orderIdText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
 
 const about = `Starts mobile-money payments and tells every watcher, within milliseconds, what became of them.
@@ -54,7 +54,11 @@ const pathParameters: Readonly<Record<string, Json>> = {
     description: "Names one payment and proves that we made the address.",
     examples: ["0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342"],
   },
-  msisdn: { type: "string", description: "The phone; its last nine digits count.", examples: ["254712345600"] },
+  msisdn: {
+    ...z.toJSONSchema(msisdnText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
+    description: "The phone; its last nine digits count.",
+    examples: ["254712345600"],
+  },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
   id: { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
 };

@@ -40,9 +40,8 @@ const names = (of: object): string => Object.keys(of).join(", ");
 /**
  * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
  * No row when the order is not open to another try, the key was used, or `phone_max` payments of the phone (live and
- * sandbox ones apart) or `order_max` of the order were started within 10 minutes; a unique violation on `idempotency` when
- * two requests with one key race,
- * TK429 when too many of one phone do.
+ * sandbox ones apart) or `order_max` of the order were started within 10 minutes; a unique violation on `idempotency`
+ * when two requests with one key race, TK429 when too many of one phone do.
  */
 export const openStatement = {
   name: "open-order",

@@ -1,7 +1,7 @@
 /**
  * `/sandbox/phone`: the payer's phone as a page, and the stream that tells it of prompts. Each message is everything
  * that the phone shows, so one that is missed is made good by the next; a reader that comes back gets it at once, and
- * one that leaves too much unread is cut off.
+ * one that leaves too much unread is cut off. However many streams a phone has, each message is made once.
  */
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance } from "fastify";
@@ -9,10 +9,11 @@ import { providerNames } from "../../client-sdk/provider-name.ts";
 import { onGone, openStream, writeStream } from "../http/event-stream.ts";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { startLoop } from "../loop.ts";
-import type { ConnectionLimit } from "../rate-limit.ts";
+import { type ConnectionLimit, limited } from "../rate-limit.ts";
 import { prompt } from "../schema/example.ts";
 import { described, describedFile, openedBy } from "../schema/route.ts";
-import { type Phone, type Prompt, scenarioOf } from "./phone.ts";
+import { readMsisdn } from "../validation.ts";
+import { lastDigits, type Phone, type Prompt, scenarioOf } from "./phone.ts";
 
 export interface PhonePageOptions {
   phone: Phone;
@@ -31,6 +32,12 @@ export interface PhoneView {
 /** Finds readers that are gone, and keeps proxies from closing a quiet stream. */
 const heartbeatMs = 15_000;
 
+/** Streams open at once of one phone, because each change is written to all of them: a phone has one page or a few. */
+export const streamsPerPhoneMax = 100;
+
+/** A stream may close at any time; this spreads those who ask again. */
+const fullRetryMs = 10_000;
+
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const page = keepAsset(own("phone.html"));
 const findFile = keepAssets({ "phone.css": own("phone.css"), "phone.js": own("phone.js") });
@@ -47,7 +54,7 @@ const followPrompts = described({
   operationId: "followPrompts",
   tag: "Sandbox",
   summary: "Follow what a phone shows",
-  description: "Everything it shows now, and again whenever that changes. A comment every 15 s.",
+  description: `Everything it shows now, and again whenever that changes. A comment every 15 s. At most ${streamsPerPhoneMax} streams of one phone at once.`,
   security: openedBy.anybody,
   answers: {
     200: {
@@ -56,52 +63,85 @@ const followPrompts = described({
       example: `event: prompts\ndata: ${JSON.stringify(shown)}\n\n`,
     },
   },
-  problems: ["rate_limited"],
+  problems: ["body_invalid", "rate_limited"],
 });
+
+/** The open streams of each phone, by the digits of it that are compared. */
+interface PhoneStreams {
+  /** Throws `rate_limited` when the phone has as many as it may. */
+  check(digits: string): void;
+  /** Writes what the phone shows, now and whenever that changes, until what it returns is called. */
+  add(digits: string, stream: ServerResponse): () => void;
+  all(): ServerResponse[];
+}
+
+function createPhoneStreams(phone: Phone): PhoneStreams {
+  const followed = new Map<string, { streams: Set<ServerResponse>; stop: () => void }>();
+
+  const messageOf = (digits: string): string => {
+    const view: PhoneView = {
+      prompts: phone
+        .prompts(digits)
+        .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
+      answersItself: scenarioOf(digits).answer !== undefined,
+    };
+    return `event: prompts\ndata: ${JSON.stringify(view)}\n\n`;
+  };
+
+  const follow = (digits: string) => {
+    const streams = new Set<ServerResponse>();
+    const stop = phone.watch(digits, () => {
+      const message = messageOf(digits);
+      for (const stream of streams) writeStream(stream, message);
+    });
+    return { streams, stop };
+  };
+
+  return {
+    check(digits) {
+      const open = followed.get(digits)?.streams.size ?? 0;
+      if (open >= streamsPerPhoneMax) throw limited("Too many open streams of this phone", fullRetryMs);
+    },
+    add(digits, stream) {
+      const { streams, stop } = followed.get(digits) ?? follow(digits);
+      followed.set(digits, { streams, stop });
+      streams.add(stream);
+      writeStream(stream, messageOf(digits));
+      return () => {
+        streams.delete(stream);
+        if (streams.size > 0) return;
+        stop();
+        followed.delete(digits);
+      };
+    },
+    all: () => [...followed.values()].flatMap(({ streams }) => [...streams]),
+  };
+}
 
 /** To be mounted at `/sandbox/phone`. */
 export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }: PhonePageOptions): void {
-  const streams = new Set<ServerResponse>();
+  const streams = createPhoneStreams(phone);
 
   app.get("", openPhone, async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "self" }));
 
   assetRoute(app, "/page", findFile);
 
-  app.get<{ Params: { msisdn: string } }>(
-    "/:msisdn/events",
-    { exposeHeadRoute: false, ...followPrompts },
-    async (request, reply) => {
-      const {
-        params: { msisdn },
-        ip,
-      } = request;
-      const { raw } = reply;
-      connectionLimit.enter(ip);
-      openStream(reply);
-      const tell = (): void => {
-        const view: PhoneView = {
-          prompts: phone
-            .prompts(msisdn)
-            .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
-          answersItself: scenarioOf(msisdn).answer !== undefined,
-        };
-        writeStream(raw, `event: prompts\ndata: ${JSON.stringify(view)}\n\n`);
-      };
-      const stop = phone.watch(msisdn, tell);
-      streams.add(raw);
-      onGone(reply, () => {
-        stop();
-        connectionLimit.leave(ip);
-        streams.delete(raw);
-      });
-      tell();
-      return reply;
-    },
-  );
+  app.get("/:msisdn/events", { exposeHeadRoute: false, ...followPrompts }, async ({ params, ip }, reply) => {
+    const digits = lastDigits(readMsisdn(params));
+    streams.check(digits);
+    connectionLimit.enter(ip);
+    openStream(reply);
+    const remove = streams.add(digits, reply.raw);
+    onGone(reply, () => {
+      remove();
+      connectionLimit.leave(ip);
+    });
+    return reply;
+  });
 
   const heartbeat = startLoop({
     task: async () => {
-      for (const stream of streams) writeStream(stream, ": still here\n\n");
+      for (const stream of streams.all()) writeStream(stream, ": still here\n\n");
     },
     delayMs: () => heartbeatMs,
     onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
@@ -109,6 +149,6 @@ export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }
 
   app.addHook("preClose", async () => {
     await heartbeat.close();
-    for (const stream of streams) stream.end();
+    for (const stream of streams.all()) stream.end();
   });
 }

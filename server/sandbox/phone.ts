@@ -13,7 +13,7 @@ import { HubError } from "../errors.ts";
 import { prompts } from "../schema/answer.ts";
 import { prompt } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
-import { parseInput } from "../validation.ts";
+import { parseInput, readMsisdn } from "../validation.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
 export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
@@ -200,7 +200,8 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   };
 }
 
-const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
+/** What is compared of a number, in whatever form it is written. */
+export const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
 
 /** How a program answers a prompt. */
 export const answerBody = z
@@ -213,7 +214,7 @@ const listPrompts = described({
   summary: "What a phone shows",
   security: openedBy.anybody,
   answers: { 200: { description: "Its open prompts.", schema: prompts, example: { prompts: [prompt] } } },
-  problems: ["rate_limited"],
+  problems: ["body_invalid", "rate_limited"],
 });
 
 const answerPrompt = described({
@@ -236,9 +237,7 @@ const answerPrompt = described({
 
 /** The phone for programs. To be mounted at `/sandbox/phone`. */
 export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {
-  app.get<{ Params: { msisdn: string } }>("/:msisdn/prompts", listPrompts, async ({ params }) => ({
-    prompts: phone.prompts(params.msisdn),
-  }));
+  app.get("/:msisdn/prompts", listPrompts, async ({ params }) => ({ prompts: phone.prompts(readMsisdn(params)) }));
 
   app.post<{ Params: { id: string } }>("/prompts/:id", answerPrompt, async ({ params, body }) => {
     const { answer } = parseInput(answerBody, body);

@@ -7,10 +7,11 @@ import { connect } from "node:net";
 import Fastify from "fastify";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { unreadBytesMax } from "../../server/http/event-stream.ts";
+import { handleErrors } from "../../server/http/problem.ts";
 import { type ProviderName, providerNames, registry } from "../../server/provider/registry.ts";
 import { createConnectionLimit } from "../../server/rate-limit.ts";
 import { createPhone, type Phone, promptsMax, promptsPerPhoneMax } from "../../server/sandbox/phone.ts";
-import { phonePageRoutes } from "../../server/sandbox/phone-page.ts";
+import { phonePageRoutes, streamsPerPhoneMax } from "../../server/sandbox/phone-page.ts";
 import { createDelivery } from "../../server/sandbox/scenario.ts";
 import type { Account, Sandbox } from "../../server/sandbox/server.ts";
 import { sandboxAccount } from "../../server/sandbox/server.ts";
@@ -280,6 +281,44 @@ describe("what the phone keeps", () => {
     const rung = Array.from({ length: promptsPerPhoneMax + 1 }, () => phone.prompt(ringFor(10_000_000)));
     const ids = phone.prompts("+254710000000").map(({ id }) => id);
     expect(ids).toEqual(rung.slice(1).map(({ id }) => id));
+  });
+
+  it("is told to so many streams of one phone and no more, and made once for all of them", async () => {
+    const app = Fastify({ forceCloseConnections: true });
+    const phone = openPhone();
+    const read = vi.spyOn(phone, "prompts");
+    handleErrors(app);
+    const connectionLimit = createConnectionLimit(10_000);
+    app.register(async (scope) => phonePageRoutes(scope, { phone, connectionLimit }), { prefix: "/phone" });
+    onTestFinished(() => app.close());
+    const url = await app.listen({ port: 0, host: "127.0.0.1" });
+    const left = new AbortController();
+    onTestFinished(() => left.abort());
+    // Whichever way the number is written.
+    const open = (form: string) => fetch(`${url}/phone/${form}/events`, { signal: left.signal });
+    const streams = await Promise.all(
+      Array.from({ length: streamsPerPhoneMax }, (_, index) => open(index % 2 ? "0712345600" : "+254 712 345 600")),
+    );
+    expect(new Set(streams.map(({ status }) => status))).toEqual(new Set([200]));
+    const refused = await open("254712345600");
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "10"]);
+    expect(await refused.json()).toMatchObject({ code: "rate_limited" });
+    expect((await open("0712345700")).status).toBe(200);
+    read.mockClear();
+    phone.prompt(ringFor(12_345_600));
+    expect(read).toHaveBeenCalledTimes(1);
+    left.abort();
+    await expect.poll(async () => (await fetch(`${url}/phone/0712345600/events`)).status).toBe(200);
+  });
+
+  it.each(["events", "prompts"])("is not looked for by a number that is none, at %s", async (what) => {
+    const node = await start();
+    for (const length of [33, 15_000]) {
+      expect(await call(`${node.url}/sandbox/phone/${"7".repeat(length)}/${what}`)).toMatchObject({
+        status: 400,
+        body: { code: "body_invalid", errors: [{ path: "msisdn" }] },
+      });
+    }
   });
 
   it("is not held for a reader that does not read: its stream is closed, and its place is free", async () => {
