@@ -32,7 +32,7 @@ interface Connection {
 /** What is known of the other end of a connection. */
 interface Peer {
   standing: Standing;
-  /** The upgraded TCP connection below it; absent while it polls. */
+  /** The upgraded TCP connection below it, or the one that it would move to; absent while it only polls. */
   socket?: TcpSocket;
   /** Counts its packets while it polls: they come many to a request. */
   flow: Flow;
@@ -85,6 +85,8 @@ export function boundConnections(
       // Of a connection that is yet to begin; how many there are is counted below.
       if (!query.has("sid")) connectionLimit.check(address);
       if (peer && request.headers.upgrade !== undefined) {
+        // engine.io would answer every further one, use none of them, and keep each until its client closes it.
+        if (peer.socket && !peer.socket.destroyed) throw limited("This connection is upgraded already", 1_000);
         peer.socket = request.socket;
         guard.trust(request.socket, peer.standing);
       }

@@ -259,6 +259,37 @@ describe("connections", () => {
     expect(await isAlive(node)).toBe(true);
   });
 
+  it("of one Socket.IO connection are let in one at a time, and none once it is upgraded", async () => {
+    const node = await startNode({ databaseUrl });
+    const { order, watchToken } = await pay(node);
+    const address = `${node.url}/socket.io/?EIO=4&transport=`;
+    const upgrade = (sid: string): WebSocket => {
+      const socket = new WebSocket(`${address.replace("http", "ws")}websocket&sid=${sid}`);
+      onTestFinished(() => socket.terminate());
+      return socket.on("error", () => undefined);
+    };
+    const isOpened = (socket: WebSocket): Promise<boolean> =>
+      new Promise((resolve) => socket.once("open", () => resolve(true)).once("close", () => resolve(false)));
+    const { sid } = JSON.parse((await (await fetch(`${address}polling`)).text()).slice(1)) as { sid: string };
+    // At once, so that engine.io has not seen one of them when the next one comes.
+    const both = [upgrade(sid), upgrade(sid)];
+    expect((await Promise.all(both.map(isOpened))).toSorted()).toEqual([false, true]);
+    expect(await isOpened(upgrade(sid))).toBe(false);
+    // A client that moves is let through, and its connection cannot be upgraded again.
+    const client = openSocketIo(node, { token: watchToken }, { transports: ["polling", "websocket"] });
+    const seen = new Promise((resolve) => client.once("status", resolve));
+    await new Promise<void>((resolve) => client.once("connect", resolve));
+    const { engine } = client.io;
+    if (engine.transport.name !== "websocket") await new Promise((resolve) => engine.once("upgrade", resolve));
+    expect(await isOpened(upgrade(engine.id))).toBe(false);
+    expect(await seen).toMatchObject({ id: order.id });
+    // Nor one that began with a WebSocket.
+    const direct = openSocketIo(node, { token: watchToken });
+    await new Promise<void>((resolve) => direct.once("connect", resolve));
+    expect(await isOpened(upgrade(direct.io.engine.id))).toBe(false);
+    expect([client.connected, direct.connected]).toEqual([true, true]);
+  });
+
   it("without a token leave nothing behind, however many", async () => {
     const node = await startNode({ databaseUrl });
     const { order } = await pay(node);
