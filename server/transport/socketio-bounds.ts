@@ -29,6 +29,15 @@ interface Connection {
   on(event: "packet" | "packetCreate" | "drain", listener: (packet: { data?: unknown }) => void): unknown;
 }
 
+/** How requests enter engine.io; its own type hides it. */
+interface Entrance {
+  handleRequest(request: IncomingMessage, response: ServerResponse): void;
+  handleUpgrade(request: IncomingMessage, socket: TcpSocket, head: Buffer): void;
+}
+
+/** Of a request: a connection's id has 20 bytes and a watch token some hundreds, and engine.io reads all that there is. */
+const urlLengthMax = 4_096;
+
 /** What is known of the other end of a connection. */
 interface Peer {
   standing: Standing;
@@ -63,6 +72,8 @@ export function boundConnections(
     peer.flow.raise(standing);
     if (peer.socket) guard.trust(peer.socket, standing);
   };
+
+  boundUrls(engine as unknown as Entrance);
 
   engine.use(async (request: IncomingMessage, response: ServerResponse, next: () => void) => {
     // `allowRequest` is asked of a connection's first request alone; this one may be another page's that goes on with it.
@@ -120,6 +131,22 @@ export function boundConnections(
   });
 
   return trust;
+}
+
+/** Refuses requests with a longer address before anything reads it: engine.io does so even before its first middleware. */
+function boundUrls(engine: Entrance): void {
+  const { handleRequest, handleUpgrade } = engine;
+  const isTooLong = ({ url = "" }: IncomingMessage): boolean => url.length > urlLengthMax;
+  engine.handleRequest = (request, response) => {
+    if (!isTooLong(request)) return handleRequest.call(engine, request, response);
+    response.writeHead(414, { connection: "close" }).end();
+  };
+  engine.handleUpgrade = (request, socket, head) => {
+    if (!isTooLong(request)) return handleUpgrade.call(engine, request, socket, head);
+    socket.on("error", () => undefined);
+    socket.write("HTTP/1.1 414 URI Too Long\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    socket.destroySoon();
+  };
 }
 
 /** Cuts off who sends more packets than such a client may. */

@@ -290,6 +290,27 @@ describe("connections", () => {
     expect([client.connected, direct.connected]).toEqual([true, true]);
   });
 
+  it.each(["polling", "websocket"])(
+    "of Socket.IO with an address that is too long are refused unread: %s",
+    async (way) => {
+      // Every address that is read counts.
+      const node = await startNode({ databaseUrl, env: { LIMIT_IP: "2" } });
+      const statusOf = async (length: number): Promise<string> => {
+        const socket = openTcp(node.url);
+        const path = `/socket.io/?EIO=4&transport=${way}&`.padEnd(length, "a=1&");
+        const upgrade =
+          "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${way === "websocket" ? upgrade : ""}\r\n`);
+        const [chunk] = await once(socket, "data");
+        return String(chunk).slice("HTTP/1.1 ".length, "HTTP/1.1 101".length);
+      };
+      const ok = way === "websocket" ? "101" : "200";
+      for (const length of [4_097, 15_000, 4_097]) expect(await statusOf(length)).toBe("414");
+      expect(await statusOf(4_096)).toBe(ok);
+      expect(await statusOf(100)).toBe(ok);
+    },
+  );
+
   it("without a token leave nothing behind, however many", async () => {
     const node = await startNode({ databaseUrl });
     const { order } = await pay(node);
