@@ -34,7 +34,7 @@ export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
         address: "/socket.io/",
         title: "Socket.IO",
         description:
-          'Namespace `/`. `io(url, { auth })` with `connect` as `auth` watches its order at once; an API key may watch later. `watch` and `unwatch` are emitted with an acknowledgement. With tokens alone a socket may send 64 packets at once and 2 a second after that, with an API key 4,096 and 500; a socket that sends more is closed. Use `transports: ["websocket"]` unless there is one node or sessions are sticky.',
+          'Namespace `/`. `io(url, { auth })` with `connect` as `auth` watches its order at once; an API key may watch later. `watch` and `unwatch` are emitted with an acknowledgement. With tokens alone a socket may send 256 packets at once and 10 a second after that, with an API key 4,096 and 500; a socket that sends more is closed. Use `transports: ["websocket"]` unless there is one node or sessions are sticky.',
         servers: [{ $ref: ref("servers", "socketio") }],
         messages: pick(name, [
           "connect",

@@ -13,13 +13,13 @@ interface Allowance {
 
 /**
  * A stranger has to say who it is, once. A payer's page sends one frame to connect, one for each further order and a pong
- * every 25 s (three packets and requests where it polls): 64 frames are several times that, and so few because 300
- * connections that send all of theirs at once must cost well under a second. A merchant's backend may watch a thousand
+ * every 25 s (three packets and requests where it polls): 256 frames let a page watch dozens of orders,
+ * and are so few because 300 connections that send all of theirs at once must not cost more than a second. A merchant's backend may watch a thousand
  * orders at once on one socket, again and again.
  */
 export const allowances = {
   stranger: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },
-  payer: { frames: { burst: 64, perS: 2 }, bytes: { burst: 65_536, perS: 1_024 } },
+  payer: { frames: { burst: 256, perS: 10 }, bytes: { burst: 262_144, perS: 4_096 } },
   merchant: { frames: { burst: 4_096, perS: 500 }, bytes: { burst: 2_097_152, perS: 262_144 } },
 } as const satisfies Record<Standing, Record<"frames" | "bytes", Allowance>>;
 
