@@ -38,6 +38,9 @@ const completeMsMax = 60_000;
 /** About one payment, because its payer came back and did not say that it has failed, which would end it; on this node. */
 const questionsPerMinuteMax = 30;
 
+/** How often the provider is asked at most about a payment whose payer came back and said that it has failed. */
+const failureTriesMax = 3;
+
 /** The payer is sent on by then: the shop watches the order anyway. */
 const patienceMs = 8_000;
 
@@ -88,8 +91,13 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const askNow = async (paymentId: string, said: Said): Promise<Outcome | undefined> => {
     const isFailure = said !== undefined && said !== "approved";
     if (!isFailure && !mayAsk(paymentId)) return undefined;
-    await store.checkNow(paymentId);
-    return ask(paymentId);
+    // Nobody comes again to say that it failed. The schedule, here or on another node, may take the question just before us.
+    for (let left = isFailure ? failureTriesMax : 1; left > 0; left -= 1) {
+      await store.checkNow(paymentId);
+      const outcome = await ask(paymentId);
+      if (outcome) return outcome;
+    }
+    return undefined;
   };
 
   const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>
