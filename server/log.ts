@@ -55,7 +55,8 @@ export function redactUrl(url: string): string {
 /** Of one pair of a query; an odd one may be a value that lost its name. */
 function nameOf(pair: string): string {
   const [name = ""] = pair.split("=", 1);
-  return /^[\w.[\]-]{0,32}$/.test(decode(name)) ? maskSecrets(name) : "***";
+  const plain = decode(name);
+  return /^[\w.[\]-]{0,32}$/.test(plain) && maskSecrets(plain) === plain ? name : "***";
 }
 
 /** What begins as a token does, is as long as a secret in hex, or has as many digits as a phone, with what people write between them. */

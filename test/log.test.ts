@@ -28,6 +28,7 @@ describe("a URL in the log", () => {
     ["/v1/orders/ORD-1001?0712345601", "/v1/orders/ORD-1001?***="],
     ["/v1/orders/ORD-1001", "/v1/orders/ORD-1001"],
     [`/v1/orders/ORD-1001/events?token%3D${token}`, "/v1/orders/ORD-1001/events?***="],
+    ["/v1/orders/ORD-1001?%30%37%31%32%33%34%35%36%30%31=x", "/v1/orders/ORD-1001?***="],
     [`/v1/orders/ORD-1001/events?%74oken=${token}`, "/v1/orders/ORD-1001/events?%74oken="],
     [`/v1/orders/ORD-1001/events?${token}`, "/v1/orders/ORD-1001/events?***="],
     [`/v1/orders/ORD-1001/events;token=${token}`, "/v1/orders/ORD-1001/events;token=***"],
