@@ -11,7 +11,7 @@ const text = `with paid as (
     where id = $1::uuid returning *
   ), claimed as (
     insert into receipt (provider, receipt, payment_id) select provider, receipt, id from paid
-  ), placed as (
+  ), changed_order as (
     update "order" o set version = o.version + 1, status = 'succeeded', changed_at = clock_timestamp(),
       payment = o.payment || jsonb_build_object('receipt', $2::text, 'amountPaidMinor', $3::bigint)
     from paid p where o.id = p.order_uuid returning o.*
@@ -19,7 +19,7 @@ const text = `with paid as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result)
     values ('daraja', $1, $4, 'secret', $5::jsonb, $6::bytea, 'applied')
   )
-  select * from placed`;
+  select * from changed_order`;
 
 interface Callback {
   Body: {

@@ -25,7 +25,7 @@ export const payment: Phase = async (bench) => {
   const own = statements.filter(
     ({ query, calls }) =>
       (calls >= count / 4 && !background.test(query.slice(0, 4_000))) ||
-      /^with told as|^with now as|unnest/.test(query),
+      /^with evidence as|^with draft as|unnest/.test(query),
   );
   const calls = own.reduce((sum, statement) => sum + statement.calls, 0);
   const info = await machine.redis.info("commandstats");

@@ -38,7 +38,7 @@ export interface Choice {
   provider: string;
   /** What a payer knows it by. */
   title: string;
-  /** The provider that carries it, where that is another. */
+  /** Name of the operator behind the payment method, where it differs from the title. */
   by?: string;
   /** ISO 3166-1 alpha-2. */
   country: string;
@@ -53,7 +53,7 @@ export interface Choice {
 export const currencyOf = ({ currencies }: Pick<Provider, "currencies">): string | undefined =>
   currencies.find((currency) => itemIds.every((id) => items[id].prices[currency] !== undefined));
 
-/** The provider that carries the payer's way to pay, where that is another. */
+/** Name of the operator behind the payment method, where it differs from the title. */
 const carriers: Readonly<Record<string, string>> = {
   daraja: "Safaricom",
   payhero: "PayHero",

@@ -13,9 +13,9 @@ interface Allowance {
 
 /**
  * A stranger has to say who it is, once. A payer's page sends one frame to connect, one for each further order and a pong
- * every 25 s (three packets and requests where it polls): 256 frames let a page watch dozens of orders,
- * and are so few because 300 connections that send all of theirs at once must not cost more than a second. A merchant's backend may watch a thousand
- * orders at once on one socket, again and again.
+ * every 25 s (three packets and requests where it polls): 256 frames let it watch dozens of orders, and are so few because
+ * 300 connections that send all of theirs at once must not cost more than a second. A merchant's backend may watch a
+ * thousand orders at once on one socket, again and again.
  */
 export const allowances = {
   stranger: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },

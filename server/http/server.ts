@@ -214,7 +214,8 @@ function requestIdOf({ headers }: IncomingMessage): string {
   return /^[\w.-]{1,64}$/.test(given) && !isPhone ? given : randomUUID();
 }
 
-const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
+/** Whether the request is to become a WebSocket; other offers to upgrade are declined. */
+export const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
   method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
 
 /** A request may say that it is JSON and then have nothing to say. */

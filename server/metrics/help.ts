@@ -39,8 +39,8 @@ export const meanings = {
     failed: "not kept, so not acknowledged",
   } satisfies Record<HandledWebhook["result"], string>,
   reason: {
-    amount_mismatch: "another amount was paid",
-    currency_mismatch: "another currency was paid",
+    amount_mismatch: "another amount was paid, or one that cannot be read",
+    currency_mismatch: "another currency was paid, or one that cannot be read",
     receipt_reused: "the receipt belongs to another payment",
   } satisfies Partial<Record<Reason, string>>,
   status: {

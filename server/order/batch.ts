@@ -1,6 +1,6 @@
 import { HubError } from "../errors.ts";
 
-export interface GroupOptions<T, R> {
+export interface BatchOptions<T, R> {
   /** Groups under way at once. */
   lanes: number;
   sizeMax: number;
@@ -20,7 +20,7 @@ interface Waiting<T, R> extends PromiseWithResolvers<R> {
  * Runs items in batches: an item that comes while every lane is taken joins the next batch. No item waits for another to
  * join it, so batches grow with the load alone.
  */
-export function inBatches<T extends { sinceMs: number }, R>(options: GroupOptions<T, R>): (item: T) => Promise<R> {
+export function inBatches<T extends { sinceMs: number }, R>(options: BatchOptions<T, R>): (item: T) => Promise<R> {
   const { lanes, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;
   const waiting: Waiting<T, R>[] = [];
   let busy = 0;

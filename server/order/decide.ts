@@ -54,7 +54,7 @@ const decideWith = ({ isBatch }: { isBatch: boolean }): string => `evidence as (
            when currency <> new_currency then 'currency_mismatch'
            when amount_minor <> new_amount_minor then 'amount_mismatch'
            -- Stated, but not to be read. Where a query can state it, that is asked first.
-           when new_reason in ('amount_mismatch', 'currency_mismatch') and (source <> 'webhook' or provider = any ($2::text[]))
+           when new_reason in ('amount_mismatch', 'currency_mismatch') and (source = 'query' or provider = any ($2::text[]))
              then new_reason
            when id <> owner_id then 'receipt_reused' end as mismatch,
       -- What only a query says of a failure must be said twice, of a prompt that is not fresh.

@@ -22,7 +22,7 @@ export type StateRow = Pick<OrderRow, (typeof stateNames)[number]>;
 /** The columns of `table` that make such a row. */
 export const stateColumns = (table: string): string => stateNames.map((name) => `${table}.${name}`).join(", ");
 
-/** Writes the event of what was changed_order. */
+/** Writes one event for each row of `changed_order`. */
 export const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
     insert into event (order_uuid, ${versionNames.join(", ")}, occurred_at, source, note)
     select id, ${versionNames.join(", ")}, changed_at, ${source}, ${note} from changed_order

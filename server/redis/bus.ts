@@ -1,7 +1,7 @@
 /**
- * The bus over Redis pub/sub: one channel per order, followed only while this node has a watcher of it. In a Cluster
+ * The bus over Redis pub/sub: one channel per order, subscribed only while this node has a watcher of it. In a Cluster
  * the channels are sharded: a message goes to the one server that has the channel's slot, and from there to its
- * followers, so more servers carry more. Orders whose channel moves to another server are followed there.
+ * followers, so more servers carry more. Orders whose channel moves to another server are subscribed there.
  *
  * Commands never queue while Redis is away: they fail at once, and the hub's reading stands in.
  */
@@ -21,7 +21,7 @@ export interface RedisBusOptions {
 export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
   const route = openRedisRoute(url);
   const shards = new Map<string, Shard>();
-  const followed = new Map<string, Shard | undefined>();
+  const subscribed = new Map<string, Shard | undefined>();
   let listener: BusListener | undefined;
   let healthy = false;
 
@@ -42,7 +42,7 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
 
   const shardOf = (id: string): Shard | undefined => shards.get(route.serverOf(channelOf(id)) ?? "");
 
-  /** Has a shard for every server, and follows every order where its channel is now. */
+  /** Has a shard for every server, and subscribes to every order where its channel is now. */
   const assignShards = (): void => {
     const servers = new Set(route.servers());
     for (const server of servers) {
@@ -52,13 +52,13 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
       if (!servers.has(server) && shards.delete(server)) void shard.close();
     }
     updateHealth();
-    const moved = [...followed].filter(([id, shard]) => shard !== shardOf(id));
+    const moved = [...subscribed].filter(([id, shard]) => shard !== shardOf(id));
     for (const [id, shard] of moved) {
       shard?.unsubscribe(id);
-      followed.set(id, shardOf(id));
+      subscribed.set(id, shardOf(id));
     }
     if (moved.length > 0)
-      void Promise.all(moved.map(([id]) => followed.get(id)?.subscribe(id))).then(shardListener.onGap);
+      void Promise.all(moved.map(([id]) => subscribed.get(id)?.subscribe(id))).then(shardListener.onGap);
   };
 
   reportErrors(route.client, { connection: "publisher", log });
@@ -76,13 +76,13 @@ export function createRedisBus({ url, log }: RedisBusOptions): StatusBus {
     },
 
     async subscribe(id) {
-      followed.set(id, shardOf(id));
-      await followed.get(id)?.subscribe(id);
+      subscribed.set(id, shardOf(id));
+      await subscribed.get(id)?.subscribe(id);
     },
 
     unsubscribe(id) {
-      followed.get(id)?.unsubscribe(id);
-      followed.delete(id);
+      subscribed.get(id)?.unsubscribe(id);
+      subscribed.delete(id);
     },
 
     listen(next) {

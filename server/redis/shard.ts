@@ -1,5 +1,5 @@
 /**
- * One subscriber connection and the orders followed on it: one for a single Redis, one for each server of a Cluster.
+ * One subscriber connection and the orders subscribed on it: one for a single Redis, one for each server of a Cluster.
  *
  * It keeps its own set of orders and subscribes all of them again whenever it is back or one was refused, because
  * ioredis loses a subscribe made while it is down; only then is it healthy again and reports the gap. A stalled Redis
@@ -46,7 +46,7 @@ export interface ShardOptions {
 
 export function createShard({ route, server, listener, log }: ShardOptions): Shard {
   const subscriber = route.connect(server);
-  const followed = new Set<string>();
+  const subscribed = new Set<string>();
   let healthy = false;
   // So that what fails while all are being subscribed again is not forgotten when that has gone well.
   let failures = 0;
@@ -60,7 +60,7 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
 
   const subscribeAll = async (): Promise<void> => {
     const failuresBefore = failures;
-    const channels = [...followed].map(channelOf);
+    const channels = [...subscribed].map(channelOf);
     for (let start = 0; start < channels.length; start += subscribeBatch) {
       await route.subscribe(subscriber, channels.slice(start, start + subscribeBatch));
     }
@@ -94,8 +94,8 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
     route.refresh();
   });
   subscriber.on(route.messageEvent, (channel: string, json: string) => {
-    if (followed.has(idOf(channel))) return listener.onMessage(json);
-    // Unfollowed while all were being subscribed again.
+    if (subscribed.has(idOf(channel))) return listener.onMessage(json);
+    // Unsubscribed while all were being subscribed again.
     route.unsubscribe(subscriber, channel).catch(() => undefined);
   });
 
@@ -105,12 +105,12 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
     },
 
     async subscribe(id) {
-      followed.add(id);
+      subscribed.add(id);
       if (subscriber.status === "ready") await route.subscribe(subscriber, [channelOf(id)]).catch(fail);
     },
 
     unsubscribe(id) {
-      followed.delete(id);
+      subscribed.delete(id);
       if (subscriber.status === "ready") route.unsubscribe(subscriber, channelOf(id)).catch(() => undefined);
     },
 

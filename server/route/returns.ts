@@ -90,9 +90,10 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
 
   const askNow = async (paymentId: string, said: Said): Promise<Outcome | undefined> => {
     const isFailure = said !== undefined && said !== "approved";
-    if (!isFailure && !mayAsk(paymentId)) return undefined;
-    // Nobody comes again to say that it failed. The schedule, here or on another node, may take the question just before us.
-    for (let left = isFailure ? failureTriesMax : 1; left > 0; left -= 1) {
+    // The payer says only once that it failed, and the schedule, here or on another node, may claim the question first.
+    for (let tries = 0; tries < (isFailure ? failureTriesMax : 1); tries += 1) {
+      const isFree = isFailure && tries === 0;
+      if (!isFree && !mayAsk(paymentId)) return undefined;
       await store.checkNow(paymentId);
       const outcome = await ask(paymentId);
       if (outcome) return outcome;

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
+import { onGone } from "../http/event-stream.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
 import { createConnectionLimit } from "../rate-limit.ts";
 import { described, openedBy } from "../schema/route.ts";
@@ -24,8 +25,8 @@ export interface HandledWebhook extends Omit<Received, "refusal"> {
 const bodyLimit = 65_536;
 
 /**
- * Bodies on their way from one address at a time. They are read before anybody knows whose they are, and each may hold 64 KiB
- * until it is given up after 15 s. An honest one is here within its own packet, so a proxy that is not trusted needs no more.
+ * Bodies on their way at a time: about one payment by its secret, or else from one address. Each may hold 64 KiB until it is
+ * given up after 15 s. An honest one arrives with its request, so even a proxy that is not trusted needs no more.
  */
 const unreadMax = 256;
 
@@ -35,8 +36,10 @@ declare module "fastify" {
     received?: Omit<Received, "refusal">;
     /** What its sender called it. */
     contentType?: string;
-    /** Says that the body is here, or will never be. */
+    /** Releases the slot of a webhook whose body has been read, or never will be. Safe to call twice. */
     onceRead?: () => void;
+    /** The payment whose secret is in the address. */
+    paymentId?: string | undefined;
   }
 }
 
@@ -107,14 +110,14 @@ interface Call {
 
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, receiver, onWebhook } = options;
-  const unread = createConnectionLimit(unreadMax);
+  const unread = createConnectionLimit(unreadMax, "unread webhooks");
 
   /** Throws what the provider is to be told when it is not "received". */
   const receive = async (request: FastifyRequest<Call>): Promise<Provider> => {
     const provider = providers.get(request.params.provider);
     if (!provider) throw new HubError("provider_unknown");
     const { secret } = request.params;
-    const paymentId = secret === undefined ? undefined : secrets.open(provider.name, secret);
+    const { paymentId } = request;
     const webhook: Webhook = {
       headers: request.headers,
       body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0),
@@ -137,19 +140,24 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
     scope.decorateRequest("received");
     scope.decorateRequest("contentType");
     scope.decorateRequest("onceRead");
+    scope.decorateRequest("paymentId");
     scope.addHook("onRequest", (request, reply, done) => {
-      const { ip } = request;
+      const { provider, secret } = request.params as Call["Params"];
+      const paymentId = secret === undefined ? undefined : secrets.open(provider, secret);
+      // Strangers must not use up the room of honest webhooks that come through the same proxy.
+      const key = paymentId ?? request.ip;
       try {
-        unread.enter(ip);
+        unread.enter(key);
       } catch (error) {
         return done(error as HubError);
       }
       let isRead = false;
       request.onceRead = () => {
-        if (!isRead) unread.leave(ip);
+        if (!isRead) unread.leave(key);
         isRead = true;
       };
-      reply.raw.once("close", request.onceRead);
+      onGone(reply, request.onceRead);
+      request.paymentId = paymentId;
       done();
     });
     // Providers send empty and odd content types; the bytes are all that matters.

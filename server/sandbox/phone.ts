@@ -16,7 +16,7 @@ import { described, openedBy } from "../schema/route.ts";
 import { parseInput, readMsisdn } from "../validation.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
-export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
+const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
 
 export type PayerAnswer = (typeof payerAnswers)[number];
 

@@ -30,8 +30,9 @@ const reasonMeanings: Record<Reason, string> = {
   no_response: "the provider says that the payer did not answer in time",
   deadline: "nothing was heard by `expiresAt`; money may still come",
   late: "paid after it had failed or expired",
-  amount_mismatch: "another amount was paid than agreed",
-  currency_mismatch: "another currency was paid than agreed",
+  amount_mismatch:
+    "another amount was paid than agreed, or what is stated cannot be read (`amountPaidMinor` is then absent)",
+  currency_mismatch: "another currency was paid than agreed, or what is stated cannot be read",
   receipt_reused: "the receipt belongs to another payment",
   paid_twice: "another attempt of the order was paid too, see `alsoPaid`",
 };

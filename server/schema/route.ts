@@ -17,7 +17,7 @@ export const tags = {
   "Return address": "The payer's browser comes back here from a provider's own page.",
   Operating: "Whether this node is well.",
   Sandbox:
-    "A demo shop and the payer's phone, where this node is the sandbox. The phone answers the prompts that payments ring.",
+    "A demo shop and the payer's phone, where this node is the sandbox. The phone shows the prompts of payments and answers them.",
 } as const;
 
 type Json = Readonly<Record<string, unknown>>;

@@ -7,14 +7,14 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 export interface BusListener {
   /** `json` is the event as text, serialised once for everyone. The same event may come more than once. */
   onEvent(event: StatusEvent, json: string): void;
-  /** Events of followed orders may have been lost: read again. */
+  /** Events of subscribed orders may have been lost: read again. */
   onGap(): void;
 }
 
 export interface StatusBus {
-  /** Tells the listeners on this node at once, and those of other nodes that follow the order. Never throws. */
+  /** Tells the listeners on this node at once, and those of other nodes that subscribe to the order. Never throws. */
   publish(event: StatusEvent): void;
-  /** Resolves when events of this order reach us; while the bus is down, at once: it follows when it is back. */
+  /** Resolves when events of this order reach us; while the bus is down, at once: it subscribes when it is back. */
   subscribe(id: string): Promise<void>;
   unsubscribe(id: string): void;
   /** Replaces the listener; there is one per bus. */

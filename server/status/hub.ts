@@ -38,7 +38,7 @@ export interface Hub {
   unwatch(watcher: Watcher): void;
   /**
    * Shows an order's current state to `enter`, when events of the order reach this node. Resolves with what `enter`
-   * returns. Throws `order_unknown`. All that ask in one tick share a query, and the first ones of an order a follow.
+   * returns. Throws `order_unknown`. All that ask in one tick share a query, and the first ones of an order a subscription.
    */
   join<T>(id: string, enter: (event: StatusEvent) => T): Promise<T>;
   readonly watchedOrders: number;

@@ -8,6 +8,7 @@ import { type Guard, queuedBytesMax } from "../http/connection-guard.ts";
 import { unreadBytesMax } from "../http/event-stream.ts";
 import { Flow } from "../http/inbound-limit.ts";
 import type { RequestBudget } from "../http/request-budget.ts";
+import { isWebSocket } from "../http/server.ts";
 import { limited } from "../rate-limit.ts";
 import type { TransportOptions } from "./transport.ts";
 
@@ -95,7 +96,7 @@ export function boundConnections(
       }
       // Of a connection that is yet to begin; how many there are is counted below.
       if (!query.has("sid")) connectionLimit.check(address);
-      if (peer && request.headers.upgrade !== undefined) {
+      if (peer && isWebSocket(request)) {
         // engine.io would answer every further one, use none of them, and keep each until its client closes it.
         if (peer.socket && !peer.socket.destroyed) throw limited("This connection is upgraded already", 1_000);
         peer.socket = request.socket;

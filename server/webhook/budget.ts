@@ -201,6 +201,8 @@ export function evidenceOf(claim: {
 }): string {
   const { proof, isHint, reference, ownReference, outcome } = claim;
   if (proof === "none" || isHint) return hintEvidence;
-  const { status, receipt, amountMinor, currency } = outcome ?? {};
-  return JSON.stringify([proof, reference, ownReference, status, receipt, amountMinor?.toString(), currency]);
+  const { status, receipt, amountMinor, currency, reason } = outcome ?? {};
+  // Of a success, that its amount cannot be read; why a payment failed may be told in several ways.
+  const unread = status === "succeeded" ? reason : undefined;
+  return JSON.stringify([proof, reference, ownReference, status, receipt, amountMinor?.toString(), currency, unread]);
 }

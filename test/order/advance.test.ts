@@ -299,7 +299,7 @@ it("an answer that deadlocks with another program is recorded by a second try", 
 
 it.each([
   ["paid", payBatchStatement],
-  ["judged", advanceBatchStatement],
+  ["decided", advanceBatchStatement],
 ] as const)(
   "a group of webhooks that are %s takes receipts in their order, so that no two groups deadlock",
   async (_what, statement) => {

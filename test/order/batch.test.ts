@@ -15,68 +15,68 @@ function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: num
     sizeMax,
     waitMsMax: 3_000,
     nowMs: () => nowMs,
-    run(group) {
-      const items = group.map(({ item }) => item);
+    run(batch) {
+      const items = batch.map(({ item }) => item);
       const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
       begun.push({ items, end: (results = items.map((item) => item.toUpperCase())) => resolve(results), fail: reject });
       return promise;
     },
   });
   const ask = (item: string): Promise<string> => askFor({ item, sinceMs: nowMs });
-  const groups = () => begun.map(({ items }) => items.join(""));
+  const batches = () => begun.map(({ items }) => items.join(""));
   return {
     ask,
     begun,
-    groups,
+    batches,
     pass(ms: number) {
       nowMs += ms;
     },
   };
 }
 
-describe("in groups", () => {
-  it("nobody waits for provider, and who comes meanwhile goes together", async () => {
-    const { ask, begun, groups } = openGroups();
+describe("in batches", () => {
+  it("starts the first at once, and runs those that come meanwhile together", async () => {
+    const { ask, begun, batches } = openGroups();
     const asked = [ask("a"), ask("b"), ask("c")];
-    expect(groups()).toEqual(["a"]);
+    expect(batches()).toEqual(["a"]);
     begun[0]?.end();
     expect(await asked[0]).toBe("A");
-    await expect.poll(groups).toEqual(["a", "bc"]);
+    await expect.poll(batches).toEqual(["a", "bc"]);
     begun[1]?.end();
     expect(await Promise.all(asked)).toEqual(["A", "B", "C"]);
     const last = ask("d");
-    expect(groups()).toEqual(["a", "bc", "d"]);
+    expect(batches()).toEqual(["a", "bc", "d"]);
     begun[2]?.end();
     expect(await last).toBe("D");
   });
 
   it("no more than so many at once, and none larger than its most", async () => {
-    const { ask, begun, groups } = openGroups({ lanes: 2, sizeMax: 3 });
+    const { ask, begun, batches } = openGroups({ lanes: 2, sizeMax: 3 });
     const asked = [..."abcdefg"].map(ask);
-    expect(groups()).toEqual(["a", "b"]);
+    expect(batches()).toEqual(["a", "b"]);
     begun[1]?.end();
     await asked[1];
-    await expect.poll(groups).toEqual(["a", "b", "cde"]);
+    await expect.poll(batches).toEqual(["a", "b", "cde"]);
     begun[0]?.end();
     await asked[0];
-    await expect.poll(groups).toEqual(["a", "b", "cde", "fg"]);
+    await expect.poll(batches).toEqual(["a", "b", "cde", "fg"]);
     for (const { end } of begun) end();
     expect((await Promise.all(asked)).join("")).toBe("ABCDEFG");
   });
 
-  it("what fails fails for its group alone, and the next one begins", async () => {
-    const { ask, begun, groups } = openGroups();
+  it("what fails fails for its batch alone, and the next one begins", async () => {
+    const { ask, begun, batches } = openGroups();
     const asked = [..."abc"].map((item) => ask(item).catch((error: Error) => error.message));
     begun[0]?.fail(new Error("gone"));
     expect(await asked[0]).toBe("gone");
     await vi.waitUntil(() => begun.length === 2);
-    expect(groups()).toEqual(["a", "bc"]);
+    expect(batches()).toEqual(["a", "bc"]);
     begun[1]?.end();
     expect(await Promise.all(asked)).toEqual(["gone", "B", "C"]);
   });
 
   it("who has waited too long when their turn comes is refused, and those behind go on", async () => {
-    const { ask, begun, groups, pass } = openGroups({ sizeMax: 1 });
+    const { ask, begun, batches, pass } = openGroups({ sizeMax: 1 });
     const asked = [..."abc"].map((item) => ask(item).catch((error: HubError) => error.code));
     pass(3_000);
     asked.push(ask("d"));
@@ -87,6 +87,6 @@ describe("in groups", () => {
     await vi.waitUntil(() => begun.length === 3);
     begun[2]?.end();
     expect(await Promise.all(asked)).toEqual(["A", "B", "store_unavailable", "D"]);
-    expect(groups()).toEqual(["a", "b", "d"]);
+    expect(batches()).toEqual(["a", "b", "d"]);
   });
 });

@@ -1,4 +1,4 @@
-/** The statements for payments that are simply accepted or paid, beside those that judge: they do the same, or nothing. */
+/** The statements for payments that are simply accepted or paid, beside the full decision: they do the same, or nothing. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type AdvancedRow, toEvidence } from "../../server/order/advance.ts";
 import { advanceBatchStatement, advanceStatement } from "../../server/order/decide.ts";
@@ -137,7 +137,7 @@ async function play({ before, says }: Case, statement: typeof payBatchStatement 
   return { was, answers, is: await keptOf(twin, answers) };
 }
 
-/** A provider's reply to a payment just opened: whether it is accepted by the quick statement, or judged. */
+/** A provider's reply to a payment just opened: whether it is accepted by the quick statement, or by the full decision. */
 async function reply({ before }: Case, statement: typeof acceptStatement | typeof advanceStatement) {
   const twin: Twin = { ...(await ground.open()), reference: nextOrderId(), receipt: nextOrderId() };
   await before?.(twin);
@@ -184,9 +184,9 @@ const notPending: Case[] = [
 
 describe("what is simply accepted, is by either statement the same, where it", () => {
   it.each(pending)("$it", async (one) => {
-    const [quick, judged] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
+    const [quick, decided] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
     expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", status: "processing" }]);
-    expect(quick.is).toEqual(judged.is);
+    expect(quick.is).toEqual(decided.is);
   });
 
   it("is the second attempt, and the first is paid after all: the payment changes, the order does not", async () => {
@@ -199,9 +199,9 @@ describe("what is simply accepted, is by either statement the same, where it", (
         await ground.store.advance(first.id, paid({ receipt: twin.receipt }));
       },
     };
-    const [quick, judged] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
+    const [quick, decided] = [await reply(one, acceptStatement), await reply(one, advanceStatement)];
     expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", id: null }]);
-    expect(quick.is).toEqual(judged.is);
+    expect(quick.is).toEqual(decided.is);
   });
 });
 
@@ -215,9 +215,9 @@ describe("what is not pending, a reply leaves as it is, where it", () => {
 
 describe("what is simply paid, is by either statement the same, where it", () => {
   it.each(simple)("$it", async (one) => {
-    const [quick, judged] = [await play(one, payBatchStatement), await play(one, advanceBatchStatement)];
+    const [quick, decided] = [await play(one, payBatchStatement), await play(one, advanceBatchStatement)];
     expect(quick.answers).toMatchObject([{ nth: 0, result: "applied", status: "succeeded" }]);
-    expect(quick.is).toEqual(judged.is);
+    expect(quick.is).toEqual(decided.is);
   });
 });
 

@@ -380,6 +380,9 @@ describe("evidence", () => {
 
     const zenopay = await ground.open({ provider: "zenopay" });
     expect(await ground.store.advance(zenopay.payment.id, unread, webhook())).toMatchObject({ result: "hint" });
+    expect(await ground.store.advance(zenopay.payment.id, { ...unread, source: "reply" })).toMatchObject({
+      result: "hint",
+    });
     const { event } = await ground.store.advance(zenopay.payment.id, { ...unread, source: "query" });
     expect(event).toMatchObject({ status: "review", reason: "amount_mismatch" });
     expect(event?.payment).not.toHaveProperty("amountPaidMinor");

@@ -83,7 +83,7 @@ describe.each([
     return { one, other, heardByOther: listenTo(other) };
   };
 
-  it("hear of the orders they subscribe, and of no others", async () => {
+  it("hear of the orders they subscribe to, and of no others", async () => {
     const { one, other, heardByOther } = await nodes();
     const [followed, ignored] = [id(), id()];
     await other.subscribe(followed);

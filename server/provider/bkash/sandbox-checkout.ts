@@ -49,7 +49,7 @@ export interface Checkout {
   createdAt: Date;
   scenario: Scenario;
   ending?: Ending;
-  /** The prompt on the payer's phone, if that is rung. */
+  /** Id of the prompt on the payer's phone, if there is one. */
   promptId?: string;
   /** Said once. */
   isExecuted: boolean;
@@ -79,7 +79,7 @@ export function pay({ amount, scenario }: Checkout, at: Date): Paid {
 }
 
 /** bKash joins with `&` where the address has a query already. */
-export function returnAddress(checkout: Checkout, status: Visit): string {
+function returnAddress(checkout: Checkout, status: Visit): string {
   const { callbackURL, paymentID, signature } = checkout;
   const query = new URLSearchParams({ paymentID, status, signature });
   return `${callbackURL}${callbackURL.includes("?") ? "&" : "?"}${query}`;
