@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 /**
  * What the stated factors are: a payment under attack takes ten times as long as without, counted from a fifth of a second
- * at least, for machines are noisy; and the process takes twice the memory.
+ * at least, for machines are noisy; and the process grows to twice its memory, or by 200 MiB.
  */
 const slowdownMax = 10;
 const littleMs = 400;
@@ -173,6 +173,9 @@ interface Seen {
   residentMiB: number;
 }
 
+const residentMiB = async (node: Parameters<typeof scrape>[0]): Promise<number> =>
+  ((await scrape(node)).value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20;
+
 /** Takes payments one after another, and says what was noticed of anything else. */
 async function takePayments(node: Awaited<ReturnType<typeof startProcess>>): Promise<Seen> {
   // A scrape begins the lag anew.
@@ -188,7 +191,7 @@ async function takePayments(node: Awaited<ReturnType<typeof startProcess>>): Pro
   return {
     paymentMs: tookMs.toSorted((a, b) => a - b)[5] ?? Number.NaN,
     lagMs: (after.value("nodejs_eventloop_lag_max_seconds") ?? Number.NaN) * 1_000,
-    residentMiB: (after.value("process_resident_memory_bytes") ?? Number.NaN) / 2 ** 20,
+    residentMiB: await residentMiB(node),
   };
 }
 
@@ -207,8 +210,10 @@ describe.each(["straight", "through nginx"])("%s", (way) => {
     for (const [name, attack] of Object.entries(attacks)) {
       if (attack.isStraightOnly && way !== "straight") continue;
       const launchOne = () => launch(target.url, attack, { orderId: order.orderId, watchToken });
-      const stops = Array.from({ length: attack.connections }, launchOne);
+      // What the attacks before have left is garbage, which goes when memory is needed.
+      const beforeMiB = await residentMiB(node);
       const cutsBefore = await cuts();
+      const stops = Array.from({ length: attack.connections }, launchOne);
       const during = await takePayments(node);
       await Promise.all(stops.map((stop) => stop()));
       // nginx hands on one request after another, and nothing of a client that does not read.
@@ -216,7 +221,7 @@ describe.each(["straight", "through nginx"])("%s", (way) => {
         expect.soft(await cuts(), `${name}: cut off`).toBeGreaterThan(cutsBefore);
       expect.soft(during.paymentMs, `${name}: a payment`).toBeLessThan(allowed(before.paymentMs));
       expect.soft(during.lagMs, `${name}: the longest pause`).toBeLessThan(allowed(before.lagMs));
-      const memoryMax = Math.max(growthMax * before.residentMiB, before.residentMiB + growthMiB);
+      const memoryMax = Math.max(growthMax * beforeMiB, beforeMiB + growthMiB);
       expect.soft(during.residentMiB, `${name}: memory`).toBeLessThan(memoryMax);
     }
   }, 300_000);
