@@ -186,12 +186,12 @@ export interface ConnectionLimit {
   check(address: string): void;
 }
 
-/** At most `max` open at once per address, on this node. `what`: as the refusal names them. */
-export function createConnectionLimit(max: number, what = "open connections"): ConnectionLimit {
+/** At most `max` open at once per address, on this node. */
+export function createConnectionLimit(max: number): ConnectionLimit {
   const open = new Map<string, number>();
   const check = (address: string): void => {
     const inside = open.get(addressKey(address)) ?? 0;
-    if (inside >= max) throw limited(`Too many ${what} from this address`, fullRetryMs);
+    if (inside >= max) throw limited("Too many open connections from this address", fullRetryMs);
   };
   return {
     check,

@@ -145,10 +145,9 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   app.addHook("onReady", async () => guard.guardRequests());
   await shareUpgrades(app);
   // The plugin would log the address of an upgrade to any other route as it came, with its token.
-  app.addHook("onRequest", async (request) => {
-    if (isWebSocket(request.raw) && !request.routeOptions.config.isSocket && !request.is404) {
-      throw new HubError("route_unknown", "There is no WebSocket at this address");
-    }
+  app.addHook("onRequest", (request, _reply, done) => {
+    const isMistaken = isWebSocket(request.raw) && !request.routeOptions.config.isSocket && !request.is404;
+    done(isMistaken ? new HubError("route_unknown", "There is no WebSocket at this address") : undefined);
   });
   const connections = trackConnections(app.server);
   const looking = startLoop({

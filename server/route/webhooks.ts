@@ -2,9 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
-import { onGone } from "../http/event-stream.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
-import { createConnectionLimit } from "../rate-limit.ts";
+import { addressKey, limited } from "../rate-limit.ts";
 import { described, openedBy } from "../schema/route.ts";
 import type { Received, Receiver } from "../webhook/receive.ts";
 
@@ -36,8 +35,6 @@ declare module "fastify" {
     received?: Omit<Received, "refusal">;
     /** What its sender called it. */
     contentType?: string;
-    /** Releases the slot of a webhook whose body has been read, or never will be. Safe to call twice. */
-    onceRead?: () => void;
     /** The payment whose secret is in the address. */
     paymentId?: string | undefined;
   }
@@ -110,7 +107,8 @@ interface Call {
 
 export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOptions): void {
   const { providers, secrets, receiver, onWebhook } = options;
-  const unread = createConnectionLimit(unreadMax, "unread webhooks");
+  /** Bodies on their way, by payment or address. */
+  const unread = new Map<string, number>();
 
   /** Throws what the provider is to be told when it is not "received". */
   const receive = async (request: FastifyRequest<Call>): Promise<Provider> => {
@@ -139,24 +137,22 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, done) => done(null, body));
     scope.decorateRequest("received");
     scope.decorateRequest("contentType");
-    scope.decorateRequest("onceRead");
     scope.decorateRequest("paymentId");
-    scope.addHook("onRequest", (request, reply, done) => {
+    scope.addHook("onRequest", (request, _reply, done) => {
       const { provider, secret } = request.params as Call["Params"];
-      const paymentId = secret === undefined ? undefined : secrets.open(provider, secret);
+      const isAddressed = secret !== undefined && providers.has(provider);
+      const paymentId = isAddressed ? secrets.open(provider, secret) : undefined;
       // Strangers must not use up the room of honest webhooks that come through the same proxy.
-      const key = paymentId ?? request.ip;
-      try {
-        unread.enter(key);
-      } catch (error) {
-        return done(error as HubError);
-      }
-      let isRead = false;
-      request.onceRead = () => {
-        if (!isRead) unread.leave(key);
-        isRead = true;
-      };
-      onGone(reply, request.onceRead);
+      const key = paymentId ?? addressKey(request.ip);
+      const count = unread.get(key) ?? 0;
+      if (count >= unreadMax) return done(limited("Too many unread webhooks from this address", 1_000));
+      unread.set(key, count + 1);
+      // When the body has been read, or never will be.
+      request.raw.once("close", () => {
+        const left = (unread.get(key) ?? 1) - 1;
+        if (left > 0) unread.set(key, left);
+        else unread.delete(key);
+      });
       request.paymentId = paymentId;
       done();
     });
@@ -167,7 +163,6 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       done();
     });
     scope.addHook("preHandler", (request, _reply, done) => {
-      request.onceRead?.();
       request.headers["content-type"] = request.contentType;
       done();
     });

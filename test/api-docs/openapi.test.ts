@@ -374,7 +374,8 @@ describe("its requests", () => {
     // A long poll on an open order would wait, and nobody may know that order by name here.
     const segment = fc.oneof(
       fc.constantFrom("paid", "%00", "%zz", "daraja", "nobody", "..%2f", "%20", paymentId),
-      fc.string({ maxLength: 80 }).map((text) => encodeURIComponent(text.toWellFormed()) || "x"),
+      // `fetch` takes out dots that stand alone, and asks another route.
+      fc.string({ maxLength: 80 }).map((text) => encodeURIComponent(text.toWellFormed()).replace(/^\.{0,2}$/, "x")),
     );
     const value = fc.oneof(fc.string({ maxLength: 20 }), fc.constantFrom("0", "1", "25", "-1", "1e9", "2026-11-20"));
     const record = (keys: string[], values: fc.Arbitrary<string>) => fc.dictionary(fc.constantFrom(...keys), values);
