@@ -52,14 +52,14 @@ export function redactUrl(url: string): string {
   return names ? `${shown}?${names.join("&")}` : shown;
 }
 
-/** Of one pair of a query; an odd one may be a value that lost its name. */
+/** The name of one query parameter. Masks a name that may be a value without a name. */
 function nameOf(pair: string): string {
   const [name = ""] = pair.split("=", 1);
   const plain = decode(name);
   return /^[\w.[\]-]{0,32}$/.test(plain) && maskSecrets(plain) === plain ? name : "***";
 }
 
-/** What begins as a token does, is as long as a secret in hex, or has as many digits as a phone, with what people write between them. */
+/** Masks tokens, secrets in hex, and phone numbers, with or without separators. */
 const maskSecrets = (text: string): string =>
   text
     .replace(/eyJ[\w-]*(?:\.[\w-]*)*/g, "***")

@@ -159,7 +159,7 @@ const addressLengthMax = 64;
 
 /**
  * Whom an address stands for: an IPv4 address, or the first half of an IPv6 address, for whoever has one has 2^64.
- * A port behind it, which some proxies add, says nothing. Undefined: the connection has gone.
+ * A port behind it, which some proxies add, says nothing. `undefined`: the connection is closed.
  */
 export function addressKey(address: string | undefined): string {
   if (address === undefined) return "gone";

@@ -28,7 +28,7 @@ export function createSchemaCollector(target: Dialect): SchemaCollector {
   };
 }
 
-/** Defaults and examples are told though a transform follows; a format says more than the expression that it is checked with. */
+/** Keeps defaults and examples, which zod drops before a transform, and prefers a format to the pattern that checks it. */
 function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
   const { def } = zodSchema._zod;
   const { examples } = z.globalRegistry.get(zodSchema) ?? {};

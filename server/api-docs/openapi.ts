@@ -64,7 +64,7 @@ const pathParameters: Readonly<Record<string, Json>> = {
 };
 
 export interface OpenApiOptions {
-  /** Where clients reach this node, where that is configured. */
+  /** `PUBLIC_URL`, if it is set. */
   publicUrl?: string | undefined;
   version: string;
 }
@@ -109,7 +109,7 @@ const tagsOf = (path: unknown): string[] =>
 
 const license = { name: "MIT", identifier: "MIT" };
 
-/** What `@fastify/swagger` takes, of what stands beside the route. */
+/** Translates a route's description into the schema that `@fastify/swagger` reads. */
 function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector) {
   const { operationId, tag, summary, description, security, headers, querystring, answers, problems } = schema;
   const params = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => [name, pathParameters[name]]);
@@ -132,14 +132,14 @@ function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector)
   };
 }
 
-/** A reference has nothing beside it, so one with examples is wrapped. */
+/** Wraps a reference in `allOf`, because the plugin drops what stands beside a `$ref`. */
 function bodyOf({ body, examples }: RouteSchema, schemas: SchemaCollector): Json {
   if (!examples) return {};
   const schema = { ...(body && { allOf: [schemas.add(body)] }), "x-examples": examples };
   return { body: { content: { "application/json": { schema } } } };
 }
 
-/** Of what is no JSON only the type is told. */
+/** An answer that is not JSON has only its content type. */
 function answerOf({ description, type, schema, example, headers }: Answer, schemas: SchemaCollector): Json {
   const said = { description, ...(headers && { headers }) };
   if (!schema && type === undefined && example === undefined) return { ...said, type: "null" };

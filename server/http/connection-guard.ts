@@ -88,7 +88,7 @@ export function guardConnections(
   server.prependListener("upgrade", ({ socket }: IncomingMessage, _socket: unknown, head: Buffer) => {
     const state = guarded.get(socket);
     if (!state) return;
-    // After an upgrade nobody reads for the answer that is still out, and would notice that its client has gone.
+    // After an upgrade nothing reads from the socket until that answer is sent, so its client's end would go unnoticed.
     if (state.unanswered > 0) return cut(socket, "unanswered");
     // A proxy may have used the connection for somebody else before.
     state.flow = new Flow(nowMs());

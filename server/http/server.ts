@@ -144,7 +144,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   });
   app.addHook("onReady", async () => guard.guardRequests());
   await shareUpgrades(app);
-  // The plugin would log the address of an upgrade to any other route as it came, with its token.
+  // The plugin logs the raw address, token included, of an upgrade to any other route.
   app.addHook("onRequest", (request, _reply, done) => {
     const isMistaken = isWebSocket(request.raw) && !request.routeOptions.config.isSocket && !request.is404;
     done(isMistaken ? new HubError("route_unknown", "There is no WebSocket at this address") : undefined);
@@ -208,7 +208,7 @@ function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
 /** The caller's own id of a request, if it is one, so that both logs name it alike. */
 function requestIdOf({ headers }: IncomingMessage): string {
   const given = String(headers["x-request-id"] ?? "");
-  // As a phone is written: no log has one whole.
+  // A phone number must not reach the log whole.
   const isPhone = /^[\d._-]{9,}$/.test(given);
   return /^[\w.-]{1,64}$/.test(given) && !isPhone ? given : randomUUID();
 }
@@ -260,7 +260,7 @@ function logRequests(app: FastifyInstance): void {
   });
 }
 
-/** No WebSocket comes of an upgrade that is answered so, and nobody would read from its connection any more. */
+/** Ends the connection after this answer to an upgrade, because nothing reads from it afterwards. */
 function endAfter({ raw }: FastifyReply): void {
   raw.setHeader("connection", "close");
   raw.once("finish", () => raw.req.socket.destroySoon());

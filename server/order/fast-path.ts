@@ -1,6 +1,6 @@
 /**
- * What happens to most payments, by statements that can do no more: each does what the full decision (decide.ts) would do,
- * or answers no row and changes nothing, and then the other one is asked.
+ * Fast paths for the two most common transitions. Each returns no row and changes nothing when its preconditions fail; the
+ * caller then runs the full decision (decide.ts).
  */
 
 import { batchMax } from "./decide.ts";

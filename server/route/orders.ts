@@ -9,7 +9,7 @@ import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
 import { decided, orderList, orderView, statusEvent, watchToken } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { isStorable, parseInput, readOrderId, text, wholeText } from "../validation.ts";
 
 export interface OrderRoutesOptions {
@@ -64,16 +64,7 @@ const readOrder = described({
       example: example.orderView,
     },
   },
-  problems: [
-    "key_invalid",
-    "token_invalid",
-    "token_expired",
-    "origin_refused",
-    "order_unknown",
-    "rate_limited",
-    "internal",
-    "store_unavailable",
-  ],
+  problems: ["key_invalid", ...watchProblems],
 });
 
 const listOrders = described({

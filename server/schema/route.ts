@@ -56,6 +56,18 @@ export interface Answer {
   headers?: Readonly<Record<string, Json>>;
 }
 
+/** Problems of every route that takes a watch token. */
+export const watchProblems = [
+  "body_invalid",
+  "token_invalid",
+  "token_expired",
+  "origin_refused",
+  "order_unknown",
+  "rate_limited",
+  "internal",
+  "store_unavailable",
+] as const;
+
 export interface Described {
   schema: FastifySchema & RouteSchema;
   validatorCompiler: FastifySchemaCompiler<unknown>;

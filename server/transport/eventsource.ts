@@ -6,7 +6,7 @@ import type { WatchGrant } from "../auth/access.ts";
 import { onGone, openStream, streamHeaders, writeStream } from "../http/event-stream.ts";
 import { recognize, sendProblem } from "../http/problem.ts";
 import { succeeded } from "../schema/example.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
 import {
   afterOf,
@@ -20,7 +20,6 @@ import {
   startExpiry,
   startHeartbeat,
   type TransportOptions,
-  watchProblems,
 } from "./transport.ts";
 
 /** Keeps proxies from closing a quiet stream, and finds readers that are gone. */

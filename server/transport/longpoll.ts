@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { statusEvent } from "../schema/answer.ts";
 import { succeeded } from "../schema/example.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
 import { afterText, parseInput, wholeText } from "../validation.ts";
 import {
@@ -18,7 +18,6 @@ import {
   type OrderRequest,
   startExpiry,
   type TransportOptions,
-  watchProblems,
 } from "./transport.ts";
 
 /** How a long poll waits. */

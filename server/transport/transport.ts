@@ -26,18 +26,6 @@ export const authorizeWatcher = (access: Access, request: FastifyRequest<OrderRe
 /** Where a watcher is. */
 export const positionQuery = z.object({ after: afterText.optional() });
 
-/** What asking to watch may be answered. */
-export const watchProblems = [
-  "body_invalid",
-  "token_invalid",
-  "token_expired",
-  "origin_refused",
-  "order_unknown",
-  "rate_limited",
-  "internal",
-  "store_unavailable",
-] as const;
-
 /** The last version seen, from `?after=`; undefined when not given. */
 export const afterOf = (request: FastifyRequest): number | undefined => parseInput(positionQuery, request.query).after;
 

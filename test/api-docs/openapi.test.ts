@@ -275,6 +275,7 @@ describe("its requests", () => {
     const headers = { authorization: `Bearer ${apiKey}`, "idempotency-key": "twice", prefer: "wait=5" };
     const first = await send("startPayment", { body, headers });
     expect(first.headers.get("preference-applied")).toBe("wait=5");
+    expect(first.headers.get("cache-control")).toBe("no-store");
     const second = await send("startPayment", { body, headers });
     expect(second.headers.get("idempotency-replayed")).toBe("true");
   });

@@ -109,6 +109,17 @@ describe("a body", () => {
     expect(read.mock.calls.length).toBeLessThanOrEqual(piecesMax);
   });
 
+  it("with a length is cut off after as many pieces", async () => {
+    const { state, open, read } = await startReading();
+    const socket = open().resume();
+    // A piece each: the next byte leaves when the one before was read.
+    read.mockImplementation(() => socket.write("a"));
+    socket.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\na");
+    await closed(socket);
+    expect(state.cuts).toEqual(["flood"]);
+    expect(read.mock.calls.length).toBeLessThanOrEqual(piecesMax);
+  });
+
   it("that goes on after the answer ends its connection", async () => {
     const { open } = await start();
     const socket = open();
