@@ -25,7 +25,7 @@ const limits = { phone: 1_000_000, order: 1_000_000 };
 const store = createOrderStore({
   database,
   announce: () => undefined,
-  bareProviders: [],
+  amountlessProviders: [],
   ...(DOES === "all" && { limits }),
 });
 const client = createClient();

@@ -148,7 +148,9 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     if (!found) throw new Error(`${name} is not enabled`);
     return found;
   };
-  const bareProviders = [...providers.values()].filter((provider) => !provider.statesAmount).map(({ name }) => name);
+  const amountlessProviders = [...providers.values()]
+    .filter((provider) => !provider.statesAmount)
+    .map(({ name }) => name);
   // Nobody can follow an order yet when it is opened: whoever comes to it reads that.
   const announce = (event: StatusEvent): void => {
     if (event.version > 1) bus.publish(event);
@@ -160,7 +162,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       metrics.onEvent(event, before);
       promises.onEvent(event, before);
     },
-    bareProviders,
+    amountlessProviders,
     receiptProviders: [...providers.values()].filter((provider) => provider.statesReceipt).map(({ name }) => name),
     limits: config.limit,
   });

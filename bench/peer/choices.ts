@@ -13,7 +13,7 @@ import { readCallback } from "../work.ts";
 const { PORT, DATABASE_URL = "", REDIS_URL = "" } = process.env;
 const advance = createAdvance(
   openDatabase(DATABASE_URL, () => undefined),
-  { bareProviders: [], receiptProviders: [] },
+  { amountlessProviders: [], receiptProviders: [] },
 );
 const publisher = new Redis(REDIS_URL);
 const subscriber = new Redis(REDIS_URL);

@@ -60,9 +60,12 @@ const waitMsMax = 3_000;
 
 export function createAdvance(
   { pool, webhookPool }: Database,
-  { bareProviders, receiptProviders }: { bareProviders: readonly string[]; receiptProviders: readonly string[] },
+  {
+    amountlessProviders,
+    receiptProviders,
+  }: { amountlessProviders: readonly string[]; receiptProviders: readonly string[] },
 ): (paymentId: string, outcome: Outcome, webhook?: InboxRow) => Promise<AdvancedRow> {
-  const decisionParameters = [bareProviders, receiptProviders];
+  const decisionParameters = [amountlessProviders, receiptProviders];
 
   const run = async (
     on: pg.Pool,

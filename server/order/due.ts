@@ -111,8 +111,8 @@ export const claimDueStatement = {
 } as const;
 
 /** Whether a payment may still be asked for: not when its order was paid, or may have been, in the meantime. */
-export const wantedStatement = {
-  name: "wanted",
+export const payableStatement = {
+  name: "payable",
   text: `select o.status not in ('succeeded', 'review') as wanted
          from payment p join "order" o on o.id = p.order_uuid where p.id = $1`,
 } as const;
@@ -121,8 +121,8 @@ export const wantedStatement = {
  * What was agreed of a payment, and whether a success that states so much would make it succeed, or complete its success, as
  * `decideWith` (decide.ts) has it. Not one whose receipt is another payment's: that could come any number of times.
  */
-export const weighStatement = {
-  name: "weigh",
+export const assessSuccessStatement = {
+  name: "assess-success",
   text: `select amount_minor, currency, reference,
     (reference = $4::text) is not false
     and ((amount_minor = $2::bigint and currency = $3::text) is true
@@ -139,7 +139,7 @@ export const weighStatement = {
 
 /** Makes an open payment due to be asked about now. */
 export const checkNowStatement = {
-  name: "nudge",
+  name: "check-now",
   text: `update payment set check_at = least(check_at, clock_timestamp())
          where id = $1 and status not in ('succeeded', 'review') and reason is distinct from 'rejected'`,
 } as const;
@@ -155,8 +155,8 @@ export const deferStatement = {
 } as const;
 
 /** A success was asked about once, for its receipt. */
-export const checkedStatement = {
-  name: "checked",
+export const endReceiptCheckStatement = {
+  name: "end-receipt-check",
   text: "update payment set check_at = null where id = $1 and status = 'succeeded'",
 } as const;
 
@@ -164,8 +164,8 @@ export const checkedStatement = {
  * The payer has come back, having agreed or not ($2). Says once in a payment's life that its money may be moved: while
  * it is processing, the latest attempt, and its order unpaid. The locks are taken as everywhere: payment, then order.
  */
-export const comeBackStatement = {
-  name: "come-back",
+export const recordReturnStatement = {
+  name: "record-return",
   text: `with was as (
     select * from payment where id = $1::uuid for no key update
   ),
@@ -194,7 +194,7 @@ export const locateOwnStatement = {
 } as const;
 
 /** What saying that the money may move has led to is known: clock and payer may end the payment again. It is not said twice. */
-export const completedStatement = {
-  name: "completed",
+export const clearCompletionLockStatement = {
+  name: "clear-completion-lock",
   text: "update payment set completing_at = completing_at - interval '1 minute' where id = $1",
 } as const;

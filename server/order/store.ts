@@ -12,16 +12,16 @@ import { type Advanced, type AdvancedRow, createAdvance, type InboxRow } from ".
 import { changedStatement, currentStatement } from "./decide.ts";
 import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
 import {
-  checkedStatement,
+  assessSuccessStatement,
   checkNowStatement,
   claimDueStatement,
-  comeBackStatement,
-  completedStatement,
+  clearCompletionLockStatement,
   deferStatement,
+  endReceiptCheckStatement,
   locateOwnStatement,
   locateStatement,
-  wantedStatement,
-  weighStatement,
+  payableStatement,
+  recordReturnStatement,
 } from "./due.ts";
 import { keyStatement, openRecord, openStatement, reachedStatement } from "./open.ts";
 import type { DuePayment, Outcome, Payment, Reason, Status, StatusEvent } from "./order.ts";
@@ -68,23 +68,23 @@ export interface OrderStore {
   /** Makes a payment that was taken due again at once, because its provider was asked too often. */
   defer(paymentId: string): Promise<void>;
   /** Ends the checks of a success: its receipt was asked for. */
-  checked(paymentId: string): Promise<void>;
+  endReceiptCheck(paymentId: string): Promise<void>;
   /** To be called once for the providers whose pace is limited, before the first `claimDue`. */
   preparePace(providers: readonly string[]): Promise<void>;
   /** Halves a provider's pace for a while, for all nodes, and leaves it alone for so long, 10 s by default. */
   slowQueries(provider: string, retryAfterS?: number): Promise<void>;
   /** Whether the payment's order still wants money: false when another attempt paid it, or may have. */
-  isWanted(paymentId: string): Promise<boolean>;
+  isPayable(paymentId: string): Promise<boolean>;
   /** The payer has come back, approved or not. Undefined when there is no such payment. */
-  comeBack(paymentId: string, isApproved: boolean): Promise<Returned | undefined>;
+  recordReturn(paymentId: string, isApproved: boolean): Promise<Returned | undefined>;
   /** What completing a payment led to is known: clock and payer may end it again. */
-  completed(paymentId: string): Promise<void>;
+  clearCompletionLock(paymentId: string): Promise<void>;
   /** The id of the payment that a provider knows by this reference. */
   locate(provider: string, reference: string): Promise<string | undefined>;
   /** The id of the payment that we called so when we asked the provider for it. */
   locateOwn(provider: string, ownReference: string): Promise<string | undefined>;
   /** What was agreed of a payment, and whether this success would decide it. Throws `store_unavailable`. */
-  weigh(paymentId: string, success: Outcome): Promise<Weighed | undefined>;
+  assessSuccess(paymentId: string, success: Outcome): Promise<SuccessAssessment | undefined>;
   /** Makes an open payment due to be asked about now. */
   checkNow(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
@@ -94,13 +94,13 @@ export interface OrderStore {
 }
 
 /** What never changes of a payment; its reference, once it is known. */
-export interface Agreed {
+export interface AgreedTerms {
   amountMinor: bigint;
   currency: string;
   reference?: string;
 }
 
-export interface Weighed extends Agreed {
+export interface SuccessAssessment extends AgreedTerms {
   /** It would make the payment succeed, or say of its success what is not known yet. */
   isDecisive: boolean;
   /** Its receipt is another payment's. */
@@ -112,7 +112,7 @@ export interface OrderStoreOptions {
   /** Hears of every accepted event, after its commit; without `before` it starts its payment. */
   announce: (event: StatusEvent, before?: Before) => void;
   /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
-  bareProviders: readonly string[];
+  amountlessProviders: readonly string[];
   /** Providers whose query states the receipt: after a success without one they are asked for it, once. */
   receiptProviders?: readonly string[];
   /**
@@ -123,9 +123,9 @@ export interface OrderStoreOptions {
 }
 
 export function createOrderStore(options: OrderStoreOptions): OrderStore {
-  const { database, announce, bareProviders, receiptProviders = [], limits } = options;
+  const { database, announce, amountlessProviders, receiptProviders = [], limits } = options;
   const { pool, webhookPool } = database;
-  const advance = createAdvance(database, { bareProviders, receiptProviders });
+  const advance = createAdvance(database, { amountlessProviders, receiptProviders });
 
   const announced = (row: StateRow, before?: Before): StatusEvent => {
     const event = toEvent(row);
@@ -197,8 +197,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       await run(pool, deferStatement, [paymentId]);
     },
 
-    async checked(paymentId) {
-      await run(pool, checkedStatement, [paymentId]);
+    async endReceiptCheck(paymentId) {
+      await run(pool, endReceiptCheckStatement, [paymentId]);
     },
 
     async preparePace(providers) {
@@ -209,14 +209,14 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       await run(pool, slowStatement, [provider, Math.min(retryAfterS, restMaxS)]);
     },
 
-    async comeBack(paymentId, isApproved) {
+    async recordReturn(paymentId, isApproved) {
       const values = [paymentId, isApproved];
-      const [row] = await run<ProviderRow & { completes: boolean }>(pool, comeBackStatement, values);
+      const [row] = await run<ProviderRow & { completes: boolean }>(pool, recordReturnStatement, values);
       return row && { payment: toPayment(row), status: row.status, completes: row.completes };
     },
 
-    async completed(paymentId) {
-      await run(pool, completedStatement, [paymentId]);
+    async clearCompletionLock(paymentId) {
+      await run(pool, clearCompletionLockStatement, [paymentId]);
     },
 
     async locate(provider, reference) {
@@ -227,13 +227,13 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       return (await run<{ id: string }>(webhookPool, locateOwnStatement, [provider, ownReference]))[0]?.id;
     },
 
-    async isWanted(paymentId) {
-      return (await run<{ wanted: boolean }>(pool, wantedStatement, [paymentId]))[0]?.wanted ?? false;
+    async isPayable(paymentId) {
+      return (await run<{ wanted: boolean }>(pool, payableStatement, [paymentId]))[0]?.wanted ?? false;
     },
 
-    async weigh(paymentId, { amountMinor, currency, reference, receipt }) {
-      const values = [paymentId, amountMinor?.toString(), currency, reference, receipt, bareProviders];
-      const [row] = await run<WeighedRow>(webhookPool, weighStatement, values);
+    async assessSuccess(paymentId, { amountMinor, currency, reference, receipt }) {
+      const values = [paymentId, amountMinor?.toString(), currency, reference, receipt, amountlessProviders];
+      const [row] = await run<AssessmentRow>(webhookPool, assessSuccessStatement, values);
       return (
         row && {
           amountMinor: BigInt(row.amount_minor),
@@ -258,7 +258,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
   };
 }
 
-interface WeighedRow {
+interface AssessmentRow {
   amount_minor: string;
   currency: string;
   reference: string | null;

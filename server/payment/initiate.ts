@@ -20,7 +20,7 @@ export interface Initiator {
 
 export interface InitiatorOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "isWanted">;
+  store: Pick<OrderStore, "advance" | "isPayable">;
   /** Make the secret parts of the addresses that providers are given. */
   secrets: { webhook: UrlSecrets; return: UrlSecrets };
   /** Hears of a reference that is stored now, of a provider whose webhooks may have come before. */
@@ -52,7 +52,7 @@ export function createInitiator(options: InitiatorOptions): Initiator {
     try {
       await provider.prepare?.();
       // A late success of an earlier attempt may have come while this one got ready.
-      if (payment.attempt > 1 && !(await store.isWanted(payment.id))) {
+      if (payment.attempt > 1 && !(await store.isPayable(payment.id))) {
         throw new Declined("rejected", "the order was paid meanwhile, so the payer was not asked again");
       }
       const initiate = (signal: AbortSignal) => provider.initiate(payment, urlsOf(payment), signal);

@@ -32,7 +32,7 @@ export interface ReconcilerOptions {
   providers: ReadonlyMap<string, Provider>;
   /** When and how fast a provider is asked. */
   allowance: (provider: Provider) => Omit<Allowance, "provider" | "free">;
-  store: Pick<OrderStore, "advance" | "claimDue" | "defer" | "checked" | "preparePace" | "slowQueries">;
+  store: Pick<OrderStore, "advance" | "claimDue" | "defer" | "endReceiptCheck" | "preparePace" | "slowQueries">;
   /** Hears of a reference that is stored now, of a provider whose webhooks may have come before. */
   onReference: (provider: string, reference: string) => Promise<void>;
   /** How often due payments are looked for, in milliseconds, beside when there is a reason to; another time in tests only. */
@@ -199,7 +199,7 @@ async function record(payment: DuePayment, answer: Answer, options: ReconcilerOp
   if (isExpired(payment, answer)) {
     await store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
   } else if (payment.status === "succeeded" && answer !== "unreachable" && !isDeferred) {
-    await store.checked(payment.id);
+    await store.endReceiptCheck(payment.id);
   }
   // Also when it has expired: the query is late, and finds money that came in time.
   if (isDeferred) await store.defer(payment.id);

@@ -21,7 +21,7 @@ import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
-  store: Pick<OrderStore, "advance" | "comeBack" | "completed" | "checkNow" | "slowQueries">;
+  store: Pick<OrderStore, "advance" | "recordReturn" | "clearCompletionLock" | "checkNow" | "slowQueries">;
   /** Asks about a payment that is due, within the provider's pace; resolves with what is recorded. */
   ask: (paymentId: string) => Promise<Outcome | undefined>;
   /** What must be waited for when the node stops. */
@@ -67,7 +67,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
     const outcome = completes ? await complete(provider, payment) : await askNow(payment.id, said);
     log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
     // Nothing was taken after all, as when the payer had not agreed: they may still say so.
-    if (completes && outcome?.status === "processing") await store.completed(payment.id);
+    if (completes && outcome?.status === "processing") await store.clearCompletionLock(payment.id);
     if (said !== undefined && said !== "approved" && outcome?.status === "processing") {
       await store.advance(payment.id, failure(said));
     }
@@ -122,7 +122,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   /** The page that stays until the payment can be looked up and, if it is approved, completed; or else where to go on to. */
   const welcome = async (provider: CheckoutProvider, paymentId: string, said: Said): Promise<PageName | URL> => {
     const completes = said === "approved" && (await isReady(provider));
-    const returned = await store.comeBack(paymentId, completes);
+    const returned = await store.recordReturn(paymentId, completes);
     if (!returned) return "unknown";
     if (returned.status === "pending" || returned.status === "processing") {
       // Nobody can agree before we know that there is a page: the provider's answer is about to be stored.
@@ -139,7 +139,7 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
     "/return/:secret",
     // A request that only asks for headers moves no money.
-    { exposeHeadRoute: false, ...comeBack },
+    { exposeHeadRoute: false, ...recordReturn },
     async ({ params, query }, reply) => {
       reply.headers({
         "cache-control": "no-store",
@@ -166,8 +166,8 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   };
 }
 
-const comeBack = described({
-  operationId: "comeBack",
+const recordReturn = described({
+  operationId: "recordReturn",
   tag: "Return address",
   summary: "The payer comes back from the provider's page",
   description:

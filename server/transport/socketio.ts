@@ -232,18 +232,18 @@ const isMerchantWithoutOrder = (auth: Record<string, unknown>, isMerchant: (key:
 /** Refuses a handshake for good when its credentials are to blame; otherwise cuts the connection, to come back. */
 function refuse(socket: OrderSocket, error: unknown, next: (error?: Error) => void, log: FastifyBaseLogger): void {
   const problem = problemOf(error, log);
-  if (problem.retryable) comeBack(socket, error, log);
+  if (problem.retryable) recordReturn(socket, error, log);
   else next(Object.assign(new Error(problem.title), { data: problem }));
 }
 
 /** There is nothing to watch, so no reason to come back; or there may be later. */
 function sendAway(socket: OrderSocket, error: unknown, log: FastifyBaseLogger): void {
-  if (problemOf(error, log).retryable) comeBack(socket, error, log);
+  if (problemOf(error, log).retryable) recordReturn(socket, error, log);
   else socket.disconnect();
 }
 
 /** Closes the connection below the socket: unlike `disconnect()`, after that every client tries again by itself. */
-function comeBack(socket: OrderSocket, error: unknown, log: FastifyBaseLogger): void {
+function recordReturn(socket: OrderSocket, error: unknown, log: FastifyBaseLogger): void {
   log.warn({ err: error }, "socket sent away to come back");
   socket.conn.close();
 }

@@ -7,7 +7,7 @@
  * their own. Per node.
  */
 import type { Outcome } from "../order/order.ts";
-import type { Agreed, OrderStore, Weighed } from "../order/store.ts";
+import type { AgreedTerms, OrderStore, SuccessAssessment } from "../order/store.ts";
 
 /** `later`: not weighed, because another one was within this second. */
 export type Verdict = "decisive" | "idle" | "later";
@@ -29,8 +29,8 @@ const usedReceiptsMax = 64;
 
 interface Heard {
   /** Undefined in the end when there is no such payment. */
-  agreed?: Promise<Agreed | undefined>;
-  known?: Agreed;
+  agreed?: Promise<AgreedTerms | undefined>;
+  known?: AgreedTerms;
   /** Receipts of other payments, which none of this one's can have. */
   usedReceipts: Set<string>;
   /** When one was weighed that states an amount, and one that does not. */
@@ -39,7 +39,7 @@ interface Heard {
 
 /** `nowMs` is any clock that only moves forward. */
 export function createAppeals(
-  store: Pick<OrderStore, "weigh">,
+  store: Pick<OrderStore, "assessSuccess">,
   nowMs: () => number = () => performance.now(),
 ): Appeals {
   const payments = new Map<string, Heard>();
@@ -57,8 +57,8 @@ export function createAppeals(
     return heard;
   };
 
-  const weigh = async (heard: Heard, paymentId: string, outcome: Outcome): Promise<Weighed | undefined> => {
-    const weighed = await store.weigh(paymentId, outcome);
+  const weigh = async (heard: Heard, paymentId: string, outcome: Outcome): Promise<SuccessAssessment | undefined> => {
+    const weighed = await store.assessSuccess(paymentId, outcome);
     if (weighed) heard.known = weighed;
     const { receipt } = outcome;
     if (weighed?.isReceiptUsed && receipt !== undefined && heard.usedReceipts.size < usedReceiptsMax) {
@@ -68,7 +68,7 @@ export function createAppeals(
   };
 
   /** Read once, by however many at once, and with nothing of theirs. */
-  const agreedOf = (heard: Heard, paymentId: string): Promise<Agreed | undefined> => {
+  const agreedOf = (heard: Heard, paymentId: string): Promise<AgreedTerms | undefined> => {
     heard.agreed ??= weigh(heard, paymentId, { status: "succeeded", source: "webhook" }).catch((error: unknown) => {
       delete heard.agreed;
       throw error;

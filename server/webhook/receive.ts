@@ -50,7 +50,7 @@ export interface Receiver {
 
 export interface ReceiverOptions {
   providers: ReadonlyMap<string, Provider>;
-  store: Pick<OrderStore, "advance" | "checkNow" | "locate" | "locateOwn" | "weigh">;
+  store: Pick<OrderStore, "advance" | "checkNow" | "locate" | "locateOwn" | "assessSuccess">;
   inbox: Pick<Inbox, "insert" | "refuse">;
   /** Absent: what comes while the database is away is not taken. */
   spool?: Spool;

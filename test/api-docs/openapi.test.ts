@@ -237,7 +237,7 @@ describe("its requests", () => {
 
   it("work as they stand in its examples, with every kind of credential, and are answered as described", async () => {
     // An upgrade is tried below; no provider of these nodes has account-wide webhooks or sends the payer back.
-    const skipped = ["openSocket", "receiveAccountWebhook", "comeBack"];
+    const skipped = ["openSocket", "receiveAccountWebhook", "recordReturn"];
     for (const operation of listOperations(document).filter(({ operationId }) => !skipped.includes(operationId))) {
       const examples = Object.values(operation.requestBody?.content["application/json"]?.examples ?? { none: {} });
       for (const [index, { value }] of examples.entries()) {
@@ -345,7 +345,7 @@ describe("its requests", () => {
       ["issueWatchToken", "body_invalid", { names: { orderId: "%00" }, headers: key }],
       ["openSocket", "upgrade_required", { names: opened }],
       ["fetchProviderToken", "body_invalid", { names: { provider: "%ff" }, headers: key }],
-      ["comeBack", "body_invalid", { names: { secret: "%ff" } }],
+      ["recordReturn", "body_invalid", { names: { secret: "%ff" } }],
       ["readSdkFile", "body_invalid", { names: { file: "%ed%a0%80" } }],
       ["listPrompts", "body_invalid", { names: { msisdn: "%ff" } }],
       ["receiveWebhook", "webhook_rejected", { body: {} }],

@@ -390,8 +390,8 @@ describe("the way back to the shop", () => {
       providers: new Map([["page", provider]]),
       secrets,
       store: {
-        comeBack: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
-        completed: async () => undefined,
+        recordReturn: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
+        clearCompletionLock: async () => undefined,
         advance: async () => ({ result: "repeat" }),
         checkNow: async () => undefined,
         slowQueries: async () => undefined,

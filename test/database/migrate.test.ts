@@ -82,7 +82,7 @@ const versionsOf = async ({ pool }: Database): Promise<number[]> =>
 
 /** Opens an order and lets it fail; an insert into every table that this fills. */
 async function useStore(database: Database): Promise<string> {
-  const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+  const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
   const draft = draftOf({ idempotencyKey: randomUUID() });
   const { payment } = await store.open(draft);
   const webhook = { provider: "daraja", proof: "secret", headers: {}, body: Buffer.from("{}") } as const;
@@ -194,7 +194,7 @@ describe("a database of an older version", () => {
       "relation order_status": expect.any(String),
       "relation credential": expect.any(String),
     });
-    const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+    const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
     expect((await store.open(draftOf({ orderId }))).event).toMatchObject({ orderId, version: 3, status: "pending" });
   });
 });
@@ -269,7 +269,7 @@ describe("the migrations", () => {
     expect(structure).toEqual(await structureOf(written));
     expect(await versionsOf(old)).toEqual([schemaVersion]);
     expect((await rowsOf(old)).payment).toMatchObject([{ id: paymentId, order_uuid: id, status: "failed" }]);
-    const store = createOrderStore({ database: old, announce: () => undefined, bareProviders: [] });
+    const store = createOrderStore({ database: old, announce: () => undefined, amountlessProviders: [] });
     expect((await store.open(draftOf({ orderId: "ORD-1" }))).event).toMatchObject({ version: 2, status: "pending" });
   });
 });

@@ -89,7 +89,7 @@ interface Ground {
   state(): Promise<StatusEvent>;
   until(status: StatusEvent["status"]): Promise<StatusEvent>;
   /** The payer's browser comes back to a node, saying so. */
-  comeBack(node: TestNode, status?: string, init?: RequestInit): Promise<Response>;
+  recordReturn(node: TestNode, status?: string, init?: RequestInit): Promise<Response>;
   /** Lets the payment's time be over. */
   expire(): Promise<StatusEvent>;
   sql(text: string, values?: unknown[]): Promise<pg.QueryResult>;
@@ -135,7 +135,7 @@ async function start(own?: Provider): Promise<Ground> {
     paymentId: order.payment.id,
     state,
     until,
-    comeBack: (node, status = "success", init = {}) =>
+    recordReturn: (node, status = "success", init = {}) =>
       fetch(`${node.url}${provider.returnPath()}?paymentID=x&status=${status}&signature=y`, {
         redirect: "manual",
         ...init,
@@ -152,12 +152,12 @@ async function start(own?: Provider): Promise<Ground> {
 
 describe("a payer who comes back", () => {
   it("having agreed, pays, and lands on the shop's page with the order and nothing secret", async () => {
-    const { provider, a, orderId, state, comeBack } = await start();
+    const { provider, a, orderId, state, recordReturn } = await start();
     expect((await state()).payment.action).toEqual({
       type: "redirect",
       url: fixture("bkash", "create-accepted").body.bkashURL,
     });
-    const response = await comeBack(a);
+    const response = await recordReturn(a);
     expect(response.status).toBe(303);
     expect(response.headers.get("location")).toBe(`https://shop.example/thanks?lang=bn&orderId=${orderId}#top`);
     expect(response.headers.get("referrer-policy")).toBe("no-referrer");
@@ -167,9 +167,9 @@ describe("a payer who comes back", () => {
   });
 
   it("in two browsers at once on two nodes, pays once", async () => {
-    const { provider, a, b, state, comeBack } = await start();
+    const { provider, a, b, state, recordReturn } = await start();
     const held = holdExecute(provider);
-    const returns = [a, b, a, b].map((node) => comeBack(node));
+    const returns = [a, b, a, b].map((node) => recordReturn(node));
     await held.asked;
     // The others ask, together where they come together, and go on.
     await vi.waitUntil(() => provider.count("payment/status") >= 1);
@@ -180,19 +180,19 @@ describe("a payer who comes back", () => {
   });
 
   it("again and again, pays once, and bKash is not even asked", async () => {
-    const { provider, a, b, until, state, comeBack } = await start();
-    await comeBack(a);
+    const { provider, a, b, until, state, recordReturn } = await start();
+    await recordReturn(a);
     await until("succeeded");
     for (const status of ["success", "cancel", "failure", "nonsense"]) {
-      for (const node of [a, b]) expect((await comeBack(node, status)).status).toBe(303);
+      for (const node of [a, b]) expect((await recordReturn(node, status)).status).toBe(303);
     }
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 0]);
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
   it("again and again without having agreed, has bKash asked 30 times a minute and no more", async () => {
-    const { provider, a, state, comeBack } = await start();
-    for (let times = 0; times < 35; times += 1) expect((await comeBack(a, "nonsense")).status).toBe(303);
+    const { provider, a, state, recordReturn } = await start();
+    for (let times = 0; times < 35; times += 1) expect((await recordReturn(a, "nonsense")).status).toBe(303);
     // And the schedule asks too.
     expect(provider.count("payment/status")).toBeGreaterThanOrEqual(30);
     expect(provider.count("payment/status")).toBeLessThan(35);
@@ -205,19 +205,19 @@ describe("a payer who comes back", () => {
   ])(
     "saying %s has failed once bKash says that nothing was paid, and typing success then moves no money",
     async (status, reason) => {
-      const { provider, a, b, state, comeBack } = await start();
-      expect((await comeBack(a, status)).status).toBe(303);
+      const { provider, a, b, state, recordReturn } = await start();
+      expect((await recordReturn(a, status)).status).toBe(303);
       expect(await state()).toMatchObject({ status: "failed", reason, version: 3 });
       expect(provider.count("payment/status")).toBe(1);
-      expect((await comeBack(b, "success")).status).toBe(303);
+      expect((await recordReturn(b, "success")).status).toBe(303);
       expect(provider.count("execute")).toBe(0);
       expect(await state()).toMatchObject({ status: "failed", version: 3 });
     },
   );
 
   it("saying cancel may try again at once, and not in half an hour", async () => {
-    const { provider, a, orderId, comeBack, until } = await start();
-    await comeBack(a, "cancel");
+    const { provider, a, orderId, recordReturn, until } = await start();
+    await recordReturn(a, "cancel");
     expect(await until("failed")).toMatchObject({ reason: "cancelled" });
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
     expect(order).toMatchObject({ status: "pending", payment: { attempt: 2 } });
@@ -226,19 +226,19 @@ describe("a payer who comes back", () => {
   });
 
   it("saying cancel has paid if bKash says so", async () => {
-    const { provider, a, state, comeBack } = await start();
+    const { provider, a, state, recordReturn } = await start();
     provider.isPaid = true;
-    await comeBack(a, "cancel");
+    await recordReturn(a, "cancel");
     expect(await state()).toMatchObject({ status: "succeeded" });
     expect(provider.count("execute")).toBe(0);
   });
 
   it("saying cancel while the money is being taken changes nothing", async () => {
-    const { provider, a, b, state, until, comeBack } = await start();
+    const { provider, a, b, state, until, recordReturn } = await start();
     const held = holdExecute(provider);
-    const agreed = comeBack(a);
+    const agreed = recordReturn(a);
     await held.asked;
-    expect((await comeBack(b, "cancel")).status).toBe(303);
+    expect((await recordReturn(b, "cancel")).status).toBe(303);
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
     held.release();
     await agreed;
@@ -246,27 +246,27 @@ describe("a payer who comes back", () => {
   });
 
   it("saying cancel after a typed success that took nothing is believed at once", async () => {
-    const { provider, a, b, comeBack, until } = await start();
+    const { provider, a, b, recordReturn, until } = await start();
     provider.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
-    await comeBack(a, "success");
+    await recordReturn(a, "success");
     expect(provider.count("execute")).toBe(1);
-    await comeBack(b, "cancel");
+    await recordReturn(b, "cancel");
     expect(await until("failed")).toMatchObject({ reason: "cancelled" });
-    await comeBack(a, "success");
+    await recordReturn(a, "success");
     expect(provider.count("execute")).toBe(1);
   });
 
   it("saying nothing that can be read is asked about, and nothing is taken", async () => {
-    const { provider, a, state, comeBack } = await start();
+    const { provider, a, state, recordReturn } = await start();
     for (const status of ["Success", "success&status=cancel", ""]) {
-      expect((await comeBack(a, status)).status).toBe(303);
+      expect((await recordReturn(a, status)).status).toBe(303);
     }
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([0, 3]);
     expect((await state()).status).toBe("processing");
   });
 
   it("to no address of ours sees a page that says so, and with HEAD moves nothing", async () => {
-    const { provider, a, paymentId, comeBack } = await start();
+    const { provider, a, paymentId, recordReturn } = await start();
     const secrets = createUrlSecrets([testSecret], "webhook");
     for (const secret of ["x", "0".repeat(64), secrets.seal("bkash", paymentId)]) {
       const response = await fetch(`${a.url}/return/${secret}?status=success`);
@@ -274,14 +274,14 @@ describe("a payer who comes back", () => {
     }
     const ofNobody = createUrlSecrets([testSecret], "return").seal("bkash", "0199f2c4-0000-7000-8000-00000000dead");
     expect((await fetch(`${a.url}/return/${ofNobody}?status=success`)).status).toBe(404);
-    expect((await comeBack(a, "success", { method: "HEAD" })).status).toBe(405);
+    expect((await recordReturn(a, "success", { method: "HEAD" })).status).toBe(405);
     expect(provider.count("execute")).toBe(0);
   });
 
   it("with no shop to go on to sees a page that can be closed", async () => {
-    const { a, sql, comeBack } = await start();
+    const { a, sql, recordReturn } = await start();
     await sql("update payment set return_url = null");
-    const response = await comeBack(a);
+    const response = await recordReturn(a);
     expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("You may close this page")]);
     expect(response.headers.get("content-security-policy")).toMatch(/^default-src 'none'; style-src 'sha256-/);
   });
@@ -289,36 +289,36 @@ describe("a payer who comes back", () => {
 
 describe("when Execute is not answered", () => {
   it("bKash is asked once, and what it says counts: nothing is executed twice", async () => {
-    const { provider, a, b, state, comeBack } = await start();
+    const { provider, a, b, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
       return fixture("bkash", "error-timeout");
     };
-    await comeBack(a);
+    await recordReturn(a);
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 1]);
-    await comeBack(b);
+    await recordReturn(b);
     expect(provider.count("execute")).toBe(1);
   });
 
   it("in time, by bKash's own words, the money that it has taken is found at once by asking", async () => {
-    const { provider, a, state, comeBack } = await start();
+    const { provider, a, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
       return fixture("bkash", "execute-timeout");
     };
-    await comeBack(a);
+    await recordReturn(a);
     expect(await state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 15_000 } });
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 1]);
   });
 
   it("in full, without an invoice, a currency and a paymentID, what it says is believed", async () => {
-    const { provider, a, state, comeBack } = await start();
+    const { provider, a, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
       return { body: { ...fixture("bkash", "execute-bare").body, trxID: `BARE${process.pid}` } };
     };
-    await comeBack(a);
+    await recordReturn(a);
     expect(await state()).toMatchObject({
       status: "succeeded",
       payment: { amountPaidMinor: 15_000, receipt: `BARE${process.pid}` },
@@ -327,11 +327,11 @@ describe("when Execute is not answered", () => {
   });
 
   it("and the query says that it is open, it stays open until bKash knows more", async () => {
-    const { provider, a, b, paymentId, state, until, comeBack, sql } = await start();
+    const { provider, a, b, paymentId, state, until, recordReturn, sql } = await start();
     provider.answers.execute = () => "drop";
-    await comeBack(a);
+    await recordReturn(a);
     expect((await state()).status).toBe("processing");
-    for (const node of [a, b]) await comeBack(node);
+    for (const node of [a, b]) await recordReturn(node);
     expect(provider.count("execute")).toBe(1);
     provider.isPaid = true;
     await sql("update payment set check_at = clock_timestamp() where id = $1", [paymentId]);
@@ -340,19 +340,19 @@ describe("when Execute is not answered", () => {
   });
 
   it("because the process died before, nobody executes again, and the deadline ends the payment", async () => {
-    const { provider, a, b, paymentId, comeBack, expire, sql } = await start();
+    const { provider, a, b, paymentId, recordReturn, expire, sql } = await start();
     // What is left of a process that was killed right after it said that it would.
     await sql("update payment set completing_at = clock_timestamp() - interval '2 minutes' where id = $1", [paymentId]);
-    for (const node of [a, b]) await comeBack(node);
+    for (const node of [a, b]) await recordReturn(node);
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([0, 2]);
     expect(await expire()).toMatchObject({ reason: "deadline" });
     expect(provider.count("execute")).toBe(0);
   });
 
   it("while the node stops, its answer is waited for and stored", async () => {
-    const { provider, a, state, comeBack } = await start();
+    const { provider, a, state, recordReturn } = await start();
     const held = holdExecute(provider);
-    const agreed = comeBack(a);
+    const agreed = recordReturn(a);
     await held.asked;
     const closed = a.close();
     await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok, 10_000);
@@ -367,15 +367,15 @@ describe("when Execute is not answered", () => {
 
 describe("a payer who comes too late", () => {
   it("or never, pays nothing: the payment expires", async () => {
-    const { provider, a, state, comeBack, expire } = await start();
+    const { provider, a, state, recordReturn, expire } = await start();
     expect(await expire()).toMatchObject({ reason: "deadline" });
-    expect((await comeBack(a)).status).toBe(303);
+    expect((await recordReturn(a)).status).toBe(303);
     expect(provider.count("execute")).toBe(0);
     expect((await state()).status).toBe("expired");
   });
 
   it("when another attempt is under way, pays nothing with the first", async () => {
-    const { provider, a, orderId, comeBack, expire } = await start();
+    const { provider, a, orderId, recordReturn, expire } = await start();
     await expire();
     const first = provider.returnPath();
     const { order } = await pay(a, { orderId, provider: "bkash", currency: "BDT", phone: undefined, returnUrl });
@@ -383,14 +383,14 @@ describe("a payer who comes too late", () => {
     await vi.waitUntil(() => provider.returnPath() !== first, 10_000);
     await fetch(`${a.url}${first}?status=success`, { redirect: "manual" });
     expect(provider.count("execute")).toBe(0);
-    expect((await comeBack(a)).status).toBe(303);
+    expect((await recordReturn(a)).status).toBe(303);
   });
 
   it("when the order was paid otherwise meanwhile, pays nothing", async () => {
-    const { provider, a, orderId, paymentId, comeBack, sql } = await start();
+    const { provider, a, orderId, paymentId, recordReturn, sql } = await start();
     // As a late success of an earlier attempt leaves it.
     await sql(`update "order" set status = 'succeeded' where order_id = $1`, [orderId]);
-    expect((await comeBack(a)).status).toBe(303);
+    expect((await recordReturn(a)).status).toBe(303);
     expect(provider.count("execute")).toBe(0);
     const { rows } = await sql("select completing_at from payment where id = $1", [paymentId]);
     expect(rows).toEqual([{ completing_at: null }]);
@@ -411,39 +411,39 @@ describe("when nothing can be taken yet", () => {
     const token = fixture("bkash", "token-granted").body;
     const brief: Answering = () => ({ body: { ...token, expires_in: 60 } });
     Object.assign(provider.answers, { "token/grant": brief, "token/refresh": brief });
-    const { a, b, state, until, comeBack, sql } = await start(provider);
-    await waits(await comeBack(a));
+    const { a, b, state, until, recordReturn, sql } = await start(provider);
+    await waits(await recordReturn(a));
     expect((await state()).status).toBe("processing");
     // Saying that it failed needs no permission, and cannot be believed while nobody can ask.
-    expect((await comeBack(a, "cancel")).status).toBe(303);
+    expect((await recordReturn(a, "cancel")).status).toBe(303);
     expect((await state()).status).toBe("processing");
     provider.answers = {};
     await sql("delete from token_call");
-    expect((await comeBack(b)).status).toBe(303);
+    expect((await recordReturn(b)).status).toBe(303);
     await until("succeeded");
     expect(provider.count("execute")).toBe(1);
   });
 
   it("for want of the provider's answer, which is not stored yet, the payer waits", async () => {
-    const { provider, a, until, comeBack, sql } = await start();
+    const { provider, a, until, recordReturn, sql } = await start();
     await sql("update payment set status = 'pending'");
-    await waits(await comeBack(a));
+    await waits(await recordReturn(a));
     expect(provider.count("execute")).toBe(0);
     await sql("update payment set status = 'processing'");
-    expect((await comeBack(a)).status).toBe(303);
+    expect((await recordReturn(a)).status).toBe(303);
     await until("succeeded");
   });
 
   it("for want of the database, the payer waits, and never sees an error of ours", async () => {
-    const { provider, a, sql, until, comeBack } = await start();
+    const { provider, a, sql, until, recordReturn } = await start();
     await sql("alter table payment rename to gone");
     try {
-      await waits(await comeBack(a));
+      await waits(await recordReturn(a));
     } finally {
       await sql("alter table gone rename to payment");
     }
     expect(provider.count("execute")).toBe(0);
-    expect((await comeBack(a)).status).toBe(303);
+    expect((await recordReturn(a)).status).toBe(303);
     await until("succeeded");
   });
 });

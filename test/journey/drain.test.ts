@@ -137,7 +137,7 @@ describe("a payment that is committed when the node listens no more", () => {
 
 describe("a payer who comes back while the node stops", () => {
   /** A payment whose provider takes the money when `answer` resolves, with its payer just come back. */
-  const comeBack = async (graceMs: number, answer: (signal: AbortSignal) => Promise<Outcome>) => {
+  const recordReturn = async (graceMs: number, answer: (signal: AbortSignal) => Promise<Outcome>) => {
     const ground = await openTestStore();
     onTestFinished(ground.close);
     const { event, payment } = await ground.open();
@@ -165,7 +165,7 @@ describe("a payer who comes back while the node stops", () => {
 
   it("has the payment completed and stored first", async () => {
     const held = Promise.withResolvers<Outcome>();
-    const { inFlight, answered, status } = await comeBack(60_000, () => held.promise);
+    const { inFlight, answered, status } = await recordReturn(60_000, () => held.promise);
     const closed = inFlight.close();
     held.resolve(paid({ source: "reply" }));
     await closed;
@@ -174,7 +174,7 @@ describe("a payer who comes back while the node stops", () => {
   });
 
   it("keeps it for a while only: what became of the payment is then for others to ask", async () => {
-    const { inFlight, answered, status } = await comeBack(5, (signal) =>
+    const { inFlight, answered, status } = await recordReturn(5, (signal) =>
       once(signal, "abort").then(() => Promise.reject(new Error("given up"))),
     );
     await inFlight.close();

@@ -30,7 +30,7 @@ beforeAll(async () => {
   const own = await createDatabase();
   databaseUrl = own.url;
   database = openDatabase(databaseUrl, () => undefined);
-  store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+  store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
   inbox = createInbox(database);
   return async () => {
     await database.close();

@@ -189,7 +189,7 @@ describe("the metrics of a node", () => {
         heard.push(event);
         metrics.onEvent(event, before);
       },
-      bareProviders: ["daraja"],
+      amountlessProviders: ["daraja"],
     });
     const draft = draftOf();
     const first = (await store.open(draft)).payment?.id ?? "";

@@ -67,7 +67,7 @@ const cameBackAs = (told: Coming): Command =>
         Object.assign(checkout, { hasAgreed: told.hasAgreed, execution: told.execution });
         world.say(payment.id, told.queries);
         const isMute = told.queries !== "open";
-        const send = ({ node, says: word }: Return) => world.comeBack(node, payment.path, word);
+        const send = ({ node, says: word }: Return) => world.recordReturn(node, payment.path, word);
         for (const { status } of await Promise.all(told.returns.map(send))) assert.equal(status, 200);
 
         // Who says at once that they agreed and that they did not is believed in what comes first.
@@ -114,7 +114,7 @@ async function forgetTime(world: World, { id }: ModelPayment): Promise<void> {
 
 const says = fc.constantFrom<Return["says"]>("success", "success", "success", "cancel", "failure", "nonsense");
 
-const comeBack = fc
+const recordReturn = fc
   .record({
     slot: fc.nat(3),
     attempt: fc.nat(3),
@@ -144,7 +144,7 @@ const whileTakingAs = (told: Staging): Command =>
       const { promise: isFree, resolve: release } = Promise.withResolvers<void>();
       Object.assign(checkout, { hasAgreed: true, execution: "takes", isFree });
       world.say(payment.id, "open");
-      const back = (node: NodeName, word: string) => world.comeBack(node, payment.path, word);
+      const back = (node: NodeName, word: string) => world.recordReturn(node, payment.path, word);
       const first = back("b", "success");
       await vi.waitUntil(() => checkout.executions > 0, { interval: 5 });
       if (told.meanwhile === "success" || told.meanwhile === "cancel") {
@@ -224,10 +224,10 @@ const often = [
   create,
   create,
   create,
-  comeBack,
-  comeBack,
-  comeBack,
-  comeBack,
+  recordReturn,
+  recordReturn,
+  recordReturn,
+  recordReturn,
   whileTaking,
   asked,
   watchIt,

@@ -82,7 +82,7 @@ export interface World {
   /** What bKash knows of a payment, and how it takes its execution. */
   checkout(paymentId: string): Checkout;
   /** The payer's browser comes back, saying so; to the other node too, as long as it is asked to wait. */
-  comeBack(node: NodeName, path: string, status: string): Promise<Answer>;
+  recordReturn(node: NodeName, path: string, status: string): Promise<Answer>;
   /** Lets the provider be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
   ask(paymentId: string, doubt: Doubt): Promise<void>;
   /**
@@ -199,7 +199,7 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
           signal: AbortSignal.timeout(10_000),
         }),
       ),
-    comeBack: (node, path, status) => untilTaken(node, (at) => call(`${at}${path}?status=${status}`)),
+    recordReturn: (node, path, status) => untilTaken(node, (at) => call(`${at}${path}?status=${status}`)),
     merchant: (node, path, body, headers) =>
       untilTaken(node, (at) => asMerchant({ ...a, url: at }, path, body, headers)),
     // Node A has no spool.

@@ -72,7 +72,7 @@ describe("a payment that is due to be asked about", () => {
     const opened = await Promise.all(Array.from({ length: 40 }, () => ground.open({ live: true })));
     await Promise.all(opened.map(({ payment }) => age(payment.id, 11)));
     const nodes = [1, 2, 3].map(() =>
-      createOrderStore({ database: ground.database, announce: () => undefined, bareProviders: [] }),
+      createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [] }),
     );
     const taken: string[] = [];
     for (let found = 1; found > 0; ) {
@@ -290,7 +290,7 @@ describe("the pace of a provider", () => {
   it("is shared by all nodes", async () => {
     const { claim } = await openDue(6);
     const nodes = [1, 2, 3].map(() =>
-      createOrderStore({ database: ground.database, announce: () => undefined, bareProviders: [] }),
+      createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [] }),
     );
     const claims = await Promise.all(nodes.map((node) => claim({ perMinute: 120 }, node)));
     // A second's worth at once.
@@ -415,7 +415,7 @@ describe("a success that states no receipt", () => {
     createOrderStore({
       database: ground.database,
       announce: () => undefined,
-      bareProviders: ["bare"],
+      amountlessProviders: ["bare"],
       receiptProviders: ["bare", "full"],
     });
 
@@ -454,7 +454,7 @@ describe("a success that states no receipt", () => {
     // Until it is answered it falls due again: the node that asks may die.
     await expectCheckIn(payment.id, 60);
     await store.advance(payment.id, { status: "succeeded", receipt: `R-${payment.id}`, source: "query" });
-    await store.checked(payment.id);
+    await store.endReceiptCheck(payment.id);
     await expectCheckIn(payment.id, null);
     const { order, events } = await ground.view(event.orderId);
     expect(order).toMatchObject({ status: "succeeded", version: 3, payment: { receipt: `R-${payment.id}` } });

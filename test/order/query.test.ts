@@ -50,7 +50,7 @@ async function openTransaction(ground: TestStore) {
   onTestFinished(() => pool.end());
   await pool.query("begin");
   const database = { ...ground.database, pool };
-  const store = createOrderStore({ database, announce: () => undefined, bareProviders: [] });
+  const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
   return { pool, store, commit: () => pool.query("commit") };
 }
 

@@ -138,7 +138,7 @@ describe("limits", () => {
   /** Stores of two nodes on one database. */
   const nodes = () =>
     [1, 2].map(() =>
-      createOrderStore({ database: ground.database, announce: () => undefined, bareProviders: [], limits }),
+      createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [], limits }),
     );
   const limited = (message: string) => expect.objectContaining({ code: "rate_limited", message });
 

@@ -23,8 +23,8 @@ async function cancel(answers: readonly (Outcome | undefined)[]) {
     store: {
       advance,
       checkNow: vi.fn(),
-      comeBack: async () => ({ payment, status: "processing", completes: false }),
-      completed: vi.fn(),
+      recordReturn: async () => ({ payment, status: "processing", completes: false }),
+      clearCompletionLock: vi.fn(),
       slowQueries: vi.fn(),
     },
     ask,

@@ -71,7 +71,11 @@ export async function openTestStore(): Promise<TestStore & { close(): Promise<vo
   const { url, drop } = await createDatabase();
   const database = openDatabase(url, () => undefined);
   const announced: StatusEvent[] = [];
-  const store = createOrderStore({ database, announce: (event) => announced.push(event), bareProviders: ["daraja"] });
+  const store = createOrderStore({
+    database,
+    announce: (event) => announced.push(event),
+    amountlessProviders: ["daraja"],
+  });
   const query = createOrderQuery(database);
   return {
     store,
