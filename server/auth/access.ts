@@ -15,10 +15,10 @@ export interface WatchGrant {
 }
 
 /** Who is at the other end, as far as it has shown: nobody yet, the bearer of a watch token, or of an API key. */
-export type Standing = "stranger" | "payer" | "merchant";
+export type Role = "anonymous" | "payer" | "merchant";
 
 /** Whose request it is, as far as its credential shows: `id` tells merchants by their key, and payers by their order's uuid. */
-export type Caller = { standing: Exclude<Standing, "stranger">; id: string } | { standing: "stranger" };
+export type Caller = { role: Exclude<Role, "anonymous">; id: string } | { role: "anonymous" };
 
 export interface Access {
   isMerchant(credential: string | undefined): boolean;
@@ -50,11 +50,11 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
 
     async callerOf(request) {
       const credential = credentialOf(request);
-      if (credential === undefined) return { standing: "stranger" };
+      if (credential === undefined) return { role: "anonymous" };
       const key = keyOf(credential);
-      if (key !== undefined) return { standing: "merchant", id: fingerprint(key) };
+      if (key !== undefined) return { role: "merchant", id: fingerprint(key) };
       const watchable = await tokens.verify(credential).catch(() => undefined);
-      return watchable ? { standing: "payer", id: watchable.id } : { standing: "stranger" };
+      return watchable ? { role: "payer", id: watchable.id } : { role: "anonymous" };
     },
 
     requireMerchant(request) {

@@ -7,18 +7,18 @@
  */
 import { IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Socket } from "node:net";
-import type { Standing } from "../auth/access.ts";
+import type { Role } from "../auth/access.ts";
 import { createConnectionLimit } from "../rate-limit.ts";
 import { Flow } from "./inbound-limit.ts";
 
 /** What we hold for a reader at most, in bytes: strangers and payers are sent little at a time, a merchant whole lists. */
-export const queuedBytesMax = { stranger: 262_144, payer: 262_144, merchant: 4_194_304 } as const satisfies Record<
-  Standing,
+export const queuedBytesMax = { anonymous: 262_144, payer: 262_144, merchant: 4_194_304 } as const satisfies Record<
+  Role,
   number
 >;
 
 /** A reader that has taken nothing in this time is gone. A merchant's long list is one piece, which takes a slow one longer. */
-const unreadMsMax = { stranger: 15_000, payer: 15_000, merchant: 60_000 } as const satisfies Record<Standing, number>;
+const unreadMsMax = { anonymous: 15_000, payer: 15_000, merchant: 60_000 } as const satisfies Record<Role, number>;
 
 /** Requests on one connection whose answers are not out yet. Browsers, proxies and backends have one. */
 export const unansweredMax = 8;
@@ -31,7 +31,7 @@ export type Cut = "address" | "unanswered" | "queued" | "unread" | "flood";
 
 export interface Guard {
   /** The other end has shown who it is. */
-  trust(socket: Socket, standing: Standing): void;
+  trust(socket: Socket, role: Role): void;
   /** To be called once everybody who listens for requests does: from then on, what is too much does not reach them. */
   guardRequests(): void;
   /** Cuts off those for whom too much waits. To be called about once a second. */
@@ -118,17 +118,17 @@ export function guardConnections(
   /** Why too much waits for this reader; undefined when it does not. */
   const complaint = (socket: Socket, state: Guarded): Cut | undefined => {
     const queuedBytes = socket.writableLength;
-    if (queuedBytes > queuedBytesMax[state.flow.standing]) return "queued";
+    if (queuedBytes > queuedBytesMax[state.flow.role]) return "queued";
     const takenBytes = queuedBytes === 0 ? 0 : socket.bytesWritten - queuedBytes;
     if (queuedBytes === 0 || takenBytes !== state.takenBytes) {
       state.takenBytes = takenBytes;
       state.takenMs = nowMs();
     }
-    return nowMs() - state.takenMs > unreadMsMax[state.flow.standing] ? "unread" : undefined;
+    return nowMs() - state.takenMs > unreadMsMax[state.flow.role] ? "unread" : undefined;
   };
 
   return {
-    trust: (socket, standing) => guarded.get(socket)?.flow.raise(standing),
+    trust: (socket, role) => guarded.get(socket)?.flow.raise(role),
     guardRequests() {
       const listeners = server.listeners("request");
       server.removeAllListeners("request");

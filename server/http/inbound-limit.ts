@@ -3,7 +3,7 @@
  * counted before anybody reads it, so that a flood costs no more than counting it. A client is allowed more once it has
  * shown who it is.
  */
-import type { Standing } from "../auth/access.ts";
+import type { Role } from "../auth/access.ts";
 
 /** How many may come at once, and each second in the long run. */
 interface Allowance {
@@ -18,12 +18,12 @@ interface Allowance {
  * thousand orders at once on one socket, again and again.
  */
 export const allowances = {
-  stranger: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },
+  anonymous: { frames: { burst: 32, perS: 4 }, bytes: { burst: 32_768, perS: 1_024 } },
   payer: { frames: { burst: 256, perS: 10 }, bytes: { burst: 262_144, perS: 4_096 } },
   merchant: { frames: { burst: 4_096, perS: 500 }, bytes: { burst: 2_097_152, perS: 262_144 } },
-} as const satisfies Record<Standing, Record<"frames" | "bytes", Allowance>>;
+} as const satisfies Record<Role, Record<"frames" | "bytes", Allowance>>;
 
-const ranks: Record<Standing, number> = { stranger: 0, payer: 1, merchant: 2 };
+const ranks: Record<Role, number> = { anonymous: 0, payer: 1, merchant: 2 };
 
 const lengthBits = 0x7f;
 const maskBit = 0x80;
@@ -31,9 +31,9 @@ const maskBytes = 4;
 
 /** What may still come over one connection. Every open one has such an object, so it holds numbers and nothing else. */
 export class Flow {
-  #standing: Standing = "stranger";
-  #frames: number = allowances.stranger.frames.burst;
-  #bytes: number = allowances.stranger.bytes.burst;
+  #role: Role = "anonymous";
+  #frames: number = allowances.anonymous.frames.burst;
+  #bytes: number = allowances.anonymous.bytes.burst;
   #filledMs: number;
 
   // Where in a frame the next byte is (RFC 6455, section 5.2).
@@ -48,21 +48,21 @@ export class Flow {
     this.#filledMs = nowMs;
   }
 
-  get standing(): Standing {
-    return this.#standing;
+  get role(): Role {
+    return this.#role;
   }
 
-  /** Allows what such a client may do from now on. A lower standing changes nothing. */
-  raise(to: Standing): void {
-    if (ranks[to] <= ranks[this.#standing]) return;
-    this.#standing = to;
+  /** Allows what such a client may do from now on. A lower role changes nothing. */
+  raise(to: Role): void {
+    if (ranks[to] <= ranks[this.#role]) return;
+    this.#role = to;
     this.#frames = allowances[to].frames.burst;
     this.#bytes = allowances[to].bytes.burst;
   }
 
   /** Counts so much that has come; false when it is more than may. */
   take(frames: number, bytes: number, nowMs: number): boolean {
-    const allowed = allowances[this.#standing];
+    const allowed = allowances[this.#role];
     const passedS = (nowMs - this.#filledMs) / 1_000;
     this.#filledMs = nowMs;
     this.#frames = Math.min(allowed.frames.burst, this.#frames + passedS * allowed.frames.perS) - frames;

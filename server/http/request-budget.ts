@@ -3,7 +3,7 @@
  * share the address of their carrier; whoever shows neither counts for the address that they come from.
  */
 
-import type { Access, Bearing, Standing } from "../auth/access.ts";
+import type { Access, Bearing, Role } from "../auth/access.ts";
 import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
 
 /** A key is the merchant's own: this bounds a loop gone wild, not a busy day. */
@@ -14,7 +14,7 @@ const wideFactor = 10;
 
 export interface RequestBudget {
   /** Counts a request, and returns who makes it. `isCheap`: it costs next to nothing. Throws `rate_limited`. */
-  take(request: Bearing, address: string, isCheap?: boolean): Promise<Standing>;
+  take(request: Bearing, address: string, isCheap?: boolean): Promise<Role>;
 }
 
 /** `perMinute`: requests of an address, and of an order. */
@@ -33,14 +33,14 @@ export function createRequestBudget(
   return {
     async take(request, address, isCheap = false) {
       const caller = await access.callerOf(request);
-      if (caller.standing === "merchant") await keys.take(caller.id);
+      if (caller.role === "merchant") await keys.take(caller.id);
       else if (isCheap) await cheap.take(addressKey(address));
-      else if (caller.standing === "payer") {
+      else if (caller.role === "payer") {
         // In this order: what one payer has too much of is not taken from all payers of the address.
         await orders.take(caller.id);
         await crowds.take(addressKey(address));
       } else await addresses.take(addressKey(address));
-      return caller.standing;
+      return caller.role;
     },
   };
 }

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket as TcpSocket } from "node:net";
 import type { Server, Socket } from "socket.io";
-import type { Standing } from "../auth/access.ts";
+import type { Role } from "../auth/access.ts";
 import { HubError } from "../errors.ts";
 import { type Guard, queuedBytesMax } from "../http/connection-guard.ts";
 import { unreadBytesMax } from "../http/event-stream.ts";
@@ -41,7 +41,7 @@ const urlLengthMax = 4_096;
 
 /** What is known of the other end of a connection. */
 interface Peer {
-  standing: Standing;
+  role: Role;
   /** The upgraded TCP connection below it, or the one that it would move to; absent while it only polls. */
   socket?: TcpSocket;
   /** Counts its packets while it polls: they come many to a request. */
@@ -61,17 +61,17 @@ export function boundConnections(
     guard,
     isAllowedOrigin,
   }: StrangerOptions & Pick<TransportOptions, "connectionLimit">,
-): (connection: Socket["conn"], standing: Standing) => void {
+): (connection: Socket["conn"], role: Role) => void {
   const peers = new WeakMap<object, Peer>();
   /** The same by the id that a connection's further requests name. */
   const named = new Map<string, Peer>();
 
-  const trust = (connection: Socket["conn"], standing: Standing): void => {
+  const trust = (connection: Socket["conn"], role: Role): void => {
     const peer = peers.get(connection);
     if (!peer) return;
-    peer.standing = standing;
-    peer.flow.raise(standing);
-    if (peer.socket) guard.trust(peer.socket, standing);
+    peer.role = role;
+    peer.flow.raise(role);
+    if (peer.socket) guard.trust(peer.socket, role);
   };
 
   boundUrls(engine as unknown as Entrance);
@@ -100,7 +100,7 @@ export function boundConnections(
         // engine.io would answer every further one, use none of them, and keep each until its client closes it.
         if (peer.socket && !peer.socket.destroyed) throw limited("This connection is upgraded already", 1_000);
         peer.socket = request.socket;
-        guard.trust(request.socket, peer.standing);
+        guard.trust(request.socket, peer.role);
       }
     } catch (error) {
       const seconds = error instanceof HubError ? (error.details.retryAfterS ?? 1) : 1;
@@ -123,7 +123,7 @@ export function boundConnections(
     } catch {
       return connection.close(); // Full: to come back later.
     }
-    const peer: Peer = { standing: "stranger", flow: new Flow(performance.now()) };
+    const peer: Peer = { role: "anonymous", flow: new Flow(performance.now()) };
     peers.set(connection, peer);
     named.set(connection.id, peer);
     boundUnread(connection, peer);
@@ -166,7 +166,7 @@ function boundUnread(connection: Connection, peer: Peer): void {
   let unreadBytes = 0;
   connection.on("packetCreate", ({ data }) => {
     unreadBytes += typeof data === "string" ? data.length : 0;
-    const max = connection.transport.name === "polling" ? queuedBytesMax[peer.standing] : unreadBytesMax;
+    const max = connection.transport.name === "polling" ? queuedBytesMax[peer.role] : unreadBytesMax;
     // Without waiting for what is unread to be read.
     if (unreadBytes > max) connection.close(true);
   });

@@ -206,7 +206,7 @@ describe("what comes after an upgrade", () => {
     socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => ping)));
     await closed(socket);
     expect(state.cuts).toEqual(["flood"]);
-    expect(received()).toBeLessThanOrEqual(allowances.stranger.frames.burst * ping.length);
+    expect(received()).toBeLessThanOrEqual(allowances.anonymous.frames.burst * ping.length);
   });
 
   it("may be more once its sender has shown who it is", async () => {
@@ -252,7 +252,7 @@ describe("a reader that does not read", () => {
 
   it("is cut off when too much waits for it", async () => {
     const { state, guard, inside, fill } = await startUnread();
-    await fill(queuedBytesMax.stranger + 1);
+    await fill(queuedBytesMax.anonymous + 1);
     guard.cutUnread();
     expect(state.cuts).toEqual(["queued"]);
     expect(inside.destroyed).toBe(true);
@@ -261,7 +261,7 @@ describe("a reader that does not read", () => {
   it("may have more waiting when it is a merchant's, but not for ever", async () => {
     const { state, guard, inside, fill } = await startUnread();
     guard.trust(inside, "merchant");
-    await fill(queuedBytesMax.stranger + 1);
+    await fill(queuedBytesMax.anonymous + 1);
     guard.cutUnread();
     state.nowMs = 60_000;
     guard.cutUnread();

@@ -1,7 +1,7 @@
 /** How much may come in over an upgraded connection: frames are counted as a WebSocket reads them, however they are cut. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Standing } from "../../server/auth/access.ts";
+import type { Role } from "../../server/auth/access.ts";
 import { allowances, Flow } from "../../server/http/inbound-limit.ts";
 
 /** One masked frame of a client's, in the shortest form of its length or in a longer one. */
@@ -56,11 +56,11 @@ describe("frames", () => {
   });
 });
 
-describe.each<Standing>(["stranger", "payer", "merchant"])("a %s", (standing) => {
-  const { frames, bytes } = allowances[standing];
+describe.each<Role>(["anonymous", "payer", "merchant"])("a %s", (role) => {
+  const { frames, bytes } = allowances[role];
   const start = (): Flow => {
     const flow = new Flow(0);
-    flow.raise(standing);
+    flow.raise(role);
     return flow;
   };
 
@@ -91,6 +91,6 @@ it("whoever has shown more is not allowed less again", () => {
   const flow = new Flow(0);
   flow.raise("merchant");
   flow.raise("payer");
-  expect(flow.standing).toBe("merchant");
+  expect(flow.role).toBe("merchant");
   expect(flow.take(allowances.payer.frames.burst + 1, 0, 0)).toBe(true);
 });

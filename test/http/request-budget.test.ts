@@ -11,7 +11,7 @@ const strangers = "203.0.113.1";
 describe("a budget of two a minute", () => {
   /** Takes so many as this caller does, and says which were let in. */
   const start = () => {
-    let caller: Caller = { standing: "stranger" };
+    let caller: Caller = { role: "anonymous" };
     const budget = createRequestBudget(createMemoryCounter(), {
       access: { callerOf: async () => caller },
       perMinute: 2,
@@ -32,10 +32,10 @@ describe("a budget of two a minute", () => {
       },
     };
   };
-  const stranger: Caller = { standing: "stranger" };
-  const payer: Caller = { standing: "payer", id: "0199f2c4-0000-7000-8000-000000000001" };
-  const other: Caller = { standing: "payer", id: "0199f2c4-0000-7000-8000-000000000002" };
-  const merchant: Caller = { standing: "merchant", id: "0" };
+  const stranger: Caller = { role: "anonymous" };
+  const payer: Caller = { role: "payer", id: "0199f2c4-0000-7000-8000-000000000001" };
+  const other: Caller = { role: "payer", id: "0199f2c4-0000-7000-8000-000000000002" };
+  const merchant: Caller = { role: "merchant", id: "0" };
 
   it("is an address's for strangers", async () => {
     const { take } = start();

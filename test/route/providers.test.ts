@@ -155,7 +155,7 @@ describe("POST /v1/providers/:provider/token", () => {
       access: {
         isMerchant: () => true,
         requireMerchant: () => undefined,
-        callerOf: async () => ({ standing: "stranger" }),
+        callerOf: async () => ({ role: "anonymous" }),
         watch: () => Promise.reject(new Error()),
       },
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
