@@ -1,14 +1,15 @@
 /**
- * Replaces access tokens before they run out, so that no payment waits for one: at Safaricom and bKash in the 55th minute
- * of 60. Any number of nodes may do so; the credential lets one of them fetch.
+ * Refreshes access tokens ahead, so that no payment waits for one. Safaricom's and bKash's tokens live for 60 min and
+ * are refreshed in the 55th. Any number of nodes may run this at once: the access token lets one of them fetch.
  */
 import { type Loop, startLoop } from "../loop.ts";
 import type { StoredAccessToken } from "./access-token.ts";
 
 export interface RefreshAheadOptions {
+  /** By provider. */
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "refreshAhead">>;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
-  /** How often to look, in milliseconds: every 30 s by default. */
+  /** Milliseconds between two checks: 30 s by default. */
   intervalMs?: number;
 }
 
@@ -21,8 +22,10 @@ export function startRefreshAhead({
     startLoop({
       task: () => accessToken.refreshAhead(),
       delayMs: () => intervalMs,
-      onError: (error) => log.warn({ provider, err: error }, "token not replaced yet"),
-      onRecovered: () => log.info({ provider }, "token can be replaced again"),
+      onError: (error) =>
+        log.warn({ event: "provider.token.refresh_failed", provider, err: error }, "access token not refreshed"),
+      onRecovered: () =>
+        log.info({ event: "provider.token.refresh_recovered", provider }, "access token refreshed again"),
     }),
   );
   return {

@@ -33,7 +33,7 @@ export function answerFaults(app: FastifyInstance, { notFound, internal, unreada
     if (error instanceof Fault) return answer(reply, error);
     if (unreadable && !(error instanceof HubError) && isClientError(error)) return answer(reply, unreadable());
     if (isRefusedBefore(error)) throw error;
-    request.log.error({ err: error }, "sandbox failed");
+    request.log.error({ event: "sandbox.request.failed", err: error }, "a sandbox failed to answer a request");
     return answer(reply, internal());
   });
 }

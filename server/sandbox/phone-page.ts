@@ -144,7 +144,8 @@ export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }
       for (const stream of streams.all()) writeStream(stream, ": still here\n\n");
     },
     delayMs: () => heartbeatMs,
-    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+    onError: (error) =>
+      app.log.error({ event: "sandbox.heartbeat.failed", err: error }, "phone page: heartbeat failed"),
   });
 
   app.addHook("preClose", async () => {

@@ -80,7 +80,7 @@ export function createDelivery(
         await wait(reloadMs, undefined, { signal: closing.signal });
       }
     } catch (error) {
-      app.log.info({ err: error }, "sandbox webhook not delivered");
+      app.log.info({ event: "sandbox.webhook.failed", err: error }, "a sandbox's webhook was not delivered");
     } finally {
       inFlight -= 1;
     }

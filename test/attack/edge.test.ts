@@ -217,7 +217,7 @@ describe("a whole node", () => {
   const isFine = async (node: TestNode): Promise<void> => {
     expect((await fetch(`${node.url}/readyz`)).status).toBe(200);
     // A busy machine may keep the database from answering in time.
-    const isExcused = (line: string): boolean => /sandbox failed|connection timeout/.test(line);
+    const isExcused = (line: string): boolean => /sandbox\.request\.failed|connection timeout/.test(line);
     expect(node.log.filter((line) => /"level":[56]0/.test(line) && !isExcused(line))).toEqual([]);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   };

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createBkash, fetchBkashToken } from "../../server/provider/bkash/adapter.ts";
-import type { Open } from "../../server/provider/define.ts";
+import type { CreateProvider } from "../../server/provider/define.ts";
 import { snsTopicArn, testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
@@ -33,7 +33,7 @@ const { body: subscription } = fixture("bkash", "webhook-subscription");
 
 /** bKash whose notifications this signer signs, as far as its certificate can be had. */
 const openSigned =
-  (fetchCertificate: (url: URL) => Promise<string>): Open =>
+  (fetchCertificate: (url: URL) => Promise<string>): CreateProvider =>
   ({ baseUrl, client, accessToken }) => {
     const config = { ...testAccount("bkash"), SNS_TOPIC_ARN: snsTopicArn, baseUrl };
     const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);

@@ -10,7 +10,7 @@ import { openDatabase } from "../../server/database/pool.ts";
 import type { Problem } from "../../server/errors.ts";
 import { mixin, serializers } from "../../server/log.ts";
 import type { OrderView } from "../../server/order/query.ts";
-import type { Open } from "../../server/provider/define.ts";
+import type { CreateProvider } from "../../server/provider/define.ts";
 import type { ProviderName } from "../../server/provider/registry.ts";
 import { createMemoryCounter } from "../../server/rate-limit.ts";
 import { createRedisBus } from "../../server/redis/bus.ts";
@@ -38,7 +38,7 @@ export interface NodeOptions {
   redisUrl?: string;
   env?: Record<string, string>;
   /** Opens these providers otherwise. */
-  open?: Partial<Record<ProviderName, Open>>;
+  open?: Partial<Record<ProviderName, CreateProvider>>;
 }
 
 /** Starts a node and closes it when the test is over, unless it was closed before. */
