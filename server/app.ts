@@ -181,15 +181,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     needsReference: provider.needsReference ?? false,
   });
   const reconciler = createReconciler({ providers, allowance, store, onReference, log });
-  const subscribe = async (url: URL): Promise<void> => {
-    const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: 5_000 });
-    const { status } = await call.catch((cause: unknown) => {
-      throw new HubError("provider_unavailable", "The subscription could not be confirmed", { cause });
-    });
-    if (status >= 300) {
-      throw new HubError("provider_unavailable", `The subscription was not confirmed (HTTP ${status})`);
-    }
-  };
   const spool = config.spool && openSpool({ ...config.spool, log });
   const receiver = createReceiver({
     providers,
@@ -199,7 +190,6 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     isDatabaseUp: database.isUp,
     ask: reconciler.ask,
     offerParked: redelivery.offerParked,
-    subscribe,
     log,
   });
   const secrets = {

@@ -21,7 +21,7 @@ export interface Claim {
   proof: "signature" | "secret" | "none";
   /** Proven, and still only a reason to ask the provider: nothing that it states is believed. */
   isHint?: true;
-  /** An address of the provider's that is to be visited to have webhooks sent here. Checked by the adapter to be the provider's. */
+  /** The address that confirms a subscription to the provider's webhooks. The adapter has checked that it is the provider's. */
   subscribeUrl?: URL;
 }
 
@@ -123,6 +123,11 @@ export interface Provider {
    * reached or does not work.
    */
   confirm(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
+  /**
+   * Confirms a subscription by one request to a claim's `subscribeUrl`. The caller limits how often. Throws `HubError`
+   * `provider_unavailable`.
+   */
+  confirmSubscription?(url: URL): Promise<void>;
   readonly checkout?: Checkout;
 }
 

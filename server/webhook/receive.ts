@@ -59,8 +59,6 @@ export interface ReceiverOptions {
   ask: (paymentId: string) => Promise<unknown>;
   /** Applies webhooks that waited for this reference. */
   offerParked: (provider: string, reference: string) => Promise<void>;
-  /** Visits an address of a provider's that makes it send webhooks here. Called for each once an hour at the most, once a minute after it failed. */
-  subscribe: (url: URL) => Promise<void>;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
@@ -85,7 +83,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const budget = createWebhookBudget();
   const appeals = createAppeals(store);
   const isNamelessWithin = createBudget(namelessPerMinuteMax, () => performance.now());
-  const subscribe = createVisits(options.subscribe);
+  const visit = createVisits();
   const owed = new Set<string>();
 
   const askLater = (paymentId: string): void => {
@@ -105,7 +103,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     };
     if (claim.subscribeUrl) {
       await insertAs("nothing");
-      await subscribe(claim.subscribeUrl);
+      await visit(claim.subscribeUrl, async (url) => providers.get(row.provider)?.confirmSubscription?.(url));
       return { result: "nothing" };
     }
     // Signed, and about a payment that is none of ours: nothing will ever match it.

@@ -17,12 +17,11 @@ interface Visit {
 
 /** The result throws what `visit` throws; `provider_unavailable` when that was less than a minute ago. `nowMs`: any clock that only moves forward. */
 export function createVisits(
-  visit: (url: URL) => Promise<void>,
   nowMs: () => number = () => performance.now(),
-): (url: URL) => Promise<void> {
+): (url: URL, visit: (url: URL) => Promise<void>) => Promise<void> {
   const visits = new Map<string, Visit>();
 
-  const start = (url: URL): Promise<void> => {
+  const start = (url: URL, visit: (url: URL) => Promise<void>): Promise<void> => {
     const entry: Visit = { outcome: visit(url), untilMs: nowMs() + visitedMs };
     visits.set(url.href, entry);
     const [oldest] = visits.keys();
@@ -33,9 +32,9 @@ export function createVisits(
     return entry.outcome;
   };
 
-  return async (url) => {
+  return async (url, visit) => {
     const known = visits.get(url.href);
-    if (!known || nowMs() >= known.untilMs) return start(url);
+    if (!known || nowMs() >= known.untilMs) return start(url, visit);
     await known.outcome.catch((cause: unknown) => {
       const retryAfterS = Math.max(1, Math.ceil((known.untilMs - nowMs()) / 1_000));
       throw new HubError("provider_unavailable", "It was visited a moment ago, in vain", { retryAfterS, cause });

@@ -186,7 +186,6 @@ async function stage(): Promise<Staged> {
     inbox: { ...inbox, insert: taking.connectionLimit(inbox.insert) },
     isDatabaseUp: async () => true,
     offerParked: redeliver(providers, taking).offerParked,
-    subscribe: () => expect.unreachable("nothing to subscribe to"),
     log: silent,
   });
   onTestFinished(receiver.close);

@@ -6,13 +6,12 @@ const url = new URL("https://sns.ap-southeast-1.amazonaws.com/?Token=1");
 
 function open() {
   const ground = { ms: 0, isDown: false, visits: 0 };
-  const visit = createVisits(
-    async () => {
+  const visits = createVisits(() => ground.ms);
+  const visit = (url: URL): Promise<void> =>
+    visits(url, async () => {
       ground.visits += 1;
       if (ground.isDown) throw new Error("HTTP 500");
-    },
-    () => ground.ms,
-  );
+    });
   return { ground, visit };
 }
 

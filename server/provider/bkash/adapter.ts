@@ -16,7 +16,7 @@ import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
-import { authenticate, translate } from "./notification.ts";
+import { authenticate, confirmSubscription, translate } from "./notification.ts";
 import { createSnsVerifier, type SnsOptions } from "./sns.ts";
 
 /** What bKash gives a merchant at go-live. */
@@ -124,6 +124,7 @@ export function createBkash(
     authenticate: (webhook) => authenticate(webhook, config.SNS_TOPIC_ARN, verifySns),
     translate: (webhook, authenticity = "unsigned") => translate(webhook, config.SNS_TOPIC_ARN, authenticity),
     confirm,
+    confirmSubscription: (url) => confirmSubscription(client, url),
     checkout: {
       // The signature beside it is the same for every status: it proves nothing (developer.bka.sh, samples of create).
       read({ status }) {

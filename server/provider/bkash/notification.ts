@@ -12,6 +12,7 @@
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
 import { parseJson } from "../../json.ts";
+import type { Client } from "../http-client.ts";
 import type { Authenticity, Claim, Webhook } from "../provider.ts";
 import { readSnsUrl, type VerifySns } from "./sns.ts";
 
@@ -60,6 +61,22 @@ export function translate({ body }: Webhook, topicArn: string | undefined, authe
   if (!subscribeUrl || authenticity === "unsigned") throw new HubError("webhook_rejected");
   if (!isSigned) throw new HubError("provider_unavailable", "The subscription's signature cannot be checked");
   return { proof: "signature", subscribeUrl };
+}
+
+const confirmationDeadlineMs = 5_000;
+
+/**
+ * Confirms a subscription by visiting its address, as Amazon SNS asks for. Throws `HubError` `provider_unavailable` for no
+ * answer within 5 s and for any status from 300 up.
+ */
+export async function confirmSubscription(client: Client, url: URL): Promise<void> {
+  const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: confirmationDeadlineMs });
+  const { status } = await call.catch((cause: unknown) => {
+    throw new HubError("provider_unavailable", "The subscription could not be confirmed", { cause });
+  });
+  if (status >= 300) {
+    throw new HubError("provider_unavailable", `The subscription was not confirmed (HTTP ${status})`);
+  }
 }
 
 /** Undefined for what is not JSON, and for what is nested too deep. */
