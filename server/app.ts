@@ -12,7 +12,7 @@ import type { EnabledProvider } from "./config/providers.ts";
 import type { Database } from "./database/pool.ts";
 import { demoShopRoutes } from "./demo-shop/shop.ts";
 import { HubError } from "./errors.ts";
-import type { Cut } from "./http/connection-guard.ts";
+import type { CutReason } from "./http/connection-guard.ts";
 import { createRequestBudget } from "./http/request-budget.ts";
 import { openHttp } from "./http/server.ts";
 import { createMetrics } from "./metrics/metrics.ts";
@@ -83,7 +83,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     config.allowedOrigins.includes(origin) ||
     // Pages of our own: browsers name the origin of their sockets and posts too.
     origin === new URL(publicUrl()).origin;
-  const onCut = (why: Cut, address: string): void => {
+  const onCut = (why: CutReason, address: string): void => {
     log.info({ why, address }, "connection cut off");
     metrics.onCut(why);
   };

@@ -27,7 +27,7 @@ export const unansweredMax = 8;
 export const piecesMax = 1_024;
 
 /** Why a connection was cut off. */
-export type Cut = "address" | "unanswered" | "queued" | "unread" | "flood";
+export type CutReason = "address" | "unanswered" | "queued" | "unread" | "flood";
 
 export interface Guard {
   /** The other end has shown who it is. */
@@ -43,7 +43,7 @@ export interface GuardOptions {
   perAddressMax: number;
   /** Whether an address is a proxy's, whose connections are those of many clients. */
   isProxy: (address: string) => boolean;
-  onCut: (why: Cut, address: string) => void;
+  onCut: (why: CutReason, address: string) => void;
   /** Any clock that only moves forward. */
   nowMs?: () => number;
 }
@@ -64,7 +64,7 @@ export function guardConnections(
   const guarded = new Map<Socket, Guarded>();
   const connectionLimit = createConnectionLimit(perAddressMax);
 
-  const cut = (socket: Socket, why: Cut): void => {
+  const cut = (socket: Socket, why: CutReason): void => {
     if (socket.destroyed) return;
     onCut(why, guarded.get(socket)?.address ?? socket.remoteAddress ?? "");
     socket.destroy();
@@ -74,14 +74,14 @@ export function guardConnections(
     const address = socket.remoteAddress ?? "";
     const counts = !isProxy(address);
     try {
-      if (counts) connectionLimit.enter(address);
+      if (counts) connectionLimit.acquire(address);
     } catch {
       return cut(socket, "address");
     }
     guarded.set(socket, { address, flow: new Flow(nowMs()), unanswered: 0, takenBytes: 0, takenMs: nowMs() });
     socket.once("close", () => {
       guarded.delete(socket);
-      if (counts) connectionLimit.leave(address);
+      if (counts) connectionLimit.release(address);
     });
   });
 
@@ -116,7 +116,7 @@ export function guardConnections(
   };
 
   /** Why too much waits for this reader; undefined when it does not. */
-  const complaint = (socket: Socket, state: Guarded): Cut | undefined => {
+  const complaint = (socket: Socket, state: Guarded): CutReason | undefined => {
     const queuedBytes = socket.writableLength;
     if (queuedBytes > queuedBytesMax[state.flow.role]) return "queued";
     const takenBytes = queuedBytes === 0 ? 0 : socket.bytesWritten - queuedBytes;

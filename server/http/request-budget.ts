@@ -1,29 +1,29 @@
 /**
- * Whose budget a request uses up. A backend's calls count for its API key and a payer's for their order, for many payers
- * share the address of their carrier; whoever shows neither counts for the address that they come from.
+ * Chooses the budget that a request counts against. An API key has its own budget and so does each order, because many payers
+ * share the address of their carrier. A request without either counts against its address.
  */
 
 import type { Access, Bearing, Role } from "../auth/access.ts";
 import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
 
-/** A key is the merchant's own: this bounds a loop gone wild, not a busy day. */
+/** 60,000 because a key is the merchant's own: the limit stops a loop in its code, not a busy day. */
 const perKeyAndMinute = 60_000;
 
-/** So many times as much is allowed an address of what costs next to nothing, and of payers with their tokens. */
+/** One address may make ten times as many cheap requests, and as many requests with watch tokens. */
 const wideFactor = 10;
 
 export interface RequestBudget {
-  /** Counts a request, and returns who makes it. `isCheap`: it costs next to nothing. Throws `rate_limited`. */
+  /** Counts a request and returns the client's role. `isCheap`: the request costs next to nothing. Throws `rate_limited`. */
   take(request: Bearing, address: string, isCheap?: boolean): Promise<Role>;
 }
 
-/** `perMinute`: requests of an address, and of an order. */
+/** `perMinute`: requests of one address, and of one order. */
 export function createRequestBudget(
   counter: Counter,
   { access, perMinute }: { access: Pick<Access, "callerOf">; perMinute: number },
 ): RequestBudget {
   const windowMs = 60_000;
-  const limit = (what: string, max: number) => createLimit(counter, { what, max, windowMs });
+  const limit = (subject: string, max: number) => createLimit(counter, { subject, max, windowMs });
   const addresses = limit("address", perMinute);
   const cheap = limit("address's files", wideFactor * perMinute);
   const crowds = limit("address's payers", wideFactor * perMinute);
@@ -36,7 +36,7 @@ export function createRequestBudget(
       if (caller.role === "merchant") await keys.take(caller.id);
       else if (isCheap) await cheap.take(addressKey(address));
       else if (caller.role === "payer") {
-        // In this order: what one payer has too much of is not taken from all payers of the address.
+        // The order's budget first: a request that it refuses must not count against the other payers of the address.
         await orders.take(caller.id);
         await crowds.take(addressKey(address));
       } else await addresses.take(addressKey(address));

@@ -20,7 +20,7 @@ import { fieldError, HubError } from "../errors.ts";
 import { isNestedDeep } from "../json.ts";
 import { startLoop } from "../loop.ts";
 import { readTrace, withTrace } from "../trace.ts";
-import { type Cut, type Guard, guardConnections } from "./connection-guard.ts";
+import { type CutReason, type Guard, guardConnections } from "./connection-guard.ts";
 import { trackConnections } from "./connections.ts";
 import { answerOptions, createMethods, refuseOtherMethods, refuseUnreadable, routerOptions } from "./methods.ts";
 import { handleErrors, recognize, refuseUnparsed, sendProblem } from "./problem.ts";
@@ -68,7 +68,7 @@ export interface HttpOptions {
   admit?: (request: FastifyRequest) => Promise<void>;
   onError: (error: unknown) => void;
   /** A connection went beyond its bounds. */
-  onCut?: (why: Cut, address: string) => void;
+  onCut?: (why: CutReason, address: string) => void;
 }
 
 export interface Http {

@@ -1,6 +1,6 @@
 /** What the values of labels mean, for the HELP texts of `/metrics`: the compiler asks for a line with every new value. */
 import type { Reason, Status } from "../../client-sdk/protocol.ts";
-import type { Cut } from "../http/connection-guard.ts";
+import type { CutReason } from "../http/connection-guard.ts";
 import type { ResolvedReview } from "../order/review.ts";
 import type { CallOutcome, Verb } from "../provider/call-stats.ts";
 import type { HandledWebhook } from "../route/webhooks.ts";
@@ -65,7 +65,7 @@ export const meanings = {
     flood: "more frames or bytes than such a client may send, or a body in too many pieces",
     queued: "too much waited for its reader",
     unread: "its reader took nothing for too long",
-  } satisfies Record<Cut, string>,
+  } satisfies Record<CutReason, string>,
   transport: {
     socketio: "Socket.IO",
     websocket: "raw WebSocket",

@@ -6,7 +6,7 @@
  * `onCall`, …), and app.ts connects the two.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Cut } from "../http/connection-guard.ts";
+import type { CutReason } from "../http/connection-guard.ts";
 import { isSettled, type StatusEvent } from "../order/order.ts";
 import type { ResolvedReview } from "../order/review.ts";
 import type { Backlog } from "../order/statistics.ts";
@@ -30,7 +30,7 @@ export interface Metrics {
   /** Something that must never happen. */
   onBroken(promise: BrokenInvariant): void;
   /** A connection that went beyond its bounds. */
-  onCut(why: Cut): void;
+  onCut(why: CutReason): void;
   onWatchers: NonNullable<HubOptions["onWatchers"]>;
   onPush: NonNullable<HubOptions["onPush"]>;
   /** A transport whose watchers at the hub stand for many counts for itself. */

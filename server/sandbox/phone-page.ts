@@ -129,12 +129,12 @@ export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }
   app.get("/:msisdn/events", { exposeHeadRoute: false, ...followPrompts }, async ({ params, ip }, reply) => {
     const digits = lastDigits(readMsisdn(params));
     streams.check(digits);
-    connectionLimit.enter(ip);
+    connectionLimit.acquire(ip);
     openStream(reply);
     const remove = streams.add(digits, reply.raw);
     onGone(reply, () => {
       remove();
-      connectionLimit.leave(ip);
+      connectionLimit.release(ip);
     });
     return reply;
   });

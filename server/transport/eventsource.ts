@@ -86,18 +86,18 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
       const { ip } = request;
       const { raw } = reply;
       const stream = createStream(raw, { id, expiresAtS });
-      connectionLimit.enter(ip);
+      connectionLimit.acquire(ip);
       try {
         await subscribe(hub, stream, { after, onFound: () => openStream(reply) });
       } catch (error) {
-        connectionLimit.leave(ip);
+        connectionLimit.release(ip);
         throw error;
       }
       startExpiry(stream);
       heartbeat.add(stream);
       const release = (): void => {
         hub.unwatch(stream);
-        connectionLimit.leave(ip);
+        connectionLimit.release(ip);
         cancelExpiry(stream);
         heartbeat.delete(stream);
       };

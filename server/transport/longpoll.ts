@@ -61,7 +61,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       const watcher: Watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive };
       const expiring: Expiring = { expiresAtS, expire: answer };
       const { socket } = request.raw;
-      connectionLimit.enter(ip);
+      connectionLimit.acquire(ip);
       let timer: NodeJS.Timeout | undefined;
       try {
         await subscribe(hub, watcher, { after: 0 });
@@ -74,7 +74,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       } finally {
         clearTimeout(timer);
         hub.unwatch(watcher);
-        connectionLimit.leave(ip);
+        connectionLimit.release(ip);
         cancelExpiry(expiring);
         socket.off("close", answer);
         parked.delete(answer);

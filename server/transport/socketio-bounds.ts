@@ -115,9 +115,9 @@ export function boundConnections(
   engine.on("connection", (connection: Connection) => {
     try {
       const address = addressOf(connection.request);
-      connectionLimit.enter(address);
+      connectionLimit.acquire(address);
       connection.once("close", () => {
-        connectionLimit.leave(address);
+        connectionLimit.release(address);
         named.delete(connection.id);
       });
     } catch {

@@ -80,7 +80,7 @@ export function webSocketRoute(
     const { id, expiresAtS } = await authorizeWatcher(access, request);
     guard.trust(socket, expiresAtS === undefined ? "merchant" : "payer");
     if (!connections.has(connection.socket)) return;
-    connectionLimit.enter(request.ip);
+    connectionLimit.acquire(request.ip);
     connection.address = request.ip;
     connection.id = id;
     await subscribe(hub, connection, { after: afterOf(request) ?? 0 });
@@ -117,7 +117,7 @@ export function webSocketRoute(
     heartbeat.delete(connection);
     hub.unwatch(connection);
     cancelExpiry(connection);
-    if (connection.address !== undefined) connectionLimit.leave(connection.address);
+    if (connection.address !== undefined) connectionLimit.release(connection.address);
   }
 
   // An open socket holds on to nothing of its request, which would double what it takes.

@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import {
-  type Cut,
+  type CutReason,
   guardConnections,
   piecesMax,
   queuedBytesMax,
@@ -23,7 +23,7 @@ async function start({
   perAddressMax = 100,
   isProxy = false,
 }: Options = {}) {
-  const state = { nowMs: 0, cuts: [] as Cut[], upgraded: [] as Socket[] };
+  const state = { nowMs: 0, cuts: [] as CutReason[], upgraded: [] as Socket[] };
   const server: Server = createServer(answer);
   const guard = guardConnections(server, {
     perAddressMax,

@@ -1,4 +1,4 @@
-/** Rate limits that a real Redis, or a Redis Cluster, counts for all nodes. */
+/** Rate limits that are counted in a real Redis and in a Redis Cluster. */
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createFallbackCounter, createLimit, createMemoryCounter, type Limit } from "../../server/rate-limit.ts";
 import { createRedisCounter } from "../../server/redis/counter.ts";
@@ -8,7 +8,7 @@ describe.each([
   ["Redis", startRedis],
   ["a Redis Cluster", startRedisCluster],
 ])("a limit in %s", (_name, start) => {
-  it("can be counted as soon as it says that it is ready, and says so in time when it is not there", async () => {
+  it("counts once `ready` resolves, and `ready` resolves in time without Redis", async () => {
     const redis = await start();
     onTestFinished(redis.stop);
     const counter = createRedisCounter(redis.url);
@@ -20,20 +20,20 @@ describe.each([
     await lost.ready(10);
   });
 
-  it("counts for all nodes together, and for each alone while Redis is gone", async () => {
+  it("counts for all nodes together, and for each node alone while Redis is away", async () => {
     const redis = await start();
     onTestFinished(redis.stop);
     const nodes = [1, 2].map(() => {
       const counter = createRedisCounter(redis.url);
       onTestFinished(counter.close);
       return createLimit(createFallbackCounter(counter, createMemoryCounter()), {
-        what: "address",
+        subject: "address",
         max: 2,
         windowMs: 60_000,
       });
     });
     const [one, other] = nodes;
-    // The first counts may still fall back; wait until both see the same Redis.
+    // The first counts may still use the fallback, so the test waits until both nodes share Redis.
     const isRefused = (limit: Limit | undefined, key: string): Promise<boolean> | undefined =>
       limit?.take(key).then(
         () => false,
