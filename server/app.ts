@@ -22,6 +22,7 @@ import { createReview } from "./order/review.ts";
 import { scheduleOf } from "./order/schedule.ts";
 import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
+import { findViolations } from "./order/violation.ts";
 import { createInFlight } from "./payment/in-flight.ts";
 import { createInitiator } from "./payment/initiate.ts";
 import { createReconciler } from "./payment/reconcile.ts";
@@ -43,7 +44,7 @@ import { webhookRoutes } from "./route/webhooks.ts";
 import { sandboxRoutes } from "./sandbox/server.ts";
 import type { StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
-import { watchPromises } from "./status/invariants.ts";
+import { createInvariants, type InvariantsOptions } from "./status/invariants.ts";
 import { eventSourceRoute } from "./transport/eventsource.ts";
 import { longPollRoute } from "./transport/longpoll.ts";
 import { attachSocketIo } from "./transport/socketio.ts";
@@ -73,8 +74,12 @@ export interface App {
   close(): Promise<void>;
 }
 
-/** Wires one node, ready to listen. */
-export async function createApp(config: Config, { database, bus, counter, log }: Resources): Promise<App> {
+/** Wires one node, ready to listen. `timing`: other periods than the defaults; for tests. */
+export async function createApp(
+  config: Config,
+  { database, bus, counter, log }: Resources,
+  timing: Pick<InvariantsOptions, "checkMs"> = {},
+): Promise<App> {
   const onError = (error: unknown): void => log.error({ err: error }, "background task failed");
   const onRecovered = (): void => log.info("background task works again");
   const isAllowedOrigin = (origin: string | undefined): boolean =>
@@ -108,17 +113,15 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const statistics = createStatistics(database);
   const metrics = createMetrics({
     providers: new Map(config.enabledProviders.map(({ name, queriesPerMinute }) => [name, queriesPerMinute])),
-    async backlog() {
-      const [backlog, found] = await Promise.all([statistics.backlog(), statistics.broken()]);
-      promises.onFound(found);
-      return backlog;
-    },
+    backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
   });
-  const promises = watchPromises(({ promise, id }) => {
-    log.error({ promise, order: id }, "a promise is broken");
-    metrics.onBroken(promise);
+  const invariants = createInvariants({
+    findViolations: () => findViolations(database),
+    onViolation: metrics.onViolation,
+    log,
+    ...timing,
   });
   const calls = createRecentCalls();
   const onCall = (call: FinishedCall): void => {
@@ -160,7 +163,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
     announce(event, before) {
       announce(event);
       metrics.onEvent(event, before);
-      promises.onEvent(event, before);
+      invariants.onEvent(event, before);
     },
     amountlessProviders,
     receiptProviders: [...providers.values()].filter((provider) => provider.statesReceipt).map(({ name }) => name),
@@ -200,7 +203,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const retention = startRetention({ database, onError, onRecovered });
   const { onResync, onWatchers, onPush } = metrics;
-  const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: promises.onNext });
+  const hub = createHub({ store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext: invariants.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: config.limit.ip });
   const admit = async (request: FastifyRequest): Promise<void> => {
     // An address that cannot be read has no route.
@@ -310,6 +313,7 @@ export async function createApp(config: Config, { database, bus, counter, log }:
       await redelivery.close();
       await refreshAhead.close();
       await retention.close();
+      await invariants.close();
       await hub.close();
       await client.close();
     },

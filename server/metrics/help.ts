@@ -5,7 +5,7 @@ import type { ResolvedReview } from "../order/review.ts";
 import type { CallOutcome, Verb } from "../provider/call-stats.ts";
 import type { HandledWebhook } from "../route/webhooks.ts";
 import type { TransportName } from "../status/hub.ts";
-import type { BrokenInvariant } from "../status/invariants.ts";
+import type { InvariantName } from "../status/invariants.ts";
 
 /** By label. Of `reason` and `status` only what metrics tell of: facts that disagree, and what is settled. */
 export const meanings = {
@@ -53,12 +53,12 @@ export const meanings = {
     succeeded: "the money is there",
     failed: "it is not; another try is allowed",
   } satisfies Record<ResolvedReview["as"], string>,
-  promise: {
+  invariant: {
     version_lowered: "a watcher was about to get an older state after a newer one",
     version_skipped: "the history has a gap",
     success_taken_back: "a paid order is not paid any more",
     check_missing: "a payment is open past twice its deadline, and nobody will ask about it",
-  } satisfies Record<BrokenInvariant, string>,
+  } satisfies Record<InvariantName, string>,
   why: {
     address: "too many of one address",
     unanswered: "too many requests at once",

@@ -14,7 +14,7 @@ import type { Before } from "../order/store.ts";
 import type { FinishedCall } from "../provider/call-stats.ts";
 import type { HandledWebhook } from "../route/webhooks.ts";
 import { type HubOptions, type TransportName, transportNames } from "../status/hub.ts";
-import type { BrokenInvariant } from "../status/invariants.ts";
+import type { Violation } from "../status/invariants.ts";
 import { backlogMetrics } from "./backlog.ts";
 import { help, meanings } from "./help.ts";
 
@@ -27,8 +27,8 @@ export interface Metrics {
   onCall(call: FinishedCall): void;
   /** A pass of reading, and how many states it found that the bus had not brought. */
   onResync(healed: number): void;
-  /** Something that must never happen. */
-  onBroken(promise: BrokenInvariant): void;
+  /** An order that violates an invariant. */
+  onViolation(violation: Violation): void;
   /** A connection that went beyond its bounds. */
   onCut(why: CutReason): void;
   onWatchers: NonNullable<HubOptions["onWatchers"]>;
@@ -91,10 +91,10 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
       for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
     }
   }
-  const broken = new Counter({
-    name: "tukio_broken_promises_total",
-    help: help("Orders of which this node saw what must never happen; the log names them.", "promise"),
-    labelNames: ["promise"],
+  const violations = new Counter({
+    name: "tukio_invariant_violations_total",
+    help: help("Orders that this node found to violate an invariant; the log names them.", "invariant"),
+    labelNames: ["invariant"],
     registers,
   });
   const cut = new Counter({
@@ -104,7 +104,7 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
     registers,
   });
   for (const why of Object.keys(meanings.why)) cut.inc({ why }, 0);
-  for (const promise of Object.keys(meanings.promise)) broken.inc({ promise }, 0);
+  for (const invariant of Object.keys(meanings.invariant)) violations.inc({ invariant }, 0);
   new Gauge({
     name: "tukio_bus_up",
     help: "Whether events reach the other nodes at the moment; without a Redis there are none, and it is up.",
@@ -131,7 +131,7 @@ export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsO
       webhooks.inc({ provider, proof, result });
       webhookTime.observe({ provider }, tookMs / 1_000);
     },
-    onBroken: (promise) => broken.inc({ promise }),
+    onViolation: ({ invariant }) => violations.inc({ invariant }),
     onCut: (why) => cut.inc({ why }),
     onCall: ({ tookMs, ...labels }) => calls.observe(labels, tookMs / 1_000),
     async scrape() {

@@ -26,11 +26,6 @@ export interface Statistics {
   /** Answers or throws within 1.5 s. */
   backlog(): Promise<Backlog>;
   /**
-   * Orders that break a promise: of those that changed last, whose versions have a gap or whose success was taken back;
-   * of those that are open longest, who are open past twice their deadline without being due to be asked about.
-   */
-  broken(): Promise<{ promise: "version_skipped" | "success_taken_back" | "check_missing"; id: string }[]>;
-  /**
    * Of the payments that were started in the last 24 hours and have settled, the share that succeeded, by provider.
    * A provider without such a payment has no entry.
    */
@@ -60,28 +55,6 @@ export const backlogStatement = {
   query_timeout: 500,
 } as const;
 
-/** A few hundred orders by index, whatever the size of the tables. */
-export const brokenStatement = {
-  name: "broken",
-  text: `with recent as materialized (
-      select id, version, status from "order" where changed_at > now() - interval '5 minutes' order by changed_at desc limit 300
-    ),
-    held as materialized (
-      select id, attempt from "order" where status in ('pending', 'processing') order by opened_at limit 300
-    )
-    select case when e.was_paid and r.status <> 'succeeded' then 'success_taken_back' else 'version_skipped' end as promise, r.id
-    from recent r cross join lateral (
-      select count(*) as events, max(version) as newest, bool_or(status = 'succeeded') as was_paid
-      from event where order_uuid = r.id) e
-    where e.was_paid and r.status <> 'succeeded' or e.events <> r.version or e.newest <> r.version
-    union all
-    select 'check_missing', h.id from held h
-      join lateral (select * from payment where order_uuid = h.id and attempt = h.attempt offset 0) p on true
-    where p.status in ('pending', 'processing') and now() > p.expires_at + (p.expires_at - p.started_at)
-      and (p.check_at is null or p.check_at > now() + interval '5 minutes')`,
-  query_timeout: 500,
-} as const;
-
 /** Reads a day of payments, never the table. */
 export const shareStatement = {
   name: "succeeded-share",
@@ -97,11 +70,6 @@ export function createStatistics({ pool }: Database): Statistics {
       const { rows } = await pool.query<Backlog>(backlogStatement);
       if (!rows[0]) throw new Error("backlog always answers one row");
       return rows[0];
-    },
-
-    async broken() {
-      const { rows } = await pool.query<Awaited<ReturnType<Statistics["broken"]>>[number]>(brokenStatement);
-      return rows;
     },
 
     async succeededShares() {

@@ -14,7 +14,7 @@ import { HubError } from "../errors.ts";
 import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";
 import type { StatusBus } from "./bus.ts";
-import type { Standing } from "./invariants.ts";
+import type { DeliveredState } from "./invariants.ts";
 
 export const transportNames = ["socketio", "websocket", "eventsource", "longpoll"] as const;
 
@@ -24,7 +24,7 @@ export type TransportName = (typeof transportNames)[number];
  * One who watches one order, and what it was given last, which the hub keeps: version 0 before that. An object whose
  * functions all of its kind can share, for closures of its own would be most of what an idle watcher takes.
  */
-export interface Watcher extends Standing {
+export interface Watcher extends DeliveredState {
   /** What it is measured as; who has none is not. */
   readonly transport?: TransportName;
   /** Is given each newer state; `json` is the same as text, made once for all. */
@@ -81,7 +81,7 @@ export interface HubOptions {
    */
   onPush?: (transport: TransportName, latencyS: number) => void;
   /** Hears of two states that one watcher is given, one after the other. */
-  onNext?: (previous: Standing, next: StatusEvent) => void;
+  onNext?: (previous: DeliveredState, next: StatusEvent) => void;
 }
 
 export function createHub(options: HubOptions): Hub {

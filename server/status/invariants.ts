@@ -1,62 +1,90 @@
 /**
- * Watches at run time what must never happen, where the facts pass by anyway: at an event's announcement, at its delivery
- * to a watcher, and in the database at every scrape. What is found is counted and logged, once for each order and
- * promise, and changes nothing: a node that doubts itself goes on serving.
+ * Checks at run time that the invariants of orders hold (G2, G3, G5, G9): when the node announces an event, when the hub gives a watcher a
+ * state, and in the database once a minute. A violation is logged and counted once per order and invariant. It changes
+ * nothing else: the node goes on serving.
+ *
+ * Not guaranteed: the check in the database reads a few hundred orders at a time (order/violation.ts), and a node that
+ * restarts reports a violation again. Every node checks, at its own times.
  */
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { type Loop, startLoop } from "../loop.ts";
 import type { Before } from "../order/store.ts";
+import type { StoredViolation } from "../order/violation.ts";
 
-/** What is promised of an order, by the name that an alert shows. */
-export type BrokenInvariant = "version_lowered" | "version_skipped" | "success_taken_back" | "check_missing";
+/** `version_lowered` is visible at a watcher only, the others in the database as well. */
+export type InvariantName = StoredViolation["invariant"] | "version_lowered";
 
-/** An order of which something is not as it should be. */
-export interface Broken {
-  promise: BrokenInvariant;
+export interface Violation {
+  invariant: InvariantName;
   /** The order's uuid. */
   id: string;
 }
 
-/** What of the state that somebody was given last the promises are about. */
-export interface Standing {
+/** The state that a watcher was given last, as far as the invariants are about it. */
+export interface DeliveredState {
   /** The order's uuid. */
   readonly id: string;
   version: number;
   isPaid: boolean;
 }
 
-export interface Promises {
-  /** An accepted event, and what its payment was before it. */
+export interface Invariants {
+  /** Checks an accepted event against its payment's state before it. */
   onEvent(event: StatusEvent, before?: Before): void;
-  /** What one watcher was given last, and is given next. */
-  onNext(previous: Standing, next: StatusEvent): void;
-  /** What the database shows. */
-  onFound(found: readonly Broken[]): void;
+  /** Checks two states that one watcher is given, one after the other. */
+  onNext(previous: DeliveredState, next: StatusEvent): void;
+  /** Stops the check in the database; resolves when none is in flight. */
+  close(): Promise<void>;
 }
 
-/** Forgets whom it told of when there are more than this: being told twice is better than growing for ever. */
-const toldMax = 10_000;
+export interface InvariantsOptions {
+  /** Reads violations in the database. */
+  findViolations: () => Promise<readonly Violation[]>;
+  onViolation: (violation: Violation) => void;
+  log: Record<"info" | "warn" | "error", (details: object, message: string) => void>;
+  /** Mean time between two checks in the database, in milliseconds. A minute by default. */
+  checkMs?: number;
+}
 
-export function watchPromises(tell: (broken: Broken) => void): Promises {
-  const told = new Set<string>();
+/** A minute, because the check reads orders that changed in the last 5 minutes: each is read several times. */
+const defaultCheckMs = 60_000;
 
-  const report = (promise: BrokenInvariant, id: string): void => {
-    const key = `${promise} ${id}`;
-    if (told.has(key)) return;
-    if (told.size >= toldMax) told.clear();
-    told.add(key);
-    tell({ promise, id });
+/** A quarter, because nodes that start together then check at different times. */
+const jitter = 0.25;
+
+/** Forgets what was reported when there are more than this, because a second report is better than unbounded memory. */
+const reportedMax = 10_000;
+
+export function createInvariants(options: InvariantsOptions): Invariants {
+  const { findViolations, onViolation, log, checkMs = defaultCheckMs } = options;
+  const reported = new Set<string>();
+
+  const report = ({ invariant, id }: Violation): void => {
+    const key = `${invariant} ${id}`;
+    if (reported.has(key)) return;
+    if (reported.size >= reportedMax) reported.clear();
+    reported.add(key);
+    log.error({ event: "invariant.violated", invariant, order: id }, "an order violates an invariant");
+    onViolation({ invariant, id });
   };
+
+  const loop: Pick<Loop, "close"> = startLoop({
+    task: async () => {
+      for (const violation of await findViolations()) report(violation);
+    },
+    delayMs: () => checkMs * (1 + jitter * (2 * Math.random() - 1)),
+    onError: (err) => log.warn({ event: "invariant.check.failed", err }, "the invariant check failed"),
+    onRecovered: () => log.info({ event: "invariant.check.recovered" }, "the invariant check works again"),
+  });
 
   return {
     onEvent({ id, status }, before) {
-      if (before?.status === "succeeded" && status !== "succeeded") report("success_taken_back", id);
+      if (before?.status === "succeeded" && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },
-    onNext(previous, next) {
-      if (next.version < previous.version || next.id !== previous.id) report("version_lowered", next.id);
-      if (previous.isPaid && next.status !== "succeeded") report("success_taken_back", next.id);
+    onNext(previous, { id, version, status }) {
+      if (version < previous.version || id !== previous.id) report({ invariant: "version_lowered", id });
+      if (previous.isPaid && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },
-    onFound(found) {
-      for (const { promise, id } of found) report(promise, id);
-    },
+    close: loop.close,
   };
 }

@@ -108,9 +108,9 @@ describe("the metrics of a node", () => {
     expect(labelsOf(after, "tukio_")).toEqual(
       new Set([
         "as",
+        "invariant",
         "le",
         "outcome",
-        "promise",
         "proof",
         "provider",
         "reason",

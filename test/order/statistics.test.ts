@@ -1,11 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  backlogStatement,
-  brokenStatement,
-  createStatistics,
-  type Statistics,
-  shareStatement,
-} from "../../server/order/statistics.ts";
+import { backlogStatement, createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
+import { violationStatement } from "../../server/order/violation.ts";
 import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
 import { allowanceOf, failed, openTestStore, paid } from "../support/store.ts";
 
@@ -117,8 +112,8 @@ describe("among 10,000 orders", () => {
     expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(4);
   });
 
-  it("what breaks a promise is looked for among a few hundred orders, through indexes", async () => {
-    const steps = await stepsOf(many.database, { statement: brokenStatement });
+  it("violations are looked for among a few hundred orders, through indexes", async () => {
+    const steps = await stepsOf(many.database, { statement: violationStatement });
     for (const table of ["order", "payment", "event"]) {
       for (const { index, rows } of readsOf(steps, table)) {
         expect([table, index]).toEqual([table, expect.any(String)]);

@@ -58,7 +58,7 @@ interface Measure {
   "watchers (metric)": number;
   "Redis channels": number;
   "database connections": number;
-  "broken promises": number;
+  "invariant violations": number;
 }
 
 interface Ground {
@@ -156,7 +156,7 @@ async function start(): Promise<Ground> {
         "watchers (metric)": sum("tukio_watchers"),
         "Redis channels": ((await redis.call("pubsub", "channels", "tukio:order:*")) as string[]).length,
         "database connections": rows[0].n,
-        "broken promises": sum("tukio_broken_promises_total"),
+        "invariant violations": sum("tukio_invariant_violations_total"),
       };
     },
   };
@@ -313,7 +313,7 @@ function isOff(before: Measure, after: Measure): string[] {
     "watchers (metric)": 0,
     "Redis channels": 0,
     "database connections": 4,
-    "broken promises": 0,
+    "invariant violations": 0,
   };
   return (Object.keys(room) as (keyof Measure)[]).filter((name) => after[name] - before[name] > room[name]);
 }

@@ -39,10 +39,18 @@ export interface NodeOptions {
   env?: Record<string, string>;
   /** Opens these providers otherwise. */
   open?: Partial<Record<ProviderName, CreateProvider>>;
+  /** Mean time between two invariant checks in the database, in milliseconds. */
+  checkMs?: number;
 }
 
 /** Starts a node and closes it when the test is over, unless it was closed before. */
-export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: NodeOptions): Promise<TestNode> {
+export async function startNode({
+  databaseUrl,
+  redisUrl,
+  env = {},
+  open = {},
+  ...timing
+}: NodeOptions): Promise<TestNode> {
   const lines: string[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -69,6 +77,7 @@ export async function startNode({ databaseUrl, redisUrl, env = {}, open = {} }: 
   const app = await createApp(
     { ...config, enabledProviders: opened },
     { database, bus, counter: createMemoryCounter(), log },
+    timing,
   );
   const url = await app.listen();
   let closed: Promise<void> | undefined;
