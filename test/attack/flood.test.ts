@@ -14,7 +14,7 @@ import { startProcess } from "../support/process.ts";
 import { redisUrl } from "../support/redis.ts";
 import { scrape } from "../support/scrape.ts";
 import { openTestStore } from "../support/store.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -241,12 +241,12 @@ describe("connections", () => {
   const upgrades = ["/socket.io/?EIO=4&transport=websocket", "/v1/orders/ORD-1/socket?token=x"];
 
   it.each(upgrades)("that break while they are being let in, at %s, do not take the node with them", async (path) => {
-    const redis = await startWire(redisUrl());
+    const redis = await startTcpProxy(redisUrl());
     // So few that each of them waits for its count.
     const node = await startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: redis.url, LIMIT_IP: "2" });
     onTestFinished(node.close);
     let isCounting = false;
-    redis.tap((chunk) => (isCounting ||= chunk.includes("address:127.0.0.1")));
+    redis.onRequestBytes((chunk) => (isCounting ||= chunk.includes("address:127.0.0.1")));
     await vi.waitUntil(() => call(`${node.url}/v1/orders`).then(() => isCounting));
     redis.stall("requests");
     const socket = openTcp(node.url);
@@ -255,7 +255,7 @@ describe("connections", () => {
     await vi.waitUntil(() => redis.isHolding("address:127.0.0.1"), { interval: 1 });
     socket.resetAndDestroy();
     await once(socket, "close");
-    redis.mend();
+    redis.restore();
     expect(await isAlive(node)).toBe(true);
   });
 

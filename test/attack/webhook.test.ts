@@ -13,7 +13,7 @@ import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { startScript } from "../support/script.ts";
 import { darajaEnv, success } from "../support/scripted-daraja.ts";
-import { startWire, type Wire } from "../support/wire.ts";
+import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 let database: Database;
@@ -38,7 +38,7 @@ interface Target {
 
 interface Ground {
   node: TestNode;
-  wire: Wire;
+  proxy: TcpProxy;
   open(): Promise<Target>;
   /** What Safaricom answers from now on when it is asked. */
   answer: { query: string };
@@ -59,10 +59,13 @@ async function start(env: Record<string, string> = {}): Promise<Ground> {
     const CheckoutRequestID = `ws_CO_${process.pid}_F${references}`;
     return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID } };
   });
-  const wire = await startWire(databaseUrl);
+  const proxy = await startTcpProxy(databaseUrl);
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
   onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
-  const node = await startNode({ databaseUrl: wire.url, env: { ...darajaEnv(script.url), DATA_DIR: dataDir, ...env } });
+  const node = await startNode({
+    databaseUrl: proxy.url,
+    env: { ...darajaEnv(script.url), DATA_DIR: dataDir, ...env },
+  });
 
   const open = async (): Promise<Target> => {
     const { order } = await pay(node);
@@ -83,7 +86,7 @@ async function start(env: Record<string, string> = {}): Promise<Ground> {
     return { paymentId: order.payment.id, post, tell, state };
   };
   const queries = (): number => script.calls.filter(({ path }) => path.includes("stkpushquery")).length;
-  return { node, wire, open, answer, queries };
+  return { node, proxy, open, answer, queries };
 }
 
 const storedOf = async ({ paymentId }: Target): Promise<{ rows: number; bytes: number }> => {
@@ -285,10 +288,10 @@ describe("a payment's address that is flooded while the database is away", () =>
     const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
     const target = await ground.open();
     await forgeAmounts(target);
-    ground.wire.cut();
+    ground.proxy.cut();
     // It finds out itself that the database is away, and nobody can weigh it.
     expect((await target.tell()).status).toBe(200);
-    ground.wire.mend();
+    ground.proxy.restore();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
       timeout: 25_000,
     });
@@ -297,14 +300,14 @@ describe("a payment's address that is flooded while the database is away", () =>
   it("keeps its true success after forged amounts that came meanwhile, too", async () => {
     const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
     const target = await ground.open();
-    ground.wire.cut();
+    ground.proxy.cut();
     expect(await forgeAmounts(target)).toEqual(Array(9).fill(200));
     // Of other requests, so large that they fill all but what successes alone may have.
     await flood(40, (index) =>
       target.tell({ ResultCode: 1, CheckoutRequestID: `ws_CO_${index}`, ResultDesc: "x".repeat(15_000) }),
     );
     expect((await target.tell()).status).toBe(200);
-    ground.wire.mend();
+    ground.proxy.restore();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
       timeout: 25_000,
     });
@@ -316,11 +319,11 @@ describe("a payment's address that is flooded while the database is away", () =>
     await flood(20, () => target.post("{"));
     await vi.waitUntil(async () => (await checkOf(target)) === "later");
     ground.answer.query = "query-success";
-    ground.wire.cut();
+    ground.proxy.cut();
     const failures = { ResultCode: 1032 };
     expect((await target.tell(failures)).status).toBe(503);
     expect((await target.post("{")).status).toBe(429);
-    ground.wire.mend();
+    ground.proxy.restore();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
       timeout: 25_000,
     });
@@ -329,7 +332,7 @@ describe("a payment's address that is flooded while the database is away", () =>
   it("leaves room in the spool for others, and for the first success of its own", async () => {
     const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
     const [target, other] = [await ground.open(), await ground.open()];
-    ground.wire.cut();
+    ground.proxy.cut();
     // The first finds out that the database is away.
     expect((await other.post("{")).status).toBe(400);
     const answers = await flood(300, (index) => target.post(`${index}${"x".repeat(60_000)}`));
@@ -344,7 +347,7 @@ describe("a payment's address that is flooded while the database is away", () =>
     );
     expect((await other.tell()).status).toBe(200);
     expect((await target.tell()).status).toBe(200);
-    ground.wire.mend();
+    ground.proxy.restore();
     for (const one of [other, target]) {
       await vi.waitUntil(async () => (await one.state().catch(() => undefined))?.status === "succeeded", {
         timeout: 25_000,
@@ -355,10 +358,10 @@ describe("a payment's address that is flooded while the database is away", () =>
   it("applies its own first success after junk", async () => {
     const ground = await start({ SPOOL: "on", SPOOL_MAX_MB: "1" });
     const target = await ground.open();
-    ground.wire.cut();
+    ground.proxy.cut();
     await flood(300, (index) => target.post(`${index}${"x".repeat(60_000)}`));
     expect((await target.tell()).status).toBe(200);
-    ground.wire.mend();
+    ground.proxy.restore();
     await vi.waitUntil(async () => (await target.state().catch(() => undefined))?.status === "succeeded", {
       timeout: 25_000,
     });

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "../support/database.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -26,8 +26,8 @@ describe("a connection that nobody uses", () => {
 
 describe("connections that are dead without anybody having said so", () => {
   it("cost one statement its time, and those that lie idle are given up in both pools", async () => {
-    const wire = await startWire(databaseUrl);
-    const database = openDatabase(wire.url, () => undefined);
+    const proxy = await startTcpProxy(databaseUrl);
+    const database = openDatabase(proxy.url, () => undefined);
     onTestFinished(() => database.close());
     const { pool, webhookPool } = database;
     for (const one of [pool, webhookPool]) {
@@ -35,7 +35,7 @@ describe("connections that are dead without anybody having said so", () => {
       for (const client of clients) client.release();
       expect(one.idleCount).toBe(3);
     }
-    wire.forget();
+    proxy.blackhole();
     await expect(webhookPool.query("select 1")).rejects.toThrow("The database has gone silent");
     for (const one of [pool, webhookPool]) expect((await one.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   });

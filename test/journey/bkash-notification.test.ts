@@ -13,7 +13,7 @@ import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { providerEnv, startScript } from "../support/script.ts";
 import { createSigner } from "../support/sns.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 let database: Database;
@@ -188,19 +188,19 @@ describe("while the database is away, a notification", () => {
   it("that is signed waits on the disk and makes us ask afterwards, any other is to come again", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
     onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
-    const wire = await startWire(databaseUrl);
+    const proxy = await startTcpProxy(databaseUrl);
     const { paymentId, paid, status, post } = await start({
-      databaseUrl: wire.url,
+      databaseUrl: proxy.url,
       env: { SPOOL: "on", DATA_DIR: dataDir },
     });
     await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
     paid();
-    wire.cut();
+    proxy.cut();
     expect(await post(about(paymentId))).toEqual({ status: 503, code: "store_unavailable" });
     expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
     // It would have to be visited, and may fail: Amazon sends it again.
     expect(await post(signer.sign(subscription))).toEqual({ status: 503, code: "store_unavailable" });
-    wire.mend();
+    proxy.restore();
     await vi.waitUntil(async () => (await status().catch(() => "")) === "succeeded", { timeout: 10_000 });
     expect(await rowsOf(paymentId)).toEqual([{ proof: "signature", result: "hint" }]);
   });

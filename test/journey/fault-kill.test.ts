@@ -22,7 +22,7 @@ import {
   unlimited,
 } from "../support/site.ts";
 import { clientNames, type SteadyWatch, watchSteadily } from "../support/steady.ts";
-import { startWire, type Wire } from "../support/wire.ts";
+import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -48,22 +48,22 @@ beforeAll(async () => {
 interface Doomed {
   node: NodeProcess;
   /** Its way to PostgreSQL, and to the provider. */
-  store: Wire;
-  provider: Wire;
+  store: TcpProxy;
+  provider: TcpProxy;
   /** Where clients go: to this node, and to the other one when it is gone. */
-  front: Wire;
+  front: TcpProxy;
   kill(): Promise<void>;
 }
 
 /** A node to be killed. */
 async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
-  const store = await startWire(databaseUrl);
-  const provider = await startWire(till.env.DARAJA_BASE_URL ?? "");
+  const store = await startTcpProxy(databaseUrl);
+  const provider = await startTcpProxy(till.env.DARAJA_BASE_URL ?? "");
   const node = await startProcess({ ...env, DARAJA_BASE_URL: provider.url, DATABASE_URL: store.url, ...more });
   onTestFinished(node.close);
   // Has it connect as for a webhook, which therefore goes as far as it is let.
   await call(`${node.url}/readyz`);
-  const front = await startWire(node.url);
+  const front = await startTcpProxy(node.url);
   front.targets = [node.url, other.url];
   return { node, store, provider, front, kill: async () => void (await node.end("SIGKILL")) };
 }
@@ -71,7 +71,8 @@ async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
 const kept = (journeys: Parameters<typeof expectPromisesKept>[1]): Promise<void> =>
   expectPromisesKept({ databaseUrl, till, url: other.url }, journeys);
 
-const holds = (wire: Wire, text: string): Promise<unknown> => vi.waitUntil(() => wire.isHolding(text), { interval: 2 });
+const holds = (proxy: TcpProxy, text: string): Promise<unknown> =>
+  vi.waitUntil(() => proxy.isHolding(text), { interval: 2 });
 
 /** Resolves when the order's version is in the database, whoever knows of it. */
 async function committed(orderId: string, version: number): Promise<void> {
@@ -92,7 +93,7 @@ describe("a node that is killed", () => {
     const journey = await openJourney([doomed.front.url, other.url]);
     onTestFinished(journey.close);
     await doomed.kill();
-    doomed.provider.mend();
+    doomed.provider.restore();
     await journey.reach(2);
     expect(journey.watches[0]?.seen.at(-1)).toMatchObject({ status: "expired", reason: "deadline" });
     expect(till.asked.has(journey.order.payment.id)).toBe(false);
@@ -151,7 +152,7 @@ describe("a node that is killed", () => {
     const late = journey.join(doomed.front.url);
     await vi.waitUntil(() => holdsHandshakes(doomed.front));
     await doomed.kill();
-    doomed.front.mend();
+    doomed.front.restore();
     await journey.reach(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
     await kept([journey]);
@@ -159,19 +160,19 @@ describe("a node that is killed", () => {
 });
 
 /** Both kinds of WebSocket, the stream and the poll were answered, and none of it went through. */
-const holdsHandshakes = (wire: Wire): boolean =>
-  wire.isHolding("101 Switching Protocols") && wire.isHolding("text/event-stream") && wire.isHolding('"version":2');
+const holdsHandshakes = (proxy: TcpProxy): boolean =>
+  proxy.isHolding("101 Switching Protocols") && proxy.isHolding("text/event-stream") && proxy.isHolding('"version":2');
 
 describe("a watcher whose connection breaks before it heard anything", () => {
   it("comes back and is sent the state, on every transport", async () => {
-    const front = await startWire(other.url);
+    const front = await startTcpProxy(other.url);
     const journey = await beginJourney(till, [other.url]);
     onTestFinished(journey.close);
     front.stall("answers");
     const late = journey.join(front.url);
     await vi.waitUntil(() => holdsHandshakes(front));
     front.drop();
-    front.mend();
+    front.restore();
     await journey.reach(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
     await kept([journey]);
@@ -186,7 +187,7 @@ describe("three nodes that are replaced one after the other under load", () => {
       return node;
     };
     const nodes = await Promise.all([start(), start(), start()]);
-    const front = await startWire(nodes[0]?.url ?? "");
+    const front = await startTcpProxy(nodes[0]?.url ?? "");
     const route = (): void => {
       front.targets = nodes.map(({ url }) => url);
     };

@@ -20,7 +20,7 @@ import {
   unlimited,
 } from "../support/site.ts";
 import { clientNames, watchSteadily } from "../support/steady.ts";
-import { startWire, type Wire } from "../support/wire.ts";
+import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -30,21 +30,21 @@ let till: Till;
 let one: NodeProcess;
 let other: NodeProcess;
 /** Each node's way to PostgreSQL. */
-let wires: [Wire, Wire];
+let proxies: [TcpProxy, TcpProxy];
 
 beforeAll(async () => {
   const ends = createEnds();
   postgres = await startPostgres();
   ends.add(postgres.close);
   till = await openTill(ends);
-  wires = [await startWire(postgres.url, ends.add), await startWire(postgres.url, ends.add)];
+  proxies = [await startTcpProxy(postgres.url, ends.add), await startTcpProxy(postgres.url, ends.add)];
   const redisUrl = await openRedis(ends);
-  const start = ({ url }: Wire): Promise<NodeProcess> =>
+  const start = ({ url }: TcpProxy): Promise<NodeProcess> =>
     startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl, ...unlimited, ...till.env });
   // One after the other: the first makes the tables.
-  one = await start(wires[0]);
+  one = await start(proxies[0]);
   ends.add(one.close);
-  other = await start(wires[1]);
+  other = await start(proxies[1]);
   ends.add(other.close);
   return ends.all;
 });
@@ -90,7 +90,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
       // Somebody comes who cannot be told anything yet.
       journeys[0]?.join(one.url);
       await postgres.restart();
-      for (const wire of wires) wire.targets = [postgres.url];
+      for (const proxy of proxies) proxy.targets = [postgres.url];
     });
     await spooled.reach(3);
     await kept([...journeys, spooled]);
@@ -103,14 +103,14 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await committed({ orderId }, 2);
     const streams = (): number => one.output().split("/events?").length;
     const before = streams();
-    for (const wire of wires) wire.cut();
+    for (const proxy of proxies) proxy.cut();
     const watches = clientNames.map((client) => watchSteadily(client, { url: one.url, orderId, token }));
     onTestFinished(() => {
       for (const watch of watches) watch.close();
     });
     // The line of a stream is written when it ends; in it an order's name with many digits looks like a phone's.
     await vi.waitUntil(() => streams() > before);
-    for (const wire of wires) wire.mend();
+    for (const proxy of proxies) proxy.restore();
     await Promise.all(watches.map(({ until }) => until(({ version }) => version === 2)));
     expect(watches.filter(({ refusals }) => refusals > 0)).toEqual([]);
     await becomes("up", one, other);
@@ -119,14 +119,14 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   it("answers nothing for longer than anybody waits, and goes on", async () => {
     const journey = await begin();
     await settle([journey], async () => {
-      for (const wire of wires) wire.stall("requests", "answers");
+      for (const proxy of proxies) proxy.stall("requests", "answers");
       await becomes("down", one, other);
       // An API key's watcher needs the database to know the order; whoever waits for it is told so, in time.
       expect(await asMerchant(other, `/v1/orders/${journey.orderId}`)).toMatchObject({
         status: 503,
         body: { code: "store_unavailable", retryable: true },
       });
-      for (const wire of wires) wire.mend();
+      for (const proxy of proxies) proxy.restore();
     });
     await becomes("up", one, other);
     await kept([journey]);
@@ -135,7 +135,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   it("has lost its connections without anybody saying so", async () => {
     const journey = await begin();
     await settle([journey], async () => {
-      for (const wire of wires) wire.forget();
+      for (const proxy of proxies) proxy.blackhole();
     });
     await becomes("up", one, other);
     // The other node's connections too: one of them finds out for all.
@@ -150,11 +150,11 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     const lock = await lockOrder(journey);
     const unanswered = post(one, journey.push, success());
     await lock.isWaitedFor();
-    wires[0].stall("answers");
+    proxies[0].stall("answers");
     await lock.release();
     await committed(journey, 3);
-    wires[0].drop();
-    wires[0].mend();
+    proxies[0].drop();
+    proxies[0].restore();
     // Kept by the second statement when the first one broke, or refused and told again: never both lost and thanked.
     expect([200, 503]).toContain(await unanswered);
     await deliver(other, journey.push, success());

@@ -16,7 +16,7 @@ import {
   type Till,
   unlimited,
 } from "../support/site.ts";
-import { startWire, type Wire } from "../support/wire.ts";
+import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -27,7 +27,7 @@ let till: Till;
 let one: NodeProcess;
 let other: NodeProcess;
 /** Each node's way to Redis. */
-let wires: Wire[];
+let proxies: TcpProxy[];
 
 beforeAll(async () => {
   const ends = createEnds();
@@ -39,9 +39,9 @@ beforeAll(async () => {
   till = await openTill(ends);
   // Absent while the nodes start: the first test finds it so.
   await redis.stop();
-  wires = [await startWire(redis.url, ends.add), await startWire(redis.url, ends.add)];
+  proxies = [await startTcpProxy(redis.url, ends.add), await startTcpProxy(redis.url, ends.add)];
   [one, other] = (await Promise.all(
-    wires.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...till.env })),
+    proxies.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...till.env })),
   )) as [NodeProcess, NodeProcess];
   ends.add(one.close);
   ends.add(other.close);
@@ -108,7 +108,7 @@ describe("watchers have every state, in order, while Redis", () => {
   it("has lost its connections without anybody saying so", async () => {
     await live({
       fault() {
-        for (const wire of wires) wire.forget();
+        for (const proxy of proxies) proxy.blackhole();
       },
       repair: () => becomes("up"),
     });
@@ -116,8 +116,8 @@ describe("watchers have every state, in order, while Redis", () => {
 
   it("has a cable that is cut on one node only", async () => {
     await live({
-      fault: () => wires[0]?.cut(),
-      repair: () => wires[0]?.mend(),
+      fault: () => proxies[0]?.cut(),
+      repair: () => proxies[0]?.restore(),
     });
   });
 
@@ -138,10 +138,10 @@ describe("watchers have every state, in order, while Redis", () => {
   it("is slow", async () => {
     await live({
       fault() {
-        for (const wire of wires) wire.delay(300);
+        for (const proxy of proxies) proxy.delay(300);
       },
       repair() {
-        for (const wire of wires) wire.mend();
+        for (const proxy of proxies) proxy.restore();
       },
     });
   });

@@ -7,7 +7,7 @@ import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -358,8 +358,8 @@ describe("a webhook", () => {
 
   it("has a line in the log whatever became of it, with the payment where that is known", async () => {
     const daraja = await startScriptedDaraja();
-    const wire = await startWire(databaseUrl);
-    const node = await startNode({ databaseUrl: wire.url, env: daraja.env });
+    const proxy = await startTcpProxy(databaseUrl);
+    const node = await startNode({ databaseUrl: proxy.url, env: daraja.env });
     const { order } = await pay(node);
     const push = await daraja.nextPush();
     push.accept();
@@ -383,7 +383,7 @@ describe("a webhook", () => {
     expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "refused" }]);
     await post(node, pathname, "x".repeat(65_537));
     expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "failed" }]);
-    wire.cut();
+    proxy.cut();
     expect((await post(node, pathname, body)).status).toBe(503);
     expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
   });

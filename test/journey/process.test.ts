@@ -14,8 +14,8 @@ import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
 import { main, type NodeProcess, startProcess } from "../support/process.ts";
 import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { transportNames, watch } from "../support/watch.ts";
-import { startWire } from "../support/wire.ts";
 
 async function makeDataDir(): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
@@ -117,14 +117,14 @@ describe("a database that is slow to answer at first", () => {
   it("is waited for", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
-    const wire = await startWire(database.url);
-    wire.stall("answers");
+    const proxy = await startTcpProxy(database.url);
+    proxy.stall("answers");
     let tries = 0;
-    wire.tap((chunk) => {
+    proxy.onRequestBytes((chunk) => {
       tries += chunk.includes("application_name") ? 1 : 0;
-      if (tries === 2) wire.mend();
+      if (tries === 2) proxy.restore();
     });
-    const node = await startProcess({ DATABASE_URL: wire.url });
+    const node = await startProcess({ DATABASE_URL: proxy.url });
     onTestFinished(node.close);
     expect((await call(`${node.url}/readyz`)).status).toBe(200);
     expect(tries).toBeGreaterThanOrEqual(2);

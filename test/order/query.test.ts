@@ -7,7 +7,7 @@ import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../serve
 import { createOrderStore } from "../../server/order/store.ts";
 import { createDatabase } from "../support/database.ts";
 import { failed, nextOrderId, openTestStore, paid, type TestStore } from "../support/store.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 /** A database for this test alone: lists read all of it. */
 async function openGround(): Promise<TestStore> {
@@ -212,8 +212,8 @@ describe("an order that is found", () => {
   it("fails when the connection is cut in the middle of the reading, and nothing else does", async () => {
     const ground = await openGround();
     const { event } = await ground.open();
-    const wire = await startWire(ground.database.pool.options.connectionString ?? "");
-    const database = openDatabase(wire.url, () => undefined);
+    const proxy = await startTcpProxy(ground.database.pool.options.connectionString ?? "");
+    const database = openDatabase(proxy.url, () => undefined);
     onTestFinished(database.close);
     const query = createOrderQuery(database);
     const uncaught = catchUncaught();
@@ -221,10 +221,10 @@ describe("an order that is found", () => {
     await pool.query("lock table event in access exclusive mode");
     const finding = Promise.allSettled([query.find(event.orderId)]);
     await lockWaiter(pool);
-    wire.cut();
+    proxy.cut();
     expect(await finding).toMatchObject([{ status: "rejected", reason: { code: "store_unavailable" } }]);
     await commit();
-    wire.mend();
+    proxy.restore();
     expect(await query.find(event.orderId)).toMatchObject({ order: event });
     // What a connection emits and no listener hears would end the process.
     expect(uncaught).toEqual([]);

@@ -6,7 +6,7 @@ import { createRedisBus } from "../../server/redis/bus.ts";
 import { createMemoryBus, type StatusBus } from "../../server/status/bus.ts";
 import { eventOf } from "../support/event.ts";
 import { redisUrl, startRedis, startRedisCluster, type TestCluster, type TestRedis } from "../support/redis.ts";
-import { startWire } from "../support/wire.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 const quiet = { warn: () => undefined, info: () => undefined };
 
@@ -192,13 +192,13 @@ describe("a Redis of its own", () => {
   });
 
   it("that has lost a connection without anybody saying so is published to over a new one", async () => {
-    const wire = await startWire(redis.url);
-    const [one, other] = [openRedisBus(wire.url), openRedisBus(redis.url)];
+    const proxy = await startTcpProxy(redis.url);
+    const [one, other] = [openRedisBus(proxy.url), openRedisBus(redis.url)];
     const heard = listenTo(other);
     await becomesHealthy(one, other);
     const followed = id();
     await other.subscribe(followed);
-    wire.forget();
+    proxy.blackhole();
     let version = 0;
     await vi.waitUntil(
       () => {

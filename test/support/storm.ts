@@ -15,7 +15,7 @@ import { type NodeProcess, startProcess } from "./process.ts";
 import { startRedis } from "./redis.ts";
 import { scrape } from "./scrape.ts";
 import { unlimited } from "./site.ts";
-import { startWire } from "./wire.ts";
+import { startTcpProxy } from "./tcp-proxy.ts";
 
 export interface Storm {
   exitCode: number | null;
@@ -66,9 +66,9 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
   const orders = await makeOrders(database.url, watchers);
   let reads = 0;
   const tapped = async (): Promise<string> => {
-    const store = await startWire(database.url);
+    const store = await startTcpProxy(database.url);
     // A statement is named, between two zeros, whenever it is run.
-    store.tap((chunk) => {
+    store.onRequestBytes((chunk) => {
       reads += chunk.toString("latin1").split("\0current\0").length - 1;
     });
     return store.url;
@@ -147,7 +147,7 @@ function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | 
 
 /** Where all watchers go, in a process of its own: it has twice as many connections as there are watchers. */
 async function startFront(url: string): Promise<{ url: string; route(targets: readonly string[]): Promise<unknown> }> {
-  const child = fork(fileURLToPath(new URL("front.ts", import.meta.url)), [url], { execArgv: [] });
+  const child = fork(fileURLToPath(new URL("tcp-proxy-process.ts", import.meta.url)), [url], { execArgv: [] });
   onTestFinished(() => void child.kill("SIGKILL"));
   const [near] = await once(child, "message");
   return {

@@ -1,5 +1,5 @@
 /**
- * A wire between a client and a server that can break: every TCP connection goes through this process, which passes
+ * A proxy between a client and a server that can break: every TCP connection goes through this process, which passes
  * bytes on, holds them back, forgets them or cuts them off. A connection begins at the first target that takes it.
  */
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { onTestFinished } from "vitest";
 /** What clients say, and what they are answered. */
 type Direction = "requests" | "answers";
 
-export interface Wire {
+export interface TcpProxy {
   /** The first target's address at the near end. */
   url: string;
   /** The addresses where new connections go: to the first that takes one. */
@@ -23,13 +23,13 @@ export interface Wire {
   /** Whether something with this text in it is being held back. */
   isHolding(text: string): boolean;
   /** Half-open: the connections of now stay open at the near end and carry nothing ever again. New ones work. */
-  forget(): void;
+  blackhole(): void;
   /** Passes everything on so many milliseconds late, in order. */
   delay(ms: number): void;
   /** Hears what clients say, as it comes. */
-  tap(hear: (chunk: Buffer) => void): void;
-  /** From now on, and for what was held back, the wire works. */
-  mend(): void;
+  onRequestBytes(listener: (chunk: Buffer) => void): void;
+  /** From now on, and for what was held back, the proxy works. */
+  restore(): void;
 }
 
 interface Link {
@@ -47,14 +47,17 @@ interface Carrier {
 }
 
 /** Ends with the test, or when `release` says. */
-export async function startWire(target: string, release: (end: () => void) => void = onTestFinished): Promise<Wire> {
+export async function startTcpProxy(
+  target: string,
+  release: (end: () => void) => void = onTestFinished,
+): Promise<TcpProxy> {
   const links = new Set<Link>();
   const held = new Set<Direction>();
   const taps: ((chunk: Buffer) => void)[] = [];
   let isRefusing = false;
   let delayMs = 0;
 
-  /** Passes bytes on as the wire is at the time. */
+  /** Passes bytes on as the proxy is at the time. */
   const carry = (link: Link, direction: Direction): Carrier => {
     const [from, to] = direction === "requests" ? [link.near, link.far] : [link.far, link.near];
     let waiting: Buffer[] = [];
@@ -119,7 +122,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
         near.resume();
       });
     };
-    begin(wire.targets);
+    begin(proxy.targets);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -133,7 +136,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
       near.resetAndDestroy();
     }
   };
-  const wire: Wire = {
+  const proxy: TcpProxy = {
     // A node's address has no path, not even a root.
     url: url.href.replace(/^(http:.*)\/$/, "$1"),
     targets: [target],
@@ -146,7 +149,7 @@ export async function startWire(target: string, release: (end: () => void) => vo
       for (const direction of directions) held.add(direction);
     },
     isHolding: (text) => carriers().some((carrier) => carrier.isHolding(text)),
-    forget() {
+    blackhole() {
       for (const link of links) {
         link.isForgotten = true;
         link.far.destroy();
@@ -157,8 +160,8 @@ export async function startWire(target: string, release: (end: () => void) => vo
     delay(ms) {
       delayMs = ms;
     },
-    tap: (hear) => void taps.push(hear),
-    mend() {
+    onRequestBytes: (hear) => void taps.push(hear),
+    restore() {
       isRefusing = false;
       delayMs = 0;
       held.clear();
@@ -166,8 +169,8 @@ export async function startWire(target: string, release: (end: () => void) => vo
     },
   };
   release(() => {
-    wire.cut();
+    proxy.cut();
     server.close();
   });
-  return wire;
+  return proxy;
 }
