@@ -16,8 +16,8 @@ import { providerNames } from "../../server/provider/registry.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
-import { startScript } from "../support/script.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { startScriptedProvider } from "../support/scripted-provider.ts";
 import { leavesOf, replaced, webhookFixtures } from "./noise.ts";
 
 let databaseUrl: string;
@@ -305,7 +305,7 @@ describe("paths", () => {
 
 describe("addresses within what we are sent", () => {
   it("are not visited: no field of any provider's webhook makes us call a stranger", async () => {
-    const stranger = await startScript(() => ({ body: {} }));
+    const stranger = await startScriptedProvider(() => ({ body: {} }));
     const node = await start({ SANDBOX: providerNames.join(",") });
     const { order } = await pay(node, {
       returnUrl: `${stranger.url}/back`,

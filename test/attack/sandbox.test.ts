@@ -20,7 +20,7 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { answer } from "../support/payer.ts";
 import { collectRoutes, type RegisteredRoute } from "../support/routes.ts";
-import { type Script, startScript } from "../support/script.ts";
+import { type ScriptedProvider, startScriptedProvider } from "../support/scripted-provider.ts";
 import { call, merchants, publicAccounts } from "./merchant.ts";
 
 let databaseUrl: string;
@@ -36,7 +36,7 @@ const start = (env: Record<string, string> = {}): Promise<TestNode> =>
   startNode({ databaseUrl, env: { ...sandboxes, ...env } });
 
 /** Whoever is not to be visited. */
-const startStranger = (): Promise<Script> => startScript(() => ({ body: {} }));
+const startStranger = (): Promise<ScriptedProvider> => startScriptedProvider(() => ({ body: {} }));
 
 const apiOf = (node: TestNode, name: ProviderName): string => `${node.url}/sandbox/${name}`;
 
@@ -109,7 +109,11 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
 describe("what goes between the hub and its sandbox", () => {
   it("goes nowhere else, whatever asks for it, and follows no redirect", async () => {
     const stranger = await startStranger();
-    const own = await startScript(() => ({ status: 302, headers: { location: `${stranger.url}/onward` }, body: {} }));
+    const own = await startScriptedProvider(() => ({
+      status: 302,
+      headers: { location: `${stranger.url}/onward` },
+      body: {},
+    }));
     const app = Fastify();
     onTestFinished(() => app.close());
     const deliver = createDelivery(app, { isOwn: (url) => new URL(url).origin === own.url });

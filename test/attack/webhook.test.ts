@@ -11,8 +11,8 @@ import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { startScript } from "../support/script.ts";
 import { darajaEnv, success } from "../support/scripted-daraja.ts";
+import { startScriptedProvider } from "../support/scripted-provider.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
@@ -50,7 +50,7 @@ let references = 0;
 
 async function start(env: Record<string, string> = {}): Promise<Ground> {
   const answer = { query: "query-open" };
-  const script = await startScript(({ path, body: { CheckoutRequestID: asked } }) => {
+  const script = await startScriptedProvider(({ path, body: { CheckoutRequestID: asked } }) => {
     if (path.startsWith("/oauth/")) return fixture("daraja", "token");
     if (path.includes("stkpushquery")) {
       return { body: { ...fixture("daraja", answer.query).body, CheckoutRequestID: asked } };

@@ -11,7 +11,7 @@ import { snsTopicArn, testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { providerEnv, startScript } from "../support/script.ts";
+import { providerEnv, startScriptedProvider } from "../support/scripted-provider.ts";
 import { createSigner } from "../support/sns.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 
@@ -59,7 +59,7 @@ interface Ground {
 async function start({ fetchCertificate = async () => signer.pem, ...own }: Partial<Options> = {}): Promise<Ground> {
   let isPaid = false;
   let created: Record<string, unknown> = {};
-  const { url } = await startScript(({ path, body }) => {
+  const { url } = await startScriptedProvider(({ path, body }) => {
     if (path.includes("/token/")) return fixture("bkash", "token-granted");
     if (path.endsWith("/create")) created = body;
     const name = path.endsWith("/create") ? "create-accepted" : isPaid ? "query-completed" : "query-initiated";

@@ -6,7 +6,12 @@ import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { providerEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import {
+  providerEnv,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 
 const verbOf = ({ path }: ScriptedCall): string => path.replace("/tokenized/checkout/", "");
 
@@ -49,7 +54,7 @@ async function startCompany(): Promise<Provider> {
     execute: () => provider.executed(),
     "payment/status": () => stated(provider.isPaid ? "query-completed" : "query-initiated"),
   };
-  const { url, calls } = await startScript((call) => {
+  const { url, calls } = await startScriptedProvider((call) => {
     const verb = verbOf(call);
     return (provider.answers[verb] ?? usual[verb] ?? (() => fixture("bkash", "token-granted")))(call);
   });

@@ -10,7 +10,13 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
-import { providerEnv, type Respond, type Script, type ScriptedCall, startScript } from "../support/script.ts";
+import {
+  providerEnv,
+  type Respond,
+  type ScriptedCall,
+  type ScriptedProvider,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -25,7 +31,7 @@ const tokensOf = (name: ProviderName) =>
 
 interface Ground {
   node: TestNode;
-  script: Script;
+  script: ScriptedProvider;
   order: StatusEvent;
   state(): Promise<StatusEvent>;
   until(status: StatusEvent["status"]): Promise<StatusEvent>;
@@ -37,7 +43,7 @@ async function start(
   respond: Respond,
   { url = databaseUrl, ...fields }: Record<string, unknown> & { url?: string },
 ): Promise<Ground> {
-  const script = await startScript((call) => (isToken(call) ? tokensOf(name) : respond(call)));
+  const script = await startScriptedProvider((call) => (isToken(call) ? tokensOf(name) : respond(call)));
   const node = await startNode({ databaseUrl: url, env: providerEnv(name, script.url) });
   const { order } = await pay(node, { provider: name, ...fields });
   const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
@@ -275,7 +281,7 @@ describe("a provider that turns away what comes too fast, as Safaricom's sandbox
     let refused = 0;
     const answered = new Set<string>();
     let pushes = 0;
-    const script = await startScript((call) => {
+    const script = await startScriptedProvider((call) => {
       if (isToken(call)) return tokensOf("daraja");
       if (call.path.includes("/stkpush/")) {
         pushes += 1;
@@ -326,7 +332,7 @@ describe("a configured pace", () => {
     onTestFinished(drop);
     const asked: string[] = [];
     let pushes = 0;
-    const script = await startScript((call) => {
+    const script = await startScriptedProvider((call) => {
       if (isToken(call)) return tokensOf("daraja");
       if (call.path.includes("/stkpush/")) {
         pushes += 1;

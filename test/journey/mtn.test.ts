@@ -5,7 +5,7 @@ import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
 import { answer } from "../support/payer.ts";
 import { fixture } from "../support/sandbox.ts";
-import { providerEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { providerEnv, type ScriptedAnswer, startScriptedProvider } from "../support/scripted-provider.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
 let databaseUrl: string;
@@ -58,7 +58,7 @@ test("another currency than the account's is refused before anything is stored",
 async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: ScriptedAnswer | "drop" } = {}) {
   const requested = Promise.withResolvers<string>();
   let found: ScriptedAnswer = fixture("mtn", "status-not-found");
-  const provider = await startScript(({ method, path, headers }) => {
+  const provider = await startScriptedProvider(({ method, path, headers }) => {
     if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
     if (method !== "POST") return found;
     requested.resolve(String(headers["x-callback-url"]));

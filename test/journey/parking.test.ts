@@ -19,7 +19,7 @@ import { startRedelivery } from "../../server/webhook/redelivery.ts";
 import { createDatabase } from "../support/database.ts";
 import { lipanaWebhook } from "../support/lipana.ts";
 import { asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
-import { openProvider, providerEnv, type ScriptedAnswer, startScript } from "../support/script.ts";
+import { openProvider, providerEnv, type ScriptedAnswer, startScriptedProvider } from "../support/scripted-provider.ts";
 import { draftOf } from "../support/store.ts";
 
 let databaseUrl: string;
@@ -155,7 +155,7 @@ interface Staged {
 /** Starts both, with no step done yet. */
 async function stage(): Promise<Staged> {
   const told = nextTold();
-  const script = await startScript(() => acceptance(told));
+  const script = await startScriptedProvider(() => acceptance(told));
   const providers = new Map([["lipana", openProvider("lipana", script.url)]]);
   const { event, payment } = await store.open(draftOf({ provider: "lipana" }));
   if (!payment) throw new Error("nothing was opened");
@@ -251,7 +251,9 @@ describe("one node learns the reference while another takes the webhook that nam
 describe("a node dies with the webhook parked", () => {
   /** Any node that is alive finds it by sweeping; Lipana itself keeps saying that the payment is open. */
   async function startSweeping({ reference }: Told): Promise<TestNode> {
-    const script = await startScript(() => ({ body: { transactionId: reference, amount: 150, status: "pending" } }));
+    const script = await startScriptedProvider(() => ({
+      body: { transactionId: reference, amount: 150, status: "pending" },
+    }));
     return startNode({ databaseUrl, env: providerEnv("lipana", script.url) });
   }
 
@@ -325,7 +327,7 @@ describe("two whole nodes", () => {
     const pushes: Whole["answer"][] = [];
     const listed: HeldLipana["listed"] = [];
     let accountReference = "";
-    const script = await startScript(({ method, body }) => {
+    const script = await startScriptedProvider(({ method, body }) => {
       if (method === "GET") {
         const transactions = listed.map(({ reference, accountReference }) => ({
           ...{ transactionId: reference, accountReference },

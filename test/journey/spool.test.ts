@@ -8,8 +8,8 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { lipanaWebhook } from "../support/lipana.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
-import { providerEnv, startScript } from "../support/script.ts";
 import { type HeldPush, startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { providerEnv, startScriptedProvider } from "../support/scripted-provider.ts";
 import { watch } from "../support/watch.ts";
 
 let databaseUrl: string;
@@ -114,7 +114,7 @@ describe("while the database is away", () => {
   });
 
   it("a signed webhook of a whole account waits too, and a stranger's does not", async () => {
-    const lipana = await startScript(() => ({ body: {} }));
+    const lipana = await startScriptedProvider(() => ({ body: {} }));
     const { node, door, dataDir } = await start(providerEnv("lipana", lipana.url));
     const told = { reference: "TXN-SPOOLED", amountMinor: 15_000, receipt: "RCPT9", paymentId: "" };
     const { headers, body } = lipanaWebhook(told);

@@ -5,7 +5,7 @@ import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
-import { providerEnv, type Respond, startScript } from "../support/script.ts";
+import { providerEnv, type Respond, startScriptedProvider } from "../support/scripted-provider.ts";
 
 const { API_KEY: apiKey } = testAccount("zenopay");
 
@@ -32,7 +32,7 @@ async function start({ reply = true } = {}) {
     const own = { order_id: paymentId, payment_status: word, transid: `R-${paymentId}` };
     return { body: { ...sample, data: (sample.data as object[]).map((row) => ({ ...row, ...own })) } };
   };
-  const provider = await startScript(respond);
+  const provider = await startScriptedProvider(respond);
   const node = await startNode({ databaseUrl, env: providerEnv("zenopay", provider.url) });
   const phone = "+255712345600";
   const { order } = await pay(node, { provider: "zenopay", amountMinor: 100_000, currency: "TZS", phone });

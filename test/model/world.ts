@@ -20,7 +20,12 @@ import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSe
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
-import { providerEnv, type ScriptedAnswer, type ScriptedCall, startScript } from "../support/script.ts";
+import {
+  providerEnv,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
 import {
   type Doubt,
@@ -439,7 +444,7 @@ async function startProviders(): Promise<{
     return execution === "takes" ? stated("execute-completed", paymentId, paymentID) : "drop";
   };
 
-  const script = await startScript((request) => {
+  const script = await startScriptedProvider((request) => {
     script.calls.length = 0;
     if (request.path.startsWith("/oauth/")) return { body: { access_token: "token", expires_in: "3599" } };
     if (request.path.startsWith("/order-status?")) {

@@ -15,11 +15,11 @@ import { fixture } from "../support/sandbox.ts";
 import {
   openProvider,
   providerEnv,
-  type Script,
   type ScriptedAnswer,
   type ScriptedCall,
-  startScript,
-} from "../support/script.ts";
+  type ScriptedProvider,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
 /** What a provider says of one payment. */
@@ -128,8 +128,8 @@ export function testProvider(driver: Driver): void {
   /** The adapter, with one kind of call answered so and everything else as it should be. */
   const open = async (
     answers: Partial<Record<"initiate" | "confirm", (call: ScriptedCall) => ScriptedAnswer | "drop">>,
-  ): Promise<{ provider: Provider; script: Script; asked: () => ScriptedCall[] }> => {
-    const script = await startScript((call) => {
+  ): Promise<{ provider: Provider; script: ScriptedProvider; asked: () => ScriptedCall[] }> => {
+    const script = await startScriptedProvider((call) => {
       const kind = kindOf(call);
       if (kind === "token") return token;
       if (kind === "initiate") return answers.initiate?.(call) ?? driver.accepted(reference, call);
@@ -236,7 +236,7 @@ export function testProvider(driver: Driver): void {
 
     interface Ground {
       node: TestNode;
-      script: Script;
+      script: ScriptedProvider;
       order: StatusEvent;
       told: Told;
       /** Lets the provider say that this was paid, when it is asked. */
@@ -258,7 +258,7 @@ export function testProvider(driver: Driver): void {
       const asked = Promise.withResolvers<ScriptedCall>();
       let amountPaid: number | undefined;
       let told: Told | undefined;
-      const script = await startScript(async (call) => {
+      const script = await startScriptedProvider(async (call) => {
         const kind = kindOf(call);
         if (kind === "token") return token;
         if (kind === "initiate") {

@@ -12,7 +12,13 @@ import { Throttled } from "../../server/provider/refusal.ts";
 import { type ProviderName, providerNames } from "../../server/provider/registry.ts";
 import { testAccount } from "../support/account.ts";
 import { type Fixture, fixture } from "../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  samplePayment,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 
 /** The payment that a provider's fixtures are about, where it differs from the sample payment. */
 const subjects: Record<ProviderName, Partial<Payment>> = {
@@ -33,7 +39,7 @@ const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path
 async function open(name: ProviderName, answer: ScriptedAnswer) {
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
-  const script = await startScript((call) => (isToken(call) ? token : answer));
+  const script = await startScriptedProvider((call) => (isToken(call) ? token : answer));
   return { provider: openProvider(name, script.url), asked: () => script.calls.filter((call) => !isToken(call)) };
 }
 

@@ -14,7 +14,13 @@ import { type ProviderName, providerNames } from "../../server/provider/registry
 import { type Path, placesOf, replaced } from "../attack/noise.ts";
 import { testAccount } from "../support/account.ts";
 import { type Fixture, fixture } from "../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  samplePayment,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 
 /**
  * The keys that are needed, and what for. A path names a key in every message: `Item[].Name` is that of each item.
@@ -146,7 +152,7 @@ async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading
   const isTokenReply = "access_token" in message.body || "id_token" in message.body;
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
-  const script = await startScript((call) => (isToken(call) === isTokenReply ? answer : token));
+  const script = await startScriptedProvider((call) => (isToken(call) === isTokenReply ? answer : token));
   const payment = samplePayment(name);
   const reference = name === "mtn" ? referenceOf(paymentId) : (namedIn(name, message.body) ?? "REF-1001");
   const known = { ...payment, reference };

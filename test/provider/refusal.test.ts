@@ -6,7 +6,13 @@ import { Declined } from "../../server/provider/provider.ts";
 import { Throttled } from "../../server/provider/refusal.ts";
 import { type ProviderName, providerNames } from "../../server/provider/registry.ts";
 import { fixture } from "../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, samplePayment, startScript } from "../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  samplePayment,
+  startScriptedProvider,
+} from "../support/scripted-provider.ts";
 
 const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
@@ -29,7 +35,7 @@ const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path
 async function open(name: ProviderName, answer: ScriptedAnswer) {
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
-  const script = await startScript((call) => (isToken(call) ? token : answer));
+  const script = await startScriptedProvider((call) => (isToken(call) ? token : answer));
   return { provider: openProvider(name, script.url), script };
 }
 

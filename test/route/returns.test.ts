@@ -5,7 +5,7 @@ import { createUrlSecrets } from "../../server/auth/keys.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createInFlight } from "../../server/payment/in-flight.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
-import { openProvider } from "../support/script.ts";
+import { openProvider } from "../support/scripted-provider.ts";
 
 const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 const secrets = createUrlSecrets(["a secret that is long enough for anybody"], "return");

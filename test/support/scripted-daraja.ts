@@ -2,7 +2,7 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
-import { providerEnv } from "./script.ts";
+import { providerEnv } from "./scripted-provider.ts";
 
 /** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
 export const darajaEnv = (url: string): Record<string, string> => providerEnv("daraja", url);

@@ -15,7 +15,7 @@ import {
 } from "../../../server/provider/provider.ts";
 import { snsTopicArn, testAccount } from "../../support/account.ts";
 import { fixture, startSandbox } from "../../support/sandbox.ts";
-import { type ScriptedAnswer, type ScriptedCall, startScript } from "../../support/script.ts";
+import { type ScriptedAnswer, type ScriptedCall, startScriptedProvider } from "../../support/scripted-provider.ts";
 import { createSigner } from "../../support/sns.ts";
 
 const never = new AbortController().signal;
@@ -84,7 +84,7 @@ type Answers = Partial<Record<string, ScriptedAnswer | "drop" | "silence">>;
 /** bKash giving tokens 1, 2, 3 …, and these answers by the last part of the path. */
 async function script(answers: Answers, options: { deadlineMs?: number } = {}): Promise<Scripted> {
   let tokens = 0;
-  const { url, calls } = await startScript((call) => {
+  const { url, calls } = await startScriptedProvider((call) => {
     const verb = verbOf(call);
     if (verb.startsWith("token/")) {
       tokens += 1;
@@ -435,7 +435,7 @@ describe("complete", () => {
 
   test("executes again only when the gateway refused the token, so that nothing was executed", async () => {
     let refusals = 1;
-    const { url, calls } = await startScript((call) => {
+    const { url, calls } = await startScriptedProvider((call) => {
       if (verbOf(call).startsWith("token/")) return fixture("bkash", "token-granted");
       return refusals-- > 0 ? fixture("bkash", "error-unauthorized") : fixture("bkash", "execute-completed");
     });
@@ -674,7 +674,7 @@ describe("noise", () => {
 describe("fetchBkashToken", () => {
   test.each([3600, "3600"])("reads a lifetime of %j", async (expires_in) => {
     const { body } = fixture("bkash", "token-granted");
-    const { url } = await startScript(() => ({ body: { ...body, expires_in } }));
+    const { url } = await startScriptedProvider(() => ({ body: { ...body, expires_in } }));
     expect(await open(url).fetchToken()).toEqual({
       token: body.id_token,
       lifetimeS: 3_600,
@@ -693,7 +693,7 @@ describe("fetchBkashToken", () => {
     ["a token that no header takes", { body: { ...granted, id_token: "a\nb" } }],
     ["a lifetime that is none", { body: { ...granted, expires_in: "soon" } }],
   ])("says that there is no token, and no secret, when bKash answers with %s", async (_what, answer) => {
-    const { url, calls } = await startScript(() => answer);
+    const { url, calls } = await startScriptedProvider(() => answer);
     const error = await open(url)
       .fetchToken("again")
       .catch((thrown: unknown) => thrown);
@@ -706,7 +706,7 @@ describe("fetchBkashToken", () => {
   });
 
   test("does without a refresh token that it cannot use", async () => {
-    const { url } = await startScript(() => ({ body: { ...granted, refresh_token: "a b" } }));
+    const { url } = await startScriptedProvider(() => ({ body: { ...granted, refresh_token: "a b" } }));
     expect(await open(url).fetchToken()).toEqual({ token: granted.id_token, lifetimeS: 3_600 });
   });
 });

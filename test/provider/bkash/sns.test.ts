@@ -3,7 +3,7 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, it, test } from "vitest";
 import { createSnsVerifier, fetchPem, type SnsOptions, signedText } from "../../../server/provider/bkash/sns.ts";
 import { fixture } from "../../support/sandbox.ts";
-import { startScript } from "../../support/script.ts";
+import { startScriptedProvider } from "../../support/scripted-provider.ts";
 import { certificateUrl, certify, createSigner } from "../../support/sns.ts";
 
 const signer = createSigner();
@@ -295,7 +295,7 @@ describe("100 addresses at which there is no certificate", () => {
 
 describe("fetching a certificate", () => {
   it("gives its text, and gives up on what is elsewhere, not there, too large or too slow", async () => {
-    const script = await startScript(() => ({ text: signer.pem }));
+    const script = await startScriptedProvider(() => ({ text: signer.pem }));
     const url = new URL(script.url);
     expect(await fetchPem(url)).toBe(signer.pem);
     for (const answer of [

@@ -11,7 +11,12 @@ import { lipana } from "../../../server/provider/lipana/adapter.ts";
 import { type Claim, Declined, type Provider } from "../../../server/provider/provider.ts";
 import { testAccount } from "../../support/account.ts";
 import { fixture, startSandbox } from "../../support/sandbox.ts";
-import { openProvider, type Script, type ScriptedAnswer, startScript } from "../../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedProvider,
+  startScriptedProvider,
+} from "../../support/scripted-provider.ts";
 
 const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
@@ -43,8 +48,8 @@ function claimOf(body: unknown, signature = sign(bytesOf(body))): Claim {
 }
 
 /** Lipana giving these answers in turn; after the last of them it stays silent. */
-async function script(...answers: (ScriptedAnswer | "drop")[]): Promise<Script & { provider: Provider }> {
-  const started = await startScript(() => answers.shift() ?? new Promise<never>(() => undefined));
+async function script(...answers: (ScriptedAnswer | "drop")[]): Promise<ScriptedProvider & { provider: Provider }> {
+  const started = await startScriptedProvider(() => answers.shift() ?? new Promise<never>(() => undefined));
   return Object.assign(started, { provider: openProvider("lipana", started.url) });
 }
 
@@ -513,7 +518,7 @@ describe("confirm by reference", () => {
 
   test("noise never makes a success", async () => {
     const answers: unknown[] = [];
-    const { url } = await startScript(() => ({ body: answers.shift() ?? null }));
+    const { url } = await startScriptedProvider(() => ({ body: answers.shift() ?? null }));
     const provider = openProvider("lipana", url);
     const keys = fc.constantFrom("data", "transactions", "id", "status", "amount", "accountReference", "success");
     await fc.assert(

@@ -8,7 +8,12 @@ import { readStatus, referenceOf } from "../../../server/provider/mtn/messages.t
 import { type Claim, Declined, type Provider } from "../../../server/provider/provider.ts";
 import { testAccount } from "../../support/account.ts";
 import { fixture, startSandbox } from "../../support/sandbox.ts";
-import { openProvider, type Script, type ScriptedAnswer, startScript } from "../../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedProvider,
+  startScriptedProvider,
+} from "../../support/scripted-provider.ts";
 
 const account = testAccount("mtn");
 const never = new AbortController().signal;
@@ -34,10 +39,10 @@ const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
 /** MTN giving tokens, and this answer to everything else. */
 async function script(
   answer: ScriptedAnswer | "drop",
-): Promise<Script & { provider: Provider; asked(): Script["calls"] }> {
+): Promise<ScriptedProvider & { provider: Provider; asked(): ScriptedProvider["calls"] }> {
   const { body: token } = fixture("mtn", "token");
   let tokens = 0;
-  const remote = await startScript(({ path }) => {
+  const remote = await startScriptedProvider(({ path }) => {
     if (!path.startsWith("/collection/token/")) return answer;
     tokens += 1;
     return { body: { ...token, access_token: `token-${tokens}` } };
@@ -135,7 +140,7 @@ describe("asking for money", () => {
   });
 
   test("is declined when MTN gives no token, and then nothing was asked", async () => {
-    const remote = await startScript(() => ({ status: 500, body: {} }));
+    const remote = await startScriptedProvider(() => ({ status: 500, body: {} }));
     const provider = openProvider("mtn", remote.url);
     expect(await initiated(provider)).toBe("declined provider_error");
     await expect(provider.prepare?.()).rejects.toMatchObject({ name: "Declined" });
@@ -153,7 +158,7 @@ describe("asking for money", () => {
 
 describe("the access token", () => {
   test("is fetched with a POST of nothing, whose length is said", async () => {
-    const remote = await startScript(({ method, headers, text }) => {
+    const remote = await startScriptedProvider(({ method, headers, text }) => {
       const isMeasured = method === "POST" && headers["content-length"] === "0" && text === "";
       return isMeasured ? fixture("mtn", "token") : fixture("mtn", "error-length-required");
     });
@@ -173,7 +178,7 @@ describe("the access token", () => {
     ["no lifetime", { body: { access_token: "x" } }],
     ["a token that no header could carry", { body: { access_token: "a b", expires_in: 3600 } }],
   ])("is unavailable with %s, and no secret is told", async (_what, answer: ScriptedAnswer) => {
-    const remote = await startScript(() => answer);
+    const remote = await startScriptedProvider(() => answer);
     const error = await openProvider("mtn", remote.url)
       .prepare?.()
       .catch((cause: unknown) => cause);
@@ -182,7 +187,7 @@ describe("the access token", () => {
   });
 
   test("may say its lifetime as text", async () => {
-    const remote = await startScript(() => ({ body: { access_token: "x", expires_in: "3600" } }));
+    const remote = await startScriptedProvider(() => ({ body: { access_token: "x", expires_in: "3600" } }));
     await openProvider("mtn", remote.url).prepare?.();
   });
 });
@@ -385,7 +390,7 @@ describe("an account", () => {
 });
 
 test("a connection that drops leaves it unknown, and MTN can be asked", async () => {
-  const remote = await startScript(({ path, method }) => {
+  const remote = await startScriptedProvider(({ path, method }) => {
     if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
     return method === "POST" ? "drop" : fixture("mtn", "status-pending");
   });

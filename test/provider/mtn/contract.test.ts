@@ -1,6 +1,6 @@
 import { referenceOf } from "../../../server/provider/mtn/messages.ts";
 import { fixture } from "../../support/sandbox.ts";
-import type { ScriptedAnswer } from "../../support/script.ts";
+import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
 import { type Told, testProvider } from "../contract.ts";
 
 const own = ({ paymentId, amountMinor, receipt }: Told) => ({

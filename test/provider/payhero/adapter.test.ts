@@ -7,7 +7,12 @@ import { payhero } from "../../../server/provider/payhero/adapter.ts";
 import { type Claim, Declined, type Provider } from "../../../server/provider/provider.ts";
 import { testAccount } from "../../support/account.ts";
 import { fixture, startSandbox } from "../../support/sandbox.ts";
-import { openProvider, type ScriptedAnswer, type ScriptedCall, startScript } from "../../support/script.ts";
+import {
+  openProvider,
+  type ScriptedAnswer,
+  type ScriptedCall,
+  startScriptedProvider,
+} from "../../support/scripted-provider.ts";
 
 const never = new AbortController().signal;
 const urls = {
@@ -41,7 +46,7 @@ interface ScriptedPayhero {
 
 /** PayHero with these answers in turn; after the last of them every connection drops. */
 async function script(...answers: ScriptedAnswer[]): Promise<ScriptedPayhero> {
-  const { url, calls } = await startScript(() => answers.shift() ?? "drop");
+  const { url, calls } = await startScriptedProvider(() => answers.shift() ?? "drop");
   return { provider: openProvider("payhero", url), asked: calls };
 }
 
@@ -221,7 +226,7 @@ describe("initiate", () => {
   });
 
   test("takes silence and a lost connection as unknown, and does not ask again", async () => {
-    const { url, calls } = await startScript(() => new Promise(() => undefined));
+    const { url, calls } = await startScriptedProvider(() => new Promise(() => undefined));
     const asking = openProvider("payhero", url).initiate(paymentOf(), urls, AbortSignal.timeout(200));
     const error: unknown = await asking.catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Error);

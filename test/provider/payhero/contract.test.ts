@@ -1,5 +1,5 @@
 import { fixture } from "../../support/sandbox.ts";
-import type { ScriptedAnswer } from "../../support/script.ts";
+import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
 import { type Told, testProvider } from "../contract.ts";
 
 /** A fixture as the answer about this payment. */

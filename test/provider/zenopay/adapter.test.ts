@@ -10,7 +10,12 @@ import { type Claim, Declined, type Provider } from "../../../server/provider/pr
 import { zenopay } from "../../../server/provider/zenopay/adapter.ts";
 import { testAccount } from "../../support/account.ts";
 import { fixture, type Received, startSandbox } from "../../support/sandbox.ts";
-import { type Respond, type Script, type ScriptedAnswer, startScript } from "../../support/script.ts";
+import {
+  type Respond,
+  type ScriptedAnswer,
+  type ScriptedProvider,
+  startScriptedProvider,
+} from "../../support/scripted-provider.ts";
 
 const never = new AbortController().signal;
 const urls = {
@@ -48,8 +53,8 @@ function open(url: string, key = apiKey): Provider {
 }
 
 /** ZenoPay giving this answer to every call. */
-async function script(answer: ScriptedAnswer | Respond): Promise<{ provider: Provider; script: Script }> {
-  const started = await startScript(typeof answer === "function" ? answer : () => answer);
+async function script(answer: ScriptedAnswer | Respond): Promise<{ provider: Provider; script: ScriptedProvider }> {
+  const started = await startScriptedProvider(typeof answer === "function" ? answer : () => answer);
   return { provider: open(started.url), script: started };
 }
 

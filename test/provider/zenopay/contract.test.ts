@@ -1,6 +1,6 @@
 import { testAccount } from "../../support/account.ts";
 import { fixture } from "../../support/sandbox.ts";
-import type { ScriptedAnswer } from "../../support/script.ts";
+import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
 import { type Told, testProvider } from "../contract.ts";
 
 /** A fixture of the query as the answer about this payment. */

@@ -32,15 +32,15 @@ export interface ScriptedAnswer {
 /** `drop`: the connection ends without an answer. */
 export type Respond = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
 
-export interface Script {
+export interface ScriptedProvider {
   url: string;
   calls: ScriptedCall[];
   /** Answers from now on. */
   respond: Respond;
 }
 
-export async function startScript(respond: Respond): Promise<Script> {
-  const script: Script = { url: "", calls: [], respond };
+export async function startScriptedProvider(respond: Respond): Promise<ScriptedProvider> {
+  const script: ScriptedProvider = { url: "", calls: [], respond };
   const server = createServer(async (request, response) => {
     let text = "";
     for await (const chunk of request) text += chunk;
