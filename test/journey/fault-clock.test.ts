@@ -5,7 +5,7 @@ import { asMerchant } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
 import {
   beginJourney,
-  createEnds,
+  createCleanups,
   deliver,
   expectPromisesKept,
   failure,
@@ -36,12 +36,12 @@ const skew = (hours: number): string =>
     };`)}`;
 
 beforeAll(async () => {
-  const ends = createEnds();
+  const cleanups = createCleanups();
   const database = await createDatabase();
   databaseUrl = database.url;
-  ends.add(database.drop);
-  till = await openTill(ends);
-  const redisUrl = await openRedis(ends);
+  cleanups.add(database.drop);
+  till = await openTill(cleanups);
+  const redisUrl = await openRedis(cleanups);
   const start = (hours: number): Promise<NodeProcess> =>
     startProcess({
       DATABASE_URL: databaseUrl,
@@ -52,9 +52,9 @@ beforeAll(async () => {
       ...till.env,
     });
   [ahead, behind] = await Promise.all([start(5), start(-5)]);
-  ends.add(ahead.close);
-  ends.add(behind.close);
-  return ends.all;
+  cleanups.add(ahead.close);
+  cleanups.add(behind.close);
+  return cleanups.runAll;
 });
 
 /** What a node takes for now: a token made there runs out a day later. */

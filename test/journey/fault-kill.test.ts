@@ -10,7 +10,7 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import {
   at,
   beginJourney,
-  createEnds,
+  createCleanups,
   deliver,
   expectPromisesKept,
   openJourney,
@@ -34,15 +34,15 @@ let env: Record<string, string>;
 let other: NodeProcess;
 
 beforeAll(async () => {
-  const ends = createEnds();
+  const cleanups = createCleanups();
   const database = await createDatabase();
   databaseUrl = database.url;
-  ends.add(database.drop);
-  till = await openTill(ends);
-  env = { DATABASE_URL: databaseUrl, REDIS_URL: await openRedis(ends), ...unlimited, ...till.env };
+  cleanups.add(database.drop);
+  till = await openTill(cleanups);
+  env = { DATABASE_URL: databaseUrl, REDIS_URL: await openRedis(cleanups), ...unlimited, ...till.env };
   other = await startProcess(env);
-  ends.add(other.close);
-  return ends.all;
+  cleanups.add(other.close);
+  return cleanups.runAll;
 });
 
 interface Doomed {

@@ -7,7 +7,7 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import {
   at,
   beginJourney,
-  createEnds,
+  createCleanups,
   deliver,
   expectPromisesKept,
   failure,
@@ -33,20 +33,20 @@ let other: NodeProcess;
 let proxies: [TcpProxy, TcpProxy];
 
 beforeAll(async () => {
-  const ends = createEnds();
+  const cleanups = createCleanups();
   postgres = await startPostgres();
-  ends.add(postgres.close);
-  till = await openTill(ends);
-  proxies = [await startTcpProxy(postgres.url, ends.add), await startTcpProxy(postgres.url, ends.add)];
-  const redisUrl = await openRedis(ends);
+  cleanups.add(postgres.close);
+  till = await openTill(cleanups);
+  proxies = [await startTcpProxy(postgres.url, cleanups.add), await startTcpProxy(postgres.url, cleanups.add)];
+  const redisUrl = await openRedis(cleanups);
   const start = ({ url }: TcpProxy): Promise<NodeProcess> =>
     startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl, ...unlimited, ...till.env });
   // One after the other: the first makes the tables.
   one = await start(proxies[0]);
-  ends.add(one.close);
+  cleanups.add(one.close);
   other = await start(proxies[1]);
-  ends.add(other.close);
-  return ends.all;
+  cleanups.add(other.close);
+  return cleanups.runAll;
 });
 
 const storeOf = async ({ url }: NodeProcess): Promise<unknown> =>

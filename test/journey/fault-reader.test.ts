@@ -7,7 +7,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { administer, createDatabase } from "../support/database.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { createEnds, openRedis, openTill, unlimited } from "../support/site.ts";
+import { createCleanups, openRedis, openTill, unlimited } from "../support/site.ts";
 import { watchSteadily } from "../support/steady.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -18,12 +18,12 @@ let redis: Redis;
 let databaseUrl: string;
 
 beforeAll(async () => {
-  const ends = createEnds();
+  const cleanups = createCleanups();
   const database = await createDatabase();
-  ends.add(database.drop);
+  cleanups.add(database.drop);
   databaseUrl = database.url;
-  const till = await openTill(ends);
-  const redisUrl = await openRedis(ends);
+  const till = await openTill(cleanups);
+  const redisUrl = await openRedis(cleanups);
   node = await startProcess({
     DATABASE_URL: database.url,
     REDIS_URL: redisUrl,
@@ -31,10 +31,10 @@ beforeAll(async () => {
     LOG_LEVEL: "info",
     ...till.env,
   });
-  ends.add(node.close);
+  cleanups.add(node.close);
   redis = new Redis(redisUrl);
-  ends.add(() => redis.disconnect());
-  return ends.all;
+  cleanups.add(() => redis.disconnect());
+  return cleanups.runAll;
 });
 
 /** Asks for a stream or a socket, and then reads as it is told. */

@@ -7,7 +7,7 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import {
   beginJourney,
-  createEnds,
+  createCleanups,
   deliver,
   expectPromisesKept,
   failure,
@@ -30,22 +30,22 @@ let other: NodeProcess;
 let proxies: TcpProxy[];
 
 beforeAll(async () => {
-  const ends = createEnds();
+  const cleanups = createCleanups();
   const database = await createDatabase();
   databaseUrl = database.url;
-  ends.add(database.drop);
+  cleanups.add(database.drop);
   redis = await startRedis();
-  ends.add(redis.stop);
-  till = await openTill(ends);
+  cleanups.add(redis.stop);
+  till = await openTill(cleanups);
   // Absent while the nodes start: the first test finds it so.
   await redis.stop();
-  proxies = [await startTcpProxy(redis.url, ends.add), await startTcpProxy(redis.url, ends.add)];
+  proxies = [await startTcpProxy(redis.url, cleanups.add), await startTcpProxy(redis.url, cleanups.add)];
   [one, other] = (await Promise.all(
     proxies.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...till.env })),
   )) as [NodeProcess, NodeProcess];
-  ends.add(one.close);
-  ends.add(other.close);
-  return ends.all;
+  cleanups.add(one.close);
+  cleanups.add(other.close);
+  return cleanups.runAll;
 });
 
 const busOf = async ({ url }: NodeProcess): Promise<unknown> =>

@@ -11,25 +11,25 @@ import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from
 import { clientNames, type SteadyWatch, watchSteadily } from "./steady.ts";
 
 /** What must be undone, last first, when the tests of a file or one test are over. */
-export interface Ends {
+export interface Cleanups {
   add(end: () => unknown): void;
-  all(): Promise<void>;
+  runAll(): Promise<void>;
 }
 
-export function createEnds(): Ends {
-  const ends: (() => unknown)[] = [];
+export function createCleanups(): Cleanups {
+  const cleanups: (() => unknown)[] = [];
   return {
-    add: (end) => void ends.push(end),
-    async all() {
-      for (const end of ends.splice(0).reverse()) await end();
+    add: (end) => void cleanups.push(end),
+    async runAll() {
+      for (const end of cleanups.splice(0).reverse()) await end();
     },
   };
 }
 
 /** A Redis of one's own: what is counted in the shared one for limits is other tests' business. */
-export async function openRedis(ends: Ends): Promise<string> {
+export async function openRedis(cleanups: Cleanups): Promise<string> {
   const redis = await startRedis();
-  ends.add(redis.stop);
+  cleanups.add(redis.stop);
   return redis.url;
 }
 
@@ -49,8 +49,8 @@ export interface Till {
   push(paymentId: string): Promise<HeldPush>;
 }
 
-export async function openTill(ends: Ends): Promise<Till> {
-  const daraja: ScriptedDaraja = await startScriptedDaraja(ends.add);
+export async function openTill(cleanups: Cleanups): Promise<Till> {
+  const daraja: ScriptedDaraja = await startScriptedDaraja(cleanups.add);
   const asked = new Map<string, number>();
   const pushes = new Map<string, HeldPush>();
   const hear = (push: HeldPush): void => {
