@@ -9,10 +9,10 @@ import {
   deliver,
   expectPromisesKept,
   failure,
+  openPushLog,
   openRedis,
-  openTill,
+  type PushLog,
   success,
-  type Till,
   unlimited,
 } from "../support/site.ts";
 
@@ -20,7 +20,7 @@ import {
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
-let till: Till;
+let pushLog: PushLog;
 let ahead: NodeProcess;
 let behind: NodeProcess;
 
@@ -40,7 +40,7 @@ beforeAll(async () => {
   const database = await createDatabase();
   databaseUrl = database.url;
   cleanups.add(database.drop);
-  till = await openTill(cleanups);
+  pushLog = await openPushLog(cleanups);
   const redisUrl = await openRedis(cleanups);
   const start = (hours: number): Promise<NodeProcess> =>
     startProcess({
@@ -49,7 +49,7 @@ beforeAll(async () => {
       ...unlimited,
       DARAJA_DEADLINE_S: "6",
       NODE_OPTIONS: skew(hours),
-      ...till.env,
+      ...pushLog.env,
     });
   [ahead, behind] = await Promise.all([start(5), start(-5)]);
   cleanups.add(ahead.close);
@@ -65,8 +65,8 @@ async function clockOf(node: NodeProcess, orderId: string): Promise<number> {
 
 describe("two nodes, one five hours ahead, one five hours behind, until both jump", () => {
   it("tell one story: no payment ends early or never, and times go up", async () => {
-    const paid = await beginJourney(till, [ahead.url, behind.url]);
-    const left = await beginJourney(till, [behind.url, ahead.url]);
+    const paid = await beginJourney(pushLog, [ahead.url, behind.url]);
+    const left = await beginJourney(pushLog, [behind.url, ahead.url]);
     for (const one of [paid, left]) onTestFinished(one.close);
     const apart = async (): Promise<number> =>
       Math.round(((await clockOf(ahead, paid.orderId)) - (await clockOf(behind, paid.orderId))) / 3_600_000);
@@ -80,7 +80,7 @@ describe("two nodes, one five hours ahead, one five hours behind, until both jum
     await paid.reach(4);
     // Nobody says what became of the other one: the deadline ends it, when it is over by the database's clock.
     await left.reach(3);
-    await expectPromisesKept({ databaseUrl, till, url: ahead.url }, [paid, left]);
+    await expectPromisesKept({ databaseUrl, pushLog, url: ahead.url }, [paid, left]);
     const { body } = await asMerchant(ahead, `/v1/orders/${paid.orderId}`);
     const times = body.events.map(({ occurredAt }) => Date.parse(occurredAt));
     expect(times).toEqual(times.toSorted((one, other) => one - other));

@@ -14,11 +14,11 @@ import {
   deliver,
   expectPromisesKept,
   openJourney,
+  openPushLog,
   openRedis,
-  openTill,
+  type PushLog,
   post,
   success,
-  type Till,
   unlimited,
 } from "../support/site.ts";
 import { clientNames, type SteadyWatch, watchSteadily } from "../support/steady.ts";
@@ -28,7 +28,7 @@ import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
-let till: Till;
+let pushLog: PushLog;
 let env: Record<string, string>;
 /** The node that lives. */
 let other: NodeProcess;
@@ -38,8 +38,8 @@ beforeAll(async () => {
   const database = await createDatabase();
   databaseUrl = database.url;
   cleanups.add(database.drop);
-  till = await openTill(cleanups);
-  env = { DATABASE_URL: databaseUrl, REDIS_URL: await openRedis(cleanups), ...unlimited, ...till.env };
+  pushLog = await openPushLog(cleanups);
+  env = { DATABASE_URL: databaseUrl, REDIS_URL: await openRedis(cleanups), ...unlimited, ...pushLog.env };
   other = await startProcess(env);
   cleanups.add(other.close);
   return cleanups.runAll;
@@ -58,7 +58,7 @@ interface Doomed {
 /** A node to be killed. */
 async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
   const store = await startTcpProxy(databaseUrl);
-  const provider = await startTcpProxy(till.env.DARAJA_BASE_URL ?? "");
+  const provider = await startTcpProxy(pushLog.env.DARAJA_BASE_URL ?? "");
   const node = await startProcess({ ...env, DARAJA_BASE_URL: provider.url, DATABASE_URL: store.url, ...more });
   onTestFinished(node.close);
   // Has it connect as for a webhook, which therefore goes as far as it is let.
@@ -69,7 +69,7 @@ async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
 }
 
 const kept = (journeys: Parameters<typeof expectPromisesKept>[1]): Promise<void> =>
-  expectPromisesKept({ databaseUrl, till, url: other.url }, journeys);
+  expectPromisesKept({ databaseUrl, pushLog, url: other.url }, journeys);
 
 const holds = (proxy: TcpProxy, text: string): Promise<unknown> =>
   vi.waitUntil(() => proxy.isHolding(text), { interval: 2 });
@@ -96,7 +96,7 @@ describe("a node that is killed", () => {
     doomed.provider.restore();
     await journey.reach(2);
     expect(journey.watches[0]?.seen.at(-1)).toMatchObject({ status: "expired", reason: "deadline" });
-    expect(till.asked.has(journey.order.payment.id)).toBe(false);
+    expect(pushLog.pushCounts.has(journey.order.payment.id)).toBe(false);
     await kept([journey]);
   });
 
@@ -104,7 +104,7 @@ describe("a node that is killed", () => {
     const doomed = await startDoomed();
     const journey = await openJourney([doomed.front.url, other.url]);
     onTestFinished(journey.close);
-    const push = await till.push(journey.order.payment.id);
+    const push = await pushLog.push(journey.order.payment.id);
     doomed.store.stall("requests");
     push.accept();
     await holds(doomed.store, push.reference);
@@ -116,7 +116,7 @@ describe("a node that is killed", () => {
 
   it("while it records a webhook: the provider hears nothing, tells again, and is believed", async () => {
     const doomed = await startDoomed();
-    const journey = await beginJourney(till, [doomed.front.url, other.url]);
+    const journey = await beginJourney(pushLog, [doomed.front.url, other.url]);
     onTestFinished(journey.close);
     doomed.store.stall("requests");
     const paid = success();
@@ -131,7 +131,7 @@ describe("a node that is killed", () => {
 
   it("between the commit and telling of it: the other node's watchers find it, and its own find it there", async () => {
     const doomed = await startDoomed();
-    const journey = await beginJourney(till, [doomed.front.url, other.url]);
+    const journey = await beginJourney(pushLog, [doomed.front.url, other.url]);
     onTestFinished(journey.close);
     doomed.store.stall("answers");
     const paid = success();
@@ -146,7 +146,7 @@ describe("a node that is killed", () => {
 
   it("before it sent a watcher the first state: the other one sends it", async () => {
     const doomed = await startDoomed();
-    const journey = await beginJourney(till, [other.url]);
+    const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
     doomed.front.stall("answers");
     const late = journey.join(doomed.front.url);
@@ -166,7 +166,7 @@ const holdsHandshakes = (proxy: TcpProxy): boolean =>
 describe("a watcher whose connection breaks before it heard anything", () => {
   it("comes back and is sent the state, on every transport", async () => {
     const front = await startTcpProxy(other.url);
-    const journey = await beginJourney(till, [other.url]);
+    const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
     front.stall("answers");
     const late = journey.join(front.url);
@@ -203,7 +203,7 @@ describe("three nodes that are replaced one after the other under load", () => {
         const watching = watchSteadily(client, { url: front.url, orderId, token });
         onTestFinished(watching.close);
         watches.push({ orderId, watches: [watching] });
-        const push = await till.push(order.payment.id);
+        const push = await pushLog.push(order.payment.id);
         push.accept();
         await deliver(at(front.url), push, success());
         await watching.until(({ status }) => status === "succeeded");

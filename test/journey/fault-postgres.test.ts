@@ -12,11 +12,11 @@ import {
   expectPromisesKept,
   failure,
   type Journey,
+  openPushLog,
   openRedis,
-  openTill,
+  type PushLog,
   post,
   success,
-  type Till,
   unlimited,
 } from "../support/site.ts";
 import { clientNames, watchSteadily } from "../support/steady.ts";
@@ -26,7 +26,7 @@ import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let postgres: TestPostgres;
-let till: Till;
+let pushLog: PushLog;
 let one: NodeProcess;
 let other: NodeProcess;
 /** Each node's way to PostgreSQL. */
@@ -36,11 +36,11 @@ beforeAll(async () => {
   const cleanups = createCleanups();
   postgres = await startPostgres();
   cleanups.add(postgres.close);
-  till = await openTill(cleanups);
+  pushLog = await openPushLog(cleanups);
   proxies = [await startTcpProxy(postgres.url, cleanups.add), await startTcpProxy(postgres.url, cleanups.add)];
   const redisUrl = await openRedis(cleanups);
   const start = ({ url }: TcpProxy): Promise<NodeProcess> =>
-    startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl, ...unlimited, ...till.env });
+    startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl, ...unlimited, ...pushLog.env });
   // One after the other: the first makes the tables.
   one = await start(proxies[0]);
   cleanups.add(one.close);
@@ -59,13 +59,13 @@ const becomes = (state: "up" | "down", ...nodes: NodeProcess[]): Promise<unknown
   });
 
 const begin = async (): Promise<Journey> => {
-  const journey = await beginJourney(till, [one.url, other.url]);
+  const journey = await beginJourney(pushLog, [one.url, other.url]);
   onTestFinished(journey.close);
   return journey;
 };
 
 const kept = (journeys: readonly Journey[]): Promise<void> =>
-  expectPromisesKept({ databaseUrl: postgres.url, till, url: other.url }, journeys);
+  expectPromisesKept({ databaseUrl: postgres.url, pushLog, url: other.url }, journeys);
 
 /**
  * Every payment's webhook, delivered as a provider does: again until it is acknowledged. What was acknowledged is not
@@ -99,7 +99,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   it("is away when somebody begins to watch: they come back until they see it", async () => {
     const { order, watchToken: token } = await pay(at(one.url));
     const { orderId } = order;
-    (await till.push(order.payment.id)).accept();
+    (await pushLog.push(order.payment.id)).accept();
     await committed({ orderId }, 2);
     const streams = (): number => one.output().split("/events?").length;
     const before = streams();
@@ -188,7 +188,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     // One attempt at most began, and is asked for once.
     expect(answers.filter(({ status }) => status === 202).length).toBeLessThan(2);
     const attempt = answers.find(({ status }) => status === 202)?.body.order.payment.id;
-    if (attempt !== undefined) (await till.push(attempt)).accept();
+    if (attempt !== undefined) (await pushLog.push(attempt)).accept();
     else await deliver(one, blocked.push, success());
     await blocked.reach(attempt === undefined ? 4 : 5);
     await kept([blocked, free]);

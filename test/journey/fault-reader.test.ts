@@ -7,7 +7,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { administer, createDatabase } from "../support/database.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
-import { createCleanups, openRedis, openTill, unlimited } from "../support/site.ts";
+import { createCleanups, openPushLog, openRedis, unlimited } from "../support/site.ts";
 import { watchSteadily } from "../support/steady.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -22,14 +22,14 @@ beforeAll(async () => {
   const database = await createDatabase();
   cleanups.add(database.drop);
   databaseUrl = database.url;
-  const till = await openTill(cleanups);
+  const pushLog = await openPushLog(cleanups);
   const redisUrl = await openRedis(cleanups);
   node = await startProcess({
     DATABASE_URL: database.url,
     REDIS_URL: redisUrl,
     ...unlimited,
     LOG_LEVEL: "info",
-    ...till.env,
+    ...pushLog.env,
   });
   cleanups.add(node.close);
   redis = new Redis(redisUrl);

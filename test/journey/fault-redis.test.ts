@@ -11,9 +11,9 @@ import {
   deliver,
   expectPromisesKept,
   failure,
-  openTill,
+  openPushLog,
+  type PushLog,
   success,
-  type Till,
   unlimited,
 } from "../support/site.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
@@ -23,7 +23,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
 let redis: TestRedis;
-let till: Till;
+let pushLog: PushLog;
 let one: NodeProcess;
 let other: NodeProcess;
 /** Each node's way to Redis. */
@@ -36,12 +36,12 @@ beforeAll(async () => {
   cleanups.add(database.drop);
   redis = await startRedis();
   cleanups.add(redis.stop);
-  till = await openTill(cleanups);
+  pushLog = await openPushLog(cleanups);
   // Absent while the nodes start: the first test finds it so.
   await redis.stop();
   proxies = [await startTcpProxy(redis.url, cleanups.add), await startTcpProxy(redis.url, cleanups.add)];
   [one, other] = (await Promise.all(
-    proxies.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...till.env })),
+    proxies.map(({ url }) => startProcess({ DATABASE_URL: databaseUrl, REDIS_URL: url, ...unlimited, ...pushLog.env })),
   )) as [NodeProcess, NodeProcess];
   cleanups.add(one.close);
   cleanups.add(other.close);
@@ -59,7 +59,7 @@ const becomes = (state: "up" | "down"): Promise<unknown> =>
 
 /** A payment fails while Redis is broken and is paid after all when it works again; some come to watch meanwhile. */
 async function live({ fault, repair }: { fault(): unknown; repair(): unknown }): Promise<void> {
-  const journey = await beginJourney(till, [one.url, other.url]);
+  const journey = await beginJourney(pushLog, [one.url, other.url]);
   onTestFinished(journey.close);
   await fault();
   await deliver(one, journey.push, failure);
@@ -72,7 +72,7 @@ async function live({ fault, repair }: { fault(): unknown; repair(): unknown }):
   await becomes("up");
   // Told again, on both nodes, by a provider that forgot: no change and no event.
   for (const node of [one, other, one]) await deliver(node, journey.push, late);
-  await expectPromisesKept({ databaseUrl, till, url: other.url }, [journey]);
+  await expectPromisesKept({ databaseUrl, pushLog, url: other.url }, [journey]);
 }
 
 describe("watchers have every state, in order, while Redis", () => {

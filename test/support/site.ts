@@ -42,27 +42,27 @@ export const unlimited = {
 };
 
 /** The payment provider's side: every push by the payment it is for, and how often each payment was asked for. */
-export interface Till {
+export interface PushLog {
   env: Record<string, string>;
-  asked: ReadonlyMap<string, number>;
+  pushCounts: ReadonlyMap<string, number>;
   /** The first push of this payment, as soon as it is there. */
   push(paymentId: string): Promise<HeldPush>;
 }
 
-export async function openTill(cleanups: Cleanups): Promise<Till> {
+export async function openPushLog(cleanups: Cleanups): Promise<PushLog> {
   const daraja: ScriptedDaraja = await startScriptedDaraja(cleanups.add);
-  const asked = new Map<string, number>();
+  const pushCounts = new Map<string, number>();
   const pushes = new Map<string, HeldPush>();
-  const hear = (push: HeldPush): void => {
+  const record = (push: HeldPush): void => {
     const id = paymentIdOf(push.callbackUrl);
-    asked.set(id, (asked.get(id) ?? 0) + 1);
+    pushCounts.set(id, (pushCounts.get(id) ?? 0) + 1);
     if (!pushes.has(id)) pushes.set(id, push);
-    void daraja.nextPush().then(hear);
+    void daraja.nextPush().then(record);
   };
-  void daraja.nextPush().then(hear);
+  void daraja.nextPush().then(record);
   return {
     env: daraja.env,
-    asked,
+    pushCounts,
     push: (paymentId) => vi.waitUntil(() => pushes.get(paymentId), { interval: 5 }),
   };
 }
@@ -145,9 +145,9 @@ export async function openJourney(urls: readonly string[]): Promise<Opening> {
 }
 
 /** The same, until the provider has accepted and every watcher knows. */
-export async function beginJourney(till: Till, urls: readonly string[]): Promise<Journey> {
+export async function beginJourney(pushLog: PushLog, urls: readonly string[]): Promise<Journey> {
   const opening = await openJourney(urls);
-  const push = await till.push(opening.order.payment.id);
+  const push = await pushLog.push(opening.order.payment.id);
   push.accept();
   await opening.reach(2);
   return { ...opening, push };
@@ -176,7 +176,7 @@ interface Row {
 
 /** Holds the database, the provider and every watcher to the promises. Each watcher must have the newest state by now. */
 export async function expectPromisesKept(
-  { databaseUrl, till, url }: { databaseUrl: string; till: Till; url: string },
+  { databaseUrl, pushLog, url }: { databaseUrl: string; pushLog: PushLog; url: string },
   journeys: readonly Pick<Opening, "orderId" | "watches">[],
 ): Promise<void> {
   const client = new pg.Client(databaseUrl);
@@ -204,7 +204,7 @@ export async function expectPromisesKept(
     await client.end();
   }
   expect(
-    [...till.asked.values()].filter((times) => times !== 1),
+    [...pushLog.pushCounts.values()].filter((times) => times !== 1),
     "payments asked for again",
   ).toEqual([]);
   for (const { orderId, watches } of journeys) {
