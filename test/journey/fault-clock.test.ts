@@ -7,7 +7,7 @@ import {
   beginJourney,
   createCleanups,
   deliver,
-  expectPromisesKept,
+  expectInvariants,
   failure,
   openPushLog,
   openRedis,
@@ -80,7 +80,7 @@ describe("two nodes, one five hours ahead, one five hours behind, until both jum
     await paid.reach(4);
     // Nobody says what became of the other one: the deadline ends it, when it is over by the database's clock.
     await left.reach(3);
-    await expectPromisesKept({ databaseUrl, pushLog, url: ahead.url }, [paid, left]);
+    await expectInvariants({ databaseUrl, pushLog, url: ahead.url }, [paid, left]);
     const { body } = await asMerchant(ahead, `/v1/orders/${paid.orderId}`);
     const times = body.events.map(({ occurredAt }) => Date.parse(occurredAt));
     expect(times).toEqual(times.toSorted((one, other) => one - other));

@@ -12,7 +12,7 @@ import {
   beginJourney,
   createCleanups,
   deliver,
-  expectPromisesKept,
+  expectInvariants,
   openJourney,
   openPushLog,
   openRedis,
@@ -68,8 +68,8 @@ async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
   return { node, store, provider, front, kill: async () => void (await node.end("SIGKILL")) };
 }
 
-const kept = (journeys: Parameters<typeof expectPromisesKept>[1]): Promise<void> =>
-  expectPromisesKept({ databaseUrl, pushLog, url: other.url }, journeys);
+const kept = (journeys: Parameters<typeof expectInvariants>[1]): Promise<void> =>
+  expectInvariants({ databaseUrl, pushLog, url: other.url }, journeys);
 
 const holds = (proxy: TcpProxy, text: string): Promise<unknown> =>
   vi.waitUntil(() => proxy.isHolding(text), { interval: 2 });

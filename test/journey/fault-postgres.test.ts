@@ -9,7 +9,7 @@ import {
   beginJourney,
   createCleanups,
   deliver,
-  expectPromisesKept,
+  expectInvariants,
   failure,
   type Journey,
   openPushLog,
@@ -65,7 +65,7 @@ const begin = async (): Promise<Journey> => {
 };
 
 const kept = (journeys: readonly Journey[]): Promise<void> =>
-  expectPromisesKept({ databaseUrl: postgres.url, pushLog, url: other.url }, journeys);
+  expectInvariants({ databaseUrl: postgres.url, pushLog, url: other.url }, journeys);
 
 /**
  * Every payment's webhook, delivered as a provider does: again until it is acknowledged. What was acknowledged is not

@@ -9,7 +9,7 @@ import {
   beginJourney,
   createCleanups,
   deliver,
-  expectPromisesKept,
+  expectInvariants,
   failure,
   openPushLog,
   type PushLog,
@@ -72,7 +72,7 @@ async function live({ fault, repair }: { fault(): unknown; repair(): unknown }):
   await becomes("up");
   // Told again, on both nodes, by a provider that forgot: no change and no event.
   for (const node of [one, other, one]) await deliver(node, journey.push, late);
-  await expectPromisesKept({ databaseUrl, pushLog, url: other.url }, [journey]);
+  await expectInvariants({ databaseUrl, pushLog, url: other.url }, [journey]);
 }
 
 describe("watchers have every state, in order, while Redis", () => {

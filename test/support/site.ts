@@ -175,7 +175,7 @@ interface Row {
 }
 
 /** Holds the database, the provider and every watcher to the promises. Each watcher must have the newest state by now. */
-export async function expectPromisesKept(
+export async function expectInvariants(
   { databaseUrl, pushLog, url }: { databaseUrl: string; pushLog: PushLog; url: string },
   journeys: readonly Pick<Opening, "orderId" | "watches">[],
 ): Promise<void> {
