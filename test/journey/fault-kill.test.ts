@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, paymentBody } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
+import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import {
   at,
   beginJourney,
@@ -21,7 +22,6 @@ import {
   success,
   unlimited,
 } from "../support/site.ts";
-import { clientNames, type SteadyWatch, watchSteadily } from "../support/steady.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -194,13 +194,13 @@ describe("three nodes that are replaced one after the other under load", () => {
     route();
 
     let isOver = false;
-    const watches: { orderId: string; watches: SteadyWatch[] }[] = [];
+    const watches: { orderId: string; watches: ReconnectingWatch[] }[] = [];
     /** One customer after the other, each insisting on being served, whoever it is that serves. */
     const buy = async (count: number): Promise<void> => {
       for (let turn = 0; !isOver; turn += 1) {
         const { orderId, order, token } = await insist(front.url);
         const client = clientNames[(count + turn) % clientNames.length] ?? "SDK";
-        const watching = watchSteadily(client, { url: front.url, orderId, token });
+        const watching = startReconnectingWatch(client, { url: front.url, orderId, token });
         onTestFinished(watching.close);
         watches.push({ orderId, watches: [watching] });
         const push = await pushLog.push(order.payment.id);

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { asMerchant, call, pay } from "../support/node.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
+import { clientNames, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import {
   at,
   beginJourney,
@@ -19,7 +20,6 @@ import {
   success,
   unlimited,
 } from "../support/site.ts";
-import { clientNames, watchSteadily } from "../support/steady.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -104,7 +104,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     const streams = (): number => one.output().split("/events?").length;
     const before = streams();
     for (const proxy of proxies) proxy.cut();
-    const watches = clientNames.map((client) => watchSteadily(client, { url: one.url, orderId, token }));
+    const watches = clientNames.map((client) => startReconnectingWatch(client, { url: one.url, orderId, token }));
     onTestFinished(() => {
       for (const watch of watches) watch.close();
     });

@@ -7,8 +7,8 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { administer, createDatabase } from "../support/database.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
+import { startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import { createCleanups, openPushLog, openRedis, unlimited } from "../support/site.ts";
-import { watchSteadily } from "../support/steady.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -67,7 +67,7 @@ describe("readers that read nothing", () => {
       ask(`${path}/socket?token=${token}`, upgrade),
     ]).flat();
     await Promise.all(stuck.map((socket) => once(socket, "readable")));
-    const reader = watchSteadily("WebSocket", { url: node.url, orderId: order.orderId, token });
+    const reader = startReconnectingWatch("WebSocket", { url: node.url, orderId: order.orderId, token });
     onTestFinished(reader.close);
     await reader.until(() => true);
     // More than the kernel takes for a reader, about 4 MiB.
@@ -90,7 +90,7 @@ describe("a reader that is slow", () => {
   it("may miss states, but not the newest, and gets none out of order", async () => {
     const { order, watchToken: token } = await pay(node);
     const target = { url: node.url, orderId: order.orderId, token };
-    const reader = watchSteadily("WebSocket", target);
+    const reader = startReconnectingWatch("WebSocket", target);
     onTestFinished(reader.close);
     await reader.until(() => true);
     const socket = ask(`/v1/orders/${order.orderId}/events?token=${token}`);
@@ -111,7 +111,7 @@ describe("a reader that is slow", () => {
     expect(versions).toEqual(versions.toSorted((one, other) => one - other));
     // Cut off or not, whoever comes back has the newest, which by then the database has as well.
     await administer(databaseUrl, `update "order" set version = 2019 where id = '${order.id}'`);
-    const again = watchSteadily("server-sent events", target);
+    const again = startReconnectingWatch("server-sent events", target);
     onTestFinished(again.close);
     await again.until(({ version }) => version === 2_019);
   });

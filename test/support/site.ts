@@ -6,9 +6,9 @@ import pg from "pg";
 import { expect, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { asMerchant, pay, type TestNode } from "./node.ts";
+import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "./reconnecting-watch.ts";
 import { startRedis } from "./redis.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "./scripted-daraja.ts";
-import { clientNames, type SteadyWatch, watchSteadily } from "./steady.ts";
 
 /** What must be undone, last first, when the tests of a file or one test are over. */
 export interface Cleanups {
@@ -103,9 +103,9 @@ export interface Opening {
   order: StatusEvent;
   orderId: string;
   token: string;
-  watches: SteadyWatch[];
+  watches: ReconnectingWatch[];
   /** A watcher on each of the transports more. */
-  join(url: string): SteadyWatch[];
+  join(url: string): ReconnectingWatch[];
   /** Resolves when every watcher was sent this version or a newer one. */
   reach(version: number): Promise<void>;
   close(): void;
@@ -121,14 +121,14 @@ export async function openJourney(urls: readonly string[]): Promise<Opening> {
   const [url = ""] = urls;
   const { order, watchToken: token } = await pay(at(url));
   const { orderId } = order;
-  const watches: SteadyWatch[] = [];
+  const watches: ReconnectingWatch[] = [];
   const opening: Opening = {
     order,
     orderId,
     token,
     watches,
     join(where) {
-      const more = clientNames.map((name) => watchSteadily(name, { url: where, orderId, token }));
+      const more = clientNames.map((name) => startReconnectingWatch(name, { url: where, orderId, token }));
       watches.push(...more);
       return more;
     },

@@ -21,7 +21,7 @@ export interface Target {
   after?: number;
 }
 
-type Start = (target: Target, heard: (event: StatusEvent) => void) => () => void;
+type Start = (target: Target, received: (event: StatusEvent) => void) => () => void;
 
 const query = ({ token, after }: Target): string => {
   const search = new URLSearchParams({ token });
@@ -29,20 +29,20 @@ const query = ({ token, after }: Target): string => {
   return search.toString();
 };
 
-const overSocketIo: Start = (target, heard) => {
+const overSocketIo: Start = (target, received) => {
   const socket: Socket = io(target.node.url, {
     auth: { token: target.token, ...(target.after !== undefined && { after: target.after }) },
     transports: ["websocket"],
     forceNew: true,
   });
-  socket.on("status", heard);
+  socket.on("status", received);
   return () => socket.disconnect();
 };
 
 /** The close code of whoever could not be served just now. */
 const tryAgainLater = 1013;
 
-const overWebSocket: Start = (target, heard) => {
+const overWebSocket: Start = (target, received) => {
   let isOver = false;
   let socket: WebSocket;
   const open = (after = target.after): void => {
@@ -53,7 +53,7 @@ const overWebSocket: Start = (target, heard) => {
     socket.on("message", (data) => {
       const event: StatusEvent = JSON.parse(String(data));
       after = event.version;
-      heard(event);
+      received(event);
     });
     socket.on("error", () => undefined);
     // Come back: the database was away, say.
@@ -67,13 +67,13 @@ const overWebSocket: Start = (target, heard) => {
 };
 
 /** Comes back by itself, as a browser's does. */
-const overEventSource: Start = (target, heard) => {
+const overEventSource: Start = (target, received) => {
   const source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(target)}`);
-  source.addEventListener("status", ({ data }) => heard(JSON.parse(data)));
+  source.addEventListener("status", ({ data }) => received(JSON.parse(data)));
   return () => source.close();
 };
 
-const overLongPoll: Start = (target, heard) => {
+const overLongPoll: Start = (target, received) => {
   const stopped = new AbortController();
   const poll = async (): Promise<void> => {
     for (let after = target.after ?? 0; !stopped.signal.aborted; ) {
@@ -85,7 +85,7 @@ const overLongPoll: Start = (target, heard) => {
         continue;
       }
       const event = (await response.json()) as StatusEvent;
-      if (event.version !== after) heard(event);
+      if (event.version !== after) received(event);
       after = event.version;
     }
   };

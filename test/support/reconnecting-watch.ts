@@ -15,13 +15,13 @@ export const clientNames: readonly ClientName[] = [...transportNames, "SDK"];
 
 export type ClientName = TransportName | "SDK";
 
-export interface SteadyTarget {
+export interface WatchTarget {
   url: string;
   orderId: string;
   token: string;
 }
 
-export interface SteadyWatch {
+export interface ReconnectingWatch {
   client: ClientName;
   /** Everything it was sent, over all its links. */
   seen: StatusEvent[];
@@ -34,10 +34,10 @@ export interface SteadyWatch {
 }
 
 interface Connection {
-  target: SteadyTarget;
+  target: WatchTarget;
   /** The newest version seen so far. */
   after(): number;
-  heard(event: StatusEvent): void;
+  received(event: StatusEvent): void;
   refused(): void;
 }
 
@@ -59,7 +59,7 @@ const socketIo: Link = (connection) => {
     reconnectionDelay: 100,
     reconnectionDelayMax: 500,
   });
-  socket.on("status", connection.heard);
+  socket.on("status", connection.received);
   socket.on("connect_error", () => {
     if (!socket.active) connection.refused();
   });
@@ -75,7 +75,7 @@ const socketIo: Link = (connection) => {
 const webSocket: Link = (connection, gone) => {
   const url = `${orderUrl(connection).replace("http", "ws")}/socket?${search(connection)}`;
   const socket = new WebSocket(url, { handshakeTimeout: 2_000 });
-  socket.on("message", (data) => connection.heard(JSON.parse(String(data))));
+  socket.on("message", (data) => connection.received(JSON.parse(String(data))));
   socket.on("error", () => undefined);
   socket.on("close", (code) => {
     if (code === 4401 || code === 4404) connection.refused();
@@ -86,7 +86,7 @@ const webSocket: Link = (connection, gone) => {
 
 const eventSource: Link = (connection) => {
   const source = new EventSource(`${orderUrl(connection)}/events?${search(connection)}`);
-  source.addEventListener("status", ({ data }) => connection.heard(JSON.parse(data)));
+  source.addEventListener("status", ({ data }) => connection.received(JSON.parse(data)));
   // It comes back by itself, but never after an answer that is no stream.
   source.addEventListener("error", () => {
     if (source.readyState === source.CLOSED) connection.refused();
@@ -106,7 +106,7 @@ const longPoll: Link = (connection, gone) => {
       if (response.status !== 200) throw new Error(`HTTP ${response.status}`);
       const event = (await response.json()) as StatusEvent;
       // The version asked after is no news: the time was up.
-      if (event.version !== asked) connection.heard(event);
+      if (event.version !== asked) connection.received(event);
     }
   };
   poll().catch(gone);
@@ -114,11 +114,11 @@ const longPoll: Link = (connection, gone) => {
 };
 
 /** Everything is its own doing. */
-const sdk: Link = ({ target, heard, refused }) => {
+const sdk: Link = ({ target, received, refused }) => {
   const watch = watchOrder({ ...target, storage: null });
   watch.subscribe(({ event, error }) => {
     if (error) refused();
-    else if (event) heard(event);
+    else if (event) received(event);
   });
   return watch.close;
 };
@@ -132,7 +132,7 @@ const links: Record<ClientName, Link> = {
 };
 
 /** Starts watching, and goes on until closed. */
-export function watchSteadily(client: ClientName, target: SteadyTarget): SteadyWatch {
+export function startReconnectingWatch(client: ClientName, target: WatchTarget): ReconnectingWatch {
   const seen: StatusEvent[] = [];
   let version = 0;
   let end = (): void => undefined;
@@ -141,7 +141,7 @@ export function watchSteadily(client: ClientName, target: SteadyTarget): SteadyW
   const connection: Connection = {
     target,
     after: () => version,
-    heard(event) {
+    received(event) {
       // The SDK tells of its connection too.
       if (event === seen.at(-1)) return;
       seen.push(event);
@@ -160,7 +160,7 @@ export function watchSteadily(client: ClientName, target: SteadyTarget): SteadyW
       timer = setTimeout(begin, 50 + 200 * Math.random());
     });
   };
-  const watch: SteadyWatch = {
+  const watch: ReconnectingWatch = {
     client,
     seen,
     get version() {
