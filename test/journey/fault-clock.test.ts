@@ -1,8 +1,6 @@
 /** Nodes whose clocks are wrong by hours, and that jump while they run: every time that counts is the database's. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { asMerchant } from "../support/node.ts";
-import { type NodeProcess, startProcess } from "../support/process.ts";
 import {
   beginJourney,
   createCleanups,
@@ -14,7 +12,9 @@ import {
   type PushLog,
   success,
   unlimited,
-} from "../support/site.ts";
+} from "../support/deployment.ts";
+import { asMerchant } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -73,13 +73,13 @@ describe("two nodes, one five hours ahead, one five hours behind, until both jum
     expect(await apart()).toBe(10);
     // Begun on one node, ended on another whose clock has just jumped.
     await deliver(behind, paid.push, failure);
-    await paid.reach(3);
+    await paid.reachVersion(3);
     for (const node of [ahead, behind]) node.process.kill("SIGUSR2");
     await vi.waitUntil(async () => (await apart()) === 0);
     await deliver(ahead, paid.push, success());
-    await paid.reach(4);
+    await paid.reachVersion(4);
     // Nobody says what became of the other one: the deadline ends it, when it is over by the database's clock.
-    await left.reach(3);
+    await left.reachVersion(3);
     await expectInvariants({ databaseUrl, pushLog, url: ahead.url }, [paid, left]);
     const { body } = await asMerchant(ahead, `/v1/orders/${paid.orderId}`);
     const times = body.events.map(({ occurredAt }) => Date.parse(occurredAt));

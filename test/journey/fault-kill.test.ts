@@ -5,23 +5,22 @@
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { asMerchant, call, paymentBody } from "../support/node.ts";
-import { type NodeProcess, startProcess } from "../support/process.ts";
-import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import {
-  at,
   beginJourney,
   createCleanups,
   deliver,
   expectInvariants,
-  openJourney,
   openPushLog,
   openRedis,
+  openWatchedOrder,
   type PushLog,
   post,
   success,
   unlimited,
-} from "../support/site.ts";
+} from "../support/deployment.ts";
+import { asMerchant, call, nodeAt, paymentBody } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -90,11 +89,11 @@ describe("a node that is killed", () => {
   it("before it asked the provider: nobody asks, and the deadline ends the payment", async () => {
     const doomed = await startDoomed({ DARAJA_DEADLINE_S: "2" });
     doomed.provider.stall("requests");
-    const journey = await openJourney([doomed.front.url, other.url]);
+    const journey = await openWatchedOrder([doomed.front.url, other.url]);
     onTestFinished(journey.close);
     await doomed.kill();
     doomed.provider.restore();
-    await journey.reach(2);
+    await journey.reachVersion(2);
     expect(journey.watches[0]?.seen.at(-1)).toMatchObject({ status: "expired", reason: "deadline" });
     expect(pushLog.pushCounts.has(journey.order.payment.id)).toBe(false);
     await kept([journey]);
@@ -102,7 +101,7 @@ describe("a node that is killed", () => {
 
   it("after the provider took the request, before that is recorded: nobody asks again, and the webhook settles it", async () => {
     const doomed = await startDoomed();
-    const journey = await openJourney([doomed.front.url, other.url]);
+    const journey = await openWatchedOrder([doomed.front.url, other.url]);
     onTestFinished(journey.close);
     const push = await pushLog.push(journey.order.payment.id);
     doomed.store.stall("requests");
@@ -110,7 +109,7 @@ describe("a node that is killed", () => {
     await holds(doomed.store, push.reference);
     await doomed.kill();
     await deliver(other, push, success());
-    await journey.reach(2);
+    await journey.reachVersion(2);
     await kept([journey]);
   });
 
@@ -125,7 +124,7 @@ describe("a node that is killed", () => {
     await doomed.kill();
     expect(await unanswered).toBeUndefined();
     await deliver(other, journey.push, paid);
-    await journey.reach(3);
+    await journey.reachVersion(3);
     await kept([journey]);
   });
 
@@ -139,7 +138,7 @@ describe("a node that is killed", () => {
     await committed(journey.orderId, 3);
     await doomed.kill();
     expect(await unanswered).toBeUndefined();
-    await journey.reach(3);
+    await journey.reachVersion(3);
     await deliver(other, journey.push, paid);
     await kept([journey]);
   });
@@ -149,11 +148,11 @@ describe("a node that is killed", () => {
     const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
     doomed.front.stall("answers");
-    const late = journey.join(doomed.front.url);
+    const late = journey.addWatchers(doomed.front.url);
     await vi.waitUntil(() => holdsHandshakes(doomed.front));
     await doomed.kill();
     doomed.front.restore();
-    await journey.reach(2);
+    await journey.reachVersion(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
     await kept([journey]);
   });
@@ -169,11 +168,11 @@ describe("a watcher whose connection breaks before it heard anything", () => {
     const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
     front.stall("answers");
-    const late = journey.join(front.url);
+    const late = journey.addWatchers(front.url);
     await vi.waitUntil(() => holdsHandshakes(front));
     front.drop();
     front.restore();
-    await journey.reach(2);
+    await journey.reachVersion(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
     await kept([journey]);
   });
@@ -205,7 +204,7 @@ describe("three nodes that are replaced one after the other under load", () => {
         watches.push({ orderId, watches: [watching] });
         const push = await pushLog.push(order.payment.id);
         push.accept();
-        await deliver(at(front.url), push, success());
+        await deliver(nodeAt(front.url), push, success());
         await watching.until(({ status }) => status === "succeeded");
       }
     };
@@ -233,7 +232,7 @@ describe("three nodes that are replaced one after the other under load", () => {
 async function insist(url: string) {
   const body = paymentBody();
   const headers = { "idempotency-key": String(body.orderId) };
-  const attempt = () => asMerchant(at(url), "/v1/payments", body, headers).catch(() => undefined);
+  const attempt = () => asMerchant(nodeAt(url), "/v1/payments", body, headers).catch(() => undefined);
   const { body: answer } = await vi.waitUntil(
     async () => {
       const result = await attempt();

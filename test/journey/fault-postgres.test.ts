@@ -1,12 +1,7 @@
 /** PostgreSQL breaks in every way it can, under two nodes with watchers on all transports: nothing told is untrue. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { asMerchant, call, pay } from "../support/node.ts";
-import { startPostgres, type TestPostgres } from "../support/postgres.ts";
-import { type NodeProcess, startProcess } from "../support/process.ts";
-import { clientNames, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import {
-  at,
   beginJourney,
   createCleanups,
   deliver,
@@ -19,7 +14,11 @@ import {
   post,
   success,
   unlimited,
-} from "../support/site.ts";
+} from "../support/deployment.ts";
+import { asMerchant, call, nodeAt, pay } from "../support/node.ts";
+import { startPostgres, type TestPostgres } from "../support/postgres.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { clientNames, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -75,7 +74,7 @@ async function settle(journeys: readonly Journey[], interrupt: () => Promise<voi
   const delivered = journeys.map(({ push }) => deliver(one, push, success()));
   await interrupt();
   await Promise.all(delivered);
-  await Promise.all(journeys.map(({ reach }) => reach(3)));
+  await Promise.all(journeys.map(({ reachVersion }) => reachVersion(3)));
 }
 
 describe("nothing is lost and everybody is told when PostgreSQL", () => {
@@ -88,16 +87,16 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
       // Thanked for while there is no database, on the node that did not ask for the money, and not told again.
       expect(await post(other, spooled.push, success())).toBe(200);
       // Somebody comes who cannot be told anything yet.
-      journeys[0]?.join(one.url);
+      journeys[0]?.addWatchers(one.url);
       await postgres.restart();
       for (const proxy of proxies) proxy.targets = [postgres.url];
     });
-    await spooled.reach(3);
+    await spooled.reachVersion(3);
     await kept([...journeys, spooled]);
   });
 
   it("is away when somebody begins to watch: they come back until they see it", async () => {
-    const { order, watchToken: token } = await pay(at(one.url));
+    const { order, watchToken: token } = await pay(nodeAt(one.url));
     const { orderId } = order;
     (await pushLog.push(order.payment.id)).accept();
     await committed({ orderId }, 2);
@@ -158,7 +157,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     // Kept by the second statement when the first one broke, or refused and told again: never both lost and thanked.
     expect([200, 503]).toContain(await unanswered);
     await deliver(other, journey.push, success());
-    await journey.reach(3);
+    await journey.reachVersion(3);
     await kept([journey]);
     expect((await asMerchant(other, `/v1/orders/${journey.orderId}`)).body.events).toHaveLength(3);
   });
@@ -166,12 +165,12 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
   it("has no connection to spare: webhooks are taken, and requests refused until there is one", async () => {
     const [blocked, free] = [await begin(), await begin()];
     await deliver(one, blocked.push, failure);
-    await blocked.reach(3);
+    await blocked.reachVersion(3);
     const lock = await lockOrder(blocked);
     // Each of these waits for the order, with a connection in its hands.
     const { orderId } = blocked;
     const tries = Array.from({ length: 20 }, () =>
-      asMerchant(at(one.url), "/v1/payments", {
+      asMerchant(nodeAt(one.url), "/v1/payments", {
         orderId,
         amountMinor: 15_000,
         currency: "KES",
@@ -182,7 +181,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     const refused = await Promise.race(tries);
     expect(refused).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
     expect(await post(one, free.push, success())).toBe(200);
-    await free.reach(3);
+    await free.reachVersion(3);
     await lock.release();
     const answers = await Promise.all(tries);
     // One attempt at most began, and is asked for once.
@@ -190,7 +189,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     const attempt = answers.find(({ status }) => status === 202)?.body.order.payment.id;
     if (attempt !== undefined) (await pushLog.push(attempt)).accept();
     else await deliver(one, blocked.push, success());
-    await blocked.reach(attempt === undefined ? 4 : 5);
+    await blocked.reachVersion(attempt === undefined ? 4 : 5);
     await kept([blocked, free]);
   });
 });

@@ -5,10 +5,10 @@ import { Redis } from "ioredis";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { administer, createDatabase } from "../support/database.ts";
+import { createCleanups, openPushLog, openRedis, unlimited } from "../support/deployment.ts";
 import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
 import { startReconnectingWatch } from "../support/reconnecting-watch.ts";
-import { createCleanups, openPushLog, openRedis, unlimited } from "../support/site.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });

@@ -2,9 +2,6 @@
 import { Redis } from "ioredis";
 import { beforeAll, describe, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { call } from "../support/node.ts";
-import { type NodeProcess, startProcess } from "../support/process.ts";
-import { startRedis, type TestRedis } from "../support/redis.ts";
 import {
   beginJourney,
   createCleanups,
@@ -15,7 +12,10 @@ import {
   type PushLog,
   success,
   unlimited,
-} from "../support/site.ts";
+} from "../support/deployment.ts";
+import { call } from "../support/node.ts";
+import { type NodeProcess, startProcess } from "../support/process.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
 // Faults take as long to be found as they take; a busy machine longer.
@@ -63,12 +63,12 @@ async function live({ fault, repair }: { fault(): unknown; repair(): unknown }):
   onTestFinished(journey.close);
   await fault();
   await deliver(one, journey.push, failure);
-  journey.join(other.url);
-  await journey.reach(3);
+  journey.addWatchers(other.url);
+  await journey.reachVersion(3);
   await repair();
   const late = success();
   await deliver(one, journey.push, late);
-  await journey.reach(4);
+  await journey.reachVersion(4);
   await becomes("up");
   // Told again, on both nodes, by a provider that forgot: no change and no event.
   for (const node of [one, other, one]) await deliver(node, journey.push, late);

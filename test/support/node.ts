@@ -33,6 +33,15 @@ export interface TestNode {
   close(): Promise<void>;
 }
 
+/** A node of which only the address is known. */
+export const nodeAt = (url: string): TestNode => ({
+  url,
+  log: [],
+  watchedOrders: () => 0,
+  publish: () => undefined,
+  close: async () => undefined,
+});
+
 export interface NodeOptions {
   databaseUrl: string;
   redisUrl?: string;

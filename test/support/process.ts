@@ -82,12 +82,3 @@ export async function startTestProcess(env: Record<string, string>): Promise<Nod
   onTestFinished(node.close);
   return node;
 }
-
-/** A node as tests call it, of which only the address is known. */
-export const nodeAt = (url: string): TestNode => ({
-  url,
-  log: [],
-  watchedOrders: () => 0,
-  publish: () => undefined,
-  close: async () => undefined,
-});

@@ -10,11 +10,11 @@ import { onTestFinished, vi } from "vitest";
 import { eventSource, longPoll, type OrderWatch, socketIo, watchOrder, webSocket } from "../../client-sdk/index.ts";
 import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import { createDatabase } from "./database.ts";
+import { unlimited } from "./deployment.ts";
 import { testSecret } from "./node.ts";
 import { type NodeProcess, startProcess } from "./process.ts";
 import { startRedis } from "./redis.ts";
 import { scrape } from "./scrape.ts";
-import { unlimited } from "./site.ts";
 import { startTcpProxy } from "./tcp-proxy.ts";
 
 export interface Storm {

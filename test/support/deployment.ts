@@ -5,7 +5,7 @@
 import pg from "pg";
 import { expect, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { asMerchant, pay, type TestNode } from "./node.ts";
+import { asMerchant, nodeAt, pay, type TestNode } from "./node.ts";
 import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "./reconnecting-watch.ts";
 import { startRedis } from "./redis.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "./scripted-daraja.ts";
@@ -99,68 +99,59 @@ export async function deliver(node: Pick<TestNode, "url">, push: HeldPush, callb
 }
 
 /** One payment and who watches it. */
-export interface Opening {
+export interface WatchedOrder {
   order: StatusEvent;
   orderId: string;
   token: string;
   watches: ReconnectingWatch[];
   /** A watcher on each of the transports more. */
-  join(url: string): ReconnectingWatch[];
+  addWatchers(url: string): ReconnectingWatch[];
   /** Resolves when every watcher was sent this version or a newer one. */
-  reach(version: number): Promise<void>;
+  reachVersion(version: number): Promise<void>;
   close(): void;
 }
 
 /** A payment that the provider has accepted. */
-export interface Journey extends Opening {
+export interface Journey extends WatchedOrder {
   push: HeldPush;
 }
 
 /** Starts a payment at the first address and has it watched on every transport at all of them. */
-export async function openJourney(urls: readonly string[]): Promise<Opening> {
+export async function openWatchedOrder(urls: readonly string[]): Promise<WatchedOrder> {
   const [url = ""] = urls;
-  const { order, watchToken: token } = await pay(at(url));
+  const { order, watchToken: token } = await pay(nodeAt(url));
   const { orderId } = order;
   const watches: ReconnectingWatch[] = [];
-  const opening: Opening = {
+  const watched: WatchedOrder = {
     order,
     orderId,
     token,
     watches,
-    join(where) {
+    addWatchers(where) {
       const more = clientNames.map((name) => startReconnectingWatch(name, { url: where, orderId, token }));
       watches.push(...more);
       return more;
     },
-    async reach(version) {
+    async reachVersion(version) {
       await Promise.all(watches.map((one) => one.until((event) => event.version >= version)));
     },
     close() {
       for (const one of watches) one.close();
     },
   };
-  for (const where of urls) opening.join(where);
-  await opening.reach(1);
-  return opening;
+  for (const where of urls) watched.addWatchers(where);
+  await watched.reachVersion(1);
+  return watched;
 }
 
 /** The same, until the provider has accepted and every watcher knows. */
 export async function beginJourney(pushLog: PushLog, urls: readonly string[]): Promise<Journey> {
-  const opening = await openJourney(urls);
-  const push = await pushLog.push(opening.order.payment.id);
+  const watched = await openWatchedOrder(urls);
+  const push = await pushLog.push(watched.order.payment.id);
   push.accept();
-  await opening.reach(2);
-  return { ...opening, push };
+  await watched.reachVersion(2);
+  return { ...watched, push };
 }
-
-/** A node that is known by its address only. */
-export const at = (url: string): TestNode => ({
-  url,
-  log: [],
-  watchedOrders: () => 0,
-  publish: () => undefined,
-  close: () => Promise.resolve(),
-});
 
 export const failure = { ResultCode: 1032, ResultDesc: "Request cancelled by user" };
 
@@ -177,7 +168,7 @@ interface Row {
 /** Holds the database, the provider and every watcher to the promises. Each watcher must have the newest state by now. */
 export async function expectInvariants(
   { databaseUrl, pushLog, url }: { databaseUrl: string; pushLog: PushLog; url: string },
-  journeys: readonly Pick<Opening, "orderId" | "watches">[],
+  journeys: readonly Pick<WatchedOrder, "orderId" | "watches">[],
 ): Promise<void> {
   const client = new pg.Client(databaseUrl);
   await client.connect();
@@ -208,7 +199,7 @@ export async function expectInvariants(
     "payments asked for again",
   ).toEqual([]);
   for (const { orderId, watches } of journeys) {
-    const { body } = await asMerchant(at(url), `/v1/orders/${orderId}`);
+    const { body } = await asMerchant(nodeAt(url), `/v1/orders/${orderId}`);
     for (const { client, seen, refusals } of watches) {
       const versions = seen.map(({ version }) => version);
       expect(versions, `${client} goes up only`).toEqual([...new Set(versions)].toSorted((one, two) => one - two));
