@@ -29,7 +29,7 @@ const globalSetup = "test/support/global.ts";
 export default defineConfig({
   test: {
     root: import.meta.dirname,
-    setupFiles: ["test/support/patience.ts"],
+    setupFiles: ["test/support/wait-timeout.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -7,7 +7,7 @@ import { createLadder } from "../../client-sdk/ladder.ts";
 import { readEvent } from "../../client-sdk/protocol.ts";
 import { createEventReader } from "../../client-sdk/transport/eventsource.ts";
 import { eventOf } from "../support/event.ts";
-import { createScriptedTransport } from "../support/link.ts";
+import { createScriptedTransport } from "../support/scripted-transport.ts";
 
 describe("the wait", () => {
   it("is anywhere between nothing and a doubling limit", () => {

@@ -15,7 +15,7 @@ import {
   watchOrder,
 } from "../../client-sdk/index.ts";
 import { eventOf } from "../support/event.ts";
-import { createScriptedTransport, type ScriptedTransport } from "../support/link.ts";
+import { createScriptedTransport, type ScriptedTransport } from "../support/scripted-transport.ts";
 
 const url = "http://tukio.example";
 const orderId = "ORD-1";

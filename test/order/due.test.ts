@@ -6,7 +6,7 @@ import type { Outcome } from "../../server/order/order.ts";
 import { type Allowance, toClaim } from "../../server/order/schedule.ts";
 import { createStatistics } from "../../server/order/statistics.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
+import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
 import { allowanceOf, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -103,13 +103,13 @@ describe("a payment that is due to be asked about", () => {
   it("is found through its index among 10,000, by either kind of plan, and no table is read", async () => {
     const many = await openManyOrders();
     onTestFinished(many.close);
-    for (const isBlind of [false, true]) {
+    for (const isGeneric of [false, true]) {
       // What is taken is due no more: the later runs, the one that is explained among them, find the next ones.
       const values = [JSON.stringify([toClaim(allowanceOf({ free: 5 }))])];
-      const steps = await stepsOf(many.database, { statement: claimDueStatement, values, isBlind });
+      const steps = await planStepsOf(many.database, { statement: claimDueStatement, values, isGeneric });
       for (const table of ["payment", "order"]) {
         // The step that updates reads what other steps have found.
-        const reads = readsOf(
+        const reads = tableReadsOf(
           steps.filter((step) => step["Node Type"] !== "ModifyTable"),
           table,
         );
@@ -119,7 +119,7 @@ describe("a payment that is due to be asked about", () => {
           expect(rows).toBeLessThanOrEqual(100);
         }
       }
-      expect(readsOf(steps, "payment").map(({ index }) => index)).toContain("payment_due");
+      expect(tableReadsOf(steps, "payment").map(({ index }) => index)).toContain("payment_due");
     }
   });
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { backlogStatement, createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
 import { violationStatement } from "../../server/order/violation.ts";
-import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
+import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
 import { allowanceOf, failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -91,16 +91,16 @@ describe("among 10,000 orders", () => {
   });
 
   it("the share reads a day of payments through their index, and no order", async () => {
-    const steps = await stepsOf(many.database, { statement: shareStatement });
+    const steps = await planStepsOf(many.database, { statement: shareStatement });
     // Of the 143 or 144 of a day, two are processing.
-    expect(readsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
-    expect(readsOf(steps, "order")).toEqual([]);
+    expect(tableReadsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
+    expect(tableReadsOf(steps, "order")).toEqual([]);
   });
 
   it("the backlog reads what waits through indexes, and stops at 100,000", async () => {
-    const steps = await stepsOf(many.database, { statement: backlogStatement });
-    expect(readsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
-    const checks = readsOf(steps, "payment");
+    const steps = await planStepsOf(many.database, { statement: backlogStatement });
+    expect(tableReadsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
+    const checks = tableReadsOf(steps, "payment");
     expect(new Set(checks.map(({ index }) => index))).toEqual(new Set(["payment_due"]));
     // All that are due, and one probe for each provider.
     expect(
@@ -113,9 +113,9 @@ describe("among 10,000 orders", () => {
   });
 
   it("violations are looked for among a few hundred orders, through indexes", async () => {
-    const steps = await stepsOf(many.database, { statement: violationStatement });
+    const steps = await planStepsOf(many.database, { statement: violationStatement });
     for (const table of ["order", "payment", "event"]) {
-      for (const { index, rows } of readsOf(steps, table)) {
+      for (const { index, rows } of tableReadsOf(steps, table)) {
         expect([table, index]).toEqual([table, expect.any(String)]);
         expect(rows).toBeLessThanOrEqual(300);
       }

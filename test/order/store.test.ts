@@ -6,7 +6,7 @@ import { changedStatement } from "../../server/order/decide.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { openManyOrders, readsOf, stepsOf } from "../support/many.ts";
+import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
 import { draftOf, failed, holdEvents, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -780,9 +780,9 @@ describe("what changed, among 10,000 orders", () => {
     const { database, close } = await openManyOrders();
     onTestFinished(close);
     const since = minutes === 0 ? null : new Date(Date.now() - minutes * 60_000).toISOString();
-    for (const isBlind of [false, true]) {
-      const steps = await stepsOf(database, { statement: changedStatement, values: [since], isBlind });
-      expect(readsOf(steps, "order")).toEqual([{ index: "order_changed", rows: changes }]);
+    for (const isGeneric of [false, true]) {
+      const steps = await planStepsOf(database, { statement: changedStatement, values: [since], isGeneric });
+      expect(tableReadsOf(steps, "order")).toEqual([{ index: "order_changed", rows: changes }]);
     }
   });
 });

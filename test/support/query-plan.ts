@@ -44,20 +44,20 @@ export interface PlanStep {
 }
 
 /**
- * The steps by which a statement finds its rows, once a connection has prepared it and run it often. `isBlind`: by the plan
+ * The steps by which a statement finds its rows, once a connection has prepared it and run it often. `isGeneric`: by the plan
  * that is made without looking at values.
  */
-export async function stepsOf(
+export async function planStepsOf(
   { pool }: Database,
   {
     statement: { name, text },
     values = [],
-    isBlind = false,
-  }: { statement: { name: string; text: string }; values?: (string | null)[]; isBlind?: boolean },
+    isGeneric = false,
+  }: { statement: { name: string; text: string }; values?: (string | null)[]; isGeneric?: boolean },
 ): Promise<PlanStep[]> {
   const client = await pool.connect();
   try {
-    if (isBlind) await client.query("set plan_cache_mode = force_generic_plan");
+    if (isGeneric) await client.query("set plan_cache_mode = force_generic_plan");
     // After five times PostgreSQL may settle for a plan that fits any values.
     for (let times = 0; times < 10; times += 1) await client.query({ name, text, values });
     const literals = values.map((value) => (value === null ? "null" : pg.escapeLiteral(value)));
@@ -73,7 +73,7 @@ export async function stepsOf(
 const flat = (step: PlanStep): PlanStep[] => [step, ...(step.Plans ?? []).flatMap(flat)];
 
 /** How a table is read: the index of each step that reads it, null for the whole table, with how many rows. */
-export function readsOf(steps: readonly PlanStep[], table: string): { index: string | null; rows: number }[] {
+export function tableReadsOf(steps: readonly PlanStep[], table: string): { index: string | null; rows: number }[] {
   return steps
     .filter((step) => step["Relation Name"] === table)
     .map((step) => ({

@@ -4,11 +4,11 @@
  */
 import { vi } from "vitest";
 
-const patienceMs = 30_000;
+const timeoutMs = 30_000;
 const { waitUntil } = vi;
 
 vi.waitUntil = (callback, options) =>
   waitUntil(
     callback,
-    typeof options === "object" ? { timeout: patienceMs, ...options } : { timeout: options ?? patienceMs },
+    typeof options === "object" ? { timeout: timeoutMs, ...options } : { timeout: options ?? timeoutMs },
   );
