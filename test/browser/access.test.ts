@@ -7,16 +7,16 @@ import { createRequire } from "node:module";
 import type { Browser, Frame, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { returnPage } from "../../server/route/return-page.ts";
-import { openGround, openPage } from "../support/browser.ts";
+import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
-import { buy, buyUnseen, see, visitShop } from "../support/visit.ts";
+import { buy, buyByApi, seeHeading, visitShop } from "../support/visit.ts";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  const ground = await openGround();
+  const ground = await openBrowserAndDatabase();
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);
@@ -66,7 +66,7 @@ describe("axe has no complaint", () => {
       "Being checked": { provider: "zenopay", phone: "0621111110" },
       "Time is up": { provider: "lipana", phone: "0712111112" },
     };
-    const orders = await Promise.all(Object.values(states).map((wish) => buyUnseen(node, wish)));
+    const orders = await Promise.all(Object.values(states).map((wish) => buyByApi(node, wish)));
     const settling = orders.slice(1).map(({ order }) => untilSettled(node, order.orderId));
     const { page, complaints } = await visitShop(browser, node.url, { viewport: { width: 1440, height: 900 } });
     const found: Record<string, string[]> = { choosing: await complaintsOf(page) };
@@ -77,7 +77,7 @@ describe("axe has no complaint", () => {
     expect(await Promise.all(settling)).toEqual(["succeeded", "failed", "failed", "review", "expired"]);
     for (const [index, title] of Object.keys(states).entries()) {
       await page.goto(`${node.url}/?orderId=${orders[index]?.order.orderId}`);
-      await see(page, title);
+      await seeHeading(page, title);
       found[title] = await complaintsOf(page);
       if (await isTooWide(page)) found[title].push("wider than 320 px");
     }
@@ -93,14 +93,14 @@ describe("axe has no complaint", () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser, { viewport: { width: 390, height: 844 } });
     await page.goto(`${node.url}/sandbox/phone?number=0712111100`);
-    await see(page, "Nothing to pay");
+    await seeHeading(page, "Nothing to pay");
     expect(await complaintsOf(page)).toEqual([]);
-    await buyUnseen(node, { provider: "daraja", phone: "0712111100" });
-    await see(page, "Pay KES 150.00 to Demo Shop?");
+    await buyByApi(node, { provider: "daraja", phone: "0712111100" });
+    await seeHeading(page, "Pay KES 150.00 to Demo Shop?");
     expect(await complaintsOf(page)).toEqual([]);
     await page.keyboard.type("1234");
     await page.keyboard.press("Enter");
-    await see(page, "Sent");
+    await seeHeading(page, "Sent");
     expect(await complaintsOf(page)).toEqual([]);
   }, 60_000);
 
@@ -122,19 +122,19 @@ describe("axe has no complaint", () => {
     for (const [typed, title] of steps) {
       await page.getByRole("textbox").fill(typed);
       await page.keyboard.press("Enter");
-      await see(page, title);
+      await seeHeading(page, title);
       expect(await complaintsOf(page)).toEqual([]);
     }
     await page.getByRole("textbox").fill("12121");
     await page.keyboard.press("Enter");
     // Nobody said where to go on to.
-    await see(page, "You may close this page");
+    await seeHeading(page, "You may close this page");
     expect(await complaintsOf(page)).toEqual([]);
     await page.goto(before);
-    await see(page, "You are done here");
+    await seeHeading(page, "You are done here");
     expect(await complaintsOf(page)).toEqual([]);
     await page.goto(before.replace(/token=.*/, "token=none"));
-    await see(page, "There is no such payment");
+    await seeHeading(page, "There is no such payment");
     expect(await complaintsOf(page)).toEqual([]);
   }, 60_000);
 
@@ -142,7 +142,7 @@ describe("axe has no complaint", () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser);
     await page.goto(`${node.url}/return/nothing`);
-    await see(page, "There is nothing here");
+    await seeHeading(page, "There is nothing here");
     expect(await complaintsOf(page)).toEqual([]);
     // Without the part that loads it again.
     await page.setContent(returnPage("wait").replace(/<meta http-equiv[^>]*>/, ""));
@@ -181,7 +181,7 @@ describe("by keyboard alone", () => {
     await page.keyboard.type("Cancels");
     await tabTo(page, ({ id }) => id === "phone");
     await page.keyboard.press("Enter");
-    await see(page, "Payment cancelled");
+    await seeHeading(page, "Payment cancelled");
     await tabTo(page, ({ id }) => id === "Try again");
     await page.keyboard.press("Enter");
     expect(await focus(page)).toMatchObject({ id: "pay", isMarked: true });
@@ -190,14 +190,14 @@ describe("by keyboard alone", () => {
     await page.keyboard.type("Whatever");
     await tabTo(page, ({ id }) => id === "pay");
     await page.keyboard.press("Space");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await tabTo(page, ({ hasFrame }) => hasFrame);
     const phone = page.frames()[1];
-    await see(page.frameLocator("iframe"), "Pay KES 850.00 to Demo Shop?");
+    await seeHeading(page.frameLocator("iframe"), "Pay KES 850.00 to Demo Shop?");
     while ((await phone?.evaluate("document.activeElement.id")) !== "pin") await page.keyboard.press("Tab");
     await page.keyboard.type("1234");
     await page.keyboard.press("Enter");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(complaints).toEqual([]);
   }, 60_000);
 
@@ -205,7 +205,7 @@ describe("by keyboard alone", () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url, { viewport: { width: 320, height: 640 } });
     await buy(page, "02");
-    await see(page, "Payment cancelled");
+    await seeHeading(page, "Payment cancelled");
     const tops: number[] = [];
     await tabTo(page, ({ id }) => id === "Try again");
     for (let stops = 0; stops < 6; stops += 1) {

@@ -4,17 +4,17 @@
  */
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { openGround } from "../support/browser.ts";
+import { openBrowserAndDatabase } from "../support/browser.ts";
 import { startNetwork } from "../support/network.ts";
 import { asMerchant, startNode, type TestNode } from "../support/node.ts";
 import { answer } from "../support/payer.ts";
 import { startProxy } from "../support/proxy.ts";
-import { buy, see, visitShop } from "../support/visit.ts";
+import { buy, seeHeading, visitShop } from "../support/visit.ts";
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  const ground = await openGround();
+  const ground = await openBrowserAndDatabase();
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);
@@ -46,10 +46,10 @@ describe("a payment reaches the page", () => {
     const proxy = await startProxy(node, "192.0.2.1", { hasSockets: false });
     const { page } = await visitShop(browser, proxy.url);
     const phone = await buy(page);
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await expect.poll(() => linkText(page)).toBe("Live over the long poll");
     await answer(node, phone, "approve");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(await linkText(page)).toBe("Live over the long poll");
   });
 
@@ -59,15 +59,15 @@ describe("a payment reaches the page", () => {
     const { page } = await visitShop(browser, network.url);
     const phone = await buy(page);
     await expect.poll(() => linkText(page)).toBe("Live over Socket.IO");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await setVisible(page, false);
     network.freeze();
     await answer(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     const shownAtMs = performance.now();
     await setVisible(page, true);
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     // No silence had to be noticed first.
     expect(performance.now() - shownAtMs).toBeLessThan(8_000);
   });
@@ -76,14 +76,14 @@ describe("a payment reaches the page", () => {
     const node = await startNode({ databaseUrl });
     const { page, complaints } = await visitShop(browser, node.url);
     const phone = await buy(page);
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     const orderId = orderIdOf(page);
     await page.goto(`${node.url}/docs`);
     await vi.waitUntil(() => node.watchedOrders() === 0);
     await answer(node, phone, "approve");
     await untilPaid(node, orderId);
     await page.goBack();
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(complaints).toEqual([]);
   });
 
@@ -93,7 +93,7 @@ describe("a payment reaches the page", () => {
     const { page } = await visitShop(browser, network.url);
     const phone = await buy(page);
     await expect.poll(() => linkText(page)).toBe("Live over Socket.IO");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await page.context().setOffline(true);
     // Chromium leaves open sockets open then; a phone without network does not.
     network.refuse(true);
@@ -101,21 +101,21 @@ describe("a payment reaches the page", () => {
     await page.getByText("Reconnecting…").first().waitFor();
     await answer(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     network.refuse(false);
     await page.context().setOffline(false);
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
   });
 
   it("in both of two tabs at once", async () => {
     const node = await startNode({ databaseUrl });
     const { page, complaints } = await visitShop(browser, node.url);
     const phone = await buy(page);
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
-    await see(second, "Check your phone");
+    await seeHeading(second, "Check your phone");
     await answer(node, phone, "approve");
-    await Promise.all([see(page, "Paid"), see(second, "Paid")]);
+    await Promise.all([seeHeading(page, "Paid"), seeHeading(second, "Paid")]);
     const receipts = await Promise.all([page, second].map((tab) => tab.locator("dd").first().innerText()));
     expect(receipts[0]).toBe(receipts[1]);
     expect(complaints).toEqual([]);
@@ -131,7 +131,7 @@ describe("a payer on bKash's page", () => {
     await page.waitForURL(/\/sandbox\/bkash\//);
     const first = page.url();
     await page.getByRole("button", { name: "Cancel" }).click();
-    await see(page, "Payment cancelled");
+    await seeHeading(page, "Payment cancelled");
     await page.getByRole("button", { name: "Try again" }).click();
     await page.click("#pay");
     await page.waitForURL(/\/sandbox\/bkash\//);
@@ -145,7 +145,7 @@ describe("a payer on bKash's page", () => {
     await page.click("#pay");
     await page.waitForURL(/\/sandbox\/bkash\//);
     await page.getByRole("button", { name: "Cancel" }).click();
-    await see(page, "Payment cancelled");
+    await seeHeading(page, "Payment cancelled");
     await page.route(/\/shop\/payments$/, async (route) => {
       const response = await route.fetch();
       await vi.waitUntil(async () => (await page.title()).startsWith("Waiting for you"));
@@ -163,7 +163,7 @@ describe("a payer on bKash's page", () => {
     await page.click("#pay");
     await page.waitForURL(/\/sandbox\/bkash\//);
     await page.goBack();
-    await see(page, "Finish with bKash");
+    await seeHeading(page, "Finish with bKash");
     await page.getByRole("link", { name: "Continue to bKash" }).click();
     await page.waitForURL(/\/sandbox\/bkash\//);
   });

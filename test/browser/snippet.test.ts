@@ -8,14 +8,14 @@ import type { AddressInfo } from "node:net";
 import type { Browser } from "playwright-core";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
-import { openGround, openPage } from "../support/browser.ts";
+import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
 import { pay, startNode, type TestNode } from "../support/node.ts";
 import { visitShop } from "../support/visit.ts";
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  const ground = await openGround();
+  const ground = await openBrowserAndDatabase();
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);

@@ -8,14 +8,14 @@ import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
-import { openGround, openPage, startShop } from "../support/browser.ts";
+import { openBrowserAndDatabase, openPage, startShop } from "../support/browser.ts";
 import { eventOf } from "../support/event.ts";
 import { pay, startNode } from "../support/node.ts";
 
 let browser: Browser;
 let databaseUrl: string;
 beforeAll(async () => {
-  const ground = await openGround();
+  const ground = await openBrowserAndDatabase();
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);

@@ -15,7 +15,7 @@ import { returnRoutes } from "../../server/route/returns.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
-import { holdOrder, openTestStore, paid } from "../support/store.ts";
+import { lockOrder, openTestStore, paid } from "../support/store.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -114,7 +114,7 @@ describe("a payment that is committed when the node listens no more", () => {
     expect((await first.webhook({ ResultCode: 1032 })).status).toBe(200);
     const database = openDatabase(databaseUrl, () => undefined);
     onTestFinished(() => database.close());
-    const held = await holdOrder(database, orderId);
+    const held = await lockOrder(database, orderId);
     const again = asMerchant(node, "/v1/payments", paymentBody({ orderId }));
     await held.waiters(1);
     const closed = node.close();

@@ -5,7 +5,7 @@ import { advanceBatchStatement } from "../../server/order/decide.ts";
 import { payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";
-import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
+import { failed, lockOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 beforeAll(async () => {
@@ -209,7 +209,7 @@ describe("webhooks that come at once", () => {
   it("do not wait for one whose order is locked either", async () => {
     const locked = await ground.open();
     const others = await open(3);
-    const lock = await holdOrder(ground.database, locked.event.orderId);
+    const lock = await lockOrder(ground.database, locked.event.orderId);
     const { asked, statements } = await tell([locked, ...others].map(({ payment }) => ({ paymentId: payment.id })));
     const [late, ...soon] = asked;
     expect(resultsOf(await Promise.allSettled(soon))).toEqual(["applied", "applied", "applied"]);

@@ -5,7 +5,7 @@ import { advanceBatchStatement, advanceStatement } from "../../server/order/deci
 import { acceptStatement, payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";
-import { failed, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
+import { failed, lockOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 beforeAll(async () => {
@@ -255,7 +255,7 @@ describe("of what comes at once", () => {
   it("what is locked is not waited for", async () => {
     const twins = [await openTwin(), await openTwin(), await openTwin()];
     const [{ event }, { payment }] = twins as [Twin, Twin];
-    const order = await holdOrder(ground.database, event.orderId);
+    const order = await lockOrder(ground.database, event.orderId);
     const holder = await ground.database.pool.connect();
     onTestFinished(() => holder.release());
     await holder.query("begin");

@@ -7,7 +7,7 @@ import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
-import { draftOf, failed, holdEvents, holdOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
+import { draftOf, failed, lockEvents, lockOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
 beforeAll(async () => {
@@ -153,7 +153,7 @@ describe("limits", () => {
       });
     }
     // Nobody gets as far as its event, so those that count at the same time have all counted before any is committed.
-    const held = await holdEvents(ground.database);
+    const held = await lockEvents(ground.database);
     const opening = Promise.allSettled(
       Array.from({ length: 8 }, (_, index) => (index % 2 ? one : other)?.open(draftOf({ phone }))),
     );
@@ -228,7 +228,7 @@ describe("limits", () => {
     const phone = "+254712345008";
     const { payment, event } = (await one?.open(draftOf({ phone }))) ?? expect.unreachable();
     await one?.advance(payment?.id ?? "", failed());
-    const held = await holdOrder(ground.database, event.orderId);
+    const held = await lockOrder(ground.database, event.orderId);
     const again = one?.open(draftOf({ phone, orderId: event.orderId }));
     const refused = expect(again).rejects.toEqual(limited("Too many payments for this phone"));
     await held.waiters(1);
@@ -527,7 +527,7 @@ describe("a person's decision", () => {
       announce: () => undefined,
       onResolved: (one) => resolved.push(one),
     });
-    const order = await holdOrder(ground.database, orderId);
+    const order = await lockOrder(ground.database, orderId);
     const decisions = Promise.allSettled(
       [1, 2].map(() => review.resolve({ orderId, paymentId: payment.id, as, note: "seen" })),
     );
@@ -551,7 +551,7 @@ describe("two persons' decisions at the same time", () => {
     const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
     const decide = (as: typeof first | typeof second) =>
       review.resolve({ orderId, paymentId: payment.id, as, note: "seen" });
-    const order = await holdOrder(ground.database, orderId);
+    const order = await lockOrder(ground.database, orderId);
     const taken = decide(first);
     await order.waiters(1);
     const late = expect(decide(second)).rejects.toMatchObject({
@@ -688,7 +688,7 @@ describe("two attempts", () => {
     "end paid when the first one's late success races the second one's failure (%s in line)",
     async (line) => {
       const { first, second, orderId } = await twoAttempts();
-      const order = await holdOrder(ground.database, orderId);
+      const order = await lockOrder(ground.database, orderId);
       const late = () => ground.store.advance(first.id, paid({ receipt: nextOrderId() }), webhook());
       const fails = () => ground.store.advance(second.id, failed(), webhook());
       const [one, two] = line === "the failure first" ? [fails, late] : [late, fails];
@@ -706,7 +706,7 @@ describe("two attempts", () => {
 
   it("paid twice stay paid by the first and name the other, once", async () => {
     const { first, second, orderId } = await twoAttempts();
-    const order = await holdOrder(ground.database, orderId);
+    const order = await lockOrder(ground.database, orderId);
     const receipts = [nextOrderId(), nextOrderId()];
     const racing = [ground.store.advance(second.id, paid({ receipt: receipts[1] ?? "" }), webhook())];
     await order.waiters(1);

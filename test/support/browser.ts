@@ -17,7 +17,11 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 /** A browser and a database for the tests of one file. */
-export async function openGround(): Promise<{ browser: Browser; databaseUrl: string; close(): Promise<void> }> {
+export async function openBrowserAndDatabase(): Promise<{
+  browser: Browser;
+  databaseUrl: string;
+  close(): Promise<void>;
+}> {
   const browser = await launchBrowser();
   const { url, drop } = await createDatabase();
   return {

@@ -39,7 +39,7 @@ const findProgram = (program: string): string | undefined =>
     .find(existsSync);
 
 /** The path of a program, installed with `debianPackage` if need be. */
-export async function haveProgram(program: string, debianPackage: string): Promise<string> {
+export async function ensureProgram(program: string, debianPackage: string): Promise<string> {
   const found = findProgram(program);
   if (found !== undefined) return found;
   if (!canInstall()) {

@@ -10,7 +10,7 @@ import type { TestProject } from "vitest/node";
 import { startEmbedded } from "../../server/database/embedded-postgres.ts";
 import { migrate } from "../../server/database/migrate.ts";
 import { administer, urlOf } from "./database.ts";
-import { haveProgram } from "./debian.ts";
+import { ensureProgram } from "./debian.ts";
 import { startRedis } from "./redis.ts";
 
 declare module "vitest" {
@@ -84,7 +84,7 @@ async function createTemplate(serverUrl: string, releases: Release[]): Promise<s
 }
 
 async function startSharedRedis(releases: Release[]): Promise<string> {
-  await haveProgram("redis-server", "redis-server"); // 7 or newer
+  await ensureProgram("redis-server", "redis-server"); // 7 or newer
   const redis = await startRedis();
   releases.push(redis.stop);
   return redis.url;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { onTestFinished, vi } from "vitest";
-import { haveProgram } from "./debian.ts";
+import { ensureProgram } from "./debian.ts";
 import { freePort, wrap } from "./redis.ts";
 
 const exec = promisify(execFile);
@@ -23,7 +23,7 @@ export interface Nginx {
 
 /** Starts nginx in front of hub processes; ends with the test. `port` is where clients without TLS speak to it. */
 export async function startNginx({ port, hubs }: { port: number; hubs: readonly { url: string }[] }): Promise<Nginx> {
-  const program = await haveProgram("nginx", "nginx-light");
+  const program = await ensureProgram("nginx", "nginx-light");
   const dir = await mkdtemp(join(tmpdir(), "tukio-nginx-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   await chmod(dir, 0o755);

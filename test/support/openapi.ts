@@ -88,7 +88,7 @@ export function closed<T>(value: T): T {
 }
 
 /** Headers that say something of their own, and therefore have to be described. */
-const tellingHeaders = [
+const describedHeaders = [
   "idempotency-replayed",
   "preference-applied",
   "retry-after",
@@ -110,7 +110,7 @@ export function createCaller(url: string, document: OpenApiDocument) {
     expect(Object.keys(described?.content ?? {}), `${method} ${path} ${status}`).toContain(type);
     const at = ["paths", path, method.toLowerCase(), "responses", String(status)];
     if (described?.content?.[type]?.schema) check([...at, "content", type, "schema"], body);
-    for (const name of tellingHeaders.filter((header) => headers.has(header))) {
+    for (const name of describedHeaders.filter((header) => headers.has(header))) {
       const key = Object.keys(described?.headers ?? {}).find((header) => header.toLowerCase() === name);
       expect(key, `${method} ${path} ${status} has ${name}`).toBeDefined();
       const text = headers.get(name) ?? "";

@@ -101,21 +101,21 @@ export async function openTestStore(): Promise<TestStore & { close(): Promise<vo
 }
 
 /** What is held from outside, so that what races for it can be lined up. */
-export interface Held {
+export interface HeldLock {
   /** Resolves when so many statements wait for a lock. */
   waiters(count: number): Promise<void>;
   release(): Promise<void>;
 }
 
 /** Holds an order's row locked until released. */
-export const holdOrder = (database: Database, orderId: string): Promise<Held> =>
+export const lockOrder = (database: Database, orderId: string): Promise<HeldLock> =>
   hold(database, 'select from "order" where order_id = $1 for update', [orderId]);
 
 /** Lets nobody write an event until released. */
-export const holdEvents = (database: Database): Promise<Held> =>
+export const lockEvents = (database: Database): Promise<HeldLock> =>
   hold(database, "lock table event in exclusive mode", []);
 
-async function hold(database: Database, statement: string, values: unknown[]): Promise<Held> {
+async function hold(database: Database, statement: string, values: unknown[]): Promise<HeldLock> {
   const client = await database.pool.connect();
   onTestFinished(() => client.release());
   await client.query("begin");

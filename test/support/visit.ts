@@ -17,7 +17,7 @@ export async function visitShop(browser: Browser, url: string, options: BrowserC
 }
 
 /** Waits until a heading says so. */
-export const see = (page: Page | FrameLocator, title: string): Promise<void> =>
+export const seeHeading = (page: Page | FrameLocator, title: string): Promise<void> =>
   page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 30_000 });
 
 /** Buys with the phone whose number has this ending, and returns the number. */
@@ -29,7 +29,7 @@ export async function buy(page: Page, ending = "00"): Promise<string> {
 }
 
 /** Starts a payment as the shop's own page does. */
-export async function buyUnseen(node: TestNode, wish: { provider: string; phone?: string }): Promise<Body> {
+export async function buyByApi(node: TestNode, wish: { provider: string; phone?: string }): Promise<Body> {
   const { status, body } = await call(`${node.url}/shop/payments`, {
     method: "POST",
     headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", origin: node.url },
