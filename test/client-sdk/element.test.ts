@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
-import { openBrowserAndDatabase, openPage, startShop } from "../support/browser.ts";
+import { openBrowserAndDatabase, openPage, startMerchantPage } from "../support/browser.ts";
 import { eventOf } from "../support/event.ts";
 import { pay, startNode } from "../support/node.ts";
 
@@ -31,7 +31,7 @@ describe("with a node", () => {
   it("shows what to do, then the receipt, and tells the page of every state, over Socket.IO", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node, { phone: "+254712345600" });
-    const shop = await startShop(node.url);
+    const shop = await startMerchantPage(node.url);
     shop.body = elementOf(node.url, order.orderId, watchToken);
     const { page, complaints } = await openPage(browser);
     await page.goto(shop.origin);
@@ -61,7 +61,7 @@ describe("with a node", () => {
     const node = await startNode({ databaseUrl });
     const one = await pay(node, { phone: "+254712345601" });
     const two = await pay(node, { phone: "+254712345602" });
-    const shop = await startShop(node.url);
+    const shop = await startMerchantPage(node.url);
     shop.body = elementOf(node.url, one.order.orderId, one.watchToken, 'transports="websocket longpoll"');
     const { page } = await openPage(browser);
     await page.goto(shop.origin);
@@ -87,7 +87,7 @@ describe("with a node", () => {
 /** Any state, without a node: the shop answers the long poll itself. */
 async function showing(state: Partial<StatusEvent>, options: Parameters<typeof openPage>[1] = {}, lang = "en") {
   const event = eventOf({ id: "one", version: 3, ...state });
-  const shop = await startShop("http://127.0.0.1");
+  const shop = await startMerchantPage("http://127.0.0.1");
   shop.lang = lang;
   shop.body = elementOf("/", "ORD-one", "token", 'transports="longpoll"');
   shop.answer = (request, response) => {

@@ -5,7 +5,7 @@ import { renderToString } from "react-dom/server";
 import { rolldown } from "rolldown";
 import { describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest";
 import { type OrderStatusOptions, type Snapshot, useOrderStatus } from "../../client-sdk/react.ts";
-import { launchBrowser, openPage, startShop } from "../support/browser.ts";
+import { launchBrowser, openPage, startMerchantPage } from "../support/browser.ts";
 import { createDatabase } from "../support/database.ts";
 import { pay, startNode } from "../support/node.ts";
 
@@ -34,7 +34,7 @@ describe("useOrderStatus", () => {
     const node = await startNode({ databaseUrl: database.url });
     const one = await pay(node, { phone: "+254712345601" });
     const two = await pay(node, { phone: "+254712345602" });
-    const shop = await startShop(node.url, [{ name: "tukio.js", code: await bundlePage() }]);
+    const shop = await startMerchantPage(node.url, [{ name: "tukio.js", code: await bundlePage() }]);
     shop.body = `<div id="root"></div>`;
     const browser = await launchBrowser();
     onTestFinished(() => browser.close());

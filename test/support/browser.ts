@@ -44,7 +44,7 @@ async function installChromium(): Promise<string> {
   return "/usr/bin/chromium";
 }
 
-export interface Shop {
+export interface MerchantPage {
   origin: string;
   /** What the page is made of, inside `<body>`. */
   body: string;
@@ -54,20 +54,20 @@ export interface Shop {
 }
 
 /** Serves one page with the SDK's browser file (or other files) under a strict Content Security Policy. */
-export async function startShop(connect: string, files?: BundledFile[]): Promise<Shop> {
+export async function startMerchantPage(connect: string, files?: BundledFile[]): Promise<MerchantPage> {
   const scripts = new Map((files ?? (await bundle())).map(({ name, code }) => [`/sdk/${name}`, code]));
   const policy = `default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${connect} ${connect.replace("http", "ws")}`;
-  const shop: Shop = { origin: "", body: "", lang: "en" };
+  const page: MerchantPage = { origin: "", body: "", lang: "en" };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://shop");
     const script = scripts.get(pathname);
     if (script !== undefined) return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
     if (pathname === "/favicon.ico") return response.writeHead(204).end();
-    if (pathname !== "/") return shop.answer ? shop.answer(request, response) : response.writeHead(404).end();
+    if (pathname !== "/") return page.answer ? page.answer(request, response) : response.writeHead(404).end();
     const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Shop</title>`;
     response.writeHead(200, { "content-type": "text/html", "content-security-policy": policy });
     return response.end(
-      `<!doctype html><html lang="${shop.lang}"><head>${head}</head><body><main><h1>Shop</h1>${shop.body}</main><script type="module" src="/sdk/tukio.js"></script></body></html>`,
+      `<!doctype html><html lang="${page.lang}"><head>${head}</head><body><main><h1>Shop</h1>${page.body}</main><script type="module" src="/sdk/tukio.js"></script></body></html>`,
     );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -75,8 +75,8 @@ export async function startShop(connect: string, files?: BundledFile[]): Promise
     server.closeAllConnections();
     server.close();
   });
-  shop.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return shop;
+  page.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return page;
 }
 
 /** Opens a page that fails the test with whatever it complains about. */
