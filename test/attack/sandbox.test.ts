@@ -18,7 +18,7 @@ import { sandboxAccount } from "../../server/sandbox/server.ts";
 import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
-import { answer } from "../support/payer.ts";
+import { answerPrompt } from "../support/payer.ts";
 import { collectRoutes, type RegisteredRoute } from "../support/routes.ts";
 import { type ScriptedProvider, startScriptedProvider } from "../support/scripted-provider.ts";
 import { call, merchants, publicAccounts } from "./merchant.ts";
@@ -62,12 +62,12 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
     for (const callback of [`${stranger.url}/webhooks`, `http://${host}@${foreign}/`, `http://${host}.${foreign}/`]) {
       const answered = await ask(callback);
       if (refusal) expect(answered).toMatchObject(refusal);
-      else await answer(node, phone, "approve");
+      else await answerPrompt(node, phone, "approve");
       expect(await promptsOf(node, phone)).toEqual([]);
     }
     for (const own of [node.url, node.url.replace("127.0.0.1", "localhost")]) {
       expect(await ask(`${own}/webhooks/${name}`)).not.toMatchObject(refusal ?? { status: 400 });
-      await answer(node, phone, "approve");
+      await answerPrompt(node, phone, "approve");
     }
     expect(stranger.calls).toEqual([]);
   });

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { openBrowserAndDatabase } from "../support/browser.ts";
 import { startNetwork } from "../support/network.ts";
 import { asMerchant, startNode, type TestNode } from "../support/node.ts";
-import { answer } from "../support/payer.ts";
+import { answerPrompt } from "../support/payer.ts";
 import { startProxy } from "../support/proxy.ts";
 import { buy, seeHeading, visitShop } from "../support/visit.ts";
 
@@ -48,7 +48,7 @@ describe("a payment reaches the page", () => {
     const phone = await buy(page);
     await seeHeading(page, "Check your phone");
     await expect.poll(() => linkText(page)).toBe("Live over the long poll");
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     await seeHeading(page, "Paid");
     expect(await linkText(page)).toBe("Live over the long poll");
   });
@@ -62,7 +62,7 @@ describe("a payment reaches the page", () => {
     await seeHeading(page, "Check your phone");
     await setVisible(page, false);
     network.freeze();
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
     await seeHeading(page, "Check your phone");
     const shownAtMs = performance.now();
@@ -80,7 +80,7 @@ describe("a payment reaches the page", () => {
     const orderId = orderIdOf(page);
     await page.goto(`${node.url}/docs`);
     await vi.waitUntil(() => node.watchedOrders() === 0);
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     await untilPaid(node, orderId);
     await page.goBack();
     await seeHeading(page, "Paid");
@@ -99,7 +99,7 @@ describe("a payment reaches the page", () => {
     network.refuse(true);
     network.cut();
     await page.getByText("Reconnecting…").first().waitFor();
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
     await seeHeading(page, "Check your phone");
     network.refuse(false);
@@ -114,7 +114,7 @@ describe("a payment reaches the page", () => {
     await seeHeading(page, "Check your phone");
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
     await seeHeading(second, "Check your phone");
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     await Promise.all([seeHeading(page, "Paid"), seeHeading(second, "Paid")]);
     const receipts = await Promise.all([page, second].map((tab) => tab.locator("dd").first().innerText()));
     expect(receipts[0]).toBe(receipts[1]);

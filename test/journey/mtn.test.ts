@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import { referenceOf } from "../../server/provider/mtn/messages.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
-import { answer } from "../support/payer.ts";
+import { answerPrompt } from "../support/payer.ts";
 import { fixture } from "../support/sandbox.ts";
 import { providerEnv, type ScriptedAnswer, startScriptedProvider } from "../support/scripted-provider.ts";
 import { transportNames, watch } from "../support/watch.ts";
@@ -28,7 +28,7 @@ describe.each([
     const { order, watchToken: token } = await pay(node, { ...money, ...payer });
     const watching = watch(transport, { node, orderId: order.orderId, token });
     await watching.until(({ status }) => status === "processing");
-    await answer(node, payer.phone, "approve");
+    await answerPrompt(node, payer.phone, "approve");
     expect(await watching.until(({ settled }) => settled)).toMatchObject({
       ...money,
       status: "succeeded",

@@ -4,7 +4,7 @@ import type { PayerAnswer } from "../../server/sandbox/phone.ts";
 import { type Body, call, type TestNode } from "./node.ts";
 
 /** Answers the phone's first prompt, as soon as there is one. */
-export async function answer(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
+export async function answerPrompt(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
   const digits = phone.replace(/\D/g, "");
   const prompts = (): Promise<{ body: Body }> => call(`${node.url}/sandbox/phone/${digits}/prompts`);
   const prompt = await vi.waitUntil(async () => (await prompts()).body.prompts[0]);

@@ -12,7 +12,7 @@ import { createDatabase } from "../support/database.ts";
 import { canInstall, installPackages } from "../support/debian.ts";
 import { startNetwork } from "../support/network.ts";
 import { pay, startNode, type TestNode } from "../support/node.ts";
-import { answer } from "../support/payer.ts";
+import { answerPrompt } from "../support/payer.ts";
 
 const exec = promisify(execFile);
 const phone = "+254712345600";
@@ -99,7 +99,7 @@ describe("Python's Socket.IO client", () => {
     const { watchToken } = await pay(node, { phone });
     const client = watchInPython(context, node.url, watchToken);
     await until(() => client.text.includes("v2 processing"));
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     expect(await client.ended).toBe(0);
     // It may have come before the payer was asked.
     expect(client.text).toMatch(/^(v1 pending *\n)?v2 processing *\nv3 succeeded [A-Z0-9]{10}\n$/);
@@ -113,7 +113,7 @@ describe("Python's Socket.IO client", () => {
     await until(() => client.text.includes("v2 processing"));
     network.refuse(true);
     network.cut();
-    await answer(node, phone, "cancel");
+    await answerPrompt(node, phone, "cancel");
     network.refuse(false);
     expect(await client.ended).toBe(0);
     expect(client.text).toMatch(/v2 processing *\n(?:.*\n)*v3 failed cancelled\n$/);
@@ -134,7 +134,7 @@ describe("curl", () => {
     const client = run(commands[0], node, order.orderId, watchToken);
     await until(() => client.text.includes("id: 2\nevent: status\ndata: {"));
     expect(client.text).not.toContain("id: 3");
-    await answer(node, phone, "insufficient_funds");
+    await answerPrompt(node, phone, "insufficient_funds");
     await until(() => /id: 3\nevent: status\ndata: .*"reason":"insufficient_funds".*\n\n/.test(client.text));
   });
 
@@ -143,7 +143,7 @@ describe("curl", () => {
     const { order, watchToken } = await pay(node, { phone });
     const client = run(commands[1], node, order.orderId, watchToken);
     await until(() => node.watchedOrders() === 1);
-    await answer(node, phone, "approve");
+    await answerPrompt(node, phone, "approve");
     expect(await client.ended).toBe(0);
     expect(JSON.parse(client.text)).toMatchObject({ orderId: order.orderId, status: "succeeded" });
   });
