@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { onTestFinished, vi } from "vitest";
 import { ensureProgram } from "./debian.ts";
-import { freePort, wrap } from "./redis.ts";
+import { freePort, killedWithParent } from "./redis.ts";
 
 const exec = promisify(execFile);
 
@@ -50,7 +50,16 @@ export async function startNginx({ port, hubs }: { port: number; hubs: readonly 
   const main = `pid ${dir}/pid; daemon off; worker_processes 2; events { worker_connections 4096; }
     http { ${temporary.join(" ")} include ${dir}/tukio.conf; }`;
   await writeFile(join(dir, "main.conf"), main);
-  const command = [...wrap, program, "-p", dir, "-c", join(dir, "main.conf"), "-e", join(dir, "main-error.log")];
+  const command = [
+    ...killedWithParent,
+    program,
+    "-p",
+    dir,
+    "-c",
+    join(dir, "main.conf"),
+    "-e",
+    join(dir, "main-error.log"),
+  ];
   const [file = "", ...rest] = command;
   const nginx = spawn(file, rest, { stdio: "ignore" });
   const exited = once(nginx, "exit");

@@ -92,7 +92,7 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
 }
 
 /** A worker of vitest is ended by a signal, so what it leaves behind is for the kernel to stop; only Linux does. */
-export const wrap = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
+export const killedWithParent = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
 
 async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProcess> {
   const command = ["redis-server", "--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no"];
@@ -100,7 +100,7 @@ async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProce
     command.push("--dir", clusterDir, "--cluster-enabled", "yes", "--cluster-config-file", `nodes-${port}.conf`);
     command.push("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0");
   }
-  const [file = "", ...rest] = [...wrap, ...command];
+  const [file = "", ...rest] = [...killedWithParent, ...command];
   const server = spawn(file, rest, { cwd: "/", stdio: ["ignore", "pipe", "ignore"] });
   const lines: string[] = [];
   await new Promise<void>((done, fail) => {
