@@ -9,6 +9,14 @@
 create function climb(status text) returns int language sql immutable strict parallel safe
   return array_position(array['pending', 'processing', 'expired', 'failed', 'review', 'succeeded'], status);
 
+-- The payment may still be paid: the provider was asked for the money, or is about to be.
+create function is_open(status text) returns boolean language sql immutable parallel safe
+  return status in ('pending', 'processing');
+
+-- Money has moved or may have moved: no failure, deadline or further attempt changes the status.
+create function is_final(status text) returns boolean language sql immutable parallel safe
+  return status in ('review', 'succeeded');
+
 -- A time as every message writes it: 2026-11-20T21:00:00.123Z.
 create function iso(at timestamptz) returns text language sql stable strict parallel safe
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');

@@ -4,7 +4,7 @@
  */
 import pg from "pg";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
-import { logged, type OrderRow, toEvent } from "../server/order/row.ts";
+import { type OrderRow, recordEvent, toEvent } from "../server/order/row.ts";
 
 const text = `with paid as (
     update payment set status = 'succeeded', receipt = $2, amount_paid_minor = $3, check_at = null
@@ -15,7 +15,7 @@ const text = `with paid as (
     update "order" o set version = o.version + 1, status = 'succeeded', changed_at = clock_timestamp(),
       payment = o.payment || jsonb_build_object('receipt', $2::text, 'amountPaidMinor', $3::bigint)
     from paid p where o.id = p.order_uuid returning o.*
-  ), ${logged({ source: "'webhook'", note: "null" })}, kept as (
+  ), ${recordEvent({ source: "'webhook'", note: "null" })}, kept as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result)
     values ('daraja', $1, $4, 'secret', $5::jsonb, $6::bytea, 'applied')
   )

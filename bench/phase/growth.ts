@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { changedStatement } from "../../server/order/decide.ts";
+import { changedStatement } from "../../server/order/current.ts";
 import { alternate, openLane } from "../lane.ts";
 import { ratioOf, rowOf } from "../report.ts";
 import { spreadOf } from "../statistic.ts";

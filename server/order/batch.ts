@@ -1,14 +1,18 @@
+/**
+ * Batches of items. An item that arrives while every batch is in flight joins the next batch. No item waits for others to
+ * join it, so that batches grow with the load alone.
+ */
 import { HubError } from "../errors.ts";
 
 export interface BatchOptions<T, R> {
-  /** Groups under way at once. */
-  lanes: number;
+  /** Batches in flight at once. */
+  concurrency: number;
   sizeMax: number;
-  /** Whoever has waited longer since `sinceMs` when their turn comes is refused: `store_unavailable`. */
+  /** An item that has waited longer since its `sinceMs` when its batch begins is refused: `store_unavailable`. */
   waitMsMax: number;
-  /** What came of each, in their order. When it throws, it has failed for all of them. */
+  /** Returns one result for each item, in their order. When it throws, every item fails. */
   run: (batch: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;
-  /** The clock of `sinceMs`, one that only moves forward. */
+  /** The monotonic clock of `sinceMs`. */
   nowMs?: () => number;
 }
 
@@ -16,14 +20,11 @@ interface Waiting<T, R> extends PromiseWithResolvers<R> {
   item: T;
 }
 
-/**
- * Runs items in batches: an item that comes while every lane is taken joins the next batch. No item waits for another to
- * join it, so batches grow with the load alone.
- */
+/** Returns the function that runs one item. */
 export function inBatches<T extends { sinceMs: number }, R>(options: BatchOptions<T, R>): (item: T) => Promise<R> {
-  const { lanes, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;
+  const { concurrency, sizeMax, waitMsMax, run, nowMs = () => performance.now() } = options;
   const waiting: Waiting<T, R>[] = [];
-  let busy = 0;
+  let inFlight = 0;
 
   const isInTime = ({ item, reject }: Waiting<T, R>): boolean => {
     if (nowMs() - item.sinceMs <= waitMsMax) return true;
@@ -32,12 +33,12 @@ export function inBatches<T extends { sinceMs: number }, R>(options: BatchOption
   };
 
   const start = (): void => {
-    while (busy < lanes && waiting.length > 0) {
+    while (inFlight < concurrency && waiting.length > 0) {
       const batch = waiting.splice(0, sizeMax).filter(isInTime);
       if (batch.length === 0) continue;
-      busy += 1;
+      inFlight += 1;
       void finish(batch).then(() => {
-        busy -= 1;
+        inFlight -= 1;
         start();
       });
     }

@@ -1,242 +1,268 @@
 /**
- * The statements that change orders. Each is one round trip and one commit, sent named, so PostgreSQL prepares it
- * once per connection.
+ * The full decision: turns evidence about payments into transitions, as the decision table in docs/architecture.md has it.
+ * A test compares every cell of the table with these statements (test/order/decision-table.test.ts).
  *
- * A statement's snapshot is older than the row lock it waits for, so nothing here decides by a row it has not locked:
- * `was` locks the payment and its order, `owner` locks the receipt, and the order's own columns are re-read by its update.
- * Every statement takes its locks in the order payment, order, receipts by their text, and a batch waits for receipts only,
- * so that no two statements wait for each other. The climb is the only dedupe: the second of two matches no row.
+ * Each statement is one round trip and one commit, and is sent named, so that PostgreSQL prepares it once per connection.
+ * Any number of them may run at once:
+ * - A statement's snapshot is older than the row lock that it waits for. Therefore it decides only by rows that it has locked:
+ *   `locked_payment` locks the payment and its order, `receipt_owner` locks the receipt, and the update of the order reads
+ *   the order's columns again.
+ * - Every statement locks the payment, then the order, then receipts by their text, so that no two statements wait for each
+ *   other. A batch waits for receipts only.
+ * - The climb is the only deduplication (G6): of two statements with the same evidence the second one matches no row.
  */
-import { logged, paymentJson, stateColumns } from "./row.ts";
+import { columns, paymentJson, recordEvent, stateColumns } from "./row.ts";
 import { completionDelay, confirmationApart, firstLateCheck, promptMatured } from "./schedule.ts";
 
-const apart = confirmationApart("was");
-const matured = promptMatured("was");
-
-/** How many payments are told of in one statement at the most. */
+/** Payments that one statement decides at most, because its locks are held until all of them are written. */
 export const batchMax = 32;
 
+/** The fields of one piece of evidence in the JSON array $1, with PostgreSQL's types. An absent field is null. */
+const evidenceFields = {
+  nth: "int",
+  payment_id: "uuid",
+  new_status: "text",
+  new_reason: "text",
+  new_reference: "text",
+  new_receipt: "text",
+  new_amount_minor: "bigint",
+  new_currency: "text",
+  new_action: "jsonb",
+  source: "text",
+  note: "text",
+  sender: "text",
+  proof: "text",
+  headers: "jsonb",
+  body: "text",
+} as const;
+
+/** `evidence`: the array $1 as rows, at most `limit` of them. */
+export const readEvidence = (limit: number): string => `evidence as (
+    select ${columns("e", Object.keys(evidenceFields))}
+    from jsonb_to_recordset($1::jsonb) as e (${Object.entries(evidenceFields)
+      .map((field) => field.join(" "))
+      .join(", ")})
+    limit ${limit}
+  )`;
+
+/** The columns of a payment that the decision reads. */
+const decidedColumns = [
+  "id",
+  "order_uuid",
+  "provider",
+  "live",
+  "status",
+  "reason",
+  "reference",
+  "receipt",
+  "amount_minor",
+  "currency",
+  "amount_paid_minor",
+  "started_at",
+  "suspected",
+  "suspected_at",
+  "completing_at",
+] as const;
+
+/** Reasons that say which fact of a success differs from what was agreed, or belongs to another payment. */
+const mismatchReasons = "('amount_mismatch', 'currency_mismatch', 'receipt_reused')";
+
 /**
- * What is told of payments as $1, a JSON array with these fields; $2: the providers whose bare success is enough; $3: those
- * whose query states a receipt. With `isBatch` a payment that is locked by another transaction, or whose order is, one that there is not, and all but one of
- * one order are passed over: nobody waits for another's lock but that of a receipt, and every order changes once.
+ * How the evidence `e` compares with what the payment `p` agreed.
+ *
+ * - `names_other_reference`: it is about another payment of the provider.
+ * - `is_full`: a success that states the agreed amount and currency.
+ * - `mismatch`: the reason to review a success. An amount that is stated and cannot be read is a mismatch only where no query
+ *   can state it.
+ * - `needs_confirmation`: a failure that one query reported, of a prompt that may be too fresh. A second query must report the
+ *   same, at least 15 s later, because some providers report "failed" for "not yet".
  */
-const decideWith = ({ isBatch }: { isBatch: boolean }): string => `evidence as (
-    select * from jsonb_to_recordset($1::jsonb) as evidence (
-      nth int, payment_id uuid, new_status text, new_reason text, new_reference text, new_receipt text, new_amount_minor bigint,
-      new_currency text, new_action jsonb, source text, note text, sender text, proof text, headers jsonb, body text
-    ) limit ${isBatch ? batchMax : 1}
-  ),
-  was as (
-    select distinct on (p.order_uuid) p.*, evidence.* from evidence, lateral (
-      select p.* from payment p join "order" o on o.id = p.order_uuid where p.id = evidence.payment_id
+const comparison = `select
+      (p.reference <> e.new_reference) is true as names_other_reference,
+      e.new_status = 'succeeded' and (p.amount_minor = e.new_amount_minor and p.currency = e.new_currency) is true as is_full,
+      case when e.new_status <> 'succeeded' then null
+           when p.currency <> e.new_currency then 'currency_mismatch'
+           when p.amount_minor <> e.new_amount_minor then 'amount_mismatch'
+           when e.new_reason in ('amount_mismatch', 'currency_mismatch')
+             and (e.source = 'query' or p.provider = any ($2::text[])) then e.new_reason
+           when p.id <> receipt_owner.payment_id then 'receipt_reused' end as mismatch,
+      e.source = 'query' and e.new_status in ('failed', 'expired') and climb(e.new_status) > climb(p.status) and (
+        p.suspected = e.new_status || ' ' || e.new_reason
+        and p.suspected_at <= clock_timestamp() - ${confirmationApart("p")}
+        and p.started_at <= clock_timestamp() - ${promptMatured("p")}
+      ) is not true as needs_confirmation,
+      greatest(clock_timestamp() + ${confirmationApart("p")}, p.started_at + ${promptMatured("p")}) as confirm_at`;
+
+/** `target`: the status that the evidence asks for; null where it is not enough to ask for any. */
+const target = `select
+      case when compared.names_other_reference or compared.needs_confirmation then null
+           -- bKash is moving the money at this moment: its answer decides.
+           when e.source in ('clock', 'payer') and p.completing_at > clock_timestamp() - interval '1 minute' then null
+           -- A person has rejected the payment: only full evidence overrides that.
+           when p.status = 'failed' and p.reason = 'rejected' and e.new_status = 'succeeded' and not compared.is_full then null
+           when e.source = 'person' then case when p.status = 'review' then e.new_status end
+           when compared.mismatch is not null then 'review'
+           when e.new_status <> 'succeeded' or compared.is_full then e.new_status
+           when p.provider = any ($2::text[]) and p.status <> 'review' then 'succeeded' end as status`;
+
+/**
+ * What the decision does with the payment.
+ *
+ * - `climbs`: the payment's status rises to the target.
+ * - `adds_mismatch`: evidence after the success contradicts it; the success stays (G2) and gets the mismatch as its reason.
+ * - `completes_success`: the evidence states a receipt or an amount that the payment lacks.
+ * - `checks_now`: the evidence is a hint, so the provider is asked at once. A query's own answer does not do so, because the
+ *   schedule repeats the query.
+ */
+const effect = `select
+      (climb(target.status) > climb(p.status)) is true as climbs,
+      p.status = 'succeeded' and compared.mismatch is not null and not compared.names_other_reference
+        and coalesce(p.reason, '') not in ${mismatchReasons} as adds_mismatch,
+      success.is_accepted and (p.receipt is null and e.new_receipt is not null
+        or p.amount_paid_minor is null and e.new_amount_minor is not null) as completes_success,
+      (compared.names_other_reference or e.new_status = 'succeeded' and target.status is null) and e.source <> 'query'
+        and not is_final(p.status) and p.reason is distinct from 'rejected' as checks_now`;
+
+/** `is_accepted`: the evidence is a success whose receipt and amount are recorded. */
+const success = `select e.new_status = 'succeeded' and not compared.names_other_reference
+        and (compared.is_full or compared.mismatch is not null or p.provider = any ($2::text[])) as is_accepted`;
+
+/**
+ * Decides on the evidence $1; $2: providers that state no amount, so that a success without one is enough; $3: providers whose
+ * query states a receipt. A batch skips a payment that another transaction has locked, or whose order another transaction has
+ * locked, a payment that does not exist, and all but one payment of an order, so that it never waits for a payment's lock and changes each order once.
+ */
+const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(isBatch ? batchMax : 1)},
+  locked_payment as (
+    select distinct on (p.order_uuid) evidence.nth, ${columns("p", decidedColumns)} from evidence, lateral (
+      select ${columns("payment", decidedColumns)}
+      from payment join "order" on "order".id = payment.order_uuid where payment.id = evidence.payment_id
       offset 0 for no key update ${isBatch ? "skip locked" : ""}
     ) p
   ),
-  owner as (
+  receipt_owner as (
     insert into receipt as r (provider, receipt, payment_id)
-    select provider, new_receipt, id from was
-    where new_status = 'succeeded' and new_receipt is not null and (reference = new_reference) is not false
-    order by provider, new_receipt
+    select p.provider, e.new_receipt, p.id from locked_payment p join evidence e on e.nth = p.nth
+    where e.new_status = 'succeeded' and e.new_receipt is not null and (p.reference = e.new_reference) is not false
+    order by p.provider, e.new_receipt
     on conflict (provider, receipt) do update set payment_id = r.payment_id
-    returning r.*
+    returning r.provider, r.receipt, r.payment_id
   ),
-  claimed as (
-    -- Joined, so that the receipt is always locked before anything is decided.
-    select was.*, owner.payment_id as owner_id
-    from was left join owner on owner.provider = was.provider and owner.receipt = new_receipt
+  decision as (
+    select ${columns("e", ["nth", "new_status", "new_reason", "new_reference", "new_receipt", "new_amount_minor", "new_action", "source", "note"])},
+      p.id, p.status as was_status, p.reason as was_reason,
+      target.status as target, compared.mismatch, compared.names_other_reference, compared.needs_confirmation, compared.confirm_at,
+      success.is_accepted, effect.climbs, effect.adds_mismatch, effect.completes_success, effect.checks_now
+    from locked_payment p
+      join evidence e on e.nth = p.nth
+      -- Joined, so that the receipt is always locked before anything is decided.
+      left join receipt_owner on receipt_owner.provider = p.provider and receipt_owner.receipt = e.new_receipt
+      cross join lateral (${comparison}) compared
+      cross join lateral (${target}) target
+      cross join lateral (${success}) success
+      cross join lateral (${effect}) effect
   ),
-  weighed as (
-    select was.*,
-      (reference <> new_reference) is true as contradicted,
-      new_status = 'succeeded' and (amount_minor = new_amount_minor and currency = new_currency) is true as is_full,
-      case when new_status <> 'succeeded' then null
-           when currency <> new_currency then 'currency_mismatch'
-           when amount_minor <> new_amount_minor then 'amount_mismatch'
-           -- Stated, but not to be read. Where a query can state it, that is asked first.
-           when new_reason in ('amount_mismatch', 'currency_mismatch') and (source = 'query' or provider = any ($2::text[]))
-             then new_reason
-           when id <> owner_id then 'receipt_reused' end as mismatch,
-      -- What only a query says of a failure must be said twice, of a prompt that is not fresh.
-      source = 'query' and new_status in ('failed', 'expired') and climb(new_status) > climb(status) and (
-        suspected = new_status || ' ' || new_reason
-        and suspected_at <= clock_timestamp() - ${apart}
-        and started_at <= clock_timestamp() - ${matured}
-      ) is not true as is_doubted,
-      greatest(clock_timestamp() + ${apart}, started_at + ${matured}) as asked_again_at
-    from claimed was
-  ),
-  aimed as (
-    select *,
-      case when contradicted or is_doubted then null
-           -- Its money is being moved this very moment: what became of it comes next.
-           when source in ('clock', 'payer') and completing_at > clock_timestamp() - interval '1 minute' then null
-           -- What a person has rejected, only full evidence brings back.
-           when status = 'failed' and reason = 'rejected' and new_status = 'succeeded' and not is_full then null
-           when source = 'person' then case when status = 'review' then new_status end
-           when mismatch is not null then 'review'
-           when new_status <> 'succeeded' or is_full then new_status
-           when provider = any ($2::text[]) and status <> 'review' then 'succeeded' end as target,
-      new_status = 'succeeded' and not contradicted
-        and (is_full or mismatch is not null or provider = any ($2)) as is_believed
-    from weighed
-  ),
-  decided as (
-    select *,
-      (climb(target) > climb(status)) is true as climbs,
-      status = 'succeeded' and mismatch is not null and not contradicted
-        and coalesce(reason, '') not in ('amount_mismatch', 'currency_mismatch', 'receipt_reused') as is_scarred,
-      is_believed and (receipt is null and new_receipt is not null
-        or amount_paid_minor is null and new_amount_minor is not null) as learns,
-      -- Not because of a query's own answer: the schedule asks again.
-      (contradicted or new_status = 'succeeded' and target is null) and source <> 'query'
-        and status not in ('succeeded', 'review') and reason is distinct from 'rejected' as asks
-    from aimed
-  ),
-  changed as (
+  changed_payment as (
     update payment p set
-      status = case when j.climbs then j.target else p.status end,
-      reason = case when j.climbs or j.is_scarred then
-                 case when j.mismatch is not null then j.mismatch
-                      -- Accepted by a person: the mismatch stays visible to the merchant's backend.
-                      when j.source = 'person' then p.reason
-                      when j.target = 'succeeded' and j.status in ('failed', 'expired') then 'late'
-                      else new_reason end
+      status = case when d.climbs then d.target else p.status end,
+      reason = case when d.climbs or d.adds_mismatch then
+                 case when d.mismatch is not null then d.mismatch
+                      -- A person accepted it: the mismatch stays visible to the merchant's backend.
+                      when d.source = 'person' then p.reason
+                      when d.target = 'succeeded' and d.was_status in ('failed', 'expired') then 'late'
+                      else d.new_reason end
                else p.reason end,
-      reference = case when j.contradicted then p.reference else coalesce(p.reference, new_reference) end,
-      -- Set once, by the first success that is believed; but what lifts a review says what was really paid.
-      receipt = case when not j.is_believed then p.receipt
-                     when j.climbs and j.status = 'review' then coalesce(new_receipt, p.receipt)
-                     else coalesce(p.receipt, new_receipt) end,
-      amount_paid_minor = case when not j.is_believed then p.amount_paid_minor
-                               when j.climbs and j.status = 'review' then coalesce(new_amount_minor, p.amount_paid_minor)
-                               else coalesce(p.amount_paid_minor, new_amount_minor) end,
-      action = coalesce(p.action, new_action),
-      suspected = case when j.is_doubted then new_status || ' ' || new_reason end,
-      suspected_at = case when not j.is_doubted then null
-                          when p.suspected = new_status || ' ' || new_reason then p.suspected_at
+      reference = case when d.names_other_reference then p.reference else coalesce(p.reference, d.new_reference) end,
+      -- The first accepted success sets them; evidence that ends a review states what was really paid.
+      receipt = case when not d.is_accepted then p.receipt
+                     when d.climbs and d.was_status = 'review' then coalesce(d.new_receipt, p.receipt)
+                     else coalesce(p.receipt, d.new_receipt) end,
+      amount_paid_minor = case when not d.is_accepted then p.amount_paid_minor
+                               when d.climbs and d.was_status = 'review' then coalesce(d.new_amount_minor, p.amount_paid_minor)
+                               else coalesce(p.amount_paid_minor, d.new_amount_minor) end,
+      action = coalesce(p.action, d.new_action),
+      suspected = case when d.needs_confirmation then d.new_status || ' ' || d.new_reason end,
+      suspected_at = case when not d.needs_confirmation then null
+                          when p.suspected = d.new_status || ' ' || d.new_reason then p.suspected_at
                           else clock_timestamp() end,
-      check_at = case when j.climbs and j.target = 'succeeded' and (
-                        coalesce(p.receipt, new_receipt) is null and p.provider = any ($3::text[])
-                        or coalesce(p.amount_paid_minor, new_amount_minor) is null and p.provider <> all ($2)
+      check_at = case when d.climbs and d.target = 'succeeded' and (
+                        coalesce(p.receipt, d.new_receipt) is null and p.provider = any ($3::text[])
+                        or coalesce(p.amount_paid_minor, d.new_amount_minor) is null and p.provider <> all ($2)
                       ) then clock_timestamp() + ${completionDelay("p")}
-                      when j.climbs and j.target in ('succeeded', 'review') then null
-                      when j.climbs and j.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + ${firstLateCheck}
-                      when j.asks then least(p.check_at, clock_timestamp())
-                      when j.is_doubted then least(p.check_at, j.asked_again_at)
+                      when d.climbs and is_final(d.target) then null
+                      when d.climbs and d.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + ${firstLateCheck}
+                      when d.checks_now then least(p.check_at, clock_timestamp())
+                      when d.needs_confirmation then least(p.check_at, d.confirm_at)
                       else p.check_at end
-    from decided j
-    where p.id = j.id
-      and (j.climbs or j.is_scarred or j.learns or j.asks or j.is_doubted or p.reference is null and new_reference is not null
-           or j.source = 'query' and p.suspected is not null)
-    returning p.*, j.climbs, j.is_scarred, j.learns, j.source, j.note, j.nth
+    from decision d
+    where p.id = d.id
+      and (d.climbs or d.adds_mismatch or d.completes_success or d.checks_now or d.needs_confirmation
+           or p.reference is null and d.new_reference is not null
+           or d.source = 'query' and p.suspected is not null)
+    returning p.id, p.order_uuid, p.attempt, p.status, p.reason, ${paymentJson("p")} as payment,
+      d.climbs, d.climbs or d.adds_mismatch as changes_status, d.climbs or d.adds_mismatch or d.completes_success as is_applied,
+      d.source, d.note, d.nth
   ),
+  -- An order that another payment has paid keeps its status and payment, and notes the second one (G2).
   changed_order as (
     update "order" o set
       version = o.version + 1,
-      status = case when o.status = 'succeeded' then o.status else c.status end,
-      reason = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then 'paid_twice'
-                    when c.climbs or c.is_scarred then c.reason
+      status = case when o.status = 'succeeded' then o.status else p.status end,
+      reason = case when o.status = 'succeeded' and o.payment ->> 'id' <> p.id::text then 'paid_twice'
+                    when p.changes_status then p.reason
                     else o.reason end,
-      also_paid = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.also_paid || c.id
+      also_paid = case when o.status = 'succeeded' and o.payment ->> 'id' <> p.id::text then o.also_paid || p.id
                        else o.also_paid end,
-      payment = case when o.status = 'succeeded' and o.payment ->> 'id' <> c.id::text then o.payment
-                     else ${paymentJson("c")} end,
+      payment = case when o.status = 'succeeded' and o.payment ->> 'id' <> p.id::text then o.payment else p.payment end,
       changed_at = greatest(clock_timestamp(), o.changed_at)
-    from changed c
-    where o.id = c.order_uuid and (c.climbs or c.is_scarred or c.learns) and
-      case c.status
-        when 'succeeded' then o.status <> 'succeeded' or o.payment ->> 'id' = c.id::text or c.climbs
-        when 'review' then o.status not in ('succeeded', 'review') or o.status = 'review' and o.payment ->> 'id' = c.id::text
-        else o.attempt = c.attempt and o.status not in ('succeeded', 'review')
+    from changed_payment p
+    where o.id = p.order_uuid and p.is_applied and
+      case p.status
+        when 'succeeded' then o.status <> 'succeeded' or o.payment ->> 'id' = p.id::text or p.climbs
+        when 'review' then not is_final(o.status) or o.status = 'review' and o.payment ->> 'id' = p.id::text
+        else o.attempt = p.attempt and not is_final(o.status)
       end
-    returning o.*, c.source, c.note, c.nth
+    returning ${stateColumns("o")}, p.source, p.note, p.nth
   ),
-  ${logged({ source: "source", note: "note" })},
-  done as (
-    select evidence.*, j.status as was_status, j.reason as was_reason,
-      case when j.id is null then 'unmatched'
-           when j.contradicted or j.new_status = 'succeeded' and j.target is null then 'hint'
-           when c.climbs or c.is_scarred or c.learns then 'applied'
+  ${recordEvent({ source: "source", note: "note" })},
+  answered as (
+    select ${columns("e", ["nth", "payment_id", "new_reference", "sender", "proof", "headers", "body"])},
+      d.was_status, d.was_reason,
+      case when d.id is null then 'unmatched'
+           when d.names_other_reference or d.new_status = 'succeeded' and d.target is null then 'hint'
+           when p.is_applied then 'applied'
            else 'repeat' end as result
-    from evidence ${isBatch ? "" : "left "}join decided j on j.nth = evidence.nth left join changed c on c.nth = evidence.nth
+    from evidence e
+      ${isBatch ? "" : "left "}join decision d on d.nth = e.nth
+      left join changed_payment p on p.nth = e.nth
   )`;
 
-/** The webhook's bytes, in the same commit, whatever became of it. */
-const kept = `kept as (
+/** Keeps the webhook's bytes in the same commit, whatever its result is (G1). */
+const keepWebhook = `kept_webhook as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result, offer_at)
     select sender, payment_id, new_reference, proof, headers, decode(body, 'base64'), result,
            case when result = 'unmatched' then clock_timestamp() + interval '30 seconds' end
-    from done
+    from answered
   )`;
 
-/** What became of each, what its payment was before, and the order where watchers have something new to see. */
-const answer = `select result, was_status, was_reason, ${stateColumns("changed_order")}, done.nth
-  from done left join changed_order on changed_order.nth = done.nth`;
+/** The result of each piece of evidence, the payment's status before it, and the order where watchers have something new to see. */
+const answer = `select answered.result, answered.was_status, answered.was_reason, ${stateColumns("changed_order")}, answered.nth
+  from answered left join changed_order on changed_order.nth = answered.nth`;
 
-/** Records what happened to a payment. */
+/** Decides on one piece of evidence. */
 export const advanceStatement = {
   name: "advance",
-  text: `with ${decideWith({ isBatch: false })} ${answer}`,
+  text: `with ${decide({ isBatch: false })} ${answer}`,
 } as const;
 
-/** The same, as a webhook tells it. */
+/** Decides on one webhook and keeps its bytes. */
 export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
-  text: `with ${decideWith({ isBatch: false })}, ${kept} ${answer}`,
+  text: `with ${decide({ isBatch: false })}, ${keepWebhook} ${answer}`,
 } as const;
 
-/** As several webhooks tell it of several payments; no row for those that are passed over. */
+/** Decides on webhooks of several payments and keeps their bytes. Returns no row for those that it skips. */
 export const advanceBatchStatement = {
   name: "advance-batch",
-  text: `with ${decideWith({ isBatch: true })}, ${kept} ${answer}`,
-} as const;
-
-/**
- * A person rejects a payment that is in review, the only step down there is. The caller holds the locks of the payment
- * and then of the order, in a transaction whose next statement therefore sees the other attempts as they are now:
- * the order is in review if another attempt is, else what its latest attempt is; a paid order stays as it is.
- */
-export const rejectStatement = {
-  name: "reject",
-  text: `with rejected as (
-    update payment set status = 'failed', reason = 'rejected', check_at = null where id = $1 returning *
-  ),
-  c as (
-    select p.* from (
-      select * from rejected
-      union all
-      select p.* from payment p join rejected r on p.order_uuid = r.order_uuid and p.id <> r.id
-    ) p
-    order by p.status = 'review' desc, p.attempt desc limit 1
-  ),
-  changed_order as (
-    update "order" o set
-      version = o.version + 1, status = c.status, reason = c.reason, payment = ${paymentJson("c")},
-      changed_at = greatest(clock_timestamp(), o.changed_at)
-    from c
-    where o.id = c.order_uuid and o.status = 'review'
-    returning o.*
-  ),
-  ${logged({ source: "'person'", note: "$2::text" })}
-  select ${stateColumns("changed_order")} from changed_order`,
-} as const;
-
-/** The current state of many orders by id: one index probe each, whatever the table's size. */
-export const currentStatement = {
-  name: "current",
-  text: `select ${stateColumns("o")} from unnest($1::uuid[]) as wanted (id)
-         join lateral (select * from "order" where id = wanted.id offset 0) o on true`,
-} as const;
-
-/**
- * Orders changed since a moment (by default since 10 s ago), ids and versions in two lists of text, and the database's
- * clock. As JSON, PostgreSQL would take four times as long.
- */
-export const changedStatement = {
-  name: "changed",
-  text: `select clock_timestamp() as at, array_agg(id)::text as ids, array_agg(version)::text as versions from "order"
-         where changed_at >= coalesce($1::timestamptz, statement_timestamp()) - interval '10 seconds'
-           -- Of a range, a planner that knows no better expects few rows, and takes the index.
-           and changed_at <= 'infinity'`,
+  text: `with ${decide({ isBatch: true })}, ${keepWebhook} ${answer}`,
 } as const;

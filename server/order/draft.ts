@@ -1,9 +1,8 @@
-/** What a merchant wants to be paid, and what the database and the provider are told of it. */
+/** The draft of a payment: a merchant's request, validated and normalised. */
 import { HubError } from "../errors.ts";
 import type { Payment, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
 
-/** What a merchant asks for, checked and normalised. */
 export interface PaymentDraft {
   orderId: string;
   provider: string;
@@ -16,21 +15,21 @@ export interface PaymentDraft {
   customer?: Record<string, unknown> | undefined;
   metadata?: Record<string, unknown> | undefined;
   returnUrl?: string | undefined;
-  /** From asking to `expired`, in seconds. */
+  /** Seconds from the start to the deadline. */
   deadlineS: number;
-  /** From asking for the money to the first question about it, in seconds. */
+  /** Seconds from the start to the first query. */
   firstCheckS: number;
-  /** Makes the same request safe to send again for 72 hours. */
+  /** The same request with the same key opens nothing for 72 hours. */
   idempotencyKey?: string;
 }
 
-/** What must be the same for an idempotency key to mean the same request; PostgreSQL's jsonb orders the fields. */
+/** The fields that must be equal for an idempotency key to mean the same request. PostgreSQL's jsonb orders them. */
 export function canonicalRequest(draft: PaymentDraft): object {
   const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, ...request } = draft;
   return { ...request, amountMinor: String(draft.amountMinor) };
 }
 
-/** What is to be asked for, of the order as it is now. */
+/** The attempt that the draft opened, as its adapter sees it. */
 export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string): Payment {
   const { orderId, provider, amountMinor, currency, phone, description, returnUrl } = draft;
   return {
@@ -46,7 +45,7 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
   };
 }
 
-/** Why an order is not open to another try, or undefined when by now it is. */
+/** The reason why an order takes no further attempt. Undefined when it takes one by now. */
 export function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
   if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
     return new HubError("order_mismatch", undefined, { order });

@@ -1,18 +1,17 @@
 /**
  * Fast paths for the two most common transitions. Each returns no row and changes nothing when its preconditions fail; the
- * caller then runs the full decision (decide.ts).
+ * caller then runs the full decision (decide.ts). A fast path never decides otherwise than the full decision.
  */
-
-import { batchMax } from "./decide.ts";
-import { logged, paymentJson, stateColumns } from "./row.ts";
+import { batchMax, readEvidence } from "./decide.ts";
+import { paymentJson, recordEvent, stateColumns } from "./row.ts";
 
 /**
- * What most providers reply, for three fifths of what the full decision takes: they know the pending payment $1 by the
- * reference $2, and the payer is to act by $3. A pending payment is its order's latest, and neither has a reason.
+ * The provider accepted the pending payment $1 under the reference $2, and asks the payer for the action $3. A pending payment is
+ * its order's latest, and neither has a reason. Takes three fifths of the time of the full decision.
  */
 export const acceptStatement = {
   name: "accept",
-  text: `with c as (
+  text: `with accepted_payment as (
     update payment p set
       status = 'processing', reference = $2, action = coalesce(p.action, $3::jsonb),
       suspected = null, suspected_at = null
@@ -20,63 +19,59 @@ export const acceptStatement = {
     returning p.order_uuid, p.status, ${paymentJson("p")} as payment
   ),
   changed_order as (
-    update "order" o set version = o.version + 1, status = c.status, payment = c.payment,
+    update "order" o set version = o.version + 1, status = p.status, payment = p.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
-    from c where o.id = c.order_uuid and o.status not in ('succeeded', 'review')
-    returning o.*
+    from accepted_payment p where o.id = p.order_uuid and not is_final(o.status)
+    returning ${stateColumns("o")}
   ),
-  ${logged({ source: "'reply'", note: "null" })}
+  ${recordEvent({ source: "'reply'", note: "null" })}
   select 'applied' as result, 'pending' as was_status, null as was_reason, ${stateColumns("changed_order")}, 0 as nth
-  from c left join changed_order on true`,
+  from accepted_payment left join changed_order on true`,
 } as const;
 
 /**
- * What most webhooks tell, for a fifth to a third less: that open payments are paid in full, with a receipt that is new. It does
- * what `advanceBatchStatement` would do, or it answers no row and keeps nothing: of what is not so, of what is locked, and of
- * all but one of one order. Only for a receipt that another transaction is just writing it waits.
+ * Open payments are paid in full, with receipts that are new, as the webhooks $1 state. Takes a fifth to a third less time than
+ * `advanceBatchStatement`. Returns no row and keeps no bytes for a payment that is anything else, for one that another transaction has
+ * locked, and for all but one payment of an order. It waits only for a receipt that another transaction is inserting.
  */
 export const payBatchStatement = {
   name: "pay-batch",
-  text: `with evidence as (
-    select * from jsonb_to_recordset($1::jsonb) as evidence (
-      nth int, payment_id uuid, new_reference text, new_receipt text, new_amount_minor bigint, new_currency text,
-      sender text, proof text, headers jsonb, body text
-    ) limit ${batchMax}
-  ),
-  was as (
-    select distinct on (p.order_uuid) p.*, nth, new_receipt, new_amount_minor from evidence, lateral (
+  text: `with ${readEvidence(batchMax)},
+  open_payment as (
+    select distinct on (p.order_uuid) e.nth, e.new_receipt, e.new_amount_minor, p.id, p.order_uuid, p.provider, p.status, p.reason
+    from evidence e, lateral (
       select p.id, p.order_uuid, p.provider, p.status, p.reason from payment p join "order" o on o.id = p.order_uuid
-      where p.id = evidence.payment_id and p.status in ('pending', 'processing') and o.status in ('pending', 'processing')
-        and p.reference = new_reference and p.amount_minor = new_amount_minor and p.currency = new_currency
+      where p.id = e.payment_id and is_open(p.status) and is_open(o.status)
+        and p.reference = e.new_reference and p.amount_minor = e.new_amount_minor and p.currency = e.new_currency
       offset 0 for no key update skip locked
     ) p
   ),
-  owner as (
+  new_receipt as (
     insert into receipt (provider, receipt, payment_id)
-    select provider, new_receipt, id from was order by provider, new_receipt
+    select provider, new_receipt, id from open_payment order by provider, new_receipt
     on conflict do nothing
     returning payment_id
   ),
-  c as (
+  paid_payment as (
     update payment p set
-      status = 'succeeded', reason = null, receipt = coalesce(p.receipt, new_receipt),
-      amount_paid_minor = coalesce(p.amount_paid_minor, new_amount_minor),
+      status = 'succeeded', reason = null, receipt = coalesce(p.receipt, found.new_receipt),
+      amount_paid_minor = coalesce(p.amount_paid_minor, found.new_amount_minor),
       suspected = null, suspected_at = null, check_at = null
-    from was join owner on owner.payment_id = was.id
-    where p.id = was.id
-    returning p.order_uuid, p.status, ${paymentJson("p")} as payment, nth, was.status as was_status, was.reason as was_reason
+    from open_payment found join new_receipt on new_receipt.payment_id = found.id
+    where p.id = found.id
+    returning p.order_uuid, p.status, ${paymentJson("p")} as payment, found.nth, found.status as was_status, found.reason as was_reason
   ),
   changed_order as (
-    update "order" o set version = o.version + 1, status = c.status, reason = null, payment = c.payment,
+    update "order" o set version = o.version + 1, status = p.status, reason = null, payment = p.payment,
       changed_at = greatest(clock_timestamp(), o.changed_at)
-    from c where o.id = c.order_uuid
-    returning ${stateColumns("o")}, nth, was_status, was_reason
+    from paid_payment p where o.id = p.order_uuid
+    returning ${stateColumns("o")}, p.nth, p.was_status, p.was_reason
   ),
-  ${logged({ source: "'webhook'", note: "null" })},
-  kept as (
+  ${recordEvent({ source: "'webhook'", note: "null" })},
+  kept_webhook as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result)
-    select sender, payment_id, new_reference, proof, headers, decode(body, 'base64'), 'applied'
-    from evidence join changed_order using (nth)
+    select e.sender, e.payment_id, e.new_reference, e.proof, e.headers, decode(e.body, 'base64'), 'applied'
+    from evidence e join changed_order on changed_order.nth = e.nth
   )
-  select 'applied' as result, * from changed_order`,
+  select 'applied' as result, was_status, was_reason, ${stateColumns("changed_order")}, nth from changed_order`,
 } as const;

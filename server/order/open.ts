@@ -1,16 +1,26 @@
-/** The statements of opening an order, each one round trip, sent named. */
+/**
+ * Opens an order, or a further attempt to pay one. Order, payment, event and idempotency key are one statement and one commit, so
+ * that of any number of requests at once for one order exactly one opens an attempt.
+ */
+import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
-import { canonicalRequest, type PaymentDraft } from "./draft.ts";
-import { logged, paymentObject, stateColumns } from "./row.ts";
+import { sqlState } from "../database/pool.ts";
+import { HubError } from "../errors.ts";
+import { limited } from "../rate-limit.ts";
+import { readCurrent } from "./current.ts";
+import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
+import type { Payment, StatusEvent } from "./order.ts";
+import { columns, paymentObject, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
+import { run } from "./statement.ts";
 
-/** The columns that another try may change. A column that it leaves out stays. */
+/** The columns that a further attempt may change. A column that it leaves out stays. */
 const rewritable = { description: "text", customer: "jsonb", metadata: "jsonb" } as const;
 
-/** The columns of an order that its draft fills. */
+/** The columns of an order that come from its draft. */
 const orderFields = { id: "uuid", order_id: "text", amount_minor: "bigint", currency: "text", ...rewritable } as const;
 
-/** The record that `openStatement` reads as $1, with PostgreSQL's types. An absent field is null. */
-const fields = {
+/** The fields of the JSON record $1, with PostgreSQL's types. An absent field is null. */
+const draftFields = {
   ...orderFields,
   payment_id: "uuid",
   provider: "text",
@@ -25,8 +35,8 @@ const fields = {
   order_max: "int",
 } as const;
 
-/** The column `payment` of an order whose payment has just begun. */
-const begunPayment = paymentObject({
+/** The column `payment` of an order that is opened. */
+const openedPayment = paymentObject({
   id: "payment_id",
   provider: "provider",
   attempt: "1",
@@ -38,24 +48,23 @@ const begunPayment = paymentObject({
 const names = (of: object): string => Object.keys(of).join(", ");
 
 /**
- * Opens an order, or tries a failed or expired one again: order, payment, event and idempotency key together.
- * No row when the order is not open to another try, the key was used, or `phone_max` payments of the phone (live and
- * sandbox ones apart) or `order_max` of the order were started within 10 minutes; a unique violation on `idempotency`
- * when two requests with one key race, TK429 when too many of one phone do.
+ * Returns no row when the order takes no further attempt, the key was used, or `phone_max` payments of the phone (live and sandbox
+ * ones apart) or `order_max` of the order were started within 10 minutes. Fails with a unique violation on `idempotency` when two
+ * requests with one key race, and with TK429 when too many requests for one phone race.
  */
 export const openStatement = {
   name: "open-order",
   text: `with draft as materialized (
-    select draft.*, date_trunc('milliseconds', clock_timestamp()) as at
+    select ${columns("draft", Object.keys(draftFields))}, date_trunc('milliseconds', clock_timestamp()) as at
     from jsonb_to_record($1::jsonb) as draft (
-           ${Object.entries(fields)
+           ${Object.entries(draftFields)
              .map((field) => field.join(" "))
              .join(", ")}
          )
   ),
   changed_order as (
     insert into "order" as o (${names(orderFields)}, version, status, attempt, payment, opened_at, changed_at)
-    select ${names(orderFields)}, 1, 'pending', 1, ${begunPayment}, at, at
+    select ${names(orderFields)}, 1, 'pending', 1, ${openedPayment}, at, at
     from draft
     where (idempotency_key is null or not exists (select from idempotency where key = draft.idempotency_key))
       and prompted(phone, live, phone_max) is not true
@@ -68,9 +77,9 @@ export const openStatement = {
       changed_at = greatest(excluded.changed_at, o.changed_at)
     where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
       and retried(o.id, (select order_max from draft)) is not true
-    returning o.*
+    returning ${stateColumns("o")}, o.attempt
   ),
-  begun as (
+  opened_payment as (
     insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
                          started_at, expires_at, check_at)
     select payment_id, changed_order.id, changed_order.attempt, provider, live, changed_order.amount_minor, changed_order.currency, phone, return_url,
@@ -79,19 +88,19 @@ export const openStatement = {
     -- The case names \`changed_order\`, because otherwise PostgreSQL would take the phone's lock before the order's.
     where case when changed_order.id is not null then prompt(phone, live, phone_max) end is not false
   ),
-  keyed as (
+  kept_key as (
     insert into idempotency (key, request, order_uuid, created_at)
     select idempotency_key, sha256(convert_to(request::text, 'UTF8')), changed_order.id, at
     from changed_order, draft where idempotency_key is not null
   ),
-  ${logged({ source: "null", note: "null" })}
+  ${recordEvent({ source: "null", note: "null" })}
   select ${stateColumns("changed_order")} from changed_order`,
 } as const;
 
-/** The record that opens one order. A field that has the same name in a draft needs no mention. */
-export function openRecord(draft: PaymentDraft, paymentId: string, limits?: { phone: number; order: number }): string {
+/** The record $1. A field that has the same name in a draft needs no mention. */
+function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits): string {
   const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, ...sameNamed } = draft;
-  const renamed: Record<Exclude<keyof typeof fields, keyof typeof sameNamed>, unknown> = {
+  const renamed: Record<Exclude<keyof typeof draftFields, keyof typeof sameNamed>, unknown> = {
     id: uuidv7(),
     order_id: orderId,
     // As text, because a JSON number is exact up to 2^53 only.
@@ -109,11 +118,11 @@ export function openRecord(draft: PaymentDraft, paymentId: string, limits?: { ph
 }
 
 /**
- * Which limit the phone $1 or the order $3 has reached, of $2 and $4 payments in 10 minutes, and for how long still. Of
- * the phone only payments that are live, or only those that are not, count, as $5 says.
+ * The limit that the phone $1 (of $2 payments in 10 minutes) or the order $3 (of $4) has reached, and the time until it allows
+ * another. For the phone, live payments count alone if $5, sandbox payments alone otherwise.
  */
-export const reachedStatement = {
-  name: "read-reached",
+const reachedLimitStatement = {
+  name: "read-reached-limit",
   text: `select what, extract(epoch from until - clock_timestamp())::float8 * 1000 as remaining_ms from (
     (select 'phone' as what, started_at + interval '10 minutes' as until from payment
      where phone = $1 and live = $5 and $2::int is not null and phone ~ '^[+][0-9]+$' and started_at > clock_timestamp() - interval '10 minutes'
@@ -126,10 +135,86 @@ export const reachedStatement = {
   ) as reached order by until desc limit 1`,
 } as const;
 
-/** Reads an idempotency key: whether it was used with this very request, which order it opened, whether it ran out. */
-export const keyStatement = {
+/** Reads an idempotency key: the order that it opened, whether its request was the same, and whether the key has expired. */
+const keyStatement = {
   name: "read-key",
-  text: `select order_uuid, request = sha256(convert_to($2::jsonb::text, 'UTF8')) as same,
-                created_at < clock_timestamp() - interval '72 hours' as stale
+  text: `select order_uuid, request = sha256(convert_to($2::jsonb::text, 'UTF8')) as is_same,
+                created_at < clock_timestamp() - interval '72 hours' as is_expired
          from idempotency where key = $1`,
 } as const;
+
+/** `payment` is the attempt that must now be initiated; absent when an idempotency key was used again and nothing was opened. */
+export interface Opened {
+  event: StatusEvent;
+  payment?: Payment;
+}
+
+/** Payments that may be started within 10 minutes, by all nodes together: for each phone (live and sandbox ones apart), for each order. */
+export interface OpenLimits {
+  phone: number;
+  order: number;
+}
+
+/** Three, because the order may change between a refused attempt and the read of its reason, and then take another attempt. */
+const attemptsMax = 3;
+
+/**
+ * Opens what the draft asks for; it is committed when this returns. Throws `rate_limited`, `payment_in_progress`, `order_paid`,
+ * `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
+ */
+export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened> {
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    const opened = (await tryToOpen(pool, draft, limits)) ?? (await replay(pool, draft));
+    if (opened) return opened;
+    await requireWithinLimits(pool, draft, limits);
+    const { rows } = await pool.query<StateRow>('select * from "order" where order_id = $1', [draft.orderId]);
+    const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
+    if (conflict) throw conflict;
+  }
+  throw new HubError("store_unavailable", "The order is changing too fast; try again", { retryAfterS: 1 });
+}
+
+async function tryToOpen(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened | undefined> {
+  const paymentId = uuidv7();
+  const rows = run<StateRow>(pool, openStatement, [openRecord(draft, paymentId, limits)]);
+  const [row] = (await rows.catch(undefinedIfRaced)) ?? [];
+  return row && { event: toEvent(row), payment: paymentOf(draft, row, paymentId) };
+}
+
+/** Another request with the same key, or for the same phone, won the race: this one opened nothing. */
+function undefinedIfRaced(error: unknown): undefined {
+  if (sqlState(error) === "TK429") return undefined;
+  if (sqlState(error) === "23505" && String((error as { constraint?: unknown }).constraint).startsWith("idempotency")) {
+    return undefined;
+  }
+  throw error;
+}
+
+/** Answers a request whose idempotency key was used before, with the order as it is now. */
+async function replay(pool: pg.Pool, draft: PaymentDraft): Promise<Opened | undefined> {
+  const key = draft.idempotencyKey;
+  if (key === undefined) return undefined;
+  type KeyRow = { order_uuid: string; is_same: boolean; is_expired: boolean };
+  const [used] = await run<KeyRow>(pool, keyStatement, [key, JSON.stringify(canonicalRequest(draft))]);
+  if (!used) return undefined;
+  if (used.is_expired) {
+    await pool.query(
+      "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
+      [key],
+    );
+    return undefined;
+  }
+  if (!used.is_same) throw new HubError("idempotency_mismatch");
+  const [event] = await readCurrent(pool, [used.order_uuid]);
+  return event && { event };
+}
+
+async function requireWithinLimits(
+  pool: pg.Pool,
+  { phone, live, orderId }: PaymentDraft,
+  limits: OpenLimits | undefined,
+): Promise<void> {
+  const values = [phone, limits?.phone, orderId, limits?.order, live];
+  const [reached] = await run<{ what: string; remaining_ms: number }>(pool, reachedLimitStatement, values);
+  if (reached) throw limited(`Too many payments for this ${reached.what}`, reached.remaining_ms);
+}

@@ -1,38 +1,36 @@
-/**
- * Orders, payments and what is accepted about them. Pure types and rules: no clock, no network, no database.
- */
+/** Orders, payments and outcomes: types and pure rules, without clock, network or database. */
 import type { Action, Reason, Status, StatusEvent } from "../../client-sdk/protocol.ts";
 import { isSettled } from "../../client-sdk/protocol.ts";
 
 export type { Action, Reason, Status, StatusEvent };
 export { isSettled };
 
-/** Where a fact came from. `reply`: to our request for money; `payer`: what the payer's browser said. */
+/** The source of an outcome. `reply`: the provider's answer to our request for money. `payer`: the payer's browser. */
 export const sources = ["webhook", "query", "clock", "person", "reply", "payer"] as const;
 
 export type Source = (typeof sources)[number];
 
 /**
- * Something accepted as having happened to a payment. A success states what was paid where the provider tells
- * (`amountMinor` in minor units, `currency` by ISO 4217); the store compares that with what was agreed. `reason` says
- * `amount_mismatch` or `currency_mismatch` where one of them is stated and cannot be read.
+ * What evidence says about a payment. A success states what was paid if the provider states it (`amountMinor` in minor units,
+ * `currency` by ISO 4217); the store compares it with what was agreed. `reason` is `amount_mismatch` or `currency_mismatch` if one
+ * of the two is stated and cannot be read.
  */
 export interface Outcome {
   status: Status;
   reason?: Reason;
-  /** The provider's own handle for the payment. */
+  /** The provider's handle for the payment. */
   reference?: string;
-  /** The provider's proof of the money, such as an M-Pesa receipt number. */
+  /** The provider's proof of the money, for example an M-Pesa receipt number. */
   receipt?: string;
   amountMinor?: bigint;
   currency?: string;
   action?: Action;
   source: Source;
-  /** Why a person decided so. */
+  /** The note of a person's decision. */
   note?: string;
 }
 
-/** One attempt to pay an order, as providers see it. */
+/** One attempt to pay an order, as adapters see it. */
 export interface Payment {
   id: string;
   /** The merchant's name for the order. */
@@ -41,31 +39,28 @@ export interface Payment {
   provider: string;
   amountMinor: bigint;
   currency: string;
-  /** E.164, unmasked; absent where the provider asks for it on a page of its own. */
+  /** E.164, unmasked. Absent where the provider's own page asks for it. */
   phone?: string;
   description?: string;
   returnUrl?: string;
-  /** The provider's own handle, once known. */
+  /** The provider's handle, once it is known. */
   reference?: string;
 }
 
-/** A payment whose provider is to be asked now. */
+/** A claimed payment whose provider is to be asked now. */
 export interface DuePayment extends Payment {
   status: Status;
-  /** False when the provider's pace allows no query, and the payment is taken only because it is long over. */
+  /** False when the pace allows no query and the payment was claimed only to expire it. */
   mayAsk: boolean;
   /** Its deadline has passed. */
   isOver: boolean;
-  /** Twice the time to its deadline has passed. */
+  /** Twice its time to the deadline has passed. */
   isLongOver: boolean;
-  /** Until then. */
+  /** Milliseconds until `isLongOver`; 0 after it. */
   leftMs: number;
 }
 
-/**
- * Masks a phone for the way out: country code and first digit, then stars, then the last three digits
- * (`+254712345678` → `+2547*****678`).
- */
+/** Masks a phone number: `+254712345678` becomes `+2547*****678`. */
 export function maskPhone(phone: string): string {
   const head = phone.slice(0, 5);
   const tail = phone.slice(-3);

@@ -1,12 +1,15 @@
 /**
- * Erases what need not be kept: bytes of accepted webhooks and full phones after 90 days (also in a provider's reference
- * that is made of one, as Daraja's is), refused webhooks after 7, and idempotency keys after 72 hours. In small batches, each a commit of its own, so that nothing waits for it.
+ * Erases personal data and what is needed for a limited time only: the bytes of webhooks and full phone numbers after 90 days (also
+ * in a provider's reference that contains one, as Daraja's does), refused webhooks after 7 days, and idempotency keys after 72 hours.
+ * Erasure runs in small batches with a commit each, so that no payment waits for it. Any number of nodes may run it at once.
  */
 
 import type { Database } from "../database/pool.ts";
 import { type Loop, startLoop } from "../loop.ts";
 
 const intervalMs = 600_000;
+
+/** Rows of one commit, because it locks them. */
 const batch = 500;
 
 const statements = [
@@ -29,16 +32,16 @@ export interface RetentionOptions {
   onRecovered?: () => void;
 }
 
-/** Erases everything that is due now. */
+/** Erases everything whose time is over. */
 export async function erase({ pool }: Database): Promise<void> {
   for (const statement of statements) {
     for (let rows = batch; rows === batch; ) rows = (await pool.query(statement)).rowCount ?? 0;
   }
 }
 
-/** Erases now and every ten minutes. Any number of nodes may do so at once. */
-export function startRetention({ database, ...heard }: RetentionOptions): Pick<Loop, "close"> {
-  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...heard });
+/** Erases now and every ten minutes. */
+export function startRetention({ database, ...callbacks }: RetentionOptions): Pick<Loop, "close"> {
+  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...callbacks });
   loop.runNow();
   return loop;
 }

@@ -1,6 +1,6 @@
 /**
- * Rows as PostgreSQL answers them, and the events made of them. This file alone names the columns that make an event;
- * statements take their lists of columns from it.
+ * Rows as PostgreSQL returns them, and the events made of them. Only this file names the columns that make an event;
+ * statements take their lists of columns from here.
  */
 import type { Selectable } from "kysely";
 import { type DuePayment, isSettled, type Payment, type Source, type StatusEvent } from "./order.ts";
@@ -8,22 +8,26 @@ import type { StoredPayment, Tables, VersionColumns } from "./tables.ts";
 
 export type OrderRow = Selectable<Tables["order"]>;
 
-/** The columns of an event that are the same in every version of its order. */
+/** The columns of an event that are equal in every version of its order. */
 const orderNames = ["id", "order_id", "amount_minor", "currency", "opened_at"] as const;
 
-/** The columns that change with the version: `order` has the newest of them, `event` all. */
+/** The columns that change with the version: `order` has the newest values, `event` has all of them. */
 const versionNames = ["version", "status", "reason", "payment", "also_paid"] as const;
 
 const stateNames = [...orderNames, ...versionNames, "changed_at"] as const;
 
-/** What an order's state is made of: not what the merchant only wants kept, which may be large. */
+/** The columns of an order's state. The merchant's description, customer and metadata are left out, because they may be large. */
 export type StateRow = Pick<OrderRow, (typeof stateNames)[number]>;
 
-/** The columns of `table` that make such a row. */
-export const stateColumns = (table: string): string => stateNames.map((name) => `${table}.${name}`).join(", ");
+/** A select list of `names`, each qualified by `table`. */
+export const columns = (table: string, names: readonly string[]): string =>
+  names.map((name) => `${table}.${name}`).join(", ");
 
-/** Writes one event for each row of `changed_order`. */
-export const logged = ({ source, note }: { source: string; note: string }): string => `logged as (
+/** The columns of `table` that make a `StateRow`. */
+export const stateColumns = (table: string): string => columns(table, stateNames);
+
+/** Records one event for each row of `changed_order`. */
+export const recordEvent = ({ source, note }: { source: string; note: string }): string => `recorded_event as (
     insert into event (order_uuid, ${versionNames.join(", ")}, occurred_at, source, note)
     select id, ${versionNames.join(", ")}, changed_at, ${source}, ${note} from changed_order
   )`;
@@ -31,13 +35,13 @@ export const logged = ({ source, note }: { source: string; note: string }): stri
 /** An SQL expression for each field. Optional fields may be left out. */
 type Expressions<T> = { [Name in keyof T]: string };
 
-/** Builds the column `payment` of an order and its events. The type asks for every field that is always there. */
+/** Builds the column `payment` of an order and its events. The type requires every field that is always present. */
 export const paymentObject = (fields: Expressions<StoredPayment>): string =>
   `jsonb_build_object(${Object.entries(fields)
     .map(([name, expression]) => `'${name}', ${expression}`)
     .join(", ")})`;
 
-/** Builds it from a row of the table `payment`. */
+/** Builds the column `payment` from a row of the table `payment`. */
 export function paymentJson(table: string): string {
   const fields: Required<Expressions<StoredPayment>> = {
     id: `${table}.id`,
@@ -60,7 +64,7 @@ export function toEvent(row: StateRow): StatusEvent {
   return stateOf(row, { ...row, occurred_at: row.changed_at });
 }
 
-/** A state of the history: who told of it, and what a person said who decided on it. For the merchant only. */
+/** A state in the order's history, with the source of its evidence and the note of a person's decision. For the merchant only. */
 export type PastEvent = StatusEvent & { source?: Source; note?: string };
 
 export function toPastEvent(order: OrderRow, event: EventRow): PastEvent {
@@ -90,16 +94,28 @@ function stateOf(
   };
 }
 
-/** A payment as its provider is to see it. */
-export type ProviderRow = Pick<
-  Selectable<Tables["payment"]>,
-  "id" | "provider" | "attempt" | "amount_minor" | "currency" | "phone" | "return_url" | "reference" | "status"
-> &
-  Pick<OrderRow, "order_id" | "description">;
+/** The columns of a payment that its adapter needs. */
+export const providerPaymentNames = [
+  "id",
+  "provider",
+  "attempt",
+  "amount_minor",
+  "currency",
+  "phone",
+  "return_url",
+  "reference",
+  "status",
+] as const;
 
-/** The columns of a payment `p` and its order `o` that make such a row. */
-export const providerColumns = `p.id, p.provider, p.attempt, p.amount_minor, p.currency, p.phone, p.return_url, p.reference, p.status,
-    o.order_id, o.description`;
+/** The columns of its order that the adapter needs. */
+export const providerOrderNames = ["order_id", "description"] as const;
+
+/** A payment as its adapter sees it. */
+export type ProviderRow = Pick<Selectable<Tables["payment"]>, (typeof providerPaymentNames)[number]> &
+  Pick<OrderRow, (typeof providerOrderNames)[number]>;
+
+/** The columns of a payment `p` and its order `o` that make a `ProviderRow`. */
+export const providerColumns = `${columns("p", providerPaymentNames)}, ${columns("o", providerOrderNames)}`;
 
 export const toPayment = (row: ProviderRow): Payment => ({
   id: row.id,
@@ -114,7 +130,7 @@ export const toPayment = (row: ProviderRow): Payment => ({
   ...(row.reference !== null && { reference: row.reference }),
 });
 
-/** What claiming a due payment answers. */
+/** A due payment that was claimed. */
 export type DueRow = ProviderRow & { may_ask: boolean; is_over: boolean; is_long_over: boolean; left_s: number };
 
 export const toDuePayment = (row: DueRow): DuePayment => ({

@@ -1,22 +1,22 @@
 /**
- * When providers are asked about payments, and how fast. Pure. Times that only SQL needs are SQL here: expressions over a
- * row of `payment` by its alias.
+ * The schedule of queries, and every delay between them. Pure. Delays that only SQL needs are SQL expressions over a row of
+ * `payment`, given its alias.
  */
 
-/** When one payment is asked about, in seconds after it was started; then again and again, and at its deadline. */
+/** The queries of one payment: at `checksAtS` seconds after its start, then every `everyS` seconds, and at its deadline. */
 export interface Schedule {
   checksAtS: readonly number[];
   everyS: number;
 }
 
-/** Most payers have answered within half a minute. */
+/** Four queries in the first half minute, because most payers answer within it. */
 const usualChecksAtS = [10, 15, 20, 30];
 const everyS = 60;
 
-/** A second of the schedule in the built-in sandbox, where a payment lives 10 s. */
+/** One second of the schedule in the built-in sandbox, because a payment there has a deadline of 10 s. */
 const sandboxSecondS = 0.2;
 
-/** The schedule of a provider, which may have checks of its own. */
+/** The schedule of a provider. A provider may have its own `checksAtS`. */
 export function scheduleOf(
   { checksAtS = usualChecksAtS }: { checksAtS?: readonly number[] },
   isSandbox: boolean,
@@ -25,18 +25,18 @@ export function scheduleOf(
   return { checksAtS: checksAtS.map((s) => s * second), everyS: everyS * second };
 }
 
-/** Limits for one claim of a provider's due payments. */
+/** What a node allows in one claim of a provider's due payments. */
 export interface Allowance extends Schedule {
   provider: string;
-  /** At most so many payments. */
+  /** Payments that the node can take now. */
   free: number;
-  /** Queries in a minute, of all nodes together; as many as come if absent. */
+  /** Queries per minute of all nodes together. Absent: no limit. */
   perMinute?: number | undefined;
-  /** A payment whose reference is not known cannot be asked about, so that taking it is no query. */
+  /** The provider can be queried only by reference, so that claiming a payment without one costs no query. */
   needsReference?: boolean;
 }
 
-/** As `claimDueStatement` reads it. Queries of up to a second may come at once, because due payments are looked for twice a second. */
+/** The record that `claimDueStatement` reads. One second's queries may be sent at once, because claims run twice a second. */
 export const toClaim = ({ perMinute, ...allowance }: Allowance) => ({
   provider: allowance.provider,
   free: allowance.free,
@@ -46,31 +46,31 @@ export const toClaim = ({ perMinute, ...allowance }: Allowance) => ({
   ...(perMinute !== undefined && { interval_s: 60 / perMinute, burst: Math.max(1, Math.floor(perMinute / 60)) }),
 });
 
-const whereLive = (payment: string, live: string, sandbox: string): string =>
+const byMode = (payment: string, live: string, sandbox: string): string =>
   `case when ${payment}.live then interval '${live}' else interval '${sandbox}' end`;
 
-/** Time between two queries that confirm a failure. */
-export const confirmationApart = (payment: string): string => whereLive(payment, "15 seconds", "1 second");
+/** The delay between the two queries that confirm a failure. */
+export const confirmationApart = (payment: string): string => byMode(payment, "15 seconds", "1 second");
 
-/** Age that a prompt must have before two queries can confirm a failure, because an early failure may mean "not yet". */
-export const promptMatured = (payment: string): string => whereLive(payment, "60 seconds", "3 seconds");
+/** The age that a prompt must have before a query can confirm a failure, because an earlier failure may mean "not yet". */
+export const promptMatured = (payment: string): string => byMode(payment, "60 seconds", "3 seconds");
 
-/** Time from a success to the first query for what it did not state. */
-export const completionDelay = (payment: string): string => whereLive(payment, "5 seconds", "1 second");
+/** The delay from a success to the first query for a receipt or an amount that it lacks. */
+export const completionDelay = (payment: string): string => byMode(payment, "5 seconds", "1 second");
 
-/** A success is completed until so long after its deadline. */
+/** The end of the queries for a receipt or an amount that a success lacks. */
 export const completionEnd = (payment: string): string => `${payment}.expires_at + interval '1 hour'`;
 
-/** When a payment is over for good: after twice the time to its deadline. */
+/** The time at which an open payment expires even without an answer of its provider: twice its time to the deadline. */
 export const overAt = (payment: string): string =>
   `${payment}.expires_at + (${payment}.expires_at - ${payment}.started_at)`;
 
-/** Late money is asked for so long after the deadline of a payment that failed or expired. */
+/** The queries for late money of a payment that failed or expired, counted from its deadline. */
 const lateChecks = ["5 minutes", "1 hour", "24 hours"] as const;
 
 export const firstLateCheck = `interval '${lateChecks[0]}'`;
 
-/** The next check for late money after the time `at`; null after the last. */
+/** The next query for late money after the time `at`. Null after the last one. */
 export const nextLateCheck = (payment: string, at: string): string => {
   const checks = lateChecks.map((after) => `${payment}.expires_at + interval '${after}'`);
   return `case\n      ${checks.map((check) => `when ${at} < ${check} then ${check}`).join("\n      ")} end`;

@@ -1,34 +1,31 @@
-/** Figures over many payments, for operators. Read when asked for; each is one statement on an index. */
+/** Figures over many payments, for operators. Each is one statement on an index. */
 import { asHubError, type Database } from "../database/pool.ts";
-import { dueProviders, open } from "./due.ts";
+import { dueProviders } from "./claim-due.ts";
 import { halvingsNow } from "./query-pace.ts";
 
 export interface ProviderBacklog {
   provider: string;
   due: number;
-  /** How long the oldest has been due, in seconds; 0 when there is none. */
+  /** Seconds since the oldest became due; 0 when there is none. */
   oldestS: number;
-  /** How often its pace is halved, because it was asked too often. */
+  /** Halvings of its pace in force. */
   halvings: number;
 }
 
-/** Work that is stored and not done yet. */
+/** Work that is stored and not done yet. Counts stop at a maximum, because a scrape must be short. */
 export interface Backlog {
-  /** By provider: payments that it is to be asked about and that no process has taken yet, counted up to 200,000. */
+  /** By provider: due payments that no process has claimed yet, at most 200,000. */
   queries: readonly ProviderBacklog[];
-  /** Proven webhooks that are kept and not applied yet, counted up to 100,000. */
+  /** Proven webhooks that are kept and not applied yet, at most 100,000. */
   unapplied: number;
-  /** Orders that wait for a person's decision, counted up to 100,000. */
+  /** Orders in review, at most 100,000. */
   inReview: number;
 }
 
 export interface Statistics {
-  /** Answers or throws within 1.5 s. */
+  /** Returns or throws within 1.5 s. */
   backlog(): Promise<Backlog>;
-  /**
-   * Of the payments that were started in the last 24 hours and have settled, the share that succeeded, by provider.
-   * A provider without such a payment has no entry.
-   */
+  /** By provider: the share of successes among the payments that were started in the last 24 hours and have settled. */
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
 
@@ -41,9 +38,9 @@ export const backlogStatement = {
       from due_provider d
         left join query_pace q on q.provider = d.provider
         cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
-          select check_at from payment where provider = d.provider and ${open} and check_at <= now() limit 100000) p) opened
+          select check_at from payment where provider = d.provider and is_open(status) and check_at <= now() limit 100000) p) opened
         cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
-          select check_at from payment where provider = d.provider and (${open}) is false and check_at <= now()
+          select check_at from payment where provider = d.provider and is_open(status) is false and check_at <= now()
           limit 100000) p) settled
       where d.provider is not null
     )
@@ -51,16 +48,16 @@ export const backlogStatement = {
     coalesce((select json_agg(queries order by provider) from queries), '[]') as queries,
     (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
     (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
-  // After at most a second of waiting for a connection.
+  // Beside at most one second of waiting for a connection.
   query_timeout: 500,
 } as const;
 
-/** Reads a day of payments, never the table. */
+/** Reads one day of payments, never the whole table. */
 export const shareStatement = {
   name: "succeeded-share",
   text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
     from payment
-    where started_at >= now() - interval '24 hours' and status not in ('pending', 'processing')
+    where started_at >= now() - interval '24 hours' and not is_open(status)
     group by provider`,
 } as const;
 
@@ -68,7 +65,7 @@ export function createStatistics({ pool }: Database): Statistics {
   return {
     async backlog() {
       const { rows } = await pool.query<Backlog>(backlogStatement);
-      if (!rows[0]) throw new Error("backlog always answers one row");
+      if (!rows[0]) throw new Error("backlog always returns one row");
       return rows[0];
     },
 

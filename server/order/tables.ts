@@ -3,14 +3,14 @@ import type { ColumnType, GeneratedAlways } from "kysely";
 import type { Action, EventPayment, Reason, Status } from "../../client-sdk/protocol.ts";
 import type { Source } from "./order.ts";
 
-/** The public payment object of an event, and whether it moves real money. */
+/** The payment object of an event, and whether it moves real money. */
 export interface StoredPayment extends EventPayment {
   live: boolean;
 }
 
 type Json<T> = ColumnType<T, string, string>;
 
-/** The columns that change with an order's version: `order` has the newest of them, `event` all. */
+/** The columns that change with an order's version: `order` has the newest values, `event` has all of them. */
 export interface VersionColumns {
   version: number;
   status: Status;

@@ -7,7 +7,7 @@
 import type { Database } from "../database/pool.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import type { InboxRow } from "../order/advance.ts";
+import type { InboxRow } from "../order/evidence.ts";
 import type { WebhookResult } from "../order/tables.ts";
 
 export interface StoredWebhook extends InboxRow {

@@ -8,7 +8,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";
 import { messageOf } from "../log.ts";
 import { type Loop, startLoop } from "../loop.ts";
-import type { InboxRow } from "../order/advance.ts";
+import type { InboxRow } from "../order/evidence.ts";
 import type { Outcome } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import type { WebhookResult } from "../order/tables.ts";

@@ -231,6 +231,7 @@ describe("the migrations", () => {
     expect(sums).toEqual([
       "1a39870dca674038faf4f3306d4a51e00d8a88f13731d1aed8b2e73868664e47",
       "5f0718c6de9ff190570861b8b30590c258397b1889c31d8fee90e4c754f0271d",
+      "3ef55f864526744f0eb2063c49d16df58a32d8a79fd713a75a60e612eaf0b634",
     ]);
   });
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import type { Advanced, InboxRow } from "../../server/order/advance.ts";
-import { toEvidence } from "../../server/order/advance.ts";
+import type { Advanced } from "../../server/order/advance.ts";
 import { advanceBatchStatement } from "../../server/order/decide.ts";
+import { type InboxRow, toEvidence } from "../../server/order/evidence.ts";
 import { payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";

@@ -3,7 +3,7 @@ import type { HubError } from "../../server/errors.ts";
 import { inBatches } from "../../server/order/batch.ts";
 
 /** Groups that end when they are told to. */
-function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: number } = {}) {
+function openGroups({ concurrency = 1, sizeMax = 10 }: { concurrency?: number; sizeMax?: number } = {}) {
   let nowMs = 0;
   const begun: {
     items: readonly string[];
@@ -11,7 +11,7 @@ function openGroups({ lanes = 1, sizeMax = 10 }: { lanes?: number; sizeMax?: num
     fail: (error: Error) => void;
   }[] = [];
   const askFor = inBatches<{ item: string; sinceMs: number }, string>({
-    lanes,
+    concurrency,
     sizeMax,
     waitMsMax: 3_000,
     nowMs: () => nowMs,
@@ -51,7 +51,7 @@ describe("in batches", () => {
   });
 
   it("no more than so many at once, and none larger than its most", async () => {
-    const { ask, begun, batches } = openGroups({ lanes: 2, sizeMax: 3 });
+    const { ask, begun, batches } = openGroups({ concurrency: 2, sizeMax: 3 });
     const asked = [..."abcdefg"].map(ask);
     expect(batches()).toEqual(["a", "b"]);
     begun[1]?.end();

@@ -1,7 +1,8 @@
 /** The statements for payments that are simply accepted or paid, beside the full decision: they do the same, or nothing. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { type AdvancedRow, toEvidence } from "../../server/order/advance.ts";
+import type { AdvancedRow } from "../../server/order/advance.ts";
 import { advanceBatchStatement, advanceStatement } from "../../server/order/decide.ts";
+import { toEvidence } from "../../server/order/evidence.ts";
 import { acceptStatement, payBatchStatement } from "../../server/order/fast-path.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import type { Opened } from "../../server/order/store.ts";

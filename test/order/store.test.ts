@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
-import type { InboxRow } from "../../server/order/advance.ts";
-import { changedStatement } from "../../server/order/decide.ts";
+import { changedStatement } from "../../server/order/current.ts";
+import type { InboxRow } from "../../server/order/evidence.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import { createOrderStore } from "../../server/order/store.ts";

@@ -1,7 +1,7 @@
 /** Due payments and what queries may decide: shared without asking twice, a failure only when told twice. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { claimDueStatement } from "../../server/order/claim-due.ts";
 import type { PaymentDraft } from "../../server/order/draft.ts";
-import { claimDueStatement } from "../../server/order/due.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { type Allowance, toClaim } from "../../server/order/schedule.ts";
 import { createStatistics } from "../../server/order/statistics.ts";

@@ -1,0 +1,121 @@
+/**
+ * Claims payments whose provider is to be asked now. Claiming moves the check to its next time, so that the lease is the schedule: a
+ * payment that a killed process claimed is due again by then (G9). Any number of processes may claim at once; each payment goes to
+ * one of them. What the pace does not allow stays due: it is late, never lost.
+ */
+import type pg from "pg";
+import type { DuePayment } from "./order.ts";
+import { halvingsNow, intervalNow } from "./query-pace.ts";
+import { type DueRow, providerColumns, toDuePayment } from "./row.ts";
+import { type Allowance, completionEnd, nextLateCheck, overAt, toClaim } from "./schedule.ts";
+import { run } from "./statement.ts";
+
+/** `due_provider (provider)`: the providers that have payments to check, and a null at the end. One index probe for each. */
+export const dueProviders = `due_provider as (
+    (select provider from payment where check_at is not null order by provider limit 1)
+    union all
+    select (select p.provider from payment p where p.check_at is not null and p.provider > d.provider
+            order by p.provider limit 1)
+    from due_provider d where d.provider is not null
+  )`;
+
+/** Of a provider's payments that are due longest, the statement ranks 1,000 open ones and 1,000 settled ones, because it must not read all. */
+const rankedMax = 1_000;
+
+/** Payments of a provider that one statement claims without a query, because nothing else limits them. */
+const unaskedMax = 100;
+
+/** Payments that one statement claims of a provider which this node has not enabled. Nobody is asked about them. */
+const orphansMax = 100;
+
+/** Unused permits of the last half second still count, because the reconciler claims twice a second. */
+const creditS = 0.5;
+
+/**
+ * $1: what each enabled provider allows. Open payments are claimed before settled ones, and those whose deadline is nearest
+ * first. A payment that had its webhook is settled. Where the pace allows no query, open payments past twice their time are claimed
+ * nevertheless, and end without a query (`may_ask` is false).
+ *
+ * Next check: of an open payment by its schedule, of one that failed or expired 5 min, 1 h and 24 h after its deadline, and of a
+ * success without a receipt every minute for an hour.
+ */
+export const claimDueStatement = {
+  name: "claim-due",
+  text: `with recursive allowance as (
+    select a.provider, a.free, a.interval_s, a.burst, a.checks_s, a.every_s, a.needs_reference
+    from jsonb_to_recordset($1::jsonb) as a (
+      provider text, free int, interval_s float8, burst int, checks_s float8[], every_s float8, needs_reference boolean)
+  ),
+  ${dueProviders},
+  pace as materialized (
+    select provider, next_at, ${halvingsNow("q")} as halvings from query_pace q
+    where provider in (select provider from due_provider) order by provider for no key update
+  ),
+  -- node_permits: queries that this node can send at once. pace_permits: queries that the pace allows now, null where nothing limits it.
+  allowed as materialized (
+    select d.provider, i.interval_s, coalesce(t.checks_s, '{}') as checks_s, coalesce(t.every_s, 60) as every_s,
+      coalesce(t.needs_reference, false) as needs_reference, coalesce(t.free, ${orphansMax}) as node_permits,
+      case when i.interval_s is not null then greatest(0, 1 + floor(
+        ((case when halvings > 0 then 1 else t.burst end - 1) * i.interval_s
+          - greatest(0, extract(epoch from next_at - clock_timestamp()))) / i.interval_s)::int) end as pace_permits
+    from due_provider d
+      left join allowance t on t.provider = d.provider
+      left join pace p on p.provider = d.provider
+      cross join lateral (select ${intervalNow("t.interval_s", "coalesce(halvings, 0)")} as interval_s) i
+    where d.provider is not null
+  ),
+  due_payment as (
+    select a.provider, due.id, due.is_unasked, due.is_long_over,
+      least(a.node_permits, coalesce(a.pace_permits, a.node_permits)) as permits,
+      coalesce(a.pace_permits < a.node_permits, false) as is_paced,
+      row_number() over (partition by a.provider, due.is_unasked order by due.is_open desc, due.expires_at) as rank
+    from allowed a cross join lateral (
+      (select id, expires_at, true as is_open, reference is null and a.needs_reference as is_unasked,
+         statement_timestamp() >= ${overAt("payment")} as is_long_over
+       from payment where provider = a.provider and is_open(status) and check_at <= statement_timestamp()
+       order by check_at limit ${rankedMax})
+      union all
+      (select id, expires_at, false, reference is null and a.needs_reference, false
+       from payment where provider = a.provider and is_open(status) is false and check_at <= statement_timestamp()
+       order by check_at limit ${rankedMax})
+    ) due
+  ),
+  claimed as materialized (
+    select due.id, due.provider, due.is_unasked, due.is_unasked or due.rank <= due.permits as may_ask, clock_timestamp() as at
+    from due_payment due cross join lateral (
+      select from payment where id = due.id and check_at <= statement_timestamp() offset 0 for no key update skip locked
+    ) locked
+    where case when due.is_unasked then due.rank <= ${unaskedMax}
+               else due.rank <= due.permits or due.is_paced and due.is_long_over and due.rank <= due.permits + ${unaskedMax} end
+  ),
+  spent_pace as (
+    update query_pace q
+    set next_at = greatest(q.next_at, clock_timestamp() - interval '${creditS} seconds') + sent.queries * a.interval_s * interval '1 second'
+    from (select provider, count(*) as queries from claimed where may_ask and not is_unasked group by provider) sent
+      join allowed a on a.provider = sent.provider
+    where q.provider = sent.provider and a.interval_s is not null
+  )
+  update payment p set check_at = case
+    when is_open(p.status) then case
+      when c.at < p.expires_at then least(p.expires_at, coalesce(
+        (select min(at) from unnest(a.checks_s) s, lateral (select p.started_at + s * interval '1 second' as at) s_at where at > c.at),
+        c.at + a.every_s * interval '1 second'))
+      when c.at < ${overAt("p")} then least(${overAt("p")}, c.at + a.every_s * interval '1 second')
+      else c.at + a.every_s * interval '1 second' end
+    when p.status in ('expired', 'failed') then ${nextLateCheck("p", "c.at")}
+    when p.status = 'succeeded' and c.at < ${completionEnd("p")} then c.at + a.every_s * interval '1 second'
+  end
+  from claimed c join allowed a on a.provider = c.provider, "order" o
+  -- Also by a list of ids, because the planner would otherwise read whole tables.
+  where p.id = c.id and p.id = any (array(select id from claimed)) and o.id = p.order_uuid
+  returning ${providerColumns}, c.may_ask,
+    c.at >= p.expires_at as is_over,
+    c.at >= ${overAt("p")} as is_long_over,
+    extract(epoch from ${overAt("p")} - c.at)::float8 as left_s`,
+} as const;
+
+/** Claims due payments, as many as the allowances let through. */
+export async function claimDue(pool: pg.Pool, allowances: readonly Allowance[]): Promise<DuePayment[]> {
+  const values = [JSON.stringify(allowances.map(toClaim))];
+  return (await run<DueRow>(pool, claimDueStatement, values)).map(toDuePayment);
+}

@@ -1,0 +1,67 @@
+/**
+ * Completion: a provider such as bKash moves the money only after the payer has returned from its page and we have said so. One
+ * return in a payment's life begins the completion (G10). While it is in flight, clock and payer cannot end the payment.
+ */
+import type pg from "pg";
+import type { Payment, Status } from "./order.ts";
+import {
+  columns,
+  type ProviderRow,
+  providerColumns,
+  providerOrderNames,
+  providerPaymentNames,
+  toPayment,
+} from "./row.ts";
+import { run } from "./statement.ts";
+
+/** A payer who has returned from the provider's page. */
+export interface Returned {
+  payment: Payment;
+  status: Status;
+  /** This return must complete the payment. No other return ever does. */
+  completes: boolean;
+}
+
+/** Locks the payment, then its order, as every statement does. It returns the rows that it locked: its snapshot may be older. */
+export const recordReturnStatement = {
+  name: "record-return",
+  text: `with locked_payment as (
+    select ${columns("payment", providerPaymentNames)}, payment.order_uuid
+    from payment where id = $1::uuid for no key update
+  ),
+  locked_order as (
+    select ${columns("o", providerOrderNames)}, o.id, o.status, o.attempt
+    from "order" o join locked_payment p on o.id = p.order_uuid for no key update of o
+  ),
+  begun as (
+    update payment p set completing_at = clock_timestamp() from locked_order o
+    where $2::boolean and p.id = $1 and p.completing_at is null and p.status = 'processing'
+      and not is_final(o.status) and o.attempt = p.attempt
+    returning p.id
+  )
+  select ${providerColumns}, exists (select from begun) as completes from locked_payment p, locked_order o`,
+} as const;
+
+/**
+ * Records that the payer has returned. Begins the completion if the payer approved, the payment is processing, it is its order's
+ * latest attempt, and the order is neither paid nor in review. Returns undefined when there is no such payment.
+ */
+export async function recordReturn(
+  pool: pg.Pool,
+  paymentId: string,
+  isApproved: boolean,
+): Promise<Returned | undefined> {
+  type Row = ProviderRow & { completes: boolean };
+  const [row] = await run<Row>(pool, recordReturnStatement, [paymentId, isApproved]);
+  return row && { payment: toPayment(row), status: row.status, completes: row.completes };
+}
+
+const clearCompletionLockStatement = {
+  name: "clear-completion-lock",
+  text: "update payment set completing_at = completing_at - interval '1 minute' where id = $1",
+} as const;
+
+/** Clears the completion lock: clock and payer may end the payment again. The completion does not begin a second time. */
+export async function clearCompletionLock(pool: pg.Pool, paymentId: string): Promise<void> {
+  await run(pool, clearCompletionLockStatement, [paymentId]);
+}
