@@ -19,7 +19,7 @@ export const violationStatement = {
       select id, version, status from "order" where changed_at > now() - interval '5 minutes' order by changed_at desc limit 300
     ),
     longest_open as materialized (
-      select id, attempt from "order" where status in ('pending', 'processing') order by opened_at limit 300
+      select id, attempt from "order" where is_open(status) order by opened_at limit 300
     )
     select case when history.was_paid and o.status <> 'succeeded' then 'success_taken_back' else 'version_skipped' end as invariant, o.id
     from recently_changed o cross join lateral (
@@ -31,7 +31,7 @@ export const violationStatement = {
       join lateral (
         select status, started_at, expires_at, check_at from payment
         where order_uuid = o.id and attempt = o.attempt offset 0) latest on true
-    where latest.status in ('pending', 'processing')
+    where is_open(latest.status)
       and now() > latest.expires_at + (latest.expires_at - latest.started_at)
       and (latest.check_at is null or latest.check_at > now() + interval '5 minutes')`,
 } as const;
