@@ -2,7 +2,7 @@ import type { StatusEvent } from "../client-sdk/protocol.ts";
 
 /**
  * The one table of errors: code → HTTP status, whether trying the same again may help, and what it means in a sentence.
- * The README lists the same; a test compares the two. OpenAPI is made from it.
+ * docs/api.md lists the same; a test compares the two. OpenAPI is made from it.
  */
 export const errorTable = {
   amount_invalid: { status: 400, retryable: false, title: "The amount cannot be asked for" },

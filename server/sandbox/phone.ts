@@ -71,7 +71,7 @@ export interface Scenario {
 const manual: Scenario = { webhooks: 1 };
 const after = (afterS: number, as: PayerAnswer): Scenario => ({ ...manual, answer: { as, afterS } });
 
-/** By the last two digits of the phone. The README's table of test numbers says the same. */
+/** By the last two digits of the phone. docs/sandbox.md has the same table. */
 const scenarios: ReadonlyMap<string, Scenario> = new Map<string, Scenario>([
   ["00", manual],
   ["01", after(1, "approve")],

@@ -1,0 +1,108 @@
+/** The documentation and the code agree: tables, links, and the files, commands and metrics that a page names. */
+import { readdirSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { describe, expect, it } from "vitest";
+import { closeCode } from "../../client-sdk/close-code.ts";
+import { reasons, statuses } from "../../client-sdk/protocol.ts";
+import { errorTable } from "../../server/errors.ts";
+import { registry } from "../../server/provider/registry.ts";
+import { anchorsOf, commandsNamedIn, documents, exists, filesNamedIn, linksOf, root, textOf } from "./markdown.ts";
+
+describe("docs/api.md", () => {
+  const text = textOf("docs/api.md");
+
+  it("lists the error codes of the source with their statuses and titles, all of them and no others", () => {
+    const listed = [...text.matchAll(/^\| `([a-z_]+)` \| (\d{3}) \| (.*) \|$/gm)].map(([, code, status, title]) => [
+      code,
+      Number(status),
+      title,
+    ]);
+    expect(listed).toEqual(Object.entries(errorTable).map(([code, { status, title }]) => [code, status, title]));
+  });
+
+  it("explains every status in the order of the climb, and every reason", () => {
+    const rows = [...text.matchAll(/^\| `([a-z]+)` \|/gm)].map(([, name = ""]) => name);
+    expect(rows.filter((name) => (statuses as readonly string[]).includes(name))).toEqual(statuses);
+    expect(reasons.filter((reason) => !text.includes(`\`${reason}\``))).toEqual([]);
+  });
+});
+
+describe("docs/watching.md", () => {
+  it("lists every close code", () => {
+    const listed = [...textOf("docs/watching.md").matchAll(/^\| (\d{4}) \|/gm)].map(([, code]) => Number(code));
+    expect(listed).toEqual(Object.values(closeCode).toSorted());
+  });
+});
+
+describe("docs/configuration.md", () => {
+  const text = textOf("docs/configuration.md");
+
+  it("explains every variable that .env.example shows", () => {
+    const shown = [...textOf(".env.example").matchAll(/^# ([A-Z_]+)=/gm)].map(([, name = ""]) => name);
+    expect(shown.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+
+  it("explains every variable that the code reads", () => {
+    const source = textOf("server/config/config.ts");
+    const own = [...source.matchAll(/^ {2}([A-Z][A-Z_]+): /gm)].map(([, name = ""]) => name);
+    const ofProviders = Object.values(registry).flatMap(({ definition: { name, variables } }) =>
+      [...variables, "BASE_URL", "DEADLINE_S", "QUERIES_PER_MINUTE"].map(
+        (variable) => `${name.toUpperCase()}_${variable}`,
+      ),
+    );
+    expect(own).toContain("LIMIT_CONNECTIONS");
+    expect([...own, ...ofProviders].filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe("docs/providers.md", () => {
+  it("lists every provider with its deadline", () => {
+    const rows = [...textOf("docs/providers.md").matchAll(/^\| `(\w+)` \|.*\| ([\d,]+) s \|$/gm)];
+    expect(rows.map(([, name, s = ""]) => [name, Number(s.replace(",", ""))])).toEqual(
+      Object.entries(registry).map(([name, { definition }]) => [name, definition.deadlineS]),
+    );
+  });
+});
+
+/** Names of metrics in the source. */
+const metrics = readdirSync(join(root, "server/metrics")).flatMap(
+  (file) => textOf(`server/metrics/${file}`).match(/\btukio_\w+/g) ?? [],
+);
+
+/** Suffixes that Prometheus adds to the name of a histogram. */
+const metricOf = (name: string): string => name.replace(/_(count|sum|bucket)$/, "");
+
+describe.each(documents)("%s", (document) => {
+  const text = textOf(document);
+
+  it("links to existing files and headings", () => {
+    const broken = linksOf(text).filter(({ path, anchor }) => {
+      const target = path === "" ? document : normalize(join(dirname(document), path));
+      return !exists(target) || (anchor !== "" && !anchorsOf(textOf(target)).includes(anchor));
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it("names existing files", () => {
+    // The provider of docs/provider.md is invented.
+    expect(filesNamedIn(text).filter((file) => !exists(file) && !file.includes("kasha"))).toEqual([]);
+  });
+
+  it("names existing commands", () => {
+    const { scripts } = JSON.parse(textOf("package.json")) as { scripts: Record<string, string> };
+    const broken = commandsNamedIn(text).filter((command) => {
+      const [program, name = "", ...more] = command.split(" ");
+      if (program === "npm") return name === "run" ? scripts[more[0] ?? ""] === undefined : scripts[name] === undefined;
+      const files = [name, ...more].filter(
+        (word) => /^(test|bench|server|docs)[/]/.test(word) && !word.includes("kasha"),
+      );
+      return files.some((file) => !exists(file) && !file.startsWith("bench/out/"));
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it("names existing metrics", () => {
+    const named = text.match(/\btukio_[a-z_]+/g) ?? [];
+    expect(named.filter((name) => !metrics.includes(name) && !metrics.includes(metricOf(name)))).toEqual([]);
+  });
+});
