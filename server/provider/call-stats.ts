@@ -1,25 +1,25 @@
 /**
- * What becomes of the calls to payment providers: told to whoever counts, and the latest kept in memory, which is
- * bounded, for a look at how a provider does as seen from this process.
+ * Call statistics of payment providers: reports each finished call, and keeps the recent calls of this process in memory.
+ * The memory is bounded.
  */
 import type { TokenRules } from "./access-token.ts";
 import { Declined, type Provider } from "./provider.ts";
 
-/** `complete`: taking the money of a payment that was approved on the provider's page. */
+/** `complete` takes the money of a payment that the payer approved on the provider's page. */
 export const verbs = ["initiate", "complete", "confirm", "token"] as const;
 
 export type Verb = (typeof verbs)[number];
 
-/** What every provider has, and a merchant is told of. */
+/** The verbs in a merchant's view of the call statistics. */
 export type CountedVerb = Exclude<Verb, "complete">;
 
 /**
- * `answered`: as hoped. `declined`: the provider will not ask this payer. `nothing`: an answer that teaches nothing.
- * `failed`: no answer, or none that can be used.
+ * `answered`: the call did what it is for. `declined`: the provider refused to ask this payer. `nothing`: the answer has no
+ * evidence in it. `failed`: no answer, or no usable one.
  */
 export type CallOutcome = "answered" | "declined" | "nothing" | "failed";
 
-/** One call that has ended, with the token that it may have had to fetch and the one repetition that it may have needed. */
+/** One finished call, including a token call and one repetition where it needed them. */
 export interface FinishedCall {
   provider: string;
   verb: Verb;
@@ -29,7 +29,7 @@ export interface FinishedCall {
 
 export type OnCall = (call: FinishedCall) => void;
 
-/** These providers by name, with the calls of each reported. */
+/** Wraps the providers so that each of their calls is reported. Returns them by name. */
 export function measureProviders(providers: readonly Provider[], onCall: OnCall): ReadonlyMap<string, Provider> {
   return new Map(providers.map((provider) => [provider.name, measureProvider(provider, onCall)]));
 }
@@ -54,13 +54,13 @@ function measureProvider(provider: Provider, onCall: OnCall): Provider {
       measure(
         { provider: name, verb: "confirm", onCall },
         () => provider.confirm(payment, signal),
-        // Without a reference there may be nothing to ask by, and then nobody was asked.
+        // Without a reference some providers cannot be queried: no answer then means that no call was made.
         (answer) => (answer ? "answered" : payment.reference === undefined ? undefined : "nothing"),
       ),
   };
 }
 
-/** The same way to fetch an access token, with each fetch reported. */
+/** Wraps `fetch` so that each token call is reported. */
 export const measureFetch =
   (provider: string, fetch: TokenRules["fetch"], onCall: OnCall): TokenRules["fetch"] =>
   (refreshToken) =>
@@ -80,16 +80,16 @@ async function measure<T>(
     report(outcomeOf(answer));
     return answer;
   } catch (error) {
-    // What could not be asked at all is declined too, with this reason.
+    // `provider_error` is also the reason of a request that was never sent.
     report(error instanceof Declined && error.reason !== "provider_error" ? "declined" : "failed");
     throw error;
   }
 }
 
-/** How one kind of call did lately. The times are null when there was none. */
+/** The recent calls with one verb. The times are null without a call. */
 export interface CallFigures {
   count: number;
-  /** Those that failed. */
+  /** Calls with the outcome `failed`. */
   errors: number;
   p50Ms: number | null;
   p99Ms: number | null;
@@ -97,7 +97,7 @@ export interface CallFigures {
 
 export interface RecentCalls {
   add(call: FinishedCall): void;
-  /** The calls of this process in the last 15 minutes, at most the last 1,000 of each kind. */
+  /** The calls of this process in the last 15 minutes, at most the last 1,000 per verb. */
   of(provider: string): Record<CountedVerb, CallFigures>;
 }
 
@@ -110,7 +110,7 @@ interface KeptCall {
   isError: boolean;
 }
 
-/** `nowMs` is any clock that only moves forward. */
+/** `nowMs` is a monotonic clock. */
 export function createRecentCalls(nowMs: () => number = () => performance.now()): RecentCalls {
   const kept = new Map<string, KeptCall[]>();
 
@@ -142,7 +142,7 @@ export function createRecentCalls(nowMs: () => number = () => performance.now())
   };
 }
 
-/** The nearest rank, in whole milliseconds. */
+/** The quantile by nearest rank, in whole milliseconds. */
 function quantile(sorted: readonly number[], share: number): number | null {
   const value = sorted[Math.ceil(sorted.length * share) - 1];
   return value === undefined ? null : Math.round(value);

@@ -1,26 +1,27 @@
 /**
- * HTTP to payment providers. One client per process keeps connections alive; any number of calls may run at once.
+ * The HTTP client for payment providers. One client per process keeps connections alive; any number of calls may run at
+ * once.
  *
- * Guarantees: a call ends within its deadline, which covers connecting, sending and the whole reply; the reply is
- * bounded; redirects are never followed; no error carries a header, a body or a URL.
+ * Guarantees: a call ends within its deadline, which covers connecting, sending and the whole reply. The reply's size is
+ * bounded. Redirects are not followed. No error contains a header, a body or a URL.
  *
- * What happened to a failed call is the one thing callers must know, as money hangs on it. A request whose connection was
- * never ready has surely not been sent (refused, no DNS, TLS refused, out of time while connecting): `Unreachable`. From
- * the moment it is handed to a connection it may have arrived: `CallFailed`.
+ * Money depends on whether a failed request was sent. A request that never had a ready connection was not sent: connection
+ * refused, no DNS, TLS refused, deadline while connecting. The call then throws `Unreachable`. A request that was handed to
+ * a connection may have arrived: the call then throws `CallFailed`.
  *
- * The retry rule: a request that was surely never sent is tried once more, within the same deadline. Nothing else
- * is ever repeated here, for only the caller knows whether asking twice is harmless.
+ * The client retries a request once, within the same deadline, if it was not sent. It repeats no other request, because
+ * only the caller knows whether a second one is harmless (G10).
  */
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
 import { traceHeaders } from "../trace.ts";
 
-/** The request may have arrived, and what became of it is unknown. */
+/** The request may have arrived; its effect is unknown. */
 export class CallFailed extends Error {
-  /** What went wrong, such as `ECONNRESET` or `deadline`. */
+  /** A system error code such as `ECONNRESET`, or `deadline`. */
   readonly code: string;
 
-  /** Has no `cause`: an HTTP parser's error carries the bytes that it stumbled over. */
+  /** Has no `cause`, because an HTTP parser's error contains the received bytes. */
   constructor(message: string, code: string) {
     super(`${message}: ${code}`);
     this.name = "CallFailed";
@@ -28,7 +29,7 @@ export class CallFailed extends Error {
   }
 }
 
-/** The request was surely never sent. */
+/** The request was not sent. */
 export class Unreachable extends CallFailed {
   override readonly name = "Unreachable";
 }
@@ -39,39 +40,39 @@ export interface Call {
   headers: Record<string, string>;
   /** Sent as JSON, with its content type. */
   body?: object;
-  /** 10 s by default: what a request for money may take. */
+  /** 10 s by default. */
   deadlineMs?: number;
   signal?: AbortSignal;
 }
 
 export interface Answer {
   status: number;
-  /** The parsed JSON; undefined when the body is empty, HTML or otherwise not JSON. */
+  /** The parsed JSON; undefined for an empty body, HTML, and anything else that is not JSON. */
   body: unknown;
   /** The `Retry-After` header, in seconds. */
   retryAfterS?: number;
 }
 
 export interface Client {
-  /** Throws `Unreachable` when the request was surely never sent, `CallFailed` when that is unknown. */
+  /** Throws `Unreachable` when the request was not sent, `CallFailed` when it may have been. */
   call(call: Call): Promise<Answer>;
-  /** Waits for the calls under way. */
+  /** Waits for the calls in flight. */
   close(): Promise<void>;
 }
 
 const defaultDeadlineMs = 10_000;
 
-/** Leaves room within the default deadline to try again. */
+/** 4 s, because two attempts to connect must fit into the default deadline. */
 const connectDeadlineMs = 4_000;
 
 const retryDelayMs = 200;
 
-/** Providers answer with a few hundred bytes. */
+/** 256 KiB, because providers answer with a few hundred bytes (G12). */
 const answerBytesMax = 256 * 1_024;
 
 /**
- * Connections to one provider. Calls beyond this wait for one, and count as never sent if their deadline comes first. More
- * than queries in flight (payment/reconcile.ts), so that requests for money find one.
+ * Connections to one provider. A call beyond them waits for one, and was not sent if its deadline comes first. 512, because
+ * that is more than the queries in flight (payment/reconcile.ts): a request for money always finds a connection.
  */
 const connectionsMax = 512;
 
@@ -80,7 +81,7 @@ export function createClient(): Client {
     connections: connectionsMax,
     connect: { timeout: connectDeadlineMs },
     maxResponseSize: answerBytesMax,
-    // One exchange per connection: a lost connection leaves one payment unknown, not all of those that shared it.
+    // One request at a time per connection, so that a lost connection leaves one payment unknown and not several.
     allowH2: false,
     pipelining: 1,
   });
@@ -88,7 +89,7 @@ export function createClient(): Client {
   const exchange = async (call: Call, signal: AbortSignal): Promise<Answer> => {
     let isSent = false;
     const dispatcher = agent.compose(
-      noticeStart(() => {
+      onRequestStart(() => {
         isSent = true;
       }),
     );
@@ -102,7 +103,7 @@ export function createClient(): Client {
       };
     };
     try {
-      // undici heeds the signal only once it has a connection, and then sends nothing.
+      // undici checks the signal only when it has a connection, so the race ends the wait for one.
       return await Promise.race([receive(), aborted(signal)]);
     } catch (error) {
       const what = `${call.method} ${hostOf(call.url)}`;
@@ -123,19 +124,22 @@ export function createClient(): Client {
           return exchange(call, signal);
         }
       };
-      return within(call.deadlineMs ?? defaultDeadlineMs, tryTwice, call.signal);
+      return withDeadline(call.deadlineMs ?? defaultDeadlineMs, tryTwice, call.signal);
     },
     close: () => agent.close(),
   };
 }
 
 /**
- * Makes a call with a signal that aborts after so long, or with `outer`. Nothing stays behind when it has ended: the timer of
- * `AbortSignal.timeout` would go off later, for every call, and `AbortSignal.any` costs as much again.
+ * Makes a call with a signal that aborts after `ms`, or when `outer` aborts. Removes its timer and listener when the call
+ * ends: `AbortSignal.timeout` would keep a timer for each call, and `AbortSignal.any` costs as much again.
  */
-async function within<T>(ms: number, call: (signal: AbortSignal) => Promise<T>, outer?: AbortSignal): Promise<T> {
+async function withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promise<T>, outer?: AbortSignal): Promise<T> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(new DOMException("It took too long", "TimeoutError")), ms);
+  const timer = setTimeout(
+    () => controller.abort(new DOMException("the call exceeded its deadline", "TimeoutError")),
+    ms,
+  );
   const abort = (): void => controller.abort(outer?.reason);
   outer?.addEventListener("abort", abort);
   if (outer?.aborted) abort();
@@ -153,8 +157,8 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 
-/** Tells when a request is handed to a connection that is ready: undici starts a request just before writing it. */
-const noticeStart =
+/** Calls `onStart` when a request is handed to a ready connection: undici starts a request just before it writes it. */
+const onRequestStart =
   (onStart: () => void): Dispatcher.DispatcherComposeInterceptor =>
   (dispatch) =>
   (options, handler) => {
@@ -172,7 +176,7 @@ function message({ method, headers, body }: Call): { method: Call["method"]; hea
   return { method, headers: { ...traced, "content-type": "application/json" }, body: JSON.stringify(body) };
 }
 
-/** Seconds, or a date (RFC 9110). Undefined for anything else. */
+/** Reads `Retry-After` as seconds or as a date (RFC 9110, section 10.2.3). Undefined for anything else. */
 function readRetryAfter(header: unknown): number | undefined {
   if (typeof header !== "string") return undefined;
   if (/^\d{1,9}$/.test(header)) return Number(header);
@@ -184,7 +188,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Gateways answer with HTML or nothing when they fail: the status then says all there is.
+    // A failing gateway answers with HTML or without a body: its status is then the only information.
     return undefined;
   }
 }

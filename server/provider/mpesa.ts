@@ -1,12 +1,12 @@
 /**
- * M-Pesa as all its providers share it: the limits of a payment and the meaning of result codes. Providers that resell it
- * pass the codes through.
+ * M-Pesa facts that several providers share: the limits of a payment and the meaning of result codes. Providers that resell
+ * M-Pesa pass its codes through.
  */
 import { z } from "zod";
 import type { Reason } from "../order/order.ts";
 import type { Limits } from "./provider.ts";
 
-/** Safaricom portal, M-Pesa Express: from KES 1 to 250,000, in whole shillings, from a Kenyan mobile phone. */
+/** KES 1 to 250,000 in whole shillings, from a Kenyan mobile phone (Safaricom portal, "M-Pesa Express"). */
 export const mpesaLimits = {
   minMinor: 100n,
   maxMinor: 25_000_000n,
@@ -14,13 +14,13 @@ export const mpesaLimits = {
   phone: /^\+254(7|1)\d{8}$/,
 } as const satisfies Limits;
 
-/** Visible ASCII, as all identifiers around M-Pesa are: anything else could not be one, nor be stored safely. */
+/** Visible ASCII, like every M-Pesa identifier seen so far. Other text is not an identifier, and not safe to store. */
 export const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
 
-/** A number in webhooks, a string in queries, and sometimes letters (Safaricom portal, M-Pesa Express and its Query). */
+/** A number in webhooks, a string in queries, sometimes with letters (Safaricom portal, "M-Pesa Express" and "… Query"). */
 export const resultCode = z.union([z.string().min(1), z.number()]).transform(String);
 
-/** How a payment ended without money. */
+/** The end of a payment without money. */
 export interface MpesaFailure {
   status: "failed" | "expired";
   reason: Reason;
@@ -30,10 +30,10 @@ const failed = (reason: Reason): MpesaFailure => ({ status: "failed", reason });
 const noResponse: MpesaFailure = { status: "expired", reason: "no_response" };
 
 /**
- * The result codes that are known to say so. Safaricom portal, M-Pesa Express, "Result Codes"; 26, 1001 and 9999 are
- * missing there and reported by integrators, 1031 ("Request cancelled by user") and 1036 ("SMSC ACK timeout": no answer
- * of the phone in time) are recorded. 11, 2006 and 2040 are of Safaricom's other result tables: an account that is not
- * active, or not registered.
+ * The result codes of payments without money (Safaricom portal, "M-Pesa Express", "Result Codes"). The table there lacks
+ * some: integrators report 26, 1001 and 9999; 1031 ("Request cancelled by user") and 1036 ("SMSC ACK timeout", no answer
+ * from the phone in time) occur in recorded traffic. 11, 2006 and 2040 are from Safaricom's other result tables, and mean
+ * an inactive or unregistered account.
  */
 export const mpesaFailures: ReadonlyMap<string, MpesaFailure> = new Map([
   ["1", failed("insufficient_funds")],
@@ -60,17 +60,17 @@ export const mpesaFailures: ReadonlyMap<string, MpesaFailure> = new Map([
   ["SFC_IC0003", failed("provider_error")],
 ]);
 
-/** The payer is still being asked. Not in the portal's table; observed in the first seconds after a push. */
+/** The prompt is still open. Not in the portal's table; integrators observe it in the first seconds after a push. */
 export const stillOpen = "4999";
 
-/** Reported while a payment was not decided yet; what it means is not documented. */
+/** Integrators report it for payments that were not decided yet. Its meaning is not documented. */
 const undecided = "2029";
 
 /**
- * What the code of a webhook decides; undefined for those that decide nothing. M-Pesa sends one only when it is over, so
- * a code that nobody knows is a failure there. In a query it would not be.
+ * The outcome that a webhook's code means; undefined for a code without one. M-Pesa sends a webhook only when the payment
+ * is over, so an unknown code is a failure in a webhook. In a query it is not.
  */
-export function decide(code: string): "succeeded" | MpesaFailure | undefined {
+export function readResultCode(code: string): "succeeded" | MpesaFailure | undefined {
   if (code === "0") return "succeeded";
   if (code === stillOpen || code === undecided) return undefined;
   return mpesaFailures.get(code) ?? failed("provider_error");

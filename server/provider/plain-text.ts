@@ -1,8 +1,9 @@
-/** Free text as providers take it. */
+/** Free text in the form that providers accept. */
 
 /**
- * Letters and digits without marks, spaces, and `. , : _ -`, at most so many. Others are left out, because M-Pesa pushes
- * with `& < > # @` in them fail without a word (reported by an integrator), and MTN does not say which it takes.
+ * Keeps letters and digits without diacritics, spaces, and `. , : _ -`, up to `lengthMax` characters. Other characters are
+ * removed, because an integrator reports that M-Pesa pushes with `& < > # @` fail without an error, and MTN does not
+ * document the characters that it accepts.
  */
 export const plainText = (text: string, lengthMax: number): string =>
   text

@@ -1,80 +1,83 @@
 /**
  * The interface of every provider: four verbs and a few facts.
  *
- * Guarantees asked of an adapter: `initiate` sends at most one request for money per call; `translate` is pure;
- * `confirm` never moves money and may be called any number of times; nothing it throws carries a secret.
+ * An adapter guarantees that `initiate` sends at most one request for money per call (G10), that `translate` is pure, that
+ * `confirm` never moves money and may be called any number of times, and that no error contains a secret.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
 
-/** What a webhook says, and why we may believe it. */
+/** The content of a webhook, and the proof that it comes from the provider. */
 export interface Claim {
-  /** The provider's own handle for the payment. */
+  /** The provider's identifier of the payment. */
   reference?: string;
-  /** Our own id of the payment, where the webhook proves or names it. */
+  /** Our id of the payment: proven by the URL's secret, or stated in the webhook. */
   paymentId?: string;
-  /** Our own reference in the request for money, where that is not the payment's id. It names the payment and proves nothing. */
+  /** Our reference in the request for money, if that is not the payment's id. It names the payment and proves nothing. */
   ownReference?: string;
-  /** Absent when the webhook says nothing that changes a payment. */
+  /** Absent if the webhook states nothing that changes a payment. */
   outcome?: Outcome;
-  /** `signature`: over these bytes. `secret`: a URL or header only the provider knows. `none`: only a hint to ask. */
+  /**
+   * `signature`: the provider signed these bytes. `secret`: a URL or a header that only the provider knows. `none`: no proof,
+   * so the claim only causes a query (G7).
+   */
   proof: "signature" | "secret" | "none";
-  /** Proven, and still only a reason to ask the provider: nothing that it states is believed. */
+  /** Proven, but it only causes a query: none of its statements is used. */
   isHint?: true;
-  /** The address that confirms a subscription to the provider's webhooks. The adapter has checked that it is the provider's. */
+  /** A GET of this URL confirms the subscription to webhooks. The adapter has checked that it is the provider's. */
   subscribeUrl?: URL;
 }
 
 /** One webhook as it arrived. */
 export interface Webhook {
-  /** The payment whose URL secret was right; absent for account-wide webhooks. */
+  /** The payment that the secret in the URL belongs to; absent for account-wide webhooks. */
   paymentId?: string;
   headers: IncomingHttpHeaders;
   body: Buffer;
 }
 
-/** What a signature is worth. `unknown`: what is needed to check it, such as a certificate, cannot be had just now. */
+/** The result of a signature check. `unknown`: it cannot be checked now, for example without the certificate. */
 export type Authenticity = "signed" | "unsigned" | "unknown";
 
-/** An answer in the provider's own form. */
+/** An HTTP reply in the form that the provider expects. */
 export interface Reply {
   status: number;
   contentType: string;
   body: string;
 }
 
-/** What the provider can be asked for. Amounts are in minor units. */
+/** The payments that the provider accepts. Amounts are in minor units. */
 export interface Limits {
   minMinor: bigint;
   maxMinor: bigint;
-  /** Amounts must be a multiple of this: 100 where only whole shillings can be asked for. */
+  /** Amounts must be a multiple of this: 100 for whole shillings. */
   stepMinor: bigint;
-  /** What a phone must look like in E.164; absent where no phone is prompted. */
+  /** The pattern of a phone in E.164; absent if the provider prompts no phone. */
   phone?: RegExp;
 }
 
-/** Where `initiate` got to: the provider accepted and is asking the payer. */
+/** The provider accepted the request and asks the payer. */
 export interface Initiated {
   reference: string;
-  /** What the payer does next; absent means a prompt on the payment's phone. */
+  /** The page that the payer visits next; absent if the payment's phone shows a prompt. */
   redirectUrl?: string;
 }
 
-/** The addresses that a provider is given for one payment. Each carries a secret of its own. */
+/** The URLs that a provider gets for one payment. Each has a secret of its own. */
 export interface Urls {
   webhook: URL;
-  /** Where the payer's browser comes back to from the provider's own page. */
+  /** The payer's browser returns to it from the provider's page. */
   return: URL;
 }
 
-/** Of providers on whose page the payer agrees, but where the money moves only when we say so. */
+/** For providers on whose page the payer approves the payment, and that move the money only on our request. */
 export interface Checkout {
   /**
-   * What the payer's browser says as it comes back, which proves nothing: `approved` makes us complete the payment, a
-   * reason is how it failed unless the provider says otherwise. Undefined: nothing that can be read.
+   * Reads the query string of the payer's return, which proves nothing (G7). `approved` makes the hub complete the payment. A
+   * reason is how the payment failed, unless the provider states otherwise. Undefined if the query string is unreadable.
    */
   read(query: Readonly<Record<string, unknown>>): "approved" | Reason | undefined;
-  /** Takes the money. Called at most once per payment. Undefined when even asking afterwards taught nothing. */
+  /** Takes the money. Called at most once per payment (G10). Undefined if the query that followed had no evidence either. */
   complete(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
 }
 
@@ -82,45 +85,46 @@ export interface Provider {
   readonly name: string;
   /** ISO 4217. */
   readonly currencies: readonly string[];
-  /** ISO 3166-1 alpha-2; local phone forms are read in the first. */
+  /** ISO 3166-1 alpha-2. A phone in local form is read as one of the first country. */
   readonly countries: readonly string[];
   readonly limits: Limits;
-  /** Whether `confirm` can say how much was paid. Where it cannot, a success without an amount is accepted as paid. */
+  /** Whether `confirm` states the paid amount. If not, a success without an amount is accepted as paid in full. */
   readonly statesAmount: boolean;
-  /** Whether `confirm` can say by which receipt it was paid. */
+  /** Whether `confirm` states the receipt. */
   readonly statesReceipt: boolean;
-  /** `confirm` asks nothing about a payment whose reference is not known. */
+  /** `confirm` makes no call for a payment without a reference. */
   readonly needsReference?: true;
-  /** When to ask, in seconds after the request for money, if no webhook comes; 10, 15, 20 and 30 by default. */
+  /** When to query without a webhook, in seconds after the request for money: 10, 15, 20 and 30 by default. */
   readonly checksAtS?: readonly number[];
-  /** Webhooks come to one address for all payments, and may name a payment by a reference that we do not know yet. */
+  /** The provider sends the webhooks of all payments to one URL. They may name a reference that is not stored yet. */
   readonly isAccountWide?: true;
-  /** Every webhook that `translate` does not throw at is signed. */
+  /** Every webhook that `translate` accepts is signed. */
   readonly signsWebhooks?: true;
-  /** What this provider wants to hear back once a webhook is stored. */
+  /** The reply to a stored webhook (G1). */
   readonly acknowledgement: Reply;
-  /** Fetches ahead what asking needs and may take long, such as an access token. Throws `Declined`. */
+  /** Fetches an access token, so that the request's deadline need not include it. Throws `Declined`. */
   prepare?(): Promise<void>;
   /**
-   * Asks for the money, once. Throws `Declined` when it surely did not happen; anything else thrown means unknown.
+   * Sends one request for money. Throws `Declined` if the provider certainly does not ask the payer. Any other error means
+   * that this is unknown.
    */
   initiate(payment: Payment, urls: Urls, signal: AbortSignal): Promise<Initiated>;
   /**
-   * Checks a signature that takes more than the webhook and our account, such as the sender's certificate from the network.
-   * Called before `translate`, which is given the result. Bounded in time and in calls; never throws.
+   * Checks a signature for which the webhook and the account are not enough, for example because a certificate must be
+   * fetched. The hub calls it before `translate` and passes on the result. Bounded in time and calls; never throws.
    */
   authenticate?(webhook: Webhook): Promise<Authenticity>;
   /**
-   * Authenticates and reads one webhook. Pure: no clock, network or database. `authenticity` is what `authenticate` found,
-   * where there is one; without it such a webhook counts as unsigned.
-   * Throws `HubError` `webhook_rejected` or `webhook_unreadable`; `provider_unavailable` for what may be believed only when
-   * signed, while that cannot be checked, so that it is sent again.
+   * Authenticates and reads one webhook. Pure: no clock, network or database. `authenticity` is the result of `authenticate`;
+   * an absent one means `unsigned`.
+   * Throws `HubError` `webhook_rejected` or `webhook_unreadable`. Throws `provider_unavailable` if the webhook needs a
+   * signature that cannot be checked now, so that the provider sends it again.
    */
   translate(webhook: Webhook, authenticity?: Authenticity): Claim;
   /**
-   * Asks what really happened; safe to repeat. Three kinds of answer: a settled outcome, `processing` (surely still
-   * open), or undefined when the answer teaches nothing or there is no way to ask. Throws when the provider cannot be
-   * reached or does not work.
+   * Queries the payment; safe to repeat. Returns a settled outcome, `processing` if the payment is certainly still open, or
+   * undefined if the answer has no evidence or the payment cannot be queried. Throws if the provider cannot be reached or
+   * does not work.
    */
   confirm(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
   /**
@@ -131,7 +135,7 @@ export interface Provider {
   readonly checkout?: Checkout;
 }
 
-/** The provider surely did not and will not move money for this call. */
+/** The provider certainly did not and will not move money for this call. */
 export class Declined extends Error {
   readonly reason: Reason;
 

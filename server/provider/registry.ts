@@ -1,4 +1,4 @@
-/** Every provider there is, each with the sandbox that stands in for it. Adding one adds a line to the literal. */
+/** All providers, each with its sandbox. To add a provider, add a line to `registry` (docs/provider.md). */
 
 import type { Sandbox } from "../sandbox/server.ts";
 import { bkash } from "./bkash/adapter.ts";

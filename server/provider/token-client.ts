@@ -1,4 +1,4 @@
-/** Calls to a provider that wants an access token with each, and the calls that fetch one. */
+/** Calls with an access token, and the calls that fetch one. */
 import { z } from "zod";
 import { HubError } from "../errors.ts";
 import type { AccessToken } from "./access-token.ts";
@@ -6,11 +6,11 @@ import type { Answer, Call, Client } from "./http-client.ts";
 import { Declined } from "./provider.ts";
 
 export interface TokenClient {
-  /** Fetches a token if none is at hand. Throws `Declined`, because nothing was asked. */
+  /** Fetches a token if there is no valid one. Throws `Declined` without one, because no payer was asked. */
   prepare(): Promise<void>;
   /**
-   * Makes a call with a token. One that the provider refuses is replaced once: whatever the call was for has surely not
-   * happened. Throws `Declined` when there is no token.
+   * Makes a call with a token. If the provider refuses the token, the call had no effect and is made once more with another
+   * token. Throws `Declined` without a token.
    */
   call(send: (token: string) => Promise<Answer>): Promise<Answer>;
 }
@@ -20,7 +20,7 @@ export function createTokenClient(accessToken: AccessToken, isTokenRefused: (ans
     try {
       return await accessToken.token(rejected);
     } catch (cause) {
-      throw new Declined("provider_error", "no access token, so nothing was asked", cause);
+      throw new Declined("provider_error", "no access token, so no request was sent", cause);
     }
   };
   return {
@@ -35,28 +35,25 @@ export function createTokenClient(accessToken: AccessToken, isTokenRefused: (ans
   };
 }
 
-/** `expires_in` in seconds: a number in documentation, often a string on the wire. */
+/** `expires_in` in seconds: a number in the providers' documentation, often a string on the wire (seen at Safaricom). */
 export const lifetime = z
   .union([z.number(), z.string().regex(/^\d+$/).transform(Number)])
   .pipe(z.number().min(1).max(86_400));
 
-/** Longer than other calls may take: without a token there are none. */
+/** 15 s, longer than other calls, because no call is possible without a token. */
 export const tokenDeadlineMs = 15_000;
 
-/**
- * Makes one call for a token and reads its reply. Throws `HubError` `provider_unavailable`, which says nothing of the
- * credentials.
- */
+/** Makes one token call and reads its reply. Throws `HubError` `provider_unavailable`, without the credentials. */
 export async function fetchToken<Reply>(
   provider: string,
   { client, reply, ...call }: Omit<Call, "signal" | "deadlineMs"> & { client: Client; reply: z.ZodType<Reply> },
 ): Promise<Reply> {
   const { status, body } = await client.call({ ...call, deadlineMs: tokenDeadlineMs }).catch((cause: unknown) => {
-    throw new HubError("provider_unavailable", `${provider} could not be asked for an access token`, { cause });
+    throw new HubError("provider_unavailable", `${provider} did not answer the token call`, { cause });
   });
   const read = reply.safeParse(body);
   if (status !== 200 || !read.success) {
-    throw new HubError("provider_unavailable", `${provider} gave no access token (HTTP ${status})`);
+    throw new HubError("provider_unavailable", `${provider} issued no access token (HTTP ${status})`);
   }
   return read.data;
 }

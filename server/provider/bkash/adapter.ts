@@ -1,11 +1,11 @@
 /**
- * bKash tokenized checkout (Bangladesh): the payer agrees on bKash's own page and comes back, and only then do we take
- * the money, by executing the payment.
+ * bKash tokenized checkout (Bangladesh). The payer approves the payment on bKash's page and returns; the hub then takes the
+ * money with Execute.
  *
- * What the returning browser says proves nothing, and bKash tells of failures nowhere else: so money moves at Execute,
- * which is sent once in a payment's life, and when its answer is not sure the query decides, never a second Execute.
- * The notification of a completed payment only makes us ask (notification.ts). Access tokens are rationed: more
- * than two token calls in an hour block the merchant for an hour (developer.bka.sh, "Token Management").
+ * The returning browser proves nothing, and bKash sends no webhook for a failed payment. The hub sends Execute at most once
+ * per payment (G10). If the answer is inconclusive the hub queries the payment and does not send Execute again. The
+ * notification of a completed payment only causes a query (notification.ts). bKash blocks a merchant for an hour after more
+ * than two token calls in an hour (developer.bka.sh, "Token Management").
  */
 import { z } from "zod";
 import type { Outcome, Payment } from "../../order/order.ts";
@@ -19,13 +19,13 @@ import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./mess
 import { authenticate, confirmSubscription, translate } from "./notification.ts";
 import { createSnsVerifier, type SnsOptions } from "./sns.ts";
 
-/** What bKash gives a merchant at go-live. */
+/** bKash issues these to a merchant at go-live. */
 const variables = z.object({
   USERNAME: z.string(),
   PASSWORD: z.string(),
   APP_KEY: z.string(),
   APP_SECRET: z.string(),
-  /** The topic of the merchant's notifications; without it no subscription is confirmed, and no notification counts as signed. */
+  /** The SNS topic of the merchant's notifications. Without it the hub confirms no subscription and checks no signature. */
   SNS_TOPIC_ARN: z
     .string()
     .regex(/^arn:aws(-cn)?:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, "must be the ARN of an SNS topic")
@@ -50,17 +50,18 @@ export interface BkashConfig extends BkashAccount {
 export interface BkashDependencies {
   client: Client;
   accessToken: AccessToken;
-  /** How long bKash may take to answer: by default 30 s to Execute, as it documents, and 10 s to anything else. */
+  /** The deadline of each call. By default 30 s for Execute and 10 s for other calls. */
   deadlineMs?: number;
-  /** How signatures of notifications are checked; something else in tests only. */
+  /** For tests: replaces parts of the signature check. */
   sns?: SnsOptions;
 }
 
+/** 30 s, because bKash documents it as the longest time that Execute takes (developer.bka.sh, "Checkout (URL Based)"). */
 const executeDeadlineMs = 30_000;
 
 /**
- * BDT with two decimals. bKash documents no limits of the API; what a wallet may hold and spend is bKash's to refuse, and
- * it holds no more than BDT 500,000 (unverified).
+ * BDT with two decimals. bKash documents no limits of the API, and refuses what a wallet cannot pay. The maximum is BDT
+ * 500,000, because a wallet holds at most that (unverified).
  */
 const limits = { minMinor: 100n, maxMinor: 50_000_000n, stepMinor: 1n } as const;
 
@@ -86,7 +87,7 @@ export function createBkash(
       client.call({
         method: "POST",
         url: `${config.baseUrl()}/tokenized/checkout${path}`,
-        // The token as it is: without "Bearer", as in bKash's own plugin.
+        // Without "Bearer", as in bKash's own plugin (bKash-developer/bKash-for-woocommerce).
         headers: { accept: "application/json", authorization: token, "x-app-key": config.APP_KEY },
         body,
         ...call,
@@ -102,7 +103,7 @@ export function createBkash(
 
   const execute = (paymentID: string, signal: AbortSignal): Promise<Answer | undefined> =>
     post("/execute", { paymentID }, { signal, deadlineMs: executeDeadlineMs }).catch((error: unknown) => {
-      // No answer, or a lost one. Anything else has surely executed nothing.
+      // Execute may have arrived. After any other error it was not sent.
       if (error instanceof CallFailed) return undefined;
       throw error;
     });
@@ -126,7 +127,7 @@ export function createBkash(
     confirm,
     confirmSubscription: (url) => confirmSubscription(client, url),
     checkout: {
-      // The signature beside it is the same for every status: it proves nothing (developer.bka.sh, samples of create).
+      // Proves nothing: the URL's signature is the same for every status (developer.bka.sh, samples of "Create Payment").
       read({ status }) {
         if (status === "success") return "approved";
         if (status === "cancel") return "cancelled";
@@ -134,8 +135,8 @@ export function createBkash(
       },
       async complete(payment, signal) {
         if (payment.reference === undefined) return undefined;
-        const { isSure, outcome } = readExecution(await execute(payment.reference, signal), payment);
-        if (isSure) return outcome;
+        const { isConclusive, outcome } = readExecution(await execute(payment.reference, signal), payment);
+        if (isConclusive) return outcome;
         const found = await confirm(payment, signal);
         return found?.status === "processing" ? (outcome ?? found) : found;
       },
@@ -144,8 +145,8 @@ export function createBkash(
 }
 
 /**
- * Makes one token call: refresh with a refresh token, grant without. Throws `HubError` `provider_unavailable`, which says
- * nothing of the credentials.
+ * Makes one token call: "refresh" with a refresh token, "grant" without. Throws `HubError` `provider_unavailable`, without
+ * the credentials.
  */
 export async function fetchBkashToken(
   config: BkashConfig,
@@ -169,7 +170,7 @@ export async function fetchBkashToken(
   return { token, lifetimeS, ...(refresh_token !== undefined && { refreshToken: refresh_token }) };
 }
 
-/** One payment without an agreement (mode 0011), taken at once (intent sale). */
+/** Mode 0011 is one payment without an agreement; the intent `sale` takes the money at Execute. */
 function createFields(payment: Payment, returnUrl: URL): object {
   const { id, amountMinor } = payment;
   return {
@@ -179,12 +180,12 @@ function createFields(payment: Payment, returnUrl: URL): object {
     amount: `${amountMinor / 100n}.${String(amountMinor % 100n).padStart(2, "0")}`,
     currency: "BDT",
     intent: "sale",
-    // The only name of ours that is in the notification.
+    // The only identifier of ours in the notification.
     merchantInvoiceNumber: id,
   };
 }
 
-/** A wallet fills in bKash's page; the field is wanted in any case, and the order's name is of use to the merchant. */
+/** bKash requires the field, and its page takes a wallet number from it. Otherwise the merchant sees the order's id. */
 function payerReference({ phone = "", orderId }: Payment): string {
   return /^\+8801\d{9}$/.test(phone) ? phone.slice("+88".length) : orderId;
 }

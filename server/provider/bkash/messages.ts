@@ -1,8 +1,8 @@
 /**
- * What bKash's replies mean. Pure, and goes by codes and states, never by texts or the HTTP status alone: errors come
- * with HTTP 200, and in three forms (`statusCode`, `errorCode`, or the gateway's bare `message`).
+ * Reads bKash's replies. Pure. Decides by codes and states, not by texts or the HTTP status alone: bKash answers errors with
+ * HTTP 200, in three forms (`statusCode`, `errorCode`, or the gateway's `message` without a code).
  *
- * Facts: developer.bka.sh, "Error Codes" and "Checkout (URL Based)"; the plugin bKash-developer/bKash-for-woocommerce.
+ * Sources: developer.bka.sh, "Error Codes" and "Checkout (URL Based)"; the plugin bKash-developer/bKash-for-woocommerce.
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
@@ -19,34 +19,34 @@ const noResponse: Result = { status: "expired", reason: "no_response" };
 const each = (codes: readonly number[], result: Result): [string, Result][] =>
   codes.map((code) => [String(code), result]);
 
-/** What a code says became of the payment (developer.bka.sh, "Error Codes"). */
+/** The end of the payment that a code means (developer.bka.sh, "Error Codes"). */
 const results: ReadonlyMap<string, Result> = new Map([
-  // The app key, or what we sent: amount, currency, intent, body, invoice, reference, callback, mode, a missing field.
+  // A wrong app key, or a wrong request: amount, currency, intent, body, invoice, reference, callback, mode, missing field.
   ...each([2001, 2006, 2007, 2008, 2025, 2031, 2048, 2049, 2055, 2063, 2064, 2065, 2067], failed("provider_error")),
-  // No customer's wallet, a wrong code, a duplicate within minutes, or an account that may not pay or be paid.
+  // Not a customer's wallet, a wrong code, a duplicate within minutes, or an account that must not pay or be paid.
   ...each([2009, 2010, 2016, 2029, 2037, 2038, 2039, 2040, 2041, 2044, 2045, 2057, 2058], failed("declined")),
   ...each([2013, 2017, 2059], failed("limit")),
   ...each([2011, 2014, 2015, 2043], failed("wrong_pin")),
   ...each([2018, 2019], noResponse),
   ...each([2023], failed("insufficient_funds")),
-  // To be believed only once a query has found no money.
+  // Inconclusive (see below): counts only after a query without a payment.
   ...each([2003], failed("provider_error")),
   ...each([2069], failed("cancelled")),
 ]);
 
 /**
- * Codes that leave open whether the money moves or has moved: exceptions (2003, 2020, 2024), what is not finished yet
- * (2054, 2060), whatever was completed, executed or cancelled before (2056, 2062, 2068, 2069, 2116, 2117, 2119),
- * maintenance (503), and 9999, which is missing in the registry and observed by integrators.
+ * Codes after which the money may have moved or may still move: exceptions (2003, 2020, 2024), a payer who has not finished
+ * (2054, 2060), a payment that was completed, executed or cancelled before (2056, 2062, 2068, 2069, 2116, 2117, 2119),
+ * maintenance (503), and 9999, which "Error Codes" lacks and integrators observe.
  */
-const doubtful: ReadonlySet<string> = new Set(
+const inconclusive: ReadonlySet<string> = new Set(
   [2003, 2020, 2024, 2054, 2056, 2060, 2062, 2068, 2069, 2116, 2117, 2119, 503, 9999].map(String),
 );
 
-/** Visible ASCII, as all of bKash's identifiers are: anything else could not be theirs, nor be stored safely. */
+/** Visible ASCII, like every identifier of bKash's seen so far. Other text is not an identifier, and not safe to store. */
 const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
 
-/** Strings in the documentation; numbers are taken too. */
+/** A string in the documentation; a number is accepted too. */
 const code = z
   .union([z.string(), z.number()])
   .transform(String)
@@ -60,18 +60,18 @@ const envelope = z.object({
 /** The only code that is not an error. */
 const successful = "0000";
 
-/** An error has an `errorCode` instead, whatever is in it. */
+/** Any `errorCode` makes the reply an error. */
 const success = z.object({ statusCode: z.literal(successful), errorCode: z.null().optional() });
 
 const acceptance = z.object({ paymentID: identifier, bkashURL: z.url({ protocol: /^https?$/ }).max(2_048) });
 
-/** There or not, of whatever type. */
+/** Optional, of any type. */
 const anything = z.unknown().optional();
 
 /**
- * How a payment stands, as Execute and the query tell it. Execute calls our invoice `merchantInvoiceNumber`, recorded
- * query replies call it `merchantInvoice`, and replies to Execute without an invoice, currency or paymentID occur. So
- * none of them is needed, and those that are there are compared.
+ * The payment's state in the replies to Execute and the query. Execute calls the invoice `merchantInvoiceNumber`; recorded
+ * query replies call it `merchantInvoice`; recorded replies to Execute may lack the invoice, the currency or the paymentID.
+ * So none of these is required, and each one that is present is compared.
  */
 const state = z.object({
   paymentID: anything,
@@ -84,22 +84,22 @@ const state = z.object({
 });
 type State = z.infer<typeof state>;
 
-/** "Timeout of 30 Seconds Exceeded While Executing Payment, Please Query the Payment": whatever code comes with it. */
+/** "Timeout of 30 Seconds Exceeded While Executing Payment, Please Query the Payment", with any code (recorded). */
 const timedOut = z.object({ statusMessage: z.string().regex(/query the payment|timeout of \d+ seconds/i) });
 
-/** The code of any reply; undefined for the gateway's own messages and whatever else has none. */
+/** The code of a reply; undefined for the gateway's messages and other bodies without one. */
 function codeOf(body: unknown): string | undefined {
   const { statusCode, errorCode } = envelope.safeParse(body).data ?? {};
   return errorCode ?? statusCode;
 }
 
-/** The gateway says that the access token is not good (any more): whatever was asked never came to bKash itself. */
+/** The gateway refused the access token, so the request did not reach bKash. */
 export const isTokenRefused = ({ status }: Answer): boolean => status === 401;
 
-/** The gateway's own error, without a code of bKash's. */
+/** An error of the gateway, without a code of bKash's. */
 const gatewayError = z.object({ message: z.string() });
 
-/** Accepted, surely refused (`Declined`), or unknown: any other error. */
+/** Returns for an accepted request, throws `Declined` for a certain refusal. Any other error means unknown. */
 export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
   const given = codeOf(body);
@@ -107,50 +107,51 @@ export function readAcceptance(answer: Answer): Initiated {
   if (status === 200 && success.safeParse(body).success && accepted) {
     return { reference: accepted.paymentID, redirectUrl: accepted.bkashURL };
   }
-  const saysNo = status < 500 && given !== undefined && given !== successful && !doubtful.has(given);
-  if (saysNo || isRefused(answer, gatewayError.safeParse(body).success)) {
+  const isDeclined = status < 500 && given !== undefined && given !== successful && !inconclusive.has(given);
+  if (isDeclined || isRefused(answer, gatewayError.safeParse(body).success)) {
     const reason = results.get(given ?? "")?.reason ?? "provider_error";
     throw new Declined(reason, `bKash refused the payment: ${given ?? "no code"} (HTTP ${status})`);
   }
-  throw new Error(`bKash's answer to the payment tells nothing (HTTP ${status})`);
+  throw new Error(`bKash neither accepted nor refused the payment (HTTP ${status})`);
 }
 
-/** What executing told. Where it is not sure, `outcome` is what to believe if a query then finds no money. */
+/** The result of Execute. */
 export interface Execution {
-  isSure: boolean;
+  isConclusive: boolean;
+  /** If inconclusive: the outcome in case that a query then finds no payment. */
   outcome?: Outcome;
 }
 
-/** Without an answer nothing is sure. */
+/** Inconclusive without an answer. */
 export function readExecution(answer: Answer | undefined, payment: Payment): Execution {
-  if (!answer || answer.status >= 500 || timedOut.safeParse(answer.body).success) return { isSure: false };
+  if (!answer || answer.status >= 500 || timedOut.safeParse(answer.body).success) return { isConclusive: false };
   const found = readState(answer, payment);
-  if (found?.status === "succeeded") return { isSure: true, outcome: { ...found, source: "reply" } };
+  if (found?.status === "succeeded") return { isConclusive: true, outcome: { ...found, source: "reply" } };
   const given = codeOf(answer.body) ?? "";
   const result = results.get(given);
   return {
-    isSure: result !== undefined && !doubtful.has(given),
+    isConclusive: result !== undefined && !inconclusive.has(given),
     ...(result && { outcome: { ...result, source: "reply" } }),
   };
 }
 
 /**
- * What a query tells. A code other than success is about the query, or too vague to end a payment: 2002 and 2033 (not
- * found) are given shortly after creation too. Throws `Throttled`, or `HubError` `provider_unavailable` when bKash did
- * not answer the question.
+ * Reads the answer to a query; undefined without evidence. An error code does not end a payment: it is about the query, or
+ * too vague, as 2002 and 2033 (not found) also occur shortly after creation. Throws `Throttled`, or `HubError`
+ * `provider_unavailable` if bKash did not answer the query.
  */
 export function readQuery(answer: Answer, payment: Payment): Outcome | undefined {
   if (codeOf(requireAnswer("bKash", answer)) === undefined) {
-    throw new HubError("provider_unavailable", `bKash could not be asked (HTTP ${answer.status})`);
+    throw new HubError("provider_unavailable", `bKash did not answer the query (HTTP ${answer.status})`);
   }
   const found = readState(answer, payment);
   return found && { ...found, source: "query" };
 }
 
-/** Of other states than these nothing is documented, so they teach nothing. `Authorized` is not paid yet. */
+/** Only `Completed` and these states are documented. `Authorized` is not paid yet. */
 const openStates: ReadonlySet<string> = new Set(["Initiated", "Authorized"]);
 
-/** Undefined unless bKash says how this very payment stands. */
+/** Undefined unless the reply states the state of this payment. */
 function readState({ status, body }: Answer, payment: Payment): Omit<Outcome, "source"> | undefined {
   const found = state.safeParse(body).data;
   if (status !== 200 || !success.safeParse(body).success || !found || !isAbout(found, payment)) return undefined;
@@ -159,11 +160,15 @@ function readState({ status, body }: Answer, payment: Payment): Omit<Outcome, "s
 }
 
 function isAbout(found: State, { id, reference }: Payment): boolean {
-  const says = (given: unknown, ours: string | undefined): boolean => given === "" || (given ?? ours) === ours;
-  return says(found.paymentID, reference) && says(found.merchantInvoiceNumber, id) && says(found.merchantInvoice, id);
+  const matches = (stated: unknown, ours: string | undefined): boolean => stated === "" || (stated ?? ours) === ours;
+  return (
+    matches(found.paymentID, reference) &&
+    matches(found.merchantInvoiceNumber, id) &&
+    matches(found.merchantInvoice, id)
+  );
 }
 
-/** What a success states. There is no other currency at bKash; one that is named all the same is compared. */
+/** The receipt and the money that a success states. bKash has no other currency; a stated one is compared. */
 const paid = ({ trxID, amount, currency }: State): Omit<Outcome, "status" | "source"> => ({
   ...(trxID !== undefined && { receipt: trxID }),
   ...readMoney(amount, currency, "BDT"),

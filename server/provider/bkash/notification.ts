@@ -1,13 +1,15 @@
 /**
- * bKash's notifications of completed payments, which come through Amazon SNS to one address for all payments.
+ * bKash's notifications of completed payments. Amazon SNS sends them to one URL for all payments.
  *
- * They are hints: they name a payment by our own id, and we ask bKash about it. Nothing that they state is believed. A
- * signature of the operator's topic keeps them apart from what anybody can post: signed ones are not counted among those of
- * strangers. Unsigned ones are still taken, within the strangers' budget, as bKash's own sample does not check any.
- * A subscription makes us visit an address once. It has to be signed, and the address Amazon's, for that same topic.
+ * A notification only causes a query: it names a payment by our id, and none of its statements is used (G7). Anybody can
+ * post to the URL. A message that SNS signed for the operator's topic does not count towards the limit of unauthenticated
+ * webhooks. An unsigned notification is accepted within that limit, because bKash's own sample checks no signature.
  *
- * Facts: developer.bka.sh, "Instant Payment Notification"; bKash-developer/webhook-endpoint-php; Amazon SNS, "HTTP/HTTPS
- * notification JSON format".
+ * A subscription makes the hub visit a URL once. The message must be signed, and the URL must be Amazon's and of the same
+ * topic.
+ *
+ * Sources: developer.bka.sh, "Instant Payment Notification"; bKash-developer/webhook-endpoint-php; Amazon SNS Developer
+ * Guide, "HTTP/HTTPS notification JSON format".
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
@@ -16,7 +18,7 @@ import type { Client } from "../http-client.ts";
 import type { Authenticity, Claim, Webhook } from "../provider.ts";
 import { readSnsUrl, type VerifySns } from "./sns.ts";
 
-/** JSON, although it is sent as `text/plain`. */
+/** JSON, although SNS sends it as `text/plain`. */
 const envelope = z.object({
   Type: z.string(),
   TopicArn: z.string(),
@@ -24,12 +26,12 @@ const envelope = z.object({
   SubscribeURL: z.string().optional(),
 });
 
-/** The payments of the merchant's other channels are told too; their invoices are none of ours. */
+/** Notifications of the merchant's other channels arrive too. Their invoices are not ids of ours. */
 const notification = z.object({ merchantInvoiceNumber: z.uuid().toLowerCase().optional().catch(undefined) });
 
 /**
- * `signed`: SNS signed it for the operator's topic. Without that topic nothing is, and nothing is fetched, for anybody may
- * have messages of a topic of their own signed by Amazon.
+ * `signed` if SNS signed the message for the operator's topic. Without that topic every message is unsigned and no
+ * certificate is fetched, because Amazon signs the messages of anybody's topic.
  */
 export async function authenticate(
   { body }: Webhook,
@@ -43,9 +45,9 @@ export async function authenticate(
 }
 
 /**
- * Throws `HubError`: `webhook_unreadable` for anything but an SNS message, or one without a payment in it;
- * `webhook_rejected` for a subscription that is unsigned, to another topic or at another host, and for other types of
- * message; `provider_unavailable` for a subscription whose signature cannot be checked now, because Amazon sends it again.
+ * Throws `HubError` `webhook_unreadable` for a body that is not an SNS message with a JSON object in it.
+ * Throws `webhook_rejected` for a subscription that is unsigned, to another topic or at another host, and for other types.
+ * Throws `provider_unavailable` if the signature of a subscription cannot be checked now, because Amazon then sends it again.
  */
 export function translate({ body }: Webhook, topicArn: string | undefined, authenticity: Authenticity): Claim {
   const message = read(body.toString(), envelope);
@@ -66,8 +68,8 @@ export function translate({ body }: Webhook, topicArn: string | undefined, authe
 const confirmationDeadlineMs = 5_000;
 
 /**
- * Confirms a subscription by visiting its address, as Amazon SNS asks for. Throws `HubError` `provider_unavailable` for no
- * answer within 5 s and for any status from 300 up.
+ * Confirms a subscription by a GET of its URL, as Amazon SNS requires. Throws `HubError` `provider_unavailable` without an
+ * answer within 5 s, and for a status from 300.
  */
 export async function confirmSubscription(client: Client, url: URL): Promise<void> {
   const call = client.call({ method: "GET", url: url.href, headers: {}, deadlineMs: confirmationDeadlineMs });
@@ -79,7 +81,7 @@ export async function confirmSubscription(client: Client, url: URL): Promise<voi
   }
 }
 
-/** Undefined for what is not JSON, and for what is nested too deep. */
+/** Undefined for text that is not JSON or is nested too deeply. */
 function parse(text: string): unknown {
   try {
     return parseJson(text);
@@ -96,11 +98,11 @@ function read<T extends z.ZodType>(text: string, shape: T): z.infer<T> {
   }
 }
 
-/** Undefined unless visiting it does nothing but confirm this topic: the same host also ends subscriptions. */
+/** Undefined unless a GET of the URL only confirms this topic. Other URLs of the same host end subscriptions. */
 function readSubscribeUrl(text: string, topicArn: string): URL | undefined {
   const url = readSnsUrl(text);
   if (!url) return undefined;
-  const says = (name: string, value: string): boolean =>
+  const hasOnly = (name: string, value: string): boolean =>
     url.searchParams.getAll(name).length === 1 && url.searchParams.get(name) === value;
-  return says("Action", "ConfirmSubscription") && says("TopicArn", topicArn) ? url : undefined;
+  return hasOnly("Action", "ConfirmSubscription") && hasOnly("TopicArn", topicArn) ? url : undefined;
 }

@@ -1,12 +1,14 @@
 /**
- * Signatures of Amazon SNS messages. The signing certificate is Amazon's because TLS says that it came from Amazon's host.
+ * Verifies the signatures of Amazon SNS messages. A certificate counts as Amazon's because TLS proves that it came from
+ * Amazon's host.
  *
- * A message names the address of its certificate, so the address decides what a stranger can make us fetch: only SNS's own
- * hosts and paths in the topic's own region, 5 a minute, each once at a time, up to 16 KiB and 3 s. What was fetched is kept
- * apart from what failed, which is not tried again for 30 s; what signed a message before is known, however many addresses
- * failed since. A certificate's address contains a hash of it, so a certificate never changes.
+ * A message states the URL of its certificate, so an unauthenticated client chooses what the hub fetches. The choice is
+ * bounded (G12): only SNS's hosts and paths in the topic's region, 5 fetches a minute, one fetch per URL at a time, at most
+ * 16 KiB and 3 s each. A failed fetch is not repeated for 30 s. Certificates are cached apart from failures, and a
+ * certificate that verified a message may always be fetched again: so failing URLs cannot displace a working one. A
+ * certificate never changes, because its URL contains its hash.
  *
- * Facts: Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages" and "HTTP/HTTPS notification JSON
+ * Sources: Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages" and "HTTP/HTTPS notification JSON
  * format"; aws/aws-js-sns-message-validator.
  */
 import { verify, X509Certificate } from "node:crypto";
@@ -14,26 +16,26 @@ import { z } from "zod";
 import type { Authenticity } from "../provider.ts";
 
 export interface SnsOptions {
-  /** Fetches a certificate in PEM; rejects when it cannot be had. */
+  /** Fetches a certificate in PEM; rejects if that fails. */
   fetchCertificate?: (url: URL) => Promise<string>;
   now?: () => Date;
-  /** Any clock that only moves forward. */
+  /** A monotonic clock. */
   nowMs?: () => number;
 }
 
-/** Says what an SNS message's signature is worth. Takes any JSON; never rejects. */
+/** Checks the signature of an SNS message. Accepts any JSON; never rejects. */
 export type VerifySns = (message: unknown) => Promise<Authenticity>;
 
 const signature = {
   SignatureVersion: z.enum(["1", "2"]),
-  // No RSA key that Amazon ever signed with is shorter than 1,024 bits. A placeholder causes no fetch.
+  // 172 base64 characters, because Amazon's RSA keys have at least 1,024 bits. A shorter placeholder causes no fetch.
   Signature: z.base64().min(172),
   SigningCertURL: z.string(),
 };
 
 const common = { Message: z.string(), MessageId: z.string(), Timestamp: z.string(), TopicArn: z.string() };
 
-/** Only these types are signed over these fields, and we take no others. */
+/** The two types of message that the hub accepts. */
 const signedMessage = z.discriminatedUnion("Type", [
   z.object({ Type: z.literal("Notification"), Subject: z.string().nullish(), ...common, ...signature }),
   z.object({
@@ -47,7 +49,7 @@ const signedMessage = z.discriminatedUnion("Type", [
 
 type SignedMessage = z.infer<typeof signedMessage>;
 
-/** What is signed, in this order: names and values, each on a line; `Subject` only where the message has one. */
+/** The signed fields in their order: names and values, each on a line; `Subject` only if the message has one. */
 const signedFields = {
   Notification: ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"],
   SubscriptionConfirmation: ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"],
@@ -60,16 +62,16 @@ export function createSnsVerifier({
   now = () => new Date(),
   nowMs = () => performance.now(),
 }: SnsOptions = {}): VerifySns {
-  const certificates = keepCertificates(fetchCertificate, nowMs);
+  const certificates = createCertificateCache(fetchCertificate, nowMs);
 
   return async (given) => {
     const message = signedMessage.safeParse(given).data;
     const url = message && readCertificateUrl(message.SigningCertURL);
     if (!message || !url || regionOfHost(url) !== regionOfTopic(message.TopicArn)) return "unsigned";
-    const certificate = await certificates.at(url);
+    const certificate = await certificates.get(url);
     if (!certificate) return "unknown";
     const isSigned = isSignedBy(certificate, message, now());
-    if (isSigned) certificates.prove(url);
+    if (isSigned) certificates.markProven(url);
     return isSigned ? "signed" : "unsigned";
   };
 }
@@ -86,19 +88,19 @@ function isSignedBy(certificate: X509Certificate, message: SignedMessage, at: Da
   );
 }
 
-/** What a message's signature is over. */
+/** The text that the signature covers. */
 export function signedText(message: Pick<SignedMessage, "Type"> & Record<string, unknown>): string {
   const present = signedFields[message.Type].filter((name) => (message[name] ?? undefined) !== undefined);
   return present.map((name) => `${name}\n${message[name]}\n`).join("");
 }
 
 /**
- * A region as in `ap-southeast-1` or `us-gov-west-1`. Not `s3-us-west-2`: below that name, a host is a bucket of whoever
- * was first to take its name.
+ * A region such as `ap-southeast-1` or `us-gov-west-1`. Not `s3-us-west-2`, because there `sns` would be a bucket, which
+ * anybody can own.
  */
 const snsHost = /^sns\.[a-z]{2}(-[a-z]+){1,3}-\d{1,2}\.amazonaws\.com(\.cn)?$/;
 
-/** An address of SNS's, or undefined. Anchored: `sns.us-east-1.amazonaws.com.evil.example` is not Amazon's. */
+/** A URL of SNS, or undefined. The pattern is anchored: `sns.us-east-1.amazonaws.com.evil.example` is not Amazon's. */
 export function readSnsUrl(text: string): URL | undefined {
   const url = URL.parse(text);
   if (url?.protocol !== "https:" || !snsHost.test(url.hostname)) return undefined;
@@ -117,13 +119,13 @@ function readCertificateUrl(text: string): URL | undefined {
   return url && certificatePath.test(url.pathname) && url.search === "" && url.hash === "" ? url : undefined;
 }
 
-/** Amazon has one certificate in a region at a time, for a year. */
+/** 16, because Amazon uses one certificate per region at a time, for a year. */
 const keptMax = 16;
 
-/** Of those that failed or are under way. */
+/** Fetches that failed or are in flight. */
 const triedMax = 64;
 
-/** Addresses whose certificate has signed a message: those of several years. */
+/** URLs whose certificate verified a message; enough for several years. */
 const provenMax = 16;
 
 const fetchesPerMinuteMax = 5;
@@ -132,18 +134,21 @@ const retryMs = 30_000;
 
 interface Tried {
   certificate: Promise<X509Certificate | undefined>;
-  /** From when a failed fetch is tried again. */
+  /** When a failed fetch may be repeated. */
   retryAtMs: number;
 }
 
-interface Certificates {
-  /** Undefined when it cannot be had now. */
-  at(url: URL): Promise<X509Certificate | undefined>;
-  /** Its certificate has signed a message: it may be fetched again whatever others have failed. */
-  prove(url: URL): void;
+interface CertificateCache {
+  /** Undefined if the certificate is not available now. */
+  get(url: URL): Promise<X509Certificate | undefined>;
+  /** Records that the certificate verified a message: the limit of fetches does not apply to its URL. */
+  markProven(url: URL): void;
 }
 
-function keepCertificates(fetchCertificate: (url: URL) => Promise<string>, nowMs: () => number): Certificates {
+function createCertificateCache(
+  fetchCertificate: (url: URL) => Promise<string>,
+  nowMs: () => number,
+): CertificateCache {
   const kept = new Map<string, X509Certificate>();
   const tried = new Map<string, Tried>();
   const proven = new Map<string, true>();
@@ -174,7 +179,7 @@ function keepCertificates(fetchCertificate: (url: URL) => Promise<string>, nowMs
   };
 
   return {
-    async at(url) {
+    async get(url) {
       const certificate = kept.get(url.href);
       if (certificate) {
         keepLast(kept, url.href, certificate, keptMax);
@@ -187,13 +192,13 @@ function keepCertificates(fetchCertificate: (url: URL) => Promise<string>, nowMs
       keepLast(tried, url.href, entry, triedMax);
       return entry.certificate;
     },
-    prove(url) {
+    markProven(url) {
       keepLast(proven, url.href, true, provenMax);
     },
   };
 }
 
-/** Last of all, so that the one that was used least recently is forgotten first. */
+/** Moves the entry to the end, so that the least recently used entry is removed first. */
 function keepLast<Value>(map: Map<string, Value>, key: string, value: Value, max: number): void {
   map.delete(key);
   map.set(key, value);
@@ -204,14 +209,14 @@ function keepLast<Value>(map: Map<string, Value>, key: string, value: Value, max
 const certificateMsMax = 3_000;
 const certificateBytesMax = 16_384;
 
-/** Throws when the certificate is not there in time, is too large, or is somewhere else. */
+/** Throws if the certificate is late, too large, missing, or behind a redirect. */
 export async function fetchPem(url: URL): Promise<string> {
   const { ok, status, body } = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(certificateMsMax) });
   let pem = "";
   for await (const chunk of body ?? []) {
     pem += Buffer.from(chunk).toString("latin1");
-    if (pem.length > certificateBytesMax) throw new Error("The certificate is too large");
+    if (pem.length > certificateBytesMax) throw new Error("the certificate is too large");
   }
-  if (!ok) throw new Error(`There is no certificate (HTTP ${status})`);
+  if (!ok) throw new Error(`no certificate (HTTP ${status})`);
   return pem;
 }

@@ -1,8 +1,9 @@
 /**
- * Safaricom Daraja, M-Pesa Express (STK push): a prompt on the payer's phone, a webhook once they have answered.
+ * Safaricom Daraja, M-Pesa Express (STK push). The payer answers a prompt on their phone; Safaricom then sends a webhook.
  *
- * Safaricom signs nothing and sends each webhook once. The only proof is the secret in the URL we gave it, and a lost
- * webhook is found by asking. There is no idempotency key, so a push whose answer is lost is never sent again.
+ * Safaricom signs nothing and sends each webhook once (integrators; the portal's "Account Balance" page states that there
+ * are no retries). The only proof is the secret in the URL that we gave it, and a query finds what a lost webhook stated.
+ * There is no idempotency key, so the hub does not repeat a push whose answer was lost (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
@@ -19,21 +20,21 @@ import { isTokenRefused, readAcceptance, readQuery, translate } from "./messages
 
 const shortcode = z.string().regex(/^\d{5,7}$/, "must be 5 to 7 digits");
 
-/** What Safaricom gives a merchant at go-live. */
+/** Safaricom issues these to a merchant at go-live. */
 const variables = z.object({
   CONSUMER_KEY: z.string(),
   CONSUMER_SECRET: z.string(),
-  /** The PayBill number, or a till's head-office number. */
+  /** The PayBill number, or the head-office number of a till. */
   SHORTCODE: shortcode,
   PASSKEY: z.string(),
   TRANSACTION_TYPE: z.enum(["CustomerPayBillOnline", "CustomerBuyGoodsOnline"]).default("CustomerPayBillOnline"),
-  /** Who is paid: the shortcode again, or the till number. */
+  /** The payee: the till number, or by default the shortcode. */
   PARTY_B: shortcode.optional(),
 });
 
 export type DarajaAccount = z.infer<typeof variables>;
 
-/** Safaricom's own sandbox allows five queries a minute for the whole app (tried by an integrator, 2026-06). */
+/** Safaricom's sandbox allows five queries a minute for a whole app (measured by an integrator, 2026-06). */
 const sandboxHost = "sandbox.safaricom.co.ke";
 const sandboxQueriesPerMinute = 5;
 
@@ -61,11 +62,11 @@ export interface DarajaConfig extends DarajaAccount {
 export interface DarajaDependencies {
   client: Client;
   accessToken: AccessToken;
-  /** How long Safaricom may take to answer; 10 s by default. */
+  /** The deadline of each call: 10 s by default. */
   deadlineMs?: number;
 }
 
-/** Safaricom portal, M-Pesa Express: the limits of AccountReference and TransactionDesc. */
+/** The lengths of AccountReference and TransactionDesc (Safaricom portal, "M-Pesa Express"). */
 const accountReferenceLengthMax = 12;
 const descriptionLengthMax = 13;
 
@@ -97,8 +98,8 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
     statesAmount: false,
     statesReceipt: false,
     needsReference: true,
-    // In the first 20 s a query is answered "still processing" or "does not exist" (integrators), and it takes as
-    // much of Safaricom's quota as any other. A query at 60 s may confirm a failure that the first one reported.
+    // At 30 s, because earlier queries cost quota and are answered "still processing" or "does not exist" (integrators). At
+    // 60 s, because the second query may confirm a failure that the first one reported.
     checksAtS: [30, 60],
     acknowledgement: {
       status: 200,
@@ -121,8 +122,8 @@ export function createDaraja(config: DarajaConfig, { client, accessToken, deadli
 }
 
 /**
- * Fetches an access token; at Safaricom a new one kills the one before (portal, "Authorization").
- * Throws `HubError` `provider_unavailable`, which says nothing of the credentials.
+ * Fetches an access token. A new token invalidates the old one (Safaricom portal, "Authorization").
+ * Throws `HubError` `provider_unavailable`, without the credentials.
  */
 export async function fetchDarajaToken(config: DarajaConfig, client: Client): Promise<FetchedToken> {
   const { access_token: token, expires_in: lifetimeS } = await fetchToken("Safaricom", {
@@ -135,7 +136,7 @@ export async function fetchDarajaToken(config: DarajaConfig, client: Client): Pr
   return { token, lifetimeS };
 }
 
-/** The timestamp within the password must be the one beside it (Safaricom portal, M-Pesa Express). */
+/** The password contains the timestamp, and must be sent with the same one (Safaricom portal, "M-Pesa Express"). */
 function password({ SHORTCODE, PASSKEY }: DarajaAccount, now: Date): { Password: string; Timestamp: string } {
   const timestamp = nairobiTimestamp(now);
   return { Password: base64(SHORTCODE + PASSKEY + timestamp), Timestamp: timestamp };
@@ -143,7 +144,7 @@ function password({ SHORTCODE, PASSKEY }: DarajaAccount, now: Date): { Password:
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
-/** `YYYYMMDDHHmmss`. Kenya is three hours ahead of UTC all year. */
+/** `YYYYMMDDHHmmss`. Kenya is always three hours ahead of UTC. */
 function nairobiTimestamp(now: Date): string {
   const ahead = new Date(now.getTime() + 3 * 3_600_000);
   return ahead.toISOString().replace(/\D/g, "").slice(0, 14);
@@ -161,7 +162,7 @@ function pushFields(config: DarajaAccount, payment: Payment, webhookUrl: URL): o
     PartyB: config.PARTY_B ?? config.SHORTCODE,
     PhoneNumber: msisdn,
     CallBackURL: webhookUrl.href,
-    // The end of an order's name tells it from others better than its beginning.
+    // The last characters, because ids of orders often share their first ones.
     AccountReference: orderId.slice(-accountReferenceLengthMax),
     TransactionDesc: plainText(description ?? "", descriptionLengthMax) || plainText(orderId, descriptionLengthMax),
   };

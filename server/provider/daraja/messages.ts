@@ -1,5 +1,5 @@
 /**
- * What Safaricom's messages mean: the webhook, and the replies to push and query. Pure, and goes by codes; texts only
+ * Reads Safaricom's messages: the webhook, and the replies to push and query. Pure. Decides by codes, and by texts only
  * where one code has several meanings.
  */
 import { z } from "zod";
@@ -8,31 +8,32 @@ import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
-import { decide, identifier, mpesaFailures, resultCode, stillOpen } from "../mpesa.ts";
+import { identifier, mpesaFailures, readResultCode, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { apigeeCodeOf, isApigeeLimit, isRefused, isThrottled, requireAnswer, Throttled } from "../refusal.ts";
 
-/** The gateway's own form of an error (Safaricom portal, "Error Codes"). */
+/** The gateway's error format (Safaricom portal, "Error Codes"). */
 const envelope = z.object({ errorCode: z.string(), errorMessage: z.string().catch("") });
 type Envelope = z.infer<typeof envelope>;
 
 /**
- * Refusals of a push that come with HTTP 500: the quota is used up, and three meanings of 500.001.1001, which are told
- * apart by their texts. Other errors from 500 leave open whether a prompt is out, 500.003.02 (system busy) among them.
+ * Refusals of a push with HTTP 500: an exhausted quota, and some meanings of 500.001.1001, which only its text
+ * distinguishes (Safaricom portal, "Error Codes"). After any other error from 500, such as 500.003.02 (system busy), the
+ * payer may have a prompt.
  */
 const refusalCodes: ReadonlySet<string> = new Set(["500.003.03"]);
 const refusalTexts = /unable to lock subscriber|merchant does not exist|wrong credentials|no apiproduct match/i;
 
 /**
- * The access token is unknown or has ended. Safaricom portal: 404.001.03, with HTTP 404; 400.003.01 and those that begin
- * with 401 are reported by integrators.
+ * The access token is unknown or expired. The Safaricom portal documents 404.001.03, with HTTP 404; integrators report
+ * 400.003.01 and codes that begin with 401.
  */
 const tokenRefusal = /^(404\.001\.03|400\.003\.01|401\..*)$/;
 
-/** Apigee's words for the same (docs.apigee.com, "OAuth v2.0 policies"). */
+/** The same in Apigee's error format (docs.apigee.com, "OAuth v2.0 policies"). */
 const apigeeTokenRefusal = /access_?token/i;
 
-/** `ResponseCode` other than "0" under HTTP 200 refuses the push (integrators). */
+/** With HTTP 200, a `ResponseCode` other than "0" refuses the push (reported by integrators). */
 const acceptance = z.object({
   ResponseCode: resultCode.transform((code) => code.trim()),
   ResponseDescription: z.string().catch(""),
@@ -45,7 +46,7 @@ const queryReply = z.object({
   ResultCode: resultCode,
 });
 
-/** Items vary in number and order, and Balance comes without a value: one odd item must not hide the others. */
+/** Items vary in number and order, and Balance has no value: an unreadable item must not hide the others. */
 const item = z.object({ Name: z.string(), Value: z.unknown().optional() }).catch({ Name: "", Value: undefined });
 
 const webhookBody = z.object({
@@ -62,42 +63,43 @@ const webhookBody = z.object({
 });
 type StkCallback = z.infer<typeof webhookBody>["Body"]["stkCallback"];
 
-/** Whether the answer says that the access token is not valid (any more): whatever was asked has surely not happened. */
+/** Whether Safaricom refused the access token, so that the request had no effect. */
 export function isTokenRefused({ status, body }: Answer): boolean {
   const refusal = envelope.safeParse(body).data;
   if (refusal) return tokenRefusal.test(refusal.errorCode);
   return status === 401 && apigeeTokenRefusal.test(apigeeCodeOf(body) ?? "");
 }
 
-/** Accepted, surely refused (`Declined`), or unknown: any other error. */
+/** Returns for an accepted push, throws `Declined` for a certain refusal. Any other error means unknown. */
 export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
-  const said = acceptance.safeParse(body).data;
-  if (said?.ResponseCode === "0" && said.CheckoutRequestID !== undefined) return { reference: said.CheckoutRequestID };
-  if (status === 200 && said && /^0*[1-9]\d*$/.test(said.ResponseCode)) {
-    throw declined(said.ResponseDescription, `ResponseCode ${said.ResponseCode}`, status);
+  const reply = acceptance.safeParse(body).data;
+  if (reply?.ResponseCode === "0" && reply.CheckoutRequestID !== undefined)
+    return { reference: reply.CheckoutRequestID };
+  if (status === 200 && reply && /^0*[1-9]\d*$/.test(reply.ResponseCode)) {
+    throw declined(reply.ResponseDescription, `ResponseCode ${reply.ResponseCode}`, status);
   }
   const refusal = envelope.safeParse(body).data;
   const fault = apigeeCodeOf(body);
   const isOwnError = refusal !== undefined || fault !== undefined;
-  if (isRefused(answer, isOwnError) || isApigeeLimit(body) || (refusal && status <= 500 && isException(refusal))) {
-    throw declined(refusal?.errorMessage ?? "", refusal?.errorCode ?? fault ?? "turned away", status);
+  if (isRefused(answer, isOwnError) || isApigeeLimit(body) || (refusal && status <= 500 && isRefusalWith500(refusal))) {
+    throw declined(refusal?.errorMessage ?? "", refusal?.errorCode ?? fault ?? "no code", status);
   }
-  throw new Error(`Safaricom's answer to the push tells nothing (HTTP ${status})`);
+  throw new Error(`Safaricom neither accepted nor refused the push (HTTP ${status})`);
 }
 
-const isException = ({ errorCode, errorMessage }: Envelope): boolean =>
+const isRefusalWith500 = ({ errorCode, errorMessage }: Envelope): boolean =>
   refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
 
-/** `busy` when the payer's phone has another prompt open. */
+/** The reason is `busy` if the payer's phone has another prompt. */
 function declined(text: string, code: string, status: number): Declined {
   const reason: Reason = /unable to lock subscriber/i.test(text) ? "busy" : "provider_error";
   return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status})`);
 }
 
 /**
- * The URL's secret is the only proof there is. Throws `HubError`: `webhook_rejected` without it, `webhook_unreadable`
- * for anything but an stkCallback.
+ * The secret in the URL is the only proof. Throws `HubError` `webhook_rejected` without it, and `webhook_unreadable` for a
+ * body that is not an `stkCallback`.
  */
 export function translate({ paymentId, body }: Webhook): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
@@ -116,9 +118,9 @@ function readCallback(body: Buffer): StkCallback {
 }
 
 function outcomeOf({ ResultCode, CallbackMetadata }: Omit<StkCallback, "CheckoutRequestID">): Outcome | undefined {
-  const decided = decide(ResultCode);
-  if (decided === "succeeded") return { status: decided, ...paid(CallbackMetadata?.Item ?? []), source: "webhook" };
-  return decided && { ...decided, source: "webhook" };
+  const result = readResultCode(ResultCode);
+  if (result === "succeeded") return { status: result, ...paid(CallbackMetadata?.Item ?? []), source: "webhook" };
+  return result && { ...result, source: "webhook" };
 }
 
 function paid(items: readonly z.infer<typeof item>[]): Omit<Outcome, "status" | "source"> {
@@ -129,8 +131,9 @@ function paid(items: readonly z.infer<typeof item>[]): Omit<Outcome, "status" | 
 }
 
 /**
- * An error envelope is never a final answer: the gateway gives them even for payments it reported as decided. Throws
- * `Throttled`, or `HubError` `provider_unavailable` when Safaricom did not answer the question.
+ * Reads the answer to a query; undefined without evidence. An error is never evidence, because the gateway also returns
+ * errors for payments whose end it has reported (integrators). Throws `Throttled`, or `HubError` `provider_unavailable` if
+ * Safaricom did not answer the query.
  */
 export function readQuery(answer: Answer, reference: string): Outcome | undefined {
   const error = envelope.safeParse(answer.body).data;
@@ -147,7 +150,7 @@ export function readQuery(answer: Answer, reference: string): Outcome | undefine
   return result && { ...result, source: "query" };
 }
 
-/** Both come with HTTP 500 (Safaricom portal, "Error Codes"). */
+/** Comes with HTTP 500 (Safaricom portal, "Error Codes"). */
 const isSpikeArrest = ({ errorCode, errorMessage }: Envelope): boolean =>
   errorCode === "500.003.03" || /spike arrest/i.test(errorMessage);
 

@@ -1,9 +1,9 @@
 /**
- * Lipana (Kenya), M-Pesa STK push: a prompt on the payer's phone, and a signed webhook once they have answered.
+ * Lipana (Kenya), M-Pesa STK push. The payer answers a prompt on their phone; Lipana then sends a signed webhook.
  *
- * Webhooks come to one address for the whole account and name a payment by Lipana's own id alone, so one may come
- * before we know that id. There is no idempotency key: a push whose answer is lost is never sent again, but found in the
- * list of transactions by the account reference that we gave it.
+ * Lipana sends all webhooks of an account to one URL. They name the payment by Lipana's id, so a webhook may arrive before
+ * that id is stored. No idempotency key is known, so the hub does not repeat a push whose answer was lost (G10): it finds
+ * the push in the list of transactions by its account reference.
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
@@ -16,17 +16,17 @@ import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { accountReferenceOf, readAcceptance, readPage, readStatus, translate } from "./messages.ts";
 
-/** What Lipana's dashboard gives a merchant. */
+/** The merchant finds these in Lipana's dashboard. */
 const variables = z.object({
-  /** Goes into a header: visible ASCII, such as `lip_sk_live_…`. */
+  /** Such as `lip_sk_live_…`. Visible ASCII, because it is sent in a header. */
   SECRET_KEY: z.string().regex(/^[\x21-\x7e]+$/, "must be visible characters without spaces"),
-  /** Signs the webhooks. */
+  /** The key of the webhooks' signatures. */
   WEBHOOK_SECRET: z.string(),
 });
 
 type LipanaAccount = z.infer<typeof variables>;
 
-/** npm @lipana/sdk 1.0.3: the live address; `https://api-sandbox.lipana.dev/v1` is Lipana's own sandbox. */
+/** The live URL is from npm @lipana/sdk 1.0.3; Lipana's own sandbox is `https://api-sandbox.lipana.dev/v1`. */
 export const lipana = defineProvider(
   { name: "lipana", liveBaseUrl: "https://api.lipana.dev/v1", deadlineS: 180, variables },
   (account, { baseUrl, client }) => createLipana({ ...account, baseUrl }, client),
@@ -36,7 +36,7 @@ interface LipanaConfig extends LipanaAccount {
   baseUrl: () => string;
 }
 
-/** From KES 10 to 150,000, as one integrator says (unverified), in whole shillings as M-Pesa takes them. */
+/** KES 10 to 150,000, as one integrator reports (unverified), in whole shillings because M-Pesa accepts no others. */
 const limits = {
   minMinor: 1_000n,
   maxMinor: 15_000_000n,
@@ -44,12 +44,12 @@ const limits = {
   phone: mpesaLimits.phone,
 } as const;
 
-/** M-Pesa shows no more of a description. */
+/** 13, because M-Pesa shows no more (Safaricom portal, "M-Pesa Express", TransactionDesc). */
 const descriptionLengthMax = 13;
 
 /**
- * How much of the list is looked through for a push whose answer was lost. That the newest come first is not
- * documented; if a busy account pushes ours further back, the webhook waits in vain and the deadline ends the payment.
+ * The part of the list that is searched for a push whose answer was lost. That the newest transactions come first is not
+ * documented. If a push is further back, its webhook stays parked and the deadline ends the payment.
  */
 const pagesMax = 3;
 const pageSize = 100;
@@ -58,8 +58,8 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
   const call = (method: Call["method"], path: string, rest: Pick<Call, "body" | "signal">): Promise<Answer> =>
     client.call({ method, url: `${baseUrl()}/transactions${path}`, headers: { "x-api-key": SECRET_KEY }, ...rest });
 
-  /** Finds the payment whose reference never reached us. */
-  const recover = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
+  /** Searches the list of transactions for a payment whose reference is not known. */
+  const search = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
     const wanted = { accountReference: accountReferenceOf(payment.id), amountMinor: payment.amountMinor };
     for (let page = 1; page <= pagesMax; page += 1) {
       const answer = await call("GET", `?page=${page}&limit=${pageSize}`, { signal });
@@ -78,7 +78,7 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
     statesReceipt: true,
     isAccountWide: true,
     signsWebhooks: true,
-    // Any 2xx will do: what Lipana makes of the body is not documented.
+    // Any 2xx: Lipana documents no body.
     acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ received: true }) },
     async initiate(payment, _urls, signal) {
       const answer = await call("POST", "/push-stk", { body: pushFields(payment), signal }).catch(declineUnreachable);
@@ -87,7 +87,7 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
     translate: (webhook) => translate(webhook, WEBHOOK_SECRET),
     async confirm(payment, signal) {
       const { reference } = payment;
-      if (reference === undefined) return recover(payment, signal);
+      if (reference === undefined) return search(payment, signal);
       return readStatus(await call("GET", `/${encodeURIComponent(reference)}`, { signal }), reference);
     },
   };

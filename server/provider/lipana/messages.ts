@@ -1,9 +1,9 @@
 /**
- * What Lipana's messages mean: the webhook, and the replies to push, status and list. Pure.
+ * Reads Lipana's messages: the webhook, and the replies to push, status and list. Pure.
  *
- * Lipana's own documentation could not be had. The shapes are those of its SDK (npm @lipana/sdk 1.0.3) and of public
- * integrations, which disagree: so everything is found beside or within `data`, in camelCase or snake_case. What is
- * proof stays strict: a message that contradicts itself is none.
+ * Lipana's documentation was not available. The shapes are from its SDK (npm @lipana/sdk 1.0.3) and from public
+ * integrations, which disagree. So each field is accepted inside or beside `data`, in camelCase or snake_case. Proof stays
+ * strict: a message that contradicts itself has no outcome.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
@@ -13,18 +13,18 @@ import { parseJson } from "../../json.ts";
 import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { parseMinor, readMoney } from "../money.ts";
-import { decide, identifier, resultCode, stillOpen } from "../mpesa.ts";
+import { identifier, readResultCode, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
 
-type Verdict = Pick<Outcome, "status" | "reason">;
+type State = Pick<Outcome, "status" | "reason">;
 
-const paid: Verdict = { status: "succeeded" };
-const open: Verdict = { status: "processing" };
-const failed = (reason: Reason): Verdict => ({ status: "failed", reason });
+const paid: State = { status: "succeeded" };
+const open: State = { status: "processing" };
+const failed = (reason: Reason): State => ({ status: "failed", reason });
 
 /** A transaction's `status` (typed in the SDK), and the end of a webhook's `event` (public integrations). */
-const words: ReadonlyMap<string, Verdict> = new Map([
+const stateOfWord: ReadonlyMap<string, State> = new Map([
   ["success", paid],
   ["pending", open],
   ["failed", failed("declined")],
@@ -36,17 +36,17 @@ const word = z.string().toLowerCase().optional().catch(undefined);
 const id = identifier.optional().catch(undefined);
 const code = resultCode.optional().catch(undefined);
 
-/** How many characters of the payment's id are the account reference that we give; M-Pesa shows no more. */
+/** 12, because M-Pesa shows no more (Safaricom portal, "M-Pesa Express", AccountReference). */
 const accountReferenceLength = 12;
 
-/** The end of the payment's id, which is its random part: of its own for every attempt, and no secret. */
+/** The last characters of the payment's id, which are random: unique to the attempt, and not a secret. */
 export const accountReferenceOf = (paymentId: string): string =>
   paymentId.replaceAll("-", "").slice(-accountReferenceLength);
 
-/** In one shape of the webhook the account reference is called `reference`: only ours looks like this. */
+/** One shape of the webhook calls the account reference `reference`; this pattern recognises ours. */
 const isAccountReference = (text: string | undefined): text is string => /^[0-9a-f]{12}$/i.test(text ?? "");
 
-/** A transaction as webhook, status and list tell of it. One odd field must not hide the others. */
+/** A transaction in webhook, status and list. An unreadable field must not hide the others. */
 const transaction = z
   .object({
     id,
@@ -78,47 +78,47 @@ type Stated = Pick<Transaction, "receipt" | "amount" | "currency">;
 
 const envelope = z.object({ success: anything, data: anything, event: word });
 
-/** What is within `data`, or the body itself where it is flat. */
+/** The object in `data`, or the body itself without one. */
 function contentOf(body: unknown): unknown {
   const data = envelope.safeParse(body).data?.data;
   return typeof data === "object" && data !== null ? data : body;
 }
 
-/** Accepted, surely refused (`Declined`), or unknown: any other error. */
+/** Returns for an accepted push, throws `Declined` for a certain refusal. Any other error means unknown. */
 export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
-  const told = envelope.safeParse(body).data;
-  const saysNo = told?.success === false;
+  const isUnsuccessful = envelope.safeParse(body).data?.success === false;
   const reference = transaction.safeParse(contentOf(body)).data?.reference;
-  if (status >= 200 && status < 300 && !saysNo && reference !== undefined) return { reference };
-  // An answer that names a transaction leaves open whether the payer is being asked.
-  if (reference === undefined && isRefused(answer, saysNo || hasErrorText(body))) {
+  if (status >= 200 && status < 300 && !isUnsuccessful && reference !== undefined) return { reference };
+  // An error that names a transaction is unknown: the payer may have a prompt.
+  if (reference === undefined && isRefused(answer, isUnsuccessful || hasErrorText(body))) {
     throw new Declined("provider_error", `Lipana refused the push (HTTP ${status})`);
   }
-  throw new Error(`Lipana's answer to the push tells nothing (HTTP ${status})`);
+  throw new Error(`Lipana neither accepted nor refused the push (HTTP ${status})`);
 }
 
 /**
- * The signature is the only proof there is: a replay of it is harmless, since a payment only climbs. Throws `HubError`:
- * `webhook_rejected` without it, `webhook_unreadable` for anything that names no transaction. What says nothing that
- * is known, contradicts itself, or names only our own account reference, which Lipana is not known to guard, is a hint.
+ * The signature is the proof. A replayed webhook is harmless, because a payment's status only climbs. A webhook without a
+ * known status, one that contradicts itself, and one that names only our account reference prove nothing: it is not known
+ * whether Lipana keeps account references unique. Throws `HubError` `webhook_rejected` without a valid signature, and
+ * `webhook_unreadable` for a body that names no transaction.
  */
 export function translate({ headers, body }: Webhook, secret: string): Claim {
   if (!isSigned(headers, body, secret)) throw new HubError("webhook_rejected");
-  const { event, reference, accountReference, ...told } = readWebhook(body);
+  const { event, reference, accountReference, ...stated } = readWebhook(body);
   const names = {
     ...(reference !== undefined && { reference }),
     ...(accountReference !== undefined && { ownReference: accountReference.toLowerCase() }),
   };
-  const verdict = agree([verdictOf(told.code), words.get(told.status ?? ""), words.get(event ?? "")]);
-  if (!verdict || reference === undefined) return { ...names, proof: "none" };
-  if (verdict === open) return { ...names, proof: "signature" };
-  return { ...names, proof: "signature", outcome: { ...outcomeOf(told, verdict), reference, source: "webhook" } };
+  const state = combine([stateOfCode(stated.code), stateOfWord.get(stated.status ?? ""), stateOfWord.get(event ?? "")]);
+  if (!state || reference === undefined) return { ...names, proof: "none" };
+  if (state === open) return { ...names, proof: "signature" };
+  return { ...names, proof: "signature", outcome: { ...outcomeOf(stated, state), reference, source: "webhook" } };
 }
 
 /**
- * Hex of the HMAC-SHA256 over the raw bytes (the SDK's verifying function; the header's name is from its
- * README and integrations). No time is signed.
+ * The signature is the hex HMAC-SHA256 of the raw bytes (the SDK's verify function; the header's name is from its README and
+ * from integrations). It covers no timestamp.
  */
 function isSigned(headers: IncomingHttpHeaders, body: Buffer, secret: string): boolean {
   const given = headers["x-lipana-signature"];
@@ -127,84 +127,84 @@ function isSigned(headers: IncomingHttpHeaders, body: Buffer, secret: string): b
 }
 
 /**
- * `payment.success` and `transaction.success` are the same event in the two shapes that are about. An integrator finds
- * the transaction named by `id` alone; beside another name, `id` is another number of Lipana's.
+ * `payment.success` and `transaction.success` are one event in the two known shapes. One integrator reports webhooks that
+ * name the transaction by `id` alone; beside another name, `id` is a different number of Lipana's.
  */
 function readWebhook(body: Buffer): Transaction & { event: string | undefined } {
-  const { told, event } = parseWebhook(body);
-  const reference = told.reference ?? told.id;
-  if (reference === undefined && told.accountReference === undefined) {
+  const { stated, event } = parseWebhook(body);
+  const reference = stated.reference ?? stated.id;
+  if (reference === undefined && stated.accountReference === undefined) {
     throw new HubError("webhook_unreadable", "The webhook names no transaction");
   }
-  return { ...told, reference, event: event?.replace(/^.*\./s, "") };
+  return { ...stated, reference, event: event?.replace(/^.*\./s, "") };
 }
 
-function parseWebhook(body: Buffer): { told: Transaction; event: string | undefined } {
+function parseWebhook(body: Buffer): { stated: Transaction; event: string | undefined } {
   try {
     const json: unknown = parseJson(body.toString());
-    return { told: transaction.parse(contentOf(json)), event: envelope.parse(json).event };
+    return { stated: transaction.parse(contentOf(json)), event: envelope.parse(json).event };
   } catch (cause) {
     throw new HubError("webhook_unreadable", undefined, { cause });
   }
 }
 
-/** Undefined where M-Pesa's code says nothing. */
-function verdictOf(given: string | undefined): Verdict | undefined {
+/** Undefined for an M-Pesa code without an outcome. */
+function stateOfCode(given: string | undefined): State | undefined {
   if (given === undefined) return undefined;
   if (given === stillOpen) return open;
-  const decided = decide(given);
-  return decided === "succeeded" ? paid : decided;
+  const result = readResultCode(given);
+  return result === "succeeded" ? paid : result;
 }
 
-/** What all of them say, in the words of the one that says why. Undefined when nothing is said, or different things. */
-function agree(said: readonly (Verdict | undefined)[]): Verdict | undefined {
-  const verdicts = said.filter((verdict) => verdict !== undefined);
-  const kinds = new Set(verdicts.map((verdict) => (verdict === paid || verdict === open ? verdict : "ended")));
+/** The state that all of them agree on, with the most specific reason. Undefined if they disagree, or without any. */
+function combine(stated: readonly (State | undefined)[]): State | undefined {
+  const states = stated.filter((state) => state !== undefined);
+  const kinds = new Set(states.map((state) => (state === paid || state === open ? state : "ended")));
   if (kinds.size > 1) return undefined;
-  return verdicts.find(({ reason }) => reason !== "declined") ?? verdicts[0];
+  return states.find(({ reason }) => reason !== "declined") ?? states[0];
 }
 
-const outcomeOf = (told: Stated, verdict: Verdict): Omit<Outcome, "source"> =>
-  verdict === paid ? { ...verdict, ...paidOf(told) } : verdict;
+const outcomeOf = (stated: Stated, state: State): Omit<Outcome, "source"> =>
+  state === paid ? { ...state, ...paidOf(stated) } : state;
 
-/** What a success states. KES is Lipana's only currency. */
+/** The receipt and the money that a success states. KES is Lipana's only currency. */
 const paidOf = ({ receipt, amount, currency }: Stated): Omit<Outcome, "status" | "source"> => ({
   ...(receipt !== undefined && { receipt }),
   ...readMoney(amount, currency, "KES"),
 });
 
 /**
- * The answer about the transaction with this reference. Throws `Throttled`, or `HubError` `provider_unavailable` when
- * Lipana did not answer the question.
+ * Reads the status of the transaction with this reference; undefined without evidence. Throws `Throttled`, or `HubError`
+ * `provider_unavailable` if Lipana did not answer the query.
  */
 export function readStatus(answer: Answer, reference: string): Outcome | undefined {
-  const told = transaction.safeParse(contentOf(requireYes(answer))).data;
-  // Which of its two ids the address takes is not documented; one of them must be the one that we asked about.
-  if (!told || (told.reference !== reference && told.id !== reference)) return undefined;
-  return queried(told);
+  const stated = transaction.safeParse(contentOf(readSuccess(answer))).data;
+  // It is not documented which of its two ids the URL takes. One of them must be the queried one.
+  if (!stated || (stated.reference !== reference && stated.id !== reference)) return undefined;
+  return outcomeOfQuery(stated);
 }
 
-/** Undefined unless the status says so: M-Pesa's code, if it is there, only tells why. */
-function queried(told: Transaction): Outcome | undefined {
-  const said = words.get(told.status ?? "");
-  const verdict = said && agree([verdictOf(told.code), said]);
-  return verdict && { ...outcomeOf(told, verdict), source: "query" };
+/** Decides by `status`. M-Pesa's code, if present, only adds the reason, and must agree. */
+function outcomeOfQuery(stated: Transaction): Outcome | undefined {
+  const byStatus = stateOfWord.get(stated.status ?? "");
+  const state = byStatus && combine([stateOfCode(stated.code), byStatus]);
+  return state && { ...outcomeOf(stated, state), source: "query" };
 }
 
-/** Throws unless this is an answer at all. Undefined: one that says no. */
-function requireYes(answer: Answer): unknown {
+/** The body of a successful answer; undefined for an unsuccessful one. Throws if Lipana did not answer the query. */
+function readSuccess(answer: Answer): unknown {
   const body = requireAnswer("Lipana", answer);
   return answer.status === 200 && envelope.safeParse(body).data?.success !== false ? body : undefined;
 }
 
-/** What a transaction that nobody has told us of yet is to be recognised by. */
+/** Identifies a transaction whose reference is not known. */
 export interface Wanted {
   accountReference: string;
   amountMinor: bigint;
 }
 
 export interface Page {
-  /** What became of the transaction, with its reference. */
+  /** The outcome of the transaction, with its reference. */
   found?: Outcome;
   /** There is no page after this one. */
   isLast: boolean;
@@ -212,7 +212,7 @@ export interface Page {
 
 const whole = z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]);
 
-/** Anything beside the transactions themselves may be missing (the SDK types it, no reply was seen). */
+/** Only the transactions are required: the SDK has types for the rest, but no reply was seen. */
 const listing = z.union([
   z.object({
     transactions: z.array(z.unknown()),
@@ -221,12 +221,12 @@ const listing = z.union([
   z.array(z.unknown()).transform((transactions) => ({ transactions, pagination: undefined })),
 ]);
 
-/** Looks for a transaction on one page of the list, counted from 1. Of several, one that was paid counts. */
+/** Searches one page of the list, counted from 1. A paid transaction is preferred to others. */
 export function readPage(answer: Answer, page: number, wanted: Wanted): Page {
-  const { transactions, pagination } = listing.safeParse(contentOf(requireYes(answer))).data ?? { transactions: [] };
+  const { transactions, pagination } = listing.safeParse(contentOf(readSuccess(answer))).data ?? { transactions: [] };
   const found = transactions.flatMap((item) => {
-    const told = transaction.safeParse(item).data;
-    return told?.reference !== undefined && isWanted(told, wanted) ? outcomesOf(told, told.reference) : [];
+    const stated = transaction.safeParse(item).data;
+    return stated?.reference !== undefined && isWanted(stated, wanted) ? outcomesOf(stated, stated.reference) : [];
   });
   const [first] = found;
   const best = found.find(({ status }) => status === "succeeded") ?? first;
@@ -234,10 +234,10 @@ export function readPage(answer: Answer, page: number, wanted: Wanted): Page {
   return { ...(best && { found: best }), isLast };
 }
 
-const isWanted = (told: Transaction, { accountReference, amountMinor }: Wanted): boolean =>
-  told.accountReference === accountReference && parseMinor(told.amount, 2) === amountMinor;
+const isWanted = (stated: Transaction, { accountReference, amountMinor }: Wanted): boolean =>
+  stated.accountReference === accountReference && parseMinor(stated.amount, 2) === amountMinor;
 
-function outcomesOf(told: Transaction, reference: string): Outcome[] {
-  const outcome = queried(told);
+function outcomesOf(stated: Transaction, reference: string): Outcome[] {
+  const outcome = outcomeOfQuery(stated);
   return outcome ? [{ ...outcome, reference }] : [];
 }

@@ -1,9 +1,9 @@
 /**
- * MTN MoMo Collections (momodeveloper.mtn.com): a prompt on the payer's phone, a webhook once they have answered.
+ * MTN MoMo Collections (momodeveloper.mtn.com). The payer answers a prompt on their phone; MTN then sends a webhook.
  *
- * The reference is ours and made of the payment's id, so a request whose reply was lost can be asked about with nothing
- * stored. MTN signs nothing, and its webhook does not name the reference: the only proof is the secret in the URL we gave
- * it. MTN counts a repeated reference as the same request; nobody is asked twice all the same.
+ * The reference is derived from the payment's id, so a payment can be queried even if the reply to its request was lost. MTN
+ * signs nothing, and its webhook does not contain the reference: the only proof is the secret in the URL that we gave it.
+ * MTN treats a repeated reference as the same request; the hub sends no second request nevertheless (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
@@ -18,17 +18,17 @@ import { declineUnreachable } from "../refusal.ts";
 import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./messages.ts";
 
-/** Sent in a header. */
+/** For values that are sent in a header. */
 const visible = z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII without spaces");
 
-/** An account of MTN's is of one country, and nearly always of one currency; MTN's own sandbox takes EUR. */
+/** An MTN account has one country and, almost always, one currency; MTN's own sandbox accepts EUR only. */
 const variables = z.object({
   SUBSCRIPTION_KEY: visible,
   API_USER: visible.refine((user) => !user.includes(":"), "must not have a colon"),
   API_KEY: visible,
-  /** `mtnuganda` and its like, or `sandbox`. */
-  TARGET_ENVIRONMENT: z.string().regex(/^[a-z]{3,40}$/, "must be such as mtnuganda, or sandbox"),
-  /** ISO 4217; a comma list where the account has several. */
+  /** Such as `mtnuganda`, or `sandbox`. */
+  TARGET_ENVIRONMENT: z.string().regex(/^[a-z]{3,40}$/, "must be an environment such as mtnuganda, or sandbox"),
+  /** ISO 4217; several currencies are separated by commas. */
   CURRENCY: z
     .string()
     .transform((text) => text.split(",").map((currency) => currency.trim()))
@@ -37,7 +37,7 @@ const variables = z.object({
 
 type MtnAccount = z.infer<typeof variables>;
 
-/** Target environments (MTN's "Common Error" page; Rwanda's is reported by integrators): country and calling code. */
+/** Country and calling code by target environment (MTN, "Common Error"; integrators report Rwanda's). */
 const markets: ReadonlyMap<string, readonly [country: string, callingCode: string]> = new Map([
   ["mtnuganda", ["UG", "256"]],
   ["mtnghana", ["GH", "233"]],
@@ -53,7 +53,7 @@ const markets: ReadonlyMap<string, readonly [country: string, callingCode: strin
   ["mtnrwanda", ["RW", "250"]],
 ]);
 
-/** "payerMessage" and "payeeNote": 160 characters (MTN's API definition; which ones is not said, so plain ones only). */
+/** 160, the limit of `payerMessage` and `payeeNote` in MTN's API definition. It does not define the allowed characters. */
 const noteLengthMax = 160;
 
 const tokenReply = z.object({
@@ -99,12 +99,12 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
   return {
     name: "mtn",
     currencies: config.CURRENCY,
-    // The sandbox, and an environment not known here, take phones of any country.
+    // The sandbox and unknown environments accept phones of every country.
     countries: market ? [market[0]] : [...markets.values()].map(([country]) => country),
     limits: limitsOf(market?.[1]),
     statesAmount: true,
     statesReceipt: true,
-    // What MTN wants to hear is not documented.
+    // MTN documents no reply.
     acknowledgement: { status: 200, contentType: "text/plain", body: "" },
     prepare: tokens.prepare,
     async initiate(payment, urls, signal) {
@@ -123,7 +123,7 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
   };
 }
 
-/** MTN documents no least or greatest amount; a wallet has limits of its own, which MTN answers by. */
+/** MTN documents no limits of the API, and refuses a payment beyond the limits of the payer's wallet. */
 const limitsOf = (callingCode = ""): Limits => ({
   minMinor: 1n,
   maxMinor: 100_000_000_000n,
@@ -132,8 +132,8 @@ const limitsOf = (callingCode = ""): Limits => ({
 });
 
 /**
- * Fetches an access token, with a POST of nothing, whose length must be said: MTN answers 411 otherwise (observed).
- * Throws `HubError` `provider_unavailable`, which says nothing of the credentials.
+ * Fetches an access token with a POST without a body. It needs `Content-Length: 0`, because MTN answers 411 otherwise
+ * (observed). Throws `HubError` `provider_unavailable`, without the credentials.
  */
 export async function fetchMtnToken(config: MtnConfig, client: Client): Promise<FetchedToken> {
   const basic = Buffer.from(`${config.API_USER}:${config.API_KEY}`).toString("base64");
@@ -150,10 +150,10 @@ export async function fetchMtnToken(config: MtnConfig, client: Client): Promise<
 function requestFields({ id, orderId, phone, amountMinor, currency, description }: Payment): object {
   assert(phone !== undefined, "the payment has a phone that can be prompted");
   return {
-    // Whole amounts as in every sample of MTN's: without decimals.
+    // Whole amounts have no decimals, as in MTN's samples.
     amount: formatMinor(amountMinor, minorDigits(currency)).replace(/\.0+$/, ""),
     currency,
-    // Comes back in the webhook, and stands in the merchant's history beside the note.
+    // The webhook repeats it, and the merchant's history shows it.
     externalId: id,
     payer: { partyIdType: "MSISDN", partyId: phone.slice(1) },
     payerMessage: plainText(description ?? "", noteLengthMax) || plainText(orderId, noteLengthMax),

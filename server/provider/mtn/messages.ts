@@ -1,6 +1,6 @@
 /**
- * What MTN's messages mean: the replies to request and query, and the webhook, which looks like the query's reply.
- * Pure. Whether money moved is said by `status` alone; `reason` only says why it did not.
+ * Reads MTN's messages: the replies to request and query, and the webhook, which has the shape of the query's reply. Pure.
+ * Only `status` states whether the payment was paid; `reason` explains a failure.
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
@@ -12,8 +12,8 @@ import { type Claim, Declined, type Initiated, type Webhook } from "../provider.
 import { isRefused, requireAnswer } from "../refusal.ts";
 
 /**
- * What a payment is called at MTN, which wants a UUID of version 4: the payment's own id, its version's digit exchanged.
- * That stays unique, for all ids of ours are of version 7, and either can be read off the other.
+ * The reference of a payment at MTN, which requires a UUID of version 4: the payment's id with another version digit. It is
+ * unique, because all our ids have version 7, and the id can be derived from it.
  */
 export const referenceOf = (paymentId: string): string => `${paymentId.slice(0, 14)}4${paymentId.slice(15)}`;
 
@@ -23,18 +23,18 @@ const failed = (reason: Reason): Ending => ({ status: "failed", reason });
 const noResponse: Ending = { status: "expired", reason: "no_response" };
 
 /**
- * Why a request failed, by the words in its reason, the first that fits. MTN's "Common Error" page has
- * `APPROVAL_REJECTED`, `PAYMENT_NOT_APPROVED`, `TRANSACTION_CANCELED`, `EXPIRED`, `COULD_NOT_PERFORM_TRANSACTION` (nobody
- * answered in about 5 min), `NOT_ENOUGH_FUNDS`, `PAYER_LIMIT_REACHED`, `PAYER_NOT_FOUND` and others; recorded in production
- * are `LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED`, said of an empty wallet in several countries,
- * `SENDER_ACCOUNT_NOT_ACTIVE` and `PAYEE_LIMIT_REACHED`. Any other, such as `INTERNAL_PROCESSING_ERROR`, is `provider_error`.
+ * The end of a failed request by its reason; the first match counts. MTN's "Common Error" page has `APPROVAL_REJECTED`,
+ * `PAYMENT_NOT_APPROVED`, `TRANSACTION_CANCELED`, `EXPIRED`, `COULD_NOT_PERFORM_TRANSACTION` (no answer within about 5 min),
+ * `NOT_ENOUGH_FUNDS`, `PAYER_LIMIT_REACHED`, `PAYER_NOT_FOUND` and others. Recorded in production are
+ * `LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED` (an empty wallet, in several countries), `SENDER_ACCOUNT_NOT_ACTIVE`
+ * and `PAYEE_LIMIT_REACHED`. Any other reason, such as `INTERNAL_PROCESSING_ERROR`, means `provider_error`.
  */
 const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
   [/LOW_BALANCE|NOT_ENOUGH|INSUFFICIENT/, failed("insufficient_funds")],
   [/REJECTED|NOT_APPROVED|CANCELL?ED/, failed("cancelled")],
   [/EXPIRED|TIMED?_?OUT|COULD_NOT_PERFORM_TRANSACTION/, noResponse],
   [/LIMIT/, failed("limit")],
-  // Of a party to the payment: others, such as NOT_ALLOWED_TARGET_ENVIRONMENT, are of an account that was set up wrongly.
+  // About payer or payee. Others, such as NOT_ALLOWED_TARGET_ENVIRONMENT, mean a wrong configuration.
   [
     /(PAYER|PAYEE|SENDER|RECEIVER|SUBSCRIBER|ACCOUNT|WALLET).*(NOT_|BLOCKED|BARRED|SUSPENDED)|^NOT_ALLOWED$/,
     failed("declined"),
@@ -43,7 +43,7 @@ const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
 
 const endingOf = (reason: string): Ending | undefined => endings.find(([words]) => words.test(reason))?.[1];
 
-/** Codes that refuse the request itself, whatever the HTTP status: MTN documents them under 500. */
+/** Codes that refuse the request with any HTTP status (MTN, "Common Error", documents them with 500). */
 const refusals: ReadonlySet<string> = new Set([
   "NOT_ALLOWED",
   "NOT_ALLOWED_TARGET_ENVIRONMENT",
@@ -54,7 +54,7 @@ const refusals: ReadonlySet<string> = new Set([
   "PAYER_NOT_FOUND",
 ]);
 
-/** Upper-case words, once as text and once within an object; which one when is not known. */
+/** A code as text or in an object: both occur in MTN's documentation. */
 const code = z
   .union([z.string(), z.object({ code: z.string() }).transform((reason) => reason.code)])
   .transform((reason) => reason.trim().toUpperCase())
@@ -63,7 +63,7 @@ const code = z
 
 const text = z.union([z.string(), z.number().transform(String)]);
 
-/** Visible ASCII: anything else could not be MTN's, nor be stored safely. Digits, which are a number in one sample. */
+/** Digits, as a number in one of MTN's samples. Any visible ASCII is accepted; other text is not safe to store. */
 const receipt = text.pipe(z.string().regex(/^[\x21-\x7e]{1,128}$/));
 
 const result = z.object({
@@ -76,46 +76,46 @@ const result = z.object({
 });
 type Result = z.infer<typeof result>;
 
-/** Whether the access token is not good (any more): whatever was asked has surely not happened. */
+/** Whether MTN refused the access token, so that the request had no effect. */
 export const isTokenRefused = ({ status }: Answer): boolean => status === 401;
 
-/** Accepted, surely refused (`Declined`), or unknown: any other error. */
+/** Returns for an accepted request, throws `Declined` for a certain refusal. Any other error means unknown. */
 export function readAcceptance(answer: Answer, reference: string): Initiated {
   const { status, body } = answer;
-  // 409: the reference is taken, and nobody but us could have taken it. So the payer is being asked.
+  // 409 means that the reference exists. Only our own request can have created it, so the payer has a prompt.
   if (status === 202 || status === 409) return { reference };
-  const said = code.parse(body) ?? "";
+  const given = code.parse(body) ?? "";
   // A refusal by status often has an empty body (observed).
-  if (isRefused(answer, true) || refusals.has(said)) {
-    const ending = endingOf(said);
+  if (isRefused(answer, true) || refusals.has(given)) {
+    const ending = endingOf(given);
     const reason = ending?.status === "failed" ? ending.reason : "provider_error";
-    throw new Declined(reason, `MTN refused the request: ${said || "no code"} (HTTP ${status})`);
+    throw new Declined(reason, `MTN refused the request: ${given || "no code"} (HTTP ${status})`);
   }
-  throw new Error(`MTN's answer to the request tells nothing (HTTP ${status})`);
+  throw new Error(`MTN neither accepted nor refused the request (HTTP ${status})`);
 }
 
 /**
- * 404 means "not yet" right after the request, so it never says that there is no such payment. Throws `Throttled`, or
- * `HubError` `provider_unavailable` when MTN did not answer the question.
+ * Reads the answer to a query; undefined without evidence. 404 is not evidence, because MTN also answers it right after the
+ * request. Throws `Throttled`, or `HubError` `provider_unavailable` if MTN did not answer the query.
  */
 export function readStatus(answer: Answer, reference: string): Outcome | undefined {
   if (answer.status === 404) return undefined;
-  const said = result.safeParse(requireAnswer("MTN", answer)).data;
-  if (answer.status !== 200 || !said) return undefined;
-  // The reference is not stored yet when the reply to the request was lost.
-  return { ...(endOf(said) ?? { status: "processing" }), reference, source: "query" };
+  const stated = result.safeParse(requireAnswer("MTN", answer)).data;
+  if (answer.status !== 200 || !stated) return undefined;
+  // With the reference, because it is not stored if the reply to the request was lost.
+  return { ...(endOf(stated) ?? { status: "processing" }), reference, source: "query" };
 }
 
 /**
- * The URL's secret is the only proof there is; a webhook about another payment, sent there, only makes us ask. Throws
- * `HubError`: `webhook_rejected` without the secret, `webhook_unreadable` for anything but the result of a request.
+ * The secret in the URL is the only proof. A webhook about another payment proves nothing and only causes a query. Throws
+ * `HubError` `webhook_rejected` without the secret, and `webhook_unreadable` for a body that is not a result.
  */
 export function translate({ paymentId, body }: Webhook): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
-  const said = readResult(body);
-  if ((said.externalId ?? paymentId) !== paymentId) return { paymentId, proof: "none" };
+  const stated = readResult(body);
+  if ((stated.externalId ?? paymentId) !== paymentId) return { paymentId, proof: "none" };
   const reference = referenceOf(paymentId);
-  const end = endOf(said);
+  const end = endOf(stated);
   return { paymentId, reference, proof: "secret", ...(end && { outcome: { ...end, reference, source: "webhook" } }) };
 }
 
@@ -129,14 +129,14 @@ function readResult(body: Buffer): Result {
 
 type End = Omit<Outcome, "source" | "reference">;
 
-/** How the request ended; undefined while it is open. */
-function endOf(said: Result): End | undefined {
-  if (said.status === "SUCCESSFUL") return { status: "succeeded", ...paid(said) };
-  if (said.status === "FAILED") return endingOf(said.reason ?? "") ?? failed("provider_error");
+/** The end of the request; undefined while it is open. */
+function endOf(stated: Result): End | undefined {
+  if (stated.status === "SUCCESSFUL") return { status: "succeeded", ...paid(stated) };
+  if (stated.status === "FAILED") return endingOf(stated.reason ?? "") ?? failed("provider_error");
   return undefined;
 }
 
-/** What a success states. There is a currency for each market, so none is assumed. */
+/** The receipt and the money that a success states. Each country has its currency, so none is assumed. */
 const paid = ({ amount, currency, financialTransactionId }: Result): Omit<End, "status"> => ({
   ...(financialTransactionId !== undefined && { receipt: financialTransactionId }),
   ...readMoney(amount, currency),

@@ -1,9 +1,9 @@
 /**
- * PayHero Kenya: M-Pesa through somebody else's account. A prompt on the payer's phone, a webhook once they have answered.
+ * PayHero Kenya resells M-Pesa. The payer answers a prompt on their phone; PayHero then sends a webhook.
  *
- * PayHero signs nothing: the secret in the URL we gave it is the proof. A query needs PayHero's own reference, which
- * only the reply to our request brings; if that is lost, a webhook or the deadline settles the payment. Nothing is
- * known of idempotency, and failed prompts in numbers get an account blocked, so nothing is ever asked for twice.
+ * PayHero signs nothing: the proof is the secret in the URL that we gave it. A query needs PayHero's reference, which only
+ * the reply to our request contains. If that reply is lost, a webhook or the deadline settles the payment. No idempotency
+ * key is known, and many failed prompts block an account (reported by integrators), so the hub repeats no request (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
@@ -14,7 +14,7 @@ import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
-/** What PayHero's dashboard gives a merchant: a pair, which it also shows as one ready-made header. */
+/** The merchant finds these in PayHero's dashboard: a user and password, and the same two as a ready-made header. */
 const variables = z
   .object({
     USERNAME: z
@@ -22,14 +22,14 @@ const variables = z
       .regex(/^[^:]+$/, "must not have a colon")
       .optional(),
     PASSWORD: z.string().optional(),
-    /** The header's value, with or without the word `Basic`. */
+    /** The value of the `Authorization` header, with or without `Basic`. */
     AUTH: z
       .string()
       .trim()
       .regex(/^(Basic\s+)?[A-Za-z0-9+/]+={0,2}$/i, "must be the header's value: Basic and base64")
       .transform((header) => header.replace(/^Basic\s+/i, ""))
       .optional(),
-    /** The payment channel: which till, PayBill or bank account is paid. */
+    /** The payment channel, which stands for a till, a PayBill or a bank account. */
     CHANNEL_ID: z
       .string()
       .regex(/^[1-9]\d{0,8}$/, "must be digits")
@@ -40,15 +40,15 @@ const variables = z
       const pair = { USERNAME, PASSWORD };
       const given = Object.values(pair).filter((value) => value !== undefined);
       if (AUTH !== undefined && given.length > 0) {
-        addIssue({ code: "custom", path: ["AUTH"], message: "stands for USERNAME and PASSWORD: set it or them" });
+        addIssue({ code: "custom", path: ["AUTH"], message: "replaces USERNAME and PASSWORD: set it or them" });
       }
       for (const [variable, value] of Object.entries(pair)) {
         if (AUTH === undefined && value === undefined) {
-          addIssue({ code: "custom", path: [variable], message: "is needed unless there is AUTH" });
+          addIssue({ code: "custom", path: [variable], message: "is required unless AUTH is set" });
         }
       }
     },
-    // Whatever else is wrong, so that everything is said at once.
+    // Also runs if other variables are wrong, so that one error message lists all of them.
     { when: () => true },
   );
 
@@ -65,12 +65,12 @@ function createPayhero(account: Account, { baseUrl, client }: Pick<ProviderConte
     name: "payhero",
     currencies: ["KES"],
     countries: ["KE"],
-    // PayHero documents none of its own.
+    // PayHero documents no limits of its own.
     limits: mpesaLimits,
     statesAmount: false,
     statesReceipt: true,
     needsReference: true,
-    // Only the status is asked for (docs.payhero.africa, "Callbacks & Webhooks").
+    // PayHero reads the status only (docs.payhero.africa, "Callbacks & Webhooks").
     acknowledgement: { status: 200, contentType: "application/json", body: JSON.stringify({ success: true }) },
     async initiate(payment, urls, signal) {
       const body = paymentFields(account, payment, urls.webhook);
@@ -91,7 +91,7 @@ function authorizationOf({ USERNAME, PASSWORD, AUTH }: Account): string {
   return `Basic ${AUTH ?? Buffer.from(`${USERNAME}:${PASSWORD}`).toString("base64")}`;
 }
 
-/** docs.payhero.co.ke, "Initiate MPESA STK Push Request". Our own id comes back in the webhook. */
+/** docs.payhero.co.ke, "Initiate MPESA STK Push Request". The webhook repeats `external_reference`. */
 function paymentFields({ CHANNEL_ID }: Account, { id, phone, amountMinor }: Payment, webhookUrl: URL): object {
   assert(phone !== undefined && mpesaLimits.phone.test(phone), "the payment has a phone that can be prompted");
   assert(amountMinor % mpesaLimits.stepMinor === 0n, "the amount is in whole shillings");

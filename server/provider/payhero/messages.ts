@@ -1,9 +1,9 @@
 /**
- * What PayHero's messages mean: the webhook in its three shapes, and the replies to a request for money and to a query.
- * Pure. Goes by M-Pesa's result codes, which PayHero passes through, and by texts only where there is no code.
+ * Reads PayHero's messages: the webhook in its three shapes, and the replies to a request for money and to a query. Pure.
+ * Decides by M-Pesa's result codes, which PayHero passes through, and by texts only where there is no code.
  *
- * Sources: docs.payhero.co.ke (2024), docs.payhero.africa (2026), and what integrators observed. No failed webhook is
- * documented with a code, so whatever does not plainly say one thing is only a hint that makes us ask.
+ * Sources: docs.payhero.co.ke (2024), docs.payhero.africa (2026), and integrators' observations. No failed webhook with a
+ * code is documented, so an ambiguous webhook proves nothing and only causes a query.
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
@@ -11,20 +11,20 @@ import { parseJson } from "../../json.ts";
 import type { Outcome } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { isStated, readMoney } from "../money.ts";
-import { decide, identifier, type MpesaFailure, resultCode } from "../mpesa.ts";
+import { identifier, type MpesaFailure, readResultCode, resultCode } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
-/** What is there or not, of whatever type: nobody promised. */
+/** Optional, of any type, because the type is not documented. */
 const anything = z.unknown().optional();
 
-/** Ten letters and digits or a UUID (both observed), or such as `UFD004453187.iI` (docs.payhero.africa, "Callbacks"). */
+/** Ten letters and digits or a UUID (both observed), or like `UFD004453187.iI` (docs.payhero.africa, "Callbacks"). */
 const reference = z.union([z.string(), z.number()]).transform(String).pipe(identifier);
 
 /**
- * Only that the request was taken. Documented are both `success` and the status `QUEUED` (docs.payhero.co.ke, "Initiate
- * MPESA STK Push Request"); one of them missing, or another word, is no reason to lose the reference: without it nobody
- * can be asked.
+ * PayHero accepted the request; the payment is not paid yet. The documentation has `success` and the status `QUEUED`
+ * (docs.payhero.co.ke, "Initiate MPESA STK Push Request"). A reply that lacks one of them, or has another status, is
+ * accepted too, because its reference is needed for queries.
  */
 const acceptance = z.union([
   z.object({
@@ -38,10 +38,10 @@ const acceptance = z.union([
   z.object({ success: z.null().optional(), status: z.string().regex(/^queued$/i), reference }),
 ]);
 
-/** A boolean, or as text. */
+/** A boolean, or its text. */
 const flag = z.union([z.boolean(), z.stringbool({ truthy: ["true"], falsy: ["false"] })]);
 
-/** No shape is documented; integrators report these names for the human reason. */
+/** The shape is not documented; integrators report these fields for the reason. */
 const refusal = z.object({
   success: flag.nullish(),
   error_code: anything,
@@ -53,7 +53,7 @@ const refusal = z.object({
 });
 type Refusal = z.infer<typeof refusal>;
 
-/** docs.payhero.co.ke, "Transaction Status". There is no amount, and no reason of a failure. */
+/** docs.payhero.co.ke, "Transaction Status". It has no amount, and no reason of a failure. */
 const queryReply = z.object({
   success: flag.nullish(),
   status: z.string().transform((word) => word.toUpperCase()),
@@ -62,7 +62,7 @@ const queryReply = z.object({
   provider_reference: anything,
 });
 
-/** The names that are used in either platform's webhook. Balances, phone and M-Pesa's own ids are of no use here. */
+/** The fields of both platforms' webhooks, without balances, phone and M-Pesa's ids, which are not used. */
 const details = z.object({
   ResultCode: resultCode.nullish(),
   ResultDesc: anything,
@@ -70,7 +70,7 @@ const details = z.object({
   ExternalReference: anything,
   MpesaReceiptNumber: anything,
   Amount: anything,
-  // The newer platform's.
+  // The newer platform (docs.payhero.africa).
   success: anything,
   status: anything,
   message: anything,
@@ -83,65 +83,63 @@ const details = z.object({
 });
 type Details = z.infer<typeof details>;
 
-/** Nested within `response` (docs.payhero.co.ke), or all at the top (observed, and docs.payhero.africa). */
+/** The fields are in `response` (docs.payhero.co.ke), or at the top (observed, and docs.payhero.africa). */
 const webhookBody = details.extend({ response: details.nullish() });
 
 /**
- * Accepted, surely refused (`Declined`), or unknown: any other error. A refusal never says that the payer is at fault:
- * an empty wallet of the merchant's is a bad request too.
+ * Returns for an accepted request, throws `Declined` for a certain refusal. Any other error means unknown. A refusal never
+ * blames the payer, because PayHero also answers 400 if the merchant's wallet is empty (integrators).
  */
 export function readAcceptance(answer: Answer): Initiated {
   const { status, body } = answer;
   const accepted = isOk(status) ? acceptance.safeParse(body).data : undefined;
   if (accepted) return { reference: accepted.reference };
-  const said = refusal.safeParse(body).data;
-  if (saysNo(answer, said)) {
-    throw new Declined("provider_error", `PayHero refused the payment (HTTP ${status})${said ? quote(said) : ""}`);
+  const error = refusal.safeParse(body).data;
+  if (isDeclined(answer, error)) {
+    throw new Declined("provider_error", `PayHero refused the payment (HTTP ${status})${error ? quote(error) : ""}`);
   }
-  throw new Error(`PayHero's answer to the payment tells nothing (HTTP ${status})`);
+  throw new Error(`PayHero neither accepted nor refused the payment (HTTP ${status})`);
 }
 
 const isOk = (status: number): boolean => status >= 200 && status < 300;
 
-/** An answer that names a payment of PayHero's own leaves open whether the payer is being asked. */
-function saysNo(answer: Answer, said: Refusal | undefined): boolean {
-  if (said?.reference) return false;
-  if (isOk(answer.status)) return said?.success === false;
-  return isRefused(answer, said !== undefined && (said.success === false || hasReason(said)));
+/** An error with PayHero's reference is not a certain refusal: the payer may have a prompt. */
+function isDeclined(answer: Answer, error: Refusal | undefined): boolean {
+  if (error?.reference) return false;
+  if (isOk(answer.status)) return error?.success === false;
+  return isRefused(answer, error !== undefined && (error.success === false || hasReason(error)));
 }
 
 const reasonsOf = ({ error_code, error_message, message, error, detail }: Refusal): string[] =>
   [error_code, error_message, message, error, detail].filter((text) => typeof text === "string").filter(Boolean);
 
-const hasReason = (said: Refusal): boolean => reasonsOf(said).length > 0;
+const hasReason = (error: Refusal): boolean => reasonsOf(error).length > 0;
 
-/** For the operator, who needs to know of an empty wallet; without what may be an address with its secret, or a phone. */
-function quote(said: Refusal): string {
-  const text = reasonsOf(said)
+/** Quotes the reason for the operator, for example an empty wallet. Long words and numbers are cut out: secrets, phones. */
+function quote(error: Refusal): string {
+  const text = reasonsOf(error)
     .join(": ")
     .replace(/\S{20,}|\d{7,}/g, "…");
   return text === "" ? "" : `: ${text.slice(0, 160)}`;
 }
 
 /**
- * The URL's secret is the only proof there is; one that names another payment, or says two things, is only a hint.
- * Throws `HubError`: `webhook_rejected` without the secret, `webhook_unreadable` for anything that says nothing at all.
+ * The secret in the URL is the only proof. A webhook that names another payment or contradicts itself proves nothing. Throws
+ * `HubError` `webhook_rejected` without the secret, and `webhook_unreadable` for a body without a result or a status.
  */
 export function translate({ paymentId, body }: Webhook): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
   const parts = readParts(body);
-  const decided = resultOf(parts);
-  if (decided === undefined || !namesOnly(paymentId, parts)) return { paymentId, proof: "none" };
+  const result = resultOf(parts);
+  if (result === undefined || !namesOnly(paymentId, parts)) return { paymentId, proof: "none" };
   const own = identifier.safeParse(first(parts, "reference")).data;
   const known = own === undefined ? {} : { reference: own };
   const outcome: Outcome =
-    decided === "succeeded"
-      ? { status: decided, ...paid(parts), source: "webhook" }
-      : { ...decided, source: "webhook" };
+    result === "succeeded" ? { status: result, ...paid(parts), source: "webhook" } : { ...result, source: "webhook" };
   return { paymentId, ...known, proof: "secret", outcome: { ...outcome, ...known } };
 }
 
-/** The parts of a webhook, the inner one first. */
+/** The objects that may have the webhook's fields, the inner one first. */
 function readParts(body: Buffer): Details[] {
   try {
     const { response, ...outer } = webhookBody.parse(parseJson(body.toString()));
@@ -153,29 +151,29 @@ function readParts(body: Buffer): Details[] {
   }
 }
 
-type Said = "paid" | "unpaid" | "unclear";
+type Statement = "paid" | "unpaid" | "unclear";
 
 /**
- * Whether there was money, by everything that says so: result codes, the texts, and the booleans beside them. Payouts
- * share the newer shape, and are no payment of anybody's.
+ * All statements about whether the payment was paid: result code, texts and booleans. A payout has the newer shape too, and
+ * makes the webhook unclear.
  */
-function statements({ ResultCode, Status, success, status, transaction_type }: Details): Said[] {
-  const code = ResultCode == null ? [] : [codeSays(ResultCode)];
+function statements({ ResultCode, Status, success, status, transaction_type }: Details): Statement[] {
+  const code = ResultCode == null ? [] : [statementOfCode(ResultCode)];
   const type = isStated(transaction_type) && transaction_type !== "inbound_payment" ? (["unclear"] as const) : [];
-  return [...code, ...[Status, success, status].filter(isStated).map(says), ...type];
+  return [...code, ...[Status, success, status].filter(isStated).map(statementOf), ...type];
 }
 
-function codeSays(code: string): Said {
-  const decided = decide(code);
-  if (decided === undefined) return "unclear";
-  return decided === "succeeded" ? "paid" : "unpaid";
+function statementOfCode(code: string): Statement {
+  const result = readResultCode(code);
+  if (result === undefined) return "unclear";
+  return result === "succeeded" ? "paid" : "unpaid";
 }
 
 /**
- * `Success` and `Failed` in the older webhooks, `success` and `failed` in the newer ones; an integrator reads `CANCELLED`
- * in queries, and here it would mean the same.
+ * `Success` and `Failed` in the older webhooks, `success` and `failed` in the newer ones. An integrator reports `CANCELLED`
+ * in queries; in a webhook it is read alike.
  */
-function says(value: unknown): Said {
+function statementOf(value: unknown): Statement {
   const word = typeof value === "string" ? value.toLowerCase() : value;
   if (word === true || word === "true" || word === "success") return "paid";
   return word === false || word === "false" || word === "failed" || isCancelled(value) ? "unpaid" : "unclear";
@@ -183,53 +181,54 @@ function says(value: unknown): Said {
 
 const isCancelled = (word: unknown): boolean => typeof word === "string" && /^cancell?ed$/i.test(word);
 
-/** How it ended, when everything that is said agrees; a bare boolean, which might be about the message, decides nothing. */
+/** The result, if all statements agree. A boolean alone is not a result, because it may be about the message. */
 function resultOf(parts: readonly Details[]): "succeeded" | MpesaFailure | undefined {
-  const [said, ...others] = new Set(parts.flatMap(statements));
+  const [statement, ...others] = new Set(parts.flatMap(statements));
   if (others.length > 0) return undefined;
   const code = first(parts, "ResultCode");
-  if (typeof code === "string") return decide(code);
+  if (typeof code === "string") return readResultCode(code);
   if (!parts.flatMap(({ Status, status }) => [Status, status]).some(isWord)) return undefined;
-  return said === "paid" ? "succeeded" : failureOf(parts);
+  return statement === "paid" ? "succeeded" : failureOf(parts);
 }
 
 const isWord = (value: unknown): boolean =>
   typeof value === "string" && (/^(success|failed)$/i.test(value) || isCancelled(value));
 
-/** Without a code there is only text: "Request Cancelled by user." (docs.payhero.africa, "Callbacks"). */
+/** Without a code, only a text states the reason: "Request Cancelled by user." (docs.payhero.africa, "Callbacks"). */
 function failureOf(parts: readonly Details[]): MpesaFailure {
   const texts = parts.flatMap(({ ResultDesc, message, Status, status }) => [ResultDesc, message, Status, status]);
-  const saysCancelled = texts.some((text) => typeof text === "string" && /cancel/i.test(text));
-  return { status: "failed", reason: saysCancelled ? "cancelled" : "declined" };
+  const isCancelledByPayer = texts.some((text) => typeof text === "string" && /cancel/i.test(text));
+  return { status: "failed", reason: isCancelledByPayer ? "cancelled" : "declined" };
 }
 
-/** `external_reference` is our own id of the payment, and comes back as it was sent. */
+/** `external_reference` is our id of the payment, which PayHero repeats unchanged. */
 const namesOnly = (paymentId: string, parts: readonly Details[]): boolean =>
   parts
     .flatMap(({ ExternalReference, external_reference }) => [ExternalReference, external_reference])
     .filter(isStated)
     .every((named) => named === paymentId);
 
-/** Older webhooks name no currency: they are about shillings only. */
+/** Older webhooks state no currency; it is always KES. */
 function paid(parts: readonly Details[]): Omit<Outcome, "status" | "source"> {
-  // The newer `provider_reference` is M-Pesa's receipt: UFU51A2XO2 is one of the day of its sample, 30 June 2026.
+  // `provider_reference` of the newer platform is M-Pesa's receipt: UFU51A2XO2 in its sample fits that sample's date.
   const receipt = identifier.safeParse(first(parts, "MpesaReceiptNumber") ?? first(parts, "provider_reference")).data;
   const amount = first(parts, "Amount") ?? first(parts, "amount");
   return { ...(receipt !== undefined && { receipt }), ...readMoney(amount, first(parts, "currency"), "KES") };
 }
 
-/** The first part's value that there is. */
+/** The value in the first part that has one. */
 const first = (parts: readonly Details[], name: keyof Details): unknown =>
   parts.map((part) => part[name]).find(isStated);
 
 /**
- * Reads a query's answer about the payment with this reference. It has no amount, and no reason of a failure but that it was
- * cancelled. Throws `Throttled`, or `HubError` `provider_unavailable` when PayHero did not answer the question.
+ * Reads the answer to a query about the payment with this reference; undefined without evidence. The answer has no amount,
+ * and `CANCELLED` is the only reason of a failure. Throws `Throttled`, or `HubError` `provider_unavailable` if PayHero did
+ * not answer the query.
  */
-export function readQuery(answer: Answer, asked: string): Outcome | undefined {
+export function readQuery(answer: Answer, reference: string): Outcome | undefined {
   const reply = queryReply.safeParse(requireAnswer("PayHero", answer)).data;
-  const isAnswer = isOk(answer.status) && reply && reply.success !== false && (reply.reference ?? asked) === asked;
-  if (!isAnswer) return undefined;
+  if (!isOk(answer.status) || !reply || reply.success === false) return undefined;
+  if ((reply.reference ?? reference) !== reference) return undefined;
   if (reply.status === "QUEUED") return { status: "processing", source: "query" };
   if (isCancelled(reply.status)) return { status: "failed", reason: "cancelled", source: "query" };
   if (reply.status === "FAILED") return { status: "failed", reason: "declined", source: "query" };
@@ -238,6 +237,6 @@ export function readQuery(answer: Answer, asked: string): Outcome | undefined {
   return { status: "succeeded", ...(receipt !== undefined && { receipt }), source: "query" };
 }
 
-/** M-Pesa's receipt. An integrator finds it in `provider_reference` where `third_party_reference` is empty. */
+/** M-Pesa's receipt. An integrator reports it in `provider_reference` when `third_party_reference` is empty. */
 const receiptOf = ({ third_party_reference, provider_reference }: z.infer<typeof queryReply>): string | undefined =>
   [third_party_reference, provider_reference].map((value) => identifier.safeParse(value).data).find(Boolean);

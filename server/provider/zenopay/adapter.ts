@@ -1,8 +1,9 @@
 /**
- * ZenoPay, mobile money in Tanzania: a prompt on the payer's phone, and a webhook once they have paid, and only then.
+ * ZenoPay, mobile money in Tanzania. The payer answers a prompt on their phone; ZenoPay sends a webhook only for a paid
+ * payment, and without the amount.
  *
- * A payment that fails is found by asking; so is how much was paid, for the webhook does not say. Orders go by an id
- * that we choose, our payment's own, so a payment can be asked about although the reply to its request was lost.
+ * A query finds the failures and the amount. The caller chooses `order_id`, which is our payment's id, so a payment can be
+ * queried even if the reply to its request was lost.
  */
 import assert from "node:assert/strict";
 import { z } from "zod";
@@ -13,25 +14,25 @@ import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
 const variables = z.object({
-  /** Sent with every call, and sent back to us with every webhook: whoever reads those can ask for money in our name. */
+  /** Sent with each call, and returned with each webhook: a reader of either can request money in the merchant's name. */
   API_KEY: z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII without spaces"),
 });
 
 /**
- * Neither limit is documented; of integrators, one names TZS 100 and one TZS 1,000 as the least. So these are wide:
- * ZenoPay refuses by itself what it does not carry, and nothing is lost by asking.
+ * ZenoPay documents no limits; integrators report a minimum of TZS 100 and of TZS 1,000. These are wide, because ZenoPay
+ * refuses an amount that it does not accept, and a refusal is harmless.
  */
 const limits = {
   minMinor: 100n,
   maxMinor: 1_000_000_000n,
-  /** Amounts are whole shillings in every sample. */
+  /** Whole shillings, as in every sample. */
   stepMinor: 100n,
   phone: /^\+255[67]\d{8}$/,
 } as const;
 
 /**
- * Every official sample has an address (ZenoPay's QR endpoint says it is required; here it is not known). This one is of
- * the domain in its own samples, and belongs to nobody (RFC 2606): a payer's own is not ours to pass on.
+ * Every official sample has an e-mail address, and ZenoPay's QR endpoint requires one; whether this endpoint does is not
+ * known. This one is reserved (RFC 2606) and in ZenoPay's samples, because the payer's address must not be passed on.
  */
 const buyerEmail = "customer@example.com";
 
@@ -63,7 +64,7 @@ export const zenopay = defineProvider(
   },
 );
 
-/** As in ZenoPay's samples. An integrator reports phones in the form 255… refused. */
+/** The fields of ZenoPay's samples. The phone is in local form, because an integrator reports that 255… is refused. */
 function requestFields({ id, orderId, phone, amountMinor }: Payment, webhookUrl: URL): object {
   assert(phone !== undefined && limits.phone.test(phone), "the payment has a phone that can be prompted");
   assert(amountMinor % limits.stepMinor === 0n, "the amount is in whole shillings");

@@ -1,7 +1,9 @@
 /**
- * What ZenoPay's messages mean: the webhook, and the replies to request and query. Pure. Whether money moved is said by
- * an order's own `payment_status` alone: `status`, `result` and `resultcode` beside it only say that a call was
- * understood, SUCCESS included. Sources are the repositories that ZenoPay publishes at GitHub.
+ * Reads ZenoPay's messages: the webhook, and the replies to request and query. Pure. Only the order's `payment_status`
+ * states whether it was paid. `status`, `result` and `resultcode` are about the call, even if they are SUCCESS.
+ *
+ * Sources: ZenoPay's repositories on GitHub (zenopay-php, ZenoPay-Python, ZenoPay-Node.js,
+ * Zenopay-Payment-Webhook-Integration-Guide).
  */
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
@@ -13,24 +15,24 @@ import { isStated, readMoney } from "../money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
 
-/** `success` here and `SUCCESS` there, in ZenoPay's own samples. */
+/** ZenoPay's samples have both `success` and `SUCCESS`. */
 const word = z.string().transform((text) => text.trim().toUpperCase());
 
-/** Visible ASCII, as the ids that we choose are: anything else could not be ours, nor be stored safely. */
+/** Visible ASCII, like the ids that we choose. Other text is not one of them, and not safe to store. */
 const identifier = z.string().regex(/^[\x21-\x7e]{1,128}$/);
 
 /**
- * The operator's receipt, or ZenoPay's own number. Whether one that is missing is left out, empty or a word is not
- * known, and two payments with the same word would look like one receipt used twice: so shorter ones do not count.
+ * The operator's receipt, or ZenoPay's number. At least 6 characters, because the form of a missing one is not known: a
+ * placeholder word in two payments would look like a reused receipt.
  */
 const receiptNumber = z
   .union([z.string(), z.number().int().transform(String)])
   .pipe(z.string().regex(/^[\x21-\x7e]{6,128}$/));
 
-/** "000" in every sample; a number would have lost its zeros. What other codes mean is not documented. */
+/** "000" in every sample; a number would lack the zeros. Other codes are not documented. */
 const resultCode = z.union([z.string(), z.number()]).transform((code) => /^0+$/.test(String(code)));
 
-/** An integrator reads `result` in place of `status` in the reply to a request, as the query has it. */
+/** An integrator reports `result` in place of `status` in the reply to a request. */
 const reply = z
   .object({
     status: word.nullish(),
@@ -38,41 +40,43 @@ const reply = z
     resultcode: resultCode.nullish(),
     order_id: z.string().nullish(),
   })
-  .transform(({ result, ...said }) => ({ ...said, status: said.status ?? result }));
+  .transform(({ result, ...rest }) => ({ ...rest, status: rest.status ?? result }));
 
 /**
- * Accepted, surely refused (`Declined`), or unknown: anything else. In official sample code an error's `status` is "error"
- * and its HTTP status "usually" not 200; one under HTTP 200 or from 500 leaves open whether a prompt is out.
+ * Returns for an accepted request, throws `Declined` for a certain refusal. Any other error means unknown. In ZenoPay's
+ * sample code an error has the `status` "error" and usually not HTTP 200. After an error with HTTP 200 or from 500, the payer
+ * may have a prompt.
  */
 export function readAcceptance(answer: Answer, orderId: string): Initiated {
   const { status, body } = answer;
-  const said = reply.safeParse(body).data;
-  const isAccepted = said?.status === "SUCCESS" && (said.resultcode ?? true) && (said.order_id ?? orderId) === orderId;
+  const stated = reply.safeParse(body).data;
+  const isAccepted =
+    stated?.status === "SUCCESS" && (stated.resultcode ?? true) && (stated.order_id ?? orderId) === orderId;
   if (status === 200 && isAccepted) return { reference: orderId };
-  // What is answered to an `order_id` that was used before is not known: it would say that the first request did arrive.
-  if (said?.status !== "SUCCESS" && isRefused(answer, said?.status === "ERROR" || hasErrorText(body))) {
+  // The answer to a repeated `order_id` is not known. `isRefused` reads "duplicate" and "already" as unknown.
+  if (stated?.status !== "SUCCESS" && isRefused(answer, stated?.status === "ERROR" || hasErrorText(body))) {
     throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status})`);
   }
-  throw new Error(`ZenoPay's answer to the request tells nothing (HTTP ${status})`);
+  throw new Error(`ZenoPay neither accepted nor refused the payment (HTTP ${status})`);
 }
 
 const named = z.object({ order_id: identifier.optional(), payment_status: word });
 
-/** Flat for payments; within `data` in what is documented for transfers between wallets. */
+/** Flat for payments; in `data` in ZenoPay's sample for transfers between wallets. */
 const webhookBody = z.union([named, z.object({ data: named }).transform(({ data }) => data)]);
 
 /**
- * Proof takes the URL's secret and our own API key, which ZenoPay sends back to us. Some integrators report that header
- * missing, so without it the webhook only makes us ask; so does one of another order, or of anything but COMPLETED, for
- * which no webhook is documented. None states an amount. Throws `HubError`: `webhook_rejected` without the URL's secret,
- * `webhook_unreadable` for anything but a webhook.
+ * The proof is the URL's secret together with the merchant's API key, which ZenoPay returns in a header (official). Some
+ * integrators report that the header is missing: the webhook then proves nothing and only causes a query. So does a webhook
+ * about another order, or with another status than COMPLETED, for which no webhook is documented. No webhook states the
+ * amount. Throws `HubError` `webhook_rejected` without the URL's secret, and `webhook_unreadable` for another body.
  */
 export function translate({ paymentId, headers, body }: Webhook, apiKey: string): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
   const key = headers["x-api-key"];
-  const isSigned = isSame(typeof key === "string" ? key : "", apiKey);
+  const hasKey = isSame(typeof key === "string" ? key : "", apiKey);
   const { order_id: reference = paymentId, payment_status: status } = readWebhook(body);
-  if (!isSigned || reference !== paymentId || status !== "COMPLETED") return { paymentId, reference, proof: "none" };
+  if (!hasKey || reference !== paymentId || status !== "COMPLETED") return { paymentId, reference, proof: "none" };
   return { paymentId, reference, proof: "secret", outcome: { status: "succeeded", reference, source: "webhook" } };
 }
 
@@ -96,8 +100,8 @@ const row = z.object({
 type Row = z.infer<typeof row>;
 
 /**
- * How an order ended without money. ZenoPay's repositories name FAILED for transfers between wallets; that orders have
- * it too, and CANCELLED, is unverified. No reason is ever given beside them.
+ * The reason of an order that ended without money. ZenoPay's repositories have FAILED for transfers between wallets; that
+ * orders have it too, and CANCELLED, is unverified. The reply has no other reason.
  */
 const endings: ReadonlyMap<string, Reason> = new Map([
   ["FAILED", "declined"],
@@ -106,18 +110,18 @@ const endings: ReadonlyMap<string, Reason> = new Map([
 ]);
 
 /**
- * What the answer says of this order; undefined when nothing, as of an order that ZenoPay does not know (yet). Throws
- * `Throttled`, or `HubError` `provider_unavailable` when ZenoPay did not answer the question.
+ * Reads the answer to a query about this order; undefined without evidence, for example for an order that ZenoPay does not
+ * know yet. Throws `Throttled`, or `HubError` `provider_unavailable` if ZenoPay did not answer the query.
  */
 export function readQuery(answer: Answer, orderId: string): Outcome | undefined {
   const body = requireAnswer("ZenoPay", answer);
-  const said = lookup.safeParse(body).data;
-  if (answer.status !== 200 || !said || said.resultcode === false) return undefined;
-  const rows = rowsOf(said.data ?? body).filter((one) => one.order_id === orderId);
-  // One row in every sample. Of several, a payment counts; how they end otherwise cannot be told.
+  const reply = lookup.safeParse(body).data;
+  if (answer.status !== 200 || !reply || reply.resultcode === false) return undefined;
+  const rows = rowsOf(reply.data ?? body).filter((one) => one.order_id === orderId);
+  // Every sample has one row. If there are several, only a paid one is evidence.
   const found = rows.find(isPaid) ?? (rows.length === 1 ? rows[0] : undefined);
   const end = found && endOf(found);
-  // Said with the reference, which is not stored yet when the reply to the request was lost.
+  // With the reference, because it is not stored if the reply to the request was lost.
   return end && { ...end, reference: orderId, source: "query" };
 }
 
@@ -135,7 +139,7 @@ function endOf(found: Row): End | undefined {
   return reason && { status: "failed", reason };
 }
 
-/** The amount is in shillings, as text. Without one it proves nothing, and asking again at once would not help. */
+/** The amount is in shillings, as text. A success without an amount is not evidence. */
 function paid({ amount, transid, reference }: Row): End | undefined {
   if (!isStated(amount)) return undefined;
   const receipt = transid ?? reference;

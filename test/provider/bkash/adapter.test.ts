@@ -352,7 +352,7 @@ describe("complete", () => {
       { statusCode: code },
       { errorCode: String(code), errorMessage: "" },
     ]) {
-      expect(readExecution({ status: 200, body }, known)).toEqual({ isSure: true, outcome });
+      expect(readExecution({ status: 200, body }, known)).toEqual({ isConclusive: true, outcome });
     }
   });
 
