@@ -1,25 +1,30 @@
 /**
- * Carries events between nodes: at most once, in no promised order. Versions make both safe, and the hub finds by
- * reading what the bus lost, so the bus is only ever a hint that comes early.
+ * The bus carries events between nodes.
+ *
+ * Guarantees: nothing but speed. A message arrives at most once, in any order, or not at all. Versions make the order
+ * harmless, and the hub's resync passes read what is lost.
  */
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 
 export interface BusListener {
-  /** `json` is the event as text, serialised once for everyone. The same event may come more than once. */
+  /** Called for each event of a subscribed order, possibly twice. `json` is the event as text, serialized once for all. */
   onEvent(event: StatusEvent, json: string): void;
-  /** Events of subscribed orders may have been lost: read again. */
+  /** Called when events of subscribed orders may be lost. The listener must read the orders. */
   onGap(): void;
 }
 
 export interface StatusBus {
-  /** Tells the listeners on this node at once, and those of other nodes that subscribe to the order. Never throws. */
+  /** Calls this node's listener synchronously, and those of the nodes that subscribe to the order later. Never throws. */
   publish(event: StatusEvent): void;
-  /** Resolves when events of this order reach us; while the bus is down, at once: it subscribes when it is back. */
+  /**
+   * Resolves when events of the order reach this node. While the bus is down it resolves at once; the bus then subscribes
+   * when it recovers, and reports a gap.
+   */
   subscribe(id: string): Promise<void>;
   unsubscribe(id: string): void;
-  /** Replaces the listener; there is one per bus. */
+  /** Sets the listener. A bus has one. */
   listen(listener: BusListener): void;
-  /** False while events of other nodes may be getting lost. */
+  /** False while events of other nodes may be lost. */
   readonly healthy: boolean;
   close(): Promise<void>;
 }

@@ -1,232 +1,223 @@
 /**
- * Who on this node watches which order.
+ * Hub tracks which watchers on this node follow which order.
  *
- * Promises to whoever begins to watch from within `join`: every state newer than the one shown there reaches it, in
- * growing versions, skipping at will. Whatever the bus loses is found by reading: the resync pass reads what changed
- * every 2 s (every 250 ms while the bus is down and the database answers fast), and after a gap, of the bus or of our
- * own reading, the watched orders are read by id. Delivery is synchronous; a watcher that throws does not stop the others.
+ * Guarantees:
+ * - Once faults stop, every watcher has the database's state within 3 s (G4). The hub subscribes to the bus first and
+ *   reads the database second, so no state falls between the two. resync.ts reads what the bus loses.
+ * - No watcher receives a lower version after a higher one, or a version twice (G5).
+ * - A watcher that throws does not affect the others.
  *
- * There may be tens of thousands, each idle for minutes: of an order no more than its version is remembered.
+ * Does not guarantee: that a watcher receives every state. It may skip states, but not the newest.
+ *
+ * Concurrency: `join` calls, the bus and a resync pass may bring states of one order at the same time. Delivery is
+ * synchronous: one state reaches all watchers of the order before the next one does. A watcher may be added or removed
+ * during a delivery.
+ *
+ * Memory: a node has tens of thousands of idle watchers. Per order the hub keeps the version, and no state.
  */
-import { setImmediate as nextTick } from "node:timers/promises";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError } from "../errors.ts";
-import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";
+import { batchReads } from "./batched-read.ts";
 import type { StatusBus } from "./bus.ts";
 import type { DeliveredState } from "./invariants.ts";
+import { startResync } from "./resync.ts";
 
 export const transportNames = ["socketio", "websocket", "eventsource", "longpoll"] as const;
 
 export type TransportName = (typeof transportNames)[number];
 
 /**
- * One who watches one order, and what it was given last, which the hub keeps: version 0 before that. An object whose
- * functions all of its kind can share, for closures of its own would be most of what an idle watcher takes.
+ * A watcher of one order, and the state that it received last. The hub sets `version` (0 at first) and `isPaid`.
+ *
+ * Implementations share one `receive` function per transport, because a closure per watcher would be most of the memory
+ * that an idle watcher takes.
  */
 export interface Watcher extends DeliveredState {
-  /** What it is measured as; who has none is not. */
+  /** The label in the metrics. A watcher without one is not measured. */
   readonly transport?: TransportName;
-  /** Is given each newer state; `json` is the same as text, made once for all. */
+  /** Receives a newer state. `json` is the event as text, serialized once for all watchers. */
   receive(event: StatusEvent, json: string): void;
 }
 
 export interface Hub {
-  /** From now on the watcher is given what is newer. To miss nothing, it begins within `join`. */
+  /** Adds a watcher, which receives every newer state from now on. Call it within `join`, so that it misses none. */
   watch(watcher: Watcher): void;
-  /** The watcher is given nothing more but what is being told this very moment; it may have left before. */
+  /** Removes a watcher. It receives nothing after the delivery in progress. Does nothing for an unknown watcher. */
   unwatch(watcher: Watcher): void;
   /**
-   * Shows an order's current state to `enter`, when events of the order reach this node. Resolves with what `enter`
-   * returns. Throws `order_unknown`. All that ask in one tick share a query, and the first ones of an order a subscription.
+   * Subscribes the node to the order, reads the current state, and returns what `enter` returns for it.
+   *
+   * `enter` runs synchronously with the newest known state, so a watcher that it adds misses none. All calls of one tick
+   * share a query, and all calls for one order a subscription. Throws `order_unknown`.
    */
   join<T>(id: string, enter: (event: StatusEvent) => T): Promise<T>;
   readonly watchedOrders: number;
+  /** Ends the resync passes. Watchers stay. */
   close(): Promise<void>;
 }
-
-interface Room {
-  watchers: Watchers;
-  subscribed: Promise<void>;
-  /** The newest version that is known. */
-  version: number;
-  /** How many are in `join`, and the newest state that came since the first of them did. */
-  joining: number;
-  newest: StatusEvent | undefined;
-}
-
-/** One may leave while all are being told: a list is replaced, never changed. Of a few, it takes a fifth of a set. */
-type Watchers = readonly Watcher[] | Set<Watcher>;
-
-const listMax = 8;
-
-const resyncDelayMs = 2_000;
-const resyncDelayDownMs = 250;
-const readBatchMax = 1_000;
 
 export interface HubOptions {
   store: Pick<OrderStore, "current" | "changedSince">;
   bus: StatusBus;
+  /** Called with the error of a watcher, or of a resync pass that fails after a successful one. */
   onError: (error: unknown) => void;
-  /** Hears of a pass of reading that went well after one that did not. */
+  /** Called when a resync pass succeeds after one that failed. */
   onRecovered?: () => void;
-  /** Hears of every pass of reading, with how many states it brought that the bus had not. */
+  /** Called after each resync pass with the number of states that the bus had lost. */
   onResync?: (healed: number) => void;
-  /** Hears who comes and who goes. */
+  /** Called when a watcher is added or removed. */
   onWatchers?: (transport: TransportName, change: 1 | -1) => void;
   /**
-   * Hears how many seconds a state took from its `occurredAt`, the database's clock within the commit, to the return of
-   * the watcher that writes it: in it is the bus, and whatever the bus lost until reading found it. Two clocks are
-   * compared; their difference is in the figure, and below 0 counts as 0.
+   * Called after each delivery with the time since `occurredAt`, in seconds. The time includes the bus, or the wait until a
+   * resync pass. It compares the clocks of the database and of this node; a negative difference counts as 0.
    */
   onPush?: (transport: TransportName, latencyS: number) => void;
-  /** Hears of two states that one watcher is given, one after the other. */
+  /** Called with two consecutive states of one watcher. */
   onNext?: (previous: DeliveredState, next: StatusEvent) => void;
+}
+
+/** An order that this node follows. It exists while it has a watcher or a `join` in flight. */
+interface Room {
+  watchers: Watchers;
+  /** Resolves when the bus delivers the order's events to this node. */
+  subscribed: Promise<void>;
+  /** The newest known version. */
+  version: number;
+  /** `join` calls in flight. */
+  joining: number;
+  /** The newest state that arrived while a `join` was in flight. */
+  newest: StatusEvent | undefined;
+}
+
+/** An array is replaced and never changed, because a watcher may be removed while the array is iterated. */
+type Watchers = readonly Watcher[] | Set<Watcher>;
+
+/** Up to 8 watchers are an array, because it takes a fifth of the memory of a set. */
+const arrayLengthMax = 8;
+
+interface State {
+  rooms: Map<string, Room>;
+  bus: StatusBus;
+  read: ReturnType<typeof batchReads>;
+  onError: HubOptions["onError"];
+  onPush: HubOptions["onPush"] | undefined;
+  onNext: HubOptions["onNext"] | undefined;
 }
 
 export function createHub(options: HubOptions): Hub {
   const { store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
   const rooms = new Map<string, Room>();
-  const readCurrent = batch(store.current);
-  let isGap = false;
-  let sinceAt: Date | undefined;
-
-  const give = (watcher: Watcher, event: StatusEvent, json: string): void => {
-    if (watcher.version > 0) onNext?.(watcher, event);
-    watcher.version = event.version;
-    watcher.isPaid = event.status === "succeeded";
-    watcher.receive(event, json);
-    const { transport } = watcher;
-    if (transport && onPush) onPush(transport, Math.max(0, Date.now() - Date.parse(event.occurredAt)) / 1_000);
-  };
-
-  /** Whether the state was news here. */
-  const deliver = (event: StatusEvent, text?: string): boolean => {
-    const room = rooms.get(event.id);
-    if (!room || room.version >= event.version) return false;
-    room.version = event.version;
-    if (room.joining > 0) room.newest = event;
-    const json = text ?? JSON.stringify(event);
-    for (const watcher of room.watchers) {
-      try {
-        give(watcher, event, json);
-      } catch (error) {
-        onError(error);
-      }
-    }
-    return true;
-  };
-
-  const readWatched = async (ids: readonly string[]): Promise<number> => {
-    let healed = 0;
-    for (const some of chunk(ids, readBatchMax)) {
-      for (const event of await store.current(some)) if (deliver(event)) healed += 1;
-    }
-    return healed;
-  };
-
-  const resync = async (): Promise<void> => {
-    let hadGap = isGap;
-    isGap = false;
-    if (rooms.size === 0) {
-      sinceAt = undefined;
-      return;
-    }
-    try {
-      const { at, changes } = await store.changedSince(sinceAt);
-      // Another database's clock, after a failover: what it changed before this pass looks older than it is.
-      if (sinceAt && at < sinceAt) hadGap = true;
-      const isNewer = ({ id, version }: { id: string; version: number }): boolean => {
-        const room = rooms.get(id);
-        return room !== undefined && version > room.version;
-      };
-      const ids = hadGap ? [...rooms.keys()] : changes.filter(isNewer).map((change) => change.id);
-      const healed = await readWatched(ids);
-      onResync?.(healed);
-      sinceAt = at;
-    } catch (error) {
-      // The next pass may reach back less far than the database was away.
-      isGap = true;
-      throw error;
-    }
-  };
-
-  const loop = startLoop({
-    task: resync,
-    // A slow database is read seldom, but however long it did not answer, it is asked again within 2 s.
-    delayMs: (tookMs) =>
-      bus.healthy ? resyncDelayMs : Math.min(Math.max(resyncDelayDownMs, 10 * tookMs), resyncDelayMs),
-    onError,
-    ...(onRecovered && { onRecovered }),
-  });
-
-  bus.listen({
-    onEvent: deliver,
-    onGap() {
-      isGap = true;
-      loop.runNow();
-    },
-  });
-
-  const roomOf = (id: string): Room => {
-    const known = rooms.get(id);
-    if (known) return known;
-    const room: Room = { watchers: [], subscribed: bus.subscribe(id), version: 0, joining: 0, newest: undefined };
-    rooms.set(id, room);
-    return room;
-  };
-
-  const leaveIfEmpty = (id: string, room: Room): void => {
-    if (room.joining > 0 || countOf(room.watchers) > 0) return;
-    rooms.delete(id);
-    bus.unsubscribe(id);
-  };
+  const state: State = { rooms, bus, read: batchReads(store.current), onError, onPush, onNext };
+  const onEvent = (event: StatusEvent, json?: string): boolean => deliver(state, event, json);
+  const resync = startResync({ store, bus, watched: rooms, deliver: onEvent, onError, onRecovered, onResync });
+  bus.listen({ onEvent, onGap: resync.reportGap });
 
   return {
     watch(watcher) {
-      const room = roomOf(watcher.id);
-      room.watchers = withOne(room.watchers, watcher);
+      const room = roomOf(state, watcher.id);
+      room.watchers = withWatcher(room.watchers, watcher);
       if (watcher.transport) onWatchers?.(watcher.transport, 1);
     },
-
     unwatch(watcher) {
       const room = rooms.get(watcher.id);
-      const left = room && withoutOne(room.watchers, watcher);
+      const left = room && withoutWatcher(room.watchers, watcher);
       if (!left) return;
       room.watchers = left;
       if (watcher.transport) onWatchers?.(watcher.transport, -1);
-      leaveIfEmpty(watcher.id, room);
+      closeRoomIfEmpty(state, watcher.id, room);
     },
-
-    async join(id, enter) {
-      const room = roomOf(id);
-      room.joining += 1;
-      try {
-        await room.subscribed;
-        const read = await readCurrent(id);
-        if (!read) throw new HubError("order_unknown");
-        // Whoever watches already has it from here if the bus lost it.
-        deliver(read);
-        return enter(room.newest ?? read);
-      } finally {
-        room.joining -= 1;
-        if (room.joining === 0) room.newest = undefined;
-        leaveIfEmpty(id, room);
-      }
-    },
-
+    join: (id, enter) => join(state, id, enter),
     get watchedOrders() {
       return rooms.size;
     },
-
-    close: () => loop.close(),
+    close: resync.close,
   };
 }
 
+/** Returns whether the state is newer than the known one. A hot path: allocate nothing per watcher. */
+function deliver(state: State, event: StatusEvent, text?: string): boolean {
+  const room = state.rooms.get(event.id);
+  // Versions only grow here, whatever order the bus and the reads bring them in (G5).
+  if (!room || room.version >= event.version) return false;
+  room.version = event.version;
+  if (room.joining > 0) room.newest = event;
+  const json = text ?? JSON.stringify(event);
+  for (const watcher of room.watchers) {
+    try {
+      push(state, watcher, event, json);
+    } catch (error) {
+      state.onError(error);
+    }
+  }
+  return true;
+}
+
+function push({ onNext, onPush }: State, watcher: Watcher, event: StatusEvent, json: string): void {
+  if (watcher.version > 0) onNext?.(watcher, event);
+  recordState(watcher, event);
+  watcher.receive(event, json);
+  const { transport } = watcher;
+  if (transport && onPush) onPush(transport, Math.max(0, Date.now() - Date.parse(event.occurredAt)) / 1_000);
+}
+
+function recordState(watcher: Watcher, { version, status }: StatusEvent): void {
+  watcher.version = version;
+  watcher.isPaid = status === "succeeded";
+}
+
+async function join<T>(state: State, id: string, enter: (event: StatusEvent) => T): Promise<T> {
+  const room = roomOf(state, id);
+  room.joining += 1;
+  try {
+    // The hub subscribes first and reads second: the other order would lose the events in between (G4).
+    await room.subscribed;
+    const read = await state.read(id);
+    if (!read) throw new HubError("order_unknown");
+    // The watchers already here receive it too, in case the bus lost it.
+    deliver(state, read);
+    return enter(room.newest ?? read);
+  } finally {
+    room.joining -= 1;
+    if (room.joining === 0) room.newest = undefined;
+    closeRoomIfEmpty(state, id, room);
+  }
+}
+
+function roomOf({ rooms, bus }: State, id: string): Room {
+  const known = rooms.get(id);
+  if (known) return known;
+  const room: Room = { watchers: [], subscribed: bus.subscribe(id), version: 0, joining: 0, newest: undefined };
+  rooms.set(id, room);
+  return room;
+}
+
+function closeRoomIfEmpty({ rooms, bus }: State, id: string, { joining, watchers }: Room): void {
+  if (joining > 0 || countOf(watchers) > 0) return;
+  rooms.delete(id);
+  bus.unsubscribe(id);
+}
+
+const countOf = (watchers: Watchers): number => (watchers instanceof Set ? watchers.size : watchers.length);
+
+function withWatcher(watchers: Watchers, watcher: Watcher): Watchers {
+  if (watchers instanceof Set) return watchers.add(watcher);
+  return watchers.length < arrayLengthMax ? watchers.concat([watcher]) : new Set(watchers).add(watcher);
+}
+
+/** Undefined when the watcher is unknown. */
+function withoutWatcher(watchers: Watchers, watcher: Watcher): Watchers | undefined {
+  if (watchers instanceof Set) return watchers.delete(watcher) ? watchers : undefined;
+  const index = watchers.indexOf(watcher);
+  return index < 0 ? undefined : watchers.toSpliced(index, 1);
+}
+
 /**
- * Makes the watcher watch its order: it is given the current state first unless `after` is its version, then every newer
- * one. `after` above the current version gets the current state: the client's numbers are of another life of the
- * database. `onFound` is called before anything is given. Throws `order_unknown`.
+ * Subscribes a watcher to its order. The watcher receives the current state first, unless `after` is its version, then
+ * every newer one.
+ *
+ * `after` above the current version also gets the current state, because the client's versions are from a database that
+ * was replaced. `onFound` runs before the first state. Throws `order_unknown`.
  */
 export const subscribe = (
   hub: Hub,
@@ -235,48 +226,7 @@ export const subscribe = (
 ): Promise<void> =>
   hub.join(watcher.id, (event) => {
     onFound?.();
-    watcher.version = event.version;
-    watcher.isPaid = event.status === "succeeded";
+    recordState(watcher, event);
     if (after !== event.version) watcher.receive(event, JSON.stringify(event));
     hub.watch(watcher);
   });
-
-const countOf = (watchers: Watchers): number => (watchers instanceof Set ? watchers.size : watchers.length);
-
-function withOne(watchers: Watchers, watcher: Watcher): Watchers {
-  if (watchers instanceof Set) return watchers.add(watcher);
-  return watchers.length < listMax ? watchers.concat([watcher]) : new Set(watchers).add(watcher);
-}
-
-/** Undefined when it was not there. */
-function withoutOne(watchers: Watchers, watcher: Watcher): Watchers | undefined {
-  if (watchers instanceof Set) return watchers.delete(watcher) ? watchers : undefined;
-  const index = watchers.indexOf(watcher);
-  return index < 0 ? undefined : watchers.toSpliced(index, 1);
-}
-
-/** Collects the ids asked for in one tick and reads them together, a bounded number at a time. */
-function batch(
-  read: (ids: readonly string[]) => Promise<StatusEvent[]>,
-): (id: string) => Promise<StatusEvent | undefined> {
-  let open: { ids: Set<string>; found: Promise<Map<string, StatusEvent>> } | undefined;
-
-  const start = (): NonNullable<typeof open> => {
-    const ids = new Set<string>();
-    const found = nextTick().then(async () => {
-      open = undefined;
-      const events = await Promise.all(chunk([...ids], readBatchMax).map(read));
-      return new Map(events.flat().map((event) => [event.id, event]));
-    });
-    return { ids, found };
-  };
-
-  return async (id) => {
-    open ??= start();
-    open.ids.add(id);
-    return (await open.found).get(id);
-  };
-}
-
-const chunk = <T>(items: readonly T[], size: number): T[][] =>
-  Array.from({ length: Math.ceil(items.length / size) }, (_, index) => items.slice(index * size, (index + 1) * size));

@@ -5,19 +5,19 @@ import type { BusListener, StatusBus } from "../../server/status/bus.ts";
 import { createHub, type Hub, type HubOptions, subscribe, type Watcher } from "../../server/status/hub.ts";
 import { eventOf } from "../support/event.ts";
 
-/** A hub whose store and bus answer when the test says so. */
+/** A hub with a store and a bus that answer when the test lets them. */
 function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<HubOptions> = {}) {
   const rows = new Map<string, StatusEvent>();
   const reads: string[][] = [];
-  const follows: { id: string; done: () => void }[] = [];
-  const unfollowed: string[] = [];
+  const subscriptions: { id: string; done: () => void }[] = [];
+  const unsubscribed: string[] = [];
   const errors: unknown[] = [];
   let held: Promise<void> | undefined;
   let listener: BusListener | undefined;
   const bus: StatusBus = {
     publish: (event) => listener?.onEvent(event, JSON.stringify(event)),
-    subscribe: (id) => new Promise((done) => follows.push({ id, done })),
-    unsubscribe: (id) => unfollowed.push(id),
+    subscribe: (id) => new Promise((done) => subscriptions.push({ id, done })),
+    unsubscribe: (id) => unsubscribed.push(id),
     listen: (next) => {
       listener = next;
     },
@@ -54,14 +54,14 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
     bus,
     rows,
     reads,
-    follows,
-    unfollowed,
+    subscriptions,
+    unsubscribed,
     errors,
     gap: () => listener?.onGap(),
-    followed: () => {
-      for (const { done } of follows) done();
+    confirmSubscriptions: () => {
+      for (const { done } of subscriptions) done();
     },
-    /** Makes reads wait, after they have seen the rows, until the returned function is called. */
+    /** Delays the results of reads until the returned function is called. */
     holdReads() {
       const { promise, resolve } = Promise.withResolvers<void>();
       held = promise;
@@ -70,43 +70,43 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
   };
 }
 
-/** Lets everything that is ready happen. */
+/** Resolves when every pending callback has run. */
 const settle = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
-/** A watcher of order "a" that keeps the versions it is given. */
+/** A watcher, of order "a" by default, that records the versions it receives. */
 function createWatcher(id = "a"): Watcher & { seen: number[] } {
   const seen: number[] = [];
   return { id, version: 0, isPaid: false, seen, receive: ({ version }) => seen.push(version) };
 }
 
-describe("watching", () => {
-  it("makes all that join an order await the same subscription", async () => {
-    const { hub, rows, follows, followed } = stage();
+describe("hub", () => {
+  it("shares one subscription between all that join an order", async () => {
+    const { hub, rows, subscriptions, confirmSubscriptions } = stage();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const shown: number[] = [];
     const joins = [1, 2].map((n) => hub.join("a", () => shown.push(n)));
     await settle();
-    expect(follows.map(({ id }) => id)).toEqual(["a"]);
+    expect(subscriptions.map(({ id }) => id)).toEqual(["a"]);
     expect(shown).toEqual([]);
-    followed();
+    confirmSubscriptions();
     await Promise.all(joins);
     expect(shown).toEqual([1, 2]);
   });
 
-  it("unfollows when the last watcher leaves, and only then", () => {
-    const { hub, unfollowed } = stage();
+  it("unsubscribes when the last watcher is removed, and not before", () => {
+    const { hub, unsubscribed } = stage();
     const [one, two] = [createWatcher(), createWatcher()];
     hub.watch(one);
     hub.watch(two);
     hub.unwatch(one);
     hub.unwatch(one);
-    expect(unfollowed).toEqual([]);
+    expect(unsubscribed).toEqual([]);
     hub.unwatch(two);
-    expect(unfollowed).toEqual(["a"]);
+    expect(unsubscribed).toEqual(["a"]);
     expect(hub.watchedOrders).toBe(0);
   });
 
-  it("never delivers an older version after a newer one, nor the same twice", () => {
+  it("delivers no lower version after a higher one, and none twice (G5)", () => {
     const { hub, bus } = stage();
     const watcher = createWatcher();
     hub.watch(watcher);
@@ -114,7 +114,7 @@ describe("watching", () => {
     expect(watcher.seen).toEqual([2, 4]);
   });
 
-  it("goes on when a watcher throws, and when one leaves while all are being told", () => {
+  it("delivers to every other watcher when one throws or is removed during the delivery", () => {
     const { hub, bus, errors } = stage();
     const leaving: Watcher = { ...createWatcher(), receive: () => hub.unwatch(leaving) };
     const broken: Watcher = {
@@ -130,26 +130,26 @@ describe("watching", () => {
     expect(errors).toHaveLength(1);
   });
 
-  it("gives many watchers of one order every state, and forgets those who leave", () => {
-    const { hub, bus, unfollowed } = stage();
+  it("delivers each state to every watcher of an order, and to none that is removed", () => {
+    const { hub, bus, unsubscribed } = stage();
     const watchers = Array.from({ length: 30 }, () => createWatcher());
     for (const watcher of watchers) hub.watch(watcher);
     bus.publish(eventOf({ id: "a", version: 1 }));
     for (const watcher of watchers.slice(0, 29)) hub.unwatch(watcher);
     bus.publish(eventOf({ id: "a", version: 2 }));
     expect(watchers.map(({ seen }) => seen.length)).toEqual([...Array(29).fill(1), 2]);
-    expect(unfollowed).toEqual([]);
+    expect(unsubscribed).toEqual([]);
     for (const watcher of watchers) hub.unwatch(watcher);
-    expect(unfollowed).toEqual(["a"]);
+    expect(unsubscribed).toEqual(["a"]);
     expect(hub.watchedOrders).toBe(0);
   });
 
-  it("tells who comes and goes, how long a state took, and what each was given before", () => {
-    const told: unknown[] = [];
+  it("reports added and removed watchers, latencies and consecutive states", () => {
+    const reported: unknown[] = [];
     const { hub, bus } = stage({
-      onWatchers: (transport, change) => told.push([transport, change]),
-      onPush: (transport, latencyS) => told.push([transport, latencyS > 0]),
-      onNext: ({ version, isPaid }, next) => told.push([version, isPaid, next.version]),
+      onWatchers: (transport, change) => reported.push([transport, change]),
+      onPush: (transport, latencyS) => reported.push([transport, latencyS > 0]),
+      onNext: ({ version, isPaid }, next) => reported.push([version, isPaid, next.version]),
     });
     const counted: Watcher = { ...createWatcher(), transport: "websocket" };
     for (const watcher of [counted, createWatcher("b")]) hub.watch(watcher);
@@ -158,7 +158,7 @@ describe("watching", () => {
     bus.publish(eventOf({ id: "b", version: 1 }));
     hub.unwatch(counted);
     hub.unwatch(counted);
-    expect(told).toEqual([
+    expect(reported).toEqual([
       ["websocket", 1],
       ["websocket", true],
       [1, true, 2],
@@ -168,34 +168,34 @@ describe("watching", () => {
   });
 });
 
-describe("following an order", () => {
-  it("joined between commit and publish sees the state once", async () => {
-    const { hub, bus, rows, followed } = stage();
+describe("subscribe", () => {
+  it("delivers a state once to a watcher that joins between commit and publish", async () => {
+    const { hub, bus, rows, confirmSubscriptions } = stage();
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 2 }));
-    const following = subscribe(hub, watcher, { after: 0 });
-    followed();
-    await following;
+    const subscribing = subscribe(hub, watcher, { after: 0 });
+    confirmSubscriptions();
+    await subscribing;
     bus.publish(eventOf({ id: "a", version: 2 }));
     expect(watcher.seen).toEqual([2]);
   });
 
-  it("sends what was published while the current state was being read, and not the older one read", async () => {
-    const { hub, bus, rows, followed, holdReads, reads } = stage();
+  it("delivers the state published during the read, and not the older one read (G5)", async () => {
+    const { hub, bus, rows, confirmSubscriptions, holdReads, reads } = stage();
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const release = holdReads();
-    const following = subscribe(hub, watcher, { after: 0 });
-    followed();
+    const subscribing = subscribe(hub, watcher, { after: 0 });
+    confirmSubscriptions();
     await vi.waitUntil(() => reads.length === 1);
     bus.publish(eventOf({ id: "a", version: 2 }));
     release();
-    await following;
+    await subscribing;
     expect(watcher.seen).toEqual([2]);
   });
 
-  it("loses nothing that is published as soon as the state is out", async () => {
-    const { hub, bus, rows, followed } = stage();
+  it("delivers a state published right after the first one (G4)", async () => {
+    const { hub, bus, rows, confirmSubscriptions } = stage();
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const interrupted: Hub = {
@@ -207,14 +207,14 @@ describe("following an order", () => {
           return entered;
         }),
     };
-    const following = subscribe(interrupted, watcher, { after: 0 });
-    followed();
-    await following;
+    const subscribing = subscribe(interrupted, watcher, { after: 0 });
+    confirmSubscriptions();
+    await subscribing;
     expect(watcher.seen).toEqual([1, 2]);
   });
 
-  it("is silent about the version already known, and tells a client from the future the current one", async () => {
-    const { hub, bus, rows, followed } = stage();
+  it("skips the version that the client has, and delivers the current one to a client with a higher version", async () => {
+    const { hub, bus, rows, confirmSubscriptions } = stage();
     for (const [after, expected] of [
       [3, [4]],
       [99, [3, 4]],
@@ -222,27 +222,27 @@ describe("following an order", () => {
     ] as const) {
       rows.set("a", eventOf({ id: "a", version: 3 }));
       const watcher = createWatcher();
-      const following = subscribe(hub, watcher, { after });
-      followed();
-      await following;
+      const subscribing = subscribe(hub, watcher, { after });
+      confirmSubscriptions();
+      await subscribing;
       bus.publish(eventOf({ id: "a", version: 4 }));
       expect(watcher.seen).toEqual(expected);
       hub.unwatch(watcher);
     }
   });
 
-  it("brings whoever watches already what the bus lost, in the tick in which another is shown it", async () => {
-    const { hub, rows, followed } = stage();
-    const [here, coming] = [createWatcher(), createWatcher()];
+  it("delivers a state that the bus lost to the watchers already there, in the same tick", async () => {
+    const { hub, rows, confirmSubscriptions } = stage();
+    const [earlier, later] = [createWatcher(), createWatcher()];
     rows.set("a", eventOf({ id: "a", version: 2 }));
-    hub.watch(here);
-    const following = subscribe(hub, coming, { after: 0 });
-    followed();
-    await following;
-    expect([here.seen, coming.seen]).toEqual([[2], [2]]);
+    hub.watch(earlier);
+    const subscribing = subscribe(hub, later, { after: 0 });
+    confirmSubscriptions();
+    await subscribing;
+    expect([earlier.seen, later.seen]).toEqual([[2], [2]]);
   });
 
-  it("of an unknown order, or whose read fails, leaves nothing behind", async () => {
+  it("leaves nothing behind when the order is unknown or the read fails", async () => {
     for (const [change, refused] of [
       [{}, expect.objectContaining({ code: "order_unknown" })],
       [
@@ -250,42 +250,44 @@ describe("following an order", () => {
         expect.objectContaining({ message: "no database" }),
       ],
     ] as const) {
-      const { hub, followed, unfollowed } = stage(change);
-      const following = subscribe(hub, createWatcher(), { after: 0 });
-      followed();
-      await expect(following).rejects.toEqual(refused);
+      const { hub, confirmSubscriptions, unsubscribed } = stage(change);
+      const subscribing = subscribe(hub, createWatcher(), { after: 0 });
+      confirmSubscriptions();
+      await expect(subscribing).rejects.toEqual(refused);
       expect(hub.watchedOrders).toBe(0);
-      expect(unfollowed).toEqual(["a"]);
+      expect(unsubscribed).toEqual(["a"]);
     }
   });
 });
 
-describe("reading", () => {
-  it("asks for all orders of one tick in one query, each once", async () => {
-    const { hub, rows, reads, followed } = stage();
+describe("join", () => {
+  it("reads all orders of one tick in one query, each once", async () => {
+    const { hub, rows, reads, confirmSubscriptions } = stage();
     for (const id of ["a", "b", "c"]) rows.set(id, eventOf({ id, version: 1 }));
     const joins = ["a", "b", "a", "c"].map((id) => hub.join(id, (event) => event.id));
     const missing = hub.join("missing", () => "there");
-    followed();
+    confirmSubscriptions();
     expect(await Promise.all(joins)).toEqual(["a", "b", "a", "c"]);
     await expect(missing).rejects.toThrow(expect.objectContaining({ code: "order_unknown" }));
     expect(reads).toEqual([["a", "b", "c", "missing"]]);
   });
 
-  it("shows each that joins what the database says by then", async () => {
-    const { hub, bus, rows, followed } = stage();
+  it("passes the state that the database has at that time", async () => {
+    const { hub, bus, rows, confirmSubscriptions } = stage();
     hub.watch(createWatcher());
     bus.publish(eventOf({ id: "a", version: 2 }));
     rows.set("a", eventOf({ id: "a", version: 3 }));
     const watcher = createWatcher();
-    const following = subscribe(hub, watcher, { after: 3 });
-    followed();
-    await following;
+    const subscribing = subscribe(hub, watcher, { after: 3 });
+    confirmSubscriptions();
+    await subscribing;
     bus.publish(eventOf({ id: "a", version: 4 }));
     expect(watcher.seen).toEqual([4]);
   });
+});
 
-  it("finds after a gap what the bus lost, by reading the watched orders", async () => {
+describe("resync", () => {
+  it("reads the watched orders after a gap of the bus (G4)", async () => {
     const { hub, rows, gap } = stage();
     const lost = Promise.withResolvers<StatusEvent>();
     hub.watch({ ...createWatcher(), receive: lost.resolve });
@@ -294,7 +296,7 @@ describe("reading", () => {
     expect((await lost.promise).version).toBe(7);
   });
 
-  it("finds by its resync pass what the bus lost without telling", async () => {
+  it("finds what the bus lost without reporting a gap (G4)", async () => {
     const { hub, rows, reads } = stage({ healthy: false });
     const lost = Promise.withResolvers<StatusEvent>();
     hub.watch({ ...createWatcher(), receive: lost.resolve });
@@ -304,13 +306,13 @@ describe("reading", () => {
     expect(reads.flat()).not.toContain("unwatched");
   });
 
-  describe("by passes", () => {
+  describe("with fake timers", () => {
     beforeEach(() => {
       vi.useFakeTimers();
       onTestFinished(() => void vi.useRealTimers());
     });
 
-    /** A watched order whose version 7 no pass tells of. */
+    /** A watched order whose version 7 is in no pass. */
     const watched = async (passes: (() => Promise<Changes>)[], healthy = true) => {
       let calls = 0;
       const staged = stage({
@@ -330,7 +332,7 @@ describe("reading", () => {
 
     const nothing = (at: string) => async (): Promise<Changes> => ({ at: new Date(at), changes: [] });
 
-    it("reads the watched orders after a pass that failed, however long the database was away", async () => {
+    it("reads the watched orders after a failed pass, however long the database was away (G4)", async () => {
       const { seen } = await watched([() => Promise.reject(new Error("away")), nothing("2026-11-20T21:00:00Z")]);
       await vi.advanceTimersByTimeAsync(2_000);
       expect(seen).toEqual([]);
@@ -338,7 +340,7 @@ describe("reading", () => {
       expect(seen).toEqual([7]);
     });
 
-    it("reads the watched orders when the database's clock has gone back", async () => {
+    it("reads the watched orders when the database's clock goes back (G4)", async () => {
       const { seen } = await watched([nothing("2026-11-20T21:00:00Z"), nothing("2026-11-20T20:59:59Z")]);
       await vi.advanceTimersByTimeAsync(2_000);
       expect(seen).toEqual([]);
@@ -346,7 +348,7 @@ describe("reading", () => {
       expect(seen).toEqual([7]);
     });
 
-    it("asks again within 2 s of a pass that took long", async () => {
+    it("starts the next pass within 2 s of a slow one (G4)", async () => {
       const slow = (): Promise<Changes> =>
         new Promise((_, fail) => setTimeout(() => fail(new Error("stalled")), 6_000));
       for (const healthy of [true, false]) {
