@@ -1,10 +1,10 @@
-/** Counting in Redis, for all nodes together. Fails at once while Redis is away or slow. */
+/** Counts in Redis, for all nodes together. A count fails within half a second while Redis is away or slow. */
 import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Counter } from "../rate-limit.ts";
 import { openRedis } from "./route.ts";
 
-/** One step in Redis, so that no window is ever left without an end. */
+/** One atomic script, so that a crash cannot leave a window without an end. */
 const script = `
 local current = redis.call('incrby', KEYS[1], ARGV[2])
 if redis.call('pttl', KEYS[1]) < 0 then
@@ -13,14 +13,14 @@ end
 return { current, redis.call('pttl', KEYS[1]) }`;
 
 export interface RedisCounter extends Counter {
-  /** Resolves when Redis can be asked, or after so many milliseconds. Never rejects. */
+  /** Resolves when Redis is connected, or after `ms`. Never rejects. */
   ready(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
 export function createRedisCounter(url: string): RedisCounter {
   const redis = openRedis(url);
-  redis.on("error", () => undefined); // The bus, on the same Redis, tells of it.
+  redis.on("error", () => undefined); // The bus uses the same Redis and logs the error.
 
   return {
     async count(key, times, windowMs) {
@@ -30,10 +30,10 @@ export function createRedisCounter(url: string): RedisCounter {
     },
     async ready(ms) {
       if (redis.status === "ready") return;
-      const gaveUp = new AbortController();
-      const { signal } = gaveUp;
+      const done = new AbortController();
+      const { signal } = done;
       await Promise.race([once(redis, "ready", { signal }), wait(ms, undefined, { signal })]).catch(() => undefined);
-      gaveUp.abort();
+      done.abort();
     },
     async close() {
       redis.disconnect();

@@ -1,7 +1,8 @@
 /**
- * Where Redis is: one server, or the servers of a Cluster, each with the channels of its own slots. The only place that
- * makes connections and knows the difference. What a Cluster looks like is read again every two seconds, and as soon
- * as a server says that a channel is no longer its own.
+ * Routes channels to Redis servers: a single server, or the servers of a Cluster, which each carry the channels of their
+ * slots. Only this file opens connections and knows the difference.
+ *
+ * The slots of a Cluster are read every 2 s, and as soon as a server answers that a channel has moved.
  */
 import { Cluster, Command, Redis, type RedisOptions } from "ioredis";
 import { startLoop } from "../loop.ts";
@@ -12,11 +13,11 @@ const retryDelayMs = (times: number): number => Math.min(100 * times, 1_000);
 
 const commandTimeoutMs = 500;
 
-/** Commands fail at once or within half a second; nothing queues up while Redis is away. */
+/** Commands fail within half a second, and are not queued while Redis is away. */
 const connectionOptions = {
   enableOfflineQueue: false,
   commandTimeout: commandTimeoutMs,
-  // One that never answers may be dead without knowing: only a new one will find out.
+  // A connection that never answers may be half open, so it is replaced.
   socketTimeout: 2 * commandTimeoutMs,
   connectTimeout: 2_000,
   maxRetriesPerRequest: 0,
@@ -25,20 +26,23 @@ const connectionOptions = {
   retryStrategy: retryDelayMs,
 } satisfies RedisOptions;
 
-/** For commands with one key. A list of URLs, however short, is a Cluster: `redis://host:6379,` is one found through one server. */
+/**
+ * Opens a client for commands with one key. A comma in the URL means a Cluster: `redis://host:6379,` finds one through a
+ * single server.
+ */
 export function openRedis(url: string): Redis | Cluster {
   if (!url.includes(",")) return new Redis(url, connectionOptions);
   const { retryStrategy, enableOfflineQueue, ...redisOptions } = connectionOptions;
   return new Cluster(startupServers(url), {
-    redisOptions: { ...redisOptions, ...access(url) },
+    redisOptions: { ...redisOptions, ...accessOf(url) },
     enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
-    // A server is connected to by the first command that needs it; those after it wait. A Cluster that is down is not waited for.
+    // The first command for a server connects to it, and later ones wait. Commands to a Cluster that is down fail at once.
     retryDelayOnFailover: 100,
     retryDelayOnClusterDown: 0,
     maxRedirections: 4,
-    // No slotsRefreshInterval: its timer goes on for ever when a Cluster is closed while it is being looked at.
-    // Names stay names: TLS compares them with the certificate.
+    // Do not set slotsRefreshInterval: its timer never ends when the Cluster is closed during a refresh.
+    // Host names are not resolved here, because TLS compares them with the certificate.
     dnsLookup: (address, done) => done(null, address),
   });
 }
@@ -46,24 +50,24 @@ export function openRedis(url: string): Redis | Cluster {
 export interface RedisRoute {
   readonly client: Redis | Cluster;
   publish(channel: string, message: string): Promise<unknown>;
-  /** The servers that carry channels; none while they are not known. */
+  /** The servers that carry channels. Empty while they are unknown. */
   servers(): readonly string[];
   /** Undefined while no server is known to carry the channel. */
   serverOf(channel: string): string | undefined;
   /** Whether every channel has a server, and the Cluster takes commands. */
   readonly complete: boolean;
-  /** A connection of its own for subscriptions, and for nothing else. */
+  /** Opens a connection that serves subscriptions only. */
   connect(server: string): Redis;
-  /** On that connection. Rejects when a channel is another server's. */
+  /** Rejects when another server carries a channel. */
   subscribe(connection: Redis, channels: readonly string[]): Promise<unknown>;
   unsubscribe(connection: Redis, channel: string): Promise<unknown>;
-  /** The event of such a connection that brings a channel and its message. */
+  /** The event of a connection that carries a channel and a message. */
   readonly messageEvent: "message" | "smessage";
-  /** Looks soon where the channels are. */
+  /** Reads the slots as soon as possible. */
   refresh(): void;
-  /** Hears when channels have other servers than before, or `complete` another value; there is one listener. */
+  /** Sets the listener for changes of the servers of channels, and of `complete`. There is one listener. */
   onChange(listener: () => void): void;
-  /** Of the client; connections that were asked for are closed by whoever did. */
+  /** Closes the client. The caller of `connect` closes that connection. */
   close(): Promise<void>;
 }
 
@@ -90,28 +94,28 @@ function singleRoute(client: Redis, url: string): RedisRoute {
 }
 
 function clusterRoute(client: Cluster, url: string): RedisRoute {
-  /** By slot. */
+  /** The server of each slot. */
   let masters: (string | undefined)[] = [];
-  let changed = (): void => undefined;
+  let onChange = (): void => undefined;
 
   client.on("refresh", () => {
     const found = Array.from({ length: slotCount }, (_, slot) => client.slots[slot]?.[0]);
     if (found.every((master, slot) => master === masters[slot])) return;
     masters = found;
-    changed();
+    onChange();
   });
-  client.on("ready", () => changed());
-  client.on("close", () => changed());
+  client.on("ready", () => onChange());
+  client.on("close", () => onChange());
 
   const loop = startLoop({
     task: async () => {
       if (client.status !== "ready") return;
-      const looked = Promise.withResolvers<void>();
-      client.refreshSlotsCache(() => looked.resolve());
-      await looked.promise;
+      const refreshed = Promise.withResolvers<void>();
+      client.refreshSlotsCache(() => refreshed.resolve());
+      await refreshed.promise;
     },
     delayMs: () => refreshIntervalMs,
-    onError: () => undefined, // It never rejects; what cannot be reached is told by its own connections.
+    onError: () => undefined, // The task never rejects. The connections log servers that cannot be reached.
   });
 
   return {
@@ -122,14 +126,14 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
     get complete() {
       return client.status === "ready" && masters.length === slotCount && !masters.includes(undefined);
     },
-    connect: (server) => new Redis({ ...connectionOptions, ...access(url), ...addressOf(server) }),
-    // One command may only name channels of one slot.
+    connect: (server) => new Redis({ ...connectionOptions, ...accessOf(url), ...addressOf(server) }),
+    // Redis accepts only channels of one slot in a command.
     subscribe: (connection, channels) => Promise.all(channels.map((channel) => connection.ssubscribe(channel))),
     unsubscribe: (connection, channel) => connection.sunsubscribe(channel),
     messageEvent: "smessage",
     refresh: loop.runNow,
     onChange: (listener) => {
-      changed = listener;
+      onChange = listener;
     },
     close: async () => {
       await loop.close();
@@ -138,18 +142,18 @@ function clusterRoute(client: Cluster, url: string): RedisRoute {
   };
 }
 
-const listed = (url: string): URL[] =>
+const urlsOf = (url: string): URL[] =>
   url
     .split(",")
     .filter((item) => item.trim() !== "")
     .map((item) => new URL(item.trim()));
 
 const startupServers = (url: string): { host: string; port: number }[] =>
-  listed(url).map(({ host }) => addressOf(host.includes(":", host.indexOf("]") + 1) ? host : `${host}:6379`));
+  urlsOf(url).map(({ host }) => addressOf(host.includes(":", host.indexOf("]") + 1) ? host : `${host}:6379`));
 
-/** How to be let in; servers that are not listed are found by asking, and take the same. */
-function access(url: string): Pick<RedisOptions, "username" | "password" | "tls"> {
-  const [first] = listed(url);
+/** The credentials and TLS of the first URL. Servers that the Cluster names use the same. */
+function accessOf(url: string): Pick<RedisOptions, "username" | "password" | "tls"> {
+  const [first] = urlsOf(url);
   return {
     ...(first?.username && { username: decodeURIComponent(first.username) }),
     ...(first?.password && { password: decodeURIComponent(first.password) }),
@@ -157,7 +161,7 @@ function access(url: string): Pick<RedisOptions, "username" | "password" | "tls"
   };
 }
 
-/** Of `host:port`, where the host may be an address of IPv6. */
+/** Parses `host:port`. The host may be an IPv6 address in brackets. */
 function addressOf(server: string): { host: string; port: number } {
   const colon = server.lastIndexOf(":");
   return { host: server.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(server.slice(colon + 1)) };

@@ -1,15 +1,19 @@
 /**
- * One subscriber connection and the orders subscribed on it: one for a single Redis, one for each server of a Cluster.
+ * A shard is one subscriber connection and the orders subscribed on it. A single Redis has one shard, and a Cluster has one
+ * per server.
  *
- * It keeps its own set of orders and subscribes all of them again whenever it is back or one was refused, because
- * ioredis loses a subscribe made while it is down; only then is it healthy again and reports the gap. A stalled Redis
- * looks connected for ever, so it is pinged every second and the connection dropped when it does not answer.
+ * Guarantees: after a lost connection or a failed subscribe, the shard subscribes to all its orders again, then becomes
+ * healthy, then reports a gap. It keeps its own set of orders, because ioredis loses a subscribe made while it is down.
+ * A stalled Redis looks connected, so the shard pings it every second and drops a connection that does not answer.
+ * Concurrency: `subscribe` and `unsubscribe` may run while all orders are subscribed again.
  */
-import { ReplyError } from "ioredis";
+import { type Redis, ReplyError } from "ioredis";
 import { startLoop } from "../loop.ts";
 import type { RedisRoute } from "./route.ts";
 
-const subscribeBatch = 1_000;
+/** Channels per command. */
+const batchSize = 1_000;
+
 const pingIntervalMs = 1_000;
 
 const channelPrefix = "tukio:order:";
@@ -18,20 +22,20 @@ export const channelOf = (id: string): string => channelPrefix + id;
 
 export interface RedisLog {
   warn(details: object, message: string): void;
-  info(message: string): void;
+  info(details: object, message: string): void;
 }
 
 export interface ShardListener {
   onMessage(json: string): void;
-  /** Told of every change of `healthy`. */
+  /** Called after each change of `healthy`. */
   onHealth(): void;
-  /** Healthy again, after messages may have been lost. */
+  /** Called when the shard is healthy again and messages may be lost. */
   onGap(): void;
 }
 
 export interface Shard {
   readonly healthy: boolean;
-  /** Resolves when messages of the order come, or at once while they cannot. Never rejects. */
+  /** Resolves when Redis has subscribed the order, or at once while it is away. Never rejects. */
   subscribe(id: string): Promise<void>;
   unsubscribe(id: string): void;
   close(): Promise<void>;
@@ -48,7 +52,7 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
   const subscriber = route.connect(server);
   const subscribed = new Set<string>();
   let healthy = false;
-  // So that what fails while all are being subscribed again is not forgotten when that has gone well.
+  // Counted, so that a failure during `subscribeAll` keeps the shard unhealthy when `subscribeAll` succeeds.
   let failures = 0;
 
   const fail = (): void => {
@@ -60,10 +64,7 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
 
   const subscribeAll = async (): Promise<void> => {
     const failuresBefore = failures;
-    const channels = [...subscribed].map(channelOf);
-    for (let start = 0; start < channels.length; start += subscribeBatch) {
-      await route.subscribe(subscriber, channels.slice(start, start + subscribeBatch));
-    }
+    await subscribeInBatches(route, subscriber, [...subscribed].map(channelOf));
     if (failures !== failuresBefore) return;
     healthy = true;
     listener.onHealth();
@@ -77,13 +78,13 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
         await (healthy ? subscriber.ping() : subscribeAll());
       } catch (error) {
         fail();
-        // A server that answers, if only with a refusal, is asked again in a second.
+        // The connection of a server that answers with an error is kept.
         if (!(error instanceof ReplyError)) subscriber.disconnect(true);
         throw error;
       }
     },
     delayMs: () => pingIntervalMs,
-    onError: (error) => log.warn({ error: String(error) }, "Redis did not answer, or takes no subscriptions"),
+    onError: (error) => log.warn({ event: "redis.subscriber.failed", error: String(error) }, "Redis subscriber failed"),
   });
 
   reportErrors(subscriber, { connection: "subscriber", log });
@@ -95,7 +96,7 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
   });
   subscriber.on(route.messageEvent, (channel: string, json: string) => {
     if (subscribed.has(idOf(channel))) return listener.onMessage(json);
-    // Unsubscribed while all were being subscribed again.
+    // `subscribeAll` subscribed the order after it was unsubscribed.
     route.unsubscribe(subscriber, channel).catch(() => undefined);
   });
 
@@ -121,14 +122,21 @@ export function createShard({ route, server, listener, log }: ShardOptions): Sha
   };
 }
 
-/** Logs the first of several errors in a row; never the URL. */
+async function subscribeInBatches(route: RedisRoute, subscriber: Redis, channels: readonly string[]): Promise<void> {
+  for (let start = 0; start < channels.length; start += batchSize) {
+    await route.subscribe(subscriber, channels.slice(start, start + batchSize));
+  }
+}
+
+/** Logs the first of consecutive errors, without the URL. */
 export function reportErrors(redis: RedisRoute["client"], { connection, log }: { connection: string; log: RedisLog }) {
   let isReported = false;
   redis.on("ready", () => {
     isReported = false;
   });
   redis.on("error", (error: Error) => {
-    if (!isReported) log.warn({ connection, error: error.message }, "Redis connection failed");
+    if (!isReported)
+      log.warn({ event: "redis.connection.failed", connection, error: error.message }, "Redis connection failed");
     isReported = true;
   });
 }
