@@ -1,4 +1,4 @@
-/** A real browser, and a page of a shop that is as strict as can be about what it lets run. */
+/** A real browser, and a merchant's page under a strict Content Security Policy. */
 import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,7 +10,7 @@ import { canInstall, installPackages } from "./debian.ts";
 
 const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** Starts Chromium: the machine's own, or Debian's, installed here. */
+/** Starts the machine's Chromium. Without one, installs Debian's. */
 export async function launchBrowser(): Promise<Browser> {
   const executablePath = process.env.CHROMIUM ?? paths.find(existsSync) ?? (await installChromium());
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
@@ -37,7 +37,7 @@ export async function openBrowserAndDatabase(): Promise<{
 async function installChromium(): Promise<string> {
   if (!canInstall()) {
     throw new Error(
-      "The browser's tests need Chromium: set CHROMIUM to its path, or install it, on Debian as root with apt-get install chromium fonts-liberation fonts-noto-core.",
+      "The browser tests need Chromium. Set CHROMIUM to its path, or install it (Debian, as root): apt-get install chromium fonts-liberation fonts-noto-core",
     );
   }
   await installPackages(["chromium", "fonts-liberation", "fonts-noto-core"]);
@@ -46,10 +46,10 @@ async function installChromium(): Promise<string> {
 
 export interface MerchantPage {
   origin: string;
-  /** What the page is made of, inside `<body>`. */
+  /** The HTML inside `<main>`. */
   body: string;
   lang: string;
-  /** Answers what is not the page or the SDK; default: 404. */
+  /** Answers every other request; default: 404. */
   answer?: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
@@ -79,7 +79,7 @@ export async function startMerchantPage(connect: string, files?: BundledFile[]):
   return page;
 }
 
-/** Opens a page that fails the test with whatever it complains about. */
+/** Opens a page. `complaints` collects the errors and warnings of its console. */
 export async function openPage(
   browser: Browser,
   options: BrowserContextOptions = {},

@@ -1,9 +1,9 @@
-/** A database of one's own, with Tukio's tables and nothing in them. */
+/** A separate database for each test file, with Tukio's tables and no rows. */
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { inject } from "vitest";
 
-/** Clones the template: one for each test file. Dropping it ends the connections that were forgotten. */
+/** Clones the template database. `drop` also closes connections that a test left open. */
 export async function createDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
   const { serverUrl, template } = inject("database");
   const name = `test_${randomUUID().replaceAll("-", "")}`;
@@ -14,7 +14,7 @@ export async function createDatabase(): Promise<{ url: string; drop(): Promise<v
   };
 }
 
-/** Runs one statement that no transaction may hold. */
+/** Runs one statement outside a transaction, as `create database` requires. */
 export async function administer(serverUrl: string, statement: string): Promise<void> {
   const client = new pg.Client(serverUrl);
   await client.connect();
@@ -25,7 +25,7 @@ export async function administer(serverUrl: string, statement: string): Promise<
   }
 }
 
-/** The address of a database on the same server. */
+/** The URL of another database on the same server. */
 export function urlOf(serverUrl: string, database: string): string {
   const url = new URL(serverUrl);
   url.pathname = `/${database}`;

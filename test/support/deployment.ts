@@ -1,6 +1,6 @@
 /**
- * A site to break: two or more processes over one database, a payment provider that answers when told, and watchers that
- * come back. Keeps what is needed to hold Tukio to its promises afterwards, whatever happened in between.
+ * Parts of a deployment that tests break: a provider that holds its answers, and payments with reconnecting watchers.
+ * `expectInvariants` checks the guarantees after any sequence of faults.
  */
 import pg from "pg";
 import { expect, vi } from "vitest";
@@ -10,7 +10,7 @@ import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "./r
 import { startRedis } from "./redis.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "./scripted-daraja.ts";
 
-/** What must be undone, last first, when the tests of a file or one test are over. */
+/** Functions to run when a test or a file is over, in reverse order. */
 export interface Cleanups {
   add(end: () => unknown): void;
   runAll(): Promise<void>;
@@ -26,14 +26,14 @@ export function createCleanups(): Cleanups {
   };
 }
 
-/** A Redis of one's own: what is counted in the shared one for limits is other tests' business. */
+/** Starts a separate Redis, because the shared one also counts other tests' requests. */
 export async function openRedis(cleanups: Cleanups): Promise<string> {
   const redis = await startRedis();
   cleanups.add(redis.stop);
   return redis.url;
 }
 
-/** The environment of a node that refuses nobody for coming often. */
+/** The environment of a node without effective rate and connection limits. */
 export const unlimited = {
   LIMIT_IP: "1000000",
   LIMIT_CONNECTIONS: "1000000",
@@ -41,11 +41,11 @@ export const unlimited = {
   LIMIT_PHONE: "1000000",
 };
 
-/** The payment provider's side: every push by the payment it is for, and how often each payment was asked for. */
+/** The provider's record: the first push and the number of pushes of each payment. */
 export interface PushLog {
   env: Record<string, string>;
   pushCounts: ReadonlyMap<string, number>;
-  /** The first push of this payment, as soon as it is there. */
+  /** Waits for the first push of this payment. */
   push(paymentId: string): Promise<HeldPush>;
 }
 
@@ -67,13 +67,13 @@ export async function openPushLog(cleanups: Cleanups): Promise<PushLog> {
   };
 }
 
-/** The secret of a webhook's URL begins with the payment's id. */
+/** Reads the payment's id, with which the secret of a webhook's URL begins. */
 function paymentIdOf(callbackUrl: string): string {
   const hex = new URL(callbackUrl).pathname.split("/").at(-1)?.slice(0, 32) ?? "";
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** Posts what Safaricom would to one node; what was answered, or undefined when nothing was. */
+/** Posts Safaricom's callback to one node. Returns the answer's status, or undefined without an answer. */
 export async function post(node: Pick<TestNode, "url">, push: HeldPush, callback: object): Promise<number | undefined> {
   const { pathname } = new URL(push.callbackUrl);
   const ids = { MerchantRequestID: "1-2-3", CheckoutRequestID: push.reference };
@@ -93,30 +93,30 @@ export async function post(node: Pick<TestNode, "url">, push: HeldPush, callback
   }
 }
 
-/** Posts again and again, as a provider does that believes nothing but a 2xx. */
+/** Repeats the webhook until the node answers 200, as a provider does. */
 export async function deliver(node: Pick<TestNode, "url">, push: HeldPush, callback: object): Promise<void> {
   await vi.waitUntil(async () => (await post(node, push, callback)) === 200, { timeout: 60_000, interval: 100 });
 }
 
-/** One payment and who watches it. */
+/** One payment and its watchers. */
 export interface WatchedOrder {
   order: StatusEvent;
   orderId: string;
   token: string;
   watches: ReconnectingWatch[];
-  /** A watcher on each of the transports more. */
+  /** Adds one watcher per client type at this address and returns the new ones. */
   addWatchers(url: string): ReconnectingWatch[];
-  /** Resolves when every watcher was sent this version or a newer one. */
+  /** Waits until every watcher has received this version or a newer one. */
   reachVersion(version: number): Promise<void>;
   close(): void;
 }
 
-/** A payment that the provider has accepted. */
+/** A watched payment that the provider has accepted. */
 export interface Journey extends WatchedOrder {
   push: HeldPush;
 }
 
-/** Starts a payment at the first address and has it watched on every transport at all of them. */
+/** Starts a payment at the first address and adds watchers of every client type at all addresses. */
 export async function openWatchedOrder(urls: readonly string[]): Promise<WatchedOrder> {
   const [url = ""] = urls;
   const { order, watchToken: token } = await pay(nodeAt(url));
@@ -144,7 +144,7 @@ export async function openWatchedOrder(urls: readonly string[]): Promise<Watched
   return watched;
 }
 
-/** The same, until the provider has accepted and every watcher knows. */
+/** Opens a watched order, accepts its push and waits until every watcher has version 2. */
 export async function beginJourney(pushLog: PushLog, urls: readonly string[]): Promise<Journey> {
   const watched = await openWatchedOrder(urls);
   const push = await pushLog.push(watched.order.payment.id);
@@ -165,7 +165,10 @@ interface Row {
   statuses: string[];
 }
 
-/** Holds the database, the provider and every watcher to the promises. Each watcher must have the newest state by now. */
+/**
+ * Checks database, provider and watchers for G2, G3, G4, G5, G9 and G10. Every watcher must have the newest state when this is
+ * called.
+ */
 export async function expectInvariants(
   { databaseUrl, pushLog, url }: { databaseUrl: string; pushLog: PushLog; url: string },
   journeys: readonly Pick<WatchedOrder, "orderId" | "watches">[],
@@ -190,21 +193,23 @@ export async function expectInvariants(
       `select id, status from payment where status in ('pending', 'processing')
        and (check_at is null or check_at > greatest(expires_at, clock_timestamp()) + interval '61 seconds')`,
     );
-    expect(forgotten, "open payments that nobody will ask about").toEqual([]);
+    expect(forgotten, "open payments without a due check").toEqual([]);
   } finally {
     await client.end();
   }
   expect(
     [...pushLog.pushCounts.values()].filter((times) => times !== 1),
-    "payments asked for again",
+    "payments with more than one push",
   ).toEqual([]);
   for (const { orderId, watches } of journeys) {
     const { body } = await asMerchant(nodeAt(url), `/v1/orders/${orderId}`);
     for (const { client, seen, refusals } of watches) {
       const versions = seen.map(({ version }) => version);
-      expect(versions, `${client} goes up only`).toEqual([...new Set(versions)].toSorted((one, two) => one - two));
+      expect(versions, `${client} sees only rising versions`).toEqual(
+        [...new Set(versions)].toSorted((one, two) => one - two),
+      );
       expect(seen.at(-1), `${client} has the database's state`).toEqual(body.order);
-      expect(refusals, `${client} is never told to stay away`).toBe(0);
+      expect(refusals, `${client} is never refused for good`).toBe(0);
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 
-/** A state of an order, with defaults. */
+/** A status event with defaults. */
 export function eventOf(event: Partial<StatusEvent> & { id: string; version: number }): StatusEvent {
   return {
     orderId: `ORD-${event.id}`,

@@ -1,6 +1,6 @@
 /**
- * What every test file shares: one PostgreSQL with a template database to clone, and one Redis. Both are started here,
- * unless TEST_DATABASE_URL or REDIS_URL name running ones, and stopped at the end, however the run went.
+ * Vitest's global setup: one PostgreSQL with a template database to clone, and one Redis, shared by all test files. It
+ * starts both, unless TEST_DATABASE_URL or REDIS_URL name running ones, and stops them even when tests fail.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -27,12 +27,12 @@ interface Shared {
   users: number;
 }
 
-/** Each project loads this module for itself, and all run in one process. */
-const place = globalThis as { tukioTest?: Shared };
+/** On `globalThis`, because each Vitest project loads its own copy of this module in the same process. */
+const globals = globalThis as { tukioTest?: Shared };
 
 export default async function setup(project: TestProject): Promise<Release> {
-  place.tukioTest ??= { given: start(), users: 0 };
-  const shared = place.tukioTest;
+  globals.tukioTest ??= { given: start(), users: 0 };
+  const shared = globals.tukioTest;
   shared.users += 1;
   const { database, redisUrl, teardown } = await shared.given;
   project.provide("database", database);
@@ -40,7 +40,7 @@ export default async function setup(project: TestProject): Promise<Release> {
   return async () => {
     shared.users -= 1;
     if (shared.users > 0) return;
-    delete place.tukioTest;
+    delete globals.tukioTest;
     await teardown();
   };
 }
@@ -50,7 +50,7 @@ async function start(): Promise<Awaited<Shared["given"]>> {
   const teardown = async (): Promise<void> => {
     const errors: unknown[] = [];
     for (const release of releases.reverse()) await release().catch((error: unknown) => errors.push(error));
-    if (errors.length > 0) throw new AggregateError(errors, "not everything could be stopped");
+    if (errors.length > 0) throw new AggregateError(errors, "stopping the shared servers failed");
   };
   try {
     const serverUrl = process.env.TEST_DATABASE_URL || (await startPostgres(releases));
@@ -65,14 +65,14 @@ async function start(): Promise<Awaited<Shared["given"]>> {
 async function startPostgres(releases: Release[]): Promise<string> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-test-"));
   releases.push(() => rm(dataDir, { recursive: true, force: true, maxRetries: 10 }));
-  // Where root has to run PostgreSQL as nobody, the data is still in here and goes with it.
+  // When root runs PostgreSQL as another user, that user's data is also in this directory.
   await chmod(dataDir, 0o755);
   const { url, close } = await startEmbedded({ dataDir, log: { info: () => undefined }, fsync: false });
   releases.push(close);
   return url;
 }
 
-/** Nobody may be connected to a template while it is cloned, so its pool is closed before any test begins. */
+/** PostgreSQL cannot clone a database that has connections, so the pool closes before any test begins. */
 async function createTemplate(serverUrl: string, releases: Release[]): Promise<string> {
   const template = `template_${process.pid}`;
   await administer(serverUrl, `create database ${template}`);

@@ -1,9 +1,9 @@
-/** Webhooks as Lipana signs them. */
+/** Webhooks with Lipana's signature. */
 import { createHmac } from "node:crypto";
 import { testAccount } from "./account.ts";
 import { fixture } from "./sandbox.ts";
 
-/** That this much was paid, in shape B, signed with the sandbox's secret by default. */
+/** A success in shape B, signed with the sandbox's secret by default. */
 export function lipanaWebhook(
   { reference, amountMinor, receipt }: { reference: string; amountMinor: number; receipt: string },
   secret: string = testAccount("lipana").WEBHOOK_SECRET,

@@ -1,4 +1,4 @@
-/** A network that can be cut, and go dead without anybody being told: a TCP proxy in front of a node. */
+/** A TCP proxy in front of a node that can close, freeze or refuse connections. */
 
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Socket } from "node:net";
@@ -6,13 +6,13 @@ import { onTestFinished } from "vitest";
 
 export interface Network {
   url: string;
-  /** Connections taken so far. */
+  /** Number of connections accepted so far. */
   accepted(): number;
-  /** Ends all connections at once. */
+  /** Closes all connections. */
   cut(): void;
-  /** Stops carrying bytes on all present connections, without ending them. New ones work. */
+  /** Stops forwarding bytes on all open connections without closing them. New connections work. */
   freeze(): void;
-  /** Refuses new connections, and takes them again. */
+  /** Resets new connections while `isRefusing` is true. */
   refuse(isRefusing: boolean): void;
 }
 

@@ -1,4 +1,4 @@
-/** nginx with the configuration of `deploy/`, as it is but for addresses, certificate and where the logs are. */
+/** nginx with the configuration of `deploy/`; only addresses, certificate and log paths are replaced. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -12,16 +12,16 @@ import { freePort, killedWithParent } from "./redis.ts";
 const exec = promisify(execFile);
 
 export interface Nginx {
-  /** Without TLS; the file has none such, so that clients need no certificate. */
+  /** An added listener without TLS, so that clients need no certificate. */
   url: string;
   tls: { port: number; ca: string };
-  /** What redirects to TLS. */
+  /** The port that redirects to TLS. */
   plainPort: number;
-  /** Everything that was logged. */
+  /** The contents of all log files. */
   logs(): Promise<string>;
 }
 
-/** Starts nginx in front of hub processes; ends with the test. `port` is where clients without TLS speak to it. */
+/** Starts nginx in front of hub processes and stops it with the test. `port` is the listener without TLS. */
 export async function startNginx({ port, hubs }: { port: number; hubs: readonly { url: string }[] }): Promise<Nginx> {
   const program = await ensureProgram("nginx", "nginx-light");
   const dir = await mkdtemp(join(tmpdir(), "tukio-nginx-"));
@@ -83,12 +83,12 @@ export async function startNginx({ port, hubs }: { port: number; hubs: readonly 
   };
 }
 
-/** A file in which each of these was found as often as expected, and replaced. */
+/** Reads a file and replaces each pattern. Throws unless a pattern occurs exactly as often as stated. */
 async function replaced(path: URL, changes: readonly (readonly [RegExp, string, number])[]): Promise<string> {
   let text = await readFile(path, "utf8");
   for (const [what, by, times] of changes) {
     const found = text.match(what)?.length;
-    if (found !== times) throw new Error(`${path.pathname} has ${found} of ${what}, not ${times}`);
+    if (found !== times) throw new Error(`${path.pathname} contains ${what} ${found} times, expected ${times}`);
     text = text.replaceAll(what, by);
   }
   return text;

@@ -1,4 +1,4 @@
-/** Tukio nodes for tests: whole apps on ports of their own, over one database and one bus. */
+/** Tukio nodes for tests: complete apps in the test's process, each on its own port, over one database and one bus. */
 import { randomUUID } from "node:crypto";
 import { Writable } from "node:stream";
 import { pino } from "pino";
@@ -19,21 +19,21 @@ import { nextOrderId } from "./store.ts";
 
 export const apiKey = "test-api-key-of-some-length";
 
-/** The secret of every test node. */
+/** `TUKIO_SECRET` of every test node. */
 export const testSecret = "a secret that all test nodes have in common";
 
 export interface TestNode {
   url: string;
   /** Every log line so far. */
   log: string[];
-  /** How many orders are watched here. */
+  /** Number of orders with a watcher on this node. */
   watchedOrders(): number;
-  /** Puts a state on the bus as if it had just been committed. */
+  /** Publishes an event on the bus as if it had just been committed. */
   publish(event: StatusEvent): void;
   close(): Promise<void>;
 }
 
-/** A node of which only the address is known. */
+/** A node of which only the address is known. Its other members do nothing. */
 export const nodeAt = (url: string): TestNode => ({
   url,
   log: [],
@@ -46,13 +46,13 @@ export interface NodeOptions {
   databaseUrl: string;
   redisUrl?: string;
   env?: Record<string, string>;
-  /** Opens these providers otherwise. */
+  /** Replaces the `open` function of these providers. */
   open?: Partial<Record<ProviderName, CreateProvider>>;
   /** Mean time between two invariant checks in the database, in milliseconds. */
   checkMs?: number;
 }
 
-/** Starts a node and closes it when the test is over, unless it was closed before. */
+/** Starts a node. Closes it when the test is over, unless the test closed it. */
 export async function startNode({
   databaseUrl,
   redisUrl,
@@ -72,11 +72,11 @@ export async function startNode({
     PORT: "0",
     TUKIO_API_KEY: apiKey,
     TUKIO_SECRET: testSecret,
-    // Tests of other things ask often; those of limits set their own.
+    // High, because only tests of limits want to reach one; these set their own.
     LIMIT_PHONE: "100000",
     LIMIT_ORDER: "100000",
     LIMIT_IP: "1000000",
-    // Nothing is left behind on the disk; tests of the spool turn it on.
+    // Off, because the spool writes files; tests of the spool turn it on.
     SPOOL: "off",
     ...env,
   });
@@ -102,7 +102,7 @@ export async function startNode({
   return { url, log: lines, watchedOrders: () => app.watchedOrders, publish: (event) => bus.publish(event), close };
 }
 
-/** Every field that some answer has, so that expectations can look into it. */
+/** The union of the fields of all answers, so that expectations can read any of them. */
 export interface Body extends OrderView, Pick<Problem, "code" | "detail" | "errors" | "retryable"> {
   status: unknown;
   version: number;
@@ -114,7 +114,7 @@ export interface Body extends OrderView, Pick<Problem, "code" | "detail" | "erro
   prompts: { id: string; phone: string; provider: string; amountMinor: number; currency: string }[];
 }
 
-/** A JSON answer: its status, headers and body. */
+/** An HTTP answer. The body is parsed when it is JSON. */
 export interface Answer {
   status: number;
   headers: Headers;
@@ -128,7 +128,7 @@ export async function call(url: string, init: RequestInit = {}): Promise<Answer>
   return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
 }
 
-/** Calls as the merchant. A body makes it a POST. */
+/** Sends a request with the merchant's API key: a POST with a body, a GET without. */
 export function asMerchant(
   node: TestNode,
   path: string,
@@ -157,7 +157,7 @@ export const paymentBody = (fields: Record<string, unknown> = {}): Record<string
   ...fields,
 });
 
-/** Starts a payment, as a merchant who tries again when the database was too busy; the answer's body. */
+/** Starts a payment and returns the answer's body. Repeats a 503 with the same idempotency key, up to 10 attempts. */
 export async function pay(
   node: TestNode,
   fields: Record<string, unknown> = {},
@@ -168,7 +168,7 @@ export async function pay(
     const answer = await asMerchant(node, "/v1/payments", body, key);
     if (answer.status === 202) return answer.body;
     if (answer.status !== 503 || tries === 10) {
-      throw new Error(`refused: ${answer.status} ${JSON.stringify(answer.body)}`);
+      throw new Error(`the payment was refused: ${answer.status} ${JSON.stringify(answer.body)}`);
     }
   }
 }

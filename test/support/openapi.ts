@@ -1,4 +1,4 @@
-/** Calls a node as its own OpenAPI document says, and holds every answer against that document. */
+/** Sends requests as the node's OpenAPI document describes them, and validates every answer against that document. */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import { expect } from "vitest";
@@ -37,7 +37,7 @@ export interface OpenApiDocument {
   };
 }
 
-/** One operation with where it stands. */
+/** An operation with its method and path. */
 export interface Listed extends DocumentedOperation {
   method: string;
   path: string;
@@ -48,7 +48,7 @@ export const listOperations = ({ paths }: OpenApiDocument): Listed[] =>
     Object.entries(methods).map(([method, operation]) => ({ ...operation, path, method: method.toUpperCase() })),
   );
 
-/** What to send in place of the document's examples. */
+/** Values to send instead of the document's examples. */
 export interface Sent {
   /** Values of path parameters, and of body fields of the same name. */
   names?: Record<string, string>;
@@ -63,10 +63,10 @@ export interface Received {
   body: unknown;
 }
 
-/** Fails unless the value fits the part of the document that the pointer names. */
+/** Fails unless the value matches the schema at this JSON pointer of the document. */
 export type Check = (pointer: readonly string[], value: unknown) => void;
 
-/** What nobody described does not fit either: clients accept unknown fields, the document has to know them all. */
+/** Creates a strict check: it rejects undocumented fields, because the document must list every field we send. */
 export function createCheck(document: OpenApiDocument): Check {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   formats.default(ajv);
@@ -78,7 +78,7 @@ export function createCheck(document: OpenApiDocument): Check {
   };
 }
 
-/** The same, with no room for fields that nobody described. */
+/** Copies a schema and forbids undocumented fields in every object. */
 export function closed<T>(value: T): T {
   if (Array.isArray(value)) return value.map(closed) as T;
   if (typeof value !== "object" || value === null) return value;
@@ -87,7 +87,7 @@ export function closed<T>(value: T): T {
   return { ...inner, ...(isOpen && { additionalProperties: false }) } as T;
 }
 
-/** Headers that say something of their own, and therefore have to be described. */
+/** Headers that the document must describe wherever an answer has them. */
 const describedHeaders = [
   "idempotency-replayed",
   "preference-applied",
@@ -98,7 +98,7 @@ const describedHeaders = [
   "upgrade",
 ];
 
-/** Sends requests as described, and checks each answer. */
+/** Creates a function that sends the request of an operation and checks the answer. */
 export function createCaller(url: string, document: OpenApiDocument) {
   const check = createCheck(document);
   const operations = new Map(listOperations(document).map((operation) => [operation.operationId, operation]));
@@ -140,7 +140,7 @@ export function addressOf({ path, parameters = [] }: Listed, names: Record<strin
   return search.size > 0 ? `${filled}?${search}` : filled;
 }
 
-/** Streams are left after their head. */
+/** Reads the body. Cancels an event stream, which has no end. */
 async function bodyOf(response: Response): Promise<unknown> {
   const type = response.headers.get("content-type") ?? "";
   if (type.includes("event-stream")) {

@@ -1,9 +1,9 @@
-/** What the payer does on the sandbox's phone, wherever that is. */
+/** The payer's actions on the sandbox's phone, over HTTP. */
 import { vi } from "vitest";
 import type { PayerAnswer } from "../../server/sandbox/phone.ts";
 import { type Body, call, type TestNode } from "./node.ts";
 
-/** Answers the phone's first prompt, as soon as there is one. */
+/** Waits for the phone's first prompt and answers it. */
 export async function answerPrompt(node: TestNode, phone: string, answer: PayerAnswer): Promise<void> {
   const digits = phone.replace(/\D/g, "");
   const prompts = (): Promise<{ body: Body }> => call(`${node.url}/sandbox/phone/${digits}/prompts`);
@@ -13,5 +13,5 @@ export async function answerPrompt(node: TestNode, phone: string, answer: PayerA
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ answer }),
   });
-  if (status !== 200) throw new Error(`not answered: ${status}`);
+  if (status !== 200) throw new Error(`the prompt was not answered: ${status}`);
 }

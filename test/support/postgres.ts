@@ -1,15 +1,15 @@
-/** A PostgreSQL of a test's own, to break: with fsync, for what it says is committed must outlive it. */
+/** A PostgreSQL that one test file crashes and restarts. It runs with fsync, because commits must survive the crash. */
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Embedded, startEmbedded } from "../../server/database/embedded-postgres.ts";
 
 export interface TestPostgres {
-  /** Changes with every restart. */
+  /** Changes on every restart. */
   readonly url: string;
-  /** Stops it at once, mid-sentence, as a power cut would; resolves when it is gone. */
+  /** Stops the server immediately, without a checkpoint. Resolves when the process has exited. */
   crash(): Promise<void>;
-  /** Starts it again on the same data. */
+  /** Starts the server on the same data. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }
@@ -23,7 +23,7 @@ export async function startPostgres(): Promise<TestPostgres> {
     return startEmbedded({ dataDir, log: { info: () => exited.resolve() } });
   };
   let running = await start();
-  // What was said while it started was no last word.
+  // The log lines of the start have resolved the first promise.
   exited = Promise.withResolvers();
   return {
     get url() {

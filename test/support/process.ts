@@ -1,4 +1,4 @@
-/** Tukio as `npm start` runs it: a process of its own, with real signals. */
+/** Tukio as `npm start` runs it: a separate process that receives real signals. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -8,20 +8,20 @@ import { fileURLToPath } from "node:url";
 import { onTestFinished, vi } from "vitest";
 import { apiKey, type TestNode, testSecret } from "./node.ts";
 
-/** A node that is another process: what a test node offers that only this process can do does nothing. */
+/** A node in another process. The members of `TestNode` that need the same process do nothing. */
 export interface NodeProcess extends TestNode {
   process: ChildProcess;
-  /** Everything it wrote. */
+  /** Everything that the process wrote to stdout and stderr. */
   output(): string;
-  /** Sends a signal and resolves with the exit code and signal, when it has ended. */
+  /** Sends a signal, waits for the exit and returns the exit code and signal. */
   end(signal: NodeJS.Signals): Promise<[number | null, NodeJS.Signals | null]>;
 }
 
 export const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
 /**
- * Starts a node on a port and a data directory of its own, which says all it can in its log. `close` ends it however it
- * is, and throws its last words if it has gone by itself.
+ * Starts a node on a free port, with its own data directory and log level `trace`. `close` kills it. `close` throws the end
+ * of its output when the process had exited on its own.
  */
 export async function startProcess(env: Record<string, string>): Promise<NodeProcess> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
@@ -50,12 +50,12 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
     const lastWords = isGone && !child.killed && `${child.exitCode ?? child.signalCode}:\n${output.slice(-4_000)}`;
     await end("SIGKILL");
     await rm(dataDir, { recursive: true, force: true });
-    if (lastWords) throw new Error(`a node ended that nobody here had ended, with ${lastWords}`);
+    if (lastWords) throw new Error(`a node exited unexpectedly with ${lastWords}`);
   };
   try {
     const url = await vi.waitUntil(
       () => {
-        if (child.exitCode !== null) throw new Error(`the node ended:\n${output}`);
+        if (child.exitCode !== null) throw new Error(`the node exited:\n${output}`);
         return /listening at (http:\S+?)"/.exec(output)?.[1];
       },
       { timeout: 55_000 },
@@ -71,12 +71,12 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
       publish: () => undefined,
     };
   } catch (error) {
-    await close().catch(() => undefined); // Its last words are in the error.
+    await close().catch(() => undefined); // The first error has the process's output.
     throw error;
   }
 }
 
-/** The same, ended with the test. */
+/** Starts a node process and kills it when the test is over. */
 export async function startTestProcess(env: Record<string, string>): Promise<NodeProcess> {
   const node = await startProcess(env);
   onTestFinished(node.close);

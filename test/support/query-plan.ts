@@ -1,16 +1,16 @@
-/** A database with so many orders that PostgreSQL has a choice of how to find some, and what it chose. */
+/** The query plans that PostgreSQL chooses in a database with 10,000 orders. */
 import pg from "pg";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "./database.ts";
 
 /**
- * 10,000 orders of one payment each, one begun every ten minutes until now: 144 a day, 69 days. One in a hundred is
- * processing and due to be asked about, one in five hundred in review.
+ * Creates 10,000 orders with one payment each, one per ten minutes up to now: 144 a day for 69 days. One in a hundred is
+ * processing and due for a check, one in five hundred is in review.
  */
 export async function openManyOrders(): Promise<{ database: Database; close(): Promise<void> }> {
   const { url, drop } = await createDatabase();
   const database = openDatabase(url, () => undefined);
-  // A connection without the limits of ordinary statements.
+  // A connection without the pool's statement timeout.
   const client = new pg.Client(url);
   await client.connect();
   await client.query(`
@@ -34,7 +34,7 @@ export async function openManyOrders(): Promise<{ database: Database; close(): P
   };
 }
 
-/** One step of a plan, as it was carried out. */
+/** One node of `explain (analyze, format json)`. */
 export interface PlanStep {
   "Node Type": string;
   "Relation Name"?: string;
@@ -44,8 +44,8 @@ export interface PlanStep {
 }
 
 /**
- * The steps by which a statement finds its rows, once a connection has prepared it and run it often. `isGeneric`: by the plan
- * that is made without looking at values.
+ * Returns the plan's nodes for a prepared statement that a connection has run often. `isGeneric` forces the generic plan,
+ * which ignores the parameters' values.
  */
 export async function planStepsOf(
   { pool }: Database,
@@ -58,7 +58,7 @@ export async function planStepsOf(
   const client = await pool.connect();
   try {
     if (isGeneric) await client.query("set plan_cache_mode = force_generic_plan");
-    // After five times PostgreSQL may settle for a plan that fits any values.
+    // PostgreSQL may switch to a generic plan after five executions.
     for (let times = 0; times < 10; times += 1) await client.query({ name, text, values });
     const literals = values.map((value) => (value === null ? "null" : pg.escapeLiteral(value)));
     const given = literals.length > 0 ? `(${literals.join(", ")})` : "";
@@ -72,12 +72,12 @@ export async function planStepsOf(
 
 const flat = (step: PlanStep): PlanStep[] => [step, ...(step.Plans ?? []).flatMap(flat)];
 
-/** How a table is read: the index of each step that reads it, null for the whole table, with how many rows. */
+/** Returns the index and the row count of each node that reads the table. The index is null for a sequential scan. */
 export function tableReadsOf(steps: readonly PlanStep[], table: string): { index: string | null; rows: number }[] {
   return steps
     .filter((step) => step["Relation Name"] === table)
     .map((step) => ({
-      // A bitmap's index is a step below the one that reads the table.
+      // A bitmap heap scan has its index in the node below it.
       index: step["Index Name"] ?? step.Plans?.[0]?.["Index Name"] ?? null,
       rows: step["Actual Rows"],
     }));

@@ -1,4 +1,4 @@
-/** A page in React that shows what `useOrderStatus` knows, in Strict Mode. Bundled by react.test.ts. */
+/** A React page in Strict Mode that shows the result of `useOrderStatus`. react.test.ts bundles it. */
 import { createElement, StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { longPoll } from "../../client-sdk/index.ts";
@@ -6,7 +6,7 @@ import { type OrderStatusOptions, useOrderStatus } from "../../client-sdk/react.
 
 interface Page {
   document: { querySelector(selector: string): Element };
-  /** Given by the test. */
+  /** Set by the test. */
   options: OrderStatusOptions;
   show(options: OrderStatusOptions | undefined): void;
   renders: string[];

@@ -1,6 +1,6 @@
 /**
- * Watchers that come back: over every transport a client that reconnects whenever its link is gone, saying what it has
- * seen, as every good client does, and the SDK. What it was sent is kept as it came, so that tests can hold the server to its word.
+ * Watchers that reconnect: one plain client per transport, which sends the last version it has seen, and the SDK. Each keeps
+ * every event in the order of arrival, so that tests can check the server's guarantees.
  */
 import { EventSource } from "eventsource";
 import { io } from "socket.io-client";
@@ -10,7 +10,7 @@ import { watchOrder } from "../../client-sdk/index.ts";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { type TransportName, transportNames } from "./watch.ts";
 
-/** Every transport bare, and the SDK, which chooses for itself. */
+/** A plain client of each transport, and the SDK, which chooses its transport. */
 export const clientNames: readonly ClientName[] = [...transportNames, "SDK"];
 
 export type ClientName = TransportName | "SDK";
@@ -23,11 +23,11 @@ export interface WatchTarget {
 
 export interface ReconnectingWatch {
   client: ClientName;
-  /** Everything it was sent, over all its links. */
+  /** Every received event, over all connections. */
   seen: StatusEvent[];
-  /** The newest version it was sent; 0 before the first. */
+  /** The highest received version; 0 before the first. */
   readonly version: number;
-  /** How often it was told to stay away for good. */
+  /** Number of refusals after which a client must not reconnect. */
   refusals: number;
   until(fits: (event: StatusEvent) => boolean): Promise<StatusEvent>;
   close(): void;
@@ -35,13 +35,13 @@ export interface ReconnectingWatch {
 
 interface Connection {
   target: WatchTarget;
-  /** The newest version seen so far. */
+  /** The highest version received so far. */
   after(): number;
   received(event: StatusEvent): void;
   refused(): void;
 }
 
-/** Begins one link and calls back once when it is gone. Returns how to end it. */
+/** Opens one connection and calls `gone` when it is lost. Returns a function that closes it. */
 type Link = (connection: Connection, gone: () => void) => () => void;
 
 const search = ({ target, after }: Connection): string =>
@@ -49,7 +49,7 @@ const search = ({ target, after }: Connection): string =>
 
 const orderUrl = ({ target }: Connection): string => `${target.url}/v1/orders/${target.orderId}`;
 
-/** Socket.IO comes back by itself. */
+/** Socket.IO's client reconnects on its own. */
 const socketIo: Link = (connection) => {
   const socket = io(connection.target.url, {
     auth: (answer) => answer({ token: connection.target.token, after: connection.after() }),
@@ -87,7 +87,7 @@ const webSocket: Link = (connection, gone) => {
 const eventSource: Link = (connection) => {
   const source = new EventSource(`${orderUrl(connection)}/events?${search(connection)}`);
   source.addEventListener("status", ({ data }) => connection.received(JSON.parse(data)));
-  // It comes back by itself, but never after an answer that is no stream.
+  // EventSource reconnects on its own, except after an answer that is no event stream.
   source.addEventListener("error", () => {
     if (source.readyState === source.CLOSED) connection.refused();
   });
@@ -98,22 +98,22 @@ const longPoll: Link = (connection, gone) => {
   const stopped = new AbortController();
   const poll = async (): Promise<void> => {
     while (!stopped.signal.aborted) {
-      const asked = connection.after();
+      const after = connection.after();
       const response = await fetch(`${orderUrl(connection)}/wait?${search(connection)}&timeout=5`, {
         signal: AbortSignal.any([stopped.signal, AbortSignal.timeout(8_000)]),
       });
       if (response.status === 401 || response.status === 404) return connection.refused();
       if (response.status !== 200) throw new Error(`HTTP ${response.status}`);
       const event = (await response.json()) as StatusEvent;
-      // The version asked after is no news: the time was up.
-      if (event.version !== asked) connection.received(event);
+      // The same version means that the poll timed out.
+      if (event.version !== after) connection.received(event);
     }
   };
   poll().catch(gone);
   return () => stopped.abort();
 };
 
-/** Everything is its own doing. */
+/** The SDK reconnects on its own. */
 const sdk: Link = ({ target, received, refused }) => {
   const watch = watchOrder({ ...target, storage: null });
   watch.subscribe(({ event, error }) => {
@@ -131,7 +131,7 @@ const links: Record<ClientName, Link> = {
   SDK: sdk,
 };
 
-/** Starts watching, and goes on until closed. */
+/** Starts a watch that reconnects until it is closed. */
 export function startReconnectingWatch(client: ClientName, target: WatchTarget): ReconnectingWatch {
   const seen: StatusEvent[] = [];
   let version = 0;
@@ -142,7 +142,7 @@ export function startReconnectingWatch(client: ClientName, target: WatchTarget):
     target,
     after: () => version,
     received(event) {
-      // The SDK tells of its connection too.
+      // The SDK also notifies its listeners of connection changes.
       if (event === seen.at(-1)) return;
       seen.push(event);
       version = Math.max(version, event.version);

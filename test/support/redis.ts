@@ -1,4 +1,4 @@
-/** Redis for tests: the one that all share, and ones of their own to break. */
+/** Redis for tests: one shared server, and separate servers and clusters that a test may stop or stall. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -13,33 +13,33 @@ import { inject } from "vitest";
 
 const exec = promisify(execFile);
 
-/** The Redis that every test file shares: use channels of your own. */
+/** The URL of the Redis that all test files share. Use unique channel names. */
 export const redisUrl = (): string => inject("redisUrl");
 
 export interface TestRedis {
   url: string;
   port: number;
-  /** Ends the process, as a crash would; nothing happens when it has ended already. */
+  /** Kills the process. Does nothing when it has exited. */
   stop(): Promise<void>;
-  /** Keeps its connections open and answers nothing. */
+  /** Suspends the process: connections stay open and get no answer. */
   stall(): void;
   resume(): void;
-  /** Stops it if need be, and starts an empty one on the same port. */
+  /** Stops the server if it runs, and starts an empty one on the same port. */
   restart(): Promise<void>;
-  /** The answer to a command, as `redis-cli` prints it. */
+  /** Runs a command with `redis-cli` and returns its output. */
   ask(...command: string[]): Promise<string>;
 }
 
-/** Starts a Redis on a free port, keeping nothing on disk. It is gone when this process is, whatever becomes of the test. */
+/** Starts a Redis on a free port, without persistence. It exits with this process, even after a crash of the test. */
 export const startRedis = async (): Promise<TestRedis> => startServer(await freePort());
 
-/** A server of a Cluster keeps in its directory who the others are, so that it finds them when it is started again. */
+/** `clusterDir` keeps the list of a cluster's servers, which a restarted server reads. */
 async function startServer(port: number, clusterDir?: string): Promise<TestRedis> {
   let server = await spawnRedis(port, clusterDir);
   const stop = async (): Promise<void> => {
     if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, "exit");
-    // Works on a stalled one too.
+    // SIGKILL also ends a suspended process.
     server.kill("SIGKILL");
     await exited;
   };
@@ -58,14 +58,14 @@ async function startServer(port: number, clusterDir?: string): Promise<TestRedis
 }
 
 export interface TestCluster {
-  /** Every server, as `REDIS_URL` lists them. */
+  /** The URLs of all servers, in the format of `REDIS_URL`. */
   url: string;
-  /** Each is the only one that has its third of the slots, unless there are replicas. */
+  /** The three masters, each with a third of the slots, then the replicas. */
   servers: TestRedis[];
   stop(): Promise<void>;
 }
 
-/** Starts a Redis Cluster as an operator would: three servers with a third of the slots each, and as many replicas. */
+/** Starts a Redis Cluster with `redis-cli --cluster create`: three masters and `replicas` replicas of each. */
 export async function startRedisCluster({ replicas = 0 }: { replicas?: number } = {}): Promise<TestCluster> {
   const dir = await mkdtemp(join(tmpdir(), "tukio-cluster-"));
   const ports: number[] = [];
@@ -78,7 +78,7 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
   ]);
   for (const { ask } of servers) {
     while (!(await ask("cluster", "info")).includes("cluster_state:ok")) await sleep(50);
-    // A replica that has no copy yet does not stand in.
+    // A replica without a copy of the data cannot take over.
     while ((await ask("info", "replication")).includes("master_link_status:down")) await sleep(50);
   }
   return {
@@ -91,7 +91,7 @@ export async function startRedisCluster({ replicas = 0 }: { replicas?: number } 
   };
 }
 
-/** A worker of vitest is ended by a signal, so what it leaves behind is for the kernel to stop; only Linux does. */
+/** The command prefix that makes Linux kill a child when its parent dies: Vitest ends its workers by a signal. */
 export const killedWithParent = existsSync("/usr/bin/setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : [];
 
 async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProcess> {
@@ -114,7 +114,7 @@ async function spawnRedis(port: number, clusterDir?: string): Promise<ChildProce
   return server;
 }
 
-/** The servers of a Cluster speak to each other on a second port, 10,000 higher. */
+/** Finds a port whose cluster bus port, 10,000 higher, is free too. */
 async function freeClusterPort(): Promise<number> {
   for (;;) {
     const port = await freePort(20_000 + Math.floor(Math.random() * 10_000)).catch(() => undefined);
@@ -122,7 +122,7 @@ async function freeClusterPort(): Promise<number> {
   }
 }
 
-/** A port that nobody listens on now: the wanted one, or rejects. */
+/** Returns a free port. Rejects when `wanted` is given and not free. */
 export async function freePort(wanted = 0): Promise<number> {
   const server = createServer().listen(wanted, "127.0.0.1");
   await once(server, "listening");

@@ -1,14 +1,14 @@
-/** The routes that a node registers, so that tests cover the ones of the future too. */
+/** Collects the routes that a node registers, so that tests also cover routes added later. */
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { FastifyInstance } from "fastify";
 
 export interface RegisteredRoute {
   method: string;
-  /** With `:name` parameters. */
+  /** The path with `:name` parameters. */
   url: string;
 }
 
-/** Starts something that makes a Fastify app, and tells which routes that registered, those of HEAD and OPTIONS among them. */
+/** Runs `start`, which creates a Fastify app, and returns the routes of that app, including HEAD and OPTIONS. */
 export async function collectRoutes<T>(start: () => Promise<T>): Promise<{ started: T; routes: RegisteredRoute[] }> {
   const routes: RegisteredRoute[] = [];
   const listen = (message: unknown): void => {

@@ -1,4 +1,4 @@
-/** A provider's sandbox on a server of its own, and somewhere for its webhooks to go. Needs no database. */
+/** A provider's sandbox on its own server, with a receiver for its webhooks. Needs no database. */
 import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import Fastify from "fastify";
@@ -16,27 +16,27 @@ export interface Received {
 }
 
 export interface TestSandbox {
-  /** The provider's base address. */
+  /** The provider's base URL. */
   url: string;
   phoneUrl: string;
   hookUrl: URL;
   phone: Phone;
-  /** The next webhook not yet taken, in the order of arrival. */
+  /** Takes the oldest webhook that was not taken yet; waits for one if necessary. */
   nextWebhook(): Promise<Received>;
-  /** Webhooks that arrived and were not taken. */
+  /** Number of webhooks that arrived and were not taken. */
   readonly waiting: number;
   close(): Promise<void>;
 }
 
 export interface TestSandboxOptions {
   now?: () => Date;
-  /** Called while a webhook is being answered. Its result is the answer's status; 200 by default. */
+  /** Returns the HTTP status that answers the webhook. Default: 200. */
   onWebhook?: (received: Received) => number | Promise<number>;
-  /** Which addresses are the hub's own; by default all are, as the hub is somewhere else here. */
+  /** Whether a URL is the hub's own. By default every URL is, because the test stands in for the hub. */
   isOwn?: (url: string) => boolean;
 }
 
-/** A payer's second takes 5 ms here. */
+/** Length of a scenario's second: 5 ms, because tests should not wait. */
 const secondMs = 5;
 
 export async function startSandbox(
@@ -114,22 +114,22 @@ function createQueue<T>(): Queue<T> {
   };
 }
 
-/** One message of a provider's, with where it is known from and how surely. */
+/** One message of a provider, with its source and certainty. */
 export interface Fixture {
   source: string;
   certainty: "official" | "observed" | "unverified" | "invented";
   /** The HTTP status of a reply; absent for webhooks. */
   status?: number;
   body: Record<string, unknown>;
-  /** What is sent in place of the body where that is not JSON: "" for an empty reply. */
+  /** The raw text, sent instead of `body` when the message is not JSON; "" for an empty reply. */
   text?: string;
-  /** What the adapter must read it as, for each part that it plays. Amounts are numbers; `source` is left out. */
+  /** The adapter's expected result for each use of the message. Amounts are numbers; `source` is omitted. */
   expect?: {
     /** `accepted <reference>`, `declined <reason>` or `unknown`. */
     initiate?: string;
-    /** An outcome; `nothing`: teaches nothing; `unavailable`: the provider could not be asked. */
+    /** An outcome; `nothing`: no evidence; `unavailable`: the query failed. */
     confirm?: Record<string, unknown> | "nothing" | "unavailable";
-    /** A claim. Where the webhook's URL carries a secret, `paymentId` is the payment of that URL. */
+    /** A claim. When the webhook's URL contains a secret, `paymentId` is the payment of that URL. */
     webhook?: { paymentId?: string; outcome?: Record<string, unknown>; [field: string]: unknown };
   };
 }

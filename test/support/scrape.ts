@@ -1,4 +1,4 @@
-/** A node's metrics, as Prometheus on the same machine reads them. */
+/** Reads a node's metrics as Prometheus does. */
 
 import { type Family, parseExposition } from "./exposition.ts";
 import type { TestNode } from "./node.ts";
@@ -6,18 +6,18 @@ import type { TestNode } from "./node.ts";
 export interface Scrape {
   text: string;
   families: Map<string, Family>;
-  /** The sum of the series of this name that have these labels; undefined when there is none. */
+  /** The sum of all series with this name and these labels; undefined when there is none. */
   value(name: string, labels?: Record<string, string>): number | undefined;
 }
 
 export async function scrape(node: Pick<TestNode, "url">): Promise<Scrape> {
   const response = await fetch(`${node.url}/metrics`);
   const text = await response.text();
-  if (response.status !== 200) throw new Error(`refused: ${response.status} ${text}`);
+  if (response.status !== 200) throw new Error(`the scrape was refused: ${response.status} ${text}`);
   return valuesOf(text);
 }
 
-/** Reads the text of a scrape. */
+/** Parses the text of a scrape. */
 export function valuesOf(text: string): Scrape {
   const families = parseExposition(text);
   const samples = [...families.values()].flatMap((family) => family.samples);

@@ -1,32 +1,32 @@
-/** A Safaricom that answers each push only when the test says so, and the environment that points a node at one. */
+/** A Daraja server that holds each push until the test answers it, and the environment of a node that uses it. */
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import { providerEnv } from "./scripted-provider.ts";
 
-/** The environment of a node whose Daraja is at `url`, with the sandbox's credentials. */
+/** The environment of a node that uses `url` as Daraja, with the sandbox's account. */
 export const darajaEnv = (url: string): Record<string, string> => providerEnv("daraja", url);
 
-/** One push as Safaricom got it. */
+/** One STK push that waits for its answer. */
 export interface HeldPush {
   headers: IncomingHttpHeaders;
   callbackUrl: string;
   reference: string;
-  /** Answers the push with its reference. */
+  /** Answers the push with 200 and its reference. */
   accept(): void;
-  /** Answers the push with anything. */
+  /** Answers the push with this status and body. */
   answer(status: number, body: string): void;
-  /** Posts to the push's URL what Safaricom would: by default that 150 shillings were paid. */
+  /** Posts Safaricom's callback to the push's URL; by default a success over 150 shillings. */
   webhook(callback?: object): Promise<Response>;
 }
 
 export interface ScriptedDaraja {
   env: Record<string, string>;
-  /** The next push, as soon as it is there. */
+  /** Takes the oldest push that was not taken yet; waits for one if necessary. */
   nextPush(): Promise<HeldPush>;
 }
 
-/** Ends with the test, or when `release` says. */
+/** Starts the server. It stops with the test, or when the function passed to `release` is called. */
 export async function startScriptedDaraja(
   release: (end: () => void) => void = onTestFinished,
 ): Promise<ScriptedDaraja> {
@@ -37,12 +37,12 @@ export async function startScriptedDaraja(
       response.writeHead(status, { "content-type": "application/json" }).end(body);
     };
     if (request.url?.startsWith("/oauth/")) return answer(200, '{"access_token":"token","expires_in":"3599"}');
-    // A node asks about whatever is due in its database, another test's payments among them: those are no pushes.
+    // Queries are no pushes: a node also checks due payments of other tests in its database.
     if (request.url?.startsWith("/mpesa/stkpushquery/")) {
       return answer(500, '{"errorCode":"500.001.1001","errorMessage":"The transaction is being processed"}');
     }
     const text = await textOf(request);
-    // Whoever asked is gone, killed in the middle of it.
+    // An empty body means that the client was killed while it sent the request.
     if (text === "") return;
     const { CallBackURL } = JSON.parse(text) as { CallBackURL: string };
     const push = hold(CallBackURL, request.headers, answer);
@@ -87,7 +87,7 @@ function hold(callbackUrl: string, headers: IncomingHttpHeaders, answer: HeldPus
 
 let receiptCount = 0;
 
-/** What the callback of a payment of so many shillings says, each with a receipt of its own. */
+/** The callback of a successful payment over `amount` shillings, by default with a new receipt. */
 export function success(amount = 150, receipt?: string): object {
   receiptCount += 1;
   const items = {

@@ -1,4 +1,4 @@
-/** A payment provider that answers as the test says, call by call; and adapters and nodes that are pointed at one. */
+/** A payment provider whose answers the test chooses, and adapters and nodes that are configured to use it. */
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,18 +10,18 @@ import type { Provider } from "../../server/provider/provider.ts";
 import { type ProviderName, registry } from "../../server/provider/registry.ts";
 import { providerAccount } from "./account.ts";
 
-/** One call of ours as the provider got it. */
+/** One request as the provider received it. */
 export interface ScriptedCall {
   method: string;
-  /** With its query. */
+  /** The path with its query string. */
   path: string;
   headers: IncomingHttpHeaders;
   text: string;
-  /** The text as JSON; empty when it is none. */
+  /** The parsed text; empty when the text is not JSON. */
   body: Record<string, unknown>;
 }
 
-/** 200 by default; `text` is sent as it is, `body` as JSON. */
+/** The status defaults to 200. `text` is sent unchanged, `body` as JSON. */
 export interface ScriptedAnswer {
   status?: number;
   body?: unknown;
@@ -29,13 +29,13 @@ export interface ScriptedAnswer {
   headers?: Record<string, string>;
 }
 
-/** `drop`: the connection ends without an answer. */
+/** `drop` closes the connection without an answer. */
 export type Respond = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
 
 export interface ScriptedProvider {
   url: string;
   calls: ScriptedCall[];
-  /** Answers from now on. */
+  /** Answers every request; may be replaced at any time. */
   respond: Respond;
 }
 
@@ -71,7 +71,7 @@ function parse(text: string): Record<string, unknown> {
   }
 }
 
-/** The adapter with its sandbox's account, at this address. Tokens are kept in memory. */
+/** Creates an adapter with its sandbox's account for this base URL. It keeps access tokens in memory. */
 export function openProvider(name: ProviderName, url: string): Provider {
   const { definition } = registry[name];
   const client = createClient();
@@ -97,7 +97,7 @@ const samples: Record<ProviderName, Partial<Payment>> = {
   mtn: { phone: "+256771234500", currency: "UGX" },
 };
 
-/** A payment that this provider takes, of 150.00 where its currency has cents. */
+/** A payment that this provider accepts: 150.00, or 15,000 in a currency without minor units. */
 export const samplePayment = (name: ProviderName, fields: Partial<Payment> = {}): Payment => ({
   id: "0199f2c4-0000-7000-8000-000000000001",
   orderId: "ORD-1001",
@@ -109,7 +109,7 @@ export const samplePayment = (name: ProviderName, fields: Partial<Payment> = {})
   ...fields,
 });
 
-/** The environment of a node whose provider of this name is at `url`, with the sandbox's account. */
+/** The environment of a node that uses `url` as this provider, with the sandbox's account. */
 export function providerEnv(name: ProviderName, url: string): Record<string, string> {
   const prefix = `${name.toUpperCase()}_`;
   const account = Object.entries(providerAccount(name)).map(([variable, value]) => [prefix + variable, value]);

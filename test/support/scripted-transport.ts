@@ -1,21 +1,21 @@
-/** A transport whose every link is in the test's hands. */
+/** An SDK transport whose connections the test opens, drops and fails. */
 import { vi } from "vitest";
 import type { LinkListener, Target, Transport } from "../../client-sdk/transport/transport.ts";
 
-/** One run of the transport, until the test or the watch ends it. */
+/** One run of the transport. The test or the watch ends it. */
 export interface HeldLink extends LinkListener {
   target: Target;
   signal: AbortSignal;
-  /** The link is gone. */
+  /** Ends the run as if the connection was lost. */
   drop(): void;
-  /** The run ends with this. */
+  /** Rejects the run with this error. */
   fail(error: unknown): void;
 }
 
 export interface ScriptedTransport extends Transport {
-  /** Every link so far. */
+  /** Every link so far, in order. */
   links: HeldLink[];
-  /** The link of this number, counted from 1, as soon as it is asked for. */
+  /** Waits for the link with this number, counted from 1. */
   link(count: number): Promise<HeldLink>;
 }
 

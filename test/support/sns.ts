@@ -1,16 +1,16 @@
-/** Amazon SNS as far as its signatures go: a key, the certificate of that key, and messages signed with it. */
+/** The signatures of Amazon SNS: a key, its certificate, and messages signed with it. */
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 
 export const certificateUrl = "https://sns.ap-southeast-1.amazonaws.com/SimpleNotificationService-test.pem";
 
 export interface Signer {
-  /** The certificate. */
+  /** The certificate in PEM. */
   pem: string;
-  /** The message with its signature. */
+  /** Returns the message with its signature fields. */
   sign(message: object, version?: "1" | "2"): Record<string, unknown>;
 }
 
-/** A key like Amazon's, and its certificate, which is good for a year around now unless told otherwise. */
+/** Creates a 2048-bit RSA key and its certificate, by default valid from 180 days ago until 180 days from now. */
 export function createSigner({ from = daysFromNow(-180), to = daysFromNow(180) } = {}): Signer {
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   return {
@@ -30,7 +30,7 @@ const daysFromNow = (days: number): Date => new Date(Date.now() + days * 86_400_
 
 const unsigned = ["SignatureVersion", "Signature", "SigningCertURL", "UnsubscribeURL"];
 
-/** As Amazon describes it: names and values, each on a line of its own, in byte-sort order. */
+/** Amazon's string to sign: names and values, each on its own line, sorted by byte. */
 const textOf = (message: object): string =>
   Object.entries(message)
     .filter(([name]) => !unsigned.includes(name))
@@ -46,7 +46,7 @@ interface Certified {
   to: Date;
 }
 
-/** An X.509 certificate (RFC 5280, section 4.1) in PEM: Node can read them, but not make them. */
+/** Creates an X.509 certificate (RFC 5280, section 4.1) in PEM, because Node can read certificates but not create them. */
 export function certify({ publicKey, issuerKey, from, to }: Certified): string {
   const algorithm = der(0x30, Buffer.from("06092a864886f70d01010b0500", "hex")); // sha256WithRSAEncryption
   const commonName = der(0x30, Buffer.from("0603550403", "hex"), der(0x0c, Buffer.from("sns.amazonaws.com")));

@@ -1,4 +1,4 @@
-/** An order store on a database of its own, with everything it announced. */
+/** An order store on a separate database that records every announced event. */
 import { onTestFinished } from "vitest";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import type { PaymentDraft } from "../../server/order/draft.ts";
@@ -15,12 +15,12 @@ export interface TestStore {
   inbox: Inbox;
   database: Database;
   announced: StatusEvent[];
-  /** Opens an order with defaults; the payment is there. */
+  /** Opens an order with defaults. Throws when the store opens no payment. */
   open(draft?: Partial<PaymentDraft>): Promise<Required<Opened>>;
   view(orderId: string): Promise<OrderView>;
 }
 
-/** What a node may take of the due payments of one provider; as the schedule has it where there is real money. */
+/** The number of due payments of one provider that a node may claim, with the live schedule. */
 export const allowanceOf = (allowance: Partial<Allowance> = {}): Allowance => ({
   provider: "daraja",
   free: 100,
@@ -30,7 +30,7 @@ export const allowanceOf = (allowance: Partial<Allowance> = {}): Allowance => ({
 
 let orders = 0;
 
-/** An order id that no other test uses. */
+/** Returns an order id that no other test uses. */
 export function nextOrderId(): string {
   orders += 1;
   return `ORD-${process.pid}-${orders}`;
@@ -50,7 +50,7 @@ export function draftOf(draft: Partial<PaymentDraft> = {}): PaymentDraft {
   };
 }
 
-/** What a webhook with the agreed amount says. */
+/** The outcome of a webhook that reports a success with the agreed amount. */
 export const paid = (outcome: Partial<Outcome> = {}): Outcome => ({
   status: "succeeded",
   amountMinor: 15_000n,
@@ -66,7 +66,7 @@ export const failed = (outcome: Partial<Outcome> = {}): Outcome => ({
   ...outcome,
 });
 
-/** Opens the store for one test file; call in `beforeAll`, close in `afterAll`. */
+/** Opens the store of one test file. Call it in `beforeAll`, close it in `afterAll`. */
 export async function openTestStore(): Promise<TestStore & { close(): Promise<void> }> {
   const { url, drop } = await createDatabase();
   const database = openDatabase(url, () => undefined);
@@ -100,18 +100,18 @@ export async function openTestStore(): Promise<TestStore & { close(): Promise<vo
   };
 }
 
-/** What is held from outside, so that what races for it can be lined up. */
+/** A lock held by another session, so that a test can line up statements that race for it. */
 export interface HeldLock {
-  /** Resolves when so many statements wait for a lock. */
+  /** Waits until `count` statements wait for a lock. */
   waiters(count: number): Promise<void>;
   release(): Promise<void>;
 }
 
-/** Holds an order's row locked until released. */
+/** Locks an order's row until `release`. */
 export const lockOrder = (database: Database, orderId: string): Promise<HeldLock> =>
   hold(database, 'select from "order" where order_id = $1 for update', [orderId]);
 
-/** Lets nobody write an event until released. */
+/** Blocks every write to the table of events until `release`. */
 export const lockEvents = (database: Database): Promise<HeldLock> =>
   hold(database, "lock table event in exclusive mode", []);
 
@@ -127,7 +127,7 @@ async function hold(database: Database, statement: string, values: unknown[]): P
           "select count(*)::int as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
         );
         if ((rows[0]?.waiting ?? 0) >= count) return;
-        // The server's statistics of this transaction are a snapshot; clear it to look again.
+        // A transaction reads a snapshot of the server's statistics; discard it before the next read.
         await client.query("select pg_stat_clear_snapshot()");
       }
     },

@@ -1,6 +1,6 @@
 /**
- * Many watchers, each of its own order, lose their node at once and have to find another one. They are the SDK's, over
- * every transport, and behind something that sends new connections to whichever node takes them.
+ * A reconnect storm: many SDK watchers, each with its own order, lose their node at once and reconnect to another. A TCP
+ * proxy sends each new connection to the first node that accepts it.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -19,21 +19,21 @@ import { startTcpProxy } from "./tcp-proxy.ts";
 
 export interface Storm {
   exitCode: number | null;
-  /** How many lost their connection. A long poll that a node answers before it goes has lost nothing. */
+  /** Watchers that lost their connection. A long poll that the node answers during its drain loses nothing. */
   lost: number;
-  /** How many of those were live again, and how long each had not been. */
+  /** Lost watchers that were open again, and the distribution of their outages. */
   back: number;
   blindMs: Spread;
-  /** The same for each transport. */
+  /** `blindMs` per transport. */
   blindMsOf: Record<string, Spread>;
-  /** In how many groups they were lost, with 50 ms or more in between; and the largest one's share. */
+  /** Number of groups in which connections were lost, at least 50 ms apart, and the share of the largest group. */
   slices: number;
   largestSlice: number;
-  /** Queries by which the other node read the states of those who came. */
+  /** Queries with which the other node read the states of the new watchers. */
   reads: number;
-  /** What taking them in cost the other node, in seconds of a processor. */
+  /** CPU seconds of the other node during the reconnects. */
   cpuS: number;
-  /** How many saw a state that was committed behind the bus's back afterwards, and how long the last of them took. */
+  /** Watchers that received a change committed without the bus, and the time until the last one had it. */
   shown: number;
   shownMs: number;
 }
@@ -44,7 +44,7 @@ export interface Spread {
   max: number;
 }
 
-/** How many of ten watchers use each transport. */
+/** Ten watchers' transports, from which every watcher takes one in turn. */
 const mix = [
   { create: socketIo, tenths: 4 },
   { create: webSocket, tenths: 3 },
@@ -55,8 +55,8 @@ const mix = [
 const patience = { timeout: 600_000, interval: 20 };
 
 /**
- * The node of all watchers crashes, and a new one takes them; then that one is replaced, as by a deploy. Counting queries
- * puts this process, which has all the watchers to serve, between the nodes and their database.
+ * Kills the node of all watchers, lets a second node take them, then drains the second, as a deploy does. `isCounting`
+ * counts queries with a proxy in this process between nodes and database, which slows both.
  */
 export async function storm(watchers: number, isCounting: boolean): Promise<{ crash: Storm; deploy: Storm }> {
   const database = await createDatabase();
@@ -65,9 +65,9 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
   onTestFinished(stop);
   const orders = await makeOrders(database.url, watchers);
   let reads = 0;
-  const tapped = async (): Promise<string> => {
+  const countReads = async (): Promise<string> => {
     const store = await startTcpProxy(database.url);
-    // A statement is named, between two zeros, whenever it is run.
+    // PostgreSQL's Bind message has the statement's name between two zero bytes.
     store.onRequestBytes((chunk) => {
       reads += chunk.toString("latin1").split("\0current\0").length - 1;
     });
@@ -76,7 +76,7 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
   const start = async (): Promise<NodeProcess> => {
     const env = {
       REDIS_URL: redisUrl,
-      DATABASE_URL: isCounting ? await tapped() : database.url,
+      DATABASE_URL: isCounting ? await countReads() : database.url,
       LOG_LEVEL: "info",
       ...unlimited,
     };
@@ -94,12 +94,12 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
   });
   for (const order of orders) {
     clients.push(startClient(front.url, order, clients.length));
-    // Not a storm of its own.
+    // In steps of 200, because the first connections must not be a storm.
     if (clients.length % 200 === 0) await vi.waitUntil(() => clients.every(isLive), patience);
   }
   await vi.waitUntil(() => clients.every(isLive), patience);
 
-  const lose = async (node: NodeProcess, next: NodeProcess, version: number): Promise<Storm> => {
+  const replaceNode = async (node: NodeProcess, next: NodeProcess, version: number): Promise<Storm> => {
     const signal = node === first ? "SIGKILL" : "SIGTERM";
     const beforeS = await cpuSecondsOf(next);
     for (const client of clients) client.lostAtMs = undefined;
@@ -110,7 +110,7 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
       .waitUntil(() => clients.every((one) => isLive(one) && (hasLost(one) || keeps(one))), patience)
       .catch((cause: unknown) => {
         const missing = clients.filter((one) => !isLive(one) || !(hasLost(one) || keeps(one)));
-        throw new Error(`${missing.length} did not come back: ${missing.slice(0, 5).map(lastWords).join("; ")}`, {
+        throw new Error(`${missing.length} did not reconnect: ${missing.slice(0, 5).map(describeClient).join("; ")}`, {
           cause,
         });
       });
@@ -122,10 +122,10 @@ export async function storm(watchers: number, isCounting: boolean): Promise<{ cr
     return { ...result, shown, shownMs: Math.round(performance.now() - committedMs) };
   };
 
-  const crash = await lose(first, second, 3);
+  const crash = await replaceNode(first, second, 3);
   const third = await start();
   await front.route([second.url, third.url]);
-  return { crash, deploy: await lose(second, third, 4) };
+  return { crash, deploy: await replaceNode(second, third, 4) };
 }
 
 function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | "cpuS" | "shown" | "shownMs"> {
@@ -145,7 +145,7 @@ function lossOf(clients: readonly Client[]): Omit<Storm, "exitCode" | "reads" | 
   };
 }
 
-/** Where all watchers go, in a process of its own: it has twice as many connections as there are watchers. */
+/** Starts the proxy of all watchers in its own process, because it has two connections per watcher. */
 async function startFront(url: string): Promise<{ url: string; route(targets: readonly string[]): Promise<unknown> }> {
   const child = fork(fileURLToPath(new URL("tcp-proxy-process.ts", import.meta.url)), [url], { execArgv: [] });
   onTestFinished(() => void child.kill("SIGKILL"));
@@ -163,7 +163,7 @@ async function startFront(url: string): Promise<{ url: string; route(targets: re
 interface Client {
   watch: OrderWatch;
   transport: string;
-  /** When it was live last, and when it was again. */
+  /** When the connection was lost, and when it was open again. */
   lostAtMs: number | undefined;
   liveAtMs: number | undefined;
 }
@@ -187,7 +187,7 @@ function startClient(url: string, order: StormOrder, index: number): Client {
   return client;
 }
 
-/** As the node's own metrics have it. */
+/** CPU time from the node's metrics. */
 const cpuSecondsOf = async (node: NodeProcess): Promise<number> =>
   (await scrape(node)).value("process_cpu_seconds_total") ?? Number.NaN;
 
@@ -196,8 +196,8 @@ const hasSeen =
   ({ watch }: Client): boolean =>
     (watch.snapshot().event?.version ?? 0) >= version;
 
-/** What is known of one that is not there. */
-const lastWords = ({ transport, watch, lostAtMs }: Client): string => {
+/** Describes a watcher for an error message. */
+const describeClient = ({ transport, watch, lostAtMs }: Client): string => {
   const { connection, error, event } = watch.snapshot();
   return `${transport} ${connection} at ${event?.version} ${error?.code ?? ""} ${lostAtMs === undefined ? "not lost" : "lost"}`;
 };
@@ -213,7 +213,7 @@ function spreadOf(values: readonly number[]): Spread {
   return { p50: at(0.5), p95: at(0.95), max: at(1) };
 }
 
-/** The sizes of the groups of moments that lie less than 50 ms apart. */
+/** Groups moments less than 50 ms apart and returns the groups' sizes. */
 function slicesOf(moments: readonly number[]): number[] {
   const sizes: number[] = [];
   let last = Number.NEGATIVE_INFINITY;
@@ -225,7 +225,7 @@ function slicesOf(moments: readonly number[]): number[] {
   return sizes;
 }
 
-/** Orders at version 2, changed an hour ago, each with a watch token. */
+/** Creates orders at version 2, changed an hour ago, each with a watch token. */
 async function makeOrders(databaseUrl: string, count: number): Promise<StormOrder[]> {
   const rows = await query<{ id: string; order_id: string }>(
     databaseUrl,
@@ -245,7 +245,7 @@ async function makeOrders(databaseUrl: string, count: number): Promise<StormOrde
   );
 }
 
-/** All at once, and nobody says so on the bus: only reading finds it. */
+/** Changes all orders without publishing: nodes find the changes only by reading. */
 const changeOrders = (databaseUrl: string): Promise<unknown> =>
   query(databaseUrl, `update "order" set version = version + 1, status = 'succeeded', changed_at = clock_timestamp()`);
 

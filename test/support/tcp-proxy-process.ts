@@ -1,4 +1,4 @@
-/** A program: a proxy in a process of its own, in front of many watchers. Says its address, and is told its targets. */
+/** A program that runs a TCP proxy in its own process. It sends its URL to the parent and receives its targets from it. */
 import { startTcpProxy } from "./tcp-proxy.ts";
 
 const [target = ""] = process.argv.slice(2);

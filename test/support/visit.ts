@@ -8,7 +8,7 @@ export interface Visit {
   complaints: string[];
 }
 
-/** Opens the shop at `url`, which may be a proxy's. */
+/** Opens the demo shop at `url`, which may be a proxy's. */
 export async function visitShop(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Visit> {
   const opened = await openPage(browser, { viewport: { width: 390, height: 844 }, ...options });
   await opened.page.goto(url);
@@ -16,11 +16,11 @@ export async function visitShop(browser: Browser, url: string, options: BrowserC
   return opened;
 }
 
-/** Waits until a heading says so. */
+/** Waits until the page has this heading. */
 export const seeHeading = (page: Page | FrameLocator, title: string): Promise<void> =>
   page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 30_000 });
 
-/** Buys with the phone whose number has this ending, and returns the number. */
+/** Buys with the phone number that has this ending, and returns the number. */
 export async function buy(page: Page, ending = "00"): Promise<string> {
   await page.selectOption("#payer", ending);
   const phone = await page.inputValue("#phone");
@@ -28,13 +28,13 @@ export async function buy(page: Page, ending = "00"): Promise<string> {
   return phone;
 }
 
-/** Starts a payment as the shop's own page does. */
+/** Starts a payment with the request that the demo shop's page sends. */
 export async function buyByApi(node: TestNode, wish: { provider: string; phone?: string }): Promise<Body> {
   const { status, body } = await call(`${node.url}/shop/payments`, {
     method: "POST",
     headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", origin: node.url },
     body: JSON.stringify({ item: "tea", ...wish }),
   });
-  if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+  if (status !== 202) throw new Error(`the payment was refused: ${status} ${JSON.stringify(body)}`);
   return body;
 }

@@ -1,7 +1,4 @@
-/**
- * Waiting for an event has no deadline of its own worth failing for: on a busy machine everything takes longer. Whoever
- * waits waits for 30 s, unless they say otherwise.
- */
+/** Raises the default timeout of `vi.waitUntil` to 30 s, because a busy machine needs longer than 1 s. */
 import { vi } from "vitest";
 
 const timeoutMs = 30_000;

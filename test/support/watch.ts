@@ -1,4 +1,4 @@
-/** Watchers over every transport, each as a foreign client would be: what they saw, in order. */
+/** One plain client per transport, independent of the SDK. Each records every event in order. */
 import { setTimeout as delay } from "node:timers/promises";
 import { EventSource } from "eventsource";
 import { io, type Socket } from "socket.io-client";
@@ -9,7 +9,7 @@ import type { TestNode } from "./node.ts";
 
 export interface Watch {
   seen: StatusEvent[];
-  /** Resolves with the first state that fits; past ones count. */
+  /** Waits for the first event that fits, including past ones. */
   until(fits: (event: StatusEvent) => boolean): Promise<StatusEvent>;
   close(): void;
 }
@@ -39,7 +39,7 @@ const overSocketIo: Start = (target, received) => {
   return () => socket.disconnect();
 };
 
-/** The close code of whoever could not be served just now. */
+/** WebSocket close code 1013, "try again later". */
 const tryAgainLater = 1013;
 
 const overWebSocket: Start = (target, received) => {
@@ -56,7 +56,7 @@ const overWebSocket: Start = (target, received) => {
       received(event);
     });
     socket.on("error", () => undefined);
-    // Come back: the database was away, say.
+    // Reconnect, because the outage is temporary.
     socket.on("close", (code) => code === tryAgainLater && setTimeout(() => isOver || open(after), 50));
   };
   open();
@@ -66,7 +66,7 @@ const overWebSocket: Start = (target, received) => {
   };
 };
 
-/** Comes back by itself, as a browser's does. */
+/** EventSource reconnects on its own. */
 const overEventSource: Start = (target, received) => {
   const source = new EventSource(`${target.node.url}/v1/orders/${target.orderId}/events?${query(target)}`);
   source.addEventListener("status", ({ data }) => received(JSON.parse(data)));
@@ -80,7 +80,7 @@ const overLongPoll: Start = (target, received) => {
       const url = `${target.node.url}/v1/orders/${target.orderId}/wait?${query({ ...target, after })}`;
       const response = await fetch(url, { signal: stopped.signal }).catch(() => undefined);
       if (!response?.ok) {
-        // To be asked again, as every client would: the database is away, say, or the node that kept the connection.
+        // Repeat the poll, as every client does after a temporary failure.
         await delay(50, undefined, { signal: stopped.signal });
         continue;
       }
@@ -104,7 +104,7 @@ export type TransportName = keyof typeof transports;
 
 export const transportNames = Object.keys(transports) as TransportName[];
 
-/** Starts watching; ends with the test. */
+/** Starts a watch and closes it with the test. */
 export function watch(transport: TransportName, target: Target): Watch {
   const seen: StatusEvent[] = [];
   const close = transports[transport](target, (event) => seen.push(event));
