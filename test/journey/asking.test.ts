@@ -1,4 +1,4 @@
-/** The provider is asked for money once for each attempt, and never for an order that is paid. */
+/** Each attempt is initiated at most once, and never for a paid order. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
@@ -7,11 +7,11 @@ import { asMerchant, pay, startNode } from "../support/node.ts";
 import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
 
 describe("a second attempt that waits for its access token", () => {
-  it("is not asked for when the first one's late success comes meanwhile", async () => {
+  it("is not initiated when the first attempt's late success arrives meanwhile (G10)", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
     const daraja = await startScriptedDaraja();
-    // In front of Safaricom: holds access tokens back when told to, and counts pushes.
+    // A proxy in front of Daraja that holds access tokens back and counts pushes.
     const { promise: released, resolve: release } = Promise.withResolvers<void>();
     let tokens = 0;
     let pushes = 0;
@@ -41,7 +41,7 @@ describe("a second attempt that waits for its access token", () => {
     await first.webhook({ ResultCode: 1032 });
     await node.close();
 
-    // A node with no token in memory, and none in the database.
+    // A node without an access token in memory or in the database.
     const { default: pg } = await import("pg");
     const client = new pg.Client(database.url);
     await client.connect();

@@ -1,4 +1,4 @@
-/** bKash's notifications through Amazon SNS, on real nodes: a signature sets them apart from what anybody can post. */
+/** bKash's notifications through Amazon SNS, on real nodes. A valid signature lifts the limits of unsigned webhooks. */
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ const signer = createSigner();
 const { body: notification } = fixture("bkash", "webhook-completed");
 const { body: subscription } = fixture("bkash", "webhook-subscription");
 
-/** bKash whose notifications this signer signs, as far as its certificate can be had. */
+/** A bKash server whose notifications `signer` signs. `fetchCertificate` supplies the certificate, or fails. */
 const openSigned =
   (fetchCertificate: (url: URL) => Promise<string>): CreateProvider =>
   ({ baseUrl, client, accessToken }) => {
@@ -49,13 +49,13 @@ interface Options {
 interface Ground {
   node: TestNode;
   paymentId: string;
-  /** What bKash says from now on. */
+  /** The status in bKash's query answers; may be replaced at any time. */
   paid(): void;
   status(): Promise<string>;
   post(message: object): Promise<{ status: number; code?: string }>;
 }
 
-/** A payment that waits for its payer at a node, whose bKash is asked. */
+/** Starts a node and a payment that waits for its payer. */
 async function start({ fetchCertificate = async () => signer.pem, ...own }: Partial<Options> = {}): Promise<Ground> {
   let isPaid = false;
   let created: Record<string, unknown> = {};
@@ -109,7 +109,7 @@ const rowsOf = async (paymentId: string) => {
 };
 
 describe("a signed notification", () => {
-  it("makes us ask at once, beside any number that nobody signed, about this payment and others", async () => {
+  it("causes a query at once, despite any number of unsigned webhooks, for this payment and others", async () => {
     const { paymentId, paid, status, post } = await start();
     const junk = async (): Promise<number> => {
       const messages = [about(paymentId), ...Array.from({ length: 49 }, () => about(randomUUID()))];
@@ -117,7 +117,7 @@ describe("a signed notification", () => {
       return Math.max(...answers.map(({ status }) => status));
     };
     await vi.waitUntil(async () => (await junk()) === 429, { timeout: 30_000, interval: 1 });
-    // No schedule asks: only a notification does.
+    // Only a notification causes a query, because the schedule is disabled.
     await database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
     paid();
     expect(await post(about(paymentId))).toMatchObject({ status: 429 });
@@ -127,13 +127,13 @@ describe("a signed notification", () => {
     expect((await rowsOf(paymentId)).at(-1)).toEqual({ proof: "signature", result: "hint" });
   });
 
-  it("states nothing that is believed: bKash says whether the payment is paid", async () => {
+  it("proves nothing: the query decides (G7)", async () => {
     const { paymentId, status, post } = await start();
     expect(await post(signer.sign(about(paymentId), "2"))).toEqual({ status: 200 });
     expect(await status()).toBe("processing");
   });
 
-  it("that was changed on its way, or whose certificate cannot be had, is a hint like any that nobody signed", async () => {
+  it("counts as unsigned when it was altered or its certificate is unavailable", async () => {
     const { paymentId, post } = await start();
     expect(await post({ ...about(paymentId), ...signer.sign(notification), ...about(paymentId) })).toEqual({
       status: 200,
@@ -147,7 +147,7 @@ describe("a signed notification", () => {
     );
   });
 
-  it("of another of the merchant's channels is kept, and never tried again", async () => {
+  it("of another channel of the merchant is stored, and not retried", async () => {
     const { post } = await start();
     const { body } = fixture("bkash", "webhook-other-channel");
     const message = { ...body, MessageId: randomUUID() };
@@ -160,8 +160,8 @@ describe("a signed notification", () => {
   });
 });
 
-describe("a signed notification of another channel that is played back", () => {
-  it("is stored 300 times a minute, and takes no room of those about payments", async () => {
+describe("a replayed signed notification of another channel", () => {
+  it("is stored at most 300 times a minute, without using the limit of payments' notifications (G12)", async () => {
     const { paymentId, post } = await start();
     const { body } = fixture("bkash", "webhook-other-channel");
     const MessageId = randomUUID();
@@ -172,7 +172,7 @@ describe("a signed notification of another channel that is played back", () => {
         ...(await Promise.all(Array.from({ length: 100 }, () => post(message)))).map(({ status }) => status),
       );
     }
-    // The minute may turn once meanwhile.
+    // Twice 300, because a new minute may begin during the test.
     const refused = answers.filter((status) => status === 429).length;
     expect(refused).toBeGreaterThanOrEqual(100);
     const { rows } = await database.pool.query(
@@ -184,8 +184,8 @@ describe("a signed notification of another channel that is played back", () => {
   });
 });
 
-describe("while the database is away, a notification", () => {
-  it("that is signed waits on the disk and makes us ask afterwards, any other is to come again", async () => {
+describe("a notification during an outage of PostgreSQL", () => {
+  it("is spooled when signed and causes a query afterwards, and gets 503 when unsigned", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "tukio-"));
     onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
     const proxy = await startTcpProxy(databaseUrl);
@@ -198,7 +198,7 @@ describe("while the database is away, a notification", () => {
     proxy.cut();
     expect(await post(about(paymentId))).toEqual({ status: 503, code: "store_unavailable" });
     expect(await post(signer.sign(about(paymentId)))).toEqual({ status: 200 });
-    // It would have to be visited, and may fail: Amazon sends it again.
+    // A subscription needs a request to Amazon, which may fail, so Amazon has to repeat it.
     expect(await post(signer.sign(subscription))).toEqual({ status: 503, code: "store_unavailable" });
     proxy.restore();
     await vi.waitUntil(async () => (await status().catch(() => "")) === "succeeded", { timeout: 10_000 });
@@ -206,22 +206,22 @@ describe("while the database is away, a notification", () => {
   });
 });
 
-describe("a subscription", () => {
-  // There is no such region.
+describe("a subscription request", () => {
+  // This region does not exist, so the confirmation fails.
   const SubscribeURL = `https://sns.xx-nowhere-0.amazonaws.com/?Action=ConfirmSubscription&TopicArn=${subscription.TopicArn}&Token=x`;
   const nowhere = { ...subscription, SubscribeURL };
 
-  it("that cannot be confirmed just now is kept, and Amazon is told to come again", async () => {
+  it("is stored and answered 503 when it cannot be confirmed", async () => {
     const { node, post } = await start();
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
     expect(node.log.join("")).toContain("The subscription could not be confirmed");
-    // Not visited again at once.
+    // The URL is not requested again at once.
     const before = node.log.length;
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
     expect(node.log.slice(before).join("")).toContain("It was visited a moment ago, in vain");
   });
 
-  it("that is unsigned is visited by nobody, and one whose certificate cannot be had only when it comes again", async () => {
+  it("is not confirmed when unsigned, and is answered 503 when its certificate is unavailable", async () => {
     const { node, post } = await start({ fetchCertificate: () => Promise.reject(new Error("ENOTFOUND")) });
     expect(await post(nowhere)).toEqual({ status: 401, code: "webhook_rejected" });
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });

@@ -1,4 +1,4 @@
-/** bKash from the request to the payer's return, on real nodes: the money moves once, whoever comes back how often, and whatever breaks. */
+/** bKash from the request to the payer's return, on real nodes. Execute runs at most once, however often payers return. */
 import pg from "pg";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -17,24 +17,24 @@ const verbOf = ({ path }: ScriptedCall): string => path.replace("/tokenized/chec
 
 type Answering = (call: ScriptedCall) => ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop">;
 
-/** bKash with one payment at a time, which is paid as soon as it is executed. */
+/** A bKash server with one payment at a time, which completes as soon as it is executed. */
 interface Provider {
   env: Record<string, string>;
-  /** Answers of these kinds of call that differ. */
+  /** Replaces the answers of these calls. */
   answers: Partial<Record<string, Answering>>;
-  /** How often it was asked for what. */
+  /** Number of requests per call. */
   count(verb: string): number;
-  /** What it says of the payment when asked; executing completes it. */
+  /** The payment's status in query answers; Execute sets it to completed. */
   isPaid: boolean;
-  /** The path of the return address that it was given last. */
+  /** The path of the last return URL. */
   returnPath(): string;
-  /** Takes the money although its answer gets lost. */
+  /** Completes the payment and returns the answer of Execute. */
   executed(): ScriptedAnswer;
 }
 
 let payments = 0;
 
-async function startCompany(): Promise<Provider> {
+async function startBkash(): Promise<Provider> {
   payments += 1;
   const paymentID = `TR0011${process.pid}X${payments}`;
   const trxID = `TRX${process.pid}X${payments}`;
@@ -42,7 +42,7 @@ async function startCompany(): Promise<Provider> {
   const stated = (name: string): ScriptedAnswer => {
     const { body } = fixture("bkash", name);
     const { amount, merchantInvoiceNumber } = created;
-    // The query calls it otherwise.
+    // The query has another name for this field.
     const invoice = "merchantInvoice" in body ? { merchantInvoice: merchantInvoiceNumber } : { merchantInvoiceNumber };
     return { body: { ...body, paymentID, amount, ...invoice, ...("trxID" in body && { trxID }) } };
   };
@@ -72,16 +72,16 @@ async function startCompany(): Promise<Provider> {
   return provider;
 }
 
-/** Holds the answer to Execute, whose money moves only when it is let go. */
-function holdExecute(provider: Provider): { asked: Promise<void>; release(): void } {
-  const asked = Promise.withResolvers<void>();
+/** Holds Execute: the payment completes only at the release. */
+function holdExecute(provider: Provider): { arrived: Promise<void>; release(): void } {
+  const arrived = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
   provider.answers.execute = async () => {
-    asked.resolve();
+    arrived.resolve();
     await released.promise;
     return provider.executed();
   };
-  return { asked: asked.promise, release: released.resolve };
+  return { arrived: arrived.promise, release: released.resolve };
 }
 
 interface Ground {
@@ -93,18 +93,18 @@ interface Ground {
   paymentId: string;
   state(): Promise<StatusEvent>;
   until(status: StatusEvent["status"]): Promise<StatusEvent>;
-  /** The payer's browser comes back to a node, saying so. */
+  /** The payer's browser returns to a node with this status. */
   recordReturn(node: TestNode, status?: string, init?: RequestInit): Promise<Response>;
-  /** Lets the payment's time be over. */
+  /** Moves the payment's deadline into the past. */
   expire(): Promise<StatusEvent>;
   sql(text: string, values?: unknown[]): Promise<pg.QueryResult>;
 }
 
 const returnUrl = "https://shop.example/thanks?lang=bn#top";
 
-/** A payment that waits for its payer, and two nodes. */
+/** Starts two nodes and a payment that waits for its payer. */
 async function start(own?: Provider): Promise<Ground> {
-  const provider = own ?? (await startCompany());
+  const provider = own ?? (await startBkash());
   const { url: databaseUrl, drop } = await createDatabase();
   onTestFinished(drop);
   const [a, b] = await Promise.all(
@@ -155,8 +155,8 @@ async function start(own?: Provider): Promise<Ground> {
   };
 }
 
-describe("a payer who comes back", () => {
-  it("having agreed, pays, and lands on the shop's page with the order and nothing secret", async () => {
+describe("a payer who returns", () => {
+  it("pays after approval, and gets to the merchant's page with the order id and no secret", async () => {
     const { provider, a, orderId, state, recordReturn } = await start();
     expect((await state()).payment.action).toEqual({
       type: "redirect",
@@ -167,16 +167,16 @@ describe("a payer who comes back", () => {
     expect(response.headers.get("location")).toBe(`https://shop.example/thanks?lang=bn&orderId=${orderId}#top`);
     expect(response.headers.get("referrer-policy")).toBe("no-referrer");
     expect(await state()).toMatchObject({ status: "succeeded", version: 3, payment: { amountPaidMinor: 15_000 } });
-    // Sure of it: bKash does not want to be asked then.
+    // The result of Execute is final, and bKash forbids a query after it.
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 0]);
   });
 
-  it("in two browsers at once on two nodes, pays once", async () => {
+  it("pays once in two browsers at once on two nodes (G10)", async () => {
     const { provider, a, b, state, recordReturn } = await start();
     const held = holdExecute(provider);
     const returns = [a, b, a, b].map((node) => recordReturn(node));
-    await held.asked;
-    // The others ask, together where they come together, and go on.
+    await held.arrived;
+    // The other returns share one query and redirect.
     await vi.waitUntil(() => provider.count("payment/status") >= 1);
     held.release();
     for (const response of await Promise.all(returns)) expect(response.status).toBe(303);
@@ -184,7 +184,7 @@ describe("a payer who comes back", () => {
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
-  it("again and again, pays once, and bKash is not even asked", async () => {
+  it("pays once after repeated returns, without a query (G10)", async () => {
     const { provider, a, b, until, state, recordReturn } = await start();
     await recordReturn(a);
     await until("succeeded");
@@ -195,10 +195,10 @@ describe("a payer who comes back", () => {
     expect(await state()).toMatchObject({ status: "succeeded", version: 3 });
   });
 
-  it("again and again without having agreed, has bKash asked 30 times a minute and no more", async () => {
+  it("causes at most 30 queries a minute with repeated returns without approval (G12)", async () => {
     const { provider, a, state, recordReturn } = await start();
     for (let times = 0; times < 35; times += 1) expect((await recordReturn(a, "nonsense")).status).toBe(303);
-    // And the schedule asks too.
+    // The schedule's checks add to these.
     expect(provider.count("payment/status")).toBeGreaterThanOrEqual(30);
     expect(provider.count("payment/status")).toBeLessThan(35);
     expect(await state()).toMatchObject({ status: "processing" });
@@ -208,7 +208,7 @@ describe("a payer who comes back", () => {
     ["cancel", "cancelled"],
     ["failure", "declined"],
   ])(
-    "saying %s has failed once bKash says that nothing was paid, and typing success then moves no money",
+    "with %s fails the payment once a query confirms it, and a forged success then moves no money",
     async (status, reason) => {
       const { provider, a, b, state, recordReturn } = await start();
       expect((await recordReturn(a, status)).status).toBe(303);
@@ -220,7 +220,7 @@ describe("a payer who comes back", () => {
     },
   );
 
-  it("saying cancel may try again at once, and not in half an hour", async () => {
+  it("with cancel may start another attempt at once, not half an hour later", async () => {
     const { provider, a, orderId, recordReturn, until } = await start();
     await recordReturn(a, "cancel");
     expect(await until("failed")).toMatchObject({ reason: "cancelled" });
@@ -230,7 +230,7 @@ describe("a payer who comes back", () => {
     expect([provider.count("create"), provider.count("execute")]).toEqual([2, 0]);
   });
 
-  it("saying cancel has paid if bKash says so", async () => {
+  it("with cancel has paid when the query reports a completed payment", async () => {
     const { provider, a, state, recordReturn } = await start();
     provider.isPaid = true;
     await recordReturn(a, "cancel");
@@ -238,11 +238,11 @@ describe("a payer who comes back", () => {
     expect(provider.count("execute")).toBe(0);
   });
 
-  it("saying cancel while the money is being taken changes nothing", async () => {
+  it("with cancel changes nothing while Execute is in flight", async () => {
     const { provider, a, b, state, until, recordReturn } = await start();
     const held = holdExecute(provider);
     const agreed = recordReturn(a);
-    await held.asked;
+    await held.arrived;
     expect((await recordReturn(b, "cancel")).status).toBe(303);
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
     held.release();
@@ -250,7 +250,7 @@ describe("a payer who comes back", () => {
     await until("succeeded");
   });
 
-  it("saying cancel after a typed success that took nothing is believed at once", async () => {
+  it("with cancel fails the payment at once after a forged success that took no money", async () => {
     const { provider, a, b, recordReturn, until } = await start();
     provider.answers.execute = () => fixture("bkash", "error-invalid-payment-state");
     await recordReturn(a, "success");
@@ -261,7 +261,7 @@ describe("a payer who comes back", () => {
     expect(provider.count("execute")).toBe(1);
   });
 
-  it("saying nothing that can be read is asked about, and nothing is taken", async () => {
+  it("with an unreadable status causes a query, and no Execute", async () => {
     const { provider, a, state, recordReturn } = await start();
     for (const status of ["Success", "success&status=cancel", ""]) {
       expect((await recordReturn(a, status)).status).toBe(303);
@@ -270,7 +270,7 @@ describe("a payer who comes back", () => {
     expect((await state()).status).toBe("processing");
   });
 
-  it("to no address of ours sees a page that says so, and with HEAD moves nothing", async () => {
+  it("gets an error page for an unknown return URL, and moves no money with HEAD", async () => {
     const { provider, a, paymentId, recordReturn } = await start();
     const secrets = createUrlSecrets([testSecret], "webhook");
     for (const secret of ["x", "0".repeat(64), secrets.seal("bkash", paymentId)]) {
@@ -283,7 +283,7 @@ describe("a payer who comes back", () => {
     expect(provider.count("execute")).toBe(0);
   });
 
-  it("with no shop to go on to sees a page that can be closed", async () => {
+  it("gets a closing page without a merchant's page", async () => {
     const { a, sql, recordReturn } = await start();
     await sql("update payment set return_url = null");
     const response = await recordReturn(a);
@@ -292,8 +292,8 @@ describe("a payer who comes back", () => {
   });
 });
 
-describe("when Execute is not answered", () => {
-  it("bKash is asked once, and what it says counts: nothing is executed twice", async () => {
+describe("a payment whose Execute has no usable answer", () => {
+  it("takes the result of one query, and is not executed twice (G10)", async () => {
     const { provider, a, b, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
@@ -306,7 +306,7 @@ describe("when Execute is not answered", () => {
     expect(provider.count("execute")).toBe(1);
   });
 
-  it("in time, by bKash's own words, the money that it has taken is found at once by asking", async () => {
+  it("succeeds by a query when bKash answers that Execute timed out", async () => {
     const { provider, a, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
@@ -317,7 +317,7 @@ describe("when Execute is not answered", () => {
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 1]);
   });
 
-  it("in full, without an invoice, a currency and a paymentID, what it says is believed", async () => {
+  it("succeeds by an answer without invoice, currency and paymentID", async () => {
     const { provider, a, state, recordReturn } = await start();
     provider.answers.execute = () => {
       provider.executed();
@@ -331,7 +331,7 @@ describe("when Execute is not answered", () => {
     expect(provider.count("payment/status")).toBe(0);
   });
 
-  it("and the query says that it is open, it stays open until bKash knows more", async () => {
+  it("stays open while the query reports it as open", async () => {
     const { provider, a, b, paymentId, state, until, recordReturn, sql } = await start();
     provider.answers.execute = () => "drop";
     await recordReturn(a);
@@ -344,9 +344,9 @@ describe("when Execute is not answered", () => {
     expect(provider.count("execute")).toBe(1);
   });
 
-  it("because the process died before, nobody executes again, and the deadline ends the payment", async () => {
+  it("expires without a second Execute when the process died before the first (G10)", async () => {
     const { provider, a, b, paymentId, recordReturn, expire, sql } = await start();
-    // What is left of a process that was killed right after it said that it would.
+    // The state after a process was killed right after it had set the completion lock.
     await sql("update payment set completing_at = clock_timestamp() - interval '2 minutes' where id = $1", [paymentId]);
     for (const node of [a, b]) await recordReturn(node);
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([0, 2]);
@@ -354,24 +354,24 @@ describe("when Execute is not answered", () => {
     expect(provider.count("execute")).toBe(0);
   });
 
-  it("while the node stops, its answer is waited for and stored", async () => {
+  it("stores the answer when the node shuts down meanwhile", async () => {
     const { provider, a, state, recordReturn } = await start();
     const held = holdExecute(provider);
     const agreed = recordReturn(a);
-    await held.asked;
+    await held.arrived;
     const closed = a.close();
     await vi.waitUntil(async () => !(await fetch(`${a.url}/readyz`).catch(() => undefined))?.ok, 10_000);
     held.release();
     await closed;
     expect((await agreed).status).toBe(303);
     expect((await state()).status).toBe("succeeded");
-    // From Execute itself: nobody had to ask.
+    // From Execute, without a query.
     expect(provider.count("payment/status")).toBe(0);
   });
 });
 
-describe("a payer who comes too late", () => {
-  it("or never, pays nothing: the payment expires", async () => {
+describe("a payer who returns too late", () => {
+  it("pays nothing: the payment expires", async () => {
     const { provider, a, state, recordReturn, expire } = await start();
     expect(await expire()).toMatchObject({ reason: "deadline" });
     expect((await recordReturn(a)).status).toBe(303);
@@ -379,7 +379,7 @@ describe("a payer who comes too late", () => {
     expect((await state()).status).toBe("expired");
   });
 
-  it("when another attempt is under way, pays nothing with the first", async () => {
+  it("pays nothing with the first attempt when a second is in flight", async () => {
     const { provider, a, orderId, recordReturn, expire } = await start();
     await expire();
     const first = provider.returnPath();
@@ -391,9 +391,9 @@ describe("a payer who comes too late", () => {
     expect((await recordReturn(a)).status).toBe(303);
   });
 
-  it("when the order was paid otherwise meanwhile, pays nothing", async () => {
+  it("pays nothing when the order was paid meanwhile", async () => {
     const { provider, a, orderId, paymentId, recordReturn, sql } = await start();
-    // As a late success of an earlier attempt leaves it.
+    // The state after a late success of an earlier attempt.
     await sql(`update "order" set status = 'succeeded' where order_id = $1`, [orderId]);
     expect((await recordReturn(a)).status).toBe(303);
     expect(provider.count("execute")).toBe(0);
@@ -402,7 +402,7 @@ describe("a payer who comes too late", () => {
   });
 });
 
-describe("when nothing can be taken yet", () => {
+describe("a payer who returns before the payment can be completed", () => {
   const waits = async (response: Response): Promise<void> => {
     expect(response.status).toBe(503);
     const page = await response.text();
@@ -410,16 +410,16 @@ describe("when nothing can be taken yet", () => {
     expect(page).toContain('<meta http-equiv="refresh" content="5">');
   };
 
-  it("for want of an access token, the payer waits, and pays as soon as there is one", async () => {
-    const provider = await startCompany();
-    // Runs out the moment it is there, so that the two calls of the hour are used up by create.
+  it("waits for an access token, and pays as soon as there is one", async () => {
+    const provider = await startBkash();
+    // Tokens expire at once, so that creating the payment uses up both token requests of the hour.
     const token = fixture("bkash", "token-granted").body;
     const brief: Answering = () => ({ body: { ...token, expires_in: 60 } });
     Object.assign(provider.answers, { "token/grant": brief, "token/refresh": brief });
     const { a, b, state, until, recordReturn, sql } = await start(provider);
     await waits(await recordReturn(a));
     expect((await state()).status).toBe("processing");
-    // Saying that it failed needs no permission, and cannot be believed while nobody can ask.
+    // A return with failure needs no completion lock, and proves nothing while no query is possible.
     expect((await recordReturn(a, "cancel")).status).toBe(303);
     expect((await state()).status).toBe("processing");
     provider.answers = {};
@@ -429,7 +429,7 @@ describe("when nothing can be taken yet", () => {
     expect(provider.count("execute")).toBe(1);
   });
 
-  it("for want of the provider's answer, which is not stored yet, the payer waits", async () => {
+  it("waits until the provider's reply to initiate is stored", async () => {
     const { provider, a, until, recordReturn, sql } = await start();
     await sql("update payment set status = 'pending'");
     await waits(await recordReturn(a));
@@ -439,7 +439,7 @@ describe("when nothing can be taken yet", () => {
     await until("succeeded");
   });
 
-  it("for want of the database, the payer waits, and never sees an error of ours", async () => {
+  it("waits for PostgreSQL, and never gets an error page", async () => {
     const { provider, a, sql, until, recordReturn } = await start();
     await sql("alter table payment rename to gone");
     try {
@@ -454,8 +454,8 @@ describe("when nothing can be taken yet", () => {
 });
 
 describe("access tokens", () => {
-  it("are called for twice in an hour at most, by two nodes and a restart, whatever bKash refuses", async () => {
-    const provider = await startCompany();
+  it("are requested at most twice an hour, by two nodes and after a restart, whatever bKash refuses", async () => {
+    const provider = await startBkash();
     const { a, b, databaseUrl } = await start(provider);
     expect(provider.count("token/")).toBe(1);
     const refuse: Answering = () => fixture("bkash", "error-unauthorized");
@@ -475,7 +475,7 @@ describe("access tokens", () => {
 });
 
 describe("the built-in sandbox", () => {
-  it("takes the payer over its page back to the shop", async () => {
+  it("redirects the payer from its page to the merchant's page", async () => {
     const { url: databaseUrl, drop } = await createDatabase();
     onTestFinished(drop);
     const node = await startNode({ databaseUrl, env: { SANDBOX: "bkash" } });
@@ -496,7 +496,7 @@ describe("the built-in sandbox", () => {
     const back = await fetch(response?.headers.get("location") ?? "", { redirect: "manual" });
     expect(new URL(back.headers.get("location") ?? "").origin).toBe("https://shop.example");
     expect(await state()).toMatchObject({ status: "succeeded", live: false, payment: { amountPaidMinor: 15_000 } });
-    // Its notification finds nothing left to ask about.
+    // The sandbox's notification causes no query, because the payment has ended.
     await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')), 10_000);
     expect((await state()).version).toBe(3);
   });

@@ -1,5 +1,5 @@
-/** Two hub processes over one Redis Cluster: watched at the one, while the provider speaks to the other. */
-import { beforeAll, expect, it, onTestFinished, vi } from "vitest";
+/** Two hub processes over one Redis Cluster: one has the watchers, the other gets the webhooks. */
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { call, pay } from "../support/node.ts";
 import { type NodeProcess, startTestProcess } from "../support/process.ts";
@@ -8,7 +8,7 @@ import { scrape } from "../support/scrape.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
-// Two processes and a Cluster take a while to start.
+// 60 s, because two processes and a cluster start slowly on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 let databaseUrl: string;
@@ -38,7 +38,7 @@ const busIs = (state: "up" | "down", ...processes: NodeProcess[]) =>
     { interval: 50 },
   );
 
-/** Enough orders for every server of the Cluster to have some. */
+/** Starts 12 payments, enough for every server of the cluster to carry some. */
 async function payMany({ watched, daraja }: Pick<Awaited<ReturnType<typeof start>>, "watched" | "daraja">) {
   return Promise.all(
     Array.from({ length: 12 }, async (_, index) => {
@@ -62,27 +62,29 @@ const commandsOf = async ({ servers }: TestCluster): Promise<number[]> =>
     }),
   );
 
-it("webhooks to one process reach the watchers of the other, by way of every server and not by reading", async () => {
-  const { cluster, daraja, watched, other } = await start();
-  const payments = await payMany({ watched, daraja });
-  await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "processing")));
-  for (const { push } of payments) {
-    expect(push.callbackUrl).toMatch(other.url);
-    expect((await push.webhook()).status).toBe(200);
-  }
-  await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "succeeded")));
-  expect((await scrape(watched)).value("tukio_resync_healed_total") ?? 0).toBe(0);
-  for (const published of await commandsOf(cluster)) expect(published).toBeGreaterThan(0);
-});
+describe("two processes over a Redis Cluster", () => {
+  it("deliver states from one to the other's watchers through every server, without polling", async () => {
+    const { cluster, daraja, watched, other } = await start();
+    const payments = await payMany({ watched, daraja });
+    await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "processing")));
+    for (const { push } of payments) {
+      expect(push.callbackUrl).toMatch(other.url);
+      expect((await push.webhook()).status).toBe(200);
+    }
+    await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "succeeded")));
+    expect((await scrape(watched)).value("tukio_resync_healed_total") ?? 0).toBe(0);
+    for (const published of await commandsOf(cluster)) expect(published).toBeGreaterThan(0);
+  });
 
-it("a server of the Cluster that is gone delays nobody for long, and carries its share again when it is back", async () => {
-  const { cluster, daraja, watched, other } = await start();
-  const payments = await payMany({ watched, daraja });
-  await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "processing")));
-  await cluster.servers[1]?.stop();
-  await busIs("down", watched, other);
-  for (const { push } of payments) expect((await push.webhook()).status).toBe(200);
-  await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "succeeded")));
-  await cluster.servers[1]?.restart();
-  await busIs("up", watched, other);
+  it("deliver every state while a server of the cluster is down, and use it again afterwards (G4)", async () => {
+    const { cluster, daraja, watched, other } = await start();
+    const payments = await payMany({ watched, daraja });
+    await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "processing")));
+    await cluster.servers[1]?.stop();
+    await busIs("down", watched, other);
+    for (const { push } of payments) expect((await push.webhook()).status).toBe(200);
+    await Promise.all(payments.map(({ watching }) => watching.until(({ status }) => status === "succeeded")));
+    await cluster.servers[1]?.restart();
+    await busIs("up", watched, other);
+  });
 });

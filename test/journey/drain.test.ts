@@ -1,4 +1,4 @@
-/** A node that is stopped while payers are being asked and watched: what it finishes, whom it sends away, what it refuses. */
+/** A node that shuts down during payments: the work that it finishes, the watchers it disconnects, the requests it refuses. */
 import { once } from "node:events";
 import { type IncomingMessage, type RequestOptions, request } from "node:http";
 import { json } from "node:stream/consumers";
@@ -24,7 +24,7 @@ beforeAll(async () => {
   return database.drop;
 });
 
-/** A payment whose push is not answered yet, with a watcher on every transport, and how each of them is sent away. */
+/** Starts a payment whose push is not answered, with a watcher per transport. `closings` has each watcher's end. */
 async function startWatched(node: TestNode) {
   const { order, watchToken: token } = await pay(node);
   const { orderId } = order;
@@ -43,23 +43,23 @@ async function startWatched(node: TestNode) {
     once(socket, "message"),
     new Promise((resolve) => socketIo.once("status", resolve)),
   ]);
-  const sentAway = Promise.all([
+  const closings = Promise.all([
     once(socket, "close").then(([code]) => code),
     new Promise((resolve) => socketIo.once("disconnect", resolve)),
     stream.text().then((text) => text.match(/"version":\d+/g)),
     polled.then(({ status, body }) => [status, body.version]),
   ]);
-  return { order, sentAway };
+  return { order, closings };
 }
 
-/** On a connection of its own: the node may be closing a kept one at the moment it is used. */
-async function callAnew(url: string, { body, ...options }: RequestOptions & { body?: unknown } = {}) {
+/** Sends a request on a new connection, because the node may close a kept-alive one at any moment. */
+async function callOnNewConnection(url: string, { body, ...options }: RequestOptions & { body?: unknown } = {}) {
   const sent = request(url, { agent: false, ...options }).end(body === undefined ? undefined : JSON.stringify(body));
   const [response] = (await once(sent, "response")) as [IncomingMessage];
   return { status: response.statusCode, headers: response.headers, body: await json(response) };
 }
 
-const away = [1012, "transport close", ['"version":1'], [200, 1]];
+const drained = [1012, "transport close", ['"version":1'], [200, 1]];
 
 const referenceOf = async (paymentId: string): Promise<unknown> => {
   const database = openDatabase(databaseUrl, () => undefined);
@@ -68,15 +68,15 @@ const referenceOf = async (paymentId: string): Promise<unknown> => {
   return rows[0];
 };
 
-describe("a node that is stopped while a payer is being asked", () => {
-  it("sends every watcher away at once, begins no payment, is not ready, and stores the answer when it comes", async () => {
+describe("a node that shuts down while a push is in flight", () => {
+  it("disconnects every watcher, refuses payments, is not ready, and stores the provider's answer", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
-    const { order, sentAway } = await startWatched(node);
+    const { order, closings } = await startWatched(node);
     const push = await daraja.nextPush();
     const closed = node.close();
-    expect(await sentAway).toEqual(away);
-    const refused = await callAnew(`${node.url}/v1/payments`, {
+    expect(await closings).toEqual(drained);
+    const refused = await callOnNewConnection(`${node.url}/v1/payments`, {
       method: "POST",
       headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
       body: paymentBody(),
@@ -84,17 +84,17 @@ describe("a node that is stopped while a payer is being asked", () => {
     expect(refused).toMatchObject({ status: 503, body: { code: "restarting", retryable: true } });
     expect(refused.headers["retry-after"]).toBe("1");
     expect(node.log.filter((line) => line.includes('"level":50'))).toEqual([]);
-    expect(await callAnew(`${node.url}/readyz`)).toMatchObject({
+    expect(await callOnNewConnection(`${node.url}/readyz`)).toMatchObject({
       status: 503,
       body: { status: "unavailable", postgres: "up", draining: true },
     });
-    expect((await callAnew(`${node.url}/livez`)).status).toBe(200);
+    expect((await callOnNewConnection(`${node.url}/livez`)).status).toBe(200);
     push.accept();
     await closed;
     expect(await referenceOf(order.payment.id)).toEqual({ status: "processing", reference: push.reference });
   });
 
-  it("lets the sandbox in the same process answer", async () => {
+  it("waits for the answer of the sandbox in the same process", async () => {
     const node = await startNode({ databaseUrl });
     const phone = "+254712345999";
     const { order } = await pay(node, { phone });
@@ -103,8 +103,8 @@ describe("a node that is stopped while a payer is being asked", () => {
   });
 });
 
-describe("a payment that is committed when the node listens no more", () => {
-  it("is asked for all the same, and its webhook's address is the node's", async () => {
+describe("a payment committed after the node stops listening", () => {
+  it("is initiated with the node's webhook URL", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order } = await pay(node);
@@ -135,8 +135,8 @@ describe("a payment that is committed when the node listens no more", () => {
   });
 });
 
-describe("a payer who comes back while the node stops", () => {
-  /** A payment whose provider takes the money when `answer` resolves, with its payer just come back. */
+describe("a payer who returns during shutdown", () => {
+  /** Opens a payment whose payer has just returned. The provider completes it when `answer` resolves. */
   const recordReturn = async (graceMs: number, answer: (signal: AbortSignal) => Promise<Outcome>) => {
     const ground = await openTestStore();
     onTestFinished(ground.close);
@@ -163,7 +163,7 @@ describe("a payer who comes back while the node stops", () => {
     return { inFlight, answered, status: async () => (await ground.view(event.orderId)).order.status };
   };
 
-  it("has the payment completed and stored first", async () => {
+  it("gets the payment completed and stored before the shutdown ends", async () => {
     const held = Promise.withResolvers<Outcome>();
     const { inFlight, answered, status } = await recordReturn(60_000, () => held.promise);
     const closed = inFlight.close();
@@ -173,9 +173,9 @@ describe("a payer who comes back while the node stops", () => {
     expect((await answered).statusCode).toBe(200);
   });
 
-  it("keeps it for a while only: what became of the payment is then for others to ask", async () => {
+  it("delays the shutdown at most for the grace period, and another node then queries the payment", async () => {
     const { inFlight, answered, status } = await recordReturn(5, (signal) =>
-      once(signal, "abort").then(() => Promise.reject(new Error("given up"))),
+      once(signal, "abort").then(() => Promise.reject(new Error("aborted"))),
     );
     await inFlight.close();
     expect(await status()).toBe("processing");

@@ -1,4 +1,4 @@
-/** Nodes whose clocks are wrong by hours, and that jump while they run: every time that counts is the database's. */
+/** Nodes whose clocks are wrong by hours and jump while they run. Every stored time is PostgreSQL's. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import {
@@ -16,7 +16,7 @@ import {
 import { asMerchant } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
 
-// Faults take as long to be found as they take; a busy machine longer.
+// 120 s, because detecting a fault takes longer on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
@@ -24,7 +24,7 @@ let pushLog: PushLog;
 let ahead: NodeProcess;
 let behind: NodeProcess;
 
-/** Loaded before Tukio: the wall clock is off by hours, and jumps by as many more, there or back, at each SIGUSR2. */
+/** A module loaded before Tukio: it shifts `Date` by `hours` and switches the shift off and on at each SIGUSR2. */
 const skew = (hours: number): string =>
   `--import=data:text/javascript,${encodeURIComponent(`
     const Real = Date;
@@ -57,28 +57,28 @@ beforeAll(async () => {
   return cleanups.runAll;
 });
 
-/** What a node takes for now: a token made there runs out a day later. */
+/** A node's clock plus one day: the expiry of a token that it issues. */
 async function clockOf(node: NodeProcess, orderId: string): Promise<number> {
   const { body } = await asMerchant(node, `/v1/orders/${orderId}/watch-tokens`, {});
   return Date.parse(body.watchTokenExpiresAt);
 }
 
-describe("two nodes, one five hours ahead, one five hours behind, until both jump", () => {
-  it("tell one story: no payment ends early or never, and times go up", async () => {
+describe("two nodes with clocks ten hours apart that jump", () => {
+  it("expire a payment at its deadline by PostgreSQL's clock, and store rising times (G9)", async () => {
     const paid = await beginJourney(pushLog, [ahead.url, behind.url]);
     const left = await beginJourney(pushLog, [behind.url, ahead.url]);
     for (const one of [paid, left]) onTestFinished(one.close);
     const apart = async (): Promise<number> =>
       Math.round(((await clockOf(ahead, paid.orderId)) - (await clockOf(behind, paid.orderId))) / 3_600_000);
     expect(await apart()).toBe(10);
-    // Begun on one node, ended on another whose clock has just jumped.
+    // The order starts on one node and ends on the other, whose clock has just jumped.
     await deliver(behind, paid.push, failure);
     await paid.reachVersion(3);
     for (const node of [ahead, behind]) node.process.kill("SIGUSR2");
     await vi.waitUntil(async () => (await apart()) === 0);
     await deliver(ahead, paid.push, success());
     await paid.reachVersion(4);
-    // Nobody says what became of the other one: the deadline ends it, when it is over by the database's clock.
+    // The other payment has no evidence: it expires when its deadline is over by PostgreSQL's clock.
     await left.reachVersion(3);
     await expectInvariants({ databaseUrl, pushLog, url: ahead.url }, [paid, left]);
     const { body } = await asMerchant(ahead, `/v1/orders/${paid.orderId}`);

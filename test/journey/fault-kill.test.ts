@@ -1,6 +1,6 @@
 /**
- * A node is killed at every step of a payment, while another one lives: the money is asked for once, the payment ends
- * as if nothing had happened, and watchers find everything at the other one. Then nodes are replaced under load.
+ * One of two nodes is killed at each step of a payment. The provider gets one push, the payment ends normally, and watchers
+ * reconnect to the other node. Then nodes are replaced under load.
  */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -23,13 +23,13 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import { clientNames, type ReconnectingWatch, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
-// Faults take as long to be found as they take; a busy machine longer.
+// 120 s, because detecting a fault takes longer on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
 let pushLog: PushLog;
 let env: Record<string, string>;
-/** The node that lives. */
+/** The node that survives. */
 let other: NodeProcess;
 
 beforeAll(async () => {
@@ -46,34 +46,34 @@ beforeAll(async () => {
 
 interface Doomed {
   node: NodeProcess;
-  /** Its way to PostgreSQL, and to the provider. */
+  /** The proxies between this node and PostgreSQL, and between this node and the provider. */
   store: TcpProxy;
   provider: TcpProxy;
-  /** Where clients go: to this node, and to the other one when it is gone. */
+  /** The proxy for clients: it connects to this node, or to the other one when this one is gone. */
   front: TcpProxy;
   kill(): Promise<void>;
 }
 
-/** A node to be killed. */
+/** Starts a node that the test kills. */
 async function startDoomed(more: Record<string, string> = {}): Promise<Doomed> {
   const store = await startTcpProxy(databaseUrl);
   const provider = await startTcpProxy(pushLog.env.DARAJA_BASE_URL ?? "");
   const node = await startProcess({ ...env, DARAJA_BASE_URL: provider.url, DATABASE_URL: store.url, ...more });
   onTestFinished(node.close);
-  // Has it connect as for a webhook, which therefore goes as far as it is let.
+  // Opens the webhook pool's connection, so that a later webhook only has to send its statement.
   await call(`${node.url}/readyz`);
   const front = await startTcpProxy(node.url);
   front.targets = [node.url, other.url];
   return { node, store, provider, front, kill: async () => void (await node.end("SIGKILL")) };
 }
 
-const kept = (journeys: Parameters<typeof expectInvariants>[1]): Promise<void> =>
+const checkInvariants = (journeys: Parameters<typeof expectInvariants>[1]): Promise<void> =>
   expectInvariants({ databaseUrl, pushLog, url: other.url }, journeys);
 
-const holds = (proxy: TcpProxy, text: string): Promise<unknown> =>
+const isHeld = (proxy: TcpProxy, text: string): Promise<unknown> =>
   vi.waitUntil(() => proxy.isHolding(text), { interval: 2 });
 
-/** Resolves when the order's version is in the database, whoever knows of it. */
+/** Waits until the order's version is committed, without asking a node. */
 async function committed(orderId: string, version: number): Promise<void> {
   const client = new pg.Client(databaseUrl);
   await client.connect();
@@ -85,8 +85,8 @@ async function committed(orderId: string, version: number): Promise<void> {
   }
 }
 
-describe("a node that is killed", () => {
-  it("before it asked the provider: nobody asks, and the deadline ends the payment", async () => {
+describe("a killed node", () => {
+  it("leaves a payment that expires when it dies before the push (G9, G10)", async () => {
     const doomed = await startDoomed({ DARAJA_DEADLINE_S: "2" });
     doomed.provider.stall("requests");
     const journey = await openWatchedOrder([doomed.front.url, other.url]);
@@ -96,39 +96,39 @@ describe("a node that is killed", () => {
     await journey.reachVersion(2);
     expect(journey.watches[0]?.seen.at(-1)).toMatchObject({ status: "expired", reason: "deadline" });
     expect(pushLog.pushCounts.has(journey.order.payment.id)).toBe(false);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("after the provider took the request, before that is recorded: nobody asks again, and the webhook settles it", async () => {
+  it("leaves a payment that the webhook settles without a second push when it dies before it stores the reference (G10)", async () => {
     const doomed = await startDoomed();
     const journey = await openWatchedOrder([doomed.front.url, other.url]);
     onTestFinished(journey.close);
     const push = await pushLog.push(journey.order.payment.id);
     doomed.store.stall("requests");
     push.accept();
-    await holds(doomed.store, push.reference);
+    await isHeld(doomed.store, push.reference);
     await doomed.kill();
     await deliver(other, push, success());
     await journey.reachVersion(2);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("while it records a webhook: the provider hears nothing, tells again, and is believed", async () => {
+  it("answers nothing when it dies before the commit of a webhook, and the repeated webhook is applied (G1)", async () => {
     const doomed = await startDoomed();
     const journey = await beginJourney(pushLog, [doomed.front.url, other.url]);
     onTestFinished(journey.close);
     doomed.store.stall("requests");
     const paid = success();
     const unanswered = post(doomed.node, journey.push, paid);
-    await holds(doomed.store, "pay-batch");
+    await isHeld(doomed.store, "pay-batch");
     await doomed.kill();
     expect(await unanswered).toBeUndefined();
     await deliver(other, journey.push, paid);
     await journey.reachVersion(3);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("between the commit and telling of it: the other node's watchers find it, and its own find it there", async () => {
+  it("loses no state when it dies between commit and publication: all watchers get it from the other node (G4)", async () => {
     const doomed = await startDoomed();
     const journey = await beginJourney(pushLog, [doomed.front.url, other.url]);
     onTestFinished(journey.close);
@@ -140,10 +140,10 @@ describe("a node that is killed", () => {
     expect(await unanswered).toBeUndefined();
     await journey.reachVersion(3);
     await deliver(other, journey.push, paid);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("before it sent a watcher the first state: the other one sends it", async () => {
+  it("loses no watcher when it dies before it sends the first state (G4)", async () => {
     const doomed = await startDoomed();
     const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
@@ -154,16 +154,16 @@ describe("a node that is killed", () => {
     doomed.front.restore();
     await journey.reachVersion(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 });
 
-/** Both kinds of WebSocket, the stream and the poll were answered, and none of it went through. */
+/** Whether the proxy holds the answers to both kinds of WebSocket, the event stream and the poll. */
 const holdsHandshakes = (proxy: TcpProxy): boolean =>
   proxy.isHolding("101 Switching Protocols") && proxy.isHolding("text/event-stream") && proxy.isHolding('"version":2');
 
-describe("a watcher whose connection breaks before it heard anything", () => {
-  it("comes back and is sent the state, on every transport", async () => {
+describe("a watcher whose connection breaks before its first state", () => {
+  it("reconnects and receives the state, on every transport", async () => {
     const front = await startTcpProxy(other.url);
     const journey = await beginJourney(pushLog, [other.url]);
     onTestFinished(journey.close);
@@ -174,12 +174,12 @@ describe("a watcher whose connection breaks before it heard anything", () => {
     front.restore();
     await journey.reachVersion(2);
     for (const { seen } of late) expect(seen.map(({ version }) => version)).toEqual([2]);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 });
 
-describe("three nodes that are replaced one after the other under load", () => {
-  it("end with 0, and every payment begun meanwhile is paid and shown to its watcher", async () => {
+describe("three nodes replaced one after the other under load", () => {
+  it("exit with 0, and every payment started meanwhile is paid and delivered to its watcher (G4, G10)", async () => {
     const start = async (): Promise<NodeProcess> => {
       const node = await startProcess(env);
       onTestFinished(node.close);
@@ -194,10 +194,10 @@ describe("three nodes that are replaced one after the other under load", () => {
 
     let isOver = false;
     const watches: { orderId: string; watches: ReconnectingWatch[] }[] = [];
-    /** One customer after the other, each insisting on being served, whoever it is that serves. */
+    /** Runs one customer after the other. Each repeats its requests until a node answers. */
     const buy = async (count: number): Promise<void> => {
       for (let turn = 0; !isOver; turn += 1) {
-        const { orderId, order, token } = await insist(front.url);
+        const { orderId, order, token } = await payUntilAnswered(front.url);
         const client = clientNames[(count + turn) % clientNames.length] ?? "SDK";
         const watching = startReconnectingWatch(client, { url: front.url, orderId, token });
         onTestFinished(watching.close);
@@ -218,18 +218,18 @@ describe("three nodes that are replaced one after the other under load", () => {
       codes.push(code);
       nodes[index] = fresh;
       route();
-      // Business goes on with what there is now.
+      // A payment must start with the present nodes before the next one is replaced.
       await vi.waitUntil(() => watches.length > before);
     }
     isOver = true;
     await customers;
     expect(codes).toEqual([0, 0, 0]);
-    await kept(watches);
+    await checkInvariants(watches);
   });
 });
 
-/** Starts a payment as a merchant does who must know: with a key, again until it is answered. */
-async function insist(url: string) {
+/** Starts a payment like a merchant's backend: repeats the request with its idempotency key until a node answers 202. */
+async function payUntilAnswered(url: string) {
   const body = paymentBody();
   const headers = { "idempotency-key": String(body.orderId) };
   const attempt = () => asMerchant(nodeAt(url), "/v1/payments", body, headers).catch(() => undefined);

@@ -1,4 +1,4 @@
-/** PostgreSQL breaks in every way it can, under two nodes with watchers on all transports: nothing told is untrue. */
+/** PostgreSQL fails in every known way under two nodes with watchers on all transports. No guarantee is broken. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import {
@@ -21,14 +21,14 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import { clientNames, startReconnectingWatch } from "../support/reconnecting-watch.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
-// Faults take as long to be found as they take; a busy machine longer.
+// 120 s, because detecting a fault takes longer on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let postgres: TestPostgres;
 let pushLog: PushLog;
 let one: NodeProcess;
 let other: NodeProcess;
-/** Each node's way to PostgreSQL. */
+/** The proxy between each node and PostgreSQL. */
 let proxies: [TcpProxy, TcpProxy];
 
 beforeAll(async () => {
@@ -40,7 +40,7 @@ beforeAll(async () => {
   const redisUrl = await openRedis(cleanups);
   const start = ({ url }: TcpProxy): Promise<NodeProcess> =>
     startProcess({ DATABASE_URL: url, REDIS_URL: redisUrl, ...unlimited, ...pushLog.env });
-  // One after the other: the first makes the tables.
+  // One after the other, because the first node creates the tables.
   one = await start(proxies[0]);
   cleanups.add(one.close);
   other = await start(proxies[1]);
@@ -63,13 +63,10 @@ const begin = async (): Promise<Journey> => {
   return journey;
 };
 
-const kept = (journeys: readonly Journey[]): Promise<void> =>
+const checkInvariants = (journeys: readonly Journey[]): Promise<void> =>
   expectInvariants({ databaseUrl: postgres.url, pushLog, url: other.url }, journeys);
 
-/**
- * Every payment's webhook, delivered as a provider does: again until it is acknowledged. What was acknowledged is not
- * told again, so it has to be on disk by then, in the database or in the spool.
- */
+/** Delivers every payment's webhook until it is acknowledged, and not again: an acknowledged webhook must be on disk. */
 async function settle(journeys: readonly Journey[], interrupt: () => Promise<void>): Promise<void> {
   const delivered = journeys.map(({ push }) => deliver(one, push, success()));
   await interrupt();
@@ -77,25 +74,25 @@ async function settle(journeys: readonly Journey[], interrupt: () => Promise<voi
   await Promise.all(journeys.map(({ reachVersion }) => reachVersion(3)));
 }
 
-describe("nothing is lost and everybody is told when PostgreSQL", () => {
-  it("is stopped at once among webhooks, and comes back", async () => {
+describe("a deployment", () => {
+  it("loses no webhook when PostgreSQL crashes and restarts (G1, G4)", async () => {
     const journeys = await Promise.all(Array.from({ length: 4 }, begin));
     const spooled = await begin();
     await settle(journeys, async () => {
       await postgres.crash();
       await becomes("down", one, other);
-      // Thanked for while there is no database, on the node that did not ask for the money, and not told again.
+      // The node that did not initiate the payment acknowledges the webhook without a database. It is not repeated.
       expect(await post(other, spooled.push, success())).toBe(200);
-      // Somebody comes who cannot be told anything yet.
+      // These watchers cannot get a state yet.
       journeys[0]?.addWatchers(one.url);
       await postgres.restart();
       for (const proxy of proxies) proxy.targets = [postgres.url];
     });
     await spooled.reachVersion(3);
-    await kept([...journeys, spooled]);
+    await checkInvariants([...journeys, spooled]);
   });
 
-  it("is away when somebody begins to watch: they come back until they see it", async () => {
+  it("makes new watchers reconnect until they get the state (G4)", async () => {
     const { order, watchToken: token } = await pay(nodeAt(one.url));
     const { orderId } = order;
     (await pushLog.push(order.payment.id)).accept();
@@ -107,7 +104,7 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     onTestFinished(() => {
       for (const watch of watches) watch.close();
     });
-    // The line of a stream is written when it ends; in it an order's name with many digits looks like a phone's.
+    // The node logs a stream when it ends. The line masks an order id with many digits as a phone number.
     await vi.waitUntil(() => streams() > before);
     for (const proxy of proxies) proxy.restore();
     await Promise.all(watches.map(({ until }) => until(({ version }) => version === 2)));
@@ -115,12 +112,12 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await becomes("up", one, other);
   });
 
-  it("answers nothing for longer than anybody waits, and goes on", async () => {
+  it("answers 503 in time and loses no webhook when PostgreSQL stalls and resumes (G1, G4)", async () => {
     const journey = await begin();
     await settle([journey], async () => {
       for (const proxy of proxies) proxy.stall("requests", "answers");
       await becomes("down", one, other);
-      // An API key's watcher needs the database to know the order; whoever waits for it is told so, in time.
+      // A request that needs the database gets an answer before its client gives up.
       expect(await asMerchant(other, `/v1/orders/${journey.orderId}`)).toMatchObject({
         status: 503,
         body: { code: "store_unavailable", retryable: true },
@@ -128,23 +125,23 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
       for (const proxy of proxies) proxy.restore();
     });
     await becomes("up", one, other);
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("has lost its connections without anybody saying so", async () => {
+  it("loses no webhook when all connections turn half-open (G1, G4)", async () => {
     const journey = await begin();
     await settle([journey], async () => {
       for (const proxy of proxies) proxy.blackhole();
     });
     await becomes("up", one, other);
-    // The other node's connections too: one of them finds out for all.
+    // The other node's connections are half-open too: the first one that fails replaces them all.
     await vi.waitUntil(async () => (await asMerchant(other, `/v1/orders/${journey.orderId}`)).status === 200, {
       timeout: 30_000,
     });
-    await kept([journey]);
+    await checkInvariants([journey]);
   });
 
-  it("commits what it can no longer say, so that a webhook is told twice: one change, one event", async () => {
+  it("makes one change and one event when PostgreSQL commits and its answer is lost (G6)", async () => {
     const journey = await begin();
     const lock = await lockOrder(journey);
     const unanswered = post(one, journey.push, success());
@@ -154,20 +151,20 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await committed(journey, 3);
     proxies[0].drop();
     proxies[0].restore();
-    // Kept by the second statement when the first one broke, or refused and told again: never both lost and thanked.
+    // 200 when the second statement stored the webhook, else 503: an acknowledged webhook is never lost.
     expect([200, 503]).toContain(await unanswered);
     await deliver(other, journey.push, success());
     await journey.reachVersion(3);
-    await kept([journey]);
+    await checkInvariants([journey]);
     expect((await asMerchant(other, `/v1/orders/${journey.orderId}`)).body.events).toHaveLength(3);
   });
 
-  it("has no connection to spare: webhooks are taken, and requests refused until there is one", async () => {
+  it("takes webhooks and refuses requests when the pool is exhausted", async () => {
     const [blocked, free] = [await begin(), await begin()];
     await deliver(one, blocked.push, failure);
     await blocked.reachVersion(3);
     const lock = await lockOrder(blocked);
-    // Each of these waits for the order, with a connection in its hands.
+    // Each request holds a connection while it waits for the order's lock.
     const { orderId } = blocked;
     const tries = Array.from({ length: 20 }, () =>
       asMerchant(nodeAt(one.url), "/v1/payments", {
@@ -184,17 +181,17 @@ describe("nothing is lost and everybody is told when PostgreSQL", () => {
     await free.reachVersion(3);
     await lock.release();
     const answers = await Promise.all(tries);
-    // One attempt at most began, and is asked for once.
+    // At most one attempt started. It has one push.
     expect(answers.filter(({ status }) => status === 202).length).toBeLessThan(2);
     const attempt = answers.find(({ status }) => status === 202)?.body.order.payment.id;
     if (attempt !== undefined) (await pushLog.push(attempt)).accept();
     else await deliver(one, blocked.push, success());
     await blocked.reachVersion(attempt === undefined ? 4 : 5);
-    await kept([blocked, free]);
+    await checkInvariants([blocked, free]);
   });
 });
 
-/** Holds the order's row from outside. */
+/** Locks the order's row from another session. */
 async function lockOrder({ orderId }: Pick<Journey, "orderId">): Promise<{
   isWaitedFor(): Promise<unknown>;
   release(): Promise<unknown>;
@@ -211,7 +208,7 @@ async function lockOrder({ orderId }: Pick<Journey, "orderId">): Promise<{
   };
 }
 
-/** Resolves when the order's version is in the database, whoever knows of it. */
+/** Waits until the order's version is committed, without asking a node. */
 async function committed({ orderId }: Pick<Journey, "orderId">, version: number): Promise<void> {
   const client = new pg.Client(postgres.url);
   await client.connect();

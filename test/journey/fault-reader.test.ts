@@ -1,4 +1,4 @@
-/** Readers that are slow, or read nothing at all, in a process of its own: the others are served as if they were not there. */
+/** Watchers that read slowly or not at all, against a separate process. They do not delay other watchers. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Redis } from "ioredis";
@@ -10,7 +10,7 @@ import { pay } from "../support/node.ts";
 import { type NodeProcess, startProcess } from "../support/process.ts";
 import { startReconnectingWatch } from "../support/reconnecting-watch.ts";
 
-// Faults take as long to be found as they take; a busy machine longer.
+// 120 s, because detecting a fault takes longer on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let node: NodeProcess;
@@ -37,7 +37,7 @@ beforeAll(async () => {
   return cleanups.runAll;
 });
 
-/** Asks for a stream or a socket, and then reads as it is told. */
+/** Requests an event stream or a WebSocket on a bare socket that the test reads. */
 function ask(path: string, headers: readonly string[] = []): Socket {
   const { hostname, port } = new URL(node.url);
   const socket = connect(Number(port), hostname);
@@ -54,12 +54,12 @@ const upgrade = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-/** Another node tells of a state, as large as none ever is, so that readers fall behind sooner; alone it is no backlog. */
-const tell = (order: StatusEvent, version: number): Promise<number> =>
+/** Publishes a state as another node would, with 32 KiB of padding so that slow readers fall behind after few states. */
+const publish = (order: StatusEvent, version: number): Promise<number> =>
   redis.publish(`tukio:order:${order.id}`, JSON.stringify({ ...order, version, padding: "x".repeat(32_768) }));
 
-describe("readers that read nothing", () => {
-  it("are cut off, while one that reads has every state as soon as it is there", async () => {
+describe("watchers that read nothing", () => {
+  it("are disconnected, while a reading watcher gets every state at once (G12)", async () => {
     const { order, watchToken: token } = await pay(node);
     const path = `/v1/orders/${order.orderId}`;
     const stuck = Array.from({ length: 3 }, () => [
@@ -70,13 +70,13 @@ describe("readers that read nothing", () => {
     const reader = startReconnectingWatch("WebSocket", { url: node.url, orderId: order.orderId, token });
     onTestFinished(reader.close);
     await reader.until(() => true);
-    // More than the kernel takes for a reader, about 4 MiB.
+    // More than the kernel buffers per connection, about 4 MiB.
     for (let version = 1_000; version < 1_200; version += 1) {
-      await tell(order, version);
-      // As fast as one who reads is served.
+      await publish(order, version);
+      // At the speed of the reading watcher.
       await reader.until((event) => event.version >= version);
     }
-    // Each was cut off: what is still on its way to it comes to an end.
+    // Each connection ends after the bytes that were already sent.
     await Promise.all(
       stuck.map(async (socket) => {
         socket.resume();
@@ -86,8 +86,8 @@ describe("readers that read nothing", () => {
   });
 });
 
-describe("a reader that is slow", () => {
-  it("may miss states, but not the newest, and gets none out of order", async () => {
+describe("a slow watcher", () => {
+  it("may miss states, but gets the newest and never a lower version (G5)", async () => {
     const { order, watchToken: token } = await pay(node);
     const target = { url: node.url, orderId: order.orderId, token };
     const reader = startReconnectingWatch("WebSocket", target);
@@ -96,11 +96,11 @@ describe("a reader that is slow", () => {
     const socket = ask(`/v1/orders/${order.orderId}/events?token=${token}`);
     await once(socket, "readable");
     for (let version = 2_000; version < 2_020; version += 1) {
-      await tell(order, version);
+      await publish(order, version);
       await reader.until((event) => event.version >= version);
     }
     let text = "";
-    // A little at a time.
+    // 16 KiB at a time.
     const read = (): boolean => {
       const chunk: Buffer | null = socket.read(16_384) ?? socket.read();
       text += chunk?.toString().replaceAll(/x+/g, "") ?? "";
@@ -109,7 +109,7 @@ describe("a reader that is slow", () => {
     await vi.waitUntil(read, { interval: 1 });
     const versions = [...text.matchAll(/^id: (\d+)$/gm)].map(([, version]) => Number(version));
     expect(versions).toEqual(versions.toSorted((one, other) => one - other));
-    // Cut off or not, whoever comes back has the newest, which by then the database has as well.
+    // Disconnected or not, a reconnecting watcher gets the newest state, which the database must have by then.
     await administer(databaseUrl, `update "order" set version = 2019 where id = '${order.id}'`);
     const again = startReconnectingWatch("server-sent events", target);
     onTestFinished(again.close);

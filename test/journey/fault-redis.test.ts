@@ -1,4 +1,4 @@
-/** Redis breaks in every way it can, under two nodes with watchers on all transports: nobody is left behind. */
+/** Redis fails in every known way under two nodes with watchers on all transports. Every watcher gets every newest state. */
 import { Redis } from "ioredis";
 import { beforeAll, describe, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
@@ -18,7 +18,7 @@ import { type NodeProcess, startProcess } from "../support/process.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 
-// Faults take as long to be found as they take; a busy machine longer.
+// 120 s, because detecting a fault takes longer on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let databaseUrl: string;
@@ -26,7 +26,7 @@ let redis: TestRedis;
 let pushLog: PushLog;
 let one: NodeProcess;
 let other: NodeProcess;
-/** Each node's way to Redis. */
+/** The proxy between each node and Redis. */
 let proxies: TcpProxy[];
 
 beforeAll(async () => {
@@ -37,7 +37,7 @@ beforeAll(async () => {
   redis = await startRedis();
   cleanups.add(redis.stop);
   pushLog = await openPushLog(cleanups);
-  // Absent while the nodes start: the first test finds it so.
+  // Redis is absent while the nodes start, which the first test needs.
   await redis.stop();
   proxies = [await startTcpProxy(redis.url, cleanups.add), await startTcpProxy(redis.url, cleanups.add)];
   [one, other] = (await Promise.all(
@@ -57,8 +57,8 @@ const becomes = (state: "up" | "down"): Promise<unknown> =>
     interval: 20,
   });
 
-/** A payment fails while Redis is broken and is paid after all when it works again; some come to watch meanwhile. */
-async function live({ fault, repair }: { fault(): unknown; repair(): unknown }): Promise<void> {
+/** Runs a payment that fails during the fault and succeeds after the repair. Watchers join during the fault. */
+async function runPayment({ fault, repair }: { fault(): unknown; repair(): unknown }): Promise<void> {
   const journey = await beginJourney(pushLog, [one.url, other.url]);
   onTestFinished(journey.close);
   await fault();
@@ -70,14 +70,14 @@ async function live({ fault, repair }: { fault(): unknown; repair(): unknown }):
   await deliver(one, journey.push, late);
   await journey.reachVersion(4);
   await becomes("up");
-  // Told again, on both nodes, by a provider that forgot: no change and no event.
+  // A repeated webhook on both nodes makes no change and no event.
   for (const node of [one, other, one]) await deliver(node, journey.push, late);
   await expectInvariants({ databaseUrl, pushLog, url: other.url }, [journey]);
 }
 
-describe("watchers have every state, in order, while Redis", () => {
-  it("is absent from the start and comes later", async () => {
-    await live({
+describe("watchers during a fault of Redis", () => {
+  it("get every state when Redis starts after the nodes (G4, G5)", async () => {
+    await runPayment({
       async fault() {
         await becomes("down");
       },
@@ -88,8 +88,8 @@ describe("watchers have every state, in order, while Redis", () => {
     });
   });
 
-  it("is killed and comes back empty", async () => {
-    await live({
+  it("get every state when Redis crashes and restarts empty (G4, G5)", async () => {
+    await runPayment({
       async fault() {
         await redis.stop();
         await becomes("down");
@@ -98,15 +98,15 @@ describe("watchers have every state, in order, while Redis", () => {
     });
   });
 
-  it("stalls, and goes on", async () => {
-    await live({
+  it("get every state when Redis stalls and resumes (G4, G5)", async () => {
+    await runPayment({
       fault: () => redis.stall(),
       repair: () => redis.resume(),
     });
   });
 
-  it("has lost its connections without anybody saying so", async () => {
-    await live({
+  it("get every state when all connections turn half-open (G4, G5)", async () => {
+    await runPayment({
       fault() {
         for (const proxy of proxies) proxy.blackhole();
       },
@@ -114,18 +114,18 @@ describe("watchers have every state, in order, while Redis", () => {
     });
   });
 
-  it("has a cable that is cut on one node only", async () => {
-    await live({
+  it("get every state when one node loses Redis (G4, G5)", async () => {
+    await runPayment({
       fault: () => proxies[0]?.cut(),
       repair: () => proxies[0]?.restore(),
     });
   });
 
-  it("ends its subscribers' connections, again and again", async () => {
+  it("get every state when Redis closes its subscribers' connections repeatedly (G4, G5)", async () => {
     const admin = new Redis(redis.url);
     onTestFinished(() => admin.disconnect());
     const kill = () => admin.call("CLIENT", "KILL", "TYPE", "pubsub");
-    await live({
+    await runPayment({
       fault: kill,
       async repair() {
         await kill();
@@ -135,8 +135,8 @@ describe("watchers have every state, in order, while Redis", () => {
     });
   });
 
-  it("is slow", async () => {
-    await live({
+  it("get every state when Redis is slow (G4, G5)", async () => {
+    await runPayment({
       fault() {
         for (const proxy of proxies) proxy.delay(300);
       },

@@ -1,4 +1,4 @@
-/** What providers really answer, as recorded or documented, from the request to what the payer may do next, over HTTP. */
+/** Recorded and documented provider answers, over HTTP, from the request to the payer's next possible action. */
 import { createHmac } from "node:crypto";
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -37,7 +37,7 @@ interface Ground {
   until(status: StatusEvent["status"]): Promise<StatusEvent>;
 }
 
-/** A payment at a node whose provider answers so, by default in the database of this file. */
+/** Starts a payment on a node with a scripted provider, by default in this file's database. */
 async function start(
   name: ProviderName,
   respond: Respond,
@@ -58,7 +58,7 @@ async function start(
 
 const kes = { amountMinor: 15_000, currency: "KES", phone: "+254712345678" };
 
-describe("a push that Safaricom surely refuses", () => {
+describe("a push that Safaricom refuses", () => {
   it.each([
     "error-invalid-payload",
     "error-invalid-authentication-header",
@@ -68,7 +68,7 @@ describe("a push that Safaricom surely refuses", () => {
     "error-spike-arrest",
     "error-firewall",
     "push-refused",
-  ])("%s has failed at once, and the payer may try again at once", async (refusal) => {
+  ])("fails the payment at once after %s, and allows another attempt at once", async (refusal) => {
     let pushes = 0;
     const ground = await start(
       "daraja",
@@ -85,7 +85,7 @@ describe("a push that Safaricom surely refuses", () => {
     expect(pushes).toBe(2);
   });
 
-  it("error-invalid-token-401 is not one: a new token is fetched once, and the payer is prompted once", async () => {
+  it("is sent once more with a new access token after error-invalid-token-401, with one prompt", async () => {
     const { url, drop } = await createDatabase();
     onTestFinished(drop);
     let pushes = 0;
@@ -120,7 +120,7 @@ describe.each([
   it.each([
     ["its firewall's page", fixture(name, "error-firewall")],
     ["too many requests", { status: 429, text: "" }],
-  ])("with %s has failed at once, and the payer may try again at once", async (_what, refusal) => {
+  ])("fails at once with %s, and allows another attempt at once", async (_what, refusal) => {
     let requests = 0;
     const ground = await start(
       name,
@@ -139,7 +139,7 @@ describe.each([
 });
 
 describe("a success whose webhook has no receipt", () => {
-  it("is completed by one question, and stays the same success", async () => {
+  it("gets its receipt by one query, and stays the same success", async () => {
     let queries = 0;
     const ground = await start(
       "payhero",
@@ -151,7 +151,7 @@ describe("a success whose webhook has no receipt", () => {
       kes,
     );
     await ground.until("processing");
-    const asked = ground.script.calls.find(({ method }) => method === "POST");
+    const push = ground.script.calls.find(({ method }) => method === "POST");
     const webhook = fixture("payhero", "webhook-success").body as { response: object };
     const bare = {
       ...webhook,
@@ -162,7 +162,7 @@ describe("a success whose webhook has no receipt", () => {
         MpesaReceiptNumber: "",
       },
     };
-    const posted = await call(String(asked?.body.callback_url), {
+    const posted = await call(String(push?.body.callback_url), {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(bare),
@@ -189,8 +189,8 @@ describe("a success whose webhook has no receipt", () => {
   });
 });
 
-describe("Lipana's signed webhook that names only our own account reference", () => {
-  it("makes us ask, and the transaction is found although the reply to the push was lost", async () => {
+describe("a signed webhook of Lipana with only our account reference", () => {
+  it("causes a query that finds the transaction although the reply to the push was lost", async () => {
     let listed: object[] = [];
     const ground = await start(
       "lipana",
@@ -215,10 +215,10 @@ describe("Lipana's signed webhook that names only our own account reference", ()
   });
 });
 
-describe("ZenoPay's webhook, which states no amount", () => {
+describe("a webhook of ZenoPay, which has no amount", () => {
   const tzs = { amountMinor: 100_000, currency: "TZS", phone: "+255712345600" };
 
-  /** A payment that is paid by now; the query's answer is held while `held` is there. */
+  /** Starts a payment that is paid. The query's answer waits for `held` if present. */
   const startPaid = async () => {
     let held: Promise<void> | undefined;
     let ours = {};
@@ -251,13 +251,13 @@ describe("ZenoPay's webhook, which states no amount", () => {
     return { ...ground, post, hold };
   };
 
-  it("is answered when ZenoPay has told what was paid, so that the state is there with the answer", async () => {
+  it("is answered after the query, so that the state is stored before the answer", async () => {
     const ground = await startPaid();
     expect((await ground.post()).status).toBe(200);
     expect(await ground.state()).toMatchObject({ status: "succeeded", payment: { amountPaidMinor: 100_000 } });
   });
 
-  it("is answered all the same when ZenoPay takes its time, and the state follows", async () => {
+  it("is answered without the query's result when the query is slow, and the state follows", async () => {
     const ground = await startPaid();
     const release = ground.hold();
     expect((await ground.post()).status).toBe(200);
@@ -267,13 +267,13 @@ describe("ZenoPay's webhook, which states no amount", () => {
   });
 });
 
-/** Safaricom accepts the nth push, under a reference of its own. */
+/** Safaricom's acceptance of the nth push, with a new reference. */
 const acceptedPush = (nth: number) => ({
   body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: `ws_CO_${nth}` },
 });
 
-describe("a provider that turns away what comes too fast, as Safaricom's sandbox does", () => {
-  it("is asked slower by both nodes, and every payment ends as the provider says", async () => {
+describe("a provider that throttles queries, as Safaricom's sandbox does", () => {
+  it("gets fewer queries from both nodes, and every payment ends as the provider reports", async () => {
     const { url, drop } = await createDatabase();
     onTestFinished(drop);
     const count = 12;
@@ -287,7 +287,7 @@ describe("a provider that turns away what comes too fast, as Safaricom's sandbox
         pushes += 1;
         return acceptedPush(pushes);
       }
-      // One query goes through for each that was turned away after the first two.
+      // After the first two, one query is answered for each that is throttled.
       if (allowed === 0) {
         refused += 1;
         allowed = 1;
@@ -314,23 +314,23 @@ describe("a provider that turns away what comes too fast, as Safaricom's sandbox
     await vi.waitUntil(() => refused > 0);
     await vi.waitUntil(async () => (await metric("tukio_queries_per_minute")) !== undefined);
     expect(await metric("tukio_queries_due")).toBeGreaterThan(0);
-    // The pace's own clock is moved on: it waits for ten seconds and more each time.
+    // Moves the pace's clock forward, because each pause lasts ten seconds or more.
     await vi.waitUntil(async () => {
       await client.query("update query_pace set next_at = next_at - interval '5 seconds'");
       return (await states()).every(({ status }) => status === "succeeded");
     });
     expect(answered.size).toBe(count);
-    // Not one more for each that was turned away: the pace was lowered instead.
+    // The number of payments must not grow with each throttled query, because the pace is lowered instead.
     expect(refused).toBeLessThan(count);
     expect(await metric("tukio_queries_due")).toBe(0);
   });
 });
 
-describe("a configured pace", () => {
-  it("lets the payment with the nearest deadline be asked about first, and Daraja not before 30 s", async () => {
+describe("a configured query pace", () => {
+  it("checks the payment with the nearest deadline first, and Daraja not before 30 s", async () => {
     const { url, drop } = await createDatabase();
     onTestFinished(drop);
-    const asked: string[] = [];
+    const queried: string[] = [];
     let pushes = 0;
     const script = await startScriptedProvider((call) => {
       if (isToken(call)) return tokensOf("daraja");
@@ -338,7 +338,7 @@ describe("a configured pace", () => {
         pushes += 1;
         return acceptedPush(pushes);
       }
-      asked.push(String(call.body.CheckoutRequestID));
+      queried.push(String(call.body.CheckoutRequestID));
       return { body: { ...fixture("daraja", "query-success").body, CheckoutRequestID: call.body.CheckoutRequestID } };
     });
     const env = { ...providerEnv("daraja", script.url), DARAJA_QUERIES_PER_MINUTE: "1" };
@@ -355,17 +355,17 @@ describe("a configured pace", () => {
     await vi.waitUntil(async () => (await known()).rowCount === 3);
     const { rows } = await client.query("select extract(epoch from check_at - started_at)::int as s from payment");
     expect(rows).toEqual([{ s: 30 }, { s: 30 }, { s: 30 }]);
-    // The second one's deadline is the nearest.
+    // The second payment has the nearest deadline.
     await client.query(
       `update payment set check_at = clock_timestamp(),
          expires_at = expires_at - case reference when 'ws_CO_2' then interval '60 seconds' else interval '0' end`,
     );
     const due = () => client.query("select from payment where check_at <= clock_timestamp()");
-    await vi.waitUntil(() => asked.length > 0);
-    expect(asked).toEqual(["ws_CO_2"]);
+    await vi.waitUntil(() => queried.length > 0);
+    expect(queried).toEqual(["ws_CO_2"]);
     expect((await due()).rowCount).toBe(2);
     expect((await scrape(node)).value("tukio_queries_per_minute", { provider: "daraja" })).toBe(1);
     await client.query("update query_pace set next_at = clock_timestamp()");
-    await vi.waitUntil(() => asked.length === 2);
+    await vi.waitUntil(() => queried.length === 2);
   });
 });

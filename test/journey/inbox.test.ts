@@ -1,4 +1,4 @@
-/** A webhook that was answered 2xx is on disk and has its effect in the end, whatever its statement ran into. */
+/** A webhook that was answered 2xx is on disk and is applied in the end, even when its statement fails. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createDatabase } from "../support/database.ts";
@@ -17,8 +17,8 @@ beforeAll(async () => {
   };
 });
 
-describe("a webhook whose payment is locked for longer than its statement waits", () => {
-  it("is kept, acknowledged, and applied when the lock is gone", async () => {
+describe("a webhook whose payment is locked for longer than the lock timeout", () => {
+  it("is stored, acknowledged, and applied when the lock is released (G1)", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order } = await pay(node);
@@ -36,7 +36,7 @@ describe("a webhook whose payment is locked for longer than its statement waits"
       [order.payment.id],
     );
     expect(unread).toHaveLength(1);
-    // Older ones that nobody could ever apply do not stand in its way.
+    // Older webhooks that match no payment must not delay it.
     await database.pool.query(
       `insert into webhook (provider, payment_id, proof, result, headers, body, offer_at, received_at)
        select 'daraja', gen_random_uuid(), 'secret', 'unmatched', '{}', 'x', clock_timestamp() - interval '8 days', clock_timestamp() - interval '8 days'
@@ -64,8 +64,8 @@ describe("a webhook whose payment is locked for longer than its statement waits"
   });
 });
 
-describe("two attempts of one order whose webhooks carry one receipt, one with a wrong amount", () => {
-  it("do not deadlock, whichever comes first", async () => {
+describe("the webhooks of two attempts of one order with the same receipt and different amounts", () => {
+  it("do not deadlock, in either order", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_PHONE: "1000" } });
     for (let round = 0; round < 20; round += 1) {
@@ -87,8 +87,8 @@ describe("two attempts of one order whose webhooks carry one receipt, one with a
   });
 });
 
-describe("a webhook from a client that offers another protocol", () => {
-  it("is read and applied as it is", async () => {
+describe("a webhook with an `Upgrade` header", () => {
+  it("is applied as an ordinary request", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order } = await pay(node);

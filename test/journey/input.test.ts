@@ -1,4 +1,4 @@
-/** Bad input: each gives its problem, names the field, and leaves no wrong state. */
+/** Invalid input: each answer names the problem and the field, and no wrong state is stored. */
 import { connect } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { openDatabase } from "../../server/database/pool.ts";
@@ -66,7 +66,7 @@ describe("a payment request", () => {
     ["metadata", [], "body_invalid"],
     ["phone", "+254712345604;ext=1", "phone_invalid"],
     ["amount", 15_000, "body_invalid"],
-  ])("with %s %j is refused before anything is stored", async (field, value, code) => {
+  ])("is refused with %s %j before anything is stored", async (field, value, code) => {
     const node = await start();
     const body = paymentBody({ [field]: value });
     const answer = await asMerchant(node, "/v1/payments", body);
@@ -80,7 +80,7 @@ describe("a payment request", () => {
   });
 
   it.each(["0712345678", "254712345678", "+254712345678", "+254 712 345 678", "0712-345-678", "0112345678"])(
-    "takes the phone %s",
+    "is accepted with the phone %s",
     async (phone) => {
       const node = await start();
       const { order } = await pay(node, { phone });
@@ -89,7 +89,7 @@ describe("a payment request", () => {
     },
   );
 
-  it("names every field that is wrong at once", async () => {
+  it("gets all invalid fields in one answer", async () => {
     const node = await start();
     const { body } = await asMerchant(node, "/v1/payments", {
       orderId: "!",
@@ -100,7 +100,7 @@ describe("a payment request", () => {
     expect(body.errors?.map(({ path }) => path)).toEqual(["orderId", "amountMinor", "currency"]);
   });
 
-  it("that is not JSON, not an object, polluting, or huge is refused", async () => {
+  it("is refused when it is not JSON, not an object, too large, or pollutes a prototype", async () => {
     const node = await start();
     for (const body of [
       "{",
@@ -130,7 +130,7 @@ describe("a payment request", () => {
     });
   });
 
-  it("for an unknown provider, without a key, or with a watch token is refused", async () => {
+  it("is refused for an unknown provider, without an API key, or with a watch token", async () => {
     const node = await start();
     expect(await asMerchant(node, "/v1/payments", paymentBody({ provider: "nosuch" }))).toMatchObject({
       status: 404,
@@ -149,7 +149,7 @@ describe("a payment request", () => {
     });
   });
 
-  it("with an unusable Idempotency-Key is refused; quoted and bare are the same key", async () => {
+  it("is refused with an invalid Idempotency-Key, and a quoted key equals a bare one", async () => {
     const node = await start();
     const body = paymentBody();
     for (const key of ['""', "x".repeat(256)]) {
@@ -175,8 +175,8 @@ describe("a payment request", () => {
   });
 });
 
-describe("an address or query", () => {
-  it("that means nothing is a problem too", async () => {
+describe("an unknown path or invalid query", () => {
+  it("gets a problem answer", async () => {
     const node = await start();
     const { order } = await pay(node);
     expect(await call(`${node.url}/nowhere`)).toMatchObject({ status: 404, body: { code: "route_unknown" } });
@@ -236,11 +236,11 @@ describe("a webhook", () => {
     return { node, push, path, state };
   };
 
-  it("with a forged secret is refused and changes nothing", async () => {
+  it("is refused with a forged secret and changes nothing", async () => {
     const { node, path, state } = await stage();
     const forged = path.replace(/.$/, (digit) => (digit === "0" ? "1" : "0"));
     const refusal = await call(node.url + forged, { method: "POST", body: "{}", headers: { origin: node.url } });
-    // No browser posts there: nothing is said to one.
+    // Browsers do not post webhooks, so the answer has no CORS headers.
     for (const name of ["content-security-policy", "vary", "access-control-allow-origin"]) {
       expect(refusal.headers.has(name)).toBe(false);
     }
@@ -250,7 +250,7 @@ describe("a webhook", () => {
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
   });
 
-  it("with a secret of any length is refused as such", async () => {
+  it("is refused with a wrong secret of any length", async () => {
     const { node } = await stage();
     expect(await post(node, `/webhooks/daraja/${"0".repeat(300)}`, "{}")).toMatchObject({
       status: 401,
@@ -258,7 +258,7 @@ describe("a webhook", () => {
     });
   });
 
-  it("for an unknown provider is not found", async () => {
+  it("gets 404 for an unknown provider", async () => {
     const { node, path } = await stage();
     expect(await post(node, path.replace("daraja", "nosuch"), "{}")).toMatchObject({
       status: 404,
@@ -266,7 +266,7 @@ describe("a webhook", () => {
     });
   });
 
-  it("that cannot be read is kept and refused as such, whatever its content type", async () => {
+  it("is stored and refused when it is unreadable, whatever its content type", async () => {
     for (const body of [
       "",
       "{",
@@ -277,7 +277,7 @@ describe("a webhook", () => {
       "<html>",
       Buffer.from([0xff, 0xfe, 0]),
     ]) {
-      // Each at an address of its own, because one has room for so many only.
+      // Each goes to another payment's URL, because a payment has a limit of stored webhooks.
       const { node, path, state } = await stage();
       for (const type of ["application/json", "text/plain", "nonsense", ""]) {
         expect(await post(node, path, body, { "content-type": type })).toMatchObject({
@@ -289,13 +289,13 @@ describe("a webhook", () => {
     }
   });
 
-  it("over 64 KiB is refused, also without a length", async () => {
+  it("is refused over 64 KiB, also without a Content-Length", async () => {
     const { node, path } = await stage();
     expect(await post(node, path, "x".repeat(65_537))).toMatchObject({ status: 413, body: { code: "body_too_large" } });
     expect(await post(node, path, "x".repeat(65_536))).toMatchObject({ status: 400 });
   });
 
-  it("with a NUL where text belongs is kept, acknowledged or refused, and makes no wrong state", async () => {
+  it("makes no wrong state with a NUL in a text field", async () => {
     const { push, state } = await stage();
     const answer = await push.webhook({
       ResultCode: 0,
@@ -311,13 +311,13 @@ describe("a webhook", () => {
     expect((await state()).payment).not.toHaveProperty("receipt");
   });
 
-  it("that names another payment's reference is no proof, and is acknowledged", async () => {
+  it("proves nothing when it names another payment's reference, and is acknowledged (G7)", async () => {
     const { push, state } = await stage();
     expect((await push.webhook({ CheckoutRequestID: "ws_CO_other", ResultCode: 0 })).status).toBe(200);
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
   });
 
-  it("may come by PUT", async () => {
+  it("is accepted by PUT", async () => {
     const { node, push, path, state } = await stage();
     const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
     expect(
@@ -326,7 +326,7 @@ describe("a webhook", () => {
     expect(await state()).toMatchObject({ status: "failed", reason: "cancelled" });
   });
 
-  it("is kept with its headers but for those that carry a credential", async () => {
+  it("is stored with its headers, except those with credentials", async () => {
     const { node, path } = await stage();
     const credentials = {
       authorization: "Bearer kept-out",
@@ -356,7 +356,7 @@ describe("a webhook", () => {
     }
   });
 
-  it("has a line in the log whatever became of it, with the payment where that is known", async () => {
+  it("has a log line for every result, with the payment's id when it is known", async () => {
     const daraja = await startScriptedDaraja();
     const proxy = await startTcpProxy(databaseUrl);
     const node = await startNode({ databaseUrl: proxy.url, env: daraja.env });
@@ -388,7 +388,7 @@ describe("a webhook", () => {
     expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
   });
 
-  it("says in the log how long it took, and nowhere shows secret, token, phone or key", async () => {
+  it("has its duration in the log, and no secret, token, phone or key", async () => {
     const { node, push, path } = await stage();
     await push.webhook();
     await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
@@ -407,8 +407,8 @@ describe("a webhook", () => {
   });
 });
 
-describe("the log", () => {
-  it("shows the names of a query's values, however they are written, and never the values", async () => {
+describe("the log of requests", () => {
+  it("shows the names of query parameters, in any encoding, and never their values", async () => {
     const node = await start();
     const { order, watchToken } = await pay(node);
     for (const name of ["token", "%74oken", "TOKEN", "x"]) {
@@ -421,7 +421,7 @@ describe("the log", () => {
 });
 
 describe("a trace", () => {
-  it("goes from the merchant's request through the log to the provider; a request id comes back", async () => {
+  it("passes from the merchant's request through the log to the provider, and the answer has the request id", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -439,7 +439,7 @@ describe("a trace", () => {
     expect(lines.some((line) => line.includes('"msg":"request"') && line.includes("shop-7"))).toBe(true);
   });
 
-  it("that cannot be read, or an id that would forge a log line, is replaced", async () => {
+  it("is replaced when it is invalid, as is a request id that would forge a log line", async () => {
     const node = await start();
     const answer = await call(`${node.url}/livez`, { headers: { traceparent: "00-0-0-0", "x-request-id": "a b" } });
     expect(answer.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
@@ -448,8 +448,8 @@ describe("a trace", () => {
   });
 });
 
-describe("limits", () => {
-  it("hold back initiations per phone and per order, and requests per address, and say when to come back", async () => {
+describe("a rate limit", () => {
+  it("refuses payments per phone and per order and requests per address, with a Retry-After", async () => {
     const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "2", LIMIT_ORDER: "1", LIMIT_IP: "12" } });
     const limited = { status: 429, body: { code: "rate_limited", retryable: true } };
     const { order } = await pay(node, { phone: "+254712345702" });
@@ -463,7 +463,7 @@ describe("limits", () => {
     await pay(node, { phone: "+254712345799" });
     const more = [];
     for (let requests = 0; requests < 13; requests += 1) more.push((await call(`${node.url}/v1/orders`)).status);
-    // What was asked for with the key counts for the key.
+    // Authenticated requests count for the API key.
     expect(more).toEqual([...Array(12).fill(401), 429]);
     expect((await asMerchant(node, "/v1/orders?limit=1")).status).toBe(200);
     const over = await call(`${node.url}/v1/orders`, { headers: { "x-forwarded-for": "203.0.113.9" } });
@@ -473,11 +473,11 @@ describe("limits", () => {
     expect((await call(`${node.url}/livez`)).status).toBe(200);
   });
 
-  it("of a phone hold however many ask at once, and what is refused does not count", async () => {
+  it("of a phone holds for concurrent requests, and refused requests do not count", async () => {
     const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "3" } });
     const phone = "+254712345798";
-    const asked = Array.from({ length: 20 }, () => asMerchant(node, "/v1/payments", paymentBody({ phone })));
-    const statuses = (await Promise.all(asked)).map(({ status }) => status).toSorted();
+    const answers = Array.from({ length: 20 }, () => asMerchant(node, "/v1/payments", paymentBody({ phone })));
+    const statuses = (await Promise.all(answers)).map(({ status }) => status).toSorted();
     expect(statuses).toEqual([...Array(3).fill(202), ...Array(17).fill(429)]);
     const other = { phone: "+254712345797" };
     const { order } = await pay(node, other);
@@ -489,7 +489,7 @@ describe("limits", () => {
     expect((await asMerchant(node, "/v1/payments", paymentBody(other))).status).toBe(429);
   });
 
-  it("never stand between a merchant and the answer that got lost", async () => {
+  it("never refuses a repeated request with the same idempotency key", async () => {
     const node = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_ORDER: "1" } });
     const body = paymentBody({ phone: "+254712345796" });
     const key = { "idempotency-key": `lost-${process.pid}` };
@@ -502,8 +502,8 @@ describe("limits", () => {
   });
 });
 
-describe("origins", () => {
-  it("of the node's own pages are let in, whatever else is allowed", async () => {
+describe("the allowed origins", () => {
+  it("always include the node's own pages", async () => {
     const env = { ALLOWED_ORIGINS: "https://shop.example", PUBLIC_URL: "https://pay.example/base" };
     const node = await startNode({ databaseUrl, env });
     const statusOf = async (origin: string): Promise<number> =>
@@ -515,14 +515,14 @@ describe("origins", () => {
 });
 
 describe("the server", () => {
-  it("answers every error code of its table with the table's status", () => {
+  it("answers every error code with the status of the error table", () => {
     for (const { status, title } of Object.values(errorTable)) {
       expect(status).toBeGreaterThanOrEqual(400);
       expect(title).not.toBe("");
     }
   });
 
-  it("survives bytes that are not HTTP", async () => {
+  it("keeps running after bytes that are not HTTP", async () => {
     const node = await start();
     const socket = connect(Number(new URL(node.url).port), "127.0.0.1");
     socket.resume().end("\u0000\u0001 nonsense\r\n\r\n");

@@ -1,5 +1,5 @@
-/** MTN at a whole node: two currencies with different minor units, its webhook as PUT or POST, and a lost reply. */
-import { beforeAll, describe, expect, test, vi } from "vitest";
+/** MTN on a complete node: two currencies with different minor units, webhooks by PUT and POST, and a lost reply. */
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { referenceOf } from "../../server/provider/mtn/messages.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
@@ -22,7 +22,7 @@ describe.each([
   { currency: "UGX", amountMinor: 5_000 },
   { currency: "EUR", amountMinor: 1_050 },
 ])("a payment of $amountMinor in $currency", (money) => {
-  test.each(transportNames)("runs to its end, seen over %s", async (transport) => {
+  it.each(transportNames)("succeeds for a watcher over %s", async (transport) => {
     const node = await startNode({ databaseUrl, env });
     const payer = from("00");
     const { order, watchToken: token } = await pay(node, { ...money, ...payer });
@@ -39,7 +39,7 @@ describe.each([
     expect(body.payments).toMatchObject([{ reference: referenceOf(order.payment.id) }]);
   });
 
-  test("that is paid with another amount waits for a person", async () => {
+  it("goes to review when another amount is paid (G8)", async () => {
     const node = await startNode({ databaseUrl, env });
     const { order, watchToken: token } = await pay(node, { ...money, ...from("10") });
     const end = await watch("long poll", { node, orderId: order.orderId, token }).until(({ settled }) => settled);
@@ -48,13 +48,7 @@ describe.each([
   });
 });
 
-test("another currency than the account's is refused before anything is stored", async () => {
-  const node = await startNode({ databaseUrl, env });
-  const answer = await asMerchant(node, "/v1/payments", paymentBody({ ...from("01"), currency: "KES" }));
-  expect(answer).toMatchObject({ status: 400, body: { code: "currency_invalid" } });
-});
-
-/** A payment of UGX 5,000 at an MTN that answers as told. */
+/** Starts a payment of UGX 5,000 with a scripted MTN. */
 async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: ScriptedAnswer | "drop" } = {}) {
   const requested = Promise.withResolvers<string>();
   let found: ScriptedAnswer = fixture("mtn", "status-not-found");
@@ -78,8 +72,8 @@ async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: S
   return {
     id,
     now,
-    /** What MTN says when asked, from now on. */
-    says(name: string) {
+    /** Sets MTN's query answer. */
+    answerWith(name: string) {
       found = { body: result(name) };
     },
     send: (method: "PUT" | "POST", fields: object = {}) =>
@@ -89,41 +83,49 @@ async function start({ reply = fixture("mtn", "request-accepted") }: { reply?: S
   };
 }
 
-test.each(["PUT", "POST"] as const)("a webhook by %s is taken, and twice is once", async (method) => {
-  const ground = await start();
-  await ground.until("processing");
-  expect(await ground.send(method)).toMatchObject({ status: 200 });
-  expect(await ground.send(method)).toMatchObject({ status: 200 });
-  expect((await ground.now()).order).toMatchObject({ status: "succeeded", version: 3 });
-});
+describe("MTN", () => {
+  it("refuses a currency other than its account's before anything is stored", async () => {
+    const node = await startNode({ databaseUrl, env });
+    const answer = await asMerchant(node, "/v1/payments", paymentBody({ ...from("01"), currency: "KES" }));
+    expect(answer).toMatchObject({ status: 400, body: { code: "currency_invalid" } });
+  });
 
-test("a success in another currency waits for a person", async () => {
-  const ground = await start();
-  await ground.until("processing");
-  await ground.send("PUT", { currency: "EUR" });
-  expect((await ground.now()).order).toMatchObject({ status: "review", reason: "currency_mismatch" });
-});
+  it.each(["PUT", "POST"] as const)("applies a webhook by %s once (G6)", async (method) => {
+    const ground = await start();
+    await ground.until("processing");
+    expect(await ground.send(method)).toMatchObject({ status: 200 });
+    expect(await ground.send(method)).toMatchObject({ status: 200 });
+    expect((await ground.now()).order).toMatchObject({ status: "succeeded", version: 3 });
+  });
 
-test("a webhook about another payment is no proof, and makes us ask", async () => {
-  const ground = await start();
-  await ground.until("processing");
-  await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
-  expect((await ground.now()).order.status).toBe("processing");
-  ground.says("status-successful");
-  await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
-  await ground.until("succeeded");
-});
+  it("sends a success in another currency to review (G8)", async () => {
+    const ground = await start();
+    await ground.until("processing");
+    await ground.send("PUT", { currency: "EUR" });
+    expect((await ground.now()).order).toMatchObject({ status: "review", reason: "currency_mismatch" });
+  });
 
-test("a request whose reply was lost is asked about by the reference that we made for it", async () => {
-  const ground = await start({ reply: "drop" });
-  expect((await ground.now()).order.status).toBe("pending");
-  ground.says("status-pending");
-  // By itself the first question comes after 10 s.
-  await ground.send("POST", { externalId: "another" });
-  const { order } = await ground.until("processing");
-  expect(order.payment.action).toEqual({ type: "prompt", phone: "+2567*****500" });
-  ground.says("status-successful");
-  await ground.send("POST", { externalId: "another" });
-  const { payments } = await ground.until("succeeded");
-  expect(payments).toMatchObject([{ reference: referenceOf(ground.id) }]);
+  it("takes a webhook about another payment only as a reason to query (G7)", async () => {
+    const ground = await start();
+    await ground.until("processing");
+    await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
+    expect((await ground.now()).order.status).toBe("processing");
+    ground.answerWith("status-successful");
+    await ground.send("PUT", { externalId: "0199f2c4-0000-7000-8000-00000000dead" });
+    await ground.until("succeeded");
+  });
+
+  it("finds a payment whose reply was lost by the reference that we chose", async () => {
+    const ground = await start({ reply: "drop" });
+    expect((await ground.now()).order.status).toBe("pending");
+    ground.answerWith("status-pending");
+    // Without the webhook, the first query would run after 10 s.
+    await ground.send("POST", { externalId: "another" });
+    const { order } = await ground.until("processing");
+    expect(order.payment.action).toEqual({ type: "prompt", phone: "+2567*****500" });
+    ground.answerWith("status-successful");
+    await ground.send("POST", { externalId: "another" });
+    const { payments } = await ground.until("succeeded");
+    expect(payments).toMatchObject([{ reference: referenceOf(ground.id) }]);
+  });
 });

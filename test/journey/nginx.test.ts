@@ -1,4 +1,4 @@
-/** Hub processes behind nginx as `deploy/` has it, over a Redis Cluster: every way to watch, and who is who. */
+/** Hub processes behind nginx with the configuration of `deploy/`, over a Redis Cluster: transports and client addresses. */
 import { once } from "node:events";
 import { request as send } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
@@ -15,7 +15,7 @@ import { scrape } from "../support/scrape.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
-// Several processes, nginx and a Cluster take a while to start.
+// Because several processes, nginx and a cluster start slowly on a busy machine.
 vi.setConfig({ testTimeout: 120_000 });
 
 let databaseUrl: string;
@@ -30,7 +30,7 @@ beforeAll(async () => {
   };
 });
 
-/** Payments are started, watched and settled by webhooks through nginx only. */
+/** Starts hubs behind nginx. Requests, watchers and webhooks all go through nginx. */
 async function start(count: number, env: Record<string, string> = {}) {
   const daraja = await startScriptedDaraja();
   const port = await freePort();
@@ -57,7 +57,7 @@ async function start(count: number, env: Record<string, string> = {}) {
   return { hubs, nginx, at, payOne };
 }
 
-/** A Socket.IO client that begins by polling, as clients do by themselves; ends with the test. */
+/** Opens a Socket.IO client with default options, which begins by polling. Closes it with the test. */
 function pollingFirst(url: string, token: string, transports: string[]): () => StatusEvent[] {
   const seen: StatusEvent[] = [];
   const socket = io(url, { auth: { token }, transports, forceNew: true });
@@ -67,7 +67,7 @@ function pollingFirst(url: string, token: string, transports: string[]): () => S
 }
 
 describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
-  it("a payment reaches watchers of every transport, whichever process has them", async () => {
+  it("deliver a payment's states to watchers on every transport, on any process", async () => {
     const { hubs, nginx, at, payOne } = await start(count);
     const { orderId, token, push } = await payOne();
     const names = Array.from({ length: 2 * count }, () => transportNames).flat();
@@ -75,7 +75,7 @@ describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
     const others = [["polling", "websocket"], ["polling"]].map((kinds) => pollingFirst(nginx.url, token, kinds));
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
     await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "processing")));
-    // Not by nginx's log, which has a watcher's request only when it ends.
+    // From the processes' metrics, because nginx logs a watcher's request only when it ends.
     for (const hub of hubs) expect((await scrape(hub)).value("tukio_watchers")).toBeGreaterThan(0);
     expect(push.callbackUrl).toMatch(nginx.url);
     const response = await push.webhook();
@@ -86,12 +86,12 @@ describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
   });
 });
 
-describe("behind nginx", () => {
-  it("each payer's address has its own limit, at all processes together, whatever the payer says", async () => {
+describe("a deployment behind nginx", () => {
+  it("limits each payer's address across all processes, whatever headers the payer sends (G12)", async () => {
     const { nginx } = await start(2, { LIMIT_IP: "6" });
     const statuses = async (from: string, headers: Record<string, string> = {}): Promise<(number | undefined)[]> => {
       const found: (number | undefined)[] = [];
-      for (let asked = 0; asked < 8; asked += 1) found.push(await ask(nginx.url, { from, headers }));
+      for (let count = 0; count < 8; count += 1) found.push(await ask(nginx.url, { from, headers }));
       return found;
     };
     const limited = [401, 401, 401, 401, 401, 401, 429, 429];
@@ -101,7 +101,7 @@ describe("behind nginx", () => {
     expect(await ask(nginx.url, { from: "127.0.0.4" })).toBe(401);
   });
 
-  it("a process that dies takes nobody down: requests go on, and watchers come back to the others", async () => {
+  it("serves requests and reconnecting watchers from the other processes when one dies", async () => {
     const { hubs, nginx, at, payOne } = await start(2);
     const { orderId, token, push } = await payOne();
     const watches = (["Socket.IO", "server-sent events"] as const).flatMap((name) =>
@@ -112,14 +112,14 @@ describe("behind nginx", () => {
     const exited = dying && once(dying.process, "exit");
     dying?.process.kill("SIGKILL");
     await exited;
-    for (let asked = 0; asked < 10; asked += 1) {
+    for (let count = 0; count < 10; count += 1) {
       expect((await call(`${nginx.url}/v1/orders/${orderId}?token=${token}`)).status).toBe(200);
     }
     expect((await push.webhook()).status).toBe(200);
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
   });
 
-  it("no token and no secret is in a log, whether or not there is anybody to answer", async () => {
+  it("logs no token and no secret, with and without a live process", async () => {
     const { hubs, nginx, at, payOne } = await start(1);
     const { orderId, token, push } = await payOne();
     const secret = new URL(push.callbackUrl).pathname.split("/").at(-1) ?? "";
@@ -142,13 +142,13 @@ describe("behind nginx", () => {
     for (const hidden of [token, secret, "token="]) expect(logs).not.toContain(hidden);
   });
 
-  it("metrics want the API key", async () => {
+  it("requires the API key for metrics", async () => {
     const { nginx } = await start(1);
     expect((await call(`${nginx.url}/metrics`)).status).toBe(401);
     expect((await call(`${nginx.url}/metrics`, { headers: { authorization: `Bearer ${apiKey}` } })).status).toBe(200);
   });
 
-  it("TLS is spoken, HTTP/2 too, on which a stream is not held back; without TLS one is sent there", async () => {
+  it("serves TLS and HTTP/2 without buffering streams, and redirects plain HTTP to TLS", async () => {
     const { nginx, payOne } = await start(1);
     const { orderId, token, push } = await payOne();
     const { port, ca } = nginx.tls;
@@ -173,7 +173,7 @@ describe("behind nginx", () => {
   });
 });
 
-/** The status of an order list asked for from one of this machine's addresses. */
+/** Requests the order list from one of this machine's loopback addresses, and returns the status. */
 const ask = (
   url: string,
   { from, headers = {} }: { from: string; headers?: Record<string, string> },

@@ -1,5 +1,5 @@
-/** A node whose database is away for a while: what it says of that. */
-import { beforeAll, expect, it, vi } from "vitest";
+/** A node during and after an outage of PostgreSQL: its log lines and its readiness. */
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { call, pay, startNode } from "../support/node.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
@@ -13,36 +13,38 @@ beforeAll(async () => {
   return database.drop;
 });
 
-it("an outage of the database is a line of each background task, and another when it is over", async () => {
-  const proxy = await startTcpProxy(databaseUrl);
-  const daraja = await startScriptedDaraja();
-  const node = await startNode({ databaseUrl: proxy.url, env: daraja.env });
-  const { order, watchToken: token } = await pay(node);
-  await watch("Socket.IO", { node, orderId: order.orderId, token }).until(() => true);
-  const said = (message: string) => node.log.filter((line) => line.includes(`"msg":"${message}"`)).length;
-  const wait = (message: string) => vi.waitUntil(() => said(message) > 0, { interval: 20 });
-  proxy.cut();
-  // The hub's pass comes every 2 s, so the reconciler's, every 0.5 s, failed several times meanwhile.
-  await Promise.all([wait("background task failed"), wait("due payments could not be read")]);
-  proxy.restore();
-  await Promise.all([wait("background task works again"), wait("due payments can be read again")]);
-  expect(said("due payments could not be read")).toBe(1);
-  expect(said("due payments can be read again")).toBe(1);
-  expect(said("background task failed")).toBe(1);
-});
+describe("a node during an outage of PostgreSQL", () => {
+  it("logs one line per background task at the start of the outage and one at its end", async () => {
+    const proxy = await startTcpProxy(databaseUrl);
+    const daraja = await startScriptedDaraja();
+    const node = await startNode({ databaseUrl: proxy.url, env: daraja.env });
+    const { order, watchToken: token } = await pay(node);
+    await watch("Socket.IO", { node, orderId: order.orderId, token }).until(() => true);
+    const countOf = (message: string) => node.log.filter((line) => line.includes(`"msg":"${message}"`)).length;
+    const wait = (message: string) => vi.waitUntil(() => countOf(message) > 0, { interval: 20 });
+    proxy.cut();
+    // The hub's pass runs every 2 s, so the reconciler's, which runs every 0.5 s, has failed several times by then.
+    await Promise.all([wait("background task failed"), wait("due payments could not be read")]);
+    proxy.restore();
+    await Promise.all([wait("background task works again"), wait("due payments can be read again")]);
+    expect(countOf("due payments could not be read")).toBe(1);
+    expect(countOf("due payments can be read again")).toBe(1);
+    expect(countOf("background task failed")).toBe(1);
+  });
 
-it("a node that can put webhooks neither into the database nor elsewhere is not ready until it is back", async () => {
-  const proxy = await startTcpProxy(databaseUrl);
-  const node = await startNode({ databaseUrl: proxy.url, env: { SPOOL: "off" } });
-  const readiness = async () => {
-    const { status, body } = await call(`${node.url}/readyz`);
-    return { status, ...(body as object) };
-  };
-  expect(await readiness()).toMatchObject({ status: "ok", postgres: "up" });
-  proxy.cut();
-  await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 503);
-  expect(await readiness()).toMatchObject({ status: "unavailable", postgres: "down", spool: "off", draining: false });
-  expect((await call(`${node.url}/livez`)).status).toBe(200);
-  proxy.restore();
-  await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 200);
+  it("is not ready without a spool until PostgreSQL is back", async () => {
+    const proxy = await startTcpProxy(databaseUrl);
+    const node = await startNode({ databaseUrl: proxy.url, env: { SPOOL: "off" } });
+    const readiness = async () => {
+      const { status, body } = await call(`${node.url}/readyz`);
+      return { status, ...(body as object) };
+    };
+    expect(await readiness()).toMatchObject({ status: "ok", postgres: "up" });
+    proxy.cut();
+    await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 503);
+    expect(await readiness()).toMatchObject({ status: "unavailable", postgres: "down", spool: "off", draining: false });
+    expect((await call(`${node.url}/livez`)).status).toBe(200);
+    proxy.restore();
+    await vi.waitUntil(async () => (await call(`${node.url}/readyz`)).status === 200);
+  });
 });

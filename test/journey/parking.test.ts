@@ -1,7 +1,6 @@
 /**
- * A webhook that names a payment by a reference which nobody knows yet has its effect as soon as the reference is known:
- * whatever the interleaving of the node that learns the reference with the node that takes the webhook, and although
- * either of them dies.
+ * A webhook with an unknown reference is parked and applied as soon as the reference is stored, for every interleaving of
+ * the node that stores the reference with the node that takes the webhook, and although either may die.
  */
 import Fastify from "fastify";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -38,7 +37,7 @@ beforeAll(async () => {
   };
 });
 
-interface Told {
+interface Transaction {
   reference: string;
   amountMinor: number;
   receipt: string;
@@ -46,8 +45,8 @@ interface Told {
 
 let references = 0;
 
-/** A reference and a receipt that no other test uses. */
-function nextTold(): Told {
+/** Returns a reference and a receipt that no other test uses. */
+function nextTransaction(): Transaction {
   references += 1;
   return {
     reference: `TXN${process.pid}N${references}`,
@@ -56,12 +55,12 @@ function nextTold(): Told {
   };
 }
 
-const acceptance = ({ reference }: Told): ScriptedAnswer => ({
+const acceptance = ({ reference }: Transaction): ScriptedAnswer => ({
   body: { success: true, data: { transactionId: reference, status: "pending" } },
 });
 
-/** What became of the webhooks with this reference. */
-async function kept({ reference }: Told): Promise<{ result: string; waits: boolean }[]> {
+/** The results of the webhooks with this reference. */
+async function webhookResults({ reference }: Transaction): Promise<{ result: string; waits: boolean }[]> {
   const { rows } = await database.pool.query<{ result: string; waits: boolean }>(
     "select result, offer_at is not null as waits from webhook where convert_from(body, 'UTF8') like '%' || $1 || '%'",
     [`"${reference}"`],
@@ -69,8 +68,8 @@ async function kept({ reference }: Told): Promise<{ result: string; waits: boole
   return rows;
 }
 
-/** Does not wait until a parked webhook is due to be tried again, which takes 30 s. */
-const makeDue = ({ reference }: Told) =>
+/** Makes parked webhooks due at once, because the sweep would wait for 30 s. */
+const makeDue = ({ reference }: Transaction) =>
   database.pool.query("update webhook set offer_at = clock_timestamp() where reference = $1", [reference]);
 
 async function historyOf(orderId: string): Promise<{ statuses: string[]; reference: string | undefined }> {
@@ -78,15 +77,15 @@ async function historyOf(orderId: string): Promise<{ statuses: string[]; referen
   return { statuses: view?.events.map(({ status }) => status) ?? [], reference: view?.payments[0]?.reference };
 }
 
-/** One process, whose steps happen one at a time and only when it is let. */
+/** One process whose steps run one at a time, when the test says so. */
 interface Steps {
-  /** The same function, as a step. */
+  /** Wraps a function as a step. */
   connectionLimit<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
-  /** Lets the next step happen; resolves when it has, or when there is none any more. */
+  /** Runs the next step. Resolves when it has finished, or when no step is left. */
   next(): Promise<void>;
-  /** The process dies before its next step: that and all later ones never happen. */
+  /** Kills the process before its next step: no later step runs. */
   kill(): void;
-  /** No step is to be expected after this. */
+  /** Marks the process as finished: no further step will come. */
   end(): void;
 }
 
@@ -128,7 +127,7 @@ function createSteps(): Steps {
 
 const silent = { info: () => undefined, warn: () => undefined };
 
-/** A node's way of applying parked webhooks, without the sweep: what these tests are about must do without. */
+/** A node's re-offering of parked webhooks, without the sweep, because the tests must pass without it. */
 function redeliver(providers: ReadonlyMap<string, Provider>, { connectionLimit }: Steps) {
   const claimParked = connectionLimit(inbox.claimParked);
   const redelivery = startRedelivery({
@@ -143,19 +142,19 @@ function redeliver(providers: ReadonlyMap<string, Provider>, { connectionLimit }
 
 interface Staged {
   orderId: string;
-  told: Told;
-  /** The node that asked for the money: it stores the reference, then looks for parked webhooks. */
+  transaction: Transaction;
+  /** The node that initiated: it stores the reference, then looks for parked webhooks. */
   learning: Steps;
-  /** The node that gets the webhook: it looks for the payment, keeps the bytes, looks again, then for parked webhooks. */
+  /** The node with the webhook: it looks for the payment, stores the bytes, looks again, then looks for parked webhooks. */
   taking: Steps;
-  /** Both have nothing left to do; the webhook's answer. */
+  /** Waits until both have finished, and returns the answer to the webhook. */
   finished(): Promise<number>;
 }
 
-/** Starts both, with no step done yet. */
+/** Starts both processes before their first step. */
 async function stage(): Promise<Staged> {
-  const told = nextTold();
-  const script = await startScriptedProvider(() => acceptance(told));
+  const transaction = nextTransaction();
+  const script = await startScriptedProvider(() => acceptance(transaction));
   const providers = new Map([["lipana", openProvider("lipana", script.url)]]);
   const { event, payment } = await store.open(draftOf({ provider: "lipana" }));
   if (!payment) throw new Error("nothing was opened");
@@ -190,12 +189,12 @@ async function stage(): Promise<Staged> {
   });
   onTestFinished(receiver.close);
   webhookRoutes(app, { providers, secrets: secrets.webhook, receiver });
-  const { headers, body: payload } = lipanaWebhook(told);
+  const { headers, body: payload } = lipanaWebhook(transaction);
   const taken = app.inject({ method: "POST", url: "/webhooks/lipana", headers, payload }).finally(taking.end);
 
   return {
     orderId: event.orderId,
-    told,
+    transaction,
     learning,
     taking,
     finished: async () => {
@@ -207,7 +206,7 @@ async function stage(): Promise<Staged> {
 
 type Turn = "learn" | "take" | "both";
 
-/** Every order in which so many steps of either node can happen, also at the same time. */
+/** All interleavings of the two nodes' steps, including simultaneous steps. */
 function turnsOf(learn: number, take: number): Turn[][] {
   if (learn === 0 && take === 0) return [[]];
   const first = (turn: Turn, rest: Turn[][]): Turn[][] => rest.map((turns) => [turn, ...turns]);
@@ -227,30 +226,35 @@ async function play({ learning, taking }: Staged, turns: readonly Turn[]): Promi
 const learnSteps = 2;
 const takeSteps = 4;
 
-describe("one node learns the reference while another takes the webhook that names it", () => {
+describe("two nodes, of which one stores the reference while the other takes the webhook", () => {
   const orders = turnsOf(learnSteps, takeSteps);
 
-  it("has every order of their steps to show", () => {
-    // The Delannoy number D(2, 4): paths of single and common steps.
+  it("have 41 interleavings", () => {
+    // The Delannoy number D(2, 4) counts paths of single and simultaneous steps.
     expect(new Set(orders.map((turns) => turns.join())).size).toBe(41);
   });
 
-  it.each(orders.map((turns) => [turns.join(" "), turns] as const))("%s: paid, once", async (_, turns) => {
-    const staged = await stage();
-    await play(staged, turns);
-    expect(await staged.finished()).toBe(200);
-    const { statuses, reference } = await historyOf(staged.orderId);
-    expect({ statuses, reference }).toEqual({
-      statuses: ["pending", "processing", "succeeded"],
-      reference: staged.told.reference,
-    });
-    expect(await kept(staged.told)).toEqual([{ result: expect.stringMatching(/^(applied|repeat)$/), waits: false }]);
-  });
+  it.each(orders.map((turns) => [turns.join(" "), turns] as const))(
+    "pay the order once in the order %s (G6)",
+    async (_, turns) => {
+      const staged = await stage();
+      await play(staged, turns);
+      expect(await staged.finished()).toBe(200);
+      const { statuses, reference } = await historyOf(staged.orderId);
+      expect({ statuses, reference }).toEqual({
+        statuses: ["pending", "processing", "succeeded"],
+        reference: staged.transaction.reference,
+      });
+      expect(await webhookResults(staged.transaction)).toEqual([
+        { result: expect.stringMatching(/^(applied|repeat)$/), waits: false },
+      ]);
+    },
+  );
 });
 
-describe("a node dies with the webhook parked", () => {
-  /** Any node that is alive finds it by sweeping; Lipana itself keeps saying that the payment is open. */
-  async function startSweeping({ reference }: Told): Promise<TestNode> {
+describe("a webhook parked by a node that dies", () => {
+  /** A live node whose sweep finds the webhook. Lipana's query keeps reporting an open payment. */
+  async function startSweeping({ reference }: Transaction): Promise<TestNode> {
     const script = await startScriptedProvider(() => ({
       body: { transactionId: reference, amount: 150, status: "pending" },
     }));
@@ -262,7 +266,7 @@ describe("a node dies with the webhook parked", () => {
     ["the one that kept the webhook, before it looked again", ["take", "learn", "learn", "take"], ["taking"]],
     ["both, each before it looked for what the other had done", ["take", "take", "learn"], ["learning", "taking"]],
     ["both, each before it looked for parked ones", ["take", "learn", "take", "take"], ["learning", "taking"]],
-  ])("%s: another one applies it", async (_, turns, dying) => {
+  ])("is applied by another node after %s (G1)", async (_, turns, dying) => {
     const staged = await stage();
     await play(staged, turns);
     for (const node of dying) staged[node].kill();
@@ -270,43 +274,43 @@ describe("a node dies with the webhook parked", () => {
       if (!dying.includes(node)) for (let step = 0; step < takeSteps; step += 1) await staged[node].next();
     }
     await staged.finished();
-    expect(await kept(staged.told)).toEqual([{ result: "unmatched", waits: true }]);
+    expect(await webhookResults(staged.transaction)).toEqual([{ result: "unmatched", waits: true }]);
     expect((await historyOf(staged.orderId)).statuses).toEqual(["pending", "processing"]);
-    await makeDue(staged.told);
-    await startSweeping(staged.told);
-    await vi.waitUntil(async () => (await kept(staged.told)).every(({ waits }) => !waits));
+    await makeDue(staged.transaction);
+    await startSweeping(staged.transaction);
+    await vi.waitUntil(async () => (await webhookResults(staged.transaction)).every(({ waits }) => !waits));
     expect(await historyOf(staged.orderId)).toEqual({
       statuses: ["pending", "processing", "succeeded"],
-      reference: staged.told.reference,
+      reference: staged.transaction.reference,
     });
   });
 });
 
-describe("two whole nodes", () => {
+describe("two complete nodes", () => {
   interface Whole {
     asking: TestNode;
     taking: TestNode;
-    told: Told;
+    transaction: Transaction;
     orderId: string;
-    /** Lets Lipana's answer to the push go. */
+    /** Releases Lipana's answer to the push. */
     answer(answer: ScriptedAnswer | "drop"): void;
-    /** Posts the webhook to the node that did not ask. */
+    /** Posts the webhook to the node that did not initiate. */
     post(): Promise<number>;
     state(): Promise<string>;
   }
 
-  /** A payment that Lipana was asked for and has not answered. */
+  /** Starts a payment whose push Lipana has not answered. */
   async function startWhole(nodes: { asking: TestNode; taking: TestNode }, lipana: HeldLipana): Promise<Whole> {
-    const told = nextTold();
+    const transaction = nextTransaction();
     const { order } = await pay(nodes.asking, { provider: "lipana" });
     const answer = await lipana.nextPush();
     return {
       ...nodes,
-      told,
+      transaction,
       orderId: order.orderId,
       answer,
       async post() {
-        const { headers, body } = lipanaWebhook(told);
+        const { headers, body } = lipanaWebhook(transaction);
         return (await call(`${nodes.taking.url}/webhooks/lipana`, { method: "POST", headers, body })).status;
       },
       state: async () => (await asMerchant(nodes.taking, `/v1/orders/${order.orderId}`)).body.order.status,
@@ -315,9 +319,9 @@ describe("two whole nodes", () => {
 
   interface HeldLipana {
     url: string;
-    /** The transactions of the list, all of them pending. */
+    /** The transactions in Lipana's list, all pending. */
     listed: { reference: string; accountReference: string }[];
-    /** Answers the next push, once there is one. */
+    /** Waits for the next push and answers it. */
     nextPush(): Promise<Whole["answer"]>;
     /** The account reference of the last push. */
     accountReference(): string;
@@ -356,40 +360,40 @@ describe("two whole nodes", () => {
 
   const paid = ["pending", "processing", "succeeded"];
 
-  it("keep a webhook that comes while the reply is held, and apply it when the reply is there", async () => {
+  it("park a webhook that arrives before the reply, and apply it after the reply", async () => {
     const lipana = await startLipana();
     const whole = await startWhole(await startNodes(lipana), lipana);
     expect(await whole.post()).toBe(200);
     expect(await whole.state()).toBe("pending");
-    expect(await kept(whole.told)).toEqual([{ result: "unmatched", waits: true }]);
-    whole.answer(acceptance(whole.told));
+    expect(await webhookResults(whole.transaction)).toEqual([{ result: "unmatched", waits: true }]);
+    whole.answer(acceptance(whole.transaction));
     await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 4_000, interval: 10 });
-    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
+    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.transaction.reference });
   });
 
-  it("lose nothing when webhook and reply come at once, 20 times over", async () => {
+  it("lose no webhook that arrives at the same time as the reply, in 20 runs", async () => {
     const lipana = await startLipana();
     const nodes = await startNodes(lipana);
     for (let round = 0; round < 20; round += 1) {
       const whole = await startWhole(nodes, lipana);
-      whole.answer(acceptance(whole.told));
+      whole.answer(acceptance(whole.transaction));
       expect(await whole.post()).toBe(200);
       await vi.waitUntil(async () => (await whole.state()) === "succeeded", { timeout: 4_000, interval: 5 });
-      expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
+      expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.transaction.reference });
     }
   });
 
-  it("keep a webhook whose payment's reply is lost, and apply it when the list has told the reference", async () => {
+  it("park a webhook whose payment's reply is lost, and apply it when the list shows the reference", async () => {
     const lipana = await startLipana();
     const whole = await startWhole(await startNodes(lipana), lipana);
     expect(await whole.post()).toBe(200);
     whole.answer("drop");
     await vi.waitUntil(() => whole.asking.log.some((line) => line.includes("answer unknown")));
     expect(await whole.state()).toBe("pending");
-    lipana.listed.push({ reference: whole.told.reference, accountReference: lipana.accountReference() });
+    lipana.listed.push({ reference: whole.transaction.reference, accountReference: lipana.accountReference() });
     await database.pool.query("update payment set check_at = clock_timestamp() where status = 'pending'");
     await vi.waitUntil(async () => (await whole.state()) === "succeeded", { interval: 10 });
-    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.told.reference });
-    expect(await kept(whole.told)).toEqual([{ result: "applied", waits: false }]);
+    expect(await historyOf(whole.orderId)).toEqual({ statuses: paid, reference: whole.transaction.reference });
+    expect(await webhookResults(whole.transaction)).toEqual([{ result: "applied", waits: false }]);
   });
 });

@@ -1,4 +1,4 @@
-/** The process as an operator runs it: real signals, watchers attached, a request half sent, and what the log gives away. */
+/** The process as an operator runs it: real signals, attached watchers, a half-sent request, and the secrecy of its log. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -23,7 +23,7 @@ async function makeDataDir(): Promise<string> {
   return dataDir;
 }
 
-/** Starts Tukio on a database of its own, saying all it can. */
+/** Starts Tukio with its own database and log level `trace`. */
 async function start(env: Record<string, string> = {}): Promise<NodeProcess & { databaseUrl: string }> {
   const database = await createDatabase();
   onTestFinished(database.drop);
@@ -32,7 +32,7 @@ async function start(env: Record<string, string> = {}): Promise<NodeProcess & { 
   return { ...node, databaseUrl: database.url };
 }
 
-/** What a process said that ended with 1 because it could not start. */
+/** Starts a process that must exit with 1, and returns its output. */
 async function failedStart(env: Record<string, string>): Promise<string> {
   const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "pipe"] });
   onTestFinished(() => void child.kill("SIGKILL"));
@@ -43,7 +43,7 @@ async function failedStart(env: Record<string, string>): Promise<string> {
 }
 
 describe("SIGTERM", () => {
-  it("ends the process with 0 although watchers are attached and a request is half sent", async () => {
+  it("ends the process with 0 despite attached watchers and a half-sent request", async () => {
     const node = await start();
     const { order, watchToken: token } = await pay(node);
     const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
@@ -55,18 +55,18 @@ describe("SIGTERM", () => {
     expect((await call(`${node.url}/readyz`)).status).toBe(200);
     const exited = once(node.process, "exit");
     node.process.kill("SIGTERM");
-    node.process.kill("SIGTERM"); // A second one means nothing.
+    node.process.kill("SIGTERM"); // A second SIGTERM has no effect.
     expect(await exited).toEqual([0, null]);
   });
 });
 
-describe("a process with a Redis", () => {
-  it("counts its limits there, together with others", async () => {
+describe("a process with Redis", () => {
+  it("shares its rate limits with other processes", async () => {
     const redis = new Redis(redisUrl());
     onTestFinished(() => redis.disconnect());
     const node = await start({ REDIS_URL: redisUrl() });
     await redis.del("tukio:limit:address:127.0.0.1");
-    // Right after its start a process may not be connected yet, and counts by itself for a while.
+    // A process counts in memory until its Redis connection is up.
     const isCounted = async () => {
       await call(`${node.url}/v1/orders`);
       return Number(await redis.get("tukio:limit:address:127.0.0.1")) > 0;
@@ -75,8 +75,8 @@ describe("a process with a Redis", () => {
   });
 });
 
-describe("a process that is killed", () => {
-  it("while the provider is being asked: the next one never asks again, and ends the payment", async () => {
+describe("a killed process", () => {
+  it("leaves a push in flight that the next process does not repeat, and whose payment it ends (G10)", async () => {
     const daraja = await startScriptedDaraja();
     const one = await start(daraja.env);
     const { order } = await pay(one);
@@ -98,7 +98,7 @@ describe("a process that is killed", () => {
     expect(pushedAgain).toBe(false);
   });
 
-  it("and whose webhook never comes: the deadline ends the payment in the next one", async () => {
+  it("leaves a payment without a webhook that the next process expires at its deadline (G9)", async () => {
     const daraja = await startScriptedDaraja();
     const one = await start({ ...daraja.env, DARAJA_DEADLINE_S: "2" });
     const { order } = await pay(one);
@@ -113,8 +113,8 @@ describe("a process that is killed", () => {
   });
 });
 
-describe("a database that is slow to answer at first", () => {
-  it("is waited for", async () => {
+describe("a database that is slow at the start", () => {
+  it("delays the start and does not fail it", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
     const proxy = await startTcpProxy(database.url);
@@ -141,59 +141,53 @@ describe("a database that cannot be reached", () => {
     ],
     ["is another's", (url: URL) => (url.password = "hunter2"), /password authentication failed/],
     ["is not there", (url: URL) => (url.pathname = "/nosuch"), /\/nosuch\): database "nosuch" does not exist/],
-  ])(
-    "because it %s ends the process at its start, by the variable's name and without its password",
-    async (_, change, words) => {
-      const database = await createDatabase();
-      onTestFinished(database.drop);
-      const url = new URL(database.url);
-      change(url);
-      const env = {
-        PATH: process.env.PATH ?? "",
-        PORT: "0",
-        DATABASE_URL: url.href,
-        DATA_DIR: await makeDataDir(),
-        TUKIO_API_KEY: apiKey,
-        TUKIO_SECRET: testSecret,
-      };
-      const output = await failedStart(env);
-      expect(output.split("\n").at(-2)).toMatch(/^DATABASE_URL cannot be reached /);
-      expect(output).toMatch(words);
-      expect(output).not.toContain(url.password);
-    },
-  );
+  ])("fails the start because it %s, with the variable's name and without its password", async (_, change, words) => {
+    const database = await createDatabase();
+    onTestFinished(database.drop);
+    const url = new URL(database.url);
+    change(url);
+    const env = {
+      PATH: process.env.PATH ?? "",
+      PORT: "0",
+      DATABASE_URL: url.href,
+      DATA_DIR: await makeDataDir(),
+      TUKIO_API_KEY: apiKey,
+      TUKIO_SECRET: testSecret,
+    };
+    const output = await failedStart(env);
+    expect(output.split("\n").at(-2)).toMatch(/^DATABASE_URL cannot be reached /);
+    expect(output).toMatch(words);
+    expect(output).not.toContain(url.password);
+  });
 });
 
-describe("a kept key that is not whole", () => {
+describe("a damaged key file", () => {
   it.each([
     ["api-key", ""],
     ["secret", ""],
     ["api-key", "\n"],
     ["secret", "x".repeat(31)],
-  ])(
-    "(%s: %j) ends the process by name before anything is opened, and stays for who can restore it",
-    async (name, text) => {
-      const dataDir = await makeDataDir();
-      const path = join(dataDir, name);
-      await writeFile(path, text);
-      // Nobody is there: whoever tried to open it would say so.
-      const env = {
-        PATH: process.env.PATH ?? "",
-        PORT: "0",
-        DATABASE_URL: "postgres://127.0.0.1:1/x",
-        DATA_DIR: dataDir,
-      };
-      const output = await failedStart(env);
-      expect(output).toBe(`${path} is damaged. Restore it, or remove it to have a new one made.\n`);
-      expect(await readFile(path, "utf8")).toBe(text);
-      // The other key may have been made; no draft is left.
-      expect(["api-key", "secret"]).toEqual(expect.arrayContaining(await readdir(dataDir)));
-    },
-  );
+  ])("(%s: %j) fails the start with its name before anything is opened, and is not overwritten", async (name, text) => {
+    const dataDir = await makeDataDir();
+    const path = join(dataDir, name);
+    await writeFile(path, text);
+    // No database listens here, so an attempt to open one would show in the output.
+    const env = {
+      PATH: process.env.PATH ?? "",
+      PORT: "0",
+      DATABASE_URL: "postgres://127.0.0.1:1/x",
+      DATA_DIR: dataDir,
+    };
+    const output = await failedStart(env);
+    expect(output).toBe(`${path} is damaged. Restore it, or remove it to have a new one made.\n`);
+    expect(await readFile(path, "utf8")).toBe(text);
+    // The other key may exist by now; no temporary file may remain.
+    expect(["api-key", "secret"]).toEqual(expect.arrayContaining(await readdir(dataDir)));
+  });
 });
 
-describe("the whole log of a run that used every feature", () => {
-  it("shows no key, secret, token or phone", async () => {
+describe("the log of a run that used every feature", () => {
+  it("contains no key, secret, token or phone number", async () => {
     const node = await start();
     const phones = ["+254712345701", "+254712345702", "+254712345710", "+254712345720"];
     const bodies = await Promise.all(
@@ -226,7 +220,7 @@ describe("the whole log of a run that used every feature", () => {
     node.process.kill("SIGTERM");
     await exited;
 
-    // The banner at the start shows a key only when it was made there; this one was given.
+    // The start banner shows only a generated API key; this one was configured.
     const log = node.output();
     expect(log).toContain('"msg":"webhook"');
     const secrets = [
@@ -242,7 +236,7 @@ describe("the whole log of a run that used every feature", () => {
       ...phones.flatMap((phone) => [phone, phone.slice(1), `0${phone.slice(4)}`]),
     ];
     for (const secret of secrets) expect(log).not.toContain(secret);
-    // No URL secret of any payment: each begins with the payment's id in hex.
+    // The secret in a payment's URL begins with the payment's id in hex.
     for (const { order } of bodies) expect(log).not.toContain(order.payment.id.replaceAll("-", ""));
     expect(log).not.toMatch(/Bearer (?!$)/);
   });

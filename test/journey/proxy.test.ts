@@ -1,7 +1,6 @@
 /**
- * Whose budget a request and a connection use up, behind a proxy: that of the address which a trusted proxy tells of,
- * and nobody else's word counts. Every way in is tried: HTTP, Socket.IO's polling, and both kinds of WebSocket.
- * Not covered: addresses of IPv6.
+ * The client address that limits count for. Only a trusted proxy's `X-Forwarded-For` counts. Covers HTTP, Socket.IO's
+ * polling and both kinds of WebSocket; does not cover IPv6 addresses.
  */
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket } from "ws";
@@ -18,19 +17,19 @@ beforeAll(async () => {
 
 const trusting = { TRUSTED_PROXIES: "127.0.0.0/8" };
 
-/** What a client says who wants to be taken for somebody else. */
+/** The header of a client that forges its address. */
 const spoofed = { "x-forwarded-for": "198.51.100.7" };
 
 type Headers = Record<string, string>;
 
-/** Opens a WebSocket; ends with the test. */
+/** Opens a WebSocket and closes it with the test. */
 function open(url: string, path: string, headers: Headers): WebSocket {
   const socket = new WebSocket(url.replace("http", "ws") + path, { headers });
   onTestFinished(() => socket.terminate());
   return socket.on("error", () => undefined);
 }
 
-/** The status that an upgrade is answered with; what became of it when there is none. */
+/** The HTTP status of an upgrade, or the error's message when there is no answer. */
 const upgrade = (url: string, path: string, headers: Headers): Promise<number | string | undefined> =>
   new Promise((resolve) => {
     const socket = open(url, path, headers);
@@ -39,7 +38,7 @@ const upgrade = (url: string, path: string, headers: Headers): Promise<number | 
     socket.once("error", ({ message }) => resolve(message));
   });
 
-/** The statuses of one request by each way that there is. */
+/** Sends one request by each way and returns the statuses. */
 async function tryAll({ url }: { url: string }, headers: Headers = {}): Promise<(number | string | undefined)[]> {
   return [
     (await call(`${url}/v1/orders?limit=1`, { headers })).status,
@@ -49,15 +48,15 @@ async function tryAll({ url }: { url: string }, headers: Headers = {}): Promise<
   ];
 }
 
-// Nobody has shown who they are: whoever does counts for that, and not for an address.
+// All requests are unauthenticated, because authenticated ones do not count for an address.
 const allowed = [401, 200, 101, 101];
-// Socket.IO cuts off an upgrade without an answer.
+// Socket.IO closes a refused upgrade without an answer.
 const refused = [429, 429, "socket hang up", 429];
 
 describe("the requests of an address", () => {
   const budget = { LIMIT_IP: String(allowed.length) };
 
-  it("are counted for the address that a trusted proxy tells of, whatever its client says", async () => {
+  it("count for the address that a trusted proxy reports, whatever its client sends", async () => {
     const node = await startNode({ databaseUrl, env: { ...budget, ...trusting } });
     const one = await startProxy(node, "203.0.113.1");
     const other = await startProxy(node, "203.0.113.2");
@@ -66,14 +65,14 @@ describe("the requests of an address", () => {
     expect(await tryAll(one, spoofed)).toEqual(refused);
     expect(await tryAll(other, spoofed)).toEqual(allowed);
     expect(await tryAll(other)).toEqual(refused);
-    // The proxy itself is somebody else again.
+    // The proxy's own address has a separate budget.
     expect(await tryAll(node)).toEqual(allowed);
   });
 
   it.each<[string, Headers]>([
     ["without a trusted proxy", {}],
     ["behind a proxy that is not the trusted one", { TRUSTED_PROXIES: "10.0.0.0/8,127.0.0.9" }],
-  ])("are counted for whoever connects, %s", async (_where, env) => {
+  ])("count for the connecting address, %s", async (_where, env) => {
     const node = await startNode({ databaseUrl, env: { ...budget, ...env } });
     const one = await startProxy(node, "203.0.113.1");
     const other = await startProxy(node, "203.0.113.2");
@@ -91,7 +90,7 @@ interface Target {
   token: string;
 }
 
-/** Resolves when a watcher has its first state, or is sent away. */
+/** Resolves with `in` at the first state, or `full` when the node closes the connection. */
 function watchWith(path: string, { url, hello }: Pick<Target, "url"> & { hello?: string }): Promise<"in" | "full"> {
   const { promise, resolve } = Promise.withResolvers<"in" | "full">();
   const socket = open(url, path, {});
@@ -127,20 +126,17 @@ describe("the open connections of an address", () => {
     return { node, at: (url) => ({ url, orderId: order.orderId, token }) };
   };
 
-  it.each(Object.entries(watchers))(
-    "are counted for the address that a trusted proxy tells of: %s",
-    async (_name, watch) => {
-      const { node, at } = await start(trusting);
-      const one = await startProxy(node, "203.0.113.1");
-      const other = await startProxy(node, "203.0.113.2");
-      expect(await watchers.WebSocket?.(at(one.url))).toBe("in");
-      expect(await watch(at(one.url))).toBe("full");
-      expect(await watch(at(other.url))).toBe("in");
-    },
-  );
+  it.each(Object.entries(watchers))("count for the address that a trusted proxy reports: %s", async (_name, watch) => {
+    const { node, at } = await start(trusting);
+    const one = await startProxy(node, "203.0.113.1");
+    const other = await startProxy(node, "203.0.113.2");
+    expect(await watchers.WebSocket?.(at(one.url))).toBe("in");
+    expect(await watch(at(one.url))).toBe("full");
+    expect(await watch(at(other.url))).toBe("in");
+  });
 
   it.each(Object.entries(watchers))(
-    "are counted for whoever connects, without a trusted proxy: %s",
+    "count for the connecting address, without a trusted proxy: %s",
     async (_name, watch) => {
       const { node, at } = await start({});
       const one = await startProxy(node, "203.0.113.1");

@@ -1,17 +1,17 @@
-/** Every payment ends rightly although webhooks are lost, late or early, providers silent, and processes killed. */
+/** Payments reach the right status although webhooks are lost, late or early and providers do not answer. */
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { watch } from "../support/watch.ts";
 
-/** A node with a database to itself: its sandbox is in its memory, and only it can answer for its payments. */
+/** Starts a node with its own database, because its in-memory sandbox must answer the queries of all payments in it. */
 async function startAlone(): Promise<TestNode> {
   const database = await createDatabase();
   onTestFinished(database.drop);
   return startNode({ databaseUrl: database.url });
 }
 
-describe("the test numbers that only asking can settle", () => {
+describe("the test numbers that need a query", () => {
   const numbers = {
     "00": [["pending"], ["processing"], ["expired", "deadline"]],
     "06": [["pending"], ["processing"], ["succeeded"]],
@@ -20,7 +20,7 @@ describe("the test numbers that only asking can settle", () => {
     "12": [["pending"], ["expired", "deadline"]],
   };
 
-  it(`${Object.keys(numbers).join(", ")} end as promised`, async () => {
+  it(`${Object.keys(numbers).join(", ")} end in the documented states (G9)`, async () => {
     const node = await startAlone();
     const journeys = Object.entries(numbers).map(async ([digits, states]) => {
       const { order, watchToken: token } = await pay(node, { phone: `+2547000003${digits}` });
@@ -36,7 +36,7 @@ describe("the test numbers that only asking can settle", () => {
   });
 });
 
-describe("a decision on a payment in review", () => {
+describe("a person's decision on a payment in review", () => {
   const review = async () => {
     const node = await startAlone();
     const { order } = await pay(node, { phone: "+254700000310" });
@@ -54,7 +54,7 @@ describe("a decision on a payment in review", () => {
     return { node, orderId, paymentId: order.payment.id, resolve };
   };
 
-  it("as succeeded pays the order, with the note in its history, once", async () => {
+  it("pays the order once, with the note in its history, when it is `succeeded` (G8)", async () => {
     const { node, orderId, resolve } = await review();
     expect(await resolve({ as: "succeeded" })).toMatchObject({
       status: 200,
@@ -67,11 +67,11 @@ describe("a decision on a payment in review", () => {
     const { body } = await asMerchant(node, `/v1/orders/${orderId}`);
     expect(body.events.at(-1)).toMatchObject({ status: "succeeded", note: "seen on the statement" });
     expect(body.order).not.toHaveProperty("note");
-    // What was paid stays visible: a backend must not take it for the amount that was agreed.
+    // The paid amount stays visible, because a backend must not confuse it with the agreed amount.
     expect(body.order).toMatchObject({ reason: "amount_mismatch", payment: { amountPaidMinor: 15_100 } });
   });
 
-  it("as failed rejects it and allows another try", async () => {
+  it("rejects the payment and allows another attempt when it is `failed`", async () => {
     const { node, orderId, resolve } = await review();
     expect(await resolve({ as: "failed" })).toMatchObject({
       status: 200,
@@ -81,7 +81,7 @@ describe("a decision on a payment in review", () => {
     expect(order).toMatchObject({ version: 5, payment: { attempt: 2 } });
   });
 
-  it("needs a payment of the order, a verdict and a note", async () => {
+  it("requires a payment of the order, a status and a note", async () => {
     const { node, resolve } = await review();
     expect(await resolve({ as: "failed", paymentId: crypto.randomUUID() })).toMatchObject({
       status: 404,

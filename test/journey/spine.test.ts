@@ -1,4 +1,4 @@
-/** One payment from request to every kind of watcher, on two nodes over real HTTP, PostgreSQL and Redis. */
+/** One payment from the request to watchers on every transport, on two nodes over real HTTP, PostgreSQL and Redis. */
 import { Redis } from "ioredis";
 import { io } from "socket.io-client";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -16,7 +16,7 @@ beforeAll(async () => {
   return database.drop;
 });
 
-/** Node A asks; the webhook goes to node B. */
+/** Starts two nodes: A initiates, B gets the webhooks. */
 async function twoNodes() {
   const { url, phone: payers } = await startSandbox("daraja");
   const b = await startNode({ databaseUrl, redisUrl: redisUrl(), env: darajaEnv(url) });
@@ -26,7 +26,7 @@ async function twoNodes() {
   return { a, b, payers };
 }
 
-describe("a payment asked for on node A whose webhook comes to node B", () => {
+describe("a payment initiated on node A with its webhook on node B", () => {
   it("reaches the watchers of every transport on both nodes, state by state", async () => {
     const { a, b, payers } = await twoNodes();
     const phone = "+254712345600";
@@ -60,22 +60,22 @@ describe("a payment asked for on node A whose webhook comes to node B", () => {
     ]);
   });
 
-  it("is published from its second version on, another try too: nobody can follow what is not there yet", async () => {
+  it("is published from its second version on, because nobody can subscribe to an order before its first", async () => {
     const { a } = await twoNodes();
-    const heard = new Redis(redisUrl());
-    onTestFinished(() => heard.disconnect());
+    const subscriber = new Redis(redisUrl());
+    onTestFinished(() => subscriber.disconnect());
     const versions = new Map<string, number[]>();
-    heard.on("pmessage", (_pattern, _channel, json: string) => {
+    subscriber.on("pmessage", (_pattern, _channel, json: string) => {
       const { id, version } = JSON.parse(json) as { id: string; version: number };
       versions.set(id, [...(versions.get(id) ?? []), version]);
     });
-    await heard.psubscribe("*");
+    await subscriber.psubscribe("*");
     const { order } = await pay(a, { phone: "+254712345603" });
     const current = async () => (await asMerchant(a, `/v1/orders/${order.orderId}`)).body.order;
     await vi.waitUntil(async () => (await current()).status === "failed");
     const { order: again } = await pay(a, { orderId: order.orderId, phone: "+254712345601" });
     await vi.waitUntil(async () => (await current()).status === "succeeded");
-    // A webhook that overtakes the provider's reply leaves out `processing`, and with it a version.
+    // A webhook that overtakes the provider's reply skips `processing` and its version.
     const { version: last } = await current();
     expect(last).toBeGreaterThan(again.version);
     await vi.waitUntil(() => versions.get(order.id)?.length === last - 1);
@@ -84,7 +84,7 @@ describe("a payment asked for on node A whose webhook comes to node B", () => {
     );
   });
 
-  it("shows a masked phone to be prompted while it is processing", async () => {
+  it("contains the masked phone of the prompt while it is processing", async () => {
     const { a, b } = await twoNodes();
     const { order, watchToken: token } = await pay(a, { phone: "0712 345 600" });
     const watching = watch("WebSocket", { node: b, orderId: order.orderId, token });
@@ -111,7 +111,7 @@ describe("the test numbers", () => {
     expect(end.status).toBe(status);
     expect(end.reason).toBe(reason);
     expect(end.live).toBe(false);
-    // All webhooks are in, and the provider's own reference is kept however they raced with its reply.
+    // The provider's reference is stored, however the webhooks raced with the reply.
     const webhooks = digits === "07" ? 3 : 1;
     await vi.waitUntil(() => node.log.filter((line) => line.includes('"msg":"webhook"')).length === webhooks);
     await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
@@ -121,7 +121,7 @@ describe("the test numbers", () => {
     expect(body.events.map(({ version }) => version)).toEqual(body.events.map((_, index) => index + 1));
   });
 
-  it("ending in 00 wait for the phone, whose prompts programs can see and answer", async () => {
+  it("ending in 00 wait for the phone, whose prompts the API lists and answers", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken: token } = await pay(node, { phone: "+254700000100" });
     const watching = watch("Socket.IO", { node, orderId: order.orderId, token });
@@ -146,8 +146,8 @@ describe("the test numbers", () => {
   });
 });
 
-describe("staged races", () => {
-  it("the webhook overtakes the reply to initiate: paid at once, and the reference is kept", async () => {
+describe("a node in a staged race", () => {
+  it("pays the order and keeps the reference when the webhook overtakes the reply to initiate", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order, watchToken: token } = await pay(node);
@@ -162,7 +162,7 @@ describe("staged races", () => {
     expect(body.payments[0]).toMatchObject({ reference: push.reference });
   });
 
-  it("repeated webhooks are all acknowledged and make one event", async () => {
+  it("acknowledges all repeated webhooks and makes one event (G6)", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order, watchToken: token } = await pay(node);
@@ -182,7 +182,7 @@ describe("staged races", () => {
     expect(watching.seen.filter(({ status }) => status === "expired")).toHaveLength(1);
   });
 
-  it("a settled order stays watchable: a late success and another try reach those who stayed", async () => {
+  it("delivers a late success and another attempt to the watchers of a settled order", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order, watchToken: token } = await pay(node);
@@ -209,7 +209,7 @@ describe("staged races", () => {
     }
   });
 
-  it("another amount is for review, and full evidence lifts it", async () => {
+  it("sends another amount to review until the agreed amount is proven (G8)", async () => {
     const daraja = await startScriptedDaraja();
     const node = await startNode({ databaseUrl, env: daraja.env });
     const { order } = await pay(node);
@@ -234,7 +234,7 @@ describe("staged races", () => {
 });
 
 describe("a Socket.IO client", () => {
-  it("with default options ends on websocket", async () => {
+  it("upgrades to WebSocket with default options", async () => {
     const node = await startNode({ databaseUrl });
     const { watchToken: token } = await pay(node);
     const socket = io(node.url, { auth: { token }, forceNew: true });
@@ -243,7 +243,7 @@ describe("a Socket.IO client", () => {
     await vi.waitUntil(() => socket.io.engine.transport.name === "websocket");
   });
 
-  it("restricted to websocket connects at all", async () => {
+  it("connects when it is restricted to WebSocket", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken: token } = await pay(node);
     const socket = io(node.url, { auth: { token }, transports: ["websocket"], forceNew: true });
@@ -254,8 +254,8 @@ describe("a Socket.IO client", () => {
   });
 });
 
-describe("a node whose Redis is gone", () => {
-  it("starts, says so, takes webhooks and serves its watchers", async () => {
+describe("a node without Redis", () => {
+  it("starts, reports the bus as down, takes webhooks and serves its watchers (G4)", async () => {
     const redis = await startRedis();
     await redis.stop();
     const daraja = await startScriptedDaraja();
@@ -270,7 +270,7 @@ describe("a node whose Redis is gone", () => {
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "succeeded")));
   });
 
-  it("finds what another node committed, by reading", async () => {
+  it("delivers another node's changes by polling the database (G4)", async () => {
     const redis = await startRedis();
     await redis.stop();
     const daraja = await startScriptedDaraja();

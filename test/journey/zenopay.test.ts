@@ -1,6 +1,6 @@
-/** ZenoPay at a whole node: its webhook is never more than a reason to ask, and its key stays with us. */
+/** ZenoPay on a complete node: its webhook only causes a query, and its API key is neither stored nor logged. */
 import pg from "pg";
-import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode } from "../support/node.ts";
@@ -16,7 +16,7 @@ beforeAll(async () => {
   return drop;
 });
 
-/** A payment that ZenoPay has accepted, or was asked for without a reply. */
+/** Starts a payment that ZenoPay accepts, or whose reply is lost. */
 async function start({ reply = true } = {}) {
   let paymentId = "";
   let word = "PENDING";
@@ -43,8 +43,8 @@ async function start({ reply = true } = {}) {
     node,
     paymentId,
     now,
-    /** What the query says from now on. */
-    says(status: "COMPLETED" | "PENDING") {
+    /** ZenoPay's query answer; may be replaced at any time. */
+    answerWith(status: "COMPLETED" | "PENDING") {
       word = status;
     },
     get queries() {
@@ -65,37 +65,39 @@ describe.each([
   ["with the key", { "x-api-key": apiKey }],
   ["without the key", {}],
 ])("a webhook %s", (_what, headers: Record<string, string>) => {
-  test("is answered OK and makes us ask, and what the query says is what counts", async () => {
+  it("is answered OK and causes a query, whose result counts (G7)", async () => {
     const ground = await start();
     await ground.until("processing");
     const { queries: before } = ground;
     expect(await ground.post(headers)).toMatchObject({ status: 200, body: "OK" });
     await vi.waitUntil(() => ground.queries > before, { timeout: 5_000 });
     expect((await ground.now()).order).toMatchObject({ status: "processing", version: 2 });
-    ground.says("COMPLETED");
+    ground.answerWith("COMPLETED");
     await ground.post(headers);
     const { order } = await ground.until("succeeded");
     expect(order.payment).toMatchObject({ amountPaidMinor: 100_000, receipt: `R-${ground.paymentId}` });
   });
 });
 
-test("a payment whose request was never answered is found paid, and keeps its reference", async () => {
-  const ground = await start({ reply: false });
-  ground.says("COMPLETED");
-  // By itself the first question comes after 10 s.
-  await ground.post({});
-  const { payments } = await ground.until("succeeded");
-  expect(payments).toMatchObject([{ reference: ground.paymentId }]);
-});
+describe("ZenoPay", () => {
+  it("finds a payment whose reply was lost, and keeps its reference", async () => {
+    const ground = await start({ reply: false });
+    ground.answerWith("COMPLETED");
+    // Without the webhook, the first query would run after 10 s.
+    await ground.post({});
+    const { payments } = await ground.until("succeeded");
+    expect(payments).toMatchObject([{ reference: ground.paymentId }]);
+  });
 
-test("the key that comes with webhooks is neither kept nor logged", async () => {
-  const ground = await start();
-  await ground.until("processing");
-  await ground.post({ "x-api-key": apiKey });
-  const pool = new pg.Pool({ connectionString: databaseUrl });
-  onTestFinished(() => pool.end());
-  const { rows } = await pool.query("select headers::text from webhook where payment_id = $1", [ground.paymentId]);
-  expect(rows).toHaveLength(1);
-  expect(JSON.stringify(rows)).not.toContain(apiKey);
-  expect(ground.node.log.join("")).not.toContain(apiKey);
+  it("neither stores nor logs the key that its webhooks carry", async () => {
+    const ground = await start();
+    await ground.until("processing");
+    await ground.post({ "x-api-key": apiKey });
+    const pool = new pg.Pool({ connectionString: databaseUrl });
+    onTestFinished(() => pool.end());
+    const { rows } = await pool.query("select headers::text from webhook where payment_id = $1", [ground.paymentId]);
+    expect(rows).toHaveLength(1);
+    expect(JSON.stringify(rows)).not.toContain(apiKey);
+    expect(ground.node.log.join("")).not.toContain(apiKey);
+  });
 });
