@@ -1,6 +1,9 @@
-/** A file of its own, so that a page without plain WebSockets does not fetch it. */
+/** A separate file, so that a page without plain WebSockets does not load it. */
 
-/** WebSocket close codes. Below 4400: come back. 4401 and 4404: stay away. 4408 and 4410: come back (4410: with a fresh token). */
+/**
+ * WebSocket close codes. Reconnect after 1012, 1013 and 4408, and with a fresh token after 4410. Do not reconnect after
+ * 4401 and 4404.
+ */
 export const closeCode = {
   restarting: 1012,
   tryAgainLater: 1013,

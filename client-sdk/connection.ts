@@ -1,35 +1,35 @@
 /**
- * The states of a watch's connection, and the whole table of what moves it from one to another:
+ * The states of a watch's connection and the complete table of their transitions:
  *
  *   connecting ──opened──► open ──dropped──► waiting ──elapsed, woken──► connecting
  *       ▲  │                │                   ▲
  *       │  └────────────────│─────dropped───────┘
  *       └─── passed, expired, woken (a new link at once) ──┘
  *
- *   refused and ended lead to closed from everywhere; closed is final.
+ *   Every state moves to closed on refused and ended. closed is final.
  *
- * `connecting`: a link is being made, or a fresh token fetched. `open`: what happens arrives at once. `waiting`: for
- * the next try. `closed`: by the caller, or for an error that will not pass. The compiler checks that the table says
- * what every input means in every state.
+ * `connecting`: the watch opens a link or fetches a fresh token. `open`: states arrive as they happen. `waiting`: the
+ * watch waits before the next attempt to connect. `closed`: the caller closed the watch, or a final error ended it.
+ * The compiler checks that the table has an entry for every input in every state.
  */
 export type Connection = "connecting" | "open" | "waiting" | "closed";
 
 export type Input =
-  /** The server has let us in. */
+  /** The server accepted the token. */
   | "opened"
-  /** The link is gone, or could not be made; to be tried again after a while. */
+  /** The link dropped or could not be opened; the watch waits and tries again. */
   | "dropped"
-  /** This transport cannot work here, or a better one may again: another one at once. */
+  /** The transport did not open; the watch tries the next one at once. */
   | "passed"
-  /** The token has run out; a fresh one is asked for. */
+  /** The token expired; the watch fetches a fresh one. */
   | "expired"
-  /** The while is over. */
+  /** The wait is over. */
   | "elapsed"
-  /** The page or the network is back. */
+  /** The page is visible or online again, or a better transport is due; the watch connects at once. */
   | "woken"
-  /** The server will not let us in, ever. */
+  /** The server refused the token or the order, and another attempt would not help. */
   | "refused"
-  /** The caller has had enough. */
+  /** The caller closed the watch. */
   | "ended";
 
 const transitions = {
@@ -75,5 +75,5 @@ const transitions = {
   },
 } as const satisfies Record<Connection, Record<Input, Connection>>;
 
-/** The state that follows. */
+/** Returns the state that follows `connection` after `input`. */
 export const step = (connection: Connection, input: Input): Connection => transitions[connection][input];

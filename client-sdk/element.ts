@@ -1,18 +1,18 @@
 /**
- * `<order-status url="…" order-id="…" token="…">`: what the payer sees. Importing this file registers the element; on
- * a server, where there are no elements, importing it does nothing.
+ * The element `<order-status url="…" order-id="…" token="…">` shows a payment to its payer. Importing this file registers
+ * the element. On a server without custom elements the import does nothing.
  *
  * Attributes: `url`, `order-id`, `token`; optional `lang` (en, sw, bn; default: the page's, then the browser's),
- * `time-zone`, `after`, and `transports` (names, best first, such as `websocket longpoll`). Property: `refreshToken`.
- * Events: `statuschange` with the StatusEvent as detail; `tryagain` when the payer wants to; `watcherror` with a
- * WatchError. Slots: the default one below everything, `header`, and one for each status, shown while it lasts.
+ * `time-zone` and `transports` (names, best first, such as `websocket longpoll`). Property: `refreshToken`.
+ * Events: `statuschange` with the StatusEvent as detail; `tryagain` when the payer presses the button; `watcherror` with
+ * a WatchError. Slots: the default slot at the end, `header`, and one per status, shown while the order has that status.
  *
- * Attributes set in one go start one watch. While the element is out of the page nothing is watched.
+ * Attributes set in the same task start one watch. The element watches only while it is in the document.
  */
 import { createCountdown } from "./element/countdown.ts";
 import { chooseLanguage, type Language } from "./element/language.ts";
 import { presentationOf } from "./element/presentation.ts";
-import { dress } from "./element/style.ts";
+import { applyStyle } from "./element/style.ts";
 import { createView, type View } from "./element/view.ts";
 import type { StatusEvent } from "./protocol.ts";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
@@ -21,7 +21,7 @@ import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
 import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
 
-/** What is seldom asked for is fetched when it is. */
+/** Loads a rarely used transport when it first runs. */
 const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
   name,
   run: async (...link) => (await import("./other-transport.ts"))[create]().run(...link),
@@ -36,26 +36,28 @@ const transports: Record<string, () => Transport> = {
 
 const watchAttributes = ["url", "order-id", "token", "transports"];
 
-/** Where there is no DOM, the class can still be declared. */
+/** A stand-in where there is no DOM, so that the class can still be declared. */
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
 
 export class OrderStatusElement extends Base {
   static readonly observedAttributes = [...watchAttributes, "lang", "time-zone"];
 
-  /** Fetches a fresh token when this one has run out. Only declared: a page may have set it before this class was here. */
+  /** Fetches a fresh token when the current one expires. Only declared, so that a value set before registration stays. */
   declare refreshToken: WatchOptions["refreshToken"];
 
   #watch: Watch | undefined;
   #view: View | undefined;
   #countdown = createCountdown();
-  #told: StatusEvent | undefined;
-  #ticking: ReturnType<typeof setInterval> | undefined;
+  /** The last state that the page was notified of. */
+  #notified: StatusEvent | undefined;
+  #ticker: ReturnType<typeof setInterval> | undefined;
   #isStartDue = false;
-  /** Undefined until its words are here: better nothing for a moment than another language. */
+  /** Undefined until its words are loaded. The element shows nothing until then, rather than another language. */
   #language: Language | undefined;
+  /** The language tags that `#language` was chosen by. */
   #tags = "";
 
-  /** What is known now; undefined while nothing is watched. */
+  /** The current snapshot. Undefined while the element watches nothing. */
   get snapshot(): Snapshot | undefined {
     return this.#watch?.snapshot();
   }
@@ -63,10 +65,10 @@ export class OrderStatusElement extends Base {
   connectedCallback(): void {
     if (!this.#view) {
       const root = this.attachShadow({ mode: "open" });
-      dress(root);
-      this.#view = createView({ root, onTryAgain: () => this.#tell("tryagain", this.#told) });
+      applyStyle(root);
+      this.#view = createView({ root, onTryAgain: () => this.#dispatch("tryagain", this.#notified) });
     }
-    this.#startSoon();
+    this.#scheduleStart();
   }
 
   disconnectedCallback(): void {
@@ -75,11 +77,11 @@ export class OrderStatusElement extends Base {
 
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
     if (before === after) return;
-    if (watchAttributes.includes(name)) this.#startSoon();
-    else this.#show();
+    if (watchAttributes.includes(name)) this.#scheduleStart();
+    else this.#render();
   }
 
-  #startSoon(): void {
+  #scheduleStart(): void {
     if (this.#isStartDue) return;
     this.#isStartDue = true;
     queueMicrotask(() => {
@@ -92,7 +94,7 @@ export class OrderStatusElement extends Base {
   #start(): void {
     const [url, orderId, token] = ["url", "order-id", "token"].map((name) => this.getAttribute(name));
     if (url == null || !orderId || !token) {
-      this.#show();
+      this.#render();
       return;
     }
     const chosen = (this.getAttribute("transports") ?? "")
@@ -102,43 +104,43 @@ export class OrderStatusElement extends Base {
       url,
       orderId,
       token,
-      // Asked for when it is needed: a page may set it after the element is there.
+      // Read at the time of use, because a page may set it after the watch has started.
       refreshToken: () => this.refreshToken?.(),
       transports: chosen.length > 0 ? chosen : undefined,
     });
     const { event } = this.#watch.snapshot();
-    // An ending that is only remembered is shown, and told when the server says so too.
-    if (event?.settled) this.#told = event;
-    this.#watch.subscribe(() => this.#heard());
-    this.#heard();
+    // The element shows a stored settled state, but notifies the page only when the server confirms it.
+    if (event?.settled) this.#notified = event;
+    this.#watch.subscribe(() => this.#update());
+    this.#update();
   }
 
   #stop(): void {
     const watch = this.#watch;
     this.#watch = undefined;
     watch?.close();
-    clearInterval(this.#ticking);
-    this.#ticking = undefined;
+    clearInterval(this.#ticker);
+    this.#ticker = undefined;
   }
 
-  #heard(): void {
+  #update(): void {
     const snapshot = this.snapshot;
     if (!snapshot) return;
-    this.#show();
+    this.#render();
     const { event, error } = snapshot;
-    if (event && event !== this.#told) {
-      this.#told = event;
-      this.#tell("statuschange", event);
+    if (event && event !== this.#notified) {
+      this.#notified = event;
+      this.#dispatch("statuschange", event);
     }
-    if (error) this.#tell("watcherror", error);
+    if (error) this.#dispatch("watcherror", error);
   }
 
-  #tell(type: string, detail: unknown): void {
+  #dispatch(type: string, detail: unknown): void {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
 
-  /** Takes the page's language, and shows everything again when its words are here. */
-  #speak(): void {
+  /** Chooses the page's language, loads its words and renders again. */
+  #chooseLanguage(): void {
     const page = this.closest("[lang]")?.getAttribute("lang");
     const tags = page ? [page] : navigator.languages;
     if (this.#tags === String(tags)) return;
@@ -146,14 +148,14 @@ export class OrderStatusElement extends Base {
     void chooseLanguage(tags).then((language) => {
       if (this.#tags !== String(tags)) return;
       this.#language = language;
-      this.#show();
+      this.#render();
     });
   }
 
-  /** Shows what is known, and ticks as long as the payer is waited for. */
-  #show(): void {
+  /** Renders the snapshot, and again every second while the payer has to act. */
+  #render(): void {
     const view = this.#view;
-    this.#speak();
+    this.#chooseLanguage();
     if (!view || !this.#language) return;
     const snapshot = this.snapshot ?? firstSnapshot;
     const { event } = snapshot;
@@ -167,15 +169,15 @@ export class OrderStatusElement extends Base {
       status: event?.status,
     });
     view.progress(time, words, locale);
-    if (isWaiting) this.#ticking ??= setInterval(() => this.#show(), 1_000);
+    if (isWaiting) this.#ticker ??= setInterval(() => this.#render(), 1_000);
     else {
-      clearInterval(this.#ticking);
-      this.#ticking = undefined;
+      clearInterval(this.#ticker);
+      this.#ticker = undefined;
     }
   }
 }
 
-/** The page's word on light or dark; where it has none, the person's own counts. */
+/** The page's `color-scheme`. `auto` follows the visitor's preference. */
 function schemeOf(element: Element): "light" | "dark" | "auto" {
   const { colorScheme } = getComputedStyle(element);
   const [isLight, isDark] = [/\blight\b/.test(colorScheme), /\bdark\b/.test(colorScheme)];

@@ -1,9 +1,9 @@
-/** Why a watch ended without being asked to. `closed`: by `close()` or its signal, while somebody was still waiting. */
+/** Why a watch ended. `closed`: `close()` or the signal ended it while a promise was pending. */
 export type WatchErrorCode = "token_invalid" | "token_expired" | "order_unknown" | "closed";
 
-/** A watch is over and will not come back by itself. Trouble that may pass is never told this way. */
+/** The final error of a watch, which does not reconnect after it. Temporary errors never become a `WatchError`. */
 export class WatchError extends Error {
-  /** Stable, for programs. */
+  /** Stable: programs may compare it. */
   readonly code: WatchErrorCode;
 
   constructor(code: WatchErrorCode, cause?: unknown) {

@@ -1,4 +1,4 @@
-/** What a text says, or undefined: nothing that we understand is nothing to pass on. */
+/** Parses JSON. Returns undefined for a text that is not JSON, so that the caller ignores it. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

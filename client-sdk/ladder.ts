@@ -1,27 +1,30 @@
 /**
- * Which transport is tried next. They are taken in turn, best first. One that never got through makes room for the next
- * at once; when none got through, the next round begins with the best again. Once a lesser one works, those above are
- * left alone for a minute, then tried again when the lesser one has something to say anyway (a poll answered, a link
- * dropped), twice as seldom each time in vain: an idle watch sets no timer for this.
+ * Chooses the transport of the next link. Transports are tried in order, best first. A transport that does not open is
+ * followed by the next one at once. If none opens, the next round starts with the best one.
+ *
+ * While a lower transport works, the better ones rest for one minute. The ladder then tries the best one again, at the
+ * next sign of life of the current link, so an idle watch sets no timer. The rest doubles after each failed attempt.
  */
 import { nowMs } from "./platform.ts";
 import type { Transport } from "./transport/transport.ts";
 
+/** One minute, because a network that blocks WebSockets rarely changes sooner. */
 const climbAfterMs = 60_000;
+/** 16 minutes: four doublings of `climbAfterMs`. */
 const climbAfterMsMax = 960_000;
 
 export interface Ladder {
   current(): Transport;
-  /** The current one did not get through. False: nor did any other, so it is time to wait. */
+  /** Call when the current transport did not open. Returns false when none of them did, so that the caller waits. */
   pass(): boolean;
-  /** The current one got through, or said something. True: it is time to try the best again, which is now current. */
+  /** Call when the current transport opened or showed life. Returns true when the best one is current again and due. */
   climb(): boolean;
 }
 
 export function createLadder(transports: readonly [Transport, ...Transport[]], now: () => number = nowMs): Ladder {
   const [best] = transports;
   let index = 0;
-  let patienceMs = climbAfterMs;
+  let restMs = climbAfterMs;
   let climbAtMs: number | undefined;
 
   return {
@@ -34,15 +37,15 @@ export function createLadder(transports: readonly [Transport, ...Transport[]], n
 
     climb() {
       if (index === 0) {
-        patienceMs = climbAfterMs;
+        restMs = climbAfterMs;
         climbAtMs = undefined;
         return false;
       }
-      climbAtMs ??= now() + patienceMs;
+      climbAtMs ??= now() + restMs;
       if (now() < climbAtMs) return false;
       index = 0;
       climbAtMs = undefined;
-      patienceMs = Math.min(2 * patienceMs, climbAfterMsMax);
+      restMs = Math.min(2 * restMs, climbAfterMsMax);
       return true;
     },
   };

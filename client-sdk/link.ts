@@ -1,10 +1,11 @@
 /**
- * Keeps one link to the server at a time, for as long as the watch lives. What may happen at once: a run of a transport,
- * a page that wakes up, and a caller who closes. Each run has a signal of its own and is not heard once that is aborted,
- * so an old link can never speak for a new one.
+ * Keeps one link to the server at a time, for as long as the watch lives.
  *
- * Guarantees: a link that ends is made again from the last version seen, at once or after a wait as `connection.ts`
- * says; nothing but a `Refusal` ends it all; a wait that the server asked for is never cut short.
+ * Guarantees: a link that ends is followed by another from the last version seen, at once or after a wait, as
+ * `connection.ts` defines. Only a `Refusal` ends the sequence. A wait that the server requested is never cut short.
+ *
+ * A run of a transport, a page that wakes up and a caller that closes may overlap. Each run has its own signal and is
+ * ignored once that signal is aborted, so an old link cannot speak for a new one.
  */
 import { delayMs } from "./backoff.ts";
 import type { Input } from "./connection.ts";
@@ -15,9 +16,9 @@ import { ComeBack, Refusal, type Target } from "./transport/transport.ts";
 
 export interface LinkOptions {
   ladder: Ladder;
-  /** Where to go on, with the token of the moment. */
+  /** The target of the next link, with the current token and the last version seen. */
   target: () => Target;
-  /** Fetches a fresh token for `target`. Resolves with false where nobody can. */
+  /** Fetches a fresh token for `target`. Resolves with false when the application has none; rejects when it failed. */
   refresh: () => Promise<boolean>;
   onEvent: (event: unknown) => void;
   onInput: (input: Input) => void;
@@ -25,113 +26,127 @@ export interface LinkOptions {
 }
 
 export interface Link {
-  /** Makes sure at once that nothing is missed: ends a wait, and replaces a link that may have died in its sleep. */
+  /** Checks now for missed states: ends a wait, and replaces a link that may have died while the page slept. */
   check(): void;
   close(): void;
 }
 
-/** What follows from how a run ended. */
-type Next = () => void | Promise<void>;
+/** The options of one link and its changing state. */
+interface LinkState extends LinkOptions {
+  isClosed: boolean;
+  /** Consecutive failures, which set the length of the next wait. */
+  failures: number;
+  /** The token is fresh and the server has not accepted it yet. A refusal of such a token is final. */
+  isUntried: boolean;
+  /** Interrupts the current run or wait, when that is allowed. */
+  wake: () => void;
+}
 
-/** A link that held this long ended for reasons of its own, not those of the failures before it. */
+/** Why a run ended by itself; `canPass` when the transport failed before it opened. */
+interface RunEnd {
+  error?: unknown;
+  canPass?: boolean;
+}
+
+/** Resets the failure count after 5 s, because the end of such a link has nothing to do with the failures before it. */
 const steadyMs = 5_000;
 
-/** A page that wakes up says so in several ways at once. */
+/** Ignores further wake-ups for 1 s, because a browser reports one return of the page with several events. */
 const freshMs = 1_000;
 
+/** Opens the first link in a microtask. Errors are reported by `onRefused`. */
 export function openLink(options: LinkOptions): Link {
-  const { ladder, target, onInput } = options;
-  let isClosed = false;
-  let failures = 0;
-  /** The token was fetched for this link and has not been accepted yet: a refusal of it is the last word. */
-  let isUntried = false;
-  let wake: () => void = () => undefined;
-
-  const run = async (): Promise<Next> => {
-    const own = new AbortController();
-    const startedAtMs = nowMs();
-    let openedAtMs: number | undefined;
-    const replaced = new Promise<void>((resolve) => own.signal.addEventListener("abort", () => resolve()));
-    wake = () => {
-      if (isClosed || openedAtMs !== undefined || nowMs() - startedAtMs > freshMs) own.abort();
-    };
-    const transport = ladder.current();
-    const listener = {
-      onOpen(): void {
-        if (own.signal.aborted) return;
-        openedAtMs ??= nowMs();
-        isUntried = false;
-        onInput("opened");
-        if (ladder.climb()) own.abort();
-      },
-      onEvent(event: unknown): void {
-        if (!own.signal.aborted) options.onEvent(event);
-      },
-    };
-    try {
-      await Promise.race([transport.run(target(), listener, own.signal), replaced]);
-      return own.signal.aborted ? goOn : () => pause();
-    } catch (error) {
-      if (own.signal.aborted) return goOn;
-      if (error instanceof Refusal) return () => refresh(error);
-      if (error instanceof ComeBack) return () => pause(error.retryAfterMs);
-      return openedAtMs === undefined ? pass : () => pause();
-    } finally {
-      own.abort();
-      if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) failures = 0;
-    }
-  };
-
-  /** Waits before the next try. The page may cut a wait short, but not one that the server asked for. */
-  const pause = async (retryAfterMs = 0): Promise<void> => {
-    failures += 1;
-    onInput("dropped");
-    let isWoken = false;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, delayMs(failures, retryAfterMs));
-      wake = () => {
-        if (!isClosed && retryAfterMs > 0) return;
-        isWoken = true;
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    if (isWoken) failures = 0;
-    onInput(isWoken ? "woken" : "elapsed");
-  };
-
-  /** Rejects when there is no reason to go on. */
-  const refresh = async (refusal: Refusal): Promise<void> => {
-    if (refusal.code !== "token_expired" || isUntried) throw new WatchError(refusal.code, refusal);
-    onInput("expired");
-    const isFresh = await options.refresh().catch(() => undefined);
-    if (isFresh === false) throw new WatchError(refusal.code, refusal);
-    // No fresh token now is no reason to give up: the merchant's server may be as unreachable as ours.
-    if (isFresh === undefined) await pause();
-    else isUntried = true;
-  };
-
-  const goOn = (): void => onInput("woken");
-
-  const pass = (): void | Promise<void> => (ladder.pass() ? onInput("passed") : pause());
-
-  const keep = async (): Promise<void> => {
-    // Not before the caller has the watch, who may be closing it already.
-    await undefined;
-    while (!isClosed) {
-      const next = await run();
-      if (!isClosed) await next();
-    }
-  };
-  keep().catch((error: unknown) =>
+  const link: LinkState = { ...options, isClosed: false, failures: 0, isUntried: false, wake: () => undefined };
+  keepLink(link).catch((error: unknown) =>
     options.onRefused(error instanceof WatchError ? error : new WatchError("closed", error)),
   );
-
   return {
-    check: () => wake(),
+    check: () => link.wake(),
     close() {
-      isClosed = true;
-      wake();
+      link.isClosed = true;
+      link.wake();
     },
   };
+}
+
+/** Runs one transport after another until the link is closed. Rejects when the watch must end. */
+async function keepLink(link: LinkState): Promise<void> {
+  // The caller gets the watch first and may close it before anything is sent.
+  await undefined;
+  while (!link.isClosed) {
+    const end = await runTransport(link);
+    if (!link.isClosed) await prepareNext(end, link);
+  }
+}
+
+/** Resolves with undefined when the run was replaced, because `check` or the ladder wants another one at once. */
+async function runTransport(link: LinkState): Promise<RunEnd | undefined> {
+  const run = new AbortController();
+  const { signal } = run;
+  const startedAtMs = nowMs();
+  let openedAtMs: number | undefined;
+  const replaced = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+  link.wake = () => {
+    if (link.isClosed || openedAtMs !== undefined || nowMs() - startedAtMs > freshMs) run.abort();
+  };
+  const listener = {
+    onOpen(): void {
+      if (signal.aborted) return;
+      openedAtMs ??= nowMs();
+      link.isUntried = false;
+      link.onInput("opened");
+      if (link.ladder.climb()) run.abort();
+    },
+    onEvent(event: unknown): void {
+      if (!signal.aborted) link.onEvent(event);
+    },
+  };
+  try {
+    await Promise.race([link.ladder.current().run(link.target(), listener, signal), replaced]);
+    return signal.aborted ? undefined : {};
+  } catch (error) {
+    return signal.aborted ? undefined : { error, canPass: openedAtMs === undefined };
+  } finally {
+    run.abort();
+    if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) link.failures = 0;
+  }
+}
+
+/** Does what the end of a run requires before the next run. Rejects when the watch must end. */
+function prepareNext(end: RunEnd | undefined, link: LinkState): void | Promise<void> {
+  if (!end) return link.onInput("woken");
+  const { error, canPass } = end;
+  if (error instanceof Refusal) return renewToken(error, link);
+  if (error instanceof ComeBack) return wait(link, error.retryAfterMs);
+  // A transport that never opened may be blocked on this network, so the next one is tried at once.
+  return canPass && link.ladder.pass() ? link.onInput("passed") : wait(link);
+}
+
+/** Waits before the next run. `check` may end the wait early, unless the server set it. */
+async function wait(link: LinkState, retryAfterMs = 0): Promise<void> {
+  link.failures += 1;
+  link.onInput("dropped");
+  let isWoken = false;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, delayMs(link.failures, retryAfterMs));
+    link.wake = () => {
+      if (!link.isClosed && retryAfterMs > 0) return;
+      isWoken = true;
+      clearTimeout(timer);
+      resolve();
+    };
+  });
+  if (isWoken) link.failures = 0;
+  link.onInput(isWoken ? "woken" : "elapsed");
+}
+
+/** Fetches a fresh token. Rejects when the refusal is final. */
+async function renewToken(refusal: Refusal, link: LinkState): Promise<void> {
+  if (refusal.code !== "token_expired" || link.isUntried) throw new WatchError(refusal.code, refusal);
+  link.onInput("expired");
+  const isFresh = await link.refresh().catch(() => undefined);
+  if (isFresh === false) throw new WatchError(refusal.code, refusal);
+  // A failed fetch is retried after a wait, because the merchant's server may be unreachable only for a moment.
+  if (isFresh === undefined) await wait(link);
+  else link.isUntried = true;
 }

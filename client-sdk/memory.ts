@@ -1,29 +1,29 @@
 /**
- * The last state of an order, kept over a reload of the page, so that the first paint shows it. No token is kept. It is
- * a convenience: where there is no storage, or it is full or forbidden, a watch simply begins with nothing.
+ * Stores the last state of an order, so that a reloaded page shows it in the first paint. It never stores a token. If
+ * the storage is missing, full or forbidden, the watch starts without a state.
  */
 import { platform, type StateStorage } from "./platform.ts";
 import { readEvent, type StatusEvent } from "./protocol.ts";
 
 export interface Memory {
-  recall(): StatusEvent | undefined;
-  keep(event: StatusEvent): void;
+  read(): StatusEvent | undefined;
+  write(event: StatusEvent): void;
 }
 
-/** Remembers one order of one server. Null: remembers nothing. Default: `sessionStorage`, where there is one. */
+/** Stores the state of one order of one server. Null stores nothing. Default: `sessionStorage` if there is one. */
 export function createMemory(url: string, orderId: string, storage?: StateStorage | null): Memory {
   const key = `tukio:${url}:${orderId}`;
-  /** Even looking at `sessionStorage` throws in a sandboxed frame. */
-  const attempt = <T>(act: (storage: StateStorage) => T): T | undefined => {
+  /** Reads `sessionStorage` inside the `try`, because the property itself throws in a sandboxed frame. */
+  const withStorage = <T>(use: (storage: StateStorage) => T): T | undefined => {
     try {
-      const place = storage === undefined ? platform.sessionStorage : storage;
-      return place ? act(place) : undefined;
+      const available = storage === undefined ? platform.sessionStorage : storage;
+      return available ? use(available) : undefined;
     } catch {
       return undefined;
     }
   };
   return {
-    recall: () => attempt((place) => readEvent(JSON.parse(place.getItem(key) ?? "null"))),
-    keep: (event) => attempt((place) => place.setItem(key, JSON.stringify(event))),
+    read: () => withStorage((available) => readEvent(JSON.parse(available.getItem(key) ?? "null"))),
+    write: (event) => withStorage((available) => available.setItem(key, JSON.stringify(event))),
   };
 }

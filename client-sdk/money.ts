@@ -1,9 +1,9 @@
-/** Digits after the point by ISO 4217, where the platform's own tables (made for cash) may say otherwise. */
+/** Minor-unit digits by ISO 4217. The platform's own tables differ for some currencies, because they describe cash. */
 const digitsOf: Record<string, number> = { KES: 2, TZS: 2, BDT: 2, UGX: 0, RWF: 0 };
 
 /**
- * An amount as people write it, exactly: from whole minor units, never through a fraction. `locale` is a BCP 47 tag;
- * default: the platform's. A currency that is none is written as it is.
+ * Formats an amount exactly, from integer minor units and without floating point. `locale` is a BCP 47 tag; default: the
+ * platform's locale. An unknown currency code is written before a number with two decimals.
  */
 export function formatMoney(amountMinor: number, currency: string, locale?: string): string {
   try {
@@ -15,7 +15,7 @@ export function formatMoney(amountMinor: number, currency: string, locale?: stri
       minimumFractionDigits: digits,
       maximumFractionDigits: digits,
     });
-    // A string is taken digit by digit where a number would be rounded.
+    // A string, because `Intl` formats its digits exactly and would round a large number.
     return format.format(decimal(amountMinor, digits) as `${number}`);
   } catch {
     return `${currency} ${decimal(amountMinor, 2)}`;

@@ -1,3 +1,3 @@
-/** The transports that `<order-status>` fetches only where a page asks for them by name: one file for both. */
+/** The transports that `<order-status>` loads only if a page names them. One file, so that they are one chunk. */
 export { eventSource } from "./transport/eventsource.ts";
 export { webSocket } from "./transport/websocket.ts";

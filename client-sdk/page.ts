@@ -1,7 +1,10 @@
-/** When the person is back: the payer was in the phone's money app while this page slept, and its link with it. */
+/** Detects that the payer returned to the page. The page and its link may have slept while the payer used another app. */
 import { type Events, platform } from "./platform.ts";
 
-/** Calls back when the page becomes visible, returns from the back-forward cache or is online again. Returns the way to stop. */
+/**
+ * Calls `callback` when the page becomes visible, is restored from the back-forward cache or is online again. Returns a
+ * function that stops this.
+ */
 export function onReturn(callback: () => void): () => void {
   const { document } = platform;
   const listening: [Partial<Events> | undefined, string, (event: { persisted?: boolean }) => void][] = [

@@ -1,21 +1,21 @@
 /**
- * What the place we run in may have: a browser, Node or React Native. Read when needed, not when loaded, and typed
- * here, so that the core needs neither a DOM nor its types.
+ * The optional features of the platform: a browser, Node or React Native. They are read at the time of use, and typed
+ * here, so that the core needs neither a DOM nor the DOM's types.
  */
 
-/** The part of a page's events that tells when its person is back. */
+/** The event methods that `page.ts` uses. */
 export interface Events {
   addEventListener(type: string, listener: (event: object) => void): void;
   removeEventListener(type: string, listener: (event: object) => void): void;
 }
 
-/** Where a watch keeps the last state over a reload: `sessionStorage`, or anything like it that answers at once. */
+/** A synchronous storage for the last state, such as `sessionStorage`. */
 export interface StateStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
 }
 
-/** The part of a WebSocket that we use. */
+/** The part of `WebSocket` that the SDK uses. */
 export interface Socket extends Pick<Events, "addEventListener"> {
   close(): void;
 }
@@ -27,13 +27,13 @@ interface Platform extends Partial<Events> {
   WebSocket?: new (url: string) => Socket;
 }
 
-/** The global object, with nothing taken for granted. */
+/** The global object. Every feature may be missing. */
 export const platform: Platform = globalThis as object;
 
-/** Milliseconds on a clock that nobody sets. */
+/** Milliseconds of a monotonic clock. */
 export const nowMs = (): number => performance.now();
 
-/** An absolute address without a slash at its end. A page may give one relative to itself. */
+/** Makes an address absolute, resolved against the page if there is one, and removes query, fragment and final slash. */
 export function absolute(url: string): string {
   const isAbsolute = /^[a-z]+:\/\//i.test(url);
   const whole = isAbsolute || !platform.location ? url : new URL(url, platform.location.href).href;

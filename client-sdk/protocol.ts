@@ -1,16 +1,16 @@
 /**
  * The wire types and rules that the server and every client share. This file imports nothing.
  *
- * One rule carries the protocol: every message is the whole current state of one order, numbered by `version`;
- * keep the newer, drop the rest. Duplicates, reordering and replays are then harmless.
+ * Every message is the whole current state of one order, numbered by `version`. A client keeps the newer state and
+ * drops the rest, so duplicates, reordering and replays are harmless.
  */
 
-/** What an order or a payment can be, from lowest to highest: a payment only climbs this list. */
+/** The statuses of an order or a payment, lowest first. A payment only moves up this list. */
 export const statuses = ["pending", "processing", "expired", "failed", "review", "succeeded"] as const;
 
 export type Status = (typeof statuses)[number];
 
-/** Why a status is what it is. Clients must accept reasons they do not know. */
+/** The reason for a status. Clients must accept unknown reasons. */
 export const reasons = [
   "cancelled",
   "insufficient_funds",
@@ -31,14 +31,14 @@ export const reasons = [
 
 export type Reason = (typeof reasons)[number];
 
-/** What the payer has to do, while a payment is `processing`. The phone is masked. */
+/** What the payer has to do while a payment is `processing`. The phone number is masked. */
 export type Action = { type: "prompt"; phone: string } | { type: "redirect"; url: string };
 
-/** The attempt that an order's state comes from. Money is in minor units, times are ISO 8601 UTC. */
+/** The payment attempt that determines the order's state. Amounts are in minor units, times are ISO 8601 UTC. */
 export interface EventPayment {
   id: string;
   provider: string;
-  /** 1 for the order's first attempt. */
+  /** The number of the attempt, from 1. */
   attempt: number;
   startedAt: string;
   expiresAt: string;
@@ -47,33 +47,33 @@ export interface EventPayment {
   action?: Action;
 }
 
-/** The whole current state of one order, never a delta. */
+/** The whole current state of one order. Never a delta. */
 export interface StatusEvent {
-  /** The order's own uuid. A different id means a different order, whose versions start again. */
+  /** The order's UUID. A different id is a different order, whose versions start again. */
   id: string;
-  /** The merchant's name for the order. */
+  /** The merchant's id for the order. */
   orderId: string;
-  /** Starts at 1 and grows by one with every change. */
+  /** Starts at 1 and grows by one with every change (G3). */
   version: number;
   status: Status;
-  /** Nothing left to wait for, though a late success or another try may still come. */
+  /** The payer has nothing left to wait for. A late success or another attempt may still follow. */
   settled: boolean;
   reason?: Reason;
   amountMinor: number;
   currency: string;
-  /** False in the sandbox: no money moved. */
+  /** False in the sandbox, where no money moves. */
   live: boolean;
   payment: EventPayment;
-  /** Further attempts of this order that were paid too. */
+  /** The ids of further attempts of this order that were also paid. */
   alsoPaid?: string[];
   openedAt: string;
   occurredAt: string;
 }
 
-/** Whether nothing is left to wait for in this status. */
+/** Whether the payer has nothing left to wait for in this status. */
 export const isSettled = (status: Status): boolean => status !== "pending" && status !== "processing";
 
-/** The state in what a server or a storage gave us, or undefined. Fields, statuses and reasons we do not know are kept. */
+/** Checks a value from a server or a storage. Returns undefined if it is no state; keeps unknown fields, statuses and reasons. */
 export function readEvent(value: unknown): StatusEvent | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { id, orderId, version, status, settled, amountMinor, currency, payment } = value as Partial<StatusEvent>;

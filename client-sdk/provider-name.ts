@@ -1,4 +1,4 @@
-/** The names that payers know the providers by. A provider without one is "mobile money" to them. */
+/** The display names of the providers, as payers know them. A provider without one is shown as "mobile money". */
 export const providerNames: Readonly<Record<string, string>> = {
   daraja: "M-Pesa",
   payhero: "M-Pesa",

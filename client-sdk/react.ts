@@ -1,6 +1,6 @@
 /**
- * React: `useOrderStatus`. The watch lives from the effect to its clean-up, so Strict Mode's second mounting, a
- * suspended tree and a server's rendering start nothing that is not stopped. Needs React 18 or newer.
+ * The React hook `useOrderStatus`, for React 18 or newer. A watch starts in the subscription and ends in its clean-up,
+ * so Strict Mode, a suspended tree and server rendering leave no watch open.
  */
 import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
@@ -9,17 +9,17 @@ import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
 export type { Snapshot } from "./snapshot.ts";
 export type { WatchOptions } from "./watch.ts";
 
-/** As for `watchOrder`; the component's unmounting is the signal. */
+/** The options of `watchOrder`, without `signal`: the watch closes when the component unmounts. */
 export interface OrderStatusOptions extends Omit<WatchOptions, "signal" | "token"> {
-  /** Undefined while it is still being fetched: nothing is watched then. */
+  /** Undefined while the page still fetches it. The hook then watches nothing. */
   token: string | undefined;
 }
 
 const serverSnapshot = (): Snapshot => firstSnapshot;
 
 /**
- * Watches an order while the component is mounted. A new `url`, `orderId` or `token` is a new watch; the other options
- * may be new objects on every rendering, and count from the next watch on.
+ * Watches an order while the component is mounted. A new `url`, `orderId` or `token` starts a new watch. The other
+ * options may be new objects in every render; they take effect with the next watch.
  */
 export function useOrderStatus(options: OrderStatusOptions): Snapshot {
   const { url, orderId, token } = options;
@@ -27,7 +27,7 @@ export function useOrderStatus(options: OrderStatusOptions): Snapshot {
   useEffect(() => {
     latest.current = options;
   });
-  // One source for each order and token, so that a new order never shows the old one's state.
+  // One source for each order and token, so that a new order never shows the previous order's state.
   const source = useMemo(() => {
     let watch: Watch | undefined;
     const subscribe = (onChange: () => void): (() => void) => {

@@ -1,21 +1,21 @@
-/** What a watch knows at one moment, and who wants to hear when that changes. */
+/** The snapshot of a watch and its listeners. */
 import type { Connection } from "./connection.ts";
 import type { WatchError } from "./error.ts";
 import type { StatusEvent } from "./protocol.ts";
 
-/** Everything a page needs to show. The same object until something changes, so it can be compared by identity. */
+/** All that a page shows. The same object until something changes, so it can be compared by identity. */
 export interface Snapshot {
-  /** The newest state of the order; undefined until the first one is here. */
+  /** The newest state of the order. Undefined until the first one arrives. */
   readonly event: StatusEvent | undefined;
-  /** `open` is live; `connecting` and `waiting` heal by themselves; `closed` is final. */
+  /** `open` is live. From `connecting` and `waiting` the watch recovers automatically. `closed` is final. */
   readonly connection: Connection;
-  /** The transport of the open link, by name; undefined without one. */
+  /** The name of the open link's transport. Undefined without an open link. */
   readonly transport: string | undefined;
-  /** Why the watch is closed, unless by its own caller. */
+  /** Why the watch ended. Undefined if the caller closed it. */
   readonly error: WatchError | undefined;
 }
 
-/** What is known before anything is. */
+/** The snapshot before anything has arrived. */
 export const firstSnapshot: Snapshot = {
   event: undefined,
   connection: "connecting",
@@ -27,15 +27,15 @@ export type SnapshotListener = (snapshot: Snapshot) => void;
 
 export interface SnapshotStore {
   get(): Snapshot;
-  /** Tells the listeners when something in `change` is new. */
+  /** Notifies the listeners if `change` differs from the current snapshot. */
   set(change: Partial<Snapshot>): void;
   subscribe(listener: SnapshotListener): () => void;
 }
 
-/** Listeners hear synchronously, in the order they came; one that throws does not stop the others. */
+/** Calls listeners synchronously, in the order of subscription. A listener that throws does not stop the others. */
 export function createSnapshotStore(first: Snapshot): SnapshotStore {
   let current = first;
-  const listeners = new Set<{ hear: SnapshotListener }>();
+  const listeners = new Set<{ notify: SnapshotListener }>();
 
   return {
     get: () => current,
@@ -45,12 +45,12 @@ export function createSnapshotStore(first: Snapshot): SnapshotStore {
       if ((Object.keys(next) as (keyof Snapshot)[]).every((key) => next[key] === current[key])) return;
       current = next;
       for (const listener of [...listeners]) {
-        // A listener that left, or a newer snapshot set, while the others were being told.
+        // An earlier listener may have removed this one, or set a newer snapshot.
         if (!listeners.has(listener) || current !== next) continue;
         try {
-          listener.hear(current);
+          listener.notify(current);
         } catch (error) {
-          // As the platform does with its own listeners: reported as uncaught, and nobody else's trouble.
+          // Reported as an uncaught error, as the DOM does for its own listeners.
           queueMicrotask(() => {
             throw error;
           });
@@ -58,8 +58,8 @@ export function createSnapshotStore(first: Snapshot): SnapshotStore {
       }
     },
 
-    subscribe(hear) {
-      const listener = { hear };
+    subscribe(notify) {
+      const listener = { notify };
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },

@@ -1,13 +1,15 @@
 /**
- * Watches one order until it is told to stop: `watchOrder`. The states of its connection, and what leads from one to
- * another, are written down in `connection.ts`; how a link is kept, in `link.ts`.
+ * `watchOrder` watches one order until the caller closes the watch. `connection.ts` defines the states of the connection
+ * and their transitions. `link.ts` keeps the link to the server.
  *
- * Guarantees: a state that is shown is never replaced by an older one of the same order, whatever repeats or overtakes
- * on its way; a different `id` is a different order, whose versions start again. States may be skipped, because each
- * is whole. A settled order stays watched, since a late success or another try may come. The watch ends only by
- * `close()`, its signal, or a refusal that will not pass. It does not guarantee that its listeners hear of a state that
- * a newer one replaced while they were being told.
+ * Guarantees: an older state of an order never replaces a newer one, even if states repeat or arrive out of order (G5).
+ * A different `id` is a different order, whose versions start again. The watch continues after the order has settled,
+ * because a late success or another attempt may follow. Only `close()`, the signal or a final refusal end the watch.
+ *
+ * Not guaranteed: a listener may miss a state, because each state is complete and a newer one may replace it before the
+ * listener is called.
  */
+import { iterate, untilSettled } from "./awaiting.ts";
 import { step } from "./connection.ts";
 import type { WatchError } from "./error.ts";
 import { createLadder } from "./ladder.ts";
@@ -16,7 +18,6 @@ import { createMemory } from "./memory.ts";
 import { onReturn } from "./page.ts";
 import { absolute, type StateStorage } from "./platform.ts";
 import { readEvent, type StatusEvent } from "./protocol.ts";
-import { iterate, untilSettled } from "./reading.ts";
 import {
   createSnapshotStore,
   firstSnapshot,
@@ -29,73 +30,73 @@ import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
 
 export interface WatchOptions {
-  /** The Tukio server's address; in a page also one relative to it. */
+  /** The address of the Tukio server. In a page it may be relative to the page. */
   url: string;
-  /** The merchant's name for the order. */
+  /** The merchant's id for the order. */
   orderId: string;
-  /** A watch token for this order, as the merchant's server got it. */
+  /** A watch token for this order: `watchToken` in the answer to `POST /v1/payments`. */
   token: string;
-  /** Tried in turn, best first. Default: `[socketIo(), longPoll()]`. */
+  /** The transports to try, in this order. Default: `[socketIo(), longPoll()]`. */
   transports?: readonly Transport[] | undefined;
   /**
-   * Fetches a fresh token from the merchant's server when this one has run out. Without it, or when it answers
-   * undefined, the watch then ends; when it fails, it is asked again after a while.
+   * Fetches a fresh token from the merchant's server when the current token has expired. If it is missing or returns
+   * undefined, the watch ends. If it throws, the watch calls it again after a wait.
    */
   refreshToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
   /** Closes the watch when aborted. */
   signal?: AbortSignal | undefined;
-  /** Where the last state outlives a reload. Default: `sessionStorage`, where there is one. Null: nowhere. */
+  /** Keeps the last state across a reload. Default: `sessionStorage` if there is one. Null stores nothing. */
   storage?: StateStorage | null | undefined;
   /**
-   * The last version seen elsewhere, by the server that rendered the page, say: only newer states are told, and waited
-   * for. Default: the stored one's, or 0.
+   * A version that the page already shows, for example because the merchant's server rendered it. The watch then reports
+   * and awaits newer states only. Default: the stored version, or 0.
    */
   after?: number | undefined;
 }
 
-/** One order, watched, for who only wants to show it. */
+/** A watch that shows an order but cannot be awaited. */
 export interface Watch {
-  /** What is known now: the same object until something changes. */
+  /** The current snapshot: the same object until something changes. */
   snapshot(): Snapshot;
-  /** Calls back on every change, not for what is known already. Returns the way to stop. */
+  /** Calls `listener` on every change, but not for the current snapshot. Returns a function that unsubscribes. */
   subscribe(listener: SnapshotListener): () => void;
-  /** Looks at once whether something was missed. Pages do so by themselves; call it when a native app is in front again. */
+  /** Checks now for missed states. A page does this automatically; a native app calls it when it returns to the front. */
   check(): void;
-  /** Ends the watch for good. May be called twice. */
+  /** Ends the watch. Idempotent. */
   close(): void;
 }
 
-/** One order, watched. Iterating yields the newest state and then newer ones, until the watch is closed. */
+/** Watches one order. Iteration yields the newest state and then newer ones, until the watch is closed. */
 export interface OrderWatch extends Watch, AsyncIterable<StatusEvent> {
   /**
-   * Resolves with the first settled state that the server tells, at once when it has. Rejects with a `WatchError` when
-   * the watch ends before that.
+   * Resolves with the first settled state from the server, at once if it has arrived. Rejects with a `WatchError` if the
+   * watch ends first.
    */
   settled(): Promise<StatusEvent>;
 }
 
-/** Starts watching an order. Never throws for what the network or the server does: that is in the snapshot. */
+/** Starts to watch an order. Never throws because of the network or the server: `snapshot()` reports their errors. */
 export function watchOrder(options: WatchOptions): OrderWatch {
-  const { watch, store, recalled } = openWatch(options);
+  const { watch, store, stored } = openWatch(options);
   return {
     ...watch,
-    settled: () => untilSettled(store, recalled),
-    [Symbol.asyncIterator]: () => iterate(store, recalled),
+    settled: () => untilSettled(store, stored),
+    [Symbol.asyncIterator]: () => iterate(store, stored),
   };
 }
 
-/** The same without the ways to await it, which the element and the hook do not need. */
+/** Like `watchOrder`, without the functions to await it: the element and the hook do not need them. */
 export const showOrder = (options: WatchOptions): Watch => openWatch(options).watch;
 
-function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore; recalled: StatusEvent | undefined } {
+function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore; stored: StatusEvent | undefined } {
   const { orderId, signal } = options;
   const url = absolute(options.url);
   let { token } = options;
   const memory = createMemory(url, orderId, options.storage);
-  const recalled = memory.recall();
-  // An order's last word is not taken from memory: since then there may have been another try. It is asked for again.
-  let after = options.after ?? (recalled?.settled ? 0 : (recalled?.version ?? 0));
-  const store = createSnapshotStore({ ...firstSnapshot, event: recalled });
+  const stored = memory.read();
+  // A stored settled state is requested again, because another attempt may have followed it.
+  let after = options.after ?? (stored?.settled ? 0 : (stored?.version ?? 0));
+  const store = createSnapshotStore({ ...firstSnapshot, event: stored });
   const [best = socketIo(), ...others] = options.transports ?? [socketIo(), longPoll()];
   const ladder = createLadder([best, ...others]);
 
@@ -103,12 +104,12 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
     const event = readEvent(value);
     const known = store.get().event;
     if (!event) return;
-    // A remembered state that the server confirms is replaced too: from then on it counts.
     const isNews = known?.id !== event.id || event.version > known.version;
-    const isConfirmation = known === recalled && event.version === known?.version;
+    // The server's copy replaces an equal stored state, so that `settled()` may resolve with it.
+    const isConfirmation = known === stored && event.version === known?.version;
     if (!isNews && !isConfirmation) return;
     after = event.version;
-    memory.keep(event);
+    memory.write(event);
     store.set({ event });
   };
 
@@ -142,5 +143,5 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
   if (signal?.aborted) close();
 
   const watch = { snapshot: store.get, subscribe: store.subscribe, check: link.check, close };
-  return { watch, store, recalled };
+  return { watch, store, stored };
 }

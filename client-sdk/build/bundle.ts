@@ -1,7 +1,7 @@
 /**
- * Makes the browser files: `tukio.js`, which registers `<order-status>` and exports `watchOrder`, and beside it
- * Socket.IO's client, fetched only when that transport runs. `node client-sdk/build/bundle.ts` writes them to
- * `dist/browser`; `npm ci` does so. The server reads them by `served.ts` and never builds.
+ * Builds the browser files: `tukio.js`, which registers `<order-status>` and exports `watchOrder`, and its chunks, such
+ * as the Socket.IO client. `node client-sdk/build/bundle.ts` writes them to `dist/browser`, and `npm ci` runs it. The
+ * server reads them with `served.ts` and never builds.
  */
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
@@ -12,14 +12,14 @@ const here = (path: string): string => fileURLToPath(new URL(`../${path}`, impor
 
 /** One browser file. */
 export interface BundledFile {
-  /** Relative to `tukio.js`. */
+  /** Relative to the folder of `tukio.js`. */
   name: string;
   code: string;
 }
 
 const { version } = createRequire(import.meta.url)("../package.json") as { version: string };
 
-/** The bundler leaves text alone, and the style sheet is text: its indentation is not worth a payer's data. */
+/** Minifies the style sheet, which is a string that the bundler does not minify. */
 const dense: Plugin = {
   name: "dense",
   transform: {
@@ -39,10 +39,10 @@ const options: RolldownOptions = {
   input: { tukio: here("browser.ts") },
   platform: "browser",
   tsconfig: false,
-  // Chunks take what they share with the entry from it, instead of from one more file.
+  // Chunks import shared code from the entry, instead of from one more file.
   preserveEntrySignatures: "allow-extension",
   plugins: [dense],
-  // The element fetches a transport when it is asked for, but this file exports all of them anyway.
+  // The element imports two transports dynamically, but this entry exports them as well.
   checks: { ineffectiveDynamicImport: false },
 };
 
@@ -58,7 +58,7 @@ const output: OutputOptions = {
       : `/*! @tukio/client ${version}, MIT */`,
 };
 
-/** Bundles into memory. `entry` is another file of the SDK, to see what it weighs alone. */
+/** Bundles into memory. Tests pass another `entry` to measure its size alone. */
 export async function bundle(entry = "browser.ts"): Promise<BundledFile[]> {
   const build = await rolldown({ ...options, input: { tukio: here(entry) } });
   const files = await build.generate(output);

@@ -1,23 +1,20 @@
-/**
- * The browser files as a server hands them out. Needs nothing but the files: `npm ci` has made them, and
- * `npm run build:sdk` makes them again.
- */
+/** Reads the browser files for the server. `npm ci` builds them, and `npm run build:sdk` builds them again. */
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 
-/** Where the browser files are. */
+/** The folder of the browser files. */
 export const browserFolder = new URL("../dist/browser/", import.meta.url);
 
 export interface ServedFile {
   body: Buffer;
   contentType: string;
-  /** For `integrity=` and, in quotes, as ETag. */
+  /** The value of `integrity`. In quotes it is also the ETag. */
   integrity: string;
-  /** Its name changes with its content, so it may be kept for ever. `tukio.js` has to be asked for again. */
+  /** The name contains a hash of the content, so clients may cache the file permanently. False for `tukio.js`. */
   immutable: boolean;
 }
 
-/** The browser files by name: `tukio.js`, its chunks and their source maps. Rejects when they have not been made. */
+/** Reads `tukio.js`, its chunks and their source maps, by name. Rejects if they have not been built. */
 export async function readBrowserFiles(folder: URL = browserFolder): Promise<Map<string, ServedFile>> {
   const names = await readdir(folder).catch((cause: unknown) => {
     throw new Error("The browser files are missing: run `npm run build:sdk`", { cause });

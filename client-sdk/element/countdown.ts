@@ -1,15 +1,15 @@
-/** How much of the time to pay is over. Phones' clocks are wrong now and then, so the server's times come first. */
+/** Computes how much of the time to pay has passed. It tolerates a device clock that is wrong. */
 import type { StatusEvent } from "../protocol.ts";
 
 export interface Countdown {
   elapsedMs: number;
-  /** Undefined when nobody knows. */
+  /** Undefined if the event has no readable times. */
   totalMs: number | undefined;
 }
 
 /**
- * Follows one order's events and answers how long its attempt has been under way. The device's clock is believed as
- * long as it says something possible; otherwise the time runs from when we first heard of the attempt.
+ * Returns a function that computes the elapsed time of an event's attempt. It uses the device's clock if the result is
+ * possible. Otherwise it counts from the first event of the attempt, by the server's times.
  */
 export function createCountdown(now: () => number = Date.now): (event: StatusEvent) => Countdown {
   let attemptId: string | undefined;
@@ -22,7 +22,7 @@ export function createCountdown(now: () => number = Date.now): (event: StatusEve
     if (attemptId !== payment.id) {
       attemptId = payment.id;
       const elapsedMs = now() - startedAt;
-      // A provider that cannot be asked keeps an attempt open for up to twice its time.
+      // Twice the time, because an attempt stays open that long when its provider cannot be reached.
       const isPossible = elapsedMs >= 0 && elapsedMs <= 2 * totalMs;
       offsetMs = isPossible ? 0 : Date.parse(occurredAt) - now() || 0;
     }
@@ -30,7 +30,7 @@ export function createCountdown(now: () => number = Date.now): (event: StatusEve
   };
 }
 
-/** Minutes and seconds, in the locale's digits: `1:05`. */
+/** Formats minutes and seconds in the locale's digits: `1:05`. */
 export function formatDuration(ms: number, locale: string): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
   const whole = new Intl.NumberFormat(locale, { useGrouping: false });

@@ -1,4 +1,4 @@
-/** The signs, drawn as strokes in a square of 24, so that they take their colour and size from where they are. */
+/** The icons, as strokes in a 24 × 24 square, so that they take colour and size from their context. */
 import type { Icon } from "./presentation.ts";
 
 const paths: Record<Icon, string> = {
@@ -9,7 +9,7 @@ const paths: Record<Icon, string> = {
   eye: "M11 4a7 7 0 1 0 .01 0M16 16l5 5",
 };
 
-/** An SVG element with attributes. */
+/** Creates an SVG element with attributes. */
 export function svg(name: string, attributes: Record<string, string | number>, children: Node[] = []): SVGElement {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));

@@ -1,8 +1,8 @@
-/** The languages of the element. English is part of it; a page fetches each of the others when it needs it. */
+/** The languages of the element. English is built in; a page loads each other language when it needs it. */
 import type { Words } from "./words.ts";
 import { english } from "./words-en.ts";
 
-/** Words, and the tag to format numbers and times by. */
+/** A language's words, and the locale that formats numbers and times. */
 export interface Language {
   words: Words;
   locale: string;
@@ -14,7 +14,7 @@ const languages: Record<string, () => Promise<Words>> = {
   bn: async () => (await import("./words-bn.ts")).bangla,
 };
 
-/** The first language that we speak, else English, also where another one's words cannot be fetched. */
+/** Chooses the first supported language. Falls back to English, also if another language cannot be loaded. */
 export async function chooseLanguage(tags: readonly string[]): Promise<Language> {
   const locale = tags.find((tag) => languages[languageOf(tag)]) ?? "en";
   try {

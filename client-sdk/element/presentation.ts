@@ -1,37 +1,37 @@
-/** What a snapshot looks like, as plain data: which words, which sign, what can be done. No DOM, no clock. */
+/** Turns a snapshot into plain data: words, icon and action. Uses no DOM and no clock. */
 import { formatMoney } from "../money.ts";
 import type { StatusEvent } from "../protocol.ts";
 import { providerNames } from "../provider-name.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { PhraseKey, Words } from "./words.ts";
 
-/** The colour and the sign that say it before any word is read. */
+/** The kind of state, shown by a colour and an icon. */
 export type Tone = "waiting" | "good" | "bad" | "caution";
 
 export type Icon = "phone" | "check" | "cross" | "clock" | "eye";
 
-/** What the element shows. */
+/** The content of the element. */
 export interface Presentation {
   tone: Tone;
   icon: Icon;
   title: string;
   text: string;
   amount?: string | undefined;
-  /** In the sandbox. */
+  /** The notice of a test payment, in the sandbox. */
   test?: string | undefined;
-  /** With an address: a link to it; without one: a button, to try again. */
+  /** A link if it has an `href`, otherwise the button to try again. */
   action?: { label: string; href?: string } | undefined;
   detail: readonly (readonly [label: string, value: string])[];
-  /** About the connection, not the payment. */
+  /** The state of the connection, if it is not open. */
   note: string | undefined;
 }
 
 export interface PresentationOptions {
   words: Words;
   locale: string;
-  /** An IANA name; default: the device's. */
+  /** An IANA name. Default: the device's time zone. */
   timeZone?: string | undefined;
-  /** The time to pay is over although the order is not settled. */
+  /** The time to pay is over, but the order has not settled. */
   isOverdue?: boolean;
 }
 
@@ -44,10 +44,10 @@ const signs: Record<string, readonly [Tone, Icon]> = {
   review: ["caution", "eye"],
 };
 
-/** Where there is no status, or none that we know. */
+/** For an unknown status, or none. */
 const unknownSign = (isOver: unknown): readonly [Tone, Icon] => (isOver ? ["caution", "eye"] : ["waiting", "clock"]);
 
-/** The face of a snapshot. */
+/** Presents a snapshot. */
 export function presentationOf({ event, error, connection }: Snapshot, options: PresentationOptions): Presentation {
   const { words } = options;
   if (!event) {
@@ -56,13 +56,13 @@ export function presentationOf({ event, error, connection }: Snapshot, options: 
     return { tone, icon, title, text, detail: [], note: connection === "waiting" ? words.reconnecting : undefined };
   }
   const [tone, icon] = signs[event.status] ?? unknownSign(event.settled);
-  // The hyphen is one that no line breaks at.
+  // A non-breaking hyphen.
   const name = providerNames[event.payment.provider]?.replace("-", "\u2011");
   const provider = name ?? words.provider;
   const [title, text] = words.phrases[phraseKey(event, words, options.isOverdue)];
   const fill = (template: string): string => {
     const filled = fillIn(template, event, provider, options.locale);
-    // A sentence begins with a capital, unless with a name that does not.
+    // Capitalises a sentence that starts with the generic word. A name keeps its own first letter.
     return name ? filled : filled.charAt(0).toUpperCase() + filled.slice(1);
   };
   return {
@@ -78,16 +78,16 @@ export function presentationOf({ event, error, connection }: Snapshot, options: 
   };
 }
 
-/** The most particular phrase there is; statuses and reasons of the future get a general one. */
+/** Finds the most specific phrase. Unknown statuses and reasons get a general one. */
 function phraseKey(
   { status, reason, settled, payment, alsoPaid }: StatusEvent,
   { phrases }: Words,
   isOverdue = false,
 ): PhraseKey {
   if (!settled && isOverdue) return "overdue";
-  const particular = status === "succeeded" && alsoPaid?.length ? "paid_twice" : (reason ?? payment.action?.type);
+  const detail = status === "succeeded" && alsoPaid?.length ? "paid_twice" : (reason ?? payment.action?.type);
   const isKnown = (key: string): key is PhraseKey => Object.hasOwn(phrases, key);
-  const keys = [`${status}.${particular}`, status, settled ? "unknown" : "processing"];
+  const keys = [`${status}.${detail}`, status, settled ? "unknown" : "processing"];
   return keys.find(isKnown) ?? "unknown";
 }
 
@@ -109,7 +109,7 @@ function fillIn(
 function actionOf({ status, payment }: StatusEvent, words: Words, provider: string): Presentation["action"] {
   if (status === "failed" || status === "expired") return { label: words.tryAgain };
   const { action } = payment;
-  // An address may come from a provider: only the web is linked to.
+  // The URL may come from a provider, so only http and https become a link.
   if (status !== "processing" || action?.type !== "redirect" || !/^https?:\/\//i.test(action.url)) return undefined;
   return { label: words.goOn.replace("{provider}", provider), href: action.url };
 }
@@ -135,6 +135,6 @@ function timeOf(iso: string, { locale, timeZone }: PresentationOptions): string 
     const format = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone });
     return format.format(new Date(iso));
   } catch {
-    return undefined; // A time or a zone that nobody can read is left out.
+    return undefined; // The time or the time zone is invalid: the row is left out.
   }
 }

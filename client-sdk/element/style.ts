@@ -1,9 +1,9 @@
 /**
- * The element's looks. A shop themes it by the `--tukio-*` properties and the parts; both schemes' colours have a
- * contrast of at least 4.5 to 1 for text. Where the page says nothing about `color-scheme`, the person's own counts.
+ * The element's style. A page themes it with the `--tukio-*` properties and the parts. The default text colours of both
+ * schemes have a contrast of at least 4.5:1. Without a `color-scheme` on the page, the visitor's preference applies.
  */
 
-/** `light-dark()` is not everywhere yet, so each colour is given once for each scheme. */
+/** One list of colours per scheme, because some supported browsers lack `light-dark()`. */
 const dark = `
   --ink: var(--tukio-ink, #f3f4f6);
   --muted: var(--tukio-muted, #a3aab8);
@@ -117,7 +117,7 @@ p, h2, dl, dd { margin: 0; }
 .note { margin-top: 1rem; }
 .waited, .note { color: var(--muted); font-size: 0.875rem; }
 
-/* A link that is back within two seconds is nobody's business. */
+/* Two seconds, because most links reconnect within that time and the payer need not see it. */
 @media (prefers-reduced-motion: no-preference) {
   .note { animation: appear 0.3s 2s both; }
   .waiting .known .ring { transition: stroke-dashoffset 1s linear; }
@@ -134,8 +134,8 @@ p, h2, dl, dd { margin: 0; }
 
 let sheet: CSSStyleSheet | undefined;
 
-/** Gives a root its looks. A constructed sheet needs no exception in a Content Security Policy; old browsers get a `<style>`. */
-export function dress(root: ShadowRoot): void {
+/** Styles a root. A constructed style sheet needs no exception in a Content Security Policy; old browsers get a `<style>`. */
+export function applyStyle(root: ShadowRoot): void {
   if ("adoptedStyleSheets" in root && "replaceSync" in CSSStyleSheet.prototype) {
     sheet ??= new CSSStyleSheet();
     sheet.replaceSync(css);

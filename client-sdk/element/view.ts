@@ -1,6 +1,6 @@
 /**
- * The element's inside: built once, then only changed where the face changes, so that what is read aloud, focused or
- * selected stays. Data reaches the page as text and attributes only.
+ * The element's shadow tree. It is built once and then changed only where the presentation changes, so that focus,
+ * selection and screen readers are not disturbed. Data reaches the page only as text and attributes.
  */
 import { type Countdown, formatDuration } from "./countdown.ts";
 import { iconPath, svg } from "./icon.ts";
@@ -8,15 +8,15 @@ import type { Presentation } from "./presentation.ts";
 import type { Words } from "./words.ts";
 
 export interface View {
-  show(face: Presentation, look: Look): void;
-  /** Changes every second while somebody waits; is not read aloud. Undefined where nothing is waited for. */
+  show(presentation: Presentation, look: Look): void;
+  /** Shows the time, which screen readers do not announce. Undefined hides it. */
   progress(time: Countdown | undefined, words: Words, locale: string): void;
 }
 
-/** What the page and the order decide beside the face. */
+/** What the page and the order's status determine beside the presentation. */
 export interface Look {
   scheme: "light" | "dark" | "auto";
-  /** The name of the slot for what a shop adds to this status. */
+  /** The name of the slot for the merchant's content for this status. */
   status: string | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface ViewOptions {
   onTryAgain: () => void;
 }
 
-/** While somebody waits there is a ring; a plain answer is a full disc. */
+/** The classes of each tone: a ring while the payer waits, a full disc for a clear result. */
 const emphasis: Record<Presentation["tone"], string> = {
   waiting: "",
   good: "over loud",
@@ -33,7 +33,7 @@ const emphasis: Record<Presentation["tone"], string> = {
   caution: "over",
 };
 
-/** Builds the inside. */
+/** Builds the shadow tree. */
 export function createView({ root, onTryAgain }: ViewOptions): View {
   const sign = createSign();
   const test = part("p", "test");
@@ -43,7 +43,7 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   const left = part("p", "left");
   const waited = part("p", "waited");
   const live = part("div", "message", [title, text]);
-  // Which is polite, and read as a whole.
+  // The role is polite and atomic: screen readers announce the whole message.
   live.setAttribute("role", "status");
   const timer = part("div", "timer", [left, waited]);
   timer.setAttribute("role", "timer");
@@ -71,21 +71,21 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   root.append(card);
 
   return {
-    show(face, { scheme, status }) {
-      const { tone } = face;
+    show(presentation, { scheme, status }) {
+      const { tone } = presentation;
       setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}`);
-      sign.show(face);
-      setText(test, face.test);
-      setText(amount, face.amount);
-      setText(title, face.title);
-      setText(text, face.text);
-      setText(note, face.note);
-      const { label, href } = face.action ?? {};
+      sign.show(presentation);
+      setText(test, presentation.test);
+      setText(amount, presentation.amount);
+      setText(title, presentation.title);
+      setText(text, presentation.text);
+      setText(note, presentation.note);
+      const { label, href } = presentation.action ?? {};
       setText(link, href && label);
       setText(button, href ? undefined : label);
       if (href) setAttribute(link, "href", href);
       if (status) setAttribute(own, "name", status);
-      showRows(detail, face.detail);
+      showRows(detail, presentation.detail);
     },
 
     progress(time, words, locale) {
@@ -100,10 +100,10 @@ export function createView({ root, onTryAgain }: ViewOptions): View {
   };
 }
 
-/** The sign in its ring, which empties while the time runs. */
+/** The icon in its ring, which empties as time passes. */
 function createSign(): {
   element: HTMLElement;
-  show(face: Presentation): void;
+  show(presentation: Presentation): void;
   progress(share: number | undefined): void;
 } {
   const ring = svg("circle", { cx: 50, cy: 50, r: 47, pathLength: 100, class: "ring" });
@@ -141,7 +141,7 @@ function showRows(list: HTMLElement, rows: Presentation["detail"]): void {
   );
 }
 
-/** Every piece can be styled from outside by its part's name. */
+/** Creates an element that a page can style by its part name. */
 function part<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   parts: string,
@@ -160,7 +160,7 @@ function slot(name: string): HTMLSlotElement {
   return element;
 }
 
-/** What is said twice is read aloud twice: only changes are written. */
+/** Writes only changes, because a screen reader announces a text again when it is written again. */
 function setText(element: HTMLElement, text: string | undefined): void {
   element.hidden = text === undefined;
   if (element.textContent !== (text ?? "")) element.textContent = text ?? "";

@@ -1,9 +1,10 @@
+/** The Swahili texts: not reviewed by a native speaker. Keep them in step with `words-en.ts`. */
 import type { Words } from "./words.ts";
 
 export const swahili: Words = {
   phrases: {
     connecting: ["Subiri kidogo", "Tunatafuta malipo yako."],
-    pending: ["Tunaanzisha malipo", "Hivi punde utaombwa kuyaidhinisha."],
+    pending: ["Tunaanzisha malipo", "Hivi punde utapata ombi la kuyaidhinisha."],
     processing: ["Tunasubiri malipo yako", "Tafadhali idhinisha kwa {provider}."],
     "processing.prompt": ["Angalia simu yako", "Weka PIN yako ya {provider} kwenye {phone}."],
     "processing.redirect": ["Malizia kwenye {provider}", "Idhinisha malipo huko. Kisha utarudi dukani."],
@@ -12,9 +13,12 @@ export const swahili: Words = {
     "succeeded.late": ["Imelipwa", "Malipo yako yalichelewa, lakini yamepokelewa. Huhitaji kulipa tena."],
     "succeeded.paid_twice": [
       "Imelipwa zaidi ya mara moja",
-      "Oda yako imelipwa. Malipo mengine pia yamepokelewa: duka linaweza kukurudishia.",
+      "Oda yako imelipwa. Malipo mengine pia yamepokelewa. Duka linaweza kukurudishia.",
     ],
-    "succeeded.amount_mismatch": ["Imelipwa", "Oda yako imelipwa. Duka linajua kwamba kiasi kingine kiliripotiwa."],
+    "succeeded.amount_mismatch": [
+      "Imelipwa",
+      "Oda yako imelipwa. {provider} iliripoti kiasi tofauti, na duka linajua hilo.",
+    ],
     failed: ["Malipo hayakufanikiwa", "Hakuna pesa iliyokatwa. Unaweza kujaribu tena."],
     "failed.cancelled": ["Malipo yameghairiwa", "Hakuna pesa iliyokatwa."],
     "failed.insufficient_funds": [
@@ -22,18 +26,21 @@ export const swahili: Words = {
       "Ongeza pesa kwenye akaunti yako ya {provider}, kisha ujaribu tena.",
     ],
     "failed.wrong_pin": ["PIN si sahihi", "Hakuna pesa iliyokatwa. Jaribu tena kwa PIN sahihi."],
-    "failed.declined": ["Malipo yamekataliwa", "{provider} imeyakataa. Hakuna pesa iliyokatwa."],
+    "failed.declined": ["Malipo yamekataliwa", "{provider} imekataa malipo haya. Hakuna pesa iliyokatwa."],
     "failed.limit": ["Umepita kiwango chako", "Kiasi hiki kinazidi kiwango cha akaunti yako ya {provider}."],
-    "failed.busy": ["Simu yako ilikuwa na ombi lingine", "Malizia au ghairi ombi hilo, kisha ujaribu tena."],
+    "failed.busy": [
+      "Simu yako ilikuwa na ombi lingine",
+      "Malizia au ghairi ombi lingine kwenye simu yako, kisha ujaribu tena.",
+    ],
     "failed.provider_error": [
       "{provider} ilipata hitilafu",
       "Hakuna pesa iliyokatwa. Jaribu tena baada ya muda mfupi.",
     ],
     "failed.rejected": ["Malipo hayakukubaliwa", "Duka limekagua malipo haya na halikuyakubali."],
-    expired: ["Muda umekwisha", "Hakuna malipo yaliyofika. Kama uliidhinisha, subiri: yataonekana hapa."],
-    "expired.no_response": ["Simu yako haikujibu", "Hakikisha imewashwa na ina mtandao, kisha ujaribu tena."],
+    expired: ["Muda umekwisha", "Hakuna malipo yaliyofika. Kama uliyaidhinisha, tafadhali subiri. Yataonekana hapa."],
+    "expired.no_response": ["Simu yako haikujibu", "Hakikisha simu yako imewashwa na ina mtandao, kisha ujaribu tena."],
     review: ["Yanakaguliwa", "Duka linakagua malipo yako. Tafadhali usilipe tena."],
-    "review.amount_mismatch": ["Yanakaguliwa", "{paid} imefika, kiasi tofauti. Tafadhali usilipe tena."],
+    "review.amount_mismatch": ["Yanakaguliwa", "Kiasi tofauti kimefika: {paid}. Tafadhali usilipe tena."],
     unknown: ["Kuna taarifa ya malipo yako", "Tafadhali uliza duka kuhusu oda hii."],
     refused: ["Malipo hayawezi kuonyeshwa", "Ukurasa huu si halali tena. Tafadhali rudi dukani."],
   },
@@ -43,7 +50,7 @@ export const swahili: Words = {
   left: "zimebaki",
   waited: "Tumesubiri {time}",
   reconnecting: "Inaunganisha tena…",
-  stopped: "Haisasishwi tena. Tafadhali pakia ukurasa upya.",
+  stopped: "Ukurasa huu hausasishwi tena. Tafadhali upakie upya.",
   order: "Oda",
   receipt: "Risiti",
   received: "Zilizopokelewa",

@@ -1,9 +1,9 @@
-/** The texts of the element. The compiler checks that each language has all of them. */
+/** The texts of the element. The compiler checks that every language is complete. */
 
-/** A title that is understood at a glance, and a sentence that says what to do. */
+/** A short title, and a text that tells the payer what to do. */
 export type Phrase = readonly [title: string, text: string];
 
-/** A status, or a status with its reason or the payer's action. `{provider}`, `{phone}` and `{paid}` are filled in. */
+/** A status, or a status with its reason or action. Phrases may contain `{provider}`, `{phone}` and `{paid}`. */
 export type PhraseKey =
   | "connecting"
   | "pending"
@@ -33,13 +33,13 @@ export type PhraseKey =
 
 export interface Words {
   phrases: Record<PhraseKey, Phrase>;
-  /** In the sandbox. */
+  /** The notice of a test payment, in the sandbox. */
   test: string;
   tryAgain: string;
-  /** To the provider's own page; `{provider}` is filled in. */
+  /** The label of the link to the provider's own page. May contain `{provider}`. */
   goOn: string;
   left: string;
-  /** `{time}` is filled in. */
+  /** Contains `{time}`. */
   waited: string;
   reconnecting: string;
   stopped: string;
@@ -47,6 +47,6 @@ export interface Words {
   receipt: string;
   received: string;
   at: string;
-  /** When the provider has no name that payers know. */
+  /** The generic word for a provider without a display name. */
   provider: string;
 }

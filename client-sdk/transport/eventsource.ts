@@ -1,14 +1,15 @@
 /**
- * Server-sent events, read from a streamed `fetch` and not by the browser's `EventSource`: that one can set no headers,
- * so the token would be in the address, and it tells no status, so a refused token would look like a bad network.
+ * The transport over server-sent events. It reads a streamed `fetch` instead of using the browser's `EventSource`, which
+ * cannot set headers (the token would be in the URL) and hides the HTTP status (a refused token would look like a
+ * network error).
  */
 import { parseJson } from "../json.ts";
 import { channelUrl, fetchChannel, linkedAbort, type Transport } from "./transport.ts";
 
-/** The server says something every 15 s; a stream as silent as this is dead. */
+/** 40 s, because the server sends at least a comment every 15 s. A stream silent for longer is dead. */
 const silenceMsMax = 40_000;
 
-/** One long answer. Needs a `fetch` that streams: browsers and Node; not React Native. */
+/** Receives states in one streamed answer. Needs a streaming `fetch`: browsers and Node, not React Native. */
 export function eventSource(): Transport {
   return {
     name: "eventsource",
@@ -18,7 +19,7 @@ export function eventSource(): Transport {
       let timer = setTimeout(request.abort, silenceMsMax);
       try {
         const { body } = await fetchChannel(channelUrl(target, "events"), target.token, request.signal);
-        if (!body) throw new Error("fetch does not stream here");
+        if (!body) throw new Error("fetch does not stream");
         onOpen();
         const reader = body.getReader();
         const read = createEventReader(onEvent);
@@ -40,7 +41,7 @@ export function eventSource(): Transport {
   };
 }
 
-/** Takes a stream's text in pieces, cut anywhere, and hands over the data of each event that has any. */
+/** Parses a stream's text from pieces that may be cut anywhere. Calls `onEvent` with the data of each event. */
 export function createEventReader(onEvent: (event: unknown) => void): (piece: string) => void {
   let rest = "";
   let data = "";

@@ -1,30 +1,30 @@
 /**
- * Long poll: the transport that works wherever HTTP does. Each request waits at the server until there is something
- * newer than what we have. A request whose answer does not come at all is given up, and the link with it.
+ * The long-poll transport works wherever HTTP does. Each request waits at the server for a state newer than `after`. The
+ * transport aborts a request without an answer, which ends the link.
  */
 import { nowMs } from "../platform.ts";
 import { readEvent } from "../protocol.ts";
 import { busyMs, ComeBack, channelUrl, fetchChannel, linkedAbort, type Target, type Transport } from "./transport.ts";
 
-/** The first answer comes soon, also without news: it shows that we are let in. */
+/** One second for the first request, because its answer shows that the server accepts the token. */
 const firstWaitS = 1;
 const waitS = 25;
 
 /**
- * What the network may add to the server's own time: little at first, so that a connection that died while the page
- * slept is soon given up, then more each time that was too little, for networks that are only slow.
+ * The time that the network may add to the server's wait. 4 s at first, because a connection that died while the page
+ * slept must be dropped soon. It doubles after each timeout up to 16 s, because some networks are only slow.
  */
 const graceMsMin = 4_000;
 const graceMsMax = 16_000;
 
-/** An answer without news that comes sooner than this was not waited for: the node is closing. */
+/** Half a second, because a node that does not shut down waits longer before it answers without a newer state. */
 const waitedMs = 500;
 
-/** Asks again and again; needs nothing but `fetch`. */
+/** Requests the next state again and again. Needs only `fetch`. */
 export function longPoll(): Transport {
   let graceMs = graceMsMin;
 
-  const ask = async (target: Target, seconds: number, signal: AbortSignal): Promise<unknown> => {
+  const poll = async (target: Target, seconds: number, signal: AbortSignal): Promise<unknown> => {
     const request = linkedAbort(signal);
     const timer = setTimeout(
       () => {
@@ -49,7 +49,7 @@ export function longPoll(): Transport {
       let { after } = target;
       for (let seconds = firstWaitS; ; seconds = waitS) {
         const startedAtMs = nowMs();
-        const answer = await ask({ ...target, after }, seconds, signal);
+        const answer = await poll({ ...target, after }, seconds, signal);
         const version = readEvent(answer)?.version;
         if (version === undefined) throw new Error("The answer is not an order's state");
         if (version !== after) onEvent(answer);

@@ -1,13 +1,13 @@
-/** One link over Socket.IO's own client. Loaded, with that client, when the transport first runs. */
+/** One link over the Socket.IO client. Loaded, together with that client, when the transport first runs. */
 import { io } from "socket.io-client";
 import { Refusal, type RefusalCode, refusalOf, type Transport } from "./transport.ts";
 
 const connectMsMax = 5_000;
 
-/** As `Transport` promises. */
+/** Implements `Transport.run`. */
 export const run: Transport["run"] = async ({ url, orderId, token, after }, { onOpen, onEvent }, signal) => {
   if (signal.aborted) return;
-  // A path in an address would be taken for a namespace.
+  // The path is passed separately, because Socket.IO would read it as a namespace.
   const [, origin = url, path = ""] = /^(\w+:\/\/[^/]+)(.*)$/.exec(url) ?? [];
   const socket = io(origin, {
     path: `${path}/socket.io`,
@@ -26,7 +26,7 @@ export const run: Transport["run"] = async ({ url, orderId, token, after }, { on
       socket.on("connect_error", (error: Error & { data?: { code?: unknown } }) =>
         reject(refusalOf(error.data?.code) ?? error),
       );
-      // The server says so only when there is nothing to watch (any more).
+      // The server disconnects a socket only when the order does not exist.
       socket.on("disconnect", (reason) => (reason === "io server disconnect" ? refuse("order_unknown") : resolve()));
       signal.addEventListener("abort", () => resolve(), { once: true });
     });

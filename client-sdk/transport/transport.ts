@@ -1,13 +1,15 @@
 /**
- * One way to reach the server. A transport carries what it hears and says how its link ended; when to try again, with
- * which transport and which token is the watch's business. It may deliver a state twice, or an old one: versions make
- * that harmless. It must not lose one between `onOpen` and its end.
+ * A transport is one way to reach the server. It delivers what arrives and reports how its link ended. The watch decides
+ * when to reconnect, with which transport and which token.
+ *
+ * A transport may deliver a state twice or late, because versions make that harmless. It must not lose a state between
+ * `onOpen` and the end of the link.
  */
 import { readRetryAfter } from "../backoff.ts";
 
-/** What to watch, and from where on. */
+/** The order to watch, and the version to continue from. */
 export interface Target {
-  /** The server's address, without a slash at its end. */
+  /** The server's address, without a final slash. */
   url: string;
   orderId: string;
   token: string;
@@ -15,29 +17,29 @@ export interface Target {
   after: number;
 }
 
-/** Who wants to hear from a transport. */
+/** Receives what a transport reports. */
 export interface LinkListener {
-  /** The server has accepted the token. May be called again whenever the link shows that it is alive. */
+  /** The server accepted the token. The transport may call this again whenever the link shows life. */
   onOpen(): void;
-  /** Something arrived that should be a state. */
+  /** Data arrived that should be a state. The watch validates it. */
   onEvent(event: unknown): void;
 }
 
 export interface Transport {
-  /** As in `snapshot().transport`. */
+  /** Shown in `snapshot().transport`. */
   readonly name: string;
   /**
-   * Keeps one link until it drops, and then resolves. Rejects with a `Refusal` when the server will not let this token
-   * in, with `ComeBack` when it is busy, and with anything else when no link could be made: the next transport is then
-   * tried. Ends soon after `signal` is aborted, with everything released.
+   * Keeps one link and resolves when it drops. Rejects with a `Refusal` if the server refuses the token or the order, with
+   * `ComeBack` if the server is busy, and with any other error if no link opened, so that the watch tries the next
+   * transport. Ends soon after `signal` is aborted and releases everything.
    */
   run(target: Target, listener: LinkListener, signal: AbortSignal): Promise<void>;
 }
 
-/** Why a server does not let a watcher in. */
+/** The reasons for which a server refuses a watcher. */
 export type RefusalCode = "token_invalid" | "token_expired" | "order_unknown";
 
-/** The server knows who we are, and that we may not watch. */
+/** The server refused this token or this order. Throw it from a transport. */
 export class Refusal extends Error {
   readonly code: RefusalCode;
 
@@ -48,12 +50,12 @@ export class Refusal extends Error {
   }
 }
 
-/** The server is there but cannot serve now: the same transport again, not before `retryAfterMs`. */
+/** The server is busy. The watch tries again, after at least `retryAfterMs`. Throw it from a transport. */
 export class ComeBack extends Error {
   readonly retryAfterMs: number;
 
   constructor(retryAfterMs = 0) {
-    super("come back later");
+    super("The server is busy");
     this.name = "ComeBack";
     this.retryAfterMs = retryAfterMs;
   }
@@ -61,18 +63,18 @@ export class ComeBack extends Error {
 
 const refusalCodes: readonly unknown[] = ["token_invalid", "token_expired", "order_unknown"] satisfies RefusalCode[];
 
-/** A `Refusal` for a problem's code, or undefined for any other code. */
+/** Turns a problem code into a `Refusal`. Returns undefined for any other code. */
 export const refusalOf = (code: unknown): Refusal | undefined =>
   refusalCodes.includes(code) ? new Refusal(code as RefusalCode) : undefined;
 
-/** How long to stay away when the server is busy and does not say how long. */
+/** The wait after a busy answer without `Retry-After`. */
 export const busyMs = 2_000;
 
-/** The address of an order's channel, without the token. */
+/** The URL of an order's channel, without the token. */
 export const channelUrl = ({ url, orderId, after }: Target, channel: string, more = ""): string =>
   `${url}/v1/orders/${encodeURIComponent(orderId)}/${channel}?after=${after}${more}`;
 
-/** Fetches with the token in its header. Throws what the status means, unless it is a success. */
+/** Fetches with the token in the header. Throws `Refusal`, `ComeBack` or `Error` unless the answer is a success. */
 export async function fetchChannel(url: string, token: string, signal: AbortSignal): Promise<Response> {
   const response = await fetch(url, { headers: { authorization: `Bearer ${token}` }, cache: "no-store", signal });
   if (response.ok) return response;
@@ -86,7 +88,7 @@ export async function fetchChannel(url: string, token: string, signal: AbortSign
   throw new Error(`The server answered ${status}`);
 }
 
-/** A signal that follows `signal` and can be aborted alone too. `AbortSignal.any` is not everywhere yet. */
+/** Creates a signal that follows `signal` and can also be aborted alone. Some supported browsers lack `AbortSignal.any`. */
 export function linkedAbort(signal: AbortSignal): { signal: AbortSignal; abort(): void; release(): void } {
   const own = new AbortController();
   const abort = (): void => own.abort();

@@ -1,19 +1,19 @@
 /**
- * A plain WebSocket. The server checks the token only after the upgrade, so the link counts as open with its first
- * frame, or when a second has gone by in which it was not refused. The token is in the address, because a browser can
- * set no headers here. A link that dies in silence is noticed when the page wakes up, or by the operating system.
+ * The WebSocket transport. The server checks the token only after the upgrade, so the link counts as open with its first
+ * frame, or after one second without a refusal. The token is in the URL, because a browser cannot set headers here. A
+ * dead link is detected when the page wakes up, or by the operating system.
  */
 import { closeCode } from "../close-code.ts";
 import { parseJson } from "../json.ts";
 import { platform } from "../platform.ts";
 import { busyMs, ComeBack, channelUrl, Refusal, type Transport } from "./transport.ts";
 
-/** A server refuses within this time after the upgrade, or not at all. */
+/** One second, because a server refuses a token within that time after the upgrade. */
 const refusedWithinMs = 1_000;
 
 const connectMsMax = 5_000;
 
-/** One frame for each state. Needs a global `WebSocket`: browsers, React Native, Node 22. */
+/** Receives each state as one frame. Needs a global `WebSocket`: browsers, React Native, Node 22 or newer. */
 export function webSocket(): Transport {
   return {
     name: "websocket",
@@ -21,7 +21,7 @@ export function webSocket(): Transport {
     async run(target, { onOpen, onEvent }, signal) {
       if (signal.aborted) return;
       const { WebSocket } = platform;
-      if (!WebSocket) throw new Error("There is no WebSocket here");
+      if (!WebSocket) throw new Error("WebSocket is not available");
       const url = `${channelUrl(target, "socket").replace(/^http/i, "ws")}&token=${encodeURIComponent(target.token)}`;
       const socket = new WebSocket(url);
       const close = (): void => socket.close();
@@ -58,7 +58,7 @@ export function webSocket(): Transport {
   };
 }
 
-/** What a close code asks of us, beyond coming back. */
+/** The error for a close code. Undefined if the code only means that the link ended. */
 function errorOf(code: number | undefined): Error | undefined {
   switch (code) {
     case closeCode.tokenRefused:
