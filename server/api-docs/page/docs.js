@@ -1,9 +1,9 @@
-// Shows openapi.json of this very node, and follows the reader's choice of light or dark.
+// Shows this node's openapi.json and applies the reader's light or dark preference.
 /* global SwaggerUIBundle */
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", follow);
-follow();
+const applyScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyScheme);
+applyScheme();
 
 SwaggerUIBundle({
   url: "openapi.json",
@@ -11,6 +11,6 @@ SwaggerUIBundle({
   deepLinking: true,
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
-  // Otherwise a stranger's server is asked about the document.
+  // Disabled, because it would send the URL of openapi.json to a third party.
   validatorUrl: null,
 });

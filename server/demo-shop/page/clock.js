@@ -1,51 +1,51 @@
 /**
- * How far this page's clock is from the one that stamps events, and how sure that is. The answer to a question was
- * written somewhere between asking and hearing: in the middle, give or take half the round trip. The quickest of a few
- * round trips is believed.
+ * Measures the offset between this page's clock and the database's clock, which sets the events' timestamps. The server
+ * reads its clock between the request and the answer, so the estimate is the middle, with half the round trip as error.
+ * The fastest of a few round trips gives the best estimate.
  */
 
 /** @typedef {{ offsetMs: number, errorMs: number }} Measured */
 
 const samples = 6;
 
-/** Stamps are whole milliseconds. */
+/** Half a millisecond, because timestamps are whole milliseconds. */
 const roundingMs = 0.5;
 
-/** Beyond this nothing in milliseconds can be said. */
+/** 100 ms, because a larger error makes a delay in milliseconds meaningless. */
 const errorMsMax = 100;
 
-/** A clock that nobody sets while the page lives. */
+/** A monotonic clock in milliseconds since the epoch. */
 export const nowMs = () => performance.timeOrigin + performance.now();
 
 /**
- * Undefined when it cannot be known well enough.
- * @param {() => Promise<{ at: string }>} ask
+ * Returns undefined if the error is too large.
+ * @param {() => Promise<{ at: string }>} readClock
  * @returns {Promise<Measured | undefined>}
  */
-export async function measureClock(ask) {
+export async function measureClock(readClock) {
   /** @type {Measured | undefined} */
   let best;
   for (let count = 0; count < samples; count += 1) {
-    const askedMs = nowMs();
-    const answer = await ask().catch(() => undefined);
-    const heardMs = nowMs();
+    const sentMs = nowMs();
+    const answer = await readClock().catch(() => undefined);
+    const receivedMs = nowMs();
     if (!answer) break;
-    const errorMs = (heardMs - askedMs) / 2 + roundingMs;
+    const errorMs = (receivedMs - sentMs) / 2 + roundingMs;
     if (best && best.errorMs <= errorMs) continue;
-    best = { offsetMs: Date.parse(answer.at) - (askedMs + heardMs) / 2, errorMs };
+    best = { offsetMs: Date.parse(answer.at) - (sentMs + receivedMs) / 2, errorMs };
   }
   return best && best.errorMs <= errorMsMax ? best : undefined;
 }
 
 /**
- * The milliseconds from a stamp to `heardMs` of this page's clock; undefined when that would be before it happened.
- * @param {string} stamp
- * @param {number} heardMs
+ * Milliseconds from a database timestamp to `receivedMs` of this page's clock. Undefined if the result would be negative.
+ * @param {string} timestamp
+ * @param {number} receivedMs
  * @param {Measured | undefined} measured
  */
-export function delayMs(stamp, heardMs, measured) {
+export function delayMs(timestamp, receivedMs, measured) {
   if (!measured) return undefined;
-  const delay = heardMs + measured.offsetMs - Date.parse(stamp);
+  const delay = receivedMs + measured.offsetMs - Date.parse(timestamp);
   if (Number.isNaN(delay) || delay < -measured.errorMs) return undefined;
   return Math.max(0, Math.round(delay));
 }

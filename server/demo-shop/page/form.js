@@ -1,10 +1,28 @@
-/** The shop's form: what is bought, how it is paid, and which phone pays. Knows nothing of orders. */
+/** The form of the shop: the item, the payment method and the payer's phone. It does not depend on orders. */
 import { onPage, onPhone, payerOf, payersFor } from "./payer.js";
 
 /** @import { Choice, Item } from "../catalogue.ts" */
 /** @import { Payer } from "./payer.js" */
 
-/** @typedef {{ item: Item, choice: Choice, phone: string }} Wish */
+/** @typedef {{ item: Item, choice: Choice, phone: string }} Selection */
+
+/**
+ * @typedef {object} FormOptions
+ * @property {Item[]} items
+ * @property {Choice[]} choices
+ * @property {boolean} hasPhoneBeside Whether the page also shows the payer's phone.
+ * @property {() => void} onChange
+ */
+
+/**
+ * @typedef {object} Form
+ * @property {FormOptions} options
+ * @property {HTMLInputElement} phone
+ * @property {HTMLSelectElement} payers
+ * @property {HTMLButtonElement} button
+ * @property {Map<string, HTMLElement>} prices The price on each item's card, by item id.
+ * @property {string} ownDigits Three random digits, so that two visitors of one shop use different numbers.
+ */
 
 /** @type {<E extends Element = HTMLElement>(id: string) => E} */
 export const find = (id) => {
@@ -13,7 +31,7 @@ export const find = (id) => {
   return /** @type {any} */ (element);
 };
 
-/** An amount with its ISO code, which is the same in every language. @param {number} minor @param {string} currency */
+/** Formats an amount with its ISO code, which is the same in every language. @param {number} minor @param {string} currency */
 export function money(minor, currency) {
   const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
   const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
@@ -25,139 +43,145 @@ const randomDigits = (size) => String(Math.floor(Math.random() * 10 ** size)).pa
 
 const countryNames = new Intl.DisplayNames("en", { type: "region" });
 
-/**
- * @param {object} options
- * @param {Item[]} options.items
- * @param {Choice[]} options.choices
- * @param {boolean} options.hasPhoneBeside Whether the payer's phone is on this page too.
- * @param {() => void} options.onChange
- */
-export function createForm({ items, choices, hasPhoneBeside, onChange }) {
-  const phone = /** @type {HTMLInputElement} */ (find("phone"));
-  const payers = /** @type {HTMLSelectElement} */ (find("payer"));
-  const button = /** @type {HTMLButtonElement} */ (find("pay"));
-  /** Visitors of one shop get phones of their own. */
-  const own = randomDigits(3);
-  /** @type {Map<string, HTMLElement>} */
-  const prices = new Map();
-
-  const wished = () => {
-    const data = new FormData(find("choosing"));
-    const item = items.find(({ id }) => id === data.get("item"));
-    const choice = choices.find(({ provider }) => provider === data.get("provider"));
-    return item && choice && { item, choice, phone: phone.value.trim() };
+/** @param {FormOptions} options */
+export function createForm(options) {
+  /** @type {Form} */
+  const form = {
+    options,
+    phone: find("phone"),
+    payers: find("payer"),
+    button: find("pay"),
+    prices: new Map(),
+    ownDigits: randomDigits(3),
   };
-
-  const showPrices = () => {
-    const wish = wished();
-    if (!wish) return;
-    const { currency } = wish.choice;
-    for (const { id, prices: all } of items) {
-      const element = prices.get(id);
-      if (element) element.textContent = money(all[currency] ?? 0, currency);
-    }
-    button.textContent = `Pay ${money(wish.item.prices[currency] ?? 0, currency)}`;
-  };
-
-  /** @param {Payer} payer */
-  const showPayer = ({ ending, hint }) => {
-    payers.value = ending;
-    const isOffered = payers.selectedIndex >= 0;
-    if (!isOffered) payers.value = onPhone.ending;
-    find("payer-hint").textContent = isOffered ? hint : onPhone.hint;
-  };
-
-  const readPhone = () => {
-    const digits = phone.value.replace(/\D/g, "");
-    showPayer(digits === "" && wished()?.choice.redirects ? onPage : payerOf(digits));
-    complain(undefined);
-    onChange();
-  };
-
-  /** @param {string} ending */
-  const writePhone = (ending) => {
-    const example = wished()?.choice.phoneExample ?? "";
-    // The last five digits are free: three of this visitor, two that say what happens.
-    const free = [...own, ...ending];
-    const fill = () => free.shift() ?? "";
-    phone.value = ending === "" ? "" : example.replace(/\d(?=(?:\D*\d){0,4}$)/g, fill);
-    readPhone();
-  };
-
-  /** @param {string | undefined} text */
-  const complain = (text) => {
-    const error = find("phone-error");
-    error.hidden = text === undefined;
-    error.textContent = text ?? "";
-    if (text === undefined) phone.removeAttribute("aria-invalid");
-    else phone.setAttribute("aria-invalid", "true");
-  };
-
-  const chooseWay = () => {
-    const wish = wished();
-    if (!wish) return;
-    const { redirects } = wish.choice;
-    const groups = payersFor(wish.choice).map(({ label, payers }) => {
-      const group = document.createElement("optgroup");
-      group.label = label;
-      group.append(...payers.map(({ ending, label }) => new Option(label, ending)));
-      return group;
-    });
-    payers.replaceChildren(...groups);
-    find("phone-label").textContent = redirects ? "The payer’s phone number (optional)" : "The payer’s phone number";
-    find("phone-hint").textContent = redirects
-      ? "Not needed: its own page asks for it. A test number answers by itself."
-      : "A test number: the last two digits say what the payer does.";
-    showPrices();
-    writePhone(redirects ? onPage.ending : hasPhoneBeside ? onPhone.ending : "01");
-  };
-
-  find("items").append(...items.map((item, index) => itemCard(item, index === 0, prices)));
-  find("ways").append(...choices.map((choice, index) => wayCard(choice, index === 0)));
-  find("items").addEventListener("change", showPrices);
-  find("ways").addEventListener("change", () => {
-    chooseWay();
-    onChange();
-  });
-  payers.addEventListener("change", () => writePhone(payers.value));
-  phone.addEventListener("input", readPhone);
-  chooseWay();
-  button.disabled = choices.length === 0;
+  fillForm(form);
 
   return {
-    /** @returns {Wish | undefined} */
-    wish: wished,
-    complain,
-    focusPhone: () => phone.focus(),
+    selection: () => readSelection(form),
+    showPhoneError,
+    focusPhone: () => form.phone.focus(),
 
-    /** While the shop is asked. @param {boolean} isBusy */
+    /** Disables the button while the shop starts a payment. @param {boolean} isBusy */
     setBusy(isBusy) {
-      button.disabled = isBusy;
-      if (isBusy) button.textContent = "Asking…";
-      else showPrices();
+      form.button.disabled = isBusy;
+      if (isBusy) form.button.textContent = "Starting…";
+      else showPrices(form);
     },
 
-    /** What went wrong beside the phone. @param {string | undefined} text */
-    refuse(text) {
-      const refusal = find("refusal");
-      refusal.hidden = text === undefined;
-      refusal.textContent = text ?? "";
-    },
+    /** Shows an error that does not concern the phone number. @param {string | undefined} text */
+    showError: (text) => setError("refusal", text),
 
-    /** Chooses an item. @param {string} id */
+    /** Selects an item. @param {string} id */
     setItem(id) {
       check("item", id);
-      showPrices();
+      showPrices(form);
     },
 
-    /** Chooses a way to pay and who pays. @param {string} provider @param {string} number */
+    /** Selects a payment method and enters a phone number. @param {string} provider @param {string} number */
     setPayer(provider, number) {
       check("provider", provider);
-      chooseWay();
-      phone.value = number;
-      readPhone();
+      showMethod(form);
+      form.phone.value = number;
+      showPayerOfPhone(form);
     },
   };
+}
+
+/** Adds the items and payment methods, and reacts to each change. @param {Form} form */
+function fillForm(form) {
+  const { items, choices, onChange } = form.options;
+  find("items").append(...items.map((item, index) => itemCard(item, index === 0, form.prices)));
+  find("ways").append(...choices.map((choice, index) => methodCard(choice, index === 0)));
+  find("items").addEventListener("change", () => showPrices(form));
+  find("ways").addEventListener("change", () => {
+    showMethod(form);
+    onChange();
+  });
+  form.payers.addEventListener("change", () => fillPhone(form, form.payers.value));
+  form.phone.addEventListener("input", () => showPayerOfPhone(form));
+  showMethod(form);
+  form.button.disabled = choices.length === 0;
+}
+
+/** @param {Form} form @returns {Selection | undefined} */
+function readSelection({ options: { items, choices }, phone }) {
+  const data = new FormData(find("choosing"));
+  const item = items.find(({ id }) => id === data.get("item"));
+  const choice = choices.find(({ provider }) => provider === data.get("provider"));
+  return item && choice && { item, choice, phone: phone.value.trim() };
+}
+
+/** Shows every price in the currency of the selected payment method. @param {Form} form */
+function showPrices(form) {
+  const selection = readSelection(form);
+  if (!selection) return;
+  const { currency } = selection.choice;
+  for (const { id, prices } of form.options.items) {
+    const element = form.prices.get(id);
+    if (element) element.textContent = money(prices[currency] ?? 0, currency);
+  }
+  form.button.textContent = `Pay ${money(selection.item.prices[currency] ?? 0, currency)}`;
+}
+
+/** Shows the payers, labels and prices of the selected payment method. @param {Form} form */
+function showMethod(form) {
+  const selection = readSelection(form);
+  if (!selection) return;
+  const { redirects } = selection.choice;
+  const groups = payersFor(selection.choice).map(({ label, payers }) => {
+    const group = document.createElement("optgroup");
+    group.label = label;
+    group.append(...payers.map(({ ending, label }) => new Option(label, ending)));
+    return group;
+  });
+  form.payers.replaceChildren(...groups);
+  find("phone-label").textContent = redirects ? "The payer’s phone number (optional)" : "The payer’s phone number";
+  find("phone-hint").textContent = redirects
+    ? "The provider’s page asks for it. With a test number, the sandbox answers automatically."
+    : "A test number. Its last two digits decide what the payer does.";
+  showPrices(form);
+  fillPhone(form, redirects ? onPage.ending : form.options.hasPhoneBeside ? onPhone.ending : "01");
+}
+
+/** Enters a number of the selected country with this ending. @param {Form} form @param {string} ending */
+function fillPhone(form, ending) {
+  const example = readSelection(form)?.choice.phoneExample ?? "";
+  // The last five digits are free: three of this visitor, and two that select what the payer does.
+  const free = [...form.ownDigits, ...ending];
+  const nextDigit = () => free.shift() ?? "";
+  form.phone.value = ending === "" ? "" : example.replace(/\d(?=(?:\D*\d){0,4}$)/g, nextDigit);
+  showPayerOfPhone(form);
+}
+
+/** Selects the payer that the entered number stands for. @param {Form} form */
+function showPayerOfPhone(form) {
+  const digits = form.phone.value.replace(/\D/g, "");
+  const isOnPage = digits === "" && readSelection(form)?.choice.redirects;
+  showPayer(form, isOnPage ? onPage : payerOf(digits));
+  showPhoneError(undefined);
+  form.options.onChange();
+}
+
+/** @param {Form} form @param {Payer} payer */
+function showPayer({ payers }, { ending, hint }) {
+  payers.value = ending;
+  const isListed = payers.selectedIndex >= 0;
+  if (!isListed) payers.value = onPhone.ending;
+  find("payer-hint").textContent = isListed ? hint : onPhone.hint;
+}
+
+/** @param {string | undefined} text */
+function showPhoneError(text) {
+  setError("phone-error", text);
+  if (text === undefined) find("phone").removeAttribute("aria-invalid");
+  else find("phone").setAttribute("aria-invalid", "true");
+}
+
+/** @param {string} id @param {string | undefined} text */
+function setError(id, text) {
+  const error = find(id);
+  error.hidden = text === undefined;
+  error.textContent = text ?? "";
 }
 
 /** @param {string} name @param {string} value */
@@ -197,7 +221,7 @@ function itemCard({ id, name }, isFirst, prices) {
 }
 
 /** @param {Choice} choice @param {boolean} isFirst */
-function wayCard({ provider, title, by, country }, isFirst) {
+function methodCard({ provider, title, by, country }, isFirst) {
   const where = countryNames.of(country) ?? country;
   return card("provider", provider, isFirst, [span("name", title), span("by", by ? `${by}, ${where}` : where)]);
 }

@@ -1,6 +1,6 @@
 /**
- * With which phone the last order is being paid, so that the phone beside the shop is the same after a reload and in a
- * second tab. A convenience: where nothing can be kept, the visitor types the number.
+ * Stores the phone number of the last order, so that the phone beside the shop is the same after a reload and in a second
+ * tab. If the storage fails, the visitor types the number again.
  */
 
 /** @typedef {{ orderId: string, provider: string, phone: string }} LastOrder */
@@ -12,7 +12,7 @@ export function remember(order) {
   try {
     localStorage.setItem(key, JSON.stringify(order));
   } catch {
-    // Full or forbidden: nothing depends on it.
+    // The storage is full or forbidden, and nothing depends on it.
   }
 }
 

@@ -1,7 +1,6 @@
 /**
- * The page's network with switches, put under everything before the SDK is loaded: sockets and requests are the
- * browser's own until somebody cuts them. So what the SDK goes through is what it would go through on a train, and it
- * is not told that this is a game.
+ * Replaces the page's `WebSocket` and `fetch` with versions that can be cut, before the SDK is loaded. Until a switch is
+ * used they behave like the browser's own. The SDK sees the same failures as on a bad network and needs no test mode.
  */
 
 /** @typedef {ReturnType<typeof switchNetwork>} Network */
@@ -23,23 +22,23 @@ export function switchNetwork() {
       super(url, protocols);
       sockets.add(this);
       this.addEventListener("close", () => sockets.delete(this));
-      // Fails as one fails that cannot get through.
+      // Closing it now looks like a connection that failed.
       if (isOffline || isBlocked) this.close();
     }
   };
 
   window.fetch = async (input, init) => {
     if (isOffline) throw new TypeError("Failed to fetch");
-    const cutter = new AbortController();
+    const controller = new AbortController();
     const given = init?.signal;
-    const stop = () => cutter.abort(given?.reason);
-    if (given?.aborted) stop();
-    given?.addEventListener("abort", stop, { once: true });
-    requests.add(cutter);
+    const abort = () => controller.abort(given?.reason);
+    if (given?.aborted) abort();
+    given?.addEventListener("abort", abort, { once: true });
+    requests.add(controller);
     try {
-      return await plainFetch(input, { ...init, signal: cutter.signal });
+      return await plainFetch(input, { ...init, signal: controller.signal });
     } finally {
-      requests.delete(cutter);
+      requests.delete(controller);
     }
   };
 
@@ -53,7 +52,7 @@ export function switchNetwork() {
   };
 
   return {
-    /** Ends every connection; nothing keeps new ones from being made. */
+    /** Ends every connection. New connections remain possible. */
     cut,
 
     get isOffline() {
@@ -67,7 +66,7 @@ export function switchNetwork() {
       window.dispatchEvent(new Event(offline ? "offline" : "online"));
     },
 
-    /** As some proxies do: sockets do not pass, requests do. @param {boolean} blocked */
+    /** Blocks WebSockets but not requests, as some proxies do. @param {boolean} blocked */
     setBlocked(blocked) {
       isBlocked = blocked;
       if (blocked) closeSockets();

@@ -1,4 +1,4 @@
-/** What the page hears, as it hears it: the link, the events, and the switches that disturb them. */
+/** The panel beside the shop: the state of the connection, the received events, and switches that disturb the connection. */
 import { find } from "./form.js";
 
 /** @import { StatusEvent } from "../../../client-sdk/protocol.ts" */
@@ -25,96 +25,68 @@ const timeOf = (iso) => clockFormat.format(new Date(iso));
 
 /** @param {{ network: Network }} options */
 export function createPanel({ network }) {
-  const rows = find("events");
-  const link = find("link");
-  const cut = /** @type {HTMLButtonElement} */ (find("cut"));
   let lastVersion = 0;
   let lastId = "";
-
-  /** @param {string} text */
-  const say = (text) => {
-    if (find("switch-hint").textContent !== text) find("switch-hint").textContent = text;
-  };
-
-  cut.addEventListener("click", () => {
-    network.cut();
-    say("Cut. The SDK comes back within half a second, from the last version it has seen.");
-  });
-  toggle("block", (isOn) => {
-    network.setBlocked(isOn);
-    say(
-      isOn
-        ? "Sockets do not pass, as behind some proxies: the long poll takes over."
-        : "Sockets pass again. The SDK tries them after a minute, when the long poll has something to say.",
-    );
-  });
-  toggle("offline", (isOn) => {
-    network.setOffline(isOn);
-    say(
-      isOn
-        ? "Offline. The payer’s phone is not: answer there, then come back."
-        : "Back online: the newest state, at once.",
-    );
-  });
+  addSwitches(network);
 
   return {
     /** @param {Snapshot | undefined} snapshot */
-    showLink(snapshot) {
-      const { connection = "closed", transport = "" } = snapshot ?? {};
-      const [state, text] =
-        connection === "open"
-          ? ["open", `Live over ${transportNames[transport] ?? transport}`]
-          : connection === "closed"
-            ? ["closed", "No longer watching"]
-            : ["waiting", network.isOffline ? "Offline" : "Reconnecting…"];
-      link.dataset.link = state;
-      if (find("link-text").textContent !== text) find("link-text").textContent = text;
-      cut.disabled = connection !== "open";
-    },
+    showLink: (snapshot) => showLink(snapshot, network),
 
     /** @param {string} orderId */
     watch(orderId) {
       const second = /** @type {HTMLAnchorElement} */ (find("second"));
       second.href = `./?orderId=${encodeURIComponent(orderId)}`;
-      say("Now disturb the connection: no state is missed.");
+      setText("switch-hint", "Now disturb the connection. The page still shows the newest state.");
     },
 
     /**
-     * One more event, newest first, unless it was here before. `delay` in milliseconds; undefined where it cannot be
-     * known.
+     * Adds an event above the others, unless the table has it already.
      * @param {StatusEvent} event
-     * @param {number | undefined} delay
+     * @param {number | undefined} delay Milliseconds. Undefined if unknown.
      */
-    add({ id, version, status, reason, settled, occurredAt }, delay) {
+    add(event, delay) {
+      const { id, version } = event;
       // Another id is another order, whose versions start again.
       if (id !== lastId) {
-        rows.replaceChildren();
+        find("events").replaceChildren();
         lastVersion = 0;
         lastId = id;
       }
       if (version <= lastVersion) return;
       find("no-events").hidden = true;
-      const skipped = version - lastVersion - 1;
-      if (skipped > 0) rows.prepend(gap(lastVersion + 1, version - 1));
+      if (version > lastVersion + 1) find("events").prepend(skippedRow(lastVersion + 1, version - 1));
       lastVersion = version;
-      const row = document.createElement("tr");
-      row.dataset.status = status;
-      row.dataset.settled = String(settled);
-      const state = cell("state", status);
-      if (reason) state.append(" ", reasonOf(reason));
-      row.append(
-        cell("version", String(version)),
-        state,
-        cell("time", timeOf(occurredAt)),
-        cell("delay", delay === undefined ? "–" : `${delay} ms`),
-      );
-      rows.prepend(row);
+      find("events").prepend(eventRow(event, delay));
     },
   };
 }
 
+/** @param {Network} network */
+function addSwitches(network) {
+  find("cut").addEventListener("click", () => {
+    network.cut();
+    const text = "The connection was cut. The SDK reconnects within half a second and continues from the last version.";
+    setText("switch-hint", text);
+  });
+  addToggle("block", (isOn) => {
+    network.setBlocked(isOn);
+    const text = isOn
+      ? "WebSockets are blocked, as behind some proxies. The SDK switches to the long poll."
+      : "WebSockets pass again. The SDK tries them after one minute, at the next answer to a poll.";
+    setText("switch-hint", text);
+  });
+  addToggle("offline", (isOn) => {
+    network.setOffline(isOn);
+    const text = isOn
+      ? "This page is offline, but the payer’s phone is not. Answer there, then turn this switch off."
+      : "This page is online again and shows the newest state at once.";
+    setText("switch-hint", text);
+  });
+}
+
 /** @param {string} id @param {(isOn: boolean) => void} onToggle */
-function toggle(id, onToggle) {
+function addToggle(id, onToggle) {
   const button = find(id);
   button.addEventListener("click", () => {
     const isOn = button.getAttribute("aria-pressed") !== "true";
@@ -123,15 +95,50 @@ function toggle(id, onToggle) {
   });
 }
 
-/** Versions that this page did not need to see. @param {number} first @param {number} last */
-function gap(first, last) {
+/** @param {Snapshot | undefined} snapshot @param {Network} network */
+function showLink(snapshot, network) {
+  const { connection = "closed", transport = "" } = snapshot ?? {};
+  const [state, text] =
+    connection === "open"
+      ? ["open", `Live over ${transportNames[transport] ?? transport}`]
+      : connection === "closed"
+        ? ["closed", "The watch has ended"]
+        : ["waiting", network.isOffline ? "Offline" : "Reconnecting…"];
+  find("link").dataset.link = state;
+  setText("link-text", text);
+  /** @type {HTMLButtonElement} */ (find("cut")).disabled = connection !== "open";
+}
+
+/** @param {StatusEvent} event @param {number | undefined} delay */
+function eventRow({ version, status, reason, settled, occurredAt }, delay) {
+  const row = document.createElement("tr");
+  row.dataset.status = status;
+  row.dataset.settled = String(settled);
+  const state = cell("state", status);
+  if (reason) state.append(" ", reasonOf(reason));
+  row.append(
+    cell("version", String(version)),
+    state,
+    cell("time", timeOf(occurredAt)),
+    cell("delay", delay === undefined ? "–" : `${delay} ms`),
+  );
+  return row;
+}
+
+/** Stands for versions that this page did not receive. @param {number} first @param {number} last */
+function skippedRow(first, last) {
   const row = document.createElement("tr");
   row.className = "gap";
-  const which = first === last ? `v${first}` : `v${first}–${last}`;
-  const only = cell("gap", `${which} happened before or meanwhile; the next is whole`);
+  const versions = first === last ? `v${first}` : `v${first}–${last}`;
+  const only = cell("gap", `${versions} not received: each state is complete`);
   only.colSpan = 4;
   row.append(only);
   return row;
+}
+
+/** Writes only changes, because a screen reader announces a text again when it is written again. @param {string} id @param {string} text */
+function setText(id, text) {
+  if (find(id).textContent !== text) find(id).textContent = text;
 }
 
 /** @param {string} name @param {string} className @param {string} text */
@@ -142,7 +149,7 @@ function element(name, className, text) {
   return made;
 }
 
-/** May be broken after each word, where there is little room. @param {string} reason */
+/** Allows a line break after each word. @param {string} reason */
 function reasonOf(reason) {
   const made = element("span", "reason", "");
   for (const [index, word] of reason.split("_").entries()) {

@@ -1,24 +1,24 @@
-/** What a payer's phone does by itself in the sandbox, by the last two digits of its number, in a buyer's words. */
+/** What a payer does in the sandbox, by the last two digits of the phone number, in a buyer's words. */
 
 /**
  * @typedef {object} Payer
- * @property {string} ending The number's last two digits; empty: no phone, the payer agrees on the provider's page.
+ * @property {string} ending The last two digits of the number. Empty: no number, the payer pays on the provider's page.
  * @property {string} label
- * @property {string} hint What to look out for.
+ * @property {string} hint What the visitor will see.
  */
 
 /** @type {Payer} */
 export const onPhone = {
   ending: "00",
-  label: "Whatever I answer on the phone",
-  hint: "The request rings on the payer’s phone. You have a minute.",
+  label: "You answer on the phone",
+  hint: "A prompt appears on the payer’s phone. You have one minute to answer.",
 };
 
 /** @type {Payer} */
 export const onPage = {
   ending: "",
-  label: "Whatever I answer on its page",
-  hint: "You are sent to the provider’s own page, and back here. You have five minutes.",
+  label: "You answer on the provider’s page",
+  hint: "The provider’s page opens and then returns you here. You have five minutes.",
 };
 
 /** @type {{ label: string, payers: Payer[] }[]} */
@@ -26,66 +26,72 @@ const groups = [
   {
     label: "Pays",
     payers: [
-      { ending: "01", label: "Approves after a second", hint: "Paid, a moment after the webhook." },
+      { ending: "01", label: "Approves after one second", hint: "The webhook arrives and the order is paid." },
       {
         ending: "09",
-        label: "Pays late, when time is up",
-        hint: "The order expires after 10 seconds. The money comes 3 seconds later, and counts.",
+        label: "Pays late, after the deadline",
+        hint: "The order expires after 10 seconds. The payment arrives 3 seconds later, and the order is paid.",
       },
     ],
   },
   {
     label: "Does not pay",
     payers: [
-      { ending: "02", label: "Cancels", hint: "Nothing is paid, and you can try again." },
-      { ending: "03", label: "Has too little money", hint: "Nothing is paid, and you can try again." },
-      { ending: "04", label: "Types a wrong PIN", hint: "Nothing is paid, and you can try again." },
-      { ending: "05", label: "Never answers", hint: "After 5 seconds the provider says that nobody answered." },
-      { ending: "20", label: "Is busy with another request", hint: "The provider refuses to ask, at once." },
+      { ending: "02", label: "Cancels", hint: "The payment fails. You can try again." },
+      { ending: "03", label: "Has too little money", hint: "The payment fails. You can try again." },
+      { ending: "04", label: "Types a wrong PIN", hint: "The payment fails. You can try again." },
+      { ending: "05", label: "Never answers", hint: "After 5 seconds the provider reports that there was no answer." },
+      { ending: "20", label: "Is busy with another request", hint: "The provider refuses the payment at once." },
     ],
   },
   {
     label: "When things go wrong",
     payers: [
-      { ending: "06", label: "The webhook never comes", hint: "Tukio asks the provider by itself and finds out." },
-      { ending: "07", label: "The webhook comes three times", hint: "One event all the same." },
-      { ending: "08", label: "The webhook is too early", hint: "It overtakes the answer to Tukio’s own request." },
+      { ending: "06", label: "The webhook never arrives", hint: "Tukio queries the provider and gets the result." },
+      { ending: "07", label: "The webhook arrives three times", hint: "The order changes only once." },
+      {
+        ending: "08",
+        label: "The webhook arrives too early",
+        hint: "It arrives before the answer to Tukio’s request.",
+      },
       {
         ending: "10",
         label: "Pays another amount",
-        hint: "For a person to look at, where the provider tells amounts.",
+        hint: "A person must review the payment, if the provider reports the amount.",
       },
       {
         ending: "11",
         label: "The provider’s answer is lost",
-        hint: "Nobody knows whether it asked, until it is paid.",
+        hint: "The result is unknown until the webhook arrives.",
       },
-      { ending: "12", label: "The provider is down", hint: "Nobody knows whether it asked, until time is up." },
+      { ending: "12", label: "The provider is down", hint: "The result is unknown until the deadline." },
     ],
   },
 ];
 
-/** Where a page takes the place of a prompt, nobody can pay without its address, nor when the payment is over. */
-const withoutPage = ["09", "11", "12"];
+/** Not with a redirect, because 11 and 12 never give the page's address, and 09 would pay on a page that is closed. */
+const withoutRedirect = ["09", "11", "12"];
 
-/** Only these say so of a phone that has another request open. */
-const sayBusy = ["daraja"];
+/** The providers that report a phone with an open prompt as busy. */
+const reportsBusy = ["daraja"];
 
 /**
- * Groups of payers for a way to pay, those who are played by hand first.
+ * Returns the payers that a payment method supports, in groups. Those that the visitor plays come first.
  * @param {{ provider: string, redirects: boolean }} choice
  */
 export function payersFor({ provider, redirects }) {
   /** @param {Payer} payer */
-  const isPossible = ({ ending }) =>
-    redirects ? !withoutPage.includes(ending) && ending !== "20" : ending !== "20" || sayBusy.includes(provider);
+  const isSupported = ({ ending }) =>
+    redirects
+      ? !withoutRedirect.includes(ending) && ending !== "20"
+      : ending !== "20" || reportsBusy.includes(provider);
   return [
     { label: "You decide", payers: redirects ? [onPage, onPhone] : [onPhone] },
-    ...groups.map(({ label, payers }) => ({ label, payers: payers.filter(isPossible) })),
+    ...groups.map(({ label, payers }) => ({ label, payers: payers.filter(isSupported) })),
   ];
 }
 
-/** The payer that a number stands for; any other number waits for a person. @param {string} digits */
+/** Returns the payer that a number stands for. For any other number, the visitor answers. @param {string} digits */
 export function payerOf(digits) {
   const ending = digits.slice(-2);
   return groups.flatMap(({ payers }) => payers).find((payer) => payer.ending === ending) ?? onPhone;

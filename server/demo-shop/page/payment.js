@@ -1,4 +1,4 @@
-/** The shop's own routes: what a merchant's backend would offer to its page. No key is needed, and none is here. */
+/** Calls the shop's own routes, which stand for a merchant's backend. They need no API key, so the page has none. */
 
 /** @import { StatusEvent } from "../../../client-sdk/protocol.ts" */
 /** @import { Choice, Item } from "../catalogue.ts" */
@@ -8,7 +8,7 @@
 
 const root = new URL("..", import.meta.url);
 
-/** The shop refuses, and says why. */
+/** The shop refused a call. `problem` has the reason. */
 export class Refused extends Error {
   /** @type {Problem} */
   problem;
@@ -22,7 +22,7 @@ export class Refused extends Error {
 }
 
 /**
- * Calls the shop. A body, even an empty one, makes it a POST. Throws `Refused`, or what `fetch` throws.
+ * Calls the shop. A body, even an empty one, makes the call a POST. Throws `Refused`, or an error of `fetch`.
  * @param {string} path
  * @param {object} [body]
  * @returns {Promise<any>}
@@ -33,30 +33,30 @@ async function call(path, body) {
     body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) },
   );
   if (response.ok) return response.json();
-  const problem = await response.json().catch(() => ({ code: "internal", detail: "The shop does not answer" }));
+  const problem = await response.json().catch(() => ({ code: "internal", detail: "The shop gave no valid answer" }));
   throw new Refused({ ...problem, retryAfterS: Number(response.headers.get("retry-after")) || undefined });
 }
 
 /** @returns {Promise<{ items: Item[], choices: Choice[] }>} */
 export const readCatalogue = () => call("catalogue");
 
-/** By the clock that stamps events. @returns {Promise<{ at: string }>} */
+/** Reads the clock that sets the events' timestamps. @returns {Promise<{ at: string }>} */
 export const readClock = () => call("clock");
 
-/** So that the provider's access token is there before it is needed. @param {string} provider */
+/** Refreshes the provider's access token ahead of the payment. @param {string} provider */
 export const prepare = (provider) => call(`providers/${encodeURIComponent(provider)}/token`, {});
 
 /**
- * @param {{ item?: string, orderId?: string, provider: string, phone?: string }} wish
+ * @param {{ item?: string, orderId?: string, provider: string, phone?: string }} payment
  * @returns {Promise<Watched>}
  */
-export const pay = (wish) => call("payments", wish);
+export const pay = (payment) => call("payments", payment);
 
-/** Goes on watching an order of this shop, with a fresh token. @param {string} orderId @returns {Promise<Watched>} */
+/** Gets a fresh watch token for an order of this shop. @param {string} orderId @returns {Promise<Watched>} */
 export const watchAgain = (orderId) => call(`orders/${encodeURIComponent(orderId)}/watch-tokens`, {});
 
 /**
- * Where each version of the order was learnt; a version that started a payment was learnt nowhere.
+ * Reads the source of each version of the order. A version that started a payment has none.
  * @param {string} orderId
  * @returns {Promise<{ sources: Record<string, string> }>}
  */

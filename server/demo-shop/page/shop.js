@@ -1,6 +1,6 @@
 /**
- * The demo shop: a form, then one order watched by `<order-status>`, then perhaps the form again to try once more. The
- * address names the order, so a reload, a second tab and the way back from a provider's page all find it.
+ * The demo shop. It shows a form, then one order in `<order-status>`, then the form again for another attempt. The URL
+ * contains the order id, so a reload, a second tab and the return from a provider's page show the same order.
  */
 import { delayMs, measureClock, nowMs } from "./clock.js";
 import { createForm, find, money } from "./form.js";
@@ -18,14 +18,14 @@ import { showSnippet } from "./snippet.js";
 
 const root = new URL("..", import.meta.url);
 const network = switchNetwork();
-// Not before its network has the switches, or it would hold on to the browser's own.
+// Loaded after the switches are in place, because the SDK would otherwise use the browser's own network functions.
 const sdk = import(new URL("sdk/tukio.js", root).href);
 const panel = createPanel({ network });
 const status = /** @type {OrderStatusElement} */ (find("status"));
 const isWide = window.matchMedia("(min-width: 1000px)");
 
-/** The element tells of states, not of its link, so that is looked at. */
-const linkLookMs = 200;
+/** Polls the connection every 200 ms, because the element has no event for it. */
+const linkCheckMs = 200;
 
 /** @type {{ order: StatusEvent, item: string } | undefined} */
 let current;
@@ -35,7 +35,7 @@ let items = [];
 let form;
 /** @type {Measured | undefined} */
 let clock;
-/** Since when the link has been open, by this page's clock. */
+/** When the link opened, by this page's clock. */
 let openSinceMs = Number.POSITIVE_INFINITY;
 
 const measure = async () => {
@@ -43,11 +43,11 @@ const measure = async () => {
   const note = find("clock-note");
   note.hidden = clock === undefined;
   if (clock) {
-    note.textContent = `“Here after” is from the database’s stamp to this page, whose clock was compared with the database’s: give or take ${Math.ceil(clock.errorMs)} ms.`;
+    note.textContent = `The delay is the time from the database’s timestamp to this page. Its error is at most ${Math.ceil(clock.errorMs)} ms, because the page compared its clock with the database’s.`;
   }
 };
 
-const lookAtLink = () => {
+const checkLink = () => {
   const { snapshot } = status;
   if (snapshot?.connection !== "open") openSinceMs = Number.POSITIVE_INFINITY;
   else openSinceMs = Math.min(openSinceMs, nowMs());
@@ -57,38 +57,38 @@ const lookAtLink = () => {
 /** @type {string | undefined} */
 let lastStatus;
 
-/** The payer has just asked for the provider's page. Whoever comes back from it is not sent there again. */
-let mayLeave = false;
+/** True from the payment until the redirect, so that a payer who returns is not redirected again. */
+let mayRedirect = false;
 
 /** @type {StatusEvent | undefined} */
 let newest;
 
 /** @param {StatusEvent} event */
-function hear(event) {
-  const heardMs = nowMs();
+function onStatusChange(event) {
+  const receivedMs = nowMs();
   const wasOpenSinceMs = openSinceMs;
-  lookAtLink();
-  const delay = delayMs(event.occurredAt, heardMs, clock);
-  // What happened before the link was open was not brought by it.
-  const isBrought = delay !== undefined && heardMs - delay > wasOpenSinceMs;
-  panel.add(event, isBrought ? delay : undefined);
+  checkLink();
+  const delay = delayMs(event.occurredAt, receivedMs, clock);
+  // The delay says nothing about an event from before the link was open.
+  const isLive = delay !== undefined && receivedMs - delay > wasOpenSinceMs;
+  panel.add(event, isLive ? delay : undefined);
   const wasPaid = lastStatus === "succeeded";
   lastStatus = event.status;
-  if (event.status !== "succeeded") find("heard").hidden = true;
-  // A receipt that is learnt later is news too, but not that it is paid.
-  else if (isBrought && !wasPaid) tellDelay(event, delay);
+  if (event.status !== "succeeded") find("delay").hidden = true;
+  // Not for a later version that only adds the receipt.
+  else if (isLive && !wasPaid) showDelay(event, delay);
   newest = event;
-  leave();
-  document.title = `${titles[event.status] ?? "News"} – Demo Shop`;
+  redirect();
+  document.title = `${titles[event.status] ?? "Payment"} – Demo Shop`;
   find("answer-here").hidden = event.payment.action?.type !== "prompt";
 }
 
-/** Goes to the provider's page if the payer has asked for it and the newest event names it. */
-function leave() {
+/** Redirects to the provider's page, once per payment, when the newest event has its address. */
+function redirect() {
   const action = newest?.payment.action;
-  if (!mayLeave || newest?.status !== "processing" || newest.orderId !== current?.order.orderId) return;
+  if (!mayRedirect || newest?.status !== "processing" || newest.orderId !== current?.order.orderId) return;
   if (action?.type !== "redirect" || !/^https?:/.test(action.url)) return;
-  mayLeave = false;
+  mayRedirect = false;
   location.assign(action.url);
 }
 
@@ -103,26 +103,26 @@ const titles = {
 };
 
 /** @type {Record<string, string>} */
-const beginnings = {
+const sources = {
   webhook: "the webhook",
-  query: "Tukio asked the provider and found out",
+  query: "Tukio queried the provider",
   reply: "the provider’s answer",
-  payer: "the payer came back",
+  payer: "the payer returned",
 };
 
 /**
- * How long after what brought the news this page knew. An event does not say what that was; the shop does.
+ * Shows the delay and the source of an event. The source is not part of the event, so the shop's route provides it.
  * @param {StatusEvent} event
  * @param {number} delay
  */
-async function tellDelay({ orderId, version }, delay) {
+async function showDelay({ orderId, version }, delay) {
   const answer = await readSources(orderId).catch(() => undefined);
-  const since = beginnings[answer?.sources[version] ?? ""];
-  if (since === undefined) return;
+  const source = sources[answer?.sources[version] ?? ""];
+  if (source === undefined) return;
   const strong = document.createElement("strong");
   strong.textContent = `${delay} ms`;
-  find("heard").replaceChildren("This page knew ", strong, ` after ${since}.`);
-  find("heard").hidden = false;
+  find("delay").replaceChildren("This page showed it ", strong, ` after ${source}.`);
+  find("delay").hidden = false;
 }
 
 /** @param {Watched} watched */
@@ -130,7 +130,7 @@ function watch({ order, item, watchToken }) {
   const isAgain = current?.order.id === order.id;
   current = { order, item };
   panel.watch(order.orderId);
-  // The shop's answer is the first to tell.
+  // The shop's answer already contains a state.
   panel.add(order, undefined);
   const bought = items.find(({ id }) => id === item);
   find("bought").textContent = bought ? `${bought.name}, ${money(order.amountMinor, order.currency)}` : "";
@@ -147,47 +147,47 @@ function watch({ order, item, watchToken }) {
 }
 
 async function submit() {
-  const wish = form?.wish();
-  if (!form || !wish) return;
-  const { item, choice, phone } = wish;
-  form.refuse(undefined);
-  form.complain(undefined);
+  const selection = form?.selection();
+  if (!form || !selection) return;
+  const { item, choice, phone } = selection;
+  form.showError(undefined);
+  form.showPhoneError(undefined);
   form.setBusy(true);
   const isSame = current?.item === item.id && current.order.currency === choice.currency;
-  const what = isSame && current ? { orderId: current.order.orderId } : { item: item.id };
+  const goods = isSame && current ? { orderId: current.order.orderId } : { item: item.id };
   try {
     await sdk;
-    const watched = await pay({ ...what, provider: choice.provider, ...(phone !== "" && { phone }) });
+    const watched = await pay({ ...goods, provider: choice.provider, ...(phone !== "" && { phone }) });
     goTo(watched.order.orderId);
     remember({ orderId: watched.order.orderId, provider: choice.provider, phone });
-    mayLeave = choice.redirects && phone === "";
+    mayRedirect = choice.redirects && phone === "";
     watch(watched);
-    // At another try the order is watched already, and its news may have come before this answer.
-    leave();
+    // In another attempt the order is watched already, so its event may have arrived before this answer.
+    redirect();
     measure();
   } catch (error) {
-    refuse(error);
+    showRefusal(error);
   } finally {
     form.setBusy(false);
   }
 }
 
 /** @param {unknown} error */
-function refuse(error) {
+function showRefusal(error) {
   if (!(error instanceof Refused)) {
-    form?.refuse("The shop cannot be reached. Nothing was asked for, as far as we know.");
+    form?.showError("The shop cannot be reached. No payment has started, as far as this page knows.");
     return;
   }
   const { code, detail, order, retryAfterS } = error.problem;
   if (code === "phone_invalid") {
-    form?.complain(`This ${detail.replace(/^phone: /, "")}.`);
+    form?.showPhoneError(`This ${detail.replace(/^phone: /, "")}.`);
     form?.focusPhone();
   } else if (order && current) {
     watch({ order, item: current.item, watchToken: status.getAttribute("token") ?? "" });
   } else if (code === "rate_limited") {
     const minutes = Math.ceil((retryAfterS ?? 60) / 60);
-    form?.refuse(`This phone was asked often enough. Take another number, or wait ${minutes} min.`);
-  } else form?.refuse(detail);
+    form?.showError(`This phone number has too many payments. Use another number, or wait ${minutes} min.`);
+  } else form?.showError(detail);
 }
 
 /** @param {string} orderId */
@@ -196,30 +196,31 @@ function goTo(orderId) {
   if (new URL(location.href).searchParams.get("orderId") !== orderId) history.pushState(null, "", address);
 }
 
-/** The payer wants another try: the form again, as it was. */
-function offerAgain() {
+/** Shows the form again, unchanged, for another attempt. */
+function showFormAgain() {
   find("paying").hidden = true;
   find("choosing").hidden = false;
   if (current) form?.setItem(current.item);
   find("pay").focus();
 }
 
-/** The payer's phone beside the shop, where there is room for it. */
+/** Shows the payer's phone beside the shop on a wide screen, and updates the links to it. */
 function showPhone() {
-  const number = form?.wish()?.phone ?? "";
-  const tell = () => find("bezel").querySelector("iframe")?.contentWindow?.postMessage({ number }, location.origin);
+  const number = form?.selection()?.phone ?? "";
+  const sendNumber = () =>
+    find("bezel").querySelector("iframe")?.contentWindow?.postMessage({ number }, location.origin);
   const address = `sandbox/phone?number=${encodeURIComponent(number)}`;
   for (const id of ["phone-link", "answer-link"]) /** @type {HTMLAnchorElement} */ (find(id)).href = address;
   const frame = find("bezel").querySelector("iframe");
   if (frame) {
-    tell();
-    // A phone that is still loading hears nothing.
-    frame.onload = tell;
+    sendNumber();
+    // Sent again after loading, because a frame that still loads receives no message.
+    frame.onload = sendNumber;
   } else if (isWide.matches) {
     const made = document.createElement("iframe");
     made.title = "The payer’s phone";
     made.src = address;
-    // Whatever was said before that, it did not hear.
+    // The number may have changed while the frame loaded.
     made.addEventListener("load", showPhone);
     find("bezel").append(made);
   }
@@ -237,7 +238,7 @@ async function open() {
   const onChange = () => {
     if (!form) return;
     showPhone();
-    const provider = form?.wish()?.choice.provider;
+    const provider = form?.selection()?.choice.provider;
     if (provider !== undefined) prepareOnce(provider);
   };
   form = createForm({ items, choices, hasPhoneBeside: isWide.matches, onChange });
@@ -255,7 +256,7 @@ async function open() {
 /** @type {Set<string>} */
 const prepared = new Set();
 
-/** Fetches ahead what asking this provider takes. Without it, asking only takes longer. @param {string} provider */
+/** Refreshes this provider's access token ahead, once. A failure only makes the payment start later. @param {string} provider */
 function prepareOnce(provider) {
   if (prepared.has(provider)) return;
   prepared.add(provider);
@@ -269,17 +270,17 @@ async function resume(orderId) {
     const last = recall(orderId);
     if (last) form?.setPayer(last.provider, last.phone);
   } catch (error) {
-    notify(error instanceof Refused ? "This shop does not know that order." : "The shop cannot be reached.");
+    notify(error instanceof Refused ? "This shop has no such order." : "The shop cannot be reached.");
   }
 }
 
-status.addEventListener("statuschange", ({ detail }) => hear(detail));
-status.addEventListener("tryagain", offerAgain);
+status.addEventListener("statuschange", ({ detail }) => onStatusChange(detail));
+status.addEventListener("tryagain", showFormAgain);
 window.addEventListener("popstate", () => location.reload());
-setInterval(() => document.hidden || lookAtLink(), linkLookMs);
+setInterval(() => document.hidden || checkLink(), linkCheckMs);
 measure();
 showSnippet({ code: find("snippet"), copy: find("copy"), hint: find("snippet-hint") });
 open().catch((error) => {
   console.error(error);
-  notify("The shop cannot be opened: is the SDK built? Run npm run build:sdk, and reload.");
+  notify("The shop cannot open. If the SDK is not built, run npm run build:sdk and reload.");
 });

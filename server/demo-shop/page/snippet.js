@@ -1,4 +1,4 @@
-/** What a merchant puts on a page of their own, with the hash of the file as it is here now. */
+/** Shows the HTML for a merchant's own page, with the hash of the server's current SDK file. */
 
 const root = new URL("..", import.meta.url);
 
@@ -7,7 +7,7 @@ export async function showSnippet({ code, copy, hint }) {
   const response = await fetch(new URL("sdk/integrity.json", root)).catch(() => undefined);
   const answer = await response?.json().catch(() => undefined);
   if (!response?.ok) {
-    hint.textContent = answer?.detail ?? "The SDK is not here.";
+    hint.textContent = answer?.detail ?? "This server has no SDK file.";
     return;
   }
   const address = root.href.replace(/\/$/, "");
@@ -26,7 +26,7 @@ export async function showSnippet({ code, copy, hint }) {
   ];
   code.textContent = lines.join("\n");
   copy.addEventListener("click", async () => {
-    // Only in a secure context is there a clipboard; the text can be selected anywhere.
+    // The clipboard exists only in a secure context. Selecting the text works everywhere.
     const isCopied = await navigator.clipboard?.writeText(code.textContent ?? "").then(
       () => true,
       () => false,
