@@ -1,6 +1,6 @@
 /**
- * Whoever cannot see well, or has no mouse: every page and state of ours without a complaint of axe, light and dark, and
- * the whole way from choosing to paid by keyboard alone. The element by itself is in test/client-sdk/element.test.ts.
+ * Accessibility: axe checks every page and state, light and dark, and a visitor pays by keyboard alone. The element
+ * without the shop is tested in test/client-sdk/element.test.ts.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -26,8 +26,8 @@ interface Violation {
   nodes: { html: string; failureSummary: string }[];
 }
 
-/** What axe has to say about a page or a frame, in both schemes. */
-async function complaintsOf(page: Page, frame: Frame = page.mainFrame()): Promise<string[]> {
+/** Returns the violations that axe finds in a page or a frame, light and dark. */
+async function violationsOf(page: Page, frame: Frame = page.mainFrame()): Promise<string[]> {
   const found: string[] = [];
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
@@ -41,7 +41,7 @@ async function complaintsOf(page: Page, frame: Frame = page.mainFrame()): Promis
   return found;
 }
 
-/** Whether a page has to be scrolled sideways on the smallest screen. */
+/** Whether a page scrolls horizontally at 320 px. */
 async function isTooWide(page: Page): Promise<unknown> {
   const size = page.viewportSize();
   await page.setViewportSize({ width: 320, height: 640 });
@@ -53,58 +53,58 @@ async function isTooWide(page: Page): Promise<unknown> {
 const untilSettled = async (node: TestNode, orderId: string): Promise<unknown> =>
   (await asMerchant(node, `/v1/orders/${orderId}/wait?timeout=20`)).body.status;
 
-describe("axe has no complaint", () => {
-  it("about the shop, whatever its payment is", async () => {
-    // The one that can only time out does so at once.
+describe("axe", () => {
+  it("finds no violation in the shop, in any state of its payment", async () => {
+    // A short deadline for the payment that expires.
     const node = await startNode({ databaseUrl, env: { LIPANA_DEADLINE_S: "2" } });
     const states = {
       "Check your phone": { provider: "daraja", phone: "0712111100" },
       Paid: { provider: "daraja", phone: "0712111101" },
       "Payment cancelled": { provider: "daraja", phone: "0712111102" },
       "Not enough money": { provider: "daraja", phone: "0712111103" },
-      // Here it tells the amount too who is asked, so that it does not matter whether the webhook is first.
+      // This provider's query reports the amount too, so the result does not depend on whether the webhook is first.
       "Being checked": { provider: "zenopay", phone: "0621111110" },
       "Time is up": { provider: "lipana", phone: "0712111112" },
     };
     const orders = await Promise.all(Object.values(states).map((wish) => buyByApi(node, wish)));
     const settling = orders.slice(1).map(({ order }) => untilSettled(node, order.orderId));
     const { page, complaints } = await visitShop(browser, node.url, { viewport: { width: 1440, height: 900 } });
-    const found: Record<string, string[]> = { choosing: await complaintsOf(page) };
+    const found: Record<string, string[]> = { form: await violationsOf(page) };
     await page.fill("#phone", "12");
     await page.click("#pay");
     await page.getByText("is not a number").waitFor();
-    found.complaining = await complaintsOf(page);
+    found.invalid = await violationsOf(page);
     expect(await Promise.all(settling)).toEqual(["succeeded", "failed", "failed", "review", "expired"]);
     for (const [index, title] of Object.keys(states).entries()) {
       await page.goto(`${node.url}/?orderId=${orders[index]?.order.orderId}`);
       await seeHeading(page, title);
-      found[title] = await complaintsOf(page);
+      found[title] = await violationsOf(page);
       if (await isTooWide(page)) found[title].push("wider than 320 px");
     }
     await page.goto(`${node.url}/?orderId=SHOP-AAAA-AAAA-AAAA`);
-    await page.getByText("This shop does not know that order.").waitFor();
-    found.unknown = await complaintsOf(page);
+    await page.getByText("This shop has no such order.").waitFor();
+    found.unknown = await violationsOf(page);
     expect(found).toEqual(Object.fromEntries(Object.keys(found).map((state) => [state, []])));
-    // The refused phone and the order that is not there.
+    // The browser logs an error for the refused phone number and for the unknown order.
     expect(complaints.filter((text) => !/status of 40[04]/.test(text))).toEqual([]);
   }, 120_000);
 
-  it("about the payer's phone: idle, ringing, and when it is done", async () => {
+  it("finds no violation on the payer's phone, idle, with a prompt and after it", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser, { viewport: { width: 390, height: 844 } });
     await page.goto(`${node.url}/sandbox/phone?number=0712111100`);
     await seeHeading(page, "Nothing to pay");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
     await buyByApi(node, { provider: "daraja", phone: "0712111100" });
     await seeHeading(page, "Pay KES 150.00 to Demo Shop?");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
     await page.keyboard.type("1234");
     await page.keyboard.press("Enter");
     await seeHeading(page, "Sent");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
   }, 60_000);
 
-  it("about bKash's page: wallet, code, PIN, what is wrong, and when it is over", async () => {
+  it("finds no violation on bKash's page, for wallet, code, PIN, an error and the end", async () => {
     const node = await startNode({ databaseUrl });
     const { order } = await pay(node, { provider: "bkash", currency: "BDT", phone: undefined });
     const address = await vi.waitUntil(
@@ -118,39 +118,39 @@ describe("axe has no complaint", () => {
       ["123456", "Enter your PIN"],
     ];
     const before = page.url();
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
     for (const [typed, title] of steps) {
       await page.getByRole("textbox").fill(typed);
       await page.keyboard.press("Enter");
       await seeHeading(page, title);
-      expect(await complaintsOf(page)).toEqual([]);
+      expect(await violationsOf(page)).toEqual([]);
     }
     await page.getByRole("textbox").fill("12121");
     await page.keyboard.press("Enter");
-    // Nobody said where to go on to.
+    // The payment has no return URL.
     await seeHeading(page, "You may close this page");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
     await page.goto(before);
     await seeHeading(page, "You are done here");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
     await page.goto(before.replace(/token=.*/, "token=none"));
     await seeHeading(page, "There is no such payment");
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
   }, 60_000);
 
-  it("about the other pages that a payer may come back to", async () => {
+  it("finds no violation on the other pages that a payer may return to", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser);
     await page.goto(`${node.url}/return/nothing`);
     await seeHeading(page, "There is nothing here");
-    expect(await complaintsOf(page)).toEqual([]);
-    // Without the part that loads it again.
+    expect(await violationsOf(page)).toEqual([]);
+    // Without its automatic reload.
     await page.setContent(returnPage("wait").replace(/<meta http-equiv[^>]*>/, ""));
-    expect(await complaintsOf(page)).toEqual([]);
+    expect(await violationsOf(page)).toEqual([]);
   });
 });
 
-/** What has the focus, however deep, and whether it looks like it. */
+/** The focused element, also inside shadow trees, and whether its focus is visible. */
 const focus = (page: Page): Promise<{ id: string; isMarked: boolean; hasFrame: boolean }> =>
   page.evaluate(`(() => {
     let element = document.activeElement;
@@ -160,7 +160,7 @@ const focus = (page: Page): Promise<{ id: string; isMarked: boolean; hasFrame: b
     return { id, isMarked: outlineStyle !== "none", hasFrame: element.tagName === "IFRAME" };
   })()`);
 
-/** Presses Tab until the focus is there; every stop on the way has to be seen. */
+/** Presses Tab until the focus arrives. Every stop on the way must have a visible focus. */
 async function tabTo(page: Page, isThere: (at: Awaited<ReturnType<typeof focus>>) => boolean): Promise<void> {
   for (let presses = 0; presses < 40; presses += 1) {
     await page.keyboard.press("Tab");
@@ -168,11 +168,11 @@ async function tabTo(page: Page, isThere: (at: Awaited<ReturnType<typeof focus>>
     if (!at.hasFrame) expect(at).toMatchObject({ isMarked: true });
     if (isThere(at)) return;
   }
-  expect.unreachable("the focus never came there");
+  expect.unreachable("the focus never arrived");
 }
 
-describe("by keyboard alone", () => {
-  it("one buys, fails, tries again, pays on the phone beside the shop, and always sees where one is", async () => {
+describe("keyboard", () => {
+  it("buys, fails, tries again and pays on the phone beside the shop, with a visible focus at every stop", async () => {
     const node = await startNode({ databaseUrl });
     const { page, complaints } = await visitShop(browser, node.url, { viewport: { width: 1440, height: 900 } });
     await tabTo(page, ({ id }) => id === "item");
@@ -187,7 +187,7 @@ describe("by keyboard alone", () => {
     expect(await focus(page)).toMatchObject({ id: "pay", isMarked: true });
     await page.keyboard.press("Shift+Tab");
     await page.keyboard.press("Shift+Tab");
-    await page.keyboard.type("Whatever");
+    await page.keyboard.type("You");
     await tabTo(page, ({ id }) => id === "pay");
     await page.keyboard.press("Space");
     await seeHeading(page, "Check your phone");
@@ -201,7 +201,7 @@ describe("by keyboard alone", () => {
     expect(complaints).toEqual([]);
   }, 60_000);
 
-  it("one reads from top to bottom: what comes first in the page comes first by Tab, at 320 px too", async () => {
+  it("moves the focus from top to bottom at 320 px", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url, { viewport: { width: 320, height: 640 } });
     await buy(page, "02");

@@ -1,6 +1,6 @@
 /**
- * The shop in a real browser while its link to the node is disturbed from outside, by the network and by the payer, who
- * is in another app when the news comes. The switches on the page itself are in test/demo-shop/browser.test.ts.
+ * The shop in a real browser while the network, or a payer who uses another app, disturbs its link to the node. The
+ * switches on the page are tested in test/demo-shop/browser.test.ts.
  */
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 const orderIdOf = (page: Page): string => new URL(page.url()).searchParams.get("orderId") ?? "";
 
-/** The webhook has come, whether or not any page knows. */
+/** Waits until the order is paid, whether or not a page has received the event. */
 const untilPaid = (node: TestNode, orderId: string): Promise<boolean> =>
   vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === "succeeded", {
     timeout: 10_000,
@@ -29,10 +29,7 @@ const untilPaid = (node: TestNode, orderId: string): Promise<boolean> =>
 
 const linkText = (page: Page): Promise<string | null> => page.textContent("#link-text");
 
-/**
- * A headless browser never hides a page, so the page is told what a browser would tell it. That its connection is dead
- * by then is real.
- */
+/** Fires the event of a hidden or visible page, because a headless browser never hides one. The dead connection is real. */
 const setVisible = (page: Page, isVisible: boolean): Promise<unknown> =>
   page.evaluate(`
     Object.defineProperty(document, "visibilityState", { value: "${isVisible ? "visible" : "hidden"}", configurable: true });
@@ -40,8 +37,8 @@ const setVisible = (page: Page, isVisible: boolean): Promise<unknown> =>
     document.dispatchEvent(new Event("visibilitychange"));
   `);
 
-describe("a payment reaches the page", () => {
-  it("over the long poll, where a proxy lets no socket pass", async () => {
+describe("page", () => {
+  it("receives a payment over the long poll behind a proxy that passes no WebSocket", async () => {
     const node = await startNode({ databaseUrl });
     const proxy = await startProxy(node, "192.0.2.1", { hasSockets: false });
     const { page } = await visitShop(browser, proxy.url);
@@ -53,7 +50,7 @@ describe("a payment reaches the page", () => {
     expect(await linkText(page)).toBe("Live over the long poll");
   });
 
-  it("that was hidden while it was paid, and its connection dead, as soon as it is shown again", async () => {
+  it("receives a payment as soon as it is visible again, after its connection died while it was hidden", async () => {
     const node = await startNode({ databaseUrl });
     const network = await startNetwork(node.url);
     const { page } = await visitShop(browser, network.url);
@@ -68,11 +65,11 @@ describe("a payment reaches the page", () => {
     const shownAtMs = performance.now();
     await setVisible(page, true);
     await seeHeading(page, "Paid");
-    // No silence had to be noticed first.
+    // Less than any timeout that detects a silent connection.
     expect(performance.now() - shownAtMs).toBeLessThan(8_000);
   });
 
-  it("that was left for another one and is come back to after the webhook", async () => {
+  it("receives a payment when the payer returns to it from another page after the webhook", async () => {
     const node = await startNode({ databaseUrl });
     const { page, complaints } = await visitShop(browser, node.url);
     const phone = await buy(page);
@@ -87,7 +84,7 @@ describe("a payment reaches the page", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("that was offline, once it is online again", async () => {
+  it("receives a payment once it is online again", async () => {
     const node = await startNode({ databaseUrl });
     const network = await startNetwork(node.url);
     const { page } = await visitShop(browser, network.url);
@@ -95,7 +92,7 @@ describe("a payment reaches the page", () => {
     await expect.poll(() => linkText(page)).toBe("Live over Socket.IO");
     await seeHeading(page, "Check your phone");
     await page.context().setOffline(true);
-    // Chromium leaves open sockets open then; a phone without network does not.
+    // Offline Chromium keeps open sockets open, unlike a phone without a network.
     network.refuse(true);
     network.cut();
     await page.getByText("Reconnecting…").first().waitFor();
@@ -107,7 +104,7 @@ describe("a payment reaches the page", () => {
     await seeHeading(page, "Paid");
   });
 
-  it("in both of two tabs at once", async () => {
+  it("receives a payment in two tabs at once", async () => {
     const node = await startNode({ databaseUrl });
     const { page, complaints } = await visitShop(browser, node.url);
     const phone = await buy(page);
@@ -122,8 +119,8 @@ describe("a payment reaches the page", () => {
   });
 });
 
-describe("a payer on bKash's page", () => {
-  it("who cancels there comes back to a shop that says so and offers another try, which is another page", async () => {
+describe("payer on bKash's page", () => {
+  it("cancels, returns to the shop and tries again on a new page", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url);
     await page.check('input[value="bkash"]');
@@ -138,7 +135,7 @@ describe("a payer on bKash's page", () => {
     expect(page.url()).not.toBe(first);
   });
 
-  it("who tries again and whose news is quicker than the shop's answer is still sent to the other page", async () => {
+  it("is redirected in another attempt though the event arrives before the shop's answer", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url);
     await page.check('input[value="bkash"]');
@@ -156,7 +153,7 @@ describe("a payer on bKash's page", () => {
     await page.waitForURL(/\/sandbox\/bkash\//);
   });
 
-  it("who goes back to the shop by hand is not sent away again, and finds the way", async () => {
+  it("goes back to the shop, is not redirected again and finds the link", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await visitShop(browser, node.url);
     await page.check('input[value="bkash"]');

@@ -1,6 +1,6 @@
 /**
- * The HTML that the shop hands to merchants, on a merchant's page that allows nothing but this node, and says so of its
- * scripts by their hash. That it works on a page without any policy is in test/demo-shop/browser.test.ts.
+ * The shop's HTML snippet for merchants, on a page whose Content Security Policy allows only this node, with the hash of
+ * the script. A page without a policy is tested in test/demo-shop/browser.test.ts.
  */
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -25,7 +25,7 @@ interface Merchant {
   body: string;
 }
 
-/** A merchant's page, in Bangla, that lets nothing in but what this node's snippet needs. */
+/** Starts a merchant's page in Bangla. Its policy allows only what the snippet needs. */
 async function startMerchant(nodeUrl: () => string): Promise<Merchant> {
   const merchant: Merchant = { origin: "", body: "" };
   const site = createServer((_request, response) => {
@@ -43,7 +43,7 @@ async function startMerchant(nodeUrl: () => string): Promise<Merchant> {
   return merchant;
 }
 
-/** A node that only this merchant's pages may call, its snippet, and a payment that was just approved. */
+/** Starts a node that only this merchant's pages may call, with its snippet and a payment that is approved. */
 async function start(): Promise<{ node: TestNode; merchant: Merchant; order: StatusEvent }> {
   let url = "";
   const merchant = await startMerchant(() => url);
@@ -56,8 +56,8 @@ async function start(): Promise<{ node: TestNode; merchant: Merchant; order: Sta
   return { node, merchant, order };
 }
 
-describe("the snippet", () => {
-  it("works as it is written, with the pieces that it fetches: another language, and Socket.IO", async () => {
+describe("snippet", () => {
+  it("works unchanged and loads its chunks: another language and Socket.IO", async () => {
     const { node, merchant, order } = await start();
     const { page, complaints } = await openPage(browser);
     const fetched: string[] = [];
@@ -75,13 +75,13 @@ describe("the snippet", () => {
         expect.stringMatching(/^200 \/sdk\/socketio-link-[\w-]+\.js$/),
       ]),
     );
-    // The pieces take what they share from the file that is pinned, and do not fetch it again.
+    // The chunks import shared code from the pinned file and do not load it again.
     expect(fetched.filter((line) => line.endsWith("/sdk/tukio.js"))).toHaveLength(1);
     expect(complaints).toEqual([]);
     expect(merchant.body).toContain(node.url);
   });
 
-  it("runs nothing when the file is another than its hash says", async () => {
+  it("runs nothing if the file does not match its hash", async () => {
     const { merchant } = await start();
     merchant.body = merchant.body.replace(/sha384-./, (start) => (start.endsWith("A") ? "sha384-B" : "sha384-A"));
     const { page, complaints } = await openPage(browser);

@@ -1,6 +1,6 @@
 /**
- * What every transport of the SDK promises, over real nodes; then what is particular to each. What a watch makes of it
- * whatever the transport is in watch.test.ts.
+ * The contract that every transport of the SDK fulfils, over real nodes, and then the particulars of each transport. The
+ * behaviour of a watch that does not depend on the transport is in watch.test.ts.
  */
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -50,7 +50,7 @@ interface Started {
   push: HeldPush;
 }
 
-/** A payment whose provider has accepted: version 2. */
+/** Starts a payment and lets the provider accept it: version 2. */
 async function startPayment(): Promise<Started> {
   const { order, watchToken: token } = await pay(node);
   const push = await daraja.nextPush();
@@ -72,7 +72,7 @@ const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + second
 
 interface Watching {
   watch: OrderWatch;
-  /** The versions told, in order. */
+  /** The received versions, in order. */
   versions: number[];
   isOpen(): Promise<unknown>;
   has(version: number): Promise<unknown>;
@@ -94,7 +94,7 @@ function start(options: Omit<WatchOptions, "url"> & { url?: string }): Watching 
   };
 }
 
-/** A server that answers every request as the test says. */
+/** Starts a server that answers every request with `answer`. */
 async function startServer(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
   const server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -105,8 +105,8 @@ async function startServer(answer: (request: IncomingMessage, response: ServerRe
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-describe.each(transports)("%s", (name, create) => {
-  it("tells the current state, then newer ones, and which transport it is", async () => {
+describe.each(transports)("transport %s", (name, create) => {
+  it("delivers the current state, then newer ones, and reports its name", async () => {
     const { orderId, token, push } = await startPayment();
     const { watch, versions, isOpen, has } = start({ orderId, token, transports: [create()] });
     await has(2);
@@ -117,7 +117,7 @@ describe.each(transports)("%s", (name, create) => {
     expect(versions).toEqual([2, 3]);
   });
 
-  it("opens without news where everything is known already, and then tells what is new", async () => {
+  it("opens without a state if there is no newer one, and then delivers newer ones", async () => {
     const { orderId, token, push } = await startPayment();
     const { watch, versions, isOpen } = start({ orderId, token, transports: [create()], after: 2 });
     await isOpen();
@@ -127,7 +127,7 @@ describe.each(transports)("%s", (name, create) => {
     expect(versions).toEqual([3]);
   });
 
-  it("goes on where it was when its connection is cut and the network is away for a while", async () => {
+  it("continues from the last version after the network cut the connection and was down for a while", async () => {
     const { orderId, token, push } = await startPayment();
     const network = await startNetwork(node.url);
     const { watch, versions, isOpen, has } = start({ url: network.url, orderId, token, transports: [create()] });
@@ -145,7 +145,7 @@ describe.each(transports)("%s", (name, create) => {
     expect(watch.snapshot().error).toBeUndefined();
   });
 
-  it("goes on where it was when its node is closed and another comes up at the same address", async () => {
+  it("continues from the last version when another node replaces its node at the same address", async () => {
     const { orderId, token, push } = await startPayment();
     const { watch, versions, isOpen, has } = start({ orderId, token, transports: [create()] });
     await has(2);
@@ -158,7 +158,7 @@ describe.each(transports)("%s", (name, create) => {
     expect(versions).toEqual([2, 3]);
   });
 
-  it("finds out at once what it missed on a network that went dead in silence, when the page is seen again", async () => {
+  it("delivers the missed state as soon as the page is visible again, though the network died silently", async () => {
     const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
     vi.stubGlobal("document", document);
     onTestFinished(() => void vi.unstubAllGlobals());
@@ -169,14 +169,14 @@ describe.each(transports)("%s", (name, create) => {
     await isOpen();
     network.freeze();
     await push.webhook();
-    const awokeAt = performance.now();
+    const visibleAt = performance.now();
     document.dispatchEvent(new Event("visibilitychange"));
     expect((await watch.settled()).version).toBe(3);
-    // A poll may be sent on another connection that is just as dead, and has to be given up first.
-    expect(performance.now() - awokeAt).toBeLessThan(name === "longpoll" ? 8_000 : 1_500);
+    // A poll may reuse another dead connection, which must time out first.
+    expect(performance.now() - visibleAt).toBeLessThan(name === "longpoll" ? 8_000 : 1_500);
   });
 
-  it("takes a fresh token when its own runs out, and misses and repeats nothing", async () => {
+  it("continues with a fresh token when its own expires, without a missed or repeated state", async () => {
     const { order, orderId, token, push } = await startPayment();
     const refreshToken = vi.fn(async () => token);
     const first = await tokenFor(order, inS(2));
@@ -189,7 +189,7 @@ describe.each(transports)("%s", (name, create) => {
     expect(refreshToken).toHaveBeenCalledTimes(1);
   }, 60_000);
 
-  it("is told for good that a token is refused, has run out, or that there is no such order", async () => {
+  it("ends with the code of a refused token, an expired token or an unknown order", async () => {
     const { order, orderId, token } = await startPayment();
     for (const [refused, code] of [
       [{ orderId, token: `${token}x` }, "token_invalid"],
@@ -202,7 +202,7 @@ describe.each(transports)("%s", (name, create) => {
     }
   });
 
-  it("asks once for a fresh token when it starts with one that has run out, and gives up when that is no better", async () => {
+  it("fetches one fresh token if it starts with an expired one, and ends if the fresh one has expired too", async () => {
     const { order, orderId, token } = await startPayment();
     const old = await tokenFor(order, inS(-1));
     const good = start({ orderId, token: old, refreshToken: () => token, transports: [create()] });
@@ -211,7 +211,7 @@ describe.each(transports)("%s", (name, create) => {
     await expect(bad.watch.settled()).rejects.toMatchObject({ code: "token_expired" });
   });
 
-  it("lets go of everything when it is closed", async () => {
+  it("releases everything when it is closed", async () => {
     const { orderId, token } = await startPayment();
     const watchings = Array.from({ length: 3 }, () => start({ orderId, token, transports: [create()] }));
     await Promise.all(watchings.map(({ isOpen }) => isOpen()));
@@ -220,7 +220,7 @@ describe.each(transports)("%s", (name, create) => {
     await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
-  it("keeps trying at an address where nothing, or something else, answers", async () => {
+  it("keeps retrying at an address where another server answers", async () => {
     const url = await startServer((_request, response) => response.writeHead(200).end("<h1>Welcome to our Wi-Fi</h1>"));
     const { watch } = start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
     await vi.waitUntil(() => watch.snapshot().connection === "waiting");
@@ -228,15 +228,15 @@ describe.each(transports)("%s", (name, create) => {
   });
 });
 
-describe("by default", () => {
-  it("Socket.IO is used where it works", async () => {
+describe("transport choice", () => {
+  it("prefers Socket.IO", async () => {
     const { orderId, token } = await startPayment();
     const { watch, isOpen } = start({ orderId, token });
     await isOpen();
     expect(watch.snapshot().transport).toBe("socketio");
   });
 
-  it("the long poll is, where something in between lets no WebSocket pass", async () => {
+  it("falls back to the long poll behind a proxy that passes no WebSocket", async () => {
     const { orderId, token, push } = await startPayment();
     const url = await startServer((request, response) => {
       const { authorization = "" } = request.headers;
@@ -253,7 +253,7 @@ describe("by default", () => {
     expect((await watch.settled()).status).toBe("succeeded");
   });
 
-  it("a proxy that removes `Upgrade` makes room for the next transport at once: the node answers 426", async () => {
+  it("tries the next transport at once when a proxy removes `Upgrade` and the node answers 426", async () => {
     const { orderId, token, push } = await startPayment();
     const answered: [string, number | undefined][] = [];
     const url = await startServer((request, response) => {
@@ -279,16 +279,16 @@ describe("by default", () => {
     expect((await watch.settled()).status).toBe("succeeded");
   });
 
-  it("a server below a path is found there, by every transport", async () => {
-    const asked: string[] = [];
+  it("finds a server below a path, with every transport", async () => {
+    const requested: string[] = [];
     const url = await startServer((request, response) => {
-      asked.push(request.url ?? "");
+      requested.push(request.url ?? "");
       response.writeHead(404).end();
     });
     for (const [, create] of transports)
       start({ url: `${url}/pay/`, orderId: "ORD 1", token: "t", transports: [create()] });
-    await vi.waitUntil(() => new Set(asked.map((path) => path.split("?")[0])).size === 4);
-    expect([...new Set(asked.map((path) => path.split("?")[0]))].sort()).toEqual([
+    await vi.waitUntil(() => new Set(requested.map((path) => path.split("?")[0])).size === 4);
+    expect([...new Set(requested.map((path) => path.split("?")[0]))].sort()).toEqual([
       "/pay/socket.io/",
       "/pay/v1/orders/ORD%201/events",
       "/pay/v1/orders/ORD%201/socket",
@@ -297,22 +297,22 @@ describe("by default", () => {
   });
 });
 
-describe("a busy server", () => {
+describe("busy server", () => {
   it.each([
     ["longpoll", longPoll],
     ["eventsource", eventSource],
-  ])("is left alone by %s for as long as it says", async (_name, create) => {
-    const askedAt: number[] = [];
+  ])("is not contacted by %s before its Retry-After is over", async (_name, create) => {
+    const requestedAt: number[] = [];
     const url = await startServer((_request, response) => {
-      askedAt.push(performance.now());
-      response.writeHead(askedAt.length === 1 ? 429 : 503, { "retry-after": "1" }).end();
+      requestedAt.push(performance.now());
+      response.writeHead(requestedAt.length === 1 ? 429 : 503, { "retry-after": "1" }).end();
     });
     start({ url, orderId: "ORD-1", token: "any", transports: [create()] });
-    await vi.waitUntil(() => askedAt.length === 3);
-    for (const index of [1, 2]) expect((askedAt[index] ?? 0) - (askedAt[index - 1] ?? 0)).toBeGreaterThan(990);
+    await vi.waitUntil(() => requestedAt.length === 3);
+    for (const index of [1, 2]) expect((requestedAt[index] ?? 0) - (requestedAt[index - 1] ?? 0)).toBeGreaterThan(990);
   });
 
-  it("is left alone by the WebSocket when it says 1013, and tried again", async () => {
+  it("is not contacted by the WebSocket after code 1013 until the wait is over", async () => {
     const { orderId, token } = await startPayment();
     const narrow = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "1" } });
     const first = start({ url: narrow.url, orderId, token, transports: [webSocket()] });
@@ -326,21 +326,21 @@ describe("a busy server", () => {
   });
 });
 
-describe("the long poll", () => {
-  it("does not ask in a hurry when a closing node answers at once without news", async () => {
-    const askedAt: number[] = [];
+describe("long poll", () => {
+  it("waits before the next request when a node in shutdown answers at once without a newer state", async () => {
+    const requestedAt: number[] = [];
     const url = await startServer((_request, response) => {
-      askedAt.push(performance.now());
+      requestedAt.push(performance.now());
       response.end(JSON.stringify(eventOf({ id: "one", version: 1 })));
     });
     start({ url, orderId: "ORD-1", token: "any", transports: [longPoll()] });
-    await vi.waitUntil(() => askedAt.length === 3);
-    expect((askedAt[2] ?? 0) - (askedAt[1] ?? 0)).toBeGreaterThan(1_990);
+    await vi.waitUntil(() => requestedAt.length === 3);
+    expect((requestedAt[2] ?? 0) - (requestedAt[1] ?? 0)).toBeGreaterThan(1_990);
   });
 });
 
-describe("without a global WebSocket, as in Node 20", () => {
-  it("the WebSocket makes room for the next transport", async () => {
+describe("WebSocket transport without a global WebSocket, as in Node 20", () => {
+  it("is followed by the next transport", async () => {
     vi.stubGlobal("WebSocket", undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
     const { orderId, token } = await startPayment();

@@ -1,6 +1,6 @@
 /**
- * `<order-status>` in a real browser, on a page that allows no inline script and no inline style. What it says for each
- * state is in presentation.test.ts.
+ * `<order-status>` in a real browser, on a page that allows no inline script and no inline style. The texts of each state
+ * are tested in presentation.test.ts.
  */
 
 import { readFileSync } from "node:fs";
@@ -23,12 +23,12 @@ beforeAll(async () => {
 const elementOf = (url: string, orderId: string, token: string, more = ""): string =>
   `<order-status url="${url}" order-id="${orderId}" token="${token}" ${more}></order-status>`;
 
-/** Waits until the title says so. */
+/** Waits until the title contains the text. */
 const title = (page: Page, text: string | RegExp) =>
   page.locator("order-status [part=title]").filter({ hasText: text }).waitFor({ timeout: 30_000 });
 
-describe("with a node", () => {
-  it("shows what to do, then the receipt, and tells the page of every state, over Socket.IO", async () => {
+describe("element with a node", () => {
+  it("shows what to do, then the receipt, and fires an event for every state, over Socket.IO", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node, { phone: "+254712345600" });
     const shop = await startMerchantPage(node.url);
@@ -40,8 +40,8 @@ describe("with a node", () => {
     expect(await page.locator("[part=left]").innerText()).toMatch(/^0:0\d left$/);
     expect(await page.locator("[part=test]").innerText()).toContain("Test payment");
     expect(await page.locator("[part=amount]").innerText()).toMatch(/^KES\s150\.00$/);
-    // Heard before anything is done that it could tell of.
-    await page.evaluate("addEventListener('statuschange', ({ detail }) => { globalThis.told = detail; })");
+    // The listener is added before anything changes.
+    await page.evaluate("addEventListener('statuschange', ({ detail }) => { globalThis.received = detail; })");
     const prompts = await (await fetch(`${node.url}/sandbox/phone/+254712345600/prompts`)).json();
     await fetch(`${node.url}/sandbox/phone/prompts/${(prompts as { prompts: { id: string }[] }).prompts[0]?.id}`, {
       method: "POST",
@@ -49,15 +49,15 @@ describe("with a node", () => {
       body: JSON.stringify({ answer: "approve" }),
     });
     await title(page, "Paid");
-    const told = () => page.evaluate<StatusEvent>("told");
-    await expect.poll(told).toMatchObject({ orderId: order.orderId, status: "succeeded" });
-    const event = await told();
+    const received = () => page.evaluate<StatusEvent>("received");
+    await expect.poll(received).toMatchObject({ orderId: order.orderId, status: "succeeded" });
+    const event = await received();
     expect(await page.locator("[part=detail]").innerText()).toContain(event.payment.receipt);
     expect(await page.evaluate("document.querySelector('order-status').snapshot.transport")).toBe("socketio");
     expect(complaints).toEqual([]);
   });
 
-  it("lets go when it is taken out of the page, and watches again when it is put back or renamed", async () => {
+  it("stops watching when it is removed from the page, and starts when it is added again or gets another order", async () => {
     const node = await startNode({ databaseUrl });
     const one = await pay(node, { phone: "+254712345601" });
     const two = await pay(node, { phone: "+254712345602" });
@@ -84,14 +84,14 @@ describe("with a node", () => {
   });
 });
 
-/** Any state, without a node: the shop answers the long poll itself. */
+/** Shows a state without a node: the test's own server answers the long poll. */
 async function showing(state: Partial<StatusEvent>, options: Parameters<typeof openPage>[1] = {}, lang = "en") {
   const event = eventOf({ id: "one", version: 3, ...state });
   const shop = await startMerchantPage("http://127.0.0.1");
   shop.lang = lang;
   shop.body = elementOf("/", "ORD-one", "token", 'transports="longpoll"');
   shop.answer = (request, response) => {
-    if (request.url?.includes(`after=${event.version}`)) return; // Nothing new, for ever.
+    if (request.url?.includes(`after=${event.version}`)) return; // No newer state: the request stays open.
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
   };
   const opened = await openPage(browser, options);
@@ -105,15 +105,15 @@ const payment = (more: Partial<StatusEvent["payment"]>): StatusEvent["payment"] 
   ...more,
 });
 
-describe("alone", () => {
-  it("asks to try again with an event that reaches the page", async () => {
+describe("element without a node", () => {
+  it("fires tryagain on the page when the payer presses the button", async () => {
     const { page } = await showing({ status: "failed", settled: true, reason: "wrong_pin" });
     await page.evaluate("document.addEventListener('tryagain', ({ detail }) => { globalThis.tried = detail.orderId })");
     await page.getByRole("button", { name: "Try again" }).click();
     expect(await page.evaluate("globalThis.tried")).toBe("ORD-one");
   });
 
-  it("asks the page for a fresh token, though the page said how only after the element was there", async () => {
+  it("calls refreshToken though the page set it after the element was created", async () => {
     const { page, shop } = await showing({ status: "processing" });
     const { answer } = shop;
     shop.answer = (request, response) => {
@@ -124,7 +124,7 @@ describe("alone", () => {
     await page.evaluate("sessionStorage.clear()");
     await page.reload();
     await title(page, "Payment cannot be shown");
-    // The watch starts at the end of the task's first step; no answer can be there before its second one.
+    // The watch starts in a microtask. refreshToken is set after that and before any answer can arrive.
     await page.evaluate(`(async () => {
       const it = document.querySelector("order-status");
       it.setAttribute("token", "other");
@@ -134,7 +134,7 @@ describe("alone", () => {
     await title(page, "Waiting for your payment");
   });
 
-  it("links to the provider where the payer has to go there, and to nothing but the web", async () => {
+  it("links to the provider's page, and only to http and https URLs", async () => {
     const at = (url: string) => showing({ payment: payment({ provider: "bkash", action: { type: "redirect", url } }) });
     const { page } = await at("https://bkash.example/pay?id=1");
     const link = page.getByRole("link", { name: "Continue to bKash" });
@@ -143,7 +143,7 @@ describe("alone", () => {
     expect(await evil.page.getByRole("link").count()).toBe(0);
   });
 
-  it("takes what the server sends as text, whatever it looks like", async () => {
+  it("shows everything from the server as text, even if it looks like HTML", async () => {
     const { page, complaints } = await showing({
       orderId: "<img src=x onerror=alert(1)>",
       status: "succeeded",
@@ -155,7 +155,7 @@ describe("alone", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("shows the last state in the first paint after a reload, without any network", async () => {
+  it("shows the last state in the first paint after a reload without a network", async () => {
     const { page } = await showing({ status: "review", settled: true });
     await title(page, "Being checked");
     await page.route(/\/v1\//, (route) => route.abort());
@@ -163,7 +163,7 @@ describe("alone", () => {
     await title(page, "Being checked");
   });
 
-  it("shows what a shop adds for the present status only", async () => {
+  it("shows the merchant's content for the current status only", async () => {
     const { page, shop } = await showing({ status: "succeeded", settled: true });
     shop.body = shop.body.replace("></", "><a slot=succeeded href=/tickets>Tickets</a><p slot=failed>Sorry</p></");
     await page.reload();
@@ -171,7 +171,7 @@ describe("alone", () => {
     expect(await page.getByText("Sorry").isVisible()).toBe(false);
   });
 
-  it("fits into 320 px, is readable, and says its state, in every language, light and dark", async () => {
+  it("fits into 320 px, passes axe and shows its state, in every language, light and dark", async () => {
     const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
     const looks = [
       { lang: "en", colorScheme: "light" },

@@ -1,4 +1,4 @@
-/** The package as others get it: what it weighs, what it exports, and that it runs where it says it does. */
+/** The published package: its size, its exports, and the platforms that it supports. */
 import { execFile } from "node:child_process";
 import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ const source = join(root, "client-sdk");
 
 const gzipBytes = ({ code }: BundledFile): number => gzipSync(code, { level: 9 }).length;
 
-/** What a page fetches before anything is asked for: the entry, which imports no other file by itself. */
+/** Bundles the entry, which a page loads first. It must not import another file statically. */
 async function entryOf(file: string): Promise<BundledFile> {
   const [entry] = await bundle(file);
   if (!entry) throw new Error("nothing was bundled");
@@ -25,18 +25,18 @@ async function entryOf(file: string): Promise<BundledFile> {
   return entry;
 }
 
-describe("the weight", () => {
-  it("of the core, with every transport but without Socket.IO's client, is at most 5 kB", async () => {
+describe("size", () => {
+  it("is at most 5 kB for the core, with every transport but without the Socket.IO client", async () => {
     expect(gzipBytes(await entryOf("index.ts"))).toBeLessThanOrEqual(5_000);
   });
 
-  it("of the element in English with the long poll is at most 9 kB", async () => {
+  it("is at most 9 kB for the element, in English and with the long poll", async () => {
     expect(gzipBytes(await entryOf("element.ts"))).toBeLessThanOrEqual(9_000);
   });
 });
 
-describe("the browser files", () => {
-  it("keep Socket.IO's client and the other languages out of tukio.js", async () => {
+describe("browser bundle", () => {
+  it("keeps the Socket.IO client and the other languages out of tukio.js", async () => {
     const files = await bundle();
     const [entry, ...chunks] = files;
     expect(entry?.name).toBe("tukio.js");
@@ -50,7 +50,7 @@ describe("the browser files", () => {
     ]);
   });
 
-  it("are handed to a server with what it needs to serve them", async () => {
+  it("is read with the headers that a server needs", async () => {
     const folder = await mkdtemp(join(source, ".test-"));
     try {
       await writeBundle(folder);
@@ -71,11 +71,11 @@ describe("the browser files", () => {
   });
 });
 
-describe("the package", () => {
+describe("package", () => {
   let folder: string;
   let tarball: Uint8Array;
   beforeAll(async () => {
-    // Inside the workspace, so that its dependencies are found.
+    // Inside the workspace, so that Node finds the dependencies.
     folder = await mkdtemp(join(source, ".test-"));
     await exec("npx", ["tsc", "-p", "tsconfig.build.json", "--outDir", join(folder, "dist")], { cwd: source });
     await writeBundle(join(folder, "dist/browser"));
@@ -92,10 +92,10 @@ describe("the package", () => {
     expect(messages).toEqual([]);
   });
 
-  it("has the right types for whoever imports it as an ES module", async () => {
+  it("has correct types for an import as an ES module", async () => {
     const result = await checkPackage(createPackageFromTarballData(tarball));
     if (!result.types) throw new Error("the package has no types");
-    // It is an ES module only, so `require` without Node's own support for that and Node 10 are out.
+    // The package is an ES module only, so Node 10 and `require` of a CommonJS module do not count.
     const isOurs = (problem: object): boolean => {
       const { resolutionKind } = problem as { resolutionKind?: string };
       return resolutionKind !== "node10" && resolutionKind !== "node16-cjs";
@@ -104,7 +104,7 @@ describe("the package", () => {
     expect(Object.keys(result.entrypoints)).toEqual([".", "./element", "./react", "./package.json"]);
   });
 
-  it("runs in the oldest Node it names, and importing the element there does nothing", async () => {
+  it("runs in the oldest supported Node, where the element's import does nothing", async () => {
     const program = `
       const { watchOrder, longPoll } = await import("${pathToFileURL(join(folder, "dist/index.js"))}");
       const { OrderStatusElement } = await import("${pathToFileURL(join(folder, "dist/element.js"))}");
@@ -113,7 +113,7 @@ describe("the package", () => {
       watch.close();
       console.log(watch.snapshot().connection, typeof OrderStatusElement, typeof longPoll);
     `;
-    // The machine's own Node where it is older than the workspace's, else that one.
+    // Prefers the machine's own Node, which may be older than the workspace's.
     const path = (process.env.PATH ?? "").split(":").filter((folder) => !folder.includes("node_modules"));
     const { stdout } = await exec("node", ["--input-type=module", "--eval", program], {
       cwd: folder,

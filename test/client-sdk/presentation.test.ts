@@ -1,4 +1,4 @@
-/** What the element says for each state, in each language, as data: no browser is needed to check words. */
+/** The element's presentation of each state in each language, as data and without a browser. */
 import { describe, expect, it } from "vitest";
 import { createCountdown, formatDuration } from "../../client-sdk/element/countdown.ts";
 import { chooseLanguage } from "../../client-sdk/element/language.ts";
@@ -11,7 +11,7 @@ import { eventOf } from "../support/event.ts";
 
 const languages = ["en", "sw", "bn"];
 
-async function face(
+async function present(
   event: Partial<StatusEvent> = {},
   more: Partial<Snapshot> = {},
   lang = "en",
@@ -34,33 +34,34 @@ const why: Record<"failed" | "expired" | "review" | "succeeded", Reason[]> = {
   succeeded: ["late", "paid_twice", "amount_mismatch"],
 };
 
-describe.each(languages)("in %s", (lang) => {
-  it("each failure has words of its own, and a way to try again", async () => {
-    const faces = await Promise.all(
-      why.failed.map((reason) => face({ status: "failed", settled: true, reason }, {}, lang)),
+describe.each(languages)("presentation in %s", (lang) => {
+  it("has a text of its own for each failure, and a button to try again", async () => {
+    const presentations = await Promise.all(
+      why.failed.map((reason) => present({ status: "failed", settled: true, reason }, {}, lang)),
     );
-    expect(new Set(faces.map(({ title, text }) => `${title}: ${text}`)).size).toBe(why.failed.length);
-    for (const { tone, action } of faces) expect([tone, action]).toEqual(["bad", { label: expect.any(String) }]);
+    expect(new Set(presentations.map(({ title, text }) => `${title}: ${text}`)).size).toBe(why.failed.length);
+    for (const { tone, action } of presentations)
+      expect([tone, action]).toEqual(["bad", { label: expect.any(String) }]);
   });
 
-  it("nothing is left to fill in, whatever the state", async () => {
+  it("fills every placeholder in every state", async () => {
     for (const [status, reasons] of Object.entries(why)) {
       for (const reason of [undefined, ...reasons]) {
         const event = { status, settled: true, ...(reason && { reason }) } as Partial<StatusEvent>;
-        const said = JSON.stringify([
-          await face(event, {}, lang),
-          await face({ ...event, payment: payment({ provider: "new" }) }, {}, lang),
+        const text = JSON.stringify([
+          await present(event, {}, lang),
+          await present({ ...event, payment: payment({ provider: "new" }) }, {}, lang),
         ]);
-        expect(said).not.toMatch(/[{}]\w+\}|undefined|NaN|""/);
+        expect(text).not.toMatch(/[{}]\w+\}|undefined|NaN|""/);
       }
     }
   });
 });
 
-describe("a face", () => {
-  it("says what to do on which phone", async () => {
+describe("presentation", () => {
+  it("tells the payer what to do on which phone", async () => {
     const action = { type: "prompt", phone: "+2547*****678" } as const;
-    const { title, text, tone } = await face({ payment: payment({ action }) });
+    const { title, text, tone } = await present({ payment: payment({ action }) });
     expect({ title, text, tone }).toEqual({
       title: "Check your phone",
       text: "Enter your M\u2011Pesa PIN on +2547*****678.",
@@ -68,48 +69,52 @@ describe("a face", () => {
     });
   });
 
-  it("shows the receipt, the time in its zone, and the amount that came when it is another", async () => {
-    const paid = await face({ status: "succeeded", settled: true, payment: payment({ receipt: "NLJ7RT61SV" }) });
+  it("shows the receipt, the time in its zone, and the received amount if it differs", async () => {
+    const paid = await present({ status: "succeeded", settled: true, payment: payment({ receipt: "NLJ7RT61SV" }) });
     expect(paid.detail).toEqual([
       ["Receipt", "NLJ7RT61SV"],
       ["Order", "ORD-one"],
       ["Time", expect.stringMatching(/^Nov 21, 2026, 12:00\sAM$/)],
     ]);
-    const other = await face({ status: "review", settled: true, payment: payment({ amountPaidMinor: 10_000 }) });
+    const other = await present({ status: "review", settled: true, payment: payment({ amountPaidMinor: 10_000 }) });
     expect(other.detail[0]).toEqual(["Received", expect.stringMatching(/^KES\s100\.00$/)]);
   });
 
-  it("is kind about a late success and a second payment", async () => {
-    expect((await face({ status: "succeeded", settled: true, reason: "late" })).text).toMatch(/need not pay again/);
-    const twice = await face({ status: "succeeded", settled: true, alsoPaid: ["two"] });
+  it("shows a late success and a second payment as paid", async () => {
+    expect((await present({ status: "succeeded", settled: true, reason: "late" })).text).toMatch(
+      /do not need to pay again/,
+    );
+    const twice = await present({ status: "succeeded", settled: true, alsoPaid: ["two"] });
     expect([twice.tone, twice.title]).toEqual(["good", "Paid more than once"]);
   });
 
-  it("takes statuses, reasons, actions and providers of the future", async () => {
+  it("accepts unknown statuses, reasons, actions and providers", async () => {
     const future = {
       status: "refunded",
       reason: "why",
       payment: payment({ provider: "x", action: { type: "beam" } as never }),
     };
-    expect((await face({ ...future, settled: true } as never)).title).toBe("News about your payment");
-    expect((await face({ ...future, settled: false } as never)).title).toBe("Waiting for your payment");
-    expect((await face({ status: "failed", settled: true, reason: "eclipse" as never })).title).toBe("Payment failed");
+    expect((await present({ ...future, settled: true } as never)).title).toBe("News about your payment");
+    expect((await present({ ...future, settled: false } as never)).title).toBe("Waiting for your payment");
+    expect((await present({ status: "failed", settled: true, reason: "eclipse" as never })).title).toBe(
+      "Payment failed",
+    );
   });
 
-  it("marks the sandbox, and what is wrong with the connection", async () => {
-    expect((await face({ live: false })).test).toMatch(/^Test payment/);
-    expect((await face({ live: true })).test).toBeUndefined();
-    expect((await face({}, { connection: "waiting" })).note).toBe("Reconnecting…");
-    expect((await face()).note).toBeUndefined();
+  it("shows a notice for the sandbox and for a connection that is not open", async () => {
+    expect((await present({ live: false })).test).toMatch(/^Test payment/);
+    expect((await present({ live: true })).test).toBeUndefined();
+    expect((await present({}, { connection: "waiting" })).note).toBe("Reconnecting…");
+    expect((await present()).note).toBeUndefined();
     const error = new WatchError("token_expired");
-    expect((await face({}, { connection: "closed", error })).note).toMatch(/reload/);
+    expect((await present({}, { connection: "closed", error })).note).toMatch(/reload/);
     const { words, locale } = await chooseLanguage([]);
     expect(presentationOf({ ...firstSnapshot, error }, { words, locale }).title).toBe("Payment cannot be shown");
   });
 });
 
-describe("a language", () => {
-  it("is the first that we speak, with its region for numbers; else English", async () => {
+describe("language", () => {
+  it("is the first supported one, with its region for numbers, or English", async () => {
     const localeFor = async (...tags: string[]): Promise<string> => (await chooseLanguage(tags)).locale;
     expect(await localeFor("fr", "sw-KE", "en")).toBe("sw-KE");
     expect(await localeFor("BN-bd")).toBe("BN-bd");
@@ -119,8 +124,8 @@ describe("a language", () => {
   });
 });
 
-describe("money", () => {
-  it("is written exactly, with as many digits as its currency has", () => {
+describe("formatMoney", () => {
+  it("formats an amount exactly, with the digits of its currency", () => {
     const plain = (...args: Parameters<typeof formatMoney>): string => formatMoney(...args).replace(/\s/g, " ");
     expect(plain(15_000, "KES", "en")).toBe("KES 150.00");
     expect(plain(5, "TZS", "en")).toBe("TZS 0.05");
@@ -132,11 +137,11 @@ describe("money", () => {
   });
 });
 
-describe("the countdown", () => {
+describe("countdown", () => {
   const startedAt = Date.parse("2026-11-20T21:00:00.000Z");
   const event = eventOf({ id: "one", version: 1, occurredAt: "2026-11-20T21:00:10.000Z" });
 
-  it("believes the device's clock while it is possible, and counts from the server's times when it is not", () => {
+  it("uses the device's clock if the result is possible, and the server's times otherwise", () => {
     const day = 86_400_000;
     for (const [now, elapsedMs] of [
       [startedAt + 30_000, 30_000],
@@ -148,7 +153,7 @@ describe("the countdown", () => {
     }
   });
 
-  it("starts again with another attempt", () => {
+  it("restarts with another attempt", () => {
     let now = startedAt + 30_000;
     const countdown = createCountdown(() => now);
     countdown(event);
@@ -162,7 +167,7 @@ describe("the countdown", () => {
     expect(countdown({ ...event, payment: again }).elapsedMs).toBe(1_000);
   });
 
-  it("is written in the language's digits", () => {
+  it("is formatted in the digits of the language", () => {
     expect([65_999, 0, -5, 3_600_000].map((ms) => formatDuration(ms, "en"))).toEqual(["1:05", "0:00", "0:00", "60:00"]);
     expect(formatDuration(65_000, "bn")).toBe("১:০৫");
   });

@@ -1,4 +1,4 @@
-/** `useOrderStatus`: its types, on a server, and in a browser in Strict Mode against a real node. */
+/** `useOrderStatus`: its types, its server rendering, and its behaviour in a browser in Strict Mode with a real node. */
 import { fileURLToPath } from "node:url";
 import { createElement } from "react";
 import { renderToString } from "react-dom/server";
@@ -10,14 +10,14 @@ import { createDatabase } from "../support/database.ts";
 import { pay, startNode } from "../support/node.ts";
 
 describe("useOrderStatus", () => {
-  it("takes what watchOrder takes, except a signal, and gives a snapshot", () => {
+  it("accepts the options of watchOrder except a signal, and returns a snapshot", () => {
     expectTypeOf(useOrderStatus).returns.toEqualTypeOf<Snapshot>();
     expectTypeOf<{ url: string; orderId: string; token: undefined }>().toExtend<OrderStatusOptions>();
     expectTypeOf<OrderStatusOptions>().not.toHaveProperty("signal");
     expectTypeOf<{ url: string; token: string }>().not.toExtend<OrderStatusOptions>();
   });
 
-  it("renders on a server, where it watches nothing", () => {
+  it("renders on a server and watches nothing there", () => {
     const fetched = vi.spyOn(globalThis, "fetch");
     onTestFinished(() => fetched.mockRestore());
     const Status = (): string => {
@@ -28,7 +28,7 @@ describe("useOrderStatus", () => {
     expect(fetched).not.toHaveBeenCalled();
   });
 
-  it("follows its order in Strict Mode, changes to another without showing the first one's state, and leaves", async () => {
+  it("watches in Strict Mode, changes to another order without the first one's state, and stops on unmount", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
     const node = await startNode({ databaseUrl: database.url });
@@ -60,7 +60,7 @@ describe("useOrderStatus", () => {
   });
 });
 
-/** React's development build, because only that one mounts twice in Strict Mode. */
+/** Bundles React's development build, because only that one mounts twice in Strict Mode. */
 async function bundlePage(): Promise<string> {
   const build = await rolldown({
     input: fileURLToPath(new URL("../support/react-page.ts", import.meta.url)),

@@ -1,4 +1,4 @@
-/** The pure rules of the SDK: how long to wait, and which transport is next. */
+/** The pure functions of the SDK: the wait, the connection's transitions, the ladder of transports and the parsers. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { delayMs, readRetryAfter } from "../../client-sdk/backoff.ts";
@@ -9,28 +9,28 @@ import { createEventReader } from "../../client-sdk/transport/eventsource.ts";
 import { eventOf } from "../support/event.ts";
 import { createScriptedTransport } from "../support/scripted-transport.ts";
 
-describe("the wait", () => {
-  it("is anywhere between nothing and a doubling limit", () => {
+describe("wait", () => {
+  it("is drawn between zero and a doubling limit", () => {
     const most = [1, 2, 3, 6, 50, 5_000].map((failures) => delayMs(failures, 0, () => 1));
     expect(most).toEqual([500, 1_000, 2_000, 15_000, 15_000, 15_000]);
     expect(delayMs(6, 0, () => 0)).toBe(0);
   });
 
-  it("is never shorter than the server asked for, within reason", () => {
+  it("is never shorter than Retry-After, up to five minutes", () => {
     fc.assert(
       fc.property(
         fc.nat(20),
         fc.nat(300_000),
         fc.double({ min: 0, max: 1, noNaN: true }),
-        (failures, asked, random) => {
-          expect(delayMs(failures, asked, () => random)).toBeGreaterThanOrEqual(asked);
+        (failures, retryAfterMs, random) => {
+          expect(delayMs(failures, retryAfterMs, () => random)).toBeGreaterThanOrEqual(retryAfterMs);
         },
       ),
     );
     expect(delayMs(1, 86_400_000, () => 0)).toBe(300_000);
   });
 
-  it("reads Retry-After as seconds or as a date, and nothing else", () => {
+  it("reads Retry-After as seconds or as a date", () => {
     expect(readRetryAfter("3")).toBe(3_000);
     expect(readRetryAfter("0")).toBe(0);
     expect(readRetryAfter(new Date(Date.now() + 60_000).toUTCString())).toBeGreaterThan(55_000);
@@ -39,8 +39,8 @@ describe("the wait", () => {
   });
 });
 
-describe("the connection", () => {
-  it("never leaves closed, and always gets there by a refusal or the caller", () => {
+describe("connection", () => {
+  it("reaches closed by a refusal or the caller, and never leaves it", () => {
     const input = fc.constantFrom<Input>("opened", "dropped", "passed", "expired", "elapsed", "woken");
     fc.assert(
       fc.property(
@@ -57,11 +57,11 @@ describe("the connection", () => {
   });
 });
 
-describe("the ladder", () => {
+describe("ladder", () => {
   const [best, second, third] = ["best", "second", "third"].map(createScriptedTransport);
-  if (!best || !second || !third) throw new Error("three were made");
+  if (!best || !second || !third) throw new Error("expected three transports");
 
-  it("goes down one by one, then says that it is time to wait and starts again", () => {
+  it("moves down one by one, then reports that the caller must wait and starts again", () => {
     const ladder = createLadder([best, second, third]);
     expect([ladder.current(), ladder.pass(), ladder.current(), ladder.pass(), ladder.current()]).toEqual([
       best,
@@ -74,7 +74,7 @@ describe("the ladder", () => {
     expect(ladder.current()).toBe(best);
   });
 
-  it("goes back to the best after a minute on a lesser one, after two when that was in vain", () => {
+  it("returns to the best after one minute on a lower one, and after two if the best failed again", () => {
     let now = 0;
     const ladder = createLadder([best, second], () => now);
     const climbsAfter = (ms: number): boolean => {
@@ -92,8 +92,8 @@ describe("the ladder", () => {
   });
 });
 
-describe("reading", () => {
-  it("an event stream gives the same events however it is cut", () => {
+describe("event stream", () => {
+  it("yields the same events however its text is cut", () => {
     const text =
       ': hello\r\n\nid: 1\nevent: status\ndata: {"a":1}\n\n: still here\n\ndata:{"b":"é"}\r\n\r\ndata: {\n\n';
     fc.assert(
@@ -106,8 +106,10 @@ describe("reading", () => {
       }),
     );
   });
+});
 
-  it("a state is taken for one only when it has what everybody relies on", () => {
+describe("state", () => {
+  it("is rejected if a required field is missing or invalid", () => {
     const event = eventOf({ id: "one", version: 1 });
     expect(readEvent(event)).toBe(event);
     for (const field of ["id", "orderId", "version", "status", "settled", "amountMinor", "currency", "payment"]) {

@@ -1,6 +1,6 @@
 /**
- * What a watch promises whatever the transport: every link here is in the test's hands. What each transport makes of a
- * real server is in transport/contract.test.ts.
+ * The guarantees of a watch, which do not depend on the transport: the tests control every link. The transports are
+ * tested with real nodes in contract.test.ts.
  */
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest";
 import {
@@ -23,7 +23,7 @@ const orderId = "ORD-1";
 interface Watching {
   watch: OrderWatch;
   transport: ScriptedTransport;
-  /** Every snapshot there was. */
+  /** Every snapshot so far. */
   snapshots: Snapshot[];
 }
 
@@ -43,21 +43,21 @@ const state = (version: number, event: Partial<StatusEvent> = {}): StatusEvent =
 
 const paid = (version: number): StatusEvent => state(version, { status: "succeeded", settled: true });
 
-/** A storage of the kind a browser's tab has. */
+/** A storage like a browser's `sessionStorage`. */
 function createStorage(): StateStorage & { items: Map<string, string> } {
   const items = new Map<string, string>();
   return { items, getItem: (key) => items.get(key) ?? null, setItem: (key, value) => void items.set(key, value) };
 }
 
-/** Every wait before a reconnect draws the shortest of its range, because no test is about how long it is. */
+/** Every wait before a reconnect is the shortest of its range, because no test here depends on its length. */
 beforeEach(() => void vi.spyOn(Math, "random").mockReturnValue(0));
 afterEach(() => {
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });
 
-describe("the state", () => {
-  it("is never replaced by the same one, an older one or something else", async () => {
+describe("state", () => {
+  it("is never replaced by an equal one, an older one or an invalid value (G5)", async () => {
     const { watch, transport, snapshots } = start();
     const { onOpen, onEvent } = await transport.link(1);
     onOpen();
@@ -77,14 +77,14 @@ describe("the state", () => {
     expect((await transport.link(2)).target.after).toBe(2);
   });
 
-  it("takes statuses, reasons and fields of the future", async () => {
+  it("keeps unknown statuses, reasons and fields", async () => {
     const { watch, transport } = start();
     const event = { ...state(1), status: "refunded", reason: "because", more: { of: "it" } };
     (await transport.link(1)).onEvent(event);
     expect(watch.snapshot().event).toEqual(event);
   });
 
-  it("goes on to be watched when it is settled: a late success is still told", async () => {
+  it("is still watched after it has settled, so that a late success arrives", async () => {
     const { watch, transport } = start();
     const link = await transport.link(1);
     link.onEvent(state(3, { status: "expired", settled: true, reason: "deadline" }));
@@ -96,7 +96,7 @@ describe("the state", () => {
   });
 });
 
-describe("the snapshot", () => {
+describe("snapshot", () => {
   it("is the same object until something changes", async () => {
     const { watch, transport } = start();
     const before = watch.snapshot();
@@ -110,38 +110,38 @@ describe("the snapshot", () => {
     expect(watch.snapshot()).toBe(open);
   });
 
-  it("is told to every listener though another one throws or leaves, and the error is reported", async () => {
+  it("reaches every listener though another one throws or unsubscribes, and the error is reported", async () => {
     const reported: (() => void)[] = [];
     vi.stubGlobal("queueMicrotask", (report: () => void) => reported.push(report));
     const { watch, transport } = start();
-    const heard: number[] = [];
-    const fault = new Error("a listener's own");
-    const leave = watch.subscribe(() => {
-      leave();
+    const received: number[] = [];
+    const fault = new Error("thrown by a listener");
+    const unsubscribe = watch.subscribe(() => {
+      unsubscribe();
       throw fault;
     });
-    watch.subscribe(({ event }) => heard.push(event?.version ?? 0));
+    watch.subscribe(({ event }) => received.push(event?.version ?? 0));
     const { onEvent } = await transport.link(1);
     onEvent(state(1));
     onEvent(state(2));
-    expect(heard).toEqual([1, 2]);
+    expect(received).toEqual([1, 2]);
     expect(reported).toHaveLength(1);
     expect(reported[0]).toThrow(fault);
   });
 
-  it("is not told to a listener after a newer one", async () => {
+  it("never reaches a listener after a newer one (G5)", async () => {
     const { watch, transport } = start();
     const link = await transport.link(1);
-    const heard: number[] = [];
+    const received: number[] = [];
     watch.subscribe(({ event }) => event?.version === 1 && link.onEvent(state(2)));
-    watch.subscribe(({ event }) => heard.push(event?.version ?? 0));
+    watch.subscribe(({ event }) => received.push(event?.version ?? 0));
     link.onEvent(state(1));
-    expect(heard).toEqual([2]);
+    expect(received).toEqual([2]);
   });
 });
 
-describe("a link", () => {
-  it("that drops is made again from the last version seen", async () => {
+describe("link", () => {
+  it("is replaced after it drops, from the last version seen", async () => {
     const { watch, transport, snapshots } = start();
     const link = await transport.link(1);
     expect(link.target).toEqual({ url, orderId, token: "first", after: 0 });
@@ -162,7 +162,7 @@ describe("a link", () => {
     expect(watch.snapshot().event?.version).toBe(2);
   });
 
-  it("is not heard any more once it is replaced", async () => {
+  it("is ignored once it is replaced", async () => {
     const { watch, transport } = start();
     const old = await transport.link(1);
     old.onOpen();
@@ -174,7 +174,7 @@ describe("a link", () => {
     expect(watch.snapshot()).toMatchObject({ connection: "connecting", event: undefined });
   });
 
-  it("that is open sets no timer of the watch's own", async () => {
+  it("needs no timer of the watch while it is open", async () => {
     const { transport } = start();
     const { onOpen, onEvent } = await transport.link(1);
     const timers = [vi.spyOn(globalThis, "setTimeout"), vi.spyOn(globalThis, "setInterval")];
@@ -184,7 +184,7 @@ describe("a link", () => {
     for (const timer of timers) expect(timer).not.toHaveBeenCalled();
   });
 
-  it("that breaks, however it breaks, never ends the watch", async () => {
+  it("never ends the watch by an error that is not a refusal", async () => {
     const { watch, transport } = start();
     for (const [index, error] of [new TypeError("network"), new ComeBack(), "nonsense", undefined].entries()) {
       const link = await transport.link(index + 1);
@@ -195,7 +195,7 @@ describe("a link", () => {
     expect(watch.snapshot()).toMatchObject({ event: { version: 1 }, error: undefined });
   });
 
-  it("is not made again before the time that the server named, not even when the page wakes up", async () => {
+  it("is not replaced before Retry-After is over, even if the page wakes up", async () => {
     const { watch, transport } = start();
     const link = await transport.link(1);
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
@@ -210,10 +210,10 @@ describe("a link", () => {
     expect(transport.links).toHaveLength(2);
   });
 
-  it("is made anew at once when the page wakes up, in a wait or over a link that looks open", async () => {
+  it("is replaced at once when the page wakes up, during a wait or while it seems open", async () => {
     const { watch, transport } = start();
     vi.spyOn(Math, "random").mockReturnValue(0.999);
-    // So many failures that the wait is 15 s.
+    // After these failures the wait is 15 s.
     for (let count = 1; count <= 3; count += 1) {
       (await transport.link(count)).drop();
       await until(() => watch.snapshot().connection === "waiting");
@@ -229,8 +229,8 @@ describe("a link", () => {
   });
 });
 
-describe("transports", () => {
-  it("are tried in turn at once, and the one that works is kept", async () => {
+describe("transport", () => {
+  it("is followed by the next at once if it fails, and is kept if it works", async () => {
     const broken = createScriptedTransport("broken");
     const working = createScriptedTransport("working");
     const { watch, snapshots } = start({ transports: [broken, working] });
@@ -244,7 +244,7 @@ describe("transports", () => {
     expect(broken.links).toHaveLength(1);
   });
 
-  it("are all tried again, the best first, when none got through", async () => {
+  it("is the best one again after none of them opened", async () => {
     const [best, other] = [createScriptedTransport("best"), createScriptedTransport("other")];
     const { watch } = start({ transports: [best, other] });
     (await best.link(1)).fail(new Error("offline"));
@@ -253,7 +253,7 @@ describe("transports", () => {
     expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
   });
 
-  it("that do not end when told to are left behind", async () => {
+  it("is replaced even if it ignores its signal", async () => {
     const stubborn: ScriptedTransport = createScriptedTransport("stubborn");
     let runs = 0;
     const { watch } = start({
@@ -275,8 +275,8 @@ describe("transports", () => {
   });
 });
 
-describe("a token that has run out", () => {
-  it("is replaced at once by a fresh one, from the last version seen", async () => {
+describe("expired token", () => {
+  it("is replaced at once by a fresh one, and the watch continues from the last version seen", async () => {
     const refreshToken = vi.fn(async () => "second");
     const { watch, transport } = start({ refreshToken });
     const link = await transport.link(1);
@@ -292,13 +292,13 @@ describe("a token that has run out", () => {
     expect(watch.snapshot().error).toBeUndefined();
   });
 
-  it("ends the watch when nobody can fetch another", async () => {
+  it("ends the watch if refreshToken returns none", async () => {
     const { watch, transport } = start({ refreshToken: () => undefined });
     (await transport.link(1)).fail(new Refusal("token_expired"));
     await expect(watch.settled()).rejects.toMatchObject({ code: "token_expired" });
   });
 
-  it("ends the watch when the fresh one is refused too", async () => {
+  it("ends the watch if the fresh one is refused too", async () => {
     const { watch, transport } = start({ refreshToken: () => "second" });
     (await transport.link(1)).fail(new Refusal("token_expired"));
     (await transport.link(2)).fail(new Refusal("token_expired"));
@@ -306,7 +306,7 @@ describe("a token that has run out", () => {
     expect(watch.snapshot()).toMatchObject({ connection: "closed", error: { code: "token_expired" } });
   });
 
-  it("is asked for again when the merchant's server cannot be reached", async () => {
+  it("is fetched again after the merchant's server could not be reached", async () => {
     let calls = 0;
     const { watch, transport } = start({
       async refreshToken() {
@@ -322,9 +322,9 @@ describe("a token that has run out", () => {
   });
 });
 
-describe("a refusal", () => {
+describe("refusal", () => {
   it.each(["token_invalid", "order_unknown", "token_expired"] as const)(
-    "of %s ends the watch, in every way of reading it",
+    "with %s ends the watch, its settled() and its iteration",
     async (code) => {
       const { watch, transport } = start();
       const settled = watch.settled();
@@ -340,8 +340,8 @@ describe("a refusal", () => {
   );
 });
 
-describe("the end", () => {
-  it("comes with close(), also twice: the loop ends, who waits is told, nothing is heard any more", async () => {
+describe("end of a watch", () => {
+  it("follows close(): iteration ends, settled() rejects, later events are ignored, and a second close() does nothing", async () => {
     const { watch, transport, snapshots } = start();
     const link = await transport.link(1);
     link.onEvent(state(1));
@@ -363,7 +363,7 @@ describe("the end", () => {
     expect(snapshots.filter(({ connection }) => connection === "closed")).toHaveLength(1);
   });
 
-  it("comes with the signal, before the start as well", async () => {
+  it("follows the signal, also if it was aborted before the start", async () => {
     const before = start({ signal: AbortSignal.abort() });
     await expect(before.watch.settled()).rejects.toMatchObject({ code: "closed" });
     const stop = new AbortController();
@@ -379,7 +379,7 @@ describe("the end", () => {
     expect(before.transport.links).toHaveLength(0);
   });
 
-  it("comes in a wait and while a token is fetched, too", async () => {
+  it("follows close() during a wait and while a token is fetched", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0.999);
     const waiting = start();
     (await waiting.transport.link(1)).drop();
@@ -400,8 +400,8 @@ describe("the end", () => {
   });
 });
 
-describe("reading", () => {
-  it("settled() waits for the order, not for a change", async () => {
+describe("awaiting", () => {
+  it("resolves settled() with a settled state, also with one that has already arrived", async () => {
     const { watch, transport } = start();
     const early = watch.settled();
     const { onEvent } = await transport.link(1);
@@ -411,7 +411,7 @@ describe("reading", () => {
     expect(await watch.settled()).toEqual(paid(3));
   });
 
-  it("a slow loop skips states but never sees one twice or backwards", async () => {
+  it("lets a slow loop skip states, but never repeats or reverses them (G5)", async () => {
     const { watch, transport } = start();
     const { onEvent } = await transport.link(1);
     onEvent(state(1));
@@ -427,7 +427,7 @@ describe("reading", () => {
     expect(watch.snapshot().connection).not.toBe("closed");
   });
 
-  it("a loop is still given the last state when the watch is closed before it looked", async () => {
+  it("yields the last state to a loop that starts after the watch is closed", async () => {
     const { watch, transport } = start();
     (await transport.link(1)).onEvent(paid(3));
     watch.close();
@@ -436,7 +436,7 @@ describe("reading", () => {
     expect(seen).toEqual([paid(3)]);
   });
 
-  it("is typed", () => {
+  it("has the documented types", () => {
     expectTypeOf<OrderWatch["settled"]>().returns.resolves.toEqualTypeOf<StatusEvent>();
     expectTypeOf<Snapshot["event"]>().toEqualTypeOf<StatusEvent | undefined>();
     expectTypeOf<Snapshot["connection"]>().toEqualTypeOf<"connecting" | "open" | "waiting" | "closed">();
@@ -445,8 +445,8 @@ describe("reading", () => {
   });
 });
 
-describe("a reload of the page", () => {
-  it("shows the last state in the first paint, and goes on from it", async () => {
+describe("reloaded page", () => {
+  it("shows the last state in the first paint and continues from it", async () => {
     vi.stubGlobal("sessionStorage", createStorage());
     const before = start();
     (await before.transport.link(1)).onEvent(state(2));
@@ -456,7 +456,7 @@ describe("a reload of the page", () => {
     expect((await after.transport.link(1)).target.after).toBe(2);
   });
 
-  it("asks again for a state that may have been the last word", async () => {
+  it("requests a stored settled state again", async () => {
     const storage = createStorage();
     const before = start({ storage });
     (await before.transport.link(1)).onEvent(paid(3));
@@ -468,7 +468,7 @@ describe("a reload of the page", () => {
     expect(after.watch.snapshot().event).toMatchObject({ id: "two", status: "failed" });
   });
 
-  it("acts on a remembered end only when the server says it again: there may have been another try since", async () => {
+  it("resolves with a stored settled state only after the server confirms it, because another attempt may have followed", async () => {
     const storage = createStorage();
     const failed = state(3, { status: "failed", settled: true });
     const before = start({ storage });
@@ -491,7 +491,7 @@ describe("a reload of the page", () => {
     expect(same.snapshots.map(({ event }) => event?.version)).toEqual([6, 6]);
   });
 
-  it("keeps orders and servers apart, and no token", async () => {
+  it("separates orders and servers, and stores no token", async () => {
     const storage = createStorage();
     const { transport } = start({ storage });
     (await transport.link(1)).onEvent(state(2));
@@ -501,7 +501,7 @@ describe("a reload of the page", () => {
     expect(JSON.stringify([...storage.items])).not.toContain("first");
   });
 
-  it("starts afresh where the storage is full, forbidden, damaged or not wanted", async () => {
+  it("starts without a state if the storage is full, forbidden, damaged or switched off", async () => {
     const forbidden = {
       getItem() {
         throw new Error("SecurityError");
@@ -526,8 +526,8 @@ describe("a reload of the page", () => {
   });
 });
 
-describe("a page", () => {
-  /** What a browser has of this. */
+describe("page", () => {
+  /** Stubs the browser's globals that the watch uses. */
   function stubPage(): { document: EventTarget & { visibilityState: string }; window: EventTarget } {
     const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
     const window = new EventTarget();
@@ -538,7 +538,7 @@ describe("a page", () => {
     return { document, window };
   }
 
-  it("that is seen again, comes back from the cache or is online looks at once", async () => {
+  it("checks now when it is visible again, restored from the cache or online again", async () => {
     const { document, window } = stubPage();
     const { transport } = start();
     const wakeUps = [
@@ -553,7 +553,7 @@ describe("a page", () => {
     }
   });
 
-  it("that hides, or is shown for the first time, does nothing", async () => {
+  it("does nothing when it is hidden or shown for the first time", async () => {
     const { document, window } = stubPage();
     const { watch, transport } = start();
     (await transport.link(1)).onOpen();
@@ -565,7 +565,7 @@ describe("a page", () => {
     expect(transport.links).toHaveLength(1);
   });
 
-  it("that wakes up in several ways at once makes one new link", async () => {
+  it("opens one new link when several events report the same return", async () => {
     const { document, window } = stubPage();
     const { transport } = start();
     (await transport.link(1)).onOpen();
@@ -577,7 +577,7 @@ describe("a page", () => {
     expect(transport.links).toHaveLength(2);
   });
 
-  it("is not listened to any more after the end", async () => {
+  it("has no listener left after the end of the watch", async () => {
     const { document, window } = stubPage();
     const removed = vi.spyOn(document, "removeEventListener");
     const removedFromWindow = vi.fn();
@@ -588,7 +588,7 @@ describe("a page", () => {
     expect(window).toBeDefined();
   });
 
-  it("may give the server's address relative to itself", async () => {
+  it("may use a server address relative to itself", async () => {
     vi.stubGlobal("location", { href: "https://shop.example/orders/1?x=1" });
     const { transport } = start({ url: "/tukio/" });
     expect((await transport.link(1)).target.url).toBe("https://shop.example/tukio");

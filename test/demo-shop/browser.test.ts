@@ -1,4 +1,4 @@
-/** The shop and the payer's phone in a real browser, against a real node: what a visitor does, and sees. */
+/** The shop and the payer's phone in a real browser with a real node. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -42,20 +42,20 @@ const see = (page: Page | FrameLocator, title: string): Promise<unknown> =>
 
 const versions = (page: Page): Promise<string[]> => page.locator("#events .version").allTextContents();
 
-describe("the shop", () => {
-  it("turns to paid when the PIN is entered on the phone beside it, and says how long after the webhook", async () => {
+describe("shop", () => {
+  it("shows the payment when the PIN is entered on the phone beside it, and the delay after the webhook", async () => {
     const { page, complaints } = await visit();
     await buy(page, "00");
     await see(page, "Check your phone");
     await approve(page);
     await see(page, "Paid");
-    await expect.poll(() => page.textContent("#heard")).toMatch(/^This page knew \d+ ms after the webhook\.$/);
+    await expect.poll(() => page.textContent("#delay")).toMatch(/^This page showed it \d+ ms after the webhook\.$/);
     expect(await versions(page)).toEqual(["3", "2", "1"]);
     expect(await page.textContent("#link-text")).toBe("Live over Socket.IO");
     expect(complaints).toEqual([]);
   });
 
-  it("tells the phone beside it which number it is, also when that was changed before the phone was there", async () => {
+  it("sends the phone number to the phone beside it, also if it changes while the phone loads", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser, { viewport: { width: 1440, height: 900 } });
     const held = Promise.withResolvers<void>();
@@ -73,14 +73,14 @@ describe("the shop", () => {
     await see(page, "Paid");
   });
 
-  it("does not speak of a webhook where Tukio found out by asking", async () => {
+  it("names the query instead of a webhook if a query brought the result", async () => {
     const { page } = await visit();
     await buy(page, "06");
     await see(page, "Paid");
-    await expect.poll(() => page.textContent("#heard")).toMatch(/ after Tukio asked the provider and found out\.$/);
+    await expect.poll(() => page.textContent("#delay")).toMatch(/ after Tukio queried the provider\.$/);
   });
 
-  it("misses nothing while its connection is cut, sockets are blocked, or it is offline", async () => {
+  it("shows the newest state after its connection is cut, sockets are blocked or it is offline", async () => {
     const { page } = await visit();
     await buy(page, "00");
     await see(page, "Check your phone");
@@ -96,10 +96,10 @@ describe("the shop", () => {
     expect(await page.title()).toContain("Waiting for you");
     await page.click("#offline");
     await see(page, "Paid");
-    expect(await page.isHidden("#heard")).toBe(true);
+    expect(await page.isHidden("#delay")).toBe(true);
   });
 
-  it("tries the same order again", async () => {
+  it("starts another attempt of the same order", async () => {
     const { page, complaints } = await visit({ width: 320 });
     await buy(page, "02");
     await page.getByRole("button", { name: "Try again" }).click();
@@ -110,7 +110,7 @@ describe("the shop", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("finds the order and its phone again after a reload, and in a second tab", async () => {
+  it("shows the order and its phone again after a reload and in a second tab", async () => {
     const { page } = await visit();
     await page.check('input[value="zenopay"]');
     await buy(page, "00");
@@ -122,11 +122,11 @@ describe("the shop", () => {
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
     await see(second, "Paid");
     await second.goto(second.url().replace(/orderId=.*/, "orderId=SHOP-AAAA-AAAA-AAAA"));
-    await second.getByText("This shop does not know that order.").waitFor();
+    await second.getByText("This shop has no such order.").waitFor();
     expect(await second.isVisible("#pay")).toBe(true);
   });
 
-  it("sends the payer to bKash's own page and goes on when they are back", async () => {
+  it("redirects the payer to bKash's page and continues when they return", async () => {
     const { page } = await visit();
     await page.check('input[value="bkash"]');
     await page.click("#pay");
@@ -140,7 +140,7 @@ describe("the shop", () => {
     await see(page, "Paid");
   });
 
-  it("names what is wrong with a phone beside it", async () => {
+  it("shows the error of a phone number beside the number", async () => {
     const { page } = await visit();
     await page.fill("#phone", "12");
     await page.click("#pay");
@@ -159,7 +159,7 @@ describe("the shop", () => {
     expect(await fits()).toBe(true);
   });
 
-  it("shows HTML that works on a page of another site, pinned by its hash", async () => {
+  it("shows HTML that works on another site, pinned by its hash", async () => {
     const { node, page } = await visit();
     await buy(page, "01");
     await see(page, "Paid");
@@ -173,16 +173,16 @@ describe("the shop", () => {
     });
     await once(site.listen(0, "127.0.0.1"), "listening");
     onTestFinished(() => void site.close().closeAllConnections());
-    const elsewhere = await openPage(browser);
-    await elsewhere.page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}`);
-    await see(elsewhere.page, "Paid");
+    const merchant = await openPage(browser);
+    await merchant.page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}`);
+    await see(merchant.page, "Paid");
     expect(html).toContain(node.url);
-    expect(elsewhere.complaints).toEqual([]);
+    expect(merchant.complaints).toEqual([]);
   });
 });
 
-describe("the payer's phone", () => {
-  it("is answered by keys alone, and a wrong PIN fails", async () => {
+describe("payer's phone", () => {
+  it("accepts an answer by keyboard alone, and a wrong PIN fails", async () => {
     const { node, page } = await visit({ width: 390 });
     await page.fill("#phone", "+254 712 999800");
     const { page: phone, complaints } = await openPage(browser, { viewport: { width: 390, height: 844 } });
@@ -197,9 +197,9 @@ describe("the payer's phone", () => {
     expect(complaints).toEqual([]);
   });
 
-  it("says so when a number has answered by itself", async () => {
+  it("shows that a test number answers automatically", async () => {
     const { page } = await visit();
-    // Ending 05: its prompt shows for five seconds, those of the others for one.
+    // 05, because its prompt stays for five seconds and those of the other endings for one.
     await buy(page, "05");
     const phone = page.frameLocator("iframe");
     await phone.getByText("This number answers by itself.").waitFor();

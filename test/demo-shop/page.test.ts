@@ -1,4 +1,4 @@
-/** What a browser gets to see of the shop and of the payer's phone, under the policies that they are served with. */
+/** The files of the shop and of the payer's phone, and the policies that they are served with. */
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, call, startNode, type TestNode, testSecret } from "../support/node.ts";
@@ -15,14 +15,14 @@ beforeEach(async () => {
   node = await startNode({ databaseUrl });
 });
 
-/** The addresses that a document or a script of ours names, absolute. */
+/** The absolute addresses that one of our documents or scripts refers to. */
 const addressesIn = (text: string, at: string): string[] =>
   [...text.matchAll(at.endsWith(".js") ? /^import .* from "(.*)"/gm : /\s(?:src|href)="([^"#][^"]*)"/g)]
     .map(([, address = ""]) => address)
     .filter((address) => !address.startsWith("data:"))
     .map((address) => new URL(address, at).href);
 
-/** Everything that a page is made of, by address. */
+/** Loads a page and all its files, by address. */
 async function load(path: string): Promise<Map<string, { response: Response; text: string }>> {
   const found = new Map<string, { response: Response; text: string }>();
   const visit = async (address: string): Promise<void> => {
@@ -41,8 +41,8 @@ async function load(path: string): Promise<Map<string, { response: Response; tex
 describe.each([
   ["/", "frame-ancestors 'none'"],
   ["/sandbox/phone", "frame-ancestors 'self'"],
-])("the page at %s", (path, ancestors) => {
-  it("has nothing inline and nothing from elsewhere, and every file of it is here", async () => {
+])("page at %s", (path, ancestors) => {
+  it("has nothing inline and loads every file from this node", async () => {
     const files = await load(path);
     expect(files.size).toBeGreaterThan(2);
     const html = files.get(node.url + path)?.text ?? "";
@@ -53,7 +53,7 @@ describe.each([
     }
   });
 
-  it("may run its own scripts and nothing else", async () => {
+  it("allows only its own scripts", async () => {
     const { headers } = await fetch(node.url + path);
     const policy = headers.get("content-security-policy") ?? "";
     expect(policy).toContain("default-src 'self'");
@@ -62,22 +62,22 @@ describe.each([
     expect(headers.get("referrer-policy")).toBe("no-referrer");
   });
 
-  it("has neither the API key nor a secret in it", async () => {
+  it("contains neither the API key nor a secret", async () => {
     for (const [address, { text }] of await load(path)) {
       expect(text, address).not.toContain(apiKey);
       expect(text, address).not.toContain(testSecret);
     }
   });
 
-  it("is not sent again to whoever has it", async () => {
+  it("is not sent again to a client that has it", async () => {
     const etag = (await fetch(node.url + path)).headers.get("etag") ?? "";
     const again = await fetch(node.url + path, { headers: { "if-none-match": etag } });
     expect({ status: again.status, text: await again.text() }).toEqual({ status: 304, text: "" });
   });
 });
 
-describe("what the shop's routes answer", () => {
-  it("has neither the API key nor a secret in it", async () => {
+describe("shop route", () => {
+  it("answers without the API key or a secret", async () => {
     const headers = { "content-type": "application/json", "sec-fetch-site": "same-origin" };
     const body = JSON.stringify({ item: "tea", provider: "daraja", phone: "0712345600" });
     const started = await call(`${node.url}/shop/payments`, { method: "POST", headers, body });
@@ -93,7 +93,7 @@ describe("what the shop's routes answer", () => {
     }
   });
 
-  it("knows no other files", async () => {
+  it("serves no other file", async () => {
     for (const file of ["index.html", "..%2fshop.ts", "constructor", "nothing.js"]) {
       const { status, body } = await call(`${node.url}/shop/${file}`);
       expect({ file, status, code: body.code }).toEqual({ file, status: 404, code: "route_unknown" });

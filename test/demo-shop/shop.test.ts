@@ -1,4 +1,4 @@
-/** The shop's own routes, as its page and as others call them. The sandbox stands in for the providers. */
+/** The shop's own routes, called by its page and by others. The sandbox stands in for the providers. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 const start = (env: Record<string, string> = {}): Promise<TestNode> => startNode({ databaseUrl, env });
 
-/** As the shop's own page asks. */
+/** Calls a route like the shop's own page. */
 const ask = (node: TestNode, path: string, body: object = {}, headers: Record<string, string> = {}): Promise<Answer> =>
   call(`${node.url}/shop/${path}`, {
     method: "POST",
@@ -36,8 +36,8 @@ const untilSettled = async (node: TestNode, { orderId }: StatusEvent): Promise<A
 const secondsToPay = ({ payment }: StatusEvent): number =>
   (Date.parse(payment.expiresAt) - Date.parse(payment.startedAt)) / 1_000;
 
-describe("buying", () => {
-  it("costs what the shop says, in the provider's currency, for an order of its own and a token to watch it", async () => {
+describe("purchase", () => {
+  it("opens an order at the shop's price in the provider's currency, and returns its watch token", async () => {
     const node = await start();
     const { body } = await call(`${node.url}/shop/catalogue`);
     const { items, choices } = body as unknown as {
@@ -61,15 +61,15 @@ describe("buying", () => {
     ["returnUrl", "https://elsewhere.example"],
     ["orderId", "SHOP-AAAA-BBBB-CCCC"],
     ["metadata", {}],
-  ])("does not let the page decide on %s", async (field, value) => {
+  ])("refuses %s from the page", async (field, value) => {
     const node = await start();
     const { status, body } = await ask(node, "payments", { ...tea, [field]: value });
-    // An order's name is for trying it again, and then the item is the order's own.
+    // An order id means another attempt, whose item comes from the order.
     const path = field === "orderId" ? "item" : field;
     expect({ status, errors: body.errors }).toMatchObject({ status: 400, errors: [{ path }] });
   });
 
-  it("names a phone that cannot be asked, and an item that is not sold", async () => {
+  it("refuses an invalid phone number and an unknown item", async () => {
     const node = await start();
     const wrong = await ask(node, "payments", { ...tea, phone: "12" });
     expect(wrong).toMatchObject({ status: 400, body: { code: "phone_invalid", errors: [{ path: "phone" }] } });
@@ -77,7 +77,7 @@ describe("buying", () => {
     expect(unsold).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "item" }] } });
   });
 
-  it("gives a person a minute, and a number that answers by itself what the API gives it", async () => {
+  it("gives a person one minute, and a test number the deadline of the API", async () => {
     const node = await start();
     expect(secondsToPay((await buy(node)).order)).toBe(60);
     expect(secondsToPay((await buy(node, { phone: "0712 345 6-99" })).order)).toBe(60);
@@ -86,7 +86,7 @@ describe("buying", () => {
     expect(secondsToPay((await pay(node, { phone: "+254712345600" })).order)).toBe(10);
   });
 
-  it("brings the payer back to where the page was, with the order's name", async () => {
+  it("returns the payer to the page's origin, with the order id", async () => {
     const node = await start({ PUBLIC_URL: "https://shop.example/tukio" });
     const origins = { "https://shop.example": "https://shop.example/tukio/", [node.url]: `${node.url}/` };
     const pool = new pg.Pool({ connectionString: databaseUrl });
@@ -99,8 +99,8 @@ describe("buying", () => {
   });
 });
 
-describe("trying again", () => {
-  it("is another attempt of the same order at its price", async () => {
+describe("another attempt", () => {
+  it("pays the same order at its price", async () => {
     const node = await start();
     const { order } = await buy(node, { phone: "0712345602" });
     await untilSettled(node, order);
@@ -114,7 +114,7 @@ describe("trying again", () => {
     expect(paid).toMatchObject({ status: 409, body: { code: "order_paid", order: { id: order.id } } });
   });
 
-  it("is for orders of the shop only", async () => {
+  it("is refused for orders that the shop did not open", async () => {
     const node = await start();
     await pay(node, { orderId: "SHOP-AAAA-BBBB-CCCC" });
     for (const orderId of ["SHOP-AAAA-BBBB-CCCC", "SHOP-AAAA-BBBB-DDDD"]) {
@@ -124,8 +124,8 @@ describe("trying again", () => {
   });
 });
 
-describe("coming back to an order", () => {
-  it("gets a fresh token for it, and for no order that the shop did not open", async () => {
+describe("return to an order", () => {
+  it("gets a fresh token, but not for an order that the shop did not open (G11)", async () => {
     const node = await start();
     const { order } = await buy(node);
     const { body } = await ask(node, `orders/${order.orderId}/watch-tokens`);
@@ -138,19 +138,19 @@ describe("coming back to an order", () => {
     }
   });
 
-  it("tells where each version was learnt", async () => {
+  it("reads the source of each version", async () => {
     const node = await start();
-    const learnt = async (phone: string): Promise<unknown> => {
+    const sourceOf = async (phone: string): Promise<unknown> => {
       const { order } = await buy(node, { phone });
       const { version } = await untilSettled(node, order);
       const { body } = await call(`${node.url}/shop/orders/${order.orderId}/sources`);
       return (body as unknown as { sources: Record<number, string> }).sources[version];
     };
-    expect(await Promise.all(["0712345601", "0712345606"].map(learnt))).toEqual(["webhook", "query"]);
+    expect(await Promise.all(["0712345601", "0712345606"].map(sourceOf))).toEqual(["webhook", "query"]);
   });
 });
 
-describe("another site's page", () => {
+describe("page of another site", () => {
   it.each([
     { "sec-fetch-site": "cross-site" },
     { "sec-fetch-site": "same-site" },
@@ -159,7 +159,7 @@ describe("another site's page", () => {
     { origin: "https://elsewhere.example" },
     { origin: "null" },
     {},
-  ])("can start nothing: %j", async (headers) => {
+  ])("cannot start anything: %j", async (headers) => {
     const node = await start();
     const known = (await buy(node)).order.orderId;
     const newest = async () => (await asMerchant(node, "/v1/orders?limit=1")).body.data[0]?.orderId;
@@ -175,7 +175,7 @@ describe("another site's page", () => {
     expect(await newest()).toBe(known);
   });
 
-  it("is told apart from the shop's own by its origin where browsers say no more", async () => {
+  it("is distinguished by its origin if the browser sends nothing else", async () => {
     const node = await start({ PUBLIC_URL: "https://shop.example" });
     for (const origin of [node.url, "https://shop.example"]) {
       const { status } = await call(`${node.url}/shop/payments`, {
@@ -188,10 +188,10 @@ describe("another site's page", () => {
   });
 });
 
-describe("limits", () => {
-  it("of a phone are those of the API, counted together", async () => {
+describe("limit", () => {
+  it("counts a phone number together with the API", async () => {
     const node = await start({ LIMIT_PHONE: "2" });
-    // Of other tests' payments of this database, none is this phone's.
+    // No other test in this database uses this number.
     const phone = "0712345688";
     await buy(node, { phone });
     await pay(node, { phone: "+254712345688" });
@@ -200,7 +200,7 @@ describe("limits", () => {
     expect(third.headers.get("retry-after")).toMatch(/^\d+$/);
   });
 
-  it("of an order hold for trying it again", async () => {
+  it("applies to further attempts of an order", async () => {
     const node = await start({ LIMIT_ORDER: "1" });
     const { order } = await buy(node, { phone: "0712345602" });
     await untilSettled(node, order);
@@ -208,7 +208,7 @@ describe("limits", () => {
     expect(again).toMatchObject({ status: 429, body: { code: "rate_limited" } });
   });
 
-  it("of an address hold for the page too", async () => {
+  it("applies to an address that loads the page", async () => {
     const node = await start({ LIMIT_IP: "2" });
     await call(`${node.url}/shop/clock`);
     await call(`${node.url}/`);
@@ -216,8 +216,8 @@ describe("limits", () => {
   });
 });
 
-describe("landing", () => {
-  it("fetches the provider's token before it is needed, and never tells it", async () => {
+describe("page load", () => {
+  it("refreshes the provider's access token ahead, and never returns it", async () => {
     const node = await start();
     const { status, body } = await ask(node, "providers/daraja/token");
     expect(status).toBe(200);
@@ -230,7 +230,7 @@ describe("landing", () => {
     });
   });
 
-  it("tells the clock that events are stamped by", async () => {
+  it("reads the clock that sets the events' timestamps", async () => {
     const node = await start();
     const { body } = await call(`${node.url}/shop/clock`);
     const { order } = await buy(node);
@@ -240,8 +240,8 @@ describe("landing", () => {
   });
 });
 
-describe("without the sandbox", () => {
-  it("there is no shop", async () => {
+describe("shop without the sandbox", () => {
+  it("does not exist", async () => {
     const node = await start({ SANDBOX: "" });
     for (const path of ["/", "/shop/catalogue", "/shop/shop.js", "/shop/clock", "/sandbox/phone"]) {
       const { status, headers, body } = await call(node.url + path);
@@ -251,7 +251,7 @@ describe("without the sandbox", () => {
     expect((await ask(node, "payments", tea)).status).toBe(404);
   });
 
-  it("of a provider, the shop does not offer that provider, and asks nobody for real money", async () => {
+  it("does not offer a provider without a sandbox, so that no real money moves", async () => {
     const node = await start({
       SANDBOX: "payhero",
       DARAJA_BASE_URL: "http://127.0.0.1:9",
