@@ -102,7 +102,8 @@ describe.each(documents)("%s", (document) => {
   });
 
   it("names existing metrics", () => {
-    const named = text.match(/\btukio_[a-z_]+/g) ?? [];
+    // The changelog names earlier ones too.
+    const named = document === "CHANGELOG.md" ? [] : (text.match(/\btukio_[a-z_]+/g) ?? []);
     expect(named.filter((name) => !metrics.includes(name) && !metrics.includes(metricOf(name)))).toEqual([]);
   });
 });
