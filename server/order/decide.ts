@@ -173,12 +173,12 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
                       else d.new_reason end
                else p.reason end,
       reference = case when d.names_other_reference then p.reference else coalesce(p.reference, d.new_reference) end,
-      -- The first accepted success sets them; evidence that ends a review states what was really paid.
+      -- The success that the payment climbs by states what was paid: a review before it may have kept another amount.
       receipt = case when not d.is_accepted then p.receipt
-                     when d.climbs and d.was_status = 'review' then coalesce(d.new_receipt, p.receipt)
+                     when d.climbs then coalesce(d.new_receipt, p.receipt)
                      else coalesce(p.receipt, d.new_receipt) end,
       amount_paid_minor = case when not d.is_accepted then p.amount_paid_minor
-                               when d.climbs and d.was_status = 'review' then coalesce(d.new_amount_minor, p.amount_paid_minor)
+                               when d.climbs then coalesce(d.new_amount_minor, p.amount_paid_minor)
                                else coalesce(p.amount_paid_minor, d.new_amount_minor) end,
       action = coalesce(p.action, d.new_action),
       suspected = case when d.needs_confirmation then d.new_status || ' ' || d.new_reason end,
@@ -229,8 +229,8 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
     select ${columns("e", ["nth", "payment_id", "new_reference", "sender", "proof", "headers", "body"])},
       d.was_status, d.was_reason,
       case when d.id is null then 'unmatched'
-           when d.names_other_reference or d.new_status = 'succeeded' and d.target is null then 'hint'
            when p.is_applied then 'applied'
+           when d.names_other_reference or d.new_status = 'succeeded' and d.target is null then 'hint'
            else 'repeat' end as result
     from evidence e
       ${isBatch ? "" : "left "}join decision d on d.nth = e.nth
