@@ -42,7 +42,7 @@ interface LinkState extends LinkOptions {
   wake: () => void;
 }
 
-/** Why a run ended by itself; `canPass` when the transport failed before it opened. */
+/** Why a run ended that was not replaced. `canPass`: the transport failed before it opened. */
 interface RunEnd {
   error?: unknown;
   canPass?: boolean;

@@ -1,6 +1,6 @@
 /** The texts of the element. The compiler checks that every language is complete. */
 
-/** A short title, and a text that tells the payer what to do. */
+/** A short title, and a text with the payer's next step. */
 export type Phrase = readonly [title: string, text: string];
 
 /** A status, or a status with its reason or action. Phrases may contain `{provider}`, `{phone}` and `{paid}`. */

@@ -37,7 +37,7 @@ const approve = async (page: Page): Promise<void> => {
   await phone.getByRole("button", { name: "Pay", exact: true }).click();
 };
 
-const see = (page: Page | FrameLocator, title: string): Promise<unknown> =>
+const seeHeading = (page: Page | FrameLocator, title: string): Promise<unknown> =>
   page.getByRole("heading", { name: title, exact: true }).waitFor({ timeout: 30_000 });
 
 const versions = (page: Page): Promise<string[]> => page.locator("#events .version").allTextContents();
@@ -46,10 +46,10 @@ describe("shop", () => {
   it("shows the payment when the PIN is entered on the phone beside it, and the delay after the webhook", async () => {
     const { page, complaints } = await visit();
     await buy(page, "00");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await approve(page);
-    await see(page, "Paid");
-    await expect.poll(() => page.textContent("#delay")).toMatch(/^This page showed it \d+ ms after the webhook\.$/);
+    await seeHeading(page, "Paid");
+    await expect.poll(() => page.textContent("#delay")).toMatch(/^This page showed it \d+\sms after the webhook\.$/);
     expect(await versions(page)).toEqual(["3", "2", "1"]);
     expect(await page.textContent("#link-text")).toBe("Live over Socket.IO");
     expect(complaints).toEqual([]);
@@ -67,23 +67,23 @@ describe("shop", () => {
     await page.locator("#pay:enabled").waitFor();
     await page.fill("#phone", "+254 712 777700");
     await page.click("#pay");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     held.resolve();
     await approve(page);
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
   });
 
   it("names the query instead of a webhook if a query brought the result", async () => {
     const { page } = await visit();
     await buy(page, "06");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     await expect.poll(() => page.textContent("#delay")).toMatch(/ after Tukio queried the provider\.$/);
   });
 
   it("shows the newest state after its connection is cut, sockets are blocked or it is offline", async () => {
     const { page } = await visit();
     await buy(page, "00");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     const link = page.locator("#link-text");
     await page.click("#cut");
     await expect.poll(() => link.textContent()).toBe("Live over Socket.IO");
@@ -92,10 +92,10 @@ describe("shop", () => {
     await page.click("#offline");
     await expect.poll(() => link.textContent()).toBe("Offline");
     await approve(page);
-    await see(page.frameLocator("iframe"), "Sent");
+    await seeHeading(page.frameLocator("iframe"), "Sent");
     expect(await page.title()).toContain("Waiting for you");
     await page.click("#offline");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(await page.isHidden("#delay")).toBe(true);
   });
 
@@ -105,7 +105,7 @@ describe("shop", () => {
     await page.getByRole("button", { name: "Try again" }).click();
     expect(await page.evaluate("document.activeElement.id")).toBe("pay");
     await buy(page, "01");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(await versions(page)).toEqual(["6", "5", "4", "3", "2", "1"]);
     expect(complaints).toEqual([]);
   });
@@ -114,13 +114,13 @@ describe("shop", () => {
     const { page } = await visit();
     await page.check('input[value="zenopay"]');
     await buy(page, "00");
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await page.reload();
-    await see(page, "Check your phone");
+    await seeHeading(page, "Check your phone");
     await approve(page);
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
-    await see(second, "Paid");
+    await seeHeading(second, "Paid");
     await second.goto(second.url().replace(/orderId=.*/, "orderId=SHOP-AAAA-AAAA-AAAA"));
     await second.getByText("This shop has no such order.").waitFor();
     expect(await second.isVisible("#pay")).toBe(true);
@@ -137,7 +137,7 @@ describe("shop", () => {
       await Promise.all([page.waitForNavigation(), field.press("Enter")]);
     }
     await page.waitForURL(/\/\?orderId=SHOP-/);
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
   });
 
   it("shows the error of a phone number beside the number", async () => {
@@ -155,14 +155,14 @@ describe("shop", () => {
     const fits = (): Promise<unknown> => page.evaluate("document.documentElement.scrollWidth <= innerWidth");
     expect(await fits()).toBe(true);
     await buy(page, "01");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     expect(await fits()).toBe(true);
   });
 
   it("shows HTML that works on another site, pinned by its hash", async () => {
     const { node, page } = await visit();
     await buy(page, "01");
-    await see(page, "Paid");
+    await seeHeading(page, "Paid");
     const order = page.locator("order-status");
     const html = ((await page.locator("#snippet", { hasText: "sha384-" }).textContent()) ?? "")
       .replace("ORD-1001", (await order.getAttribute("order-id")) ?? "")
@@ -175,7 +175,7 @@ describe("shop", () => {
     onTestFinished(() => void site.close().closeAllConnections());
     const merchant = await openPage(browser);
     await merchant.page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}`);
-    await see(merchant.page, "Paid");
+    await seeHeading(merchant.page, "Paid");
     expect(html).toContain(node.url);
     expect(merchant.complaints).toEqual([]);
   });
@@ -192,8 +192,8 @@ describe("payer's phone", () => {
     await phone.getByRole("heading", { name: "Pay KES 150.00 to Demo Shop?" }).waitFor();
     await phone.keyboard.type("0000");
     await phone.keyboard.press("Enter");
-    await see(phone, "Wrong PIN");
-    await see(page, "Wrong PIN");
+    await seeHeading(phone, "Wrong PIN");
+    await seeHeading(page, "Wrong PIN");
     expect(complaints).toEqual([]);
   });
 
@@ -204,6 +204,6 @@ describe("payer's phone", () => {
     const phone = page.frameLocator("iframe");
     await phone.getByText("This number answers by itself.").waitFor();
     await phone.getByText("The request is gone").waitFor();
-    await see(page, "No answer from your phone");
+    await seeHeading(page, "No answer from your phone");
   });
 });

@@ -15,7 +15,7 @@ beforeAll(async () => {
 const start = (env: Record<string, string> = {}): Promise<TestNode> => startNode({ databaseUrl, env });
 
 /** Calls a route like the shop's own page. */
-const ask = (node: TestNode, path: string, body: object = {}, headers: Record<string, string> = {}): Promise<Answer> =>
+const post = (node: TestNode, path: string, body: object = {}, headers: Record<string, string> = {}): Promise<Answer> =>
   call(`${node.url}/shop/${path}`, {
     method: "POST",
     headers: { "content-type": "application/json", "sec-fetch-site": "same-origin", ...headers },
@@ -25,7 +25,7 @@ const ask = (node: TestNode, path: string, body: object = {}, headers: Record<st
 const tea = { item: "tea", provider: "daraja", phone: "0712345600" };
 
 const buy = async (node: TestNode, fields: object = {}): Promise<{ order: StatusEvent; watchToken: string }> => {
-  const { status, body } = await ask(node, "payments", { ...tea, ...fields });
+  const { status, body } = await post(node, "payments", { ...tea, ...fields });
   if (status !== 202) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
   return body;
 };
@@ -63,7 +63,7 @@ describe("purchase", () => {
     ["metadata", {}],
   ])("refuses %s from the page", async (field, value) => {
     const node = await start();
-    const { status, body } = await ask(node, "payments", { ...tea, [field]: value });
+    const { status, body } = await post(node, "payments", { ...tea, [field]: value });
     // An order id means another attempt, whose item comes from the order.
     const path = field === "orderId" ? "item" : field;
     expect({ status, errors: body.errors }).toMatchObject({ status: 400, errors: [{ path }] });
@@ -71,9 +71,9 @@ describe("purchase", () => {
 
   it("refuses an invalid phone number and an unknown item", async () => {
     const node = await start();
-    const wrong = await ask(node, "payments", { ...tea, phone: "12" });
+    const wrong = await post(node, "payments", { ...tea, phone: "12" });
     expect(wrong).toMatchObject({ status: 400, body: { code: "phone_invalid", errors: [{ path: "phone" }] } });
-    const unsold = await ask(node, "payments", { ...tea, item: "yacht" });
+    const unsold = await post(node, "payments", { ...tea, item: "yacht" });
     expect(unsold).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "item" }] } });
   });
 
@@ -92,7 +92,7 @@ describe("purchase", () => {
     const pool = new pg.Pool({ connectionString: databaseUrl });
     onTestFinished(() => pool.end());
     for (const [origin, home] of Object.entries(origins)) {
-      const { body } = await ask(node, "payments", tea, { origin });
+      const { body } = await post(node, "payments", tea, { origin });
       const { rows } = await pool.query("select return_url from payment where id = $1", [body.order.payment.id]);
       expect(rows).toEqual([{ return_url: `${home}?orderId=${body.order.orderId}` }]);
     }
@@ -104,13 +104,13 @@ describe("another attempt", () => {
     const node = await start();
     const { order } = await buy(node, { phone: "0712345602" });
     await untilSettled(node, order);
-    const again = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    const again = await post(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
     expect(again).toMatchObject({
       status: 202,
       body: { item: "tea", order: { id: order.id, amountMinor: order.amountMinor, payment: { attempt: 2 } } },
     });
     expect(await untilSettled(node, order)).toMatchObject({ status: "succeeded" });
-    const paid = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    const paid = await post(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
     expect(paid).toMatchObject({ status: 409, body: { code: "order_paid", order: { id: order.id } } });
   });
 
@@ -118,7 +118,7 @@ describe("another attempt", () => {
     const node = await start();
     await pay(node, { orderId: "SHOP-AAAA-BBBB-CCCC" });
     for (const orderId of ["SHOP-AAAA-BBBB-CCCC", "SHOP-AAAA-BBBB-DDDD"]) {
-      const again = await ask(node, "payments", { orderId, provider: "daraja", phone: "0712345601" });
+      const again = await post(node, "payments", { orderId, provider: "daraja", phone: "0712345601" });
       expect(again).toMatchObject({ status: 404, body: { code: "order_unknown" } });
     }
   });
@@ -128,12 +128,12 @@ describe("return to an order", () => {
   it("gets a fresh token, but not for an order that the shop did not open (G11)", async () => {
     const node = await start();
     const { order } = await buy(node);
-    const { body } = await ask(node, `orders/${order.orderId}/watch-tokens`);
+    const { body } = await post(node, `orders/${order.orderId}/watch-tokens`);
     expect(body).toMatchObject({ item: "tea", order: { id: order.id } });
     expect((await call(`${node.url}/v1/orders/${order.orderId}?token=${body.watchToken}`)).status).toBe(200);
     const other = await pay(node);
     for (const orderId of [other.order.orderId, "SHOP-AAAA-BBBB-EEEE", "%00"]) {
-      const refused = await ask(node, `orders/${orderId}/watch-tokens`);
+      const refused = await post(node, `orders/${orderId}/watch-tokens`);
       expect(refused).toMatchObject({ status: 404, body: { code: "order_unknown" } });
     }
   });
@@ -195,7 +195,7 @@ describe("limit", () => {
     const phone = "0712345688";
     await buy(node, { phone });
     await pay(node, { phone: "+254712345688" });
-    const third = await ask(node, "payments", { ...tea, phone });
+    const third = await post(node, "payments", { ...tea, phone });
     expect(third).toMatchObject({ status: 429, body: { code: "rate_limited" } });
     expect(third.headers.get("retry-after")).toMatch(/^\d+$/);
   });
@@ -204,7 +204,7 @@ describe("limit", () => {
     const node = await start({ LIMIT_ORDER: "1" });
     const { order } = await buy(node, { phone: "0712345602" });
     await untilSettled(node, order);
-    const again = await ask(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
+    const again = await post(node, "payments", { orderId: order.orderId, provider: "daraja", phone: "0712345601" });
     expect(again).toMatchObject({ status: 429, body: { code: "rate_limited" } });
   });
 
@@ -219,12 +219,12 @@ describe("limit", () => {
 describe("page load", () => {
   it("refreshes the provider's access token ahead, and never returns it", async () => {
     const node = await start();
-    const { status, body } = await ask(node, "providers/daraja/token");
+    const { status, body } = await post(node, "providers/daraja/token");
     expect(status).toBe(200);
     expect(Object.keys(body)).toEqual(["expiresAt"]);
     const { data } = (await asMerchant(node, "/v1/providers")).body;
     expect(data).toContainEqual(expect.objectContaining({ name: "daraja", token: body }));
-    expect(await ask(node, "providers/nobody/token")).toMatchObject({
+    expect(await post(node, "providers/nobody/token")).toMatchObject({
       status: 404,
       body: { code: "provider_unknown" },
     });
@@ -248,7 +248,7 @@ describe("shop without the sandbox", () => {
       expect({ path, status, code: body.code }).toEqual({ path, status: 404, code: "route_unknown" });
       expect(headers.get("content-type")).toContain("application/problem+json");
     }
-    expect((await ask(node, "payments", tea)).status).toBe(404);
+    expect((await post(node, "payments", tea)).status).toBe(404);
   });
 
   it("does not offer a provider without a sandbox, so that no real money moves", async () => {
@@ -262,6 +262,6 @@ describe("shop without the sandbox", () => {
     });
     const { choices } = (await call(`${node.url}/shop/catalogue`)).body as unknown as { choices: object[] };
     expect(choices).toEqual([expect.objectContaining({ provider: "payhero" })]);
-    expect(await ask(node, "payments", tea)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });
+    expect(await post(node, "payments", tea)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });
   });
 });

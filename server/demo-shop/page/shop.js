@@ -43,7 +43,7 @@ const measure = async () => {
   const note = find("clock-note");
   note.hidden = clock === undefined;
   if (clock) {
-    note.textContent = `The delay is the time from the database’s timestamp to this page. Its error is at most ${Math.ceil(clock.errorMs)} ms, because the page compared its clock with the database’s.`;
+    note.textContent = `The delay is the time from the database’s timestamp to this page. The page compared its clock with the database’s, to within ${Math.ceil(clock.errorMs)} ms.`;
   }
 };
 
@@ -120,7 +120,7 @@ async function showDelay({ orderId, version }, delay) {
   const source = sources[answer?.sources[version] ?? ""];
   if (source === undefined) return;
   const strong = document.createElement("strong");
-  strong.textContent = `${delay} ms`;
+  strong.textContent = `${delay}\u00a0ms`;
   find("delay").replaceChildren("This page showed it ", strong, ` after ${source}.`);
   find("delay").hidden = false;
 }
