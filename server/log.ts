@@ -22,6 +22,18 @@ export const createLogger = (level: string): Logger =>
     pino.destination({ dest: 1, sync: false, minLength: 8_192, periodicFlush: 100 }),
   );
 
+/**
+ * Functions that log the failures of a background task: one line when it begins to fail, and one when it works again.
+ * `task` tells the tasks apart.
+ */
+export const reportTask = (
+  log: Record<"info" | "error", (details: object, message: string) => void>,
+  task: string,
+): { onError: (error: unknown) => void; onRecovered: () => void } => ({
+  onError: (err) => log.error({ event: "task.failed", task, err }, "background task failed"),
+  onRecovered: () => log.info({ event: "task.recovered", task }, "background task works again"),
+});
+
 /** Every line says which trace it belongs to, if any. */
 export const mixin = (): object => {
   const trace = currentTrace();

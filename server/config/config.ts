@@ -2,8 +2,9 @@
 import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
+import type { EnabledProvider } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
-import { type EnabledProvider, httpUrl, optional, readProviders, whole } from "./providers.ts";
+import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 
 export interface Config {
   readonly isProduction: boolean;

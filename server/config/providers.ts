@@ -1,25 +1,10 @@
 /** Reads from the environment which providers are enabled on this node: each as the built-in sandbox, or with its account. */
 import { z } from "zod";
-import type { ProviderContext, ProviderDefinition } from "../provider/define.ts";
-import type { Provider } from "../provider/provider.ts";
+import type { ProviderDefinition } from "../provider/define.ts";
+import type { EnabledProvider } from "../provider/enabled.ts";
 import { type ProviderName, providerNames, registry } from "../provider/registry.ts";
 import type { Sandbox } from "../sandbox/server.ts";
 import { sandboxAccount } from "../sandbox/server.ts";
-
-/** A provider that payments can be started with here. */
-export interface EnabledProvider {
-  readonly name: ProviderName;
-  /** There: the built-in sandbox stands in for the definition. */
-  readonly sandbox?: Sandbox;
-  /** Where the provider is reached; the sandbox is in this very process. */
-  readonly baseUrl: string;
-  /** From asking to `expired`, in seconds. */
-  readonly deadlineS: number;
-  /** Queries a minute that the provider is asked at most, by all nodes together; absent: as many as are due. */
-  readonly queriesPerMinute?: number;
-  /** Makes the adapter. The sandbox's account is derived from the hub's secrets, which may not be known yet. */
-  readonly open: (context: ProviderContext, secrets: readonly string[]) => Provider;
-}
 
 type Environment = Readonly<Record<string, string | undefined>>;
 type Variables = Readonly<Record<string, string>>;
@@ -109,7 +94,7 @@ function readProvider(name: ProviderName, { env, isSandboxed, problems }: Provid
         baseUrl,
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
         deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : definition.deadlineS),
-        open: isSandboxed
+        create: isSandboxed
           ? (context, secrets) => definition.configure(sandboxAccount(name, sandbox, secrets))(context)
           : definition.configure(told),
       },

@@ -12,6 +12,7 @@ import { z } from "zod";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
+import { refuseWhileDraining } from "../http/scope.ts";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
@@ -24,14 +25,17 @@ import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.t
 import { homeOf } from "./own-page.ts";
 
 export interface ShopOptions {
-  /** Those that are the sandbox here: the shop never asks for real money. */
   providers: ReadonlyMap<string, Provider>;
+  /** Whether a provider moves real money: the shop offers only those that do not. */
+  terms: (provider: string) => { live: boolean };
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "ahead">>;
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
   tokens: WatchTokens;
   /** Base of the shop's address as others see it. */
   publicUrl: () => string;
+  /** Whether the node is shutting down. */
+  isDraining: () => boolean;
 }
 
 /** A person has to find the phone, read and type. On a provider's own page there is more to type. */
@@ -76,8 +80,12 @@ const openShop = describedFile("Sandbox", {
 
 type OrderRequest = { Params: { orderId: string } };
 
-export function demoShopRoutes(app: FastifyInstance, options: ShopOptions): void {
-  const { providers, accessTokens, startPayment, query, tokens, publicUrl } = options;
+/** Adds the shop's routes to a scope of their own; none where every provider is live. */
+export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions): Promise<void> {
+  const { terms, accessTokens, startPayment, query, tokens, publicUrl, isDraining } = options;
+  const providers = new Map([...options.providers].filter(([name]) => !terms(name).live));
+  if (providers.size === 0) return;
+  refuseWhileDraining(app, isDraining);
 
   const requireProvider = (name: string): Provider => {
     const provider = providers.get(name);

@@ -3,8 +3,10 @@
  * share the address of their carrier. A request without either counts against its address.
  */
 
+import type { FastifyRequest } from "fastify";
 import type { Access, Bearing, Role } from "../auth/access.ts";
 import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
+import type { Guard } from "./connection-guard.ts";
 
 /** 60,000 because a key is the merchant's own: the limit stops a loop in its code, not a busy day. */
 const perKeyAndMinute = 60_000;
@@ -44,3 +46,12 @@ export function createRequestBudget(
     },
   };
 }
+
+/** A function that counts a request and allows its connection what the client's role may do. It throws `rate_limited`. */
+export const createAdmission =
+  (budget: RequestBudget, guard: Pick<Guard, "trust">) =>
+  async (request: FastifyRequest): Promise<void> => {
+    // A request whose URL cannot be decoded has no route.
+    const isCheap = request.routeOptions.config?.isCheap;
+    guard.trust(request.raw.socket, await budget.take(request, request.ip, isCheap));
+  };

@@ -29,6 +29,16 @@ export interface StatusBus {
   close(): Promise<void>;
 }
 
+/**
+ * Publishes on the bus each event but an order's first, because no watcher can be subscribed to an order before it exists: a
+ * watcher that joins reads that state.
+ */
+export const createPublish =
+  (bus: StatusBus) =>
+  (event: StatusEvent): void => {
+    if (event.version > 1) bus.publish(event);
+  };
+
 /** The bus of a single process. */
 export function createMemoryBus(): StatusBus {
   let listener: BusListener | undefined;

@@ -82,7 +82,7 @@ export async function startNode({
   });
   const database = openDatabase(databaseUrl, () => undefined);
   const bus = redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: redisUrl, log });
-  const opened = enabledProviders.map((offer) => ({ ...offer, open: open[offer.name] ?? offer.open }));
+  const opened = enabledProviders.map((enabled) => ({ ...enabled, create: open[enabled.name] ?? enabled.create }));
   const app = await createApp(
     { ...config, enabledProviders: opened },
     { database, bus, counter: createMemoryCounter(), log },

@@ -1,0 +1,50 @@
+/** Wires what starts payments, checks them, and completes them. */
+import type { FastifyBaseLogger } from "fastify";
+import type { UrlSecrets } from "../auth/keys.ts";
+import type { OrderStore } from "../order/store.ts";
+import type { Terms } from "../provider/enabled.ts";
+import type { Provider } from "../provider/provider.ts";
+import { createInFlight, type InFlight } from "./in-flight.ts";
+import { createInitiator } from "./initiate.ts";
+import { createReconciler, type Reconciler, type ReconcilerOptions } from "./reconcile.ts";
+import { createStartPayment, type StartPayment } from "./start.ts";
+
+export interface PaymentsOptions {
+  providers: ReadonlyMap<string, Provider>;
+  terms: (provider: string) => Terms;
+  allowance: ReconcilerOptions["allowance"];
+  store: OrderStore;
+  urlSecrets: { webhook: UrlSecrets; return: UrlSecrets };
+  /** Called with each reference that is stored. */
+  onReference: (provider: string, reference: string) => Promise<void>;
+  /** Base of the URLs given to providers. */
+  publicUrl: () => string;
+  log: FastifyBaseLogger;
+}
+
+export interface Payments {
+  startPayment: StartPayment;
+  ask: Reconciler["ask"];
+  /** The completions that the return route has begun. */
+  completions: InFlight;
+  /**
+   * Resolves when no call to a provider is in flight and each outcome is stored; after 10 s the calls are aborted. It may be
+   * called more than once.
+   */
+  finishCalls(): Promise<void>;
+}
+
+/** Starts the loop that checks due payments. */
+export function openPayments(options: PaymentsOptions): Payments {
+  const reconciler = createReconciler(options);
+  const initiator = createInitiator({ ...options, secrets: options.urlSecrets });
+  const completions = createInFlight();
+  return {
+    startPayment: createStartPayment({ ...options, initiator }),
+    ask: reconciler.ask,
+    completions,
+    async finishCalls() {
+      await Promise.all([initiator.close(), completions.close(), reconciler.close()]);
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/** Creates the adapters of the enabled providers. Their calls are measured, and their access tokens are stored. */
+import type { Sealer } from "../auth/keys.ts";
+import type { Database } from "../database/pool.ts";
+import { createAccessToken, type StoredAccessToken } from "./access-token.ts";
+import { createRecentCalls, measureFetch, measureProviders, type OnCall, type RecentCalls } from "./call-stats.ts";
+import type { ProviderContext } from "./define.ts";
+import { createAllowance, createTerms, type EnabledProvider } from "./enabled.ts";
+import { type Client, createClient } from "./http-client.ts";
+import type { Provider } from "./provider.ts";
+
+export interface OpenProvidersOptions {
+  enabledProviders: readonly EnabledProvider[];
+  /** The node's secrets; a sandbox's account is derived from them. */
+  secrets: readonly string[];
+  database: Database;
+  /** Encrypts access tokens in the database. */
+  sealer: Sealer;
+  /** Base URL by which the node reaches itself, where the sandboxes are. */
+  selfUrl: () => string;
+  /** Called after each call to a provider. */
+  onCall: OnCall;
+}
+
+export interface OpenProviders {
+  /** By name, in the order in which they are enabled. */
+  providers: ReadonlyMap<string, Provider>;
+  /** By provider, of those that use one. */
+  accessTokens: ReadonlyMap<string, StoredAccessToken>;
+  terms: ReturnType<typeof createTerms>;
+  allowance: ReturnType<typeof createAllowance>;
+  /** The latest calls of this process. */
+  calls: RecentCalls;
+  /** Closes the connections to providers; resolves when no call is in flight. */
+  close(): Promise<void>;
+}
+
+/** Makes no call: an adapter fetches its access token when it is first needed. */
+export function openProviders(options: OpenProvidersOptions): OpenProviders {
+  const { enabledProviders, secrets } = options;
+  const client = createClient();
+  const calls = createRecentCalls();
+  const accessTokens = new Map<string, StoredAccessToken>();
+  const onCall: OnCall = (call) => {
+    calls.add(call);
+    options.onCall(call);
+  };
+  const parts = { ...options, client, accessTokens, onCall };
+  const adapters = enabledProviders.map((enabled) => enabled.create(contextOf(enabled, parts), secrets));
+  const providers = measureProviders(adapters, onCall);
+  return {
+    providers,
+    accessTokens,
+    terms: createTerms(enabledProviders, providers),
+    allowance: createAllowance(enabledProviders),
+    calls,
+    close: client.close,
+  };
+}
+
+type ContextParts = OpenProvidersOptions & { client: Client; accessTokens: Map<string, StoredAccessToken> };
+
+function contextOf({ name, sandbox, baseUrl }: EnabledProvider, parts: ContextParts): ProviderContext {
+  const { client, accessTokens, database, sealer, selfUrl, onCall } = parts;
+  return {
+    baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
+    client,
+    accessToken({ fetch, ...rules }) {
+      const measured = measureFetch(name, fetch, onCall);
+      const accessToken = createAccessToken({ ...rules, provider: name, pool: database.pool, sealer, fetch: measured });
+      accessTokens.set(name, accessToken);
+      return accessToken;
+    },
+  };
+}

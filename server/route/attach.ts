@@ -1,0 +1,47 @@
+/** Adds the routes of this folder to a node. */
+import type { FastifyInstance } from "fastify";
+import type { UrlSecrets } from "../auth/keys.ts";
+import { refuseWhileDraining } from "../http/scope.ts";
+import { type HealthRoutesOptions, healthRoutes } from "./health.ts";
+import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
+import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
+import { type PaymentRoutesOptions, paymentRoutes } from "./payments.ts";
+import { type ProviderRoutesOptions, providerRoutes } from "./providers.ts";
+import { type ReturnRoutesOptions, returnRoutes } from "./returns.ts";
+import { sdkRoutes } from "./sdk.ts";
+import { type WebhookRoutesOptions, webhookRoutes } from "./webhooks.ts";
+
+export interface OpenRoutesOptions
+  extends HealthRoutesOptions,
+    MetricsRouteOptions,
+    Omit<WebhookRoutesOptions, "secrets">,
+    Omit<ReturnRoutesOptions, "secrets"> {
+  urlSecrets: { webhook: UrlSecrets; return: UrlSecrets };
+}
+
+/** Adds the routes that any origin may call and that work while the node drains. */
+export async function addOpenRoutes(
+  app: FastifyInstance,
+  { urlSecrets, ...options }: OpenRoutesOptions,
+): Promise<void> {
+  sdkRoutes(app);
+  healthRoutes(app, options);
+  metricsRoute(app, options);
+  webhookRoutes(app, { ...options, secrets: urlSecrets.webhook });
+  // In a scope, so that the API docs list it after the webhooks, which have a scope too.
+  await app.register(async (scope) => returnRoutes(scope, { ...options, secrets: urlSecrets.return }));
+}
+
+export interface ApiRoutesOptions extends PaymentRoutesOptions, OrderRoutesOptions, ProviderRoutesOptions {
+  isDraining: () => boolean;
+}
+
+/** Adds the merchant's API. While the node drains, orders can still be read, but no payment can be started. */
+export async function addApiRoutes(scope: FastifyInstance, options: ApiRoutesOptions): Promise<void> {
+  await scope.register(async (payments) => {
+    refuseWhileDraining(payments, options.isDraining);
+    paymentRoutes(payments, options);
+  });
+  orderRoutes(scope, options);
+  providerRoutes(scope, options);
+}
