@@ -1,10 +1,10 @@
-/** How a provider's server answers what it will not do, in the provider's own form, and how it reads bodies. */
+/** Errors in a provider's own format, and the parsing of request bodies, for the sandboxes. */
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { HubError } from "../errors.ts";
 import { isRefusedBefore } from "../http/problem.ts";
 import { parseJson } from "../json.ts";
 
-/** An answer other than what was asked for. Without `body` it has none. */
+/** An error answer. Without `body` the answer has no body. */
 export class Fault extends Error {
   readonly status: number;
   readonly body: object | undefined;
@@ -17,16 +17,17 @@ export class Fault extends Error {
   }
 }
 
+/** The provider's answers to errors that every server has. */
 export interface UsualFaults {
   notFound: () => Fault;
-  /** For an error of ours, which is logged. */
+  /** For an unexpected error, which is logged. */
   internal: () => Fault;
-  /** For a body that Fastify refuses to read. The hub's own answer by default. */
+  /** For a body that Fastify refuses to parse. By default the hub's own answer. */
   unreadable?: () => Fault;
 }
 
-/** To be called once in the scope of a provider's server. */
-export function answerFaults(app: FastifyInstance, { notFound, internal, unreadable }: UsualFaults): void {
+/** Sets the error handlers. Call it once in the scope of a provider's sandbox. */
+export function handleFaults(app: FastifyInstance, { notFound, internal, unreadable }: UsualFaults): void {
   const answer = (reply: FastifyReply, { status, body }: Fault): FastifyReply => reply.code(status).send(body);
   app.setNotFoundHandler((_request, reply) => answer(reply, notFound()));
   app.setErrorHandler((error: unknown, request, reply) => {
@@ -41,15 +42,18 @@ export function answerFaults(app: FastifyInstance, { notFound, internal, unreada
 const isClientError = (error: unknown): boolean =>
   error instanceof Error && "statusCode" in error && Number(error.statusCode) < 500;
 
-/** Reads every body as JSON, whatever its type. What is no JSON, or has a type that `isRead` denies, has no fields. */
-export function readJson(app: FastifyInstance, isRead: (contentType: string) => boolean = () => true): void {
+/** Parses each body as JSON. The body is undefined if it is not JSON, or if `isRead` rejects its content type. */
+export function parseEveryBodyAsJson(
+  app: FastifyInstance,
+  isRead: (contentType: string) => boolean = () => true,
+): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, ({ headers }, text, done) => {
     done(null, isRead(headers["content-type"] ?? "") ? readJsonText(String(text)) : undefined);
   });
 }
 
-/** Undefined for what is no JSON. */
+/** Undefined for text that is not JSON. */
 export function readJsonText(text: string): unknown {
   try {
     return parseJson(text);

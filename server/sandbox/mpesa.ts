@@ -1,14 +1,14 @@
-/** M-Pesa behind the sandboxes of those who sell it: how the payer's answer is told, and what receipts look like. */
+/** M-Pesa's result codes and receipts, for the sandboxes of all providers that sell M-Pesa. */
 import { randomInt } from "node:crypto";
 import type { PayerAnswer } from "./phone.ts";
 
-/** A result code with its text. */
+/** A result code and its text. */
 export interface MpesaResult {
   code: number;
   text: string;
 }
 
-/** As webhooks tell it (Safaricom portal, M-Pesa Express, "Result Codes"). */
+/** The result of each answer in a webhook (Safaricom portal, "M-Pesa Express", "Result Codes"). */
 export const mpesaResults: Readonly<Record<PayerAnswer, MpesaResult>> = {
   approve: { code: 0, text: "The service request is processed successfully." },
   cancel: { code: 1032, text: "Request cancelled by user" },
@@ -17,7 +17,7 @@ export const mpesaResults: Readonly<Record<PayerAnswer, MpesaResult>> = {
   ignore: { code: 1037, text: "No response from user." },
 };
 
-/** Ten capitals and digits, like NLJ7RT61SV. */
+/** Ten capital letters and digits, like NLJ7RT61SV. */
 export const receipt = (): string => capitals(10);
 
 export const capitals = (length: number): string =>

@@ -1,7 +1,7 @@
 /**
- * `/sandbox/phone`: the payer's phone as a page, and the stream that tells it of prompts. Each message is everything
- * that the phone shows, so one that is missed is made good by the next; a reader that comes back gets it at once, and
- * one that leaves too much unread is cut off. However many streams a phone has, each message is made once.
+ * `/sandbox/phone`: the page with the payer's phone, and the stream of its prompts. Each message has the phone's whole
+ * state, so a missed message does no harm, and a reader that reconnects gets the state at once. A reader that leaves too
+ * much unread is disconnected. Each message is serialised once for all streams of a phone.
  */
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance } from "fastify";
@@ -17,25 +17,25 @@ import { lastDigits, type Phone, type Prompt, scenarioOf } from "./phone.ts";
 
 export interface PhonePageOptions {
   phone: Phone;
-  /** Streams open at once from one address. */
+  /** The limit of open streams from one address. */
   connectionLimit: ConnectionLimit;
 }
 
-/** What a phone shows. */
+/** The state of a phone. */
 export interface PhoneView {
-  /** Oldest first, each with what the payer knows the provider by. */
+  /** Oldest first. `title` is the provider's display name. */
   prompts: (Prompt & { title: string })[];
-  /** The number answers by itself, and a person had better be quick. */
+  /** The number's scenario answers its prompts, so a person must be faster. */
   answersItself: boolean;
 }
 
-/** Finds readers that are gone, and keeps proxies from closing a quiet stream. */
+/** 15 s, because nginx by default closes a stream after 60 s of silence. A write also detects readers that are gone. */
 const heartbeatMs = 15_000;
 
-/** Streams open at once of one phone, because each change is written to all of them: a phone has one page or a few. */
+/** The limit of open streams of one phone (G12), because each change is written to all of them. */
 export const streamsPerPhoneMax = 100;
 
-/** A stream may close at any time; this spreads those who ask again. */
+/** Spreads the retries of refused clients. */
 const fullRetryMs = 10_000;
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
@@ -44,21 +44,21 @@ const findFile = keepAssets({ "phone.css": own("phone.css"), "phone.js": own("ph
 
 const openPhone = describedFile("Sandbox", {
   operationId: "openPhone",
-  summary: "The payer's phone, to answer by hand",
+  summary: "The page with the payer's phone",
   type: "text/html",
 });
 
 const shown = { prompts: [{ ...prompt, title: "M-Pesa" }], answersItself: false };
 
-const followPrompts = described({
+const subscribeToPrompts = described({
   operationId: "followPrompts",
   tag: "Sandbox",
-  summary: "Follow what a phone shows",
-  description: `Everything it shows now, and again whenever that changes. A comment every 15 s. At most ${streamsPerPhoneMax} streams of one phone at once.`,
+  summary: "Subscribe to the prompts of a phone",
+  description: `Sends the phone's state at once and after each change, and a comment every 15 s. One phone may have ${streamsPerPhoneMax} open streams.`,
   security: openedBy.anybody,
   answers: {
     200: {
-      description: "`data` has the open `prompts`, and whether the number answers them by itself.",
+      description: "`data` has the open `prompts`. `answersItself` is true if the number's scenario answers them.",
       type: "text/event-stream",
       example: `event: prompts\ndata: ${JSON.stringify(shown)}\n\n`,
     },
@@ -66,59 +66,59 @@ const followPrompts = described({
   problems: ["body_invalid", "rate_limited"],
 });
 
-/** The open streams of each phone, by the digits of it that are compared. */
+/** The open streams of each phone, by the last nine digits of its number. */
 interface PhoneStreams {
-  /** Throws `rate_limited` when the phone has as many as it may. */
+  /** Throws `rate_limited` if the phone has the maximum. */
   check(digits: string): void;
-  /** Writes what the phone shows, now and whenever that changes, until what it returns is called. */
+  /** Writes the phone's state now and after each change. Returns a function that ends this. */
   add(digits: string, stream: ServerResponse): () => void;
   all(): ServerResponse[];
 }
 
 function createPhoneStreams(phone: Phone): PhoneStreams {
-  const followed = new Map<string, { streams: Set<ServerResponse>; stop: () => void }>();
+  const subscriptions = new Map<string, { streams: Set<ServerResponse>; end: () => void }>();
 
-  const messageOf = (digits: string): string => {
-    const view: PhoneView = {
-      prompts: phone
-        .prompts(digits)
-        .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
-      answersItself: scenarioOf(digits).answer !== undefined,
-    };
-    return `event: prompts\ndata: ${JSON.stringify(view)}\n\n`;
-  };
-
-  const follow = (digits: string) => {
+  const subscribe = (digits: string) => {
     const streams = new Set<ServerResponse>();
-    const stop = phone.watch(digits, () => {
-      const message = messageOf(digits);
+    const end = phone.watch(digits, () => {
+      const message = messageOf(phone, digits);
       for (const stream of streams) writeStream(stream, message);
     });
-    return { streams, stop };
+    return { streams, end };
   };
 
   return {
     check(digits) {
-      const open = followed.get(digits)?.streams.size ?? 0;
+      const open = subscriptions.get(digits)?.streams.size ?? 0;
       if (open >= streamsPerPhoneMax) throw limited("Too many open streams of this phone", fullRetryMs);
     },
     add(digits, stream) {
-      const { streams, stop } = followed.get(digits) ?? follow(digits);
-      followed.set(digits, { streams, stop });
+      const { streams, end } = subscriptions.get(digits) ?? subscribe(digits);
+      subscriptions.set(digits, { streams, end });
       streams.add(stream);
-      writeStream(stream, messageOf(digits));
+      writeStream(stream, messageOf(phone, digits));
       return () => {
         streams.delete(stream);
         if (streams.size > 0) return;
-        stop();
-        followed.delete(digits);
+        end();
+        subscriptions.delete(digits);
       };
     },
-    all: () => [...followed.values()].flatMap(({ streams }) => [...streams]),
+    all: () => [...subscriptions.values()].flatMap(({ streams }) => [...streams]),
   };
 }
 
-/** To be mounted at `/sandbox/phone`. */
+function messageOf(phone: Phone, digits: string): string {
+  const view: PhoneView = {
+    prompts: phone
+      .prompts(digits)
+      .map((prompt) => ({ ...prompt, title: providerNames[prompt.provider] ?? "Mobile money" })),
+    answersItself: scenarioOf(digits).answer !== undefined,
+  };
+  return `event: prompts\ndata: ${JSON.stringify(view)}\n\n`;
+}
+
+/** Mount at `/sandbox/phone`. */
 export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }: PhonePageOptions): void {
   const streams = createPhoneStreams(phone);
 
@@ -126,7 +126,7 @@ export function phonePageRoutes(app: FastifyInstance, { phone, connectionLimit }
 
   assetRoute(app, "/page", findFile);
 
-  app.get("/:msisdn/events", { exposeHeadRoute: false, ...followPrompts }, async ({ params, ip }, reply) => {
+  app.get("/:msisdn/events", { exposeHeadRoute: false, ...subscribeToPrompts }, async ({ params, ip }, reply) => {
     const digits = lastDigits(readMsisdn(params));
     streams.check(digits);
     connectionLimit.acquire(ip);

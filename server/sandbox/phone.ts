@@ -1,10 +1,9 @@
 /**
- * The payer's phone, shared by every provider's sandbox: prompts ring here, and a person, a program or the number's own
- * habit answers them. In memory, in one process; nothing survives a restart.
+ * The payer's phone, which all sandboxes share. A provider's sandbox shows a prompt; a person, a program or the number's
+ * scenario answers it. In memory, in one process: nothing survives a restart.
  *
- * Each prompt is answered exactly once: the first answer counts, whoever gives it, and the prompt is gone. Closing
- * the phone stops its timers; prompts still open then are never answered. How many are open is bounded: when there is no room for one more, the
- * oldest ends early, as it would have by itself.
+ * Each prompt has at most one answer: the first one counts. Closing the phone stops its timers and leaves open prompts
+ * without an answer. The number of open prompts is bounded: a new prompt beyond it ends the oldest one.
  */
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -15,12 +14,12 @@ import { prompt } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
 import { parseInput, readMsisdn } from "../validation.ts";
 
-/** `ignore`: the payer lets the prompt lapse, and the provider says that nobody answered. */
+/** `ignore`: the payer lets the prompt lapse, and the provider reports that there was no answer. */
 const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
 
 export type PayerAnswer = (typeof payerAnswers)[number];
 
-/** What a provider asks of a phone. */
+/** A prompt that a provider shows. */
 export interface PromptRequest {
   provider: string;
   /** With country code, with or without `+`. */
@@ -28,7 +27,7 @@ export interface PromptRequest {
   amountMinor: number;
   /** ISO 4217. */
   currency: string;
-  /** From asking to the payment's deadline, in seconds: 10 by default. */
+  /** Seconds from the request for money to the payment's deadline: 10 by default. */
   deadlineS?: number;
 }
 
@@ -37,34 +36,34 @@ export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
 }
 
 export interface Phone {
-  /** Shows a prompt. `answer` stays open until somebody answers or the prompt lapses. */
+  /** Shows a prompt. `answer` resolves when the prompt is answered or lapses. */
   prompt(request: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
-  /** The open prompts of a phone, oldest first. Any form of the number will do: its last nine digits are compared. */
+  /** The open prompts of a phone, oldest first. Compares the last nine digits, so any form of the number is accepted. */
   prompts(msisdn: string): Prompt[];
-  /** Answers a prompt. Throws `HubError` `route_unknown` when there is no such prompt (any more). */
+  /** Answers a prompt. Throws `HubError` `route_unknown` if no such prompt is open. */
   answer(id: string, answer: PayerAnswer): void;
-  /** Calls back whenever the phone's prompts are others than before. Returns the way to stop. */
+  /** Calls `onChange` after each change of the phone's prompts. Returns a function that ends this. */
   watch(msisdn: string, onChange: () => void): () => void;
   close(): void;
 }
 
-/** What a phone does by itself, and what goes differently at the provider when it does. */
+/** The payer's and the provider's behaviour for one test number. */
 export interface Scenario {
-  /** Absent: nobody answers by themselves. */
+  /** The automatic answer; absent if the prompt waits for a person. */
   answer?: { as: PayerAnswer; afterS: number };
-  /** How often the provider sends its webhook. */
+  /** How many times the provider sends its webhook. */
   webhooks: number;
-  /** The webhook arrives before the provider has answered our own request. */
+  /** The provider sends the webhook before it answers the request for money. */
   overtakes?: true;
-  /** The payer pays another amount than was asked. */
-  paysOther?: true;
-  /** The provider refuses to ask: another prompt is open on the phone. */
+  /** The payer pays another amount than the requested one. */
+  paysWrongAmount?: true;
+  /** The provider refuses the request, because the phone has another prompt. */
   isBusy?: true;
-  /** The answer's time counts from the payment's deadline. */
+  /** The answer's delay starts at the payment's deadline. */
   isLate?: true;
-  /** The provider never answers our own request, though it asks the payer. */
+  /** The provider never answers the request for money, but prompts the payer. */
   isSilent?: true;
-  /** The provider is down for our own request, and asks nobody. */
+  /** The provider is down: it refuses the request and prompts nobody. */
   isDown?: true;
 }
 
@@ -83,127 +82,141 @@ const scenarios: ReadonlyMap<string, Scenario> = new Map<string, Scenario>([
   ["07", { ...after(1, "approve"), webhooks: 3 }],
   ["08", { ...after(0, "approve"), overtakes: true }],
   ["09", { ...after(3, "approve"), isLate: true }],
-  ["10", { ...after(1, "approve"), paysOther: true }],
+  ["10", { ...after(1, "approve"), paysWrongAmount: true }],
   ["11", { ...after(1, "approve"), isSilent: true }],
   ["12", { ...manual, isDown: true }],
   ["20", { ...manual, isBusy: true }],
 ]);
 
-/** What the number makes happen; any ending without a row waits for a person, like 00. */
+/** The scenario of a number. A prompt of a number without a row waits for a person, like 00. */
 export const scenarioOf = (phone: string): Scenario => scenarios.get(phone.slice(-2)) ?? manual;
 
-/** A prompt that nobody answers lapses, later than any deadline of the sandbox, so that it does not stay for ever. */
+/** 90 s, because that is later than the deadlines of sandboxed payments with a prompt: 10 s, 60 s in the demo shop. */
 const lapseAfterS = 90;
 
-/** Open prompts of one phone, and of all phones: each waits for 90 s at most, and stands in the page's list. */
+/** The open prompts of one phone and of all phones (G12). Each is open for at most 90 s. */
 export const promptsPerPhoneMax = 1_000;
 export const promptsMax = 100_000;
 
 interface OpenPrompt {
   prompt: Prompt;
-  /** Ends it. */
   resolve: (answer: PayerAnswer) => void;
-  /** What it ends as when nobody answers. */
-  habit: PayerAnswer;
+  /** The prompt's answer if nobody else gives one. */
+  defaultAnswer: PayerAnswer;
   timer: NodeJS.Timeout;
 }
 
-/** One number: what it shows, oldest first, and who looks. Kept while there is either. */
+/** The open prompts of one number, oldest first, and its watchers. Kept while it has either. */
 interface Screen {
   open: Map<string, OpenPrompt>;
   watchers: Set<() => void>;
 }
 
+interface PhoneState {
+  /** The open prompts of all numbers, oldest first. */
+  open: Map<string, OpenPrompt>;
+  /** By the last nine digits of the number. */
+  screens: Map<string, Screen>;
+}
+
 export interface PhoneOptions {
-  /** How long a payer's second takes, in milliseconds: shorter in tests, 1000 by default. */
+  /** The length of a scenario's second in milliseconds: 1000 by default, shorter in tests. */
   secondMs?: number;
 }
 
 export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
-  /** All of them, oldest first. */
-  const open = new Map<string, OpenPrompt>();
-  const screens = new Map<string, Screen>();
-
-  /** Changes one number's screen, and forgets it when nothing is left of it. */
-  const change = (msisdn: string, act: (screen: Screen) => void): Screen => {
-    const digits = lastDigits(msisdn);
-    const screen = screens.get(digits) ?? { open: new Map(), watchers: new Set() };
-    act(screen);
-    if (screen.open.size + screen.watchers.size > 0) screens.set(digits, screen);
-    else screens.delete(digits);
-    return screen;
-  };
-
-  const tell = ({ watchers }: Screen): void => {
-    for (const onChange of [...watchers]) onChange();
-  };
-
-  const take = (id: string): OpenPrompt | undefined => {
-    const found = open.get(id);
-    if (!found) return undefined;
-    clearTimeout(found.timer);
-    open.delete(id);
-    tell(change(found.prompt.phone, (screen) => screen.open.delete(id)));
-    return found;
-  };
-
-  const lapse = (id: string): void => {
-    const found = take(id);
-    found?.resolve(found.habit);
-  };
-
-  /**
-   * Ends the oldest of these when there is no room for one more: as its number would have, or, where a person would have
-   * answered, without a word, so that its payment's deadline decides.
-   */
-  const makeRoom = (prompts: ReadonlyMap<string, OpenPrompt> | undefined, max: number): void => {
-    const [oldest] = prompts?.keys() ?? [];
-    const found = oldest !== undefined && prompts !== undefined && prompts.size >= max ? take(oldest) : undefined;
-    if (found && found.habit !== "ignore") found.resolve(found.habit);
-  };
+  const state: PhoneState = { open: new Map(), screens: new Map() };
+  const { open, screens } = state;
 
   return {
-    prompt({ deadlineS = 10, ...request }) {
-      makeRoom(screens.get(lastDigits(request.phone))?.open, promptsPerPhoneMax);
-      makeRoom(open, promptsMax);
-      const id = randomUUID();
-      const scenario = scenarioOf(request.phone);
-      const { as: habit, afterS } = scenario.answer ?? { as: "ignore", afterS: lapseAfterS };
-      const waitS = afterS + (scenario.isLate ? deadlineS : 0);
-      const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
-      const timer = setTimeout(lapse, waitS * secondMs, id).unref();
-      const waiting = { prompt: { id, ...request }, resolve, habit, timer };
-      open.set(id, waiting);
-      tell(change(request.phone, (screen) => screen.open.set(id, waiting)));
-      return { id, answer };
-    },
+    prompt: (request) => openPrompt(state, request, secondMs),
     prompts(msisdn) {
       const screen = screens.get(lastDigits(msisdn));
       return [...(screen?.open.values() ?? [])].map(({ prompt }) => prompt);
     },
     answer(id, answer) {
-      const found = take(id);
+      const found = removePrompt(state, id);
       if (!found) throw new HubError("route_unknown", "There is no such prompt, or it was answered");
       found.resolve(answer);
     },
     watch(msisdn, onChange) {
-      // Of its own, so that one who watches twice is two watchers.
+      // A new function, so that a caller who watches twice has two watchers.
       const watcher = (): void => onChange();
-      change(msisdn, ({ watchers }) => watchers.add(watcher));
-      return () => void change(msisdn, ({ watchers }) => watchers.delete(watcher));
+      changeScreen(state, msisdn, ({ watchers }) => watchers.add(watcher));
+      return () => void changeScreen(state, msisdn, ({ watchers }) => watchers.delete(watcher));
     },
     close() {
       for (const { watchers } of screens.values()) watchers.clear();
-      for (const id of [...open.keys()]) take(id);
+      for (const id of [...open.keys()]) removePrompt(state, id);
       screens.clear();
     },
   };
 }
 
-/** What is compared of a number, in whatever form it is written. */
+function openPrompt(
+  state: PhoneState,
+  { deadlineS = 10, ...request }: PromptRequest,
+  secondMs: number,
+): { id: string; answer: Promise<PayerAnswer> } {
+  makeRoom(state, state.screens.get(lastDigits(request.phone))?.open, promptsPerPhoneMax);
+  makeRoom(state, state.open, promptsMax);
+  const id = randomUUID();
+  const scenario = scenarioOf(request.phone);
+  const { as: defaultAnswer, afterS } = scenario.answer ?? { as: "ignore", afterS: lapseAfterS };
+  const waitS = afterS + (scenario.isLate ? deadlineS : 0);
+  const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
+  const timer = setTimeout(() => lapse(state, id), waitS * secondMs).unref();
+  const opened: OpenPrompt = { prompt: { id, ...request }, resolve, defaultAnswer, timer };
+  state.open.set(id, opened);
+  notifyWatchers(changeScreen(state, request.phone, (screen) => screen.open.set(id, opened)));
+  return { id, answer };
+}
+
+/** Ends a prompt that nobody answered. */
+function lapse(state: PhoneState, id: string): void {
+  const found = removePrompt(state, id);
+  found?.resolve(found.defaultAnswer);
+}
+
+/** Removes a prompt; undefined if it is not open. The first caller gets it, so a prompt has one answer. */
+function removePrompt(state: PhoneState, id: string): OpenPrompt | undefined {
+  const found = state.open.get(id);
+  if (!found) return undefined;
+  clearTimeout(found.timer);
+  state.open.delete(id);
+  notifyWatchers(changeScreen(state, found.prompt.phone, (screen) => screen.open.delete(id)));
+  return found;
+}
+
+/**
+ * Ends the oldest of these prompts if there are `max` (G12). It gets its number's default answer. A prompt that waits for a
+ * person gets none, so its payment ends at the deadline.
+ */
+function makeRoom(state: PhoneState, prompts: ReadonlyMap<string, OpenPrompt> | undefined, max: number): void {
+  if (prompts === undefined || prompts.size < max) return;
+  const [oldest] = prompts.keys();
+  const found = oldest === undefined ? undefined : removePrompt(state, oldest);
+  if (found && found.defaultAnswer !== "ignore") found.resolve(found.defaultAnswer);
+}
+
+/** Changes the screen of one number, and removes it when it has neither prompts nor watchers. */
+function changeScreen({ screens }: PhoneState, msisdn: string, change: (screen: Screen) => void): Screen {
+  const digits = lastDigits(msisdn);
+  const screen = screens.get(digits) ?? { open: new Map(), watchers: new Set() };
+  change(screen);
+  if (screen.open.size + screen.watchers.size > 0) screens.set(digits, screen);
+  else screens.delete(digits);
+  return screen;
+}
+
+function notifyWatchers({ watchers }: Screen): void {
+  for (const onChange of [...watchers]) onChange();
+}
+
+/** The last nine digits of a number, which are the same in its local and its international form. */
 export const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
 
-/** How a program answers a prompt. */
+/** The body of an answer to a prompt. */
 export const answerBody = z
   .object({ answer: z.enum(payerAnswers).describe("What the payer does.") })
   .meta({ id: "PromptAnswer" });
@@ -211,9 +224,9 @@ export const answerBody = z
 const listPrompts = described({
   operationId: "listPrompts",
   tag: "Sandbox",
-  summary: "What a phone shows",
+  summary: "List the open prompts of a phone",
   security: openedBy.anybody,
-  answers: { 200: { description: "Its open prompts.", schema: prompts, example: { prompts: [prompt] } } },
+  answers: { 200: { description: "The open prompts, oldest first.", schema: prompts, example: { prompts: [prompt] } } },
   problems: ["body_invalid", "rate_limited"],
 });
 
@@ -221,13 +234,14 @@ const answerPrompt = described({
   operationId: "answerPrompt",
   tag: "Sandbox",
   summary: "Answer a prompt",
-  description: "The first answer counts. `ignore` lets it lapse: the provider says that nobody answered.",
+  description:
+    "The first answer counts. `ignore` lets the prompt lapse: the provider reports that there was no answer.",
   security: openedBy.anybody,
   body: answerBody,
-  examples: { approve: { summary: "The payer types the right PIN", value: { answer: "approve" } } },
+  examples: { approve: { summary: "The payer enters the right PIN", value: { answer: "approve" } } },
   answers: {
     200: {
-      description: "So it is.",
+      description: "The prompt is answered.",
       schema: z.object({ id: z.uuid(), answer: z.enum(payerAnswers) }).meta({ id: "AnsweredPrompt" }),
       example: { id: prompt.id, answer: "approve" },
     },
@@ -235,7 +249,7 @@ const answerPrompt = described({
   problems: ["body_invalid", "route_unknown", "body_too_large", "rate_limited"],
 });
 
-/** The phone for programs. To be mounted at `/sandbox/phone`. */
+/** The routes for programs. Mount at `/sandbox/phone`. */
 export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {
   app.get("/:msisdn/prompts", listPrompts, async ({ params }) => ({ prompts: phone.prompts(readMsisdn(params)) }));
 

@@ -1,7 +1,7 @@
 /**
- * What every provider's sandbox does with a request for money: ring the phone, settle once the payer has answered, and
- * send webhooks, in the order that the phone's number asks for. A webhook is sent as often as the number says, whatever
- * it is answered with; closing the app abandons those under way.
+ * Runs the scenario of a request for money, for every provider's sandbox: shows a prompt, settles the payment when the payer
+ * answers, and sends webhooks, in the order that the phone's number selects. Each webhook is sent as many times as the
+ * scenario states, whatever the hub answers. Closing the app aborts the ones in flight.
  */
 import { finished } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
@@ -14,18 +14,18 @@ export interface ScenarioRun {
   prompt: PromptRequest;
   /** The reply to the request for money. */
   reply: FastifyReply;
-  /** What the phone's number makes happen, where not all of it makes sense for this provider. */
+  /** By default the scenario of the prompt's phone. */
   scenario?: Scenario;
-  /** Hears by which id the phone shows the prompt. */
+  /** Called with the id of the prompt. */
   onPrompt?(promptId: string): void;
-  /** Makes the answer known; the webhook to send, if this provider has one for it. */
+  /** Records the payer's answer. Returns the webhook, if the provider sends one for it. */
   settle(answer: PayerAnswer, scenario: Scenario): WebhookMessage | undefined;
 }
 
 export interface WebhookMessage {
   /**
-   * POST by default. `GET`: the payer's browser on its way back, which waits if it is asked to, and does not follow where
-   * it is sent on to.
+   * POST by default. GET is the return of the payer's browser: it is repeated while the answer is 503, and does not follow
+   * redirects.
    */
   method?: "GET" | "POST" | "PUT";
   url: string;
@@ -33,21 +33,21 @@ export interface WebhookMessage {
   body?: string;
 }
 
-/** Plays one payment. Resolves when the request for money may be answered. */
-export type RunScenario = (played: ScenarioRun) => Promise<void>;
+/** Runs the scenario of one payment. Resolves when the request for money may be answered. */
+export type RunScenario = (run: ScenarioRun) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
-/** A page that asks the payer to wait is loaded again, as browsers do. */
+/** The return page asks the browser to reload while it answers 503. */
 const reloadMs = 500;
 const loadsMax = 20;
 
-/** What comes on top of so many under way is lost, as webhooks may be: none takes longer than some 20 s. */
+/** More webhooks in flight than this are dropped (G12). Each takes at most about 20 s. */
 const deliveriesMax = 10_000;
 
 /**
- * Sends one message, whatever it is answered with, and to this hub alone: redirects are not followed. `app` is the scope
- * of the provider's sandbox.
+ * Creates a function that sends one message to this hub, whatever the hub answers. It refuses other URLs and does not follow
+ * redirects. `app` is the scope of the provider's sandbox.
  */
 export function createDelivery(
   app: FastifyInstance,
@@ -62,9 +62,13 @@ export function createDelivery(
   });
 
   const deliver = async ({ method = "POST", url, headers, body }: WebhookMessage): Promise<number> => {
-    const all = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
-    const what = { method, headers: all, ...(body !== undefined && { body }) };
-    const answer = await send(url, { ...what, dispatcher: agent });
+    const allHeaders = { ...(body !== undefined && { "content-type": "application/json" }), ...headers };
+    const answer = await send(url, {
+      method,
+      headers: allHeaders,
+      ...(body !== undefined && { body }),
+      dispatcher: agent,
+    });
     await answer.body.dump();
     return answer.statusCode;
   };
@@ -72,8 +76,8 @@ export function createDelivery(
   return async (message) => {
     inFlight += 1;
     try {
-      if (!isOwn(message.url)) throw new Error("the address is not this hub's own");
-      if (inFlight > deliveriesMax) throw new Error("too many webhooks are under way");
+      if (!isOwn(message.url)) throw new Error("the URL is not this hub's");
+      if (inFlight > deliveriesMax) throw new Error("too many webhooks are in flight");
       for (let load = 1; load <= loadsMax; load += 1) {
         const status = await deliver(message);
         if (message.method !== "GET" || status !== 503) return;
@@ -99,18 +103,18 @@ export function createScenarioRunner(
     const { id, answer } = phone.prompt(prompt);
     onPrompt?.(id);
     const replied = whenReplied(reply);
-    const mayGoOut = scenario.overtakes || scenario.isSilent ? undefined : replied;
-    const settled = Promise.all([answer, mayGoOut]).then(async ([given]) => {
+    const waitsFor = scenario.overtakes || scenario.isSilent ? undefined : replied;
+    const settled = Promise.all([answer, waitsFor]).then(async ([given]) => {
       const message = settle(given, scenario);
       if (message) await Promise.all(Array.from({ length: scenario.webhooks }, () => deliver(message)));
     });
     if (scenario.overtakes) await settled;
-    // Never answered: the caller gives up first.
+    // The request for money gets no answer: the caller's deadline ends it.
     if (scenario.isSilent) await replied;
   };
 }
 
-/** Resolves when the reply has been sent, or the caller has gone. */
+/** Resolves when the reply was sent or the caller disconnected. */
 export const whenReplied = (reply: FastifyReply): Promise<void> =>
   new Promise((resolve) => {
     finished(reply.raw, () => resolve());

@@ -1,9 +1,10 @@
 /**
- * The providers' own servers, as far as Tukio talks to them, and the payer's phone. To be mounted at `/sandbox`.
+ * The sandbox: the HTTP APIs of the providers, as far as Tukio uses them, and the payer's phone. Mount at `/sandbox`.
  *
- * Strangers may use the pages and the phone, and so answer prompts. All else wants the account's credentials, which are
- * derived from the hub's secret. A request without them counts towards its address's limit; the hub's own calls, which
- * have them, do not. No address is visited but the hub's own, and no page of another origin can read an answer.
+ * An unauthenticated client may use the pages and the phone, and so answer prompts. Other requests need the account's
+ * credentials, which are derived from the hub's secret. A request without them counts towards the limit of its address
+ * (G12); the hub's own calls have them and do not count. A sandbox sends requests only to the hub itself, and no page of
+ * another origin can read its answers.
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { createSandboxSecrets } from "../auth/keys.ts";
@@ -11,39 +12,36 @@ import type { ConnectionLimit } from "../rate-limit.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
 import { phonePageRoutes } from "./phone-page.ts";
 
-/** The environment variables of a provider's account, without the prefix. */
+/** The environment variables of a provider's account, without the prefix `<NAME>_`. */
 export type Account = Readonly<Record<string, string>>;
 
-/** What a provider's sandbox is given to work with. */
+/** The dependencies of a provider's sandbox. */
 export interface SandboxContext<A extends Account = Account> {
-  /** What it knows its one merchant by. */
+  /** The credentials of its only merchant. */
   account: A;
   phone: Phone;
-  /** Whether an address is this hub's own: it visits no other, and refuses to be told of another. */
+  /** Whether a URL is this hub's. A sandbox sends requests to no other URL, and refuses a request that names another. */
   isOwn(url: string): boolean;
-  /** Where this hub takes the provider's account-wide webhooks: what the merchant would enter in a dashboard. */
+  /** The URL for account-wide webhooks, which a merchant would enter in the provider's dashboard. */
   webhookUrl: () => URL;
-  /** Where a payer's browser finds this server, without a slash at the end. By default, where its caller found it. */
+  /** The base URL for the payer's browser, without a slash at the end. By default that of the current request. */
   publicUrl?: () => string;
   /** The real clock by default. */
   now?: () => Date;
 }
 
-/** Whether a request carries the merchant's credentials, as far as its headers tell. */
+/** Whether the headers of a request have the merchant's credentials. */
 export type IsMerchant = (request: FastifyRequest) => boolean;
 
-/** One provider's server. */
+/** The sandbox of one provider. */
 export interface Sandbox<A extends Account = Account> {
-  /** Makes the account of its one merchant. `secretOf` gives 64 hex digits that only this hub knows. */
+  /** Creates the account of its only merchant. `secretOf` returns 64 hex digits that only this hub can derive. */
   account(secretOf: (variable: string) => string): A;
-  /** Serves the provider's HTTP API, in the scope of `/sandbox/<provider>`. Returns how it knows its merchant. */
+  /** Serves the provider's HTTP API in the scope of `/sandbox/<provider>`. Returns the check for its merchant. */
   serve(app: FastifyInstance, context: SandboxContext<A>): IsMerchant;
 }
 
-/**
- * What both ends of a sandbox are given, the adapter and the provider's server. Whoever does not know the hub's secrets
- * knows none of it that is secret.
- */
+/** The account that the adapter and the sandbox of a provider share. Its secrets are derived from the hub's secrets. */
 export function sandboxAccount<A extends Account>(
   name: string,
   sandbox: Pick<Sandbox<A>, "account">,
@@ -53,26 +51,26 @@ export function sandboxAccount<A extends Account>(
   return sandbox.account((variable) => secretOf(name, variable));
 }
 
-/** A provider that is the sandbox here. */
+/** An enabled provider that uses its sandbox. */
 export interface Sandboxed {
   name: string;
   sandbox: Sandbox;
-  /** From asking to a payment's deadline, in seconds. */
+  /** Seconds from the request for money to the payment's deadline. */
   deadlineS: number;
 }
 
 export interface SandboxOptions {
-  /** None: nothing is served. */
+  /** If empty, there are no routes. */
   sandboxed: readonly Sandboxed[];
-  /** The hub's own: what accounts are derived from. */
+  /** The hub's secrets, from which the accounts are derived. */
   secrets: readonly string[];
-  /** Base of this hub's own addresses. */
+  /** The base URL of this hub on this machine. */
   hubUrl: () => string;
-  /** The same for those who are not on this machine. */
+  /** The base URL of this hub for other machines. */
   publicUrl: () => string;
-  /** Connections open at once from one address. */
+  /** The limit of open connections from one address. */
   connectionLimit: ConnectionLimit;
-  /** Counts one more request of a stranger's. Throws `rate_limited`. */
+  /** Counts a request of an unauthenticated client. Throws `rate_limited`. */
   admit: (request: FastifyRequest) => Promise<void>;
 }
 
@@ -81,13 +79,13 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
   if (sandboxed.length === 0) return;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
-  // No page of another origin has anything to do below.
+  // Pages of other origins must not read answers of the sandbox.
   app.addHook("onRoute", (route) => {
     route.config = { ...route.config, cors: false };
   });
   app.register(
     async (scope) => {
-      // The page asks often, and so do programs.
+      // The page and programs poll these routes.
       scope.addHook("onRoute", (route) => {
         route.config = { ...route.config, isCheap: true };
       });
@@ -107,7 +105,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
     };
     app.register(
       async (scope) => {
-        limitStrangers(scope, { admit, isMerchant: (request) => isMerchant(request) });
+        limitUnauthenticated(scope, { admit, isMerchant: (request) => isMerchant(request) });
         const isMerchant = sandbox.serve(scope, context);
       },
       { prefix: `/${name}` },
@@ -115,14 +113,14 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
   }
 }
 
-/** Undefined for what is no URL, which equals the origin of no base. */
+/** Undefined for text that is not a URL; it equals no origin. */
 const originOf = (url: string): string | undefined => (URL.canParse(url) ? new URL(url).origin : undefined);
 
 /**
- * Limits requests without the merchant's credentials, before their bodies are read; those for what is not there are the
- * hub's to count. To be called before the provider's own hooks are added.
+ * Limits the requests without the merchant's credentials before their bodies are read. The hub counts requests for unknown
+ * routes. Call this before the provider adds its own hooks.
  */
-function limitStrangers(
+function limitUnauthenticated(
   scope: FastifyInstance,
   { admit, isMerchant }: Pick<SandboxOptions, "admit"> & { isMerchant: IsMerchant },
 ): void {

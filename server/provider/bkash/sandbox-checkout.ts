@@ -75,7 +75,7 @@ export const openCheckout = (asked: Asked): Checkout => ({
 /** What is taken: of those whose number says so, another amount than was asked. */
 export function pay({ amount, scenario }: Checkout, at: Date): Paid {
   const [whole, decimals] = amount.split(".");
-  return { trxID: letters(10), amount: scenario.paysOther ? `${Number(whole) + 1}.${decimals}` : amount, at };
+  return { trxID: letters(10), amount: scenario.paysWrongAmount ? `${Number(whole) + 1}.${decimals}` : amount, at };
 }
 
 /** bKash joins with `&` where the address has a query already. */

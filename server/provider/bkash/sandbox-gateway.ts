@@ -9,7 +9,7 @@ import { createHmac, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault, readJson, readJsonText } from "../../sandbox/fault.ts";
+import { Fault, handleFaults, parseEveryBodyAsJson, readJsonText } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
 /** Errors of bKash itself come with HTTP 200. */
@@ -49,11 +49,11 @@ export const gatewayFault = (status: number, message: string): Fault => new Faul
 
 /** The way of bKash with errors and bodies. What is not JSON is a body without fields. */
 export function speakBkash(app: FastifyInstance): void {
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => gatewayFault(403, "Missing Authentication Token"),
     internal: () => gatewayFault(500, "Internal server error"),
   });
-  readJson(app);
+  parseEveryBodyAsJson(app);
 }
 
 /** What the one merchant is known by. */

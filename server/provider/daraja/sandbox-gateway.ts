@@ -6,7 +6,7 @@ import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
+import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
 /** An answer in Safaricom's error envelope. */
@@ -20,11 +20,11 @@ const nonceLength = 14;
 
 /** Safaricom's envelope for whatever goes wrong, and its way of reading bodies: without a JSON content type there is none. */
 export function speakSafaricom(app: FastifyInstance): void {
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => fault(404, "404.001.01", "Resource not found"),
     internal: () => fault(500, "500.003.1001", "Internal Server Error"),
   });
-  readJson(app, (contentType) => /^application\/json\b/i.test(contentType));
+  parseEveryBodyAsJson(app, (contentType) => /^application\/json\b/i.test(contentType));
 }
 
 interface Tokens {

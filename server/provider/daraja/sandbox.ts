@@ -105,9 +105,9 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     await play({
       prompt: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
       reply,
-      settle(answer, { paysOther }) {
+      settle(answer, { paysWrongAmount }) {
         push.result = mpesaResults[answer];
-        const body = webhookBody(push, push.result, { paid: push.amount + (paysOther ? 1 : 0), at: now() });
+        const body = webhookBody(push, push.result, { paid: push.amount + (paysWrongAmount ? 1 : 0), at: now() });
         return { url: push.callbackUrl, headers: { "content-type": "application/json;charset=UTF-8" }, body };
       },
     });

@@ -14,7 +14,7 @@ import { createHmac, randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault } from "../../sandbox/fault.ts";
+import { Fault, handleFaults } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -107,12 +107,12 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     return transaction;
   };
 
-  const settle = (transaction: Transaction, result: Result, paysOther: boolean): WebhookMessage => {
+  const settle = (transaction: Transaction, result: Result, paysWrongAmount: boolean): WebhookMessage => {
     transaction.status = result.status;
     transaction.updatedAt = now().toISOString();
     if (result.code === 0) {
       transaction.mpesaReceiptNumber = capitals(10);
-      if (paysOther) transaction.amount += 1;
+      if (paysWrongAmount) transaction.amount += 1;
       successes += 1;
     }
     const told = result.code === 0 && successes % 2 === 0 ? shapeA(transaction) : shapeB(transaction, result);
@@ -127,7 +127,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     await play({
       prompt: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
       reply,
-      settle: (answer, { paysOther = false }) => settle(transaction, results[answer], paysOther),
+      settle: (answer, { paysWrongAmount = false }) => settle(transaction, results[answer], paysWrongAmount),
     });
     return acceptance(transaction);
   });
@@ -151,7 +151,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
 /** Lipana's envelope for whatever goes wrong, and its key on every request. */
 function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => fault(404, "NOT_FOUND", "Not found"),
     internal: () => fault(500, "INTERNAL_ERROR", "Internal server error"),
     unreadable: () => fault(400, "VALIDATION_ERROR", "Validation failed"),

@@ -12,7 +12,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault } from "../../sandbox/fault.ts";
+import { Fault, handleFaults } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -78,7 +78,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
   const { account, isOwn, now = () => new Date() } = context;
   const requests = new Map<string, RequestToPay>();
   const play = createScenarioRunner(app, context);
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => fault(404),
     internal: () => fault(500, "INTERNAL_PROCESSING_ERROR", "An internal error occurred."),
     unreadable: () => fault(400),
@@ -115,8 +115,8 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     await play({
       prompt: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
       reply,
-      settle(answer, { paysOther }) {
-        if (paysOther) made.body.amount = formatMinor(amountMinor + 10n ** BigInt(digits), digits);
+      settle(answer, { paysWrongAmount }) {
+        if (paysWrongAmount) made.body.amount = formatMinor(amountMinor + 10n ** BigInt(digits), digits);
         if (answer === "approve") {
           made.status = "SUCCESSFUL";
           made.financialTransactionId = String(randomInt(1_000_000_000, 10_000_000_000));

@@ -14,7 +14,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
+import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
 import { scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
@@ -85,11 +85,13 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     await play({
       prompt: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
       reply,
-      settle(answer, { paysOther }) {
+      settle(answer, { paysWrongAmount }) {
         payment.result = mpesaResults[answer];
         if (answer === "approve") payment.receipt = receipt();
         const { callbackUrl: url } = payment;
-        return url === undefined ? undefined : { url, body: webhookBody(payment, payment.result, paysOther ? 1 : 0) };
+        return url === undefined
+          ? undefined
+          : { url, body: webhookBody(payment, payment.result, paysWrongAmount ? 1 : 0) };
       },
     });
     const { reference, checkoutRequestId } = payment;
@@ -114,11 +116,11 @@ function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
   app.addHook("onRequest", async (request) => {
     if (!isMerchant(request)) throw fault(401, "UNAUTHORIZED", "invalid API credentials");
   });
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => fault(404, "NOT_FOUND", "no such endpoint"),
     internal: () => fault(500, "INTERNAL_ERROR", "internal server error"),
   });
-  readJson(app);
+  parseEveryBodyAsJson(app);
 }
 
 /** Names the first field that is wrong, in the order of the documentation. */

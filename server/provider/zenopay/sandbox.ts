@@ -11,7 +11,7 @@ import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
-import { answerFaults, Fault, readJson } from "../../sandbox/fault.ts";
+import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
 import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
@@ -79,11 +79,11 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     await play({
       prompt: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
       reply,
-      settle(answer, { paysOther }) {
+      settle(answer, { paysWrongAmount }) {
         order.status = statuses[answer];
         if (answer !== "approve") return undefined;
         order.transid = receipt();
-        if (paysOther) order.amount += 1;
+        if (paysWrongAmount) order.amount += 1;
         return webhookOf(order, account.API_KEY);
       },
     });
@@ -104,14 +104,14 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
 
 /** The key comes first, whatever is asked for; 403 is what an integrator reports. Bodies are JSON whatever they are called. */
 function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
-  answerFaults(app, {
+  handleFaults(app, {
     notFound: () => fault(404, "Not found"),
     internal: () => fault(500, "Internal server error"),
   });
   app.addHook("onRequest", async (request) => {
     if (!isMerchant(request)) throw fault(403, "Invalid API key");
   });
-  readJson(app);
+  parseEveryBodyAsJson(app);
 }
 
 /** Names the first field that is wrong, in the order of the documentation. */

@@ -1,7 +1,7 @@
 /**
- * The payer's phone: shows what rings on one number and sends what its person answers. What to show comes whole from
- * the server each time, over one stream that is closed while nobody looks. In a frame of the shop, the shop says which
- * number it is.
+ * The payer's phone: shows the prompts of one number and sends the answers. The server sends the whole state in each message
+ * of one stream, which is closed while the page is hidden. In the demo shop's frame, the shop sets the number with a
+ * message.
  */
 
 /** @typedef {{ id: string, title: string, amountMinor: number, currency: string }} Prompt */
@@ -24,9 +24,14 @@ const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done")
 const pinLengthMin = 4;
 const wrongPin = "0000";
 
-/** Each answer with what the phone then says. */
+/** The screen after each answer. */
 const outcomes = {
-  approve: { tone: "good", sign: "M16 24.5l5.5 5.5L32.5 18.5", title: "Sent", text: "The shop will know in a moment." },
+  approve: {
+    tone: "good",
+    sign: "M16 24.5l5.5 5.5L32.5 18.5",
+    title: "Sent",
+    text: "The shop is notified in a moment.",
+  },
   wrong_pin: { tone: "bad", sign: "M18 18l12 12M30 18L18 30", title: "Wrong PIN", text: "No money was taken." },
   cancel: { tone: "quiet", sign: "M18 18l12 12M30 18L18 30", title: "Cancelled", text: "No money was taken." },
   insufficient_funds: {
@@ -59,29 +64,29 @@ function show({ prompts, answersItself }) {
   const [first] = prompts;
   find("link").textContent = "";
   find("count").textContent = prompts.length > 1 ? `1 of ${prompts.length}` : "";
-  find("habit").hidden = !answersItself;
+  find("automatic").hidden = !answersItself;
   if (first?.id === shown?.id) return;
   const wasShown = shown;
   shown = first;
-  if (first) ring(first);
-  else if (wasShown && !screens.prompt.hidden) lapse();
+  if (first) showPrompt(first);
+  else if (wasShown && !screens.prompt.hidden) showLapsed();
 }
 
 /** @param {Prompt} prompt */
-function ring(prompt) {
-  const ask = `Pay ${money(prompt)} to Demo Shop?`;
+function showPrompt(prompt) {
+  const question = `Pay ${money(prompt)} to Demo Shop?`;
   find("from").textContent = prompt.title;
-  find("ask").textContent = ask;
+  find("ask").textContent = question;
   setPin("");
   showScreen("prompt");
-  find("news").textContent = `${prompt.title}: ${ask}`;
-  // Whoever is busy in the shop beside it must not lose their place.
+  find("announcement").textContent = `${prompt.title}: ${question}`;
+  // Only with the focus, so that a person in the demo shop's page keeps their place.
   if (document.hasFocus()) pin.focus();
 }
 
-/** Answered by the number itself, or too late. */
-function lapse() {
-  find("idle-text").textContent = "The request is gone: this number answered by itself, or time ran out.";
+/** The prompt ended without an answer from this page. */
+function showLapsed() {
+  find("idle-text").textContent = "The request has ended: it was answered elsewhere, or it expired.";
   showScreen("idle");
 }
 
@@ -105,19 +110,19 @@ async function send(answer) {
     find("link").textContent = "No network";
     return;
   }
-  // Somebody else, or the number itself, was quicker: the stream says what there is now.
-  if (!response.ok) return lapse();
+  // The prompt was answered or lapsed before. The stream sends the new state.
+  if (!response.ok) return showLapsed();
   if (shown && shown.id !== id) return;
   find("done-title").textContent = title;
   find("done-text").textContent = text;
   find("done-sign").setAttribute("d", sign);
   screens.done.dataset.tone = tone;
-  find("news").textContent = title;
+  find("announcement").textContent = title;
   showScreen("done");
 }
 
-/** Follows the number that is entered, while somebody looks. */
-function follow() {
+/** Subscribes to the entered number while the page is visible. */
+function subscribe() {
   stream?.close();
   stream = undefined;
   const digits = number.value.replace(/[^\d+]/g, "");
@@ -139,12 +144,12 @@ function setNumber(text) {
 
 function changeNumber() {
   shown = undefined;
-  find("idle-text").textContent = "When somebody asks this number for money, it rings here.";
+  find("idle-text").textContent = "Requests to pay from this number appear here.";
   showScreen("idle");
   const address = new URL(location.href);
   address.searchParams.set("number", number.value);
   history.replaceState(null, "", address);
-  follow();
+  subscribe();
 }
 
 number.addEventListener("change", changeNumber);
@@ -162,18 +167,18 @@ screens.prompt.addEventListener("submit", (event) => {
   event.preventDefault();
   if (!pay.disabled) send(pin.value === wrongPin ? "wrong_pin" : "approve");
 });
-// Digits count wherever the focus is, as on a phone's own keys.
+// Digits are accepted wherever the focus is, like the keys of a phone.
 document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
   if (screens.prompt.hidden || target instanceof HTMLInputElement || ctrlKey || metaKey || altKey) return;
   if (/^\d$/.test(key)) setPin(pin.value + key);
   else if (key === "Backspace") setPin(pin.value.slice(0, -1));
 });
 find("cancel").addEventListener("click", () => send("cancel"));
-find("poor").addEventListener("click", () => send("insufficient_funds"));
-document.addEventListener("visibilitychange", follow);
+find("low-balance").addEventListener("click", () => send("insufficient_funds"));
+document.addEventListener("visibilitychange", subscribe);
 window.addEventListener("message", ({ origin, data }) => {
   if (origin === location.origin && typeof data?.number === "string") setNumber(data.number);
 });
 
 number.value = new URL(location.href).searchParams.get("number") ?? "";
-follow();
+subscribe();
