@@ -1,34 +1,34 @@
-/** A payment at the sandbox of bKash, and bKash's words about it. Pure but for chance. */
+/** A payment in the sandbox of bKash, and bKash's messages about it. Pure, except for random identifiers. */
 import { randomBytes, randomInt } from "node:crypto";
 import type { PayerAnswer, Scenario } from "../../sandbox/phone.ts";
 import type { FaultCode } from "./sandbox-gateway.ts";
 
-/** How the payer's visit to bKash's page ended, as the returning browser says it. */
+/** The end of the payer's visit to bKash's page, as the returning browser states it. */
 export type Visit = "success" | "failure" | "cancel";
 
-/** What became of the payer, and what Execute says then: nothing more (`0000`) when the money may move. */
+/** The end of the payer's visit, and the code that Execute then answers: `0000` takes the money. */
 export interface Ending {
   visit: Visit;
-  verdict: "0000" | FaultCode;
-  /** The wallet that pays; local form. */
+  executeCode: "0000" | FaultCode;
+  /** The wallet that pays, in local form. */
   wallet?: string;
 }
 
 /**
- * bKash's page deals with wrong PINs and empty wallets itself, and the browser then says "failure". So that each has a
- * number of its own, these payers get as far as Execute, which has codes for them. `ignore`: the time for the PIN ran out.
+ * bKash's page handles wrong PINs and empty wallets itself, and the browser then states "failure". Here these payers get to
+ * Execute, which has a code for each, so that each test number has an outcome of its own. `ignore`: the PIN's time expired.
  */
 export const endings: Record<PayerAnswer, Ending> = {
-  approve: { visit: "success", verdict: "0000" },
-  cancel: { visit: "cancel", verdict: "2056" },
-  wrong_pin: { visit: "success", verdict: "2014" },
-  insufficient_funds: { visit: "success", verdict: "2023" },
-  ignore: { visit: "success", verdict: "2019" },
+  approve: { visit: "success", executeCode: "0000" },
+  cancel: { visit: "cancel", executeCode: "2056" },
+  wrong_pin: { visit: "success", executeCode: "2014" },
+  insufficient_funds: { visit: "success", executeCode: "2023" },
+  ignore: { visit: "success", executeCode: "2019" },
 };
 
-export const failure: Ending = { visit: "failure", verdict: "2056" };
+export const failure: Ending = { visit: "failure", executeCode: "2056" };
 
-/** Money that has moved. */
+/** A completed payment. */
 export interface Paid {
   trxID: string;
   amount: string;
@@ -37,11 +37,11 @@ export interface Paid {
 
 export interface Checkout {
   paymentID: string;
-  /** Opens the payment's page. */
+  /** The secret in the URL of the payment's page. */
   token: string;
-  /** Of the return address; the same whatever the status, as at bKash. */
+  /** Part of the return URL. The same for each status, as at bKash. */
   signature: string;
-  /** As it was sent, such as `599.00`. */
+  /** In the form of the request, such as `599.00`. */
   amount: string;
   payerReference: string;
   callbackURL: string;
@@ -51,12 +51,12 @@ export interface Checkout {
   ending?: Ending;
   /** Id of the prompt on the payer's phone, if there is one. */
   promptId?: string;
-  /** Said once. */
+  /** Execute was called. */
   isExecuted: boolean;
   paid?: Paid;
 }
 
-type Asked = Pick<
+type CheckoutFields = Pick<
   Checkout,
   "amount" | "payerReference" | "callbackURL" | "merchantInvoiceNumber" | "createdAt" | "scenario"
 >;
@@ -64,28 +64,28 @@ type Asked = Pick<
 const letters = (length: number): string =>
   Array.from({ length }, () => randomInt(36).toString(36).toUpperCase()).join("");
 
-export const openCheckout = (asked: Asked): Checkout => ({
-  ...asked,
+export const openCheckout = (fields: CheckoutFields): Checkout => ({
+  ...fields,
   paymentID: `TR0011${letters(16)}`,
   token: randomBytes(24).toString("base64url"),
   signature: letters(10),
   isExecuted: false,
 });
 
-/** What is taken: of those whose number says so, another amount than was asked. */
+/** Takes the money: another amount than requested, if the scenario says so. */
 export function pay({ amount, scenario }: Checkout, at: Date): Paid {
   const [whole, decimals] = amount.split(".");
   return { trxID: letters(10), amount: scenario.paysWrongAmount ? `${Number(whole) + 1}.${decimals}` : amount, at };
 }
 
-/** bKash joins with `&` where the address has a query already. */
+/** The parameters follow `&` if the URL has a query string, as at bKash. */
 function returnAddress(checkout: Checkout, status: Visit): string {
   const { callbackURL, paymentID, signature } = checkout;
   const query = new URLSearchParams({ paymentID, status, signature });
   return `${callbackURL}${callbackURL.includes("?") ? "&" : "?"}${query}`;
 }
 
-/** Where the browser is really sent: with one thing more than create told. */
+/** The URL that the browser returns to. It has one parameter more than the URLs in the answer to create, as at bKash. */
 export const returnTarget = (checkout: Checkout, status: Visit): string =>
   `${returnAddress(checkout, status)}&apiVersion=1.2.0-beta%2F`;
 
@@ -107,7 +107,7 @@ export const created = (checkout: Checkout, bkashURL: string): object => ({
   merchantInvoiceNumber: checkout.merchantInvoiceNumber,
 });
 
-/** The wallet that paid; a phone that never saw the page stands for its own. */
+/** The wallet that paid. A payer who answered on the phone paid with that number. */
 const walletOf = ({ ending, payerReference }: Checkout): string => ending?.wallet ?? payerReference;
 
 export const executed = (checkout: Checkout, paid: Paid): object => ({
@@ -135,7 +135,7 @@ export const queried = (checkout: Checkout): object => ({
   amount: checkout.paid?.amount ?? checkout.amount,
   currency: "BDT",
   intent: "sale",
-  // As in recorded replies: the documentation, and Execute, call it merchantInvoiceNumber.
+  // As in recorded replies. The documentation and Execute have `merchantInvoiceNumber`.
   merchantInvoice: checkout.merchantInvoiceNumber,
   transactionStatus: checkout.paid ? "Completed" : "Initiated",
   verificationStatus: checkout.ending?.visit === "success" ? "Complete" : "Incomplete",
@@ -143,10 +143,7 @@ export const queried = (checkout: Checkout): object => ({
   ...successful,
 });
 
-/**
- * The notification as Amazon SNS posts it. Its signature is none: there is no Amazon here to vouch for it, and the hub
- * takes a notification for a hint.
- */
+/** The notification in the form of Amazon SNS. It is not signed: the hub accepts an unsigned one as a reason to query. */
 export function notified(checkout: Checkout, paid: Paid): object {
   const message = {
     dateTime: dhakaTime(paid.at).replace(/\D/g, "").slice(0, 14),
@@ -156,7 +153,7 @@ export function notified(checkout: Checkout, paid: Paid): object {
     trxID: paid.trxID,
     transactionStatus: "Completed",
     transactionType: "10002294",
-    // Without the decimals that the other messages have.
+    // Without decimals, unlike in the other messages (developer.bka.sh, "Instant Payment Notification").
     amount: String(Number(paid.amount)),
     currency: "BDT",
     transactionReference: checkout.payerReference,
@@ -170,14 +167,14 @@ export function notified(checkout: Checkout, paid: Paid): object {
     Message: JSON.stringify(message),
     Timestamp: paid.at.toISOString(),
     SignatureVersion: "1",
-    // Only Amazon can sign. This is too short for a signature, so that no certificate is fetched for it.
+    // Too short for a signature, so that the hub fetches no certificate.
     Signature: randomBytes(64).toString("base64"),
     SigningCertURL: `${host}/SimpleNotificationService-sandbox.pem`,
     UnsubscribeURL: `${host}/?Action=Unsubscribe`,
   };
 }
 
-/** bKash's own form: milliseconds after a colon. Bangladesh is six hours ahead of UTC all year. */
+/** bKash's format has a colon before the milliseconds. Bangladesh is always six hours ahead of UTC. */
 const dhakaTime = (at: Date): string => {
   const ahead = new Date(at.getTime() + 6 * 3_600_000).toISOString();
   return `${ahead.slice(0, 19)}:${ahead.slice(20, 23)} GMT+0600`;

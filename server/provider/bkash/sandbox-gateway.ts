@@ -1,9 +1,9 @@
 /**
- * The gateway in front of bKash: access tokens and their ration, the forms of errors, and how bodies are read. The texts are
- * those of developer.bka.sh, "Error Codes"; those of the gateway are Amazon API Gateway's, as integrators log them.
+ * The gateway in front of bKash's sandbox: access tokens and their call limit, the error formats, and the parsing of bodies.
+ * The texts are from developer.bka.sh, "Error Codes"; the gateway's texts are Amazon API Gateway's, as integrators log them.
  *
- * A token is good wherever it was made, as it carries its own end and a signature: a hub that keeps one for its hour need
- * not fetch another when the sandbox was restarted with it, which the ration would soon forbid.
+ * A token contains its expiry and a signature, so it stays valid across restarts and nodes. Otherwise a restarted hub would
+ * soon reach the limit of token calls.
  */
 import { createHmac, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -12,7 +12,7 @@ import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults, parseEveryBodyAsJson, readJsonText } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
-/** Errors of bKash itself come with HTTP 200. */
+/** bKash's own errors have HTTP 200. */
 const texts = {
   "2001": "Invalid App Key",
   "2002": "Invalid Payment ID",
@@ -38,17 +38,17 @@ const texts = {
 
 export type FaultCode = keyof typeof texts;
 
-/** An error of bKash's own. */
+/** An error of bKash. */
 export const fault = (code: FaultCode): Fault => new Fault(200, { statusCode: code, statusMessage: texts[code] });
 
-/** The same in its other form, which older parts of bKash answer with. Which ones those are is not documented. */
+/** The same in the format of older parts of bKash. It is not documented which parts use it. */
 export const oldFault = (code: FaultCode): Fault => new Fault(200, { errorCode: code, errorMessage: texts[code] });
 
-/** The gateway's own word: bKash was not reached, or not in time. */
+/** An error of the gateway: the request did not reach bKash, or was not answered in time. */
 export const gatewayFault = (status: number, message: string): Fault => new Fault(status, { message });
 
-/** The way of bKash with errors and bodies. What is not JSON is a body without fields. */
-export function speakBkash(app: FastifyInstance): void {
+/** Sets up errors and bodies as at bKash. A body that is not JSON counts as one without fields. */
+export function configureBkashHttp(app: FastifyInstance): void {
   handleFaults(app, {
     notFound: () => gatewayFault(403, "Missing Authentication Token"),
     internal: () => gatewayFault(500, "Internal server error"),
@@ -56,7 +56,7 @@ export function speakBkash(app: FastifyInstance): void {
   parseEveryBodyAsJson(app);
 }
 
-/** What the one merchant is known by. */
+/** The credentials of the only merchant. */
 export interface Account {
   USERNAME: string;
   PASSWORD: string;
@@ -66,7 +66,7 @@ export interface Account {
 
 const tokenLifetimeS = 3_600;
 
-/** Commonly stated, unverified. */
+/** 28 days, as commonly stated (unverified). */
 const refreshLifetimeS = 28 * 86_400;
 
 const callsPerHourMax = 2;
@@ -76,12 +76,12 @@ const tokenBody = z.object({ app_key: z.string(), app_secret: z.string() });
 const refreshBody = tokenBody.extend({ refresh_token: z.string() });
 
 interface Tokens {
-  /** Checks that a request carries a token, and the app key. */
+  /** Throws bKash's error unless the request has a valid token and the app key. */
   requireToken(request: FastifyRequest): void;
   isMerchant: IsMerchant;
 }
 
-/** Serves the tokens. */
+/** Serves the token calls. */
 export function issueTokens(app: FastifyInstance, { account, now }: { account: Account; now: () => Date }): Tokens {
   const mint = (use: TokenUse, lifetimeS: number): string =>
     sign(account.APP_SECRET, { jti: randomUUID(), use, exp: now().getTime() / 1_000 + lifetimeS });
@@ -89,7 +89,7 @@ export function issueTokens(app: FastifyInstance, { account, now }: { account: A
     const claims = open(account.APP_SECRET, token);
     return claims?.use === use && claims.exp > now().getTime() / 1_000;
   };
-  const takeRation = createRation(now);
+  const countCall = createCallLimit(now);
 
   const isKnown: IsMerchant = ({ headers: { username, password } }) =>
     isSame(String(username ?? ""), account.USERNAME) && isSame(String(password ?? ""), account.PASSWORD);
@@ -97,8 +97,8 @@ export function issueTokens(app: FastifyInstance, { account, now }: { account: A
   const checkAccount = (request: FastifyRequest): void => {
     const { body } = request;
     if (!isKnown(request)) throw gatewayFault(401, "Unauthorized");
-    // Only the merchant uses up the merchant's ration.
-    takeRation();
+    // After the check, so that only the merchant's calls count.
+    countCall();
     const { success, data } = tokenBody.safeParse(body);
     if (!success) throw oldFault("2065");
     if (data.app_key !== account.APP_KEY || data.app_secret !== account.APP_SECRET) throw fault("2001");
@@ -127,7 +127,7 @@ export function issueTokens(app: FastifyInstance, { account, now }: { account: A
 
   return {
     requireToken({ headers }) {
-      // As it is: whether "Bearer " before it is accepted too is unverified, so it is not.
+      // Without "Bearer": whether bKash accepts that too is unverified.
       if (!isGood(headers.authorization ?? "", "id")) throw gatewayFault(401, "Unauthorized");
       if (headers["x-app-key"] !== account.APP_KEY) throw fault("2001");
     },
@@ -137,15 +137,15 @@ export function issueTokens(app: FastifyInstance, { account, now }: { account: A
 }
 
 /**
- * A third token call within an hour blocks all of them for an hour (developer.bka.sh, "Token Management"). What it is
- * answered with is not documented: this is how the gateway answers too many requests.
+ * A third token call within an hour blocks token calls for an hour (developer.bka.sh, "Token Management"). bKash's answer is
+ * not documented; this is the gateway's answer to too many requests.
  */
-function createRation(now: () => Date): () => void {
+function createCallLimit(now: () => Date): () => void {
   let calledAtMs: number[] = [];
   let blockedUntilMs = 0;
   return () => {
     const nowMs = now().getTime();
-    // No more than are needed to find one too many.
+    // Keeps one call more than the limit, which is enough to detect it.
     calledAtMs = [...calledAtMs.filter((atMs) => atMs > nowMs - hourMs), nowMs].slice(-callsPerHourMax - 1);
     if (nowMs >= blockedUntilMs && calledAtMs.length > callsPerHourMax) blockedUntilMs = nowMs + hourMs;
     if (nowMs < blockedUntilMs) throw gatewayFault(429, "Too Many Requests");

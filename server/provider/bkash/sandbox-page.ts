@@ -1,10 +1,9 @@
 /**
- * bKash's page for the payer: wallet, then the code that bKash sends to it, then the PIN; cancel at any time. Plain forms,
- * no script; every step is a page of its own, so that reload and back do no harm. The payer's browser then goes back to the
- * merchant, which is all that it does: no money moves here.
+ * bKash's page for the payer. The payer enters the wallet, then the code that bKash sends, then the PIN, and may cancel at
+ * each step. Each step is a plain form on its own page, so reload and back are harmless. At the end the payer's browser
+ * returns to the merchant. No money moves here.
  *
- * Wallets, code and PIN are those that bKash publishes for its own sandbox. Any other wallet does as its last two digits
- * say, as a phone does.
+ * The wallets, the code and the PIN are the published ones of bKash's own sandbox. Any other wallet is a test number.
  */
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
@@ -13,17 +12,19 @@ import { type Checkout, type Ending, endings, failure, returnTarget } from "./sa
 import { pagePolicy, type Shown, showPage } from "./sandbox-view.ts";
 
 export interface PageOptions {
-  /** The payment whose page this token opens. */
+  /** Finds the payment of this page token. */
   find(token: string): Checkout | undefined;
   /** Ends the payer's visit. */
   end(checkout: Checkout, ending: Ending): void;
 }
 
-/** What the payer has got right so far, and what was wrong just now. */
+/** The progress of one payer. */
 interface Visit {
   wallet?: string;
   isCodeRight?: boolean;
+  /** Wrong codes or PINs in this step. */
   wrongCount: number;
+  /** The error message of the last entry. */
   problem?: string;
 }
 
@@ -31,10 +32,10 @@ const code = "123456";
 const pin = "12121";
 const wrongCountMax = 3;
 
-/** bKash's demo wallets that cannot pay. */
-const unable: ReadonlyMap<string, Ending> = new Map([
+/** bKash's demo wallets that cannot pay, with the ending of each. */
+const walletsThatCannotPay: ReadonlyMap<string, Ending> = new Map([
   ["01823074817", endings.insufficient_funds],
-  ["01823074818", { visit: "success", verdict: "2037" }],
+  ["01823074818", { visit: "success", executeCode: "2037" }],
 ]);
 
 const form = z.object({
@@ -50,28 +51,6 @@ export function servePage(app: FastifyInstance, { find, end }: PageOptions): voi
     const visit = visits.get(checkout) ?? { wrongCount: 0 };
     visits.set(checkout, visit);
     return visit;
-  };
-
-  /** Takes what was typed. Returns how the visit ends, if it does now. */
-  const take = (visit: Visit, value: string): Ending | undefined => {
-    delete visit.problem;
-    const typed = value.replace(/[\s-]/g, "");
-    if (visit.wallet === undefined) {
-      const wallet = typed.replace(/^(\+?88)(?=01)/, "");
-      if (/^01[3-9]\d{8}$/.test(wallet)) visit.wallet = wallet;
-      else visit.problem = "This is not a wallet: eleven digits, such as 01770618575.";
-      return undefined;
-    }
-    const isRight = typed === (visit.isCodeRight ? pin : code);
-    if (isRight && visit.isCodeRight) return endingOf(visit.wallet);
-    if (isRight) {
-      Object.assign(visit, { isCodeRight: true, wrongCount: 0 });
-      return undefined;
-    }
-    visit.wrongCount += 1;
-    const left = wrongCountMax - visit.wrongCount;
-    visit.problem = `That is not right. ${left === 1 ? "One try" : `${left} tries`} left.`;
-    return left > 0 ? undefined : failure;
   };
 
   app.register(async (scope) => {
@@ -102,7 +81,7 @@ export function servePage(app: FastifyInstance, { find, end }: PageOptions): voi
       const here = `?token=${encodeURIComponent(data.token)}`;
       if (checkout.ending) return reply.redirect(here, 303);
       const given = { cancel: endings.cancel, fail: failure, go: undefined }[data.do];
-      const ending = given ?? take(visitOf(checkout), data.value);
+      const ending = given ?? readEntry(visitOf(checkout), data.value);
       if (!ending) return reply.redirect(here, 303);
       end(checkout, ending);
       return reply.redirect(returnTarget(checkout, ending.visit), 302);
@@ -110,7 +89,33 @@ export function servePage(app: FastifyInstance, { find, end }: PageOptions): voi
   });
 }
 
+/** Reads the entry of the current step. Returns the ending if the visit ends now. */
+function readEntry(visit: Visit, value: string): Ending | undefined {
+  delete visit.problem;
+  const entry = value.replace(/[\s-]/g, "");
+  if (visit.wallet === undefined) {
+    readWallet(visit, entry);
+    return undefined;
+  }
+  const isRight = entry === (visit.isCodeRight ? pin : code);
+  if (isRight && visit.isCodeRight) return endingOf(visit.wallet);
+  if (isRight) {
+    Object.assign(visit, { isCodeRight: true, wrongCount: 0 });
+    return undefined;
+  }
+  visit.wrongCount += 1;
+  const left = wrongCountMax - visit.wrongCount;
+  visit.problem = `This is wrong. ${left === 1 ? "One try" : `${left} tries`} left.`;
+  return left > 0 ? undefined : failure;
+}
+
+function readWallet(visit: Visit, entry: string): void {
+  const wallet = entry.replace(/^(\+?88)(?=01)/, "");
+  if (/^01[3-9]\d{8}$/.test(wallet)) visit.wallet = wallet;
+  else visit.problem = "This is not a wallet number. Enter eleven digits, such as 01770618575.";
+}
+
 function endingOf(wallet: string): Ending {
-  const asked = endings[scenarioOf(wallet).answer?.as ?? "approve"];
-  return { ...(unable.get(wallet) ?? asked), wallet };
+  const ending = endings[scenarioOf(wallet).answer?.as ?? "approve"];
+  return { ...(walletsThatCannotPay.get(wallet) ?? ending), wallet };
 }

@@ -1,8 +1,8 @@
-/** How bKash's page looks in the sandbox. One inline style sheet, no script, nothing from outside. */
+/** The HTML of bKash's page in the sandbox. One inline style sheet, no script, no external resource. */
 import { createHash } from "node:crypto";
 import type { Checkout } from "./sandbox-checkout.ts";
 
-/** What is on the page. */
+/** The content of the page. */
 export type Shown =
   | { step: "wallet" | "code" | "pin"; checkout: Checkout; problem: string | undefined; wallet: string | undefined }
   | { step: "over"; checkout: Checkout; onward: string }
@@ -13,7 +13,7 @@ const steps = {
     number: 1,
     title: "Your bKash account number",
     label: "Account number",
-    hint: "<b>01770618575</b> pays. <b>01823074817</b> has too little, <b>01823074818</b> is blocked. Others do as their last two digits say.",
+    hint: "<b>01770618575</b> pays. <b>01823074817</b> has too little money, <b>01823074818</b> is blocked. The last two digits of any other number choose a scenario.",
     field: 'type="tel" inputmode="tel" autocomplete="tel" placeholder="01XXXXXXXXX"',
   },
   code: {
@@ -71,8 +71,8 @@ const style = `
   footer p { margin: 0; border-top: 1px solid light-dark(#e8dfe5, #3a303d); padding-top: .9rem; text-wrap: pretty; }`;
 
 /**
- * Lets the page have its style and nothing else. Where forms lead is left open: browsers apply `form-action` to what a form
- * is redirected to as well, and that is the merchant's address.
+ * Allows the page its style sheet only. It has no `form-action`, because browsers apply that to redirects too, and the form
+ * redirects to the merchant.
  */
 export const pagePolicy = `default-src 'none'; base-uri 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; frame-ancestors 'none'`;
 
@@ -90,7 +90,7 @@ ${"checkout" in shown ? summary(shown.checkout) : ""}
 <section>
 ${content}
 </section>
-<footer><p>This is Tukio’s stand-in for bKash’s page. No money moves, and nothing that you type leaves this sandbox.</p></footer>
+<footer><p>This page imitates bKash’s page for tests. No money moves, and your entries stay in this sandbox.</p></footer>
 </main>
 </html>`;
 }
@@ -106,13 +106,13 @@ function body(shown: Shown): { title: string; content: string } {
     const title = "There is no such payment";
     return {
       title,
-      content: `<h1>${title}</h1>\n<p>It was never made here, or it is too long ago. Go back to the shop.</p>`,
+      content: `<h1>${title}</h1>\n<p>It does not exist, or it has expired. Go back to the shop.</p>`,
     };
   }
   if (shown.step === "over") {
     const title = "You are done here";
     const link = `<a class="go" href="${escapeHtml(shown.onward)}">Back to the shop</a>`;
-    return { title, content: `<h1>${title}</h1>\n<p>The shop knows how your payment ended.</p>\n${link}` };
+    return { title, content: `<h1>${title}</h1>\n<p>The shop shows the result of your payment.</p>\n${link}` };
   }
   return { title: steps[shown.step].title, content: stepForm(shown) };
 }
@@ -121,7 +121,7 @@ function stepForm({ step, checkout, problem, wallet }: Extract<Shown, { problem:
   const { number, title, label, hint, field } = steps[step];
   const known = step === "wallet" && /^01\d{9}$/.test(checkout.payerReference) ? checkout.payerReference : "";
   const wrong = problem === undefined ? "" : `<p class="wrong" id="wrong" role="alert">${escapeHtml(problem)}</p>`;
-  // The first button is the one that Enter presses.
+  // The Enter key presses the first button.
   return `<p class="step">Step ${number} of 3${wallet === undefined ? "" : ` · ${escapeHtml(wallet)}`}</p>
 <h1>${title}</h1>
 <form method="post" action="?">

@@ -1,22 +1,33 @@
 /**
- * bKash tokenized checkout: tokens, create, execute, query, the notification of what was paid, and bKash's own page for the
- * payer. Shapes, types and texts are bKash's, so that the real adapter cannot tell the difference. To be mounted at
+ * The sandbox of bKash tokenized checkout: tokens, create, execute, query, the notification of a completed payment, and
+ * bKash's page for the payer. Shapes, types and texts are bKash's, so the real adapter runs unchanged. Mount at
  * `/sandbox/bkash`.
  *
- * A payment is paid on the page, or, where its payer reference is a phone, by answering on that phone: the sandbox then
- * plays the payer's browser and comes back to the callback address. The numbers of the contract mean here:
- * 01 to 05 as everywhere; Execute says what is wrong (02: the browser does). 06: the answer of Execute is lost. 07: the
- * browser comes back three times, and there are three notifications. 08: the notification comes before the answer of
- * Execute, as nothing can come before that of create: only it tells the page's address. 09: the browser comes back 3 s
- * after the deadline, when nobody takes the money any more. 10: Execute takes another amount. 11 and 12: nobody has
- * the page's address, so there is nothing to pay. 20: refused as a duplicate.
+ * The payer pays on the page. If the payer reference is a phone, the payer may instead answer a prompt on that phone; the
+ * sandbox then acts as the payer's browser and returns to the callback URL. The test numbers mean:
  *
- * In memory: a restart forgets every payment.
+ * - 01 to 05: as at other providers; Execute reports the failure, except for 02, which the browser reports.
+ * - 06: the answer to Execute is lost.
+ * - 07: the browser returns three times, and there are three notifications.
+ * - 08: the notification comes before the answer to Execute. It cannot come before the answer to create, because only that
+ *   answer has the page's URL.
+ * - 09: the browser returns 3 s after the deadline, when the hub takes no money any more.
+ * - 10: Execute takes another amount.
+ * - 11 and 12: the payer never gets the page's URL, so there is no payment.
+ * - 20: refused as a duplicate.
+ *
+ * In memory: a restart removes all payments.
  */
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
-import { type Scenario, scenarioOf } from "../../sandbox/phone.ts";
-import { createDelivery, createScenarioRunner, whenReplied } from "../../sandbox/scenario.ts";
+import { type Phone, type Scenario, scenarioOf } from "../../sandbox/phone.ts";
+import {
+  createDelivery,
+  createScenarioRunner,
+  type ScenarioRun,
+  type WebhookMessage,
+  whenReplied,
+} from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import {
   type Checkout,
@@ -31,10 +42,10 @@ import {
   queried,
   returnTarget,
 } from "./sandbox-checkout.ts";
-import { type FaultCode, fault, gatewayFault, issueTokens, oldFault, speakBkash } from "./sandbox-gateway.ts";
+import { configureBkashHttp, type FaultCode, fault, gatewayFault, issueTokens, oldFault } from "./sandbox-gateway.ts";
 import { servePage } from "./sandbox-page.ts";
 
-/** Without a topic: no Amazon is behind the sandbox, and so no subscription is to be confirmed. */
+/** Without a topic, because the sandbox has no SNS: there is no subscription to confirm. */
 const account = (secretOf: (variable: string) => string) => ({
   USERNAME: secretOf("USERNAME"),
   PASSWORD: secretOf("PASSWORD"),
@@ -44,7 +55,7 @@ const account = (secretOf: (variable: string) => string) => ({
 
 export const bkashSandbox = { account, serve } as const satisfies Sandbox;
 
-/** No `<`, `>` or `&` (developer.bka.sh, "Create Payment"). */
+/** Text without `<`, `>` and `&` (developer.bka.sh, "Create Payment"). */
 const plain = z.string().regex(/^[^<>&]{1,255}$/);
 
 const createBody = z.object({
@@ -57,7 +68,7 @@ const createBody = z.object({
   merchantInvoiceNumber: plain,
 });
 
-/** What a field is called when it is wrong. */
+/** The error of each invalid field. */
 const fieldFaults: Readonly<Record<string, FaultCode>> = {
   mode: "2063",
   payerReference: "2048",
@@ -68,128 +79,162 @@ const fieldFaults: Readonly<Record<string, FaultCode>> = {
   merchantInvoiceNumber: "2031",
 };
 
-/** Older payments are forgotten. */
+/** 10,000; a further payment removes the oldest one (G12). */
 const checkoutsMax = 10_000;
 
-/** developer.bka.sh, "Create Payment": a payment can be executed for 24 h. */
+/** 24 h, because a payment can be executed for that long (developer.bka.sh, "Create Payment"). */
 const lifetimeMs = 86_400_000;
 
 const wallet = /^01\d{9}$/;
 
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, phone, isOwn, webhookUrl, publicUrl, now = () => new Date() } = context;
-  const checkouts = new Map<string, Checkout>();
+  const checkouts = createCheckouts(now);
   const deliver = createDelivery(app, context);
-  const play = createScenarioRunner(app, context);
-  speakBkash(app);
+  const runScenario = createScenarioRunner(app, context);
+  configureBkashHttp(app);
   const { requireToken, isMerchant } = issueTokens(app, { account, now });
 
-  const remember = (checkout: Checkout): Checkout => {
-    const [oldest] = checkouts.keys();
-    if (oldest !== undefined && checkouts.size >= checkoutsMax) checkouts.delete(oldest);
-    checkouts.set(checkout.paymentID, checkout);
-    return checkout;
-  };
-
-  /** The first ending counts; whoever comes later changes nothing. */
-  const end = (checkout: Checkout, ending: Ending): boolean => {
-    if (checkout.ending) return false;
-    checkout.ending = ending;
-    return true;
-  };
-
-  const notify = (checkout: Checkout, paid: Paid): Promise<void> =>
-    deliver({
-      url: webhookUrl().href,
-      headers: { "content-type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification" },
-      body: JSON.stringify(notified(checkout, paid)),
-    });
-
-  const isOver = ({ createdAt }: Checkout): boolean => now().getTime() > createdAt.getTime() + lifetimeMs;
-
   servePage(app, {
-    find: (token) => [...checkouts.values()].find((checkout) => checkout.token === token && !isOver(checkout)),
-    end(checkout, ending) {
-      if (!end(checkout, ending)) return;
-      const { wallet = checkout.payerReference } = ending;
-      checkout.scenario = scenarioOf(wallet);
-      // The phone asks no more; what it was answered comes too late to count.
-      const isRinging = phone.prompts(checkout.payerReference).some(({ id }) => id === checkout.promptId);
-      if (isRinging && checkout.promptId !== undefined) phone.answer(checkout.promptId, "ignore");
-    },
+    find: (token) => checkouts.findByToken(token),
+    end: (checkout, ending) => endOnPage(checkout, ending, phone),
   });
 
   app.post("/tokenized/checkout/create", async (request, reply) => {
     requireToken(request);
     const body = readCreate(request.body);
-    // Where the payer's browser is sent, and the sandbox itself where it plays the browser: the hub's return address.
+    // The browser, and the sandbox in its place, visits this URL: it must be the hub's.
     if (!isOwn(body.callbackURL)) throw fault("2049");
-    const scenario = wallet.test(body.payerReference) ? scenarioOf(body.payerReference) : { webhooks: 1 };
-    if (scenario.isDown) throw gatewayFault(503, "Service Unavailable");
-    if (scenario.isBusy) throw fault("2029");
-    const checkout = remember(openCheckout({ ...body, createdAt: now(), scenario }));
-    if (wallet.test(body.payerReference)) {
-      const [ringing, amountMinor] = [`+88${body.payerReference}`, Number(body.amount.replace(".", ""))];
-      await play({
-        prompt: { provider: "bkash", phone: ringing, amountMinor, currency: "BDT" },
-        reply,
-        scenario: asBrowser(scenario),
-        onPrompt(promptId) {
-          checkout.promptId = promptId;
-        },
-        settle(answer) {
-          const ending = { ...endings[answer], wallet: body.payerReference };
-          if (scenario.isSilent || !end(checkout, ending)) return undefined;
-          return { method: "GET", url: returnTarget(checkout, ending.visit) };
-        },
-      });
-    }
+    const scenario = scenarioOfPayer(body.payerReference);
+    const checkout = openCheckout({ ...body, createdAt: now(), scenario });
+    checkouts.add(checkout);
+    if (wallet.test(body.payerReference)) await runScenario(runOnPhone(checkout, reply));
     const base = publicUrl?.() ?? `${request.protocol}://${request.host}${app.prefix}`;
     return created(checkout, `${base}/redirect/?token=${checkout.token}`);
   });
 
   app.post("/tokenized/checkout/execute", async (request, reply) => {
     requireToken(request);
-    const checkout = findCheckout(request.body);
-    const paid = execute(checkout);
+    const checkout = checkouts.find(request.body);
+    const paid = execute(checkout, { isExpired: checkouts.isExpired(checkout), at: now() });
     const { webhooks, overtakes } = checkout.scenario;
     if (webhooks === 0) throw gatewayFault(504, "Endpoint request timed out");
-    const replied = overtakes ? undefined : whenReplied(reply);
-    const told = Promise.resolve(replied).then(() =>
-      Promise.all(Array.from({ length: webhooks }, () => notify(checkout, paid))),
+    const notification = notificationOf(webhookUrl(), checkout, paid);
+    const waitsFor = overtakes ? undefined : whenReplied(reply);
+    const delivered = Promise.resolve(waitsFor).then(() =>
+      Promise.all(Array.from({ length: webhooks }, () => deliver(notification))),
     );
-    if (overtakes) await told;
+    if (overtakes) await delivered;
     return executed(checkout, paid);
   });
 
   app.post("/tokenized/checkout/payment/status", async (request) => {
     requireToken(request);
-    return queried(findCheckout(request.body));
+    return queried(checkouts.find(request.body));
   });
-
-  const findCheckout = (body: unknown): Checkout => {
-    const { success, data } = paymentBody.safeParse(body);
-    if (!success) throw oldFault("2065");
-    const checkout = checkouts.get(data.paymentID);
-    if (!checkout) throw fault("2002");
-    return checkout;
-  };
-
-  /** Once for each payment, and only after its payer has agreed. */
-  const execute = (checkout: Checkout): Paid => {
-    const { ending, paid, isExecuted } = checkout;
-    if (paid) throw fault("2062");
-    if (isExecuted) throw fault("2117");
-    if (isOver(checkout) || (ending && ending.visit !== "success")) throw fault("2056");
-    if (!ending) throw fault("2060");
-    checkout.isExecuted = true;
-    if (ending.verdict !== "0000") throw fault(ending.verdict);
-    checkout.paid = pay(checkout, now());
-    return checkout.paid;
-  };
 
   return isMerchant;
 }
+
+/** The payments, in memory. */
+interface Checkouts {
+  add(checkout: Checkout): void;
+  /** Finds the payment that a request's body names. Throws bKash's error. */
+  find(body: unknown): Checkout;
+  /** Finds the payment of this page token; undefined if there is none or it has expired. */
+  findByToken(token: string): Checkout | undefined;
+  isExpired(checkout: Checkout): boolean;
+}
+
+function createCheckouts(now: () => Date): Checkouts {
+  const checkouts = new Map<string, Checkout>();
+  const isExpired = ({ createdAt }: Checkout): boolean => now().getTime() > createdAt.getTime() + lifetimeMs;
+  return {
+    add(checkout) {
+      const [oldest] = checkouts.keys();
+      if (oldest !== undefined && checkouts.size >= checkoutsMax) checkouts.delete(oldest);
+      checkouts.set(checkout.paymentID, checkout);
+    },
+    find(body) {
+      const { success, data } = paymentBody.safeParse(body);
+      if (!success) throw oldFault("2065");
+      const checkout = checkouts.get(data.paymentID);
+      if (!checkout) throw fault("2002");
+      return checkout;
+    },
+    findByToken: (token) =>
+      [...checkouts.values()].find((checkout) => checkout.token === token && !isExpired(checkout)),
+    isExpired,
+  };
+}
+
+/** Returns the scenario of a payer reference. Throws bKash's error if the scenario refuses the payment. */
+function scenarioOfPayer(payerReference: string): Scenario {
+  const scenario = wallet.test(payerReference) ? scenarioOf(payerReference) : { webhooks: 1 };
+  if (scenario.isDown) throw gatewayFault(503, "Service Unavailable");
+  if (scenario.isBusy) throw fault("2029");
+  return scenario;
+}
+
+/** The run of a payment whose payer answers on the phone; its webhook is the return of the payer's browser. */
+function runOnPhone(checkout: Checkout, reply: FastifyReply): ScenarioRun {
+  const { amount, payerReference, scenario } = checkout;
+  const amountMinor = Number(amount.replace(".", ""));
+  return {
+    prompt: { provider: "bkash", phone: `+88${payerReference}`, amountMinor, currency: "BDT" },
+    reply,
+    scenario: scenarioOfBrowser(scenario),
+    onPrompt(promptId) {
+      checkout.promptId = promptId;
+    },
+    settle(answer) {
+      const ending = { ...endings[answer], wallet: payerReference };
+      if (scenario.isSilent || !end(checkout, ending)) return undefined;
+      return { method: "GET", url: returnTarget(checkout, ending.visit) };
+    },
+  };
+}
+
+/** The browser returns only after the answer to create, and at least once. */
+const scenarioOfBrowser = ({ overtakes: _, webhooks, ...scenario }: Scenario): Scenario => ({
+  ...scenario,
+  webhooks: Math.max(1, webhooks),
+});
+
+/** Ends the payer's visit. The first ending counts; returns whether this is the first. */
+function end(checkout: Checkout, ending: Ending): boolean {
+  if (checkout.ending) return false;
+  checkout.ending = ending;
+  return true;
+}
+
+/** Ends the visit of a payer on the page, and removes the prompt from the phone. */
+function endOnPage(checkout: Checkout, ending: Ending, phone: Phone): void {
+  if (!end(checkout, ending)) return;
+  const { wallet = checkout.payerReference } = ending;
+  checkout.scenario = scenarioOf(wallet);
+  const isOpen = phone.prompts(checkout.payerReference).some(({ id }) => id === checkout.promptId);
+  if (isOpen && checkout.promptId !== undefined) phone.answer(checkout.promptId, "ignore");
+}
+
+/** Takes the money. Throws bKash's error unless the payer has approved the payment and it was not executed before. */
+function execute(checkout: Checkout, { isExpired, at }: { isExpired: boolean; at: Date }): Paid {
+  const { ending, paid, isExecuted } = checkout;
+  if (paid) throw fault("2062");
+  if (isExecuted) throw fault("2117");
+  if (isExpired || (ending && ending.visit !== "success")) throw fault("2056");
+  if (!ending) throw fault("2060");
+  checkout.isExecuted = true;
+  if (ending.executeCode !== "0000") throw fault(ending.executeCode);
+  checkout.paid = pay(checkout, at);
+  return checkout.paid;
+}
+
+const notificationOf = (url: URL, checkout: Checkout, paid: Paid): WebhookMessage => ({
+  url: url.href,
+  headers: { "content-type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification" },
+  body: JSON.stringify(notified(checkout, paid)),
+});
 
 const paymentBody = z.object({ paymentID: z.string() });
 
@@ -201,9 +246,3 @@ function readCreate(body: unknown): z.infer<typeof createBody> {
   if (parsed.success) return parsed.data;
   throw fault(fieldFaults[String(parsed.error.issues[0]?.path[0])] ?? "2025");
 }
-
-/** The payer's browser cannot come back before create was answered, and once it has set out it arrives. */
-const asBrowser = ({ overtakes: _, webhooks, ...scenario }: Scenario): Scenario => ({
-  ...scenario,
-  webhooks: Math.max(1, webhooks),
-});
