@@ -24,7 +24,7 @@ export interface AccessToken {
   token(rejected?: string): Promise<string>;
 }
 
-/** What operators and the refresh loop need of an access token. */
+/** The access token as operators and the refresh loop use it. */
 export interface StoredAccessToken extends AccessToken {
   /** When the stored token expires; undefined without a readable one. */
   expiresAt(): Promise<Date | undefined>;
@@ -43,7 +43,7 @@ export interface FetchedToken {
   refreshToken?: string;
 }
 
-/** How a provider issues tokens. */
+/** The rules of a provider for its tokens. */
 export interface TokenRules {
   /**
    * Makes one token call: with the stored refresh token if there is one, without it after that failed. Throws `HubError`
@@ -83,7 +83,7 @@ interface CachedToken {
 const sealedShape = z.object({ token: z.string(), refreshToken: z.string().optional() });
 type Tokens = z.infer<typeof sealedShape>;
 
-/** What a caller needs: a token other than the refused one, valid for at least `leftS` seconds. */
+/** A caller needs a token other than the refused one that is valid for at least `leftS` seconds. */
 interface Wanted {
   rejected?: string | undefined;
   leftS: number;

@@ -51,7 +51,7 @@ export interface Phone {
 export interface Scenario {
   /** The automatic answer; absent if the prompt waits for a person. */
   answer?: { as: PayerAnswer; afterS: number };
-  /** How many times the provider sends its webhook. */
+  /** Number of times that the provider sends its webhook. */
   webhooks: number;
   /** The provider sends the webhook before it answers the request for money. */
   overtakes?: true;
@@ -63,7 +63,7 @@ export interface Scenario {
   isLate?: true;
   /** The provider never answers the request for money, but prompts the payer. */
   isSilent?: true;
-  /** The provider is down: it refuses the request and prompts nobody. */
+  /** The provider is down: it refuses the request and shows no prompt. */
   isDown?: true;
 }
 
@@ -101,7 +101,7 @@ export const promptsMax = 100_000;
 interface OpenPrompt {
   prompt: Prompt;
   resolve: (answer: PayerAnswer) => void;
-  /** The prompt's answer if nobody else gives one. */
+  /** The answer of a prompt that lapses. */
   defaultAnswer: PayerAnswer;
   timer: NodeJS.Timeout;
 }
@@ -172,7 +172,7 @@ function openPrompt(
   return { id, answer };
 }
 
-/** Ends a prompt that nobody answered. */
+/** Ends an unanswered prompt. */
 function lapse(state: PhoneState, id: string): void {
   const found = removePrompt(state, id);
   found?.resolve(found.defaultAnswer);

@@ -72,7 +72,7 @@ export const openCheckout = (fields: CheckoutFields): Checkout => ({
   isExecuted: false,
 });
 
-/** Takes the money: another amount than requested, if the scenario says so. */
+/** Takes the money: another amount than requested, if the scenario requires it. */
 export function pay({ amount, scenario }: Checkout, at: Date): Paid {
   const [whole, decimals] = amount.split(".");
   return { trxID: letters(10), amount: scenario.paysWrongAmount ? `${Number(whole) + 1}.${decimals}` : amount, at };

@@ -11,7 +11,7 @@
  * - 07: the browser returns three times, and there are three notifications.
  * - 08: the notification comes before the answer to Execute. It cannot come before the answer to create, because only that
  *   answer has the page's URL.
- * - 09: the browser returns 3 s after the deadline, when the hub takes no money any more.
+ * - 09: the browser returns 3 s after the deadline, after which the hub takes no money.
  * - 10: Execute takes another amount.
  * - 11 and 12: the payer never gets the page's URL, so there is no payment.
  * - 20: refused as a duplicate.

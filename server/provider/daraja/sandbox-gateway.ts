@@ -1,6 +1,6 @@
 /**
- * The gateway in front of Safaricom Daraja: access tokens, the error envelope, and how bodies are read. Codes and texts are
- * those of the Safaricom portal, "Authorization" and M-Pesa Express, "Error Codes".
+ * The gateway in front of the sandbox of Safaricom Daraja: access tokens, the error format, and the parsing of bodies. The
+ * codes and texts are from the Safaricom portal, "Authorization" and "M-Pesa Express", "Error Codes".
  */
 import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -9,17 +9,17 @@ import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
 import type { IsMerchant } from "../../sandbox/server.ts";
 
-/** An answer in Safaricom's error envelope. */
+/** An error in Safaricom's format. */
 export const fault = (status: number, errorCode: string, errorMessage: string): Fault =>
   new Fault(status, { requestId: randomUUID(), errorCode, errorMessage });
 
 const tokenLifetimeS = 3_599;
 
-/** Half of a token, the other half being its signature: 28 characters in all, as Safaricom's have. */
+/** 14, because a token is a nonce and a signature of equal length, 28 characters like Safaricom's. */
 const nonceLength = 14;
 
-/** Safaricom's envelope for whatever goes wrong, and its way of reading bodies: without a JSON content type there is none. */
-export function speakSafaricom(app: FastifyInstance): void {
+/** Sets up errors and bodies as at Safaricom. A body without a JSON content type is ignored. */
+export function configureSafaricomHttp(app: FastifyInstance): void {
   handleFaults(app, {
     notFound: () => fault(404, "404.001.01", "Resource not found"),
     internal: () => fault(500, "500.003.1001", "Internal Server Error"),
@@ -28,14 +28,14 @@ export function speakSafaricom(app: FastifyInstance): void {
 }
 
 interface Tokens {
-  /** Checks that a request carries the newest token. */
+  /** Throws Safaricom's error unless the request has the newest token. */
   requireToken(request: FastifyRequest): void;
   isMerchant: IsMerchant;
 }
 
 /**
- * Serves the tokens, of which only the newest is good. Each has a signature, by which one that was made before a restart,
- * or by another node, is still known to be the merchant's.
+ * Serves the token calls. Only the newest token is valid. A token is signed, so the sandbox recognises the merchant by a
+ * token from before a restart or from another node.
  */
 export function issueTokens(
   app: FastifyInstance,
@@ -54,7 +54,7 @@ export function issueTokens(
     const { authorization } = headers;
     if (!authorization?.startsWith("Basic ")) throw fault(400, "400.008.01", "Invalid Authentication passed");
     if (query.grant_type !== "client_credentials") throw fault(400, "400.008.02", "Invalid grant type passed");
-    // Reported by integrators: bad credentials are answered with nothing at all.
+    // Integrators report that wrong credentials get an answer without a body.
     if (!isSame(authorization, basic)) return reply.code(400).send();
     current = { token: mint(), expiresAtMs: now().getTime() + tokenLifetimeS * 1_000 };
     return { access_token: current.token, expires_in: String(tokenLifetimeS) };
@@ -73,12 +73,12 @@ export function issueTokens(
   };
 }
 
-/** Names the first field that is wrong, in the order of the documentation. */
+/** Parses a body. The error names the first invalid field, in the order of the documentation. */
 export function parseFields<T extends z.ZodType>(schema: T, body: unknown): z.infer<T> {
   const parsed = schema.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
   throw invalid(String(parsed.error.issues[0]?.path[0] ?? "BusinessShortCode"));
 }
 
-/** The error that names a field. */
+/** The error for an invalid field. */
 export const invalid = (field: string): Fault => fault(400, "400.002.02", `Bad Request - Invalid ${field}`);

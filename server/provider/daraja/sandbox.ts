@@ -1,10 +1,10 @@
 /**
- * Safaricom Daraja as far as M-Pesa Express goes: tokens, push, query, and the webhook once the payer has answered. Shapes,
- * types and texts are Safaricom's, so that the real adapter cannot tell the difference. To be mounted at `/sandbox/daraja`.
+ * The sandbox of Safaricom Daraja, M-Pesa Express: tokens, push, query, and the webhook after the payer's answer. Shapes,
+ * types and texts are Safaricom's, so the real adapter runs against it unchanged. Mount at `/sandbox/daraja`.
  *
- * Unlike Safaricom, one phone may have any number of open prompts, so that programs can try things side by side; a number
- * of its own plays the phone that is busy. A webhook is sent exactly once, and after the push has been answered, unless the
- * phone's number says otherwise. In memory: a restart forgets every push.
+ * Unlike at Safaricom, one phone may have several open prompts, so that programs can run tests in parallel; the test number
+ * 20 is the busy phone. The webhook is sent once, after the answer to the push, unless the scenario differs. In memory: a
+ * restart removes all pushes.
  */
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -14,9 +14,9 @@ import { type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts"
 import { scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
-import { fault, invalid, issueTokens, parseFields, speakSafaricom } from "./sandbox-gateway.ts";
+import { configureSafaricomHttp, fault, invalid, issueTokens, parseFields } from "./sandbox-gateway.ts";
 
-/** 174379 is the shortcode of Safaricom's own sandbox. */
+/** 174379 is the shortcode of Safaricom's own sandbox (Safaricom portal, test data). */
 const account = (secretOf: (variable: string) => string) => ({
   CONSUMER_KEY: secretOf("CONSUMER_KEY"),
   CONSUMER_SECRET: secretOf("CONSUMER_SECRET"),
@@ -28,7 +28,7 @@ type DarajaAccount = ReturnType<typeof account>;
 
 export const darajaSandbox = { account, serve } as const satisfies Sandbox;
 
-/** What a query says of a code in other words than the webhook, as observed at Safaricom. */
+/** The texts of a query that differ from those of the webhook for the same code (observed by integrators). */
 const queryTexts: ReadonlyMap<number, string> = new Map([[1037, "DS timeout user cannot be reached."]]);
 
 interface Push {
@@ -64,14 +64,14 @@ const pushBody = z.object({
 
 const queryBody = z.object({ ...signed, CheckoutRequestID: z.string().min(1) });
 
-/** Older pushes are forgotten: queries about them are answered like those about unknown ones. */
+/** 10,000; a further push removes the oldest one (G12), whose queries are then answered as unknown. */
 const pushesMax = 10_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const pushes = new Map<string, Push>();
-  const play = createScenarioRunner(app, context);
-  speakSafaricom(app);
+  const runScenario = createScenarioRunner(app, context);
+  configureSafaricomHttp(app);
   const { CONSUMER_KEY: consumerKey, CONSUMER_SECRET: consumerSecret } = account;
   const { requireToken, isMerchant } = issueTokens(app, { consumerKey, consumerSecret, now });
 
@@ -102,7 +102,7 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     }
     if (scenario.isDown) throw fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
-    await play({
+    await runScenario({
       prompt: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
       reply,
       settle(answer, { paysWrongAmount }) {
@@ -145,7 +145,7 @@ const acceptance = ({ merchantRequestId, checkoutRequestId }: Push): object => (
   CustomerMessage: "Success. Request accepted for processing",
 });
 
-/** Everything is a string here. An open push is told in two forms, both observed at Safaricom; they take turns. */
+/** All values are strings. An open push has two answers, both observed by integrators, which alternate here. */
 function queryReply(push: Push): object {
   const { result, merchantRequestId, checkoutRequestId } = push;
   push.queries += 1;
@@ -160,7 +160,7 @@ function queryReply(push: Push): object {
   };
 }
 
-/** Codes and metadata are numbers here, the amount a decimal such as 150.00; only a success has metadata. */
+/** Codes and metadata are numbers, the amount has decimals such as 150.00, and only a success has metadata. */
 function webhookBody(push: Push, { code, text }: MpesaResult, { paid, at }: { paid: number; at: Date }): string {
   const items = [
     { Name: "Amount", Value: paid },

@@ -1,14 +1,13 @@
 /**
- * Lipana as far as M-Pesa pushes go: push, status, list, and the signed webhook once the payer has answered. Shapes and
- * texts are those of Lipana's SDK and of public integrations, so that the real adapter cannot tell the difference. To be
- * mounted at `/sandbox/lipana`.
+ * The sandbox of Lipana: push, status, list, and the signed webhook after the payer's answer. Shapes and texts are from
+ * Lipana's SDK and from public integrations, so the real adapter runs against it unchanged. Mount at `/sandbox/lipana`.
  *
- * Two shapes of webhook are about, and nobody knows which one Lipana sends: of the payments that succeed every other one
- * is told in either shape, A without a receipt and B with one. All others are told in B, as A cannot say why.
+ * Public integrations have two shapes of webhook, and it is not known which one Lipana sends. Successes alternate between
+ * shape A, without a receipt, and shape B, with one. Failures have shape B, because shape A has no reason.
  *
- * Every test number of the contract is played. With 11 the webhook names a transaction that nobody knows: it waits until
- * the list is asked for. 20, a phone that is busy, waits for a person like 00, for how Lipana would say so is not known.
- * The list takes no dates. In memory: a restart forgets every push.
+ * All test numbers work. With 11 the webhook names a transaction that the hub does not know, and stays parked until the hub
+ * reads the list. 20 (busy phone) waits for a person like 00, because Lipana's answer is not known. The list accepts no
+ * dates. In memory: a restart removes all pushes.
  */
 import { createHmac, randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -26,7 +25,7 @@ const account = (secretOf: (variable: string) => string) => ({
 
 export const lipanaSandbox = { account, serve } as const satisfies Sandbox;
 
-/** How a push ended: Lipana's word for it, and M-Pesa's code and text, which only a webhook of shape B tells. */
+/** The end of a push: Lipana's status, and M-Pesa's code and text, which only a webhook of shape B contains. */
 interface Result {
   status: "success" | "failed" | "cancelled";
   code: number;
@@ -41,11 +40,11 @@ const results: Record<PayerAnswer, Result> = {
   ignore: { status: "failed", code: 1037, text: "No response from user." },
 };
 
-/** A transaction as status and list tell it. Keys without a value are not there. */
+/** A transaction in status and list. Keys without a value are absent. */
 interface Transaction {
   id: string;
   transactionId: string;
-  /** Whole shillings: asked for, and once there is an answer, paid. */
+  /** Whole shillings: the requested amount, and after the payer's answer the paid one. */
   amount: number;
   phone: string;
   status: "pending" | Result["status"];
@@ -71,20 +70,20 @@ const listQuery = z.object({
   status: z.string().optional(),
 });
 
-/** An answer in Lipana's error envelope. Its codes are the SDK's, as far as it has one. */
+/** An error in Lipana's format. The codes are from the SDK, where it has one. */
 const fault = (status: number, code: string, message: string, errors?: object): Fault =>
   new Fault(status, { success: false, message, code, ...(errors && { errors }) });
 
-/** Older pushes are forgotten. */
+/** 10,000; a further push removes the oldest one (G12). */
 const pushesMax = 10_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, webhookUrl, now = () => new Date() } = context;
   const transactions = new Map<string, Transaction>();
-  const play = createScenarioRunner(app, context);
+  const runScenario = createScenarioRunner(app, context);
   let successes = 0;
   const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.SECRET_KEY);
-  speakLipana(app, isMerchant);
+  configureLipanaHttp(app, isMerchant);
 
   const remember = (body: z.infer<typeof pushBody>): Transaction => {
     const [oldest] = transactions.keys();
@@ -115,8 +114,8 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
       if (paysWrongAmount) transaction.amount += 1;
       successes += 1;
     }
-    const told = result.code === 0 && successes % 2 === 0 ? shapeA(transaction) : shapeB(transaction, result);
-    const body = JSON.stringify(told);
+    const message = result.code === 0 && successes % 2 === 0 ? shapeA(transaction) : shapeB(transaction, result);
+    const body = JSON.stringify(message);
     return { url: webhookUrl().href, headers: { "x-lipana-signature": sign(body, account.WEBHOOK_SECRET) }, body };
   };
 
@@ -124,7 +123,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     const body = parse(pushBody, request.body);
     if (scenarioOf(body.phone).isDown) throw fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
     const transaction = remember(body);
-    await play({
+    await runScenario({
       prompt: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
       reply,
       settle: (answer, { paysWrongAmount = false }) => settle(transaction, results[answer], paysWrongAmount),
@@ -133,7 +132,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   });
 
   app.get<{ Params: { id: string } }>("/transactions/:id", async ({ params: { id } }) => {
-    // Which of the two ids is meant is not documented.
+    // It is not documented which of the two ids the URL takes.
     const found = transactions.get(id) ?? [...transactions.values()].find((transaction) => transaction.id === id);
     if (!found) throw fault(404, "NOT_FOUND", "Transaction not found");
     return found;
@@ -149,8 +148,8 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   return isMerchant;
 }
 
-/** Lipana's envelope for whatever goes wrong, and its key on every request. */
-function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
+/** Sets up errors as at Lipana, and requires the API key on each request. */
+function configureLipanaHttp(app: FastifyInstance, isMerchant: IsMerchant): void {
   handleFaults(app, {
     notFound: () => fault(404, "NOT_FOUND", "Not found"),
     internal: () => fault(500, "INTERNAL_ERROR", "Internal server error"),
@@ -161,7 +160,7 @@ function speakLipana(app: FastifyInstance, isMerchant: IsMerchant): void {
   });
 }
 
-/** Names every field that is wrong. That `errors` is a list of these is made up. */
+/** Parses a body or a query string. The error names each invalid field; the form of `errors` is invented. */
 function parse<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
   const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
@@ -192,9 +191,9 @@ const shapeB = (transaction: Transaction, { code, text }: Result): object => ({
   result_desc: text,
 });
 
-/** Over the very bytes that are sent. */
+/** Signs the bytes that are sent. */
 const sign = (body: string, secret: string): string => createHmac("sha256", secret).update(body).digest("hex");
 
-/** Capitals and digits, like SAE3YULR0Y. */
+/** Capital letters and digits, like SAE3YULR0Y. */
 const capitals = (length: number): string =>
   Array.from({ length }, () => randomInt(36).toString(36).toUpperCase()).join("");

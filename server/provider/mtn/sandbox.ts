@@ -1,12 +1,11 @@
 /**
- * MTN MoMo Collections: tokens, requests to pay, their status, and the webhook once the payer has answered. Codes and
- * texts are those of MTN's "Common Error" page; where a body is not documented there is none. To be mounted at
- * `/sandbox/mtn`.
+ * The sandbox of MTN MoMo Collections: tokens, requests to pay, their status, and the webhook after the payer's answer. Codes
+ * and texts are from MTN's "Common Error" page; an answer whose body is not documented has none. Mount at `/sandbox/mtn`.
  *
- * Like MTN it wants `Content-Length` of a POST without a body, answers 202 with nothing, and says "not found" to the
- * first question about each request. Its webhook comes as PUT, without the reference, as MTN's may; `reason` is a word
- * there and an object in the status. MTN has no word for a wrong PIN, so 04 ends like a refusal; and none for a busy
- * phone, so 20 is like 00. In memory: a restart forgets every request.
+ * Like MTN, it requires `Content-Length` on a POST without a body, answers 202 without a body, and answers the first query
+ * about each request with "not found". Its webhook is a PUT without the reference, which MTN documents as possible; `reason`
+ * is a word there and an object in the status. MTN has no code for a wrong PIN, so 04 ends like a refusal, and none for a
+ * busy phone, so 20 is like 00. In memory: a restart removes all requests.
  */
 import { randomBytes, randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -18,14 +17,14 @@ import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { formatMinor, minorDigits, parseMinor } from "../money.ts";
 
-/** MTN's own sandbox takes EUR only; this one takes the currency of every country that MTN is in, to be tried out. */
+/** MTN's own sandbox accepts EUR only; this one also accepts currencies of MTN's countries. */
 const currencies = ["EUR", "UGX", "GHS", "RWF", "XAF", "XOF", "ZMW"];
 
 const targetEnvironment = "sandbox";
 
 const account = (secretOf: (variable: string) => string) => ({
   SUBSCRIPTION_KEY: secretOf("SUBSCRIPTION_KEY"),
-  // A UUID at MTN, which nobody checks.
+  // A UUID at MTN; its form does not matter here.
   API_USER: secretOf("API_USER"),
   API_KEY: secretOf("API_KEY"),
   TARGET_ENVIRONMENT: targetEnvironment,
@@ -59,25 +58,26 @@ interface RequestToPay {
   status: "PENDING" | "SUCCESSFUL" | "FAILED";
   financialTransactionId?: string;
   reason?: string;
+  /** False until the first query. */
   isVisible: boolean;
 }
 
-/** An answer in MTN's error envelope; without a code there is no body. */
+/** An error in MTN's format; without a code there is no body. */
 const fault = (status: number, code?: string, message = ""): Fault =>
   new Fault(status, code === undefined ? undefined : { code, message });
 
-/** Older requests are forgotten: questions about them are answered like those about unknown ones. */
+/** 10,000; a further request removes the oldest one (G12), whose queries are then answered as unknown. */
 const requestsMax = 10_000;
 
 const tokenLifetimeS = 3_600;
 
-/** Older tokens are forgotten before their time. */
+/** 1,000; a further token removes the oldest one (G12). */
 const tokensMax = 1_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const requests = new Map<string, RequestToPay>();
-  const play = createScenarioRunner(app, context);
+  const runScenario = createScenarioRunner(app, context);
   handleFaults(app, {
     notFound: () => fault(404),
     internal: () => fault(500, "INTERNAL_PROCESSING_ERROR", "An internal error occurred."),
@@ -112,7 +112,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     requests.set(reference, made);
     const digits = minorDigits(currency);
     const amountMinor = parseMinor(body.amount, digits) ?? 0n;
-    await play({
+    await runScenario({
       prompt: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
       reply,
       settle(answer, { paysWrongAmount }) {
@@ -143,7 +143,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
   return isMerchant;
 }
 
-/** Serves the tokens, all of which are good until they run out. Returns the check that a request carries one. */
+/** Serves the token call; each token is valid until it expires. Returns a check that throws unless a request has one. */
 function issueTokens(app: FastifyInstance, account: MtnAccount, now: () => Date): (request: FastifyRequest) => void {
   const basic = `Basic ${Buffer.from(`${account.API_USER}:${account.API_KEY}`).toString("base64")}`;
   const tokens = new Map<string, number>();
@@ -185,7 +185,7 @@ function readBody({ body }: FastifyRequest): z.infer<typeof requestBody> {
   return data;
 }
 
-/** The status, and the webhook's body. */
+/** The body of the status and of the webhook. */
 const resultOf = ({ body, status, financialTransactionId }: RequestToPay, reason?: unknown): object => ({
   ...(financialTransactionId !== undefined && { financialTransactionId }),
   ...body,

@@ -1,14 +1,14 @@
 /**
- * PayHero Kenya as far as M-Pesa prompts go: the request for money, the query, and the webhook once the payer has answered.
- * To be mounted at `/sandbox/payhero`. In memory: a restart forgets every payment.
+ * The sandbox of PayHero Kenya: the request for money, the query, and the webhook after the payer's answer. Mount at
+ * `/sandbox/payhero`. In memory: a restart removes all payments.
  *
- * The replies and the webhook of a success are PayHero's. Nobody has published a failed webhook, which here is the
- * successful one with M-Pesa's code, nor any error: their names are what integrators report, their texts are invented.
- * Webhooks have the shape of backend.payhero.co.ke; the one of api.payhero.africa, which is another platform, tells no
- * codes and so could not tell most test numbers apart.
+ * The replies and the webhook of a success are PayHero's. No failed webhook is published: here it is the successful one with
+ * M-Pesa's code. No error is published either: the fields are those that integrators report, the texts are invented.
+ * Webhooks have the shape of backend.payhero.co.ke. The shape of the other platform, api.payhero.africa, has no codes, so it
+ * could not express most test numbers.
  *
- * Every test number works. The one of a busy phone waits for a person like any other: PayHero has answered `QUEUED`
- * before M-Pesa could find the phone busy.
+ * All test numbers work. 20 (busy phone) waits for a person, because PayHero answers `QUEUED` before M-Pesa finds the phone
+ * busy.
  */
 import { randomInt, randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -20,7 +20,7 @@ import { scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
-/** The channel is a merchant's in PayHero's samples, and no secret. */
+/** The channel of PayHero's samples. Not a secret. */
 const channelId = "133";
 
 const account = (secretOf: (variable: string) => string) => ({
@@ -53,20 +53,20 @@ interface Payment {
   callbackUrl?: string | undefined;
   askedAt: Date;
   result?: MpesaResult;
-  /** Empty unless it was paid. */
+  /** Empty unless paid. */
   receipt: string;
 }
 
-/** Older payments are forgotten: queries about them are answered like those about unknown ones. */
+/** 10,000; a further payment removes the oldest one (G12), whose queries are then answered as unknown. */
 const paymentsMax = 10_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const payments = new Map<string, Payment>();
-  const play = createScenarioRunner(app, context);
+  const runScenario = createScenarioRunner(app, context);
   const authorization = `Basic ${Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64")}`;
   const isMerchant: IsMerchant = ({ headers }) => isSame(headers.authorization ?? "", authorization);
-  speakPayhero(app, isMerchant);
+  configurePayheroHttp(app, isMerchant);
 
   const remember = (body: z.infer<typeof paymentBody>): Payment => {
     const [oldest] = payments.keys();
@@ -79,10 +79,10 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   app.post("/payments", async (request, reply) => {
     const body = parseFields(request.body);
     if (body.callback_url !== undefined && !isOwn(body.callback_url)) throw invalid("callback_url");
-    // Observed: when PayHero is down, its gateway answers with a page.
+    // Integrators observe an HTML page when PayHero is down.
     if (scenarioOf(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
     const payment = remember(body);
-    await play({
+    await runScenario({
       prompt: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
       reply,
       settle(answer, { paysWrongAmount }) {
@@ -111,8 +111,8 @@ const fault = (status: number, errorCode: string, message: string): Fault =>
 
 const downPage = "<html><head><title>503 Service Temporarily Unavailable</title></head><body></body></html>";
 
-/** PayHero's way with whoever is not its merchant, and with whatever goes wrong. */
-function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
+/** Sets up errors and bodies as at PayHero, and requires the credentials on each request. */
+function configurePayheroHttp(app: FastifyInstance, isMerchant: IsMerchant): void {
   app.addHook("onRequest", async (request) => {
     if (!isMerchant(request)) throw fault(401, "UNAUTHORIZED", "invalid API credentials");
   });
@@ -123,7 +123,7 @@ function speakPayhero(app: FastifyInstance, isMerchant: IsMerchant): void {
   parseEveryBodyAsJson(app);
 }
 
-/** Names the first field that is wrong, in the order of the documentation. */
+/** Parses a body. The error names the first invalid field, in the order of the documentation. */
 function parseFields(body: unknown): z.infer<typeof paymentBody> {
   const parsed = paymentBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
@@ -135,7 +135,7 @@ const invalid = (field: string): Fault => fault(400, "BAD_REQUEST", `invalid ${f
 function accept(body: z.infer<typeof paymentBody>, askedAt: Date): Payment {
   const msisdn = body.phone_number.replace(/^0/, "254");
   return {
-    // Both are observed.
+    // Integrators observe both forms.
     reference: randomInt(2) === 0 ? capitals(10) : randomUUID(),
     merchantRequestId: `${randomInt(1_000, 10_000)}-${randomInt(10_000_000, 100_000_000)}-1`,
     checkoutRequestId: `ws_CO_${checkoutTimestamp(askedAt)}${msisdn.slice(-9)}`,
@@ -148,19 +148,19 @@ function accept(body: z.infer<typeof paymentBody>, askedAt: Date): Payment {
   };
 }
 
-/** Day, month, year, time and milliseconds in Kenya, as in M-Pesa's own ids: 14012024103543427. */
+/** Day, month, year, time and milliseconds in Kenya, as in M-Pesa's ids: 14012024103543427. */
 function checkoutTimestamp(at: Date): string {
   const digits = new Date(at.getTime() + 3 * 3_600_000).toISOString().replace(/\D/g, "");
   return digits.slice(6, 8) + digits.slice(4, 6) + digits.slice(0, 4) + digits.slice(8);
 }
 
-/** `more`: what was paid beyond what was asked. PayHero's own reference is not told. */
-function webhookBody(payment: Payment, { code, text }: MpesaResult, more: number): string {
+/** `excess`: shillings paid beyond the requested amount. PayHero's own reference is absent. */
+function webhookBody(payment: Payment, { code, text }: MpesaResult, excess: number): string {
   const isPaid = code === 0;
   return JSON.stringify({
     forward_url: "",
     response: {
-      Amount: payment.amount + more,
+      Amount: payment.amount + excess,
       CheckoutRequestID: payment.checkoutRequestId,
       ExternalReference: payment.externalReference,
       MerchantRequestID: payment.merchantRequestId,
@@ -174,7 +174,7 @@ function webhookBody(payment: Payment, { code, text }: MpesaResult, more: number
   });
 }
 
-/** No amount, no reason, and no CheckoutRequestID either. */
+/** Has no amount, no reason, and an empty CheckoutRequestID. */
 function queryReply({ result, reference, receipt: given, askedAt }: Payment): object {
   const settled = result?.code === 0 ? "SUCCESS" : "FAILED";
   return {

@@ -1,11 +1,11 @@
 /**
- * ZenoPay as far as mobile money goes: the request, the query, and the webhook once the payer has paid, and only then.
- * Shapes, types and texts of what went well are ZenoPay's own. Of its errors only the envelope is documented, so their
- * texts, and what is answered about an order that it does not know, are made up. To be mounted at `/sandbox/zenopay`.
+ * The sandbox of ZenoPay: the request for money, the query, and the webhook, which is sent only for a paid order. The
+ * successful messages are ZenoPay's. Only the format of its errors is documented, so their texts, and the answer about an
+ * unknown order, are invented. Mount at `/sandbox/zenopay`.
  *
- * All that a query knows of a failure is FAILED or CANCELLED, so of the test numbers 03 and 04 both end as declined; and
- * a prompt that nobody answers stays PENDING, so 05 ends like 00. 20 is like 00 too: no answer for a busy phone is
- * known. In memory: a restart forgets every order.
+ * A query states FAILED or CANCELLED without a reason, so the test numbers 03 and 04 both end as declined. An unanswered
+ * prompt stays PENDING, so 05 ends like 00. 20 is like 00 too, because ZenoPay's answer for a busy phone is not known. In
+ * memory: a restart removes all orders.
  */
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
@@ -41,25 +41,25 @@ type RequestBody = z.infer<typeof requestBody>;
 
 interface Order extends RequestBody {
   created: string;
-  /** ZenoPay's own number of the order. */
+  /** ZenoPay's number of the order. */
   reference: string;
   status: string;
-  /** The operator's receipt, once paid. */
+  /** The operator's receipt; null unless paid. */
   transid: string | null;
 }
 
-/** An answer in ZenoPay's error envelope. */
+/** An error in ZenoPay's format. */
 const fault = (status: number, message: string): Fault => new Fault(status, { status: "error", message });
 
-/** Older orders are forgotten: queries about them are answered like those about unknown ones. */
+/** 10,000; a further order removes the oldest one (G12), whose queries are then answered as unknown. */
 const ordersMax = 10_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
   const { account, isOwn, now = () => new Date() } = context;
   const orders = new Map<string, Order>();
-  const play = createScenarioRunner(app, context);
+  const runScenario = createScenarioRunner(app, context);
   const isMerchant: IsMerchant = ({ headers }) => isSame(String(headers["x-api-key"] ?? ""), account.API_KEY);
-  speakZenopay(app, isMerchant);
+  configureZenopayHttp(app, isMerchant);
 
   const remember = (body: RequestBody): Order => {
     const [oldest] = orders.keys();
@@ -76,7 +76,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (orders.has(body.order_id)) throw fault(400, "Order ID already exists");
     if (scenarioOf(body.buyer_phone).isDown) throw fault(503, "Service unavailable");
     const order = remember(body);
-    await play({
+    await runScenario({
       prompt: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
       reply,
       settle(answer, { paysWrongAmount }) {
@@ -102,8 +102,8 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   return isMerchant;
 }
 
-/** The key comes first, whatever is asked for; 403 is what an integrator reports. Bodies are JSON whatever they are called. */
-function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
+/** Sets up errors and bodies as at ZenoPay. Without the API key every request gets 403, as an integrator reports. */
+function configureZenopayHttp(app: FastifyInstance, isMerchant: IsMerchant): void {
   handleFaults(app, {
     notFound: () => fault(404, "Not found"),
     internal: () => fault(500, "Internal server error"),
@@ -114,7 +114,7 @@ function speakZenopay(app: FastifyInstance, isMerchant: IsMerchant): void {
   parseEveryBodyAsJson(app);
 }
 
-/** Names the first field that is wrong, in the order of the documentation. */
+/** Parses a body. The error names the first invalid field, in the order of the documentation. */
 function parseFields(body: unknown): RequestBody {
   const parsed = requestBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
@@ -123,7 +123,7 @@ function parseFields(body: unknown): RequestBody {
 
 const invalid = (field: string): Fault => fault(400, `Missing or invalid ${field}`);
 
-/** Neither amount nor phone, and the merchant's own key as all the proof there is. */
+/** Has neither amount nor phone; its only proof is the merchant's API key. */
 function webhookOf(order: Order, apiKey: string): WebhookMessage | undefined {
   const { order_id, status, reference, metadata, webhook_url } = order;
   if (webhook_url === undefined) return undefined;
@@ -131,7 +131,7 @@ function webhookOf(order: Order, apiKey: string): WebhookMessage | undefined {
   return { url: webhook_url, headers: { "x-api-key": apiKey }, body: JSON.stringify(body) };
 }
 
-/** `result` is about the lookup, not about the payment. The amount is text. */
+/** `result` is about the query, not about the payment. The amount is text. */
 function queryReply(order: Order | undefined): object {
   if (!order) return { reference: null, resultcode: "404", result: "FAIL", message: "Order not found", data: [] };
   const row = {
@@ -150,9 +150,9 @@ function queryReply(order: Order | undefined): object {
 
 const msisdnOf = ({ buyer_phone }: Order, prefix: "+" | ""): string => `${prefix}255${buyer_phone.slice(1)}`;
 
-/** Eleven capitals and digits, like CEJ3I3SETSN. */
+/** Eleven capital letters and digits, like CEJ3I3SETSN. */
 const receipt = (): string => Array.from({ length: 11 }, () => randomInt(36).toString(36).toUpperCase()).join("");
 
-/** Tells no zone; Tanzania is three hours ahead of UTC all year. */
+/** Without a time zone. Tanzania is always three hours ahead of UTC. */
 const localTimestamp = (at: Date): string =>
   new Date(at.getTime() + 3 * 3_600_000).toISOString().replace("T", " ").slice(0, 19);
