@@ -21,7 +21,12 @@ const store = [
   "test/provider/access-token.test.ts",
   "test/webhook/{budget,inbox}.test.ts",
 ];
-const browser = ["test/browser/*.test.ts", "test/client-sdk/{element,react}.test.ts", "test/demo-shop/browser.test.ts"];
+const browser = [
+  "test/browser/*.test.ts",
+  "test/client-sdk/{element,react}.test.ts",
+  "test/demo-shop/browser.test.ts",
+  "test/docs/picture.test.ts",
+];
 const model = ["test/model/*.test.ts"];
 
 /** One PostgreSQL and one Redis for all projects that need them. */

@@ -1,17 +1,16 @@
 /**
- * Makes the picture in the README: `node test/support/picture.ts [file]`, docs/demo.png by default. Starts the product with
- * a database of its own, buys in the demo shop, types the PIN on the phone beside it, and photographs the result.
+ * Makes the picture in the README: `node test/support/picture.ts [file]`, docs/demo.png by default. Starts the product,
+ * pays in the demo shop, types the PIN on the phone beside it, and takes a screenshot of the paid order.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
+import { launchBrowser } from "./browser.ts";
 
 const root = join(import.meta.dirname, "../..");
-const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 /** Wide enough for the shop, the phone and the events side by side. */
 const viewport = { width: 1440, height: 810 };
@@ -25,11 +24,9 @@ async function main(file: string): Promise<void> {
   });
   try {
     const url = await addressOf(node.stdout);
-    const executablePath = process.env.CHROMIUM ?? paths.find(existsSync);
-    if (executablePath === undefined) throw new Error("Set CHROMIUM to the path of a Chromium.");
-    const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+    const browser = await launchBrowser();
     try {
-      await photograph(await browser.newPage({ viewport, colorScheme: "light", reducedMotion: "reduce" }), url, file);
+      await takePicture(await browser.newPage({ viewport, colorScheme: "light", reducedMotion: "reduce" }), url, file);
     } finally {
       await browser.close();
     }
@@ -51,7 +48,7 @@ async function addressOf(output: AsyncIterable<Buffer>): Promise<string> {
   throw new Error(`the product ended before it listened:\n${text}`);
 }
 
-async function photograph(page: Page, url: string, file: string): Promise<void> {
+async function takePicture(page: Page, url: string, file: string): Promise<void> {
   await page.goto(url);
   await page.locator("#pay:enabled").waitFor();
   // The payer of a number that ends in 00 answers on the phone beside the shop.
@@ -61,7 +58,7 @@ async function photograph(page: Page, url: string, file: string): Promise<void> 
   for (const digit of "1234") await phone.getByRole("button", { name: digit, exact: true }).click();
   await phone.getByRole("button", { name: "Pay", exact: true }).click();
   await page.getByRole("heading", { name: "Paid", exact: true }).waitFor();
-  await page.locator("#heard:visible").waitFor();
+  await page.locator("#delay:visible").waitFor();
   await phone.getByRole("heading", { name: "Sent", exact: true }).waitFor();
   await page.screenshot({ path: file });
 }
