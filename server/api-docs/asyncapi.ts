@@ -8,7 +8,7 @@ import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError, toProblem } from "../errors.ts";
 import { problem, statusEvent, unwatchAnswer, watchAnswer, watchEnded } from "../schema/answer.ts";
 import { orderId, processing, succeeded, watchToken } from "../schema/example.ts";
-import { unwatchRequest, watchRequest } from "../transport/socketio.ts";
+import { unwatchRequest, watchRequest } from "../transport/socketio-message.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
 
 export interface AsyncApiOptions {

@@ -1,19 +1,22 @@
 /**
- * What keeps a closing server from closing although nobody waits for it: connections kept alive after their last
- * answer, connections opened ahead of need (browsers do) that are still silent and that Node counts as busy, and
- * upgraded ones whose client never answers a close. A request whose first byte is here is left to finish.
+ * Ends the connections that would keep a closing server open although no client waits for an answer:
+ * - connections kept alive after their last answer,
+ * - connections that browsers open ahead of need, which are silent and which Node counts as busy,
+ * - upgraded connections whose client never answers a close.
+ *
+ * A request whose first byte has arrived is left to finish.
  */
 import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 
 export interface Connections {
-  /** Ends idle connections, and those that were silent the last time too: a new one's request may be on its way. */
+  /** Ends idle connections, and those that were silent at the previous call too: a new one's request may be on its way. */
   endIdle(): void;
-  /** Cuts off WebSockets, politely closed or not. */
+  /** Destroys upgraded connections, without a close handshake. */
   endUpgraded(): void;
   /**
-   * Cuts off what was upgraded so long ago and is read by nobody: no WebSocket took it over, because its path is no path
-   * or an answer before it is not out yet, and nobody would ever see its client leave.
+   * Destroys connections that were upgraded `afterMs` ago and that nothing reads. No WebSocket took them over, because the
+   * path has none or an earlier answer is not out yet, so the end of their client would go unnoticed.
    */
   endUnclaimed(afterMs: number): void;
 }
@@ -22,7 +25,7 @@ export function trackConnections(server: Server): Connections {
   /** Connections without a request, and whether `endIdle` has seen them. */
   const silent = new Map<Socket, { isSeen: boolean }>();
   const upgraded = new Set<Socket>();
-  /** Upgraded ones that nobody read from when last looked at, and when they were upgraded. */
+  /** Upgraded connections that nothing read at the last check, by the time of their upgrade. */
   const unread = new Map<Socket, number>();
 
   function forget(this: Socket): void {

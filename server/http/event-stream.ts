@@ -1,8 +1,8 @@
-/** Streams of server-sent events, as they are opened and written to: those of orders, and those of the sandbox's phone. */
+/** Streams of server-sent events, for orders and for the sandbox's phone. */
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
 
-/** A reader that leaves more than this unread is closed to come back. */
+/** A connection with more unread bytes is closed, and its client reconnects. */
 export const unreadBytesMax = 65_536;
 
 export const streamHeaders = {
@@ -12,8 +12,9 @@ export const streamHeaders = {
 };
 
 /**
- * Takes the reply out of Fastify's hands, with the headers that its hooks have set so far (CORS among them). Given to Node
- * all at once, they are not kept beside their text for as long as the stream is open.
+ * Starts a stream with the headers that hooks have set, CORS among them. Fastify does not handle the reply any further.
+ *
+ * Node gets all headers in one call, because it would otherwise keep them in memory while the stream is open.
  */
 export function openStream(reply: FastifyReply): void {
   reply.hijack();
@@ -22,8 +23,8 @@ export function openStream(reply: FastifyReply): void {
 }
 
 /**
- * Calls back once the reader is gone. An answer that still waits behind another one on its connection never hears of that
- * itself.
+ * Calls `release` once, when the reader is gone. It listens to the socket too, because an answer that is queued behind
+ * another one on its connection emits no "close".
  */
 export function onGone({ raw, request }: FastifyReply, release: () => void): void {
   const { socket } = request.raw;
@@ -40,7 +41,7 @@ export function onGone({ raw, request }: FastifyReply, release: () => void): voi
   socket.once("close", gone);
 }
 
-/** Writes to a reader that is there, and cuts it off when too much is unread. */
+/** Writes to the stream, and destroys it when too much is unread. */
 export function writeStream(raw: ServerResponse, text: string): void {
   if (raw.writableEnded || raw.destroyed) return;
   raw.write(text);

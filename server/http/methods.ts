@@ -1,19 +1,19 @@
 /**
- * Which methods each address takes, collected from the routes as they are registered. Every route has thereby its answers
- * to a method that it does not take (405) and to a plain OPTIONS (204), both with `Allow`; no route answers them itself.
+ * Collects the methods of each path as routes are registered, and answers for all routes: an unsupported method with 405,
+ * and a plain OPTIONS with 204, both with `Allow`. No route does so itself.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from "fastify";
 import findMyWay, { type HTTPMethod } from "find-my-way";
 import { HubError } from "../errors.ts";
 import { sendProblem } from "./problem.ts";
 
-/** A path parameter may be as long as the longest URL that Node reads, because routes refuse parameters by what they are. */
+/** 16,384 because Node reads no longer URL: each route validates its own parameters. */
 export const routerOptions = { maxParamLength: 16_384 };
 
-/** More than any route has. */
+/** 12 because no route has more. */
 const segmentsMax = 12;
 
-/** What one address takes. */
+/** The methods of one path. */
 export interface Allowed {
   /** The value of `Allow`. */
   allow: string;
@@ -22,15 +22,15 @@ export interface Allowed {
 }
 
 export interface Methods {
-  /** What the address of a request takes; undefined when no route has it. */
+  /** The methods of a URL's path. Undefined when no route has the path. */
   of(url: string): Allowed | undefined;
-  /** The names of the path parameters that are not percent-encoded UTF-8. */
+  /** The names of the path parameters that are not valid percent-encoded UTF-8. */
   unreadable(url: string): string[];
-  /** Collects the routes that are registered from now on. */
+  /** Collects the routes that are registered after this call. */
   collect(app: FastifyInstance): void;
 }
 
-/** Read when it is asked for, because a scope's own hooks may change it until the server is ready. */
+/** Keeps the route and reads its `config` later, because hooks of a scope may change that until the server is ready. */
 type Route = Pick<RouteOptions, "url" | "config">;
 
 export function createMethods(): Methods {
@@ -55,7 +55,7 @@ export function createMethods(): Methods {
 
     unreadable(url) {
       const parts = (url.split(/[?#]/, 1)[0] ?? "").split("/", segmentsMax + 1);
-      // Trying to decode a segment costs, and no route has so many.
+      // Stop here, because decoding costs and no route has this many segments.
       if (parts.length > segmentsMax) return [];
       const [found] = routesAt(parts.map((part) => (isEncoded(part) ? part : "x")).join("/"));
       const names = found?.route.url.split("/") ?? [];
@@ -67,7 +67,7 @@ export function createMethods(): Methods {
     collect(app) {
       app.addHook("onRoute", (route) => {
         const { method, url } = route;
-        // The CORS plugin's own route, for preflights of every address.
+        // The CORS plugin's route for preflights of every path.
         if (url === "*") return;
         for (const one of [method].flat() as HTTPMethod[]) {
           known.add(one);
@@ -88,8 +88,8 @@ function isEncoded(part: string): boolean {
 }
 
 /**
- * Answers every OPTIONS that is no preflight of an allowed origin. Registered before the CORS plugin, which answers the
- * others, and which gives permission for addresses without a route too: a page then reads the problem of its real request.
+ * Answers every OPTIONS request that is not a preflight of an allowed origin. Register it before the CORS plugin, which
+ * answers those. The plugin allows paths without a route too, so that a page can read the problem of its request.
  */
 export function answerOptions(
   app: FastifyInstance,
@@ -109,8 +109,8 @@ const isPreflight = ({ headers }: FastifyRequest): boolean =>
   headers.origin !== undefined && headers["access-control-request-method"] !== undefined;
 
 /**
- * Refuses a method that the address does not take, before anything is read of a body. Registered after the CORS plugin, so
- * that a page may read the problem.
+ * Refuses a method that the path does not have, before any of the body is read. Register it after the CORS plugin, so that
+ * a page can read the problem.
  */
 export function refuseOtherMethods(app: FastifyInstance, methods: Methods): void {
   app.addHook("onRequest", (request, reply, done) => {
@@ -123,7 +123,7 @@ export function refuseOtherMethods(app: FastifyInstance, methods: Methods): void
 const notAllowed = ({ allow }: Allowed): HubError =>
   new HubError("method_not_allowed", `This address takes ${allow}`, { headers: { allow } });
 
-/** Refuses an address that Fastify cannot route because it is not percent-encoded UTF-8. */
+/** Refuses a URL that Fastify cannot route because it is not valid percent-encoded UTF-8. */
 export function refuseUnreadable(methods: Methods, request: FastifyRequest, reply: FastifyReply): void {
   const names = methods.unreadable(request.raw.url ?? "");
   const errors = (names.length > 0 ? names : ["path"]).map((path) => ({

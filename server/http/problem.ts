@@ -1,10 +1,10 @@
-/** Every failure leaves as problem+json; what nobody expected is logged whole and answered as `internal`. */
+/** Answers every failure as problem+json. An unexpected error is logged with its stack and answered as `internal`. */
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, fieldError, HubError, toProblem } from "../errors.ts";
 
-/** Answers with the error's problem and headers, and with `Retry-After` where trying again may help. */
+/** Answers with the error's problem and headers, and with `Retry-After` when a retry may succeed. */
 export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply {
   const { headers, retryAfterS } = error.details;
   if (headers) reply.headers(headers);
@@ -18,13 +18,13 @@ export function handleErrors(app: FastifyInstance): void {
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, new HubError("route_unknown")));
 }
 
-/** Why Node gave up a request before anybody saw it; every other error means that it is not HTTP. */
+/** Errors of Node's parser with a problem of their own. Every other error means that the request is not HTTP. */
 const unparsedCodes: ReadonlyMap<string | undefined, ErrorCode> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", "request_timeout"],
   ["HPE_HEADER_OVERFLOW", "headers_too_large"],
 ]);
 
-/** Answers a request that Node's parser refused, and closes its connection: where the next request begins is not known. */
+/** Answers a request that Node's parser refused, and closes the connection, because the next request's start is unknown. */
 export function refuseUnparsed(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || socket.destroyed) return;
   if (socket.writable && !isAnswering(socket)) {
@@ -41,18 +41,19 @@ export function refuseUnparsed(error: NodeJS.ErrnoException, socket: Socket): vo
   socket.destroy(error);
 }
 
-/** Whether an earlier request's answer has begun, which must not be interrupted by another. Node's own handler looks here too. */
+/** Whether an earlier answer has begun, which a second one must not interrupt. Node's own handler reads the same field. */
 const isAnswering = (socket: Socket & { _httpMessage?: ServerResponse | null }): boolean =>
   socket._httpMessage?.headersSent === true;
 
-/** What an error is to a client; one of our own making is logged whole, unless it belongs to every deploy. */
+/** The error that the client gets. Logs errors of the server, except `restarting`, which belongs to every deploy. */
 export function recognize(error: unknown, request: FastifyRequest): HubError {
   const known = toHubError(error);
-  if (known.status >= 500 && known.code !== "restarting") request.log.error({ err: error }, known.code);
+  if (known.status >= 500 && known.code !== "restarting")
+    request.log.error({ event: "http.request.failed", err: error, code: known.code }, "request failed");
   return known;
 }
 
-/** Whether a request was refused before its route saw it: by a limit, or because its body is too large, cut off or unreadable. */
+/** Whether a request was refused before its route ran: by a limit, or because its body is too large, incomplete or invalid. */
 export const isRefusedBefore = (error: unknown): boolean =>
   error instanceof HubError ||
   (error instanceof Error && "code" in error && String(error.code).startsWith("FST_ERR_CTP_"));

@@ -1,6 +1,6 @@
 /**
- * The files that pages are made of, sent zipped to those who can read that. Each is read when it is first asked for and
- * kept; a page is small, and nobody but its own names can be asked for.
+ * Serves the files of pages, compressed for clients that accept gzip. A file is read at its first request and then kept in
+ * memory. Only the listed names are served.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -12,11 +12,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 export interface Asset {
   body: Buffer;
   contentType: string;
-  /** Its name changes with its content, so it may be kept for ever. */
+  /** Whether the name changes with the content, so that clients may cache it without revalidation. */
   immutable?: boolean;
 }
 
-/** Finds an asset by its name; undefined when there is none. */
+/** Finds an asset by its name. Undefined when there is none. */
 export type FindAsset = (name: string) => Promise<Asset | undefined>;
 
 const contentTypes: Readonly<Record<string, string>> = {
@@ -25,7 +25,7 @@ const contentTypes: Readonly<Record<string, string>> = {
   js: "text/javascript; charset=utf-8",
 };
 
-/** One file, read once. */
+/** Reads one file, once. Throws for a file type without a content type. */
 export function keepAsset(at: URL): () => Promise<Asset> {
   const contentType = contentTypes[at.pathname.split(".").at(-1) ?? ""];
   if (contentType === undefined) throw new Error(`no content type for ${at.pathname}`);
@@ -36,13 +36,13 @@ export function keepAsset(at: URL): () => Promise<Asset> {
   };
 }
 
-/** Files by the names that they are served by. */
+/** Serves files under the given names. */
 export function keepAssets(files: Readonly<Record<string, URL>>): FindAsset {
   const kept = new Map(Object.entries(files).map(([name, at]) => [name, keepAsset(at)]));
   return async (name) => kept.get(name)?.();
 }
 
-/** `GET <path>/:file`. */
+/** Adds the route `GET <path>/:file`. */
 export function assetRoute(app: FastifyInstance, path: string, find: FindAsset): void {
   app.get<{ Params: { file: string } }>(`${path}/:file`, { config: { isCheap: true } }, async (request, reply) => {
     const asset = await find(request.params.file);
@@ -50,7 +50,7 @@ export function assetRoute(app: FastifyInstance, path: string, find: FindAsset):
   });
 }
 
-/** Answers with a page under a strict policy. `framedBy`: who may show it in a frame. */
+/** Answers with a page under a strict content security policy. `framedBy`: which pages may embed it in a frame. */
 export async function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -62,7 +62,7 @@ export async function sendPage(
   return sendAsset(request, reply, page);
 }
 
-/** Nothing from elsewhere and nothing inline; small pictures in style sheets are data URLs. */
+/** Forbids other origins and inline code. Style sheets contain small pictures as data URLs. */
 const policy = [
   "default-src 'self'",
   "img-src 'self' data:",
@@ -71,25 +71,25 @@ const policy = [
   "form-action 'none'",
 ];
 
-interface Made {
+interface Encoded {
   etag: string;
   zipped: Promise<Buffer>;
 }
 
-const made = new WeakMap<Buffer, Made>();
+const encodings = new WeakMap<Buffer, Encoded>();
 
-function makeOf({ body }: Asset): Made {
-  const known = made.get(body);
+function encodingOf({ body }: Asset): Encoded {
+  const known = encodings.get(body);
   if (known) return known;
   const hash = createHash("sha256").update(body).digest("base64url").slice(0, 22);
   const fresh = { etag: `W/"${hash}"`, zipped: promisify(gzip)(body) };
-  made.set(body, fresh);
+  encodings.set(body, fresh);
   return fresh;
 }
 
-/** Answers with the asset, or that the reader has it already. */
+/** Answers with the asset, or with 304 when the client has it. */
 export async function sendAsset(request: FastifyRequest, reply: FastifyReply, asset: Asset): Promise<FastifyReply> {
-  const { etag, zipped } = makeOf(asset);
+  const { etag, zipped } = encodingOf(asset);
   reply.headers({
     etag,
     "cache-control": asset.immutable ? "public, max-age=31536000, immutable" : "no-cache",
@@ -101,9 +101,10 @@ export async function sendAsset(request: FastifyRequest, reply: FastifyReply, as
   return sendBytes(reply.header("content-encoding", "gzip"), await zipped);
 }
 
+/** Bytes per chunk of a large file. */
 const pieceBytes = 16_384;
 
-/** Hands out large files as fast as they are read: what waits for a slow reader counts against its connection. */
+/** Streams large files at the reader's pace, because queued bytes count against the connection (connection-guard.ts). */
 function sendBytes(reply: FastifyReply, bytes: Buffer): FastifyReply {
   if (bytes.length <= pieceBytes) return reply.send(bytes);
   return reply.header("content-length", bytes.length).send(Readable.from(piecesOf(bytes)));

@@ -1,4 +1,4 @@
-/** Server-sent events: the current state, then every newer one, until the reader leaves or its token runs out. */
+/** Server-sent events: the current state, then every newer one, until the client leaves or its token expires. */
 import type { ServerResponse } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -22,7 +22,7 @@ import {
   type TransportOptions,
 } from "./transport.ts";
 
-/** Keeps proxies from closing a quiet stream, and finds readers that are gone. */
+/** 15 s because proxies close idle streams. A write also detects a client that is gone. */
 const heartbeatMs = 15_000;
 
 const streamOrder = described({
@@ -30,13 +30,14 @@ const streamOrder = described({
   tag: "Watching",
   summary: "Follow with server-sent events",
   description:
-    "The current state first, then every newer one, until you leave or the token runs out. A comment every 15 s. Whoever says `Accept: text/event-stream`, as every `EventSource` does, is never told 429, 500 or 503: the stream ends at once with the time to come back in `retry`, because an `EventSource` gives up for good on any other answer.",
+    "The current state first, then every newer one, until you disconnect or the token expires. A comment every 15 s. A client that sends `Accept: text/event-stream`, as every `EventSource` does, does not get 429, 500 or 503: the stream ends at once and `retry` has the time after which to reconnect, because an `EventSource` does not reconnect after any other answer.",
   security: openedBy.watcher,
   headers: {
     "Last-Event-ID": {
       type: "string",
       pattern: "^\\d{1,9}$",
-      description: "The last version seen, as a browser that comes back says it; wins over `after`.",
+      description:
+        "The last version that the client has. A browser sends it when it reconnects. It takes precedence over `after`.",
       examples: ["1"],
     },
   },
@@ -51,31 +52,17 @@ const streamOrder = described({
   problems: watchProblems,
 });
 
-/** An open stream. */
 interface Stream extends Watcher, Expiring, Beating {
   raw: ServerResponse;
 }
 
-/** Returns how to drain it. */
 export function eventSourceRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Drainable {
   let isClosing = false;
 
   const heartbeat = startHeartbeat<Stream>(heartbeatMs, {
     beat: ({ raw }) => writeStream(raw, ": still here\n\n"),
-    onError: (error) => app.log.error({ err: error }, "heartbeat failed"),
+    onError: (error) => app.log.error({ event: "eventsource.heartbeat.failed", err: error }, "heartbeat failed"),
   });
-
-  /**
-   * An `EventSource` never comes back after any answer but a stream: where it may, a stream tells it when, within the 3 s
-   * of browsers, since it keeps to that ever after. Not all at once.
-   */
-  const errorHandler = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const known = recognize(error, request);
-    const isEventSource = request.headers.accept?.includes("text/event-stream") ?? false;
-    if (!isEventSource || !known.retryable) return sendProblem(reply, known);
-    const comeBackMs = 1_000 + Math.floor(Math.random() * 1_000);
-    return reply.headers(streamHeaders).send(`retry: ${comeBackMs}\n\n`);
-  };
 
   app.get<OrderRequest>(
     "/v1/orders/:orderId/events",
@@ -108,7 +95,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
   );
 
   return {
-    begin() {
+    startDrain() {
       isClosing = true;
       return heartbeat.connections().map(
         ({ raw }) =>
@@ -116,8 +103,21 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
             raw.end(),
       );
     },
-    end: heartbeat.close,
+    close: heartbeat.close,
   };
+}
+
+/**
+ * Answers an error that a retry may fix with a stream that ends at once, because an `EventSource` reconnects only after a
+ * stream. `retry` is 1 to 2 s, less than the 3 s of browsers, because an `EventSource` keeps to it from then on. It is
+ * random because clients must not reconnect all at once.
+ */
+function errorHandler(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const known = recognize(error, request);
+  const isEventSource = request.headers.accept?.includes("text/event-stream") ?? false;
+  if (!isEventSource || !known.retryable) return sendProblem(reply, known);
+  const retryMs = 1_000 + Math.floor(Math.random() * 1_000);
+  return reply.headers(streamHeaders).send(`retry: ${retryMs}\n\n`);
 }
 
 const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<WatchGrant, "id" | "expiresAtS">): Stream => ({
@@ -140,7 +140,7 @@ function expire(this: Stream): void {
   this.raw.end();
 }
 
-/** A browser that comes back says what it has seen; that wins over the URL it was first given. */
+/** The version that a reconnecting browser has. It takes precedence over the URL, which a browser does not change. */
 function lastEventId(request: FastifyRequest): number | undefined {
   const header = request.headers["last-event-id"];
   return typeof header === "string" && /^\d{1,9}$/.test(header) ? Number(header) : undefined;

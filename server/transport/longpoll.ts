@@ -1,6 +1,7 @@
 /**
- * Long poll: answers as soon as there is something newer than `after` (without `after`: as soon as the order is
- * settled), or the current state when `timeout` seconds are over, the token runs out or the server is closing. Any node answers.
+ * Long poll: answers as soon as the order has a version newer than `after`, or, without `after`, as soon as it is settled.
+ * Answers with the current state after `timeout` seconds, when the token expires, and when the node drains. Any node can
+ * answer.
  */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
@@ -20,27 +21,26 @@ import {
   type TransportOptions,
 } from "./transport.ts";
 
-/** How a long poll waits. */
+/** The query parameters of a long poll. */
 export const waitQuery = z.object({
   after: afterText.optional(),
-  timeout: wholeText(1, 60, { description: "How long to wait at most, in seconds.", examples: [25] }).default(25),
+  timeout: wholeText(1, 60, { description: "The longest time to wait, in seconds.", examples: [25] }).default(25),
 });
 
 const waitForOrder = described({
   operationId: "waitForOrder",
   tag: "Watching",
-  summary: "Wait for news (long poll)",
+  summary: "Wait for a newer state (long poll)",
   description:
-    "Answers as soon as there is a version newer than `after`; without `after`, as soon as the order is settled; when `timeout` is over or the token runs out, with the current state. Any node answers.",
+    "Answers as soon as there is a version newer than `after`, or, without `after`, as soon as the order is settled. Answers with the current state after `timeout` seconds and when the token expires. Any node can answer.",
   security: openedBy.watcher,
   querystring: waitQuery,
-  answers: { 200: { description: "The order as it is.", schema: statusEvent, example: succeeded } },
+  answers: { 200: { description: "The order's current state.", schema: statusEvent, example: succeeded } },
   problems: watchProblems,
 });
 
-/** Returns how to drain it. */
 export function longPollRoute(app: FastifyInstance, { hub, access, connectionLimit }: TransportOptions): Drainable {
-  const parked = new Set<() => void>();
+  const waiting = new Set<() => void>();
   let isClosing = false;
 
   app.get<OrderRequest>(
@@ -68,7 +68,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
         timer = setTimeout(answer, timeout * 1_000);
         startExpiry(expiring);
         socket.once("close", answer);
-        parked.add(answer);
+        waiting.add(answer);
         if (isClosing || socket.destroyed) answer();
         await answered;
       } finally {
@@ -77,17 +77,17 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
         connectionLimit.release(ip);
         cancelExpiry(expiring);
         socket.off("close", answer);
-        parked.delete(answer);
+        waiting.delete(answer);
       }
       return reply.type("application/json; charset=utf-8").header("cache-control", "no-store").send(latest);
     },
   );
 
   return {
-    begin() {
+    startDrain() {
       isClosing = true;
-      return [...parked];
+      return [...waiting];
     },
-    end: () => Promise.resolve(),
+    close: () => Promise.resolve(),
   };
 }

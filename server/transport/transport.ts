@@ -1,4 +1,4 @@
-/** What all transports share: the request for an order, and the limits of a connection. */
+/** What the transports share: the request for an order, draining, heartbeats and the expiry of tokens. */
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
@@ -11,7 +11,7 @@ import { afterText, parseInput } from "../validation.ts";
 export interface TransportOptions {
   hub: Hub;
   access: Access;
-  /** Bounds the open connections of each address. */
+  /** Limits the open connections of each address. */
   connectionLimit: ConnectionLimit;
 }
 
@@ -19,49 +19,51 @@ export interface OrderRequest {
   Params: { orderId: string };
 }
 
-/** Who may watch the order of this request. Throws the problem of its token. */
+/** The order that the request's credential may watch. Throws `token_invalid`, `token_expired`, `order_unknown` or `body_invalid`. */
 export const authorizeWatcher = (access: Access, request: FastifyRequest<OrderRequest>): Promise<WatchGrant> =>
   access.watch(credentialOf(request), request.params.orderId);
 
-/** Where a watcher is. */
+/** The query parameter with the last version that the client has. */
 export const positionQuery = z.object({ after: afterText.optional() });
 
-/** The last version seen, from `?after=`; undefined when not given. */
+/** The last version that the client has, from `?after=`. Undefined when absent. Throws `body_invalid`. */
 export const afterOf = (request: FastifyRequest): number | undefined => parseInput(positionQuery, request.query).after;
 
 const sliceMin = 50;
 const slicesMax = 20;
 const betweenSlicesMs = 100;
 
-/** How a transport is drained: its watchers are sent away. */
+/** A transport whose watchers can be drained. */
 export interface Drainable {
-  /** From now on whoever comes is sent away. Returns how to send each of those away who are here. */
-  begin(): (() => void)[];
-  /** Nobody is left. */
-  end(): Promise<void>;
+  /** Closes new connections from now on. Returns a function per open connection that closes it, so that its client reconnects. */
+  startDrain(): (() => void)[];
+  /** Call it when every open connection has been closed. */
+  close(): Promise<void>;
 }
 
 /**
- * Sends the watchers of all transports away, a few at a time, over 2 s at most, so that they do not all come back at
- * once; and not one transport after the other, for until the last of them is gone this node listens, and some come back
- * to it in vain.
+ * Closes the watchers' connections in slices, in 2 s at most, because clients that all reconnect at once would overload the
+ * other nodes.
+ *
+ * The transports are drained together and not one after another: this node listens until the last watcher is gone, so some
+ * clients reconnect to it in vain.
  */
 export async function drain(transports: readonly Drainable[]): Promise<void> {
-  const all = transports.flatMap((transport) => transport.begin());
-  const size = Math.max(sliceMin, Math.ceil(all.length / slicesMax));
-  for (let start = 0; start < all.length; start += size) {
+  const closers = transports.flatMap((transport) => transport.startDrain());
+  const size = Math.max(sliceMin, Math.ceil(closers.length / slicesMax));
+  for (let start = 0; start < closers.length; start += size) {
     if (start > 0) await wait(betweenSlicesMs);
-    for (const sendAway of all.slice(start, start + size)) sendAway();
+    for (const closeConnection of closers.slice(start, start + size)) closeConnection();
   }
-  await Promise.all(transports.map((transport) => transport.end()));
+  await Promise.all(transports.map((transport) => transport.close()));
 }
 
-/** What a heart beats for; it keeps its moment there. */
+/** A connection with a heartbeat, which keeps its slot there. */
 export interface Beating {
   slot?: number | undefined;
 }
 
-/** A heart that beats for each connection once an interval. */
+/** Calls `beat` for each connection once per interval. */
 export interface Heartbeat<T extends Beating> {
   add(connection: T): void;
   delete(connection: T): void;
@@ -72,20 +74,20 @@ export interface Heartbeat<T extends Beating> {
 const heartbeatSlots = 100;
 
 /**
- * Each connection has its own moment within the interval: 10,000 beats at once would stand for a tenth of a second in the
- * way of whatever event comes then.
+ * Spreads the connections over 100 slots of the interval, because 10,000 beats at once would delay an event by a tenth of a
+ * second.
  */
 export function startHeartbeat<T extends Beating>(
   intervalMs: number,
   { beat, onError }: { beat: (connection: T) => void; onError: (error: unknown) => void },
 ): Heartbeat<T> {
   const slots = Array.from({ length: heartbeatSlots }, () => new Set<T>());
-  let next = 0;
-  let filled = 0;
+  let nextToBeat = 0;
+  let nextToFill = 0;
   const loop = startLoop({
     task: async () => {
-      const slot = slots[next] ?? [];
-      next = (next + 1) % heartbeatSlots;
+      const slot = slots[nextToBeat] ?? [];
+      nextToBeat = (nextToBeat + 1) % heartbeatSlots;
       for (const connection of slot) beat(connection);
     },
     delayMs: () => intervalMs / heartbeatSlots,
@@ -93,9 +95,9 @@ export function startHeartbeat<T extends Beating>(
   });
   return {
     add(connection) {
-      connection.slot = filled;
-      slots[filled]?.add(connection);
-      filled = (filled + 1) % heartbeatSlots;
+      connection.slot = nextToFill;
+      slots[nextToFill]?.add(connection);
+      nextToFill = (nextToFill + 1) % heartbeatSlots;
     },
     delete(connection) {
       slots[connection.slot ?? -1]?.delete(connection);
@@ -105,8 +107,9 @@ export function startHeartbeat<T extends Beating>(
   };
 }
 
-/** What a token keeps open, until when in seconds since 1970; for ever where that is absent. */
+/** Something that ends when its token expires. */
 export interface Expiring {
+  /** Seconds since 1970. Undefined: it does not expire. */
   expiresAtS?: number | undefined;
   expire(): void;
 }
@@ -118,37 +121,37 @@ interface Second {
 
 const seconds = new Map<number, Second>();
 
-/** Has what a token keeps open expire in time. All that do so within a second share a timer. */
+/** Calls `expire` at `expiresAtS`, rounded up. All that expire in one second share a timer, to save memory. */
 export function startExpiry(expiring: Expiring): void {
   if (expiring.expiresAtS === undefined) return;
-  const at = Math.ceil(expiring.expiresAtS);
-  const second = seconds.get(at) ?? startSecond(at);
+  const atS = Math.ceil(expiring.expiresAtS);
+  const second = seconds.get(atS) ?? startSecond(atS);
   second.expiring.add(expiring);
 }
 
-/** It does not expire any more. */
+/** Cancels `startExpiry`. */
 export function cancelExpiry(expiring: Expiring): void {
-  const at = Math.ceil(expiring.expiresAtS ?? 0);
-  const second = seconds.get(at);
-  if (second?.expiring.delete(expiring) && second.expiring.size === 0) endSecond(at, second);
+  const atS = Math.ceil(expiring.expiresAtS ?? 0);
+  const second = seconds.get(atS);
+  if (second?.expiring.delete(expiring) && second.expiring.size === 0) endSecond(atS, second);
 }
 
-function startSecond(at: number): Second {
+function startSecond(atS: number): Second {
   const second: Second = {
     expiring: new Set(),
     timer: setTimeout(
       () => {
-        endSecond(at, second);
+        endSecond(atS, second);
         for (const one of second.expiring) one.expire();
       },
-      Math.max(0, at * 1_000 - Date.now()),
+      Math.max(0, atS * 1_000 - Date.now()),
     ),
   };
-  seconds.set(at, second);
+  seconds.set(atS, second);
   return second;
 }
 
-function endSecond(at: number, second: Second): void {
+function endSecond(atS: number, second: Second): void {
   clearTimeout(second.timer);
-  seconds.delete(at);
+  seconds.delete(atS);
 }

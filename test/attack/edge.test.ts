@@ -19,7 +19,7 @@ import { decision, orderFilter } from "../../server/route/orders.ts";
 import { answerBody } from "../../server/sandbox/phone.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";
-import { unwatchRequest, watchRequest } from "../../server/transport/socketio.ts";
+import { unwatchRequest, watchRequest } from "../../server/transport/socketio-message.ts";
 import { positionQuery } from "../../server/transport/transport.ts";
 import { parseInput, storable } from "../../server/validation.ts";
 import { createDatabase } from "../support/database.ts";

@@ -1,4 +1,4 @@
-/** What every connection is bounded by, whoever is at the other end: at a bare server, with real connections. */
+/** The bounds of every connection, on a server without routes, with real connections (G12). */
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
@@ -12,7 +12,7 @@ import {
 } from "../../server/http/connection-guard.ts";
 import { allowances } from "../../server/http/inbound-limit.ts";
 
-interface Options {
+interface ServerOptions {
   answer?: RequestListener;
   perAddressMax?: number;
   isProxy?: boolean;
@@ -22,7 +22,7 @@ async function start({
   answer = (_request, response) => response.end("here"),
   perAddressMax = 100,
   isProxy = false,
-}: Options = {}) {
+}: ServerOptions = {}) {
   const state = { nowMs: 0, cuts: [] as CutReason[], upgraded: [] as Socket[] };
   const server: Server = createServer(answer);
   const guard = guardConnections(server, {
@@ -55,8 +55,8 @@ const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: we
 const ping = Buffer.from([0x89, 0x80, 1, 2, 3, 4]);
 const closed = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.once("close", resolve));
 
-describe("requests in one write", () => {
-  it("beyond the bound reach nobody, and end their connection", async () => {
+describe("connection guard", () => {
+  it("ends a connection with too many pipelined requests, and passes on none of the excess (G12)", async () => {
     const answer = vi.fn(() => undefined);
     const { state, open } = await start({ answer });
     const socket = open().resume();
@@ -66,7 +66,7 @@ describe("requests in one write", () => {
     expect(state.cuts).toEqual(["unanswered"]);
   });
 
-  it("are answered, as many as may be at once, and then as many again", async () => {
+  it("passes on as many pipelined requests as are allowed, repeatedly", async () => {
     const { state, open } = await start();
     const socket = open();
     let answers = 0;
@@ -79,10 +79,10 @@ describe("requests in one write", () => {
   });
 });
 
-describe("a body", () => {
+describe("connection guard, during a body", () => {
   const chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-  /** Reads bodies to their end, and counts the pieces. */
+  /** A server that reads bodies to their end. `read` is called once per piece. */
   const startReading = async () => {
     const read = vi.fn();
     const started = await start({
@@ -91,7 +91,7 @@ describe("a body", () => {
     return { ...started, read };
   };
 
-  it("may come in many pieces", async () => {
+  it("passes on a body in many pieces", async () => {
     const { state, open, read } = await startReading();
     const socket = open();
     socket.write(`${chunked}${"1\r\na\r\n".repeat(piecesMax)}0\r\n\r\n`);
@@ -100,7 +100,7 @@ describe("a body", () => {
     expect(state.cuts).toEqual([]);
   });
 
-  it("of tens of thousands of pieces is cut off, and no more than so many are read", async () => {
+  it("cuts off a chunked body of too many pieces, and passes on none of the excess (G12)", async () => {
     const { state, open, read } = await startReading();
     const socket = open().resume();
     socket.write(`${chunked}${"1\r\na\r\n".repeat(60_000)}0\r\n\r\n`);
@@ -109,10 +109,10 @@ describe("a body", () => {
     expect(read.mock.calls.length).toBeLessThanOrEqual(piecesMax);
   });
 
-  it("with a length is cut off after as many pieces", async () => {
+  it("cuts off a body with a length after as many pieces (G12)", async () => {
     const { state, open, read } = await startReading();
     const socket = open().resume();
-    // A piece each: the next byte leaves when the one before was read.
+    // The client sends the next byte when the server has read the one before, so each byte is one piece.
     read.mockImplementation(() => socket.write("a"));
     socket.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\na");
     await closed(socket);
@@ -120,7 +120,7 @@ describe("a body", () => {
     expect(read.mock.calls.length).toBeLessThanOrEqual(piecesMax);
   });
 
-  it("that goes on after the answer ends its connection", async () => {
+  it("ends the connection of a body that continues after the answer", async () => {
     const { open } = await start();
     const socket = open();
     socket.write(chunked);
@@ -130,8 +130,8 @@ describe("a body", () => {
   });
 });
 
-describe("connections of one address", () => {
-  it("are so many at a time", async () => {
+describe("connection guard, per address", () => {
+  it("limits the open connections (G12)", async () => {
     const { state, open } = await start({ perAddressMax: 2 });
     const first = open().resume();
     const second = open().resume();
@@ -149,7 +149,7 @@ describe("connections of one address", () => {
     });
   });
 
-  it("are not counted for a proxy, for they are others'", async () => {
+  it("does not count the connections of a proxy", async () => {
     const { state, open } = await start({ perAddressMax: 1, isProxy: true });
     for (const socket of [open(), open(), open()]) {
       socket.write(get);
@@ -159,8 +159,8 @@ describe("connections of one address", () => {
   });
 });
 
-describe("an upgrade", () => {
-  it("behind an unanswered request ends the connection, so that nothing waits for a client that is gone", async () => {
+describe("connection guard, at an upgrade", () => {
+  it("ends the connection of an upgrade behind an unanswered request", async () => {
     const held: ServerResponse[] = [];
     const { state, open } = await start({ answer: (_request, response) => void held.push(response) });
     const socket = open().resume();
@@ -170,7 +170,7 @@ describe("an upgrade", () => {
     expect(state.cuts).toEqual(["unanswered"]);
   });
 
-  it("is taken on a connection whose requests are answered", async () => {
+  it("passes on an upgrade when all requests are answered", async () => {
     const { state, open } = await start();
     const socket = open();
     socket.write(get);
@@ -181,7 +181,7 @@ describe("an upgrade", () => {
   });
 });
 
-describe("what comes after an upgrade", () => {
+describe("connection guard, after an upgrade", () => {
   const startUpgraded = async () => {
     const started = await start();
     const socket = started.open().resume();
@@ -194,14 +194,14 @@ describe("what comes after an upgrade", () => {
     return { ...started, socket, inside, received: () => Buffer.concat(chunks).length };
   };
 
-  it("reaches its reader as long as it is little", async () => {
+  it("passes on frames within the limit", async () => {
     const { state, socket, received } = await startUpgraded();
     socket.write(Buffer.concat(Array.from({ length: 32 }, () => ping)));
     await vi.waitUntil(() => received() === 32 * ping.length);
     expect(state.cuts).toEqual([]);
   });
 
-  it("reaches nobody when it is a flood of frames", async () => {
+  it("cuts off a flood of frames, and passes on none of the excess (G12)", async () => {
     const { state, socket, received } = await startUpgraded();
     socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => ping)));
     await closed(socket);
@@ -209,7 +209,7 @@ describe("what comes after an upgrade", () => {
     expect(received()).toBeLessThanOrEqual(allowances.anonymous.frames.burst * ping.length);
   });
 
-  it("may be more once its sender has shown who it is", async () => {
+  it("allows more frames after the client proves its role", async () => {
     const { state, guard, socket, inside, received } = await startUpgraded();
     guard.trust(inside, "payer");
     const { burst } = allowances.payer.frames;
@@ -220,7 +220,7 @@ describe("what comes after an upgrade", () => {
     expect(state.cuts).toEqual(["flood"]);
   });
 
-  it("counts from the request's own packet on", async () => {
+  it("counts frames in the packet of the upgrade request", async () => {
     const { state, open } = await start();
     const socket = open().resume();
     socket.write(Buffer.concat([Buffer.from(upgrade), ...Array.from({ length: 1_000 }, () => ping)]));
@@ -229,8 +229,8 @@ describe("what comes after an upgrade", () => {
   });
 });
 
-describe("a reader that does not read", () => {
-  /** More than the kernel takes for it. */
+describe("connection guard, for a client that does not read", () => {
+  /** Larger than the kernel's buffers. */
   const filler = Buffer.alloc(1_048_576);
 
   const startUnread = async () => {
@@ -241,7 +241,7 @@ describe("a reader that does not read", () => {
     socket.pause();
     const [inside] = started.state.upgraded;
     if (!inside) throw new Error("not upgraded");
-    /** Hands it so much that so many bytes wait for it. */
+    /** Writes until `bytes` are queued for the client. */
     const fill = async (bytes: number): Promise<void> => {
       while (inside.writableLength === 0) inside.write(filler);
       await vi.waitUntil(() => inside.writableLength <= filler.length);
@@ -250,7 +250,7 @@ describe("a reader that does not read", () => {
     return { ...started, socket, inside, fill };
   };
 
-  it("is cut off when too much waits for it", async () => {
+  it("cuts it off when too much is queued (G12)", async () => {
     const { state, guard, inside, fill } = await startUnread();
     await fill(queuedBytesMax.anonymous + 1);
     guard.cutUnread();
@@ -258,7 +258,7 @@ describe("a reader that does not read", () => {
     expect(inside.destroyed).toBe(true);
   });
 
-  it("may have more waiting when it is a merchant's, but not for ever", async () => {
+  it("allows a merchant more queued bytes, for a limited time", async () => {
     const { state, guard, inside, fill } = await startUnread();
     guard.trust(inside, "merchant");
     await fill(queuedBytesMax.anonymous + 1);
@@ -271,7 +271,7 @@ describe("a reader that does not read", () => {
     expect(state.cuts).toEqual(["unread"]);
   });
 
-  it("is given time again by whatever it takes", async () => {
+  it("restarts the time when the client reads something", async () => {
     const { state, guard, socket, inside, fill } = await startUnread();
     guard.trust(inside, "merchant");
     await fill(1);

@@ -1,10 +1,19 @@
-/** How much may come in over an upgraded connection: frames are counted as a WebSocket reads them, however they are cut. */
+/** The limits of an upgraded connection. Frames are counted as a WebSocket parses them, in chunks of any size. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Role } from "../../server/auth/access.ts";
-import { allowances, Flow } from "../../server/http/inbound-limit.ts";
+import {
+  allowances,
+  createInboundFlow,
+  type InboundFlow,
+  raiseRole,
+  take,
+  takeChunk,
+} from "../../server/http/inbound-limit.ts";
 
-/** One masked frame of a client's, in the shortest form of its length or in a longer one. */
+const oneFrame = { frames: 1, bytes: 0 };
+
+/** One frame of a client. */
 function frame(opcode: number, payload: Buffer, isMasked = true): Buffer {
   const mask = Buffer.from([1, 2, 3, 4]);
   const { length } = payload;
@@ -25,19 +34,19 @@ const frames = fc.array(
   { maxLength: 12 },
 );
 
-/** How many frames a flow counts: as many as it does not have any more. */
+/** How many frames a flow counts: the burst without what is left of it. */
 function countIn(chunks: readonly Buffer[]): number {
   const burst = allowances.merchant.frames.burst;
-  const flow = new Flow(0);
-  flow.raise("merchant");
-  for (const chunk of chunks) expect(flow.takeChunk(chunk, 0)).toBe(true);
+  const flow = createInboundFlow(0);
+  raiseRole(flow, "merchant");
+  for (const chunk of chunks) expect(takeChunk(flow, chunk, 0)).toBe(true);
   let left = 0;
-  while (flow.take(1, 0, 0)) left += 1;
+  while (take(flow, oneFrame, 0)) left += 1;
   return burst - left;
 }
 
-describe("frames", () => {
-  it("are counted wherever the stream is cut", () => {
+describe("inbound limit", () => {
+  it("counts frames in chunks of any size (G12)", () => {
     fc.assert(
       fc.property(frames, fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1 }), (all, cuts) => {
         const stream = Buffer.concat(
@@ -56,41 +65,41 @@ describe("frames", () => {
   });
 });
 
-describe.each<Role>(["anonymous", "payer", "merchant"])("a %s", (role) => {
+describe.each<Role>(["anonymous", "payer", "merchant"])("inbound limit of %s clients", (role) => {
   const { frames, bytes } = allowances[role];
-  const start = (): Flow => {
-    const flow = new Flow(0);
-    flow.raise(role);
+  const start = (): InboundFlow => {
+    const flow = createInboundFlow(0);
+    raiseRole(flow, role);
     return flow;
   };
 
-  it("may send so many frames at once, and so many a second after that", () => {
+  it("allows a burst of frames, and a rate after it (G12)", () => {
     const flow = start();
-    expect(flow.take(frames.burst, 0, 0)).toBe(true);
-    expect(flow.take(1, 0, 0)).toBe(false);
+    expect(take(flow, { frames: frames.burst, bytes: 0 }, 0)).toBe(true);
+    expect(take(flow, oneFrame, 0)).toBe(false);
     const again = start();
-    expect(again.take(frames.burst, 0, 0)).toBe(true);
-    expect(again.take(frames.perS, 0, 1_000)).toBe(true);
-    expect(again.take(1, 0, 1_000)).toBe(false);
+    expect(take(again, { frames: frames.burst, bytes: 0 }, 0)).toBe(true);
+    expect(take(again, { frames: frames.perS, bytes: 0 }, 1_000)).toBe(true);
+    expect(take(again, oneFrame, 1_000)).toBe(false);
   });
 
-  it("may send so many bytes at once, and so many a second after that", () => {
+  it("allows a burst of bytes, and a rate after it (G12)", () => {
     const flow = start();
-    expect(flow.take(0, bytes.burst, 0)).toBe(true);
-    expect(flow.take(0, bytes.perS, 1_000)).toBe(true);
-    expect(flow.take(0, 1, 1_000)).toBe(false);
+    expect(take(flow, { frames: 0, bytes: bytes.burst }, 0)).toBe(true);
+    expect(take(flow, { frames: 0, bytes: bytes.perS }, 1_000)).toBe(true);
+    expect(take(flow, { frames: 0, bytes: 1 }, 1_000)).toBe(false);
   });
 
-  it("does not save up more than what may come at once", () => {
+  it("allows no more than the burst after a pause", () => {
     const flow = start();
-    expect(flow.take(frames.burst + 1, 0, 3_600_000)).toBe(false);
+    expect(take(flow, { frames: frames.burst + 1, bytes: 0 }, 3_600_000)).toBe(false);
   });
 });
 
-it("whoever has shown more is not allowed less again", () => {
-  const flow = new Flow(0);
-  flow.raise("merchant");
-  flow.raise("payer");
+it("keeps the higher of two roles", () => {
+  const flow = createInboundFlow(0);
+  raiseRole(flow, "merchant");
+  raiseRole(flow, "payer");
   expect(flow.role).toBe("merchant");
-  expect(flow.take(allowances.payer.frames.burst + 1, 0, 0)).toBe(true);
+  expect(take(flow, { frames: allowances.payer.frames.burst + 1, bytes: 0 }, 0)).toBe(true);
 });

@@ -1,4 +1,4 @@
-/** The HTTP server of a node without its routes. */
+/** The HTTP server of a node, without routes. */
 import { once } from "node:events";
 import { type AddressInfo, connect } from "node:net";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -20,8 +20,8 @@ const open = (env: Record<string, string> = {}) =>
 
 afterEach(() => void vi.useRealTimers());
 
-describe("a request", () => {
-  /** Opens a connection and writes to it; resolves with everything that was answered, when it ends. */
+describe("HTTP server", () => {
+  /** Opens a connection and writes to it. Resolves with the whole answer when the connection ends. */
   const send = (port: number, text: string): Promise<string> => {
     const socket = connect(port, "127.0.0.1");
     onTestFinished(() => void socket.destroy());
@@ -31,7 +31,7 @@ describe("a request", () => {
     return once(socket, "close").then(() => answer);
   };
 
-  it("that does not arrive whole, or not at all, is cut off after 15 s; one that did may be answered later", async () => {
+  it("cuts off a silent connection and an incomplete request after 15 s, and no complete one (G12)", async () => {
     const { app, close } = await open();
     onTestFinished(close);
     const released = Promise.withResolvers<void>();
@@ -64,7 +64,7 @@ describe("a request", () => {
     ["/%zz", 400],
     ["/nowhere", 404],
     ["/page", 404],
-  ])("to upgrade at %s is answered %d and ends its connection", async (path, status) => {
+  ])("answers an upgrade of %s with %d and ends the connection", async (path, status) => {
     const { app, close } = await open();
     onTestFinished(close);
     app.get("/page", async () => "a page");
@@ -75,7 +75,7 @@ describe("a request", () => {
     expect(answer.toLowerCase()).toContain("connection: close");
   });
 
-  it("to upgrade that no WebSocket comes of does not keep its connection, though its client is gone", async () => {
+  it("ends the connection of a failed upgrade after its client is gone", async () => {
     const { app, close } = await open();
     onTestFinished(close);
     app.get("/first", async () => "first");
@@ -98,7 +98,7 @@ describe("a request", () => {
     expect(taken.readyState).toBe(WebSocket.OPEN);
   });
 
-  it("says that the connection ends when it is answered before its body is there", async () => {
+  it("announces the end of the connection when it answers before the body is in", async () => {
     const { app, close } = await open();
     onTestFinished(close);
     app.post("/", async () => "taken");
@@ -125,45 +125,45 @@ describe("a request", () => {
     expect(await answer(whole)).not.toContain("connection: close");
   });
 
-  it("comes over one of a bounded number of connections", async () => {
+  it("limits its connections (G12)", async () => {
     const { app, close } = await open();
     onTestFinished(close);
     expect(app.server.maxConnections).toBe(connectionsMax);
   });
-});
 
-it("closes in order however long its hooks take", async () => {
-  const { app, isDraining, close } = await open();
-  const held = Promise.withResolvers<void>();
-  const last = vi.fn(async () => undefined);
-  app.addHook("preClose", () => held.promise);
-  app.addHook("preClose", last);
-  await app.ready();
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  const closed = close();
-  expect(isDraining()).toBe(true);
-  await vi.advanceTimersByTimeAsync(60_000);
-  held.resolve();
-  await closed;
-  expect(last).toHaveBeenCalledOnce();
-});
+  it("runs its close hooks in order, however long they take", async () => {
+    const { app, isDraining, close } = await open();
+    const held = Promise.withResolvers<void>();
+    const last = vi.fn(async () => undefined);
+    app.addHook("preClose", () => held.promise);
+    app.addHook("preClose", last);
+    await app.ready();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const closed = close();
+    expect(isDraining()).toBe(true);
+    await vi.advanceTimersByTimeAsync(60_000);
+    held.resolve();
+    await closed;
+    expect(last).toHaveBeenCalledOnce();
+  });
 
-it("tells browsers to stay with https in production only", async () => {
-  const production = {
-    NODE_ENV: "production",
-    DATABASE_URL: "postgres://127.0.0.1/x",
-    TUKIO_API_KEY: "an-api-key-of-some-length",
-    TUKIO_SECRET: "a secret of more than thirty-two characters",
-    PUBLIC_URL: "https://pay.example.com",
-  };
-  for (const [env, header] of [
-    [production, expect.stringMatching(/^max-age=\d{8}/)],
-    [{}, undefined],
-  ] as const) {
-    const { app, close } = await open(env);
-    onTestFinished(close);
-    const { headers } = await app.inject("/");
-    expect(headers["strict-transport-security"]).toEqual(header);
-    expect(headers["x-content-type-options"]).toBe("nosniff");
-  }
+  it("sends Strict-Transport-Security in production only", async () => {
+    const production = {
+      NODE_ENV: "production",
+      DATABASE_URL: "postgres://127.0.0.1/x",
+      TUKIO_API_KEY: "an-api-key-of-some-length",
+      TUKIO_SECRET: "a secret of more than thirty-two characters",
+      PUBLIC_URL: "https://pay.example.com",
+    };
+    for (const [env, header] of [
+      [production, expect.stringMatching(/^max-age=\d{8}/)],
+      [{}, undefined],
+    ] as const) {
+      const { app, close } = await open(env);
+      onTestFinished(close);
+      const { headers } = await app.inject("/");
+      expect(headers["strict-transport-security"]).toEqual(header);
+      expect(headers["x-content-type-options"]).toBe("nosniff");
+    }
+  });
 });

@@ -8,7 +8,7 @@ import type { OrderQuery, OrderView, PaymentView } from "../../server/order/quer
 import type { PastEvent } from "../../server/order/row.ts";
 import type { Prompt } from "../../server/sandbox/phone.ts";
 import type * as answer from "../../server/schema/answer.ts";
-import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio.ts";
+import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio-message.ts";
 
 /** Only `true` when both are the same, optional fields included. */
 type Same<A, B> =

@@ -1,6 +1,6 @@
 /**
- * What every transport promises (contract, section 3), over all four; then what is particular to each. Not covered
- * here: events between nodes (test/journey) and the order of states under races (test/status/hub.test.ts).
+ * The contract of every transport (docs/api.md), for all four, then what is specific to each. Not covered here: events
+ * between nodes (test/journey), and races between states (test/status/hub.test.ts).
  */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -39,7 +39,7 @@ interface Started {
   push: HeldPush;
 }
 
-/** A payment whose provider has accepted: version 2. */
+/** Starts a payment that its provider has accepted: version 2. */
 async function startPayment(): Promise<Started> {
   const { order, watchToken: token } = await pay(node);
   const push = await daraja.nextPush();
@@ -61,7 +61,7 @@ const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + second
 
 const versions = ({ seen }: { seen: StatusEvent[] }): number[] => seen.map(({ version }) => version);
 
-/** How a transport tells that it will not serve: an HTTP status and code, or a close code, or a connect_error. */
+/** How a transport refuses: an HTTP status and code, a close code and reason, or a connect_error. */
 async function refusalOf(transport: TransportName, orderId: string, token: string | undefined): Promise<unknown> {
   const query = token === undefined ? "" : `?token=${encodeURIComponent(token)}`;
   if (transport === "Socket.IO") {
@@ -104,7 +104,7 @@ describe.each(transportNames)("%s", (transport) => {
     expect(end).toEqual((await asMerchant(node, `/v1/orders/${orderId}`)).body.order);
   });
 
-  it("is silent about what is known, and tells a client from the future the current state", async () => {
+  it("skips the version that the client has, and sends the current one to a client with a higher version", async () => {
     const { orderId, token, push } = await startPayment();
     const known = watch(transport, { node, orderId, token, after: 2 });
     const future = watch(transport, { node, orderId, token, after: 99 });
@@ -115,7 +115,7 @@ describe.each(transportNames)("%s", (transport) => {
     expect(versions(future)).toEqual([2, 3]);
   });
 
-  it("takes the API key too", async () => {
+  it("accepts an API key", async () => {
     const { orderId } = await startPayment();
     const options = transport === "Socket.IO" ? { orderId } : {};
     if (transport === "Socket.IO") {
@@ -126,36 +126,36 @@ describe.each(transportNames)("%s", (transport) => {
     }
   });
 
-  it("refuses a missing, foreign, tampered or run-out token, each in its own words", async () => {
+  it("refuses a missing, foreign, tampered or expired token with its code (G11)", async () => {
     const { order, orderId, token } = await startPayment();
-    const words = {
+    const codes = {
       "Socket.IO": { invalid: "token_invalid", expired: "token_expired" },
       WebSocket: { invalid: "4401 token_invalid", expired: "4410 token_expired" },
       "server-sent events": { invalid: "401 token_invalid", expired: "401 token_expired" },
       "long poll": { invalid: "401 token_invalid", expired: "401 token_expired" },
     }[transport];
-    const foreign = await tokenFor(order, inS(60), "a secret of somebody else, long enough");
+    const foreign = await tokenFor(order, inS(60), "a secret of another merchant, long enough");
     for (const wrong of [undefined, "nonsense", `${token}x`, foreign]) {
-      expect(await refusalOf(transport, orderId, wrong)).toBe(words.invalid);
+      expect(await refusalOf(transport, orderId, wrong)).toBe(codes.invalid);
     }
-    expect(await refusalOf(transport, orderId, await tokenFor(order, inS(-1)))).toBe(words.expired);
+    expect(await refusalOf(transport, orderId, await tokenFor(order, inS(-1)))).toBe(codes.expired);
   });
 
-  it("does not know an order that is not there", async () => {
-    const words = {
+  it("refuses an unknown order", async () => {
+    const codes = {
       "Socket.IO": "order_unknown",
       WebSocket: "4404 order_unknown",
       "server-sent events": "404 order_unknown",
       "long poll": "404 order_unknown",
     }[transport];
-    expect(await refusalOf(transport, "ORD-nowhere", apiKey)).toBe(words);
+    expect(await refusalOf(transport, "ORD-nowhere", apiKey)).toBe(codes);
   });
 
-  it("opens no other order with a token", async () => {
+  it("opens no other order with a token (G11)", async () => {
     const one = await startPayment();
     const other = await startPayment();
     if (transport === "Socket.IO") {
-      // The token itself says which order: another one beside it is a contradiction.
+      // The token names its order, so another order id beside it is a contradiction.
       const socket = openSocketIo({ token: one.token, orderId: other.orderId });
       const [error] = await onceEvent(socket, "connect_error");
       expect(error).toMatchObject({ data: { code: "token_invalid" } });
@@ -164,7 +164,7 @@ describe.each(transportNames)("%s", (transport) => {
     }
   });
 
-  it("lets a browser in from allowed origins only, and whatever is not a browser", async () => {
+  it("accepts browsers from allowed origins only, and every other client", async () => {
     const { orderId, token } = await startPayment();
     const strict = await startNode({ databaseUrl, env: { ...daraja.env, ALLOWED_ORIGINS: "https://shop.example" } });
     const statusFrom = async (origin?: string): Promise<number> => {
@@ -185,7 +185,7 @@ describe.each(transportNames)("%s", (transport) => {
     }
   });
 
-  it("lets go of everything when its clients leave", async () => {
+  it("releases everything when its clients leave", async () => {
     const { orderId, token } = await startPayment();
     const watches = Array.from({ length: 5 }, () => watch(transport, { node, orderId, token, after: 1 }));
     await Promise.all(watches.map((one) => one.until(({ version }) => version === 2)));
@@ -194,7 +194,7 @@ describe.each(transportNames)("%s", (transport) => {
     await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
-  it("keeps no place for those who left, even while they were being let in", async () => {
+  it("releases the places of clients that leave during the handshake (G12)", async () => {
     const { order, orderId, token } = await startPayment();
     const crowded = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "3" } });
     const unknown = await tokenFor({ ...order, id: randomUUID() }, Math.floor(Date.now() / 1_000) + 60);
@@ -212,7 +212,7 @@ describe.each(transportNames)("%s", (transport) => {
       0;
     await vi.waitUntil(isReading);
     for (const one of early) one.close();
-    // What left before this was asked is known to have left when it is answered.
+    // The node has processed the closed connections when it answers this later request.
     await call(`${crowded.url}/livez`);
     await database.query("commit");
     await vi.waitUntil(() => crowded.watchedOrders() === 0);
@@ -224,7 +224,7 @@ describe.each(transportNames)("%s", (transport) => {
     await Promise.all(again.map((one) => one.until(({ version }) => version === 2)));
   });
 
-  it("lets a node close with watchers attached, who find the state on another", async () => {
+  it("closes with the node, and another node has the state", async () => {
     const { orderId, token, push } = await startPayment();
     const watching = watch(transport, { node, orderId, token });
     await watching.until(({ version }) => version === 2);
@@ -248,7 +248,7 @@ const upgradeHeaders = {
   "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
 };
 
-/** The status of a raw request, upgrades included; the connection is cut at once. */
+/** The response to a raw request, which may be an upgrade. The connection is destroyed at once. */
 async function rawStatus(url: string, headers: Record<string, string>): Promise<IncomingMessage> {
   const request = httpRequest(url, { headers });
   const answered = new Promise<IncomingMessage>((resolve, reject) => {
@@ -261,12 +261,12 @@ async function rawStatus(url: string, headers: Record<string, string>): Promise<
   return response;
 }
 
-/** The arguments of a Socket.IO client's next event. */
+/** Resolves with the arguments of a Socket.IO client's next event. */
 const onceEvent = (socket: Socket, event: string): Promise<unknown[]> =>
   new Promise((resolve) => socket.once(event, (...args: unknown[]) => resolve(args)));
 
-describe("Socket.IO in particular", () => {
-  it("watches more orders on one socket, and answers with each one's state", async () => {
+describe("Socket.IO, specifically", () => {
+  it("watches several orders on one socket, and answers with the state of each", async () => {
     const one = await startPayment();
     const two = await startPayment();
     const socket = openSocketIo({ token: one.token });
@@ -279,7 +279,7 @@ describe("Socket.IO in particular", () => {
     expect(seen.filter(({ orderId }) => orderId === two.orderId).map(({ version }) => version)).toEqual([3]);
   });
 
-  it("takes an API key with the order's id beside it, also after a handshake without an order", async () => {
+  it("accepts an API key with an order id, also after a handshake without one", async () => {
     const { orderId } = await startPayment();
     const socket = openSocketIo({ token: apiKey });
     expect(await socket.emitWithAck("watch", { token: apiKey, orderId })).toMatchObject({
@@ -292,7 +292,7 @@ describe("Socket.IO in particular", () => {
     });
   });
 
-  it("refuses what cannot be watched, and stays", async () => {
+  it("refuses an invalid watch request, and stays connected", async () => {
     const { token } = await startPayment();
     const socket = openSocketIo({ token });
     for (const [request, code] of [
@@ -313,7 +313,7 @@ describe("Socket.IO in particular", () => {
     expect(socket.connected).toBe(true);
   });
 
-  it("does what it is asked in order: an unwatch right after a watch undoes it", async () => {
+  it("runs requests in their order: an unwatch undoes the watch before it", async () => {
     const { orderId, token } = await startPayment();
     const socket = openSocketIo({ token: apiKey });
     const watched = socket.emitWithAck("watch", { token });
@@ -323,7 +323,7 @@ describe("Socket.IO in particular", () => {
     await vi.waitUntil(() => node.watchedOrders() === 0);
   });
 
-  it("watches many orders asked for at once, up to its bound, without running the database out of connections", async () => {
+  it("watches many orders requested at once, and does not exhaust the database connections", async () => {
     const { order, orderId, token } = await startPayment();
     const socket = openSocketIo({ token: apiKey });
     const answers = await Promise.all(
@@ -336,7 +336,7 @@ describe("Socket.IO in particular", () => {
   });
 
   it.each([["websocket"], ["polling"]])(
-    "watches a page of orders with a token for each, all asked for at once: %s",
+    "watches a page of orders with a token each, requested at once over %s",
     async (way) => {
       const { token } = await startPayment();
       const socket = openSocketIo({ token }, { transports: [way] });
@@ -347,7 +347,7 @@ describe("Socket.IO in particular", () => {
     },
   );
 
-  it("stops sending what is unwatched", async () => {
+  it("sends nothing of an order after unwatch", async () => {
     const { orderId, token, push } = await startPayment();
     const socket = openSocketIo({ token });
     const seen: StatusEvent[] = [];
@@ -360,7 +360,7 @@ describe("Socket.IO in particular", () => {
     expect(seen).toHaveLength(1);
   });
 
-  it("says when a token runs out, leaves that order, and stays connected", async () => {
+  it("sends expired when a token expires, stops watching that order, and stays connected", async () => {
     const one = await startPayment();
     const two = await startPayment();
     const socket = openSocketIo({ token: await tokenFor(one.order, inS(2)) });
@@ -371,14 +371,14 @@ describe("Socket.IO in particular", () => {
     expect(socket.connected).toBe(true);
   });
 
-  it("that renews a token before it runs out goes on without a break", async () => {
+  it("continues without a break when the client renews a token before it expires", async () => {
     const { order, orderId, token, push } = await startPayment();
     const socket = openSocketIo({ token: await tokenFor(order, inS(2)) });
     const seen: StatusEvent[] = [];
     const expired = vi.fn();
     socket.on("status", (event: StatusEvent) => seen.push(event)).on("expired", expired);
     expect(await socket.emitWithAck("watch", { token, after: 2 })).toMatchObject({ ok: true, order: { orderId } });
-    // The other order's token runs out later than the first would have.
+    // The other order's token expires later than the first one would have.
     const other = await startPayment();
     const later = openSocketIo({ token: await tokenFor(other.order, inS(3)) });
     await onceEvent(later, "expired");
@@ -387,7 +387,7 @@ describe("Socket.IO in particular", () => {
     expect(expired).not.toHaveBeenCalled();
   });
 
-  it("that goes while it is let in is nothing to tell an operator of", async () => {
+  it("logs nothing for a client that leaves during the handshake", async () => {
     const { token } = await startPayment();
     for (let index = 0; index < 100; index += 1) {
       const socket = openWebSocket("/socket.io/?EIO=4&transport=websocket");
@@ -399,7 +399,7 @@ describe("Socket.IO in particular", () => {
       await once(socket, "close");
     }
     await vi.waitUntil(() => node.watchedOrders() === 0);
-    expect(node.log.filter((line) => line.includes("sent away"))).toEqual([]);
+    expect(node.log.filter((line) => line.includes('"event":"socketio.connection.closed"'))).toEqual([]);
   });
 
   it("works over HTTP polling", async () => {
@@ -413,7 +413,7 @@ describe("Socket.IO in particular", () => {
     expect(seen.map(({ version }) => version)).toEqual([2, 3]);
   });
 
-  it("sends many watchers away when the node stops, and lets them come back", async () => {
+  it("drains many watchers at shutdown with a close that lets them reconnect", async () => {
     const { token } = await startPayment();
     const sockets = Array.from({ length: 180 }, () => openSocketIo({ token }, { reconnection: false }));
     await Promise.all(sockets.map((socket) => onceEvent(socket, "status")));
@@ -422,7 +422,7 @@ describe("Socket.IO in particular", () => {
     expect(new Set(await Promise.all(gone))).toEqual(new Set(["transport close"]));
   });
 
-  it("comes back by itself after the node went away", async () => {
+  it("reconnects after the node restarts", async () => {
     const { token, push } = await startPayment();
     const { port } = new URL(node.url);
     const socket = openSocketIo({ token }, { reconnectionDelay: 20, reconnectionDelayMax: 50 });
@@ -431,24 +431,24 @@ describe("Socket.IO in particular", () => {
     await node.close();
     expect((await gone)[0]).not.toBe("io server disconnect");
     const again = onceEvent(socket, "status");
-    const reborn = await startNode({ databaseUrl, env: { ...daraja.env, PORT: port } });
+    const restarted = await startNode({ databaseUrl, env: { ...daraja.env, PORT: port } });
     expect((await again)[0]).toMatchObject({ version: 2 });
     const next = onceEvent(socket, "status");
     const { pathname } = new URL(push.callbackUrl);
-    await fetch(reborn.url + pathname, { method: "POST", body: JSON.stringify(cancelledBody(push)) });
+    await fetch(restarted.url + pathname, { method: "POST", body: JSON.stringify(cancelledBody(push)) });
     expect((await next)[0]).toMatchObject({ version: 3 });
   });
 });
 
-describe("WebSocket in particular", () => {
-  it("closes with 4410 when the token runs out", async () => {
+describe("WebSocket, specifically", () => {
+  it("closes with 4410 when the token expires", async () => {
     const { order, orderId } = await startPayment();
     const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${await tokenFor(order, inS(2))}`);
     await once(socket, "message");
     expect((await once(socket, "close"))[0]).toBe(4410);
   });
 
-  it("takes the token in a header from clients that can set one", async () => {
+  it("accepts the token in a header", async () => {
     const { orderId, token } = await startPayment();
     const socket = openWebSocket(`/v1/orders/${orderId}/socket`, { headers: { authorization: `Bearer ${token}` } });
     expect(JSON.parse(String((await once(socket, "message"))[0]))).toMatchObject({ orderId });
@@ -463,7 +463,7 @@ describe("WebSocket in particular", () => {
     expect((await closed)[0]).toBe(1012);
   });
 
-  it("sends many watchers away when the node stops, each with 1012", async () => {
+  it("drains many watchers at shutdown, each with 1012", async () => {
     const { orderId, token } = await startPayment();
     const sockets = Array.from({ length: 180 }, () => openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`));
     await Promise.all(sockets.map((socket) => once(socket, "message")));
@@ -472,7 +472,7 @@ describe("WebSocket in particular", () => {
     expect(new Set(await Promise.all(closed))).toEqual(new Set([1012]));
   });
 
-  it("ignores what a client sends, and cuts off one that sends too much", async () => {
+  it("ignores frames from the client, and closes on one that is too large (G12)", async () => {
     const { orderId, token, push } = await startPayment();
     const socket = openWebSocket(`/v1/orders/${orderId}/socket?token=${token}`);
     await once(socket, "message");
@@ -492,8 +492,8 @@ describe("WebSocket in particular", () => {
   });
 });
 
-describe("server-sent events in particular", () => {
-  it("are let go of when their client leaves, those too that wait behind another answer on its connection", async () => {
+describe("server-sent events, specifically", () => {
+  it("release everything when their client leaves, also streams queued behind another answer", async () => {
     const { orderId, token } = await startPayment();
     const narrow = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "3" } });
     const request = `GET /v1/orders/${orderId}/events?token=${token} HTTP/1.1\r\nHost: x\r\n\r\n`;
@@ -503,7 +503,7 @@ describe("server-sent events in particular", () => {
     await once(socket, "data");
     socket.destroy();
     await vi.waitUntil(() => narrow.watchedOrders() === 0);
-    // Nor do they take up the places of their address.
+    // Their places of the address are free again.
     const isFree = async () => (await fetch(`${narrow.url}/v1/orders/${orderId}/wait?timeout=1&token=${token}`)).ok;
     expect(await Promise.all([isFree(), isFree(), isFree()])).toEqual([true, true, true]);
   });
@@ -520,12 +520,12 @@ describe("server-sent events in particular", () => {
     const reading = (async () => {
       for await (const chunk of response.body ?? []) all += Buffer.from(chunk).toString();
     })().catch(() => undefined);
-    /** Without the heartbeats, which may come at any time. */
+    /** The text without heartbeats, which may arrive at any time. */
     const text = (): string => all.replaceAll(": still here\n\n", "");
     return { response, ended: reading, has: (part: string) => vi.waitUntil(() => text().includes(part)), text };
   };
 
-  it("numbers each state, and Last-Event-ID wins over after", async () => {
+  it("number each state, and prefer Last-Event-ID to after", async () => {
     const { orderId, token, push } = await startPayment();
     const { response, has, text } = await open(orderId, token, {
       "last-event-id": "2",
@@ -539,7 +539,7 @@ describe("server-sent events in particular", () => {
     expect(text()).toMatch(/^id: 3\nevent: status\ndata: \{.*"version":3.*\}\n\n$/);
   });
 
-  it("ends when the token runs out, so that the client asks again and learns why", async () => {
+  it("end when the token expires, so that the client's next request gets the reason", async () => {
     const { order, orderId } = await startPayment();
     const { ended, text } = await open(orderId, await tokenFor(order, inS(2)));
     await ended;
@@ -547,8 +547,8 @@ describe("server-sent events in particular", () => {
   });
 });
 
-describe("long poll in particular", () => {
-  it("without after waits until the order is settled", async () => {
+describe("long poll, specifically", () => {
+  it("waits until the order is settled when after is absent", async () => {
     const { orderId, token, push } = await startPayment();
     const waiting = call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`);
     await vi.waitUntil(() => node.watchedOrders() === 1);
@@ -557,14 +557,14 @@ describe("long poll in particular", () => {
     expect(await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}`)).toMatchObject({ body: { version: 3 } });
   });
 
-  it("answers with the current state when its time is over", async () => {
+  it("answers with the current state after its timeout", async () => {
     const { orderId, token } = await startPayment();
     const answer = await call(`${node.url}/v1/orders/${orderId}/wait?token=${token}&after=2&timeout=1`);
     expect(answer).toMatchObject({ status: 200, body: { version: 2, status: "processing" } });
     expect(answer.headers.get("cache-control")).toBe("no-store");
   });
 
-  it("answers with the current state when the token runs out, so that the client asks again and learns why", async () => {
+  it("answers with the current state when the token expires, so that the client's next request gets the reason", async () => {
     const { order, orderId } = await startPayment();
     const token = await tokenFor(order, inS(2));
     const startedMs = performance.now();
@@ -582,10 +582,10 @@ describe("long poll in particular", () => {
   });
 });
 
-describe("a watcher that moves to a node which has not heard of the newest state yet", () => {
-  it.each(transportNames)("over %s is not sent an older one", async (transport) => {
+describe("a node that does not have the newest state yet", () => {
+  it.each(transportNames)("sends no older state to a watcher that moves to it over %s (G5)", async (transport) => {
     const { orderId, token, push } = await startPayment();
-    // Its bus reaches nobody: what happens elsewhere it finds by reading only, from time to time.
+    // Its bus is its own, so it finds the other node's events only by its resync passes.
     const behind = await startNode({ databaseUrl, env: daraja.env });
     await watch("WebSocket", { node: behind, orderId, token }).until(({ version }) => version === 2);
     await push.webhook({ ResultCode: 1032 });
@@ -596,8 +596,8 @@ describe("a watcher that moves to a node which has not heard of the newest state
   });
 });
 
-describe("a reader that does not read", () => {
-  /** Sends states of one order to whoever follows it, each of 32 KiB, until told to stop. */
+describe("a client that does not read", () => {
+  /** Publishes states of one order, of 32 KiB each, until `isOver`. */
   const flood = async (order: StatusEvent, isOver: () => boolean): Promise<void> => {
     for (let version = 1_000; !isOver() && version < 3_000; version += 1) {
       node.publish({ ...order, version, orderId: order.orderId.padEnd(32_768, "x") });
@@ -614,16 +614,22 @@ describe("a reader that does not read", () => {
     return socket;
   };
 
-  it.each(["WebSocket", "server-sent events"] as const)("over %s is cut off to come back", async (transport) => {
-    const { order, orderId, token } = await startPayment();
-    const path = transport === "WebSocket" ? "socket" : "events";
-    rawRequest(`/v1/orders/${orderId}/${path}?token=${token}`, transport === "WebSocket" ? upgradeHeaders : {}).pause();
-    await vi.waitUntil(() => node.watchedOrders() === 1);
-    await flood(order, () => node.watchedOrders() === 0);
-    await vi.waitUntil(() => node.watchedOrders() === 0);
-  });
+  it.each(["WebSocket", "server-sent events"] as const)(
+    "is closed over %s, so that it reconnects (G12)",
+    async (transport) => {
+      const { order, orderId, token } = await startPayment();
+      const path = transport === "WebSocket" ? "socket" : "events";
+      rawRequest(
+        `/v1/orders/${orderId}/${path}?token=${token}`,
+        transport === "WebSocket" ? upgradeHeaders : {},
+      ).pause();
+      await vi.waitUntil(() => node.watchedOrders() === 1);
+      await flood(order, () => node.watchedOrders() === 0);
+      await vi.waitUntil(() => node.watchedOrders() === 0);
+    },
+  );
 
-  it("over Socket.IO is cut off to come back", async () => {
+  it("is closed over Socket.IO, so that it reconnects (G12)", async () => {
     const { order, token } = await startPayment();
     const socket = openSocketIo({ token }, { reconnection: false });
     await onceEvent(socket, "status");
@@ -637,8 +643,8 @@ describe("a reader that does not read", () => {
   });
 });
 
-describe("a Socket.IO connection that never says who it is", () => {
-  it("is closed", async () => {
+describe("a Socket.IO connection that sends no token", () => {
+  it("is closed after 5 s (G12)", async () => {
     const socket = new WebSocket(`${node.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
     onTestFinished(() => socket.terminate());
     await once(socket, "close");
@@ -646,7 +652,7 @@ describe("a Socket.IO connection that never says who it is", () => {
 });
 
 describe("an address with too many open connections", () => {
-  it("is told to come back, over every transport, until one of them closes", async () => {
+  it("refuses a further one over every transport until one of them closes (G12)", async () => {
     const full = await startNode({ databaseUrl, env: { ...daraja.env, LIMIT_CONNECTIONS: "1" } });
     const { order, watchToken: token } = await pay(full);
     const { orderId } = order;

@@ -1,6 +1,6 @@
 /**
- * Clients that are not ours and not JavaScript: Python's Socket.IO and curl, as docs/clients.md shows them. Mobile apps
- * use such clients, so what holds here holds for them: the protocol is what is written down, and no habit of our SDK.
+ * Clients other than the SDK and not in JavaScript: Python's Socket.IO and curl, with the code of docs/clients.md. Mobile
+ * apps use such clients, so these tests rely on the documented protocol and not on habits of the SDK.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -17,7 +17,7 @@ import { answerPrompt } from "../support/payer.ts";
 const exec = promisify(execFile);
 const phone = "+254712345600";
 
-/** Debian's own, not one that somebody has put before it. */
+/** Debian's own Python, whatever is first in the PATH. */
 const python = "/usr/bin/python3";
 
 const isThere = (program: string, ...args: string[]): Promise<boolean> =>
@@ -31,7 +31,7 @@ const hasPython = (): Promise<boolean> => isThere(python, "-c", "import socketio
 let databaseUrl: string;
 let folder: string;
 let commands: string[];
-/** Why Python's tests cannot run; undefined when they can. */
+/** Why the Python tests cannot run. Undefined when they can. */
 let withoutPython: string | undefined;
 
 beforeAll(async () => {
@@ -55,13 +55,13 @@ beforeAll(async () => {
 }, 300_000);
 
 interface Client {
-  /** Everything it has written so far. */
+  /** Its output so far. */
   readonly text: string;
   /** Resolves with its exit code. */
   ended: Promise<number | null>;
 }
 
-/** Starts a program; it ends with the test. */
+/** Starts a program. The test's end stops it. */
 function start(program: string, args: string[], env: Record<string, string> = {}): Client {
   const child: ChildProcess = spawn(program, args, { env: { ...process.env, ...env } });
   let text = "";
@@ -84,7 +84,7 @@ const watchInPython = (context: TestContext, url: string, token: string): Client
   return start(python, [join(folder, "watch.py"), url, token]);
 };
 
-/** A command of the document, for this order of this node. */
+/** Runs a command of the document, for this order of this node. */
 const run = (command: string | undefined, node: TestNode, orderId: string, token: string): Client => {
   if (command === undefined) throw new Error("docs/clients.md has no such command");
   const own = command.replace("localhost:3000", node.url).replace(/ORD-\d+/, orderId);
@@ -94,18 +94,18 @@ const run = (command: string | undefined, node: TestNode, orderId: string, token
 const until = (fits: () => boolean): Promise<unknown> => vi.waitUntil(fits, { interval: 20 });
 
 describe("Python's Socket.IO client", () => {
-  it("is told of every state, and its receipt is the order's", async (context) => {
+  it("receives every state, and the receipt", async (context) => {
     const node = await startNode({ databaseUrl });
     const { watchToken } = await pay(node, { phone });
     const client = watchInPython(context, node.url, watchToken);
     await until(() => client.text.includes("v2 processing"));
     await answerPrompt(node, phone, "approve");
     expect(await client.ended).toBe(0);
-    // It may have come before the payer was asked.
+    // The client may connect before the provider accepts.
     expect(client.text).toMatch(/^(v1 pending *\n)?v2 processing *\nv3 succeeded [A-Z0-9]{10}\n$/);
   });
 
-  it("comes back by itself when its connection is cut, and has then missed nothing", async (context) => {
+  it("reconnects when its connection is cut, and misses nothing", async (context) => {
     const node = await startNode({ databaseUrl });
     const network = await startNetwork(node.url);
     const { watchToken } = await pay(node, { phone });
@@ -119,7 +119,7 @@ describe("Python's Socket.IO client", () => {
     expect(client.text).toMatch(/v2 processing *\n(?:.*\n)*v3 failed cancelled\n$/);
   });
 
-  it("is told why it is refused", async (context) => {
+  it("receives the reason of a refusal", async (context) => {
     const node = await startNode({ databaseUrl });
     const client = watchInPython(context, node.url, "nonsense");
     expect(await client.ended).toBe(1);
@@ -128,7 +128,7 @@ describe("Python's Socket.IO client", () => {
 });
 
 describe("curl", () => {
-  it("reads the stream of events, each whole as it comes", async () => {
+  it("reads the stream, each event as it is published", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node, { phone });
     const client = run(commands[0], node, order.orderId, watchToken);
