@@ -1,10 +1,10 @@
 /**
- * Random histories of payments whose payer agrees on bKash's page and comes back: the money is taken at Execute, which is
- * sent once in a payment's life at the most, whoever comes back, how often, saying what, and whatever breaks meanwhile.
+ * Random histories of bKash payments whose payers approve and return. Execute moves the money. It is sent at most once per
+ * payment, whatever returns arrive and whatever parts fail.
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   breakPostgres,
   type Command,
@@ -32,130 +32,150 @@ const paidOf = (payment: ModelPayment): Evidence => ({
   receipt: receiptOf(payment),
 });
 
-/** Its money may have been taken, and nobody knows: neither clock nor payer ends it. */
-const unsure = new Set<string>();
+/** Payments with an Execute of unknown result. Neither deadline nor payer ends them. */
+const unknownExecutions = new Set<string>();
 
 interface Return {
   node: NodeName;
-  says: "success" | "cancel" | "failure" | "nonsense";
+  status: "success" | "cancel" | "failure" | "nonsense";
 }
 
-interface Coming {
+interface ReturnInput {
   slot: number;
   attempt: number;
-  /** All at once. */
+  /** The concurrent returns. */
   returns: Return[];
-  hasAgreed: boolean;
+  hasApproved: boolean;
   execution: Execution;
-  /** How bKash answers queries: as it is (`open`), not at all, or with nothing that is known to mean anything. */
+  /** bKash's query answers: the true state (`open`), none (`down`), or an unknown status (`nothing`). */
   queries: "open" | "down" | "nothing";
 }
 
-const cameBackAs = (told: Coming): Command =>
+const returnAs = (input: ReturnInput): Command =>
   command(
     "return",
-    { ...told, returns: told.returns.map(({ node, says }) => `${says}@${node}`) },
+    { ...input, returns: input.returns.map(({ node, status }) => `${status}@${node}`) },
     {
       check: ({ orders }) => orders.length > 0,
       async run(model, world) {
-        const order = pick(model.orders, told.slot);
-        const payment = pick(order.payments, told.attempt);
+        const order = pick(model.orders, input.slot);
+        const payment = pick(order.payments, input.attempt);
         const checkout = world.checkout(payment.id);
         const { executions } = checkout;
-        const says = (...words: string[]): boolean => told.returns.some((one) => words.includes(one.says));
-        const executes = payment.status === "processing" && executions === 0 && says("success");
-        Object.assign(checkout, { hasAgreed: told.hasAgreed, execution: told.execution });
-        world.say(payment.id, told.queries);
-        const isMute = told.queries !== "open";
-        const send = ({ node, says: word }: Return) => world.recordReturn(node, payment.path, word);
-        for (const { status } of await Promise.all(told.returns.map(send))) assert.equal(status, 200);
+        const executes = payment.status === "processing" && executions === 0 && includes(input, "success");
+        Object.assign(checkout, { hasApproved: input.hasApproved, execution: input.execution });
+        world.setAnswer(payment.id, input.queries);
+        const send = ({ node, status }: Return) => world.recordReturn(node, payment.path, status);
+        for (const { status } of await Promise.all(input.returns.map(send))) assert.equal(status, 200);
 
-        // Who says at once that they agreed and that they did not is believed in what comes first.
-        const isDenied = says("cancel", "failure") && !isMute;
-        const isForestalled = executes && isDenied && checkout.executions === executions;
-        assert.equal(checkout.executions, executions + (executes && !isForestalled ? 1 : 0), payment.id);
-        const evidence = isForestalled ? denied : evidenceOf(payment, checkout, { ...told, executes });
-        // Once it is settled, nobody even asks.
+        // Of concurrent returns with success and with failure, the first one decides.
+        const isDeclinedFirst = executes && isDeclined(input) && checkout.executions === executions;
+        assert.equal(checkout.executions, executions + (executes && !isDeclinedFirst ? 1 : 0), payment.id);
+        // A payment that has ended causes no query.
         if (payment.status !== "processing") assert(!executes);
-        else if (evidence) apply(model, order, payment, evidence);
-        else if (executes && isMute) await forgetTime(world, payment);
-        else if (isDenied && !unsure.has(payment.id)) {
-          const { status } = (await world.merchant("a", `/v1/orders/${order.orderId}`)).body.order;
-          if (!executes || status === "failed") apply(model, order, payment, denied);
-        }
+        else await applyReturn(model, world, { order, payment, input, executes, isDeclinedFirst });
         await compare(world, order);
       },
     },
   );
 
-const denied: Evidence = { status: "failed" };
+const includes = ({ returns }: ReturnInput, ...words: Return["status"][]): boolean =>
+  returns.some(({ status }) => words.includes(status));
 
-/** What Execute, or else the query, tells of a payment. */
+/** Whether a return reports a failure that a query can confirm. */
+const isDeclined = (input: ReturnInput): boolean => includes(input, "cancel", "failure") && input.queries === "open";
+
+interface Returned {
+  order: ModelOrder;
+  payment: ModelPayment;
+  input: ReturnInput;
+  executes: boolean;
+  isDeclinedFirst: boolean;
+}
+
+async function applyReturn(
+  model: Model,
+  world: World,
+  { order, payment, input, executes, isDeclinedFirst }: Returned,
+): Promise<void> {
+  const checkout = world.checkout(payment.id);
+  const evidence = isDeclinedFirst ? declined : evidenceOf(payment, checkout, { ...input, executes });
+  if (evidence) apply(model, order, payment, evidence);
+  else if (executes && input.queries !== "open") await freezeExecution(world, payment);
+  else if (isDeclined(input) && !unknownExecutions.has(payment.id)) {
+    const { status } = (await world.merchant("a", `/v1/orders/${order.orderId}`)).body.order;
+    if (!executes || status === "failed") apply(model, order, payment, declined);
+  }
+}
+
+const declined: Evidence = { status: "failed" };
+
+/** The evidence from Execute, or else from the query. */
 function evidenceOf(
   payment: ModelPayment,
   { isPaid }: Checkout,
   {
     executes,
-    hasAgreed,
+    hasApproved,
     execution,
     queries,
-  }: Pick<Coming, "hasAgreed" | "execution" | "queries"> & { executes: boolean },
+  }: Pick<ReturnInput, "hasApproved" | "execution" | "queries"> & { executes: boolean },
 ): Evidence | undefined {
-  if (executes && hasAgreed && execution === "refuses") return denied;
-  const isTold = (executes && hasAgreed && execution === "takes") || queries === "open";
-  return isPaid && isTold ? paidOf(payment) : undefined;
+  if (executes && hasApproved && execution === "refuses") return declined;
+  const isReported = (executes && hasApproved && execution === "takes") || queries === "open";
+  return isPaid && isReported ? paidOf(payment) : undefined;
 }
 
-/** The minute in which an execution whose end is not known may still end lasts until a command lets it pass. */
-async function forgetTime(world: World, { id }: ModelPayment): Promise<void> {
-  unsure.add(id);
+/** Extends the minute in which an Execute of unknown result may still succeed, until another command ends it. */
+async function freezeExecution(world: World, { id }: ModelPayment): Promise<void> {
+  unknownExecutions.add(id);
   await world.query("update payment set completing_at = 'infinity' where id = $1", [id]);
 }
 
-const says = fc.constantFrom<Return["says"]>("success", "success", "success", "cancel", "failure", "nonsense");
+const status = fc.constantFrom<Return["status"]>("success", "success", "success", "cancel", "failure", "nonsense");
 
 const recordReturn = fc
   .record({
     slot: fc.nat(3),
     attempt: fc.nat(3),
-    returns: fc.array(fc.record({ node: nodes, says }), { minLength: 1, maxLength: 4 }),
-    hasAgreed: fc.constantFrom(true, true, true, false),
+    returns: fc.array(fc.record({ node: nodes, status }), { minLength: 1, maxLength: 4 }),
+    hasApproved: fc.constantFrom(true, true, true, false),
     execution: fc.constantFrom<Execution>("takes", "takes", "refuses", "loses", "keeps"),
     queries: fc.constantFrom("open" as const, "open" as const, "down" as const, "nothing" as const),
   })
-  .map(cameBackAs);
+  .map(returnAs);
 
 const meanwhiles = ["success", "cancel", "deadline", "kill", "postgres"] as const;
 
-interface Staging {
+interface ExecutionInput {
   slot: number;
   meanwhile: (typeof meanwhiles)[number];
 }
 
-/** While bKash moves the money of an approved payment, which it does, something else happens. */
-const whileTakingAs = (told: Staging): Command =>
-  command("taking", told, {
+/** Something happens while the Execute of an approved payment is in flight. The Execute succeeds. */
+const duringExecutionAs = (input: ExecutionInput): Command =>
+  command("execution", input, {
     check: ({ orders }) => orders.some(isWaiting),
     async run(model, world) {
-      const order = pick(model.orders.filter(isWaiting), told.slot);
+      const order = pick(model.orders.filter(isWaiting), input.slot);
       const payment = pick(order.payments, order.payments.length - 1);
       const checkout = world.checkout(payment.id);
       if (checkout.executions > 0) return;
       const { promise: isFree, resolve: release } = Promise.withResolvers<void>();
-      Object.assign(checkout, { hasAgreed: true, execution: "takes", isFree });
-      world.say(payment.id, "open");
-      const back = (node: NodeName, word: string) => world.recordReturn(node, payment.path, word);
+      Object.assign(checkout, { hasApproved: true, execution: "takes", isFree });
+      world.setAnswer(payment.id, "open");
+      const back = (node: NodeName, status: string) => world.recordReturn(node, payment.path, status);
       const first = back("b", "success");
       await vi.waitUntil(() => checkout.executions > 0, { interval: 5 });
-      if (told.meanwhile === "success" || told.meanwhile === "cancel") {
-        await Promise.all([back("a", told.meanwhile), back("b", told.meanwhile)]);
+      if (input.meanwhile === "success" || input.meanwhile === "cancel") {
+        await Promise.all([back("a", input.meanwhile), back("b", input.meanwhile)]);
       }
-      if (told.meanwhile === "deadline") await endTime(world, payment);
+      if (input.meanwhile === "deadline") await reachDeadline(world, payment);
       const broken =
-        told.meanwhile === "kill" ? world.kill() : told.meanwhile === "postgres" ? world.breakPostgres() : undefined;
+        input.meanwhile === "kill" ? world.kill() : input.meanwhile === "postgres" ? world.breakPostgres() : undefined;
       release();
       await Promise.all([first, broken]);
-      // What was not stored is found by asking.
+      // A query finds a result that was not stored.
       if (broken) await back("a", "success");
       apply(model, order, payment, paidOf(payment));
       await compare(world, order);
@@ -165,48 +185,50 @@ const whileTakingAs = (told: Staging): Command =>
 
 const isWaiting = ({ status }: ModelOrder): boolean => status === "processing";
 
-const whileTaking = fc.record({ slot: fc.nat(3), meanwhile: fc.constantFrom(...meanwhiles) }).map(whileTakingAs);
+const duringExecution = fc
+  .record({ slot: fc.nat(3), meanwhile: fc.constantFrom(...meanwhiles) })
+  .map(duringExecutionAs);
 
-/** Its time is over, and bKash is asked about it. */
-async function endTime(world: World, { id }: ModelPayment): Promise<void> {
-  const before = world.questions(id);
+/** Moves the payment's deadline to now and waits for the query. */
+async function reachDeadline(world: World, { id }: ModelPayment): Promise<void> {
+  const before = world.queryCount(id);
   await world.query("update payment set expires_at = clock_timestamp(), check_at = clock_timestamp() where id = $1", [
     id,
   ]);
-  await vi.waitUntil(() => world.questions(id) > before, { interval: 10 });
+  await vi.waitUntil(() => world.queryCount(id) > before, { interval: 10 });
 }
 
-interface Asking {
+interface QueryInput {
   slot: number;
   attempt: number;
   isOver: boolean;
 }
 
-const askedAs = (told: Asking): Command =>
-  command("asked", told, {
+const queryAs = (input: QueryInput): Command =>
+  command("query", input, {
     check: ({ orders }) => orders.length > 0,
     async run(model, world) {
-      const order = pick(model.orders, told.slot);
-      const payment = pick(order.payments, told.attempt);
+      const order = pick(model.orders, input.slot);
+      const payment = pick(order.payments, input.attempt);
       if (!payment.hasReference || !isOpen(payment)) return;
-      world.say(payment.id, "open");
-      const isOver = told.isOver && payment.status === "processing";
+      world.setAnswer(payment.id, "open");
+      const isOver = input.isOver && payment.status === "processing";
       if (isOver) {
-        // And so is the minute of an execution.
+        // The minute of an Execute is over too.
         await world.query(
           "update payment set completing_at = least(completing_at, clock_timestamp()) - interval '1 minute' where id = $1 and completing_at is not null",
           [payment.id],
         );
-        unsure.delete(payment.id);
-        await endTime(world, payment);
-      } else await world.ask(payment.id, { ageS: 31 });
+        unknownExecutions.delete(payment.id);
+        await reachDeadline(world, payment);
+      } else await world.checkNow(payment.id, { ageS: 31 });
       if (world.checkout(payment.id).isPaid) apply(model, order, payment, paidOf(payment));
       else if (isOver) apply(model, order, payment, { status: "expired" });
       await compare(world, order);
     },
   });
 
-const asked = fc.record({ slot: fc.nat(3), attempt: fc.nat(3), isOver: fc.boolean() }).map(askedAs);
+const query = fc.record({ slot: fc.nat(3), attempt: fc.nat(3), isOver: fc.boolean() }).map(queryAs);
 
 const created = (slot: number, reply: "accept" | "refuse" = "accept"): Command =>
   payAs({ slot, provider: "bkash", reply, node: slot % 2 ? "b" : "a" });
@@ -228,8 +250,8 @@ const often = [
   recordReturn,
   recordReturn,
   recordReturn,
-  whileTaking,
-  asked,
+  duringExecution,
+  query,
   watchIt,
   disconnect,
   reconnect,
@@ -244,24 +266,24 @@ const commandsOf = (isLong: boolean): fc.Arbitrary<Command>[] => [
   breakPostgres,
 ];
 
-const everywhere = (word: Return["says"]): Return[] => [
-  { node: "a", says: word },
-  { node: "b", says: word },
-  { node: "a", says: word },
+const everywhere = (status: Return["status"]): Return[] => [
+  { node: "a", status },
+  { node: "b", status },
+  { node: "a", status },
 ];
 
-const back = (slot: number, word: Return["says"], particulars: Partial<Coming> = {}): Command =>
-  cameBackAs({
+const back = (slot: number, status: Return["status"], fields: Partial<ReturnInput> = {}): Command =>
+  returnAs({
     slot,
     attempt: 0,
-    returns: everywhere(word),
-    hasAgreed: true,
+    returns: everywhere(status),
+    hasApproved: true,
     execution: "takes",
     queries: "open",
-    ...particulars,
+    ...fields,
   });
 
-/** Every way to come back, and everything that can happen while the money moves. */
+/** Every kind of return, and every event during an Execute. */
 const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
   fc.tuple(watchIt, watchIt).map(([one, other]) => [
     created(0),
@@ -270,10 +292,10 @@ const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
     back(0, "success"),
     back(0, "success"),
     back(0, "cancel"),
-    // Typed by hand; then the payer cancels indeed, tries again, and has too little.
+    // A forged return, a true cancellation, another attempt, and a refused Execute.
     created(1),
     back(1, "cancel", { queries: "nothing" }),
-    back(1, "success", { hasAgreed: false }),
+    back(1, "success", { hasApproved: false }),
     back(1, "cancel"),
     back(1, "success"),
     created(1, "refuse"),
@@ -281,7 +303,7 @@ const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
     back(1, "success"),
     back(1, "success", { attempt: 2, execution: "refuses" }),
     back(1, "success", { attempt: 2 }),
-    // No answer, and nobody to ask: not even a cancel ends it then.
+    // Neither Execute nor query is answered: a return with cancel must not end the payment.
     created(2),
     back(2, "success", { execution: "loses", queries: "down" }),
     back(2, "cancel", { queries: "down" }),
@@ -290,28 +312,30 @@ const everyReturn = (): fc.Arbitrary<Iterable<Command>> =>
     other,
     back(3, "success", { execution: "keeps", queries: "nothing" }),
     back(3, "cancel"),
-    askedAs({ slot: 3, attempt: 0, isOver: true }),
+    queryAs({ slot: 3, attempt: 0, isOver: true }),
     back(3, "success"),
     created(4),
     back(4, "success", { execution: "loses" }),
     created(5),
     back(5, "success", { returns: [...everywhere("success"), ...everywhere("cancel")] }),
-    ...meanwhiles.flatMap((meanwhile, index) => [created(6 + index), whileTakingAs({ slot: 0, meanwhile })]),
+    ...meanwhiles.flatMap((meanwhile, index) => [created(6 + index), duringExecutionAs({ slot: 0, meanwhile })]),
   ]);
 
 async function checkExecutions(model: Model, world: World): Promise<void> {
   for (const { id } of model.orders.flatMap(({ payments }) => payments)) {
-    assert(world.checkout(id).executions <= 1, `${id} was executed ${world.checkout(id).executions} times`);
+    assert(world.checkout(id).executions <= 1, `${id} has ${world.checkout(id).executions} Execute requests`);
   }
   await check(model, world);
 }
 
-it("every payer's money is taken once at the most, and every history ends as the model says", { timeout }, async () => {
-  await runHistories((isLong) => ({
-    first: everyReturn(),
-    commands: commandsOf(isLong),
-    check: checkExecutions,
-    shortMs: 3_000,
-  }));
-  expect(ran.get("return")).toBeGreaterThan(0);
+describe("a random history of bKash payments", () => {
+  it("executes each payment at most once and ends as in the model (G10)", { timeout }, async () => {
+    await runHistories((isLong) => ({
+      first: everyReturn(),
+      commands: commandsOf(isLong),
+      check: checkExecutions,
+      shortMs: 3_000,
+    }));
+    expect(ran.get("return")).toBeGreaterThan(0);
+  });
 });

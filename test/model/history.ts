@@ -1,7 +1,7 @@
 /**
- * Runs random histories against a model. Each failing run prints a seed and a path: `MODEL_SEED=… MODEL_PATH=…
- * MODEL_REPLAY=…` with its test file runs it again. `MODEL_MINUTES` makes it long (`npm run test:soak`); PostgreSQL then
- * restarts instead of being cut off.
+ * Runs random histories against a model. A failing run prints a seed and a path; `MODEL_SEED=… MODEL_PATH=…
+ * MODEL_REPLAY=…` with its test file repeats it. `MODEL_MINUTES` starts a long run (`npm run test:soak`), in which
+ * PostgreSQL restarts instead of losing its connections.
  */
 import fc from "fast-check";
 import { type Command, ran } from "./command.ts";
@@ -15,13 +15,13 @@ const isLong = minutes > 0;
 export const timeout = isLong ? minutes * 60_000 + 300_000 : 120_000;
 
 export interface Histories {
-  /** What must not be left to chance: runs first. */
+  /** The fixed history that runs first, so that every kind of command runs at least once. */
   first: fc.Arbitrary<Iterable<Command>>;
-  /** What may happen, in any order. */
+  /** The commands of random histories. */
   commands: fc.Arbitrary<Command>[];
-  /** What must be true in the end. */
+  /** Checks the invariants after each history. */
   check: (model: Model, world: World) => Promise<void>;
-  /** For so long new histories are begun in `npm test`. */
+  /** How long `npm test` starts new histories, in milliseconds. */
   shortMs: number;
 }
 
@@ -46,7 +46,7 @@ export async function runHistories(choose: (isLong: boolean) => Histories): Prom
     return;
   }
   await fc.assert(fc.asyncProperty(first, run), { seed, numRuns: 1, endOnFailure: true });
-  // One by one, so that time ends between two and never within one.
+  // One history per call, so that the time limit never ends a history in the middle.
   const endsAtMs = Date.now() + (isLong ? minutes * 60_000 : shortMs);
   for (let next = seed; Date.now() < endsAtMs; next += 1) {
     await fc.assert(fc.asyncProperty(histories, run), { seed: next, numRuns: 1, endOnFailure });

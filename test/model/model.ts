@@ -1,14 +1,14 @@
 /**
- * What ought to become of orders, by the contract (§1) and nothing else: the model that the real thing is compared with.
- * Pure. It knows three providers: one whose webhooks state amounts and whose query does not (`daraja`), one the other way
- * round (`zenopay`), and one at whose page the payer agrees before we take the money (`bkash`).
+ * The model of orders and payments that real nodes are compared with. It is pure and follows the decision table in
+ * docs/architecture.md. It has three providers: the webhook has the amount and the query does not (`daraja`), the query has
+ * it and the webhook does not (`zenopay`), and the payer approves before we complete the payment (`bkash`).
  */
 import type { Status } from "../../client-sdk/protocol.ts";
 
-export type ProviderDefinition = "daraja" | "zenopay" | "bkash";
+export type ModelProvider = "daraja" | "zenopay" | "bkash";
 
 export const providersOf: Record<
-  ProviderDefinition,
+  ModelProvider,
   { currency: string; amountMinor: number; phone?: string; bareIsEnough: boolean }
 > = {
   daraja: { currency: "KES", amountMinor: 15_000, phone: "+254712345600", bareIsEnough: true },
@@ -19,7 +19,10 @@ export const providersOf: Record<
 const climb: readonly Status[] = ["pending", "processing", "expired", "failed", "review", "succeeded"];
 const rank = (status: Status): number => climb.indexOf(status);
 
-/** Something that happened to a payment. Of successes: what is stated to have been paid. */
+/**
+ * Evidence about a payment. `states`, for successes: the agreed amount (`full`), another amount (`wrong`), or no amount
+ * (`bare`).
+ */
 export interface Evidence {
   status: Exclude<Status, "pending" | "review">;
   states?: "full" | "wrong" | "bare";
@@ -28,24 +31,24 @@ export interface Evidence {
 
 export interface ModelPayment {
   id: string;
-  provider: ProviderDefinition;
-  /** The path of its webhooks at any node; at bKash, of the payer's return. */
+  provider: ModelProvider;
+  /** The path of its webhook URL; for bKash, of its return URL. */
   path: string;
   status: Status;
-  /** What the provider knows it by; known to us only when `hasReference`. */
+  /** The provider's reference. Nodes know it only when `hasReference`. */
   reference: string;
   hasReference: boolean;
   receipt?: string;
   isAmountKnown: boolean;
-  /** The reason says that the facts disagree. */
-  isScarred: boolean;
-  /** A person has rejected it: only full evidence brings it back. */
+  /** Whether the reason is a mismatch. */
+  hasMismatch: boolean;
+  /** Whether a person has rejected it. Only full evidence lifts it again. */
   isRejected: boolean;
 }
 
-const receiptBegins: Record<ProviderDefinition, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
+const receiptBegins: Record<ModelProvider, string> = { daraja: "D", zenopay: "ZENO", bkash: "TRX" };
 
-/** The receipt that a provider gives for a payment. */
+/** The provider's receipt for a payment. */
 export const receiptOf = ({ id, provider }: Pick<ModelPayment, "id" | "provider">): string =>
   `${receiptBegins[provider]}${id.slice(-12).toUpperCase()}`;
 
@@ -53,76 +56,89 @@ export interface ModelOrder {
   id: string;
   orderId: string;
   token: string;
-  provider: ProviderDefinition;
+  provider: ModelProvider;
   status: Status;
   version: number;
-  /** In the order of the attempts. */
+  /** The attempts, in order. */
   payments: ModelPayment[];
-  /** The payment that the order's state comes from. */
+  /** The id of the payment whose state the order shows. */
   shown: string;
   alsoPaid: string[];
 }
 
 export interface Model {
   orders: ModelOrder[];
-  /** Who brought a receipt first, by provider and receipt. */
+  /** The payment that had a receipt first, by provider and receipt. */
   receipts: Map<string, string>;
   watchers: { order: number; isConnected: boolean }[];
 }
 
 export const createModel = (): Model => ({ orders: [], receipts: new Map(), watchers: [] });
 
-/** Whether another attempt may be made. */
+/** Whether the order accepts another attempt. */
 export const isRetryable = ({ status }: ModelOrder): boolean => status === "failed" || status === "expired";
 
-/** Whether there is anything left to learn of it by asking. */
+/** Whether a query can still change the payment. */
 export const isOpen = ({ status }: ModelPayment): boolean => status !== "succeeded" && status !== "review";
 
-/** Whether the provider would still be asked about it when a hint comes. */
-export const isAsked = (payment: ModelPayment): boolean => isOpen(payment) && !payment.isRejected;
+/** Whether an unproven webhook still causes a query. */
+export const isChecked = (payment: ModelPayment): boolean => isOpen(payment) && !payment.isRejected;
 
-/** Whether this is higher than what the payment is. */
+/** Whether the status ranks above the payment's. */
 export const isAbove = (status: Status, payment: ModelPayment): boolean => rank(status) > rank(payment.status);
 
-/** Applies evidence that is proven. Changes the order at most once, and says whether it did. */
+/** Applies proven evidence. Changes the order at most once; returns whether it did. */
 export function apply(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
-  const { provider, status: was } = payment;
-  const isSuccess = evidence.status === "succeeded";
-  const isFull = evidence.states === "full";
-  let isMismatch = evidence.states === "wrong";
-  if (isSuccess && evidence.receipt !== undefined) {
-    const key = `${provider} ${evidence.receipt}`;
-    const owner = model.receipts.get(key) ?? payment.id;
-    model.receipts.set(key, owner);
-    isMismatch ||= owner !== payment.id;
-  }
-  const isEnough = isFull || (providersOf[provider].bareIsEnough && was !== "review");
-  const target: Status | undefined = !isSuccess
-    ? evidence.status
-    : payment.isRejected && !isFull
-      ? undefined
-      : isMismatch
-        ? "review"
-        : isEnough
-          ? "succeeded"
-          : undefined;
-  const isBelieved = isSuccess && (isFull || isMismatch || providersOf[provider].bareIsEnough);
+  if (evidence.status === "succeeded") return applySuccess(model, order, payment, evidence);
+  if (!isAbove(evidence.status, payment)) return false;
+  Object.assign(payment, { status: evidence.status, isRejected: false, hasMismatch: false });
+  return show(order, payment, true);
+}
+
+function applySuccess(model: Model, order: ModelOrder, payment: ModelPayment, evidence: Evidence): boolean {
+  const { provider, status: before } = payment;
+  const isReused = isReceiptReused(model, payment, evidence);
+  const isMismatch = isReused || evidence.states === "wrong";
+  const target = targetOf(payment, evidence, isMismatch);
+  const isAccepted = evidence.states === "full" || isMismatch || providersOf[provider].bareIsEnough;
   const climbs = target !== undefined && isAbove(target, payment);
-  const scars = was === "succeeded" && isMismatch && !payment.isScarred;
-  const learns =
-    isBelieved &&
-    ((payment.receipt === undefined && evidence.receipt !== undefined) ||
-      (!payment.isAmountKnown && evidence.states !== "bare"));
+  const revealsMismatch = before === "succeeded" && isMismatch && !payment.hasMismatch;
+  const addsFacts = isAccepted && hasNewFacts(payment, evidence);
   if (climbs) Object.assign(payment, { status: target, isRejected: false });
-  if (climbs || scars) payment.isScarred = isMismatch;
-  if (isBelieved) {
-    const receipt =
-      climbs && was === "review" ? (evidence.receipt ?? payment.receipt) : (payment.receipt ?? evidence.receipt);
-    if (receipt !== undefined) payment.receipt = receipt;
-    payment.isAmountKnown ||= evidence.states !== "bare";
-  }
-  if (!climbs && !scars && !learns) return false;
-  return show(order, payment, climbs);
+  if (climbs || revealsMismatch) payment.hasMismatch = isMismatch;
+  if (isAccepted) storeFacts(payment, evidence, climbs && before === "review");
+  return (climbs || revealsMismatch || addsFacts) && show(order, payment, climbs);
+}
+
+/** Assigns the receipt to its first payment; returns whether another payment has it. */
+function isReceiptReused(model: Model, { id, provider }: ModelPayment, { receipt }: Evidence): boolean {
+  if (receipt === undefined) return false;
+  const key = `${provider} ${receipt}`;
+  const owner = model.receipts.get(key) ?? id;
+  model.receipts.set(key, owner);
+  return owner !== id;
+}
+
+/** The status to which a success may lift the payment; undefined when the evidence is not enough. */
+function targetOf(
+  { provider, status, isRejected }: ModelPayment,
+  { states }: Evidence,
+  isMismatch: boolean,
+): Status | undefined {
+  if (isRejected && states !== "full") return undefined;
+  if (isMismatch) return "review";
+  const isEnough = states === "full" || (providersOf[provider].bareIsEnough && status !== "review");
+  return isEnough ? "succeeded" : undefined;
+}
+
+const hasNewFacts = (payment: ModelPayment, { receipt, states }: Evidence): boolean =>
+  (payment.receipt === undefined && receipt !== undefined) || (!payment.isAmountKnown && states !== "bare");
+
+/** The first receipt stays, except when full evidence lifts a payment from review. */
+function storeFacts(payment: ModelPayment, { receipt, states }: Evidence, replacesReceipt: boolean): void {
+  const stored = replacesReceipt ? (receipt ?? payment.receipt) : (payment.receipt ?? receipt);
+  if (stored !== undefined) payment.receipt = stored;
+  payment.isAmountKnown ||= states !== "bare";
 }
 
 export const decisions = ["succeeded", "failed"] as const;
@@ -130,12 +146,12 @@ export const decisions = ["succeeded", "failed"] as const;
 export type Decision = (typeof decisions)[number];
 
 /**
- * A person decides on a payment in review. Rejecting it is the only step down there is; who accepts it leaves on record
- * that the facts disagree.
+ * Applies a person's decision on a payment in review. A rejection is the only step down. An accepted payment keeps its
+ * mismatch as reason.
  */
 export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): void {
   const isRejected = as === "failed";
-  Object.assign(payment, { status: as, isScarred: payment.isScarred && !isRejected, isRejected });
+  Object.assign(payment, { status: as, hasMismatch: payment.hasMismatch && !isRejected, isRejected });
   if (!isRejected) show(order, payment, true);
   else if (order.status === "review") {
     const shown = order.payments.findLast(({ status }) => status === "review") ?? order.payments.at(-1) ?? payment;
@@ -143,31 +159,29 @@ export function decide(order: ModelOrder, payment: ModelPayment, as: Decision): 
   }
 }
 
-/** How old a prompt is, and how long ago a query first said what it said last, of a failure; in seconds. */
-export interface Doubt {
+/** The prompt's age, and the failure of the last query with the time since it was first reported. In seconds. */
+export interface QueryState {
   ageS: number;
-  suspicion?: { says: string; sinceS: number };
+  suspicion?: { kind: string; sinceS: number };
 }
 
-/** What only a query says of a failure is believed when it is said twice, 15 s apart, of a prompt that is 60 s old. */
-export const isBelieved = ({ ageS, suspicion }: Doubt, says: string): boolean =>
-  suspicion?.says === says && suspicion.sinceS >= 15 && ageS >= 60;
+/** Whether a query's failure is confirmed: by two queries at least 15 s apart, and a prompt of at least 60 s. */
+export const isConfirmed = ({ ageS, suspicion }: QueryState, kind: string): boolean =>
+  suspicion?.kind === kind && suspicion.sinceS >= 15 && ageS >= 60;
 
+/** Shows the payment's new state on the order; returns whether that makes a new version. */
 function show(order: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {
-  const isOwn = order.shown === payment.id;
-  const isLatest = order.payments.at(-1) === payment;
-  const isPaid = order.status === "succeeded";
-  const isSettledAbove = isPaid || order.status === "review";
-  if (payment.status === "succeeded") {
-    if (isPaid && !isOwn && !climbs) return false;
-    if (isPaid && !isOwn) order.alsoPaid.push(payment.id);
-  } else if (payment.status === "review") {
-    if (isSettledAbove && !(order.status === "review" && isOwn)) return false;
-  } else if (!isLatest || isSettledAbove) return false;
+  if (!changesOrder(order, payment, climbs)) return false;
   order.version += 1;
-  if (!isPaid) {
-    order.status = payment.status;
-    order.shown = payment.id;
-  }
+  if (order.status !== "succeeded") Object.assign(order, { status: payment.status, shown: payment.id });
+  else if (order.shown !== payment.id) order.alsoPaid.push(payment.id);
   return true;
+}
+
+function changesOrder({ status, shown, payments }: ModelOrder, payment: ModelPayment, climbs: boolean): boolean {
+  const isOwn = shown === payment.id;
+  const isPaid = status === "succeeded";
+  if (payment.status === "succeeded") return !isPaid || isOwn || climbs;
+  if (payment.status === "review") return !isPaid && (status !== "review" || isOwn);
+  return payments.at(-1) === payment && !isPaid && status !== "review";
 }

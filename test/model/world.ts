@@ -1,12 +1,11 @@
 /**
- * The real thing that the model is compared with: node A within this process and node B in one of its own, a Redis and a
- * way to PostgreSQL that can be broken, and providers that say what the test decides. Everything ends with the test.
+ * The real system that the model is compared with: node A in this process, node B in its own, a Redis and a PostgreSQL that
+ * can fail, and scripted providers. Everything stops with the test.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,23 +25,24 @@ import {
   type ScriptedCall,
   startScriptedProvider,
 } from "../support/scripted-provider.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { type TransportName, type Watch, watch } from "../support/watch.ts";
 import {
-  type Doubt,
   type ModelOrder,
   type ModelPayment,
-  type ProviderDefinition,
+  type ModelProvider,
   providersOf,
+  type QueryState,
   receiptOf,
 } from "./model.ts";
 
 export type NodeName = "a" | "b";
 
-/** How a provider takes a request for money. `drop`: no answer, though it may have asked the payer. */
+/** A provider's reply to initiate. `drop`: no reply, although the payer may have a prompt. */
 export type Reply = "accept" | "refuse" | "drop" | "hold";
 
-/** What a provider says when it is asked what became of a payment. */
-export type Saying =
+/** A provider's answer to a query. */
+export type QueryAnswer =
   | "open"
   | "nothing"
   | "down"
@@ -51,17 +51,17 @@ export type Saying =
   | { paidMinor: number; receipt: string };
 
 /**
- * How bKash answers Execute once the payer has agreed. `loses`: takes the money, but its answer gets lost; `keeps`: no
- * answer, and took nothing.
+ * bKash's handling of Execute after the payer's approval. `loses`: takes the money without an answer; `keeps`: takes nothing
+ * and gives no answer.
  */
 export type Execution = "takes" | "refuses" | "loses" | "keeps";
 
 export interface Checkout {
-  hasAgreed: boolean;
+  hasApproved: boolean;
   execution: Execution;
-  /** Before this resolves, Execute is not answered and no money moves. */
+  /** Until this resolves, Execute is not answered and no money moves. */
   isFree: Promise<void>;
-  /** How often it was asked to execute, whatever became of it. */
+  /** Number of Execute requests, whatever their result. */
   executions: number;
   isPaid: boolean;
 }
@@ -77,28 +77,28 @@ export interface WorldWatcher {
 export interface World {
   url(node: NodeName): string;
   query(text: string, values: unknown[]): Promise<Record<string, unknown>[]>;
-  /** How the next request for money is taken. */
+  /** The reply to the next initiate. */
   nextReply: Reply;
-  /** Resolves when the provider was asked for this payment's money: where its webhooks go, and how to let a held reply go. */
-  asked(paymentId: string): Promise<{ path: string; reference: string; release(): void }>;
-  /** What the provider says from now on; `once`: to the next question only. */
-  say(paymentId: string, saying: Saying, once?: true): void;
-  questions(paymentId: string): number;
-  /** What bKash knows of a payment, and how it takes its execution. */
+  /** Waits until the payment is initiated. `path` is that of its webhook URL; `release` sends a held reply. */
+  initiation(paymentId: string): Promise<{ path: string; reference: string; release(): void }>;
+  /** Sets the answer to all later queries; with `once`, only to the next. */
+  setAnswer(paymentId: string, answer: QueryAnswer, once?: true): void;
+  queryCount(paymentId: string): number;
+  /** bKash's state of a payment, and its handling of Execute. */
   checkout(paymentId: string): Checkout;
-  /** The payer's browser comes back, saying so; to the other node too, as long as it is asked to wait. */
+  /** The payer's browser returns with this status. Repeats at the other node until a node answers below 500. */
   recordReturn(node: NodeName, path: string, status: string): Promise<Answer>;
-  /** Lets the provider be asked by the schedule, as if the prompt and what is suspected were so old, and no older. */
-  ask(paymentId: string, doubt: Doubt): Promise<void>;
+  /** Makes the payment due for a check and waits for the query. Sets the ages of prompt and suspicion. */
+  checkNow(paymentId: string, state: QueryState): Promise<void>;
   /**
-   * Whether a failure is suspected and to be asked about again within half a minute; the schedule alone waits longer.
-   * Neither while the last answer is not stored yet.
+   * Whether a failure is suspected and due for confirmation within 30 s; without suspicion the schedule waits longer.
+   * Undefined while the last answer is not stored.
    */
   isSuspected(paymentId: string): Promise<unknown>;
-  /** Sends to the node, or to the other one, again and again until it is taken, as providers do. */
+  /** Posts a webhook alternately to both nodes until one answers below 500, as providers repeat. */
   deliver(node: NodeName, path: string, webhook: { headers?: Record<string, string>; body: string }): Promise<Answer>;
   merchant(node: NodeName, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-  /** Resolves when no webhook waits on a node's disk any more: it would be applied behind what comes next. */
+  /** Waits until the spools are empty, because a spooled webhook would be applied after later commands. */
   unspooled(): Promise<void>;
   watchers: WorldWatcher[];
   connect(watcher: WorldWatcher, node: NodeName): void;
@@ -106,7 +106,7 @@ export interface World {
   kill(): Promise<void>;
   restart(): Promise<void>;
   redis: TestRedis;
-  /** Breaks every connection to PostgreSQL and lets none in for a moment; in the long run PostgreSQL itself restarts. */
+  /** Closes every connection to PostgreSQL and refuses new ones for a moment. In a long run PostgreSQL restarts. */
   breakPostgres(): Promise<void>;
 }
 
@@ -159,7 +159,7 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
       last = "status" in answer ? `${answer.status} ${JSON.stringify(answer.body)}` : answer;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    throw new Error(`not taken for 30 s: ${last}`);
+    throw new Error(`no node accepted the request within 30 s: ${last}`);
   };
 
   const world: World = {
@@ -179,14 +179,14 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
       const { rows } = await client.query(text, values).finally(() => client.end());
       return rows;
     },
-    async ask(paymentId, { ageS, suspicion }) {
-      const before = world.questions(paymentId);
+    async checkNow(paymentId, { ageS, suspicion }) {
+      const before = world.queryCount(paymentId);
       await world.query(
         `update payment set check_at = clock_timestamp(), started_at = clock_timestamp() - $2 * interval '1 second',
            suspected_at = clock_timestamp() - $3 * interval '1 second' where id = $1`,
         [paymentId, ageS, suspicion?.sinceS],
       );
-      await vi.waitUntil(() => world.questions(paymentId) > before, { interval: 10 });
+      await vi.waitUntil(() => world.queryCount(paymentId) > before, { interval: 10 });
     },
     async isSuspected(paymentId) {
       const text = `select case when suspected is null then false
@@ -221,7 +221,7 @@ export async function createWorld({ isLong }: { isLong: boolean }): Promise<Worl
         token,
         ...(after !== undefined && { after }),
       });
-      // What it sees from now on goes behind what it saw before.
+      // Appends later events to the earlier ones.
       const before = watcher.seen;
       watcher.seen = new Proxy(live.seen, {
         get: (seen, key) => Reflect.get([...before, ...seen], key),
@@ -268,7 +268,7 @@ async function startProcess(env: Record<string, string>): Promise<{ process: Chi
   return { process: child, url };
 }
 
-/** PostgreSQL behind a way that can be cut; in the long run one of our own, to be restarted. */
+/** Opens a database behind a TCP proxy; in a long run on a separate PostgreSQL that `break` restarts. */
 async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl(): string; break(): Promise<void> }> {
   let direct: string;
   let restart = async (): Promise<void> => undefined;
@@ -294,188 +294,202 @@ async function openPostgres(isLong: boolean): Promise<{ url: string; directUrl()
     onTestFinished(database.drop);
     direct = database.url;
   }
-  let isCut = false;
-  const sockets = new Set<Socket>();
-  const way = createServer((socket) => {
-    if (isCut) return socket.destroy();
-    const { port } = new URL(direct);
-    const onward = connect(Number(port), "127.0.0.1");
-    for (const one of [socket, onward]) {
-      sockets.add(one);
-      one
-        .on("error", () => undefined)
-        .once("close", () => {
-          sockets.delete(one);
-          socket.destroy();
-          onward.destroy();
-        });
-    }
-    socket.pipe(onward).pipe(socket);
-  }).listen(0, "127.0.0.1");
-  await once(way, "listening");
-  onTestFinished(async () => {
-    for (const socket of sockets) socket.destroy();
-    way.close();
-  });
-  const url = new URL(direct);
-  url.port = String((way.address() as { port: number }).port);
+  const proxy = await startTcpProxy(direct);
   return {
-    url: url.href,
+    url: proxy.url,
     directUrl: () => direct,
     async break() {
-      isCut = true;
-      for (const socket of sockets) socket.destroy();
-      if (isLong) await restart();
-      // As long as a failover is away at the least: whoever tries now is refused.
+      proxy.cut();
+      if (isLong) {
+        await restart();
+        proxy.targets = [direct];
+      }
+      // 300 ms, because new connections must fail for a moment, as during a failover.
       else await new Promise((resolve) => setTimeout(resolve, 300));
-      isCut = false;
+      proxy.restore();
     },
   };
 }
 
-type ProvidersWorld = Pick<World, "nextReply" | "asked" | "say" | "questions" | "checkout">;
+type ProvidersWorld = Pick<World, "nextReply" | "initiation" | "setAnswer" | "queryCount" | "checkout">;
 
-interface Request {
+interface Initiation {
   path: string;
   reference: string;
   release(): void;
 }
 
-/** All providers on one server; a payment is known by the secret of its webhook's address, which begins with its id. */
-async function startProviders(): Promise<{
-  url: string;
-  world: ProvidersWorld;
-}> {
-  const requests = new Map<string, Request>();
-  const byReference = new Map<string, string>();
-  const sayings = new Map<string, Saying>();
-  const oneOff = new Map<string, Saying>();
-  const counts = new Map<string, number>();
-  const checkouts = new Map<string, Checkout>();
-  const world: ProvidersWorld = {
+/** What the scripted providers know. All maps but `byReference` have the payment's id as key. */
+interface ProvidersState {
+  nextReply: Reply;
+  initiations: Map<string, Initiation>;
+  byReference: Map<string, string>;
+  answers: Map<string, QueryAnswer>;
+  /** Each answers one query, before `answers`. */
+  singleAnswers: Map<string, QueryAnswer>;
+  queryCounts: Map<string, number>;
+  checkouts: Map<string, Checkout>;
+}
+
+/** Starts all providers on one server. */
+async function startProviders(): Promise<{ url: string; world: ProvidersWorld }> {
+  const state: ProvidersState = {
     nextReply: "accept",
-    asked: (paymentId) => vi.waitUntil(() => requests.get(paymentId), { interval: 5 }),
-    say: (paymentId, saying, isOnce) => void (isOnce ? oneOff : sayings).set(paymentId, saying),
-    questions: (paymentId) => counts.get(paymentId) ?? 0,
-    checkout: (paymentId) => checkouts.get(paymentId) ?? assert.fail("bKash was asked for it"),
+    initiations: new Map(),
+    byReference: new Map(),
+    answers: new Map(),
+    singleAnswers: new Map(),
+    queryCounts: new Map(),
+    checkouts: new Map(),
   };
-
-  const initiated = async (request: ScriptedCall): Promise<ScriptedAnswer | "drop"> => {
-    const [, path = "", hex = ""] =
-      /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(request.text) ?? [];
-    const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const provider: ProviderDefinition = path.includes("daraja")
-      ? "daraja"
-      : path.includes("zenopay")
-        ? "zenopay"
-        : "bkash";
-    assert(!requests.has(paymentId), "nobody is asked for money twice");
-    const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[provider];
-    const { promise, resolve } = Promise.withResolvers<void>();
-    byReference.set(reference, paymentId);
-    const reply = world.nextReply;
-    if (reply === "accept") sayings.set(paymentId, "open");
-    requests.set(paymentId, { path, reference, release: resolve });
-    if (provider === "bkash") {
-      const isFree = Promise.resolve();
-      checkouts.set(paymentId, { hasAgreed: false, execution: "takes", isFree, executions: 0, isPaid: false });
-    }
-    if (reply === "drop") return "drop";
-    if (reply === "refuse") {
-      const names = { daraja: "error-invalid-field", zenopay: "error-invalid-phone", bkash: "error-invalid-amount" };
-      return fixture(provider, names[provider]);
-    }
-    if (reply === "hold") await promise;
-    sayings.set(paymentId, sayings.get(paymentId) ?? "open");
-    if (provider === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
-    return provider === "daraja"
-      ? { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }
-      : { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
-  };
-
-  const answered = (provider: ProviderDefinition, reference: string): ScriptedAnswer => {
-    const paymentId = byReference.get(reference) ?? "";
-    const saying = oneOff.get(paymentId) ?? sayings.get(paymentId) ?? "nothing";
-    oneOff.delete(paymentId);
-    counts.set(paymentId, (counts.get(paymentId) ?? 0) + 1);
-    if (saying === "down") return { status: 503, text: "" };
-    if (provider === "bkash") {
-      const state = world.checkout(paymentId).isPaid ? "query-completed" : "query-initiated";
-      return stated(saying === "nothing" ? "query-unknown-state" : state, paymentId, reference);
-    }
-    if (saying === "nothing") return { body: {} };
-    if (provider === "daraja") {
-      if (saying === "open") {
-        return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
-      }
-      const failures: Partial<Record<string, string>> = {
-        failed: "query-cancelled",
-        "failed otherwise": "query-no-response",
-      };
-      const name = (typeof saying === "string" && failures[saying]) || "query-success";
-      return { body: { ...fixture("daraja", name).body, CheckoutRequestID: reference } };
-    }
-    const isPaid = typeof saying === "object";
-    const names = { open: "query-pending", failed: "query-failed", "failed otherwise": "query-cancelled" };
-    const { body } = fixture("zenopay", isPaid ? "query-completed" : names[saying]);
-    const own = {
-      order_id: reference,
-      ...(isPaid && { amount: String(saying.paidMinor / 100), transid: saying.receipt }),
-    };
-    return { body: { ...body, data: (body.data as object[]).map((row) => ({ ...row, ...own })) } };
-  };
-
-  const stated = (name: string, paymentId: string, paymentID: string): ScriptedAnswer => {
-    const { body } = fixture("bkash", name);
-    const trxID = receiptOf({ provider: "bkash", id: paymentId });
-    const invoice = "merchantInvoice" in body ? { merchantInvoice: paymentId } : { merchantInvoiceNumber: paymentId };
-    return { body: { ...body, paymentID, ...invoice, ...("trxID" in body && { trxID }) } };
-  };
-
-  const executed = async (paymentID: string): Promise<ScriptedAnswer | "drop"> => {
-    const paymentId = byReference.get(paymentID) ?? assert.fail("nothing is executed that was not created");
-    const checkout = world.checkout(paymentId);
-    checkout.executions += 1;
-    const { hasAgreed, execution } = checkout;
-    await checkout.isFree;
-    if (!hasAgreed) return fixture("bkash", "error-invalid-payment-state");
-    if (execution === "refuses") return fixture("bkash", "error-insufficient-balance");
-    checkout.isPaid ||= execution !== "keeps";
-    return execution === "takes" ? stated("execute-completed", paymentId, paymentID) : "drop";
-  };
-
   const script = await startScriptedProvider((request) => {
     script.calls.length = 0;
-    if (request.path.startsWith("/oauth/")) return { body: { access_token: "token", expires_in: "3599" } };
-    if (request.path.startsWith("/order-status?")) {
-      return answered("zenopay", new URL(request.path, "http://x").searchParams.get("order_id") ?? "");
-    }
-    if (request.path.startsWith("/mpesa/stkpushquery/"))
-      return answered("daraja", String(request.body.CheckoutRequestID));
-    const verb = /^\/tokenized\/checkout\/(.*)$/.exec(request.path)?.[1];
-    if (verb?.startsWith("token/")) return fixture("bkash", "token-granted");
-    if (verb === "execute") return executed(String(request.body.paymentID));
-    if (verb === "payment/status") return answered("bkash", String(request.body.paymentID));
-    return initiated(request);
+    return respond(state, request);
   });
+  const world: ProvidersWorld = {
+    get nextReply() {
+      return state.nextReply;
+    },
+    set nextReply(reply) {
+      state.nextReply = reply;
+    },
+    initiation: (paymentId) => vi.waitUntil(() => state.initiations.get(paymentId), { interval: 5 }),
+    setAnswer: (paymentId, answer, isOnce) =>
+      void (isOnce ? state.singleAnswers : state.answers).set(paymentId, answer),
+    queryCount: (paymentId) => state.queryCounts.get(paymentId) ?? 0,
+    checkout: (paymentId) => checkoutOf(state, paymentId),
+  };
   return { url: script.url, world };
 }
 
-/** What the merchant asks for. */
-export const bodyFor = (provider: ProviderDefinition, orderId: string): object => {
+const checkoutOf = ({ checkouts }: ProvidersState, paymentId: string): Checkout =>
+  checkouts.get(paymentId) ?? assert.fail("bKash does not know the payment");
+
+function respond(
+  state: ProvidersState,
+  request: ScriptedCall,
+): ScriptedAnswer | "drop" | Promise<ScriptedAnswer | "drop"> {
+  const { path, body } = request;
+  if (path.startsWith("/oauth/")) return { body: { access_token: "token", expires_in: "3599" } };
+  if (path.startsWith("/order-status?")) {
+    return answerQuery(state, "zenopay", new URL(path, "http://x").searchParams.get("order_id") ?? "");
+  }
+  if (path.startsWith("/mpesa/stkpushquery/")) return answerQuery(state, "daraja", String(body.CheckoutRequestID));
+  const call = /^\/tokenized\/checkout\/(.*)$/.exec(path)?.[1];
+  if (call?.startsWith("token/")) return fixture("bkash", "token-granted");
+  if (call === "execute") return answerExecute(state, String(body.paymentID));
+  if (call === "payment/status") return answerQuery(state, "bkash", String(body.paymentID));
+  return answerInitiate(state, request);
+}
+
+const refusals: Record<ModelProvider, string> = {
+  daraja: "error-invalid-field",
+  zenopay: "error-invalid-phone",
+  bkash: "error-invalid-amount",
+};
+
+async function answerInitiate(state: ProvidersState, { text }: ScriptedCall): Promise<ScriptedAnswer | "drop"> {
+  // The secret in the URL of webhook or return begins with the payment's id.
+  const [, path = "", hex = ""] = /(\/(?:webhooks\/[a-z]+|return)\/([0-9a-f]{32})[0-9a-f]{32})/.exec(text) ?? [];
+  const paymentId = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  const provider = (["daraja", "zenopay"] as const).find((name) => path.includes(name)) ?? "bkash";
+  assert(!state.initiations.has(paymentId), "a payment is initiated once");
+  const reference = { daraja: `ws_CO_${hex}`, zenopay: paymentId, bkash: `TR${hex}` }[provider];
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  state.byReference.set(reference, paymentId);
+  const reply = state.nextReply;
+  if (reply === "accept") state.answers.set(paymentId, "open");
+  state.initiations.set(paymentId, { path, reference, release });
+  if (provider === "bkash") {
+    const isFree = Promise.resolve();
+    state.checkouts.set(paymentId, { hasApproved: false, execution: "takes", isFree, executions: 0, isPaid: false });
+  }
+  if (reply === "drop") return "drop";
+  if (reply === "refuse") return fixture(provider, refusals[provider]);
+  if (reply === "hold") await released;
+  state.answers.set(paymentId, state.answers.get(paymentId) ?? "open");
+  return acceptance(provider, { paymentId, reference });
+}
+
+function acceptance(
+  provider: ModelProvider,
+  { paymentId, reference }: { paymentId: string; reference: string },
+): ScriptedAnswer {
+  if (provider === "bkash") return { body: { ...fixture("bkash", "create-accepted").body, paymentID: reference } };
+  if (provider === "zenopay") return { body: { ...fixture("zenopay", "accepted").body, order_id: paymentId } };
+  return { body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } };
+}
+
+function answerQuery(state: ProvidersState, provider: ModelProvider, reference: string): ScriptedAnswer {
+  const paymentId = state.byReference.get(reference) ?? "";
+  const answer = state.singleAnswers.get(paymentId) ?? state.answers.get(paymentId) ?? "nothing";
+  state.singleAnswers.delete(paymentId);
+  state.queryCounts.set(paymentId, (state.queryCounts.get(paymentId) ?? 0) + 1);
+  if (answer === "down") return { status: 503, text: "" };
+  if (provider === "bkash") {
+    const paid = checkoutOf(state, paymentId).isPaid ? "query-completed" : "query-initiated";
+    return bkashAnswer(answer === "nothing" ? "query-unknown-state" : paid, paymentId, reference);
+  }
+  if (answer === "nothing") return { body: {} };
+  return provider === "daraja" ? darajaAnswer(answer, reference) : zenopayAnswer(answer, reference);
+}
+
+type UsableAnswer = Exclude<QueryAnswer, "down" | "nothing">;
+
+function darajaAnswer(answer: UsableAnswer, reference: string): ScriptedAnswer {
+  if (answer === "open") {
+    return { status: 500, body: { errorCode: "500.001.1001", errorMessage: "The transaction is being processed" } };
+  }
+  const failures = { failed: "query-cancelled", "failed otherwise": "query-no-response" };
+  const name = typeof answer === "string" ? failures[answer] : "query-success";
+  return { body: { ...fixture("daraja", name).body, CheckoutRequestID: reference } };
+}
+
+function zenopayAnswer(answer: UsableAnswer, reference: string): ScriptedAnswer {
+  const isPaid = typeof answer === "object";
+  const names = { open: "query-pending", failed: "query-failed", "failed otherwise": "query-cancelled" };
+  const { body } = fixture("zenopay", isPaid ? "query-completed" : names[answer]);
+  const own = {
+    order_id: reference,
+    ...(isPaid && { amount: String(answer.paidMinor / 100), transid: answer.receipt }),
+  };
+  return { body: { ...body, data: (body.data as object[]).map((row) => ({ ...row, ...own })) } };
+}
+
+function bkashAnswer(name: string, paymentId: string, paymentID: string): ScriptedAnswer {
+  const { body } = fixture("bkash", name);
+  const trxID = receiptOf({ provider: "bkash", id: paymentId });
+  const invoice = "merchantInvoice" in body ? { merchantInvoice: paymentId } : { merchantInvoiceNumber: paymentId };
+  return { body: { ...body, paymentID, ...invoice, ...("trxID" in body && { trxID }) } };
+}
+
+async function answerExecute(state: ProvidersState, paymentID: string): Promise<ScriptedAnswer | "drop"> {
+  const paymentId = state.byReference.get(paymentID) ?? assert.fail("Execute of a payment that was not created");
+  const checkout = checkoutOf(state, paymentId);
+  checkout.executions += 1;
+  const { hasApproved, execution } = checkout;
+  await checkout.isFree;
+  if (!hasApproved) return fixture("bkash", "error-invalid-payment-state");
+  if (execution === "refuses") return fixture("bkash", "error-insufficient-balance");
+  checkout.isPaid ||= execution !== "keeps";
+  return execution === "takes" ? bkashAnswer("execute-completed", paymentId, paymentID) : "drop";
+}
+
+/** The body of the merchant's request. */
+export const bodyFor = (provider: ModelProvider, orderId: string): object => {
   const { currency, amountMinor, phone } = providersOf[provider];
   return { orderId, amountMinor, currency, phone, provider };
 };
 
-/** What a provider posts to a payment's address. */
+/** The webhook that a provider posts for a payment. */
 export function webhookOf(
   { provider, reference, id }: Pick<ModelPayment, "provider" | "reference" | "id">,
-  said: { kind: "paid" | "wrong" | "bare" | "cancelled" | "timeout"; receipt: string; isSigned?: boolean },
+  message: { kind: "paid" | "wrong" | "bare" | "cancelled" | "timeout"; receipt: string; isSigned?: boolean },
 ): { headers: Record<string, string>; body: string } {
   if (provider === "zenopay") {
-    const status = said.kind === "cancelled" || said.kind === "timeout" ? "FAILED" : "COMPLETED";
+    const status = message.kind === "cancelled" || message.kind === "timeout" ? "FAILED" : "COMPLETED";
     const headers: Record<string, string> =
-      said.isSigned === false ? {} : { "x-api-key": providerEnv("zenopay", "").ZENOPAY_API_KEY ?? "" };
+      message.isSigned === false ? {} : { "x-api-key": providerEnv("zenopay", "").ZENOPAY_API_KEY ?? "" };
     return {
       headers,
       body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: id, payment_status: status }),
@@ -483,8 +497,8 @@ export function webhookOf(
   }
   const { amountMinor } = providersOf.daraja;
   const paid = {
-    Amount: said.kind === "wrong" ? amountMinor / 100 + 1 : amountMinor / 100,
-    MpesaReceiptNumber: said.receipt,
+    Amount: message.kind === "wrong" ? amountMinor / 100 + 1 : amountMinor / 100,
+    MpesaReceiptNumber: message.receipt,
   };
   const items = Object.entries(paid).map(([Name, Value]) => ({ Name, Value }));
   const callback = {
@@ -493,7 +507,7 @@ export function webhookOf(
     bare: { ResultCode: 0 },
     cancelled: { ResultCode: 1032 },
     timeout: { ResultCode: 1037 },
-  }[said.kind];
+  }[message.kind];
   return {
     headers: {},
     body: JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: reference, ...callback } } }),

@@ -1,4 +1,4 @@
-/** Preloaded into a node under soak: at SIGUSR2 collects the garbage and tells what is left. */
+/** Preloaded into the node of a soak run. At SIGUSR2 it collects garbage and prints memory and active handles. */
 process.on("SIGUSR2", () => {
   globalThis.gc?.();
   const { heapUsed, rss, external } = process.memoryUsage();

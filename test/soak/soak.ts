@@ -1,8 +1,8 @@
 /**
- * `npm run test:soak -- --minutes 30`: the long run. First 100,000 pieces of noise for each property, then random
- * histories for half of the minutes, then payments with watchers coming and going for all of them; in the end memory,
- * file descriptors, watchers, Redis channels and database connections are back where they were, or it says so and exits
- * with 1. `--only fuzz`, `--only model` or `--only load` runs one part; `--noise 1000` makes it less.
+ * `npm run test:soak -- --minutes 30`: the long run, in three parts. `fuzz` runs 100,000 random inputs per property
+ * (`--noise` changes the number), `model` runs random histories for half of the minutes, and `load` runs payments with
+ * watchers for all of them. After the load, memory, file descriptors, watchers, Redis channels and database connections must
+ * be back at their start values; otherwise the run exits with 1. `--only fuzz`, `--only model` or `--only load` runs one part.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -25,7 +25,7 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "30" },
     only: { type: "string", default: "" },
     noise: { type: "string", default: "100000" },
-    /** Payments a second. */
+    /** Payments per second. */
     rate: { type: "string", default: "10" },
   },
 });
@@ -63,8 +63,8 @@ interface Measure {
 
 interface Ground {
   url: string;
-  /** Nobody asks about what has ended any more: that would go on for a day. */
-  rest(): Promise<unknown>;
+  /** Postpones all due checks, because ended payments are checked for up to a day. */
+  postponeChecks(): Promise<unknown>;
   measure(): Promise<Measure>;
 }
 
@@ -103,7 +103,7 @@ async function start(): Promise<Ground> {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });
-  // However this process ends.
+  // Also when this process exits after an error.
   process.once("exit", () => {
     child.kill("SIGKILL");
     redisServer.kill("SIGKILL");
@@ -112,7 +112,7 @@ async function start(): Promise<Ground> {
     const exited = once(child, "exit");
     child.kill("SIGTERM");
     const [code] = await exited;
-    assert.equal(code, 0, "the node ended by itself");
+    assert.equal(code, 0, "the node exits with 0");
   });
   const listening = Promise.withResolvers<string>();
   let probed: PromiseWithResolvers<string> | undefined;
@@ -134,7 +134,8 @@ async function start(): Promise<Ground> {
 
   return {
     url,
-    rest: () => database.query("update payment set check_at = now() + interval '2 days' where check_at is not null"),
+    postponeChecks: () =>
+      database.query("update payment set check_at = now() + interval '2 days' where check_at is not null"),
     async measure() {
       probed = Promise.withResolvers<string>();
       child.kill("SIGUSR2");
@@ -162,22 +163,22 @@ async function start(): Promise<Ground> {
   };
 }
 
-/** Ways a payer's page watches, each until the order is settled or the payer loses patience. */
+/** A transport of a payer's page. Returns a function that stops the watch. */
 type Watching = (
   target: { url: string; orderId: string; token: string },
-  heard: (event: { version: number; settled: boolean }) => void,
+  onEvent: (event: { version: number; settled: boolean }) => void,
 ) => () => void;
 
-/** Watches until told to stop, coming back whenever it is sent away, as every client would. */
-const again =
+/** Repeats a watch until it is stopped, as a client reconnects. */
+const repeat =
   (
-    once: (target: Parameters<Watching>[0], heard: Parameters<Watching>[1], signal: AbortSignal) => Promise<void>,
+    once: (target: Parameters<Watching>[0], onEvent: Parameters<Watching>[1], signal: AbortSignal) => Promise<void>,
   ): Watching =>
-  (target, heard) => {
+  (target, onEvent) => {
     const left = new AbortController();
     void (async () => {
       while (!left.signal.aborted) {
-        await once(target, heard, left.signal).catch(() => undefined);
+        await once(target, onEvent, left.signal).catch(() => undefined);
         await delay(200, undefined, { signal: left.signal });
       }
     })().catch(() => undefined);
@@ -185,18 +186,18 @@ const again =
   };
 
 const ways: Watching[] = [
-  again(async ({ url, orderId, token }, heard, signal) => {
+  repeat(async ({ url, orderId, token }, onEvent, signal) => {
     const socket = new WebSocket(`${url.replace("http", "ws")}/v1/orders/${orderId}/socket?token=${token}`);
     signal.addEventListener("abort", () => socket.terminate());
-    socket.on("message", (data) => heard(JSON.parse(String(data))));
+    socket.on("message", (data) => onEvent(JSON.parse(String(data))));
     await once(socket, "close");
   }),
-  ({ url, token }, heard) => {
+  ({ url, token }, onEvent) => {
     const socket = io(url, { auth: { token }, transports: ["websocket"], forceNew: true });
-    socket.on("status", heard);
+    socket.on("status", onEvent);
     return () => void socket.disconnect();
   },
-  again(async ({ url, orderId, token }, heard, signal) => {
+  repeat(async ({ url, orderId, token }, onEvent, signal) => {
     const response = await fetch(`${url}/v1/orders/${orderId}/events?token=${token}`, { signal });
     let text = "";
     for await (const chunk of response.body ?? []) {
@@ -205,16 +206,16 @@ const ways: Watching[] = [
       text = parts.pop() ?? "";
       for (const part of parts) {
         const data = /^data: (.*)$/m.exec(part)?.[1];
-        if (data) heard(JSON.parse(data));
+        if (data) onEvent(JSON.parse(data));
       }
     }
   }),
-  again(async ({ url, orderId, token }, heard, signal) => {
+  repeat(async ({ url, orderId, token }, onEvent, signal) => {
     for (let after = 0; ; ) {
       const response = await fetch(`${url}/v1/orders/${orderId}/wait?token=${token}&after=${after}`, { signal });
       const event = (await response.json()) as { version: number; settled: boolean };
       assert(response.ok);
-      if (event.version > after) heard(event);
+      if (event.version > after) onEvent(event);
       after = event.version;
     }
   }),
@@ -222,11 +223,11 @@ const ways: Watching[] = [
 
 interface Tally {
   payments: number;
-  /** Told to come back: the machine is too busy for its database to answer in time. */
+  /** Payments refused with 503, because PostgreSQL did not answer in time on the busy machine. */
   refused: number;
   watchers: number;
   settled: number;
-  wentBack: number;
+  lowerVersions: number;
   impatient: number;
   unsettled: number;
   errors: string[];
@@ -234,7 +235,7 @@ interface Tally {
 
 const endings = ["01", "01", "01", "02", "03", "04", "06", "07", "08", "10"];
 
-/** One payment, with one to three watchers. */
+/** Runs one payment with one to three watchers. */
 async function onePayment(url: string, tally: Tally): Promise<void> {
   const serial = tally.payments++;
   const orderId = `SOAK-${process.pid}-${serial}`;
@@ -256,7 +257,7 @@ async function onePayment(url: string, tally: Tally): Promise<void> {
       const { promise, resolve } = Promise.withResolvers<"settled" | "gone">();
       let version = 0;
       const stop = ways[(serial + index) % ways.length]?.({ url, orderId, token }, (event) => {
-        if (event.version < version) tally.wentBack += 1;
+        if (event.version < version) tally.lowerVersions += 1;
         version = event.version;
         if (event.settled) resolve("settled");
       });
@@ -288,26 +289,23 @@ async function load(url: string, ms: number, tally: Tally): Promise<void> {
   await Promise.all(inFlight);
 }
 
-/**
- * The same measure again and again until nothing is left of the load, or two minutes are over: idle connections to the
- * database are kept for one.
- */
-async function afterwards(ground: Ground, before: Measure): Promise<Measure> {
-  await ground.rest();
+/** Repeats the measurement until all values are back, or for two minutes, because idle connections stay open for one. */
+async function measureAfterLoad(ground: Ground, before: Measure): Promise<Measure> {
+  await ground.postponeChecks();
   let found = await ground.measure();
-  for (const endsAtMs = Date.now() + 120_000; Date.now() < endsAtMs && isOff(before, found).length > 0; ) {
+  for (const endsAtMs = Date.now() + 120_000; Date.now() < endsAtMs && namesTooHigh(before, found).length > 0; ) {
     await delay(2_000);
     found = await ground.measure();
   }
   return found;
 }
 
-/** What is not where it was. Memory may have grown by what caches and the compiler keep. */
-function isOff(before: Measure, after: Measure): string[] {
+/** Returns the names of the values that are too high. Memory may grow by what caches and the compiler keep. */
+function namesTooHigh(before: Measure, after: Measure): string[] {
   const room: Record<keyof Measure, number> = {
     "heap, MiB": Math.max(8, before["heap, MiB"] * 0.25),
     "resident, MiB": 150,
-    // The loops of the node use more or fewer connections from one moment to the next.
+    // 12, because the number of connections of the node's loops varies.
     "file descriptors": 12,
     timers: 15,
     "watchers (metric)": 0,
@@ -325,21 +323,21 @@ async function soak(ms: number): Promise<void> {
     refused: 0,
     watchers: 0,
     settled: 0,
-    wentBack: 0,
+    lowerVersions: 0,
     impatient: 0,
     unsettled: 0,
     errors: [],
   };
   const idle = await ground.measure();
-  // What is loaded and compiled once is no leak: measured from when everything has been used.
+  // The start values are measured after a warm-up, because code and caches that load once are no leak.
   await load(ground.url, Math.min(30_000, ms / 6), tally);
-  const before = await afterwards(ground, idle);
+  const before = await measureAfterLoad(ground, idle);
   const halfway = async (): Promise<Measure> => {
     await delay(ms / 2);
     return ground.measure();
   };
   const [middle] = await Promise.all([halfway(), load(ground.url, ms, tally)]);
-  const after = await afterwards(ground, before);
+  const after = await measureAfterLoad(ground, before);
   const names = Object.keys(idle) as (keyof Measure)[];
   console.table(
     Object.fromEntries(
@@ -351,12 +349,12 @@ async function soak(ms: number): Promise<void> {
   );
   console.table([{ ...tally, errors: tally.errors.length }]);
   for (const error of new Set(tally.errors)) console.error(error);
-  const off = isOff(before, after);
-  assert.deepEqual(off, [], `not back where they were: ${off}`);
+  const tooHigh = namesTooHigh(before, after);
+  assert.deepEqual(tooHigh, [], `values that are too high after the load: ${tooHigh}`);
   assert.deepEqual(
-    [tally.wentBack, tally.unsettled, tally.errors.length],
+    [tally.lowerVersions, tally.unsettled, tally.errors.length],
     [0, 0, 0],
-    "nobody saw a lower version, and everybody saw the end",
+    "no watcher sees a lower version (G5), and every watcher sees the end (G4)",
   );
 }
 

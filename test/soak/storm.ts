@@ -1,13 +1,13 @@
 /**
- * Thousands of watchers lose their node at once, by a crash and by a deploy: how many come back, and how long they were
- * blind. Run by `npm run test:storm`; STORM_WATCHERS says how many (default 5,000).
+ * A reconnect storm of thousands of watchers after a crash and after a deploy: how many reconnect, and the length of their
+ * outages. `npm run test:storm` runs it; STORM_WATCHERS sets the number of watchers (default 5,000).
  */
 import { expect, it } from "vitest";
 import { type Storm, storm } from "../support/storm.ts";
 
 const watchers = Number(process.env.STORM_WATCHERS ?? 5_000);
 
-it(`${watchers} watchers whose node is killed, and the next one replaced`, async () => {
+it(`reconnects ${watchers} watchers after a crash and after a deploy`, async () => {
   const { crash, deploy } = await storm(watchers, false);
   report("killed", crash);
   report("replaced", deploy);
@@ -17,13 +17,13 @@ it(`${watchers} watchers whose node is killed, and the next one replaced`, async
 
 function report(what: string, { blindMs, blindMsOf, ...result }: Storm): void {
   const line = ([name, { p50, p95, max }]: [string, Storm["blindMs"]]): string =>
-    `  blind, ${name.padEnd(12)} p50 ${p50} ms, p95 ${p95} ms, max ${max} ms`;
+    `  outage, ${name.padEnd(12)} p50 ${p50} ms, p95 ${p95} ms, max ${max} ms`;
   const lines = [
-    `${what}: ${result.back} of ${result.lost} who lost their node came back by themselves`,
+    `${what}: ${result.back} of ${result.lost} watchers that lost their node reconnected`,
     ...[["all", blindMs] as [string, Storm["blindMs"]], ...Object.entries(blindMsOf)].map(line),
     `  lost in ${result.slices} groups, the largest ${Math.round(100 * result.largestSlice)} %`,
-    `  taking them in cost the other node ${result.cpuS.toFixed(1)} s of a processor`,
-    `  a change that the bus does not know of: seen by ${result.shown} within ${result.shownMs} ms`,
+    `  CPU time of the other node during the reconnects: ${result.cpuS.toFixed(1)} s`,
+    `  a change without a publication: received by ${result.shown} within ${result.shownMs} ms`,
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
 }

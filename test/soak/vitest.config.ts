@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 import base from "../../vitest.config.ts";
 
-/** What takes minutes and measures rather than tests; not part of `npm test`. */
+/** Measurements that take minutes; not part of `npm test`. */
 export default defineConfig({
   test: {
     ...base.test,
