@@ -12,7 +12,7 @@ const unit = [
   "test/provider/{call-stats,money}.test.ts",
   "test/status/hub.test.ts",
   "test/transport/transport.test.ts",
-  "test/webhook/visit.test.ts",
+  "test/webhook/subscription.test.ts",
 ];
 const store = [
   "test/database/{migrate,pool}.test.ts",

@@ -101,8 +101,8 @@ export async function createApp(
   const parking = startParking({ database, providers, store, log });
   const { onReference } = parking;
   const payments = openPayments({ providers, terms, allowance, store, urlSecrets, onReference, publicUrl, log });
-  const { startPayment, ask, completions, finishCalls } = payments;
-  const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, ask, log });
+  const { startPayment, check, completions, finishCalls } = payments;
+  const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const retention = startRetention({ database, ...reportTask(log, "retention") });
@@ -116,7 +116,7 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  await addOpenRoutes(app, { ...shared, urlSecrets, spool, receiver, onWebhook, ask, inFlight: completions, log });
+  await addOpenRoutes(app, { ...shared, urlSecrets, spool, receiver, onWebhook, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
   const sandboxes = { sandboxed: sandboxesOf(enabledProviders), hubUrl: selfUrl, prefix: "/sandbox" };
   await app.register(sandboxRoutes, { ...sandboxes, secrets, publicUrl, connectionLimit, admit });

@@ -1,53 +1,53 @@
 /**
- * Calls to payment providers that run in the background, so that a node that stops lets them finish and be stored.
+ * Tracks calls to payment providers that run in the background, so that a shutdown lets them finish and store their results.
  *
- * Guarantees that `close` resolves: a call that has not ended by the end of the grace hears of it by its signal, and is to
- * end then. What became of such a call is unknown, which every payment survives: a webhook, a query or its deadline settles it.
+ * Guarantees that `close` resolves: at the end of the grace period it aborts the calls that are left. The result of such a
+ * call is unknown, and a webhook, a query or the deadline settles its payment.
  */
 
 import { setTimeout as wait } from "node:timers/promises";
 
-/** Waits for something that goes on by itself, for so many milliseconds at most. */
-export async function orAfter(ms: number, done: Promise<unknown>): Promise<void> {
-  const gaveUp = new AbortController();
-  await Promise.race([done, wait(ms, undefined, { signal: gaveUp.signal }).catch(() => undefined)]);
-  gaveUp.abort();
+/** Resolves when `task` is done, or after `ms` milliseconds. The task goes on. */
+export async function waitAtMost(ms: number, task: Promise<unknown>): Promise<void> {
+  const cancelled = new AbortController();
+  await Promise.race([task, wait(ms, undefined, { signal: cancelled.signal }).catch(() => undefined)]);
+  cancelled.abort();
 }
 
-/** How long provider calls may go on when the node stops: as long as one of them takes without a token (10 s). */
+/** 10 s, because that is the longest deadline of a provider call that already has its access token. */
 const graceMs = 10_000;
 
 export interface InFlight {
   readonly size: number;
-  /** Whether the grace is over. */
-  readonly isOver: boolean;
+  /** The grace period of a shutdown has ended. */
+  readonly isGraceOver: boolean;
   /**
-   * Makes a call that hears of it when it has taken so long, or when the grace is over. (`AbortSignal.any` would leave some
-   * 400 bytes behind, for each call, at a signal that lives as long as the process.)
+   * Makes a call whose signal is aborted after `ms` milliseconds, or at the end of the grace period. (`AbortSignal.any` would
+   * leak some 400 bytes per call at a signal that lives as long as the process.)
    */
-  within<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T>;
-  /** Follows something that has begun and never rejects; returns the same. */
-  add(task: Promise<void>): Promise<void>;
-  /** Resolves when nothing is under way any more; what is added meanwhile is waited for too. */
+  withDeadline<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** Tracks a task that never rejects; resolves with it. */
+  track(task: Promise<void>): Promise<void>;
+  /** Resolves when no task is in flight, including those that are tracked in the meantime. */
   close(): Promise<void>;
 }
 
-/** The grace, in milliseconds, is another one in tests only. */
+/** `closeGraceMs`: 10 s by default; only tests set it. */
 export function createInFlight(closeGraceMs = graceMs): InFlight {
   const tasks = new Set<Promise<void>>();
   const calls = new Set<AbortController>();
-  let isOver = false;
+  let isGraceOver = false;
 
   return {
     get size() {
       return tasks.size;
     },
-    get isOver() {
-      return isOver;
+    get isGraceOver() {
+      return isGraceOver;
     },
-    async within(ms, call) {
+    async withDeadline(ms, call) {
       const controller = new AbortController();
-      if (isOver) controller.abort();
+      if (isGraceOver) controller.abort();
       const timer = setTimeout(() => controller.abort(new DOMException("It took too long", "TimeoutError")), ms);
       calls.add(controller);
       try {
@@ -57,14 +57,14 @@ export function createInFlight(closeGraceMs = graceMs): InFlight {
         calls.delete(controller);
       }
     },
-    add(task) {
+    track(task) {
       const ended = task.finally(() => tasks.delete(ended));
       tasks.add(ended);
       return ended;
     },
     async close() {
       const timer = setTimeout(() => {
-        isOver = true;
+        isGraceOver = true;
         for (const call of calls) call.abort();
       }, closeGraceMs);
       while (tasks.size > 0) await Promise.all(tasks);

@@ -1,4 +1,4 @@
-/** Wires what starts payments, checks them, and completes them. */
+/** Wires the start, the checks and the completion of payments. */
 import type { FastifyBaseLogger } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -17,15 +17,15 @@ export interface PaymentsOptions {
   urlSecrets: { webhook: UrlSecrets; return: UrlSecrets };
   /** Called with each reference that is stored. */
   onReference: (provider: string, reference: string) => Promise<void>;
-  /** Base of the URLs given to providers. */
+  /** Base of the URLs that providers get. */
   publicUrl: () => string;
   log: FastifyBaseLogger;
 }
 
 export interface Payments {
   startPayment: StartPayment;
-  ask: Reconciler["ask"];
-  /** The completions that the return route has begun. */
+  check: Reconciler["check"];
+  /** The completions that the return route has started. */
   completions: InFlight;
   /**
    * Resolves when no call to a provider is in flight and each outcome is stored; after 10 s the calls are aborted. It may be
@@ -41,7 +41,7 @@ export function openPayments(options: PaymentsOptions): Payments {
   const completions = createInFlight();
   return {
     startPayment: createStartPayment({ ...options, initiator }),
-    ask: reconciler.ask,
+    check: reconciler.check,
     completions,
     async finishCalls() {
       await Promise.all([initiator.close(), completions.close(), reconciler.close()]);

@@ -1,11 +1,10 @@
 /**
- * Asks providers what became of payments, so that every one ends although its webhook never comes.
+ * Asks providers for the outcome of payments that are due, so that a payment ends although its webhook never comes (G9).
  *
- * The schedule and the pace are in the database (order/due.ts): any number of nodes share the due payments, no lock is held
- * while a provider is asked, and what a killed node had taken falls due again. At its deadline a payment expires by our
- * clock if the provider said "still open", could not say, or cannot be asked; while the provider cannot be reached, or must
- * not be asked because of its pace, the payment stays open, up to twice its time. A query never moves money, so asking once
- * too often is harmless.
+ * PostgreSQL holds the schedule and the pace (order/claim-due.ts), so any number of nodes share the due payments. No lock is held
+ * while a provider is asked. The payments of a killed node fall due again. At its deadline a payment expires if its provider
+ * answers "still open", knows no outcome, or has no way to be asked. While the provider is unreachable, or its pace allows no
+ * query, the payment stays open, up to twice its time. A query never moves money, so a repeated one is harmless.
  */
 import { type Loop, startLoop } from "../loop.ts";
 import type { DuePayment, Outcome } from "../order/order.ts";
@@ -14,17 +13,17 @@ import type { OrderStore } from "../order/store.ts";
 import type { Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
 import { newTrace, withTrace } from "../trace.ts";
-import { createInFlight } from "./in-flight.ts";
+import { createInFlight, type InFlight } from "./in-flight.ts";
 import { withPrompt } from "./initiate.ts";
 
 export interface Reconciler {
   /**
-   * Asks about a payment that has just become due. Resolves with the answer when it is stored, and with undefined when the
-   * answer taught nothing or nobody is asked here now: another node has taken the payment, or the pace does not allow a
-   * query. Never rejects.
+   * Checks a payment that has just become due. Resolves with the provider's answer when it is stored. Resolves with undefined
+   * when the answer has no outcome, when another node has claimed the payment, and when the pace allows no query. Never
+   * rejects.
    */
-  ask(paymentId: string): Promise<Outcome | undefined>;
-  /** Stops asking; resolves when the questions under way are answered and that is stored, or given up after 10 s. */
+  check(paymentId: string): Promise<Outcome | undefined>;
+  /** Starts no further query; resolves when those in flight are answered and stored, or aborted after 10 s. */
   close(): Promise<void>;
 }
 
@@ -33,157 +32,183 @@ export interface ReconcilerOptions {
   /** When and how fast a provider is asked. */
   allowance: (provider: Provider) => Omit<Allowance, "provider" | "free">;
   store: Pick<OrderStore, "advance" | "claimDue" | "defer" | "endReceiptCheck" | "preparePace" | "slowQueries">;
-  /** Hears of a reference that is stored now, of a provider whose webhooks may have come before. */
+  /** Called when a reference was stored, because webhooks that name it may be parked. */
   onReference: (provider: string, reference: string) => Promise<void>;
-  /** How often due payments are looked for, in milliseconds, beside when there is a reason to; another time in tests only. */
+  /** Milliseconds between two claims of due payments, besides those that `check` requests; only tests set it. */
   intervalMs?: number;
-  /** Queries in flight from this node to one provider at most; another number in tests only. */
+  /** The limit of queries in flight from this node to one provider; only tests set it. */
   inFlightMax?: number;
   log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
 const usualIntervalMs = 500;
 
-/** Queries in flight from this node to one provider at most: fewer than connections (provider/http-client.ts), so that requests for money find one. */
+/** 384, because that is fewer than the connections (provider/http-client.ts), so requests for money always find one. */
 const usualInFlightMax = 384;
 
-/** A query may need a fresh access token first (15 s), and then its own 10 s. */
-const askMsMax = 25_000;
+/** 25 s, because a query may need a fresh access token first (15 s) and has 10 s itself. */
+const queryMsMax = 25_000;
 
-/** A query about an open payment ends when the payment is over for good, but has so much time at least. */
-const askMsMin = 2_000;
+/** The minimum for the query of an open payment, which otherwise ends when the payment's time does. */
+const queryMsMin = 2_000;
 
-/** `throttled`: the provider was asked too often. `unasked`: the pace allowed no query. */
+/** `throttled`: the provider answered that it is asked too often. `unasked`: the pace allowed no query. */
 type Answer = Outcome | undefined | "unreachable" | "throttled" | "unasked";
 
+/** A node's queries and the callers that wait for them. */
+interface State {
+  options: ReconcilerOptions;
+  inFlightMax: number;
+  inFlight: InFlight;
+  /** The checks that run on this node, by payment. */
+  checks: Map<string, Promise<Outcome | undefined>>;
+  /** Queries in flight by provider. */
+  queries: Map<string, number>;
+  /** Providers whose last claim used up the queries that were free, so that more payments may be due. */
+  saturated: Set<string>;
+  /** Calls of `check` since the last claim, by payment. */
+  requested: Map<string, PromiseWithResolvers<Outcome | undefined>>;
+  isPacePrepared: boolean;
+}
+
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { providers, allowance, store, log, intervalMs = usualIntervalMs } = options;
-  const { inFlightMax = usualInFlightMax } = options;
-  const inFlight = createInFlight();
-  /** The checks that run here, by payment. */
-  const checks = new Map<string, Promise<Outcome | undefined>>();
-  const queries = new Map<string, number>();
-  /** Providers of which as many payments were taken as there was room for, so that more may be due. */
-  const crowded = new Set<string>();
-  let waiting = new Map<string, PromiseWithResolvers<Outcome | undefined>>();
-  let isPrepared = false;
+  const { log, intervalMs = usualIntervalMs, inFlightMax = usualInFlightMax } = options;
+  const state: State = {
+    options,
+    inFlightMax,
+    inFlight: createInFlight(),
+    checks: new Map(),
+    queries: new Map(),
+    saturated: new Set(),
+    requested: new Map(),
+    isPacePrepared: false,
+  };
   let isClosed = false;
-
-  const allowances = (): Allowance[] =>
-    [...providers.values()].map((provider) => ({
-      ...allowance(provider),
-      provider: provider.name,
-      free: inFlightMax - (queries.get(provider.name) ?? 0),
-    }));
-
-  const preparePace = async (all: readonly Allowance[]): Promise<void> => {
-    if (isPrepared) return;
-    await store.preparePace(all.filter(({ perMinute }) => perMinute !== undefined).map(({ provider }) => provider));
-    isPrepared = true;
-  };
-
-  const begin = (payment: DuePayment): void => {
-    const { id, provider } = payment;
-    queries.set(provider, (queries.get(provider) ?? 0) + 1);
-    const check = withTrace(newTrace(), () => checkSafely(payment, options, inFlight));
-    checks.set(id, check);
-    const end = (): void => {
-      queries.set(provider, (queries.get(provider) ?? 1) - 1);
-      // The payment may have been taken again meanwhile.
-      if (checks.get(id) === check) checks.delete(id);
-      takeMoreOf(provider);
-    };
-    void inFlight.add(check.then(end));
-  };
-
-  const takeMoreOf = (provider: string): void => {
-    // Not one by one, because each time is a statement.
-    if ((queries.get(provider) ?? 0) <= inFlightMax / 2 && crowded.delete(provider)) loop.runNow();
-  };
-
-  /** Resolves each request with the check of its payment, or with undefined where no check runs here. */
-  const answerWaiting = (asked: typeof waiting): void => {
-    for (const [paymentId, { resolve }] of asked) resolve(checks.get(paymentId));
-  };
-
   const loop: Loop = startLoop({
-    task: async () => {
-      const asked = waiting;
-      waiting = new Map();
-      try {
-        const all = allowances();
-        await preparePace(all);
-        const due = await store.claimDue(all);
-        for (const payment of due) begin(payment);
-        for (const { provider, free } of all) {
-          const taken = due.filter((payment) => payment.provider === provider).length;
-          if (taken >= free) crowded.add(provider);
-          // Answers may have come while the payments were being taken.
-          takeMoreOf(provider);
-        }
-      } finally {
-        answerWaiting(asked);
-      }
-    },
+    task: () => claimAndCheck(state, loop.runNow),
     delayMs: () => intervalMs,
-    onError: (error) => log.warn({ err: error }, "due payments could not be read"),
-    onRecovered: () => log.info({}, "due payments can be read again"),
+    onError: (err) => log.warn({ event: "payment.due.claim_failed", err }, "Could not claim due payments"),
+    onRecovered: () => log.info({ event: "payment.due.claim_recovered" }, "Claimed due payments again"),
   });
 
   return {
-    async ask(paymentId) {
+    async check(paymentId) {
       if (isClosed) return undefined;
-      const asked = waiting.get(paymentId) ?? Promise.withResolvers<Outcome | undefined>();
-      waiting.set(paymentId, asked);
+      const { requested } = state;
+      const request = requested.get(paymentId) ?? Promise.withResolvers<Outcome | undefined>();
+      requested.set(paymentId, request);
       loop.runNow();
-      return asked.promise;
+      return request.promise;
     },
     async close() {
       isClosed = true;
       await loop.close();
-      answerWaiting(waiting);
-      await inFlight.close();
+      answerRequests(state, state.requested);
+      await state.inFlight.close();
     },
   };
 }
 
-/** Asks about one payment and records the answer. Never rejects. */
+async function claimAndCheck(state: State, claimAgain: () => void): Promise<void> {
+  const { store } = state.options;
+  const { requested } = state;
+  state.requested = new Map();
+  try {
+    const allowances = allowancesOf(state);
+    await preparePace(state, allowances);
+    const due = await store.claimDue(allowances);
+    for (const payment of due) startCheck(state, payment, claimAgain);
+    for (const { provider, free } of allowances) {
+      const claimed = due.filter((payment) => payment.provider === provider).length;
+      if (claimed >= free) state.saturated.add(provider);
+      // Queries may have ended during the claim.
+      claimAgainIfFree(state, provider, claimAgain);
+    }
+  } finally {
+    answerRequests(state, requested);
+  }
+}
+
+const allowancesOf = ({ options: { providers, allowance }, inFlightMax, queries }: State): Allowance[] =>
+  [...providers.values()].map((provider) => ({
+    ...allowance(provider),
+    provider: provider.name,
+    free: inFlightMax - (queries.get(provider.name) ?? 0),
+  }));
+
+async function preparePace(state: State, allowances: readonly Allowance[]): Promise<void> {
+  if (state.isPacePrepared) return;
+  const paced = allowances.filter(({ perMinute }) => perMinute !== undefined);
+  await state.options.store.preparePace(paced.map(({ provider }) => provider));
+  state.isPacePrepared = true;
+}
+
+function startCheck(state: State, payment: DuePayment, claimAgain: () => void): void {
+  const { options, inFlight, checks, queries } = state;
+  const { id, provider } = payment;
+  queries.set(provider, (queries.get(provider) ?? 0) + 1);
+  const check = withTrace(newTrace(), () => checkSafely(payment, options, inFlight));
+  checks.set(id, check);
+  const end = (): void => {
+    queries.set(provider, (queries.get(provider) ?? 1) - 1);
+    // The payment may have been claimed again in the meantime.
+    if (checks.get(id) === check) checks.delete(id);
+    claimAgainIfFree(state, provider, claimAgain);
+  };
+  void inFlight.track(check.then(end));
+}
+
+/** Claims again once half of the queries are free, because each claim is a statement. */
+function claimAgainIfFree({ queries, inFlightMax, saturated }: State, provider: string, claimAgain: () => void): void {
+  if ((queries.get(provider) ?? 0) <= inFlightMax / 2 && saturated.delete(provider)) claimAgain();
+}
+
+/** Resolves each request with the check of its payment, or with undefined when no check runs on this node. */
+function answerRequests({ checks }: State, requested: State["requested"]): void {
+  for (const [paymentId, { resolve }] of requested) resolve(checks.get(paymentId));
+}
+
+/** Asks about one payment and stores the answer. Never rejects. */
 async function checkSafely(
   payment: DuePayment,
   options: ReconcilerOptions,
-  inFlight: ReturnType<typeof createInFlight>,
+  inFlight: InFlight,
 ): Promise<Outcome | undefined> {
   const { id: paymentId, orderId, provider } = payment;
   const { log } = options;
   try {
-    const answer = await askProvider(payment, options, inFlight);
-    // Given up because this node stops: another one, or the next start, asks again.
-    if (answer === "unreachable" && inFlight.isOver) return undefined;
+    const answer = await query(payment, options, inFlight);
+    // Aborted by the shutdown: another node, or this one after its restart, checks the payment again.
+    if (answer === "unreachable" && inFlight.isGraceOver) return undefined;
     await record(payment, answer, options);
-    const taught = typeof answer === "object" ? answer.status : (answer ?? "nothing");
-    log.info({ paymentId, orderId, provider, answer: taught }, "confirmed");
-    return typeof answer === "object" ? answer : undefined;
-  } catch (error) {
-    log.warn({ paymentId, provider, err: error }, "not confirmed; will be asked again");
+    const outcome = typeof answer === "object" ? answer : undefined;
+    const text = typeof answer === "object" ? answer.status : (answer ?? "nothing");
+    log.info({ event: "payment.check.answered", paymentId, orderId, provider, answer: text }, "Checked a payment");
+    return outcome;
+  } catch (err) {
+    log.warn({ event: "payment.check.failed", paymentId, provider, err }, "Could not check a payment; will retry");
     return undefined;
   }
 }
 
-async function askProvider(
+async function query(
   payment: DuePayment,
   { providers, store, log }: ReconcilerOptions,
-  inFlight: ReturnType<typeof createInFlight>,
+  inFlight: InFlight,
 ): Promise<Answer> {
   const provider = providers.get(payment.provider);
-  if (!provider) return undefined; // This node no longer offers the provider.
+  if (!provider) return undefined; // The provider is not enabled on this node.
   if (!payment.mayAsk) return "unasked";
-  const ms = isOpen(payment) ? Math.min(askMsMax, Math.max(askMsMin, payment.leftMs)) : askMsMax;
+  const ms = isOpen(payment) ? Math.min(queryMsMax, Math.max(queryMsMin, payment.leftMs)) : queryMsMax;
   try {
-    return await inFlight.within(ms, (signal) => provider.confirm(payment, signal));
-  } catch (error) {
-    log.warn({ paymentId: payment.id, provider: payment.provider, err: error }, "could not be asked");
-    if (!(error instanceof Throttled)) return "unreachable";
-    await store.slowQueries(provider.name, error.retryAfterS);
+    return await inFlight.withDeadline(ms, (signal) => provider.confirm(payment, signal));
+  } catch (err) {
+    log.warn(
+      { event: "provider.confirm.failed", paymentId: payment.id, provider: payment.provider, err },
+      "Could not query the provider",
+    );
+    if (!(err instanceof Throttled)) return "unreachable";
+    await store.slowQueries(provider.name, err.retryAfterS);
     return "throttled";
   }
 }
@@ -191,7 +216,7 @@ async function askProvider(
 async function record(payment: DuePayment, answer: Answer, options: ReconcilerOptions): Promise<void> {
   const { store, onReference } = options;
   if (typeof answer === "object") {
-    // The reply that would have told where the payer is asked may be lost. What is known already stays.
+    // The prompt is added because the reply that had it may be lost. The store keeps what it already has.
     await store.advance(payment.id, withPrompt(payment, answer));
     if (answer.reference !== undefined) await onReference(payment.provider, answer.reference);
   }
@@ -201,18 +226,18 @@ async function record(payment: DuePayment, answer: Answer, options: ReconcilerOp
   } else if (payment.status === "succeeded" && answer !== "unreachable" && !isDeferred) {
     await store.endReceiptCheck(payment.id);
   }
-  // Also when it has expired: the query is late, and finds money that came in time.
+  // Also after it expired: the deferred query is late, and still finds money that was paid in time.
   if (isDeferred) await store.defer(payment.id);
 }
 
 const isOpen = ({ status }: DuePayment): boolean => status === "pending" || status === "processing";
 
 /**
- * Whether our clock ends a payment after this answer. A failure that one query told of waits for the second; money
- * and mismatches have been recorded and are above any deadline.
+ * Whether the payment expires after this answer. A failure waits for the second query that confirms it. A success and a
+ * mismatch are recorded already, and their statuses are above `expired`.
  */
 function isExpired(payment: DuePayment, answer: Answer): boolean {
   const { isOver, isLongOver } = payment;
-  const saysOpen = answer === undefined || (typeof answer === "object" && answer.status === "processing");
-  return isOpen(payment) && isOver && (saysOpen || isLongOver);
+  const isStillOpen = answer === undefined || (typeof answer === "object" && answer.status === "processing");
+  return isOpen(payment) && isOver && (isStillOpen || isLongOver);
 }

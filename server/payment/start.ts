@@ -1,6 +1,6 @@
 /**
- * Starting a payment, for every route that may: what is wrong is refused before anything is stored, the order is committed
- * within its limits, and then the provider is asked in the background. Who may call is the route's business.
+ * Starts payments, for every route that may: validates the request before anything is stored, commits the order within its
+ * limits, and asks the provider for the money in the background. The routes authorise their callers.
  */
 import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/max";
 import { z } from "zod";
@@ -14,26 +14,26 @@ import type { Initiator } from "./initiate.ts";
 
 export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
-  /** Whether a provider moves real money, and how long it has from asking to `expired` and to the first question. */
+  /** Whether a provider moves real money, and the seconds from the request for money to `expired` and to the first query. */
   terms: (provider: string) => { live: boolean; deadlineS: number; firstCheckS: number };
   store: Pick<OrderStore, "open">;
   initiator: Pick<Initiator, "start">;
 }
 
-/** What a route knows beside the body. */
+/** The route's own terms, besides the body. */
 export interface StartTerms {
   idempotencyKey?: string | undefined;
-  /** From asking to `expired`, in seconds; the provider's own by default. */
+  /** Seconds from the request for money to `expired`; the provider's own by default. */
   deadlineS?: number | undefined;
 }
 
-/** `asked` ends once the provider has answered; absent when an idempotency key was used again and nobody is asked. */
 export interface Started {
   event: StatusEvent;
-  asked?: Promise<void>;
+  /** Resolves once the provider has answered. Absent for a repeated idempotency key, which asks no provider. */
+  answered?: Promise<void>;
 }
 
-/** Starts a payment as `paymentBody` describes it. Throws what `POST /v1/payments` answers. */
+/** Starts a payment from a `paymentBody`. Throws the errors that `POST /v1/payments` answers. */
 export type StartPayment = (body: unknown, terms?: StartTerms) => Promise<Started>;
 
 const metadataBytesMax = 8_192;
@@ -44,14 +44,14 @@ const isStorable = (value: unknown): boolean => {
   return Object.entries(value).every(([key, inner]) => storable(key) && isStorable(inner));
 };
 
-/** It came as JSON, so its values are JSON. */
+/** Its values are JSON, because the body is. */
 const metadata = z
   .record(z.string(), z.unknown())
   .refine((value) => Object.keys(value).length <= 50, "has more than 50 keys")
   .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= metadataBytesMax, "is larger than 8 KiB")
   .refine(isStorable, "has characters that cannot be stored");
 
-/** What starts a payment. */
+/** The body of a request to start a payment. */
 export const paymentBody = z
   .strictObject({
     orderId: orderIdText.describe("Your name for the order, unique."),
@@ -63,25 +63,25 @@ export const paymentBody = z
     currency: z
       .string()
       .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES")
-      .describe("ISO 4217; one that the provider takes."),
-    provider: z.string().describe("Who is to ask the payer."),
+      .describe("ISO 4217; a currency of the provider."),
+    provider: z.string().describe("The provider that asks the payer."),
     phone: z
       .string()
       .refine(storable, "has characters that cannot be stored")
-      .describe("Where the provider prompts a phone. E.164, or as dialled in the provider's own country.")
+      .describe("For providers that prompt a phone. E.164, or as dialled in the provider's own country.")
       .optional(),
-    description: text(255).describe("Seen with the API key, and by the provider where it takes one.").optional(),
+    description: text(255).describe("Visible with the API key, and to providers that take a description.").optional(),
     customer: z
       .strictObject({ name: text(255).optional(), email: z.email().max(254).optional() })
-      .describe("Seen with the API key only.")
+      .describe("Visible with the API key only.")
       .optional(),
     returnUrl: z
       .url({ protocol: /^https?$/, error: "must be an http or https URL" })
       .max(2_048)
       .refine(storable)
-      .describe("Where a provider that redirects the payer sends them in the end.")
+      .describe("The shop's page to which the payer returns from a provider's page.")
       .optional(),
-    metadata: metadata.describe("At most 50 keys and 8 KiB. Seen with the API key only.").optional(),
+    metadata: metadata.describe("At most 50 keys and 8 KiB. Visible with the API key only.").optional(),
   })
   .meta({ id: "PaymentRequest" });
 
@@ -93,15 +93,17 @@ export function createStartPayment(options: StartOptions): StartPayment {
       ...(idempotencyKey !== undefined && { idempotencyKey }),
     };
     const { event, payment } = await options.store.open(draft);
-    return { event, ...(payment && { asked: options.initiator.start(payment) }) };
+    return { event, ...(payment && { answered: options.initiator.start(payment) }) };
   };
 }
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {
   const { amountMinor, phone, ...input } = parseInput(paymentBody, value);
   const provider = providers.get(input.provider);
-  if (!provider)
-    throw new HubError("provider_unknown", `provider: there is no ${JSON.stringify(input.provider.slice(0, 64))} here`);
+  if (!provider) {
+    const name = JSON.stringify(input.provider.slice(0, 64));
+    throw new HubError("provider_unknown", `provider: ${name} is not enabled`);
+  }
   if (!provider.currencies.includes(input.currency)) {
     throw fieldError("currency_invalid", "currency", `${provider.name} takes ${provider.currencies.join(", ")}`);
   }
@@ -128,7 +130,7 @@ function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
   return amount;
 }
 
-/** Reads any usual form, local ones in the provider's own country, into E.164. */
+/** Converts a phone number to E.164; a local number is one of the provider's own country. */
 function readPhone(phone: string | undefined, { name, countries, limits }: Provider): { phone?: string } {
   if (phone === undefined) {
     if (limits.phone) throw fieldError("phone_invalid", "phone", `${name} needs a phone to prompt`);

@@ -1,10 +1,13 @@
-/** `POST /v1/payments`: opens an order or tries it again. Committed before the provider is asked; answered without waiting for it. */
-import { setTimeout as wait } from "node:timers/promises";
+/**
+ * `POST /v1/payments`: opens an order or retries it. The order is committed before the provider is asked for the money, and the
+ * answer does not wait for the provider, unless the client prefers it.
+ */
 import type { FastifyInstance } from "fastify";
 import { type Access, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";
+import { waitAtMost } from "../payment/in-flight.ts";
 import { paymentBody, type StartPayment } from "../payment/start.ts";
 import { startedPayment } from "../schema/answer.ts";
 import { orderId, pending, watchToken } from "../schema/example.ts";
@@ -24,7 +27,7 @@ const startPaymentRoute = described({
   tag: "Payments",
   summary: "Start a payment for an order",
   description:
-    "Opens the order, or tries a failed or expired one again. Order, attempt and version 1 are committed before the provider is asked, once; the answer does not wait for it.",
+    "Opens the order, or retries a failed or expired one. The order, its attempt and its version are committed before the provider is asked for the money, once. The answer does not wait for the provider.",
   security: openedBy.merchant,
   headers: {
     "Idempotency-Key": {
@@ -32,11 +35,11 @@ const startPaymentRoute = described({
       minLength: 1,
       maxLength: 257,
       description:
-        "Quoted or bare, such as `cart-7f3a`, kept 72 h. The same key and body is answered with the current state; another body is refused.",
+        "Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the current state; one with another body is refused.",
     },
     Prefer: {
       type: "string",
-      description: "`wait=N` (RFC 7240): answers once the provider did, or after N seconds, at most 15.",
+      description: "`wait=N` (RFC 7240): waits for the provider's answer, for N seconds at most, up to 15.",
       examples: ["wait=5"],
     },
   },
@@ -47,7 +50,7 @@ const startPaymentRoute = described({
       value: { orderId, amountMinor: 15_000, currency: "KES", provider: "daraja", phone: "+254712345601" },
     },
     everything: {
-      summary: "With everything a merchant may note",
+      summary: "Every field",
       value: {
         orderId: "ORD-1002",
         amountMinor: 250_000,
@@ -63,14 +66,14 @@ const startPaymentRoute = described({
   },
   answers: {
     202: {
-      description: "The order as it is, and a token to watch it.",
+      description: "The order's current state, and a token to watch it.",
       schema: startedPayment,
       example: { order: pending, ...watchToken },
       headers: {
         "Idempotency-Replayed": {
           type: "string",
           enum: ["true"],
-          description: "`true` where the key was used before, with the same body.",
+          description: "`true` when the key was used before with the same body.",
         },
         "Preference-Applied": {
           type: "string",
@@ -109,22 +112,19 @@ export function paymentRoutes(
 
   app.post("/v1/payments", { ...startPaymentRoute, onRequest }, async (request, reply) => {
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
-    const { event, asked } = await startPayment(request.body, { idempotencyKey });
-    if (!asked) reply.header("idempotency-replayed", "true");
+    const { event, answered } = await startPayment(request.body, { idempotencyKey });
+    if (!answered) reply.header("idempotency-replayed", "true");
     const waitS = readWait(request.headers.prefer);
     if (waitS > 0) reply.header("preference-applied", `wait=${waitS}`);
-    const order = asked && waitS > 0 ? await afterAnswer(asked, waitS, event.id, store) : event;
+    const order = answered && waitS > 0 ? await stateAfter(answered, waitS, event.id, store) : event;
     return reply.code(202).send({ order: order ?? event, ...tokens.issue(event) });
   });
 }
 
-/** The order's state once the provider has answered or `waitS` seconds are over. */
-async function afterAnswer(asked: Promise<void>, waitS: number, id: string, store: PaymentRoutesOptions["store"]) {
-  const gaveUp = new AbortController();
-  const tooLong = wait(waitS * 1_000, undefined, { signal: gaveUp.signal }).catch(() => undefined);
-  await Promise.race([asked, tooLong]);
-  gaveUp.abort();
-  // The payment is committed and asked for: not being able to look now must not make it seem otherwise.
+/** The order's state once the provider has answered, or after `waitS` seconds. */
+async function stateAfter(answered: Promise<void>, waitS: number, id: string, store: PaymentRoutesOptions["store"]) {
+  await waitAtMost(waitS * 1_000, answered);
+  // The payment is committed, so a failure to read its state must not become an error of the request.
   const [order] = await store.current([id]).catch(() => []);
   return order;
 }
@@ -139,7 +139,7 @@ function readIdempotencyKey(header: string | string[] | undefined): string | und
   return key;
 }
 
-/** RFC 7240 `wait`, in seconds, at most 15; a preference that cannot be read is ignored. */
+/** RFC 7240 `wait`, in seconds, at most 15; ignores an unreadable preference. */
 function readWait(header: string | string[] | undefined): number {
   const found = /(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])/i.exec(String(header ?? ""));
   return Math.min(Number(found?.[1] ?? 0), waitSMax);

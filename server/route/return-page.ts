@@ -1,25 +1,25 @@
-/** What a payer sees who cannot be sent on to the shop. No script, one inline style sheet, nothing from outside. */
+/** The pages for a payer who is not redirected to the shop. They have no script and load nothing. */
 
 import { createHash } from "node:crypto";
 
 const words = {
   back: {
     title: "You may close this page",
-    text: "We are asking the payment provider what became of your payment. The shop receives the result automatically.",
+    text: "We are checking your payment with the payment provider. The shop receives the result automatically.",
   },
   wait: {
     title: "One moment, please",
-    text: "Your payment could not be looked up just now. This page tries again by itself: please leave it open. Nothing is paid twice.",
+    text: "We cannot look up your payment right now. Please leave this page open: it tries again automatically. You do not pay twice.",
   },
   unknown: {
     title: "There is nothing here",
-    text: "This address does not belong to a payment. Go back to the shop: it knows how your order stands.",
+    text: "This address does not belong to a payment. Go back to the shop to see the status of your order.",
   },
 } as const;
 
 export type PageName = keyof typeof words;
 
-/** The page that is to be waited on loads itself again after so many seconds. */
+/** The page `wait` reloads at this interval. */
 const reloadS = 5;
 
 const style = `
@@ -36,5 +36,5 @@ export const returnPage = (name: PageName): string => `<!doctype html>
 <main><h1>${words[name].title}</h1><p>${words[name].text}</p></main>
 </html>`;
 
-/** Lets the page have its style and nothing else. */
+/** The content security policy of the pages: allows their style sheet and nothing else. */
 export const returnPolicy = `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; frame-ancestors 'none'`;

@@ -1,144 +1,55 @@
 /**
- * Where the payer's browser comes back to from a provider's page. What it says proves nothing: an approval only lets us
- * take the money, once, and a failure is believed after the provider was asked. The payer is then sent on to the shop
- * with the order's id and nothing secret; whatever happens, they never see an error of ours.
- *
- * Any number of browsers may come back at once, on any nodes: the store lets one of them complete the payment, ever. That
- * permission is used up by a crash too, so it is taken only once nothing is missing any more, such as an access token;
- * until then the payer is asked to stay, and the page comes back by itself.
+ * The return route: the payer's browser comes here from the provider's page. The hub settles the payment
+ * (payment/complete.ts) and redirects the payer to the shop, with the order's id and nothing secret. The payer never sees a
+ * problem document: when the payment cannot be looked up or completed yet, a page reloads until it can. Any number of browsers
+ * may return at once, on any nodes.
  */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
-import type { Outcome, Payment, Reason } from "../order/order.ts";
-import type { OrderStore, Returned } from "../order/store.ts";
-import { type InFlight, orAfter } from "../payment/in-flight.ts";
-import type { Checkout, Provider } from "../provider/provider.ts";
-import { Throttled } from "../provider/refusal.ts";
+import type { Outcome } from "../order/order.ts";
+import type { OrderStore } from "../order/store.ts";
+import {
+  type CheckoutProvider,
+  type CompletionOptions,
+  isReadyToComplete,
+  type ReturnClaim,
+  settleReturn,
+} from "../payment/complete.ts";
+import { type InFlight, waitAtMost } from "../payment/in-flight.ts";
+import type { Provider } from "../provider/provider.ts";
 import { described, openedBy } from "../schema/route.ts";
-import { createBudget } from "../webhook/inbox.ts";
+import { createMinuteBudget } from "../webhook/minute-budget.ts";
 import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
   store: Pick<OrderStore, "advance" | "recordReturn" | "clearCompletionLock" | "checkNow" | "slowQueries">;
-  /** Asks about a payment that is due, within the provider's pace; resolves with what is recorded. */
-  ask: (paymentId: string) => Promise<Outcome | undefined>;
-  /** What must be waited for when the node stops. */
+  /** Checks a due payment within the provider's pace; resolves with the outcome that was stored. */
+  check: (paymentId: string) => Promise<Outcome | undefined>;
+  /** A shutdown waits for these. */
   inFlight: InFlight;
   log: FastifyBaseLogger;
 }
 
-/**
- * Taking the money may need 30 s, another token (15 s), then a question (10 s). No more than the minute in which the store
- * lets neither clock nor payer end a payment that is being completed.
- */
-const completeMsMax = 60_000;
+/** Per payment and node, for returns that do not report a failure: bounds the queries that one payer can cause (G12). */
+const checksPerMinuteMax = 30;
 
-/** About one payment, because its payer came back and did not say that it has failed, which would end it; on this node. */
-const questionsPerMinuteMax = 30;
-
-/** How often the provider is asked at most about a payment whose payer came back and said that it has failed. */
-const failureTriesMax = 3;
-
-/** The payer is sent on by then: the shop watches the order anyway. */
-const patienceMs = 8_000;
-
-interface CheckoutProvider extends Provider {
-  checkout: Checkout;
-}
+/** 8 s, because the payer watches a blank page meanwhile, and the shop watches the order anyway. */
+const redirectMsMax = 8_000;
 
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
+type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "log">;
+
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
-  const { providers, secrets, store, ask, inFlight, log } = options;
+  const { providers, secrets } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
-
-  const open = (secret: string): { provider: CheckoutProvider; paymentId: string } | undefined => {
-    for (const provider of checkouts) {
-      const paymentId = secrets.open(provider.name, secret);
-      if (paymentId !== undefined) return { provider, paymentId };
-    }
-    return undefined;
-  };
-
-  /** Takes the money if this return may, or else asks; and believes the browser's "failed" if the money surely stays. */
-  const learn = async (provider: CheckoutProvider, { payment, completes }: Returned, said: Said): Promise<void> => {
-    const outcome = completes ? await complete(provider, payment) : await askNow(payment.id, said);
-    log.info({ paymentId: payment.id, said, completes, status: outcome?.status }, "payer came back");
-    // Nothing was taken after all, as when the payer had not agreed: they may still say so.
-    if (completes && outcome?.status === "processing") await store.clearCompletionLock(payment.id);
-    if (said !== undefined && said !== "approved" && outcome?.status === "processing") {
-      await store.advance(payment.id, failure(said));
-    }
-  };
-
-  const complete = async (provider: CheckoutProvider, payment: Payment): Promise<Outcome | undefined> => {
-    try {
-      const taking = (signal: AbortSignal) => provider.checkout.complete(payment, signal);
-      const outcome = await inFlight.within(completeMsMax, taking);
-      if (outcome) await store.advance(payment.id, outcome);
-      return outcome;
-    } catch (error) {
-      if (error instanceof Throttled) await store.slowQueries(provider.name, error.retryAfterS);
-      throw error;
-    }
-  };
-
-  /** Who comes back again and again takes no more of the provider's queries than that. */
-  const mayAsk = createBudget(questionsPerMinuteMax, () => performance.now());
-
-  const askNow = async (paymentId: string, said: Said): Promise<Outcome | undefined> => {
-    const isFailure = said !== undefined && said !== "approved";
-    // The payer says only once that it failed, and the schedule, here or on another node, may claim the question first.
-    for (let tries = 0; tries < (isFailure ? failureTriesMax : 1); tries += 1) {
-      const isFree = isFailure && tries === 0;
-      if (!isFree && !mayAsk(paymentId)) return undefined;
-      await store.checkNow(paymentId);
-      const outcome = await ask(paymentId);
-      if (outcome) return outcome;
-    }
-    return undefined;
-  };
-
-  const learnSafely = (provider: CheckoutProvider, returned: Returned, said: Said): Promise<void> =>
-    inFlight.add(
-      learn(provider, returned, said).catch((error: unknown) =>
-        log.warn({ paymentId: returned.payment.id, err: error }, "payer came back; not learnt"),
-      ),
-    );
-
-  /** Whether nothing is missing any more to take the money at once. */
-  const isReady = async (provider: CheckoutProvider): Promise<boolean> => {
-    try {
-      await provider.prepare?.();
-      return !inFlight.isOver;
-    } catch (error) {
-      log.warn({ provider: provider.name, err: error }, "payer came back; not ready to complete");
-      return false;
-    }
-  };
-
-  /** The page that stays until the payment can be looked up and, if it is approved, completed; or else where to go on to. */
-  const welcome = async (provider: CheckoutProvider, paymentId: string, said: Said): Promise<PageName | URL> => {
-    const completes = said === "approved" && (await isReady(provider));
-    const returned = await store.recordReturn(paymentId, completes);
-    if (!returned) return "unknown";
-    if (returned.status === "pending" || returned.status === "processing") {
-      // Nobody can agree before we know that there is a page: the provider's answer is about to be stored.
-      if (said === "approved" && (!completes || returned.status === "pending")) return "wait";
-      await orAfter(patienceMs, learnSafely(provider, returned, said));
-    }
-    const { returnUrl, orderId } = returned.payment;
-    if (returnUrl === undefined) return "back";
-    const onward = new URL(returnUrl);
-    onward.searchParams.set("orderId", orderId);
-    return onward;
-  };
+  const settling: SettleOptions = { ...options, isCheckWithin: createMinuteBudget(checksPerMinuteMax) };
 
   app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
     "/return/:secret",
-    // A request that only asks for headers moves no money.
+    // A HEAD request must not move money.
     { exposeHeadRoute: false, ...recordReturn },
     async ({ params, query }, reply) => {
       reply.headers({
@@ -146,37 +57,82 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
         "referrer-policy": "no-referrer",
         "content-security-policy": returnPolicy,
       });
-      const opened = open(params.secret);
-      const next = opened ? await welcomeSafely(opened, query) : "unknown";
+      const payment = openSecret(checkouts, secrets, params.secret);
+      const next = payment ? await handleSafely(payment, query, settling) : "unknown";
       if (next instanceof URL) return reply.redirect(next.href, 303);
       return reply.code(pageStatus[next]).type("text/html; charset=utf-8").send(returnPage(next));
     },
   );
+}
 
-  const welcomeSafely = async (
-    { provider, paymentId }: { provider: CheckoutProvider; paymentId: string },
-    query: Record<string, unknown>,
-  ): Promise<PageName | URL> => {
-    try {
-      return await welcome(provider, paymentId, provider.checkout.read(query));
-    } catch (error) {
-      log.error({ paymentId, err: error }, "payer came back; not looked up");
-      return "wait";
-    }
-  };
+interface ReturnAddress {
+  provider: CheckoutProvider;
+  paymentId: string;
+}
+
+/** The payment to which the URL's secret belongs. */
+function openSecret(
+  checkouts: readonly CheckoutProvider[],
+  secrets: UrlSecrets,
+  secret: string,
+): ReturnAddress | undefined {
+  for (const provider of checkouts) {
+    const paymentId = secrets.open(provider.name, secret);
+    if (paymentId !== undefined) return { provider, paymentId };
+  }
+  return undefined;
+}
+
+/** Never rejects: after an error the page reloads, which tries again. */
+async function handleSafely(
+  address: ReturnAddress,
+  query: Record<string, unknown>,
+  options: SettleOptions,
+): Promise<PageName | URL> {
+  try {
+    return await handleReturn(address, address.provider.checkout.read(query), options);
+  } catch (err) {
+    const { paymentId } = address;
+    options.log.error(
+      { event: "payment.return.lookup_failed", paymentId, err },
+      "Could not look up the payment of a returned payer",
+    );
+    return "wait";
+  }
+}
+
+/** Settles the payment as far as it can be now. Returns the address to redirect to, or the page to show. */
+async function handleReturn(
+  { provider, paymentId }: ReturnAddress,
+  claim: ReturnClaim,
+  options: SettleOptions,
+): Promise<PageName | URL> {
+  const completes = claim === "approved" && (await isReadyToComplete(provider, options));
+  const returned = await options.store.recordReturn(paymentId, completes);
+  if (!returned) return "unknown";
+  const { status, payment } = returned;
+  if (status === "pending" || status === "processing") {
+    // An approval of a pending payment means that the provider's reply with the page's address is about to be stored.
+    if (claim === "approved" && (!completes || status === "pending")) return "wait";
+    await waitAtMost(redirectMsMax, settleReturn(provider, returned, claim, options));
+  }
+  if (payment.returnUrl === undefined) return "back";
+  const onward = new URL(payment.returnUrl);
+  onward.searchParams.set("orderId", payment.orderId);
+  return onward;
 }
 
 const recordReturn = described({
   operationId: "recordReturn",
   tag: "Return address",
-  summary: "The payer comes back from the provider's page",
+  summary: "The payer returns from the provider's page",
   description:
-    "Completes the payment once, then sends the payer on to its `returnUrl`. What the provider's page adds to the query proves nothing.",
+    "Completes the payment once, then redirects the payer to its `returnUrl`. The query that the provider's page adds proves nothing.",
   security: openedBy.anybody,
   answers: {
-    200: { description: "The payment has no `returnUrl`: a page that says so.", type: "text/html" },
+    200: { description: "The payment has no `returnUrl`: a page tells the payer so.", type: "text/html" },
     303: {
-      description: "On to the merchant's page.",
+      description: "Redirects to the merchant's page.",
       headers: {
         Location: {
           type: "string",
@@ -185,14 +141,10 @@ const recordReturn = described({
         },
       },
     },
-    404: { description: "The address belongs to no payment: a page that says so.", type: "text/html" },
-    503: { description: "It cannot be looked up now: a page that tries again by itself.", type: "text/html" },
+    404: { description: "The address belongs to no payment: a page tells the payer so.", type: "text/html" },
+    503: { description: "The payment cannot be looked up now: a page reloads until it can.", type: "text/html" },
   },
   problems: ["rate_limited", "internal"],
 });
 
 const pageStatus: Record<PageName, number> = { back: 200, unknown: 404, wait: 503 };
-
-type Said = "approved" | Reason | undefined;
-
-const failure = (reason: Reason): Outcome => ({ status: "failed", reason, source: "payer" });

@@ -1,7 +1,7 @@
 /**
- * The bytes of webhooks that change nothing: refused, unreadable, saying nothing, or whose statement failed. Those that
- * say something are kept by the very statement that acts on them (store.ts). Append-only; a repeat is never a reason
- * not to keep.
+ * Stores webhooks that change nothing: refused, unreadable, without an outcome, parked, or those whose statement failed. The
+ * statement that applies a webhook stores the others (order/advance.ts). The table is append-only: a repeat is stored like any other.
+ * Its budgets bound what an unauthenticated client can make this node store and check (G12).
  */
 
 import type { Database } from "../database/pool.ts";
@@ -9,15 +9,19 @@ import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { InboxRow } from "../order/evidence.ts";
 import type { WebhookResult } from "../order/tables.ts";
+import { createMinuteBudget } from "./minute-budget.ts";
 
 export interface StoredWebhook extends InboxRow {
   result: Exclude<WebhookResult, "applied" | "repeat">;
   paymentId?: string;
-  /** The provider's own handle, where that is all that names the payment. */
+  /** The provider's own handle for the payment, where the payment's id is not known. */
   reference?: string;
-  /** It came to the payment's own address, or has shown otherwise that no stranger sent it: a hint then needs no budget. */
-  isAddressed?: boolean;
-  /** What went wrong, for the operator. */
+  /**
+   * The budgets for hints and for unauthenticated clients do not apply, because the sender knew the payment's URL secret or
+   * the webhook comes from the spool.
+   */
+  isUnbudgeted?: boolean;
+  /** Why the webhook was not applied, for the operator. */
   error?: string;
 }
 
@@ -31,55 +35,52 @@ export interface UnappliedWebhook {
 
 export interface Inbox {
   /**
-   * Keeps a webhook; one that cannot be read or believed also makes us ask the provider of its payment, if that is open.
-   * One whose statement failed touches no other row, for what it waited for may still be locked: it is offered again.
-   * Of one that anybody could have sent, the first 4 KiB are kept, and it makes us ask within a budget; signed hints to an
-   * address that everybody knows have a budget of their own. Returns whether it may make us ask. Throws `HubError`:
-   * `rate_limited` when there are too many of those, for a stranger must not fill the disk; `store_unavailable`.
+   * Stores a webhook. An unreadable or unproven one also makes its payment due, if that is open, within a budget per provider
+   * and per payment; signed hints to an account-wide address have a larger budget. Returns whether the budget allows a check.
+   * A webhook with the result `error` touches no other row, because the payment may still be locked: redelivery tries it again.
+   * Of a webhook from an unauthenticated client, only the first 4 KiB are stored. Throws `HubError`: `rate_limited` when there
+   * are too many of those, and `store_unavailable`.
    */
   insert(webhook: StoredWebhook): Promise<boolean>;
   /**
-   * Proven webhooks that came before their reference was known. To be asked for after a reference was committed, and
-   * after such a webhook was: whichever comes second finds the other, whatever the order and on whatever node.
+   * Claims proven webhooks that came before their reference was known. Called after a reference was committed, and after such
+   * a webhook was: the second caller finds the other's row, in any order and on any node.
    */
   claimParked(provider: string, reference: string): Promise<UnappliedWebhook[]>;
-  /** Proven webhooks that are not applied yet and due to be tried again, for up to 7 days; no other process gets them now. */
+  /** Claims proven webhooks that are due to be retried, for up to 7 days; no other process gets them before their next time. */
   claimUnapplied(limit: number): Promise<UnappliedWebhook[]>;
-  /** Marks a webhook that was tried again with what became of it. */
+  /** Records the result of a retry; the webhook is not retried again. */
   settle(id: number, result: "applied" | "repeat" | "hint" | "nothing"): Promise<void>;
-  /** Keeps a refused webhook for audit, if this provider's budget of 60 a minute allows: at most its first 4 KiB. */
+  /** Stores the first 4 KiB of a refused webhook for audit, within a budget of 60 a minute and provider. */
   refuse(webhook: InboxRow, error: string): Promise<void>;
 }
 
 const refusedPerMinuteMax = 60;
 
-/** Hints without proof make us ask this often at most: a stranger must not make us hammer a provider. */
+/** Checks because of unproven hints, per provider: bounds the queries that an unauthenticated client can cause. */
 const hintsPerMinuteMax = 60;
 
-/** And this often about one payment, because its queries must not take the place of those about others. */
+/** The same per payment, because the queries of one payment must not take the place of others. */
 const hintsPerPaymentMax = 2;
 
-/** Signed hints are the provider's own: so many that only a fault of it is held back. Queries have a pace besides. */
+/** Large, because signed hints come from the provider: only a fault of the provider exceeds it. Queries have a pace besides. */
 const signedHintsPerMinuteMax = 6_000;
 const signedHintsPerPaymentMax = 10;
 
-/** Forgets the payments that were hinted at first when there are more than this. */
-const hintedMax = 10_000;
+/** Unproven webhooks to an account-wide address, which is public. Senders with a queue, such as Amazon SNS, retry. */
+const unauthenticatedPerMinuteMax = 300;
 
-/** Webhooks without any proof, to an address that everybody knows; senders with a queue, as Amazon SNS, come again. */
-const strangersPerMinuteMax = 300;
-
-/** What is kept of what nobody vouches for. It is for audit: a hint is never read again. */
-const strangerBytesMax = 4_096;
+/** 4 KiB, because these bytes are only for audit: a hint is never read again. */
+const unauthenticatedBytesMax = 4_096;
 
 type UnappliedRow = Omit<UnappliedWebhook, "paymentId"> & { payment_id: string | null };
 
 const keepStatement = {
   name: "keep-webhook",
-  text: `with asked as (
+  text: `with due_payment as (
     update payment set check_at = least(check_at, clock_timestamp())
     where $8::boolean and $6 in ('unreadable', 'hint') and id = (
-      -- The bytes must not wait for a payment that is locked; what a person has rejected is not asked about again.
+      -- Storing the bytes must not wait for a locked payment. A payment that a person rejected is not checked again.
       select id from payment where id = $2::uuid and status not in ('succeeded', 'review')
         and reason is distinct from 'rejected' for no key update skip locked)
   )
@@ -90,7 +91,7 @@ const keepStatement = {
                when $6 = 'unmatched' then clock_timestamp() + interval '30 seconds' end)`,
 } as const;
 
-/** Taking a row moves it to its next time, ever further apart, so that one process has it and none is lost. */
+/** Claiming a row moves it to its next time, at growing intervals, so that one process has it and none is lost. */
 const claimStatement = {
   name: "claim-unapplied",
   text: `update webhook set offer_at = clock_timestamp() + greatest(interval '30 seconds', clock_timestamp() - received_at)
@@ -116,34 +117,13 @@ const toUnapplied = ({ payment_id, ...row }: UnappliedRow): UnappliedWebhook => 
 
 /** `nowMs` is any clock that only moves forward. */
 export function createInbox({ pool, webhookPool }: Database, nowMs: () => number = () => performance.now()): Inbox {
-  const isRefusalWithin = createBudget(refusedPerMinuteMax, nowMs);
-  const isHintWithin = createHintBudget(hintsPerMinuteMax, hintsPerPaymentMax, nowMs);
-  const isSignedHintWithin = createHintBudget(signedHintsPerMinuteMax, signedHintsPerPaymentMax, nowMs);
-  const isStrangerWithin = createBudget(strangersPerMinuteMax, nowMs);
-
-  const mayMakeUsAsk = ({ provider, paymentId, proof, isAddressed, result }: StoredWebhook): boolean => {
-    if (isAddressed || (proof !== "none" && result !== "hint")) return true;
-    if (paymentId === undefined) return false;
-    return proof === "none" ? isHintWithin(provider, paymentId) : isSignedHintWithin(provider, paymentId);
+  const isRefusalWithin = createMinuteBudget(refusedPerMinuteMax, nowMs);
+  const budgets: Budgets = {
+    isHintWithin: createHintBudget(hintsPerMinuteMax, hintsPerPaymentMax, nowMs),
+    isSignedHintWithin: createHintBudget(signedHintsPerMinuteMax, signedHintsPerPaymentMax, nowMs),
+    isUnauthenticatedWithin: createMinuteBudget(unauthenticatedPerMinuteMax, nowMs),
   };
-
-  const insert = async (webhook: StoredWebhook): Promise<boolean> => {
-    const { provider, paymentId, reference, proof, isAddressed, headers, result, error } = webhook;
-    const isStranger = proof === "none" && !isAddressed && result !== "error";
-    if (isStranger && result !== "refused" && !isStrangerWithin(provider)) {
-      throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
-    }
-    const body = isStranger ? webhook.body.subarray(0, strangerBytesMax) : webhook.body;
-    const told = JSON.stringify(isStranger ? withinBytes(headers, strangerBytesMax) : headers);
-    const mayAsk = mayMakeUsAsk(webhook);
-    const said = error?.replaceAll("\u0000", "");
-    const values = [provider, paymentId, proof, told, body, result, said, mayAsk, reference];
-    await webhookPool.query({ ...keepStatement, values }).catch((cause: unknown) => {
-      throw asHubError(cause);
-    });
-    return mayAsk;
-  };
-
+  const insert = (webhook: StoredWebhook): Promise<boolean> => store(webhookPool, webhook, budgets);
   return {
     insert,
     async claimUnapplied(limit) {
@@ -159,19 +139,53 @@ export function createInbox({ pool, webhookPool }: Database, nowMs: () => number
     },
     async refuse(webhook, error) {
       if (!isRefusalWithin(webhook.provider)) return;
-      await insert({ ...webhook, body: webhook.body.subarray(0, strangerBytesMax), result: "refused", error });
+      await insert({ ...webhook, body: webhook.body.subarray(0, unauthenticatedBytesMax), result: "refused", error });
     },
   };
 }
 
-/** Of each payment first, so that the hints at one cannot use up the budget of the others. */
-function createHintBudget(perMinuteMax: number, perPaymentMax: number, nowMs: () => number) {
-  const isWithin = createBudget(perMinuteMax, nowMs);
-  const isPaymentWithin = createBudget(perPaymentMax, nowMs);
-  return (provider: string, paymentId: string): boolean => isPaymentWithin(paymentId) && isWithin(provider);
+interface Budgets {
+  isHintWithin: HintBudget;
+  isSignedHintWithin: HintBudget;
+  /** Per provider. */
+  isUnauthenticatedWithin: (provider: string) => boolean;
 }
 
-/** The first of the headers that are together no longer than that. */
+type HintBudget = (provider: string, paymentId: string) => boolean;
+
+async function store(pool: Database["webhookPool"], webhook: StoredWebhook, budgets: Budgets): Promise<boolean> {
+  const { provider, paymentId, reference, proof, isUnbudgeted, headers, result, error } = webhook;
+  const isUnauthenticated = proof === "none" && !isUnbudgeted && result !== "error";
+  if (isUnauthenticated && result !== "refused" && !budgets.isUnauthenticatedWithin(provider)) {
+    throw new HubError("rate_limited", "Too many webhooks without proof", { retryAfterS: 60 });
+  }
+  const body = isUnauthenticated ? webhook.body.subarray(0, unauthenticatedBytesMax) : webhook.body;
+  const headersText = JSON.stringify(isUnauthenticated ? withinBytes(headers, unauthenticatedBytesMax) : headers);
+  const mayCheck = isCheckWithin(webhook, budgets);
+  // PostgreSQL's text cannot contain NUL.
+  const errorText = error?.replaceAll("\u0000", "");
+  const values = [provider, paymentId, proof, headersText, body, result, errorText, mayCheck, reference];
+  await pool.query({ ...keepStatement, values }).catch((cause: unknown) => {
+    throw asHubError(cause);
+  });
+  return mayCheck;
+}
+
+/** Unproven evidence makes the hub check its payment within a budget. */
+function isCheckWithin({ provider, paymentId, proof, isUnbudgeted, result }: StoredWebhook, budgets: Budgets): boolean {
+  if (isUnbudgeted || (proof !== "none" && result !== "hint")) return true;
+  if (paymentId === undefined) return false;
+  return proof === "none" ? budgets.isHintWithin(provider, paymentId) : budgets.isSignedHintWithin(provider, paymentId);
+}
+
+/** Counts per payment first, so that the hints of one payment cannot use up the provider's budget. */
+function createHintBudget(perMinuteMax: number, perPaymentMax: number, nowMs: () => number): HintBudget {
+  const isWithin = createMinuteBudget(perMinuteMax, nowMs);
+  const isPaymentWithin = createMinuteBudget(perPaymentMax, nowMs);
+  return (provider, paymentId) => isPaymentWithin(paymentId) && isWithin(provider);
+}
+
+/** The first headers whose names and values fit into `bytesMax`. */
 function withinBytes(headers: InboxRow["headers"], bytesMax: number): InboxRow["headers"] {
   let bytes = 0;
   const isWithin = ([name, value]: [string, unknown]): boolean => {
@@ -179,20 +193,4 @@ function withinBytes(headers: InboxRow["headers"], bytesMax: number): InboxRow["
     return bytes <= bytesMax;
   };
   return Object.fromEntries(Object.entries(headers).filter(isWithin));
-}
-
-/** Counts per key and minute, on this node; false when the minute's budget is used up. */
-export function createBudget(perMinuteMax: number, nowMs: () => number): (key: string) => boolean {
-  const windows = new Map<string, { sinceMs: number; count: number }>();
-  return (key) => {
-    const known = windows.get(key);
-    const window = known && nowMs() - known.sinceMs < 60_000 ? known : { sinceMs: nowMs(), count: 0 };
-    // Last of all: the key that was used least recently is forgotten first.
-    windows.delete(key);
-    windows.set(key, window);
-    const [oldest] = windows.keys();
-    if (oldest !== undefined && windows.size > hintedMax) windows.delete(oldest);
-    window.count += 1;
-    return window.count <= perMinuteMax;
-  };
 }

@@ -1,4 +1,4 @@
-/** Wires what receives webhooks, spools them, and offers parked ones again. */
+/** Wires the receiver, the spool and the redelivery of webhooks. */
 import type { FastifyBaseLogger } from "fastify";
 import type { Database } from "../database/pool.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -19,13 +19,13 @@ export interface Parking {
   inbox: Inbox;
   redelivery: Redelivery;
   /**
-   * Offers the webhooks that were parked under a reference, which has just been stored. Only account-wide webhooks are parked,
+   * Applies the webhooks that are parked under a reference that was just stored. Only account-wide webhooks are parked,
    * because all others name their payment in the URL.
    */
   onReference(provider: string, reference: string): Promise<void>;
 }
 
-/** Starts the loop that offers stored webhooks again. */
+/** Starts the loop that retries stored webhooks. */
 export function startParking({ database, providers, store, log }: ParkingOptions): Parking {
   const inbox = createInbox(database);
   const redelivery = startRedelivery({ providers, store, inbox, log });
@@ -33,7 +33,7 @@ export function startParking({ database, providers, store, log }: ParkingOptions
     inbox,
     redelivery,
     async onReference(name, reference) {
-      if (providers.get(name)?.isAccountWide) await redelivery.offerParked(name, reference);
+      if (providers.get(name)?.isAccountWide) await redelivery.applyParked(name, reference);
     },
   };
 }
@@ -42,8 +42,8 @@ export interface WebhooksOptions extends ParkingOptions {
   parking: Parking;
   /** Where webhooks are spooled; undefined: the spool is off. */
   spoolSettings: { readonly dir: string; readonly maxMb: number } | undefined;
-  /** Asks the provider about a due payment. */
-  ask: (paymentId: string) => Promise<unknown>;
+  /** Asks the provider of a due payment. Never rejects. */
+  check: (paymentId: string) => Promise<unknown>;
 }
 
 export interface Webhooks {
@@ -62,7 +62,7 @@ export function openWebhooks({ parking, spoolSettings, database, ...options }: W
     inbox,
     ...(spool && { spool }),
     isDatabaseUp: database.isUp,
-    offerParked: redelivery.offerParked,
+    applyParked: redelivery.applyParked,
   });
   return {
     receiver,

@@ -1,7 +1,7 @@
 /**
- * Tries proven webhooks again that could not be applied when they came: their statement failed, their payment was not
- * there, or its reference was not known yet. They are in the inbox, so nothing is lost; applying one twice is harmless,
- * for a payment only climbs.
+ * Retries proven webhooks that could not be applied when they came: their statement failed, their payment did not exist, or
+ * their reference was not known. They are in the inbox, so none is lost. Applying one twice is harmless, because a payment
+ * only climbs. Any number of nodes may retry at once; the inbox gives each webhook to one of them.
  */
 import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -11,10 +11,10 @@ import type { Inbox, UnappliedWebhook } from "./inbox.ts";
 
 export interface Redelivery {
   /**
-   * Applies the webhooks that wait for this reference. To be called after a reference was committed, and after such a
-   * webhook was: whichever comes second finds the other. Never throws: what fails here falls due by itself.
+   * Applies the parked webhooks that name this reference. Called after a reference was committed, and after a webhook was
+   * parked: the second caller finds the other's row. Never rejects: a webhook that fails here is retried on the interval.
    */
-  offerParked(provider: string, reference: string): Promise<void>;
+  applyParked(provider: string, reference: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -28,50 +28,59 @@ export interface RedeliveryOptions {
 const intervalMs = 5_000;
 const batchMax = 50;
 
-export function startRedelivery({ providers, store, inbox, log }: RedeliveryOptions): Redelivery {
-  const offer = async ({ id, provider: name, paymentId, headers, body }: UnappliedWebhook): Promise<void> => {
-    const claim = providers.get(name)?.translate({ headers, body, ...(paymentId !== undefined && { paymentId }) });
-    if (!claim) return;
-    const { reference, outcome, proof } = claim;
-    const found = claim.paymentId ?? (reference === undefined ? undefined : await store.locate(name, reference));
-    if (found === undefined) return;
-    if (proof === "none") {
-      // What proved it was not kept, such as a header with a key: it still is a reason to ask.
-      await store.checkNow(found);
-      return inbox.settle(id, "hint");
-    }
-    const { result } = outcome ? await store.advance(found, outcome) : { result: "nothing" as const };
-    if (result !== "unmatched") await inbox.settle(id, result);
-    log.info({ provider: name, paymentId: found, result }, "webhook offered again");
-  };
-
-  const offerAll = async (webhooks: readonly UnappliedWebhook[]): Promise<void> => {
-    for (const webhook of webhooks) {
-      await offer(webhook).catch((error: unknown) =>
-        log.warn({ webhook: webhook.id, err: error }, "still not applied"),
-      );
-    }
-  };
-
+export function startRedelivery(options: RedeliveryOptions): Redelivery {
+  const { inbox, log } = options;
   const loop = startLoop({
     task: async () => {
       for (const webhook of await inbox.claimUnapplied(batchMax)) {
-        await withTrace(newTrace(), () => offerAll([webhook]));
+        await withTrace(newTrace(), () => applySafely(webhook, options));
       }
     },
     delayMs: () => intervalMs,
-    onError: (error) => log.warn({ err: error }, "unapplied webhooks could not be read"),
-    onRecovered: () => log.info({}, "unapplied webhooks can be read again"),
+    onError: (err) => log.warn({ event: "webhook.redelivery.read_failed", err }, "Could not read unapplied webhooks"),
+    onRecovered: () => log.info({ event: "webhook.redelivery.read_recovered" }, "Read unapplied webhooks again"),
   });
-
   return {
-    async offerParked(provider, reference) {
+    async applyParked(provider, reference) {
       try {
-        await offerAll(await inbox.claimParked(provider, reference));
-      } catch (error) {
-        log.warn({ provider, err: error }, "parked webhooks could not be read");
+        for (const webhook of await inbox.claimParked(provider, reference)) await applySafely(webhook, options);
+      } catch (err) {
+        log.warn({ event: "webhook.parked.read_failed", provider, err }, "Could not read parked webhooks");
       }
     },
     close: loop.close,
   };
+}
+
+/** Never rejects. */
+async function applySafely(webhook: UnappliedWebhook, options: RedeliveryOptions): Promise<void> {
+  await apply(webhook, options).catch((err: unknown) =>
+    options.log.warn(
+      { event: "webhook.redelivery.failed", webhook: webhook.id, err },
+      "Could not apply a stored webhook; will retry",
+    ),
+  );
+}
+
+async function apply(
+  { id, provider: name, paymentId: addressedId, headers, body }: UnappliedWebhook,
+  { providers, store, inbox, log }: RedeliveryOptions,
+): Promise<void> {
+  const claim = providers.get(name)?.translate({
+    headers,
+    body,
+    ...(addressedId !== undefined && { paymentId: addressedId }),
+  });
+  if (!claim) return;
+  const { reference, outcome, proof } = claim;
+  const paymentId = claim.paymentId ?? (reference === undefined ? undefined : await store.locate(name, reference));
+  if (paymentId === undefined) return;
+  if (proof === "none") {
+    // The proof was not stored, such as a header with a key. The webhook is still a reason to check.
+    await store.checkNow(paymentId);
+    return inbox.settle(id, "hint");
+  }
+  const { result } = outcome ? await store.advance(paymentId, outcome) : { result: "nothing" as const };
+  if (result !== "unmatched") await inbox.settle(id, result);
+  log.info({ event: "webhook.redelivery.done", provider: name, paymentId, result }, "Retried a stored webhook");
 }

@@ -396,7 +396,7 @@ describe("the way back to the shop", () => {
         checkNow: async () => undefined,
         slowQueries: async () => undefined,
       },
-      ask: async () => undefined,
+      check: async () => undefined,
       log: app.log,
       inFlight: createInFlight(),
     });

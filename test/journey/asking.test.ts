@@ -53,7 +53,7 @@ describe("a second attempt that waits for its access token", () => {
     const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: first.reference, ResultCode: 0 } } });
     await fetch(other.url + new URL(first.callbackUrl).pathname, { method: "POST", body });
     release();
-    await vi.waitUntil(() => other.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(() => other.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     expect(pushes).toBe(1);
     const { body: view } = await asMerchant(other, `/v1/orders/${order.orderId}`);
     expect(view.order).toMatchObject({ status: "succeeded", payment: { attempt: 1 } });

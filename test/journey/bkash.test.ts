@@ -497,7 +497,7 @@ describe("the built-in sandbox", () => {
     expect(new URL(back.headers.get("location") ?? "").origin).toBe("https://shop.example");
     expect(await state()).toMatchObject({ status: "succeeded", live: false, payment: { amountPaidMinor: 15_000 } });
     // The sandbox's notification causes no query, because the payment has ended.
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')), 10_000);
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"webhook.received"')), 10_000);
     expect((await state()).version).toBe(3);
   });
 });

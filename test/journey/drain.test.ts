@@ -156,8 +156,8 @@ describe("a payer who returns during shutdown", () => {
     const app = Fastify();
     onTestFinished(() => app.close());
     const providers = new Map([["daraja", provider]]);
-    const ask = async () => undefined;
-    returnRoutes(app, { providers, secrets, store: ground.store, ask, inFlight, log: app.log });
+    const check = async () => undefined;
+    returnRoutes(app, { providers, secrets, store: ground.store, check, inFlight, log: app.log });
     const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
     await completing.promise;
     return { inFlight, answered, status: async () => (await ground.view(event.orderId)).order.status };

@@ -24,7 +24,7 @@ describe("a webhook whose payment is locked for longer than the lock timeout", (
     const { order } = await pay(node);
     const push = await daraja.nextPush();
     push.accept();
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const holder = await database.pool.connect();
     onTestFinished(() => holder.release());
     await holder.query("begin");
@@ -59,7 +59,7 @@ describe("a webhook whose payment is locked for longer than the lock timeout", (
         0,
       15_000,
     );
-    const offered = node.log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "webhook offered again");
+    const offered = node.log.map((line) => JSON.parse(line)).filter(({ event }) => event === "webhook.redelivery.done");
     expect(offered).toMatchObject([{ paymentId: order.payment.id, traceId: expect.any(String) }]);
   });
 });

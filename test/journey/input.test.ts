@@ -230,7 +230,7 @@ describe("a webhook", () => {
     const { order } = await pay(node);
     const push = await daraja.nextPush();
     push.accept();
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const path = new URL(push.callbackUrl).pathname;
     const state = async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order;
     return { node, push, path, state };
@@ -363,36 +363,42 @@ describe("a webhook", () => {
     const { order } = await pay(node);
     const push = await daraja.nextPush();
     push.accept();
-    const lineOf = async (message: string) => {
-      await vi.waitUntil(() => node.log.some((line) => line.includes(`"msg":"${message}"`)), { interval: 10 });
+    const lineOf = async (name: string) => {
+      await vi.waitUntil(() => node.log.some((line) => line.includes(`"event":"${name}"`)), { interval: 10 });
       const lines = node.log.splice(0).map((line) => JSON.parse(line));
-      return lines.filter(({ msg }) => msg === message);
+      return lines.filter(({ event }) => event === name);
     };
     const { orderId } = order;
     const { id: paymentId } = order.payment;
-    expect(await lineOf("asked")).toMatchObject([{ paymentId, orderId, provider: "daraja", status: "processing" }]);
+    expect(await lineOf("provider.initiate.answered")).toMatchObject([
+      { paymentId, orderId, provider: "daraja", status: "processing" },
+    ]);
     const { pathname } = new URL(push.callbackUrl);
     const forged = `/webhooks/daraja/${"0".repeat(64)}`;
     const said = { provider: "daraja", tookMs: expect.any(Number) };
     const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
     await post(node, pathname, body);
-    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "applied" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([
+      { ...said, paymentId, proof: "secret", result: "applied" },
+    ]);
     await post(node, pathname, "{");
-    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "unreadable" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([
+      { ...said, paymentId, proof: "secret", result: "unreadable" },
+    ]);
     await post(node, forged, body);
-    expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "refused" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, proof: "none", result: "refused" }]);
     await post(node, pathname, "x".repeat(65_537));
-    expect(await lineOf("webhook")).toMatchObject([{ ...said, proof: "none", result: "failed" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, proof: "none", result: "failed" }]);
     proxy.cut();
     expect((await post(node, pathname, body)).status).toBe(503);
-    expect(await lineOf("webhook")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
   });
 
   it("has its duration in the log, and no secret, token, phone or key", async () => {
     const { node, push, path } = await stage();
     await push.webhook();
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"webhook"')));
-    const line = node.log.find((entry) => entry.includes('"msg":"webhook"')) ?? "";
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"webhook.received"')));
+    const line = node.log.find((entry) => entry.includes('"event":"webhook.received"')) ?? "";
     expect(JSON.parse(line)).toMatchObject({ provider: "daraja", result: "applied", tookMs: expect.any(Number) });
     const whole = node.log.join("");
     for (const secret of [
@@ -433,9 +439,9 @@ describe("a trace", () => {
     const push = await daraja.nextPush();
     push.accept();
     expect(push.headers.traceparent).toMatch(new RegExp(`^00-${traceId}-(?!00f067aa0ba902b7)[0-9a-f]{16}-01$`));
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const lines = node.log.filter((line) => line.includes(traceId));
-    expect(lines.some((line) => line.includes('"msg":"asked"'))).toBe(true);
+    expect(lines.some((line) => line.includes('"event":"provider.initiate.answered"'))).toBe(true);
     expect(lines.some((line) => line.includes('"msg":"request"') && line.includes("shop-7"))).toBe(true);
   });
 

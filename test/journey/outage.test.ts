@@ -24,11 +24,14 @@ describe("a node during an outage of PostgreSQL", () => {
     const wait = (text: string) => vi.waitUntil(() => countOf(text) > 0, { interval: 20 });
     proxy.cut();
     // The hub's pass runs every 2 s, so the reconciler's, which runs every 0.5 s, has failed several times by then.
-    await Promise.all([wait('"event":"task.failed","task":"resync"'), wait("due payments could not be read")]);
+    await Promise.all([wait('"event":"task.failed","task":"resync"'), wait('"event":"payment.due.claim_failed"')]);
     proxy.restore();
-    await Promise.all([wait('"event":"task.recovered","task":"resync"'), wait("due payments can be read again")]);
-    expect(countOf("due payments could not be read")).toBe(1);
-    expect(countOf("due payments can be read again")).toBe(1);
+    await Promise.all([
+      wait('"event":"task.recovered","task":"resync"'),
+      wait('"event":"payment.due.claim_recovered"'),
+    ]);
+    expect(countOf('"event":"payment.due.claim_failed"')).toBe(1);
+    expect(countOf('"event":"payment.due.claim_recovered"')).toBe(1);
     expect(countOf('"event":"task.failed"')).toBe(1);
   });
 

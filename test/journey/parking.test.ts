@@ -168,7 +168,7 @@ async function stage(): Promise<Staged> {
     providers,
     store: { ...store, advance: learning.connectionLimit(store.advance) },
     secrets,
-    onReference: redeliver(providers, learning).offerParked,
+    onReference: redeliver(providers, learning).applyParked,
     publicUrl: () => "https://pay.example",
     log: silent,
   });
@@ -179,12 +179,12 @@ async function stage(): Promise<Staged> {
   onTestFinished(() => app.close());
   handleErrors(app);
   const receiver = createReceiver({
-    ask: async () => undefined,
+    check: async () => undefined,
     providers,
     store: { ...store, locate: taking.connectionLimit(store.locate) },
     inbox: { ...inbox, insert: taking.connectionLimit(inbox.insert) },
     isDatabaseUp: async () => true,
-    offerParked: redeliver(providers, taking).offerParked,
+    applyParked: redeliver(providers, taking).applyParked,
     log: silent,
   });
   onTestFinished(receiver.close);
@@ -388,7 +388,7 @@ describe("two complete nodes", () => {
     const whole = await startWhole(await startNodes(lipana), lipana);
     expect(await whole.post()).toBe(200);
     whole.answer("drop");
-    await vi.waitUntil(() => whole.asking.log.some((line) => line.includes("answer unknown")));
+    await vi.waitUntil(() => whole.asking.log.some((line) => line.includes("provider.initiate.unknown")));
     expect(await whole.state()).toBe("pending");
     lipana.listed.push({ reference: whole.transaction.reference, accountReference: lipana.accountReference() });
     await database.pool.query("update payment set check_at = clock_timestamp() where status = 'pending'");

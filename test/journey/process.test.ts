@@ -222,7 +222,7 @@ describe("the log of a run that used every feature", () => {
 
     // The start banner shows only a generated API key; this one was configured.
     const log = node.output();
-    expect(log).toContain('"msg":"webhook"');
+    expect(log).toContain('"event":"webhook.received"');
     const secrets = [
       apiKey,
       testSecret,

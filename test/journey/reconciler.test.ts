@@ -30,7 +30,9 @@ describe("the test numbers that need a query", () => {
       return [digits, body.events.map(({ status, reason }) => [status, ...(reason ? [reason] : [])])];
     });
     expect(Object.fromEntries(await Promise.all(journeys))).toEqual(numbers);
-    const confirmed = node.log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "confirmed");
+    const confirmed = node.log
+      .map((line) => JSON.parse(line))
+      .filter(({ event }) => event === "payment.check.answered");
     expect(confirmed.length).toBeGreaterThan(0);
     for (const line of confirmed) expect(line).toMatchObject({ orderId: expect.stringMatching(/^ORD-/) });
   });

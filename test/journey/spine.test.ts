@@ -113,8 +113,10 @@ describe("the test numbers", () => {
     expect(end.live).toBe(false);
     // The provider's reference is stored, however the webhooks raced with the reply.
     const webhooks = digits === "07" ? 3 : 1;
-    await vi.waitUntil(() => node.log.filter((line) => line.includes('"msg":"webhook"')).length === webhooks);
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(
+      () => node.log.filter((line) => line.includes('"event":"webhook.received"')).length === webhooks,
+    );
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
     expect(body.payments[0]).toMatchObject({ reference: expect.stringMatching(/^ws_CO_/) });
     expect(body.events.filter((event) => event.status === status)).toHaveLength(1);
@@ -156,7 +158,7 @@ describe("a node in a staged race", () => {
     expect((await push.webhook()).status).toBe(200);
     expect(await watching.until(({ settled }) => settled)).toMatchObject({ status: "succeeded", version: 2 });
     push.accept();
-    await vi.waitUntil(() => node.log.some((line) => line.includes('"msg":"asked"')));
+    await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
     expect(body.order).toMatchObject({ status: "succeeded", version: 2 });
     expect(body.payments[0]).toMatchObject({ reference: push.reference });

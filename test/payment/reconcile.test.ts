@@ -1,4 +1,4 @@
-/** What the reconciler does with each kind of answer, at and after the deadline; on a real store, with a provider told what to say. */
+/** The reconciler with each kind of answer, before and after the deadline: a real store and a scripted provider. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Outcome } from "../../server/order/order.ts";
 import { scheduleOf } from "../../server/order/schedule.ts";
@@ -17,10 +17,10 @@ afterAll(() => ground.close());
 type Answer = Outcome | undefined | Error;
 
 /**
- * Opens a payment as it is so many seconds after it was asked for, and lets a reconciler ask about it once. With
- * `closes`, which lets the answer come, it is closed while it asks.
+ * Opens a payment that is `ageS` seconds old, and has a reconciler check it once. With `answerNow`, closes the reconciler
+ * while the query is in flight, and then lets the answer come.
  */
-async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), closes?: () => void) {
+async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), answerNow?: () => void) {
   const { event, payment } = await ground.open({ live: true, deadlineS: 120 });
   await ground.database.pool.query(
     `update payment set check_at = clock_timestamp(), started_at = started_at - $2 * interval '1 second',
@@ -35,12 +35,13 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), c
     return given;
   });
   const provider = { name: "daraja", confirm: asked } as Partial<Provider> as Provider;
-  const said: string[] = [];
-  const say = (_: object, message: string): void => {
-    said.push(message);
+  const events: unknown[] = [];
+  const append = (details: object): void => {
+    events.push("event" in details && details.event);
     traces.push(currentTrace());
   };
-  const log = { info: say, warn: say };
+  const log = { info: append, warn: append };
+  const isChecked = (): boolean => events.includes("payment.check.answered");
   const reconciler = createReconciler({
     onReference: async () => undefined,
     providers: new Map([["daraja", provider]]),
@@ -49,17 +50,17 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), c
     log,
   });
   onTestFinished(reconciler.close);
-  if (closes) {
+  if (answerNow) {
     await vi.waitUntil(() => asked.mock.calls.length > 0, 5_000);
     const closed = reconciler.close();
-    closes();
+    answerNow();
     await closed;
-    expect(said).toContain("confirmed");
+    expect(isChecked()).toBe(true);
   }
-  await vi.waitUntil(() => said.includes("confirmed"), 5_000);
+  await vi.waitUntil(isChecked, 5_000);
   expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
   await reconciler.close();
-  // The question and what the log says of it belong to one trace.
+  // The query and its log lines belong to one trace.
   expect(traces).toEqual(traces.map(() => ({ traceId: expect.stringMatching(/^[0-9a-f]{32}$/), flags: "00" })));
   expect(new Set(traces).size).toBe(1);
   return (await ground.view(event.orderId)).order;
@@ -69,44 +70,44 @@ const processing: Outcome = { status: "processing", source: "query" };
 const cancelled: Outcome = { status: "failed", reason: "cancelled", source: "query" };
 const unreachable = new Error("ECONNREFUSED");
 
-describe("before its deadline", () => {
-  it.each<[string, Answer, string]>([
-    ["still open", processing, "processing"],
-    ["nothing to say", undefined, "pending"],
-    ["silence", unreachable, "pending"],
-    ["a success", { status: "succeeded", source: "query" }, "succeeded"],
-    ["a failure, told once", cancelled, "pending"],
-  ])("a payment answered with %s is %s", async (_what, answer, status) => {
+describe("payment before its deadline", () => {
+  it.each<[string, string, Answer]>([
+    ["still open", "processing", processing],
+    ["no outcome", "pending", undefined],
+    ["an error", "pending", unreachable],
+    ["a success", "succeeded", { status: "succeeded", source: "query" }],
+    ["an unconfirmed failure", "pending", cancelled],
+  ])("answered with %s becomes %s (G9)", async (_what, status, answer) => {
     expect((await askedAt(30, answer)).status).toBe(status);
   });
 });
 
-describe("past its deadline", () => {
-  it.each<[string, Answer, string]>([
-    ["still open", processing, "expired"],
-    ["nothing to say", undefined, "expired"],
-    ["silence", unreachable, "pending"],
-    ["a success", { status: "succeeded", source: "query" }, "succeeded"],
-    ["another amount", paid({ amountMinor: 1n, source: "query" }), "review"],
-    ["a failure, told once", cancelled, "pending"],
-  ])("a payment answered with %s is %s", async (_what, answer, status) => {
+describe("payment past its deadline", () => {
+  it.each<[string, string, Answer]>([
+    ["still open", "expired", processing],
+    ["no outcome", "expired", undefined],
+    ["an error", "pending", unreachable],
+    ["a success", "succeeded", { status: "succeeded", source: "query" }],
+    ["another amount", "review", paid({ amountMinor: 1n, source: "query" })],
+    ["an unconfirmed failure", "pending", cancelled],
+  ])("answered with %s becomes %s (G9)", async (_what, status, answer) => {
     const order = await askedAt(130, answer);
     expect(order.status).toBe(status);
     if (status === "expired") expect(order.reason).toBe("deadline");
   });
 });
 
-describe("past twice its time", () => {
+describe("payment past twice its time", () => {
   it.each<[string, Answer]>([
-    ["silence", unreachable],
-    ["a failure, told once", cancelled],
-  ])("a payment answered with %s is over", async (_what, answer) => {
+    ["an error", unreachable],
+    ["an unconfirmed failure", cancelled],
+  ])("expires after %s (G9)", async (_what, answer) => {
     expect(await askedAt(250, answer)).toMatchObject({ status: "expired", reason: "deadline" });
   });
 });
 
-describe("a webhook that comes while the provider is being asked", () => {
-  it("is not undone by our clock", async () => {
+describe("webhook that comes during a query", () => {
+  it("is not overwritten by the deadline (G2)", async () => {
     const order = await askedAt(130, async () => {
       await ground.store.advance(ground.announced.at(-1)?.payment.id ?? "", paid());
       return undefined;
@@ -115,7 +116,7 @@ describe("a webhook that comes while the provider is being asked", () => {
   });
 });
 
-describe("an answer that comes while the node stops", () => {
+describe("answer that comes during a shutdown", () => {
   it("is stored", async () => {
     const held = Promise.withResolvers<Answer>();
     const order = await askedAt(
@@ -127,10 +128,10 @@ describe("an answer that comes while the node stops", () => {
   });
 });
 
-describe("many payments that are due at once", () => {
+describe("reconciler with many due payments", () => {
   const confirmed = { status: "processing", source: "query" } as const;
 
-  /** So many due payments of one provider, and a reconciler that looks for them only when it has a reason to. */
+  /** Opens `count` due payments of one provider, and a reconciler that claims only on request. */
   async function startMany(count: number, providers: ReadonlyMap<string, Provider>, name: string) {
     const ids: string[] = [];
     while (ids.length < count)
@@ -153,7 +154,7 @@ describe("many payments that are due at once", () => {
   const providerOf = (name: string, confirm: Provider["confirm"]) =>
     ({ name, confirm }) as Partial<Provider> as Provider;
 
-  it("are asked about as fast as the answers come: the next ones are taken as soon as half are answered", async () => {
+  it("claims the next payments as soon as half of the queries are answered", async () => {
     const held: (() => void)[] = [];
     const asked = new Set<string>();
     const provider = providerOf("fast", async ({ id }) => {
@@ -162,19 +163,19 @@ describe("many payments that are due at once", () => {
       return confirmed;
     });
     const { ids, reconciler } = await startMany(260, new Map([["fast", provider]]), "fast");
-    void reconciler.ask(ids[0] ?? "");
+    void reconciler.check(ids[0] ?? "");
     await vi.waitUntil(() => asked.size === 100);
     for (const answer of held.splice(0, 49)) answer();
-    // With more than half of them open nobody looks for more: 51 are.
+    // More than half of the queries, 51, are still in flight, so the reconciler claims no more.
     expect(asked.size).toBe(100);
     const answering = setInterval(() => held.shift()?.(), 1);
     onTestFinished(() => clearInterval(answering));
     await vi.waitUntil(() => asked.size === 260);
-    // While the answers go on, for it waits for them.
+    // The answers continue, because `close` waits for them.
     await reconciler.close();
   });
 
-  it("of a provider that does not answer keep nobody else's waiting", async () => {
+  it("checks a provider's payments while another provider does not answer", async () => {
     const never: (() => void)[] = [];
     const silent = providerOf("silent", async () => {
       await new Promise<void>((resolve) => never.push(resolve));
@@ -190,35 +191,35 @@ describe("many payments that are due at once", () => {
       ["quick", quick],
     ]);
     const { ids, reconciler } = await startMany(120, providers, "silent");
-    void reconciler.ask(ids[0] ?? "");
+    void reconciler.check(ids[0] ?? "");
     await vi.waitUntil(() => never.length === 100);
     const { payment } = await ground.open({ provider: "quick", live: true });
     await ground.store.checkNow(payment.id);
-    await reconciler.ask(payment.id);
+    await reconciler.check(payment.id);
     expect(answered).toBe(1);
     for (const answer of never) answer();
   });
 
-  it("are left alone when the provider says that it is asked too often, and stay due", async () => {
+  it("defers the payments of a provider that answers 429, and keeps them due", async () => {
     const throttled = providerOf("throttled", async () => {
       throw new Throttled("throttled", { status: 429, body: undefined, retryAfterS: 60 });
     });
     const { ids, reconciler } = await startMany(1, new Map([["throttled", throttled]]), "throttled");
     const [id = ""] = ids;
-    await reconciler.ask(id);
+    await reconciler.check(id);
     const { rows } = await ground.database.pool.query(
       `select p.check_at <= clock_timestamp() as due, q.halvings, q.next_at > clock_timestamp() + interval '50 seconds' as rests
        from payment p join query_pace q using (provider) where p.id = $1`,
       [id],
     );
     expect(rows).toEqual([{ due: true, halvings: 1, rests: true }]);
-    // Nobody is asked now, and whoever waits for that is told so.
-    await reconciler.ask(id);
+    // The provider is not asked now, and the caller gets its answer at once.
+    await reconciler.check(id);
   });
 });
 
-describe("a payment that somebody waits for", () => {
-  it("is not waited for when it is not due here, nor when the node stops", async () => {
+describe("check of a payment", () => {
+  it("resolves when the payment is not due, and after a shutdown", async () => {
     const reconciler = createReconciler({
       onReference: async () => undefined,
       providers: new Map(),
@@ -226,8 +227,8 @@ describe("a payment that somebody waits for", () => {
       store: ground.store,
       log: { info: () => undefined, warn: () => undefined },
     });
-    await reconciler.ask("00000000-0000-7000-8000-000000000000");
+    await reconciler.check("00000000-0000-7000-8000-000000000000");
     await reconciler.close();
-    await reconciler.ask("00000000-0000-7000-8000-000000000000");
+    await reconciler.check("00000000-0000-7000-8000-000000000000");
   });
 });

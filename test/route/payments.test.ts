@@ -1,4 +1,4 @@
-/** Starting a payment and reading its order over HTTP, with a Safaricom that answers when the test says so. */
+/** Starting a payment and reading its order over HTTP, with a Safaricom that answers when the test lets it. */
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
@@ -10,7 +10,7 @@ const lockedSubscriber = JSON.stringify({
   errorMessage: "Unable to lock subscriber",
 });
 
-/** A node whose Safaricom is asked about nothing but this test's orders: due payments are anybody's to ask about. */
+/** A node with a database of its own, because any node may check the due payments of a shared one. */
 async function start(): Promise<{ daraja: ScriptedDaraja; node: TestNode }> {
   const { url: databaseUrl, drop } = await createDatabase();
   onTestFinished(drop);
@@ -18,7 +18,7 @@ async function start(): Promise<{ daraja: ScriptedDaraja; node: TestNode }> {
   return { daraja, node: await startNode({ databaseUrl, env: daraja.env }) };
 }
 
-/** Asks for a payment; the answer is on its way and the push is held. */
+/** Requests a payment; the answer is in flight and the push is held. */
 async function ask(headers: Record<string, string> = {}, fields: Record<string, unknown> = {}) {
   const { daraja, node } = await start();
   const body = paymentBody(fields);
@@ -33,7 +33,7 @@ const withToken = (node: TestNode, path: string, token: string): Promise<Answer>
   call(node.url + path, { headers: { authorization: `Bearer ${token}` } });
 
 describe("Prefer: wait", () => {
-  it("answers once the provider did, with the state that follows from it", async () => {
+  it("waits for the provider's answer, and returns the state after it", async () => {
     const { node, orderId, answering, push } = await ask({ prefer: "wait=15" });
     expect((await stateOf(node, orderId)).order).toMatchObject({ status: "pending", version: 1 });
     push.accept();
@@ -49,7 +49,7 @@ describe("Prefer: wait", () => {
     expect(answer.body.order).toEqual((await stateOf(node, orderId)).order);
   });
 
-  it("is bounded: after its seconds the answer is pending, and the provider's still counts", async () => {
+  it("ends after its seconds with the pending state, and the provider's later answer still counts", async () => {
     const { node, orderId, answering, push } = await ask({ prefer: "wait=1" });
     const answer = await answering;
     expect(answer.status).toBe(202);
@@ -68,7 +68,7 @@ describe("Prefer: wait", () => {
     ["wait=soon", null],
     ["nowait=5", null],
     ["handling=lenient", null],
-  ])("of %j is applied as %j", async (prefer, applied) => {
+  ])("%j is applied as %j", async (prefer, applied) => {
     const { answering, push } = await ask({ prefer });
     push.accept();
     const answer = await answering;
@@ -76,7 +76,7 @@ describe("Prefer: wait", () => {
     expect(answer.headers.get("preference-applied")).toBe(applied);
   });
 
-  it("does not wait where a repeated request asks nobody", async () => {
+  it("does not wait for a repeated request", async () => {
     const { node, orderId, answering, push } = await ask({ "idempotency-key": "the same" }, { description: "twice" });
     const first = await answering;
     const again = await asMerchant(node, "/v1/payments", paymentBody({ orderId, description: "twice" }), {
@@ -89,8 +89,8 @@ describe("Prefer: wait", () => {
   });
 });
 
-describe("a payment", () => {
-  it("is committed and answered while the provider has not answered", async () => {
+describe("payment", () => {
+  it("is committed and answered before the provider answers", async () => {
     const { node, orderId, answering, push } = await ask();
     const answer = await answering;
     expect(answer.status).toBe(202);
@@ -101,7 +101,7 @@ describe("a payment", () => {
     await vi.waitUntil(async () => (await stateOf(node, orderId)).order.status === "processing");
   });
 
-  it("is refused while another one for the order is open, with the order as it is", async () => {
+  it("is refused while another one for the order is open, with the order's state (G10)", async () => {
     const { daraja, node, orderId, answering, push } = await ask();
     await answering;
     const again = (): Promise<Answer> =>
@@ -126,7 +126,7 @@ describe("a payment", () => {
     expect(await furtherPushes(node, daraja)).toBe(0);
   });
 
-  it("after a failure is attempt 2 of the same order, asked for anew", async () => {
+  it("is attempt 2 of the same order after a failure", async () => {
     const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
     push.accept();
     const first = (await answering).body;
@@ -149,7 +149,7 @@ describe("a payment", () => {
     ]);
   });
 
-  it("that the provider declines has failed, and the order can be tried again", async () => {
+  it("fails when the provider declines it, and the order can be retried", async () => {
     const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
     push.answer(500, lockedSubscriber);
     const answer = await answering;
@@ -167,24 +167,24 @@ describe("a payment", () => {
     ["503 and HTML", (push) => push.answer(503, "<html>Service Unavailable</html>")],
     ["503 and nothing", (push) => push.answer(503, "")],
     ["garbage", (push) => push.answer(200, "{]")],
-    ["JSON that says nothing", (push) => push.answer(200, '{"ok":true}')],
+    ["JSON without a known field", (push) => push.answer(200, '{"ok":true}')],
     ["null", (push) => push.answer(200, "null")],
     ["an acceptance without a reference", (push) => push.answer(200, '{"ResponseCode":"0"}')],
-    ["that its system is busy", (push) => push.answer(500, '{"errorCode":"500.003.02","errorMessage":"busy"}')],
-  ])("whose provider answers %s stays pending, and is not asked for a second time", async (_what, answerWith) => {
+    ["a busy system", (push) => push.answer(500, '{"errorCode":"500.003.02","errorMessage":"busy"}')],
+  ])("stays pending after %s, and the provider is not asked again (G10)", async (_what, answerWith) => {
     const { daraja, node, orderId, answering, push } = await ask({ prefer: "wait=15" });
     answerWith(push);
     const answer = await answering;
     expect(answer).toMatchObject({ status: 202, body: { order: { status: "pending", version: 1, settled: false } } });
     expect((await asMerchant(node, "/v1/payments", paymentBody({ orderId }))).body.code).toBe("payment_in_progress");
-    // The payer was prompted all the same: the webhook counts.
+    // The payer may have been prompted, so the webhook counts.
     expect((await push.webhook()).status).toBe(200);
     expect((await stateOf(node, orderId)).order).toMatchObject({ status: "succeeded", version: 2 });
     expect(await furtherPushes(node, daraja)).toBe(0);
   });
 });
 
-/** How many pushes came that no test took, once everything under way has ended. Questions are none: they may be repeated. */
+/** Closes the node, and counts the pushes that came besides those that the test took. Queries do not count. */
 async function furtherPushes(node: TestNode, daraja: ScriptedDaraja): Promise<number> {
   await node.close();
   for (let count = 0; ; ) {
@@ -194,8 +194,8 @@ async function furtherPushes(node: TestNode, daraja: ScriptedDaraja): Promise<nu
   }
 }
 
-describe("reading an order", () => {
-  it("with the API key shows its payments and events, and what the merchant wrote", async () => {
+describe("order", () => {
+  it("has its payments, events and the merchant's fields for the API key", async () => {
     const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { seats: ["A1", "A2"] } };
     const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
     push.accept();
@@ -236,7 +236,7 @@ describe("reading an order", () => {
     expect(body.events.at(-1)).toEqual({ ...body.order, source: "webhook" });
   });
 
-  it("with the answer's watch token shows the bare state, and nothing of what only the merchant may see", async () => {
+  it("has only its state for a watch token (G11)", async () => {
     const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { internal: "margin 12%" } };
     const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
     push.accept();
@@ -250,7 +250,7 @@ describe("reading an order", () => {
     expect(JSON.stringify(read.body)).not.toMatch(/tickets|Asha|margin|712345600/);
   });
 
-  it("with the watch token of another order, a broken one, or none, is refused", async () => {
+  it("is refused to the watch token of another order, to a broken one, and without one (G11)", async () => {
     const { daraja, node } = await start();
     const [one, other] = [await pay(node), await pay(node)];
     for (let count = 0; count < 2; count += 1) (await daraja.nextPush()).accept();
@@ -262,8 +262,8 @@ describe("reading an order", () => {
   });
 });
 
-describe("a further watch token", () => {
-  it("is issued to the merchant and opens this order", async () => {
+describe("further watch token", () => {
+  it("is issued for the API key, and opens its order", async () => {
     const { node, orderId, answering, push } = await ask();
     const first = (await answering).body;
     push.accept();
@@ -282,7 +282,7 @@ describe("a further watch token", () => {
     });
   });
 
-  it("is not issued to who bears a watch token, nor for an order that is not there", async () => {
+  it("is not issued for a watch token, nor for an unknown order", async () => {
     const { daraja, node } = await start();
     const { order, watchToken } = await pay(node);
     (await daraja.nextPush()).accept();

@@ -1,6 +1,6 @@
-/** What the payer's return leads to, with the question to the provider staged. */
+/** The return of a payer who cancelled, with scripted answers of the provider. */
 import Fastify from "fastify";
-import { expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createInFlight } from "../../server/payment/in-flight.ts";
@@ -10,10 +10,10 @@ import { openProvider } from "../support/scripted-provider.ts";
 const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 const secrets = createUrlSecrets(["a secret that is long enough for anybody"], "return");
 
-/** Comes back with "cancel"; the provider answers so, each time that it is asked. */
+/** Returns with "cancel". `answers`: the results of the checks, in order. */
 async function cancel(answers: readonly (Outcome | undefined)[]) {
   const advance = vi.fn();
-  const ask = vi.fn(async () => answers[ask.mock.calls.length - 1]);
+  const check = vi.fn(async () => answers[check.mock.calls.length - 1]);
   const payment = { id: paymentId, orderId: "ORD-1", attempt: 1, provider: "bkash", amountMinor: 1n, currency: "BDT" };
   const app = Fastify();
   onTestFinished(() => app.close());
@@ -27,24 +27,26 @@ async function cancel(answers: readonly (Outcome | undefined)[]) {
       clearCompletionLock: vi.fn(),
       slowQueries: vi.fn(),
     },
-    ask,
+    check,
     inFlight: createInFlight(),
     log: app.log,
   });
   await app.inject(`/return/${secrets.seal("bkash", paymentId)}?status=cancel`);
-  return { ask, advance };
+  return { check, advance };
 }
 
 const open: Outcome = { status: "processing", source: "query" };
 
-it('a payer\'s "no" is believed when the question was taken by somebody else the first time', async () => {
-  const { ask, advance } = await cancel([undefined, open]);
-  expect(ask).toHaveBeenCalledTimes(2);
-  expect(advance).toHaveBeenCalledWith(paymentId, { status: "failed", reason: "cancelled", source: "payer" });
-});
+describe("payer's cancellation", () => {
+  it("counts when another node had claimed the first check", async () => {
+    const { check, advance } = await cancel([undefined, open]);
+    expect(check).toHaveBeenCalledTimes(2);
+    expect(advance).toHaveBeenCalledWith(paymentId, { status: "failed", reason: "cancelled", source: "payer" });
+  });
 
-it('a payer\'s "no" is not believed while the provider says nothing, however often', async () => {
-  const { ask, advance } = await cancel([]);
-  expect(ask).toHaveBeenCalledTimes(3);
-  expect(advance).not.toHaveBeenCalled();
+  it("does not count while the provider gives no answer", async () => {
+    const { check, advance } = await cancel([]);
+    expect(check).toHaveBeenCalledTimes(3);
+    expect(advance).not.toHaveBeenCalled();
+  });
 });

@@ -8,92 +8,101 @@ interface Given {
   key: string;
 }
 
-/** A budget, its clock, and what it says to webhooks of one payment. */
+/** A budget, its clock, and webhooks of one payment. */
 function open() {
   const clock = { ms: 0 };
   const budget = createWebhookBudget(() => clock.ms);
-  const tell = (evidence?: string, { bytes = 500, key = "payment" }: Partial<Given> = {}): Permit | Refusal =>
+  const admit = (evidence?: string, { bytes = 500, key = "payment" }: Partial<Given> = {}): Permit | Refusal =>
     budget.admit(key, { bytes, ...(evidence !== undefined && { evidence }) });
-  /** Lets it in and stores it, or says why not. */
+  /** Admits and stores a webhook. Returns the decision as text. */
   const store = (
     evidence?: string,
     given: Partial<Given> & { isChange?: boolean; isSettled?: boolean } = {},
   ): string => {
-    const admission = tell(evidence, given);
-    if (admission.isAdmitted) admission.stored(given);
-    return sayOf(admission);
+    const admission = admit(evidence, given);
+    if (admission.isAdmitted) admission.commit(given);
+    return textOf(admission);
   };
-  return { budget, clock, tell, store };
+  return { budget, clock, admit, store };
 }
 
-const sayOf = (admission: Permit | Refusal): string => {
-  if (admission.isAdmitted) return admission.isNew ? "new" : "in";
-  const { error, asks } = admission;
-  return `${error ? `${error.status} after ${error.details.retryAfterS} s` : "known"}${asks ? ", asks" : ""}`;
+const textOf = (admission: Permit | Refusal): string => {
+  if (admission.isAdmitted) return admission.isNew ? "new" : "admitted";
+  const { error, shouldCheck } = admission;
+  const answer = error ? `${error.status} after ${error.details.retryAfterS} s` : "acknowledged";
+  return shouldCheck ? `${answer}, check` : answer;
 };
 
 const times = (count: number, act: (index: number) => string): string[] =>
   Array.from({ length: count }, (_, n) => act(n));
 
-const countOf = (said: readonly string[]) => said.filter((one) => one === "in" || one === "new").length;
+const countOf = (decisions: readonly string[]) => decisions.filter((one) => one === "admitted" || one === "new").length;
 
-describe("the webhooks of one payment", () => {
-  it("that change nothing have room for 20 in 10 minutes, counted from the first", () => {
+describe("webhook budget", () => {
+  it("admits 20 webhooks that change nothing in 10 minutes, counted from the first (G12)", () => {
     const { clock, store } = open();
     expect(countOf(times(20, () => store()))).toBe(20);
     clock.ms = 1_000;
-    expect([store(), store()]).toEqual(["429 after 599 s, asks", "429 after 599 s"]);
+    expect([store(), store()]).toEqual(["429 after 599 s, check", "429 after 599 s"]);
     clock.ms = 599_999;
-    expect(store()).toBe("429 after 1 s, asks");
+    expect(store()).toBe("429 after 1 s, check");
     clock.ms = 600_000;
     expect(countOf(times(30, () => store()))).toBe(20);
   });
 
-  it("cost less where they change the payment", () => {
+  it("charges less for a webhook that changes the payment", () => {
     const { store } = open();
     expect(times(3, (n) => store(`${n}`, { isChange: true }))).toEqual(["new", "new", "new"]);
     expect(countOf(times(30, () => store()))).toBe(19);
   });
 
-  it("have room for 128 KiB", () => {
+  it("admits 128 KiB (G12)", () => {
     const { store } = open();
-    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual(["in", "in", "429 after 600 s, asks"]);
-    expect(store(undefined, { bytes: 131_072 - 120_000 })).toBe("in");
+    expect(times(3, () => store(undefined, { bytes: 60_000 }))).toEqual([
+      "admitted",
+      "admitted",
+      "429 after 600 s, check",
+    ]);
+    expect(store(undefined, { bytes: 131_072 - 120_000 })).toBe("admitted");
     expect(store(undefined, { bytes: 1 })).toBe("429 after 600 s");
   });
 
-  it("have room for 5 an hour and 32 KiB once the payment has ended", () => {
+  it("admits 5 webhooks and 32 KiB an hour once the payment has ended (G12)", () => {
     const { clock, store } = open();
     expect(store("paid", { isChange: true, isSettled: true })).toBe("new");
     expect(countOf(times(30, () => store()))).toBe(4);
-    expect(store("paid")).toBe("known");
+    expect(store("paid")).toBe("acknowledged");
     clock.ms = 600_000;
-    expect(store()).toBe("429 after 3000 s, asks");
+    expect(store()).toBe("429 after 3000 s, check");
     clock.ms = 3_600_000;
     expect(countOf(times(30, () => store()))).toBe(5);
     clock.ms = 2 * 3_600_000;
-    expect(times(3, () => store(undefined, { bytes: 16_384 }))).toEqual(["in", "in", "429 after 3600 s, asks"]);
+    expect(times(3, () => store(undefined, { bytes: 16_384 }))).toEqual([
+      "admitted",
+      "admitted",
+      "429 after 3600 s, check",
+    ]);
     // Money after a failure.
     expect(store("late")).toBe("new");
   });
 
-  it("use up no other payment's room", () => {
+  it("keeps the room of each payment apart", () => {
     const { store } = open();
     times(30, () => store());
-    expect(store(undefined, { key: "other" })).toBe("in");
+    expect(store(undefined, { key: "other" })).toBe("admitted");
   });
 
-  it("take no more room when they come at once, before any is stored", () => {
-    const { tell } = open();
-    const admissions = Array.from({ length: 100 }, () => tell());
-    expect(countOf(admissions.map(sayOf))).toBe(20);
-    // What could not be stored has cost nothing.
-    for (const one of admissions) if (one.isAdmitted) one.failed();
-    expect(countOf(Array.from({ length: 100 }, () => sayOf(tell())))).toBe(20);
+  it("counts webhooks that are admitted at once, before any is stored", () => {
+    const { admit } = open();
+    const admissions = Array.from({ length: 100 }, () => admit());
+    expect(countOf(admissions.map(textOf))).toBe(20);
+    // A webhook that could not be stored costs nothing.
+    for (const one of admissions) if (one.isAdmitted) one.release();
+    expect(countOf(Array.from({ length: 100 }, () => textOf(admit())))).toBe(20);
   });
 });
 
-describe("evidence", () => {
+describe("webhook budget that is used up", () => {
   const full = () => {
     const ground = open();
     times(30, () => ground.store());
@@ -101,101 +110,104 @@ describe("evidence", () => {
     return ground;
   };
 
-  it("that is new is let in, whatever came before it", () => {
+  it("admits new evidence, whatever came before it", () => {
     const { store } = full();
     expect(store("paid", { bytes: 16_384 })).toBe("new");
     expect(store("paid again")).toBe("new");
   });
 
-  it("that is larger than any provider's needs room, and makes us ask", () => {
+  it("refuses new evidence that is larger than any provider's, and has the payment checked", () => {
     const { clock, store } = full();
     clock.ms = 15_000;
-    expect(store("paid", { bytes: 16_385 })).toBe("429 after 585 s, asks");
+    expect(store("paid", { bytes: 16_385 })).toBe("429 after 585 s, check");
     expect(open().store("paid", { bytes: 16_385 })).toBe("new");
   });
 
-  it("that is stored already is acknowledged when there is no room for it", () => {
+  it("acknowledges evidence that is stored already", () => {
     const { store } = full();
     store("paid");
-    expect(store("paid")).toBe("known");
+    expect(store("paid")).toBe("acknowledged");
   });
 
   it.each([
-    ["stored", "known"],
-    ["failed", "new"],
-  ] as const)("that is being stored waits for what becomes of the first: %s, it is %s", async (became, then) => {
-    const { tell, store } = full();
-    const first = tell("paid");
-    const copy = tell("paid");
-    if (!first.isAdmitted || copy.isAdmitted || !copy.whenKnown) return expect.unreachable();
-    expect(sayOf(copy)).toBe("429 after 1 s");
-    first[became]();
-    await copy.whenKnown;
+    ["commit", "acknowledged"],
+    ["release", "new"],
+  ] as const)("has a copy wait for the first of its kind: after its %s, the copy is %s", async (end, then) => {
+    const { admit, store } = full();
+    const first = admit("paid");
+    const copy = admit("paid");
+    if (!first.isAdmitted || copy.isAdmitted || !copy.inFlight) return expect.unreachable();
+    expect(textOf(copy)).toBe("429 after 1 s");
+    first[end]();
+    await copy.inFlight;
     expect(store("paid")).toBe(then);
   });
 
-  it("that is only a reason to ask is one of the 8, is acknowledged, and makes us ask beyond the budget too", () => {
+  it("counts all hints as one piece of evidence, acknowledges them, and has the payment checked", () => {
     const { clock, store } = full();
     clock.ms = 15_000;
     const hint = evidenceOf({ proof: "signature", isHint: true, reference: "R" });
-    expect([store(hint), store(hint), store(hint)]).toEqual(["new", "known, asks", "known"]);
+    expect([store(hint), store(hint), store(hint)]).toEqual(["new", "acknowledged, check", "acknowledged"]);
     clock.ms = 30_000;
-    expect(store(hint)).toBe("known, asks");
+    expect(store(hint)).toBe("acknowledged, check");
   });
 
-  it("is let in whatever the count where its bound is another's", () => {
+  it("admits a webhook over budget where another limit applies", () => {
     const { budget, store } = full();
     times(8, (n) => store(`${n}`));
-    const permit = budget.admitAnyway("payment", { evidence: "paid", bytes: 20_000 });
-    expect(sayOf(permit)).toBe("new");
-    permit.stored({ isChange: true });
-    expect(store("paid")).toBe("known");
+    const permit = budget.admitOverBudget("payment", { evidence: "paid", bytes: 20_000 });
+    expect(textOf(permit)).toBe("new");
+    permit.commit({ isChange: true });
+    expect(store("paid")).toBe("acknowledged");
   });
 
-  it("of an honest sender who comes again when it was told to is let in", () => {
+  it("admits an honest sender that retries after the given time", () => {
     const { clock, store } = open();
     times(8, (n) => store(`${n}`));
     clock.ms = 1_000;
-    expect(store("paid")).toBe("429 after 599 s, asks");
+    expect(store("paid")).toBe("429 after 599 s, check");
     clock.ms += 599_000;
-    expect([store("paid"), store("paid")]).toEqual(["new", "in"]);
+    expect([store("paid"), store("paid")]).toEqual(["new", "admitted"]);
   });
 
-  it("that could not be stored is new again", () => {
-    const { tell, store } = full();
-    const first = tell("paid");
-    if (first.isAdmitted) first.failed();
+  it("treats evidence as new again when it could not be stored", () => {
+    const { admit, store } = full();
+    const first = admit("paid");
+    if (first.isAdmitted) first.release();
     expect(store("paid")).toBe("new");
   });
 
-  it("that one of two copies stored is known, although the other failed", () => {
-    const { tell, store } = open();
-    const [first, second] = [tell("paid"), tell("paid")];
-    if (second.isAdmitted) second.stored({ isChange: true });
-    if (first.isAdmitted) first.failed();
+  it("acknowledges evidence of which one of two copies was stored", () => {
+    const { admit, store } = open();
+    const [first, second] = [admit("paid"), admit("paid")];
+    if (second.isAdmitted) second.commit({ isChange: true });
+    if (first.isAdmitted) first.release();
     times(30, () => store());
-    expect(store("paid")).toBe("known");
+    expect(store("paid")).toBe("acknowledged");
   });
 
-  it("of more than 8 kinds in 10 minutes is refused, and makes us ask every 15 s at most", () => {
+  it("refuses more than 8 pieces of evidence in 10 minutes, and has the payment checked every 15 s at most (G12)", () => {
     const { clock, store } = open();
     expect(countOf(times(8, (n) => store(`${n}`)))).toBe(8);
-    expect(times(3, (n) => store(`more ${n}`))).toEqual(["429 after 600 s, asks", ...Array(2).fill("429 after 600 s")]);
+    expect(times(3, (n) => store(`more ${n}`))).toEqual([
+      "429 after 600 s, check",
+      ...Array(2).fill("429 after 600 s"),
+    ]);
     clock.ms = 15_000;
-    expect(store("more")).toBe("429 after 585 s, asks");
-    // What came before is still known.
+    expect(store("more")).toBe("429 after 585 s, check");
+    // The first 8 are still known.
     times(30, () => store());
-    expect(store("7")).toBe("known");
+    expect(store("7")).toBe("acknowledged");
     clock.ms = 600_000;
     expect(store("more")).toBe("new");
   });
 });
 
-describe("what evidence is", () => {
+describe("evidenceOf", () => {
   const base = { proof: "secret", reference: "R1", outcome: paid({ receipt: "A" }) };
   const alter = (outcome: Partial<Outcome>) => ({ ...base, outcome: { ...base.outcome, ...outcome } });
 
-  it("differs where status, money, receipt, reference or proof do, and nowhere else", () => {
+  it("differs exactly where status, money, receipt, reference or proof differ", () => {
     const different = [
       base,
       { ...base, proof: "signature" },
@@ -217,15 +229,15 @@ describe("what evidence is", () => {
   });
 });
 
-describe("budgets of more payments than are kept", () => {
-  it("are forgotten, the one that was used least recently first", () => {
+describe("webhook budget of more than 10,000 payments", () => {
+  it("forgets the payment that was used least recently", () => {
     const { store } = open();
     for (const key of ["kept", "forgotten"]) times(20, () => store(undefined, { key }));
     for (let n = 0; n < 9_999; n += 1) {
       store(undefined, { key: `${n}` });
-      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s, asks");
+      if (n === 5_000) expect(store(undefined, { key: "kept" })).toBe("429 after 600 s, check");
     }
     expect(store(undefined, { key: "kept" })).toBe("429 after 600 s");
-    expect(store(undefined, { key: "forgotten" })).toBe("in");
+    expect(store(undefined, { key: "forgotten" })).toBe("admitted");
   });
 });

@@ -19,24 +19,24 @@ const isDue = async (paymentId: string): Promise<boolean> => {
   return rows[0]?.due ?? false;
 };
 
-describe("a hint without proof", () => {
-  it("makes us ask, 60 times a minute and provider at most, and is kept all the same", async () => {
+describe("inbox: a hint", () => {
+  it("makes its payment due, 60 times a minute and provider at most, and is always stored (G12)", async () => {
     let nowMs = 0;
     const inbox = createInbox(ground.database, () => nowMs);
     const payments: string[] = [];
     while (payments.length < 31) payments.push((await ground.open()).payment.id);
     const [first = ""] = payments;
-    const hint = async (provider = "daraja", isAddressed = false, paymentId = first): Promise<boolean> => {
+    const hint = async (provider = "daraja", isUnbudgeted = false, paymentId = first): Promise<boolean> => {
       await ground.database.pool.query("update payment set check_at = clock_timestamp() + interval '1 hour'");
-      const may = await inbox.insert({ ...row, provider, result: "hint", paymentId, isAddressed });
+      const may = await inbox.insert({ ...row, provider, result: "hint", paymentId, isUnbudgeted });
       expect(await isDue(paymentId)).toBe(may);
       return may;
     };
-    const asked: boolean[] = [];
-    for (let times = 0; times < 62; times += 1) asked.push(await hint("daraja", false, payments[times % 31]));
-    expect(asked.filter(Boolean)).toHaveLength(60);
-    expect(asked.slice(60)).toEqual([false, false]);
-    // To a payment's own address, which a stranger does not know, there is no limit.
+    const allowed: boolean[] = [];
+    for (let times = 0; times < 62; times += 1) allowed.push(await hint("daraja", false, payments[times % 31]));
+    expect(allowed.filter(Boolean)).toHaveLength(60);
+    expect(allowed.slice(60)).toEqual([false, false]);
+    // A payment's own address is secret, so it has no limit.
     expect(await hint("daraja", true)).toBe(true);
     expect(await hint("lipana", false, (await ground.open()).payment.id)).toBe(true);
     nowMs = 60_000;
@@ -47,54 +47,54 @@ describe("a hint without proof", () => {
     expect(rows).toEqual([{ kept: 65 }]);
   });
 
-  it("makes us ask about one payment twice a minute at most, so that its queries take no other's place", async () => {
+  it("makes one payment due twice a minute at most (G12)", async () => {
     const inbox = createInbox(ground.database, () => 0);
     const [one, other] = [await ground.open(), await ground.open()];
     const hint = (paymentId: string) => inbox.insert({ ...row, result: "hint", paymentId });
-    const asked: boolean[] = [];
-    for (let times = 0; times < 10; times += 1) asked.push(await hint(one.payment.id));
-    expect(asked.filter(Boolean)).toHaveLength(2);
+    const allowed: boolean[] = [];
+    for (let times = 0; times < 10; times += 1) allowed.push(await hint(one.payment.id));
+    expect(allowed.filter(Boolean)).toHaveLength(2);
     expect(await hint(other.payment.id)).toBe(true);
   });
 
-  it("has a budget of its own where it is signed, which those that are not cannot use up", async () => {
+  it("has a separate budget where it is signed", async () => {
     const inbox = createInbox(ground.database, () => 0);
     const [one, other] = [await ground.open(), await ground.open()];
     const signed = { ...row, provider: "signing", proof: "signature", result: "hint" } as const;
-    const asks = (paymentId: string, hint: Omit<StoredWebhook, "paymentId">) => inbox.insert({ ...hint, paymentId });
-    for (let times = 0; times < 299; times += 1) await asks(one.payment.id, { ...signed, proof: "none" });
-    const asked: boolean[] = [];
-    for (let times = 0; times < 12; times += 1) asked.push(await asks(one.payment.id, signed));
-    expect(asked.filter(Boolean)).toHaveLength(10);
-    expect(await asks(other.payment.id, signed)).toBe(true);
+    const insert = (paymentId: string, hint: Omit<StoredWebhook, "paymentId">) => inbox.insert({ ...hint, paymentId });
+    for (let times = 0; times < 299; times += 1) await insert(one.payment.id, { ...signed, proof: "none" });
+    const allowed: boolean[] = [];
+    for (let times = 0; times < 12; times += 1) allowed.push(await insert(one.payment.id, signed));
+    expect(allowed.filter(Boolean)).toHaveLength(10);
+    expect(await insert(other.payment.id, signed)).toBe(true);
   });
 
-  it("makes nobody ask about what a person has rejected", async () => {
+  it("does not make a rejected payment due", async () => {
     const inbox = createInbox(ground.database);
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
     const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
     await review.resolve({ orderId: event.orderId, paymentId: payment.id, as: "failed", note: "not ours" });
-    await inbox.insert({ ...row, result: "hint", paymentId: payment.id, isAddressed: true });
+    await inbox.insert({ ...row, result: "hint", paymentId: payment.id, isUnbudgeted: true });
     expect(await isDue(payment.id)).toBe(false);
   });
 });
 
-describe("webhooks that anybody could have sent", () => {
-  it("are kept, 300 a minute and provider at most, their first 4 KiB; others always and whole", async () => {
+describe("inbox: a webhook from an unauthenticated client", () => {
+  it("is stored 300 times a minute and provider at most, its first 4 KiB; any other always and whole (G12)", async () => {
     let nowMs = 0;
     const inbox = createInbox(ground.database, () => nowMs);
-    const stranger = { ...row, provider: "bkash" } as const;
+    const unproven = { ...row, provider: "bkash" } as const;
     for (let times = 0; times < 150; times += 1) {
-      await inbox.insert({ ...stranger, result: "unmatched" });
-      await inbox.insert({ ...stranger, result: "unreadable" });
+      await inbox.insert({ ...unproven, result: "unmatched" });
+      await inbox.insert({ ...unproven, result: "unreadable" });
     }
-    await expect(inbox.insert({ ...stranger, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
-    await inbox.insert({ ...stranger, result: "hint", isAddressed: true });
-    await inbox.insert({ ...stranger, proof: "signature", result: "unmatched" });
-    await inbox.insert({ ...stranger, result: "error" });
+    await expect(inbox.insert({ ...unproven, result: "hint" })).rejects.toMatchObject({ code: "rate_limited" });
+    await inbox.insert({ ...unproven, result: "hint", isUnbudgeted: true });
+    await inbox.insert({ ...unproven, proof: "signature", result: "unmatched" });
+    await inbox.insert({ ...unproven, result: "error" });
     nowMs = 60_000;
-    await inbox.insert({ ...stranger, result: "unmatched" });
+    await inbox.insert({ ...unproven, result: "unmatched" });
     const { rows } = await ground.database.pool.query(
       `select length(body) as bytes, count(*)::int as kept from webhook where provider = 'bkash' group by 1 order by 1`,
     );
@@ -105,8 +105,8 @@ describe("webhooks that anybody could have sent", () => {
   });
 });
 
-describe("refused webhooks", () => {
-  it("are kept with so many of their headers that those are 4 KiB too", async () => {
+describe("inbox: a refused webhook", () => {
+  it("is stored with at most 4 KiB of its headers", async () => {
     const inbox = createInbox(ground.database, () => 0);
     const headers = { "user-agent": "one", ...Object.fromEntries([1, 2, 3].map((n) => [`x-${n}`, "y".repeat(3_000)])) };
     await inbox.refuse({ ...row, provider: "mtn", headers }, "wrong");
@@ -114,7 +114,7 @@ describe("refused webhooks", () => {
     expect(rows.map(({ headers }) => Object.keys(headers).toSorted())).toEqual([["user-agent", "x-1"]]);
   });
 
-  it("are kept, 60 a minute and provider at most, their first 4 KiB", async () => {
+  it("is stored 60 times a minute and provider at most, its first 4 KiB (G12)", async () => {
     const inbox = createInbox(ground.database, () => 0);
     for (let times = 0; times < 70; times += 1) await inbox.refuse(row, "forged");
     const { rows } = await ground.database.pool.query(

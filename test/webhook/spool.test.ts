@@ -1,4 +1,4 @@
-/** Webhooks that wait on disk: real files, real processes that are killed. */
+/** The spool, with real files and real processes that are killed. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { statSync } from "node:fs";
@@ -10,7 +10,7 @@ import { DatabaseSync } from "node:sqlite";
 import { promisify } from "node:util";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { HubError } from "../../server/errors.ts";
-import { openSpool, type Spool, type SpooledWebhook, type Weight } from "../../server/webhook/spool.ts";
+import { openSpool, type Priority, type Spool, type SpooledWebhook } from "../../server/webhook/spool.ts";
 
 const bodyOf = (
   number: number | string,
@@ -29,26 +29,26 @@ async function newDir(): Promise<string> {
   return join(dir, "spool");
 }
 
-function open(dir: string, maxMb = 16): Spool & { said: string[] } {
-  const said: string[] = [];
-  const say = (_details: object, message: string): void => void said.push(message);
-  const spool = openSpool({ dir, maxMb, log: { warn: say, error: say } });
+function open(dir: string, maxMb = 16): Spool & { events: unknown[] } {
+  const events: unknown[] = [];
+  const log = (details: object): void => void events.push("event" in details && details.event);
+  const spool = openSpool({ dir, maxMb, log: { warn: log, error: log } });
   onTestFinished(() => spool.close());
-  return Object.assign(Object.create(spool), { said });
+  return Object.assign(Object.create(spool), { events });
 }
 
-/** Everything that waits, as its numbers, taken. */
-async function take(spool: Spool, failAt = Number.POSITIVE_INFINITY): Promise<string[]> {
-  const taken: string[] = [];
+/** Drains the spool. Returns the numbers of its webhooks, and the error that stopped it. */
+async function drain(spool: Spool, failAt = Number.POSITIVE_INFINITY): Promise<string[]> {
+  const applied: string[] = [];
   const apply = async ({ body }: SpooledWebhook): Promise<void> => {
-    if (taken.length === failAt) throw new Error("the database is away");
-    taken.push(String(JSON.parse(body.toString()).number));
+    if (applied.length === failAt) throw new Error("the database is away");
+    applied.push(String(JSON.parse(body.toString()).number));
   };
-  await spool.drain(apply).catch((error: Error) => taken.push(error.message));
-  return taken;
+  await spool.drain(apply).catch((error: Error) => applied.push(error.message));
+  return applied;
 }
 
-/** A process that spools numbers and prints each once it is on disk, until it is killed. */
+/** Starts a process that spools numbers and prints each once it is on disk, until it is killed. */
 async function startWriter(dir: string) {
   const module = new URL("../../server/webhook/spool.ts", import.meta.url).href;
   const code = `import { openSpool } from ${JSON.stringify(module)};
@@ -75,55 +75,56 @@ async function startWriter(dir: string) {
   };
 }
 
-describe("a spool", () => {
-  it("gives back what it was given, in order, and forgets what was applied", async () => {
+describe("spool", () => {
+  it("hands out webhooks in order, and removes those that were applied", async () => {
     const spool = open(await newDir());
     await Promise.all(Array.from({ length: 250 }, (_, index) => spool.append(bodyOf(index))));
     expect(spool.waiting).toBe(250);
-    expect(await take(spool, 120)).toEqual([...Array.from({ length: 120 }, (_, i) => `${i}`), "the database is away"]);
+    expect(await drain(spool, 120)).toEqual([...Array.from({ length: 120 }, (_, i) => `${i}`), "the database is away"]);
     expect(spool.waiting).toBe(130);
-    expect((await take(spool)).at(0)).toBe("120");
-    expect([await take(spool), spool.waiting]).toEqual([[], 0]);
+    expect((await drain(spool)).at(0)).toBe("120");
+    expect([await drain(spool), spool.waiting]).toEqual([[], 0]);
   });
 
-  it("leaves no file behind when it is empty, and is found again when it is not", async () => {
+  it("removes its file on close when it is empty, and hands it to the next process otherwise", async () => {
     const dir = await newDir();
     const one = open(dir);
     await one.append(bodyOf(1));
-    await take(one);
+    await drain(one);
     one.close();
     expect(await readdir(dir)).toEqual([]);
     const two = open(dir);
     await two.append(bodyOf(2));
     two.close();
-    expect(await take(open(dir))).toEqual(["2"]);
+    expect(await drain(open(dir))).toEqual(["2"]);
   });
 
-  it("keeps everything that a killed process was told is on disk, and leaves a living one's alone", async () => {
+  it("keeps every webhook that a killed process had stored, and leaves the file of a live process alone (G1)", async () => {
     const dir = await newDir();
     const writer = await startWriter(dir);
     await writer.enough;
     const spool = open(dir);
-    expect(await take(spool)).toEqual([]);
+    expect(await drain(spool)).toEqual([]);
     await writer.kill();
-    const taken = await take(spool);
+    const taken = await drain(spool);
     expect(taken).toEqual(taken.map((_, index) => `${index + 1}`));
-    // One more may have reached the disk without the process living to say so.
+    // The process may have been killed between a write and its line.
     expect([writer.written.length, writer.written.length + 1]).toContain(taken.length);
     expect(await readdir(dir)).toHaveLength((await readdir(dir)).filter((file) => !file.includes("damaged")).length);
   });
 
-  it("has each write synced before it says so: no killed process shows that, only a machine without power", async () => {
+  it("syncs each write before it resolves (G1)", async () => {
     const exec = vi.spyOn(DatabaseSync.prototype, "exec");
     onTestFinished(() => exec.mockRestore());
     open(await newDir());
+    // Only a power failure would show this, so the test reads the settings.
     const [file] = exec.mock.contexts as DatabaseSync[];
     const pragma = (name: string): unknown => file?.prepare(`pragma ${name}`).get()?.[name];
     // https://www.sqlite.org/pragma.html#pragma_synchronous: 2 is FULL; in WAL mode, 1 would sync at checkpoints alone.
     expect([pragma("journal_mode"), pragma("synchronous"), pragma("locking_mode")]).toEqual(["wal", 2, "exclusive"]);
   });
 
-  it("survives a last write that was torn", async () => {
+  it("survives a torn last write", async () => {
     const dir = await newDir();
     const writer = await startWriter(dir);
     await writer.enough;
@@ -131,35 +132,35 @@ describe("a spool", () => {
     const [wal = ""] = (await readdir(dir)).filter((file) => file.endsWith("-wal"));
     const { stdout } = await promisify(execFile)("stat", ["-c", "%s", join(dir, wal)]);
     await truncate(join(dir, wal), Number(stdout) - 700);
-    const taken = await take(open(dir));
+    const taken = await drain(open(dir));
     expect(taken.length).toBeGreaterThanOrEqual(writer.written.length - 1);
     expect(taken).toEqual(taken.map((_, index) => `${index + 1}`));
   });
 
-  it("sets a file aside that is not one of its own making", async () => {
+  it("sets aside a file that is no database", async () => {
     const dir = await newDir();
     const spool = open(dir);
     await writeFile(join(dir, "ruined.webhooks"), "x".repeat(10_000));
     await spool.append(bodyOf(1));
-    expect(await take(spool)).toEqual(["1"]);
-    expect(spool.said).toEqual(["a spool file cannot be read; it is set aside"]);
+    expect(await drain(spool)).toEqual(["1"]);
+    expect(spool.events).toEqual(["webhook.spool.file_damaged"]);
     expect(await readdir(dir)).toContain("ruined.webhooks.damaged");
   });
 
-  it("sets a database aside that has no webhooks in it, and removes one in which nothing was made", async () => {
+  it("sets aside a database without webhooks, and removes an empty one", async () => {
     const dir = await newDir();
     const spool = open(dir);
     await writeFile(join(dir, "empty.webhooks"), "");
     const other = new DatabaseSync(join(dir, "other.webhooks"));
     other.exec("create table message (text)");
     other.close();
-    expect(await take(spool)).toEqual([]);
-    expect(spool.said).toEqual(["a spool file cannot be read; it is set aside"]);
+    expect(await drain(spool)).toEqual([]);
+    expect(spool.events).toEqual(["webhook.spool.file_damaged"]);
     const files = (await readdir(dir)).filter((file) => /^(empty|other)/.test(file));
     expect(files).toEqual(["other.webhooks.damaged"]);
   });
 
-  it("empties a full file of the version before, which had no index and no page left for one", async () => {
+  it("drains a full file of an older version, which has no index and no page for one", async () => {
     const dir = await newDir();
     const spool = open(dir);
     const old = new DatabaseSync(join(dir, "old.webhooks"));
@@ -182,15 +183,15 @@ describe("a spool", () => {
     const count = fill(30_000);
     const small = fill(0);
     old.close();
-    // As large as the spool's files may be.
+    // With the smallest limit, which the old file has reached.
     const numbers = [...Array(count).keys(), ...Array(small).keys()].map(String);
     const two = open(dir, 1);
-    expect(await take(two)).toEqual(numbers);
-    expect([...spool.said, ...two.said]).toEqual([]);
+    expect(await drain(two)).toEqual(numbers);
+    expect([...spool.events, ...two.events]).toEqual([]);
     expect((await readdir(dir)).filter((file) => file.startsWith("old"))).toEqual([]);
   });
 
-  it("leaves a file where it is that cannot be opened just now, says so once, and tries again", async () => {
+  it("retries a file that cannot be opened now, and logs it once", async () => {
     const dir = await newDir();
     const spool = open(dir);
     const one = open(dir);
@@ -203,14 +204,14 @@ describe("a spool", () => {
     const exec = vi.spyOn(DatabaseSync.prototype, "exec").mockImplementation(() => {
       throw Object.assign(new Error("disk I/O error"), { errcode: 10 | (17 << 8) });
     });
-    expect([await take(spool), await take(spool)]).toEqual([[], []]);
+    expect([await drain(spool), await drain(spool)]).toEqual([[], []]);
     exec.mockRestore();
-    expect(spool.said).toEqual(["a spool file cannot be read now; it is tried again"]);
+    expect(spool.events).toEqual(["webhook.spool.file_unreadable"]);
     expect(await readdir(dir)).toContain(path.slice(dir.length + 1));
-    expect(await take(spool)).toEqual(["1"]);
+    expect(await drain(spool)).toEqual(["1"]);
   });
 
-  it("takes no more than it may hold, says so, and takes again when there is room", async () => {
+  it("refuses webhooks beyond its limit, reports that, and accepts them when there is room (G12)", async () => {
     const spool = open(await newDir(), 1);
     const written: number[] = [];
     for (let number = 0; number < 40; number += 1) {
@@ -222,12 +223,12 @@ describe("a spool", () => {
     expect(written.length).toBeGreaterThan(5);
     expect(written.length).toBeLessThan(20);
     expect(spool.isWritable).toBe(false);
-    expect(await take(spool)).toEqual(written.map(String));
+    expect(await drain(spool)).toEqual(written.map(String));
     await spool.append(bodyOf(99));
     expect(spool.isWritable).toBe(true);
   });
 
-  it("is not kept from writing the others by one that is too large for what is left", async () => {
+  it("writes the rest of a batch when one webhook is too large for the room that is left", async () => {
     const spool = open(await newDir(), 1);
     const fill = async (number: number): Promise<boolean> =>
       spool.append(bodyOf(`fill ${number}`, 60_000, `payment ${number}`)).then(
@@ -240,42 +241,42 @@ describe("a spool", () => {
     const results = await Promise.allSettled(batch);
     expect(results.map(({ status }) => status === "fulfilled")).toEqual([true, true, false, true, true]);
     expect([spool.isWritable, spool.waiting]).toEqual([true, filled + 4]);
-    expect((await take(spool)).slice(filled)).toEqual(["1", "2", "4", "5"]);
+    expect((await drain(spool)).slice(filled)).toEqual(["1", "2", "4", "5"]);
   });
 
-  it("gives one payment no more than its share, and what says less than a success only part of that", async () => {
+  it("gives a payment no more than its share, and only part of it to webhooks other than successes (G12)", async () => {
     const spool = open(await newDir(), 1);
-    const append = (number: number, weight: Weight, paymentId = "flooded"): Promise<string> =>
-      spool.append(bodyOf(number, 20_000, paymentId), weight).then(
+    const append = (number: number, priority: Priority, paymentId = "flooded"): Promise<string> =>
+      spool.append(bodyOf(number, 20_000, paymentId), priority).then(
         () => "on disk",
         (error: HubError) => `${error.status} after ${error.details.retryAfterS} s`,
       );
     // Of 256 KiB: at once, and one after the other.
-    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, "idle")));
-    expect(repeats.filter((said) => said === "on disk")).toHaveLength(6);
-    expect(await append(20, "idle")).toBe("429 after 60 s");
+    const repeats = await Promise.all(Array.from({ length: 20 }, (_, number) => append(number, "repeat")));
+    expect(repeats.filter((result) => result === "on disk")).toHaveLength(6);
+    expect(await append(20, "repeat")).toBe("429 after 60 s");
     const news: string[] = [];
     for (let number = 100; number < 120; number += 1) news.push(await append(number, "new"));
-    expect(news.filter((said) => said === "on disk")).toHaveLength(3);
+    expect(news.filter((result) => result === "on disk")).toHaveLength(3);
     for (let number = 120; number < 140; number += 1) news.push(await append(number, "success"));
-    expect(news.filter((said) => said === "on disk")).toHaveLength(7);
+    expect(news.filter((result) => result === "on disk")).toHaveLength(7);
     expect(news.at(-1)).toBe("429 after 60 s");
     expect(spool.isWritable).toBe(true);
     expect(await append(1_000, "success", "another")).toBe("on disk");
-    expect(await take(spool)).toHaveLength(14);
-    expect(await append(2_000, "idle")).toBe("on disk");
+    expect(await drain(spool)).toHaveLength(14);
+    expect(await append(2_000, "repeat")).toBe("on disk");
   });
 
-  it.skipIf(process.getuid?.() === 0)("says that it cannot write where it may not", async () => {
+  it.skipIf(process.getuid?.() === 0)("is not writable in a read-only directory", async () => {
     const dir = await newDir();
     await chmod(join(dir, ".."), 0o500);
     const spool = open(dir);
     expect(spool.isWritable).toBe(false);
     await expect(spool.append(bodyOf(1))).rejects.toThrow();
-    expect(await take(spool)).toEqual([]);
+    expect(await drain(spool)).toEqual([]);
   });
 
-  it("says that it cannot write where there is no directory to be", async () => {
+  it("is not writable where a file has the directory's name", async () => {
     const dir = await newDir();
     await writeFile(dir, "a file");
     const spool = open(dir);
