@@ -218,7 +218,7 @@ describe("a subscription request", () => {
     // The URL is not requested again at once.
     const before = node.log.length;
     expect(await post(signer.sign(nowhere))).toEqual({ status: 503, code: "provider_unavailable" });
-    expect(node.log.slice(before).join("")).toContain("It was visited a moment ago, in vain");
+    expect(node.log.slice(before).join("")).toContain("The last visit of this address failed");
   });
 
   it("is not confirmed when unsigned, and is answered 503 when its certificate is unavailable", async () => {
