@@ -55,6 +55,16 @@ describe("docs/configuration.md", () => {
   });
 });
 
+describe("docs/sandbox.md", () => {
+  it("lists every test number", () => {
+    const numbers = (text: string, pattern: RegExp): (string | undefined)[] =>
+      [...text.matchAll(pattern)].map(([, number]) => number);
+    expect(numbers(textOf("docs/sandbox.md"), /^\| (\d\d)\b/gm)).toEqual(
+      numbers(textOf("server/sandbox/phone.ts"), /^ {2}\["(\d\d)", /gm),
+    );
+  });
+});
+
 describe("docs/providers.md", () => {
   it("lists every provider with its deadline", () => {
     const rows = [...textOf("docs/providers.md").matchAll(/^\| `(\w+)` \|.*\| ([\d,]+) s \|$/gm)];
