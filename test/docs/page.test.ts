@@ -27,6 +27,16 @@ describe("docs/api.md", () => {
   });
 });
 
+describe("docs/architecture.md", () => {
+  it("lists the layers that the architecture test enforces, from top to bottom", () => {
+    const section = textOf("docs/architecture.md").split("## Layout")[1]?.split("Beside the layers:")[0] ?? "";
+    const listed = [...section.matchAll(/^\| (`[^|]+`) \|/gm)].map(([, layer = ""]) => layer.replaceAll("`", ""));
+    const source = textOf("test/architecture.test.ts").split("const layers = [")[1]?.split("];")[0] ?? "";
+    const enforced = [...source.matchAll(/\["(.+)"\]/g)].map(([, layer = ""]) => layer.replaceAll('"', ""));
+    expect(listed).toEqual(enforced);
+  });
+});
+
 describe("docs/watching.md", () => {
   it("lists every close code", () => {
     const listed = [...textOf("docs/watching.md").matchAll(/^\| (\d{4}) \|/gm)].map(([, code]) => Number(code));
