@@ -1,5 +1,5 @@
 /**
- * What every provider must pass: the adapter against a server that answers as told, webhooks at a real node, and every
+ * What every provider must pass: the adapter against a server that answers as stated, webhooks at a real node, and every
  * test number from the request to the watcher against the built-in sandbox.
  *
  * Not covered, because it differs: the exact fields that are sent, tokens beyond their replacement, and pages that a
@@ -23,7 +23,7 @@ import {
 import { transportNames, watch } from "../support/watch.ts";
 
 /** What a provider says of one payment. */
-export interface Told {
+export interface StatedPayment {
   paymentId: string;
   reference: string;
   amountMinor: number;
@@ -52,13 +52,13 @@ export interface Driver {
   referenceOf?(payment: Payment, given: string): string;
   /** The answers to `confirm`. */
   confirmed: {
-    succeeded(told: Told): ScriptedAnswer;
-    open(told: Told): ScriptedAnswer;
+    succeeded(stated: StatedPayment): ScriptedAnswer;
+    open(stated: StatedPayment): ScriptedAnswer;
   };
   /** A webhook of success as it is posted: `path` is below `/webhooks/<name>`, with the URL's secret unless it is account-wide. */
-  succeeded(told: Told): { headers: Record<string, string>; body: string };
+  succeeded(stated: StatedPayment): { headers: Record<string, string>; body: string };
   /** The same, as a stranger would send it. Where nothing proves a webhook, leave out. */
-  forged?(told: Told): { headers: Record<string, string>; body: string };
+  forged?(stated: StatedPayment): { headers: Record<string, string>; body: string };
   /** Webhooks go to one address for all payments. */
   isAccountWide?: boolean;
   /** Endings of test numbers that differ from the table of the contract; null: makes no sense here. */
@@ -118,7 +118,7 @@ export function testProvider(driver: Driver): void {
   });
   const known = (given = reference): Payment =>
     paymentOf({ reference: driver.referenceOf?.(paymentOf(), given) ?? given });
-  const toldOf = ({ id, reference: own = reference }: Payment): Told => ({
+  const statedOf = ({ id, reference: own = reference }: Payment): StatedPayment => ({
     paymentId: id,
     reference: own,
     amountMinor,
@@ -133,7 +133,7 @@ export function testProvider(driver: Driver): void {
       const kind = kindOf(call);
       if (kind === "token") return token;
       if (kind === "initiate") return answers.initiate?.(call) ?? driver.accepted(reference, call);
-      return answers.confirm?.(call) ?? confirmed.open(toldOf(known()));
+      return answers.confirm?.(call) ?? confirmed.open(statedOf(known()));
     });
     const asked = () => script.calls.filter((call) => kindOf(call) === "initiate");
     return { provider: openProvider(name, script.url), script, asked };
@@ -174,7 +174,7 @@ export function testProvider(driver: Driver): void {
 
   describe(`${name}: asking what happened`, () => {
     it("tells a success, that it is still open, and moves no money", async () => {
-      const { provider, asked } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+      const { provider, asked } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       expect(await provider.confirm(known(), never)).toMatchObject({ status: "succeeded", source: "query" });
       const other = await open({});
       expect(await other.provider.confirm(known(), never)).toMatchObject({ status: "processing", source: "query" });
@@ -189,13 +189,13 @@ export function testProvider(driver: Driver): void {
     });
 
     it("states the receipt of a success if it says it can", async () => {
-      const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+      const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       const outcome = await provider.confirm(known(), never);
       expect(outcome?.receipt !== undefined).toBe(provider.statesReceipt);
     });
 
     it("states the amount of a success if it says it can", async () => {
-      const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+      const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       const outcome = await provider.confirm(known(), never);
       expect(outcome?.amountMinor).toBe(provider.statesAmount ? BigInt(amountMinor) : undefined);
       expect(outcome?.currency).toBe(provider.statesAmount ? currency : undefined);
@@ -204,7 +204,7 @@ export function testProvider(driver: Driver): void {
     it.runIf(driver.referenceOf)(
       "needs no reply to our request where the reference is ours, and tells it",
       async () => {
-        const { provider } = await open({ confirm: () => confirmed.succeeded(toldOf(known())) });
+        const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
         const { reference: own } = known();
         expect(await provider.confirm(paymentOf(), never)).toMatchObject({ status: "succeeded", reference: own });
       },
@@ -238,7 +238,7 @@ export function testProvider(driver: Driver): void {
       node: TestNode;
       script: ScriptedProvider;
       order: StatusEvent;
-      told: Told;
+      stated: StatedPayment;
       /** Lets the provider say that this was paid, when it is asked. */
       paid(amountMinor?: number): void;
       /** Lets the provider's reply to `initiate` go. */
@@ -257,7 +257,7 @@ export function testProvider(driver: Driver): void {
       const replying = Promise.withResolvers<void>();
       const asked = Promise.withResolvers<ScriptedCall>();
       let amountPaid: number | undefined;
-      let told: Told | undefined;
+      let stated: StatedPayment | undefined;
       const script = await startScriptedProvider(async (call) => {
         const kind = kindOf(call);
         if (kind === "token") return token;
@@ -266,16 +266,16 @@ export function testProvider(driver: Driver): void {
           await replying.promise;
           return driver.accepted(given, call);
         }
-        if (!told) return { body: {} };
+        if (!stated) return { body: {} };
         return amountPaid === undefined
-          ? confirmed.open(told)
-          : confirmed.succeeded({ ...told, amountMinor: amountPaid });
+          ? confirmed.open(stated)
+          : confirmed.succeeded({ ...stated, amountMinor: amountPaid });
       });
       const env = providerEnv(name, script.url);
       const node = await startNode({ databaseUrl, env });
       const { order } = await pay(node, { provider: name, amountMinor, currency, phone: phone("00") });
       const { id: paymentId } = order.payment;
-      told = {
+      stated = {
         paymentId,
         reference: driver.referenceOf?.({ ...paymentOf(), id: paymentId }, given) ?? given,
         amountMinor,
@@ -287,7 +287,7 @@ export function testProvider(driver: Driver): void {
         node,
         script,
         order,
-        told,
+        stated,
         paid(minor = amountMinor) {
           amountPaid = minor;
         },
@@ -313,7 +313,7 @@ export function testProvider(driver: Driver): void {
       ground.accept();
       await ground.until("processing");
       ground.paid();
-      const webhook = driver.succeeded(ground.told);
+      const webhook = driver.succeeded(ground.stated);
       expect(await Promise.all([1, 2, 3].map(() => ground.post(webhook)))).toEqual([200, 200, 200]);
       const settled = await ground.until("succeeded");
       expect(await ground.post(webhook)).toBe(200);
@@ -329,14 +329,14 @@ export function testProvider(driver: Driver): void {
     it("one before the reply to our own request loses nothing, and the reference is kept", async () => {
       const ground = await start();
       ground.paid();
-      expect(await ground.post(driver.succeeded(ground.told))).toBe(200);
+      expect(await ground.post(driver.succeeded(ground.stated))).toBe(200);
       ground.accept();
       await ground.until("succeeded");
       const { body } = await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`);
       await vi.waitUntil(
         async () =>
           (await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`)).body.payments[0]?.reference ===
-          ground.told.reference,
+          ground.stated.reference,
       );
       expect(body.payments).toHaveLength(1);
     });
@@ -345,7 +345,7 @@ export function testProvider(driver: Driver): void {
       const ground = await start();
       ground.accept();
       const { version } = await ground.until("processing");
-      const forged = driver.forged?.(ground.told) ?? driver.succeeded(ground.told);
+      const forged = driver.forged?.(ground.stated) ?? driver.succeeded(ground.stated);
       const url = driver.isAccountWide
         ? undefined
         : `${ground.node.url}/webhooks/${name}/${"0".repeat(32)}${"f".repeat(32)}`;
@@ -357,7 +357,7 @@ export function testProvider(driver: Driver): void {
       const ground = await start();
       ground.accept();
       const { version } = await ground.until("processing");
-      const { headers } = driver.succeeded(ground.told);
+      const { headers } = driver.succeeded(ground.stated);
       for (const body of ["", "{", "<html>", "[]", "{}", "null"]) {
         // A signature is over the bytes: these have none that fits.
         expect([400, 401]).toContain(await ground.post({ headers, body }));
@@ -369,7 +369,7 @@ export function testProvider(driver: Driver): void {
       const ground = await start();
       ground.accept();
       const { version } = await ground.until("processing");
-      const other = { ...ground.told, reference: "REF-OF-NOBODY", paymentId: "0199f2c4-0000-7000-8000-00000000dead" };
+      const other = { ...ground.stated, reference: "REF-OF-NOBODY", paymentId: "0199f2c4-0000-7000-8000-00000000dead" };
       expect(await ground.post(driver.succeeded(other))).toBe(200);
       expect(await ground.now()).toMatchObject({ status: "processing", version });
     });
@@ -378,7 +378,7 @@ export function testProvider(driver: Driver): void {
       const ground = await start();
       ground.accept();
       await ground.until("processing");
-      const wrong = { ...ground.told, amountMinor: amountMinor + 100 };
+      const wrong = { ...ground.stated, amountMinor: amountMinor + 100 };
       ground.paid(wrong.amountMinor);
       expect(await ground.post(driver.succeeded(wrong))).toBe(200);
       expect(await ground.until("review")).toMatchObject({ reason: "amount_mismatch" });

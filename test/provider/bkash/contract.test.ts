@@ -1,7 +1,7 @@
 import { fixture } from "../../support/sandbox.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
-const about = ({ reference, paymentId }: Pick<Told, "reference" | "paymentId">) => ({
+const about = ({ reference, paymentId }: Pick<StatedPayment, "reference" | "paymentId">) => ({
   paymentID: reference,
   merchantInvoice: paymentId,
 });
@@ -21,15 +21,15 @@ testProvider({
   tokenRefused: "error-unauthorized",
   accepted: (paymentID) => ({ body: { ...fixture("bkash", "create-accepted").body, paymentID } }),
   confirmed: {
-    succeeded: (told) => ({
+    succeeded: (stated) => ({
       body: {
         ...fixture("bkash", "query-completed").body,
-        ...about(told),
-        amount: taka(told.amountMinor),
-        trxID: told.receipt,
+        ...about(stated),
+        amount: taka(stated.amountMinor),
+        trxID: stated.receipt,
       },
     }),
-    open: (told) => ({ body: { ...fixture("bkash", "query-initiated").body, ...about(told) } }),
+    open: (stated) => ({ body: { ...fixture("bkash", "query-initiated").body, ...about(stated) } }),
   },
   isAccountWide: true,
   succeeded({ paymentId, amountMinor, receipt }) {

@@ -1,11 +1,11 @@
 import { fixture } from "../../support/sandbox.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
 const callback = (reference: string, fields: object): string =>
   JSON.stringify({ Body: { stkCallback: { MerchantRequestID: "1-2-3", CheckoutRequestID: reference, ...fields } } });
 
 /** A fixture as the answer about this payment. */
-const query = (name: string, { reference }: Pick<Told, "reference">) => {
+const query = (name: string, { reference }: Pick<StatedPayment, "reference">) => {
   const { status, body } = fixture("daraja", name);
   return { ...(status !== undefined && { status }), body: { ...body, CheckoutRequestID: reference } };
 };
@@ -23,8 +23,8 @@ testProvider({
   tokenRefused: "error-invalid-token",
   accepted: (reference) => ({ body: { ...fixture("daraja", "push-accepted").body, CheckoutRequestID: reference } }),
   confirmed: {
-    succeeded: (told) => query("query-success", told),
-    open: (told) => query("query-open", told),
+    succeeded: (stated) => query("query-success", stated),
+    open: (stated) => query("query-open", stated),
   },
   succeeded: ({ reference, amountMinor, receipt }) => ({
     headers: {},

@@ -1,12 +1,12 @@
 import { lipanaWebhook } from "../../support/lipana.ts";
 import { fixture } from "../../support/sandbox.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
 /** A fixture as the answer about this payment. */
-const status = (name: string, { reference, amountMinor, receipt }: Told) => {
+const status = (name: string, { reference, amountMinor, receipt }: StatedPayment) => {
   const { status, body } = fixture("lipana", name);
-  const told = { transactionId: reference, amount: amountMinor / 100, mpesaReceiptNumber: receipt };
-  return { ...(status !== undefined && { status }), body: { ...body, ...told } };
+  const stated = { transactionId: reference, amount: amountMinor / 100, mpesaReceiptNumber: receipt };
+  return { ...(status !== undefined && { status }), body: { ...body, ...stated } };
 };
 
 testProvider({
@@ -17,10 +17,10 @@ testProvider({
   kindOf: ({ method }) => (method === "POST" ? "initiate" : "confirm"),
   accepted: (reference) => ({ body: { success: true, data: { transactionId: reference, status: "pending" } } }),
   confirmed: {
-    succeeded: (told) => status("status-success", told),
-    open: (told) => status("status-pending", told),
+    succeeded: (stated) => status("status-success", stated),
+    open: (stated) => status("status-pending", stated),
   },
-  succeeded: (told) => lipanaWebhook(told),
-  forged: (told) => lipanaWebhook(told, "another secret"),
+  succeeded: (stated) => lipanaWebhook(stated),
+  forged: (stated) => lipanaWebhook(stated, "another secret"),
   isAccountWide: true,
 });

@@ -1,18 +1,18 @@
 import { referenceOf } from "../../../server/provider/mtn/messages.ts";
 import { fixture } from "../../support/sandbox.ts";
 import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
-const own = ({ paymentId, amountMinor, receipt }: Told) => ({
+const own = ({ paymentId, amountMinor, receipt }: StatedPayment) => ({
   amount: String(amountMinor),
   externalId: paymentId,
   financialTransactionId: receipt,
 });
 
 /** A fixture as the answer about this payment. */
-function status(name: string, told: Told): ScriptedAnswer {
+function status(name: string, stated: StatedPayment): ScriptedAnswer {
   const found = fixture("mtn", name);
-  return { ...found, body: { ...found.body, ...own(told) } };
+  return { ...found, body: { ...found.body, ...own(stated) } };
 }
 
 testProvider({
@@ -29,12 +29,12 @@ testProvider({
   accepted: () => fixture("mtn", "request-accepted"),
   referenceOf: ({ id }) => referenceOf(id),
   confirmed: {
-    succeeded: (told) => status("status-successful", told),
-    open: (told) => status("status-pending", told),
+    succeeded: (stated) => status("status-successful", stated),
+    open: (stated) => status("status-pending", stated),
   },
-  succeeded: (told) => ({
+  succeeded: (stated) => ({
     headers: {},
-    body: JSON.stringify({ ...fixture("mtn", "webhook-successful").body, ...own(told) }),
+    body: JSON.stringify({ ...fixture("mtn", "webhook-successful").body, ...own(stated) }),
   }),
   // MTN has no word for a wrong PIN.
   endings: { "04": [{ status: "failed", reason: "cancelled" }] },

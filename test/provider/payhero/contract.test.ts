@@ -1,9 +1,9 @@
 import { fixture } from "../../support/sandbox.ts";
 import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
 /** A fixture as the answer about this payment. */
-const query = (name: string, { reference }: Pick<Told, "reference">): ScriptedAnswer => {
+const query = (name: string, { reference }: Pick<StatedPayment, "reference">): ScriptedAnswer => {
   const { status = 200, body } = fixture("payhero", name);
   return { status, body: status === 200 ? { ...body, reference } : body };
 };
@@ -16,8 +16,8 @@ testProvider({
   kindOf: ({ method }) => (method === "POST" ? "initiate" : "confirm"),
   accepted: (reference) => ({ status: 201, body: { ...fixture("payhero", "payment-queued").body, reference } }),
   confirmed: {
-    succeeded: (told) => query("query-success", told),
-    open: (told) => query("query-queued", told),
+    succeeded: (stated) => query("query-success", stated),
+    open: (stated) => query("query-queued", stated),
   },
   succeeded: ({ paymentId, amountMinor, receipt }) => {
     const { response, ...body } = fixture("payhero", "webhook-success").body;

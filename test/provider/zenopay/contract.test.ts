@@ -1,10 +1,10 @@
 import { testAccount } from "../../support/account.ts";
 import { fixture } from "../../support/sandbox.ts";
 import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
-import { type Told, testProvider } from "../contract.ts";
+import { type StatedPayment, testProvider } from "../contract.ts";
 
 /** A fixture of the query as the answer about this payment. */
-function query(name: string, { paymentId, amountMinor, receipt }: Told): ScriptedAnswer {
+function query(name: string, { paymentId, amountMinor, receipt }: StatedPayment): ScriptedAnswer {
   const { status = 200, body } = fixture("zenopay", name);
   if (!Array.isArray(body.data)) return { status, body };
   const own = { order_id: paymentId, amount: String(amountMinor / 100), transid: `${receipt}SETSN` };
@@ -20,8 +20,8 @@ testProvider({
   accepted: (_reference, call) => ({ body: { ...fixture("zenopay", "accepted").body, order_id: call.body.order_id } }),
   referenceOf: ({ id }) => id,
   confirmed: {
-    succeeded: (told) => query("query-completed", told),
-    open: (told) => query("query-pending", told),
+    succeeded: (stated) => query("query-completed", stated),
+    open: (stated) => query("query-pending", stated),
   },
   succeeded: ({ paymentId }) => ({
     headers: { "x-api-key": testAccount("zenopay").API_KEY },
