@@ -1,4 +1,4 @@
-/** Due payments and what queries may decide: shared without asking twice, a failure only when told twice. */
+/** Claims of due payments, the pace of queries, and what a query may decide. */
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { claimDueStatement } from "../../server/order/claim-due.ts";
 import type { PaymentDraft } from "../../server/order/draft.ts";
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => ground.close());
 
-/** Moves a payment's whole past back, as if it had been asked for so long ago. */
+/** Moves all times of a payment back, as if it had started `seconds` earlier. */
 const age = (paymentId: string, seconds: number) =>
   ground.database.pool.query(
     `update payment set started_at = started_at - $2 * interval '1 second', expires_at = expires_at - $2 * interval '1 second',
@@ -24,7 +24,7 @@ const age = (paymentId: string, seconds: number) =>
   );
 
 /**
- * Expects the next check in so many seconds, null for none. Up to 4 s have passed since on a busy machine, and no two
+ * Expects the next check in `expectedS` seconds, or no check for null. Allows 4 s, because a busy machine may need them and no two
  * times of the schedule are that close.
  */
 async function expectCheckIn(paymentId: string, expectedS: number | null): Promise<void> {
@@ -41,10 +41,10 @@ async function expectCheckIn(paymentId: string, expectedS: number | null): Promi
 const dueIds = async (allowance: Partial<Allowance> = {}): Promise<string[]> =>
   (await ground.store.claimDue([allowanceOf(allowance)])).map(({ id }) => id);
 
-const said: Outcome = { status: "failed", reason: "cancelled", source: "query" };
+const queryFailure: Outcome = { status: "failed", reason: "cancelled", source: "query" };
 
-describe("a payment that is due to be asked about", () => {
-  it("is asked 10, 15, 20 and 30 s after it began, then every 60 s, and at its deadline", async () => {
+describe("claimDue", () => {
+  it("claims a payment 10, 15, 20 and 30 s after its start, then every 60 s, and at its deadline (G9)", async () => {
     const { payment } = await ground.open({ live: true, deadlineS: 120 });
     await expectCheckIn(payment.id, 10);
     for (const [afterS, nextInS] of [
@@ -68,23 +68,23 @@ describe("a payment that is due to be asked about", () => {
     });
   });
 
-  it("is taken by one of many nodes, each payment once", async () => {
+  it("gives each payment to one of several nodes", async () => {
     const opened = await Promise.all(Array.from({ length: 40 }, () => ground.open({ live: true })));
     await Promise.all(opened.map(({ payment }) => age(payment.id, 11)));
     const nodes = [1, 2, 3].map(() =>
       createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [] }),
     );
-    const taken: string[] = [];
+    const claimed: string[] = [];
     for (let found = 1; found > 0; ) {
       const claims = await Promise.all(nodes.map((node) => node.claimDue([allowanceOf({ free: 5 })])));
       found = claims.flat().length;
-      taken.push(...claims.flat().map(({ id }) => id));
+      claimed.push(...claims.flat().map(({ id }) => id));
     }
-    const ours = taken.filter((id) => opened.some(({ payment }) => payment.id === id));
+    const ours = claimed.filter((id) => opened.some(({ payment }) => payment.id === id));
     expect(ours.toSorted()).toEqual(opened.map(({ payment }) => payment.id).toSorted());
   });
 
-  it("is asked for late money 5 min, 1 h and 24 h after its deadline, and then left alone", async () => {
+  it("claims an expired payment 5 min, 1 h and 24 h after its deadline, and then never again", async () => {
     const { payment } = await ground.open({ live: true, deadlineS: 120 });
     await age(payment.id, 120);
     await ground.store.advance(payment.id, { status: "expired", reason: "deadline", source: "clock" });
@@ -100,15 +100,15 @@ describe("a payment that is due to be asked about", () => {
     }
   });
 
-  it("is found through its index among 10,000, by either kind of plan, and no table is read", async () => {
+  it("finds payments through an index among 10,000, by either kind of plan, and scans no table", async () => {
     const many = await openManyOrders();
     onTestFinished(many.close);
     for (const isGeneric of [false, true]) {
-      // What is taken is due no more: the later runs, the one that is explained among them, find the next ones.
+      // A claimed payment is not due, so that each run, and the explained one, claims the next payments.
       const values = [JSON.stringify([toClaim(allowanceOf({ free: 5 }))])];
       const steps = await planStepsOf(many.database, { statement: claimDueStatement, values, isGeneric });
       for (const table of ["payment", "order"]) {
-        // The step that updates reads what other steps have found.
+        // The updating step reads the rows that other steps have found.
         const reads = tableReadsOf(
           steps.filter((step) => step["Node Type"] !== "ModifyTable"),
           table,
@@ -123,7 +123,7 @@ describe("a payment that is due to be asked about", () => {
     }
   });
 
-  it("with a time of 15 s is over for good after twice that, not a minute later", async () => {
+  it("reports a payment with a deadline of 15 s as long over after 30 s, not a minute later (G9)", async () => {
     const { payment } = await ground.open({ live: true, deadlineS: 15 });
     await age(payment.id, 15);
     expect(await dueIds()).toContain(payment.id);
@@ -131,13 +131,13 @@ describe("a payment that is due to be asked about", () => {
     await age(payment.id, 15);
     expect((await ground.store.claimDue([allowanceOf()])).find(({ id }) => id === payment.id)).toMatchObject({
       isLongOver: true,
-      // Its last question gets no more time than this.
+      // The time for its last query.
       leftMs: 0,
     });
     await expectCheckIn(payment.id, 60);
   });
 
-  it("is first asked about when its provider can have an answer, and again by its provider's own times", async () => {
+  it("schedules the first query when the provider can have an answer, and the next ones at the provider's own times", async () => {
     const { payment } = await ground.open({ live: true, deadlineS: 120, firstCheckS: 30 });
     await expectCheckIn(payment.id, 30);
     await age(payment.id, 30);
@@ -145,14 +145,14 @@ describe("a payment that is due to be asked about", () => {
     await expectCheckIn(payment.id, 30);
   });
 
-  it("is taken where its provider is not in use any more, so that its deadline ends it", async () => {
+  it("claims a payment of a provider that is not enabled, so that it expires at its deadline (G9)", async () => {
     const { payment } = await ground.open({ provider: "gone", live: true, deadlineS: 10 });
     await age(payment.id, 10);
     const [due] = (await ground.store.claimDue([])).filter(({ id }) => id === payment.id);
     expect(due).toMatchObject({ provider: "gone", isOver: true, mayAsk: true });
   });
 
-  it("is not asked about any more when it is paid or in review, also after a hint", async () => {
+  it("schedules no check for a payment that is paid or in review, even after `checkNow`", async () => {
     const one = await ground.open();
     await ground.store.advance(one.payment.id, paid());
     const two = await ground.open();
@@ -164,16 +164,16 @@ describe("a payment that is due to be asked about", () => {
   });
 });
 
-describe("a failure that only a query tells of", () => {
-  it("settles when it is told twice, 15 s apart, of a prompt that is a minute old", async () => {
+describe("failure reported only by a query", () => {
+  it("is recorded when a second query repeats it 15 s later and the prompt is a minute old", async () => {
     const { event, payment } = await ground.open({ live: true });
-    await ground.store.advance(payment.id, said);
-    await expectCheckIn(payment.id, 10); // The schedule is sooner than the minute.
+    await ground.store.advance(payment.id, queryFailure);
+    await expectCheckIn(payment.id, 10); // The scheduled check comes before the prompt is a minute old.
     await age(payment.id, 30);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order.status).toBe("pending");
     await age(payment.id, 30);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order).toMatchObject({
       status: "failed",
       reason: "cancelled",
@@ -181,51 +181,51 @@ describe("a failure that only a query tells of", () => {
     });
   });
 
-  it("is asked again after 15 s, not only when the schedule says so", async () => {
+  it("is checked again after 15 s, before the next scheduled query", async () => {
     const { event, payment } = await ground.open({ live: true, deadlineS: 600 });
     await age(payment.id, 100);
     await dueIds();
     await expectCheckIn(payment.id, 60);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     await expectCheckIn(payment.id, 15);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order.status).toBe("pending");
     await age(payment.id, 15);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order.status).toBe("failed");
   });
 
-  it("starts again when another answer comes in between", async () => {
+  it("needs another confirmation after a different answer in between", async () => {
     const { event, payment } = await ground.open({ live: true, deadlineS: 600 });
     await age(payment.id, 100);
     for (const between of [
       { status: "processing", source: "query" },
       { status: "failed", reason: "insufficient_funds", source: "query" },
     ] as const) {
-      await ground.store.advance(payment.id, said);
+      await ground.store.advance(payment.id, queryFailure);
       await age(payment.id, 20);
       await ground.store.advance(payment.id, between);
-      await ground.store.advance(payment.id, said);
+      await ground.store.advance(payment.id, queryFailure);
       expect((await ground.view(event.orderId)).order.settled).toBe(false);
     }
   });
 
-  it("in the sandbox needs 1 s and 3 s", async () => {
+  it("is confirmed in the sandbox by a query 1 s later, when the prompt is 3 s old", async () => {
     const { event, payment } = await ground.open({ live: false });
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     await age(payment.id, 3);
-    await ground.store.advance(payment.id, said);
+    await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order.status).toBe("failed");
   });
 
-  it("does not stand in the way of a webhook, whichever comes first", async () => {
+  it("never blocks a webhook, whichever arrives first (G3)", async () => {
     const one = await ground.open({ live: true });
-    await ground.store.advance(one.payment.id, said);
-    await ground.store.advance(one.payment.id, { ...said, source: "webhook" });
+    await ground.store.advance(one.payment.id, queryFailure);
+    await ground.store.advance(one.payment.id, { ...queryFailure, source: "webhook" });
     expect((await ground.view(one.event.orderId)).order).toMatchObject({ status: "failed", version: 2 });
     const two = await ground.open({ live: true });
     await Promise.all([
-      ground.store.advance(two.payment.id, said),
+      ground.store.advance(two.payment.id, queryFailure),
       ground.store.advance(two.payment.id, paid()),
       ground.store.advance(two.payment.id, { status: "succeeded", source: "query" }),
     ]);
@@ -234,19 +234,19 @@ describe("a failure that only a query tells of", () => {
     expect(events.map(({ version }) => version)).toEqual(events.map((_, index) => index + 1));
   });
 
-  it("never takes back a success", async () => {
+  it("never takes back a success (G2)", async () => {
     const { event, payment } = await ground.open({ live: true });
     await ground.store.advance(payment.id, paid());
     await age(payment.id, 100);
-    for (const _ of [1, 2]) await ground.store.advance(payment.id, said);
+    for (const _ of [1, 2]) await ground.store.advance(payment.id, queryFailure);
     expect((await ground.view(event.orderId)).order).toMatchObject({ status: "succeeded", version: 2 });
   });
 });
 
-describe("the pace of a provider", () => {
+describe("pace of queries", () => {
   let providers = 0;
 
-  /** So many payments of a provider of their own that are due, the last opened with the nearest deadline. */
+  /** Opens `count` due payments with a provider of their own. The last one has the nearest deadline. */
   const openDue = async (count: number, draft: Partial<PaymentDraft> = {}) => {
     providers += 1;
     const provider = `paced-${providers}`;
@@ -257,7 +257,7 @@ describe("the pace of a provider", () => {
       payments.push(payment.id);
     }
     await ground.store.preparePace([provider]);
-    // What other tests left due is taken too.
+    // A claim may also return payments that other tests left due.
     const claim = async (allowance: Partial<Allowance> = {}, store = ground.store) =>
       (await store.claimDue([allowanceOf({ provider, perMinute: 6, ...allowance })])).filter(
         (due) => due.provider === provider,
@@ -265,7 +265,7 @@ describe("the pace of a provider", () => {
     return { provider, payments, claim, ids: async () => (await claim()).map(({ id }) => id) };
   };
 
-  /** Lets the pace's clock go on. */
+  /** Moves the pace's times back, as if `seconds` had passed. */
   const pass = (provider: string, seconds: number) =>
     ground.database.pool.query(
       `update query_pace set next_at = next_at - $2 * interval '1 second', halved_at = halved_at - $2 * interval '1 second'
@@ -273,7 +273,7 @@ describe("the pace of a provider", () => {
       [provider, seconds],
     );
 
-  it("lets so many queries through in a minute, those with the nearest deadline first, and keeps the others due", async () => {
+  it("allows `perMinute` queries, those with the nearest deadline first, and keeps the other payments due", async () => {
     const { provider, payments, ids } = await openDue(3);
     const [first, second, third] = payments;
     expect(await ids()).toEqual([third]);
@@ -283,7 +283,7 @@ describe("the pace of a provider", () => {
     await pass(provider, 5);
     expect(await ids()).toEqual([second]);
     await pass(provider, 1_000);
-    // What was not used is not saved up.
+    // Unused permits do not accumulate.
     expect(await ids()).toEqual([first]);
   });
 
@@ -293,12 +293,12 @@ describe("the pace of a provider", () => {
       createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [] }),
     );
     const claims = await Promise.all(nodes.map((node) => claim({ perMinute: 120 }, node)));
-    // A second's worth at once.
+    // The burst is the permits of one second: two.
     expect(claims.flat()).toHaveLength(2);
     expect(await claim({ perMinute: 120 })).toHaveLength(0);
   });
 
-  it("has open payments asked about before those that have settled", async () => {
+  it("allows queries of open payments before those of settled ones", async () => {
     const { payments, provider, ids } = await openDue(2);
     const [settled = "", open = ""] = payments;
     await ground.store.advance(settled, { status: "failed", reason: "cancelled", source: "webhook" });
@@ -311,7 +311,7 @@ describe("the pace of a provider", () => {
     expect(await ids()).toEqual([settled]);
   });
 
-  it("ends payments that are long over without asking about them", async () => {
+  it("lets payments past twice their deadline end without a query (G9)", async () => {
     const { provider, payments, claim } = await openDue(3);
     await ground.store.slowQueries(provider, 300);
     expect(await claim()).toEqual([]);
@@ -320,45 +320,45 @@ describe("the pace of a provider", () => {
     expect(due.map(({ mayAsk, isLongOver }) => [mayAsk, isLongOver])).toEqual(payments.map(() => [false, true]));
   });
 
-  it("is no reason to end payments unasked where nothing limits it but a node's own room", async () => {
+  it("never ends a payment without a query where only a node's own capacity limits the queries", async () => {
     const { payments, claim } = await openDue(30);
     for (const id of payments) await age(id, 1_200);
-    const asked: string[] = [];
-    // As after an outage: many are long over, and each claim has room for a few.
-    while (asked.length < 30) {
+    const queried: string[] = [];
+    // The state after an outage: many payments are past twice their deadline, and each claim takes four.
+    while (queried.length < 30) {
       const due = await claim({ perMinute: undefined, free: 4 });
       expect(due.length).toBeGreaterThan(0);
       expect(due.every(({ mayAsk }) => mayAsk)).toBe(true);
-      asked.push(...due.map(({ id }) => id));
+      queried.push(...due.map(({ id }) => id));
     }
-    expect(asked.toSorted()).toEqual(payments.toSorted());
+    expect(queried.toSorted()).toEqual(payments.toSorted());
   });
 
-  it("is used up on average although due payments are looked for twice a second", async () => {
+  it("is used in full on average, although a node claims only twice a second", async () => {
     const { provider } = await openDue(20);
     let queries = 0;
-    // 90 a minute are one in two thirds of a second: of 20 looks, 15 find one.
+    // 90 a minute is one query in 2/3 s, so that 15 of 20 claims, half a second apart, get one.
     const claim = async () =>
       (await ground.store.claimDue([allowanceOf({ provider, perMinute: 90 })])).filter(
         (due) => due.provider === provider,
       );
-    for (let look = 0; look < 20; look += 1) {
+    for (let claims = 0; claims < 20; claims += 1) {
       queries += (await claim()).length;
       await pass(provider, 0.5);
     }
     expect(queries).toBeGreaterThanOrEqual(14);
   });
 
-  it("is not spent on payments that cannot be asked about without a reference", async () => {
+  it("is not spent on payments that cannot be queried without a reference", async () => {
     const { payments, claim } = await openDue(3);
     const [known = ""] = payments;
     await ground.store.advance(known, { status: "processing", reference: `ws-${known}`, source: "reply" });
-    const taken = await claim({ needsReference: true });
-    expect(taken.map(({ id }) => id).toSorted()).toEqual(payments.toSorted());
-    expect(taken.every(({ mayAsk }) => mayAsk)).toBe(true);
+    const due = await claim({ needsReference: true });
+    expect(due.map(({ id }) => id).toSorted()).toEqual(payments.toSorted());
+    expect(due.every(({ mayAsk }) => mayAsk)).toBe(true);
   });
 
-  it("is halved when the provider was asked too often, once for answers that come together, and comes back in steps", async () => {
+  it("is halved once for simultaneous rate-limit answers, and recovers in steps of two minutes", async () => {
     const { provider, claim } = await openDue(40);
     const statistics = createStatistics(ground.database);
     const halvings = async () =>
@@ -367,7 +367,7 @@ describe("the pace of a provider", () => {
     expect(await claim(free)).toHaveLength(1);
     await Promise.all([1, 2, 3].map(() => ground.store.slowQueries(provider)));
     expect(await halvings()).toBe(1);
-    // Left alone for 10 s, then asked at two and a half a second.
+    // A pause of 10 s, then two and a half queries a second.
     expect(await claim(free)).toHaveLength(0);
     await pass(provider, 10);
     expect(await claim(free)).toHaveLength(1);
@@ -383,7 +383,7 @@ describe("the pace of a provider", () => {
     expect(await claim({ perMinute: undefined, free: 20 })).toHaveLength(20);
   });
 
-  it("heeds a time to wait that the provider names, and no longer than ten minutes", async () => {
+  it("respects the pause that the provider asks for, up to ten minutes", async () => {
     const { provider, claim } = await openDue(2);
     await ground.store.slowQueries(provider, 1_000_000_000);
     await pass(provider, 599);
@@ -394,24 +394,25 @@ describe("the pace of a provider", () => {
 
   it("is not spent on a payment that was completed while its query waited", async () => {
     const { provider, claim } = await openDue(1);
-    const [taken] = await claim();
-    await ground.store.advance(taken?.id ?? "", paid({ receipt: `R-${taken?.id}` }));
-    await ground.store.defer(taken?.id ?? "");
+    const [claimed] = await claim();
+    await ground.store.advance(claimed?.id ?? "", paid({ receipt: `R-${claimed?.id}` }));
+    await ground.store.defer(claimed?.id ?? "");
     await pass(provider, 10);
     expect(await claim()).toEqual([]);
   });
 
-  it("gives back what was taken and could not be asked about", async () => {
+  it("allows a deferred payment again in the next interval", async () => {
     const { provider, claim } = await openDue(1);
-    const [taken] = await claim();
-    await ground.store.defer(taken?.id ?? "");
+    const [claimed] = await claim();
+    await ground.store.defer(claimed?.id ?? "");
     await pass(provider, 10);
-    expect((await claim()).map(({ id }) => id)).toEqual([taken?.id]);
+    expect((await claim()).map(({ id }) => id)).toEqual([claimed?.id]);
   });
 });
 
-describe("a success that states no receipt", () => {
-  const openAsking = () =>
+describe("success without a receipt", () => {
+  /** Two providers here have queries that state receipts; "bare" also states no amount. */
+  const createReceiptStore = () =>
     createOrderStore({
       database: ground.database,
       announce: () => undefined,
@@ -420,16 +421,16 @@ describe("a success that states no receipt", () => {
     });
 
   it.each([
-    ["of a provider whose query states it", "bare", {}, 5],
-    ["with one", "bare", { receipt: "R-1" }, null],
-    ["of a provider whose query states none", "none", {}, null],
-    ["by a person's word", "full", { source: "person" }, 5],
-    ["with one, but without an amount that the query could state", "full", { source: "person", receipt: "R-2" }, 5],
-  ] as const)("%s is asked about once: %#", async (_what, provider, says, nextInS) => {
+    ["the query states receipts", "bare", {}, 5],
+    ["the success has a receipt", "bare", { receipt: "R-1" }, null],
+    ["the query states no receipt", "none", {}, null],
+    ["a person accepted the payment", "full", { source: "person" }, 5],
+    ["only the amount is missing and the query states it", "full", { source: "person", receipt: "R-2" }, 5],
+  ] as const)("is checked only for what a query can add: %s", async (_when, provider, evidence, nextInS) => {
     const { payment } = await ground.open({ provider, live: true });
-    const store = openAsking();
-    const isPerson = "source" in says;
-    // A receipt that another payment has is for a person to decide on; no amount is stated.
+    const store = createReceiptStore();
+    const isPerson = "source" in evidence;
+    // The receipt of another payment sends this one to review. Its webhook states no amount.
     const other = await ground.open({ provider, live: true });
     if (isPerson) {
       await store.advance(other.payment.id, paid({ receipt: `shared-${other.payment.id}` }));
@@ -439,19 +440,19 @@ describe("a success that states no receipt", () => {
         source: "webhook",
       });
     }
-    const outcome = { status: "succeeded", source: "webhook", ...says } as const;
+    const outcome = { status: "succeeded", source: "webhook", ...evidence } as const;
     await store.advance(payment.id, isPerson ? outcome : { ...paid(), ...outcome });
     await expectCheckIn(payment.id, nextInS);
   });
 
-  it("learns it, as one more event of the same, and is left alone after the answer", async () => {
+  it("gets its receipt from a query, as one event, and is not checked again", async () => {
     const { event, payment } = await ground.open({ provider: "bare", live: true });
-    const store = openAsking();
+    const store = createReceiptStore();
     await store.advance(payment.id, paid({ reference: "ref" }));
     await age(payment.id, 5);
-    const taken = await store.claimDue([allowanceOf({ provider: "bare" })]);
-    expect(taken.find(({ id }) => id === payment.id)).toMatchObject({ status: "succeeded" });
-    // Until it is answered it falls due again: the node that asks may die.
+    const due = await store.claimDue([allowanceOf({ provider: "bare" })]);
+    expect(due.find(({ id }) => id === payment.id)).toMatchObject({ status: "succeeded" });
+    // The payment is due again without an answer, because the node that claimed it may die.
     await expectCheckIn(payment.id, 60);
     await store.advance(payment.id, { status: "succeeded", receipt: `R-${payment.id}`, source: "query" });
     await store.endReceiptCheck(payment.id);
@@ -461,9 +462,9 @@ describe("a success that states no receipt", () => {
     expect(events.map(({ status }) => status)).toEqual(["pending", "succeeded", "succeeded"]);
   });
 
-  it("is asked about for an hour after its deadline at most, if nobody answers", async () => {
+  it("is checked for at most an hour after its deadline", async () => {
     const { payment } = await ground.open({ provider: "bare", live: true, deadlineS: 120 });
-    const store = openAsking();
+    const store = createReceiptStore();
     await store.advance(payment.id, paid());
     await age(payment.id, 120 + 3_590);
     const claim = () => store.claimDue([allowanceOf({ provider: "bare" })]);
@@ -476,13 +477,13 @@ describe("a success that states no receipt", () => {
 
   it.each([
     ["a failure", { status: "failed", reason: "declined" }],
-    ["that it is open", { status: "processing" }],
+    ["an open payment", { status: "processing" }],
     ["another amount", { status: "succeeded", amountMinor: 1n, currency: "KES" }],
-  ] as const)("stays a success whatever the query says: %s", async (_what, says) => {
+  ] as const)("stays a success when a query reports %s (G2)", async (_what, evidence) => {
     const { event, payment } = await ground.open({ provider: "bare", live: true });
-    const store = openAsking();
+    const store = createReceiptStore();
     await store.advance(payment.id, paid());
-    await store.advance(payment.id, { ...says, source: "query" });
+    await store.advance(payment.id, { ...evidence, source: "query" });
     expect((await ground.view(event.orderId)).order).toMatchObject({
       status: "succeeded",
       payment: { amountPaidMinor: 15_000 },

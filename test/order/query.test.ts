@@ -1,4 +1,4 @@
-/** What the merchant's backend reads, on real PostgreSQL: one order whole, lists, and the feed of changes. */
+/** What the merchant's backend reads: one order with its history, lists, and changed orders. */
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
@@ -9,14 +9,14 @@ import { createDatabase } from "../support/database.ts";
 import { failed, nextOrderId, openTestStore, paid, type TestStore } from "../support/store.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 
-/** A database for this test alone: lists read all of it. */
+/** Opens a database for one test, because a list reads all orders. */
 async function openGround(): Promise<TestStore> {
   const ground = await openTestStore();
   onTestFinished(ground.close);
   return ground;
 }
 
-/** Opens so many orders, each a second after the one before, the last one now. */
+/** Opens `count` orders, each one second after the previous one, the last one now. */
 async function openSecondsApart(ground: TestStore, count: number): Promise<StatusEvent[]> {
   const events: StatusEvent[] = [];
   for (let index = 0; index < count; index += 1) {
@@ -32,7 +32,7 @@ async function openSecondsApart(ground: TestStore, count: number): Promise<Statu
   return events;
 }
 
-/** Moves orders' times by so many seconds. */
+/** Moves the orders' times of change by `seconds`. */
 async function shift(ground: TestStore, ids: readonly string[], seconds: number): Promise<void> {
   await ground.database.pool.query(
     `update "order" set changed_at = changed_at + $2 * interval '1 second' where id = any ($1::uuid[])`,
@@ -40,12 +40,10 @@ async function shift(ground: TestStore, ids: readonly string[], seconds: number)
   );
 }
 
-/** A session whose changes all wait for `commit`: it has one connection, and a transaction is open on it. */
+/** Opens a transaction and a store that writes in it: its pool has one connection. No change is visible before `commit`. */
 async function openTransaction(ground: TestStore) {
   const pool = new pg.Pool({ ...ground.database.pool.options, max: 1 });
-  // A pool has ended before its connection has, and the database may be dropped in between.
-  pool.on("connect", (client) => client.on("error", () => undefined));
-  // Dropping the database at the end may come before a connection has said goodbye.
+  // An ended pool may still have a connection when the database is dropped, which then emits an error.
   pool.on("error", () => undefined).on("connect", (client) => client.on("error", () => undefined));
   onTestFinished(() => pool.end());
   await pool.query("begin");
@@ -56,7 +54,7 @@ async function openTransaction(ground: TestStore) {
 
 const processing = { status: "processing", source: "reply" } as const;
 
-/** A change whose statement began 4 s ago and that is not committed. */
+/** Makes a change whose statement began 4 s ago, and that is not committed. */
 async function holdChange(ground: TestStore, paymentId: string): Promise<{ commit(): Promise<unknown> }> {
   const { pool, store, commit } = await openTransaction(ground);
   const { event } = await store.advance(paymentId, processing);
@@ -64,8 +62,8 @@ async function holdChange(ground: TestStore, paymentId: string): Promise<{ commi
   return { commit };
 }
 
-/** Follows the cursor to the end; `between` runs after every page but the last. */
-async function readAll(
+/** Reads all pages. `between` runs after every page except the last one. */
+async function readAllPages(
   query: OrderQuery,
   filter: OrderFilter,
   between: (page: number) => Promise<unknown> = async () => undefined,
@@ -89,16 +87,16 @@ const idsOf = (events: readonly { id: string }[]): string[] => events.map(({ id 
 
 const secondsAgo = (seconds: number): Date => new Date(Date.now() - seconds * 1_000);
 
-interface Sent {
+interface SentStatement {
   text: string;
   values: unknown[];
 }
 
-/** The statements that reach PostgreSQL while `act` runs. */
-async function statementsOf(act: () => Promise<unknown>): Promise<Sent[]> {
+/** Runs `action` and returns the statements that it sent to PostgreSQL. */
+async function statementsOf(action: () => Promise<unknown>): Promise<SentStatement[]> {
   const query = vi.spyOn(pg.Client.prototype, "query");
   try {
-    await act();
+    await action();
     const calls = query.mock.calls as unknown as [string, unknown[]][];
     return calls.map(([text, values]) => ({ text, values }));
   } finally {
@@ -106,8 +104,8 @@ async function statementsOf(act: () => Promise<unknown>): Promise<Sent[]> {
   }
 }
 
-/** Resolves when a statement waits for a lock in this database. */
-async function lockWaiter(pool: pg.Pool): Promise<void> {
+/** Waits until a statement waits for a lock in this database. */
+async function waitForLockWaiter(pool: pg.Pool): Promise<void> {
   for (let waiting = 0; waiting === 0; ) {
     const { rows } = await pool.query(`
       select count(*)::int as waiting from pg_locks join pg_database d on d.oid = database
@@ -116,28 +114,28 @@ async function lockWaiter(pool: pg.Pool): Promise<void> {
   }
 }
 
-/** What would have ended the process, until the test is over. */
-function catchUncaught(): Error[] {
-  const caught: Error[] = [];
-  const usual = process.listeners("uncaughtException");
-  const listener = (error: Error) => void caught.push(error);
+/** Collects uncaught errors until the test ends, because each would end the process. */
+function collectUncaughtErrors(): Error[] {
+  const uncaught: Error[] = [];
+  const otherListeners = process.listeners("uncaughtException");
+  const listener = (error: Error) => void uncaught.push(error);
   process.removeAllListeners("uncaughtException").on("uncaughtException", listener);
   onTestFinished(() => {
     process.off("uncaughtException", listener);
-    for (const one of usual) process.on("uncaughtException", one);
+    for (const other of otherListeners) process.on("uncaughtException", other);
   });
-  return caught;
+  return uncaught;
 }
 
-describe("an order that is found", () => {
-  it("shows its state, every attempt with its phone masked, every event, and what the merchant wrote", async () => {
+describe("find", () => {
+  it("returns the state, every attempt with a masked phone, every event, and the merchant's fields", async () => {
     const ground = await openGround();
-    const written = {
+    const merchantFields = {
       description: "2 tickets",
       customer: { name: "Asha", email: "asha@example.com" },
       metadata: { seat: ["A1", "A2"], nested: { deep: true } },
     };
-    const first = await ground.open(written);
+    const first = await ground.open(merchantFields);
     const { orderId } = first.event;
     await ground.store.advance(first.payment.id, failed({ reason: "wrong_pin" }));
     const second = await ground.open({ orderId, phone: "+254700000001", provider: "zenopay", live: true });
@@ -145,9 +143,9 @@ describe("an order that is found", () => {
     await ground.store.advance(second.payment.id, { status: "processing", reference: "ws_2", action, source: "reply" });
 
     const view = await ground.view(orderId);
-    expect(view).toMatchObject(written);
+    expect(view).toMatchObject(merchantFields);
     expect(view.order).toEqual(ground.announced.at(-1));
-    expect(view.events.map(({ source: _, ...told }) => told)).toEqual(ground.announced);
+    expect(view.events.map(({ source: _, ...state }) => state)).toEqual(ground.announced);
     expect(view.payments).toEqual([
       {
         id: first.payment.id,
@@ -176,7 +174,7 @@ describe("an order that is found", () => {
     expect(JSON.stringify(view)).not.toMatch(/712345678|700000001/);
   });
 
-  it("shows receipt and amount of what was paid, and no action any more", async () => {
+  it("returns the receipt and the amount of a paid payment, and no action", async () => {
     const ground = await openGround();
     const { event, payment } = await ground.open();
     const action = { type: "prompt", phone: "+2547*****678" } as const;
@@ -187,20 +185,20 @@ describe("an order that is found", () => {
     expect(payments[0]).not.toHaveProperty("action");
   });
 
-  it("has null where the merchant wrote nothing", async () => {
+  it("returns null for the fields that the merchant left out", async () => {
     const ground = await openGround();
     const { event } = await ground.open();
     expect(await ground.view(event.orderId)).toMatchObject({ description: null, customer: null, metadata: null });
   });
 
-  it("is one snapshot: a change in the middle of the reading is seen everywhere or nowhere", async () => {
+  it("reads one snapshot: a change during the read shows everywhere or nowhere", async () => {
     const ground = await openGround();
     const { event, payment } = await ground.open();
     const { pool, store, commit } = await openTransaction(ground);
-    // Whoever reads events now waits; whoever has read the order before that has read too early.
+    // A read of the events waits for this lock. An order read in an earlier snapshot would not match its events.
     await pool.query("lock table event in access exclusive mode");
     const finding = ground.query.find(event.orderId);
-    await lockWaiter(pool);
+    await waitForLockWaiter(pool);
     await store.advance(payment.id, processing);
     await commit();
     const view = await finding;
@@ -209,42 +207,42 @@ describe("an order that is found", () => {
     expect(view?.payments[0]?.status).toBe(view?.order.status);
   });
 
-  it("fails when the connection is cut in the middle of the reading, and nothing else does", async () => {
+  it("throws `store_unavailable` when its connection is lost during the read, and causes no uncaught error", async () => {
     const ground = await openGround();
     const { event } = await ground.open();
     const proxy = await startTcpProxy(ground.database.pool.options.connectionString ?? "");
     const database = openDatabase(proxy.url, () => undefined);
     onTestFinished(database.close);
     const query = createOrderQuery(database);
-    const uncaught = catchUncaught();
+    const uncaught = collectUncaughtErrors();
     const { pool, commit } = await openTransaction(ground);
     await pool.query("lock table event in access exclusive mode");
     const finding = Promise.allSettled([query.find(event.orderId)]);
-    await lockWaiter(pool);
+    await waitForLockWaiter(pool);
     proxy.cut();
     expect(await finding).toMatchObject([{ status: "rejected", reason: { code: "store_unavailable" } }]);
     await commit();
     proxy.restore();
     expect(await query.find(event.orderId)).toMatchObject({ order: event });
-    // What a connection emits and no listener hears would end the process.
+    // An error event of a connection without a listener would end the process.
     expect(uncaught).toEqual([]);
   });
 
-  it("is one round trip", async () => {
+  it("takes one round trip", async () => {
     const ground = await openGround();
     const { event } = await ground.open();
     expect(await statementsOf(() => ground.query.find(event.orderId))).toHaveLength(1);
   });
 
-  it("is nothing when there is none", async () => {
+  it("returns undefined for an unknown order", async () => {
     const ground = await openGround();
     expect(await ground.query.find(nextOrderId())).toBeUndefined();
     expect(await ground.query.idOf(nextOrderId())).toBeUndefined();
   });
 });
 
-describe("a list", () => {
-  it("is newest first and ends without a cursor", async () => {
+describe("list", () => {
+  it("sorts the newest order first, and ends without a cursor", async () => {
     const ground = await openGround();
     expect(await ground.query.list({ limit: 10 })).toEqual({ data: [], nextCursor: null });
     const opened = await openSecondsApart(ground, 4);
@@ -253,7 +251,7 @@ describe("a list", () => {
     expect(await ground.query.list({ limit: 3 })).toMatchObject({ nextCursor: expect.any(String) });
   });
 
-  it("shows states as they are now, in the order of opening", async () => {
+  it("shows current states, sorted by the time of opening", async () => {
     const ground = await openGround();
     const { payment } = await ground.open();
     const { event } = await ground.open();
@@ -262,35 +260,37 @@ describe("a list", () => {
     expect(data).toEqual([event, ground.announced.at(-1)]);
   });
 
-  it.each([1, 2, 3, 7, 8])("in pages of %i has each order once, also those opened at the same time", async (limit) => {
-    const ground = await openGround();
-    const ids = idsOf(await openSecondsApart(ground, 8));
-    const tied = ids.slice(1, 7);
-    await ground.database.pool.query(
-      `update "order" set opened_at = (select max(opened_at) from "order" where id = any ($1)) where id = any ($1)`,
-      [tied],
-    );
-    const { read } = await readAll(ground.query, { limit });
-    expect(idsOf(read)).toEqual([ids[7], ...tied.toSorted().toReversed(), ids[0]]);
-  });
+  it.each([1, 2, 3, 7, 8])(
+    "shows each order once in pages of %i, with some orders opened at the same time",
+    async (limit) => {
+      const ground = await openGround();
+      const ids = idsOf(await openSecondsApart(ground, 8));
+      const tied = ids.slice(1, 7);
+      await ground.database.pool.query(
+        `update "order" set opened_at = (select max(opened_at) from "order" where id = any ($1)) where id = any ($1)`,
+        [tied],
+      );
+      const { read } = await readAllPages(ground.query, { limit });
+      expect(idsOf(read)).toEqual([ids[7], ...tied.toSorted().toReversed(), ids[0]]);
+    },
+  );
 
-  it("is not disturbed in its pages by orders opened meanwhile", async () => {
+  it("keeps its pages when orders are opened meanwhile", async () => {
     const ground = await openGround();
     const opened = await openSecondsApart(ground, 6);
-    const { read } = await readAll(ground.query, { limit: 2 }, () => ground.open());
+    const { read } = await readAllPages(ground.query, { limit: 2 }, () => ground.open());
     expect(idsOf(read)).toEqual(idsOf(opened.toReversed()));
   });
 
-  it("takes only a status, only a provider, or both, over pages too", async () => {
+  it("filters by status, by provider, or by both, on every page", async () => {
     const ground = await openGround();
-    const kinds: { id: string; status: string; provider: string }[] = [];
+    const orders: { id: string; status: string; provider: string }[] = [];
     for (let times = 0; times < 3; times += 1) {
       for (const provider of ["daraja", "zenopay"]) {
-        for (const status of ["pending", "failed"]) {
-          const { event, payment } = await ground.open({ provider });
-          if (status === "failed") await ground.store.advance(payment.id, failed());
-          kinds.unshift({ id: event.id, status, provider });
-        }
+        const failing = await ground.open({ provider });
+        await ground.store.advance(failing.payment.id, failed());
+        orders.unshift({ id: failing.event.id, status: "failed", provider });
+        orders.unshift({ id: (await ground.open({ provider })).event.id, status: "pending", provider });
       }
     }
     for (const filter of [
@@ -299,17 +299,17 @@ describe("a list", () => {
       { provider: "zenopay" },
       { provider: "daraja", status: "failed" },
     ] as const) {
-      const wanted = kinds.filter((kind) =>
-        Object.entries(filter).every(([key, value]) => kind[key as "id"] === value),
+      const expected = orders.filter((order) =>
+        Object.entries(filter).every(([key, value]) => order[key as "id"] === value),
       );
-      const { read } = await readAll(ground.query, { ...filter, limit: 2 });
-      expect({ filter, read: idsOf(read) }).toEqual({ filter, read: idsOf(wanted) });
+      const { read } = await readAllPages(ground.query, { ...filter, limit: 2 });
+      expect({ filter, read: idsOf(read) }).toEqual({ filter, read: idsOf(expected) });
     }
     expect((await ground.query.list({ status: "review", limit: 2 })).data).toEqual([]);
     expect((await ground.query.list({ provider: "nosuch", limit: 2 })).data).toEqual([]);
   });
 
-  it("names the provider of the attempt that the state comes from", async () => {
+  it("filters by the provider of the attempt that the state comes from", async () => {
     const ground = await openGround();
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, failed());
@@ -318,13 +318,13 @@ describe("a list", () => {
     expect(idsOf((await ground.query.list({ provider: "zenopay", limit: 2 })).data)).toEqual([event.id]);
   });
 
-  it("begins with what was opened at `from` and ends before `to`", async () => {
+  it("includes orders opened at `from` and excludes those opened at `to`", async () => {
     const ground = await openGround();
     const opened = await openSecondsApart(ground, 5);
     const [, from, , to] = opened.map(({ openedAt }) => new Date(openedAt));
     const newest = idsOf(opened.toReversed());
     const listed = async (filter: Partial<OrderFilter>) =>
-      idsOf((await readAll(ground.query, { ...filter, limit: 1 })).read);
+      idsOf((await readAllPages(ground.query, { ...filter, limit: 1 })).read);
     expect(await listed({ from })).toEqual(newest.slice(0, 4));
     expect(await listed({ to })).toEqual(newest.slice(2));
     expect(await listed({ from, to })).toEqual(newest.slice(2, 4));
@@ -332,8 +332,8 @@ describe("a list", () => {
   });
 });
 
-describe("the feed of changes", () => {
-  it("is by change, oldest first, each order once and as it is now", async () => {
+describe("list with `changedSince`", () => {
+  it("sorts by change, oldest first, and shows each order once with its current state", async () => {
     const ground = await openGround();
     const [first, second, third] = await openSecondsApart(ground, 3);
     await ground.store.advance(first?.payment.id ?? "", failed());
@@ -347,7 +347,7 @@ describe("the feed of changes", () => {
     expect(nextCursor).toBeNull();
   });
 
-  it("reaches back 10 s before what was asked for and no further", async () => {
+  it("starts exactly 10 s before `changedSince`", async () => {
     const ground = await openGround();
     const opened = await openSecondsApart(ground, 3);
     const at = (seconds: number) => new Date(Date.parse(opened[1]?.occurredAt ?? "") + seconds * 1_000);
@@ -357,75 +357,78 @@ describe("the feed of changes", () => {
     expect(await listed(at(10.001))).toEqual(idsOf(opened.slice(2)));
   });
 
-  it.each([1, 2, 3, 7, 8])("in pages of %i has each order once, also those changed at the same time", async (limit) => {
-    const ground = await openGround();
-    const ids = idsOf(await openSecondsApart(ground, 8));
-    const tied = ids.slice(1, 7);
-    await ground.database.pool.query(
-      `update "order" set changed_at = (select max(changed_at) from "order" where id = any ($1)) where id = any ($1)`,
-      [tied],
-    );
-    const { read } = await readAll(ground.query, { changedSince: secondsAgo(20), limit });
-    expect(idsOf(read)).toEqual([ids[0], ...tied.toSorted(), ids[7]]);
-  });
+  it.each([1, 2, 3, 7, 8])(
+    "shows each order once in pages of %i, with some orders changed at the same time",
+    async (limit) => {
+      const ground = await openGround();
+      const ids = idsOf(await openSecondsApart(ground, 8));
+      const tied = ids.slice(1, 7);
+      await ground.database.pool.query(
+        `update "order" set changed_at = (select max(changed_at) from "order" where id = any ($1)) where id = any ($1)`,
+        [tied],
+      );
+      const { read } = await readAllPages(ground.query, { changedSince: secondsAgo(20), limit });
+      expect(idsOf(read)).toEqual([ids[0], ...tied.toSorted(), ids[7]]);
+    },
+  );
 
-  it("takes only a status or a provider, over pages too", async () => {
+  it("filters by status or by provider on every page", async () => {
     const ground = await openGround();
-    const failing: string[] = [];
+    const failedIds: string[] = [];
     for (let times = 0; times < 5; times += 1) {
       await ground.open();
       const { event, payment } = await ground.open({ provider: "zenopay" });
       await ground.store.advance(payment.id, failed());
-      failing.push(event.id);
+      failedIds.push(event.id);
     }
     const changedSince = secondsAgo(20);
     for (const filter of [{ status: "failed" }, { provider: "zenopay" }] as const) {
-      const { read } = await readAll(ground.query, { ...filter, changedSince, limit: 2 });
-      expect(idsOf(read)).toEqual(failing);
+      const { read } = await readAllPages(ground.query, { ...filter, changedSince, limit: 2 });
+      expect(idsOf(read)).toEqual(failedIds);
     }
   });
 
   it.each([
     ["between two pages", 1],
     ["after the last page", undefined],
-  ])("delivers a change that began before it was read and commits %s to who asks again", async (_when, page) => {
+  ])("shows a change that began before the read and commits %s in the next read", async (_when, page) => {
     const ground = await openGround();
     const { event, payment } = await ground.open();
     await shift(ground, [event.id], -60);
     const late = await holdChange(ground, payment.id);
     await openSecondsApart(ground, 4);
     const changedSince = secondsAgo(20);
-    const first = await readAll(
+    const first = await readAllPages(
       ground.query,
       { changedSince, limit: 2 },
       async (read) => read === page && late.commit(),
     );
     expect(idsOf(first.read)).not.toContain(event.id);
     if (page === undefined) await late.commit();
-    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 2 });
-    expect(again.read).toContainEqual(expect.objectContaining({ id: event.id, version: 2, status: "processing" }));
+    const next = await readAllPages(ground.query, { changedSince: lastChange(first.read), limit: 2 });
+    expect(next.read).toContainEqual(expect.objectContaining({ id: event.id, version: 2, status: "processing" }));
   });
 
-  it("delivers a late commit also to a backend that takes half a minute for its pages", async () => {
+  it("shows a late commit in the next read even to a backend that takes 30 s for its pages", async () => {
     const ground = await openGround();
     const { event, payment } = await ground.open();
     await shift(ground, [event.id], -60);
     const late = await holdChange(ground, payment.id);
     const opened = await openSecondsApart(ground, 6);
     const changing = idsOf(opened.slice(4));
-    // As if the backend came back for its second page after half a minute in which two orders changed.
-    const first = await readAll(
+    // The shift makes it seem that the backend reads its second page 30 s later, and two orders have changed meanwhile.
+    const first = await readAllPages(
       ground.query,
       { changedSince: secondsAgo(20), limit: 2 },
       async (page) => page === 1 && shift(ground, changing, 30),
     );
     await late.commit();
     expect(idsOf(first.read)).toEqual(idsOf(opened.slice(0, 4)));
-    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 200 });
-    expect(idsOf(again.read)).toEqual(expect.arrayContaining([event.id, ...changing]));
+    const next = await readAllPages(ground.query, { changedSince: lastChange(first.read), limit: 200 });
+    expect(idsOf(next.read)).toEqual(expect.arrayContaining([event.id, ...changing]));
   });
 
-  it("ends its pages while orders keep changing, and shows those changes to who asks again", async () => {
+  it("ends its pages while orders keep changing, and shows those changes in the next read", async () => {
     const ground = await openGround();
     const opened = await openSecondsApart(ground, 6);
     const changing: string[] = [];
@@ -434,21 +437,21 @@ describe("the feed of changes", () => {
       for (let times = 0; times < 2; times += 1) changing.push((await ground.open()).event.id);
     };
     const all = idsOf(opened);
-    const first = await readAll(ground.query, { changedSince: secondsAgo(20), limit: 2 }, change);
+    const first = await readAllPages(ground.query, { changedSince: secondsAgo(20), limit: 2 }, change);
     expect(first.pages).toBeLessThanOrEqual(4);
-    const again = await readAll(ground.query, { changedSince: lastChange(first.read), limit: 200 });
-    const seen = [...first.read, ...again.read];
+    const next = await readAllPages(ground.query, { changedSince: lastChange(first.read), limit: 200 });
+    const seen = [...first.read, ...next.read];
     expect(new Set(idsOf(seen))).toEqual(new Set([...all, ...changing]));
     for (const { id, version } of ground.announced)
       expect(seen).toContainEqual(expect.objectContaining({ id, version }));
   });
 
-  it("misses no order's latest state whoever races with its reader", async () => {
+  it("misses no order's latest state while eight writers race with the reader", async () => {
     const ground = await openGround();
     let changedSince = secondsAgo(1);
     const seen = new Map<string, number>();
-    const readOn = async (): Promise<void> => {
-      const { read } = await readAll(ground.query, { changedSince, limit: 7 });
+    const readChanges = async (): Promise<void> => {
+      const { read } = await readAllPages(ground.query, { changedSince, limit: 7 });
       for (const { id, version } of read) seen.set(id, Math.max(version, seen.get(id) ?? 0));
       if (read.length > 0) changedSince = lastChange(read);
     };
@@ -462,8 +465,8 @@ describe("the feed of changes", () => {
       writing -= 1;
     };
     const read = async (): Promise<void> => {
-      while (writing > 0) await readOn();
-      await readOn();
+      while (writing > 0) await readChanges();
+      await readChanges();
     };
     await Promise.all([read(), ...Array.from({ length: writing }, write)]);
     expect(seen.size).toBe(80);
@@ -471,7 +474,7 @@ describe("the feed of changes", () => {
   });
 });
 
-describe("a cursor that no list answered", () => {
+describe("cursor", () => {
   const at = "2026-11-20T21:00:00.000Z";
   const id = "0199f2c4-1234-7abc-8def-0123456789ab";
   let ground: TestStore & { close(): Promise<void> };
@@ -483,16 +486,16 @@ describe("a cursor that no list answered", () => {
   it.each([
     ["nothing", ""],
     ["no JSON", "zzz"],
-    ["no list", JSON.stringify({ at, id })],
+    ["an object", JSON.stringify({ at, id })],
     ["null", "null"],
     ["an empty list", "[]"],
-    ["no order", JSON.stringify([at])],
-    ["no time", JSON.stringify(["yesterday", id])],
-    ["no uuid", JSON.stringify([at, "'; drop table payment; --"])],
-    ["no end", JSON.stringify([at, id, "never"])],
-    ["too much", JSON.stringify([at, id, at, at])],
-    ["a time before PostgreSQL's", JSON.stringify(["-200000-01-01T00:00:00.000Z", id])],
-  ])("(%s) is refused and named", async (_what, text) => {
+    ["no id", JSON.stringify([at])],
+    ["an invalid time", JSON.stringify(["yesterday", id])],
+    ["an invalid id", JSON.stringify([at, "'; drop table payment; --"])],
+    ["an invalid end", JSON.stringify([at, id, "never"])],
+    ["too many elements", JSON.stringify([at, id, at, at])],
+    ["a time that PostgreSQL cannot store", JSON.stringify(["-200000-01-01T00:00:00.000Z", id])],
+  ])("is refused by name when it holds %s", async (_what, text) => {
     const cursor = text === "zzz" ? text : Buffer.from(text).toString("base64url");
     for (const changedSince of [undefined, new Date(at)]) {
       await expect(ground.query.list({ cursor, changedSince, limit: 10 })).rejects.toMatchObject({
@@ -505,14 +508,14 @@ describe("a cursor that no list answered", () => {
   });
 });
 
-describe("among 50,000 orders", () => {
+describe("list among 50,000 orders", () => {
   let database: Database;
   let query: OrderQuery;
   beforeAll(async () => {
     const { url, drop } = await createDatabase();
     database = openDatabase(url, () => undefined);
     query = createOrderQuery(database);
-    // A connection without the limits of ordinary statements.
+    // A connection without the pool's statement timeout.
     const client = new pg.Client(url);
     await client.connect();
     await client.query(`
@@ -533,7 +536,7 @@ describe("among 50,000 orders", () => {
   const minutesAgo = (minutes: number): Date => secondsAgo(minutes * 60);
   const limit = 50;
 
-  /** The list's statements with their plans, as PostgreSQL carried them out. */
+  /** The plan of the list's statement, as PostgreSQL executed it. */
   const plansOf = async (filter: OrderFilter): Promise<Plan[]> => {
     const sent = await statementsOf(() => query.list(filter));
     const lists = sent.filter(({ text }) => /from "order"/.test(text));
@@ -546,29 +549,29 @@ describe("among 50,000 orders", () => {
     );
   };
 
-  /** The first page's, and one's whose cursor comes from a page that began at `start`. */
-  const bothPages = async (filter: OrderFilter, start: Partial<OrderFilter> = {}): Promise<Plan[]> => {
+  /** The plans of the first page, and of a page whose cursor comes from a page that began at `start`. */
+  const plansOfTwoPages = async (filter: OrderFilter, start: Partial<OrderFilter> = {}): Promise<Plan[]> => {
     const { nextCursor } = await query.list({ ...filter, ...start });
     if (nextCursor === null) throw new Error("expected a second page");
     return [...(await plansOf(filter)), ...(await plansOf({ ...filter, cursor: nextCursor }))];
   };
 
   it.each<[string, Partial<OrderFilter>, Partial<OrderFilter>]>([
-    ["the newest", {}, { to: minutesAgo(40_000) }],
+    ["the newest orders", {}, { to: minutesAgo(40_000) }],
     ["one day long ago", { from: minutesAgo(31_440), to: minutesAgo(30_000) }, {}],
     ["a common status", { status: "succeeded" }, { to: minutesAgo(40_000) }],
     ["a rare status", { status: "pending" }, { to: minutesAgo(30_000) }],
     ["a common provider", { provider: "daraja" }, { to: minutesAgo(40_000) }],
     ["a rare provider", { provider: "zenopay" }, { to: minutesAgo(30_000) }],
-    ["what changed lately", { changedSince: minutesAgo(200) }, { changedSince: minutesAgo(100) }],
+    ["recent changes", { changedSince: minutesAgo(200) }, { changedSince: minutesAgo(100) }],
     ["all changes", { changedSince: minutesAgo(60_000) }, { changedSince: minutesAgo(20_000) }],
   ])(
-    "%s are found by an index, at the beginning and far down, that reads little more than the page",
+    "reads little more than its page through an index, on the first page and far down: %s",
     async (_what, filter, start) => {
-      for (const plan of await bothPages({ ...filter, limit }, start)) {
+      for (const plan of await plansOfTwoPages({ ...filter, limit }, start)) {
         const scans = scansOf(plan);
         expect(scans.map((scan) => scan["Node Type"])).toEqual([expect.stringMatching(/^(Index|Bitmap Heap) Scan$/)]);
-        // A common value may as well be picked out of the index by time.
+        // For a common value PostgreSQL may use the index by time and filter its rows.
         const read = scans.map((scan) => scan["Actual Rows"] + (scan["Rows Removed by Filter"] ?? 0));
         expect(Math.max(...read)).toBeLessThanOrEqual(2 * limit);
       }
@@ -576,12 +579,12 @@ describe("among 50,000 orders", () => {
   );
 
   it.each<[string, Partial<OrderFilter>]>([
-    ["a status of a provider", { status: "failed", provider: "daraja" }],
+    ["a status at a provider", { status: "failed", provider: "daraja" }],
     ["changes to a common status", { status: "succeeded", changedSince: minutesAgo(60_000) }],
     ["changes to a rare status", { status: "pending", changedSince: minutesAgo(60_000) }],
     ["changes at a rare provider", { provider: "zenopay", changedSince: minutesAgo(60_000) }],
-  ])("%s are found by an index", async (_what, filter) => {
-    for (const plan of await bothPages({ ...filter, limit })) {
+  ])("uses an index: %s", async (_what, filter) => {
+    for (const plan of await plansOfTwoPages({ ...filter, limit })) {
       expect(scansOf(plan).map((scan) => scan["Node Type"])).toEqual([
         expect.stringMatching(/^(Index|Bitmap Heap) Scan$/),
       ]);
@@ -596,6 +599,6 @@ interface Plan {
   Plans?: Plan[];
 }
 
-/** The nodes that read the table itself. */
+/** The plan nodes that read a table. */
 const scansOf = (plan: Plan): Plan[] =>
   "Relation Name" in plan ? [plan] : (plan.Plans ?? []).flatMap((inner) => scansOf(inner));

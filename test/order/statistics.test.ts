@@ -14,8 +14,8 @@ afterAll(() => ground.close());
 
 const run = (text: string, values: unknown[]) => ground.database.pool.query(text, values);
 
-describe("the backlog", () => {
-  it("is what is due and nobody has taken, by provider, with the age of the oldest", async () => {
+describe("backlog", () => {
+  it("counts due payments that no node has claimed, by provider, with the age of the oldest", async () => {
     expect(await statistics.backlog()).toEqual({ queries: [], inReview: 0, unapplied: 0 });
     for (const ageS of [30, 90, -60]) {
       const { payment } = await ground.open();
@@ -40,8 +40,8 @@ describe("the backlog", () => {
   });
 });
 
-describe("the share that succeeded", () => {
-  it("is of the settled payments that were started in the last 24 hours, by provider", async () => {
+describe("succeededShares", () => {
+  it("covers the settled payments that were started in the last 24 hours, by provider", async () => {
     const outcomes = [paid(), paid(), failed(), failed({ status: "expired", reason: "no_response" }), undefined];
     for (const outcome of outcomes) {
       const { payment } = await ground.open({ provider: "one" });
@@ -71,8 +71,8 @@ describe("the share that succeeded", () => {
   });
 });
 
-describe("what waits for a person", () => {
-  it("are orders in review, until the facts or a person lift them", async () => {
+describe("backlog of reviews", () => {
+  it("counts orders in review until full evidence of a success arrives", async () => {
     const one = await ground.open();
     const two = await ground.open();
     for (const { payment } of [one, two]) await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
@@ -83,26 +83,26 @@ describe("what waits for a person", () => {
   });
 });
 
-describe("among 10,000 orders", () => {
+describe("statistics among 10,000 orders", () => {
   let many: Awaited<ReturnType<typeof openManyOrders>>;
   beforeAll(async () => {
     many = await openManyOrders();
     return many.close;
   });
 
-  it("the share reads a day of payments through their index, and no order", async () => {
+  it("reads a day of payments through an index, and no order, for the shares", async () => {
     const steps = await planStepsOf(many.database, { statement: shareStatement });
-    // Of the 143 or 144 of a day, two are processing.
+    // A day has 143 or 144 payments; two of them are processing.
     expect(tableReadsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
     expect(tableReadsOf(steps, "order")).toEqual([]);
   });
 
-  it("the backlog reads what waits through indexes, and stops at 100,000", async () => {
+  it("reads the backlog through indexes, at most 100,000 rows for each count", async () => {
     const steps = await planStepsOf(many.database, { statement: backlogStatement });
     expect(tableReadsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
     const checks = tableReadsOf(steps, "payment");
     expect(new Set(checks.map(({ index }) => index))).toEqual(new Set(["payment_due"]));
-    // All that are due, and one probe for each provider.
+    // All due payments, and one probe for each provider.
     expect(
       checks
         .map(({ rows }) => rows)
@@ -112,7 +112,7 @@ describe("among 10,000 orders", () => {
     expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(4);
   });
 
-  it("violations are looked for among a few hundred orders, through indexes", async () => {
+  it("reads at most 300 rows of each table through indexes for violations", async () => {
     const steps = await planStepsOf(many.database, { statement: violationStatement });
     for (const table of ["order", "payment", "event"]) {
       for (const { index, rows } of tableReadsOf(steps, table)) {

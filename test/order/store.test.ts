@@ -1,3 +1,4 @@
+/** The order store: opening orders, deciding on evidence, and reading states. */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
@@ -33,8 +34,8 @@ const problemOf = async (promise: Promise<unknown>): Promise<HubError> => {
 
 const announcedOf = (id: string) => ground.announced.filter((event) => event.id === id);
 
-describe("opening an order", () => {
-  it("commits version 1, pending, with its deadline by the database's clock", async () => {
+describe("open", () => {
+  it("commits version 1 as pending, with a deadline by PostgreSQL's clock", async () => {
     const { event, payment } = await ground.open({ deadlineS: 120 });
     expect(event).toMatchObject({ version: 1, status: "pending", settled: false, live: false, amountMinor: 15_000 });
     expect(event.payment).toMatchObject({ id: payment.id, provider: "daraja", attempt: 1 });
@@ -45,7 +46,7 @@ describe("opening an order", () => {
     expect(announcedOf(event.id)).toEqual([event]);
   });
 
-  it("is one round trip", async () => {
+  it("takes one round trip", async () => {
     const sent: unknown[] = [];
     const { pool } = ground.database;
     const query = pool.query.bind(pool);
@@ -58,7 +59,7 @@ describe("opening an order", () => {
     expect(sent).toHaveLength(1);
   });
 
-  it("lets one of many concurrent requests open it and tells the others why not, with the order", async () => {
+  it("opens an order once for 20 concurrent requests, and refuses the others with the order's state", async () => {
     const draft = draftOf();
     const results = await Promise.allSettled(Array.from({ length: 20 }, () => ground.store.open(draft)));
     expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
@@ -71,7 +72,7 @@ describe("opening an order", () => {
     expect((await ground.view(draft.orderId)).payments).toHaveLength(1);
   });
 
-  it("tries a failed order again as attempt 2, next version, same order", async () => {
+  it("opens attempt 2 of a failed order as its next version (G3)", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, failed());
     const again = await ground.open({ orderId: event.orderId, phone: "+254700000001" });
@@ -86,7 +87,7 @@ describe("opening an order", () => {
     ]);
   });
 
-  it("changes what another try says of the order and keeps what it leaves out", async () => {
+  it("replaces the fields that a further attempt states, and keeps the others", async () => {
     const { event, payment } = await ground.open({ description: "2 tickets", metadata: { seats: ["A1", "A2"] } });
     await ground.store.advance(payment.id, failed());
     await ground.open({ orderId: event.orderId, description: "3 tickets", customer: { name: "Asha" } });
@@ -132,9 +133,9 @@ describe("opening an order", () => {
   });
 });
 
-describe("limits", () => {
+describe("open with limits", () => {
   const limits = { phone: 3, order: 2 };
-  const beginning = "2026-01-01T00:00:00Z";
+  const longAgo = "2026-01-01T00:00:00Z";
   /** Stores of two nodes on one database. */
   const nodes = () =>
     [1, 2].map(() =>
@@ -142,17 +143,17 @@ describe("limits", () => {
     );
   const limited = (message: string) => expect.objectContaining({ code: "rate_limited", message });
 
-  it("of a phone hold whoever asks at the same time, on whichever node, and count only what is opened", async () => {
+  it("counts a phone's payments across concurrent requests and nodes, but no refused request", async () => {
     const phone = "+254712345001";
     const [one, other] = nodes();
     const { event } = (await one?.open(draftOf({ phone }))) ?? expect.unreachable();
-    // Refused for what it is, again and again, and no prompt.
+    // These requests are refused and prompt nobody, so that they do not count.
     for (let refusals = 0; refusals < 5; refusals += 1) {
       await expect(other?.open(draftOf({ phone, orderId: event.orderId }))).rejects.toMatchObject({
         code: "payment_in_progress",
       });
     }
-    // Nobody gets as far as its event, so those that count at the same time have all counted before any is committed.
+    // No request can write its event, so that all of them have counted before the first one commits.
     const held = await lockEvents(ground.database);
     const opening = Promise.allSettled(
       Array.from({ length: 8 }, (_, index) => (index % 2 ? one : other)?.open(draftOf({ phone }))),
@@ -166,7 +167,7 @@ describe("limits", () => {
     await one?.open(draftOf({ phone: "+254712345002" }));
   });
 
-  it("of a phone say when the oldest that counts is 10 minutes old, and let in again then", async () => {
+  it("refuses a phone until its oldest counted payment is 10 minutes old, and states the time left", async () => {
     const phone = "+254712345003";
     const [one] = nodes();
     for (let opened = 0; opened < 3; opened += 1) await one?.open(draftOf({ phone }));
@@ -186,7 +187,7 @@ describe("limits", () => {
     await expect(one?.open(draftOf({ phone }))).rejects.toEqual(limited("Too many payments for this phone"));
   });
 
-  it("of a phone count live payments and a sandbox's apart", async () => {
+  it("counts a phone's live payments and sandbox payments apart", async () => {
     const [one, other] = nodes();
     const phone = "+254712345009";
     for (const live of [false, true]) {
@@ -195,16 +196,16 @@ describe("limits", () => {
     for (const live of [false, true]) {
       await expect(other?.open(draftOf({ phone, live }))).rejects.toEqual(limited("Too many payments for this phone"));
     }
-    // The refusal says when the oldest of the same kind is 10 minutes old.
+    // Only the sandbox payments become old, so that only a sandbox payment is allowed again.
     await ground.database.pool.query("update payment set started_at = $2 where phone = $1 and not live", [
       phone,
-      beginning,
+      longAgo,
     ]);
     await expect(other?.open(draftOf({ phone, live: true }))).rejects.toMatchObject({ code: "rate_limited" });
     await other?.open(draftOf({ phone, live: false }));
   });
 
-  it("of an order hold for its attempts, whatever their phone, before any other reason is told", async () => {
+  it("counts an order's attempts, whatever their phone, before it states any other reason", async () => {
     const [one, other] = nodes();
     const orderId = nextOrderId();
     for (const phone of ["+254712345004", "+254712345005"]) {
@@ -217,13 +218,13 @@ describe("limits", () => {
     }
     await ground.database.pool.query(
       `update payment set started_at = $2 where order_uuid = (select id from "order" where order_id = $1)`,
-      [orderId, beginning],
+      [orderId, longAgo],
     );
     const { event } = (await one?.open(draftOf({ orderId, phone: "+254712345006" }))) ?? expect.unreachable();
     expect(event.payment.attempt).toBe(3);
   });
 
-  it("of a phone are counted last: whoever waits for an order is not in the way of the phone's others", async () => {
+  it("counts a phone last, so that a request that waits for an order does not delay the phone's others", async () => {
     const [one] = nodes();
     const phone = "+254712345008";
     const { payment, event } = (await one?.open(draftOf({ phone }))) ?? expect.unreachable();
@@ -240,7 +241,7 @@ describe("limits", () => {
     expect(order).toMatchObject({ status: "failed", version: 2 });
   });
 
-  it("do not hold an answer back that was given before under the same key", async () => {
+  it("answers a used idempotency key even when the limit is reached", async () => {
     const [one] = nodes();
     const draft = draftOf({ phone: "+254712345007", idempotencyKey: nextOrderId() });
     const { event } = (await one?.open(draft)) ?? expect.unreachable();
@@ -249,8 +250,8 @@ describe("limits", () => {
   });
 });
 
-describe("an idempotency key", () => {
-  it("answers the same request with the current state and opens nothing", async () => {
+describe("idempotency key", () => {
+  it("answers the same request with the current state, and opens nothing", async () => {
     const draft = draftOf({ idempotencyKey: nextOrderId(), metadata: { a: 1, b: 2 } });
     const { event, payment } = await ground.store.open(draft);
     await ground.store.advance(payment?.id ?? "", failed());
@@ -259,7 +260,7 @@ describe("an idempotency key", () => {
     expect((await ground.view(draft.orderId)).payments).toHaveLength(1);
   });
 
-  it("refuses another request", async () => {
+  it("refuses a different request", async () => {
     const draft = draftOf({ idempotencyKey: nextOrderId() });
     await ground.store.open(draft);
     expect(await problemOf(ground.store.open({ ...draft, orderId: nextOrderId() }))).toMatchObject({
@@ -270,14 +271,14 @@ describe("an idempotency key", () => {
     });
   });
 
-  it("makes concurrent twins wait for the first and open one payment", async () => {
+  it("opens one payment for ten concurrent requests", async () => {
     const draft = draftOf({ idempotencyKey: nextOrderId() });
     const results = await Promise.all(Array.from({ length: 10 }, () => ground.store.open(draft)));
     expect(new Set(results.map(({ event }) => event.id)).size).toBe(1);
     expect(results.filter(({ payment }) => payment)).toHaveLength(1);
   });
 
-  it("racing with another order under the same key opens only one of the two", async () => {
+  it("opens one of two orders that race for it", async () => {
     const key = nextOrderId();
     const results = await Promise.allSettled([1, 2].map(() => ground.store.open(draftOf({ idempotencyKey: key }))));
     expect(results.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
@@ -285,7 +286,7 @@ describe("an idempotency key", () => {
     expect(refused?.reason).toMatchObject({ code: "idempotency_mismatch" });
   });
 
-  it("is not used up by a request that was refused", async () => {
+  it("stays unused after a refused request", async () => {
     const { event, payment } = await ground.open();
     const draft = draftOf({ orderId: event.orderId, idempotencyKey: nextOrderId() });
     expect(await problemOf(ground.store.open(draft))).toMatchObject({ code: "payment_in_progress" });
@@ -293,7 +294,7 @@ describe("an idempotency key", () => {
     expect((await ground.store.open(draft)).payment?.attempt).toBe(2);
   });
 
-  it("may be used anew after 72 hours", async () => {
+  it("can be used again after 72 hours", async () => {
     const idempotencyKey = nextOrderId();
     await ground.open({ idempotencyKey });
     await ground.database.pool.query(
@@ -304,8 +305,8 @@ describe("an idempotency key", () => {
   });
 });
 
-describe("evidence", () => {
-  it("that is full makes a success, with receipt and amount", async () => {
+describe("advance", () => {
+  it("records full evidence as a success, with receipt and amount", async () => {
     const { event, payment } = await ground.open();
     const { result, event: next } = await ground.store.advance(
       payment.id,
@@ -323,7 +324,7 @@ describe("evidence", () => {
     expect(next).not.toHaveProperty("reason");
   });
 
-  it("in a webhook is kept and acted on in one round trip, by a statement that PostgreSQL has prepared", async () => {
+  it("decides on a webhook and stores it in one round trip, by a prepared statement (G1)", async () => {
     const { payment } = await ground.open();
     const { webhookPool } = ground.database;
     const query = vi.spyOn(webhookPool, "query");
@@ -335,7 +336,7 @@ describe("evidence", () => {
     expect(rows).toHaveLength(1);
   });
 
-  it("of another amount or currency is for a person to review, and full evidence lifts it", async () => {
+  it("sends another amount or currency to review, which full evidence lifts (G8)", async () => {
     for (const [wrong, reason] of [
       [{ amountMinor: 14_900n }, "amount_mismatch"],
       [{ currency: "TZS" }, "currency_mismatch"],
@@ -353,7 +354,7 @@ describe("evidence", () => {
     }
   });
 
-  it("without an amount makes a success only where the provider's query cannot state one, and never lifts a review", async () => {
+  it("accepts a success without an amount only where no query can state it, and never in review (G8)", async () => {
     const bare: Outcome = { status: "succeeded", source: "query" };
     const daraja = await ground.open();
     expect((await ground.store.advance(daraja.payment.id, bare)).event?.status).toBe("succeeded");
@@ -368,27 +369,27 @@ describe("evidence", () => {
     expect((await ground.view(review.event.orderId)).order.status).toBe("review");
   });
 
-  it("with an amount that cannot be read waits for a person, after the query that could state it", async () => {
+  it("sends an amount that it cannot read to review, after the query that could state it (G8)", async () => {
     const { status, source } = paid();
-    const unread: Outcome = { status, source, reason: "amount_mismatch", receipt: nextOrderId() };
+    const unreadable: Outcome = { status, source, reason: "amount_mismatch", receipt: nextOrderId() };
     const daraja = await ground.open();
-    expect((await ground.store.advance(daraja.payment.id, unread, webhook())).event).toMatchObject({
+    expect((await ground.store.advance(daraja.payment.id, unreadable, webhook())).event).toMatchObject({
       status: "review",
       reason: "amount_mismatch",
-      payment: { receipt: unread.receipt },
+      payment: { receipt: unreadable.receipt },
     });
 
     const zenopay = await ground.open({ provider: "zenopay" });
-    expect(await ground.store.advance(zenopay.payment.id, unread, webhook())).toMatchObject({ result: "hint" });
-    expect(await ground.store.advance(zenopay.payment.id, { ...unread, source: "reply" })).toMatchObject({
+    expect(await ground.store.advance(zenopay.payment.id, unreadable, webhook())).toMatchObject({ result: "hint" });
+    expect(await ground.store.advance(zenopay.payment.id, { ...unreadable, source: "reply" })).toMatchObject({
       result: "hint",
     });
-    const { event } = await ground.store.advance(zenopay.payment.id, { ...unread, source: "query" });
+    const { event } = await ground.store.advance(zenopay.payment.id, { ...unreadable, source: "query" });
     expect(event).toMatchObject({ status: "review", reason: "amount_mismatch" });
     expect(event?.payment).not.toHaveProperty("amountPaidMinor");
   });
 
-  it("that is wrong after a success keeps the success and adds one event", async () => {
+  it("keeps a success after contradicting evidence, and records one event for it (G2, G6)", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, paid({ receipt: nextOrderId() }));
     for (let times = 0; times < 3; times += 1) await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
@@ -401,7 +402,7 @@ describe("evidence", () => {
     });
   });
 
-  it("is never earlier than what happened before, though the clock went back", async () => {
+  it("never dates an event before the previous one, even when the clock went back", async () => {
     const { event, payment } = await ground.open();
     const ahead = await ground.database.pool.query<{ changed_at: Date }>(
       `update "order" set changed_at = changed_at + interval '1 hour' where id = $1 returning changed_at`,
@@ -411,14 +412,14 @@ describe("evidence", () => {
     expect(next?.occurredAt).toBe(ahead.rows[0]?.changed_at.toISOString());
   });
 
-  it("of success after a failure is late", async () => {
+  it("records a success after a failure with the reason `late`", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, failed());
     await ground.store.advance(payment.id, paid());
     expect((await ground.view(event.orderId)).order).toMatchObject({ status: "succeeded", reason: "late", version: 3 });
   });
 
-  it("brings a receipt that is learnt after the success as one change", async () => {
+  it("adds a receipt to a success as one change (G6)", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, { status: "succeeded", source: "query" });
     const receipt = nextOrderId();
@@ -431,7 +432,7 @@ describe("evidence", () => {
     expect((await ground.view(event.orderId)).order.payment.receipt).toBe(receipt);
   });
 
-  it("whose reference contradicts the payment's is only a hint, and makes us ask", async () => {
+  it("takes evidence with another reference only as a reason to query the provider", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, { status: "processing", reference: "ws_ours", source: "reply" });
     expect(
@@ -449,7 +450,7 @@ describe("evidence", () => {
     expect(receipts).toHaveLength(0);
   });
 
-  it("that only a query tells of, without an amount that it could state, waits for the next question", async () => {
+  it("leaves a success without its amount to the next query when a query reported it, and queries at once after a webhook", async () => {
     const { payment } = await ground.open({ provider: "zenopay", live: true });
     const bare = (source: Outcome["source"]) => ground.store.advance(payment.id, { status: "succeeded", source });
     const dueIn = async (): Promise<number> =>
@@ -465,7 +466,7 @@ describe("evidence", () => {
     expect(await dueIn()).toBeLessThan(1);
   });
 
-  it("that comes before the provider's reply leaves the reference to be kept without another version", async () => {
+  it("adds the reference of a reply that arrives after the success, without another version", async () => {
     const { event, payment } = await ground.open();
     await ground.store.advance(payment.id, paid({}), webhook());
     await ground.store.advance(payment.id, { status: "processing", reference: "ws_late_reply", source: "reply" });
@@ -474,7 +475,7 @@ describe("evidence", () => {
     expect(payments[0]).toMatchObject({ reference: "ws_late_reply" });
   });
 
-  it("for a payment that is not ours is kept and changes nothing", async () => {
+  it("stores a webhook of an unknown payment and changes nothing (G1)", async () => {
     const body = `unmatched ${nextOrderId()}`;
     expect(await ground.store.advance("00000000-0000-7000-8000-000000000000", paid(), webhook(body))).toEqual({
       result: "unmatched",
@@ -485,7 +486,7 @@ describe("evidence", () => {
     expect(rows).toEqual([{ result: "unmatched" }]);
   });
 
-  it("of the same receipt for two payments, at the same time, pays one and sends the other to review", async () => {
+  it("pays one of two payments that race with the same receipt, and sends the other to review", async () => {
     const receipt = nextOrderId();
     const pair = [await ground.open(), await ground.open()];
     await Promise.all(pair.map(({ payment }) => ground.store.advance(payment.id, paid({ receipt }), webhook())));
@@ -495,8 +496,8 @@ describe("evidence", () => {
   });
 });
 
-describe("what a person has rejected", () => {
-  it("stays so when the same or a bare webhook comes again; full evidence brings it back", async () => {
+describe("rejected payment", () => {
+  it("stays failed after the same evidence or a success without an amount, until full evidence pays it (G8)", async () => {
     const { event, payment } = await ground.open();
     const wrong = paid({ amountMinor: 1n, receipt: nextOrderId() });
     await ground.store.advance(payment.id, wrong);
@@ -515,8 +516,8 @@ describe("what a person has rejected", () => {
   });
 });
 
-describe("a person's decision", () => {
-  it.each(["succeeded", "failed"] as const)("(%s) made twice at the same time is told once", async (as) => {
+describe("resolve", () => {
+  it.each(["succeeded", "failed"] as const)("reports two concurrent decisions for %s once", async (as) => {
     const { event, payment } = await ground.open();
     const { orderId } = event;
     await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
@@ -538,13 +539,11 @@ describe("a person's decision", () => {
     expect(resolved).toEqual([{ provider: "daraja", as }]);
     expect((await ground.view(orderId)).order).toMatchObject({ status: as, version: 3 });
   });
-});
 
-describe("two persons' decisions at the same time", () => {
   it.each([
     ["failed", "succeeded"],
     ["succeeded", "failed"],
-  ] as const)("(%s before %s) are one: who comes second is told", async (first, second) => {
+  ] as const)("records %s and refuses a concurrent decision for %s with `not_in_review`", async (first, second) => {
     const { event, payment } = await ground.open();
     const { orderId } = event;
     await ground.store.advance(payment.id, paid({ amountMinor: 1n }));
@@ -552,27 +551,27 @@ describe("two persons' decisions at the same time", () => {
     const decide = (as: typeof first | typeof second) =>
       review.resolve({ orderId, paymentId: payment.id, as, note: "seen" });
     const order = await lockOrder(ground.database, orderId);
-    const taken = decide(first);
+    const decided = decide(first);
     await order.waiters(1);
-    const late = expect(decide(second)).rejects.toMatchObject({
+    const refused = expect(decide(second)).rejects.toMatchObject({
       code: "not_in_review",
       details: { order: { orderId, status: first } },
     });
     await order.waiters(2);
     await order.release();
-    expect(await taken).toMatchObject({ status: first, version: 3 });
-    await late;
+    expect(await decided).toMatchObject({ status: first, version: 3 });
+    await refused;
   });
 });
 
-describe("the history of an order", () => {
-  it("tells where each event was learnt, but for those that started a payment, and nobody else is told", async () => {
+describe("history", () => {
+  it("has the source of each event except those that open an attempt, and no published state has one", async () => {
     const { event, payment } = await ground.open();
     const { orderId } = event;
-    const learn = (outcome: Outcome) => ground.store.advance(payment.id, outcome);
-    await learn({ status: "processing", reference: nextOrderId(), source: "reply" });
-    await learn({ status: "expired", reason: "deadline", source: "clock" });
-    await learn({ status: "failed", reason: "cancelled", source: "payer" });
+    const advance = (outcome: Outcome) => ground.store.advance(payment.id, outcome);
+    await advance({ status: "processing", reference: nextOrderId(), source: "reply" });
+    await advance({ status: "expired", reason: "deadline", source: "clock" });
+    await advance({ status: "failed", reason: "cancelled", source: "payer" });
     await ground.store.advance(payment.id, paid({ amountMinor: 1n }), webhook());
     const review = createReview({ database: ground.database, store: ground.store, announce: () => undefined });
     await review.resolve({ orderId, paymentId: payment.id, as: "failed", note: "not ours" });
@@ -589,12 +588,12 @@ describe("the history of an order", () => {
       ["pending", undefined],
       ["succeeded", "query"],
     ]);
-    for (const told of [order, ...ground.announced]) expect(told).not.toHaveProperty("source");
+    for (const state of [order, ...ground.announced]) expect(state).not.toHaveProperty("source");
   });
 });
 
-describe("the climb", () => {
-  it("makes one version and one announcement of twenty identical concurrent webhooks", async () => {
+describe("climb", () => {
+  it("makes one version and one announcement of 20 concurrent identical webhooks, and stores each (G1, G6)", async () => {
     const { event, payment } = await ground.open();
     const receipt = nextOrderId();
     const results = await Promise.all(
@@ -606,13 +605,13 @@ describe("the climb", () => {
     expect(results.filter(({ result }) => result === "repeat")).toHaveLength(19);
     expect(announcedOf(event.id).map(({ version }) => version)).toEqual([1, 2]);
     const { rows } = await ground.database.pool.query(
-      "select count(*)::int as kept from webhook where payment_id = $1",
+      "select count(*)::int as stored from webhook where payment_id = $1",
       [payment.id],
     );
-    expect(rows).toEqual([{ kept: 20 }]);
+    expect(rows).toEqual([{ stored: 20 }]);
   });
 
-  it("ends in the same status, amount and receipt whatever the order and number of the evidence, without gaps", async () => {
+  it("ends in the same state for any sequence of the same evidence, in versions without a gap (G2, G3, G6)", async () => {
     const evidence: Record<string, Outcome> = {
       processing: { status: "processing", reference: "ws_p", source: "reply" },
       expired: { status: "expired", reason: "no_response", source: "webhook" },
@@ -675,8 +674,8 @@ describe("the climb", () => {
   });
 });
 
-describe("two attempts", () => {
-  const twoAttempts = async () => {
+describe("order with two attempts", () => {
+  const openTwoAttempts = async () => {
     const first = await ground.open();
     await ground.store.advance(first.payment.id, { status: "expired", reason: "deadline", source: "clock" });
     const second = await ground.open({ orderId: first.event.orderId });
@@ -684,14 +683,14 @@ describe("two attempts", () => {
     return { first: first.payment, second: second.payment, orderId: first.event.orderId };
   };
 
-  it.each(["the failure first", "the success first"])(
-    "end paid when the first one's late success races the second one's failure (%s in line)",
-    async (line) => {
-      const { first, second, orderId } = await twoAttempts();
+  it.each(["failure", "success"])(
+    "is paid when the first attempt's late success races the second's failure, with the %s first in the queue (G2, G3)",
+    async (firstInQueue) => {
+      const { first, second, orderId } = await openTwoAttempts();
       const order = await lockOrder(ground.database, orderId);
       const late = () => ground.store.advance(first.id, paid({ receipt: nextOrderId() }), webhook());
       const fails = () => ground.store.advance(second.id, failed(), webhook());
-      const [one, two] = line === "the failure first" ? [fails, late] : [late, fails];
+      const [one, two] = firstInQueue === "failure" ? [fails, late] : [late, fails];
       const racing = [one()];
       await order.waiters(1);
       racing.push(two());
@@ -704,8 +703,8 @@ describe("two attempts", () => {
     },
   );
 
-  it("paid twice stay paid by the first and name the other, once", async () => {
-    const { first, second, orderId } = await twoAttempts();
+  it("stays paid by the first success and lists the other attempt once (G2, G6)", async () => {
+    const { first, second, orderId } = await openTwoAttempts();
     const order = await lockOrder(ground.database, orderId);
     const receipts = [nextOrderId(), nextOrderId()];
     const racing = [ground.store.advance(second.id, paid({ receipt: receipts[1] ?? "" }), webhook())];
@@ -725,8 +724,8 @@ describe("two attempts", () => {
     expect(events.filter(({ reason }) => reason === "paid_twice")).toHaveLength(1);
   });
 
-  it("leave the order to the latest: an earlier one's failure is not news", async () => {
-    const { first, orderId } = await twoAttempts();
+  it("follows its latest attempt: a failure of an earlier one makes no event", async () => {
+    const { first, orderId } = await openTwoAttempts();
     const { version } = (await ground.view(orderId)).order;
     expect(await ground.store.advance(first.id, failed())).toEqual({ result: "applied" });
     const { order, payments } = await ground.view(orderId);
@@ -735,8 +734,8 @@ describe("two attempts", () => {
   });
 });
 
-describe("bytes that no statement can take", () => {
-  it("are refused by the database as such, and can still be kept", async () => {
+describe("webhook with a NUL character", () => {
+  it("is refused by PostgreSQL, and can still be stored as an error (G1)", async () => {
     const { event, payment } = await ground.open();
     const error = await ground.store
       .advance(payment.id, paid({ receipt: "R\u0000" }), webhook("R\\u0000"))
@@ -753,8 +752,8 @@ describe("bytes that no statement can take", () => {
   });
 });
 
-describe("changes", () => {
-  it("name what changed lately with its version, and the database's clock", async () => {
+describe("changedSince", () => {
+  it("returns recently changed orders with their versions, and the time by PostgreSQL's clock", async () => {
     const { event } = await ground.open();
     const { at, changes } = await ground.store.changedSince();
     expect(changes).toContainEqual({ id: event.id, version: 1 });
@@ -763,8 +762,10 @@ describe("changes", () => {
     ]);
     expect((await ground.store.changedSince(at)).changes).not.toContainEqual({ id: event.id, version: 1 });
   });
+});
 
-  it("read current states by id, in any number", async () => {
+describe("current", () => {
+  it("returns the states of any number of orders by id", async () => {
     const opened = await Promise.all(Array.from({ length: 25 }, () => ground.open()));
     const found = await ground.store.current(opened.map(({ event }) => event.id));
     expect(found.map(({ id }) => id).toSorted()).toEqual(opened.map(({ event }) => event.id).toSorted());
@@ -772,11 +773,11 @@ describe("changes", () => {
   });
 });
 
-describe("what changed, among 10,000 orders", () => {
+describe("changedSince among 10,000 orders", () => {
   it.each([
-    ["just now", 0, 0],
-    ["in the last two hours", 125, 12],
-  ])("(%s) is read through its index, and nothing else is", async (_when, minutes, changes) => {
+    ["the last 10 seconds", 0, 0],
+    ["the last two hours", 125, 12],
+  ])("reads only rows that changed in %s, through their index", async (_when, minutes, changes) => {
     const { database, close } = await openManyOrders();
     onTestFinished(close);
     const since = minutes === 0 ? null : new Date(Date.now() - minutes * 60_000).toISOString();
