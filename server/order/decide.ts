@@ -93,7 +93,10 @@ const comparison = `select
       ) is not true as needs_confirmation,
       greatest(clock_timestamp() + ${confirmationApart("p")}, p.started_at + ${promptMatured("p")}) as confirm_at`;
 
-/** `target`: the status that the evidence asks for; null where it is not enough to ask for any. */
+/**
+ * `target`: the status that the evidence asks for; null where it is not enough to ask for any. A mismatch asks for a review,
+ * never for a success (G8).
+ */
 const target = `select
       case when compared.names_other_reference or compared.needs_confirmation then null
            -- bKash is moving the money at this moment: its answer decides.

@@ -1,6 +1,7 @@
 /**
  * Fast paths for the two most common transitions. Each returns no row and changes nothing when its preconditions fail; the
- * caller then runs the full decision (decide.ts). A fast path never decides otherwise than the full decision.
+ * caller then runs the full decision (decide.ts). A fast path never decides otherwise than the full decision: a repeat finds no open
+ * payment (G6), and another amount or currency does not match (G8).
  */
 import { batchMax, readEvidence } from "./decide.ts";
 import { paymentJson, recordEvent, stateColumns } from "./row.ts";

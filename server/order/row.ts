@@ -26,7 +26,7 @@ export const columns = (table: string, names: readonly string[]): string =>
 /** The columns of `table` that make a `StateRow`. */
 export const stateColumns = (table: string): string => columns(table, stateNames);
 
-/** Records one event for each row of `changed_order`. */
+/** Records one event for each row of `changed_order`, in the statement that gives the order its next version (G3). */
 export const recordEvent = ({ source, note }: { source: string; note: string }): string => `recorded_event as (
     insert into event (order_uuid, ${versionNames.join(", ")}, occurred_at, source, note)
     select id, ${versionNames.join(", ")}, changed_at, ${source}, ${note} from changed_order
