@@ -1,6 +1,6 @@
 /**
- * Credentials that are forged, stale, of somebody else or made for another purpose, on every way in. None opens
- * anything, and each is refused in its own words.
+ * Credentials that are forged, expired, for another order or for another purpose, on every way in. None gives access, and
+ * each gets its own error code.
  */
 import { createHmac, hkdfSync } from "node:crypto";
 import { EncryptJWT, SignJWT, UnsecuredJWT } from "jose";
@@ -41,7 +41,7 @@ function openSocketIo(auth: object): Socket {
 const onceEvent = (socket: Socket, event: string): Promise<unknown> =>
   new Promise((resolve) => socket.once(event, resolve));
 
-/** What a token gets on every way in, as `order uuid` where it opens something and as the error's code where not. */
+/** The result of a token on each way in: the order's uuid when it gives access, and the error's code otherwise. */
 const waysIn: Record<string, (token: string, orderId: string) => Promise<unknown>> = {
   once: (given, orderId) => ask(`/v1/orders/${orderId}`, given),
   "long poll": (given, orderId) => ask(`/v1/orders/${orderId}/wait?after=0`, given),
@@ -91,8 +91,8 @@ const everyWay = (answer: string): Record<string, string> =>
 
 const inS = (seconds: number): number => Math.floor(Date.now() / 1_000) + seconds;
 
-/** A token like ours in everything but what is changed. */
-const made = ({
+/** A valid token, except for the given parts. */
+const makeToken = ({
   alg = "HS256",
   header = {},
   audience = "tukio:watch",
@@ -120,15 +120,15 @@ const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value))
 
 const derived = (purpose: string): Buffer => Buffer.from(hkdfSync("sha256", testSecret, "tukio", purpose, 32));
 
-/** The token's parts with a signature made for exactly these bytes. */
+/** The token's claims under this header, with a signature by this key. */
 function signedBy(header: object, key: Uint8Array, hash = "sha256"): string {
   const bytes = `${base64url(header)}.${token.split(".")[1]}`;
   return `${bytes}.${createHmac(hash, key).update(bytes).digest("base64url")}`;
 }
 
 describe("a watch token", () => {
-  it("that is ours opens its order on every way in", async () => {
-    expect(await everywhere(await made())).toEqual(everyWay(order.id));
+  it("opens its order on every way in", async () => {
+    expect(await everywhere(await makeToken())).toEqual(everyWay(order.id));
   });
 
   const forged: Record<string, () => string | Promise<string>> = {
@@ -138,33 +138,32 @@ describe("a watch token", () => {
         .setAudience("tukio:watch")
         .setExpirationTime(inS(60))
         .encode(),
-    "of alg none in other letters": () => `${base64url({ alg: "nOnE" })}.${token.split(".")[1]}.`,
-    "of alg none with the signature left on": () =>
-      `${base64url({ alg: "none" })}.${token.split(".").slice(1).join(".")}`,
+    "of alg none in mixed case": () => `${base64url({ alg: "nOnE" })}.${token.split(".")[1]}.`,
+    "of alg none with a signature": () => `${base64url({ alg: "none" })}.${token.split(".").slice(1).join(".")}`,
     "without an alg": () => signedBy({}, derived("watch-token")),
-    "of HS384 with the very key": () => signedBy({ alg: "HS384" }, derived("watch-token"), "sha384"),
-    "of HS512 with the very key": () => signedBy({ alg: "HS512" }, derived("watch-token"), "sha512"),
-    "that brings its own key": () =>
+    "of HS384 with the right key": () => signedBy({ alg: "HS384" }, derived("watch-token"), "sha384"),
+    "of HS512 with the right key": () => signedBy({ alg: "HS512" }, derived("watch-token"), "sha512"),
+    "that contains its own key": () =>
       signedBy(
         { alg: "HS256", jwk: { kty: "oct", k: Buffer.alloc(32, 1).toString("base64url") } },
         Buffer.alloc(32, 1),
       ),
     "that names a file as its key": () => signedBy({ alg: "HS256", kid: "../../../../dev/null" }, Buffer.alloc(1)),
-    "with an extension that is critical": () => signedBy({ alg: "HS256", crit: ["x"], x: 1 }, derived("watch-token")),
-    "whose claims were changed": () => {
+    "with a critical extension": () => signedBy({ alg: "HS256", crit: ["x"], x: 1 }, derived("watch-token")),
+    "with changed claims": () => {
       const [head, claims = "", signature] = token.split(".");
       const changed = { ...JSON.parse(Buffer.from(claims, "base64url").toString()), exp: inS(9_999_999) };
       return [head, base64url(changed), signature].join(".");
     },
-    "whose signature is cut off": () => token.slice(0, -10),
-    "for another audience": () => made({ audience: "tukio:api" }),
-    "that never ends": () =>
+    "with a truncated signature": () => token.slice(0, -10),
+    "for another audience": () => makeToken({ audience: "tukio:api" }),
+    "without an expiry": () =>
       new SignJWT({ order: order.orderId })
         .setProtectedHeader({ alg: "HS256" })
         .setSubject(order.id)
         .setAudience("tukio:watch")
         .sign(derived("watch-token")),
-    "whose subject is no uuid": () => made({ sub: "' or 1=1 --" }),
+    "whose subject is not a uuid": () => makeToken({ sub: "' or 1=1 --" }),
     "that is encrypted instead of signed": () =>
       new EncryptJWT({ order: order.orderId })
         .setProtectedHeader({ alg: "dir", enc: "A256GCM" })
@@ -172,36 +171,36 @@ describe("a watch token", () => {
         .setAudience("tukio:watch")
         .setExpirationTime(inS(60))
         .encrypt(derived("watch-token")),
-    "signed with TUKIO_SECRET itself": () => made({ key: Buffer.from(testSecret) }),
-    "signed with the API key": () => made({ key: Buffer.from(apiKey) }),
-    "signed with the key for credentials": () => made({ key: derived("credential") }),
-    "signed with the key of a webhook's URL": () => made({ key: derived("webhook:daraja") }),
-    "signed with the key of a return address": () => made({ key: derived("return:daraja") }),
+    "signed with TUKIO_SECRET": () => makeToken({ key: Buffer.from(testSecret) }),
+    "signed with the API key": () => makeToken({ key: Buffer.from(apiKey) }),
+    "signed with the key for credentials": () => makeToken({ key: derived("credential") }),
+    "signed with the key of a webhook's URL": () => makeToken({ key: derived("webhook:daraja") }),
+    "signed with the key of a return URL": () => makeToken({ key: derived("return:daraja") }),
     "that is a webhook's secret": () => createUrlSecrets([testSecret], "webhook").seal("daraja", order.payment.id),
     "that is a part of the API key": () => apiKey.slice(0, -1),
   };
 
-  it("opens nothing anywhere when it is forged, in any of these ways", async () => {
+  it("opens nothing on any way in when it is forged (G11)", async () => {
     for (const [how, forge] of Object.entries(forged)) {
       expect([how, await everywhere(await forge())]).toEqual([how, everyWay("token_invalid")]);
     }
   });
 
-  it("that has run out is told so everywhere", async () => {
-    expect(await everywhere(await made({ exp: inS(-1) }))).toEqual(everyWay("token_expired"));
+  it("gets token_expired on every way in after its expiry", async () => {
+    expect(await everywhere(await makeToken({ exp: inS(-1) }))).toEqual(everyWay("token_expired"));
   });
 
-  it("of another order opens nothing of this one, on any way in", async () => {
+  it("opens no other order on any way in (G11)", async () => {
     expect(await everywhere(other.watchToken)).toEqual(everyWay("token_invalid"));
   });
 
-  it("goes by the order's uuid: an order of the same name in a later life of the database stays shut", async () => {
-    // What a token of before would be: this name, another uuid.
-    const stale = await made({ sub: "0199f2c4-0000-7000-8000-00000000dead" });
+  it("opens no order of the same name with another uuid, as after a new database (G11)", async () => {
+    // A token from before the new database: the same name, another uuid.
+    const stale = await makeToken({ sub: "0199f2c4-0000-7000-8000-00000000dead" });
     expect(await everywhere(stale)).toEqual(everyWay("order_unknown"));
   });
 
-  it("opens nothing of the merchant's", async () => {
+  it("opens none of the merchant's routes (G11)", async () => {
     for (const [method, path] of [
       ["GET", "/v1/orders"],
       ["POST", "/v1/payments"],
@@ -233,18 +232,18 @@ describe("a watch token", () => {
     const url = `${node.url}/v1/orders/${order.orderId}`;
     const views = [
       await call(url, { headers: { authorization: `Bearer ${token}` } }),
-      // In a URL the key watches, and no more.
+      // An API key in a URL gives access to watching only.
       await call(`${url}?token=${apiKey}`),
     ];
     for (const { body } of views) {
-      // The state alone: no customer, no history.
+      // Only the state, without customer and history.
       expect(body).toMatchObject({ id: order.id });
       for (const field of ["order", "payments", "events", "customer", "metadata", "description"])
         expect(body).not.toHaveProperty(field);
     }
   });
 
-  it("made with a secret that was rotated out opens nothing, with one that is still listed it does", async () => {
+  it("opens its order while its secret is listed, and nothing after it is removed", async () => {
     const next = "a newer secret that the nodes have in common";
     node = await startNode({ databaseUrl, env: { TUKIO_SECRET: `${next},${testSecret}` } });
     expect(await waysIn.once?.(token, order.orderId)).toBe(order.id);
@@ -256,7 +255,7 @@ describe("a watch token", () => {
 });
 
 describe("the log", () => {
-  it("has no token of an upgrade to an address that is no WebSocket's", async () => {
+  it("contains no token of an upgrade to a path without a WebSocket", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node);
     for (const path of [`/v1/orders/${order.orderId}/events`, "/livez", "/nowhere", "/%zz"]) {
@@ -268,31 +267,34 @@ describe("the log", () => {
   });
 });
 
-describe("the secret of an address", () => {
+describe("a URL secret", () => {
   const purposes = ["webhook", "return"] as const;
 
-  it("opens one purpose of one provider, and nothing else", async () => {
+  /** The different statuses that a provider's recorded webhooks get at the URL with this secret. */
+  const webhookStatuses = async (provider: string, secret: string): Promise<number[]> => {
+    const statuses = new Set<number>();
+    for (const { body, headers = {} } of webhookFixtures(provider).values()) {
+      const request = { method: "POST", headers, body: JSON.stringify(body) };
+      statuses.add((await call(`${node.url}/webhooks/${provider}/${secret}`, request)).status);
+    }
+    return [...statuses];
+  };
+
+  it("opens one purpose of one provider, and nothing else (G7)", async () => {
     const env = { SANDBOX: providerNames.join(",") };
     node = await startNode({ databaseUrl, env });
     const paymentId = order.payment.id;
     for (const of of providerNames) {
       for (const purpose of purposes) {
         const secret = createUrlSecrets([testSecret], purpose).seal(of, paymentId);
-        for (const at of providerNames) {
-          if (at === of && purpose === "webhook") continue;
-          for (const { body, headers = {} } of webhookFixtures(at).values()) {
-            const { status } = await call(`${node.url}/webhooks/${at}/${secret}`, {
-              method: "POST",
-              headers,
-              body: JSON.stringify(body),
-            });
-            expect([of, purpose, at, status]).toEqual([of, purpose, at, 401]);
-          }
-        }
-        if (purpose === "return") continue;
-        const back = await fetch(`${node.url}/return/${secret}?status=success&paymentID=x`, { redirect: "manual" });
-        expect([of, back.status, back.headers.get("location")]).toEqual([of, 404, null]);
+        const others = providerNames.filter((at) => at !== of || purpose !== "webhook");
+        for (const at of others)
+          expect([of, purpose, at, await webhookStatuses(at, secret)]).toEqual([of, purpose, at, [401]]);
       }
+      const webhookSecret = createUrlSecrets([testSecret], "webhook").seal(of, paymentId);
+      const url = `${node.url}/return/${webhookSecret}?status=success&paymentID=x`;
+      const returned = await fetch(url, { redirect: "manual" });
+      expect([of, returned.status, returned.headers.get("location")]).toEqual([of, 404, null]);
     }
     expect((await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order).toMatchObject({
       version: expect.any(Number),
@@ -300,7 +302,7 @@ describe("the secret of an address", () => {
     });
   });
 
-  it("is one spelling exactly", async () => {
+  it("is valid in one spelling only", async () => {
     const daraja = await startScriptedDaraja();
     node = await startNode({ databaseUrl, env: daraja.env });
     await pay(node);
@@ -334,7 +336,7 @@ describe("the secret of an address", () => {
     push.accept();
   });
 
-  it("does not let one attempt's webhook pay for the next: a replay says another reference", async () => {
+  it("accepts no replayed webhook of an earlier attempt, because its reference differs (G7)", async () => {
     const daraja = await startScriptedDaraja();
     node = await startNode({ databaseUrl, env: daraja.env });
     const { order: bought } = await pay(node);
@@ -347,7 +349,7 @@ describe("the secret of an address", () => {
     const state = async () => (await asMerchant(node, `/v1/orders/${bought.orderId}`)).body.order;
     await vi.waitUntil(async () => (await state()).status === "processing");
     const { version } = await state();
-    // The first one's failure again, and a success made up of its bytes, at the second one's address.
+    // The first attempt's failure, and a forged success with its reference, at the second attempt's URL.
     for (const callback of [{ ResultCode: 1032 }, success()]) {
       const { status } = await call(second.callbackUrl, {
         method: "POST",
@@ -359,8 +361,8 @@ describe("the secret of an address", () => {
   });
 });
 
-describe("the sandbox's own accounts", () => {
-  it("are not accepted by a node that has other credentials", async () => {
+describe("the sandbox's accounts", () => {
+  it("are unknown to a node with other credentials", async () => {
     const daraja = await startScriptedDaraja();
     node = await startNode({ databaseUrl, env: daraja.env });
     for (const name of providerNames) {

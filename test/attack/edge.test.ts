@@ -1,6 +1,6 @@
 /**
- * Every edge at which something from outside is parsed, against noise: it fits, or one of the table's errors says where
- * it does not. What fits can be stored. Then the same noise at a whole node, over HTTP and Socket.IO.
+ * Random input at every place that parses input from outside. The input is valid and can be stored, or it gets an error of
+ * the error table that names the field. Then the same input at a node, over HTTP and Socket.IO.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -45,8 +45,8 @@ const schemas: Record<string, z.ZodObject> = {
   answerBody,
 };
 
-/** Values that do fit, so that noise gets past the first field. */
-const fitting: Record<string, fc.Arbitrary<unknown>> = {
+/** Valid values, so that random input gets past the first field. */
+const validValues: Record<string, fc.Arbitrary<unknown>> = {
   orderId: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/),
   amountMinor: fc.integer({ min: 1 }),
   currency: fc.stringMatching(/^[A-Z]{3}$/),
@@ -63,22 +63,22 @@ const fitting: Record<string, fc.Arbitrary<unknown>> = {
 const inputFor = (schema: z.ZodObject): fc.Arbitrary<unknown> => {
   const names = Object.keys(schema.shape);
   const some = fc.record(
-    Object.fromEntries(names.map((name) => [name, fc.oneof(fitting[name] ?? jsonNoise, jsonNoise)])),
+    Object.fromEntries(names.map((name) => [name, fc.oneof(validValues[name] ?? jsonNoise, jsonNoise)])),
     { requiredKeys: [] },
   );
   return fc.oneof(jsonNoise, jsonNoiseWith(names), some, some);
 };
 
-/** Texts within a value, its field names too. */
+/** All texts in a value, field names included. */
 const textsOf = (value: unknown): string[] => {
   if (typeof value === "string") return [value];
   if (typeof value !== "object" || value === null) return [];
   return Object.entries(value).flatMap(([key, inner]) => [key, ...textsOf(inner)]);
 };
 
-describe("what is parsed at the edge", () => {
+describe("input validation", () => {
   it.each(Object.entries(schemas))(
-    "%s fits and can be stored, or its problem says where not",
+    "accepts only storable values of %s, and names the wrong field otherwise",
     { timeout: fuzzTimeoutMs },
     (_, schema) => {
       fc.assert(
@@ -101,7 +101,7 @@ describe("what is parsed at the edge", () => {
     },
   );
 
-  it("a token opens nothing unless we made it", { timeout: fuzzTimeoutMs }, async () => {
+  it("accepts no watch token that Tukio did not issue (G11)", { timeout: fuzzTimeoutMs }, async () => {
     const tokens = createWatchTokens([testSecret], 60);
     const { watchToken } = tokens.issue({ id: "0199f2c4-0000-7000-8000-000000000001", orderId: "ORD-1" });
     const changed = fc
@@ -135,7 +135,7 @@ describe("what is parsed at the edge", () => {
     );
   });
 
-  it("a URL's secret opens nothing unless we made it", { timeout: fuzzTimeoutMs }, () => {
+  it("accepts no URL secret that Tukio did not issue (G7)", { timeout: fuzzTimeoutMs }, () => {
     const secrets = createUrlSecrets([testSecret], "webhook");
     const sealed = secrets.seal("daraja", "0199f2c4-0000-7000-8000-000000000001");
     const changed = fc
@@ -149,7 +149,7 @@ describe("what is parsed at the edge", () => {
     );
   });
 
-  it("the environment is run with, or what is wrong is named", { timeout: fuzzTimeoutMs }, () => {
+  it("accepts an environment, or throws a ConfigError", { timeout: fuzzTimeoutMs }, () => {
     const names = [
       "NODE_ENV",
       "PORT",
@@ -177,7 +177,7 @@ describe("what is parsed at the edge", () => {
     );
   });
 
-  it("addresses, traces and URLs for the log are read without fail and keep to one line", {
+  it("parses any address, trace and logged URL without an error", {
     timeout: fuzzTimeoutMs,
   }, () => {
     fc.assert(
@@ -195,7 +195,7 @@ describe("what is parsed at the edge", () => {
   });
 });
 
-/** The last letter of base64url has bits that mean nothing: another one may be the same token. */
+/** Whether two tokens are equal. The last letter of base64url has unused bits, so two spellings may be the same token. */
 const sameBytes = (one: string, other: string): boolean => {
   const [head, claims, signature = ""] = one.split(".");
   const parts = other.split(".");
@@ -206,7 +206,7 @@ const sameBytes = (one: string, other: string): boolean => {
   );
 };
 
-describe("a whole node", () => {
+describe("a node", () => {
   let databaseUrl: string;
   beforeAll(async () => {
     const database = await createDatabase();
@@ -214,15 +214,17 @@ describe("a whole node", () => {
     return database.drop;
   });
 
-  const isFine = async (node: TestNode): Promise<void> => {
+  const expectHealthy = async (node: TestNode): Promise<void> => {
     expect((await fetch(`${node.url}/readyz`)).status).toBe(200);
-    // A busy machine may keep the database from answering in time.
+    // On a busy machine the database may not answer in time.
     const isExcused = (line: string): boolean => /sandbox\.request\.failed|connection timeout/.test(line);
     expect(node.log.filter((line) => /"level":[56]0/.test(line) && !isExcused(line))).toEqual([]);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   };
 
-  it("answers noise on every route with a problem of its table, and goes on", { timeout: fuzzTimeoutMs }, async () => {
+  it("answers random input on every route with a problem of the error table, and stays healthy", {
+    timeout: fuzzTimeoutMs,
+  }, async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken } = await pay(node);
     const paths = [
@@ -279,11 +281,11 @@ describe("a whole node", () => {
           signal: AbortSignal.timeout(10_000),
         });
         const { status, headers: answered } = response;
-        // Safaricom says 500 to much that is no fault of its own, and so does its sandbox.
+        // Safaricom answers 500 to many client errors, and so does its sandbox.
         assert(status < 500 || path.startsWith("/sandbox/daraja/"), `${method} ${path} ${status}`);
         assert.equal(answered.get("x-powered-by"), null);
         const text = await response.text();
-        // Others have their own ways of saying no.
+        // These routes have their own error format.
         if (status < 400 || method === "HEAD" || method === "OPTIONS" || /^\/(sandbox|socket\.io|return)\//.test(path))
           return;
         assert.match(answered.get("content-type") ?? "", /^application\/problem\+json/);
@@ -291,11 +293,11 @@ describe("a whole node", () => {
       }),
       { ...fuzz(200), numRuns: Math.min(fuzz(200).numRuns, 20_000) },
     );
-    await isFine(node);
+    await expectHealthy(node);
   });
 
   it.each(["toString", "constructor", "valueOf", "__defineGetter__"])(
-    "says of an unknown field called %s what it says of any other",
+    "refuses an unknown field called %s as it does any other",
     async (name) => {
       const node = await startNode({ databaseUrl });
       const wrong = { status: 400, body: { code: "body_invalid", errors: [{ path: name }] } };
@@ -304,7 +306,7 @@ describe("a whole node", () => {
     },
   );
 
-  it("takes noise from a Socket.IO connection, and goes on", { timeout: fuzzTimeoutMs }, async () => {
+  it("handles random packets of a Socket.IO connection, and stays healthy", { timeout: fuzzTimeoutMs }, async () => {
     const node = await startNode({ databaseUrl });
     const { watchToken } = await pay(node);
     const packet = fc.oneof(
@@ -336,11 +338,11 @@ describe("a whole node", () => {
       }),
       { ...fuzz(60), numRuns: Math.min(fuzz(60).numRuns, 20_000) },
     );
-    await isFine(node);
+    await expectHealthy(node);
   });
 });
 
-/** Fetch refuses to send some. */
+/** Whether fetch can send the header. */
 function isSendable(name: string, value: string): boolean {
   try {
     new Headers([[name, value]]);

@@ -1,6 +1,6 @@
 /**
- * Text that means something to somebody further on: SQL, log lines, headers, paths, prototypes, and addresses that we
- * might be made to visit. It stays text, or is refused.
+ * Text that could be executed further on: as SQL, log lines, headers, paths, prototypes, or URLs that a node could be made
+ * to call. It stays text, or is refused.
  */
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -49,7 +49,7 @@ describe("SQL", () => {
     "%' --",
   ];
 
-  it.each(injections)("%s is text in every field that takes text, and is found again as it was", async (text) => {
+  it.each(injections)("stays text in every text field: %s", async (text) => {
     const before = await tables();
     const node = await start();
     const fields = { description: text, customer: { name: text }, metadata: { [text]: [text] } };
@@ -77,7 +77,7 @@ describe("SQL", () => {
     expect(await tables()).toEqual(before);
   });
 
-  it("in a webhook's reference and receipt is text", async () => {
+  it("stays text in a webhook's reference and receipt", async () => {
     const before = await tables();
     const daraja = await startScriptedDaraja();
     const node = await start(daraja.env);
@@ -100,7 +100,7 @@ describe("SQL", () => {
 });
 
 describe("the log", () => {
-  it("is one JSON object a line, whatever is asked for", async () => {
+  it("is one JSON object per line for any request", async () => {
     const node = await start();
     const forged = '{"level":50,"msg":"forged"}';
     const encoded = encodeURIComponent(`\r\n${forged}\u2028\u0085\u001b[2J`);
@@ -119,18 +119,18 @@ describe("the log", () => {
       });
     }
     await pay(node, { description: `\r\n${forged}`, metadata: { [`\n${forged}`]: "\u001b[31m" } });
-    await vi.waitUntil(() => node.log.filter((line) => line.includes('"msg":"request"')).length >= 8);
+    await vi.waitUntil(() => node.log.filter((line) => line.includes('"event":"http.request"')).length >= 8);
     for (const line of node.log.join("").split("\n").filter(Boolean)) {
       expect(JSON.parse(line).msg).not.toBe("forged");
-      // No terminal obeys a log.
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant.
+      // Without control characters, which a terminal would execute.
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the test looks for them.
       expect(line).not.toMatch(/[\u0000-\u001f\u007f]/);
     }
   });
 });
 
-describe("headers", () => {
-  it("of an answer cannot be written by a request", async () => {
+describe("the headers of an answer", () => {
+  it("contain nothing that a request injects", async () => {
     const node = await start();
     const { port } = new URL(node.url);
     for (const line of [
@@ -149,7 +149,7 @@ describe("headers", () => {
   });
 });
 
-describe("a page of somebody else's", () => {
+describe("a page of another origin", () => {
   const foreign = [
     "https://evil.example",
     "null",
@@ -163,7 +163,7 @@ describe("a page of somebody else's", () => {
     "",
   ];
 
-  it("opens no WebSocket of either kind, and reads no answer", async () => {
+  it("opens no WebSocket of either kind and reads no answer", async () => {
     const node = await start({ ALLOWED_ORIGINS: "https://shop.example" });
     const { order, watchToken } = await pay(node);
     const statusOf = (path: string, origin: string): Promise<number | undefined> =>
@@ -194,7 +194,7 @@ describe("a page of somebody else's", () => {
     }
   });
 
-  it("cannot use a form to answer a prompt or start a payment", async () => {
+  it("answers no prompt and starts no payment with a form", async () => {
     const node = await start();
     for (const path of ["/v1/payments", "/sandbox/phone/prompts/x", "/v1/orders/x/resolve"]) {
       for (const type of ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]) {
@@ -210,7 +210,7 @@ describe("a page of somebody else's", () => {
 });
 
 describe("prototypes", () => {
-  it("stay as they are, whatever JSON, query or packet is sent", async () => {
+  it("are not polluted by any JSON, query or packet", async () => {
     const node = await start();
     const { watchToken } = await pay(node);
     const traps = [
@@ -264,7 +264,7 @@ describe("paths", () => {
     "root:x:",
     "TUKIO_SECRET",
   ];
-  const climbs = [
+  const traversals = [
     "../package.json",
     "..%2fpackage.json",
     "..%2f..%2fpackage.json",
@@ -285,88 +285,93 @@ describe("paths", () => {
   ];
 
   it.each(["docs", "sdk", "shop", "demo", "sandbox", "sandbox/phone", ""])(
-    "below /%s lead to no other file",
+    "below /%s reach no other file",
     async (folder) => {
       const node = await start();
       const { port } = new URL(node.url);
-      for (const climb of climbs) {
-        // As it is: fetch would tidy the path up first.
+      for (const traversal of traversals) {
+        // Over a raw connection, because fetch normalizes the path.
         const socket = connect(Number(port), "127.0.0.1");
         let answer = "";
         socket.on("data", (chunk) => (answer += chunk));
-        socket.write(`GET /${folder}/${climb} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+        socket.write(`GET /${folder}/${traversal} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
         await new Promise((resolve) => socket.once("close", resolve));
-        expect([climb, /^HTTP\/1\.1 (30[1278]|4\d\d) /.test(answer) || answer]).toEqual([climb, true]);
+        expect([traversal, /^HTTP\/1\.1 (30[1278]|4\d\d) /.test(answer) || answer]).toEqual([traversal, true]);
         for (const secret of secrets) expect(answer).not.toContain(secret);
       }
     },
   );
 });
 
-describe("addresses within what we are sent", () => {
-  it("are not visited: no field of any provider's webhook makes us call a stranger", async () => {
-    const stranger = await startScriptedProvider(() => ({ body: {} }));
+/** Names of fields in which providers send URLs. */
+const urlFields = [
+  "SubscribeURL",
+  "SigningCertURL",
+  "SigningCertUrl",
+  "UnsubscribeURL",
+  "TopicArn",
+  "callback_url",
+  "callbackURL",
+  "returnUrl",
+  "url",
+  "webhook_url",
+  "Message",
+  "location",
+];
+
+/** Webhooks of a provider with `url` in every field: added ones, and each recorded one in turn. */
+function webhooksWith(url: string, provider: string): unknown[] {
+  const added = Object.fromEntries(urlFields.map((name) => [name, `${url}/${name}`]));
+  const subscription = {
+    ...added,
+    Type: "SubscriptionConfirmation",
+    Token: "x",
+    MessageId: "x",
+    Timestamp: new Date().toISOString(),
+    SignatureVersion: "1",
+    Signature: "eA==",
+  };
+  const recorded = [...webhookFixtures(provider).values()].flatMap(({ body }) => [
+    { ...body, ...added },
+    ...leavesOf(body)
+      .filter((path) => path.length > 0)
+      .map((path) => replaced(body, path, `${url}/leaf`)),
+  ]);
+  return [subscription, ...recorded];
+}
+
+describe("URLs in webhooks", () => {
+  it("are not called, in any field of any provider", async () => {
+    const outside = await startScriptedProvider(() => ({ body: {} }));
     const node = await start({ SANDBOX: providerNames.join(",") });
     const { order } = await pay(node, {
-      returnUrl: `${stranger.url}/back`,
-      metadata: { webhook: stranger.url, url: stranger.url },
+      returnUrl: `${outside.url}/back`,
+      metadata: { webhook: outside.url, url: outside.url },
     });
-    const addresses = [
-      "SubscribeURL",
-      "SigningCertURL",
-      "SigningCertUrl",
-      "UnsubscribeURL",
-      "TopicArn",
-      "callback_url",
-      "callbackURL",
-      "returnUrl",
-      "url",
-      "webhook_url",
-      "Message",
-      "location",
-    ];
-    const planted = Object.fromEntries(addresses.map((name) => [name, `${stranger.url}/${name}`]));
-    const signed = {
+    const headers = {
       "x-amz-sns-message-type": "SubscriptionConfirmation",
       "x-amz-sns-topic-arn": "arn:aws:sns:ap-southeast-1:1:x",
+      "content-type": "text/plain",
+      referer: outside.url,
+      origin: outside.url,
     };
     for (const name of providerNames) {
       const secret = createUrlSecrets([testSecret], "webhook").seal(name, order.payment.id);
-      const bodies: unknown[] = [
-        {
-          ...planted,
-          Type: "SubscriptionConfirmation",
-          Token: "x",
-          MessageId: "x",
-          Timestamp: new Date().toISOString(),
-          SignatureVersion: "1",
-          Signature: "eA==",
-        },
-      ];
-      for (const { body } of webhookFixtures(name).values()) {
-        bodies.push({ ...body, ...planted });
-        for (const path of leavesOf(body))
-          if (path.length > 0) bodies.push(replaced(body, path, `${stranger.url}/leaf`));
-      }
-      for (const body of bodies) {
+      for (const body of webhooksWith(outside.url, name)) {
         for (const path of [`/webhooks/${name}`, `/webhooks/${name}/${secret}`]) {
-          const { status } = await call(node.url + path, {
-            method: "POST",
-            headers: { ...signed, "content-type": "text/plain", referer: stranger.url, origin: stranger.url },
-            body: JSON.stringify(body),
-          });
-          // Refused, kept, or more than a busy machine's database takes at once.
+          const { status } = await call(node.url + path, { method: "POST", headers, body: JSON.stringify(body) });
+          // 503 is allowed, because a busy machine's database may not keep up.
           expect([path, status === 503 || status < 500]).toEqual([path, true]);
         }
       }
     }
     await node.close();
-    expect(stranger.calls.map(({ path }) => path)).toEqual([]);
+    expect(outside.calls.map(({ path }) => path)).toEqual([]);
   });
 });
 
-describe("the way back to the shop", () => {
-  /** A provider with a page of its own, of which only the address matters here. */
+describe("the return page", () => {
+  /** A server with only the return page, and a provider with its own payment page. */
   const open = async (returnUrl?: string): Promise<{ url: string; secret: string }> => {
     const secrets = createUrlSecrets([testSecret], "return");
     const id = "0199f2c4-0000-7000-8000-000000000001";
@@ -407,7 +412,7 @@ describe("the way back to the shop", () => {
     ["https://shop.example/done?a=1#top", "https://shop.example/done?a=1&orderId=ORD-1#top"],
     ["https://shop.example/?orderId=other", "https://shop.example/?orderId=ORD-1"],
     ["https://shop.example/%0d%0aSet-Cookie:%20a=b", "https://shop.example/%0d%0aSet-Cookie:%20a=b?orderId=ORD-1"],
-  ])("is what the merchant said (%s), and nothing in the address changes it", async (returnUrl, onward) => {
+  ])("redirects to the merchant's URL whatever the query is: %s", async (returnUrl, onward) => {
     const { url, secret } = await open(returnUrl);
     for (const query of [
       "",
@@ -424,7 +429,7 @@ describe("the way back to the shop", () => {
   });
 
   it.each(["//evil.example", "/%2f%2fevil.example", "\\\\evil.example", "https:evil.example"])(
-    "leads nowhere for an address that is none of ours (%s)",
+    "redirects nowhere for a forged secret: %s",
     async (path) => {
       const { url } = await open();
       const response = await fetch(`${url}/return/${encodeURIComponent(path)}`, { redirect: "manual" });
@@ -442,7 +447,7 @@ describe("the way back to the shop", () => {
     "https://shop.example/\u0000",
     " javascript:alert(1)",
     "java\nscript:alert(1)",
-  ])("is refused when the payment is started: %s", async (returnUrl) => {
+  ])("has a URL that the start of a payment validates: %s", async (returnUrl) => {
     const node = await start();
     expect(await asMerchant(node, "/v1/payments", paymentBody({ returnUrl }))).toMatchObject({
       status: 400,

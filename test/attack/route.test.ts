@@ -1,6 +1,6 @@
 /**
- * Every route that a node registers, today's and future ones, as somebody without a key meets it: it is within a limit, or
- * it is on the list of those that are not, with the reason; and a request for it costs little of the processor.
+ * Every registered route, for an unauthenticated client (G12): it is within a limit, or in the list of those that are not,
+ * with the reason. A request for it costs little processor time. New routes are tested too.
  */
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { createDatabase } from "../support/database.ts";
@@ -16,10 +16,10 @@ beforeAll(async () => {
   return database.drop;
 });
 
-/** Outside the limit of an address, and why. */
+/** Routes outside the limit of an address, and why. */
 const unlimited: readonly [RegExp, string][] = [
-  [/^\/(livez|readyz)$/, "a supervisor whose question is refused kills the node"],
-  [/^\/webhooks\//, "money is told of there: budgets per payment and provider bound what is kept"],
+  [/^\/(livez|readyz)$/, "a supervisor restarts a node whose health check is refused"],
+  [/^\/webhooks\//, "a refused webhook may be lost; budgets per payment and provider limit what is stored"],
 ];
 
 const reasonOf = (url: string): string | undefined => unlimited.find(([pattern]) => pattern.test(url))?.[1];
@@ -33,10 +33,10 @@ const listRoutes = async (env: Record<string, string> = {}) => {
   return { node: started, routes: own };
 };
 
-/** Something that fits each parameter. */
+/** The URL with a value for each parameter. */
 const fill = (url: string): string => url.replace(/:\w+/g, "x1").replace("*", "x1");
 
-/** What no route is for, and costs the node something too. */
+/** Requests that no route serves. */
 const others: readonly RegisteredRoute[] = [
   { method: "GET", url: "/nowhere" },
   { method: "GET", url: `/${"%/".repeat(7_500)}` },
@@ -53,53 +53,53 @@ const ask = async (base: string, { method, url }: RegisteredRoute): Promise<numb
     method,
     ...(isPost && { headers: { "content-type": "application/json" }, body: "{}" }),
   });
-  // A stream has no end.
+  // A stream does not end.
   if (headers.get("content-type")?.startsWith("text/event-stream")) await body?.cancel();
   else await new Response(body).arrayBuffer();
   return status;
 };
 
-describe("without a key", () => {
-  it("every route is within a limit, or says why not", async () => {
+describe("a route, without a key", () => {
+  it("is within a limit, or listed with a reason (G12)", async () => {
     const { node, routes } = await listRoutes({ LIMIT_IP: "1" });
-    // Ten files to one other request.
-    for (let asked = 0; asked < 11; asked += 1) await call(`${node.url}/docs/docs.css`);
-    for (let asked = 0; asked < 2; asked += 1) await call(`${node.url}/v1/orders`);
+    // Cheap requests have ten times the budget.
+    for (let sent = 0; sent < 11; sent += 1) await call(`${node.url}/docs/docs.css`);
+    for (let sent = 0; sent < 2; sent += 1) await call(`${node.url}/v1/orders`);
     const free: string[] = [];
     for (const route of [...routes, ...others.filter(({ method }) => method !== "OPTIONS")]) {
       const status = await ask(node.url, route);
       if (status !== 429) free.push(route.url);
     }
     expect(free.filter((url) => reasonOf(url) === undefined)).toEqual([]);
-    // A reason for what is no more is misleading.
+    // Each reason must still be in use.
     for (const [pattern] of unlimited) expect(free.some((url) => pattern.test(url))).toBe(true);
   });
 
-  it("no request costs more than some times what the plainest one costs", async () => {
+  it("costs at most twelve times as much as the cheapest one (G12)", async () => {
     const { routes } = await listRoutes();
     const limits = { LIMIT_IP: "100000000", LIMIT_PHONE: "100000", LIMIT_ORDER: "100000" };
     const node = await startProcess({ DATABASE_URL: databaseUrl, LOG_LEVEL: "info", ...limits });
     onTestFinished(node.close);
     const cpuMs = async (): Promise<number> =>
       ((await scrape(node)).value("process_cpu_seconds_total") ?? Number.NaN) * 1_000;
-    /** Of the process in all, for each request. */
+    /** Processor time of the process, per request. */
     const costOf = async (route: RegisteredRoute): Promise<number> => {
       const requests = 40;
       await ask(node.url, route);
       const before = await cpuMs();
-      for (let asked = 0; asked < requests; asked += 1) await ask(node.url, route);
+      for (let sent = 0; sent < requests; sent += 1) await ask(node.url, route);
       return ((await cpuMs()) - before) / requests;
     };
-    const plainest: RegisteredRoute = { method: "GET", url: "/livez" };
-    await costOf(plainest);
-    const unit = Math.max(0.25, await costOf(plainest));
-    const dear: string[] = [];
+    const cheapest: RegisteredRoute = { method: "GET", url: "/livez" };
+    await costOf(cheapest);
+    const unit = Math.max(0.25, await costOf(cheapest));
+    const expensive: string[] = [];
     for (const route of [...routes, ...others]) {
-      // What else the process does at the time counts too, so a dear one is tried again.
+      // Retried because background work of the process counts too.
       let cost = await costOf(route);
       for (let tries = 1; tries < 3 && cost > 12 * unit; tries += 1) cost = Math.min(cost, await costOf(route));
-      if (cost > 12 * unit) dear.push(`${route.method} ${route.url.slice(0, 80)}: ${(cost / unit).toFixed(1)}`);
+      if (cost > 12 * unit) expensive.push(`${route.method} ${route.url.slice(0, 80)}: ${(cost / unit).toFixed(1)}`);
     }
-    expect(dear).toEqual([]);
+    expect(expensive).toEqual([]);
   }, 300_000);
 });
