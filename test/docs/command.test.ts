@@ -31,6 +31,7 @@ const notRun = [
     "docs/operating.md",
     "podman build -f deploy/Containerfile --ignorefile deploy/Containerfile.dockerignore -t tukio .",
   ],
+  ["docs/provider.md", "npm run check"],
 ];
 
 /** Documents whose commands another test runs. */
