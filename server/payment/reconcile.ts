@@ -52,7 +52,7 @@ const queryMsMax = 25_000;
 /** The minimum for the query of an open payment, which otherwise ends when the payment's time does. */
 const queryMsMin = 2_000;
 
-/** `throttled`: the provider answered that it is asked too often. `unasked`: the pace allowed no query. */
+/** `throttled`: the provider answered that the query rate is too high. `unasked`: the pace allowed no query. */
 type Answer = Outcome | undefined | "unreachable" | "throttled" | "unasked";
 
 /** A node's queries and the callers that wait for them. */
@@ -168,7 +168,7 @@ function answerRequests({ checks }: State, requested: State["requested"]): void 
   for (const [paymentId, { resolve }] of requested) resolve(checks.get(paymentId));
 }
 
-/** Asks about one payment and stores the answer. Never rejects. */
+/** Queries one payment and stores the answer. Never rejects. */
 async function checkSafely(
   payment: DuePayment,
   options: ReconcilerOptions,

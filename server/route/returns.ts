@@ -130,7 +130,7 @@ const recordReturn = described({
     "Completes the payment once, then redirects the payer to its `returnUrl`. The query that the provider's page adds proves nothing.",
   security: openedBy.anybody,
   answers: {
-    200: { description: "The payment has no `returnUrl`: a page tells the payer so.", type: "text/html" },
+    200: { description: "An HTML page, because the payment has no `returnUrl`.", type: "text/html" },
     303: {
       description: "Redirects to the merchant's page.",
       headers: {
@@ -141,8 +141,8 @@ const recordReturn = described({
         },
       },
     },
-    404: { description: "The address belongs to no payment: a page tells the payer so.", type: "text/html" },
-    503: { description: "The payment cannot be looked up now: a page reloads until it can.", type: "text/html" },
+    404: { description: "An HTML page, because the URL belongs to no payment.", type: "text/html" },
+    503: { description: "An HTML page that reloads until the payment can be looked up.", type: "text/html" },
   },
   problems: ["rate_limited", "internal"],
 });

@@ -1,6 +1,6 @@
 /**
- * Catches up after an outage of PostgreSQL: once it answers, applies the spooled webhooks and has the postponed payments
- * checked. A webhook leaves the spool after it was recorded, so a crash in between records it twice, which is harmless.
+ * Catches up after an outage of PostgreSQL: once it answers, applies the spooled webhooks and makes the postponed payments
+ * due. A webhook leaves the spool after it was recorded, so a crash in between records it twice, which is harmless.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";

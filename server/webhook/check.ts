@@ -1,5 +1,5 @@
 /**
- * Checks payments because of webhooks: makes a payment due in PostgreSQL and has its provider asked.
+ * Checks payments because of webhooks: makes a payment due in PostgreSQL, and asks its provider through the reconciler.
  *
  * While PostgreSQL is away, up to 10,000 payments are remembered and made due when it is back; the schedule checks the
  * others. A restart forgets them, and the schedule checks those too. Any number of checks may run at once.
@@ -17,13 +17,13 @@ export interface DatabaseState {
 
 export interface PaymentChecks {
   /**
-   * Has the provider of a due payment asked. `waits`: resolves when the answer is stored, after 1 s at the latest;
-   * otherwise at once. Never rejects.
+   * Checks a payment that is due. With `waits`, resolves when the provider's answer is stored, after 1 s at the latest;
+   * otherwise resolves at once. Never rejects.
    */
   checkDue(paymentId: string, waits: boolean): Promise<void>;
-  /** Makes the payment due and has its provider asked, in the background; once PostgreSQL is back if it is away now. */
+  /** Makes the payment due and checks it, in the background. While PostgreSQL is away, postpones the check. */
   checkNow(paymentId: string): void;
-  /** Has the payment checked once PostgreSQL is back. */
+  /** Remembers the payment, to check it once PostgreSQL is back. */
   postpone(paymentId: string): void;
   readonly hasPostponed: boolean;
   /** Makes the postponed payments due. Throws `store_unavailable` while PostgreSQL is away; the rest stays postponed. */

@@ -1,5 +1,5 @@
 /**
- * Takes webhooks: authenticates and translates, admits within the budgets, stores, and has the payment checked.
+ * Takes webhooks: authenticates and translates, admits within the budgets, stores, and checks the payment.
  *
  * Guarantees that a webhook for which `receive` resolves with a result other than `failed` is on disk, so that a 2xx may be
  * sent (G1): in PostgreSQL, written by the statement that acts on it, or in the spool while PostgreSQL is away. A `repeat`
@@ -86,7 +86,7 @@ async function receive(parts: Parts, provider: Provider, webhook: Webhook, rejec
   return received;
 }
 
-/** Refuses a webhook beyond its payment's budget, and has the payment checked where the webhook might be true. */
+/** Refuses a webhook beyond its payment's budget, and checks the payment where the webhook might be true. */
 function refuse(
   { checks, log }: Parts,
   { provider, webhook, translation }: IncomingWebhook,

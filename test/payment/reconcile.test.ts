@@ -20,7 +20,7 @@ type Answer = Outcome | undefined | Error;
  * Opens a payment that is `ageS` seconds old, and has a reconciler check it once. With `answerNow`, closes the reconciler
  * while the query is in flight, and then lets the answer come.
  */
-async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), answerNow?: () => void) {
+async function orderAfter(ageS: number, answer: Answer | (() => Promise<Answer>), answerNow?: () => void) {
   const { event, payment } = await ground.open({ live: true, deadlineS: 120 });
   await ground.database.pool.query(
     `update payment set check_at = clock_timestamp(), started_at = started_at - $2 * interval '1 second',
@@ -28,13 +28,13 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), a
     [payment.id, ageS],
   );
   const traces: unknown[] = [];
-  const asked = vi.fn<Provider["confirm"]>(async () => {
+  const confirm = vi.fn<Provider["confirm"]>(async () => {
     traces.push(currentTrace());
     const given = typeof answer === "function" ? await answer() : answer;
     if (given instanceof Error) throw given;
     return given;
   });
-  const provider = { name: "daraja", confirm: asked } as Partial<Provider> as Provider;
+  const provider = { name: "daraja", confirm } as Partial<Provider> as Provider;
   const events: unknown[] = [];
   const append = (details: object): void => {
     events.push("event" in details && details.event);
@@ -51,14 +51,14 @@ async function askedAt(ageS: number, answer: Answer | (() => Promise<Answer>), a
   });
   onTestFinished(reconciler.close);
   if (answerNow) {
-    await vi.waitUntil(() => asked.mock.calls.length > 0, 5_000);
+    await vi.waitUntil(() => confirm.mock.calls.length > 0, 5_000);
     const closed = reconciler.close();
     answerNow();
     await closed;
     expect(isChecked()).toBe(true);
   }
   await vi.waitUntil(isChecked, 5_000);
-  expect(asked.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
+  expect(confirm.mock.calls.map(([{ id }]) => id)).toEqual([payment.id]);
   await reconciler.close();
   // The query and its log lines belong to one trace.
   expect(traces).toEqual(traces.map(() => ({ traceId: expect.stringMatching(/^[0-9a-f]{32}$/), flags: "00" })));
@@ -78,7 +78,7 @@ describe("payment before its deadline", () => {
     ["a success", "succeeded", { status: "succeeded", source: "query" }],
     ["an unconfirmed failure", "pending", cancelled],
   ])("answered with %s becomes %s (G9)", async (_what, status, answer) => {
-    expect((await askedAt(30, answer)).status).toBe(status);
+    expect((await orderAfter(30, answer)).status).toBe(status);
   });
 });
 
@@ -91,7 +91,7 @@ describe("payment past its deadline", () => {
     ["another amount", "review", paid({ amountMinor: 1n, source: "query" })],
     ["an unconfirmed failure", "pending", cancelled],
   ])("answered with %s becomes %s (G9)", async (_what, status, answer) => {
-    const order = await askedAt(130, answer);
+    const order = await orderAfter(130, answer);
     expect(order.status).toBe(status);
     if (status === "expired") expect(order.reason).toBe("deadline");
   });
@@ -102,13 +102,13 @@ describe("payment past twice its time", () => {
     ["an error", unreachable],
     ["an unconfirmed failure", cancelled],
   ])("expires after %s (G9)", async (_what, answer) => {
-    expect(await askedAt(250, answer)).toMatchObject({ status: "expired", reason: "deadline" });
+    expect(await orderAfter(250, answer)).toMatchObject({ status: "expired", reason: "deadline" });
   });
 });
 
 describe("webhook that comes during a query", () => {
   it("is not overwritten by the deadline (G2)", async () => {
-    const order = await askedAt(130, async () => {
+    const order = await orderAfter(130, async () => {
       await ground.store.advance(ground.announced.at(-1)?.payment.id ?? "", paid());
       return undefined;
     });
@@ -119,7 +119,7 @@ describe("webhook that comes during a query", () => {
 describe("answer that comes during a shutdown", () => {
   it("is stored", async () => {
     const held = Promise.withResolvers<Answer>();
-    const order = await askedAt(
+    const order = await orderAfter(
       30,
       () => held.promise,
       () => held.resolve({ status: "succeeded", source: "query" }),
@@ -156,21 +156,21 @@ describe("reconciler with many due payments", () => {
 
   it("claims the next payments as soon as half of the queries are answered", async () => {
     const held: (() => void)[] = [];
-    const asked = new Set<string>();
+    const queried = new Set<string>();
     const provider = providerOf("fast", async ({ id }) => {
-      asked.add(id);
+      queried.add(id);
       await new Promise<void>((resolve) => held.push(resolve));
       return confirmed;
     });
     const { ids, reconciler } = await startMany(260, new Map([["fast", provider]]), "fast");
     void reconciler.check(ids[0] ?? "");
-    await vi.waitUntil(() => asked.size === 100);
+    await vi.waitUntil(() => queried.size === 100);
     for (const answer of held.splice(0, 49)) answer();
     // More than half of the queries, 51, are still in flight, so the reconciler claims no more.
-    expect(asked.size).toBe(100);
+    expect(queried.size).toBe(100);
     const answering = setInterval(() => held.shift()?.(), 1);
     onTestFinished(() => clearInterval(answering));
-    await vi.waitUntil(() => asked.size === 260);
+    await vi.waitUntil(() => queried.size === 260);
     // The answers continue, because `close` waits for them.
     await reconciler.close();
   });

@@ -116,7 +116,7 @@ describe("webhook budget that is used up", () => {
     expect(store("paid again")).toBe("new");
   });
 
-  it("refuses new evidence that is larger than any provider's, and has the payment checked", () => {
+  it("refuses new evidence that is larger than any provider's, and requests a check", () => {
     const { clock, store } = full();
     clock.ms = 15_000;
     expect(store("paid", { bytes: 16_385 })).toBe("429 after 585 s, check");
@@ -143,7 +143,7 @@ describe("webhook budget that is used up", () => {
     expect(store("paid")).toBe(then);
   });
 
-  it("counts all hints as one piece of evidence, acknowledges them, and has the payment checked", () => {
+  it("counts all hints as one piece of evidence, acknowledges them, and requests checks", () => {
     const { clock, store } = full();
     clock.ms = 15_000;
     const hint = evidenceOf({ proof: "signature", isHint: true, reference: "R" });
@@ -186,7 +186,7 @@ describe("webhook budget that is used up", () => {
     expect(store("paid")).toBe("acknowledged");
   });
 
-  it("refuses more than 8 pieces of evidence in 10 minutes, and has the payment checked every 15 s at most (G12)", () => {
+  it("refuses more than 8 pieces of evidence in 10 minutes, and requests a check every 15 s at most (G12)", () => {
     const { clock, store } = open();
     expect(countOf(times(8, (n) => store(`${n}`)))).toBe(8);
     expect(times(3, (n) => store(`more ${n}`))).toEqual([
