@@ -143,7 +143,7 @@ describe("a limit in memory", () => {
 });
 
 describe("a limit with a slow counter", () => {
-  /** A counter that answers when the test says so, in any order. `spend` counts for other nodes. */
+  /** A counter whose answers the test releases, in any order. `spend` counts for other nodes. */
   const createSlow = () => {
     const answers: (() => void)[] = [];
     let current = 0;

@@ -23,7 +23,7 @@ const openDocs = describedFile("Operating", {
 
 export function pageRoutes(app: FastifyInstance): void {
   app.get("/docs", openDocs, async (request, reply) =>
-    sendPage(request, reply, { page: await page(), framedBy: "nobody" }),
+    sendPage(request, reply, { page: await page(), framedBy: "none" }),
   );
   assetRoute(app, "/docs", findFile);
 }

@@ -102,9 +102,7 @@ export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions)
 
   const requireOwnPage = async (request: FastifyRequest): Promise<void> => void homeOf(request, publicUrl());
 
-  app.get("/", openShop, async (request, reply) =>
-    sendPage(request, reply, { page: await page(), framedBy: "nobody" }),
-  );
+  app.get("/", openShop, async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "none" }));
   assetRoute(app, "/shop", findFile);
 
   app.get("/shop/catalogue", async (_request, reply) => {

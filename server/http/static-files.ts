@@ -54,7 +54,7 @@ export function assetRoute(app: FastifyInstance, path: string, find: FindAsset):
 export async function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
-  { page, framedBy }: { page: Asset; framedBy: "nobody" | "self" },
+  { page, framedBy }: { page: Asset; framedBy: "none" | "self" },
 ): Promise<FastifyReply> {
   const ancestors = framedBy === "self" ? "'self'" : "'none'";
   reply.header("content-security-policy", [...policy, `frame-ancestors ${ancestors}`].join("; "));

@@ -442,7 +442,7 @@ describe("a trace", () => {
     await vi.waitUntil(() => node.log.some((line) => line.includes('"event":"provider.initiate.answered"')));
     const lines = node.log.filter((line) => line.includes(traceId));
     expect(lines.some((line) => line.includes('"event":"provider.initiate.answered"'))).toBe(true);
-    expect(lines.some((line) => line.includes('"msg":"request"') && line.includes("shop-7"))).toBe(true);
+    expect(lines.some((line) => line.includes('"event":"http.request"') && line.includes("shop-7"))).toBe(true);
   });
 
   it("is replaced when it is invalid, as is a request id that would forge a log line", async () => {
