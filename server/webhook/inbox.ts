@@ -1,7 +1,7 @@
 /**
  * Stores webhooks that change nothing: refused, unreadable, without an outcome, parked, or those whose statement failed. The
- * statement that applies a webhook stores the others (order/advance.ts). The table is append-only: a repeat is stored like any other.
- * Its budgets bound what an unauthenticated client can make this node store and check (G12).
+ * statement that applies a webhook stores the others (order/advance.ts). The table is append-only: a repeat is stored like any
+ * other. Its budgets bound what an unauthenticated client can make this node store and check (G12).
  */
 
 import type { Database } from "../database/pool.ts";
