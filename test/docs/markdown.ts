@@ -1,6 +1,6 @@
 /** The documentation as the tests read it: files, fenced blocks, links and named files. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 export const root = join(import.meta.dirname, "../..");
 
@@ -80,3 +80,10 @@ export const commandsNamedIn = (text: string): string[] =>
   codeOf(text).filter((code) => /^(npm (run|test|start)|npx|node) ?/.test(code));
 
 export const exists = (path: string): boolean => existsSync(join(root, path));
+
+/** Files below a folder whose names match, by their paths from the root. */
+export const filesBelow = (folder: string, name: RegExp): string[] =>
+  readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && name.test(entry.name))
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .filter((path) => !/(^|\/)(node_modules|dist)\//.test(path));

@@ -6,7 +6,17 @@ import { closeCode } from "../../client-sdk/close-code.ts";
 import { reasons, statuses } from "../../client-sdk/protocol.ts";
 import { errorTable } from "../../server/errors.ts";
 import { registry } from "../../server/provider/registry.ts";
-import { anchorsOf, commandsNamedIn, documents, exists, filesNamedIn, linksOf, root, textOf } from "./markdown.ts";
+import {
+  anchorsOf,
+  commandsNamedIn,
+  documents,
+  exists,
+  filesBelow,
+  filesNamedIn,
+  linksOf,
+  root,
+  textOf,
+} from "./markdown.ts";
 
 describe("docs/api.md", () => {
   const text = textOf("docs/api.md");
@@ -62,6 +72,16 @@ describe("docs/configuration.md", () => {
     );
     expect(own).toContain("LIMIT_CONNECTIONS");
     expect([...own, ...ofProviders].filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe("docs/operating.md", () => {
+  it("names existing log events", () => {
+    const source = filesBelow("server", /\.ts$/).map(textOf).join();
+    const table = textOf("docs/operating.md").split("| event | logged when |")[1]?.split("\n\n")[0] ?? "";
+    const events = [...table.matchAll(/`([a-z_]+(?:\.[a-z_]+)+)`/g)].map(([, event = ""]) => event);
+    expect(events.length).toBeGreaterThan(10);
+    expect(events.filter((event) => !source.includes(`event: "${event}"`))).toEqual([]);
   });
 });
 
