@@ -1,8 +1,8 @@
 import type { StatusEvent } from "../client-sdk/protocol.ts";
 
 /**
- * The one table of errors: code → HTTP status, whether trying the same again may help, and what it means in a sentence.
- * docs/api.md lists the same; a test compares the two. OpenAPI is made from it.
+ * The table of errors: the HTTP status of each code, whether a client may retry the same request, and a title. docs/api.md
+ * lists the same, and a test compares the two. The OpenAPI document is made from this table.
  */
 export const errorTable = {
   amount_invalid: { status: 400, retryable: false, title: "The amount cannot be asked for" },
@@ -43,13 +43,13 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable;
 
-/** Where in the request something is wrong: `path` is dotted, as in `customer.email`. */
+/** A wrong field of the request. `path` is dotted, as in `customer.email`. */
 export interface FieldError {
   path: string;
   message: string;
 }
 
-/** RFC 9457 problem details, as answered with `application/problem+json`. */
+/** RFC 9457 problem details, sent as `application/problem+json`. */
 export interface Problem {
   type: string;
   title: string;
@@ -63,14 +63,14 @@ export interface Problem {
 
 interface HubErrorDetails {
   cause?: unknown;
-  /** Headers that the answer must have. */
+  /** Headers that the response must have. */
   headers?: Readonly<Record<string, string>>;
   errors?: FieldError[];
   order?: StatusEvent;
   retryAfterS?: number;
 }
 
-/** An operating error: something expected to go wrong sometimes, with a code that callers can act on. */
+/** An operating error: a failure that is expected to happen, with a code that clients can act on. */
 export class HubError extends Error {
   readonly code: ErrorCode;
   readonly details: HubErrorDetails;
@@ -91,7 +91,7 @@ export class HubError extends Error {
   }
 }
 
-/** What a client is told about an error: never a stack, never a provider's or a database's own words. */
+/** The problem details of an error. They never contain a stack trace, or a message of a provider or the database. */
 export function toProblem(error: HubError): Problem {
   const { status, retryable, title } = errorTable[error.code];
   const { errors, order } = error.details;

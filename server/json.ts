@@ -1,15 +1,13 @@
-/** JSON from outside. */
-
-/** 100, because no recorded message nests deeper than 7, and parsing 64 KiB of brackets takes milliseconds. */
+/** Because no recorded message nests deeper than 7, and parsing 64 KiB of brackets takes milliseconds. */
 const depthMax = 100;
 
-/** Parses JSON text. Throws `SyntaxError` for what is none, and for what is nested deeper than 100. */
+/** Parses JSON from outside. Throws `SyntaxError` for text that is not JSON or is nested deeper than 100. */
 export function parseJson(text: string): unknown {
   if (isNestedDeep(text)) throw new SyntaxError(`JSON is nested deeper than ${depthMax}`);
   return JSON.parse(text);
 }
 
-/** Counts brackets outside of strings; costs a fraction of parsing. */
+/** Whether the text is nested deeper than 100. Counts brackets outside of strings, which costs a fraction of parsing. */
 export function isNestedDeep(text: string): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -22,7 +20,7 @@ export function isNestedDeep(text: string): boolean {
   return false;
 }
 
-/** The place of the quote that ends the string which begins at `start`; the text's end when there is none. */
+/** The index of the quote that ends the string at `start`, or the end of the text. */
 function endOfString(text: string, start: number): number {
   let at = start + 1;
   while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;

@@ -1,9 +1,9 @@
-/** What may be said in logs: no secret, token or full phone. URLs lose the parts that open something. */
+/** The log. No line holds a secret, a token or a full phone number: URLs are logged without them. */
 import type { FastifyRequest } from "fastify";
 import { type Logger, pino } from "pino";
 import { currentTrace } from "./trace.ts";
 
-/** How requests and errors are written. An error's causes are named; what they carry besides stays out. */
+/** Writes requests and errors. Of an error's causes only the messages are logged. */
 export const serializers = {
   req: ({ id, method, url }: FastifyRequest): object => ({ id, method, url: redactUrl(url) }),
   err: (error: unknown): object => ({
@@ -13,8 +13,8 @@ export const serializers = {
 };
 
 /**
- * One JSON line per entry on standard output, written together a few times a second and when the process ends: each write
- * by itself was a tenth of what a webhook costs. A SIGKILL takes the last tenth of a second with it.
+ * Writes one JSON line per entry to standard output. Lines are buffered for up to 100 ms, because a write for each line is a tenth
+ * of a webhook's cost. The process writes the buffer when it exits; a SIGKILL loses it.
  */
 export const createLogger = (level: string): Logger =>
   pino(
@@ -34,24 +34,24 @@ export const reportTask = (
   onRecovered: () => log.info({ event: "task.recovered", task }, "background task works again"),
 });
 
-/** Every line says which trace it belongs to, if any. */
+/** Adds the id of the current trace, if any, to every line. */
 export const mixin = (): object => {
   const trace = currentTrace();
   return trace ? { traceId: trace.traceId } : {};
 };
 
-/** What an error and its causes say, in one line. */
+/** The messages of an error and its causes, in one line. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
 }
 
-/** What is longer is cut before anything is looked for in it: that took longer than to answer. */
+/** A URL is cut to this before it is searched, because a search of a long URL takes longer than the answer. */
 const urlLengthMax = 512;
 
 /**
- * Hides the URL secrets of webhooks and return addresses, whatever else could be a secret or a phone, and every value
- * of the query. The path is shown decoded: a stranger's, or a provider's, odd spelling of it hides nothing from us.
+ * Masks the secrets of webhook URLs and return URLs, anything else that could be a secret or a phone number, and every value
+ * of the query. Decodes the path first, so that an unusual spelling cannot hide a secret from the masks.
  */
 export function redactUrl(url: string): string {
   const [path = "", query] = url.slice(0, urlLengthMax).split("?", 2);
@@ -78,7 +78,7 @@ const maskSecrets = (text: string): string =>
     .replace(/[0-9a-f]{32,}/gi, "***")
     .replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
 
-/** Decodes byte by byte, which cannot fail, and what was encoded three times too. */
+/** Decodes byte by byte, up to three times. It cannot fail, unlike `decodeURIComponent`. */
 function decode(path: string): string {
   let text = path;
   for (let times = 0; times < 3 && text.includes("%"); times += 1) {

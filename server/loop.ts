@@ -1,22 +1,23 @@
 /**
- * The one background primitive: runs a task again and again, on an interval or sooner on request, never twice at once.
- * A request during a run makes one more run follow it. The loop goes on after a failing run; of several in a row
- * only the first is reported, so that an outage is one line in the log however long it lasts, and one more when it is over.
+ * The background loop: runs a task again and again, after a delay or sooner on request.
+ *
+ * Guarantees: two runs never overlap. A request during a run causes one more run after it. The loop continues after a failed
+ * run. Of several failures in a row it reports the first only, so that an outage is one log line, and one more at its end.
  */
 export interface Loop {
-  /** Run as soon as possible. */
+  /** Requests a run as soon as possible. */
   runNow(): void;
-  /** No further run starts; resolves when the one under way has ended. */
+  /** Starts no further run; resolves when the current run has ended. */
   close(): Promise<void>;
 }
 
 export interface LoopOptions {
   task: () => Promise<void>;
-  /** Milliseconds from the end of a run to the start of the next; asked after every run, given how long that took. */
+  /** Milliseconds from the end of a run to the start of the next. Called after every run with that run's duration. */
   delayMs: (tookMs: number) => number;
-  /** Hears of a run that failed after one that did not. */
+  /** Called when a run fails and the run before it did not. */
   onError: (error: unknown) => void;
-  /** Hears of a run that did not fail after one that did. */
+  /** Called when a run succeeds and the run before it failed. */
   onRecovered?: () => void;
 }
 

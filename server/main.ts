@@ -12,19 +12,21 @@ import { createLogger } from "./log.ts";
 import { type Counter, createFallbackCounter, createMemoryCounter } from "./rate-limit.ts";
 import { createRedisBus } from "./redis/bus.ts";
 import { createRedisCounter } from "./redis/counter.ts";
-import { stopOnSignal } from "./shutdown.ts";
+import { shutDownOnSignal } from "./shutdown.ts";
 import { createMemoryBus } from "./status/bus.ts";
 
 async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile();
   const given = readConfig(process.env);
   const log = createLogger(given.logLevel);
-  const config = await completed(given);
-  // What was opened is closed last-in first-out.
+  const config = await withStoredKeys(given);
+  // Resources are closed in the reverse order of their opening.
   const releases: (() => Promise<void>)[] = [];
   const release = async (): Promise<void> => {
     for (const close of releases.reverse()) {
-      await close().catch((error: unknown) => log.error({ err: error }, "not closed"));
+      await close().catch((err: unknown) =>
+        log.error({ event: "process.release.failed", err }, "a resource was not closed"),
+      );
     }
   };
 
@@ -33,9 +35,11 @@ async function main(): Promise<void> {
       config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
     if (embedded) releases.push(embedded.close);
     const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
-    const database = openDatabase(databaseUrl, (error) => log.warn({ err: error }, "database connection failed"));
+    const database = openDatabase(databaseUrl, (err) =>
+      log.warn({ event: "database.connection.failed", err }, "a connection to PostgreSQL failed"),
+    );
     releases.push(database.close);
-    if (config.databaseUrl !== undefined) await reach(database, config.databaseUrl);
+    if (config.databaseUrl !== undefined) await requireReachable(database, config.databaseUrl);
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
     releases.push(bus.close);
@@ -43,21 +47,22 @@ async function main(): Promise<void> {
     const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
     const url = await app.listen();
-    announce(config, given, url);
-    // What starting has left behind would be kept for long: with 10,000 watchers an eighth of all memory.
+    log.info({ event: "process.started", url }, "the node listens");
+    printGreeting(config, given, url);
+    // Frees the garbage of the start, because V8 would keep it for long: with 10,000 watchers it is an eighth of all memory.
     void globalThis.gc?.();
-    stopOnSignal(process, { release, log });
+    shutDownOnSignal(process, { release, log });
   } catch (error) {
     await release();
     throw error;
   }
 }
 
-/** A machine that has just started is slow: it is given longer than a request waits for a connection (1 s). */
+/** Longer than a request waits for a connection (1 s), because a machine that has just started is slow. */
 const databaseWaitMs = 10_000;
 
-/** Throws an Error for a person, without the password, when nobody can be spoken to at `DATABASE_URL`. */
-async function reach(
+/** Throws an Error for the operator, without the password, when no server answers at `DATABASE_URL` within 10 s. */
+async function requireReachable(
   database: Database,
   databaseUrl: string,
   untilMs = performance.now() + databaseWaitMs,
@@ -66,18 +71,18 @@ async function reach(
     (await database.pool.connect()).release();
   } catch (cause) {
     const isSlow = cause instanceof Error && cause.message.includes("timeout");
-    if (isSlow && performance.now() < untilMs) return reach(database, databaseUrl, untilMs);
+    if (isSlow && performance.now() < untilMs) return requireReachable(database, databaseUrl, untilMs);
     const { host, pathname } = new URL(databaseUrl);
-    // What was tried at several addresses has no message of its own.
+    // An error that covers several addresses has a code and no message.
     const { code, message } = cause as NodeJS.ErrnoException;
     throw new Error(`DATABASE_URL cannot be reached (${host}${pathname}): ${message || code}`, { cause });
   }
 }
 
-/** Because requests that come before Redis can be asked are counted on this node alone. A Redis that is down is not waited for any longer. */
+/** Waits for Redis because requests before it is ready are counted on this node alone. The node starts without Redis after that. */
 const redisWaitMs = 1_000;
 
-/** Limits are counted in Redis, and in memory while there is none. */
+/** Counts limits in Redis, and in memory while Redis is down or not configured. */
 async function openCounter(redisUrl: string | undefined, releases: (() => Promise<void>)[]): Promise<Counter> {
   const memory = createMemoryCounter();
   if (redisUrl === undefined) return memory;
@@ -87,32 +92,32 @@ async function openCounter(redisUrl: string | undefined, releases: (() => Promis
   return createFallbackCounter(redis, memory);
 }
 
-/** In development, keys are made once and kept; in production `readConfig` has insisted on them. */
-async function completed(config: Config): Promise<Config> {
+/** Adds the keys that development creates once and keeps in the data directory. In production `readConfig` requires them. */
+async function withStoredKeys(config: Config): Promise<Config> {
   if (config.apiKeys.length > 0 && config.secrets.length > 0) return config;
   const dataDir = resolve(config.dataDir);
   await mkdir(dataDir, { recursive: true });
   return withKeys(config, {
-    apiKey: await kept(join(dataDir, "api-key"), () => `tk_${randomBytes(24).toString("base64url")}`),
-    secret: await kept(join(dataDir, "secret"), () => randomBytes(48).toString("base64url")),
+    apiKey: await readOrCreate(join(dataDir, "api-key"), () => `tk_${randomBytes(24).toString("base64url")}`),
+    secret: await readOrCreate(join(dataDir, "secret"), () => randomBytes(48).toString("base64url")),
   });
 }
 
-/** Reads a file that is made, for its owner only, when it is not there yet. It appears whole or not at all. */
-async function kept(path: string, make: () => string): Promise<string> {
+/** Reads a file, after creating it for its owner only if it does not exist. The file appears whole or not at all. */
+async function readOrCreate(path: string, create: () => string): Promise<string> {
   const draft = `${path}.${process.pid}`;
-  await writeFile(draft, make(), { mode: 0o600, flush: true });
+  await writeFile(draft, create(), { mode: 0o600, flush: true });
   await link(draft, path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });
   await rm(draft);
   const text = (await readFile(path, "utf8")).trim();
-  if (text.length < 32) throw new Error(`${path} is damaged. Restore it, or remove it to have a new one made.`);
+  if (text.length < 32) throw new Error(`${path} is damaged. Restore it, or remove it and a new one is created.`);
   return text;
 }
 
-/** What a person at a terminal needs to begin. The key is shown only where it was made here. */
-function announce(config: Config, given: Config, url: string): void {
+/** Prints what a developer needs to begin. Shows the API key only if the node created it. Prints nothing in production. */
+function printGreeting(config: Config, given: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
   const hasShop = config.enabledProviders.some(({ sandbox }) => sandbox);

@@ -1,30 +1,36 @@
-/** How a process ends that is told to. */
+/** Ends the process on SIGTERM and SIGINT. */
 
-/** Whatever hangs, the process ends: before 30 s, after which whoever stops it (a container's runtime, say) kills it. */
-const stopMsMax = 28_000;
+/** Less than 30 s, because a container's runtime kills the process then. */
+const shutdownMsMax = 28_000;
 
-export interface StopOptions {
+export interface ShutdownOptions {
   /** Closes everything. */
   release: () => Promise<void>;
-  log: { info(message: string): void; error(details: object, message: string): void };
+  log: Record<"info" | "error", (details: object, message: string) => void>;
 }
 
-/** SIGTERM and Ctrl-C close once, in order; a Ctrl-C reaches a process group twice, so a second one means nothing. */
-export function stopOnSignal(process: Pick<NodeJS.Process, "on" | "exit">, { release, log }: StopOptions): void {
-  let isStopping = false;
-  const stop = (signal: string): void => {
-    if (isStopping) return;
-    isStopping = true;
-    setTimeout(() => process.exit(1), stopMsMax).unref();
-    log.info(`${signal}: stopping`);
+/**
+ * Releases everything on the first signal and exits: with 0, or with 1 after an error or after 28 s. Ignores further signals,
+ * because a Ctrl-C may reach a process of a group twice.
+ */
+export function shutDownOnSignal(
+  process: Pick<NodeJS.Process, "on" | "exit">,
+  { release, log }: ShutdownOptions,
+): void {
+  let isShuttingDown = false;
+  const shutDown = (signal: string): void => {
+    if (isShuttingDown) return;
+    isShuttingDown = true;
+    setTimeout(() => process.exit(1), shutdownMsMax).unref();
+    log.info({ event: "process.shutdown.started", signal }, "the node shuts down");
     release().then(
       () => process.exit(0),
       (error: unknown) => {
-        log.error({ err: error }, "stopped with an error");
+        log.error({ event: "process.shutdown.failed", err: error }, "the shutdown failed");
         process.exit(1);
       },
     );
   };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  process.on("SIGTERM", shutDown);
+  process.on("SIGINT", shutDown);
 }

@@ -1,15 +1,15 @@
-/** What comes from outside is parsed here, once, at the edge: either it fits or a problem names the field. */
+/** Validation of input at the edge, and the zod types that routes and the configuration share. */
 import { z } from "zod";
 import { type ErrorCode, HubError } from "./errors.ts";
 
-/** Codes of their own for some fields; every other field is `body_invalid`. */
+/** The error codes of single fields. Every other field has `body_invalid`. */
 const fieldCodes: ReadonlyMap<string, ErrorCode> = new Map([
   ["amountMinor", "amount_invalid"],
   ["currency", "currency_invalid"],
   ["phone", "phone_invalid"],
 ]);
 
-/** Parses or throws a 400 whose `errors` name every field that is wrong. The first of them gives the code. */
+/** Parses a value, or throws `HubError` with every wrong field in `errors`. The first wrong field gives the code. */
 export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
   const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
@@ -38,18 +38,18 @@ export const storable = (text: string): boolean => text.isWellFormed() && !text.
 export const text = (lengthMax: number) =>
   z.string().min(1).max(lengthMax).refine(storable, "has characters that cannot be stored");
 
-/** A whole number in a query string. `told`: what its description says beside its bounds. */
-export const wholeText = (min: number, max: number, told: { description?: string; examples?: number[] } = {}) =>
+/** A whole number in a query string. `meta` is added to its schema in the API docs. */
+export const wholeText = (min: number, max: number, meta: { description?: string; examples?: number[] } = {}) =>
   z
     .string()
     .regex(/^\d{1,10}$/, `must be a whole number from ${min} to ${max}`)
     .transform(Number)
     .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`)
-    .meta({ type: "integer", minimum: min, maximum: max, ...told });
+    .meta({ type: "integer", minimum: min, maximum: max, ...meta });
 
 /** The last version that a watcher has seen. */
 export const afterText = wholeText(0, 2_147_483_647, {
-  description: "The last version seen; what is known is not sent again.",
+  description: "The last version that the client has. Only newer states are sent.",
   examples: [1],
 });
 
@@ -59,16 +59,16 @@ export const orderIdText = z
 
 const orderParams = z.object({ orderId: orderIdText });
 
-/** The order id of a path. Throws `body_invalid`, naming `orderId`, where no order can have this name. */
+/** Reads the order id of a path. Throws `body_invalid`, naming `orderId`, for an id that no order can have. */
 export const readOrderId = (orderId: string): string => parseInput(orderParams, { orderId }).orderId;
 
-/** A moment that every database can hold. */
+/** Whether PostgreSQL and an ISO string with four digits of year can both hold the time. */
 export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;
 
-/** A phone has 15 digits at most; the rest is for what is written between them. */
+/** 32, because a phone has at most 15 digits, and people write separators between them. */
 export const msisdnText = z.string().max(32, "must have at most 32 characters");
 
 const phoneParams = z.object({ msisdn: msisdnText });
 
-/** The phone of a path, in any form. Throws `body_invalid`, naming `msisdn`, where it is too long for one. */
+/** Reads the phone of a path, in any form. Throws `body_invalid`, naming `msisdn`, for text that is too long. */
 export const readMsisdn = (params: unknown): string => parseInput(phoneParams, params).msisdn;

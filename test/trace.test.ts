@@ -4,13 +4,13 @@ import { currentTrace, readTrace, traceHeaders, withTrace } from "../server/trac
 const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
 const span = "00f067aa0ba902b7";
 
-describe("a traceparent header", () => {
+describe("readTrace", () => {
   it.each([
     `00-${traceId}-${span}-01`,
     `01-${traceId}-${span}-01`,
     `cc-${traceId}-${span}-01-and-what-comes-later`,
     `fe-${traceId}-${span}-01-`,
-  ])("%s is read", (header) => {
+  ])("reads %s", (header) => {
     expect(readTrace(header)).toEqual({ traceId, flags: "01" });
   });
 
@@ -28,19 +28,21 @@ describe("a traceparent header", () => {
     `01-${traceId}-${"0".repeat(16)}-01`,
     `0-${traceId}-${span}-01`,
     ` 00-${traceId}-${span}-01`,
-  ])("%s is replaced by a new trace", (header) => {
+  ])("replaces %s by a new trace", (header) => {
     const found = readTrace(header);
     expect(found).toEqual({ traceId: expect.stringMatching(/^[0-9a-f]{32}$/), flags: "00" });
     expect(found.traceId).not.toBe(traceId);
   });
 });
 
-it("a call to somebody else is a span of its own in the trace that it belongs to", () => {
-  expect(traceHeaders()).toEqual({});
-  withTrace({ traceId, flags: "01" }, () => {
-    expect(currentTrace()).toEqual({ traceId, flags: "01" });
-    const spans = [traceHeaders(), traceHeaders()].map(({ traceparent = "" }) => traceparent);
-    for (const header of spans) expect(header).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
-    expect(spans[0]).not.toBe(spans[1]);
+describe("traceHeaders", () => {
+  it("makes a new span of the current trace for each call", () => {
+    expect(traceHeaders()).toEqual({});
+    withTrace({ traceId, flags: "01" }, () => {
+      expect(currentTrace()).toEqual({ traceId, flags: "01" });
+      const spans = [traceHeaders(), traceHeaders()].map(({ traceparent = "" }) => traceparent);
+      for (const header of spans) expect(header).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
+      expect(spans[0]).not.toBe(spans[1]);
+    });
   });
 });

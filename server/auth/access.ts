@@ -1,4 +1,4 @@
-/** Who may do what: API keys act for the merchant, a watch token watches its one order. */
+/** Authorizes requests: an API key acts for the merchant, a watch token allows to watch one order. */
 import { createHash } from "node:crypto";
 import { HubError } from "../errors.ts";
 import type { OrderQuery } from "../order/query.ts";
@@ -6,30 +6,30 @@ import { readOrderId } from "../validation.ts";
 import { isSame } from "./keys.ts";
 import type { WatchTokens } from "./watch-token.ts";
 
-/** An order that may be watched; with a token, until it runs out. */
+/** The permission to watch an order. */
 export interface WatchGrant {
   id: string;
   orderId: string;
-  /** Seconds since 1970. */
+  /** Seconds since 1970; absent with an API key, which does not expire. */
   expiresAtS?: number | undefined;
 }
 
-/** Who is at the other end, as far as it has shown: nobody yet, the bearer of a watch token, or of an API key. */
+/** What a client has proved: nothing, or that it holds a watch token or an API key. */
 export type Role = "anonymous" | "payer" | "merchant";
 
-/** Whose request it is, as far as its credential shows: `id` tells merchants by their key, and payers by their order's uuid. */
+/** The sender of a request. `id` is a fingerprint of the merchant's API key, or the uuid of the payer's order. */
 export type Caller = { role: Exclude<Role, "anonymous">; id: string } | { role: "anonymous" };
 
 export interface Access {
   isMerchant(credential: string | undefined): boolean;
-  /** Never rejects: whoever has no credential that is good is a stranger. */
+  /** Returns the sender; `anonymous` for a request without a valid credential. Never rejects. */
   callerOf(request: Bearing): Promise<Caller>;
-  /** Throws `key_invalid` unless the request's header carries an API key. A key in a URL is not accepted. */
+  /** Throws `key_invalid` unless the request's `Authorization` header has an API key. A key in the URL is not accepted. */
   requireMerchant(request: Bearing): void;
   /**
-   * Who this credential lets watch. With an API key `orderId` says which order; with a watch token it may only confirm
-   * it. Throws `token_invalid`, `token_expired`, or, with an API key only because a token names its order, `order_unknown`
-   * and `body_invalid` (no order can have this name).
+   * Returns the order that a credential allows to watch (G11). An API key requires `orderId`. A watch token names its order, and
+   * `orderId` must be the same if it is given. Throws `token_invalid` and `token_expired`; with an API key also `order_unknown`,
+   * and `body_invalid` for a name that no order can have.
    */
   watch(credential: string | undefined, orderId?: string): Promise<WatchGrant>;
 }
@@ -76,25 +76,25 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
   };
 }
 
-/** The hook of routes for the merchant alone: refuses before the body is read, which may be a stranger's. */
+/** The hook of the merchant's routes. It refuses a request before its body is read. */
 export const merchantOnly =
   (access: Pick<Access, "requireMerchant">) =>
   async (request: Bearing): Promise<void> =>
     access.requireMerchant(request);
 
-/** The part of a request that can bear a credential. */
+/** The part of a request that can carry a credential. */
 export interface Bearing {
   headers: { authorization?: string | undefined };
   query?: unknown;
 }
 
 /**
- * The credential of a request: in its header, or in `?token=` where a browser cannot set headers. An API key in a URL, where
- * logs and histories keep it, watches and does nothing else.
+ * The credential of a request: from the header, or from `?token=` because a browser cannot set the headers of every transport.
+ * An API key in the URL allows to watch and nothing else, because logs and browser histories keep URLs.
  */
 export const credentialOf = (request: Bearing): string | undefined => bearerOf(request) ?? tokenOf(request);
 
-/** Tells keys apart where they must not be read. */
+/** Identifies an API key without containing it. */
 const fingerprint = (key: string): string => createHash("sha256").update(key).digest("base64url").slice(0, 16);
 
 /** The credential in the header. */

@@ -1,6 +1,6 @@
 /**
- * Everything derived from TUKIO_SECRET. Each purpose has a key of its own (HKDF-SHA256), so what opens one thing opens
- * no other. The first secret makes, all of them open: secrets rotate by putting a new one in front.
+ * The keys that are derived from TUKIO_SECRET. Each purpose has its own key (HKDF-SHA256), so that a secret for one purpose is
+ * worthless for another. The first secret creates, all secrets verify: to rotate them, put a new one first.
  */
 import {
   createCipheriv,
@@ -14,19 +14,19 @@ import {
   timingSafeEqual,
 } from "node:crypto";
 
-/** As a key object: of a buffer, every HMAC would make one anew, at five times its own cost. */
+/** Returns a key object, because an HMAC with a buffer creates one each time, at five times the HMAC's own cost. */
 const deriveKey = (secret: string, purpose: string): KeyObject =>
   createSecretKey(Buffer.from(hkdfSync("sha256", secret, "tukio", purpose, 32)));
 
-/** The secret part of the URL that a provider is given for one payment. */
+/** The secret in the URL that a provider is given for one payment. */
 export interface UrlSecrets {
-  /** Hex: the payment's uuid, then 16 bytes of HMAC. */
+  /** Returns hex: the payment's uuid, then 16 bytes of HMAC. */
   seal(provider: string, paymentId: string): string;
-  /** The payment's id, or undefined when the secret is not ours for this provider. Needs no database. */
+  /** Returns the payment's id, or undefined if this node's secrets did not create the secret for this provider. */
   open(provider: string, secret: string): string | undefined;
 }
 
-/** `purpose` separates kinds of URL: a webhook's secret does not open a return address. */
+/** `purpose` separates kinds of URL: the secret of a webhook URL is not valid in a return URL. */
 export function createUrlSecrets(secrets: readonly string[], purpose: "webhook" | "return"): UrlSecrets {
   const keys = new Map<string, KeyObject[]>();
 
@@ -60,9 +60,8 @@ export const deriveTokenKeys = (secrets: readonly string[]): KeyObject[] =>
   secrets.map((secret) => deriveKey(secret, "watch-token"));
 
 /**
- * Makes the credentials of a provider that is the built-in sandbox: 64 hex digits for each of a
- * provider's variables, the same on every node with this secret. Only the first secret makes them: nothing outlives a
- * process that one of them would have to open.
+ * Creates the credentials of sandbox accounts: 64 hex digits for each variable of a provider, the same on every node with this
+ * secret. Only the first secret is used, because nothing that outlives the process depends on these credentials.
  */
 export function createSandboxSecrets(secrets: readonly string[]): (provider: string, variable: string) => string {
   const [secret] = secrets;
@@ -71,10 +70,10 @@ export function createSandboxSecrets(secrets: readonly string[]): (provider: str
   return (provider, variable) => createHmac("sha256", key).update(`${provider}:${variable}`).digest("hex");
 }
 
-/** Encrypts what rests in the database: AES-256-GCM; the provider's name is bound to the text. */
+/** Encrypts access tokens in the database with AES-256-GCM. The provider's name is authenticated with the text. */
 export interface Sealer {
   seal(text: string, provider: string): Buffer;
-  /** The text, or undefined when it was sealed with a secret we no longer have. */
+  /** Returns the text, or undefined if none of this node's secrets sealed it. */
   open(sealed: Buffer, provider: string): string | undefined;
 }
 
@@ -98,7 +97,7 @@ export function createSealer(secrets: readonly string[]): Sealer {
         try {
           return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()]).toString("utf8");
         } catch {
-          // Not sealed with this key: an older or newer secret may fit.
+          // Another secret may have sealed it.
         }
       }
       return undefined;
@@ -106,7 +105,7 @@ export function createSealer(secrets: readonly string[]): Sealer {
   };
 }
 
-/** Compares without telling by time where two strings differ. */
+/** Compares two strings in a time that does not depend on where they differ. */
 export const isSame = (left: string, right: string): boolean => timingSafeEqual(digestOf(left), digestOf(right));
 
 const digestOf = (text: string): Buffer => hash("sha256", text, "buffer");

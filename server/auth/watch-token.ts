@@ -1,11 +1,11 @@
-/** Watch tokens: a JWT (HS256, algorithm pinned) that lets its bearer watch one order, named by its uuid, and nothing else. */
-import { createHmac } from "node:crypto";
+/** Watch tokens: JWTs (HS256, algorithm pinned) that allow to watch one order, named by its uuid, and nothing else (G11). */
+import { createHmac, type KeyObject } from "node:crypto";
 import { errors, jwtVerify } from "jose";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
 import { deriveTokenKeys } from "./keys.ts";
 
-/** The order that a token opens, until when. */
+/** The order that a token allows to watch. */
 export interface Watchable {
   id: string;
   orderId: string;
@@ -24,36 +24,28 @@ const audience = "tukio:watch";
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString("base64url");
 const header = encode({ alg: "HS256" });
 
-/** A token is verified for its request's budget, for its answer, and at its next long poll: the latest ones are remembered. */
+/** Caches the latest tokens, because each is verified for its request's budget, for its answer, and at its next long poll. */
 const verifiedMax = 1_000;
 
-/** An order's id may be long, and its letters are encoded twice. */
+/** Because an order's id may have 64 characters, and the token encodes it twice. */
 const tokenLengthMax = 4_096;
 
-/** As `issue` makes them: base64 that is read leniently would have one token in many spellings. */
+/** The exact form of issued tokens, because lenient base64 would accept many spellings of one token. */
 const tokenForm = /^[\w-]+\.[\w-]+\.[\w-]{43}$/;
 
 const claims = z.object({ sub: z.uuid(), order: z.string(), exp: z.number() });
 
-/** `ttlS` is how long a token lives, in seconds. The first secret signs, all of them verify. */
+/** `ttlS`: a token's lifetime in seconds. The first secret signs, all secrets verify. Throws an Error if there is no secret. */
 export function createWatchTokens(secrets: readonly string[], ttlS: number): WatchTokens {
   const derived = deriveTokenKeys(secrets);
   const [signingKey] = derived;
   if (!signingKey) throw new Error("there is no secret to derive from");
-  // Of a key object, jose would make one of these anew for each token.
+  // CryptoKeys, because jose would convert a key object for each token.
   const keys = derived.map((key) => key.toCryptoKey({ name: "HMAC", hash: "SHA-256" }, false, ["verify"]));
-
   const verified = new Map<string, Watchable>();
 
-  const remember = (token: string, watchable: Watchable): Watchable => {
-    const [oldest] = verified.keys();
-    if (oldest !== undefined && verified.size >= verifiedMax) verified.delete(oldest);
-    verified.set(token, watchable);
-    return watchable;
-  };
-
   return {
-    // Not by jose, which signs on another thread: waiting for that took a fifth of the time that opening an order takes.
+    // Not signed with jose, which signs on another thread: the wait takes a fifth of the time of opening an order.
     issue({ id, orderId }) {
       const expiresAtS = Math.floor(Date.now() / 1_000) + ttlS;
       const signed = `${header}.${encode({ order: orderId, sub: id, aud: audience, exp: expiresAtS })}`;
@@ -65,18 +57,34 @@ export function createWatchTokens(secrets: readonly string[], ttlS: number): Wat
       if (token.length > tokenLengthMax || !tokenForm.test(token)) throw new HubError("token_invalid");
       const known = verified.get(token);
       if (known && known.expiresAtS > Date.now() / 1_000) return known;
-      for (const key of keys) {
-        try {
-          const { payload } = await jwtVerify(token, key, { algorithms: ["HS256"], audience });
-          const { sub, order, exp } = claims.parse(payload);
-          return remember(token, { id: sub, orderId: order, expiresAtS: exp });
-        } catch (error) {
-          if (error instanceof errors.JWSSignatureVerificationFailed) continue;
-          if (error instanceof errors.JWTExpired) throw new HubError("token_expired");
-          throw new HubError("token_invalid", undefined, { cause: error });
-        }
-      }
-      throw new HubError("token_invalid");
+      const watchable = await verifyWithAny(keys, token);
+      cache(verified, token, watchable);
+      return watchable;
     },
   };
+}
+
+type VerificationKey = ReturnType<KeyObject["toCryptoKey"]>;
+
+/** Tries one key after the other. Throws `token_invalid` or `token_expired`. */
+async function verifyWithAny(keys: readonly VerificationKey[], token: string): Promise<Watchable> {
+  for (const key of keys) {
+    try {
+      const { payload } = await jwtVerify(token, key, { algorithms: ["HS256"], audience });
+      const { sub, order, exp } = claims.parse(payload);
+      return { id: sub, orderId: order, expiresAtS: exp };
+    } catch (error) {
+      if (error instanceof errors.JWSSignatureVerificationFailed) continue;
+      if (error instanceof errors.JWTExpired) throw new HubError("token_expired");
+      throw new HubError("token_invalid", undefined, { cause: error });
+    }
+  }
+  throw new HubError("token_invalid");
+}
+
+/** Removes the oldest entry once the cache is full. */
+function cache(verified: Map<string, Watchable>, token: string, watchable: Watchable): void {
+  const [oldest] = verified.keys();
+  if (oldest !== undefined && verified.size >= verifiedMax) verified.delete(oldest);
+  verified.set(token, watchable);
 }

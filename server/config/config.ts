@@ -1,4 +1,4 @@
-/** The environment, read once into one frozen Config. Whatever is wrong is said together, by variable, before anything starts. */
+/** Reads the environment once, into a frozen Config. One error names every wrong variable, before anything starts. */
 import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
@@ -10,40 +10,43 @@ export interface Config {
   readonly isProduction: boolean;
   readonly port: number;
   readonly host: string;
-  /** Base of the URLs given to providers; absent: `http://localhost:<port>`, known once the server listens. */
+  /** Base of the URLs given to clients and providers, without a slash at the end; absent: `http://localhost:<port>`. */
   readonly publicUrl?: string;
-  /** Absent: an embedded PostgreSQL. */
+  /** Absent: the node runs an embedded PostgreSQL. */
   readonly databaseUrl?: string;
-  /** Absent: one process, events stay in it. A comma list is a Cluster. */
+  /** Absent: events stay in this process. A comma list names the nodes of a Redis Cluster. */
   readonly redisUrl?: string;
   readonly dataDir: string;
-  /** Where webhooks wait while the database is away; absent: nowhere, and the provider is told to come again. */
+  /** Where webhooks are stored while PostgreSQL is unreachable; absent: the provider is answered 503. */
   readonly spool?: { readonly dir: string; readonly maxMb: number };
-  /** Empty in development: made once and kept in the data directory. The first is used, all are accepted. */
+  /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
   readonly apiKeys: readonly string[];
+  /** The first creates, all verify. Empty in development, like `apiKeys`. */
   readonly secrets: readonly string[];
+  /** Seconds. */
   readonly watchTokenTtlS: number;
-  /** Origins that may watch from a browser. */
+  /** Origins whose pages may call the API. */
   readonly allowedOrigins: "any" | readonly string[];
+  /** Addresses and CIDR ranges whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[];
-  /** In the order of the table of providers. */
+  /** In the order of the provider registry. */
   readonly enabledProviders: readonly EnabledProvider[];
   readonly limit: {
-    /** Initiations per phone, and per order, in 10 minutes. */
+    /** Payments per phone, and per order, in 10 minutes. */
     readonly phone: number;
     readonly order: number;
-    /** Requests per address and minute. */
+    /** Requests per client address and minute. */
     readonly ip: number;
-    /** Watchers at a time per address on this node: long polls, streams and sockets. */
+    /** Open watcher connections per client address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
   readonly logLevel: string;
 }
 
-/** The environment cannot be run with. The message names every variable that is wrong. */
+/** The environment is not valid. The message names every wrong variable. */
 export class ConfigError extends Error {
   constructor(problems: readonly string[]) {
-    super(`The environment cannot be run with:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
+    super(`The environment is not valid:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
     this.name = "ConfigError";
   }
 }
@@ -69,7 +72,7 @@ const cidr = z
   }, "must be addresses or CIDR ranges")
   .refine(
     (text) => !/\/0+$/.test(text),
-    "must not trust everybody (/0): anybody could then say to be any address, and no limit would hold",
+    "must not trust all addresses (/0), because any client could then claim any address and avoid every limit",
   );
 
 const redisUrls = list.pipe(z.array(z.url({ protocol: /^rediss?$/, hostname: /./ })).min(1));
@@ -79,19 +82,19 @@ const redisUrl = z
     error: "must be a redis:// or rediss:// URL, or a comma list of them for a Cluster",
     abort: true,
   })
-  .refine((text) => !text.includes(",") || new Set(redisUrls.parse(text).map(accessOf)).size === 1, {
-    error: "must have the same protocol, user and password throughout, for they are those of the whole Cluster",
+  .refine((text) => !text.includes(",") || new Set(redisUrls.parse(text).map(credentialsOf)).size === 1, {
+    error: "must have the same protocol, user and password in every URL, because a Cluster has one of each",
     abort: true,
   })
   .refine(
     (text) => !text.includes(",") || redisUrls.parse(text).every((url) => /^\/?0?$/.test(new URL(url).pathname)),
     {
-      error: "must name no database for a Cluster, which has one only",
+      error: "must name no database, because a Cluster has only one",
     },
   );
 
 const environment = z.object({
-  // A misspelt "production" would be one without its safeguards.
+  // A misspelt "production" must not run without the safeguards of production.
   NODE_ENV: optional(z.enum(["production", "development", "test"])),
   PORT: optional(whole(0, 65_535)),
   HOST: optional(z.string()),
@@ -103,7 +106,7 @@ const environment = z.object({
   SPOOL_MAX_MB: optional(whole(1, 1_000_000)),
   TUKIO_API_KEY: optional(list.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
   TUKIO_SECRET: optional(list.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
-  // Timers hold at most 2^31 ms, a little under 25 days.
+  // Because a timer of Node lasts less than 25 days (2^31 ms).
   WATCH_TOKEN_TTL_S: optional(whole(1, 2_000_000)),
   ALLOWED_ORIGINS: optional(list.pipe(z.array(origin))),
   TRUSTED_PROXIES: optional(list.pipe(z.array(cidr))),
@@ -117,19 +120,18 @@ const environment = z.object({
 
 type Environment = z.infer<typeof environment>;
 
-/** Reads the environment. Throws `ConfigError` naming everything that is wrong with it. */
+/** Reads the environment. Throws `ConfigError`, which names every wrong variable. */
 export function readConfig(env: Record<string, string | undefined>): Config {
   const parsed = environment.safeParse(env);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`);
-    // Problems of the providers' variables are reported in the same error.
+    // Adds the problems of the providers' variables, so that one error names all.
     readProviders(env, { sandbox: undefined, isServing: false, problems });
     throw new ConfigError(problems);
   }
   const found = parsed.data;
   const isProduction = found.NODE_ENV === "production";
-  // Fastify would open a second server, on ::1, for "localhost"; the bounds of connections hold for one.
-  const host = found.HOST === undefined || found.HOST === "localhost" ? "127.0.0.1" : found.HOST;
+  const host = hostOf(found);
   const problems = isProduction ? missingInProduction(found) : [];
   const enabledProviders = readProviders(env, {
     sandbox: found.SANDBOX,
@@ -138,33 +140,45 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
+    ...withDefaults(found, isProduction),
     isProduction,
-    port: found.PORT ?? 3_000,
     host,
     ...(found.PUBLIC_URL && { publicUrl: found.PUBLIC_URL }),
     ...(found.DATABASE_URL && { databaseUrl: found.DATABASE_URL }),
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
-    dataDir: found.DATA_DIR ?? ".tukio",
-    ...(found.SPOOL !== "off" && {
-      spool: { dir: join(found.DATA_DIR ?? ".tukio", "spool"), maxMb: found.SPOOL_MAX_MB ?? 256 },
-    }),
-    apiKeys: found.TUKIO_API_KEY ?? [],
-    secrets: found.TUKIO_SECRET ?? [],
-    watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
-    allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : "any"),
-    trustedProxies: found.TRUSTED_PROXIES ?? [],
+    ...spoolOf(found),
     enabledProviders,
-    limit: {
-      phone: found.LIMIT_PHONE ?? 10,
-      order: found.LIMIT_ORDER ?? 5,
-      ip: found.LIMIT_IP ?? 600,
-      connections: found.LIMIT_CONNECTIONS ?? 10_000,
-    },
-    logLevel: found.LOG_LEVEL ?? "info",
+    limit: limitsOf(found),
   });
 }
 
-/** Adds what development makes for itself: an API key and a secret kept in the data directory. */
+const defaultDataDir = ".tukio";
+
+const withDefaults = (found: Environment, isProduction: boolean) => ({
+  port: found.PORT ?? 3_000,
+  dataDir: found.DATA_DIR ?? defaultDataDir,
+  apiKeys: found.TUKIO_API_KEY ?? [],
+  secrets: found.TUKIO_SECRET ?? [],
+  watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
+  allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : ("any" as const)),
+  trustedProxies: found.TRUSTED_PROXIES ?? [],
+  logLevel: found.LOG_LEVEL ?? "info",
+});
+
+/** Not "localhost", because Fastify would open a second server on ::1, and the limits of connections hold for one server. */
+const hostOf = ({ HOST }: Environment): string => (HOST === undefined || HOST === "localhost" ? "127.0.0.1" : HOST);
+
+const spoolOf = ({ SPOOL, SPOOL_MAX_MB, DATA_DIR = defaultDataDir }: Environment): Pick<Config, "spool"> =>
+  SPOOL === "off" ? {} : { spool: { dir: join(DATA_DIR, "spool"), maxMb: SPOOL_MAX_MB ?? 256 } };
+
+const limitsOf = (found: Environment): Config["limit"] => ({
+  phone: found.LIMIT_PHONE ?? 10,
+  order: found.LIMIT_ORDER ?? 5,
+  ip: found.LIMIT_IP ?? 600,
+  connections: found.LIMIT_CONNECTIONS ?? 10_000,
+});
+
+/** Adds the API key and the secret of development, where the environment has none. */
 export const withKeys = (config: Config, keys: { apiKey: string; secret: string }): Config =>
   Object.freeze({
     ...config,
@@ -172,7 +186,7 @@ export const withKeys = (config: Config, keys: { apiKey: string; secret: string 
     secrets: config.secrets.length > 0 ? config.secrets : [keys.secret],
   });
 
-function accessOf(url: string): string {
+function credentialsOf(url: string): string {
   const { protocol, username, password } = new URL(url);
   return [protocol, username, password].join(" ");
 }
@@ -188,6 +202,6 @@ const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
 loopback.addAddress("::1", "ipv6");
 
-/** Whether an address or `localhost` is this very machine. */
+/** Whether a host is this machine: a loopback address or `localhost`. */
 export const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 6 ? "ipv6" : "ipv4"));

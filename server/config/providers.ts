@@ -1,4 +1,4 @@
-/** Reads from the environment which providers are enabled on this node: each as the built-in sandbox, or with its account. */
+/** Reads the enabled providers from the environment. Each is the built-in sandbox or has a live account. */
 import { z } from "zod";
 import type { ProviderDefinition } from "../provider/define.ts";
 import type { EnabledProvider } from "../provider/enabled.ts";
@@ -11,7 +11,7 @@ type Variables = Readonly<Record<string, string>>;
 
 const blankIsUnset = (value: unknown): unknown => (value === "" ? undefined : value);
 
-/** A variable that may be missing; empty is missing. */
+/** A variable that may be missing. An empty variable counts as missing. */
 export const optional = <T extends z.ZodType>(type: T) => z.preprocess(blankIsUnset, type.optional());
 
 export const whole = (min: number, max: number) => {
@@ -23,25 +23,26 @@ export const whole = (min: number, max: number) => {
     .refine((value) => value >= min && value <= max, error);
 };
 
-/** Without a slash at the end. */
+/** A URL without a slash at the end. */
 export const httpUrl = z
   .url({ protocol: /^https?$/, error: "must be an http or https URL" })
   .transform((url) => url.replace(/\/+$/, ""));
 
+/** Seconds. Short, because a developer waits for it. */
 const sandboxDeadlineS = 10;
 
 export interface ProviderRules {
-  /** What `SANDBOX` says, if it is set. */
+  /** The value of `SANDBOX`; undefined if it is not set. */
   sandbox: readonly ProviderName[] | undefined;
-  /** In production, or reachable from other machines. */
+  /** Whether the node runs in production or can be reached from other machines. */
   isServing: boolean;
-  /** Hears of everything that is wrong. */
+  /** Every problem is added here. */
   problems: string[];
 }
 
 /**
- * The enabled providers, in the order of the table of providers. The sandbox is never by omission: without `SANDBOX` it is all or
- * none, and none as soon as there is a credential of any provider.
+ * The enabled providers, in the order of the registry. Without `SANDBOX`, all are the sandbox or none is: none if the node is
+ * serving or has a credential of any provider. So no provider becomes the sandbox because its credentials are missing.
  */
 export function readProviders(env: Environment, { sandbox, isServing, problems }: ProviderRules): EnabledProvider[] {
   const hasCredentials = providerNames.some(
@@ -51,7 +52,7 @@ export function readProviders(env: Environment, { sandbox, isServing, problems }
   return providerNames.flatMap((name) => readProvider(name, { env, isSandboxed: isSandboxed(name), problems }));
 }
 
-/** The variables of a provider that are set, without their prefix. */
+/** The variables of a provider's account that are set, without their prefix. */
 function variablesOf({ name, variables }: ProviderDefinition, env: Environment): Variables {
   const prefix = prefixOf(name);
   const set = variables.map((variable) => [variable, env[prefix + variable] ?? ""]);
@@ -72,40 +73,52 @@ const terms = z.object({
   QUERIES_PER_MINUTE: optional(whole(1, 1_000_000)),
 });
 
-/** One provider, or none when nothing is known of an account. */
+/** Reads one provider. Returns none if it has no account, or if one of its variables is wrong. */
 function readProvider(name: ProviderName, { env, isSandboxed, problems }: ProviderSource): EnabledProvider[] {
   const { definition } = registry[name];
-  const sandbox: Sandbox = registry[name].sandbox;
-  const prefix = prefixOf(name);
-  const told = variablesOf(definition, env);
+  const account = variablesOf(definition, env);
   try {
-    const { BASE_URL, DEADLINE_S, QUERIES_PER_MINUTE } = terms.parse({
-      BASE_URL: env[`${prefix}BASE_URL`],
-      DEADLINE_S: env[`${prefix}DEADLINE_S`],
-      QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
-    });
-    if (!isSandboxed && Object.keys(told).length === 0) return [];
-    const baseUrl = BASE_URL ?? definition.liveBaseUrl;
-    const queriesPerMinute = QUERIES_PER_MINUTE ?? definition.queriesPerMinute?.(baseUrl);
+    const { BASE_URL: baseUrl = definition.liveBaseUrl, ...given } = readTerms(prefixOf(name), env);
+    if (!isSandboxed && Object.keys(account).length === 0) return [];
+    const queriesPerMinute = given.QUERIES_PER_MINUTE ?? definition.queriesPerMinute?.(baseUrl);
     return [
       {
         name,
-        ...(isSandboxed && { sandbox }),
         baseUrl,
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
-        deadlineS: DEADLINE_S ?? (isSandboxed ? sandboxDeadlineS : definition.deadlineS),
-        create: isSandboxed
-          ? (context, secrets) => definition.configure(sandboxAccount(name, sandbox, secrets))(context)
-          : definition.configure(told),
+        ...(isSandboxed ? sandboxOf(name) : { deadlineS: definition.deadlineS, create: definition.configure(account) }),
+        ...(given.DEADLINE_S !== undefined && { deadlineS: given.DEADLINE_S }),
       },
     ];
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
-    for (const { path, message } of error.issues) {
-      const variable = String(path[0] ?? "");
-      const isMissing = definition.variables.includes(variable) && told[variable] === undefined;
-      problems.push(`${prefix}${variable}: ${isMissing ? `is needed beside the other variables of ${name}` : message}`);
-    }
+    problems.push(...problemsOf(error, definition, account));
     return [];
   }
+}
+
+const readTerms = (prefix: string, env: Environment): z.infer<typeof terms> =>
+  terms.parse({
+    BASE_URL: env[`${prefix}BASE_URL`],
+    DEADLINE_S: env[`${prefix}DEADLINE_S`],
+    QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
+  });
+
+function sandboxOf(name: ProviderName): Pick<EnabledProvider, "sandbox" | "deadlineS" | "create"> {
+  const { definition } = registry[name];
+  const sandbox: Sandbox = registry[name].sandbox;
+  return {
+    sandbox,
+    deadlineS: sandboxDeadlineS,
+    create: (context, secrets) => definition.configure(sandboxAccount(name, sandbox, secrets))(context),
+  };
+}
+
+/** The problems of one provider, each with the name of its variable. */
+function problemsOf({ issues }: z.ZodError, { name, variables }: ProviderDefinition, account: Variables): string[] {
+  return issues.map(({ path, message }) => {
+    const variable = String(path[0] ?? "");
+    const isMissing = variables.includes(variable) && account[variable] === undefined;
+    return `${prefixOf(name)}${variable}: ${isMissing ? `is needed beside the other variables of ${name}` : message}`;
+  });
 }

@@ -1,12 +1,13 @@
 /**
- * As whom PostgreSQL runs and where its data lies. It refuses to run as root, so root becomes, in this order:
+ * Chooses the account that the embedded PostgreSQL runs as, and the directory of its data. PostgreSQL refuses to run as root.
+ * Under root this code chooses the first that works of:
  *
- * - whoever owns the data that is there already;
- * - a user namespace's `nobody`, which reaches all that root owns: nothing is copied and nothing changes owner;
- * - the machine's account `nobody`, where namespaces are refused, as containers commonly do. Data that it cannot reach
- *   in the data directory lies below /var/lib/tukio with a link to it, and programs that it cannot reach are copied.
+ * - the owner of data that exists already;
+ * - `nobody` of a new user namespace, which can reach all files of root, so that nothing is copied and no owner changes;
+ * - the machine's account `nobody`, because containers commonly refuse namespaces. If this account cannot reach the data
+ *   directory, the data goes below /var/lib/tukio with a link to it. If it cannot reach the programs, they are copied.
  *
- * Everyone else stays who they are.
+ * Under any other account PostgreSQL runs as that account.
  */
 import { execFile } from "node:child_process";
 import { chmod, cp, mkdir, mkdtemp, realpath, rm, stat, symlink } from "node:fs/promises";
@@ -14,32 +15,34 @@ import { platform, userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-/** Where data lies that `nobody` cannot reach in the data directory. */
-const refuge = "/var/lib/tukio";
+/** The directory for data that `nobody` could not reach in the data directory. */
+const sharedDirectory = "/var/lib/tukio";
 
 export interface Home {
-  /** Absolute and free of links; not there before the first start. */
+  /** Absolute, without links. Does not exist before the first start. */
   readonly data: string;
   /** The directory of PostgreSQL's programs. */
   readonly bin: string;
-  /** The other account that programs run under, if any. */
+  /** The account that the programs run as; absent: this process's own. */
   readonly account?: { readonly uid: number; readonly gid: number };
-  /** Commands that programs are run through. */
+  /** The words before each command: programs that run the next one. */
   readonly wrap: readonly string[];
-  /** Where system programs are looked for. */
+  /** The search path for system programs. */
   readonly path: string;
 }
 
-/** What `findHome` needs to know. `dataDir` exists and is free of links. */
+/** `dataDir` must exist and contain no links. */
 export interface HomeOptions {
   dataDir: string;
   bin: string;
-  /** Where system programs are looked for. */
+  /** The search path for system programs. */
   path: string;
-  log: { info(message: string): void };
+  log: EmbeddedLog;
 }
 
-/** Decides as whom and where. Throws when no account can run PostgreSQL here. */
+export type EmbeddedLog = { info(details: object, message: string): void };
+
+/** Chooses the account and the directory. Throws an Error if no account can run PostgreSQL here. */
 export async function findHome({ dataDir, bin, path, log }: HomeOptions): Promise<Home> {
   const link = join(dataDir, "postgres");
   const wrap = await parentDeathWrap(path);
@@ -56,30 +59,35 @@ export async function findHome({ dataDir, bin, path, log }: HomeOptions): Promis
       return home;
     }
     if (owner)
-      throw new Error(`${data} belongs to root, as whom PostgreSQL does not run, and user namespaces are refused.`);
+      throw new Error(
+        `${data} belongs to root. PostgreSQL refuses to run as root, and the system refuses user namespaces.`,
+      );
   }
 
   const account = owner ? { uid: owner.uid, gid: owner.gid } : await nobody(path);
   const other = { data: data ?? link, bin, account, wrap, path };
-  const placed = data === undefined ? { ...other, data: await makePlace(other, dataDir) } : other;
+  const placed = data === undefined ? { ...other, data: await createDirectory(other, dataDir) } : other;
   const home = (await succeeds(placed, join(bin, "postgres"), ["--version"])) ? placed : await copyPrograms(placed);
-  log.info(`PostgreSQL refuses root: it runs as user ${account.uid}, with its data in ${home.data}`);
+  log.info(
+    { event: "database.embedded.account_chosen", uid: account.uid, data: home.data },
+    "the embedded PostgreSQL runs under another account, because it refuses root",
+  );
   return home;
 }
 
-/** Runs a program as `home` says and returns its output; throws with what it wrote to stderr. */
+/** Runs a program under the chosen account and returns its output. Throws an Error with the program's `stderr`. */
 export async function run(home: Home, program: string, args: readonly string[]): Promise<string> {
   const { file, rest, options } = commandOf(home, program, args);
   return (await promisify(execFile)(file, rest, { ...options, encoding: "utf8" })).stdout;
 }
 
-/** The words of a command and the options to spawn it with. It sees nothing of this process's environment. */
+/** The arguments and options for `spawn`. The program does not inherit this process's environment. */
 export function commandOf(home: Home, program: string, args: readonly string[]) {
   const [file = program, ...rest] = [...home.wrap, program, ...args];
   return { file, rest, options: { ...home.account, cwd: "/", env: { PATH: home.path, LC_ALL: "C" } } };
 }
 
-/** For `catch`: what is not there is undefined, any other failure is thrown. */
+/** For `catch`: turns a missing file into undefined, and throws any other error. */
 export function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== "ENOENT") throw error;
 }
@@ -90,14 +98,14 @@ const succeeds = (home: Home, program: string, args: readonly string[]): Promise
     () => false,
   );
 
-/** Has the kernel stop a program when this process dies, where the kernel can. */
+/** The words that make Linux stop a program when this process dies; empty where `setpriv` does not work. */
 async function parentDeathWrap(path: string): Promise<string[]> {
   const wrap = ["setpriv", "--pdeathsig", "INT", "--"];
   const isThere = platform() === "linux" && (await succeeds({ data: "", bin: "", wrap, path }, "true", []));
   return isThere ? wrap : [];
 }
 
-/** An account without a name, common in containers, has no user info and is not root. */
+/** False for an account without a name, which is common in containers: it has no user info. */
 function isRoot(): boolean {
   try {
     return userInfo().uid === 0;
@@ -111,21 +119,21 @@ async function nobody(path: string): Promise<{ uid: number; gid: number }> {
   return { uid: await ask("-u"), gid: await ask("-g") };
 }
 
-/** Where an account can have new data: in the data directory, or else at the end of a link from there. */
-async function makePlace(home: Home, dataDir: string): Promise<string> {
+/** Chooses where the account can create data: the data directory, or else a new directory with a link from there. */
+async function createDirectory(home: Home, dataDir: string): Promise<string> {
   if (await succeeds(home, "test", ["-x", dataDir])) return home.data;
-  await mkdir(refuge, { recursive: true });
-  const place = await mkdtemp(join(refuge, `${basename(dirname(dataDir))}-`));
-  // Whatever the umask: others must get through to their own directory.
-  for (const directory of [refuge, place]) await chmod(directory, 0o755);
+  await mkdir(sharedDirectory, { recursive: true });
+  const place = await mkdtemp(join(sharedDirectory, `${basename(dirname(dataDir))}-`));
+  // `mkdir` applies the umask, and other accounts must be able to reach their own directories.
+  for (const directory of [sharedDirectory, place]) await chmod(directory, 0o755);
   const data = join(place, "postgres");
-  // A link is there already when what it led to is gone.
+  // An old link exists if its target was deleted.
   await rm(home.data, { force: true });
   await symlink(data, home.data);
   return data;
 }
 
-/** Copies PostgreSQL's programs beside the data, at every start, so that they are always the installed ones. */
+/** Copies PostgreSQL's programs next to the data at every start, so that they are always the installed version. */
 async function copyPrograms(home: Home): Promise<Home> {
   const program = join(dirname(home.data), "program");
   await rm(program, { recursive: true, force: true });

@@ -1,13 +1,13 @@
 /**
- * The embedded PostgreSQL of a machine that has none.
+ * Runs an embedded PostgreSQL for a node without `DATABASE_URL`.
  *
- * One process at a time owns a data directory, from before its first byte is made until PostgreSQL has exited; the mark
- * is a file lock, which the kernel takes back however the owner ends. The data appears whole, by a rename, or not at
- * all, and is kept between starts. PostgreSQL listens on 127.0.0.1 alone, on a free port, behind a password that was
- * made with the data and lies in it. It is out of reach of the terminal's Ctrl-C, so that whoever uses it can finish first.
+ * Guarantees: one process at a time owns a data directory, from before its creation until PostgreSQL has exited. A file lock
+ * marks the owner; the kernel releases it however the owner ends. The data appears whole, by a rename, or not at all, and stays
+ * between starts. PostgreSQL listens on 127.0.0.1 only, on a free port, and requires a password, which is created with the data
+ * and stored in it. PostgreSQL runs in its own process group, so that the node can finish its work after a Ctrl-C.
  *
- * A killed owner takes PostgreSQL with it on Linux, where `setpriv` is there. Elsewhere it stays until the next start on
- * that directory, which stops it. If PostgreSQL itself is killed, that is said in the log and nobody starts it again.
+ * If the owner is killed, PostgreSQL ends with it on Linux with `setpriv`. Elsewhere it runs until the next start on that
+ * directory stops it. Not guaranteed: if PostgreSQL itself is killed, that is logged and it is not restarted.
  */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -18,22 +18,22 @@ import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
-import { commandOf, findHome, type Home, run, undefinedIfMissing } from "./embedded-account.ts";
+import { commandOf, type EmbeddedLog, findHome, type Home, run, undefinedIfMissing } from "./embedded-account.ts";
 
 export interface EmbeddedOptions {
-  /** Made if missing. The data lies in `postgres` below it. */
+  /** Created if missing. The data is in its directory `postgres`. */
   dataDir: string;
-  log: { info(message: string): void };
-  /** False in tests only: faster, and a power cut may ruin the data. Default true. */
+  log: EmbeddedLog;
+  /** True by default. False, for tests only, is faster, and a power cut may destroy the data. */
   fsync?: boolean;
-  /** Where system programs are looked for; another one in tests only. */
+  /** The search path for system programs; another one in tests only. */
   path?: string;
 }
 
 export interface Embedded {
-  /** For this machine only; holds the password. */
+  /** Works on this machine only. Contains the password. */
   url: string;
-  /** Ends every connection, stops PostgreSQL and waits until it has exited. */
+  /** Closes every connection and stops PostgreSQL; resolves when it has exited. */
   close(): Promise<void>;
 }
 
@@ -44,15 +44,15 @@ const passwordFile = "tukio-password";
 const remedy = "Set DATABASE_URL to use a PostgreSQL of your own instead.";
 
 /**
- * Starts PostgreSQL, making its data first if there is none. Throws an Error for a person when it cannot: no programs
- * for this platform, another owner, or PostgreSQL's own last words.
+ * Starts PostgreSQL, and creates its data first if there is none. Throws an Error for the operator: there are no programs for this
+ * platform, another process owns the directory, or PostgreSQL failed, with the last lines of its log.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const { log, fsync = true, path = "/usr/bin:/bin:/usr/sbin:/sbin" } = options;
   const bin = await findPrograms();
   await mkdir(resolve(options.dataDir), { recursive: true });
   const dataDir = await realpath(options.dataDir);
-  const release = own(dataDir);
+  const release = acquireOwnership(dataDir);
   try {
     const home = await findHome({ dataDir, bin, path, log });
     await stopLeftover(home);
@@ -60,9 +60,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
     const password = await readFile(join(home.data, passwordFile), "utf8");
     const { port, stop, exited } = await startOnFreePort(home, fsync);
     let isClosing = false;
-    void exited.then((lastWords) => {
+    void exited.then((output) => {
       release();
-      if (!isClosing) log.info(`The embedded PostgreSQL exited; start again to go on. Its last words:\n${lastWords}`);
+      if (isClosing) return;
+      log.info({ event: "database.embedded.exited", output }, "the embedded PostgreSQL exited; restart the node");
     });
     return {
       url: `postgres://tukio:${password}@127.0.0.1:${port}/postgres`,
@@ -88,8 +89,8 @@ async function findPrograms(): Promise<string> {
   }
 }
 
-/** Marks the directory as this process's until the returned function is called or the process is gone. */
-function own(dataDir: string): () => void {
+/** Locks the directory for this process until the returned function is called or the process ends. */
+function acquireOwnership(dataDir: string): () => void {
   const file = join(dataDir, "lock");
   let lock: DatabaseSync | undefined;
   try {
@@ -100,14 +101,14 @@ function own(dataDir: string): () => void {
     const isHeld = cause instanceof Error && "errcode" in cause && cause.errcode === sqliteBusy;
     throw new Error(
       isHeld
-        ? `Another Tukio is running on ${dataDir}, stop it or give this one its own DATA_DIR.`
-        : `Cannot lock ${file}. Give this run a DATA_DIR that it may write to. ${remedy}`,
+        ? `Another Tukio uses ${dataDir}. Stop it, or set another DATA_DIR.`
+        : `Cannot lock ${file}. Set a DATA_DIR that this process can write to. ${remedy}`,
       { cause },
     );
   }
-  const owned = lock;
+  const held = lock;
   return () => {
-    if (owned.isOpen) owned.close();
+    if (held.isOpen) held.close();
   };
 }
 
@@ -115,16 +116,16 @@ function own(dataDir: string): () => void {
 const sqliteBusy = 5;
 
 /**
- * Stops the PostgreSQL of a dead owner, and clears the mark of one that died with its owner: PostgreSQL takes any
- * process that has the dead one's number for itself.
+ * Stops a PostgreSQL that has outlived its owner. Deletes the pid file of one that has not, because PostgreSQL takes any
+ * process with that number for itself.
  */
 async function stopLeftover(home: Home): Promise<void> {
   const file = join(home.data, "postmaster.pid");
-  const mark = await readFile(file, "utf8").catch(undefinedIfMissing);
-  if (mark === undefined) return;
-  const pid = Number.parseInt(mark, 10);
+  const pidFile = await readFile(file, "utf8").catch(undefinedIfMissing);
+  if (pidFile === undefined) return;
+  const pid = Number.parseInt(pidFile, 10);
   if (await isServerOf(home, pid)) {
-    // It may be on its way out already, and gone before it is asked: what counts is whether it is still there.
+    // The server may end before pg_ctl finds it, so the failure of pg_ctl alone is no error.
     const outcome = await run(home, join(home.bin, "pg_ctl"), ["stop", "-D", home.data, "-m", "fast"]).catch(lastLines);
     if (await isServerOf(home, pid)) throw new Error(`Process ${pid} is still running on ${home.data}. ${outcome}`);
   }
@@ -141,11 +142,11 @@ async function isServerOf(home: Home, pid: number): Promise<boolean> {
 
 async function createData(home: Home, fsync: boolean): Promise<void> {
   if (await stat(join(home.data, "PG_VERSION")).catch(undefinedIfMissing)) return;
-  const nursery = `${home.data}.new`;
-  await rm(nursery, { recursive: true, force: true, maxRetries: 5 });
-  await mkdir(nursery);
-  // Its own name each time: the initdb of a killed owner may be writing still.
-  const work = await mkdtemp(join(nursery, "initdb-"));
+  const draft = `${home.data}.new`;
+  await rm(draft, { recursive: true, force: true, maxRetries: 5 });
+  await mkdir(draft);
+  // A new name each time, because the initdb of a killed owner may still be writing.
+  const work = await mkdtemp(join(draft, "initdb-"));
   const password = join(work, passwordFile);
   await writeFile(password, randomBytes(24).toString("base64url"), { mode: 0o600 });
   if (home.account) {
@@ -158,18 +159,18 @@ async function createData(home: Home, fsync: boolean): Promise<void> {
   ]);
   await rename(password, join(data, passwordFile));
   await rename(data, home.data);
-  await rm(nursery, { recursive: true, force: true });
+  await rm(draft, { recursive: true, force: true });
 }
 
 interface Server {
   port: number;
-  /** Asks for a fast shutdown. */
+  /** Requests a fast shutdown. */
   stop(): void;
   /** Resolves with the last lines of the log. */
   exited: Promise<string>;
 }
 
-/** A free port may be taken before PostgreSQL has it, and the last children of a killed PostgreSQL take a moment to go. */
+/** Retries because another process may take the port first, and the children of a killed PostgreSQL take a moment to end. */
 async function startOnFreePort(home: Home, fsync: boolean): Promise<Server> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -195,7 +196,7 @@ function start(home: Home, port: number, fsync: boolean): Promise<Server> {
     unix_socket_directories: "",
     timezone: "UTC",
     log_timezone: "UTC",
-    // Starts, stops and deaths, no failed statements: those would show customers' data.
+    // Logs starts, stops and crashes, but no failed statements, because those contain customers' data.
     log_min_messages: "log",
     log_min_error_statement: "panic",
     fsync: fsync ? "on" : "off",
@@ -218,14 +219,14 @@ function start(home: Home, port: number, fsync: boolean): Promise<Server> {
       done({ port, stop, exited });
     });
     child.once("error", fail);
-    void exited.then((lastWords) => {
+    void exited.then((output) => {
       clearTimeout(deadline);
-      fail(new Error(lastWords));
+      fail(new Error(output));
     });
   });
 }
 
-/** What a failed program wrote to stderr, or an error's own message. */
+/** The last lines of a failed program's stderr, or of the error's message. */
 function lastLines(error: unknown): string {
   const written = error instanceof Error && "stderr" in error ? String(error.stderr) : "";
   const text = written || (error instanceof Error ? error.message : String(error));

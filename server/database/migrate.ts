@@ -1,34 +1,34 @@
 /**
- * Brings a database to the schema of this code: applies the numbered files of migration/ that it does not have yet, in
- * their order and in one transaction. A file never changes once it has landed; a change of the schema is a further file.
+ * Migrates a database to the schema of this code: applies the missing files of migration/ in their order, in one transaction.
+ * A released file never changes. Each change of the schema is a new file.
  */
 import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
-import { deadlock, setSilenceTimeout, sqlState } from "./pool.ts";
+import { deadlock, setSocketTimeout, sqlState } from "./pool.ts";
 
 const folder = new URL("../../migration/", import.meta.url);
 
-/** Names of the files, in their order: 0001.sql, 0002.sql and so on, without a gap. */
+/** The names of the files in their order: 0001.sql, 0002.sql and so on, without a gap. */
 export const migrations: readonly string[] = readdirSync(folder)
   .filter((name) => /^\d{4}\.sql$/.test(name))
   .toSorted();
 
-/** The schema version that the first file starts from, at most: versions 1 to 5 are older than the files. */
+/** Versions 1 to 5 are older than the files. The first file migrates each of them to version 6. */
 const versionBefore = 5;
 
 /** The schema version of this code: the number of its last migration, plus 5. */
 export const schemaVersion = versionBefore + migrations.length;
 
-/** Any number, the same in every process: who holds it may change tables. */
+/** The key of the advisory lock that allows a process to change tables. An arbitrary number, the same in every process. */
 const migrationLock = 7_458_001;
 
-/** How often it is tried again when it and the statements of other nodes waited for each other. */
+/** Limits the attempts after a deadlock with the statements of other nodes. */
 const triesMax = 10;
 
 /**
- * Brings the database to this code's schema. Safe to run from any number of processes at once, among nodes at work.
- * Refuses a database whose schema is newer: older code would not understand its rows.
+ * Migrates the database to this code's schema. Any number of processes may run it at once, while other nodes serve requests.
+ * Throws an Error for a database with a newer schema, because this code cannot read its rows.
  */
 export async function migrate(pool: pg.Pool): Promise<void> {
   for (let tries = 1; ; tries += 1) {
@@ -42,8 +42,8 @@ export async function migrate(pool: pg.Pool): Promise<void> {
 
 async function migrateOnce(pool: pg.Pool): Promise<void> {
   const client = await pool.connect();
-  // Neither another process's migration nor our own is bound to the time of an ordinary statement.
-  setSilenceTimeout(client, 0);
+  // A migration, and the wait for another process's migration, may take longer than an ordinary statement.
+  setSocketTimeout(client, 0);
   try {
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
     await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
@@ -52,7 +52,7 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
     const found = rows[0]?.version ?? 0;
     if (found > schemaVersion) {
       throw new Error(
-        `The database has schema version ${found}, this code knows ${schemaVersion}. Run a newer Tukio, or another database.`,
+        `The database has schema version ${found}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
       );
     }
     if (found < schemaVersion) {

@@ -1,30 +1,30 @@
 /**
- * Connections to PostgreSQL. Two pools: webhooks have a small one of their own, so that slow reads elsewhere never
- * keep a provider waiting. Every statement is bounded in time by the server, and a silent server by ourselves.
+ * Connections to PostgreSQL, in two pools. Webhooks have a small pool of their own, so that slow reads elsewhere never delay the
+ * answer to a provider. PostgreSQL limits the time of every statement; a socket timeout covers a server that does not answer.
  */
 import type { Socket } from "node:net";
 import pg from "pg";
 import { HubError } from "../errors.ts";
 
 export interface Database {
-  /** Everything but webhooks: 5 s for a statement. */
+  /** For everything but webhooks. A statement may take 5 s. */
   pool: pg.Pool;
-  /** Webhooks only: 2 s for a statement, 1.5 s for a lock. */
+  /** For webhooks only. A statement may take 2 s, and wait 1.5 s for a lock. */
   webhookPool: pg.Pool;
-  /** Whether the schema can be read now: the server answers, within its time, and lets us in. */
+  /** Whether the schema can be read now. The answer may be 1 s old. */
   isUp(): Promise<boolean>;
-  /** The version of the schema it has, 0 for none; undefined when it cannot be read. */
+  /** The version of the database's schema, 0 for an empty database; undefined if it cannot be read. May be 1 s old. */
   schemaVersion(): Promise<number | undefined>;
   close(): Promise<void>;
 }
 
-/** A server that was asked ends a slow statement itself; this long after that, it is not there any more. */
-const silenceMs = 1_000;
+/** Added to the statement timeout, because PostgreSQL ends a slow statement itself: a server that is silent for longer is unreachable. */
+const socketMarginMs = 1_000;
 
-/** How long an answer to "is it up" is good for. */
-const lookMs = 1_000;
+/** Time between two reads of the schema version. */
+const probeMs = 1_000;
 
-/** Reads bigint columns as numbers and refuses what a number cannot hold. */
+/** Reads bigint columns as numbers. Throws `RangeError` for a value that a number cannot hold. */
 const parseBigint = (text: string): number => {
   const value = Number(text);
   if (!Number.isSafeInteger(value)) throw new RangeError(`bigint beyond 2^53: ${text}`);
@@ -37,11 +37,11 @@ const types = {
   },
 } as pg.CustomTypesConfig;
 
-/** Opens both pools. Connections are made when first needed; `onError` hears of those that broke. */
+/** Opens both pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
   let isClosing = false;
   const pools: pg.Pool[] = [];
-  // What ends while we close is meant to end.
+  // Connections that end during `close` are no errors.
   const report = (error: Error): void => {
     if (!isClosing) onError(error);
   };
@@ -56,50 +56,50 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
       types,
       ...limits,
     });
-    const usualMs = limits.statement_timeout + silenceMs;
-    const lent = new Set<pg.PoolClient>();
+    const usualMs = limits.statement_timeout + socketMarginMs;
+    const inUse = new Set<pg.PoolClient>();
     pools.push(pool);
     pool.on("error", report);
     pool.on("connect", (client) => {
-      // A connection that breaks while it is lent out has no other listener, and would end the process.
+      // Without a listener, an error of a connection that is in use would end the process.
       client.on("error", report);
-      // Not pg's `query_timeout`: a timer for each statement keeps a quarter of its garbage from being collected early.
-      setSilenceTimeout(client, usualMs);
+      // Not pg's `query_timeout`, because a timer per statement keeps a quarter of the statement's garbage alive for longer.
+      setSocketTimeout(client, usualMs);
       const socket = socketOf(client);
       socket.on("timeout", () => {
-        if (lent.has(client)) socket.destroy(new Silence("The database has gone silent"));
+        if (inUse.has(client)) socket.destroy(new SocketTimeout("PostgreSQL did not answer"));
       });
     });
-    pool.on("acquire", (client) => void lent.add(client));
+    pool.on("acquire", (client) => void inUse.add(client));
     pool.on("release", (error: unknown, client) => {
-      lent.delete(client);
-      if (socketOf(client).timeout !== usualMs) setSilenceTimeout(client, usualMs);
-      if (error instanceof Silence) for (const one of pools) dropIdle(one);
+      inUse.delete(client);
+      if (socketOf(client).timeout !== usualMs) setSocketTimeout(client, usualMs);
+      if (error instanceof SocketTimeout) for (const one of pools) dropIdle(one);
     });
     return pool;
   };
   const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
-  // Also the wait for a free connection: a burst of webhooks is better late than lost.
-  // A deadlock is noticed within 1 s, unless the server is told otherwise: it is told apart from a lock that is held.
+  // 3 s include the wait for a free connection, because a late answer to a burst of webhooks is better than an error.
+  // The lock timeout is longer than 1 s, because PostgreSQL detects a deadlock after 1 s by default.
   const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_500 });
-  let looking: Promise<number | undefined> | undefined;
-  let lookedAtMs = Number.NEGATIVE_INFINITY;
-  /** However many ask, one look a second: whoever asks must not be in the way of a webhook. */
-  const look = (): Promise<number | undefined> => {
-    if (looking && performance.now() - lookedAtMs < lookMs) return looking;
-    lookedAtMs = performance.now();
-    looking = webhookPool.query<{ version: number }>("select version from tukio_schema").then(
+  let probe: Promise<number | undefined> | undefined;
+  let probedAtMs = Number.NEGATIVE_INFINITY;
+  /** Runs at most one statement a second, because callers must not take connections from webhooks. */
+  const readVersion = (): Promise<number | undefined> => {
+    if (probe && performance.now() - probedAtMs < probeMs) return probe;
+    probedAtMs = performance.now();
+    probe = webhookPool.query<{ version: number }>("select version from tukio_schema").then(
       ({ rows }) => rows[0]?.version ?? 0,
       (error) => (sqlState(error) === undefinedTable ? 0 : undefined),
     );
-    return looking;
+    return probe;
   };
 
   return {
     pool,
     webhookPool,
-    isUp: async () => (await look()) !== undefined,
-    schemaVersion: look,
+    isUp: async () => (await readVersion()) !== undefined,
+    schemaVersion: readVersion,
     async close() {
       isClosing = true;
       await Promise.all(pools.map((one) => one.end()));
@@ -107,21 +107,21 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   };
 }
 
-class Silence extends Error {}
+class SocketTimeout extends Error {}
 
 const socketOf = (client: pg.PoolClient): Socket => client.connection.stream as Socket;
 
 /**
- * How long nothing may be heard on a connection, asked or not, until it is given up; 0: for ever. It holds while the
- * connection is lent this time.
+ * Destroys the connection after `ms` without traffic; 0 disables the timeout. The pool sets its own timeout again when the
+ * connection is released.
  */
-export function setSilenceTimeout(client: pg.PoolClient, ms: number): void {
+export function setSocketTimeout(client: pg.PoolClient, ms: number): void {
   socketOf(client).setTimeout(ms);
 }
 
 /**
- * Gives up the connections that lie idle. The server ends a slow statement before we stop waiting for it, so where
- * nothing was heard at all the way to it is broken, and the others may be as dead: each would cost its user as long.
+ * Closes the idle connections of a pool after a socket timeout. PostgreSQL ends a slow statement before that timeout, so the
+ * network is broken and the idle connections may be dead too: each would make its next user wait for the timeout.
  */
 function dropIdle(pool: pg.Pool): void {
   for (let count = pool.idleCount; count > 0; count -= 1) {
@@ -132,12 +132,12 @@ function dropIdle(pool: pg.Pool): void {
   }
 }
 
-/** SQLSTATE classes that mean "not now" rather than "never": connection, resources, operator intervention, locks. */
+/** SQLSTATE classes of errors that a later attempt may not meet: connection, resources, operator intervention, locks. */
 const transientClasses = new Set(["08", "53", "57", "40", "55", "58", "XX"]);
 
 /**
- * Whether the statement failed because the database could not be reached or was too busy. A constraint or a bad byte
- * is not that: repeating such a statement fails again.
+ * Whether a statement failed because the database could not be reached or was too busy. False for a violated constraint or an
+ * invalid byte, because such a statement fails again.
  */
 export function isUnavailable(error: unknown): boolean {
   if (error instanceof TypeError || error instanceof RangeError) return false;
@@ -149,13 +149,13 @@ export const deadlock = "40P01";
 
 const undefinedTable = "42P01";
 
-/** The SQLSTATE of a PostgreSQL error, or undefined where the server never answered. */
+/** The SQLSTATE of a PostgreSQL error, or undefined for an error that did not come from PostgreSQL. */
 export function sqlState(error: unknown): string | undefined {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith("E") ? code : undefined;
 }
 
-/** Turns a failure to reach the database into `store_unavailable`; anything else passes unchanged. */
+/** Turns an unavailable database into `store_unavailable` and returns any other error unchanged. */
 export function asHubError(error: unknown): unknown {
   return error instanceof HubError || !isUnavailable(error)
     ? error

@@ -15,7 +15,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import type { Sealer } from "../auth/keys.ts";
-import { setSilenceTimeout } from "../database/pool.ts";
+import { setSocketTimeout } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { Unreachable } from "./http-client.ts";
 
@@ -133,7 +133,7 @@ export function createAccessToken(options: AccessTokenOptions): StoredAccessToke
 async function refresh(options: AccessTokenOptions, wanted: Wanted): Promise<CachedToken> {
   const client = await options.pool.connect();
   // The connection is silent during the token call, so its socket timeout must exceed the wait for the lock.
-  setSilenceTimeout(client, lockWaitMsMax + 5_000);
+  setSocketTimeout(client, lockWaitMsMax + 5_000);
   try {
     await client.query(
       `begin; set local statement_timeout = ${lockWaitMsMax}; set local lock_timeout = ${lockWaitMsMax}`,

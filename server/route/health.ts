@@ -1,5 +1,6 @@
-/** Whether this process lives, and whether it can take a webhook. */
+/** Liveness and readiness of this node. */
 import type { FastifyInstance } from "fastify";
+import type { z } from "zod";
 import { schemaVersion } from "../database/migrate.ts";
 import type { Database } from "../database/pool.ts";
 import { alive, readiness } from "../schema/answer.ts";
@@ -10,25 +11,25 @@ import type { Spool } from "../webhook/spool.ts";
 export interface HealthRoutesOptions {
   database: Database;
   bus: StatusBus;
-  /** Where webhooks wait while the database is away, if anywhere. */
+  /** Stores webhooks while PostgreSQL is unreachable; undefined if the spool is off. */
   spool: Pick<Spool, "isWritable"> | undefined;
-  /** Whether this node is being stopped. */
+  /** Whether this node is shutting down. */
   isDraining: () => boolean;
 }
 
 const live = described({
   operationId: "live",
   tag: "Operating",
-  summary: "The process lives",
+  summary: "Check that the process runs",
   security: openedBy.anybody,
-  answers: { 200: { description: "It does.", schema: alive, example: { status: "ok" } } },
+  answers: { 200: { description: "It runs.", schema: alive, example: { status: "ok" } } },
   problems: [],
 });
 
 const ready = described({
   operationId: "ready",
   tag: "Operating",
-  summary: "This node can take a webhook",
+  summary: "Check that this node can take a webhook",
   security: openedBy.anybody,
   answers: {
     200: {
@@ -37,7 +38,7 @@ const ready = described({
       example: { status: "ok", postgres: "up", bus: "up", spool: "up", draining: false },
     },
     503: {
-      description: "It cannot, is stopping, or needs a newer schema than the database has (`detail`).",
+      description: "It cannot, it is shutting down, or the database's schema is too old (`detail`).",
       schema: readiness,
       example: { status: "unavailable", postgres: "down", bus: "up", spool: "up", draining: false },
     },
@@ -45,27 +46,51 @@ const ready = described({
   problems: [],
 });
 
-/** Whoever supervises this process may share its address with anybody, and a refusal would have it killed. */
+/** Not limited, because a supervisor may share its address with other clients and would kill the process after a refusal. */
 const config = { isLimited: false } as const;
 
 export function healthRoutes(app: FastifyInstance, { database, bus, spool, isDraining }: HealthRoutesOptions): void {
   app.get("/livez", { config, ...live }, async () => ({ status: "ok" }));
 
   app.get("/readyz", { config, ...ready }, async (_request, reply) => {
-    const found = await database.schemaVersion();
-    const isStoreUp = found !== undefined;
-    // Statements of this code fail on an older schema, so webhooks and payments would be answered 500.
-    const isOutdated = isStoreUp && found < schemaVersion;
-    const isReady = (isStoreUp || spool?.isWritable === true) && !isOutdated && !isDraining();
-    return reply.code(isReady ? 200 : 503).send({
-      status: isReady ? "ok" : "unavailable",
-      postgres: isStoreUp ? "up" : "down",
-      bus: bus.healthy ? "up" : "down",
-      spool: spool ? (spool.isWritable ? "up" : "down") : "off",
-      draining: isDraining(),
-      ...(isOutdated && {
-        detail: `The database has schema version ${found}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
-      }),
+    const answer = readinessOf({
+      schema: await database.schemaVersion(),
+      isBusUp: bus.healthy,
+      spool: spoolState(spool),
+      isDraining: isDraining(),
     });
+    return reply.code(answer.status === "ok" ? 200 : 503).send(answer);
   });
+}
+
+type SpoolState = "up" | "down" | "off";
+
+function spoolState(spool: HealthRoutesOptions["spool"]): SpoolState {
+  if (!spool) return "off";
+  return spool.isWritable ? "up" : "down";
+}
+
+interface NodeState {
+  /** The version of the database's schema; undefined while PostgreSQL is unreachable. */
+  schema: number | undefined;
+  isBusUp: boolean;
+  spool: SpoolState;
+  isDraining: boolean;
+}
+
+/** A node is ready if it can store a webhook, in PostgreSQL or in the spool, and is not shutting down. */
+function readinessOf({ schema, isBusUp, spool, isDraining }: NodeState): z.infer<typeof readiness> {
+  // Statements of this code fail on an older schema, so that webhooks and payments would be answered 500.
+  const isOutdated = schema !== undefined && schema < schemaVersion;
+  const canStore = schema !== undefined || spool === "up";
+  return {
+    status: canStore && !isOutdated && !isDraining ? "ok" : "unavailable",
+    postgres: schema === undefined ? "down" : "up",
+    bus: isBusUp ? "up" : "down",
+    spool,
+    draining: isDraining,
+    ...(isOutdated && {
+      detail: `The database has schema version ${schema}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
+    }),
+  };
 }

@@ -1,4 +1,4 @@
-/** `GET /metrics` for Prometheus: with an API key, or from this very machine. */
+/** `GET /metrics` for Prometheus. It requires an API key, except from this machine. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Access } from "../auth/access.ts";
 import { isLoopback } from "../config/config.ts";
@@ -7,10 +7,10 @@ import { described, openedBy } from "../schema/route.ts";
 const readMetrics = described({
   operationId: "readMetrics",
   tag: "Operating",
-  summary: "Numbers for Prometheus",
-  description: "For the API key, or from a loopback address.",
+  summary: "Read the metrics for Prometheus",
+  description: "Requires the API key, except from a loopback address.",
   security: openedBy.merchant,
-  answers: { 200: { description: "In Prometheus' text form.", type: "text/plain" } },
+  answers: { 200: { description: "The Prometheus text format.", type: "text/plain" } },
   problems: ["key_invalid", "rate_limited", "internal"],
 });
 
@@ -29,19 +29,19 @@ export function metricsRoute(app: FastifyInstance, { access, metrics }: MetricsR
   });
 }
 
-/** Headers by which a proxy tells that it speaks for somebody else. */
+/** Headers that a proxy adds to the requests of other clients. */
 const forwarding = /^(forwarded|x-forwarded-.*|x-real-ip|via)$/;
 
 /**
- * Whether the request comes from this machine and is not handed on by a proxy on it. A proxy that adds no header is
- * known by the name it was asked for, unless it hides that too: such a one must keep `/metrics` to itself.
+ * Whether a request comes from this machine and not through a proxy on it. A proxy without such headers is recognized by the
+ * `Host` header. A proxy that rewrites that header too must not pass `/metrics` on.
  */
 function isLocal({ raw }: FastifyRequest): boolean {
   const { host = "" } = raw.headers;
   return (
     isLoopback(raw.socket.remoteAddress ?? "") &&
     isLoopback(host.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1")) &&
-    // nginx speaks it to its upstreams unless told otherwise; Prometheus does not.
+    // nginx uses HTTP/1.0 for its upstreams by default; Prometheus does not.
     raw.httpVersion !== "1.0" &&
     !Object.keys(raw.headers).some((name) => forwarding.test(name))
   );

@@ -6,21 +6,21 @@ const other = "another secret of more than thirty-two chars";
 const paymentId = "0199f2c4-1234-7abc-8def-0123456789ab";
 
 describe("a URL secret", () => {
-  it("is hex and opens to the payment it was sealed for", () => {
+  it("is hex and yields the payment that it was sealed for", () => {
     const secrets = createUrlSecrets([secret], "webhook");
     const sealed = secrets.seal("daraja", paymentId);
     expect(sealed).toMatch(/^[0-9a-f]{64}$/);
     expect(secrets.open("daraja", sealed)).toBe(paymentId);
   });
 
-  it("opens nothing at another provider, for another purpose, or with another secret", () => {
+  it("is not valid at another provider, for another purpose, or with another secret", () => {
     const sealed = createUrlSecrets([secret], "webhook").seal("daraja", paymentId);
     expect(createUrlSecrets([secret], "webhook").open("bkash", sealed)).toBeUndefined();
     expect(createUrlSecrets([secret], "return").open("daraja", sealed)).toBeUndefined();
     expect(createUrlSecrets([other], "webhook").open("daraja", sealed)).toBeUndefined();
   });
 
-  it("is refused when any character of it is changed, missing or added", () => {
+  it("is not valid with a changed, missing or additional character", () => {
     const secrets = createUrlSecrets([secret], "webhook");
     const sealed = secrets.seal("daraja", paymentId);
     for (let at = 0; at < sealed.length; at += 1) {
@@ -32,7 +32,7 @@ describe("a URL secret", () => {
     }
   });
 
-  it("made with the old secret still opens after a new one is put in front", () => {
+  it("stays valid after a new secret is put in front of its own", () => {
     const sealed = createUrlSecrets([other], "webhook").seal("daraja", paymentId);
     const rotated = createUrlSecrets([secret, other], "webhook");
     expect(rotated.open("daraja", sealed)).toBe(paymentId);
@@ -40,8 +40,8 @@ describe("a URL secret", () => {
   });
 });
 
-describe("a secret of the sandbox", () => {
-  it("is the same wherever the first secret is, and another for each provider, variable and secret", () => {
+describe("a sandbox secret", () => {
+  it("depends on the first secret, the provider and the variable only", () => {
     const secretOf = createSandboxSecrets([secret]);
     const given = secretOf("daraja", "PASSKEY");
     expect(given).toMatch(/^[0-9a-f]{64}$/);
@@ -55,14 +55,14 @@ describe("a secret of the sandbox", () => {
   });
 });
 
-describe("what is sealed to rest", () => {
-  it("is not readable and opens again, also after a rotation", () => {
+describe("a sealed text", () => {
+  it("is not readable and can be opened, also after a rotation of secrets", () => {
     const sealed = createSealer([other]).seal("access token", "daraja");
     expect(sealed.toString("latin1")).not.toContain("access token");
     expect(createSealer([secret, other]).open(sealed, "daraja")).toBe("access token");
   });
 
-  it("does not open for another provider, with another secret, or when tampered with", () => {
+  it("cannot be opened for another provider, with another secret, or after a change", () => {
     const sealer = createSealer([secret]);
     const sealed = sealer.seal("access token", "daraja");
     expect(sealer.open(sealed, "bkash")).toBeUndefined();
@@ -72,8 +72,10 @@ describe("what is sealed to rest", () => {
   });
 });
 
-it("comparing tells same from different", () => {
-  expect(isSame("key", "key")).toBe(true);
-  expect(isSame("key", "keys")).toBe(false);
-  expect(isSame("", "key")).toBe(false);
+describe("isSame", () => {
+  it("tells equal strings from different ones", () => {
+    expect(isSame("key", "key")).toBe(true);
+    expect(isSame("key", "keys")).toBe(false);
+    expect(isSame("", "key")).toBe(false);
+  });
 });

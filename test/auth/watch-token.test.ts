@@ -15,24 +15,24 @@ const inAMinute = () => Math.floor(Date.now() / 1_000) + 60;
 const claims = () => ({ sub: order.id, order: order.orderId, aud: "tukio:watch", exp: inAMinute() });
 
 describe("a watch token", () => {
-  it("names one order until it runs out", async () => {
+  it("names one order until it expires (G11)", async () => {
     const { watchToken, watchTokenExpiresAt } = tokens.issue(order);
     expect(await tokens.verify(watchToken)).toEqual({ ...order, expiresAtS: Date.parse(watchTokenExpiresAt) / 1_000 });
     expect(Date.parse(watchTokenExpiresAt) - Date.now()).toBeGreaterThan(55_000);
   });
 
-  it("that has run out says so", async () => {
+  it("is refused with `token_expired` after its expiry", async () => {
     const token = await sign("HS256", { ...claims(), exp: Math.floor(Date.now() / 1_000) - 1 });
     await expect(tokens.verify(token)).rejects.toMatchObject({ code: "token_expired" });
   });
 
-  it("signed with an old secret still opens; with a foreign one it does not", async () => {
+  it("is valid with an old secret, and not with a foreign one", async () => {
     const { watchToken } = createWatchTokens([other], 60).issue(order);
     await expect(tokens.verify(watchToken)).rejects.toMatchObject({ code: "token_invalid" });
     expect(await createWatchTokens([secret, other], 60).verify(watchToken)).toMatchObject(order);
   });
 
-  it("is refused without signature, with another algorithm, audience or shape, or tampered with", async () => {
+  it("is refused without a signature, with another algorithm, audience or shape, or after a change (G11)", async () => {
     const { watchToken } = tokens.issue(order);
     const [head, body, signature] = watchToken.split(".");
     const tampered = Buffer.from(JSON.stringify({ ...claims(), order: "ORD-2" })).toString("base64url");

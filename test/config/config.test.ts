@@ -16,11 +16,11 @@ const production = {
   PUBLIC_URL: "https://pay.example.com/",
 };
 
-const offersOf = (env: Record<string, string>) => readConfig(env).enabledProviders;
+const enabledOf = (env: Record<string, string>) => readConfig(env).enabledProviders;
 
 /** The names of the providers that are the sandbox. */
 const sandboxOf = (env: Record<string, string>): string[] =>
-  offersOf(env).flatMap(({ name, sandbox }) => (sandbox ? [name] : []));
+  enabledOf(env).flatMap(({ name, sandbox }) => (sandbox ? [name] : []));
 
 const refusal = (env: Record<string, string>): string => {
   try {
@@ -32,8 +32,8 @@ const refusal = (env: Record<string, string>): string => {
   throw new Error("the environment was accepted");
 };
 
-describe("the environment", () => {
-  it("needs nothing in development: loopback, the sandbox, any origin", () => {
+describe("readConfig", () => {
+  it("needs no variable in development: loopback, the sandbox, any origin", () => {
     expect(readConfig({})).toMatchObject({
       port: 3_000,
       host: "127.0.0.1",
@@ -42,18 +42,18 @@ describe("the environment", () => {
       watchTokenTtlS: 86_400,
     });
     expect(sandboxOf({})).toEqual(providerNames);
-    expect(offersOf({})).toContainEqual(expect.objectContaining({ name: "daraja", deadlineS: 10 }));
+    expect(enabledOf({})).toContainEqual(expect.objectContaining({ name: "daraja", deadlineS: 10 }));
   });
 
   it("treats an empty variable as unset", () => {
     expect(readConfig({ PORT: "", DATABASE_URL: "", LOG_LEVEL: "" })).toMatchObject({ port: 3_000, logLevel: "info" });
   });
 
-  it("listens on 127.0.0.1 alone for localhost, because a second server would count connections apart", () => {
+  it("reads localhost as 127.0.0.1, because a second server would count connections separately", () => {
     expect(readConfig({ HOST: "localhost" }).host).toBe("127.0.0.1");
   });
 
-  it("never makes a sandbox by omission: not in production, off loopback, or beside credentials", () => {
+  it("enables no sandbox by default in production, off loopback, or with credentials", () => {
     expect(sandboxOf(production)).toEqual([]);
     expect(sandboxOf({ HOST: "0.0.0.0" })).toEqual([]);
     expect(sandboxOf({ HOST: "192.0.2.1" })).toEqual([]);
@@ -63,7 +63,7 @@ describe("the environment", () => {
     for (const HOST of ["localhost", "127.0.0.2", "::1"]) expect(sandboxOf({ HOST })).toEqual(providerNames);
   });
 
-  it("in production needs a database, keys and an https address, and lets no origin in", () => {
+  it("requires a database, keys and an https URL in production, and allows no origin", () => {
     expect(readConfig(production)).toMatchObject({
       isProduction: true,
       allowedOrigins: [],
@@ -74,52 +74,52 @@ describe("the environment", () => {
     expect(refusal({ ...production, PUBLIC_URL: "http://pay.example.com" })).toContain("PUBLIC_URL: must be https");
   });
 
-  it("offers a provider with all of its credentials, and names those that are missing", () => {
+  it("enables a provider with all of its credentials, and names missing ones", () => {
     const offered = {
       name: "daraja",
       baseUrl: "https://api.safaricom.co.ke",
       deadlineS: 120,
-      open: expect.any(Function),
+      create: expect.any(Function),
     };
-    expect(offersOf(daraja)).toEqual([offered]);
+    expect(enabledOf(daraja)).toEqual([offered]);
     const own = { DARAJA_BASE_URL: "http://127.0.0.1:9/", DARAJA_DEADLINE_S: "30" };
-    expect(offersOf({ ...daraja, ...own })).toEqual([{ ...offered, baseUrl: "http://127.0.0.1:9", deadlineS: 30 }]);
+    expect(enabledOf({ ...daraja, ...own })).toEqual([{ ...offered, baseUrl: "http://127.0.0.1:9", deadlineS: 30 }]);
     expect(refusal({ DARAJA_SHORTCODE: "174379", DARAJA_PASSKEY: "x" })).toMatch(
       /DARAJA_CONSUMER_KEY(?:.|\n)*DARAJA_CONSUMER_SECRET/,
     );
   });
 
-  it("offers Lipana with its key and the secret of its webhooks, and not with one of them", () => {
+  it("enables Lipana with its key and the secret of its webhooks, and not with one of them", () => {
     const lipana = { LIPANA_SECRET_KEY: "lip_sk_live_key", LIPANA_WEBHOOK_SECRET: "secret" };
     const offered = { name: "lipana", baseUrl: "https://api.lipana.dev/v1", deadlineS: 180 };
-    expect(offersOf(lipana)).toEqual([{ ...offered, open: expect.any(Function) }]);
+    expect(enabledOf(lipana)).toEqual([{ ...offered, create: expect.any(Function) }]);
     expect(refusal({ ...lipana, LIPANA_WEBHOOK_SECRET: "" })).toContain("LIPANA_WEBHOOK_SECRET: is needed");
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "" })).toContain("LIPANA_SECRET_KEY: is needed");
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
   });
 
-  it("offers bKash with its credentials, with or without the topic of its notifications", () => {
+  it("enables bKash with its credentials, with or without the topic of its notifications", () => {
     const account = { BKASH_USERNAME: "u", BKASH_PASSWORD: "p", BKASH_APP_KEY: "k", BKASH_APP_SECRET: "s" };
     const offered = {
       name: "bkash",
       baseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
       deadlineS: 1_800,
-      open: expect.any(Function),
+      create: expect.any(Function),
     };
-    expect(offersOf(account)).toEqual([offered]);
+    expect(enabledOf(account)).toEqual([offered]);
     const topic = "arn:aws:sns:ap-southeast-1:123456789012:bpt_1";
-    expect(offersOf({ ...account, BKASH_SNS_TOPIC_ARN: topic })).toEqual([offered]);
+    expect(enabledOf({ ...account, BKASH_SNS_TOPIC_ARN: topic })).toEqual([offered]);
     expect(refusal({ ...account, BKASH_SNS_TOPIC_ARN: "bpt_1" })).toContain("BKASH_SNS_TOPIC_ARN: must be the ARN");
     expect(refusal({ BKASH_USERNAME: "u" })).toMatch(/BKASH_PASSWORD(?:.|\n)*BKASH_APP_KEY(?:.|\n)*BKASH_APP_SECRET/);
   });
 
-  it("offers PayHero with a pair or a ready-made header, and not with both or half of it", () => {
+  it("enables PayHero with a pair or a header, and not with both or half of a pair", () => {
     const PAYHERO_CHANNEL_ID = "133";
     const pair = { PAYHERO_USERNAME: "user", PAYHERO_PASSWORD: "pass", PAYHERO_CHANNEL_ID };
     const header = { PAYHERO_AUTH: "Basic dXNlcjpwYXNz", PAYHERO_CHANNEL_ID };
     const offered = { name: "payhero", baseUrl: "https://backend.payhero.co.ke/api/v2", deadlineS: 180 };
-    for (const env of [pair, header]) expect(offersOf(env)).toEqual([{ ...offered, open: expect.any(Function) }]);
-    expect(refusal({ ...pair, ...header })).toContain("PAYHERO_AUTH: stands for USERNAME and PASSWORD");
+    for (const env of [pair, header]) expect(enabledOf(env)).toEqual([{ ...offered, create: expect.any(Function) }]);
+    expect(refusal({ ...pair, ...header })).toContain("PAYHERO_AUTH: replaces USERNAME and PASSWORD");
     expect(refusal({ PAYHERO_USERNAME: "user" })).toMatch(
       /PAYHERO_CHANNEL_ID: is needed(?:.|\n)*PAYHERO_PASSWORD: is needed/,
     );
@@ -129,14 +129,14 @@ describe("the environment", () => {
     expect(refusal({ ...pair, PAYHERO_USERNAME: "us:er" })).toContain("PAYHERO_USERNAME: must not have a colon");
   });
 
-  it("offers ZenoPay with its key, which must fit into a header", () => {
-    expect(offersOf({ ZENOPAY_API_KEY: "key" })).toEqual([
-      { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, open: expect.any(Function) },
+  it("enables ZenoPay with its key, which must fit into a header", () => {
+    expect(enabledOf({ ZENOPAY_API_KEY: "key" })).toEqual([
+      { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, create: expect.any(Function) },
     ]);
     expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
   });
 
-  it("offers MTN with all of its variables, and names those that are missing or wrong", () => {
+  it("enables MTN with all of its variables, and names missing and wrong ones", () => {
     const mtn = {
       MTN_SUBSCRIPTION_KEY: "key",
       MTN_API_USER: "5f0e6b0a-3f0c-4f0e-9d59-6a3c1c6f4a11",
@@ -144,24 +144,26 @@ describe("the environment", () => {
       MTN_TARGET_ENVIRONMENT: "mtnuganda",
       MTN_CURRENCY: "UGX",
     };
-    expect(offersOf(mtn)).toEqual([
-      { name: "mtn", baseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, open: expect.any(Function) },
+    expect(enabledOf(mtn)).toEqual([
+      { name: "mtn", baseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, create: expect.any(Function) },
     ]);
     expect(refusal({ ...mtn, MTN_API_USER: "", MTN_CURRENCY: "" })).toMatch(
       /MTN_API_USER: is needed(?:.|\n)*MTN_CURRENCY: is needed/,
     );
     expect(refusal({ ...mtn, MTN_CURRENCY: "ugx" })).toContain("MTN_CURRENCY: must be ISO 4217 codes");
-    expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain("MTN_TARGET_ENVIRONMENT: must be such as");
+    expect(refusal({ ...mtn, MTN_TARGET_ENVIRONMENT: "Uganda" })).toContain(
+      "MTN_TARGET_ENVIRONMENT: must be an environment such as",
+    );
   });
 
-  it("reads how often a provider may be asked, and knows what Safaricom's own sandbox allows", () => {
+  it("reads the limit of queries a minute, and knows the one of Safaricom's own sandbox", () => {
     const daraja = {
       DARAJA_CONSUMER_KEY: "key",
       DARAJA_CONSUMER_SECRET: "secret",
       DARAJA_SHORTCODE: "174379",
       DARAJA_PASSKEY: "passkey",
     };
-    const paceOf = (env: Record<string, string>) => offersOf({ ...daraja, ...env })[0]?.queriesPerMinute;
+    const paceOf = (env: Record<string, string>) => enabledOf({ ...daraja, ...env })[0]?.queriesPerMinute;
     expect(paceOf({})).toBeUndefined();
     expect(paceOf({ DARAJA_BASE_URL: "https://sandbox.safaricom.co.ke" })).toBe(5);
     expect(paceOf({ DARAJA_BASE_URL: "https://sandbox.safaricom.co.ke", DARAJA_QUERIES_PER_MINUTE: "7" })).toBe(7);
@@ -175,7 +177,7 @@ describe("the environment", () => {
     ["redis://a:1,redis://b:2/0"],
     ["rediss://u:p@a:1, rediss://u:p@b, rediss://u:p@[::1]:3"],
     ["redis://a:1,"],
-  ])("takes REDIS_URL as %s", (url) => {
+  ])("accepts REDIS_URL as %s", (url) => {
     expect(readConfig({ REDIS_URL: url }).redisUrl).toBe(url);
   });
 
@@ -189,7 +191,7 @@ describe("the environment", () => {
     expect(refusal({ REDIS_URL: url })).toContain(why);
   });
 
-  it("names every variable that is wrong, at once", () => {
+  it("names every wrong variable in one error", () => {
     const message = refusal({
       PORT: "70000",
       PUBLIC_URL: "ftp://x",
@@ -216,21 +218,24 @@ describe("the environment", () => {
     }
   });
 
-  it.each(["Production", "prod", " production", "staging"])("is not run with NODE_ENV %j", (NODE_ENV) => {
+  it.each(["Production", "prod", " production", "staging"])("refuses NODE_ENV %j", (NODE_ENV) => {
     expect(refusal({ NODE_ENV })).toContain("NODE_ENV: ");
   });
 
-  it.each(["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/00"])("does not trust everybody as a proxy: %s", (ranges) => {
-    expect(refusal({ TRUSTED_PROXIES: ranges })).toContain("TRUSTED_PROXIES: must not trust everybody (/0)");
-    expect(readConfig({ TRUSTED_PROXIES: "10.0.0.0/8, ::1" }).trustedProxies).toEqual(["10.0.0.0/8", "::1"]);
-  });
+  it.each(["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/00"])(
+    "refuses to trust all addresses as proxies: %s",
+    (ranges) => {
+      expect(refusal({ TRUSTED_PROXIES: ranges })).toContain("TRUSTED_PROXIES: must not trust all addresses (/0)");
+      expect(readConfig({ TRUSTED_PROXIES: "10.0.0.0/8, ::1" }).trustedProxies).toEqual(["10.0.0.0/8", "::1"]);
+    },
+  );
 
-  it("takes production, development, test and nothing for NODE_ENV", () => {
+  it("accepts production, development, test and nothing for NODE_ENV", () => {
     for (const NODE_ENV of ["development", "test", ""]) expect(readConfig({ NODE_ENV }).isProduction).toBe(false);
     expect(readConfig(production).isProduction).toBe(true);
   });
 
-  it("takes several keys and secrets", () => {
+  it("accepts several keys and secrets", () => {
     expect(readConfig({ TUKIO_API_KEY: "key-one-is-long-enough, key-two-is-long-enough" }).apiKeys).toHaveLength(2);
   });
 });

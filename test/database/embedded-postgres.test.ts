@@ -1,7 +1,4 @@
-/**
- * The embedded PostgreSQL, over real processes: owners that are killed, that race, that are root and that are nobody.
- * Not covered: macOS, a power cut.
- */
+/** The embedded PostgreSQL, in real processes. Not covered: macOS, a power cut. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmod, chown, cp, mkdir, mkdtemp, readFile, realpath, rm, stat, writeFile } from "node:fs/promises";
@@ -32,12 +29,12 @@ const hasNamespaces = runs("unshare", ["--user", "true"]);
 const reachesNode = isRoot && spawnSync(process.execPath, ["--version"], nobody).status === 0;
 const hasParentDeath = runs("setpriv", ["--pdeathsig", "INT", "true"]);
 
-/** A directory of the test's own. With the mode of a private home, nobody but its owner can enter it. */
+/** Creates a directory for the test. With `privateMode` only its owner can enter it. */
 async function makeDir(mode = 0o755): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "tukio-embedded-"));
   await chmod(dir, mode);
   onTestFinished(async () => {
-    // Data that was put elsewhere is cleared away with its link.
+    // Data below /var/lib/tukio is deleted with the link to it.
     const place = await realpath(join(dir, "postgres")).catch(() => "");
     if (place.startsWith("/var/lib/tukio/")) await rm(dirname(place), { recursive: true });
     await rm(dir, { recursive: true, force: true, maxRetries: 10 });
@@ -45,7 +42,7 @@ async function makeDir(mode = 0o755): Promise<string> {
   return dir;
 }
 
-/** A PATH on which the named programs fail, as they do where they are refused. */
+/** A search path on which the named programs fail, as if the system refused them. */
 async function pathWithout(...programs: string[]): Promise<string> {
   const dir = await makeDir();
   for (const program of programs) await writeFile(join(dir, program), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
@@ -53,12 +50,14 @@ async function pathWithout(...programs: string[]): Promise<string> {
 }
 
 async function start(dataDir: string, path = usualPath) {
-  const said: string[] = [];
-  const log = { info: (message: string) => void said.push(message) };
+  const lines: object[] = [];
+  const log = { info: (line: object) => void lines.push(line) };
   const embedded = await startEmbedded({ dataDir, log, path, fsync: false });
   onTestFinished(embedded.close);
-  return { ...embedded, said };
+  return { ...embedded, lines };
 }
+
+const isExit = (line: object): boolean => "event" in line && line.event === "database.embedded.exited";
 
 async function query(url: string, text: string): Promise<unknown[]> {
   const client = new pg.Client(url);
@@ -81,11 +80,11 @@ const pidOf = async (dataDir: string): Promise<number> =>
 
 interface Hub {
   process: ChildProcess;
-  /** What it says: the URL or the error, then whatever comes. */
+  /** Its output: the URL or the error, then more lines. */
   lines: AsyncIterator<string>;
 }
 
-/** A process that owns an embedded PostgreSQL as the hub does, and on SIGINT asks it something before it closes it. */
+/** Starts a process that owns an embedded PostgreSQL, as a node does. On SIGINT it runs a query, and then closes PostgreSQL. */
 function spawnHub(options: {
   dataDir: string;
   path?: string;
@@ -133,7 +132,7 @@ async function kill({ process: child }: Hub): Promise<void> {
 }
 
 describe("the embedded PostgreSQL", () => {
-  it("keeps its data between starts, in UTF-8, behind a password that only its owner reads", async () => {
+  it("keeps its data between starts, in UTF-8, with a password that only its owner can read", async () => {
     const dataDir = join(await makeDir(), "made", "on demand");
     const first = await start(dataDir);
     expect(await query(first.url, "show server_encoding")).toEqual([{ server_encoding: "UTF8" }]);
@@ -147,38 +146,36 @@ describe("the embedded PostgreSQL", () => {
     const second = await start(dataDir);
     expect(new URL(second.url).password).toBe(new URL(first.url).password);
     expect(await query(second.url, "select * from kept")).toEqual([{ word: "ধন্যবাদ" }]);
-    expect([...first.said, ...second.said].filter((line) => line.includes("Its last words"))).toEqual([]);
+    expect([...first.lines, ...second.lines].filter(isExit)).toEqual([]);
   });
 
-  it("has one owner: a second start is refused until the first has closed", async () => {
+  it("refuses a second owner until the first has closed", async () => {
     const dataDir = await makeDir();
     const first = await start(dataDir);
-    await expect(start(dataDir)).rejects.toThrow(
-      `Another Tukio is running on ${dataDir}, stop it or give this one its own DATA_DIR.`,
-    );
+    await expect(start(dataDir)).rejects.toThrow(`Another Tukio uses ${dataDir}. Stop it, or set another DATA_DIR.`);
     const other = spawnHub({ dataDir });
-    expect(await nextLine(other)).toMatch(/^Another Tukio is running/);
+    expect(await nextLine(other)).toMatch(/^Another Tukio uses/);
     expect(await refuses(first.url)).toBe(false);
     await first.close();
     await start(dataDir);
   });
 
-  it("lets one of several first starts make the data and tells the others", async () => {
+  it("lets one of several processes that start at once create the data, and refuses the others", async () => {
     const dataDir = await makeDir();
     const hubs = Array.from({ length: 3 }, () => spawnHub({ dataDir }));
     const lines = await Promise.all(hubs.map(nextLine));
     expect(lines.filter((line) => line.startsWith("postgres://"))).toHaveLength(1);
-    expect(lines.filter((line) => line.startsWith("Another Tukio is running"))).toHaveLength(2);
+    expect(lines.filter((line) => line.startsWith("Another Tukio uses"))).toHaveLength(2);
   });
 
-  it.skipIf(!hasParentDeath)("goes when its owner is killed", async () => {
+  it.skipIf(!hasParentDeath)("ends when its owner is killed", async () => {
     const hub = spawnHub({ dataDir: await makeDir() });
     const url = await nextLine(hub);
     await kill(hub);
     await vi.waitUntil(() => refuses(url), 10_000);
   });
 
-  it("starts again at once after its owner was killed, with all that was committed", async () => {
+  it("starts again at once after its owner was killed, with all committed data", async () => {
     const dataDir = await makeDir();
     const hub = spawnHub({ dataDir });
     await query(await nextLine(hub), "create table kept as select 1 as one");
@@ -187,7 +184,7 @@ describe("the embedded PostgreSQL", () => {
     expect(await query(url, "select * from kept")).toEqual([{ one: 1 }]);
   });
 
-  it("stops what a killed owner left running, where the kernel does not", async () => {
+  it("stops the server of a killed owner if the kernel has not stopped it", async () => {
     const dataDir = await makeDir();
     const hub = spawnHub({ dataDir, path: await pathWithout("setpriv") });
     const left = await nextLine(hub);
@@ -199,24 +196,24 @@ describe("the embedded PostgreSQL", () => {
     expect(await query(url, "select * from kept")).toEqual([{ one: 1 }]);
   });
 
-  it("starts after both were killed, although the number in the stale mark is another process's now", async () => {
+  it("starts after both were killed, although another process has the pid of the stale pid file", async () => {
     const dataDir = await makeDir();
     const hub = spawnHub({ dataDir });
     await nextLine(hub);
-    const mark = join(dataDir, "postgres", "postmaster.pid");
-    const text = await readFile(mark, "utf8");
+    const pidFile = join(dataDir, "postgres", "postmaster.pid");
+    const text = await readFile(pidFile, "utf8");
     process.kill(await pidOf(dataDir), "SIGKILL");
     await kill(hub);
-    // Of the same user, so that it looks like a server to PostgreSQL.
+    // PostgreSQL takes a process of the same user for a server.
     const bystander = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1e6)"], { stdio: "ignore" });
     onTestFinished(() => void bystander.kill());
-    await writeFile(mark, text.replace(/^\d+/, `${bystander.pid}`));
+    await writeFile(pidFile, text.replace(/^\d+/, `${bystander.pid}`));
     const { url } = await start(dataDir);
     expect(await refuses(url)).toBe(false);
     expect(bystander.signalCode).toBe(null);
   });
 
-  it("begins anew after a first start that was killed halfway", async () => {
+  it("creates its data again after a first start that was killed", async () => {
     const dataDir = await makeDir();
     await mkdir(join(dataDir, "postgres.new", "initdb-killed", "data"), { recursive: true });
     const { url } = await start(dataDir);
@@ -224,7 +221,7 @@ describe("the embedded PostgreSQL", () => {
     await expect(stat(join(dataDir, "postgres.new"))).rejects.toThrow("ENOENT");
   });
 
-  it("is out of reach of Ctrl-C: its owner finishes first", async () => {
+  it("ignores a Ctrl-C, so that its owner can finish first", async () => {
     const hub = spawnHub({ dataDir: await makeDir() });
     await nextLine(hub);
     // A terminal signals the whole process group.
@@ -235,7 +232,7 @@ describe("the embedded PostgreSQL", () => {
     expect(hub.process.exitCode).toBe(0);
   });
 
-  it("that cannot start says PostgreSQL's own last words and what to do, and lets go of the directory", async () => {
+  it("reports PostgreSQL's output and a remedy if it cannot start, and releases the directory", async () => {
     const dataDir = await makeDir();
     await (await start(dataDir)).close();
     const version = join(dataDir, "postgres", "PG_VERSION");
@@ -245,17 +242,17 @@ describe("the embedded PostgreSQL", () => {
     await start(dataDir);
   });
 
-  it("that is killed says so, and closes", async () => {
+  it("logs that it was killed, and closes", async () => {
     const dataDir = await makeDir();
-    const { close, said, url } = await start(dataDir);
+    const { close, lines, url } = await start(dataDir);
     process.kill(await pidOf(dataDir), "SIGKILL");
-    await vi.waitUntil(() => said.some((line) => line.startsWith("The embedded PostgreSQL exited; start again")));
+    await vi.waitUntil(() => lines.some(isExit));
     await close();
     const again = await start(dataDir);
     expect(again.url).not.toBe(url);
   });
 
-  it("says what to do where there is none for the platform", async () => {
+  it("reports a remedy if there are no programs for the platform", async () => {
     const checkout = await makeDir();
     await cp(join(root, "server"), join(checkout, "server"), { recursive: true });
     const hub = spawnHub({ dataDir: await makeDir(), checkout });
@@ -263,9 +260,9 @@ describe("the embedded PostgreSQL", () => {
   });
 });
 
-describe("as nobody", () => {
-  // A checkout below a private home is out of another account's reach, and with it Node itself.
-  it.skipIf(!isRoot || !reachesNode)("runs as nobody, below a directory that others cannot enter", async () => {
+describe("the embedded PostgreSQL of a user without a name", () => {
+  // Another account cannot reach Node or a checkout below a private home.
+  it.skipIf(!isRoot || !reachesNode)("runs as that user, in a directory that other users cannot enter", async () => {
     const dataDir = await makeDir(privateMode);
     await chown(dataDir, nobody.uid, nobody.gid);
     const hub = spawnHub({ dataDir, account: nobody });
@@ -274,8 +271,8 @@ describe("as nobody", () => {
   });
 });
 
-/** Root, whose checkout and data lie below a home that no other account can enter. */
-describe.skipIf(!isRoot)("as root", () => {
+/** The checkout and the data are below a home that no other account can enter. */
+describe.skipIf(!isRoot)("the embedded PostgreSQL of root", () => {
   let home: string;
   let modules: string;
   beforeAll(async () => {
@@ -286,7 +283,7 @@ describe.skipIf(!isRoot)("as root", () => {
     return () => rm(home, { recursive: true });
   });
 
-  it.skipIf(!hasNamespaces)("leaves data and programs where they are, in a private home too", async () => {
+  it.skipIf(!hasNamespaces)("leaves data and programs where they are, even in a private home", async () => {
     const dataDir = await makeDir(privateMode);
     const hub = spawnHub({ dataDir, checkout: home });
     expect(await nextLine(hub)).toMatch(/^postgres:/);
@@ -296,13 +293,13 @@ describe.skipIf(!isRoot)("as root", () => {
     expect(await readFile(`/proc/${await pidOf(dataDir)}/cmdline`, "utf8")).toContain(modules);
   });
 
-  it("runs as nobody where namespaces are refused, with its data where nobody can have it", async () => {
+  it("runs as nobody if namespaces are refused, in a data directory that nobody can reach", async () => {
     const dataDir = await makeDir();
     const refused = await start(dataDir, await pathWithout("unshare"));
     const data = join(dataDir, "postgres");
     expect(await realpath(data)).toBe(data);
     expect((await stat(data)).uid).toBe(nobody.uid);
-    expect(refused.said).toEqual([`PostgreSQL refuses root: it runs as user 65534, with its data in ${data}`]);
+    expect(refused.lines).toEqual([{ event: "database.embedded.account_chosen", uid: nobody.uid, data }]);
     await query(refused.url, "create table kept as select 1 as one");
     await refused.close();
 
@@ -310,7 +307,7 @@ describe.skipIf(!isRoot)("as root", () => {
     expect(await query(allowed.url, "select * from kept")).toEqual([{ one: 1 }]);
   });
 
-  it("puts the data below /var/lib/tukio where nobody cannot reach the data directory, and finds it again", async () => {
+  it("puts the data below /var/lib/tukio if nobody cannot reach the data directory, and finds it again", async () => {
     const dataDir = await makeDir(privateMode);
     const path = await pathWithout("unshare");
     const first = spawnHub({ dataDir, path, checkout: home });
@@ -323,12 +320,12 @@ describe.skipIf(!isRoot)("as root", () => {
     expect(await query(await nextLine(second), "select * from kept")).toEqual([{ one: 1 }]);
     await kill(second);
     const third = await start(dataDir);
-    expect(third.said).toEqual([`PostgreSQL refuses root: it runs as user 65534, with its data in ${place}`]);
+    expect(third.lines).toEqual([{ event: "database.embedded.account_chosen", uid: nobody.uid, data: place }]);
     expect(await query(third.url, "select * from kept")).toEqual([{ one: 1 }]);
   });
 
   it.skipIf(!hasNamespaces)(
-    "refuses data of its own namespace where that is not to be had, and leaves it alone",
+    "refuses data of a namespace if namespaces are refused, and does not change it",
     async () => {
       const dataDir = await makeDir();
       const first = await start(dataDir);

@@ -1,4 +1,4 @@
-/** Bringing a database to this code's schema, on real PostgreSQL, from nothing and from other versions. */
+/** Migration of empty databases and of other schema versions, on a real PostgreSQL. */
 import { createHash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -10,7 +10,7 @@ import { createOrderStore } from "../../server/order/store.ts";
 import { administer, urlOf } from "../support/database.ts";
 import { draftOf, failed } from "../support/store.ts";
 
-/** A database with nothing in it, unlike the clones that other tests get. */
+/** Creates a database without a schema, unlike the clones of other tests. */
 async function createEmptyDatabase(): Promise<string> {
   const { serverUrl } = inject("database");
   const name = `empty_${randomUUID().replaceAll("-", "")}`;
@@ -19,14 +19,14 @@ async function createEmptyDatabase(): Promise<string> {
   return urlOf(serverUrl, name);
 }
 
-/** Pools as a process has them. */
+/** Opens the pools of one process. */
 function open(url: string): Database {
   const database = openDatabase(url, () => undefined);
   onTestFinished(database.close);
   return database;
 }
 
-/** A session beside the ones that migrate, without their time limits. */
+/** Opens a connection without the time limits of the pools. */
 async function connect(url: string): Promise<pg.Client> {
   const client = new pg.Client(url);
   await client.connect();
@@ -34,7 +34,7 @@ async function connect(url: string): Promise<pg.Client> {
   return client;
 }
 
-/** Makes whoever migrates wait: a table of the same name as the first one is being made, until `release`. */
+/** Blocks every migration until `release`: an open transaction creates a table with the name of its first table. */
 async function holdMigration(
   url: string,
 ): Promise<{ waiters(count: number): Promise<void>; release(): Promise<void> }> {
@@ -56,7 +56,7 @@ async function holdMigration(
   };
 }
 
-/** Every relation, function, column and constraint of ours, with the transaction that last touched it. */
+/** Every relation, function, column and constraint of the schema, with the transaction that last changed it. */
 async function catalogOf({ pool }: Database): Promise<Record<string, string>> {
   const { rows } = await pool.query<{ name: string; touched: string }>(`
     select 'relation ' || relname as name, xmin::text as touched from pg_class where relnamespace = 'public'::regnamespace
@@ -80,7 +80,7 @@ async function rowsOf({ pool }: Database): Promise<Record<string, unknown[]>> {
 const versionsOf = async ({ pool }: Database): Promise<number[]> =>
   (await pool.query<{ version: number }>("select version from tukio_schema")).rows.map(({ version }) => version);
 
-/** Opens an order and lets it fail; an insert into every table that this fills. */
+/** Opens an order and lets its payment fail, which inserts into most tables. */
 async function useStore(database: Database): Promise<string> {
   const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
   const draft = draftOf({ idempotencyKey: randomUUID() });
@@ -90,11 +90,11 @@ async function useStore(database: Database): Promise<string> {
   return draft.orderId;
 }
 
-/** What must be true of a pool that was used: nothing of it is still taken. */
+/** Whether no connection of the pool is in use. */
 const isIdle = ({ pool }: Database): boolean => pool.idleCount === pool.totalCount && pool.waitingCount === 0;
 
-describe("an empty database", () => {
-  it("gets everything that orders need, and the version", async () => {
+describe("migrate", () => {
+  it("creates the whole schema in an empty database, with its version", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     expect(await versionsOf(database)).toEqual([schemaVersion]);
@@ -112,7 +112,7 @@ describe("an empty database", () => {
     expect(isIdle(database)).toBe(true);
   });
 
-  it("migrated twice is not touched the second time", async () => {
+  it("changes nothing in a database of the current version", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     await useStore(database);
@@ -122,7 +122,7 @@ describe("an empty database", () => {
     expect(await versionsOf(database)).toEqual([schemaVersion]);
   });
 
-  it("migrated by ten processes at once is migrated by one of them, and all go on", async () => {
+  it("runs once when ten processes start it at the same time, and all of them succeed", async () => {
     const url = await createEmptyDatabase();
     const processes = Array.from({ length: 10 }, () => open(url));
     const held = await holdMigration(url);
@@ -136,51 +136,47 @@ describe("an empty database", () => {
     }
     const [database] = processes;
     if (!database) throw new Error("there are ten");
-    // One transaction made all of it: nobody applied the file a second time.
+    // One transaction created everything, so no file was applied twice.
     const { tukio_schema: _, ...touched } = await catalogOf(database);
     expect(new Set(Object.values(touched)).size).toBe(1);
   });
 
-  it("may take longer to migrate, or wait longer for another process, than any other statement", async () => {
+  it("has no statement timeout, so that it can wait for another process", async () => {
     const url = await createEmptyDatabase();
     const database = open(url);
     const held = await holdMigration(url);
-    const lent: pg.PoolClient[] = [];
-    database.pool.on("acquire", (client) => lent.push(client));
+    const acquired: pg.PoolClient[] = [];
+    database.pool.on("acquire", (client) => acquired.push(client));
     const migrating = migrate(database.pool);
     await held.waiters(1);
-    const silentMs = () => lent.map(({ connection }) => (connection.stream as Socket).timeout);
-    expect(silentMs()).toEqual([0]);
+    const timeoutsMs = () => acquired.map(({ connection }) => (connection.stream as Socket).timeout);
+    expect(timeoutsMs()).toEqual([0]);
     await held.release();
     await migrating;
-    expect(silentMs()).toEqual([6_000]);
+    expect(timeoutsMs()).toEqual([6_000]);
     expect(await versionsOf(database)).toEqual([schemaVersion]);
   });
-});
 
-describe("a database of a newer version", () => {
-  it("is refused with both versions, and nothing of it changes", async () => {
+  it("refuses a database of a newer version, names both versions, and changes nothing", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     await useStore(database);
     const newer = schemaVersion + 1;
     await database.pool.query("update tukio_schema set version = $1", [newer]);
-    // As a newer schema may have it: what this code's file would make is not there.
+    // A newer schema may lack what this code's files would create.
     await database.pool.query("drop index order_status; drop function iso(timestamptz)");
     const before = [await catalogOf(database), await rowsOf(database)];
     for (let times = 0; times < 2; times += 1) {
       await expect(migrate(database.pool)).rejects.toThrow(
-        `The database has schema version ${newer}, this code knows ${schemaVersion}. Run a newer Tukio, or another database.`,
+        `The database has schema version ${newer}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
       );
     }
     expect([await catalogOf(database), await rowsOf(database)]).toEqual(before);
     expect(await versionsOf(database)).toEqual([newer]);
     expect(isIdle(database)).toBe(true);
   });
-});
 
-describe("a database of an older version", () => {
-  it("gets the file applied again and keeps every row", async () => {
+  it("applies the files to a database of an older version, and keeps every row", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     const orderId = await useStore(database);
@@ -201,7 +197,7 @@ describe("a database of an older version", () => {
 
 const fileOf = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
-/** What statements can tell of a schema: columns in no order, for a column that was added later is the last. */
+/** The schema as lines of text. Columns are sorted, because a migration adds a column at the end of its table. */
 async function structureOf({ pool }: Database): Promise<string[]> {
   const { rows } = await pool.query<{ line: string }>(`
     select concat_ws(' ', 'column', attrelid::regclass, attname, format_type(atttypid, atttypmod),
@@ -222,7 +218,7 @@ describe("the migrations", () => {
     expect(migrations).toEqual(migrations.map((_, index) => `${String(index + 1).padStart(4, "0")}.sql`));
   });
 
-  it("are as they landed: a database that has one never gets it again", () => {
+  it("have not changed since their release, because a database never applies one twice", () => {
     const sums = migrations.map((name) =>
       createHash("sha256")
         .update(fileOf(`migration/${name}`))
@@ -235,19 +231,19 @@ describe("the migrations", () => {
     ]);
   });
 
-  it("make what schema.sql says", async () => {
+  it("create the schema of schema.sql", async () => {
     const [migrated, written] = [open(await createEmptyDatabase()), open(await createEmptyDatabase())];
     await migrate(migrated.pool);
     await written.pool.query(fileOf("schema.sql"));
     expect(await structureOf(migrated)).toEqual(await structureOf(written));
   });
 
-  // As commits 6d43135^, 6d43135 and 057cf99 made them. Two schemas once had the number 5.
+  // The schemas of commits 6d43135^, 6d43135 and 057cf99. Two schemas have the version 5.
   it.each([
     ["version-4", 4],
     ["version-5-first", 5],
     ["version-5", 5],
-  ])("bring a database of %s to the same, and keep its rows", async (name, version) => {
+  ])("migrate a database of %s to the same schema, and keep its rows", async (name, version) => {
     const [old, written] = [open(await createEmptyDatabase()), open(await createEmptyDatabase())];
     await written.pool.query(fileOf("schema.sql"));
     await old.pool.query(fileOf(`test/fixture/schema/${name}.sql`));
@@ -265,7 +261,7 @@ describe("the migrations", () => {
       [paymentId, id],
     );
     await migrate(old.pool);
-    // The first schema of that number had a function more, which its nodes may still call.
+    // The first schema of version 5 has one more function, which its nodes may still call.
     const structure = (await structureOf(old)).filter((line) => !line.includes("FUNCTION public.tried("));
     expect(structure).toEqual(await structureOf(written));
     expect(await versionsOf(old)).toEqual([schemaVersion]);
@@ -276,7 +272,7 @@ describe("the migrations", () => {
 });
 
 describe("a database of version 2", () => {
-  it("gets the index by which a day of payments is read", async () => {
+  it("gets the index for the payments of a day", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     await database.pool.query("drop index payment_started; update tukio_schema set version = 2");
@@ -286,10 +282,10 @@ describe("a database of version 2", () => {
   });
 });
 
-describe("a migration that fails", () => {
-  it("leaves nothing half-done, and works once what was wrong is gone", async () => {
+describe("a failed migration", () => {
+  it("changes nothing, and succeeds once the cause is removed", async () => {
     const database = open(await createEmptyDatabase());
-    // In the middle of the file: the order's table is made before, and a view cannot have an index.
+    // Fails in the middle of the file: after the table of orders, because a view cannot have an index.
     await database.pool.query("create view payment as select 'a' as provider, 'b' as reference, now() as check_at");
     const before = await catalogOf(database);
     await expect(migrate(database.pool)).rejects.toThrow(/payment/);
@@ -301,7 +297,7 @@ describe("a migration that fails", () => {
     expect(await versionsOf(database)).toEqual([schemaVersion]);
   });
 
-  it("of an older version leaves that version as it was", async () => {
+  it("leaves an older version unchanged", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
     await useStore(database);
@@ -314,14 +310,14 @@ describe("a migration that fails", () => {
     expect(await versionsOf(database)).toEqual([0]);
   });
 
-  it("is tried again when it and a statement of a node at work wait for each other", async () => {
+  it("is repeated after a deadlock with a statement of another node", async () => {
     const url = await createEmptyDatabase();
     const { pool } = open(url);
     await migrate(pool);
     // The first file locks tables.
     await pool.query("update tukio_schema set version = 5");
     const client = await connect(url);
-    // So it is the migration that is given up.
+    // PostgreSQL then ends the migration and not this transaction.
     await client.query("set deadlock_timeout = '1h'; begin; lock table event in row exclusive mode");
     const migrating = migrate(pool);
     await vi.waitUntil(async () => {
