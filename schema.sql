@@ -1,11 +1,10 @@
--- Tukio's tables as they are today, for reading. Databases are made by the numbered files in migration/, which
--- server/database/migrate.ts applies; a test holds the two equal. A change of the schema is a new file there, and here
--- its result.
+-- Tukio's tables as they are today, for reading. server/database/migrate.ts creates them with the numbered files in
+-- migration/; a test compares both. To change the schema, add a file there and write its result here.
 --
--- Times are the database's clock, in milliseconds. Money is in minor units. Statuses only climb:
+-- PostgreSQL's clock sets all times, in milliseconds. Money is in minor units. Statuses only climb:
 -- pending < processing < expired < failed < review < succeeded.
 
--- Position in the climb. A name that is not a status has none, and compares as unknown.
+-- The position of a status in the climb. Null for a name that is not a status.
 create function climb(status text) returns int language sql immutable strict parallel safe
   return array_position(array['pending', 'processing', 'expired', 'failed', 'review', 'succeeded'], status);
 
@@ -17,7 +16,7 @@ create function is_open(status text) returns boolean language sql immutable para
 create function is_final(status text) returns boolean language sql immutable parallel safe
   return status in ('review', 'succeeded');
 
--- A time as every message writes it: 2026-11-20T21:00:00.123Z.
+-- Formats a time as all messages do: 2026-11-20T21:00:00.123Z.
 create function iso(at timestamptz) returns text language sql stable strict parallel safe
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
@@ -63,24 +62,24 @@ create table payment (
   action jsonb,
   started_at timestamptz(3) not null,
   expires_at timestamptz(3) not null,
-  check_at timestamptz(3),                          -- when the provider is to be asked next
-  suspected text,                                   -- a failure that one query told of, and no second one yet
+  check_at timestamptz(3),                          -- the time of the next query
+  suspected text,                                   -- a failure that only one query has reported
   suspected_at timestamptz(3),
-  completing_at timestamptz(3),                     -- when we said that the money may move, which is said once
+  completing_at timestamptz(3),                     -- when the completion began, at most once (G10)
   unique (order_uuid, attempt)
 );
 create index payment_reference on payment (provider, reference) where reference is not null;
 create index payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
 create index payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
 create index payment_started on payment (started_at);
--- Which payments are due to be asked about, by provider, open ones apart from settled ones.
+-- Finds due payments by provider, open ones apart from settled ones.
 create index payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
   where check_at is not null;
--- At Lipana our name for a payment is the end of its id (server/provider/lipana/messages.ts).
+-- The reference that Tukio sends to Lipana is the end of the payment's id (server/provider/lipana/messages.ts).
 create index payment_own_reference on payment (right(id::text, 12)) where provider = 'lipana';
 
--- Whether a phone was prompted so many times within 10 minutes, as far as is committed. Live and sandbox payments are
--- counted apart, because whoever can reach the sandbox would otherwise use up a payer's live payments.
+-- Returns whether at least `times` payments of the phone were started within 10 minutes. Sees committed payments only.
+-- Counts live and sandbox payments apart, because otherwise sandbox payments could use up a payer's live ones.
 create function prompted(msisdn text, is_live boolean, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
@@ -90,8 +89,9 @@ create function prompted(msisdn text, is_live boolean, times int) returns boolea
   )
 $$;
 
--- Checks the same before a prompt, one transaction at a time for each phone. Raises TK429 if the limit is reached. Called
--- after nearly all other locks are held, because a transaction that waits here holds a connection.
+-- Checks the same limit before a prompt, and locks the phone until the commit, so that concurrent payments are counted.
+-- Raises TK429 if the limit is reached. Call it after other locks are taken: while a transaction holds the phone's lock,
+-- others that wait for it hold connections.
 create function prompt(msisdn text, is_live boolean, times int) returns boolean language plpgsql volatile strict as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(msisdn, 0));
@@ -101,7 +101,7 @@ begin
   return true;
 end $$;
 
--- The same, live and sandbox payments together: what nodes of schema version 6 call.
+-- The same two functions for live and sandbox payments together. Nodes of schema version 6 call them.
 create function prompted(msisdn text, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
@@ -119,7 +119,8 @@ begin
   return true;
 end $$;
 
--- Whether an order was tried so many times within 10 minutes. To be asked with the order's row locked.
+-- Returns whether at least `times` attempts of the order were started within 10 minutes. The caller must hold the lock
+-- of the order's row.
 create function retried(order_id uuid, times int) returns boolean language sql volatile strict as $$
   select exists (
     select from payment
@@ -128,7 +129,7 @@ create function retried(order_id uuid, times int) returns boolean language sql v
   )
 $$;
 
--- Receipts and the payment that presented each first. The insert locks the receipt, so it never pays two payments.
+-- Receipts, each with the first payment that stated it. The insert locks the receipt, so it never pays two payments.
 create table receipt (
   provider text not null,
   receipt text not null,
@@ -136,7 +137,7 @@ create table receipt (
   primary key (provider, receipt)
 );
 
--- Every version of every order: its history.
+-- The history: every version of every order.
 create table event (
   order_uuid uuid not null references "order" (id),
   version int not null,
@@ -145,8 +146,8 @@ create table event (
   payment jsonb not null,
   also_paid uuid[] not null,
   occurred_at timestamptz(3) not null,
-  note text,                                        -- what a person said who decided
-  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- none: a payment was started
+  note text,                                        -- the note of a person's decision
+  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- null: an attempt was opened
   primary key (order_uuid, version)
 );
 
@@ -154,12 +155,12 @@ create table event (
 create table webhook (
   id bigint generated always as identity primary key,
   provider text not null,
-  payment_id uuid,                                  -- proven by the URL's secret; may name a payment we do not have
+  payment_id uuid,                                  -- proven by the URL's secret; may name a payment that does not exist
   reference text,
   proof text not null check (proof in ('signature', 'secret', 'none')),
   result text not null check (result in ('applied', 'repeat', 'hint', 'unmatched', 'nothing', 'error', 'unreadable', 'refused')),
   error text,
-  offer_at timestamptz(3),                          -- proven but not applied: when it is to be tried again
+  offer_at timestamptz(3),                          -- proven but not applied: the time of the next try
   headers jsonb not null,                           -- never credentials
   body bytea not null,
   received_at timestamptz(3) not null default clock_timestamp()
@@ -187,15 +188,15 @@ create table credential (
   expires_at timestamptz(3) not null
 );
 
--- How fast providers are asked about payments, by all nodes together: a row where that is limited.
+-- The pace of queries of all nodes together: one row for each provider whose pace is limited.
 create table query_pace (
   provider text primary key,
-  next_at timestamptz not null,                     -- from when the next query may be sent
-  halvings int not null default 0,                  -- how often the pace was halved, because the provider asked for it
+  next_at timestamptz not null,                     -- the earliest time of the next query
+  halvings int not null default 0,                  -- how often rate-limit answers have halved the pace
   halved_at timestamptz
 );
 
--- Calls for access tokens, of providers that ration them.
+-- Requests for access tokens, of providers that limit them.
 create table token_call (
   provider text not null,
   at timestamptz not null

@@ -2,9 +2,9 @@
  * Records evidence about payments. Two transitions have a fast path each (fast-path.ts); everything else takes the full decision
  * (decide.ts).
  *
- * Webhooks that arrive while others are being written share one statement and one commit. A webhook that its batch skips or
- * that fails with its batch is decided alone, where only it waits for its locks and only it fails. Evidence may be recorded
- * twice, after a lost answer for example: the second time changes nothing (G6).
+ * Webhooks that arrive while others are being written share one statement and one commit. If a batch fails, or skips a webhook,
+ * the webhook is decided alone: then no other webhook waits for its locks or fails with it. Evidence may be recorded twice, for
+ * example after a lost answer: the second time changes nothing (G6).
  */
 import type pg from "pg";
 import { asHubError, type Database, deadlock, sqlState } from "../database/pool.ts";
@@ -18,7 +18,7 @@ import type { Statement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
 /**
- * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not proof, so the provider must be asked.
+ * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not enough evidence, so the provider must be queried.
  * `unmatched`: there is no such payment. `event` is present when watchers have something new to see.
  */
 export interface Advanced {
@@ -48,16 +48,22 @@ interface Waiting {
   sinceMs: number;
 }
 
-/** Batches of one statement in flight: two, because with one a webhook would wait for another's commit, and with more each batch is smaller. */
+/**
+ * Batches of one statement in flight. Two, because with one a webhook would wait for the commit of the previous batch, and with more
+ * each batch would be smaller.
+ */
 const batchConcurrency = 2;
 
-/** Decisions in flight of webhooks that may wait for a lock: four of the pool's ten connections, because the batches need the others. */
+/** Single decisions in flight; each may wait for a lock. Four of ten connections, because the batches need the others. */
 const aloneConcurrency = 4;
 
-/** Each attempt ends within PostgreSQL's deadlock timeout (1 s) or the lock timeout (1.5 s). */
+/** Attempts of a decision that deadlocks. Three, because each may take the deadlock timeout (1 s) or the lock timeout (1.5 s). */
 const attemptsMax = 3;
 
-/** 3 s, because with the 3 s after which a silent database's connection is destroyed a provider waits about 6 s at most. */
+/**
+ * The longest time that a webhook waits for its batch. 3 s, because the connection to a silent database is destroyed after another
+ * 3 s, so that a provider waits for about 6 s at most.
+ */
 const waitMsMax = 3_000;
 
 export function createAdvance(
@@ -87,7 +93,7 @@ export function createAdvance(
       waitMsMax,
       async run(batch) {
         const evidence = batch.map((waiting) => waiting.evidence);
-        // One webhook's bytes or receipt may fail the whole batch, and a lost connection fails it too: decide each alone.
+        // One webhook's values or a lost connection may fail the whole batch: decide each webhook alone.
         const rows = await runEvidence(webhookPool, statement, evidence, parameters).catch(() => undefined);
         if (!rows) return batch.map(alone);
         const decided = new Map(rows.map((row) => [row.nth, row]));
@@ -123,8 +129,8 @@ async function runEvidence(
 }
 
 /**
- * Runs the full decision for one payment. A deadlock is retried: nodes of this version cause none, but a node of another version
- * beside them during an upgrade may lock in another order.
+ * Runs the full decision for one payment. Retries after a deadlock. Nodes of one version never deadlock, but during an upgrade a
+ * node of another version may take locks in another order.
  */
 async function decideOne(
   pool: pg.Pool,

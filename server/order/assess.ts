@@ -3,7 +3,7 @@ import type pg from "pg";
 import type { Outcome } from "./order.ts";
 import { run } from "./statement.ts";
 
-/** What a payment agreed, which never changes; its reference, once it is known. */
+/** The amount and currency that a payment agreed, which never change, and its reference once it is known. */
 export interface AgreedTerms {
   amountMinor: bigint;
   currency: string;
@@ -17,7 +17,7 @@ export interface SuccessAssessment extends AgreedTerms {
   isReceiptUsed: boolean;
 }
 
-/** A receipt of another payment is never decisive, because such a webhook could arrive any number of times. */
+/** A success with another payment's receipt is never decisive, because any number of such webhooks may arrive. */
 const assessSuccessStatement = {
   name: "assess-success",
   text: `select p.amount_minor, p.currency, p.reference,

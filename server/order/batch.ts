@@ -1,6 +1,6 @@
 /**
- * Batches of items. An item that arrives while every batch is in flight joins the next batch. No item waits for others to
- * join it, so that batches grow with the load alone.
+ * Runs items in batches. An item that arrives while `concurrency` batches are in flight joins the next batch. Otherwise its batch
+ * starts at once: no item waits for others to join, so that only load makes batches larger.
  */
 import { HubError } from "../errors.ts";
 
@@ -8,7 +8,7 @@ export interface BatchOptions<T, R> {
   /** Batches in flight at once. */
   concurrency: number;
   sizeMax: number;
-  /** An item that has waited longer since its `sinceMs` when its batch begins is refused: `store_unavailable`. */
+  /** An item that has waited longer than this since its `sinceMs` when its batch starts is refused with `store_unavailable`. */
   waitMsMax: number;
   /** Returns one result for each item, in their order. When it throws, every item fails. */
   run: (batch: readonly T[]) => Promise<readonly (R | PromiseLike<R>)[]>;

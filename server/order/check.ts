@@ -1,4 +1,4 @@
-/** When a payment is checked next, outside the schedule, and whether its money is still wanted. */
+/** Moves a payment's next check outside the schedule, and reads whether its order is still to be paid. */
 import type pg from "pg";
 import { run } from "./statement.ts";
 
@@ -19,7 +19,7 @@ const deferStatement = {
          where id = $1 and status <> 'review' and (status <> 'succeeded' or receipt is null)`,
 } as const;
 
-/** Makes a claimed payment due again at once, because its provider could not be asked: it waits for the pace. */
+/** Makes a claimed payment due again at once, because its provider could not be queried. It then waits for the pace. */
 export async function defer(pool: pg.Pool, paymentId: string): Promise<void> {
   await run(pool, deferStatement, [paymentId]);
 }
@@ -29,7 +29,7 @@ const endReceiptCheckStatement = {
   text: "update payment set check_at = null where id = $1 and status = 'succeeded'",
 } as const;
 
-/** Ends the checks of a success, because its receipt was asked for once. */
+/** Ends the checks of a success, because the provider was queried once for its receipt. */
 export async function endReceiptCheck(pool: pg.Pool, paymentId: string): Promise<void> {
   await run(pool, endReceiptCheckStatement, [paymentId]);
 }

@@ -1,7 +1,7 @@
 /**
- * Claims payments whose provider is to be asked now. Claiming moves the check to its next time, so that the lease is the schedule: a
- * payment that a killed process claimed is due again by then (G9). Any number of processes may claim at once; each payment goes to
- * one of them. What the pace does not allow stays due: it is late, never lost.
+ * Claims payments whose provider must be queried now. A claim moves `check_at` to the next scheduled check, so that the schedule is
+ * also the lease: a payment that a killed process has claimed is due again at its next check (G9). Any number of processes may claim
+ * at once; each payment goes to one of them. A payment that the pace does not allow stays due: its query is late, never lost.
  */
 import type pg from "pg";
 import type { DuePayment } from "./order.ts";
@@ -10,7 +10,7 @@ import { type DueRow, providerColumns, toDuePayment } from "./row.ts";
 import { type Allowance, completionEnd, nextLateCheck, overAt, toClaim } from "./schedule.ts";
 import { run } from "./statement.ts";
 
-/** `due_provider (provider)`: the providers that have payments to check, and a null at the end. One index probe for each. */
+/** `due_provider (provider)`: the providers that have payments to check, and a final null. One index probe for each. */
 export const dueProviders = `due_provider as (
     (select provider from payment where check_at is not null order by provider limit 1)
     union all
@@ -19,25 +19,25 @@ export const dueProviders = `due_provider as (
     from due_provider d where d.provider is not null
   )`;
 
-/** Of a provider's payments that are due longest, the statement ranks 1,000 open ones and 1,000 settled ones, because it must not read all. */
+/** Payments of a provider that are ranked: the 1,000 open and 1,000 settled ones due longest, because the statement must not read all. */
 const rankedMax = 1_000;
 
-/** Payments of a provider that one statement claims without a query, because nothing else limits them. */
+/** Payments of a provider that one statement claims without a query. 100, because neither the pace nor the node limits them. */
 const unaskedMax = 100;
 
-/** Payments that one statement claims of a provider which this node has not enabled. Nobody is asked about them. */
+/** Payments that one statement claims of a provider that this node has not enabled. They are not queried. */
 const orphansMax = 100;
 
 /** Unused permits of the last half second still count, because the reconciler claims twice a second. */
 const creditS = 0.5;
 
 /**
- * $1: what each enabled provider allows. Open payments are claimed before settled ones, and those whose deadline is nearest
- * first. A payment that had its webhook is settled. Where the pace allows no query, open payments past twice their time are claimed
- * nevertheless, and end without a query (`may_ask` is false).
+ * $1: the allowance of each enabled provider. Open payments are claimed before settled ones, because no webhook has settled them;
+ * among them the nearest deadline comes first. An open payment past twice its time to the deadline is claimed even if the pace allows
+ * no query, and then ends without one (`may_ask` is false).
  *
- * Next check: of an open payment by its schedule, of one that failed or expired 5 min, 1 h and 24 h after its deadline, and of a
- * success without a receipt every minute for an hour.
+ * The next check of an open payment follows its schedule. A failed or expired payment is checked 5 min, 1 h and 24 h after its
+ * deadline, a success without a receipt every minute until one hour after its deadline.
  */
 export const claimDueStatement = {
   name: "claim-due",
@@ -114,7 +114,7 @@ export const claimDueStatement = {
     extract(epoch from ${overAt("p")} - c.at)::float8 as left_s`,
 } as const;
 
-/** Claims due payments, as many as the allowances let through. */
+/** Claims as many due payments as the allowances permit. */
 export async function claimDue(pool: pg.Pool, allowances: readonly Allowance[]): Promise<DuePayment[]> {
   const values = [JSON.stringify(allowances.map(toClaim))];
   return (await run<DueRow>(pool, claimDueStatement, values)).map(toDuePayment);

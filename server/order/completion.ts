@@ -1,6 +1,7 @@
 /**
- * Completion: a provider such as bKash moves the money only after the payer has returned from its page and we have said so. One
- * return in a payment's life begins the completion (G10). While it is in flight, clock and payer cannot end the payment.
+ * Completion: a provider such as bKash moves the money only when Tukio completes the payment, after the payer has returned from the
+ * provider's page. At most one return of a payment begins its completion (G10). While it is in flight, neither the clock nor the
+ * payer can end the payment.
  */
 import type pg from "pg";
 import type { Payment, Status } from "./order.ts";
@@ -18,11 +19,11 @@ import { run } from "./statement.ts";
 export interface Returned {
   payment: Payment;
   status: Status;
-  /** This return must complete the payment. No other return ever does. */
+  /** The caller must now complete the payment. True for at most one return of a payment (G10). */
   completes: boolean;
 }
 
-/** Locks the payment, then its order, as every statement does. It returns the rows that it locked: its snapshot may be older. */
+/** Locks the payment, then its order, as every statement does. Reads only the locked rows, because its snapshot may be older. */
 export const recordReturnStatement = {
   name: "record-return",
   text: `with locked_payment as (

@@ -16,7 +16,7 @@ export async function readCurrent(pool: pg.Pool, ids: readonly string[]): Promis
   return (await run<StateRow>(pool, currentStatement, [ids])).map(toEvent);
 }
 
-/** Orders that changed, and the database's clock at the time of the read. */
+/** Changed orders, and the time of the read by PostgreSQL's clock. */
 export interface Changes {
   at: Date;
   changes: { id: string; version: number }[];

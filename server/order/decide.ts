@@ -1,5 +1,5 @@
 /**
- * The full decision: turns evidence about payments into transitions, as the decision table in docs/architecture.md has it.
+ * The full decision: turns evidence about payments into transitions, as the decision table in docs/architecture.md defines.
  * A test compares every cell of the table with these statements (test/order/decision-table.test.ts).
  *
  * Each statement is one round trip and one commit, and is sent named, so that PostgreSQL prepares it once per connection.
@@ -10,11 +10,12 @@
  * - Every statement locks the payment, then the order, then receipts by their text, so that no two statements wait for each
  *   other. A batch waits for receipts only.
  * - The climb is the only deduplication (G6): of two statements with the same evidence the second one matches no row.
+ * - Every change of an order adds one to its version, under the lock of its row (G3).
  */
 import { columns, paymentJson, recordEvent, stateColumns } from "./row.ts";
 import { completionDelay, confirmationApart, firstLateCheck, promptMatured } from "./schedule.ts";
 
-/** Payments that one statement decides at most, because its locks are held until all of them are written. */
+/** Payments in one batch. At most 32, because the statement holds its locks until all of them are written. */
 export const batchMax = 32;
 
 /** The fields of one piece of evidence in the JSON array $1, with PostgreSQL's types. An absent field is null. */
@@ -64,18 +65,18 @@ const decidedColumns = [
   "completing_at",
 ] as const;
 
-/** Reasons that say which fact of a success differs from what was agreed, or belongs to another payment. */
+/** The reasons of a success whose amount or currency is not the agreed one, or whose receipt belongs to another payment. */
 const mismatchReasons = "('amount_mismatch', 'currency_mismatch', 'receipt_reused')";
 
 /**
- * How the evidence `e` compares with what the payment `p` agreed.
+ * Compares the evidence `e` with what the payment `p` agreed.
  *
  * - `names_other_reference`: it is about another payment of the provider.
  * - `is_full`: a success that states the agreed amount and currency.
- * - `mismatch`: the reason to review a success. An amount that is stated and cannot be read is a mismatch only where no query
- *   can state it.
- * - `needs_confirmation`: a failure that one query reported, of a prompt that may be too fresh. A second query must report the
- *   same, at least 15 s later, because some providers report "failed" for "not yet".
+ * - `mismatch`: the reason to review a success. An unreadable amount is a mismatch only in a query's result, or where no query
+ *   can state the amount.
+ * - `needs_confirmation`: a failure that only one query has reported. A second query must report the same, at least 15 s later and
+ *   60 s after the prompt, because some providers report "failed" for "not yet". The sandbox has shorter times.
  */
 const comparison = `select
       (p.reference <> e.new_reference) is true as names_other_reference,
@@ -94,8 +95,8 @@ const comparison = `select
       greatest(clock_timestamp() + ${confirmationApart("p")}, p.started_at + ${promptMatured("p")}) as confirm_at`;
 
 /**
- * `target`: the status that the evidence asks for; null where it is not enough to ask for any. A mismatch asks for a review,
- * never for a success (G8).
+ * `target`: the status to which the evidence entitles the payment; null if the evidence is not enough for any. A mismatch leads to
+ * a review, never to a success (G8).
  */
 const target = `select
       case when compared.names_other_reference or compared.needs_confirmation then null
@@ -109,7 +110,7 @@ const target = `select
            when p.provider = any ($2::text[]) and p.status <> 'review' then 'succeeded' end as status`;
 
 /**
- * What the decision does with the payment.
+ * The effect of the decision on the payment.
  *
  * - `climbs`: the payment's status rises to the target.
  * - `adds_mismatch`: evidence after the success contradicts it; the success stays (G2) and gets the mismatch as its reason.
@@ -131,9 +132,12 @@ const success = `select e.new_status = 'succeeded' and not compared.names_other_
         and (compared.is_full or compared.mismatch is not null or p.provider = any ($2::text[])) as is_accepted`;
 
 /**
- * Decides on the evidence $1; $2: providers that state no amount, so that a success without one is enough; $3: providers whose
- * query states a receipt. A batch skips a payment that another transaction has locked, or whose order another transaction has
- * locked, a payment that does not exist, and all but one payment of an order, so that it never waits for a payment's lock and changes each order once.
+ * Decides on the evidence $1. $2: providers that state no amount, so that a success without one is enough. $3: providers whose
+ * query states a receipt.
+ *
+ * A batch skips a payment that does not exist, a payment that another transaction has locked, and a payment whose order another
+ * transaction has locked, so that it waits for none of them. It also skips all but one payment of an order, so that it changes each
+ * order once.
  */
 const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(isBatch ? batchMax : 1)},
   locked_payment as (
@@ -240,7 +244,7 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
       left join changed_payment p on p.nth = e.nth
   )`;
 
-/** Keeps the webhook's bytes in the same commit, whatever its result is (G1). */
+/** Stores the webhook's bytes in the same commit, whatever its result is (G1). */
 const keepWebhook = `kept_webhook as (
     insert into webhook (provider, payment_id, reference, proof, headers, body, result, offer_at)
     select sender, payment_id, new_reference, proof, headers, decode(body, 'base64'), result,
@@ -258,13 +262,13 @@ export const advanceStatement = {
   text: `with ${decide({ isBatch: false })} ${answer}`,
 } as const;
 
-/** Decides on one webhook and keeps its bytes. */
+/** Decides on one webhook and stores its bytes. */
 export const advanceWithWebhookStatement = {
   name: "advance-with-webhook",
   text: `with ${decide({ isBatch: false })}, ${keepWebhook} ${answer}`,
 } as const;
 
-/** Decides on webhooks of several payments and keeps their bytes. Returns no row for those that it skips. */
+/** Decides on webhooks of several payments and stores their bytes. Returns no row for a webhook that it skips. */
 export const advanceBatchStatement = {
   name: "advance-batch",
   text: `with ${decide({ isBatch: true })}, ${keepWebhook} ${answer}`,

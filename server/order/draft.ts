@@ -23,7 +23,7 @@ export interface PaymentDraft {
   idempotencyKey?: string;
 }
 
-/** The fields that must be equal for an idempotency key to mean the same request. PostgreSQL's jsonb orders them. */
+/** The fields that make two requests with one idempotency key the same request. As jsonb, their order does not matter. */
 export function canonicalRequest(draft: PaymentDraft): object {
   const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, ...request } = draft;
   return { ...request, amountMinor: String(draft.amountMinor) };
@@ -45,7 +45,7 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
   };
 }
 
-/** The reason why an order takes no further attempt. Undefined when it takes one by now. */
+/** The reason why an order takes no further attempt. Undefined if it takes one, because it has changed meanwhile. */
 export function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
   if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
     return new HubError("order_mismatch", undefined, { order });

@@ -1,7 +1,7 @@
-/** Evidence as the statements of the decision read it. */
+/** Evidence in the form that the statements of the decision read. */
 import type { Outcome } from "./order.ts";
 
-/** The bytes of one webhook, kept with their result. Headers never include credentials. */
+/** One webhook as the inbox stores it, together with its result. Headers never include credentials. */
 export interface InboxRow {
   provider: string;
   proof: "signature" | "secret" | "none";

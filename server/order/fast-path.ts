@@ -1,14 +1,15 @@
 /**
  * Fast paths for the two most common transitions. Each returns no row and changes nothing when its preconditions fail; the
- * caller then runs the full decision (decide.ts). A fast path never decides otherwise than the full decision: a repeat finds no open
- * payment (G6), and another amount or currency does not match (G8).
+ * caller then runs the full decision (decide.ts). A fast path never has another effect than the full decision: a repeated webhook
+ * finds no open payment (G6), and another amount or currency does not match (G8).
  */
 import { batchMax, readEvidence } from "./decide.ts";
 import { paymentJson, recordEvent, stateColumns } from "./row.ts";
 
 /**
- * The provider accepted the pending payment $1 under the reference $2, and asks the payer for the action $3. A pending payment is
- * its order's latest, and neither has a reason. Takes three fifths of the time of the full decision.
+ * Records that the provider accepted the pending payment $1 under the reference $2, with $3 as the payer's next action. Checks
+ * neither attempt nor reason, because a pending payment is its order's latest and neither has a reason. Takes three fifths of the
+ * time of the full decision.
  */
 export const acceptStatement = {
   name: "accept",
@@ -31,9 +32,9 @@ export const acceptStatement = {
 } as const;
 
 /**
- * Open payments are paid in full, with receipts that are new, as the webhooks $1 state. Takes a fifth to a third less time than
- * `advanceBatchStatement`. Returns no row and keeps no bytes for a payment that is anything else, for one that another transaction has
- * locked, and for all but one payment of an order. It waits only for a receipt that another transaction is inserting.
+ * Records the webhooks $1 that pay an open payment in full with a new receipt. Takes a fifth to a third less time than
+ * `advanceBatchStatement`. Returns no row and stores no bytes for any other webhook, for a payment that another transaction has
+ * locked, and for all but one payment of an order. Waits only for a receipt that another transaction is inserting.
  */
 export const payBatchStatement = {
   name: "pay-batch",

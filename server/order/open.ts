@@ -1,6 +1,6 @@
 /**
- * Opens an order, or a further attempt to pay one. Order, payment, event and idempotency key are one statement and one commit, so
- * that of any number of requests at once for one order exactly one opens an attempt.
+ * Opens an order, or a further attempt to pay one. One statement and one commit write order, payment, event and idempotency key, so
+ * that exactly one of any number of concurrent requests for an order opens an attempt.
  */
 import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
@@ -35,7 +35,7 @@ const draftFields = {
   order_max: "int",
 } as const;
 
-/** The column `payment` of an order that is opened. */
+/** The column `payment` of an order that is opened, as attempt 1. */
 const openedPayment = paymentObject({
   id: "payment_id",
   provider: "provider",
@@ -97,7 +97,7 @@ export const openStatement = {
   select ${stateColumns("changed_order")} from changed_order`,
 } as const;
 
-/** The record $1. A field that has the same name in a draft needs no mention. */
+/** Builds the record $1. Fields that have the same name in a draft are copied. */
 function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits): string {
   const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, ...sameNamed } = draft;
   const renamed: Record<Exclude<keyof typeof draftFields, keyof typeof sameNamed>, unknown> = {
@@ -118,8 +118,8 @@ function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits)
 }
 
 /**
- * The limit that the phone $1 (of $2 payments in 10 minutes) or the order $3 (of $4) has reached, and the time until it allows
- * another. For the phone, live payments count alone if $5, sandbox payments alone otherwise.
+ * Reads which limit is reached, and the time until it allows another payment: $2 payments of the phone $1 or $4 of the order $3 in
+ * 10 minutes. Only the phone's live payments count if $5 is true, only its sandbox payments otherwise.
  */
 const reachedLimitStatement = {
   name: "read-reached-limit",
@@ -155,11 +155,11 @@ export interface OpenLimits {
   order: number;
 }
 
-/** Three, because the order may change between a refused attempt and the read of its reason, and then take another attempt. */
+/** Attempts to open. Three, because the order may change between a refusal and the read of its reason, and may then be opened. */
 const attemptsMax = 3;
 
 /**
- * Opens what the draft asks for; it is committed when this returns. Throws `rate_limited`, `payment_in_progress`, `order_paid`,
+ * Opens the payment of the draft and commits it. Throws `rate_limited`, `payment_in_progress`, `order_paid`,
  * `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
  */
 export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened> {

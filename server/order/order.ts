@@ -11,9 +11,9 @@ export const sources = ["webhook", "query", "clock", "person", "reply", "payer"]
 export type Source = (typeof sources)[number];
 
 /**
- * What evidence says about a payment. A success states what was paid if the provider states it (`amountMinor` in minor units,
- * `currency` by ISO 4217); the store compares it with what was agreed. `reason` is `amount_mismatch` or `currency_mismatch` if one
- * of the two is stated and cannot be read.
+ * The outcome of a payment by one piece of evidence. A success has the amount paid if the provider states it (`amountMinor` in minor
+ * units, `currency` by ISO 4217); the store compares it with the agreed amount. `reason` is `amount_mismatch` or `currency_mismatch`
+ * if the provider states an amount or a currency that cannot be read.
  */
 export interface Outcome {
   status: Status;
@@ -47,10 +47,10 @@ export interface Payment {
   reference?: string;
 }
 
-/** A claimed payment whose provider is to be asked now. */
+/** A claimed payment whose provider must be queried now. */
 export interface DuePayment extends Payment {
   status: Status;
-  /** False when the pace allows no query and the payment was claimed only to expire it. */
+  /** False when the pace allows no query: the payment was claimed only to expire it. */
   mayAsk: boolean;
   /** Its deadline has passed. */
   isOver: boolean;

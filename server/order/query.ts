@@ -1,4 +1,4 @@
-/** Reading orders for the merchant's backend. Nothing here is on the way of a webhook. */
+/** Reads orders for the merchant's backend: one order with its history, lists, and changed orders. No webhook waits for it. */
 import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { z } from "zod";
@@ -30,29 +30,33 @@ export interface OrderView {
 export interface OrderFilter {
   status?: Status | undefined;
   provider?: string | undefined;
-  /** Opened at or after. */
+  /** Includes orders opened at this time or later. */
   from?: Date | undefined;
-  /** Opened before. */
+  /** Includes orders opened before this time. */
   to?: Date | undefined;
-  /** Changed since: the list is then by change, oldest first, and may repeat what changed in the 10 s before. */
+  /** Lists by change, oldest first, from 10 s before this time on. A later read may therefore repeat orders. */
   changedSince?: Date | undefined;
+  /** The `nextCursor` of the previous page, read with the same filter. */
   cursor?: string | undefined;
   limit: number;
 }
 
+/** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderQuery {
-  /** The order's uuid. */
+  /** Returns the order's uuid, or undefined for an unknown order. */
   idOf(orderId: string): Promise<string | undefined>;
+  /** Reads an order in one snapshot. Returns undefined for an unknown order. */
   find(orderId: string): Promise<OrderView | undefined>;
+  /** Lists the newest orders first, or with `changedSince` by change. Throws `body_invalid` for a cursor that no list returned. */
   list(filter: OrderFilter): Promise<{ data: StatusEvent[]; nextCursor: string | null }>;
-  /** The clock that every stored time is by. */
+  /** Reads PostgreSQL's clock, which sets every stored time. */
   clock(): Promise<Date>;
 }
 
 export function createOrderQuery({ pool }: Database): OrderQuery {
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 
-  const attempt = async <T>(read: () => Promise<T>): Promise<T> => {
+  const withHubErrors = async <T>(read: () => Promise<T>): Promise<T> => {
     try {
       return await read();
     } catch (error) {
@@ -62,14 +66,14 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
 
   return {
     idOf: (orderId) =>
-      attempt(async () => {
+      withHubErrors(async () => {
         if (!storable(orderId)) return undefined;
         const row = await db.selectFrom("order").select("id").where("order_id", "=", orderId).executeTakeFirst();
         return row?.id;
       }),
 
     find: (orderId) =>
-      attempt(async () => {
+      withHubErrors(async () => {
         if (!storable(orderId)) return undefined;
         const row = await selectOrder(db, orderId).executeTakeFirst();
         if (!row) return undefined;
@@ -84,7 +88,7 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
       }),
 
     list: (filter) =>
-      attempt(async () => {
+      withHubErrors(async () => {
         const page = filter.changedSince ? listByChange(db, filter.changedSince, filter) : listNewest(db, filter);
         const { rows, until } = await page;
         const last = rows[filter.limit - 1];
@@ -97,7 +101,7 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
         };
       }),
 
-    clock: () => attempt(() => readClock(db)),
+    clock: () => withHubErrors(() => readClock(db)),
   };
 }
 
@@ -117,7 +121,7 @@ const selectOrder = (db: Kysely<Tables>, orderId: string) =>
 
 async function readClock(db: Kysely<Tables>): Promise<Date> {
   const { rows } = await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db);
-  if (!rows[0]) throw new Error("the clock always answers");
+  if (!rows[0]) throw new Error("the clock statement always returns one row");
   return rows[0].at;
 }
 
@@ -135,9 +139,12 @@ async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page
 }
 
 /**
- * A backend's feed, at least once. A change shows only after its commit, so one page after another may pass by a change
- * that commits late; therefore a feed read from a past page's last change starts 10 s before it (a statement lives 5 s
- * at most), and pages end at what had happened when the first of them was read.
+ * Lists orders by change, oldest first. A backend that passes its last known change as `since` sees the newest state of every
+ * order at least once.
+ *
+ * A change becomes visible at its commit, up to 5 s after its time, because a statement runs for at most 5 s. A read therefore
+ * starts 10 s before `since`. All its pages end at the time at which the first one was read. Without this end, the last change of a
+ * slow reader could be more than 10 s after a change that committed behind its earlier pages.
  */
 async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<Page> {
   const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
@@ -160,8 +167,8 @@ const filtered = <O>(query: SelectQueryBuilder<Tables, "order", O>, { status, pr
     .$if(from !== undefined, (q) => q.where("opened_at", ">=", from ?? new Date(0)))
     .$if(to !== undefined, (q) => q.where("opened_at", "<", to ?? new Date(0)));
 
-const moment = z.coerce.date().refine(isStorable);
-const cursorShape = z.tuple([moment, z.uuid(), moment.optional()]);
+const timeShape = z.coerce.date().refine(isStorable);
+const cursorShape = z.tuple([timeShape, z.uuid(), timeShape.optional()]);
 
 const writeCursor = (at: Date, id: string, until?: Date): string =>
   Buffer.from(JSON.stringify(until ? [at, id, until] : [at, id])).toString("base64url");
@@ -171,7 +178,7 @@ function readCursor(cursor: string): { at: Date; id: string; until?: Date } {
     const [at, id, until] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
     return { at, id, ...(until && { until }) };
   } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not one that a list answered"), { cause });
+    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that a list returned"), { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Erases personal data and what is needed for a limited time only: the bytes of webhooks and full phone numbers after 90 days (also
- * in a provider's reference that contains one, as Daraja's does), refused webhooks after 7 days, and idempotency keys after 72 hours.
+ * Erases personal data and data that is needed only for a limited time: the bytes of webhooks and full phone numbers after 90 days
+ * (also a number within a provider's reference, as in Daraja's), refused webhooks after 7 days, and idempotency keys after 72 hours.
  * Erasure runs in small batches with a commit each, so that no payment waits for it. Any number of nodes may run it at once.
  */
 
@@ -9,7 +9,7 @@ import { type Loop, startLoop } from "../loop.ts";
 
 const intervalMs = 600_000;
 
-/** Rows of one commit, because it locks them. */
+/** Rows of one commit. 500, because the statement locks them until its commit. */
 const batch = 500;
 
 const statements = [
@@ -32,7 +32,7 @@ export interface RetentionOptions {
   onRecovered?: () => void;
 }
 
-/** Erases everything whose time is over. */
+/** Erases all data whose time is over, in batches. */
 export async function erase({ pool }: Database): Promise<void> {
   for (const statement of statements) {
     for (let rows = batch; rows === batch; ) rows = (await pool.query(statement)).rowCount ?? 0;

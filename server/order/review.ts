@@ -1,6 +1,6 @@
 /**
- * A person decides on a payment in review. Rare, so that it takes plain statements in one transaction. Concurrent decisions: the
- * first wins, the second gets `not_in_review`.
+ * Records a person's decision on a payment in review. Rejections are rare, so they use plain statements in one transaction.
+ * Concurrent decisions: the first wins, the second gets `not_in_review`.
  */
 import type pg from "pg";
 import { asHubError, type Database } from "../database/pool.ts";
@@ -81,7 +81,7 @@ async function findPayment(pool: pg.Pool, order: OrderRow, paymentId: string): P
   return rows[0];
 }
 
-/** Whether this call accepted the payment: false when it is not in review. */
+/** Accepts the payment. Returns false when it is not in review. */
 const accept = async ({ store }: ReviewOptions, { paymentId, note }: Decision): Promise<boolean> =>
   (await store.advance(paymentId, { status: "succeeded", source: "person", note })).result === "applied";
 
@@ -101,8 +101,8 @@ const reviewedColumns = [
 ] as const;
 
 /**
- * Rejects the payment $1 with the note $2: the only step down that exists. The transaction already holds the locks of the payment
- * and of the order, so that this statement sees the other attempts as they are now. The order is then in review if another attempt is,
+ * Rejects the payment $1 with the note $2: the only transition to a lower status. The transaction already holds the locks of
+ * the payment and of the order, so that this statement sees the other attempts as they are now. The order is then in review if another attempt is,
  * else it gets the status of its latest attempt. A paid order stays as it is (G2).
  */
 const rejectStatement = {
@@ -132,7 +132,7 @@ const rejectStatement = {
   select ${stateColumns("changed_order")} from changed_order`,
 } as const;
 
-/** Whether this call rejected the payment: false when it is not in review. Locks the payment, then the order. */
+/** Rejects the payment. Returns false when it is not in review. Locks the payment, then the order. */
 async function reject(
   { database, announce }: ReviewOptions,
   orderUuid: string,

@@ -13,7 +13,7 @@ export interface Schedule {
 const usualChecksAtS = [10, 15, 20, 30];
 const everyS = 60;
 
-/** One second of the schedule in the built-in sandbox, because a payment there has a deadline of 10 s. */
+/** Seconds for one second of the schedule in the built-in sandbox. 0.2, because a payment there has a deadline of 10 s. */
 const sandboxSecondS = 0.2;
 
 /** The schedule of a provider. A provider may have its own `checksAtS`. */
@@ -25,7 +25,7 @@ export function scheduleOf(
   return { checksAtS: checksAtS.map((s) => s * second), everyS: everyS * second };
 }
 
-/** What a node allows in one claim of a provider's due payments. */
+/** The payments of a provider that one claim of a node may take, with their schedule. */
 export interface Allowance extends Schedule {
   provider: string;
   /** Payments that the node can take now. */

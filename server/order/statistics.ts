@@ -12,11 +12,11 @@ export interface ProviderBacklog {
   halvings: number;
 }
 
-/** Work that is stored and not done yet. Counts stop at a maximum, because a scrape must be short. */
+/** Stored work that waits. Counts stop at a maximum, because a scrape must be short. */
 export interface Backlog {
   /** By provider: due payments that no process has claimed yet, at most 200,000. */
   queries: readonly ProviderBacklog[];
-  /** Proven webhooks that are kept and not applied yet, at most 100,000. */
+  /** Proven webhooks that are stored and not applied yet, at most 100,000. */
   unapplied: number;
   /** Orders in review, at most 100,000. */
   inReview: number;
@@ -48,7 +48,7 @@ export const backlogStatement = {
     coalesce((select json_agg(queries order by provider) from queries), '[]') as queries,
     (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
     (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
-  // Beside at most one second of waiting for a connection.
+  // 0.5 s, because waiting for a connection may take another second.
   query_timeout: 500,
 } as const;
 

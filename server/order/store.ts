@@ -1,7 +1,7 @@
 /**
- * The store: the SQL of orders. Every change is one statement, so that it is whole or absent, however many processes race. The node
- * whose change is accepted announces the event exactly once, after the commit. A crash between commit and announcement loses the
- * announcement, never the change: the hubs read again (G4).
+ * The store: the SQL of orders. Every change is one statement, so that it happens completely or not at all, however many processes
+ * race. The node whose change is accepted announces the event once, after the commit. A crash between commit and announcement loses
+ * the announcement, never the change: the hubs read changed orders from PostgreSQL (G4).
  */
 import type { Database } from "../database/pool.ts";
 import { type Advanced, type AdvancedRow, createAdvance } from "./advance.ts";
@@ -30,17 +30,17 @@ export interface Before {
 /** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderStore {
   /**
-   * Opens an order or a further attempt to pay it; committed when this returns. Throws `rate_limited`, `payment_in_progress`,
+   * Opens an order or a further attempt to pay it, and commits it. Throws `rate_limited`, `payment_in_progress`,
    * `order_paid`, `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
    */
   open(draft: PaymentDraft): Promise<Opened>;
-  /** Decides on evidence: the payment climbs, or nothing changes. With a webhook, the same statement keeps its bytes in either case. */
+  /** Decides on evidence: the payment climbs, or nothing changes. With a webhook, the same statement stores its bytes in either case. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
-  /** Claims payments whose provider is to be asked now. No other process gets them before their next check. */
+  /** Claims payments whose provider must be queried now. No other process gets them before their next check. */
   claimDue(allowances: readonly Allowance[]): Promise<DuePayment[]>;
-  /** Makes a claimed payment due again at once, because its provider could not be asked. */
+  /** Makes a claimed payment due again at once, because its provider could not be queried. */
   defer(paymentId: string): Promise<void>;
-  /** Ends the checks of a success, because its receipt was asked for. */
+  /** Ends the checks of a success, because the provider was queried for its receipt. */
   endReceiptCheck(paymentId: string): Promise<void>;
   /** Must be called once for the providers whose pace is limited, before the first `claimDue`. */
   preparePace(providers: readonly string[]): Promise<void>;
@@ -56,7 +56,7 @@ export interface OrderStore {
   locate(provider: string, reference: string): Promise<string | undefined>;
   /** The id of the payment that we gave this reference. */
   locateOwn(provider: string, ownReference: string): Promise<string | undefined>;
-  /** What a payment agreed, and whether this success would decide it. Undefined when there is no such payment. */
+  /** The agreed terms of a payment, and whether this success would be accepted. Undefined when there is no such payment. */
   assessSuccess(paymentId: string, success: Outcome): Promise<SuccessAssessment | undefined>;
   /** Makes a payment due now, unless it is paid, in review, or rejected by a person. */
   checkNow(paymentId: string): Promise<void>;
@@ -72,7 +72,7 @@ export interface OrderStoreOptions {
   announce: (event: StatusEvent, before?: Before) => void;
   /** Providers whose query cannot state the amount: their success without an amount is accepted as paid. */
   amountlessProviders: readonly string[];
-  /** Providers whose query states the receipt: they are asked once for the receipt of a success without one. */
+  /** Providers whose query states the receipt: they are queried once for the receipt of a success without one. */
   receiptProviders?: readonly string[];
   /** Default: no limit. */
   limits?: OpenLimits;
