@@ -1,9 +1,8 @@
 /**
- * What initiating is compared with: a bare Fastify route that makes one commit and answers 202. By `DOES`, of one `row`; of an
- * `order`, which is all that Tukio commits then (order, payment and event), without limits or a token; or `all` that the
- * contract asks of an answer, by Tukio's own functions: the key, the body and the payer's number are checked, the limits of
- * phone and order kept, a token is made. With `ASKS`, a Daraja's address, it also does what has to be done after the answer:
- * asks for the money, and stores what is answered.
+ * A bare Fastify route with one commit and a 202, which Tukio's initiate is compared with. `WORK` sets the work before the
+ * answer: `row` commits one row; `order` commits Tukio's order, payment and event, without limits or a token; `all` uses
+ * Tukio's functions to check API key, body, phone number and limits and to issue a token. With `PROVIDER_URL`, the route also
+ * sends the push after the answer and stores the reply.
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import Fastify from "fastify";
@@ -17,7 +16,7 @@ import { createClient } from "../server/provider/http-client.ts";
 import { mpesaLimits } from "../server/provider/mpesa.ts";
 import type { Provider } from "../server/provider/provider.ts";
 
-const { PORT, DATABASE_URL = "", DOES = "row", ASKS, TUKIO_API_KEY = "" } = process.env;
+const { PORT, DATABASE_URL = "", WORK = "row", PROVIDER_URL, TUKIO_API_KEY = "" } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);
 const { pool } = database;
 await pool.query("create table if not exists bare (id bigint generated always as identity primary key, body jsonb)");
@@ -26,21 +25,21 @@ const store = createOrderStore({
   database,
   announce: () => undefined,
   amountlessProviders: [],
-  ...(DOES === "all" && { limits }),
+  ...(WORK === "all" && { limits }),
 });
 const client = createClient();
 
 async function ask(paymentId: string): Promise<void> {
-  // As Tukio: the answer goes first.
+  // As in Tukio, the answer to the merchant goes first.
   await nextTick();
-  const asked = { CallBackURL: `https://bench.example/${paymentId}`, AccountReference: paymentId };
-  const url = `${ASKS}/mpesa/stkpush/v1/processrequest`;
-  const { body } = await client.call({ method: "POST", url, headers: {}, body: asked });
+  const push = { CallBackURL: `https://bench.example/${paymentId}`, AccountReference: paymentId };
+  const url = `${PROVIDER_URL}/mpesa/stkpush/v1/processrequest`;
+  const { body } = await client.call({ method: "POST", url, headers: {}, body: push });
   const { CheckoutRequestID: reference } = body as { CheckoutRequestID: string };
   await store.advance(paymentId, { status: "processing", reference, source: "reply" });
 }
 
-const start = async ({ id }: { id: string }): Promise<void> => (ASKS === undefined ? undefined : ask(id));
+const start = async ({ id }: { id: string }): Promise<void> => (PROVIDER_URL === undefined ? undefined : ask(id));
 const terms = () => ({ live: true, deadlineS: 120, firstCheckS: 30 });
 
 type Body = Omit<PaymentDraft, "amountMinor"> & { amountMinor: number };
@@ -59,19 +58,19 @@ async function commitOrder(body: Body): Promise<unknown> {
 
 const tokens = createWatchTokens(["a secret that only the bench has and that is long enough"], 3_600);
 const access = createAccess({ apiKeys: [TUKIO_API_KEY], tokens, query: { idOf: async () => undefined } });
-/** What is looked at before the provider is asked. */
+/** The fields of a provider that `createStartPayment` reads. */
 const daraja = { name: "daraja", currencies: ["KES"], countries: ["KE"], limits: mpesaLimits } as const;
 const providers = new Map([["daraja", daraja as Partial<Provider> as Provider]]);
 const startPayment = createStartPayment({ providers, terms, store, initiator: { start } });
 
-async function doAll(body: Body, request: Bearing): Promise<unknown> {
+async function answerFully(body: Body, request: Bearing): Promise<unknown> {
   access.requireMerchant(request);
   const { event } = await startPayment(body);
   return { order: event, ...tokens.issue(event) };
 }
 
-const work = { row: commitRow, order: commitOrder, all: doAll }[DOES];
-if (!work) throw new Error(`DOES=${DOES}`);
+const work = { row: commitRow, order: commitOrder, all: answerFully }[WORK];
+if (!work) throw new Error(`WORK=${WORK}`);
 
 const app = Fastify();
 app.get("/", async () => "ok");

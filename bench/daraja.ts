@@ -1,4 +1,4 @@
-/** Safaricom, as far as initiating goes: the bench's own Daraja, which remembers the URL that each push gave it. */
+/** The bench's Daraja server. It accepts pushes and stores the webhook URL of each. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -7,9 +7,9 @@ import { callback } from "./work.ts";
 
 export interface Daraja {
   url: string;
-  /** How long it takes to answer a push. */
+  /** Delay before the answer to a push. */
   latencyMs: number;
-  /** The webhook of each order by what the order's name ends with. */
+  /** Each order's webhook, by the push's account reference, which is the order id. */
   webhooks: Map<string, { url: string; body: string }>;
   close(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
- * The floor: the least program that does the same durable work. One prepared statement on `pg`, `ioredis` publish and
- * subscribe, `ws` send. No validation, no authentication, no rooms, no logs, no limits, no recovery: a lost publish
- * is lost. What Tukio costs above it is what those cost.
+ * The floor: the smallest program that does the same durable work. One prepared statement on `pg`, `ioredis` publish and
+ * subscribe, `ws` send. It has no validation, authentication, rooms, logs, limits or recovery: a lost publication is not
+ * repaired. Tukio's cost above the floor is the cost of these features.
  */
 import { createServer } from "node:http";
 import { Redis } from "ioredis";

@@ -1,7 +1,7 @@
 /**
- * The SDK watching an order of which nothing is heard, on one transport: counts the timers that go off meanwhile, its own
- * and those of Socket.IO's client, but not those within Node's `fetch`, which has a clock that browsers have not. Told
- * where to watch by its arguments, says the count to its parent.
+ * Runs the SDK on one transport for an order without events, and counts the timers that fire. It counts the timers of the
+ * SDK and of Socket.IO's client, but not those of Node's `fetch`, which browsers do not have. The arguments name the order;
+ * the process sends the count to its parent.
  */
 import { setTimeout as wait } from "node:timers/promises";
 
@@ -31,7 +31,7 @@ await new Promise<void>((done) => {
     done();
   });
 });
-// What opening took is over.
+// One second, because opening the watch also starts timers.
 await wait(1_000);
 wakeUps = 0;
 await wait(Number(seconds) * 1_000);

@@ -1,29 +1,28 @@
 /**
- * The load generator, a process of its own: one for each target, so that both ends of a latency are on one clock and
- * each has file descriptors enough. Arrivals are open-loop: when a webhook is sent is decided beforehand (a Poisson
- * process, the same one for every target), never by how fast the answers come. How late the generator itself was is
- * told with every burst; a burst whose generator lags is worth nothing.
+ * The load generator: one process per target, so that both ends of a latency use one clock and file descriptors suffice.
+ * Arrivals are open-loop: a seeded Poisson process, the same for every target, sets the sending times, and answers do not
+ * change them. Every burst reports how late the generator sent; a burst with a late generator is not valid.
  */
 import { setTimeout as wait } from "node:timers/promises";
 import { Pool } from "undici";
-import type { Ask, Call, Fired, Job, Watching } from "./plan.ts";
+import type { BurstResult, Call, Job, LoadRequest, WatchResult } from "./message.ts";
 import { random } from "./statistic.ts";
 import { watch } from "./watcher.ts";
 
-/** The loopback network's own addresses that watchers come from. */
+/** Number of loopback addresses that watchers connect from. */
 const addresses = 16;
 const connectsAtOnce = 64;
-const patienceMs = 10_000;
+const timeoutMs = 10_000;
 const connectionsMax = 256;
 
 const arrived = new Map<string, number>();
 const stops: (() => void)[] = [];
 const pools = new Map<string, Pool>();
-let asks = 0;
+let requests = 0;
 
 const nowMs = (): number => performance.now();
 
-async function open({ via, jobs, expects }: Extract<Ask, { ask: "watch" }>): Promise<Watching> {
+async function open({ via, jobs, expects }: Extract<LoadRequest, { type: "watch" }>): Promise<WatchResult> {
   let next = 0;
   let failed = 0;
   const connect = async (): Promise<void> => {
@@ -32,11 +31,11 @@ async function open({ via, jobs, expects }: Extract<Ask, { ask: "watch" }>): Pro
       const onText = (text: string): void => {
         if (text.includes(expects) && !arrived.has(job.id)) arrived.set(job.id, nowMs());
       };
-      const onAsk = (): void => {
-        asks += 1;
+      const onRequest = (): void => {
+        requests += 1;
       };
       const localAddress = `127.0.0.${2 + (index % addresses)}`;
-      await watch[via]({ job, localAddress, onText, onAsk }).then(
+      await watch[via]({ job, localAddress, onText, onRequest }).then(
         (stop) => stops.push(stop),
         () => {
           failed += 1;
@@ -54,7 +53,7 @@ function poolOf(url: URL): Pool {
   return known;
 }
 
-/** Sends one request; resolves with whether the answer was 2xx. */
+/** Sends one request. Returns whether the status is 2xx. */
 async function send(url: string, headers: Record<string, string>, body: string): Promise<boolean> {
   const target = new URL(url);
   const options = { method: "POST", path: target.pathname + target.search, headers, body } as const;
@@ -63,7 +62,7 @@ async function send(url: string, headers: Record<string, string>, body: string):
   return answer.statusCode >= 200 && answer.statusCode < 300;
 }
 
-/** Starts `count` things at the times of a Poisson process. Resolves when all have started. */
+/** Calls `start` `count` times at the times of a Poisson process. Returns the delay of each call. */
 async function schedule(
   { count, ratePerS, seed }: { count: number; ratePerS: number; seed: number },
   start: (index: number) => void,
@@ -85,11 +84,11 @@ async function schedule(
 
 const webhookHeaders = { "content-type": "application/json" };
 
-async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Promise<Fired> {
+async function fire({ jobs, ratePerS, seed }: Extract<LoadRequest, { type: "fire" }>): Promise<BurstResult> {
   const sentMs = new Map<string, number>();
   const answerMs: number[] = [];
   let refused = 0;
-  asks = 0;
+  requests = 0;
   const inFlight: Promise<void>[] = [];
   const cpu = process.cpuUsage();
   const startedMs = nowMs();
@@ -108,7 +107,7 @@ async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Pr
     );
   });
   await Promise.all(inFlight);
-  const deadline = nowMs() + patienceMs;
+  const deadline = nowMs() + timeoutMs;
   while (nowMs() < deadline && jobs.some(({ id }) => !arrived.has(id))) await wait(20);
   const { user, system } = process.cpuUsage(cpu);
   const latencyMs = jobs.flatMap(({ id }) => {
@@ -125,12 +124,12 @@ async function fire({ jobs, ratePerS, seed }: Extract<Ask, { ask: "fire" }>): Pr
     lagMs,
     cpuMs: (user + system) / 1_000,
     tookMs: nowMs() - startedMs,
-    asks,
+    requests,
   };
 }
 
-/** Plain requests, timed to their answer. */
-async function call({ calls, ratePerS, seed }: Extract<Ask, { ask: "call" }>): Promise<Fired> {
+/** Sends plain requests and measures the time to each answer. */
+async function call({ calls, ratePerS, seed }: Extract<LoadRequest, { type: "call" }>): Promise<BurstResult> {
   const answerMs: number[] = [];
   let refused = 0;
   const inFlight: Promise<void>[] = [];
@@ -153,17 +152,17 @@ async function call({ calls, ratePerS, seed }: Extract<Ask, { ask: "call" }>): P
   const { user, system } = process.cpuUsage(cpu);
   const tookMs = nowMs() - startedMs;
   const cpuMs = (user + system) / 1_000;
-  return { ratePerS, sent: calls.length, latencyMs: [], answerMs, refused, lost: 0, lagMs, cpuMs, tookMs, asks: 0 };
+  return { ratePerS, sent: calls.length, latencyMs: [], answerMs, refused, lost: 0, lagMs, cpuMs, tookMs, requests: 0 };
 }
 
-async function obey(ask: Ask): Promise<Watching | Fired> {
-  switch (ask.ask) {
+async function handle(request: LoadRequest): Promise<WatchResult | BurstResult> {
+  switch (request.type) {
     case "watch":
-      return open(ask);
+      return open(request);
     case "fire":
-      return fire(ask);
+      return fire(request);
     case "call":
-      return call(ask);
+      return call(request);
     case "leave": {
       for (const stop of stops.splice(0)) stop();
       arrived.clear();
@@ -172,8 +171,8 @@ async function obey(ask: Ask): Promise<Watching | Fired> {
   }
 }
 
-process.on("message", (ask: Ask) => {
-  obey(ask).then(
+process.on("message", (request: LoadRequest) => {
+  handle(request).then(
     (answer) => process.send?.({ answer }),
     (error: unknown) => process.send?.({ error: String((error as Error)?.stack ?? error) }),
   );

@@ -1,14 +1,14 @@
 /**
- * `npm run bench`: Tukio beside its floor and its peers, in one run on one machine. Every comparison is a ratio between
- * lanes fired at in turn; what an absolute figure is worth depends on who else uses the machine. Phases that have no time
- * left before `--until` are left out and named.
+ * `npm run bench` measures Tukio, its floor and its peers in one run on one machine. Every comparison is a ratio between
+ * variants that are loaded in turn, because absolute figures depend on the machine's other load. The output lists the phases
+ * that `--until` skipped.
  *
- *   --quick            about two minutes: 500 watchers, 3 rounds, and the phases that say most
+ *   --quick            about two minutes: 500 watchers, 3 rounds, and the most important phases
  *   --watchers N  --rate N (webhooks/s)  --rounds N  --seconds N (per burst)
- *   --only a,b         of: websocket socketio peers nchan memory rate initiate growth payment scale client
+ *   --only a,b         phases: websocket socketio peers nchan memory rate initiate growth payment scale client
  *   --beside DIR       a second checkout of Tukio, measured as "before"
- *   --until HH:MM      UTC; begins no phase after that
- *   --out DIR          default bench/out
+ *   --until HH:MM      UTC; starts no phase later
+ *   --out DIR          default: bench/out
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ import { startDaraja } from "./daraja.ts";
 import { startMachine } from "./machine.ts";
 import type { Bench } from "./phase/compare.ts";
 import { phases } from "./phase.ts";
-import { chart, factTable, printed, type Report, ratioTable, rowTable } from "./report.ts";
+import { chart, factTable, formatTable, type Report, ratioTable, rowTable } from "./report.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -65,7 +65,7 @@ const report: Report = {
   skipped: [],
 };
 
-/** Written after each phase, so that a run that is cut off still says what it measured. */
+/** Writes the report after each phase, so that an interrupted run keeps its results. */
 function write(): void {
   const out = resolve(flags.out);
   mkdirSync(out, { recursive: true });
@@ -105,6 +105,6 @@ try {
   await stop();
 }
 for (const table of [rowTable(report.rows), ratioTable(report.ratios), factTable(report.facts)]) {
-  process.stdout.write(`\n${printed(table)}\n`);
+  process.stdout.write(`\n${formatTable(table)}\n`);
 }
 for (const line of report.skipped) process.stdout.write(`not measured: ${line}\n`);

@@ -1,4 +1,4 @@
-/** The phases of a run: which lanes are compared in each, and what is counted. */
+/** The phases of a run. Each compares variants or counts something. */
 import { client } from "./phase/client.ts";
 import type { Phase } from "./phase/compare.ts";
 import { growth } from "./phase/growth.ts";

@@ -1,14 +1,14 @@
 /**
- * Where the hub's time goes: `node bench/profile.ts [websocket|socketio] [webhooks] [rate]` runs one Tukio under
- * `--cpu-prof`, fires at it, and prints the busiest functions and packages. The profile stays in bench/out.
+ * `node bench/profile.ts [websocket|socketio] [webhooks] [rate]` runs Tukio with `--cpu-prof` under load, and prints the
+ * functions and packages with the most CPU time. The profile stays in bench/out.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startDaraja } from "./daraja.ts";
-import { openLane } from "./lane.ts";
 import { startMachine } from "./machine.ts";
-import type { WatchVia } from "./plan.ts";
+import type { WatchVia } from "./message.ts";
 import { startTukio } from "./target/tukio.ts";
+import { openVariant } from "./variant.ts";
 
 interface Profile {
   startTime: number;
@@ -21,7 +21,7 @@ const [via = "websocket", count = "2000", rate = "150"] = process.argv.slice(2);
 const out = join(import.meta.dirname, "out", "profile");
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
-/** Starting, preparing and leaving are left out of the figures. */
+/** The times of the burst. The figures leave out start, preparation and shutdown. */
 let firedMs = 0;
 let endedMs = 0;
 let stoppedMs = 0;
@@ -32,13 +32,13 @@ try {
   const root = join(import.meta.dirname, "..");
   const target = await startTukio({ machine, daraja, root, args: ["--cpu-prof", `--cpu-prof-dir=${out}`] });
   const watchers = Number(count);
-  const lane = await openLane({ machine, label: "tukio", target, via: via as WatchVia, watchers });
+  const variant = await openVariant({ machine, label: "tukio", target, via: via as WatchVia, watchers });
   const startedMs = performance.now();
-  const burst = await lane.fire(watchers, Number(rate), 1);
+  const burst = await variant.fire(watchers, Number(rate), 1);
   console.log(burst);
   firedMs = performance.now() - startedMs;
   endedMs = performance.now();
-  await lane.close();
+  await variant.close();
   stoppedMs = performance.now();
   await target.program.stop();
   leftMs = performance.now() - stoppedMs;

@@ -1,6 +1,7 @@
-/** What was measured, as rows and ratios: on the terminal, as JSON, as a chart. */
-import type { Burst, Lane } from "./lane.ts";
+/** The results of a run, as tables, JSON and a chart. */
+
 import { median, type Spread, spreadOf } from "./statistic.ts";
+import type { Burst, Variant } from "./variant.ts";
 
 export interface Row {
   phase: string;
@@ -17,12 +18,12 @@ export interface Ratio {
   of: string;
   to: string;
   spread: Spread;
-  /** The bar it is to stay under, or over. */
+  /** The limit for the ratio, from above or below. */
   atMost?: number;
   atLeast?: number;
 }
 
-/** Anything else that was counted. */
+/** Any other measured value. */
 export interface Fact {
   phase: string;
   what: string;
@@ -43,7 +44,7 @@ export interface Report {
   skipped: string[];
 }
 
-export const rowOf = (phase: string, { label, watchers, failed, rssKbPerWatcher, bursts }: Lane): Row => ({
+export const rowOf = (phase: string, { label, watchers, failed, rssKbPerWatcher, bursts }: Variant): Row => ({
   phase,
   label,
   watchers,
@@ -54,8 +55,8 @@ export const rowOf = (phase: string, { label, watchers, failed, rssKbPerWatcher,
 
 type Figure = { [K in keyof Burst]: Burst[K] extends number ? K : never }[keyof Burst];
 
-/** The ratio of each round by itself, then their median. */
-export function ratioOf(figure: Figure, one: Pick<Lane, "bursts">, other: Pick<Lane, "bursts">): Spread {
+/** Computes the ratio of each round, and the median of the ratios. */
+export function ratioOf(figure: Figure, one: Pick<Variant, "bursts">, other: Pick<Variant, "bursts">): Spread {
   const rounds = Math.min(one.bursts.length, other.bursts.length);
   return spreadOf(
     Array.from({ length: rounds }, (_, round) => {
@@ -65,7 +66,7 @@ export function ratioOf(figure: Figure, one: Pick<Lane, "bursts">, other: Pick<L
   );
 }
 
-export function verdictOf({ spread, atMost, atLeast }: Pick<Ratio, "spread" | "atMost" | "atLeast">): string {
+export function outcomeOf({ spread, atMost, atLeast }: Pick<Ratio, "spread" | "atMost" | "atLeast">): string {
   if (atMost === undefined && atLeast === undefined) return "";
   if (Number.isNaN(spread.median)) return "not measured";
   return spread.median <= (atMost ?? Number.POSITIVE_INFINITY) && spread.median >= (atLeast ?? 0) ? "met" : "not met";
@@ -76,7 +77,7 @@ const shown = (value: number, digits = 2): string => (Number.isFinite(value) ? v
 type Table = string[][];
 
 export function rowTable(rows: readonly Row[]): Table {
-  const head = ["phase", "lane", "watchers", "p50 ms", "p99 ms", "answer p50", "answer p99", "CPU/webhook"];
+  const head = ["phase", "variant", "watchers", "p50 ms", "p99 ms", "answer p50", "answer p99", "CPU/webhook"];
   head.push("PG CPU", "Redis CPU", "generator CPU", "lag p99", "lost", "RSS KiB/watcher");
   return [
     head,
@@ -101,19 +102,19 @@ export function rowTable(rows: readonly Row[]): Table {
 
 export function ratioTable(ratios: readonly Ratio[]): Table {
   return [
-    ["phase", "what", "of", "to", "ratio (median)", "least – greatest", "rounds", "bar", "verdict"],
+    ["phase", "what", "of", "to", "ratio (median)", "least – greatest", "rounds", "bar", "result"],
     ...ratios.map((ratio) => {
       const { phase, what, of, to, spread, atMost, atLeast } = ratio;
       const bar = atMost !== undefined ? `≤ ${atMost}` : atLeast !== undefined ? `≥ ${atLeast}` : "";
       const range = `${shown(spread.min)} – ${shown(spread.max)}`;
-      return [phase, what, of, to, shown(spread.median), range, String(spread.rounds), bar, verdictOf(ratio)];
+      return [phase, what, of, to, shown(spread.median), range, String(spread.rounds), bar, outcomeOf(ratio)];
     }),
   ];
 }
 
 export function factTable(facts: readonly Fact[]): Table {
   return [
-    ["phase", "what", "value", "bar", "verdict"],
+    ["phase", "what", "value", "bar", "result"],
     ...facts.map(({ phase, what, value, unit, atMost }) => [
       phase,
       what,
@@ -124,7 +125,7 @@ export function factTable(facts: readonly Fact[]): Table {
   ];
 }
 
-export function printed(table: Table): string {
+export function formatTable(table: Table): string {
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
   return table.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")).join("\n");
 }
@@ -134,7 +135,7 @@ export const markdown = ([head = [], ...rows]: Table): string =>
 
 const escapeXml = (text: string): string => text.replace(/[<>&]/g, (char) => `&#${char.charCodeAt(0)};`);
 
-/** Each lane's p50 and p99 as bars on a logarithmic scale, its rounds as dots. */
+/** Draws each variant's p50 and p99 as bars on a logarithmic scale, and its rounds as dots. */
 export function chart({ rows, commit, startedAt }: Report): string {
   const measured = rows.filter(({ bursts }) => bursts.length > 0);
   const left = 250;
@@ -158,7 +159,7 @@ export function chart({ rows, commit, startedAt }: Report): string {
 <rect x="${left}" y="${y}" width="${x(p50) - left}" height="11" fill="#1f6f54"/><rect x="${left}" y="${y + 13}" width="${x(p99) - left}" height="11" fill="#e2a75c"/>${dots}
 <text x="${x(p50) + 4}" y="${y + 10}">${shown(p50, 1)}</text><text x="${x(p99) + 8}" y="${y + 23}">${shown(p99, 1)}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12"><title>Webhook to watcher: p50 and p99 of each lane</title>
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12"><title>Webhook to watcher: p50 and p99 of each variant</title>
 <rect width="100%" height="100%" fill="#fff"/><text x="10" y="22" font-size="15">Webhook → watcher: p50 (green), p99 (ochre; dots: its rounds), ${escapeXml(commit)}, ${escapeXml(startedAt)}</text>
 ${ticks.join("\n")}
 ${bars.join("\n")}

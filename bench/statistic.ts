@@ -1,6 +1,6 @@
-/** The few figures that the bench is made of. */
+/** The statistics of the bench. */
 
-/** The value below which this share of the values lies; NaN of none. */
+/** The quantile of the values at `share`; NaN without values. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((one, other) => one - other);
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
@@ -12,7 +12,7 @@ export const median = (values: readonly number[]): number => {
   return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2;
 };
 
-/** A median with the least and the greatest of what it is of. */
+/** A median with the minimum and the maximum. */
 export interface Spread {
   median: number;
   min: number;
@@ -27,7 +27,7 @@ export const spreadOf = (values: readonly number[]): Spread => ({
   rounds: values.length,
 });
 
-/** The same numbers for every target: mulberry32. */
+/** A seeded random generator (mulberry32), which gives every target the same numbers. */
 export function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

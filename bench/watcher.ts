@@ -1,19 +1,19 @@
-/** The watchers' end, as thin as can be: the bench measures servers, and shares two cores with them. */
+/** Minimal watchers, because they share the machine's two cores with the measured servers. */
 import { get } from "node:http";
 import { WebSocket } from "ws";
-import type { Job, WatchVia } from "./plan.ts";
+import type { Job, WatchVia } from "./message.ts";
 
 export interface WatcherOptions {
   job: Job;
-  /** The watcher's own address, on the loopback network. */
+  /** The loopback address that the watcher connects from. */
   localAddress: string;
-  /** Hears of every message's text. */
+  /** Called with the text of every message. */
   onText: (text: string) => void;
-  /** Hears of every request. */
-  onAsk: () => void;
+  /** Called at every request. */
+  onRequest: () => void;
 }
 
-/** Resolves when the watcher watches, with the way to stop. */
+/** Opens a watcher. Resolves with a function that stops it. */
 type Watch = (options: WatcherOptions) => Promise<() => void>;
 
 const socketOf = (url: string, localAddress: string): WebSocket =>
@@ -30,7 +30,7 @@ const overWebSocket: Watch = ({ job, localAddress, onText }) =>
     });
   });
 
-/** Engine.IO 4 and Socket.IO 5, spoken by hand: open, connect, events, pings. */
+/** A minimal client of Engine.IO 4 and Socket.IO 5: open, connect, events, pings. */
 const overSocketIo: Watch = ({ job, localAddress, onText }) =>
   new Promise((done, fail) => {
     const socket = socketOf(`${job.watchUrl}/socket.io/?EIO=4&transport=websocket`, localAddress);
@@ -60,19 +60,19 @@ const overEventSource: Watch = ({ job, localAddress, onText }) =>
     });
   });
 
-/** About how long a server takes to read a request that it will not answer for a while. */
-const askedMs = 5;
+/** 5 ms, because a server needs about that long to read a request that it answers later. */
+const readMs = 5;
 
-/** One request after another, the next one `pauseMs` after an answer; until one says that it is paid. */
+/** Repeats a request `pauseMs` after each answer, until an answer has the status `succeeded`. */
 const overRequests =
   (pauseMs: number): Watch =>
-  async ({ job, localAddress, onText, onAsk }) => {
+  async ({ job, localAddress, onText, onRequest }) => {
     let isOver = false;
     let stop = (): void => undefined;
-    /** So that not all come at the same moment, as they would not in life. */
-    const asked = Promise.withResolvers<void>();
+    /** Resolves when the first request was sent. */
+    const sent = Promise.withResolvers<void>();
     const ask = (): void => {
-      onAsk();
+      onRequest();
       const request = get(job.watchUrl, { localAddress, agent: false }, (response) => {
         let text = "";
         response.on("error", () => undefined);
@@ -88,13 +88,13 @@ const overRequests =
         });
       });
       request.on("error", () => undefined);
-      request.once("finish", () => setTimeout(asked.resolve, askedMs));
+      request.once("finish", () => setTimeout(sent.resolve, readMs));
       stop = () => request.destroy();
     };
-    // Pollers ask at times of their own.
+    // A random start, because real pollers are not synchronous.
     const timer = setTimeout(ask, Math.random() * pauseMs);
     stop = () => clearTimeout(timer);
-    if (pauseMs === 0) await asked.promise;
+    if (pauseMs === 0) await sent.promise;
     return () => {
       isOver = true;
       stop();

@@ -1,6 +1,6 @@
 /**
- * The durable work of one webhook, without a decision in it: the rows that Tukio writes for a first success, in the same
- * tables, in one prepared statement and one commit. The floor and the peers that commit anything commit this.
+ * The durable work of one webhook, without a decision: one prepared statement writes the rows of a first success to Tukio's
+ * tables in one commit. The floor and all peers that commit use it.
  */
 import pg from "pg";
 import type { StatusEvent } from "../client-sdk/protocol.ts";
@@ -28,14 +28,14 @@ interface Callback {
 }
 
 export interface Work {
-  /** Resolves, after the commit, with the state that watchers are to see. */
+  /** Commits the success. Resolves with the event for watchers. */
   apply(id: string, body: Buffer, headers: object): Promise<StatusEvent>;
   current(id: string): Promise<StatusEvent | undefined>;
   pool: pg.Pool;
 }
 
 export function openWork(url: string): Work {
-  // As many connections as Tukio gives webhooks.
+  // 10 connections, because Tukio's webhook pool has 10.
   const pool = new pg.Pool({ connectionString: url, max: 10 });
   return {
     pool,
@@ -56,8 +56,8 @@ export function openWork(url: string): Work {
   };
 }
 
-/** Orders as they are when the payer has been prompted, put there by one statement: initiating is not what is measured. */
-export async function plant(pool: pg.Pool, count: number): Promise<string[]> {
+/** Inserts orders with a prompted payer in one statement, because these phases do not measure initiate. */
+export async function insertOrders(pool: pg.Pool, count: number): Promise<string[]> {
   const { rows } = await pool.query<{ id: string }>(
     `with made as (select gen_random_uuid() as id, clock_timestamp() as at from generate_series(1, $1)),
      orders as (
@@ -81,7 +81,7 @@ export async function plant(pool: pg.Pool, count: number): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-/** What a callback says, without a doubt about it. */
+/** Reads a callback without validation. */
 export function readCallback(body: Buffer): { reference: string; receipt: string; amountMinor: number } {
   const { CheckoutRequestID, CallbackMetadata } = (JSON.parse(body.toString()) as Callback).Body.stkCallback;
   const [amount, receipt] = CallbackMetadata.Item;
@@ -90,7 +90,7 @@ export function readCallback(body: Buffer): { reference: string; receipt: string
 
 let receipts = 0;
 
-/** What Safaricom posts when the payer has paid 150 shillings. */
+/** Safaricom's callback for a payment of 150 shillings. */
 export function callback(reference: string): string {
   receipts += 1;
   return JSON.stringify({

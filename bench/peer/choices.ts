@@ -1,6 +1,6 @@
 /**
- * The least that Tukio's fixed choices take: Fastify's routing, and the statement that decides. The rest is the floor's:
- * no secrets, no validation, no limits, no logs, no metrics. What it costs above the floor, no trimming wins back.
+ * The floor plus Tukio's two fixed choices: Fastify's routing, and the statement that decides. It has no secrets, validation,
+ * limits, logs or metrics. Its cost above the floor cannot be reduced without changing these choices.
  */
 import Fastify from "fastify";
 import { Redis } from "ioredis";

@@ -1,4 +1,4 @@
-/** What a stream over `node:http` takes at the least: an answer that is begun, written to once, and never ended. */
+/** The smallest event stream on `node:http`: an answer with one event that never ends. */
 import { createServer } from "node:http";
 
 createServer((request, response) => {

@@ -1,4 +1,4 @@
-/** Socket.IO as its documentation has it, in front of the same SQL: `ADAPTER` is `redis`, `streams` or none. */
+/** Socket.IO as in its documentation, in front of the same SQL. `ADAPTER` is `redis`, `streams` or none. */
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { startTukio } from "../target/tukio.ts";
 import type { Phase } from "./compare.ts";
 
-/** What wakes an idle page: timers of the SDK, and of Socket.IO's client within it, that go off. */
+/** Counts the timers of an idle SDK watch, including those of Socket.IO's client. */
 export const client: Phase = async ({ machine, daraja, root, report, settings }) => {
   const target = await startTukio({ machine, daraja, root, name: "client" });
   const seconds = settings.quick ? 30 : 60;
@@ -18,7 +18,7 @@ export const client: Phase = async ({ machine, daraja, root, report, settings })
   const transports = ["socketio", "websocket", "eventsource", "longpoll"];
   const found = await Promise.all(transports.map(count));
   transports.forEach((transport, index) => {
-    const what = `timers that go off in ${seconds} s of an idle watch, ${transport}`;
+    const what = `timers that fire in ${seconds} s of an idle watch, ${transport}`;
     report.facts.push({
       phase: "client",
       what,

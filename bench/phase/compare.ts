@@ -1,18 +1,18 @@
-/** What the phases share: the lanes that are compared, fired at in turn, and the usual ratios of one to another. */
+/** Shared by the phases: opens variants, loads them in turn, and computes the usual ratios. */
 import type { Daraja } from "../daraja.ts";
-import { alternate, type Lane, openLane } from "../lane.ts";
 import type { Machine } from "../machine.ts";
-import type { WatchVia } from "../plan.ts";
+import type { WatchVia } from "../message.ts";
 import { type Ratio, type Report, ratioOf, rowOf } from "../report.ts";
 import { spreadOf } from "../statistic.ts";
 import type { Target } from "../target/target.ts";
 import { startTukio, type Tukio } from "../target/tukio.ts";
+import { alternate, openVariant, type Variant } from "../variant.ts";
 
 export interface Bench {
   machine: Machine;
   daraja: Daraja;
   root: string;
-  /** Another checkout of Tukio, to be measured beside this one. */
+  /** The path of another checkout of Tukio, measured as "before". */
   beside?: string;
   settings: { watchers: number; ratePerS: number; rounds: number; seconds: number; quick: boolean };
   report: Report;
@@ -29,8 +29,8 @@ export interface Entry {
 
 const databaseName = (text: string): string => text.replace(/\W/g, "_");
 
-/** This Tukio and, in the phases that compare it with another checkout's, that one. */
-export async function startOnes(bench: Bench, phase: string): Promise<Tukio[]> {
+/** Starts this checkout's Tukio and, in phases that compare checkouts, the other one's. */
+export async function startTukios(bench: Bench, phase: string): Promise<Tukio[]> {
   const { machine, daraja, root, beside } = bench;
   const now = await startTukio({ machine, daraja, root, name: databaseName(`tukio_${phase}`) });
   if (beside === undefined || !comparesBefore.has(phase)) return [now];
@@ -41,31 +41,36 @@ const comparesBefore: ReadonlySet<string> = new Set(["websocket", "initiate"]);
 
 export const labelOf = (index: number): string => (index === 0 ? "tukio" : "before");
 
-/** Opens the lanes, fires at them in turn, reports rows; `judge` compares. */
+/** Opens the variants, loads them in turn and reports their rows. `evaluate` adds the ratios. */
 export async function compare(
   bench: Bench,
   {
     phase,
     entries,
-    openings = 1,
-    judge,
-  }: { phase: string; entries: Entry[]; openings?: number; judge: (lanes: Map<string, Lane>) => void | Promise<void> },
+    openCount = 1,
+    evaluate,
+  }: {
+    phase: string;
+    entries: Entry[];
+    openCount?: number;
+    evaluate: (variants: Map<string, Variant>) => void | Promise<void>;
+  },
 ): Promise<void> {
   const { machine, settings, report } = bench;
-  const lanes = new Map<string, Lane>();
+  const variants = new Map<string, Variant>();
   try {
     for (const { label, target, via, watchers = settings.watchers } of entries) {
-      lanes.set(label, await openLane({ machine, label, target, via, watchers, openings }));
+      variants.set(label, await openVariant({ machine, label, target, via, watchers, openCount }));
     }
     const { rounds, ratePerS } = settings;
-    // What is measured is a server at work: one just begun still compiles, in Tukio's case more code than the floor has.
+    // The warm-up bursts let Node compile the code first, of which Tukio has more than the floor.
     const warmUp = Math.floor(settings.watchers / 4);
     const count = Math.min(ratePerS * settings.seconds, Math.floor((settings.watchers - warmUp) / rounds));
-    await alternate([...lanes.values()], { rounds, count, ratePerS, warmUp });
-    report.rows.push(...[...lanes.values()].map((lane) => rowOf(phase, lane)));
-    await judge(lanes);
+    await alternate([...variants.values()], { rounds, count, ratePerS, warmUp });
+    report.rows.push(...[...variants.values()].map((variant) => rowOf(phase, variant)));
+    await evaluate(variants);
   } finally {
-    for (const lane of lanes.values()) await lane.close();
+    for (const variant of variants.values()) await variant.close();
     for (const target of new Set(entries.map((entry) => entry.target))) await target.program.stop();
   }
 }
@@ -78,15 +83,15 @@ const figures = {
 
 interface Comparison {
   phase: string;
-  lanes: Map<string, Lane>;
+  variants: Map<string, Variant>;
   of: string;
   to: string;
   bars?: Partial<Record<keyof typeof figures | "rss", number>>;
 }
 
-/** The usual ratios of one lane to another; those with a bar are judged by it. */
-export function ratios(report: Report, { phase, lanes, of, to, bars = {} }: Comparison): void {
-  const [one, other] = [lanes.get(of), lanes.get(to)];
+/** Reports the usual ratios of one variant to another, with their bars. */
+export function ratios(report: Report, { phase, variants, of, to, bars = {} }: Comparison): void {
+  const [one, other] = [variants.get(of), variants.get(to)];
   if (!one || !other) return;
   const add = (ratio: Omit<Ratio, "phase" | "of" | "to">): void => void report.ratios.push({ phase, of, to, ...ratio });
   for (const [figure, what] of Object.entries(figures) as [keyof typeof figures, string][]) {

@@ -1,15 +1,15 @@
-import { openLane } from "../lane.ts";
 import { rowOf } from "../report.ts";
 import { spreadOf } from "../statistic.ts";
 import { startBareHttp, startFloor } from "../target/other.ts";
-import { type Entry, type Phase, startOnes } from "./compare.ts";
+import { openVariant } from "../variant.ts";
+import { type Entry, type Phase, startTukios } from "./compare.ts";
 
-/** Memory of idle watchers on the transports that the other phases do not fire at, each on a server begun afresh. */
+/** Measures the memory of idle watchers per transport, each on a newly started server. */
 export const memory: Phase = async (bench) => {
   const { machine, report, settings } = bench;
-  const [target] = await startOnes(bench, "memory");
+  const [target] = await startTukios(bench, "memory");
   if (!target) return;
-  // Fewer than elsewhere: each lane has to open its orders anew.
+  // At most 4,000, because each variant opens new orders.
   const watchers = Math.min(settings.watchers, 4_000);
   const found = new Map<string, number[]>();
   const entries: Entry[] = [
@@ -20,10 +20,10 @@ export const memory: Phase = async (bench) => {
     { label: "tukio, long poll", target, via: "longpoll" },
   ];
   for (const { label, target: one, via } of entries) {
-    const lane = await openLane({ machine, label, target: one, via, watchers, openings: 3 });
-    report.rows.push(rowOf("memory", lane));
-    found.set(label, lane.rssKbPerWatcher);
-    await lane.close();
+    const variant = await openVariant({ machine, label, target: one, via, watchers, openCount: 3 });
+    report.rows.push(rowOf("memory", variant));
+    found.set(label, variant.rssKbPerWatcher);
+    await variant.close();
   }
   const floors = found.get("floor (ws)") ?? [];
   for (const { label } of entries.slice(1)) {

@@ -1,25 +1,32 @@
-import { openLane } from "../lane.ts";
 import { rowOf } from "../report.ts";
 import { environmentOf, startTukio } from "../target/tukio.ts";
+import { openVariant } from "../variant.ts";
 import type { Phase } from "./compare.ts";
 
-/** What one happy payment costs in round trips and messages, counted by PostgreSQL and Redis themselves. */
+/** Counts the round trips and messages of one successful payment, with PostgreSQL's and Redis' own statistics. */
 export const payment: Phase = async (bench) => {
   const { machine, daraja, root, report } = bench;
   const count = 200;
   const target = await startTukio({ machine, daraja, root, name: "payment" });
-  // Another node, which nobody watches at: it is to hear nothing.
+  // A second node without watchers, which must not get any message.
   const { url } = await machine.database("payment");
   const env = { ...environmentOf(machine, daraja, url), DATA_DIR: `${machine.dir}/payment-2` };
   const other = await machine.start(`${root}/server/main.ts`, { env, ready: "/readyz" });
   await machine.resetCounts();
-  const lane = await openLane({ machine, label: "tukio", target, via: "websocket", watchers: count, restart: false });
+  const variant = await openVariant({
+    machine,
+    label: "tukio",
+    target,
+    via: "websocket",
+    watchers: count,
+    restart: false,
+  });
   const channels = (await machine.redis.pubsub("CHANNELS", "tukio:*")) as string[];
   const subscribers = (await machine.redis.pubsub("NUMSUB", ...channels)) as (string | number)[];
-  const burst = await lane.fire(count, 50, 1);
-  lane.bursts.push(burst);
+  const burst = await variant.fire(count, 50, 1);
+  variant.bursts.push(burst);
   const background =
-    /changed_at >=|claim|for update skip locked|credential|token_call|pg_advisory|information_schema|check_at = now|status = 'pending'|select 1|create |alter |webhook_offer|offer_at|delete|begin|commit|rollback|tukio_schema/i;
+    /changed_at >=|claim|recursive allowance|for update skip locked|credential|token_call|pg_advisory|information_schema|check_at = now|status = 'pending'|select 1|create |alter |webhook_offer|offer_at|delete|begin|commit|rollback|tukio_schema/i;
   const statements = await machine.statements("payment");
   const phase = "payment";
   const own = statements.filter(
@@ -54,10 +61,10 @@ export const payment: Phase = async (bench) => {
       atMost: 1,
     },
   );
-  report.rows.push(rowOf(phase, lane));
-  await lane.close();
+  report.rows.push(rowOf(phase, variant));
+  await variant.close();
 
-  const waiting = await openLane({
+  const waiting = await openVariant({
     machine,
     label: "tukio, long poll",
     target,
@@ -66,9 +73,9 @@ export const payment: Phase = async (bench) => {
     restart: false,
   });
   waiting.bursts.push(await waiting.fire(count, 50, 1));
-  // The first request of each was made before the burst.
-  const asks = 1 + (waiting.bursts[0]?.asks ?? 0) / count;
-  report.facts.push({ phase, what: "long poll: requests per happy payment", value: asks, unit: "", atMost: 1.2 });
+  // The first request of each watcher was sent before the burst.
+  const requests = 1 + (waiting.bursts[0]?.requests ?? 0) / count;
+  report.facts.push({ phase, what: "long poll: requests per happy payment", value: requests, unit: "", atMost: 1.2 });
   report.rows.push(rowOf(phase, waiting));
   await waiting.close();
   await target.program.stop();

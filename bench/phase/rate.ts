@@ -1,43 +1,25 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { type Burst, openLane } from "../lane.ts";
 import { spreadOf } from "../statistic.ts";
 import { startFloor } from "../target/other.ts";
-import { type Phase, startOnes } from "./compare.ts";
+import type { Target } from "../target/target.ts";
+import { openVariant } from "../variant.ts";
+import { type Bench, type Phase, startTukios } from "./compare.ts";
 
 const ladder = [400, 600, 800, 1_000, 1_300, 1_700, 2_200, 2_800];
 const rungSeconds = 1;
 
-/** Highest rate with p99 under 100 ms, going up in turn; a lane that has failed a rung twice stays down. */
+/** Measures the highest rate with a p99 under 100 ms. */
 export const rate: Phase = async (bench) => {
-  const { machine, report, settings } = bench;
-  const [target] = await startOnes(bench, "rate");
+  const { settings, report } = bench;
+  const [target] = await startTukios(bench, "rate");
   if (!target) return;
-  const floor = await startFloor(machine);
+  const floor = await startFloor(bench.machine);
   const rungs = settings.quick ? ladder.slice(0, 5) : ladder;
   const rounds = Math.min(settings.rounds, 3);
   const reached: Record<string, number[]> = { tukio: [], floor: [] };
   for (let round = 0; round < rounds; round += 1) {
-    const watchers = Math.ceil(rungs.reduce((sum, ratePerS) => sum + ratePerS * rungSeconds, 0));
-    const lanes = [
-      await openLane({ machine, label: "tukio", target, via: "websocket", watchers, restart: round === 0 }),
-      await openLane({ machine, label: "floor", target: floor, via: "websocket", watchers, restart: round === 0 }),
-    ];
-    const best = new Map(lanes.map((lane) => [lane, 0]));
-    const misses = new Map(lanes.map((lane) => [lane, 0]));
-    for (const ratePerS of rungs) {
-      for (const lane of lanes) {
-        if ((misses.get(lane) ?? 0) >= 2) continue;
-        const burst: Burst = await lane.fire(Math.floor(ratePerS * rungSeconds), ratePerS, round * 100 + ratePerS);
-        lane.bursts.push(burst);
-        const isGood = burst.p99Ms < 100 && burst.lost + burst.refused === 0;
-        if (isGood) best.set(lane, ratePerS);
-        misses.set(lane, isGood ? 0 : (misses.get(lane) ?? 0) + 1);
-        await wait(200);
-      }
-    }
-    for (const lane of lanes) {
-      reached[lane.label]?.push(best.get(lane) ?? 0);
-      await lane.close();
+    for (const [label, ratePerS] of await climb(bench, { target, floor, rungs, round })) {
+      reached[label]?.push(ratePerS);
     }
   }
   for (const [label, rates] of Object.entries(reached)) {
@@ -56,3 +38,38 @@ export const rate: Phase = async (bench) => {
   await target.program.stop();
   await floor.program.stop();
 };
+
+interface Climb {
+  target: Target;
+  floor: Target;
+  rungs: readonly number[];
+  round: number;
+}
+
+/**
+ * Raises the rate for both variants in turn and returns the highest good rate of each. A variant stops after two bad bursts
+ * in succession.
+ */
+async function climb({ machine }: Bench, { target, floor, rungs, round }: Climb): Promise<Map<string, number>> {
+  const watchers = Math.ceil(rungs.reduce((sum, ratePerS) => sum + ratePerS * rungSeconds, 0));
+  const options = { machine, via: "websocket", watchers, restart: round === 0 } as const;
+  const variants = [
+    await openVariant({ ...options, label: "tukio", target }),
+    await openVariant({ ...options, label: "floor", target: floor }),
+  ];
+  const best = new Map(variants.map(({ label }) => [label, 0]));
+  const misses = new Map(variants.map(({ label }) => [label, 0]));
+  for (const ratePerS of rungs) {
+    for (const variant of variants.filter(({ label }) => (misses.get(label) ?? 0) < 2)) {
+      const { label } = variant;
+      const burst = await variant.fire(Math.floor(ratePerS * rungSeconds), ratePerS, round * 100 + ratePerS);
+      variant.bursts.push(burst);
+      const isGood = burst.p99Ms < 100 && burst.lost + burst.refused === 0;
+      if (isGood) best.set(label, ratePerS);
+      misses.set(label, isGood ? 0 : (misses.get(label) ?? 0) + 1);
+      await wait(200);
+    }
+  }
+  for (const variant of variants) await variant.close();
+  return best;
+}

@@ -3,7 +3,7 @@ import { startCluster, startFront } from "../target/hubs.ts";
 import { startTukio } from "../target/tukio.ts";
 import { type Bench, compare, type Entry, type Phase, ratios } from "./compare.ts";
 
-/** One, two and four processes behind nginx on a Redis Cluster; each order has one watcher, wherever nginx puts it. */
+/** Compares one, two and four processes behind nginx on a Redis Cluster. Each order has one watcher on any process. */
 export const scale: Phase = async (bench) => {
   const { machine, daraja, root, report, settings } = bench;
   const cluster = await startCluster(machine);
@@ -22,7 +22,7 @@ export const scale: Phase = async (bench) => {
     await compare(narrow, {
       phase,
       entries,
-      async judge(lanes) {
+      async evaluate(variants) {
         const listening: number[] = [];
         const calls: number[] = [];
         for (const server of cluster.servers) {
@@ -43,14 +43,14 @@ export const scale: Phase = async (bench) => {
         report.facts.push(
           {
             phase,
-            what: "nodes that are told of an event of a watched order",
+            what: "nodes that receive an event of a watched order",
             value: sum(listening) / listening.length,
             unit: "",
             atMost: 1,
           },
           {
             phase,
-            what: "publishes per version, all servers of the Cluster",
+            what: "publishes per version, all servers of the cluster",
             value: sum(calls) / versions,
             unit: "",
             atMost: 1,
@@ -62,7 +62,7 @@ export const scale: Phase = async (bench) => {
             unit: "",
           },
         );
-        for (const count of [2, 4]) ratios(report, { phase, lanes, of: label(count), to: label(1) });
+        for (const count of [2, 4]) ratios(report, { phase, variants, of: label(count), to: label(1) });
       },
     });
   } finally {

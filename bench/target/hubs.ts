@@ -1,4 +1,4 @@
-/** Several Tukio processes behind Debian's nginx with the configuration of deploy/, on a real Redis Cluster of three. */
+/** Several Tukio processes behind Debian's nginx with the configuration of deploy/, on a Redis Cluster of three servers. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { freePort, type Machine, type Program } from "../machine.ts";
 const exec = promisify(execFile);
 
 export interface BenchCluster {
-  /** As `REDIS_URL` lists its servers. */
+  /** The URLs of all servers, in the format of `REDIS_URL`. */
   url: string;
   servers: Redis[];
   stop(): Promise<void>;
@@ -19,7 +19,7 @@ export interface BenchCluster {
 
 export async function startCluster(machine: Machine): Promise<BenchCluster> {
   const ports: number[] = [];
-  // The servers speak to each other on a second port, 10,000 higher.
+  // Below 55,000, because a server's cluster bus port is 10,000 higher.
   while (ports.length < 3) {
     const port = await freePort();
     if (port < 55_000) ports.push(port);
@@ -67,7 +67,7 @@ export async function startCluster(machine: Machine): Promise<BenchCluster> {
   };
 }
 
-/** nginx in front of these hubs; its processes are the first of what is stopped. */
+/** Starts nginx in front of the hubs. `stop` stops nginx before the hubs. */
 export async function startFront(machine: Machine, hubs: readonly Program[]): Promise<Program> {
   const [port, plainPort] = [await freePort(), await freePort()];
   const dir = join(machine.dir, `nginx-${port}`);

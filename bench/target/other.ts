@@ -1,4 +1,4 @@
-/** The floor and the peers: how each is started, watched and told. */
+/** The floor and the peers as targets. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -6,17 +6,17 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { freePort, type Machine, type Program, run } from "../machine.ts";
-import type { Job, WatchVia } from "../plan.ts";
-import { callback, plant } from "../work.ts";
+import type { Job, WatchVia } from "../message.ts";
+import { callback, insertOrders } from "../work.ts";
 import type { Target } from "./target.ts";
 
 interface OtherOptions {
   machine: Machine;
   name: string;
-  /** Beside this folder. */
+  /** The program's path, relative to `bench/`. */
   file: string;
   env?: Record<string, string>;
-  /** Where an order is watched, from the server's address on. */
+  /** The path on which an order is watched. */
   path: (id: string, via: WatchVia) => string;
 }
 
@@ -35,7 +35,7 @@ async function startOther({ machine, name, file, env = {}, path }: OtherOptions)
     },
     expects: '"status":"succeeded"',
     async prepare(count, via) {
-      const ids = await plant(pool, count);
+      const ids = await insertOrders(pool, count);
       return ids.map(
         (id): Job => ({ id, watchUrl: `@${path(id, via)}`, webhookUrl: `@/${id}`, body: callback(`ws_CO_${id}`) }),
       );
@@ -62,11 +62,11 @@ export const startSocketIo = (machine: Machine, adapter: "none" | "redis" | "str
     path: () => "",
   });
 
-export const startShop = (machine: Machine, via: "poll" | "longpoll"): Promise<Target> =>
+export const startWaiting = (machine: Machine, via: "poll" | "longpoll"): Promise<Target> =>
   startOther({
     machine,
-    name: `shop_${via}`,
-    file: "peer/shop.ts",
+    name: `waiting_${via}`,
+    file: "peer/waiting.ts",
     path: (id) => (via === "poll" ? `/${id}` : `/${id}/wait`),
   });
 
@@ -75,7 +75,7 @@ export const startBareHttp = (machine: Machine): Promise<Target> =>
 
 const nchanModule = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-/** Debian's nginx with its nchan module, Redis-backed: C, and commits nothing. Installs it as root where it is missing. */
+/** Starts Debian's nginx with the Nchan module over Redis. Installs them as root if they are missing. */
 export async function startNchan(machine: Machine): Promise<Target> {
   if (!existsSync(nchanModule) || !existsSync("/usr/sbin/nginx")) {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
@@ -118,7 +118,7 @@ http {
       break;
     await wait(50);
   }
-  // The worker is the one child of the master; what it costs is what counts.
+  // The master's only child is the worker, whose CPU time is measured.
   const { stdout } = await run("cat", [`/proc/${child.pid}/task/${child.pid}/children`]);
   const program: Program = {
     pid: Number(stdout.trim().split(" ")[0]),

@@ -1,16 +1,16 @@
-/** What the bench measures: a server that takes webhooks and has watchers. */
+/** A measured server: it takes webhooks and has watchers. */
 import type { Program } from "../machine.ts";
-import type { Job, WatchVia } from "../plan.ts";
+import type { Job, WatchVia } from "../message.ts";
 
 export interface Target {
   name: string;
-  /** In the database of this name are its orders; none: it commits nothing. */
+  /** The name of its database; undefined when the target commits nothing. */
   database?: string;
   program: Program;
-  /** What an event that tells of the payment has in it. */
+  /** A text that occurs in the event of the paid order and in no other. */
   expects: string;
-  /** Orders that wait for their webhook, each watched this way. */
+  /** Creates orders that wait for their webhook, to be watched on this transport. */
   prepare(count: number, via: WatchVia): Promise<Job[]>;
-  /** The same server, begun afresh: no garbage of preparing is in its memory. */
+  /** Restarts the server, so that its memory has no garbage of the preparation. */
   restart(): Promise<void>;
 }

@@ -1,19 +1,21 @@
 /**
- * Tukio as it runs in production, except that the requests per address are not limited: the bench has few addresses. It
- * logs to a file. Orders are opened over its API; the URLs of webhooks are those that the bench's own Daraja was given.
+ * Tukio as in production, logging to a file. Only the limits per address are raised, because the bench has few addresses.
+ * Orders are opened over the API; the webhooks' URLs are those that Tukio sends to the bench's Daraja.
  */
+import { setTimeout as wait } from "node:timers/promises";
+import type pg from "pg";
 import type { Daraja } from "../daraja.ts";
 import type { Machine, Program } from "../machine.ts";
-import type { Job, WatchVia } from "../plan.ts";
+import type { Job, WatchVia } from "../message.ts";
 import type { Target } from "./target.ts";
 
 export const apiKey = "bench-api-key-of-some-length";
 
 export interface Tukio extends Target {
   database: string;
-  /** Opens so many orders; resolves with their names and tokens. */
+  /** Opens `count` orders. */
   initiate(count: number): Promise<Opened[]>;
-  /** Waits until every push is answered and stored, and puts off asking Daraja: that is not what is measured. */
+  /** Waits until the reply to every push is stored, and postpones all due checks, which are not measured. */
   settle(orderIds?: readonly string[]): Promise<void>;
 }
 
@@ -34,7 +36,7 @@ export const paymentOf = (orderId: string, index: number): object => ({
 
 let orders = 0;
 
-/** An order's name that Safaricom is told whole: 12 characters. */
+/** An order id of 12 characters, which is the length of Safaricom's account reference. */
 export function nextOrderId(): string {
   orders += 1;
   return `B${String(orders).padStart(11, "0")}`;
@@ -65,92 +67,24 @@ export interface TukioOptions {
   machine: Machine;
   daraja: Daraja;
   name?: string;
-  /** Where its sources are. */
+  /** The root of its checkout. */
   root: string;
   args?: string[];
-  /** Of several processes: how many, what they publish over, and what is in front of them. */
+  /** For several processes: their number, their Redis, and the proxy in front of them. */
   hubs?: { count: number; redisUrl: string; front(hubs: readonly Program[]): Promise<Program> };
 }
 
-export async function startTukio({
-  machine,
-  daraja,
-  name = "tukio",
-  root,
-  args = [],
-  hubs,
-}: TukioOptions): Promise<Tukio> {
+export async function startTukio(options: TukioOptions): Promise<Tukio> {
+  const { machine, daraja, name = "tukio" } = options;
   const { url, pool } = await machine.database(name);
-  const env = environmentOf(machine, daraja, url);
-  const start = (own: Record<string, string>): Promise<Program> =>
-    machine.start(`${root}/server/main.ts`, { args, env: { ...env, ...own }, ready: "/readyz" });
-  const begin = async (): Promise<Program> => {
-    if (!hubs) return start({ DATA_DIR: `${machine.dir}/${name}` });
-    const all: Program[] = [];
-    for (let index = 0; index < hubs.count; index += 1) {
-      all.push(await start({ DATA_DIR: `${machine.dir}/${name}-${index}`, REDIS_URL: hubs.redisUrl }));
-    }
-    return hubs.front(all);
-  };
+  const begin = (): Promise<Program> => startProgram({ ...options, name }, url);
   let program = await begin();
-
-  /** On a busy machine the database may be out of reach for a moment: that order is left, and another one begun. */
-  const post = async (index: number, tries = 30): Promise<Response> => {
-    const response = await fetch(`${program.url}/v1/payments`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
-      body: JSON.stringify(paymentOf(nextOrderId(), index)),
-    });
-    if (response.status === 202) return response;
-    const text = await response.text();
-    if (response.status !== 503 || tries === 0) throw new Error(`initiate: ${response.status} ${text}`);
-    await new Promise((done) => setTimeout(done, 200));
-    return post(index, tries - 1);
-  };
-
+  const settle = (orderIds: readonly string[] = []): Promise<void> => waitForPushes(pool, daraja, orderIds);
   const initiate = async (count: number): Promise<Opened[]> => {
-    const opened: Opened[] = [];
-    let next = 0;
-    const open = async (): Promise<void> => {
-      for (let index = next++; index < count; index = next++) {
-        const response = await post(index);
-        const { order, watchToken } = (await response.json()) as {
-          order: { id: string; orderId: string };
-          watchToken: string;
-        };
-        opened.push({ id: order.id, orderId: order.orderId, token: watchToken });
-      }
-    };
-    await Promise.all(Array.from({ length: 12 }, open));
+    const opened = await openOrders(program.url, count);
     await settle(opened.map(({ orderId }) => orderId));
     return opened;
   };
-
-  const settle = async (orderIds: readonly string[] = []): Promise<void> => {
-    for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
-      const { rows } = await pool.query<{ count: number }>(
-        `select count(*)::int as count from "order" where status = 'pending'`,
-      );
-      if (rows[0]?.count === 0 && orderIds.every((id) => daraja.webhooks.has(id))) break;
-      await new Promise((done) => setTimeout(done, 50));
-    }
-    await pool.query("update payment set check_at = now() + interval '12 hours' where check_at is not null");
-  };
-
-  const watchUrl = ({ orderId, token }: Opened, via: WatchVia): string => {
-    const order = `${program.url}/v1/orders/${orderId}`;
-    switch (via) {
-      case "socketio":
-        return program.url;
-      case "websocket":
-        return `${order}/socket?token=${token}`;
-      case "eventsource":
-        return `${order}/events?token=${token}`;
-      default:
-        return `${order}/wait?timeout=60&token=${token}`;
-    }
-  };
-
   return {
     name,
     database: name,
@@ -162,22 +96,99 @@ export async function startTukio({
     settle,
     async prepare(count, via) {
       const opened = await initiate(count);
-      return opened.map((order): Job => {
-        const webhook = daraja.webhooks.get(order.orderId);
-        if (!webhook) throw new Error(`${order.orderId} was not pushed`);
-        daraja.webhooks.delete(order.orderId);
-        return {
-          id: order.id,
-          token: order.token,
-          watchUrl: watchUrl(order, via).replace(program.url, "@"),
-          webhookUrl: `@${webhook.url}`,
-          body: webhook.body,
-        };
-      });
+      return opened.map((order) => jobOf(order, via, takeWebhook(daraja, order)));
     },
     async restart() {
       await program.stop();
       program = await begin();
     },
   };
+}
+
+/** Starts one process, or all hubs and the proxy in front of them. */
+async function startProgram(
+  { machine, daraja, name, root, args = [], hubs }: TukioOptions & { name: string },
+  databaseUrl: string,
+): Promise<Program> {
+  const env = environmentOf(machine, daraja, databaseUrl);
+  const start = (own: Record<string, string>): Promise<Program> =>
+    machine.start(`${root}/server/main.ts`, { args, env: { ...env, ...own }, ready: "/readyz" });
+  if (!hubs) return start({ DATA_DIR: `${machine.dir}/${name}` });
+  const all: Program[] = [];
+  for (let index = 0; index < hubs.count; index += 1) {
+    all.push(await start({ DATA_DIR: `${machine.dir}/${name}-${index}`, REDIS_URL: hubs.redisUrl }));
+  }
+  return hubs.front(all);
+}
+
+/** Opens orders over the API, 12 at a time. */
+async function openOrders(url: string, count: number): Promise<Opened[]> {
+  const opened: Opened[] = [];
+  let next = 0;
+  const open = async (): Promise<void> => {
+    for (let index = next++; index < count; index = next++) {
+      const response = await openOrder(url, index);
+      const { order, watchToken } = (await response.json()) as {
+        order: { id: string; orderId: string };
+        watchToken: string;
+      };
+      opened.push({ id: order.id, orderId: order.orderId, token: watchToken });
+    }
+  };
+  await Promise.all(Array.from({ length: 12 }, open));
+  return opened;
+}
+
+/** Opens one order. Tries another order after a 503, because PostgreSQL may be too busy for a moment. */
+async function openOrder(url: string, index: number, tries = 30): Promise<Response> {
+  const response = await fetch(`${url}/v1/payments`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+    body: JSON.stringify(paymentOf(nextOrderId(), index)),
+  });
+  if (response.status === 202) return response;
+  const text = await response.text();
+  if (response.status !== 503 || tries === 0) throw new Error(`initiate: ${response.status} ${text}`);
+  await wait(200);
+  return openOrder(url, index, tries - 1);
+}
+
+async function waitForPushes(pool: pg.Pool, daraja: Daraja, orderIds: readonly string[]): Promise<void> {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; await wait(50)) {
+    const { rows } = await pool.query<{ count: number }>(
+      `select count(*)::int as count from "order" where status = 'pending'`,
+    );
+    if (rows[0]?.count === 0 && orderIds.every((id) => daraja.webhooks.has(id))) break;
+  }
+  await pool.query("update payment set check_at = now() + interval '12 hours' where check_at is not null");
+}
+
+function takeWebhook({ webhooks }: Daraja, { orderId }: Opened): { url: string; body: string } {
+  const webhook = webhooks.get(orderId);
+  if (!webhook) throw new Error(`${orderId} was not pushed`);
+  webhooks.delete(orderId);
+  return webhook;
+}
+
+/** `@` stands for the program's URL, which changes when the program restarts. */
+const jobOf = ({ id, orderId, token }: Opened, via: WatchVia, webhook: { url: string; body: string }): Job => ({
+  id,
+  token,
+  watchUrl: `@${watchPath(orderId, token, via)}`,
+  webhookUrl: `@${webhook.url}`,
+  body: webhook.body,
+});
+
+function watchPath(orderId: string, token: string, via: WatchVia): string {
+  const order = `/v1/orders/${orderId}`;
+  switch (via) {
+    case "socketio":
+      return "";
+    case "websocket":
+      return `${order}/socket?token=${token}`;
+    case "eventsource":
+      return `${order}/events?token=${token}`;
+    default:
+      return `${order}/wait?timeout=60&token=${token}`;
+  }
 }

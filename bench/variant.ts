@@ -1,11 +1,11 @@
-/** One target watched one way: it is fired at in bursts, in turn with the other lanes. */
+/** A variant: one target with watchers on one transport. Variants get bursts of webhooks in turn. */
 import { setTimeout as wait } from "node:timers/promises";
 import { cpuMsOf, type Generator, type Machine, rssKbOf } from "./machine.ts";
-import type { Fired, Job, WatchVia } from "./plan.ts";
+import type { BurstResult, Job, WatchVia } from "./message.ts";
 import { quantile } from "./statistic.ts";
 import type { Target } from "./target/target.ts";
 
-/** One burst, in figures. Milliseconds; CPU is per webhook. */
+/** The figures of one burst. Times in milliseconds; CPU time per webhook. */
 export interface Burst {
   ratePerS: number;
   sent: number;
@@ -20,46 +20,46 @@ export interface Burst {
   lagP99Ms: number;
   lost: number;
   refused: number;
-  asks: number;
+  requests: number;
 }
 
-export interface Lane {
+export interface Variant {
   label: string;
   target: Target;
   watchers: number;
   failed: number;
-  /** What each idle watcher added to the memory of a server begun afresh, each time that they were opened. */
+  /** Memory per idle watcher on a newly started server, once for each opening of the watchers. */
   rssKbPerWatcher: number[];
   bursts: Burst[];
   fire(count: number, ratePerS: number, seed: number): Promise<Burst>;
-  /** Restful CPU: milliseconds of the server's per second with nothing happening. */
+  /** The server's CPU time without load, in milliseconds per second. */
   idle(ms: number): Promise<number>;
   left(): number;
   close(): Promise<void>;
 }
 
-export interface LaneOptions {
+export interface VariantOptions {
   machine: Machine;
   label: string;
   target: Target;
   via: WatchVia;
   watchers: number;
-  /** Whether the server is begun afresh before the watchers come; true by default. */
+  /** Whether to restart the server before the watchers connect. Default: true. */
   restart?: boolean;
-  /** How often the watchers are opened, to see what they take; 1 by default. */
-  openings?: number;
+  /** How often the watchers connect, to measure their memory. Default: 1. */
+  openCount?: number;
 }
 
 const settleMs = 1_500;
 
-export async function openLane(options: LaneOptions): Promise<Lane> {
-  const { machine, label, target, via, watchers, restart = true, openings = 1 } = options;
+export async function openVariant(options: VariantOptions): Promise<Variant> {
+  const { machine, label, target, via, watchers, restart = true, openCount = 1 } = options;
   const prepared = await target.prepare(watchers, via);
   const generator: Generator = machine.generator();
   const rssKbPerWatcher: number[] = [];
   let located: Job[] = [];
   let failed = 0;
-  for (let opening = 0; opening < openings; opening += 1) {
+  for (let opening = 0; opening < openCount; opening += 1) {
     if (opening > 0) await generator.leave();
     if (restart) await target.restart();
     located = prepared.map(
@@ -109,8 +109,8 @@ export async function openLane(options: LaneOptions): Promise<Lane> {
   };
 }
 
-/** A webhook that nobody heard of in time counts as the longest there is. */
-function burstOf(fired: Fired, cpu: { server: number; postgres: number; redis: number }): Burst {
+/** Computes the figures of a burst. A lost webhook counts as 10 s, the generator's timeout. */
+function burstOf(fired: BurstResult, cpu: { server: number; postgres: number; redis: number }): Burst {
   const latencies = [...fired.latencyMs, ...Array<number>(fired.lost).fill(10_000)];
   return {
     ratePerS: fired.ratePerS,
@@ -126,7 +126,7 @@ function burstOf(fired: Fired, cpu: { server: number; postgres: number; redis: n
     lagP99Ms: quantile(fired.lagMs, 0.99),
     lost: fired.lost,
     refused: fired.refused,
-    asks: fired.asks,
+    requests: fired.requests,
   };
 }
 
@@ -137,13 +137,16 @@ export interface Turn {
   warmUp: number;
 }
 
-/** Fires at every lane once a round, forwards and backwards by turns, after one burst each that does not count. */
-export async function alternate(lanes: readonly Lane[], { rounds, count, ratePerS, warmUp }: Turn): Promise<void> {
-  if (warmUp > 0) for (const lane of lanes) await lane.fire(warmUp, ratePerS, 99);
+/** Sends one burst per variant and round, in alternating order, after one warm-up burst each that does not count. */
+export async function alternate(
+  variants: readonly Variant[],
+  { rounds, count, ratePerS, warmUp }: Turn,
+): Promise<void> {
+  if (warmUp > 0) for (const variant of variants) await variant.fire(warmUp, ratePerS, 99);
   for (let round = 0; round < rounds; round += 1) {
-    for (const lane of round % 2 === 0 ? lanes : lanes.toReversed()) {
-      if (lane.left() < count) continue;
-      lane.bursts.push(await lane.fire(count, ratePerS, round + 1));
+    for (const variant of round % 2 === 0 ? variants : variants.toReversed()) {
+      if (variant.left() < count) continue;
+      variant.bursts.push(await variant.fire(count, ratePerS, round + 1));
       await wait(200);
     }
   }

@@ -1,6 +1,6 @@
 /**
- * What most shops have, in front of the same SQL. `GET /:id` answers the row (for polling); `GET /:id/wait` is a long
- * poll that holds one Redis subscriber connection per waiter.
+ * The usual solutions, in front of the same SQL: `GET /:id` answers the row (for polling); `GET /:id/wait` is a long poll
+ * that holds one Redis connection per waiting request.
  */
 import { createServer } from "node:http";
 import { Redis } from "ioredis";
@@ -11,7 +11,7 @@ const work = openWork(DATABASE_URL);
 const publisher = new Redis(REDIS_URL);
 const waitMs = 25_000;
 
-/** Subscribes, looks, waits. */
+/** Subscribes first, reads second, then waits, so that no event is missed. */
 async function waitFor(id: string): Promise<string> {
   const redis = new Redis(REDIS_URL);
   try {
