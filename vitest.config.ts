@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 const unit = [
   "test/*.test.ts",
   "test/{auth,config}/*.test.ts",
-  "test/docs/{guarantee,page,provider}.test.ts",
+  "test/docs/{guarantee,page}.test.ts",
   "test/attack/translate.test.ts",
   "test/client-sdk/{presentation,rule,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
