@@ -16,6 +16,7 @@ import { startEmbedded } from "../../server/database/embedded-postgres.ts";
 import { migrate } from "../../server/database/migrate.ts";
 import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { startedUrl } from "../support/process.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 import { fixture } from "../support/sandbox.ts";
 import { scrape } from "../support/scrape.ts";
@@ -263,7 +264,7 @@ async function startProcess(env: Record<string, string>): Promise<{ process: Chi
   for (const stream of [child.stdout, child.stderr])
     stream.on("data", (chunk: Buffer) => (output = (output + chunk).slice(-100_000)));
   const url = await vi
-    .waitUntil(() => /listening at (http:\S+?)"/.exec(output)?.[1], { timeout: 30_000 })
+    .waitUntil(() => startedUrl(output), { timeout: 30_000 })
     .catch(() => assert.fail(`node B does not listen: ${output}`));
   return { process: child, url };
 }

@@ -121,7 +121,7 @@ async function start(): Promise<Ground> {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
-      const url = /listening at (http:\S+?)"/.exec(line)?.[1];
+      const url = /"event":"process\.started","url":"([^"]+)"/.exec(line)?.[1];
       if (url) listening.resolve(url);
       if (line.startsWith("PROBE ")) probed?.resolve(line.slice(6));
       if (/"level":[56]0/.test(line)) process.stderr.write(`${line}\n`);

@@ -17,6 +17,10 @@ export interface NodeProcess extends TestNode {
   end(signal: NodeJS.Signals): Promise<[number | null, NodeJS.Signals | null]>;
 }
 
+/** The URL in the log line `process.started`; undefined while the output has none. */
+export const startedUrl = (output: string): string | undefined =>
+  /"event":"process\.started","url":"([^"]+)"/.exec(output)?.[1];
+
 export const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
 /**
@@ -56,7 +60,7 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
     const url = await vi.waitUntil(
       () => {
         if (child.exitCode !== null) throw new Error(`the node exited:\n${output}`);
-        return /listening at (http:\S+?)"/.exec(output)?.[1];
+        return startedUrl(output);
       },
       { timeout: 55_000 },
     );
