@@ -1,4 +1,4 @@
-/** What the demo shop sells, and how it can be paid. The prices are here and nowhere else: a page says what, never how much. */
+/** The items of the demo shop with their prices, and the ways to pay. The page sends an item, never a price. */
 import { type CountryCode, getExampleNumber } from "libphonenumber-js/max";
 import examples from "libphonenumber-js/mobile/examples";
 import { providerNames } from "../../client-sdk/provider-name.ts";
@@ -33,27 +33,27 @@ export const items: Readonly<Record<ItemId, Item>> = {
   },
 };
 
-/** One way to pay, as the page shows it. */
+/** A way to pay, as the page shows it. */
 export interface Choice {
   provider: string;
-  /** What a payer knows it by. */
+  /** The display name of the payment method. */
   title: string;
-  /** Name of the operator behind the payment method, where it differs from the title. */
+  /** The operator of the payment method, if its name differs from the title. */
   by?: string;
   /** ISO 3166-1 alpha-2. */
   country: string;
   currency: string;
-  /** A number of the country, written as people do; its last five digits may be any. */
+  /** A number of the country in international form. Any other last five digits are valid too. */
   phoneExample: string;
-  /** The payer agrees on the provider's own page, and a phone need not be given. */
+  /** Whether the payer approves on the provider's own page, and no phone is required. */
   redirects: boolean;
 }
 
-/** The currency that the shop asks this provider for; undefined where there is no price in any of its currencies. */
+/** The currency of a provider's payments in the shop; undefined if the items have no price in any of its currencies. */
 export const currencyOf = ({ currencies }: Pick<Provider, "currencies">): string | undefined =>
   currencies.find((currency) => itemIds.every((id) => items[id].prices[currency] !== undefined));
 
-/** Name of the operator behind the payment method, where it differs from the title. */
+/** The operators of the payment methods, by provider, where the name differs from the title. */
 const carriers: Readonly<Record<string, string>> = {
   daraja: "Safaricom",
   payhero: "PayHero",
@@ -61,7 +61,7 @@ const carriers: Readonly<Record<string, string>> = {
   zenopay: "ZenoPay",
 };
 
-/** How the page can ask for a provider's money; undefined when it cannot. */
+/** The way to pay with a provider; undefined if the shop has no price in its currencies or no example of a phone. */
 export function choiceOf(provider: Provider): Choice | undefined {
   const { name, countries, checkout } = provider;
   const currency = currencyOf(provider);

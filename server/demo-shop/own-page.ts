@@ -1,17 +1,17 @@
-/** Whether a request comes from the shop's own page: it spends the shop's word, so no other site's page may send it. */
+/** Restricts requests to the shop's own page, because they act for the shop and pages of other sites must not send them. */
 import type { FastifyRequest } from "fastify";
 import { HubError } from "../errors.ts";
 
 /**
- * Where the page that asks is at home, without a slash at the end. Browsers say so themselves, in headers that no page
- * can set; whoever says nothing is no page. Throws `origin_refused`.
+ * Returns the base URL of the page that sends the request, without a slash at the end. Browsers send it in headers that a page
+ * cannot set. Throws `origin_refused` for other pages, and for requests without these headers.
  */
 export function homeOf({ headers, host }: FastifyRequest, publicUrl: string): string {
   const { origin, "sec-fetch-site": site } = headers;
   const isPublic = origin === new URL(publicUrl).origin;
   const isOwn =
     site === undefined ? isPublic || (origin !== undefined && hostOf(origin) === host) : site === "same-origin";
-  if (!isOwn) throw new HubError("origin_refused", "Only the shop's own page may ask this");
+  if (!isOwn) throw new HubError("origin_refused", "Only the shop's own page may send this request");
   return origin === undefined || isPublic ? publicUrl : origin;
 }
 

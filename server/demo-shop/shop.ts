@@ -1,10 +1,9 @@
 /**
- * The demo shop at `/`, where there is a sandbox: a page, and the few routes that stand for a merchant's backend. The
- * page says what is bought and with which phone; how much that costs is known here, and so is the API key, which the
- * shop does not even need: it starts payments by the code behind `POST /v1/payments`.
+ * The demo shop at `/`, for nodes with a sandbox: a page, and the routes of a small merchant's backend. The page sends the item and
+ * the phone. The prices are in the backend only. The shop starts payments with the code of `POST /v1/payments` and needs no API key.
  *
- * An order of the shop is opened by its name: 60 random bits that only the buyer's browser has. Whoever knows it may
- * watch the order and try it again, as a buyer may who follows a link in a mail.
+ * The id of a shop's order has 60 random bits, which only the buyer's browser knows. A client that knows the id may watch the
+ * order and pay it again, like a buyer who follows a link in a mail.
  */
 import { randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -32,13 +31,13 @@ export interface ShopOptions {
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
   tokens: WatchTokens;
-  /** Base of the shop's address as others see it. */
+  /** Base of the shop's own URLs. */
   publicUrl: () => string;
   /** Whether the node is shutting down. */
   isDraining: () => boolean;
 }
 
-/** A person has to find the phone, read and type. On a provider's own page there is more to type. */
+/** Seconds. A person must find the phone, read and type; a provider's own page needs more input. */
 const personS = 60;
 const personOnPageS = 300;
 
@@ -47,13 +46,13 @@ const orderIdText = z.string().regex(/^SHOP(-[2-9A-HJ-NP-Z]{4}){3}$/, "is not an
 const payBody = z
   .strictObject({
     item: z.enum(itemIds).optional(),
-    /** To try again. */
+    /** The order to pay again. */
     orderId: orderIdText.optional(),
     provider: z.string(),
     phone: z.string().max(32).optional(),
   })
   .refine(({ item, orderId }) => (item === undefined) !== (orderId === undefined), {
-    message: "or else an orderId, to try that order again",
+    message: "is required, unless there is an orderId to pay again",
     path: ["item"],
   });
 
@@ -80,98 +79,113 @@ const openShop = describedFile("Sandbox", {
 
 type OrderRequest = { Params: { orderId: string } };
 
-/** Adds the shop's routes to a scope of their own; none where every provider is live. */
+/** Adds the shop to a scope of its own. Adds nothing if every provider is live. */
 export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions): Promise<void> {
-  const { terms, accessTokens, startPayment, query, tokens, publicUrl, isDraining } = options;
-  const providers = new Map([...options.providers].filter(([name]) => !terms(name).live));
+  const providers = new Map([...options.providers].filter(([name]) => !options.terms(name).live));
   if (providers.size === 0) return;
-  refuseWhileDraining(app, isDraining);
-
-  const requireProvider = (name: string): Provider => {
-    const provider = providers.get(name);
-    if (!provider) throw new HubError("provider_unknown");
-    return provider;
-  };
-
-  const findOrder = async (orderId: string): Promise<OrderView & { item: ItemId }> => {
-    const view = orderIdText.safeParse(orderId).success ? await query.find(orderId) : undefined;
-    const item = z.enum(itemIds).safeParse(view?.metadata?.item);
-    if (!view || !item.success) throw new HubError("order_unknown");
-    return { ...view, item: item.data };
-  };
-
-  const requireOwnPage = async (request: FastifyRequest): Promise<void> => void homeOf(request, publicUrl());
-
+  refuseWhileDraining(app, options.isDraining);
   app.get("/", openShop, async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "none" }));
   assetRoute(app, "/shop", findFile);
-
   app.get("/shop/catalogue", async (_request, reply) => {
     const choices = [...providers.values()].flatMap((provider) => choiceOf(provider) ?? []);
     return reply.header("cache-control", "no-cache").send({ items: Object.values(items), choices });
   });
+  addPaymentRoutes(app, { ...options, providers });
+  addOrderRoutes(app, options);
+}
 
-  /** The page compares its clock with the one that events are stamped by. */
+const requireOwnPage =
+  (publicUrl: () => string) =>
+  async (request: FastifyRequest): Promise<void> =>
+    void homeOf(request, publicUrl());
+
+function addPaymentRoutes(app: FastifyInstance, options: ShopOptions): void {
+  const { providers, accessTokens, startPayment, query, tokens, publicUrl } = options;
+  const onRequest = requireOwnPage(publicUrl);
+
+  app.post<{ Params: { provider: string } }>("/shop/providers/:provider/token", { onRequest }, async ({ params }) => {
+    const { name } = requireProvider(providers, params.provider);
+    const fetching = accessTokens.get(name)?.ahead();
+    const expiresAt = await fetching?.catch((error: unknown) => {
+      throw asHubError(error);
+    });
+    return { expiresAt: expiresAt?.toISOString() ?? null };
+  });
+
+  app.post("/shop/payments", { onRequest }, async (request, reply) => {
+    const body = parseInput(payBody, request.body);
+    const provider = requireProvider(providers, body.provider);
+    const itemId = body.orderId === undefined ? (body.item ?? "tea") : (await findOrder(query, body.orderId)).item;
+    const payment = toPayment(body, { provider, itemId, home: homeOf(request, publicUrl()) });
+    const { event } = await startPayment(payment, { deadlineS: deadlineOf(provider, body.phone) });
+    return reply.code(202).send({ order: event, item: itemId, ...tokens.issue(event) });
+  });
+}
+
+function addOrderRoutes(app: FastifyInstance, { query, tokens, publicUrl }: ShopOptions): void {
+  const onRequest = requireOwnPage(publicUrl);
+
+  /** The page compares its clock with PostgreSQL's, which sets the times of events. */
   app.get("/shop/clock", async (_request, reply) =>
     reply.header("cache-control", "no-store").send({ at: (await query.clock()).toISOString() }),
   );
 
-  app.post<{ Params: { provider: string } }>(
-    "/shop/providers/:provider/token",
-    { onRequest: requireOwnPage },
-    async ({ params }) => {
-      const { name } = requireProvider(params.provider);
-      const expiresAt = await accessTokens
-        .get(name)
-        ?.ahead()
-        .catch((error: unknown) => {
-          throw asHubError(error);
-        });
-      return { expiresAt: expiresAt?.toISOString() ?? null };
-    },
-  );
-
-  app.post("/shop/payments", { onRequest: requireOwnPage }, async (request, reply) => {
-    const body = parseInput(payBody, request.body);
-    const provider = requireProvider(body.provider);
-    const item = items[body.orderId === undefined ? (body.item ?? "tea") : (await findOrder(body.orderId)).item];
-    const orderId = body.orderId ?? newOrderId();
-    const currency = currencyOf(provider);
-    if (currency === undefined) throw new HubError("currency_invalid");
-    const payment = {
-      orderId,
-      amountMinor: item.prices[currency],
-      currency,
-      provider: provider.name,
-      ...(body.phone !== undefined && { phone: body.phone }),
-      description: item.name,
-      returnUrl: `${homeOf(request, publicUrl())}/?orderId=${orderId}`,
-      metadata: { item: item.id },
-    };
-    const { event } = await startPayment(payment, { deadlineS: deadlineOf(provider, body.phone) });
-    return reply.code(202).send({ order: event, item: item.id, ...tokens.issue(event) });
-  });
-
-  app.post<OrderRequest>("/shop/orders/:orderId/watch-tokens", { onRequest: requireOwnPage }, async ({ params }) => {
-    const { order, item } = await findOrder(params.orderId);
+  app.post<OrderRequest>("/shop/orders/:orderId/watch-tokens", { onRequest }, async ({ params }) => {
+    const { order, item } = await findOrder(query, params.orderId);
     return { order, item, ...tokens.issue(order) };
   });
 
-  /** Where each version was learnt: the page wants to say whether it was a webhook that brought the news. */
+  /** The source of each version, so that the page can show whether a webhook caused it. */
   app.get<OrderRequest>("/shop/orders/:orderId/sources", async ({ params }, reply) => {
-    const { events } = await findOrder(params.orderId);
+    const { events } = await findOrder(query, params.orderId);
     const sources = events.flatMap(({ version, source }) => (source ? [[version, source]] : []));
     return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
   });
 }
 
-/** Longer than the sandbox's own where a person answers and not the number by itself; else the provider's. */
+/** Throws `provider_unknown`. */
+function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+  const provider = providers.get(name);
+  if (!provider) throw new HubError("provider_unknown");
+  return provider;
+}
+
+/** Finds an order that the shop opened. Throws `order_unknown`. */
+async function findOrder(query: Pick<OrderQuery, "find">, orderId: string): Promise<OrderView & { item: ItemId }> {
+  const view = orderIdText.safeParse(orderId).success ? await query.find(orderId) : undefined;
+  const item = z.enum(itemIds).safeParse(view?.metadata?.item);
+  if (!view || !item.success) throw new HubError("order_unknown");
+  return { ...view, item: item.data };
+}
+
+/** The body for `startPayment`. Throws `currency_invalid` if the item has no price in the provider's currencies. */
+function toPayment(
+  { orderId = newOrderId(), phone }: z.infer<typeof payBody>,
+  { provider, itemId, home }: { provider: Provider; itemId: ItemId; home: string },
+): object {
+  const item = items[itemId];
+  const currency = currencyOf(provider);
+  if (currency === undefined) throw new HubError("currency_invalid");
+  return {
+    orderId,
+    amountMinor: item.prices[currency],
+    currency,
+    provider: provider.name,
+    ...(phone !== undefined && { phone }),
+    description: item.name,
+    returnUrl: `${home}/?orderId=${orderId}`,
+    metadata: { item: item.id },
+  };
+}
+
+/** Seconds if a person answers the prompt; undefined, the provider's own deadline, if the phone number decides the scenario. */
 function deadlineOf({ checkout }: Provider, phone: string | undefined): number | undefined {
   const { answer, isDown } = scenarioOf(phone?.replace(/\D/g, "") ?? "");
   if (answer || isDown) return undefined;
   return checkout ? personOnPageS : personS;
 }
 
-/** Letters and digits that nobody mistakes for each other. */
+/** Letters and digits that look different from each other. */
 const alphabet = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 function newOrderId(): string {

@@ -1,11 +1,11 @@
-/** What waits in the database, read at every scrape. */
+/** Metrics of waiting work in PostgreSQL, read at every scrape. */
 import { Gauge, type Registry } from "prom-client";
 import { queriesPerMinute } from "../order/query-pace.ts";
 import type { Backlog, ProviderBacklog } from "../order/statistics.ts";
 
 /**
- * Resolves when the gauges say what waits now. Without a database there is no backlog to tell of. `usualPace`: how many
- * queries a minute a provider is asked at most, if that is limited.
+ * Returns a function that reads the backlog into the gauges. It never rejects: while PostgreSQL is unreachable the gauges are
+ * absent and `tukio_database_up` is 0. `usualPace`: the limits of queries a minute by provider.
  */
 export function backlogMetrics(
   registry: Registry,
@@ -15,28 +15,28 @@ export function backlogMetrics(
   const registers = [registry];
   const due = new Gauge({
     name: "tukio_reconciler_due",
-    help: "Payments whose provider is to be asked now and that no node has taken yet, counted up to 200,000 for each provider; all nodes tell the same.",
+    help: "Payments that are due for a check and that no node has claimed, counted up to 200,000 for each provider; the same on all nodes.",
     registers,
   });
   const oldest = new Gauge({
     name: "tukio_reconciler_oldest_seconds",
-    help: "How long the oldest of the due payments has been waiting.",
+    help: "Age of the oldest due payment since it became due.",
     registers,
   });
   const queries = queryMetrics(registry, usualPace);
   const unapplied = new Gauge({
     name: "tukio_webhooks_unapplied",
-    help: "Proven webhooks that are on disk and not applied yet, counted up to 100,000; all nodes tell the same.",
+    help: "Proven webhooks that are stored and not applied, counted up to 100,000; the same on all nodes.",
     registers,
   });
   const inReview = new Gauge({
     name: "tukio_in_review",
-    help: "Orders that wait for a person's decision now, counted up to 100,000; all nodes tell the same.",
+    help: "Orders that wait for a person's decision, counted up to 100,000; the same on all nodes.",
     registers,
   });
   const up = new Gauge({
     name: "tukio_database_up",
-    help: "Whether the database answered this scrape in time.",
+    help: "Whether PostgreSQL answered this scrape in time.",
     registers,
   });
   return async () => {
@@ -49,7 +49,7 @@ export function backlogMetrics(
       inReview.set(found.inReview);
       up.set(1);
     } catch {
-      // That is what the metric says; the scrape goes on.
+      // `tukio_database_up` reports the failure, so the scrape continues.
       due.remove();
       oldest.remove();
       queries(undefined);
@@ -60,7 +60,7 @@ export function backlogMetrics(
   };
 }
 
-/** By provider, of those in use and those that have payments to check. */
+/** Metrics by provider, of the enabled providers and of those with due payments. */
 function queryMetrics(
   registry: Registry,
   usualPace: ReadonlyMap<string, number | undefined>,
@@ -69,17 +69,17 @@ function queryMetrics(
   const due = new Gauge({
     ...shared,
     name: "tukio_queries_due",
-    help: "Payments that a provider is to be asked about now and that wait for its pace or for a node; all nodes tell the same. tukio_reconciler_due is their sum.",
+    help: "Due payments of a provider that wait for its query pace or for a node; the same on all nodes. tukio_reconciler_due is their sum.",
   });
   const oldest = new Gauge({
     ...shared,
     name: "tukio_queries_oldest_seconds",
-    help: "How long the oldest of a provider's due payments has been waiting. tukio_reconciler_oldest_seconds is the longest of these.",
+    help: "Age of a provider's oldest due payment since it became due. tukio_reconciler_oldest_seconds is the longest of these.",
   });
   const pace = new Gauge({
     ...shared,
     name: "tukio_queries_per_minute",
-    help: "Queries that a provider is asked at most in a minute, by all nodes together, as limited by <PROVIDER>_QUERIES_PER_MINUTE or by its own answers; absent while nothing limits them.",
+    help: "Limit of queries to a provider in a minute, of all nodes together, set by <PROVIDER>_QUERIES_PER_MINUTE or by the provider's own answers; absent without a limit.",
   });
   return (backlog) => {
     for (const gauge of [due, oldest, pace]) gauge.reset();

@@ -1,4 +1,4 @@
-/** What the values of labels mean, for the HELP texts of `/metrics`: the compiler asks for a line with every new value. */
+/** The meanings of label values, for the HELP texts of `/metrics`. A new value does not compile without a meaning. */
 import type { Reason, Status } from "../../client-sdk/protocol.ts";
 import type { CutReason } from "../http/connection-guard.ts";
 import type { ResolvedReview } from "../order/review.ts";
@@ -7,7 +7,7 @@ import type { HandledWebhook } from "../route/webhooks.ts";
 import type { TransportName } from "../status/hub.ts";
 import type { InvariantName } from "../status/invariants.ts";
 
-/** By label. Of `reason` and `status` only what metrics tell of: facts that disagree, and what is settled. */
+/** By label. `reason` and `status` have only the values that a metric has: mismatches and settled statuses. */
 export const meanings = {
   verb: {
     initiate: "asks for the money",
@@ -16,10 +16,10 @@ export const meanings = {
     token: "fetches an access token",
   } satisfies Record<Verb, string>,
   outcome: {
-    answered: "as hoped",
+    answered: "a usable answer",
     declined: "the provider will not ask this payer",
-    nothing: "an answer that teaches nothing",
-    failed: "no answer, or none that can be used",
+    nothing: "an answer without new information",
+    failed: "no answer, or an unusable one",
   } satisfies Record<CallOutcome, string>,
   proof: {
     signature: "signed by the provider",
@@ -27,16 +27,16 @@ export const meanings = {
     none: "neither",
   } satisfies Record<HandledWebhook["proof"], string>,
   result: {
-    applied: "changed what is known of the order",
-    repeat: "nothing new",
-    hint: "no proof, so the provider is asked",
-    unmatched: "no such payment known yet",
-    nothing: "tells no outcome",
-    error: "kept, offered again later",
-    unreadable: "kept, answered 400",
-    spooled: "on disk beside the database, which is away",
+    applied: "changed the order",
+    repeat: "no new information",
+    hint: "no proof, so the provider is queried",
+    unmatched: "the payment is not known yet",
+    nothing: "no outcome",
+    error: "stored, applied later",
+    unreadable: "stored, answered 400",
+    spooled: "in the spool, because PostgreSQL is unreachable",
     refused: "wrong secret or signature, answered 401",
-    failed: "not kept, so not acknowledged",
+    failed: "not stored, so not acknowledged",
   } satisfies Record<HandledWebhook["result"], string>,
   reason: {
     amount_mismatch: "another amount was paid, or one that cannot be read",
@@ -45,26 +45,26 @@ export const meanings = {
   } satisfies Partial<Record<Reason, string>>,
   status: {
     succeeded: "paid",
-    failed: "not paid, by the provider's word",
+    failed: "not paid, according to the provider",
     expired: "not paid in time",
     review: "a person decides",
   } satisfies Record<Exclude<Status, "pending" | "processing">, string>,
   as: {
     succeeded: "the money is there",
-    failed: "it is not; another try is allowed",
+    failed: "the money is not there; another attempt is allowed",
   } satisfies Record<ResolvedReview["as"], string>,
   invariant: {
-    version_lowered: "a watcher was about to get an older state after a newer one",
+    version_lowered: "a watcher was given an older state after a newer one",
     version_skipped: "the history has a gap",
-    success_taken_back: "a paid order is not paid any more",
-    check_missing: "a payment is open past twice its deadline, and nobody will ask about it",
+    success_taken_back: "a paid order is not paid now",
+    check_missing: "a payment is open past twice its deadline, and no check is due",
   } satisfies Record<InvariantName, string>,
   why: {
-    address: "too many of one address",
+    address: "too many from one address",
     unanswered: "too many requests at once",
     flood: "more frames or bytes than such a client may send, or a body in too many pieces",
-    queued: "too much waited for its reader",
-    unread: "its reader took nothing for too long",
+    queued: "too many bytes waited for the client",
+    unread: "the client read nothing for too long",
   } satisfies Record<CutReason, string>,
   transport: {
     socketio: "Socket.IO",
@@ -74,11 +74,11 @@ export const meanings = {
   } satisfies Record<TransportName, string>,
 };
 
-/** A HELP text that ends with the values of these labels. */
+/** A HELP text that ends with the values of these labels and their meanings. */
 export function help(text: string, ...labels: (keyof typeof meanings)[]): string {
-  const told = labels.map((label) => {
+  const explained = labels.map((label) => {
     const values = Object.entries(meanings[label]).map(([value, meaning]) => `${value} (${meaning})`);
     return `${label}: ${values.join(", ")}.`;
   });
-  return [text, ...told].join(" ");
+  return [text, ...explained].join(" ");
 }

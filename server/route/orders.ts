@@ -1,4 +1,4 @@
-/** Reading orders: the merchant's backend sees everything, a watch token the current state of its one order. */
+/** Routes for orders. An API key reads everything, a watch token reads the current state of its order. */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
@@ -24,30 +24,33 @@ const time = z.iso
   .transform((value) => new Date(value))
   .refine(isStorable, "must be a year from 1970 to 9999");
 
-/** Which orders a list shows. */
+/** The filter of a list of orders. */
 export const orderFilter = z.strictObject({
   status: z
     .enum(statuses)
-    .meta({ description: "Only orders that are this now.", examples: ["succeeded"] })
+    .meta({ description: "Only orders with this status now.", examples: ["succeeded"] })
     .optional(),
   provider: text(64)
-    .meta({ description: "Only orders whose state comes from this provider.", examples: ["daraja"] })
+    .meta({ description: "Only orders whose latest state comes from this provider.", examples: ["daraja"] })
     .optional(),
   from: time.meta({ description: "Opened at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
   to: time.meta({ description: "Opened before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
   changedSince: time
-    .meta({ description: "Makes the list a feed of what changed since.", examples: ["2026-11-20T00:00:00Z"] })
+    .meta({
+      description: "Only orders that changed at or after this time, by time of change: a feed.",
+      examples: ["2026-11-20T00:00:00Z"],
+    })
     .optional(),
-  cursor: text(500).describe("The `nextCursor` of the page before.").optional(),
-  limit: wholeText(1, 200, { description: "Orders on a page.", examples: [20] }).default(50),
+  cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
+  limit: wholeText(1, 200, { description: "Orders in a page.", examples: [20] }).default(50),
 });
 
 /** A person's decision on a payment in review. */
 export const decision = z
   .strictObject({
     paymentId: z.uuid("must be the uuid of a payment of this order").describe("The payment in review."),
-    as: z.enum(["succeeded", "failed"]).describe("What it is."),
-    note: text(1_000).describe("Why; kept in the order's history."),
+    as: z.enum(["succeeded", "failed"]).describe("The decision."),
+    note: text(1_000).describe("The reason, stored in the order's history."),
   })
   .meta({ id: "Decision" });
 
@@ -55,7 +58,7 @@ const readOrder = described({
   operationId: "readOrder",
   tag: "Payments",
   summary: "Read an order",
-  description: "With the API key everything about it; with a watch token the current state alone.",
+  description: "With the API key: everything about the order. With a watch token: the current state only.",
   security: openedBy.watcher,
   answers: {
     200: {
@@ -70,9 +73,9 @@ const readOrder = described({
 const listOrders = described({
   operationId: "listOrders",
   tag: "Payments",
-  summary: "List orders, or follow their changes",
+  summary: "List orders, or read a feed of changes",
   description:
-    "Newest first; with `changedSince` by change, oldest first, at least once: a backend's feed. Follow `nextCursor` to its end, then ask again with the last `occurredAt`: what changed in the 10 s before comes again, so that nothing is missed.",
+    "Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.",
   security: openedBy.merchant,
   querystring: orderFilter,
   answers: {
@@ -84,9 +87,9 @@ const listOrders = described({
 const resolveReview = described({
   operationId: "resolveReview",
   tag: "Payments",
-  summary: "Decide about a payment in review",
+  summary: "Decide on a payment in review",
   description:
-    "`succeeded` keeps the mismatch as the order's `reason`, beside what was paid. `failed` carries the reason `rejected` and allows another try.",
+    "`succeeded` keeps the mismatch as the order's `reason`, with the paid amount. `failed` has the reason `rejected` and allows another attempt.",
   security: openedBy.merchant,
   body: decision,
   examples: {
@@ -95,7 +98,7 @@ const resolveReview = described({
       value: {
         paymentId: example.paymentId,
         as: "succeeded",
-        note: "100 of 150 paid; the rest came in cash, says the shop",
+        note: "100 of 150 paid; the shop confirmed the rest in cash",
       },
     },
   },
@@ -119,8 +122,8 @@ const resolveReview = described({
 const issueWatchToken = described({
   operationId: "issueWatchToken",
   tag: "Payments",
-  summary: "Make a fresh watch token",
-  description: "Has no body.",
+  summary: "Issue a new watch token",
+  description: "The request has no body.",
   security: openedBy.merchant,
   answers: { 200: { description: "A token for this order.", schema: watchToken, example: example.watchToken } },
   problems: [
@@ -152,7 +155,7 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     if (access.isMerchant(bearerOf(request))) return find(readOrderId(request.params.orderId));
     const { id, orderId } = await access.watch(credential, request.params.orderId);
     const { order } = await find(orderId);
-    // The token names an order by its uuid: one of the same name in another life of the database is not it.
+    // The token is for the order's uuid. A restored database may have another order with the same name (G11).
     if (order.id !== id) throw new HubError("order_unknown");
     return order;
   });

@@ -1,4 +1,4 @@
-/** How the providers do, and fetching a provider's access token before it is needed. For the merchant's backend. */
+/** Routes for the merchant's backend: the state of the providers, and fetching an access token ahead of need. */
 import type { FastifyInstance } from "fastify";
 import { type Access, merchantOnly } from "../auth/access.ts";
 import { asHubError } from "../database/pool.ts";
@@ -13,9 +13,9 @@ import { described, openedBy } from "../schema/route.ts";
 const listProviders = described({
   operationId: "listProviders",
   tag: "Providers",
-  summary: "List the providers offered here",
+  summary: "List the enabled providers",
   security: openedBy.merchant,
-  answers: { 200: { description: "Each with its numbers.", schema: providerList } },
+  answers: { 200: { description: "Each with its call statistics.", schema: providerList } },
   problems: ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
 });
 
@@ -23,9 +23,10 @@ const fetchToken = described({
   operationId: "fetchProviderToken",
   tag: "Providers",
   summary: "Fetch the provider's access token ahead of need",
-  description: "Only when less than 5 min are left. Has no body, and never answers the token.",
+  description:
+    "Fetches only if less than 5 min are left. The request has no body, and the answer never contains the token.",
   security: openedBy.merchant,
-  answers: { 200: { description: "Until when the token lives.", schema: providerToken } },
+  answers: { 200: { description: "The expiry of the token.", schema: providerToken } },
   problems: [
     "body_invalid",
     "key_invalid",
@@ -42,25 +43,25 @@ const fetchToken = described({
 export interface ProviderRoutesOptions {
   access: Access;
   providers: ReadonlyMap<string, Provider>;
-  /** Of the providers that have access tokens. */
+  /** By provider, of those that use access tokens. */
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "expiresAt" | "ahead">>;
   terms: (provider: string) => { live: boolean };
   calls: RecentCalls;
   statistics: Pick<Statistics, "succeededShares">;
 }
 
-/** One provider as the merchant's backend sees it. */
+/** A provider in the answer. */
 export interface ProviderView {
   name: string;
-  /** False: the built-in sandbox. */
+  /** False for the built-in sandbox. */
   live: boolean;
   currencies: readonly string[];
   countries: readonly string[];
-  /** Null where there is no access token, or none yet. */
+  /** Null if the provider uses no access token or none was fetched yet. */
   token: { expiresAt: string } | null;
-  /** As seen from this process. */
+  /** The calls of this process only. */
   calls: Record<CountedVerb, CallFigures>;
-  /** From 0 to 1, of the payments of the last 24 hours that have settled; null when there are none. */
+  /** From 0 to 1, of the settled payments of the last 24 hours; null if there are none. */
   succeededShare: number | null;
 }
 
@@ -105,7 +106,7 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
   );
 }
 
-/** The database's failures are its own; a provider's come as `provider_unavailable` already. */
+/** Turns a database failure into `store_unavailable`. A provider's failure is `provider_unavailable` already. */
 function rethrow(error: unknown): never {
   throw asHubError(error);
 }

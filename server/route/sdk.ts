@@ -1,6 +1,6 @@
 /**
- * The client SDK's browser files: `/sdk/tukio.js` for `<script type="module">`, the pieces that it fetches when needed,
- * and the integrity hashes to pin them by. Any shop's page may have them. The server never builds them.
+ * Serves the client SDK's browser files to pages of every origin: `/sdk/tukio.js` for `<script type="module">`, the files that it
+ * loads on demand, and their integrity hashes. The server does not build them.
  */
 import type { FastifyInstance } from "fastify";
 import { readBrowserFiles, type ServedFile } from "../../client-sdk/build/served.ts";
@@ -12,9 +12,9 @@ import { described, notModified, openedBy } from "../schema/route.ts";
 const readSdkFile = described({
   operationId: "readSdkFile",
   tag: "Watching",
-  summary: "The client SDK for browsers",
+  summary: "Read a file of the client SDK",
   description:
-    "`tukio.js` is a module that registers `<order-status>` and exports `watchOrder`; it fetches the other files when it needs them. For every origin.",
+    "`tukio.js` is a module that registers `<order-status>` and exports `watchOrder`. It loads the other files on demand. Open to every origin.",
   security: openedBy.anybody,
   answers: { 200: { description: "The file.", type: "text/javascript" }, 304: notModified },
   problems: ["route_unknown", "rate_limited"],
@@ -23,11 +23,11 @@ const readSdkFile = described({
 const readSdkIntegrity = described({
   operationId: "readSdkIntegrity",
   tag: "Watching",
-  summary: "What to pin the SDK's scripts by",
+  summary: "Read the hashes of the SDK's scripts",
   security: openedBy.anybody,
   answers: {
     200: {
-      description: "For `integrity=`, by file.",
+      description: "Values for `integrity=`, by file.",
       schema: integrity,
       example: { "tukio.js": "sha384-oqVuAfXRKap7fdgcCY5uykM6+R9GqQ8K/uxy9rx7HNQlGYl1kPzQho1wx4JwY8wC" },
     },
@@ -37,13 +37,13 @@ const readSdkIntegrity = described({
 
 const config = { isCheap: true } as const;
 
-/** `readFiles` rejects while the files have not been made. */
+/** `readFiles` rejects while the files are not built. */
 export function sdkRoutes(app: FastifyInstance, { readFiles = () => readBrowserFiles() } = {}): void {
   let reading: Promise<Map<string, ServedFile>> | undefined;
 
   const files = (): Promise<Map<string, ServedFile>> => {
     reading ??= readFiles().catch((cause: unknown) => {
-      // They may be made while we run.
+      // Reads again at the next request, because the files may be built while the node runs.
       reading = undefined;
       throw new HubError("route_unknown", "The SDK has not been built here: run `npm run build:sdk`", { cause });
     });
@@ -59,7 +59,7 @@ export function sdkRoutes(app: FastifyInstance, { readFiles = () => readBrowserF
   app.get<{ Params: { file: string } }>("/sdk/:file", { config, ...readSdkFile }, async (request, reply) => {
     const file = (await files()).get(request.params.file);
     if (!file) return reply.callNotFound();
-    // A pinned script is fetched with CORS, whoever may watch orders.
+    // Browsers load a script with `integrity` through CORS, from pages of any origin.
     reply.header("access-control-allow-origin", "*");
     return sendAsset(request, reply, file);
   });
