@@ -375,23 +375,25 @@ describe("a webhook", () => {
     ]);
     const { pathname } = new URL(push.callbackUrl);
     const forged = `/webhooks/daraja/${"0".repeat(64)}`;
-    const said = { provider: "daraja", tookMs: expect.any(Number) };
+    const common = { provider: "daraja", tookMs: expect.any(Number) };
     const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
     await post(node, pathname, body);
     expect(await lineOf("webhook.received")).toMatchObject([
-      { ...said, paymentId, proof: "secret", result: "applied" },
+      { ...common, paymentId, proof: "secret", result: "applied" },
     ]);
     await post(node, pathname, "{");
     expect(await lineOf("webhook.received")).toMatchObject([
-      { ...said, paymentId, proof: "secret", result: "unreadable" },
+      { ...common, paymentId, proof: "secret", result: "unreadable" },
     ]);
     await post(node, forged, body);
-    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, proof: "none", result: "refused" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([{ ...common, proof: "none", result: "refused" }]);
     await post(node, pathname, "x".repeat(65_537));
-    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, proof: "none", result: "failed" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([{ ...common, proof: "none", result: "failed" }]);
     proxy.cut();
     expect((await post(node, pathname, body)).status).toBe(503);
-    expect(await lineOf("webhook.received")).toMatchObject([{ ...said, paymentId, proof: "secret", result: "failed" }]);
+    expect(await lineOf("webhook.received")).toMatchObject([
+      { ...common, paymentId, proof: "secret", result: "failed" },
+    ]);
   });
 
   it("has its duration in the log, and no secret, token, phone or key", async () => {

@@ -80,7 +80,7 @@ async function historyOf(orderId: string): Promise<{ statuses: string[]; referen
 /** One process whose steps run one at a time, when the test says so. */
 interface Steps {
   /** Wraps a function as a step. */
-  connectionLimit<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
+  step<Given extends unknown[], T>(run: (...given: Given) => Promise<T>): (...given: Given) => Promise<T>;
   /** Runs the next step. Resolves when it has finished, or when no step is left. */
   next(): Promise<void>;
   /** Kills the process before its next step: no later step runs. */
@@ -95,7 +95,7 @@ function createSteps(): Steps {
   const ended = Promise.withResolvers<undefined>();
   let isDead = false;
   return {
-    connectionLimit:
+    step:
       (run) =>
       async (...given) => {
         if (isDead) throw dead;
@@ -128,8 +128,8 @@ function createSteps(): Steps {
 const silent = { info: () => undefined, warn: () => undefined };
 
 /** A node's re-offering of parked webhooks, without the sweep, because the tests must pass without it. */
-function redeliver(providers: ReadonlyMap<string, Provider>, { connectionLimit }: Steps) {
-  const claimParked = connectionLimit(inbox.claimParked);
+function redeliver(providers: ReadonlyMap<string, Provider>, { step }: Steps) {
+  const claimParked = step(inbox.claimParked);
   const redelivery = startRedelivery({
     providers,
     store,
@@ -144,7 +144,7 @@ interface Staged {
   orderId: string;
   transaction: Transaction;
   /** The node that initiated: it stores the reference, then looks for parked webhooks. */
-  learning: Steps;
+  initiating: Steps;
   /** The node with the webhook: it looks for the payment, stores the bytes, looks again, then looks for parked webhooks. */
   taking: Steps;
   /** Waits until both have finished, and returns the answer to the webhook. */
@@ -163,16 +163,16 @@ async function stage(): Promise<Staged> {
     return: createUrlSecrets([testSecret], "return"),
   };
 
-  const learning = createSteps();
+  const initiating = createSteps();
   const initiator = createInitiator({
     providers,
-    store: { ...store, advance: learning.connectionLimit(store.advance) },
+    store: { ...store, advance: initiating.step(store.advance) },
     secrets,
-    onReference: redeliver(providers, learning).applyParked,
+    onReference: redeliver(providers, initiating).applyParked,
     publicUrl: () => "https://pay.example",
     log: silent,
   });
-  const learnt = initiator.start(payment).finally(learning.end);
+  const stored = initiator.start(payment).finally(initiating.end);
 
   const taking = createSteps();
   const app = Fastify();
@@ -181,8 +181,8 @@ async function stage(): Promise<Staged> {
   const receiver = createReceiver({
     check: async () => undefined,
     providers,
-    store: { ...store, locate: taking.connectionLimit(store.locate) },
-    inbox: { ...inbox, insert: taking.connectionLimit(inbox.insert) },
+    store: { ...store, locate: taking.step(store.locate) },
+    inbox: { ...inbox, insert: taking.step(inbox.insert) },
     isDatabaseUp: async () => true,
     applyParked: redeliver(providers, taking).applyParked,
     log: silent,
@@ -195,39 +195,39 @@ async function stage(): Promise<Staged> {
   return {
     orderId: event.orderId,
     transaction,
-    learning,
+    initiating,
     taking,
     finished: async () => {
-      const [{ statusCode }] = await Promise.all([taken, learnt]);
+      const [{ statusCode }] = await Promise.all([taken, stored]);
       return statusCode;
     },
   };
 }
 
-type Turn = "learn" | "take" | "both";
+type Turn = "store" | "take" | "both";
 
 /** All interleavings of the two nodes' steps, including simultaneous steps. */
-function turnsOf(learn: number, take: number): Turn[][] {
-  if (learn === 0 && take === 0) return [[]];
+function turnsOf(stores: number, takes: number): Turn[][] {
+  if (stores === 0 && takes === 0) return [[]];
   const first = (turn: Turn, rest: Turn[][]): Turn[][] => rest.map((turns) => [turn, ...turns]);
   return [
-    ...(learn > 0 ? first("learn", turnsOf(learn - 1, take)) : []),
-    ...(take > 0 ? first("take", turnsOf(learn, take - 1)) : []),
-    ...(learn > 0 && take > 0 ? first("both", turnsOf(learn - 1, take - 1)) : []),
+    ...(stores > 0 ? first("store", turnsOf(stores - 1, takes)) : []),
+    ...(takes > 0 ? first("take", turnsOf(stores, takes - 1)) : []),
+    ...(stores > 0 && takes > 0 ? first("both", turnsOf(stores - 1, takes - 1)) : []),
   ];
 }
 
-async function play({ learning, taking }: Staged, turns: readonly Turn[]): Promise<void> {
+async function runTurns({ initiating, taking }: Staged, turns: readonly Turn[]): Promise<void> {
   for (const turn of turns) {
-    await Promise.all([...(turn === "take" ? [] : [learning.next()]), ...(turn === "learn" ? [] : [taking.next()])]);
+    await Promise.all([...(turn === "take" ? [] : [initiating.next()]), ...(turn === "store" ? [] : [taking.next()])]);
   }
 }
 
-const learnSteps = 2;
+const storeSteps = 2;
 const takeSteps = 4;
 
 describe("two nodes, of which one stores the reference while the other takes the webhook", () => {
-  const orders = turnsOf(learnSteps, takeSteps);
+  const orders = turnsOf(storeSteps, takeSteps);
 
   it("have 41 interleavings", () => {
     // The Delannoy number D(2, 4) counts paths of single and simultaneous steps.
@@ -238,7 +238,7 @@ describe("two nodes, of which one stores the reference while the other takes the
     "pay the order once in the order %s (G6)",
     async (_, turns) => {
       const staged = await stage();
-      await play(staged, turns);
+      await runTurns(staged, turns);
       expect(await staged.finished()).toBe(200);
       const { statuses, reference } = await historyOf(staged.orderId);
       expect({ statuses, reference }).toEqual({
@@ -261,16 +261,20 @@ describe("a webhook parked by a node that dies", () => {
     return startNode({ databaseUrl, env: providerEnv("lipana", script.url) });
   }
 
-  it.each<[string, Turn[], ("learning" | "taking")[]]>([
-    ["the one that stored the reference, before it looked", ["take", "take", "take", "learn"], ["learning"]],
-    ["the one that kept the webhook, before it looked again", ["take", "learn", "learn", "take"], ["taking"]],
-    ["both, each before it looked for what the other had done", ["take", "take", "learn"], ["learning", "taking"]],
-    ["both, each before it looked for parked ones", ["take", "learn", "take", "take"], ["learning", "taking"]],
+  it.each<[string, Turn[], ("initiating" | "taking")[]]>([
+    ["the node that stored the reference dies before its lookup", ["take", "take", "take", "store"], ["initiating"]],
+    ["the node that parked the webhook dies before its second lookup", ["take", "store", "store", "take"], ["taking"]],
+    ["both nodes die, each before it looks for the other's work", ["take", "take", "store"], ["initiating", "taking"]],
+    [
+      "both nodes die, each before it looks for parked webhooks",
+      ["take", "store", "take", "take"],
+      ["initiating", "taking"],
+    ],
   ])("is applied by another node after %s (G1)", async (_, turns, dying) => {
     const staged = await stage();
-    await play(staged, turns);
+    await runTurns(staged, turns);
     for (const node of dying) staged[node].kill();
-    for (const node of ["learning", "taking"] as const) {
+    for (const node of ["initiating", "taking"] as const) {
       if (!dying.includes(node)) for (let step = 0; step < takeSteps; step += 1) await staged[node].next();
     }
     await staged.finished();
@@ -288,7 +292,7 @@ describe("a webhook parked by a node that dies", () => {
 
 describe("two complete nodes", () => {
   interface Whole {
-    asking: TestNode;
+    initiating: TestNode;
     taking: TestNode;
     transaction: Transaction;
     orderId: string;
@@ -300,9 +304,9 @@ describe("two complete nodes", () => {
   }
 
   /** Starts a payment whose push Lipana has not answered. */
-  async function startWhole(nodes: { asking: TestNode; taking: TestNode }, lipana: HeldLipana): Promise<Whole> {
+  async function startWhole(nodes: { initiating: TestNode; taking: TestNode }, lipana: HeldLipana): Promise<Whole> {
     const transaction = nextTransaction();
-    const { order } = await pay(nodes.asking, { provider: "lipana" });
+    const { order } = await pay(nodes.initiating, { provider: "lipana" });
     const answer = await lipana.nextPush();
     return {
       ...nodes,
@@ -352,10 +356,10 @@ describe("two complete nodes", () => {
     };
   }
 
-  async function startNodes(lipana: HeldLipana): Promise<{ asking: TestNode; taking: TestNode }> {
+  async function startNodes(lipana: HeldLipana): Promise<{ initiating: TestNode; taking: TestNode }> {
     const env = providerEnv("lipana", lipana.url);
-    const [asking, taking] = [await startNode({ databaseUrl, env }), await startNode({ databaseUrl, env })];
-    return { asking, taking };
+    const [initiating, taking] = [await startNode({ databaseUrl, env }), await startNode({ databaseUrl, env })];
+    return { initiating, taking };
   }
 
   const paid = ["pending", "processing", "succeeded"];
@@ -388,7 +392,7 @@ describe("two complete nodes", () => {
     const whole = await startWhole(await startNodes(lipana), lipana);
     expect(await whole.post()).toBe(200);
     whole.answer("drop");
-    await vi.waitUntil(() => whole.asking.log.some((line) => line.includes("provider.initiate.unknown")));
+    await vi.waitUntil(() => whole.initiating.log.some((line) => line.includes("provider.initiate.unknown")));
     expect(await whole.state()).toBe("pending");
     lipana.listed.push({ reference: whole.transaction.reference, accountReference: lipana.accountReference() });
     await database.pool.query("update payment set check_at = clock_timestamp() where status = 'pending'");
