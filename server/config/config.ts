@@ -2,6 +2,7 @@
 import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
+import { type StorageSetting, storageSettings } from "../database/durability.ts";
 import type { EnabledProvider } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
@@ -14,6 +15,8 @@ export interface Config {
   readonly publicUrl?: string;
   /** Absent: the node runs an embedded PostgreSQL. */
   readonly databaseUrl?: string;
+  /** The settings of PostgreSQL that may be off in production. */
+  readonly databaseAcceptOff: readonly StorageSetting[];
   /** Absent: events stay in this process. A comma list names the nodes of a Redis Cluster. */
   readonly redisUrl?: string;
   readonly dataDir: string;
@@ -100,6 +103,7 @@ const environment = z.object({
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),
   DATABASE_URL: optional(z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" })),
+  DATABASE_ACCEPT_OFF: optional(list.pipe(z.array(z.enum(storageSettings)))),
   REDIS_URL: optional(redisUrl),
   DATA_DIR: optional(z.string()),
   SPOOL: optional(z.enum(["on", "off"])),
@@ -159,6 +163,7 @@ const withDefaults = (found: Environment, isProduction: boolean) => ({
   dataDir: found.DATA_DIR ?? defaultDataDir,
   apiKeys: found.TUKIO_API_KEY ?? [],
   secrets: found.TUKIO_SECRET ?? [],
+  databaseAcceptOff: found.DATABASE_ACCEPT_OFF ?? [],
   watchTokenTtlS: found.WATCH_TOKEN_TTL_S ?? 86_400,
   allowedOrigins: found.ALLOWED_ORIGINS ?? (isProduction ? [] : ("any" as const)),
   trustedProxies: found.TRUSTED_PROXIES ?? [],

@@ -5,6 +5,7 @@
 import type { Socket } from "node:net";
 import pg from "pg";
 import { HubError } from "../errors.ts";
+import { type CommitLevel, withCommitLevel } from "./durability.ts";
 
 export interface Database {
   /** For everything but webhooks. A statement may take 5 s. */
@@ -37,8 +38,12 @@ const types = {
   },
 } as pg.CustomTypesConfig;
 
-/** Opens both pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. */
-export function openDatabase(url: string, onError: (error: Error) => void): Database {
+/**
+ * Opens both pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. A commit
+ * on any connection is on disk when PostgreSQL answers (G1).
+ */
+export function openDatabase(url: string, onError: (error: Error) => void, commitLevel: CommitLevel = "on"): Database {
+  const connectionString = withCommitLevel(url, commitLevel);
   let isClosing = false;
   const pools: pg.Pool[] = [];
   // Connections that end during `close` are no errors.
@@ -47,7 +52,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   };
   const open = (max: number, waitMs: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
     const pool = new pg.Pool({
-      connectionString: url,
+      connectionString,
       application_name: "tukio",
       max,
       connectionTimeoutMillis: waitMs,

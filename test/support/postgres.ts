@@ -1,4 +1,4 @@
-/** A PostgreSQL that one test file crashes and restarts. It runs with fsync, because commits must survive the crash. */
+/** A PostgreSQL that one test file crashes and restarts. It runs with fsync by default, because commits must survive the crash. */
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,20 +7,20 @@ import { type Embedded, startEmbedded } from "../../server/database/embedded-pos
 export interface TestPostgres {
   /** Changes on every restart. */
   readonly url: string;
-  /** Stops the server immediately, without a checkpoint. Resolves when the process has exited. */
-  crash(): Promise<void>;
+  /** Stops the server immediately, without a checkpoint; by default with SIGQUIT. Resolves when all its processes have exited. */
+  crash(signal?: NodeJS.Signals): Promise<void>;
   /** Starts the server on the same data. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function startPostgres(): Promise<TestPostgres> {
+export async function startPostgres({ fsync = true } = {}): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-fault-"));
   await chmod(dataDir, 0o755);
   let exited = Promise.withResolvers<void>();
   const start = (): Promise<Embedded> => {
     exited = Promise.withResolvers();
-    return startEmbedded({ dataDir, log: { info: () => exited.resolve() } });
+    return startEmbedded({ dataDir, fsync, log: { info: () => exited.resolve() } });
   };
   let running = await start();
   // The log lines of the start have resolved the first promise.
@@ -29,10 +29,10 @@ export async function startPostgres(): Promise<TestPostgres> {
     get url() {
       return running.url;
     },
-    async crash() {
+    async crash(signal = "SIGQUIT") {
       exited = Promise.withResolvers();
       const [pid] = (await readFile(join(dataDir, "postgres", "postmaster.pid"), "utf8")).split("\n");
-      process.kill(Number(pid), "SIGQUIT");
+      process.kill(Number(pid), signal);
       await exited.promise;
     },
     async restart() {
