@@ -1,6 +1,6 @@
 /**
- * The sandbox of a node that strangers can reach: they may use its pages and its phone, and nothing else. It is made to
- * visit nobody, other origins read nothing of it, and what it keeps in memory has bounds.
+ * Attacks on the sandbox of a public node. An unauthenticated client may use its pages and its phone only. The sandbox sends
+ * requests to the hub only, other origins cannot read its answers, and its memory is bounded.
  */
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -35,12 +35,12 @@ const sandboxes = { SANDBOX: providerNames.join(",") };
 const start = (env: Record<string, string> = {}): Promise<TestNode> =>
   startNode({ databaseUrl, env: { ...sandboxes, ...env } });
 
-/** Whoever is not to be visited. */
+/** A server that must not get any request. */
 const startStranger = (): Promise<ScriptedProvider> => startScriptedProvider(() => ({ body: {} }));
 
 const apiOf = (node: TestNode, name: ProviderName): string => `${node.url}/sandbox/${name}`;
 
-/** A program with the credentials of the node's own account, or with others. */
+/** A client with the credentials of the node's account, or with others. */
 async function enter(node: TestNode, name: ProviderName, account: Account = testAccount(name)) {
   const { headers, answer } = await merchants[name].enter(apiOf(node, name), account);
   const ask = (callback: string, phone = merchants[name].phone) =>
@@ -51,10 +51,10 @@ async function enter(node: TestNode, name: ProviderName, account: Account = test
 const promptsOf = async (node: TestNode, phone: string): Promise<unknown[]> =>
   (await call(`${node.url}/sandbox/phone/${phone}/prompts`)).body.prompts as unknown[];
 
-describe.each(providerNames)("the sandbox of %s", (name) => {
+describe.each(providerNames)("sandbox of %s", (name) => {
   const { phone, refusal } = merchants[name];
 
-  it("refuses an address that is not the hub's, asks nobody, and visits nobody but the hub", async () => {
+  it("refuses a foreign URL, shows no prompt, and sends requests only to the hub", async () => {
     const [node, stranger] = await Promise.all([start(), startStranger()]);
     const { host } = new URL(node.url);
     const { host: foreign } = new URL(stranger.url);
@@ -72,7 +72,7 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
     expect(stranger.calls).toEqual([]);
   });
 
-  it("knows no account but the one that is derived from the hub's secret", async () => {
+  it("accepts only the account that is derived from the hub's secret", async () => {
     const node = await start();
     const { sandbox }: { sandbox: Sandbox } = registry[name];
     const accounts = [publicAccounts[name], sandboxAccount(name, sandbox, ["the secret of some other hub altogether"])];
@@ -88,7 +88,7 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
     expect(await promptsOf(node, phone)).toHaveLength(1);
   });
 
-  it("counts strangers towards their address's limit, and never the hub", async () => {
+  it("counts unauthenticated requests towards their address's limit, and never the hub's", async () => {
     const node = await start({ LIMIT_IP: "4" });
     const { ask } = await enter(node, name);
     const knock = async (path: string) => (await call(apiOf(node, name) + path, { method: "POST" })).status;
@@ -98,7 +98,7 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
     expect(await knock("/")).toBe(429);
     expect((await ask(`${node.url}/webhooks/${name}`)).status).toBeLessThan(300);
     expect((await ask(`${node.url}/webhooks/${name}`)).status).toBeLessThan(300);
-    // The phone, which is asked often, has a limit of its own.
+    // The phone has a higher limit, because clients poll it.
     const phoneStatus = async () => (await call(`${node.url}/sandbox/phone/${phone}/prompts`)).status;
     for (let asked = 0; asked < 40; asked += 1) expect(await phoneStatus()).toBe(200);
     expect(await phoneStatus()).toBe(429);
@@ -106,8 +106,8 @@ describe.each(providerNames)("the sandbox of %s", (name) => {
   });
 });
 
-describe("what goes between the hub and its sandbox", () => {
-  it("goes nowhere else, whatever asks for it, and follows no redirect", async () => {
+describe("traffic between hub and sandbox", () => {
+  it("goes nowhere else and follows no redirect", async () => {
     const stranger = await startStranger();
     const own = await startScriptedProvider(() => ({
       status: 302,
@@ -125,10 +125,10 @@ describe("what goes between the hub and its sandbox", () => {
     expect(stranger.calls).toEqual([]);
   });
 
-  it("does not lead to the shop: a payer who pays on the phone is sent on, and the sandbox does not go there", async () => {
+  it("does not follow the hub's redirect to the shop after the payer's return", async () => {
     const [node, stranger] = await Promise.all([start(), startStranger()]);
     const paying = { provider: "bkash", currency: "BDT", phone: "+8801712345601", returnUrl: `${stranger.url}/back` };
-    // While the second one pays, whatever the first one led to has come.
+    // The requests that the first payment caused arrive before the second one is paid.
     for (const _ of [1, 2]) {
       const { order } = await pay(node, paying);
       const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=20`);
@@ -137,7 +137,7 @@ describe("what goes between the hub and its sandbox", () => {
     expect(stranger.calls).toEqual([]);
   });
 
-  it("is let through with another node's token, though only the newest one of its own is good", async () => {
+  it("is not limited with another node's token, although only the newest token is valid", async () => {
     const [node, other] = await Promise.all([start({ LIMIT_IP: "1" }), start()]);
     await enter(node, "daraja");
     const { headers } = await enter(other, "daraja");
@@ -151,7 +151,7 @@ describe("what goes between the hub and its sandbox", () => {
     expect([(await ask()).status, (await ask()).status]).toEqual([404, 429]);
   });
 
-  it("is not used up by strangers: bKash's ration of tokens is the merchant's", async () => {
+  it("keeps bKash's limit of token calls to the merchant", async () => {
     const node = await start();
     const { headers: _, ...stranger } = await enter(node, "bkash", publicAccounts.bkash);
     expect(stranger.answer?.status).toBe(401);
@@ -160,19 +160,19 @@ describe("what goes between the hub and its sandbox", () => {
   });
 });
 
-/** An address of this route, with something for each parameter. */
+/** A URL of this route, with a value for each parameter. */
 const addressOf = (node: TestNode, { url }: RegisteredRoute): string =>
   node.url + url.replace(/:(\w+)/g, "254712345600");
 
 const listSandbox = async (env: Record<string, string> = {}) => {
   const { started: node, routes } = await collectRoutes(() => start(env));
   const below = routes.filter(({ url }) => url.startsWith("/sandbox"));
-  // Every provider is there, and the phone.
+  // The routes cover each provider and the phone.
   for (const name of [...providerNames, "phone"]) expect(below.some(({ url }) => url.includes(`/${name}`))).toBe(true);
   return { node, routes: below };
 };
 
-/** The headers of an answer as soon as they are there; a stream has no end. */
+/** The headers of an answer as soon as they arrive, because a stream does not end. */
 async function headersOf(url: string, init: RequestInit): Promise<{ status: number; names: string[] }> {
   const enough = new AbortController();
   const { status, headers } = await fetch(url, { ...init, redirect: "manual", signal: enough.signal });
@@ -183,17 +183,17 @@ async function headersOf(url: string, init: RequestInit): Promise<{ status: numb
 const otherOrigin = "https://elsewhere.example";
 const isCors = (name: string): boolean => name.startsWith("access-control-");
 
-describe("a page of another origin", () => {
-  it("reads nothing at any route of the sandbox, and no preflight is answered", async () => {
+describe("page of another origin", () => {
+  it("reads no answer of the sandbox, and gets no answer to a preflight", async () => {
     const { node, routes } = await listSandbox();
-    // The hub's own API is open to it.
+    // The hub's own API allows the origin.
     const open = await headersOf(`${node.url}/v1/orders/X`, { headers: { origin: otherOrigin } });
     expect(open.names.filter(isCors)).not.toEqual([]);
     for (const route of routes) {
       const url = addressOf(node, route);
       for (const address of [url, url.replace("/sandbox", "/%73andbox")]) {
         const { names } = await headersOf(address, { method: route.method, headers: { origin: otherOrigin } }).catch(
-          // Fetch knows fewer methods than HTTP has, and so do pages.
+          // `fetch` supports fewer methods than HTTP, and so do pages.
           () => ({ names: [] }),
         );
         expect([route, names.filter(isCors)]).toEqual([route, []]);
@@ -206,7 +206,7 @@ describe("a page of another origin", () => {
     }
   });
 
-  it("cannot frame what is served there, or take it for another type", async () => {
+  it("cannot frame an answer of the sandbox, or read it as another type", async () => {
     const { node } = await listSandbox();
     for (const path of ["/sandbox/phone", "/sandbox/bkash/redirect/", "/sandbox/daraja/nowhere"]) {
       const { headers } = await call(node.url + path);
@@ -216,10 +216,10 @@ describe("a page of another origin", () => {
   });
 });
 
-describe("in production", () => {
+describe("sandbox in production", () => {
   const production = { NODE_ENV: "production", PUBLIC_URL: "https://pay.example/hub" };
 
-  it("strangers reach the pages and the phone, and nothing else", async () => {
+  it("lets an unauthenticated client reach the pages and the phone, and nothing else", async () => {
     const { node, routes } = await listSandbox({ ...production, DATABASE_URL: databaseUrl });
     const reached = new Set<string>();
     for (const route of routes.filter(({ method }) => ["GET", "POST", "PUT", "DELETE", "PATCH"].includes(method))) {
@@ -234,7 +234,7 @@ describe("in production", () => {
     ]);
   });
 
-  it.each(providerNames)("%s takes the hub's public address and its own, and no other", async (name) => {
+  it.each(providerNames)("accepts the hub's public and local address at %s, and no other", async (name) => {
     const node = await start({ ...production, DATABASE_URL: databaseUrl });
     const { phone, refusal } = merchants[name];
     const { ask } = await enter(node, name);
@@ -249,7 +249,7 @@ describe("in production", () => {
   });
 });
 
-describe("what the phone keeps", () => {
+describe("memory of the phone", () => {
   const openPhone = (): Phone => {
     const phone = createPhone();
     onTestFinished(() => phone.close());
@@ -262,17 +262,17 @@ describe("what the phone keeps", () => {
     currency: "KES",
   });
 
-  it("has bounds: the oldest of all ends as it would have by itself, or without a word", async () => {
+  it("is bounded: the oldest prompt ends with its default answer, or without one (G12)", async () => {
     const phone = openPhone();
     const first = phone.prompt(ringFor(10_000_000));
     const second = phone.prompt(ringFor(10_000_001));
-    // A number that answers by itself does so early.
+    // A prompt of a test number ends with the automatic answer.
     const others = Array.from({ length: promptsMax - 2 }, (_, index) =>
       phone.prompt(ringFor(20_000_000 + index * 100)),
     );
     expect(phone.prompts("+254710000000")).toHaveLength(1);
     phone.prompt(ringFor(30_000_000));
-    // A person's: the payment's deadline decides.
+    // A prompt that waits for a person ends without an answer: the payment's deadline ends the payment.
     expect(await Promise.race([first.answer, "no word"])).toBe("no word");
     expect(phone.prompts("+254710000000")).toEqual([]);
     phone.prompt(ringFor(30_000_000));
@@ -280,14 +280,14 @@ describe("what the phone keeps", () => {
     expect(phone.prompts("+254720000000").map(({ id }) => id)).toEqual([others[0]?.id]);
   });
 
-  it("has bounds: of one phone the oldest is gone when there is no room for another", () => {
+  it("is bounded for one number: a new prompt beyond the limit ends the oldest (G12)", () => {
     const phone = openPhone();
     const rung = Array.from({ length: promptsPerPhoneMax + 1 }, () => phone.prompt(ringFor(10_000_000)));
     const ids = phone.prompts("+254710000000").map(({ id }) => id);
     expect(ids).toEqual(rung.slice(1).map(({ id }) => id));
   });
 
-  it("is told to so many streams of one phone and no more, and made once for all of them", async () => {
+  it("is streamed to a limited number of clients per number, serialised once (G12)", async () => {
     const app = Fastify({ forceCloseConnections: true });
     const phone = openPhone();
     const read = vi.spyOn(phone, "prompts");
@@ -298,7 +298,7 @@ describe("what the phone keeps", () => {
     const url = await app.listen({ port: 0, host: "127.0.0.1" });
     const left = new AbortController();
     onTestFinished(() => left.abort());
-    // Whichever way the number is written.
+    // In each form of the number.
     const open = (form: string) => fetch(`${url}/phone/${form}/events`, { signal: left.signal });
     const streams = await Promise.all(
       Array.from({ length: streamsPerPhoneMax }, (_, index) => open(index % 2 ? "0712345600" : "+254 712 345 600")),
@@ -315,7 +315,7 @@ describe("what the phone keeps", () => {
     await expect.poll(async () => (await fetch(`${url}/phone/0712345600/events`)).status).toBe(200);
   });
 
-  it.each(["events", "prompts"])("is not looked for by a number that is none, at %s", async (what) => {
+  it.each(["events", "prompts"])("is not searched for an invalid number at %s", async (what) => {
     const node = await start();
     for (const length of [33, 15_000]) {
       expect(await call(`${node.url}/sandbox/phone/${"7".repeat(length)}/${what}`)).toMatchObject({
@@ -325,7 +325,7 @@ describe("what the phone keeps", () => {
     }
   });
 
-  it("is not held for a reader that does not read: its stream is closed, and its place is free", async () => {
+  it("is not held for a client that does not read: its stream is closed, and its place is free (G12)", async () => {
     const app = Fastify({ forceCloseConnections: true });
     const phone = openPhone();
     const connectionLimit = createConnectionLimit(1);
@@ -341,7 +341,7 @@ describe("what the phone keeps", () => {
     await vi.waitUntil(() => response.headersSent);
     expect(() => connectionLimit.check("127.0.0.1")).toThrow();
     let unreadMax = 0;
-    // What the kernel takes for a reader is some megabytes.
+    // The kernel buffers some megabytes for a reader.
     for (let rung = 0; rung < 100_000 && !response.destroyed; rung += 1) {
       phone.prompt({ ...ringFor(12_345_600) });
       unreadMax = Math.max(unreadMax, response.writableLength);

@@ -1,8 +1,8 @@
 /**
- * Every provider's `translate` and `confirm` against noise. They never crash, never take noise for money, and say the
- * same of the same bytes. Providers and fixtures come from the tables: a new one is here by itself.
+ * Runs `translate` and `confirm` of every provider on noise. They never crash, never make a success of noise, and read the
+ * same bytes the same way. The test takes providers and fixtures from the registry, so a new provider is included.
  *
- * Not covered: what each field of a real message means; that is in each provider's own tests.
+ * Not covered: the meaning of each field of a real message, which each provider's own tests cover.
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -34,7 +34,7 @@ import {
 const paymentId = "0199f2c4-0000-7000-8000-000000000001";
 const never = new AbortController().signal;
 
-/** The adapter with its sandbox's account, whose provider answers each call with the next of these. */
+/** The adapter with the sandbox's account. Its provider returns the next of these answers to each call. */
 function open(name: (typeof providerNames)[number], answer: (call: Call) => Answer = () => assert.fail()): Provider {
   return registry[name].definition.configure(providerAccount(name))({
     baseUrl: () => "http://definition.invalid",
@@ -43,7 +43,7 @@ function open(name: (typeof providerNames)[number], answer: (call: Call) => Answ
   });
 }
 
-/** What there was to read: a claim or the code of the one error that is allowed. */
+/** The result of reading: a claim, or the code of a `HubError`. */
 function read(provider: Provider, webhook: Webhook, authenticity?: Authenticity): Claim | HubError["code"] {
   try {
     return provider.translate(webhook, authenticity);
@@ -57,7 +57,7 @@ function read(provider: Provider, webhook: Webhook, authenticity?: Authenticity)
 const isProvenSuccess = (claim: Claim | string): boolean =>
   typeof claim === "object" && claim.proof !== "none" && claim.outcome?.status === "succeeded";
 
-/** What every claim must be, whatever it was made of: PostgreSQL can store it, and it says nothing impossible. */
+/** The rules for every claim: PostgreSQL can store it, and it contains no impossible value. */
 function checkClaim(claim: Claim): void {
   assert(["signature", "secret", "none"].includes(claim.proof));
   assert(claim.paymentId === undefined || /^[0-9a-f-]{36}$/.test(claim.paymentId), `payment ${claim.paymentId}`);
@@ -79,7 +79,7 @@ function checkOutcome({ status, amountMinor, currency }: Outcome): void {
   assert(currency === undefined || /^[A-Z]{3}$/.test(currency));
 }
 
-/** Words and numbers by which some provider says that all is well. */
+/** Words and numbers that mean success at some provider. */
 const isYes = (value: unknown): boolean =>
   /^"?\s*(-?0+|1|true|success(ful)?|completed?|paid)\s*"?$/i.test(JSON.stringify(value) ?? "");
 
@@ -91,19 +91,19 @@ describe.each(providerNames)("%s", (name) => {
   const signed = fixtures.map(({ headers = {} }) => headers);
   const account = Object.values(providerAccount(name));
 
-  /** Noise, noise with the provider's own names, and its own webhooks gone wrong. */
+  /** Noise, noise with the provider's keys, and its webhooks with changes. */
   const body = fc.oneof(
     byteNoise,
     jsonNoise.map(toBytes),
     jsonNoiseWith(names).map(toBytes),
     fc.oneof(...bodies.map(mutations)),
   );
-  /** Of those that check signatures over the network. */
+  /** The result of `authenticate`, for providers that have it. */
   const authenticities = fc.constantFrom<Authenticity[]>("signed", "unsigned");
-  /** Of a stranger, or as the provider would send them. */
+  /** The headers of an unauthenticated client, or those of the provider. */
   const headers = fc.oneof(headerNoise, fc.constantFrom(...signed, { "x-api-key": account[0] ?? "" }));
 
-  it("reads or refuses whatever comes, and says the same of the same bytes", { timeout: fuzzTimeoutMs }, () => {
+  it("reads or refuses any bytes, and reads the same bytes the same way", { timeout: fuzzTimeoutMs }, () => {
     fc.assert(
       fc.property(body, headers, fc.boolean(), authenticities, (bytes, fields, isAddressed, authenticity) => {
         const webhook = { body: bytes, headers: fields, ...(isAddressed && { paymentId }) };
@@ -115,7 +115,7 @@ describe.each(providerNames)("%s", (name) => {
     );
   });
 
-  it("believes no success without its secret or signature", { timeout: fuzzTimeoutMs }, () => {
+  it("makes no success without the secret or the signature (G7)", { timeout: fuzzTimeoutMs }, () => {
     const real = fc.constantFrom(...bodies).map(toBytes);
     fc.assert(
       fc.property(fc.oneof(real, body), headerNoise, (bytes, fields) => {
@@ -125,7 +125,7 @@ describe.each(providerNames)("%s", (name) => {
     );
   });
 
-  it("finds no success in noise, even at the payment's own address", { timeout: fuzzTimeoutMs }, () => {
+  it("makes no success of noise, even at the payment's own URL (G7)", { timeout: fuzzTimeoutMs }, () => {
     const noise = fc.oneof(
       byteNoise,
       jsonNoise.map(toBytes),
@@ -139,12 +139,12 @@ describe.each(providerNames)("%s", (name) => {
     );
   });
 
-  it("finds no success in what says that it failed, with any one value spoilt", { timeout: fuzzTimeoutMs }, () => {
+  it("makes no success of a failed webhook with any one value changed (G7)", { timeout: fuzzTimeoutMs }, () => {
     const unpaid = fixtures.filter(({ body: one, headers: fields = {} }) => {
       const claim = read(provider, { body: toBytes(one), headers: fields, paymentId });
       return typeof claim === "object" && ["failed", "expired"].includes(claim.outcome?.status ?? "");
     });
-    // Some tell of money only.
+    // Some providers send webhooks for successes only.
     if (unpaid.length === 0) return;
     const noise = jsonNoise.filter((value) => !isYes(value));
     const spoil = ({ body: one, headers: fields = {} }: (typeof fixtures)[number]) =>
@@ -158,7 +158,7 @@ describe.each(providerNames)("%s", (name) => {
     );
   });
 
-  it("takes an amount as it is written, and one that cannot be read for another than agreed", {
+  it("reads an amount exactly, and an unreadable one as a mismatch (G8)", {
     timeout: fuzzTimeoutMs,
   }, () => {
     const digits = provider.currencies.includes("UGX") ? 0 : 2;
@@ -169,7 +169,7 @@ describe.each(providerNames)("%s", (name) => {
       const places = leavesOf(one).filter((path) => parseMinor(at(one, path), digits) === minor);
       return places.map((path) => ({ one, fields, path }));
     });
-    // Those that state none are asked for it.
+    // A provider whose webhook has no amount is queried for it.
     if (stated.length === 0) return;
     const amounts = fc.oneof(
       fc.double(),
@@ -191,7 +191,7 @@ describe.each(providerNames)("%s", (name) => {
     );
   });
 
-  it("learns no success from a noisy answer to a question", { timeout: fuzzTimeoutMs }, async () => {
+  it("makes no success of a noisy answer to a query (G7)", { timeout: fuzzTimeoutMs }, async () => {
     const noise = fc.oneof(
       fc.record({ status: fc.constantFrom(200, 200, 200, 202, 400, 401, 404, 429, 500, 503), body: jsonNoise }),
       fc.record({ status: fc.integer({ min: 100, max: 599 }), body: jsonNoiseWith(names.filter(isTellingNothing)) }),
@@ -210,7 +210,7 @@ describe.each(providerNames)("%s", (name) => {
     await fc.assert(
       fc.asyncProperty(noise, async (next) => {
         answer = next;
-        // Throwing says that the provider could not be asked; what is thrown is logged, so it must be an error.
+        // An error means that the query failed. It is logged, so it must be an `Error`.
         const outcome = await asked.confirm(payment, never).catch((error: unknown) => assert(error instanceof Error));
         if (outcome) checkOutcome(outcome);
         assert.notEqual(outcome?.status, "succeeded");
@@ -220,7 +220,7 @@ describe.each(providerNames)("%s", (name) => {
   });
 });
 
-/** Names by which no provider says how it ended. */
+/** Keys that state no outcome at any provider. */
 const isTellingNothing = (word: string): boolean => !/status|result|success|code/i.test(word);
 
 function toBytes(value: unknown): Buffer {

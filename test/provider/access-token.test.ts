@@ -1,4 +1,4 @@
-/** Access tokens shared by nodes, on real PostgreSQL; the provider is a function that counts. */
+/** Access tokens shared by nodes, with real PostgreSQL. The provider is a function that counts its calls. */
 import type { Socket } from "node:net";
 import type { PoolClient } from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -20,25 +20,25 @@ beforeAll(async () => {
 const secret = "a secret of more than thirty-two characters";
 const otherSecret = "another secret of more than thirty-two chars";
 
-/** A provider that gives `token-1`, `token-2`, … */
+/** A provider that issues `token-1`, `token-2`, … */
 interface Fetcher {
   provider: string;
-  /** How often it was asked. */
+  /** The number of token calls. */
   asked: number;
   lifetimeS: number;
-  /** What it answers instead of a token. */
+  /** The answer instead of a token. */
   failure: Error | undefined;
-  /** The refresh tokens that it was called with; it gives `refresh-1`, … once there is a list. */
+  /** The refresh tokens of its calls. It issues `refresh-1`, … if this list exists. */
   refreshedWith: (string | undefined)[] | undefined;
   callsPerHourMax: number | undefined;
-  /** Answers wait from now on; resolves when somebody asked and waits. */
+  /** Holds the answers from now on. Resolves when a call waits for its answer. */
   hold(): { asked: Promise<void>; release(): void };
   fetch(refreshToken?: string): Promise<FetchedToken>;
 }
 
 let providers = 0;
 
-/** Every test has a provider of its own, so that nothing is stored for it yet. */
+/** Each test has its own provider, so that no token is stored for it yet. */
 function createFetcher(): Fetcher {
   providers += 1;
   let connectionLimit: Promise<void> | undefined;
@@ -77,7 +77,7 @@ interface Node {
   database: Database;
 }
 
-/** A process with its own connections and memory. */
+/** A node with its own connections and memory. */
 function startNode({ provider, fetch, callsPerHourMax }: Fetcher, secrets: readonly string[] = [secret]): Node {
   const database = openDatabase(url, () => undefined);
   onTestFinished(database.close);
@@ -90,7 +90,7 @@ function startNode({ provider, fetch, callsPerHourMax }: Fetcher, secrets: reado
   return { accessToken, database };
 }
 
-/** Resolves when so many statements wait for a lock. */
+/** Resolves when this number of statements waits for a lock. */
 async function lockWaiters({ database }: Node, count: number): Promise<void> {
   for (let waiting = 0; waiting < count; ) {
     const { rows } = await database.pool.query(
@@ -103,13 +103,13 @@ async function lockWaiters({ database }: Node, count: number): Promise<void> {
 const storedOf = async ({ database }: Node, { provider }: Fetcher): Promise<Buffer | undefined> =>
   (await database.pool.query("select sealed from credential where provider = $1", [provider])).rows[0]?.sealed;
 
-/** Sets what is left of the stored token's life, by the database's clock. */
+/** Sets the remaining lifetime of the stored token, by PostgreSQL's clock. */
 async function expireIn({ database }: Node, { provider }: Fetcher, seconds: number): Promise<void> {
   const text = "update credential set expires_at = clock_timestamp() + $2 * interval '1 second' where provider = $1";
   expect((await database.pool.query(text, [provider, seconds])).rowCount).toBe(1);
 }
 
-/** No lock is held, and no connection is taken. */
+/** Expects that no lock is held and no connection is in use. */
 async function expectNothingHeld({ database: { pool } }: Node): Promise<void> {
   const { rows } = await pool.query(
     `select count(*)::int as held from pg_locks join pg_database d on d.oid = database
@@ -121,8 +121,8 @@ async function expectNothingHeld({ database: { pool } }: Node): Promise<void> {
 
 const times = <T>(count: number, act: () => Promise<T>): Promise<T>[] => Array.from({ length: count }, act);
 
-describe("a token", () => {
-  it("is fetched once by twenty concurrent calls on two nodes", async () => {
+describe("access token", () => {
+  it("makes one token call for twenty concurrent callers on two nodes", async () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
     const b = startNode(fetcher);
@@ -137,7 +137,7 @@ describe("a token", () => {
     await expectNothingHeld(b);
   });
 
-  it("is taken from the database after a restart, and from memory after that", async () => {
+  it("comes from the database after a restart, and from memory after that", async () => {
     const fetcher = createFetcher();
     await startNode(fetcher).accessToken.token();
     const restarted = startNode(fetcher);
@@ -148,7 +148,7 @@ describe("a token", () => {
     expect(fetcher.asked).toBe(1);
   });
 
-  it("may take longer to fetch than any statement takes", async () => {
+  it("allows a token call longer than the statement timeout", async () => {
     const fetcher = createFetcher();
     const { accessToken, database } = startNode(fetcher);
     const lent: PoolClient[] = [];
@@ -163,12 +163,12 @@ describe("a token", () => {
     expect(silentMs()).toBe(6_000);
   });
 
-  it("of one provider is none of another's", async () => {
+  it("keeps the tokens of providers apart", async () => {
     const one = createFetcher();
     const other = createFetcher();
     const node = startNode(one);
     await node.accessToken.token();
-    // Not even when its bytes are put into the other's row.
+    // Also not if its bytes are copied into the other provider's row.
     await node.database.pool.query(
       "insert into credential select $2, sealed, expires_at from credential where provider = $1",
       [one.provider, other.provider],
@@ -177,7 +177,7 @@ describe("a token", () => {
     expect([one.asked, other.asked]).toEqual([1, 1]);
   });
 
-  it("cannot be read in the database", async () => {
+  it("is encrypted in the database", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     const token = await node.accessToken.token();
@@ -193,7 +193,7 @@ describe("a token", () => {
     }
   });
 
-  it("is sealed anew each time, so that equal ones cannot be told", async () => {
+  it("encrypts equal tokens to different bytes", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     await node.accessToken.token();
@@ -203,7 +203,7 @@ describe("a token", () => {
     expect(await storedOf(node, fetcher)).not.toEqual(before);
   });
 
-  it("sealed with a secret that is gone is fetched anew; with one that is still accepted it is taken", async () => {
+  it("opens a token sealed with an accepted secret, and replaces one sealed with a removed secret", async () => {
     const fetcher = createFetcher();
     await startNode(fetcher, [secret]).accessToken.token();
     expect(await startNode(fetcher, [otherSecret, secret]).accessToken.token()).toBe("token-1");
@@ -213,8 +213,8 @@ describe("a token", () => {
   });
 });
 
-describe("a rejected token", () => {
-  /** Two nodes that both have `token-1` in memory. */
+describe("rejected token", () => {
+  /** Two nodes that both cached `token-1`. */
   const twoNodes = async () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
@@ -223,7 +223,7 @@ describe("a rejected token", () => {
     return { fetcher, a, b };
   };
 
-  it("is replaced once, although many callers on two nodes report it at once", async () => {
+  it("is replaced once when many callers on two nodes report it at once", async () => {
     const { fetcher, a, b } = await twoNodes();
     const held = fetcher.hold();
     const calls = [a, b].flatMap(({ accessToken }) => times(10, () => accessToken.token("token-1")));
@@ -234,7 +234,7 @@ describe("a rejected token", () => {
     expect(fetcher.asked).toBe(2);
   });
 
-  it("that another node has replaced is answered with that one's, without fetching", async () => {
+  it("is replaced without a token call if another node has replaced it", async () => {
     const { fetcher, a, b } = await twoNodes();
     expect(await a.accessToken.token("token-1")).toBe("token-2");
     expect(await b.accessToken.token("token-1")).toBe("token-2");
@@ -242,7 +242,7 @@ describe("a rejected token", () => {
     expect(fetcher.asked).toBe(2);
   });
 
-  it("that is reported late, after it was replaced here, changes nothing", async () => {
+  it("causes no token call if it is reported after its replacement", async () => {
     const { fetcher, a } = await twoNodes();
     const query = vi.spyOn(a.database.pool, "query");
     expect(await a.accessToken.token("token-1")).toBe("token-2");
@@ -252,7 +252,7 @@ describe("a rejected token", () => {
     expect(fetcher.asked).toBe(2);
   });
 
-  it("can be rejected again as soon as it is replaced", async () => {
+  it("is replaced again if its replacement is rejected", async () => {
     const { fetcher, a } = await twoNodes();
     expect(await a.accessToken.token("token-1")).toBe("token-2");
     expect(await a.accessToken.token("token-2")).toBe("token-3");
@@ -260,12 +260,12 @@ describe("a rejected token", () => {
   });
 });
 
-describe("a token near its end", () => {
+describe("token near its expiry", () => {
   it.each([
     ["61 s before it is used", 61, "token-1", 1],
     ["59 s before it is not", 59, "token-2", 2],
     ["and past it it is not", -1, "token-2", 2],
-  ])("%s by a node that finds it stored", async (_when, leftS, token, asked) => {
+  ])("%s by a node that reads it from the database", async (_when, leftS, token, asked) => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     await node.accessToken.token();
@@ -274,7 +274,7 @@ describe("a token near its end", () => {
     expect(fetcher.asked).toBe(asked);
   });
 
-  it("is fetched again by the node that remembers it, once, 60 s before that end", async () => {
+  it("is replaced once by the node that cached it, 60 s before its expiry", async () => {
     const fetcher = createFetcher();
     fetcher.lifetimeS = 3_600;
     const node = startNode(fetcher);
@@ -297,20 +297,20 @@ describe("a token near its end", () => {
     expect(fetcher.asked).toBe(2);
   });
 
-  it("goes by the database's clock, whatever the node that fetched it remembers", async () => {
+  it("expires by PostgreSQL's clock, also on the node that fetched it", async () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
     await a.accessToken.token();
     await expireIn(a, fetcher, 59);
     expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
-    // Told by the provider that its own is dead, the first node finds the other's.
+    // The provider refuses the first node's token; the node finds the other node's token.
     expect(await a.accessToken.token("token-1")).toBe("token-2");
     expect(fetcher.asked).toBe(2);
   });
 });
 
-describe("a fetch that fails", () => {
-  it("fails every call that waits for it, holds nothing afterwards, and the next call tries again", async () => {
+describe("failed token call", () => {
+  it("fails each waiting caller, releases lock and connection, and is repeated by the next caller", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     const failure = new Error("no token today");
@@ -319,7 +319,7 @@ describe("a fetch that fails", () => {
     const reading = vi.spyOn(node.database.pool, "query");
     const calls = Promise.allSettled(times(5, () => node.accessToken.token()));
     await held.asked;
-    // Every call has looked into the database and waits for the one that fetches, before that one ends.
+    // Each caller has read the database and waits for the token call before it ends.
     await Promise.all(reading.mock.results.map(({ value }) => value));
     await node.database.pool.query("select");
     held.release();
@@ -333,7 +333,7 @@ describe("a fetch that fails", () => {
     expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
   });
 
-  it("lets the node that waits behind it try for itself", async () => {
+  it("leaves a waiting node to make its own call", async () => {
     const fetcher = createFetcher();
     const a = startNode(fetcher);
     const b = startNode(fetcher);
@@ -351,7 +351,7 @@ describe("a fetch that fails", () => {
     expect(fetcher.asked).toBe(2);
   });
 
-  it("keeps the token that is stored, and a rejected one is reported again", async () => {
+  it("keeps the stored token", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     await node.accessToken.token();
@@ -364,7 +364,7 @@ describe("a fetch that fails", () => {
     await expectNothingHeld(node);
   });
 
-  it("because the connection was lost meanwhile ends no more than that call", async () => {
+  it("fails only its callers if the database connection is lost meanwhile", async () => {
     const fetcher = createFetcher();
     const node = startNode(fetcher);
     const uncaught = catchUncaught();
@@ -384,16 +384,16 @@ describe("a fetch that fails", () => {
     expect(await call).toMatchObject([{ status: "rejected" }]);
     expect(await node.accessToken.token()).toBe("token-2");
     await expectNothingHeld(node);
-    // Nobody asks anything of a connection during the fetch, so nobody is there to be told, and the process would end.
+    // No query is in flight during the token call, so an unhandled error of the connection would end the process.
     expect(uncaught.errors).toEqual([]);
   });
 });
 
-describe("where two calls an hour are allowed", () => {
+describe("limit of two token calls an hour", () => {
   const rationed = (): Fetcher => Object.assign(createFetcher(), { callsPerHourMax: 2 });
   const refusal = { code: "provider_unavailable", message: expect.stringContaining("2 token calls an hour") };
 
-  it("two nodes and a restart never make a third, whoever asks and whatever is rejected", async () => {
+  it("allows no third call on two nodes and after a restart", async () => {
     const fetcher = rationed();
     const [a, b] = [startNode(fetcher), startNode(fetcher)];
     await Promise.all([a, b].flatMap(({ accessToken }) => times(5, () => accessToken.token())));
@@ -407,7 +407,7 @@ describe("where two calls an hour are allowed", () => {
     await expectNothingHeld(a);
   });
 
-  it("a call counts although it failed, and no more than an hour", async () => {
+  it("counts a failed call for an hour", async () => {
     const fetcher = rationed();
     const node = startNode(fetcher);
     fetcher.failure = new Error("no token today");
@@ -416,13 +416,13 @@ describe("where two calls an hour are allowed", () => {
     await expect(node.accessToken.token()).rejects.toMatchObject(refusal);
     const age = "update token_call set at = at - $2::interval where provider = $1";
     await node.database.pool.query(age, [fetcher.provider, "60 minutes 30 seconds"]);
-    // The provider may have counted them later than we did.
+    // The provider may have counted the calls later.
     await expect(node.accessToken.token()).rejects.toMatchObject(refusal);
     await node.database.pool.query(age, [fetcher.provider, "30 seconds"]);
     expect(await node.accessToken.token()).toBe("token-3");
   });
 
-  it("a call that surely was never sent does not count, and its refresh token stays good", async () => {
+  it("does not count a call that was not sent, and keeps its refresh token", async () => {
     const fetcher = Object.assign(rationed(), { refreshedWith: [] });
     const node = startNode(fetcher);
     await node.accessToken.token();
@@ -438,7 +438,7 @@ describe("where two calls an hour are allowed", () => {
     await expect(node.accessToken.token("token-5")).rejects.toMatchObject(refusal);
   });
 
-  it("a call counts although the process died in it", async () => {
+  it("counts a call during which the process died", async () => {
     const fetcher = rationed();
     const dying = startNode(fetcher);
     const held = fetcher.hold();
@@ -453,15 +453,15 @@ describe("where two calls an hour are allowed", () => {
   });
 });
 
-describe("a refresh token", () => {
-  it("is what the next token is fetched with, on any node, and is not used again once that failed", async () => {
+describe("refresh token", () => {
+  it("fetches the next token on any node, and is dropped after a failure", async () => {
     const fetcher = Object.assign(createFetcher(), { refreshedWith: [] });
     await startNode(fetcher).accessToken.token();
     const a = startNode(fetcher);
     expect(await a.accessToken.token("token-1")).toBe("token-2");
     fetcher.failure = new Error("the refresh token is not good");
     await expect(a.accessToken.token("token-2")).rejects.toBe(fetcher.failure);
-    // What there is stays until it is replaced.
+    // The stored token stays until it is replaced.
     expect(await startNode(fetcher).accessToken.token()).toBe("token-2");
     fetcher.failure = undefined;
     expect(await a.accessToken.token("token-2")).toBe("token-4");
@@ -469,8 +469,8 @@ describe("a refresh token", () => {
   });
 });
 
-describe("keeping alive", () => {
-  it("replaces a token with less than 5 min left, once for all nodes, and fetches none that nobody has used", async () => {
+describe("refresh ahead", () => {
+  it("replaces a token in its last 5 min once for all nodes, and fetches none for an unused account", async () => {
     const fetcher = createFetcher();
     const unused = createFetcher();
     const nodes = [startNode(fetcher), startNode(fetcher)];
@@ -488,7 +488,7 @@ describe("keeping alive", () => {
     if (!node) throw new Error("there are two");
     await expireIn(node, fetcher, 305);
     const stored = await storedOf(node, fetcher);
-    // Both have looked meanwhile: what one of them began is waited for by the next look of its own.
+    // Both nodes checked meanwhile. A node's next check waits for a refresh that the node has started.
     await Promise.all(nodes.map(({ accessToken }) => accessToken.refreshAhead()));
     expect(await storedOf(node, fetcher)).toEqual(stored);
     await expireIn(node, fetcher, 295);
@@ -499,7 +499,7 @@ describe("keeping alive", () => {
   });
 });
 
-/** Catches what would end the process, until the test is over. */
+/** Catches errors that would end the process, until the test ends. */
 function catchUncaught(): { errors: Error[]; first: Promise<void> } {
   const errors: Error[] = [];
   const first = Promise.withResolvers<void>();

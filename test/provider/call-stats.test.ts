@@ -9,8 +9,8 @@ const callOf = (call: Partial<FinishedCall> = {}): FinishedCall => ({
   ...call,
 });
 
-describe("the recent calls", () => {
-  it("have the nearest ranks of their times, and count failures as errors, but not what was declined", () => {
+describe("recent calls", () => {
+  it("have quantiles by nearest rank, and count failures but not declined requests as errors", () => {
     const calls = createRecentCalls();
     for (let tookMs = 200; tookMs >= 1; tookMs -= 1) calls.add(callOf({ tookMs }));
     calls.add(callOf({ verb: "confirm", tookMs: 7.6, outcome: "failed" }));
@@ -23,7 +23,7 @@ describe("the recent calls", () => {
     expect(calls.of("other").initiate).toEqual({ count: 0, errors: 0, p50Ms: null, p99Ms: null });
   });
 
-  it("are the last thousand of each kind", () => {
+  it("keep the last thousand per verb", () => {
     const calls = createRecentCalls();
     calls.add(callOf({ verb: "token" }));
     for (let count = 0; count < 2_500; count += 1)
@@ -32,7 +32,7 @@ describe("the recent calls", () => {
     expect(calls.of("daraja").token.count).toBe(1);
   });
 
-  it("are those of the last 15 minutes", () => {
+  it("cover the last 15 minutes", () => {
     let nowMs = 0;
     const calls = createRecentCalls(() => nowMs);
     calls.add(callOf({ tookMs: 1 }));

@@ -1,9 +1,9 @@
 /**
- * What every provider must pass: the adapter against a server that answers as stated, webhooks at a real node, and every
- * test number from the request to the watcher against the built-in sandbox.
+ * The contract that every provider must fulfil: the adapter against scripted answers, webhooks at a real node, and each test
+ * number from the request to the watcher against the built-in sandbox.
  *
- * Not covered, because it differs: the exact fields that are sent, tokens beyond their replacement, and pages that a
- * payer is sent to, which are in each provider's own tests; and what each message means, which its fixture says.
+ * Not covered, because it differs: the exact fields of a request, tokens beyond their replacement, and the provider's pages,
+ * which each provider's own tests cover; and the meaning of each message, which its fixture states.
  */
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { Payment, Reason, StatusEvent } from "../../server/order/order.ts";
@@ -22,7 +22,7 @@ import {
 } from "../support/scripted-provider.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
-/** What a provider says of one payment. */
+/** One payment, as the provider states it. */
 export interface StatedPayment {
   paymentId: string;
   reference: string;
@@ -30,38 +30,38 @@ export interface StatedPayment {
   receipt: string;
 }
 
-/** How a test number ends: in the order of time when it ends more than once. */
+/** The settled states of a test number, in their order. */
 export type Ending = readonly { status: StatusEvent["status"]; reason?: Reason }[];
 
-/** What differs between providers, for the suite. */
+/** The differences between providers. */
 export interface Driver {
   name: ProviderName;
   currency: string;
   amountMinor: number;
-  /** E.164, of the provider's country, ending in these two digits. */
+  /** A phone of the provider's country in E.164 that ends in these two digits. */
   phone(ending: string): string;
-  /** Which kind of call this is; only `initiate` asks for money. */
+  /** Classifies a call. Only `initiate` requests money. */
   kindOf(call: ScriptedCall): "token" | "initiate" | "confirm" | "other";
-  /** The answer to a token call, where there are any. */
+  /** The answer to a token call; absent without access tokens. */
   token?: ScriptedAnswer;
-  /** What says that the token is not good any more: the name of a fixture. */
+  /** The name of the fixture that refuses an access token. */
   tokenRefused?: string;
-  /** The provider accepted: a payment that it knows by this reference (or by our own id). */
+  /** The answer that accepts a request. `reference` is the reference, unless we choose it. */
   accepted(reference: string, call: ScriptedCall): ScriptedAnswer;
-  /** Where the reference is ours: what the payment is known by, whether its request was answered or not. */
+  /** The reference of a payment, if we choose it. */
   referenceOf?(payment: Payment, given: string): string;
   /** The answers to `confirm`. */
   confirmed: {
     succeeded(stated: StatedPayment): ScriptedAnswer;
     open(stated: StatedPayment): ScriptedAnswer;
   };
-  /** A webhook of success as it is posted: `path` is below `/webhooks/<name>`, with the URL's secret unless it is account-wide. */
+  /** The webhook of a success. */
   succeeded(stated: StatedPayment): { headers: Record<string, string>; body: string };
-  /** The same, as a stranger would send it. Where nothing proves a webhook, leave out. */
+  /** The same webhook without a valid proof. Leave it out if the URL's secret is the only proof, or if there is none. */
   forged?(stated: StatedPayment): { headers: Record<string, string>; body: string };
-  /** Webhooks go to one address for all payments. */
+  /** The provider sends the webhooks of all payments to one URL. */
   isAccountWide?: boolean;
-  /** Endings of test numbers that differ from the table of the contract; null: makes no sense here. */
+  /** The endings that differ from the table of test numbers. Null: the provider cannot express the test number. */
   endings?: Readonly<Record<string, Ending | null>>;
 }
 
@@ -71,7 +71,7 @@ const late = [
 ] as const;
 const failed = (reason: Reason): Ending => [{ status: "failed", reason }];
 
-/** The table of test numbers. */
+/** The table of test numbers (docs/sandbox.md). */
 const endings: Readonly<Record<string, Ending>> = {
   "00": [{ status: "expired", reason: "deadline" }],
   "01": [{ status: "succeeded" }],
@@ -125,7 +125,7 @@ export function testProvider(driver: Driver): void {
     receipt: "RCPT000001",
   });
 
-  /** The adapter, with one kind of call answered so and everything else as it should be. */
+  /** The adapter of a provider that returns these answers, and usual answers to the other calls. */
   const open = async (
     answers: Partial<Record<"initiate" | "confirm", (call: ScriptedCall) => ScriptedAnswer | "drop">>,
   ): Promise<{ provider: Provider; script: ScriptedProvider; asked: () => ScriptedCall[] }> => {
@@ -145,20 +145,20 @@ export function testProvider(driver: Driver): void {
       (error: unknown) => (error instanceof Declined ? `declined ${error.reason}` : "unknown"),
     );
 
-  describe(`${name}: asking for money`, () => {
-    it("is accepted with a reference, asking once", async () => {
+  describe(`${name}: initiate`, () => {
+    it("returns a reference, and sends one request (G10)", async () => {
       const { provider, asked } = await open({});
       expect(await initiated(provider)).toBe(`accepted ${known().reference}`);
       expect(asked()).toHaveLength(1);
     });
 
-    it.each(garbage)("%s leaves it unknown, and nobody asks twice", async (_, answer) => {
+    it.each(garbage)("reads %s as unknown, and sends one request (G10)", async (_, answer) => {
       const { provider, asked } = await open({ initiate: () => answer });
       expect(await initiated(provider)).toBe("unknown");
       expect(asked()).toHaveLength(1);
     });
 
-    it.runIf(driver.tokenRefused)("a token that died in the meantime is replaced once", async () => {
+    it.runIf(driver.tokenRefused)("replaces a refused token once", async () => {
       const refusal = fixture(name, driver.tokenRefused ?? "");
       let refusals = 1;
       const { provider, script } = await open({
@@ -172,8 +172,8 @@ export function testProvider(driver: Driver): void {
     });
   });
 
-  describe(`${name}: asking what happened`, () => {
-    it("tells a success, that it is still open, and moves no money", async () => {
+  describe(`${name}: confirm`, () => {
+    it("returns a success or processing, and requests no money", async () => {
       const { provider, asked } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       expect(await provider.confirm(known(), never)).toMatchObject({ status: "succeeded", source: "query" });
       const other = await open({});
@@ -181,20 +181,20 @@ export function testProvider(driver: Driver): void {
       expect([...asked(), ...other.asked()]).toEqual([]);
     });
 
-    it("asks nothing about a payment without a reference exactly if it says so", async () => {
+    it("makes no call without a reference if and only if it declares needsReference", async () => {
       const { provider, script } = await open({});
       await provider.confirm(paymentOf(), never);
       const confirms = script.calls.filter((call) => kindOf(call) === "confirm");
       expect(confirms.length === 0).toBe(provider.needsReference === true);
     });
 
-    it("states the receipt of a success if it says it can", async () => {
+    it("states the receipt of a success if it declares statesReceipt", async () => {
       const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       const outcome = await provider.confirm(known(), never);
       expect(outcome?.receipt !== undefined).toBe(provider.statesReceipt);
     });
 
-    it("states the amount of a success if it says it can", async () => {
+    it("states the amount of a success if it declares statesAmount", async () => {
       const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
       const outcome = await provider.confirm(known(), never);
       expect(outcome?.amountMinor).toBe(provider.statesAmount ? BigInt(amountMinor) : undefined);
@@ -202,7 +202,7 @@ export function testProvider(driver: Driver): void {
     });
 
     it.runIf(driver.referenceOf)(
-      "needs no reply to our request where the reference is ours, and tells it",
+      "finds a payment without a stored reference if we choose it, and returns it",
       async () => {
         const { provider } = await open({ confirm: () => confirmed.succeeded(statedOf(known())) });
         const { reference: own } = known();
@@ -210,23 +210,23 @@ export function testProvider(driver: Driver): void {
       },
     );
 
-    // The clock ends a payment of which nothing can be learnt, but not while its provider cannot be asked.
+    // The deadline ends a payment without evidence, but not while its queries fail.
     it.each(garbage.filter(([, answer]) => answer === "drop" || answer.text !== undefined))(
-      "%s is no answer",
+      "throws for %s",
       async (_, answer) => {
         const { provider } = await open({ confirm: () => answer });
         await expect(provider.confirm(known(), never)).rejects.toThrow();
       },
     );
 
-    it.each(garbage)("%s teaches nothing", async (_, answer) => {
+    it.each(garbage)("returns no evidence for %s (G7)", async (_, answer) => {
       const { provider } = await open({ confirm: () => answer });
-      // Throwing says that the provider could not be asked; either way nothing is known.
+      // An error means that the query failed, which is no evidence either.
       expect(await provider.confirm(known(), never).catch(() => undefined)).toBeUndefined();
     });
   });
 
-  describe(`${name}: webhooks at a node`, () => {
+  describe(`${name}: webhook at a node`, () => {
     let databaseUrl: string;
     beforeAll(async () => {
       const { url, drop } = await createDatabase();
@@ -234,14 +234,14 @@ export function testProvider(driver: Driver): void {
       return drop;
     });
 
-    interface Ground {
+    interface StartedPayment {
       node: TestNode;
       script: ScriptedProvider;
       order: StatusEvent;
       stated: StatedPayment;
-      /** Lets the provider say that this was paid, when it is asked. */
+      /** Makes the provider answer queries with this paid amount. */
       paid(amountMinor?: number): void;
-      /** Lets the provider's reply to `initiate` go. */
+      /** Releases the provider's reply to `initiate`. */
       accept(): void;
       post(webhook: { headers: Record<string, string>; body: string }, secret?: string): Promise<number>;
       now(): Promise<StatusEvent>;
@@ -250,26 +250,26 @@ export function testProvider(driver: Driver): void {
 
     let payments = 0;
 
-    /** A payment that the provider was asked for; its reply is held until it is let go. */
-    const start = async (): Promise<Ground> => {
+    /** Starts a payment whose request has arrived at the provider. The reply is held until `accept`. */
+    const start = async (): Promise<StartedPayment> => {
       payments += 1;
       const given = `REF-${process.pid}-${payments}`;
       const replying = Promise.withResolvers<void>();
       const asked = Promise.withResolvers<ScriptedCall>();
       let amountPaid: number | undefined;
       let stated: StatedPayment | undefined;
+      const answerQuery = (): ScriptedAnswer => {
+        if (!stated) return { body: {} };
+        if (amountPaid === undefined) return confirmed.open(stated);
+        return confirmed.succeeded({ ...stated, amountMinor: amountPaid });
+      };
       const script = await startScriptedProvider(async (call) => {
         const kind = kindOf(call);
         if (kind === "token") return token;
-        if (kind === "initiate") {
-          asked.resolve(call);
-          await replying.promise;
-          return driver.accepted(given, call);
-        }
-        if (!stated) return { body: {} };
-        return amountPaid === undefined
-          ? confirmed.open(stated)
-          : confirmed.succeeded({ ...stated, amountMinor: amountPaid });
+        if (kind !== "initiate") return answerQuery();
+        asked.resolve(call);
+        await replying.promise;
+        return driver.accepted(given, call);
       });
       const env = providerEnv(name, script.url);
       const node = await startNode({ databaseUrl, env });
@@ -300,7 +300,7 @@ export function testProvider(driver: Driver): void {
       };
     };
 
-    /** The address with a secret that the call gave to the provider, in its body or in a header. */
+    /** The webhook URL that the call has in its body or in a header. */
     const webhookUrlIn = ({ text, headers }: ScriptedCall): string | undefined =>
       driver.isAccountWide
         ? undefined
@@ -308,91 +308,95 @@ export function testProvider(driver: Driver): void {
             .map((given) => /https?:[^"\s]+?\/webhooks\/[a-z]+\/[0-9a-f]{64}/.exec(given)?.[0])
             .find((url) => url !== undefined);
 
-    it("a success, three times over, is one change", async () => {
-      const ground = await start();
-      ground.accept();
-      await ground.until("processing");
-      ground.paid();
-      const webhook = driver.succeeded(ground.stated);
-      expect(await Promise.all([1, 2, 3].map(() => ground.post(webhook)))).toEqual([200, 200, 200]);
-      const settled = await ground.until("succeeded");
-      expect(await ground.post(webhook)).toBe(200);
-      const { body } = await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`);
+    it("makes one change of three copies of a success (G6)", async () => {
+      const started = await start();
+      started.accept();
+      await started.until("processing");
+      started.paid();
+      const webhook = driver.succeeded(started.stated);
+      expect(await Promise.all([1, 2, 3].map(() => started.post(webhook)))).toEqual([200, 200, 200]);
+      const settled = await started.until("succeeded");
+      expect(await started.post(webhook)).toBe(200);
+      const { body } = await asMerchant(started.node, `/v1/orders/${started.order.orderId}`);
       expect(body.events.filter(({ status }) => status === "succeeded")).toHaveLength(
-        // Where we had to ask, the webhook may still bring the receipt.
+        // If a query found the success, the webhook may add the receipt.
         1 + (body.order.version - settled.version),
       );
       expect(body.order.version).toBeLessThanOrEqual(4);
       expect(body.order.payment.amountPaidMinor).toBe(amountMinor);
     });
 
-    it("one before the reply to our own request loses nothing, and the reference is kept", async () => {
-      const ground = await start();
-      ground.paid();
-      expect(await ground.post(driver.succeeded(ground.stated))).toBe(200);
-      ground.accept();
-      await ground.until("succeeded");
-      const { body } = await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`);
+    it("applies a webhook before the reply to our request, and keeps the reference", async () => {
+      const started = await start();
+      started.paid();
+      expect(await started.post(driver.succeeded(started.stated))).toBe(200);
+      started.accept();
+      await started.until("succeeded");
+      const { body } = await asMerchant(started.node, `/v1/orders/${started.order.orderId}`);
       await vi.waitUntil(
         async () =>
-          (await asMerchant(ground.node, `/v1/orders/${ground.order.orderId}`)).body.payments[0]?.reference ===
-          ground.stated.reference,
+          (await asMerchant(started.node, `/v1/orders/${started.order.orderId}`)).body.payments[0]?.reference ===
+          started.stated.reference,
       );
       expect(body.payments).toHaveLength(1);
     });
 
-    it("a forged one changes nothing", async () => {
-      const ground = await start();
-      ground.accept();
-      const { version } = await ground.until("processing");
-      const forged = driver.forged?.(ground.stated) ?? driver.succeeded(ground.stated);
+    it("changes nothing for a forged webhook (G7)", async () => {
+      const started = await start();
+      started.accept();
+      const { version } = await started.until("processing");
+      const forged = driver.forged?.(started.stated) ?? driver.succeeded(started.stated);
       const url = driver.isAccountWide
         ? undefined
-        : `${ground.node.url}/webhooks/${name}/${"0".repeat(32)}${"f".repeat(32)}`;
-      expect(await ground.post(forged, url)).toBe(driver.isAccountWide && !driver.forged ? 200 : 401);
-      expect(await ground.now()).toMatchObject({ status: "processing", version });
+        : `${started.node.url}/webhooks/${name}/${"0".repeat(32)}${"f".repeat(32)}`;
+      expect(await started.post(forged, url)).toBe(driver.isAccountWide && !driver.forged ? 200 : 401);
+      expect(await started.now()).toMatchObject({ status: "processing", version });
     });
 
-    it("one that cannot be read is refused as such, and changes nothing", async () => {
-      const ground = await start();
-      ground.accept();
-      const { version } = await ground.until("processing");
-      const { headers } = driver.succeeded(ground.stated);
+    it("refuses an unreadable webhook, and changes nothing", async () => {
+      const started = await start();
+      started.accept();
+      const { version } = await started.until("processing");
+      const { headers } = driver.succeeded(started.stated);
       for (const body of ["", "{", "<html>", "[]", "{}", "null"]) {
-        // A signature is over the bytes: these have none that fits.
-        expect([400, 401]).toContain(await ground.post({ headers, body }));
+        // The signature of a signed webhook does not match these bytes.
+        expect([400, 401]).toContain(await started.post({ headers, body }));
       }
-      expect(await ground.now()).toMatchObject({ status: "processing", version });
+      expect(await started.now()).toMatchObject({ status: "processing", version });
     });
 
-    it("one that names another payment is no proof for this one", async () => {
-      const ground = await start();
-      ground.accept();
-      const { version } = await ground.until("processing");
-      const other = { ...ground.stated, reference: "REF-OF-NOBODY", paymentId: "0199f2c4-0000-7000-8000-00000000dead" };
-      expect(await ground.post(driver.succeeded(other))).toBe(200);
-      expect(await ground.now()).toMatchObject({ status: "processing", version });
+    it("changes nothing for a webhook that names another payment (G7)", async () => {
+      const started = await start();
+      started.accept();
+      const { version } = await started.until("processing");
+      const other = {
+        ...started.stated,
+        reference: "REF-OF-NOBODY",
+        paymentId: "0199f2c4-0000-7000-8000-00000000dead",
+      };
+      expect(await started.post(driver.succeeded(other))).toBe(200);
+      expect(await started.now()).toMatchObject({ status: "processing", version });
     });
 
-    it("another amount than agreed waits for a person", async () => {
-      const ground = await start();
-      ground.accept();
-      await ground.until("processing");
-      const wrong = { ...ground.stated, amountMinor: amountMinor + 100 };
-      ground.paid(wrong.amountMinor);
-      expect(await ground.post(driver.succeeded(wrong))).toBe(200);
-      expect(await ground.until("review")).toMatchObject({ reason: "amount_mismatch" });
+    it("puts a success with another amount into review (G8)", async () => {
+      const started = await start();
+      started.accept();
+      await started.until("processing");
+      const wrong = { ...started.stated, amountMinor: amountMinor + 100 };
+      started.paid(wrong.amountMinor);
+      expect(await started.post(driver.succeeded(wrong))).toBe(200);
+      expect(await started.until("review")).toMatchObject({ reason: "amount_mismatch" });
     });
   });
 
-  describe(`${name}: test numbers against the sandbox`, () => {
+  describe(`${name}: test numbers at the sandbox`, () => {
     const rows = Object.entries({ ...endings, ...driver.endings });
     const played = rows.flatMap(([ending, as]) => (as ? [[ending, as] as const] : []));
 
-    it(`ends as the table says, seen by watchers: ${played.map(([ending]) => ending).join(" ")}`, async () => {
+    it(`show watchers the endings of the table: ${played.map(([ending]) => ending).join(" ")}`, async () => {
       const { url: databaseUrl, drop } = await createDatabase();
       try {
-        // Twice the sandbox's own: a slow machine's answer is not to come after it.
+        // Twice the sandbox's deadline, because a slow machine may answer later.
         const env = { SANDBOX: name, [`${name.toUpperCase()}_DEADLINE_S`]: "20" };
         const node = await startNode({ databaseUrl, env });
         await Promise.all(
@@ -410,7 +414,7 @@ export function testProvider(driver: Driver): void {
               .catch(() => undefined);
             const settled = seen.filter((event) => event.settled).map(({ status, reason }) => ({ status, reason }));
             const wanted = as.map(({ status, reason }) => ({ status, reason }));
-            // A receipt learnt later is one more event of the same.
+            // A receipt that arrives later makes one more event with the same status.
             expect([ending, ...dedupe(settled)]).toEqual([ending, ...wanted]);
             expect(seen.every(({ live }) => !live)).toBe(true);
           }),

@@ -1,6 +1,6 @@
 /**
- * Every fixture with an `expect` is read by its adapter as it says: as the reply to the request for money (`initiate`),
- * as the reply to the query (`confirm`), or as a webhook. A new provider adds fixtures here and no code but its subject.
+ * The adapter reads each fixture with an `expect` as that states: as the reply to the request for money (`initiate`), as the
+ * reply to the query (`confirm`), or as a webhook. A new provider adds fixtures and one row in `subjects`.
  */
 import { createHmac } from "node:crypto";
 import { readdirSync } from "node:fs";
@@ -20,7 +20,7 @@ import {
   startScriptedProvider,
 } from "../support/scripted-provider.ts";
 
-/** The payment that a provider's fixtures are about, where it differs from the sample payment. */
+/** The payment of a provider's fixtures, as far as it differs from the sample payment. */
 const subjects: Record<ProviderName, Partial<Payment>> = {
   daraja: { reference: "ws_CO_13012021093521236557" },
   payhero: { reference: "E8UWT7CLUW" },
@@ -35,7 +35,7 @@ const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new
 
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
 
-/** The adapter, whose provider gives tokens and answers everything else so. */
+/** The adapter of a provider that issues tokens and returns `answer` to other calls. */
 async function open(name: ProviderName, answer: ScriptedAnswer) {
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
@@ -58,11 +58,11 @@ const confirm = (provider: Provider, payment: Payment): Promise<Outcome | "nothi
     },
   );
 
-/** As in a fixture, where amounts are numbers. */
+/** The form of a fixture, in which amounts are numbers. */
 const plain = (value: unknown): unknown =>
   JSON.parse(JSON.stringify(value, (_key, one) => (typeof one === "bigint" ? Number(one) : one)));
 
-/** Reads a webhook that has the URL's secret, or, where there is none in the URL, the right signature or key. */
+/** Reads a webhook with the proof that its provider uses: URL secret, signature or key. */
 function readWebhook(name: ProviderName, body: unknown, paymentId: string): unknown {
   const provider = openProvider(name, "http://127.0.0.1:1");
   const bytes = Buffer.from(JSON.stringify(body));
@@ -73,7 +73,7 @@ function readWebhook(name: ProviderName, body: unknown, paymentId: string): unkn
 
 type Expected = NonNullable<Fixture["expect"]>;
 
-/** The fixtures of a provider that expect something of this reading. */
+/** The fixtures of a provider with an expectation for this use. */
 function expecting<R extends keyof Expected>(name: ProviderName, reading: R) {
   return readdirSync(new URL(`../fixture/${name}/`, import.meta.url)).flatMap((file) => {
     const found = fixture(name, file.replace(/\.json$/, ""));
@@ -85,7 +85,7 @@ function expecting<R extends keyof Expected>(name: ProviderName, reading: R) {
 describe.each(providerNames)("%s", (name) => {
   const payment = samplePayment(name, subjects[name]);
 
-  it.each(expecting(name, "initiate"))("takes %s as the reply to its only request", async (_, answer, expected) => {
+  it.each(expecting(name, "initiate"))("reads %s as the reply to its only request", async (_, answer, expected) => {
     const { provider, asked } = await open(name, answer);
     expect(await initiate(provider, payment)).toBe(expected);
     expect(asked()).toHaveLength(1);
@@ -97,7 +97,7 @@ describe.each(providerNames)("%s", (name) => {
     expect(plain(await confirm(provider, payment))).toEqual(outcome);
   });
 
-  it.each(expecting(name, "webhook"))("reads %s", (_, { body }, { outcome, ...claim }) => {
+  it.each(expecting(name, "webhook"))("reads %s as a webhook", (_, { body }, { outcome, ...claim }) => {
     expect(readWebhook(name, body, claim.paymentId ?? payment.id)).toEqual({
       ...claim,
       ...(outcome && { outcome: { ...outcome, source: "webhook" } }),

@@ -13,7 +13,7 @@ function openClient(): Client {
   return client;
 }
 
-/** Starts a server on a port of its own; resolves with host and port. */
+/** Starts a server on a free port. Resolves with host and port. */
 async function listen(server: Server): Promise<string> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -29,7 +29,7 @@ async function serve(listener: RequestListener): Promise<string> {
   return `http://${await listen(server)}`;
 }
 
-/** Takes TCP connections, and is no HTTP server. */
+/** A server that accepts TCP connections and does not speak HTTP. */
 async function serveTcp(listener: (socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createTcpServer((socket) => {
@@ -43,7 +43,7 @@ async function serveTcp(listener: (socket: Socket) => void): Promise<string> {
   return listen(server);
 }
 
-/** An address at which surely nothing listens any more. */
+/** An address at which no server listens. */
 async function closedUrl(): Promise<string> {
   const server = createServer();
   const address = await listen(server);
@@ -58,7 +58,7 @@ const failureOf = (calling: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-describe("client", () => {
+describe("HTTP client", () => {
   test("sends JSON and reads JSON", async () => {
     const seen: unknown[] = [];
     const url = await serve(async (request, response) => {
@@ -88,7 +88,7 @@ describe("client", () => {
     expect(answer.retryAfterS).toBe(seconds);
   });
 
-  test("reads a date in Retry-After as the time until then", async () => {
+  test("reads a date in Retry-After as the seconds until then", async () => {
     const url = await serve((_request, response) => {
       response.writeHead(503, { "retry-after": new Date(Date.now() + 120_000).toUTCString() }).end();
     });
@@ -97,7 +97,7 @@ describe("client", () => {
     expect(retryAfterS).toBeLessThanOrEqual(120);
   });
 
-  test("leaves no timer and no listener behind", async () => {
+  test("leaves no timer and no listener after a call", async () => {
     const url = await serve((_request, response) => response.end("{}"));
     const client = openClient();
     const { signal } = new AbortController();
@@ -106,12 +106,12 @@ describe("client", () => {
     await call();
     const before = timers();
     await Promise.all(Array.from({ length: 20 }, call));
-    // Timers of others may end meanwhile.
+    // Other timers may end meanwhile.
     expect(timers()).toBeLessThanOrEqual(before);
     expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
-  test("says the length of a POST of nothing, and no content type", async () => {
+  test("sends the length but no content type for a POST without a body", async () => {
     const seen: unknown[] = [];
     const url = await serve(({ headers }, response) => {
       seen.push(headers["content-length"], headers["content-type"], headers["transfer-encoding"]);
@@ -125,13 +125,13 @@ describe("client", () => {
     ["nothing", ""],
     ["HTML", "<html>502</html>"],
     ["half of a JSON text", '{"a":'],
-  ])("tells the status alone when the body is %s", async (_what, body) => {
+  ])("returns only the status for a body that is %s", async (_what, body) => {
     const url = await serve((_request, response) => response.writeHead(502).end(body));
     const answer = await openClient().call({ method: "GET", url, headers: {}, signal: never });
     expect(answer).toEqual({ status: 502, body: undefined });
   });
 
-  test("never follows a redirect", async () => {
+  test("does not follow a redirect", async () => {
     const paths: (string | undefined)[] = [];
     const url = await serve((request, response) => {
       paths.push(request.url);
@@ -142,20 +142,20 @@ describe("client", () => {
     expect(paths).toEqual(["/"]);
   });
 
-  test("says unreachable when nobody listens, for the request was surely not sent", async () => {
+  test("throws Unreachable if no server listens", async () => {
     const url = await closedUrl();
     const error = await failureOf(openClient().call({ method: "POST", url, headers: {}, body: {}, signal: never }));
     expect(error).toBeInstanceOf(Unreachable);
     expect(error).toMatchObject({ code: "ECONNREFUSED" });
   });
 
-  test("says unreachable when TLS cannot be agreed on", async () => {
+  test("throws Unreachable if TLS fails", async () => {
     const url = (await serve((_request, response) => response.end())).replace("http:", "https:");
     const error = await failureOf(openClient().call({ method: "POST", url, headers: {}, body: {}, signal: never }));
     expect(error).toBeInstanceOf(Unreachable);
   });
 
-  test("says unreachable at its deadline when the connection was not ready by then", async () => {
+  test("throws Unreachable at its deadline if there is no connection", async () => {
     const client = openClient();
     const url = `https://${await serveTcp(() => undefined)}`;
     const error = await failureOf(
@@ -165,14 +165,14 @@ describe("client", () => {
     expect(error).toMatchObject({ code: "deadline" });
   });
 
-  test("says unreachable when the caller gave up before the request was sent", async () => {
+  test("throws Unreachable if the caller aborts before the request is sent", async () => {
     const url = await serve((_request, response) => response.end());
     const signal = AbortSignal.abort();
     const error = await failureOf(openClient().call({ method: "POST", url, headers: {}, body: {}, signal }));
     expect(error).toBeInstanceOf(Unreachable);
   });
 
-  test("tries once more, and no more, when the request was surely not sent", async () => {
+  test("retries a request once if it was not sent", async () => {
     let connections = 0;
     const address = await serveTcp((socket) => {
       connections += 1;
@@ -184,7 +184,7 @@ describe("client", () => {
     expect(connections).toBe(2);
   });
 
-  test("does not say unreachable, nor try again, once the request may have arrived", async () => {
+  test("throws CallFailed, and does not retry, if the request may have arrived (G10)", async () => {
     let requests = 0;
     const url = await serve((request) => {
       requests += 1;
@@ -199,7 +199,7 @@ describe("client", () => {
   test.each([
     ["no answer comes", () => undefined],
     ["the answer stops half way", (response: { write(text: string): void }) => response.write('{"a":')],
-  ])("gives up at its deadline when %s", async (_what, answer) => {
+  ])("ends at its deadline if %s", async (_what, answer) => {
     const url = await serve((_request, response) => answer(response));
     const error = await failureOf(
       openClient().call({ method: "POST", url, headers: {}, body: {}, deadlineMs: 50, signal: never }),
@@ -209,7 +209,7 @@ describe("client", () => {
     expect(error).toMatchObject({ code: "deadline" });
   });
 
-  test("does not read an answer without end", async () => {
+  test("does not read an endless answer (G12)", async () => {
     const url = await serve((_request, response) => response.end("1".repeat(300_000)));
     const error = await failureOf(openClient().call({ method: "GET", url, headers: {}, signal: never }));
     expect(error).toMatchObject({ code: "UND_ERR_RES_EXCEEDED_MAX_SIZE" });

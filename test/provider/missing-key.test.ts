@@ -1,7 +1,6 @@
 /**
- * Every message that a provider sent or documents, with each of its keys removed in turn: what is read is the same, or
- * the key is in the table below. Both the adapter and its sandbox were once written from one document and agreed on a key
- * that the provider never sends.
+ * Removes each key of each fixture in turn. The adapter must read the same, or the key is in the table of required keys. An
+ * adapter and a sandbox written from the same document would otherwise agree on a key that the provider never sends.
  */
 import { createHmac } from "node:crypto";
 import { readdirSync } from "node:fs";
@@ -22,9 +21,7 @@ import {
   startScriptedProvider,
 } from "../support/scripted-provider.ts";
 
-/**
- * The keys that are needed, and what for. A path names a key in every message: `Item[].Name` is that of each item.
- */
+/** The required keys, with the reason. A path is a key in all messages: `Item[].Name` is the key of each item. */
 const needed: Record<ProviderName, Record<string, string>> = {
   daraja: {
     Body: "where a webhook's content is",
@@ -125,7 +122,7 @@ const never = new AbortController().signal;
 const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new URL("https://pay.example/return/2") };
 const { id: paymentId } = samplePayment("daraja");
 
-/** What messages call the reference; none where it is ours. */
+/** The keys of the reference; none if we choose it. */
 const referenceKeys: Record<ProviderName, readonly string[]> = {
   daraja: ["CheckoutRequestID"],
   payhero: ["reference"],
@@ -135,7 +132,7 @@ const referenceKeys: Record<ProviderName, readonly string[]> = {
   mtn: [],
 };
 
-/** The reference that a message names, so that a query about it is answered by it. */
+/** The reference in a message, so that the query is about it. */
 const namedIn = (name: ProviderName, body: unknown): string | undefined =>
   placesOf(body)
     .filter((path) => referenceKeys[name].includes(String(path.at(-1))))
@@ -146,7 +143,7 @@ type Reading = { what: string; read(body: unknown): Promise<unknown> };
 
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
 
-/** Everything that reads a reply, and what it makes of one. An error is named by its kind, not by its words. */
+/** Each verb that reads a reply, with its result. An error is represented by its kind, not its message. */
 async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading[]> {
   let answer: ScriptedAnswer = {};
   const isTokenReply = "access_token" in message.body || "id_token" in message.body;
@@ -160,7 +157,7 @@ async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading
     what,
     async read(body) {
       answer = { ...(message.status !== undefined && { status: message.status }), body };
-      // A provider of its own for each, because tokens are kept.
+      // A new provider for each, because a provider keeps its token.
       return outcomeOf(async () => use(openProvider(name, script.url)));
     },
   });
@@ -207,7 +204,7 @@ const nameOf = (path: Path): string =>
 
 const without = (body: unknown, path: Path): unknown => JSON.parse(JSON.stringify(replaced(body, path, undefined)));
 
-/** What the fixtures call the merchant's payment, which has our name here. */
+/** The merchant's identifiers in the fixtures, which the test replaces by ours. */
 const placeholders: Partial<Record<ProviderName, readonly (readonly [string, string])[]>> = {
   payhero: [
     ["INV-009", paymentId],
@@ -220,7 +217,7 @@ const placeholders: Partial<Record<ProviderName, readonly (readonly [string, str
   zenopay: [["3b9f407e-3ee8-4525-456f-ccb95de38250", paymentId]],
 };
 
-/** bKash's notification is a JSON text within the message: its keys are removed too. */
+/** bKash's notification has a JSON text in its message, whose keys are removed too. */
 const opened = (body: object): object =>
   "Message" in body && String(body.Message).startsWith("{")
     ? { ...body, Message: JSON.parse(String(body.Message)) }
@@ -234,41 +231,50 @@ const closed = (body: unknown): unknown => {
 const prepared = (name: ProviderName, body: unknown): unknown =>
   JSON.parse((placeholders[name] ?? []).reduce((text, [from, to]) => text.replaceAll(from, to), JSON.stringify(body)));
 
+/** The keys without which a reading of this body changes. */
+async function changesOf(
+  readings: readonly Reading[],
+  body: unknown,
+  whole: ReadonlyMap<string, unknown>,
+): Promise<{ what: string; key: string }[]> {
+  const changes: { what: string; key: string }[] = [];
+  for (const path of keysOf(body)) {
+    for (const { what, read } of readings) {
+      const found = await read(without(body, path));
+      const isSame = JSON.stringify(found, text) === JSON.stringify(whole.get(what), text);
+      if (!isSame) changes.push({ what, key: nameOf(path) });
+    }
+  }
+  return changes;
+}
+
 describe.each(providerNames)("%s", (name) => {
   const folder = new URL(`../fixture/${name}/`, import.meta.url);
   const messages = readdirSync(folder)
     .map((file) => file.replace(/\.json$/, ""))
     .map((one) => [one, fixture(name, one)] as const)
     .filter(([, { certainty, text }]) => certainty !== "invented" && text === undefined);
-  const missed = new Set<string>();
+  /** The keys whose removal changes what the adapter reads. */
+  const required = new Set<string>();
   const confirmed = new Set<string>();
 
-  it.each(messages)("%s is read the same without any key that is not needed", async (one, message) => {
+  it.each(messages)("reads %s the same without any key that is not required", async (one, message) => {
     const readings = one.startsWith("webhook-") ? [webhookReading(name)] : await readingsOf(name, message);
     const body = prepared(name, opened(message.body));
     const whole = new Map<string, unknown>();
-    for (const { what, read } of readings) {
-      whole.set(what, await read(body));
-      if (what === "confirm") confirmed.add(String(Object(whole.get(what)).status));
-    }
-    const changes: string[] = [];
-    for (const path of keysOf(body)) {
-      for (const { what, read } of readings) {
-        const found = await read(without(body, path));
-        if (JSON.stringify(found, text) === JSON.stringify(whole.get(what), text)) continue;
-        missed.add(nameOf(path));
-        if (!(nameOf(path) in needed[name])) changes.push(`${what} without ${nameOf(path)}`);
-      }
-    }
-    expect(changes).toEqual([]);
+    for (const { what, read } of readings) whole.set(what, await read(body));
+    if (whole.has("confirm")) confirmed.add(String(Object(whole.get("confirm")).status));
+    const changes = await changesOf(readings, body, whole);
+    for (const { key } of changes) required.add(key);
+    expect(changes.filter(({ key }) => !(key in needed[name]))).toEqual([]);
   });
 
-  it("has a message that tells a success when it is asked", () => {
+  it("has a query reply that is a success", () => {
     expect(confirmed).toContain("succeeded");
   });
 
-  it("needs every key that the table says", () => {
-    expect(Object.keys(needed[name]).filter((key) => !missed.has(key))).toEqual([]);
+  it("requires each key in the table", () => {
+    expect(Object.keys(needed[name]).filter((key) => !required.has(key))).toEqual([]);
   });
 });
 

@@ -32,7 +32,7 @@ describe("parseMinor", () => {
     expect(parseMinor("500.50", 0)).toBeUndefined();
   });
 
-  test("gives every amount back exactly, as text and as a JSON number", () => {
+  test("returns every formatted amount exactly, as text and as a JSON number", () => {
     fc.assert(
       fc.property(minor, (value) => {
         const text = decimalOf(value);
@@ -42,7 +42,7 @@ describe("parseMinor", () => {
     );
   });
 
-  test("takes further decimals only when they are zeros", () => {
+  test("accepts further decimals only if they are zeros", () => {
     fc.assert(
       fc.property(minor, fc.stringMatching(/^\d{1,8}$/), (value, further) => {
         const expected = /^0+$/.test(further) ? value : undefined;
@@ -81,17 +81,17 @@ describe("parseMinor", () => {
     [true],
     [["1"]],
     [{ toString: () => "1" }],
-  ])("refuses %j, which is not plainly an amount", (value) => {
+  ])("refuses %j", (value) => {
     expect(parseMinor(value, 2)).toBeUndefined();
   });
 
-  test("refuses what is too long to be an amount, and anything but numbers and text", () => {
+  test("refuses too long text, and other types than numbers and text", () => {
     expect(parseMinor("9".repeat(1_000_000), 2)).toBeUndefined();
     expect(parseMinor(`1.${"0".repeat(1_000_000)}`, 2)).toBeUndefined();
     expect(parseMinor(10n, 2)).toBeUndefined();
   });
 
-  test("never throws and never gives a negative amount", () => {
+  test("never throws and never returns a negative amount", () => {
     fc.assert(
       fc.property(fc.oneof(fc.anything({ withBigInt: true }), fc.string(), fc.double()), (value) => {
         const parsed = parseMinor(value, 2);
@@ -115,7 +115,7 @@ describe("minorDigits", () => {
     ["ZMW", 2],
     ["EUR", 2],
     ["TND", 3],
-  ])("%s has %i", (currency, digits) => {
+  ])("gives %s %i decimals", (currency, digits) => {
     expect(minorDigits(currency)).toBe(digits);
   });
 });
@@ -131,7 +131,7 @@ describe("formatMinor", () => {
     expect(formatMinor(value, digits)).toBe(text);
   });
 
-  test("is read back as what it was", () => {
+  test("is the inverse of parseMinor", () => {
     fc.assert(
       fc.property(minor, fc.constantFrom(0, 2, 3), (value, digits) => {
         expect(parseMinor(formatMinor(value, digits), digits)).toBe(value);

@@ -1,4 +1,4 @@
-/** What the class of an HTTP answer decides, the same at every provider. */
+/** The classification of HTTP answers, which is the same at every provider. */
 import { describe, expect, it } from "vitest";
 import type { Payment } from "../../server/order/order.ts";
 import { plainText } from "../../server/provider/plain-text.ts";
@@ -19,7 +19,7 @@ const urls = { webhook: new URL("https://pay.example/webhooks/x/1"), return: new
 
 const paymentOf = (name: ProviderName): Payment => samplePayment(name, { reference: "REF-1001" });
 
-/** An error in the provider's own form. */
+/** An error in the provider's own format. */
 const ownError: Record<ProviderName, object> = {
   daraja: { requestId: "r", errorCode: "400.009.99", errorMessage: "Something new" },
   payhero: { success: false, error_code: "SOMETHING_NEW", error_message: "something new" },
@@ -31,7 +31,7 @@ const ownError: Record<ProviderName, object> = {
 
 const isToken = ({ path }: ScriptedCall): boolean => /oauth|\/token\//.test(path);
 
-/** The adapter of a provider that answers every call so, but that for a token. */
+/** The adapter of a provider that returns `answer` to each call except token calls. */
 async function open(name: ProviderName, answer: ScriptedAnswer) {
   const token =
     name === "bkash" ? fixture("bkash", "token-granted") : { body: { access_token: "t", expires_in: 3600 } };
@@ -49,22 +49,22 @@ async function initiated(name: ProviderName, answer: ScriptedAnswer): Promise<st
 
 describe.each(providerNames)("%s", (name) => {
   it.each([401, 403, 404, 405, 411, 413, 414, 415, 429, 431])(
-    "takes a page with HTTP %i for a refusal: it comes from in front of the API",
+    "reads a page with HTTP %i as a refusal by the gateway",
     async (status) => {
       expect(await initiated(name, { status, text: "<html><body>No</body></html>" })).toBe("declined provider_error");
     },
   );
 
   it.each([400, 401, 402, 403, 404, 405, 406, 410, 412, 422, 429, 451])(
-    "takes its own error with HTTP %i for a refusal, whatever the code",
+    "reads its own error with HTTP %i as a refusal, with any code",
     async (status) => {
       expect(await initiated(name, { status, body: ownError[name] })).toBe("declined provider_error");
     },
   );
 
-  // MTN's 409 says that our own reference is taken: the payer is being asked.
+  // MTN's 409 means that our reference exists: the request was accepted.
   it.each([408, 425, 499, 500, 502, 503, 504, ...(name === "mtn" ? [] : [409])])(
-    "leaves open what HTTP %i means, with its own error and with a page",
+    "reads HTTP %i as unknown, with its own error and with a page (G10)",
     async (status) => {
       expect(await initiated(name, { status, body: ownError[name] })).toBe("unknown");
       expect(await initiated(name, { status, text: "<html><body>No</body></html>" })).toBe("unknown");
@@ -77,14 +77,14 @@ describe.each(providerNames)("%s", (name) => {
     ["503 with a time to wait", { status: 503, text: "", headers: { "retry-after": "30" } }, 30],
     ["Apigee's spike arrest", fixture("daraja", "error-spike-arrest"), undefined],
     ["Apigee's spike arrest with HTTP 500", { ...fixture("daraja", "error-spike-arrest"), status: 500 }, undefined],
-  ] as const)("tells that it was asked too often: %s", async (_what, answer, retryAfterS) => {
+  ] as const)("throws Throttled for %s", async (_what, answer, retryAfterS) => {
     const { provider } = await open(name, answer);
     const error = await provider.confirm(paymentOf(name), never).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Throttled);
     expect((error as Throttled).retryAfterS).toBe(retryAfterS);
   });
 
-  it.each([401, 403])("cannot be asked while it answers a query with HTTP %i", async (status) => {
+  it.each([401, 403])("throws provider_unavailable for a query with HTTP %i", async (status) => {
     for (const answer of [
       { status, body: ownError[name] },
       { status, text: "<html>" },
@@ -94,7 +94,7 @@ describe.each(providerNames)("%s", (name) => {
     }
   });
 
-  it("sends free text without what providers reject", async () => {
+  it("removes the characters from free text that providers reject", async () => {
     const { provider, script } = await open(name, { status: 400, body: {} });
     const payment = { ...paymentOf(name), orderId: "ORD_1:2.3-4", description: "Tea & <b>#12</b> @ Café d’Été, Nº 5" };
     await provider.initiate(payment, urls, never).catch(() => undefined);
@@ -112,6 +112,6 @@ it.each([
   ["Twelve chars and more", 13, "Twelve chars"],
   ["চা", 13, ""],
   [" @ # ", 13, ""],
-])("plain text of %j with %i characters is %j", (text, lengthMax, plain) => {
+])("plain text reduces %j to at most %i characters: %j", (text, lengthMax, plain) => {
   expect(plainText(text, lengthMax)).toBe(plain);
 });

@@ -1,4 +1,4 @@
-/** The payer's phone as its page hears of it. */
+/** The stream that the page of the payer's phone reads. */
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { handleErrors } from "../../server/http/problem.ts";
@@ -30,7 +30,7 @@ async function startPhone(streamsMax = 10): Promise<TestPhone> {
   return { url, phone, close };
 }
 
-/** Follows a phone; `next` is the next message, undefined when the stream has ended. */
+/** Opens the stream of a phone. `next` resolves with the next message, or undefined at the end of the stream. */
 async function follow(url: string, msisdn: string) {
   const gaveUp = new AbortController();
   const response = await fetch(`${url}/${msisdn}/events`, { signal: gaveUp.signal });
@@ -54,8 +54,8 @@ async function follow(url: string, msisdn: string) {
 
 const ring = { provider: "daraja", phone: "+254712345600", amountMinor: 15_000, currency: "KES" };
 
-describe("the stream of a phone", () => {
-  it("tells what rings at once, and again whenever that changes, of this phone only", async () => {
+describe("phone stream", () => {
+  it("sends the prompts of one phone at once and after each change", async () => {
     const { url, phone } = await startPhone();
     const first = phone.prompt(ring);
     const { response, next } = await follow(url, "0712345600");
@@ -68,12 +68,12 @@ describe("the stream of a phone", () => {
     expect((await next())?.prompts.map(({ id }) => id)).toEqual([second.id]);
   });
 
-  it("says of a number that it answers by itself", async () => {
+  it("states that a test number answers automatically", async () => {
     const { url } = await startPhone();
     expect(await (await follow(url, "0712345601")).next()).toEqual({ prompts: [], answersItself: true });
   });
 
-  it("ends when the node stops", async () => {
+  it("ends at shutdown", async () => {
     const { url, close } = await startPhone();
     const { next } = await follow(url, "0712345600");
     await next();
@@ -81,7 +81,7 @@ describe("the stream of a phone", () => {
     expect(await next()).toBeUndefined();
   });
 
-  it("leaves its place to others when it is left", async () => {
+  it("frees its place when the client disconnects", async () => {
     const { url, phone } = await startPhone(1);
     const { next, leave } = await follow(url, "0712345600");
     await next();

@@ -10,15 +10,18 @@ function openPhone(): Phone {
   return phone;
 }
 
-describe("the payer's phone", () => {
-  test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600"])("lists its prompts as %s", (msisdn) => {
-    const phone = openPhone();
-    const { id } = phone.prompt(ringFor("+254712345600"));
-    phone.prompt(ringFor("+254712345700"));
-    expect(phone.prompts(msisdn)).toEqual([{ id, ...ringFor("+254712345600") }]);
-  });
+describe("phone", () => {
+  test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600"])(
+    "lists the prompts of a number written as %s",
+    (msisdn) => {
+      const phone = openPhone();
+      const { id } = phone.prompt(ringFor("+254712345600"));
+      phone.prompt(ringFor("+254712345700"));
+      expect(phone.prompts(msisdn)).toEqual([{ id, ...ringFor("+254712345600") }]);
+    },
+  );
 
-  test("takes a prompt away with its first answer", async () => {
+  test("removes a prompt at its first answer", async () => {
     const phone = openPhone();
     const { id, answer } = phone.prompt(ringFor("+254712345600"));
     phone.answer(id, "approve");
@@ -39,12 +42,12 @@ describe("the payer's phone", () => {
     ["09", "approve"],
     ["10", "approve"],
     ["11", "approve"],
-  ])("a number ending in %s does by itself: %s", async (ending, expected) => {
+  ])("answers automatically for a number ending in %s: %s", async (ending, expected) => {
     const { answer } = openPhone().prompt(ringFor(`+2547123456${ending}`));
     expect(await answer).toBe(expected);
   });
 
-  test.each(["00", "42", "99"])("a number ending in %s waits for a person", async (ending) => {
+  test.each(["00", "42", "99"])("waits for a person for a number ending in %s", async (ending) => {
     const phone = openPhone();
     const waiting = phone.prompt(ringFor(`+2547123456${ending}`));
     await phone.prompt(ringFor("+254712345605")).answer;
@@ -53,7 +56,7 @@ describe("the payer's phone", () => {
     expect(await waiting.answer).toBe("cancel");
   });
 
-  test("lets a person be quicker than the number's habit", async () => {
+  test("accepts a person's answer before the automatic one", async () => {
     const phone = openPhone();
     const { id, answer } = phone.prompt(ringFor("+254712345601"));
     phone.answer(id, "cancel");
@@ -71,7 +74,7 @@ describe("the payer's phone", () => {
     expect(await (await fetch(`${phoneUrl}/0712345600/prompts`)).json()).toEqual({ prompts: [] });
   });
 
-  test("refuses an answer that it does not know, naming the field, and a prompt that is not there", async () => {
+  test("refuses an unknown answer, naming the field, and an unknown prompt", async () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
     const { id } = phone.prompt(ringFor("+254712345600"));
     for (const body of [{ answer: "maybe" }, {}]) {
