@@ -51,7 +51,7 @@ interface Opened {
   fetchToken(refreshToken?: string): Promise<FetchedToken>;
 }
 
-/** The adapter at this address; a token is kept until it is refused, and then fetched with the last refresh token. */
+/** The adapter at this URL. It keeps a token until that is refused, and then uses the last refresh token. */
 function open(url: string, options: { account?: Partial<BkashConfig>; deadlineMs?: number } = {}): Opened {
   const client = createClient();
   onTestFinished(() => client.close());
@@ -75,13 +75,13 @@ const verbOf = ({ path }: ScriptedCall): string => path.replace("/tokenized/chec
 
 interface Scripted extends Opened {
   calls: ScriptedCall[];
-  /** What was asked for besides tokens, in order. */
+  /** The calls other than token calls, in order. */
   asked(): string[];
 }
 
 type Answers = Partial<Record<string, ScriptedAnswer | "drop" | "silence">>;
 
-/** bKash giving tokens 1, 2, 3 …, and these answers by the last part of the path. */
+/** A bKash that issues tokens 1, 2, 3 …, and returns these answers by the last part of the path. */
 async function script(answers: Answers, options: { deadlineMs?: number } = {}): Promise<Scripted> {
   let tokens = 0;
   const { url, calls } = await startScriptedProvider((call) => {
@@ -128,8 +128,8 @@ const claimOf = (
 
 const signedClaimOf = (body: unknown): Claim => claimOf(body, account.SNS_TOPIC_ARN, "signed");
 
-describe("against the sandbox", () => {
-  test("a payer who agreed on the phone comes back, and executing takes the money once", async () => {
+describe("adapter at the sandbox", () => {
+  test("takes the money once after the payer approved on the phone and returned (G10)", async () => {
     const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const payment = paymentOf({ phone: "+8801712345600" });
@@ -149,11 +149,11 @@ describe("against the sandbox", () => {
     const { text, headers } = await sandbox.nextWebhook();
     expect(headers["content-type"]).toMatch(/^text\/plain/);
     expect(claimOf(text)).toEqual({ proof: "none", paymentId: payment.id });
-    // However often it is completed: the second Execute is refused, and the query tells of the first.
+    // bKash refuses the second Execute, and the query returns the result of the first.
     expect(await complete(provider, asked)).toEqual(confirmed);
   });
 
-  test("completing a payment whose payer has not agreed takes nothing", async () => {
+  test("takes no money without the payer's approval", async () => {
     const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const { reference: given } = await provider.initiate(paymentOf(), urls, never);
@@ -167,7 +167,7 @@ describe("against the sandbox", () => {
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["wrong_pin", "failed", "wrong_pin"],
     ["ignore", "expired", "no_response"],
-  ] as const)("Execute tells of %s: %s, %s", async (answer, status, reason) => {
+  ] as const)("reads Execute after %s: %s, %s", async (answer, status, reason) => {
     const sandbox = await startSandbox("bkash");
     const { provider } = open(sandbox.url);
     const { reference: given } = await provider.initiate(paymentOf({ phone: "+8801712345600" }), urls, never);
@@ -176,7 +176,7 @@ describe("against the sandbox", () => {
     expect(await complete(provider, paymentOf({ reference: given }))).toEqual({ status, reason, source: "reply" });
   });
 
-  test("a token that ran out is refreshed, and nothing is asked for twice", async () => {
+  test("refreshes an expired token, and repeats no request for money (G10)", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
     const sandbox = await startSandbox("bkash", { now: () => now });
     const { provider } = open(sandbox.url);
@@ -185,7 +185,7 @@ describe("against the sandbox", () => {
     expect(await initiated(provider)).toMatch(/^accepted/);
   });
 
-  test("wrong settings decline, without a token or with one", async () => {
+  test("declines with wrong settings, with and without a token", async () => {
     for (const wrong of [{ PASSWORD: "wrong" }, { APP_SECRET: "wrong" }]) {
       const sandbox = await startSandbox("bkash");
       expect(await initiated(open(sandbox.url, { account: wrong }).provider)).toBe("declined provider_error");
@@ -194,7 +194,7 @@ describe("against the sandbox", () => {
 });
 
 describe("initiate", () => {
-  test("sends what the documentation asks for, with the token as it is", async () => {
+  test("sends the documented fields, and the token without Bearer", async () => {
     const { provider, calls } = await script({ create: fixture("bkash", "create-accepted") });
     const payment = paymentOf({ phone: "+8801770618575", amountMinor: 15_005n });
     expect(await provider.initiate(payment, urls, never)).toEqual({
@@ -224,7 +224,7 @@ describe("initiate", () => {
   });
 
   test.each([[undefined], ["+254712345678"], ["+88029876543"]])(
-    "names the order where the phone is no wallet: %s",
+    "sends the order's id as payer reference if the phone is not a wallet: %s",
     async (phone) => {
       const { provider, calls } = await script({ create: fixture("bkash", "create-accepted") });
       await provider.initiate(paymentOf(phone === undefined ? {} : { phone }), urls, never);
@@ -242,7 +242,7 @@ describe("initiate", () => {
     ["a payment that cannot be stored", { body: { ...accepted, paymentID: "TR\u0000" } }],
     ["HTTP 500", { status: 500, body: accepted }],
     ["HTTP 302", { status: 302, body: accepted }],
-  ])("takes an acceptance with %s as unknown, and asks once", async (_what, answer) => {
+  ])("reads an acceptance with %s as unknown, and sends one request (G10)", async (_what, answer) => {
     const { provider, asked } = await script({ create: answer });
     expect(await initiated(provider)).toBe("unknown");
     expect(asked()).toEqual(["create"]);
@@ -251,22 +251,22 @@ describe("initiate", () => {
   test.each([
     [403, { message: "Forbidden" }],
     [429, { message: "Limit Exceeded" }],
-  ])("declines when the gateway turns us away with %i", async (status, body) => {
+  ])("declines if the gateway answers %i", async (status, body) => {
     const { provider } = await script({ create: { status, body } });
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 
-  test("takes silence until the deadline as unknown, and does not ask again", async () => {
+  test("reads silence until the deadline as unknown, and sends no second request (G10)", async () => {
     const { provider, asked } = await script({ create: "silence" }, { deadlineMs: 50 });
     expect(await initiated(provider)).toBe("unknown");
     expect(asked()).toEqual(["create"]);
   });
 
-  test("declines when bKash cannot be reached, since nothing was sent", async () => {
+  test("declines if bKash cannot be reached, because nothing was sent", async () => {
     expect(await initiated(open("http://127.0.0.1:1").provider)).toBe("declined provider_error");
   });
 
-  test("refreshes a refused token once, and declines when the new one is refused too", async () => {
+  test("refreshes a refused token once, and declines if the new one is refused too", async () => {
     const { provider, calls } = await script({ create: fixture("bkash", "error-token-expired") });
     expect(await initiated(provider)).toBe("declined provider_error");
     expect(calls.map(verbOf)).toEqual(["token/grant", "create", "token/refresh", "create"]);
@@ -278,7 +278,7 @@ describe("initiate", () => {
     expect(calls.map(({ headers }) => headers.authorization)).toEqual([undefined, "token-1", undefined, "token-2"]);
   });
 
-  test("keeps credentials, tokens and the return address out of its errors", async () => {
+  test("keeps credentials, tokens and the return URL out of its errors", async () => {
     const { provider } = await script({ create: { status: 502, text: "<html>" } });
     const noToken = open((await startSandbox("bkash")).url, { account: { USERNAME: "wrong" } });
     for (const asked of [provider, noToken.provider]) {
@@ -292,7 +292,7 @@ describe("initiate", () => {
   });
 });
 
-describe("what the returning browser says", () => {
+describe("query string of the payer's return", () => {
   const { provider } = {
     provider: createBkash({ ...account, baseUrl: () => "" }, { client: noClient, accessToken: noCredential }),
   };
@@ -304,20 +304,20 @@ describe("what the returning browser says", () => {
     [{ status: ["success", "cancel"] }, undefined],
     [{ status: { success: "success" } }, undefined],
     [{}, undefined],
-  ])("%j is read as %s", (query, said) => {
+  ])("reads %j as %s", (query, said) => {
     expect(provider.checkout?.read(query)).toBe(said);
   });
 });
 
 describe("complete", () => {
-  test("executes, and asks nothing when that is sure", async () => {
+  test("sends Execute, and no query after a conclusive answer", async () => {
     const { provider, calls, asked } = await script({ execute: fixture("bkash", "execute-completed") });
     expect(await complete(provider)).toEqual(paid("reply"));
     expect(asked()).toEqual(["execute"]);
     expect(calls.at(-1)?.body).toEqual({ paymentID: reference });
   });
 
-  test("is sure of a reply without an invoice, a currency and a paymentID", async () => {
+  test("accepts a reply without an invoice, a currency and a paymentID", async () => {
     const { provider, asked } = await script({ execute: fixture("bkash", "execute-bare") });
     expect(await complete(provider)).toEqual(paid("reply"));
     expect(asked()).toEqual(["execute"]);
@@ -345,7 +345,7 @@ describe("complete", () => {
     [2018, "expired", "no_response"],
     [2019, "expired", "no_response"],
     [2023, "failed", "insufficient_funds"],
-  ])("is sure of %i: %s, %s", (code, status, reason) => {
+  ])("reads %i as conclusive: %s, %s", (code, status, reason) => {
     const outcome = { status, reason, source: "reply" };
     for (const body of [
       { statusCode: String(code), statusMessage: "" },
@@ -397,16 +397,19 @@ describe("complete", () => {
     ["silence", "silence"],
   ];
 
-  test.each(unsure)("asks once after %s, never executes again, and believes the answer", async (_what, execute) => {
-    const { provider, asked } = await script(
-      { execute, "payment/status": fixture("bkash", "query-completed") },
-      { deadlineMs: 500 },
-    );
-    expect(await complete(provider)).toEqual(paid("query"));
-    expect(asked()).toEqual(["execute", "payment/status"]);
-  });
+  test.each(unsure)(
+    "queries once after %s, does not execute again, and uses the answer (G10)",
+    async (_what, execute) => {
+      const { provider, asked } = await script(
+        { execute, "payment/status": fixture("bkash", "query-completed") },
+        { deadlineMs: 500 },
+      );
+      expect(await complete(provider)).toEqual(paid("query"));
+      expect(asked()).toEqual(["execute", "payment/status"]);
+    },
+  );
 
-  test.each(unsure)("leaves it open after %s when the query says so", async (_what, execute) => {
+  test.each(unsure)("stays open after %s if the query is still open", async (_what, execute) => {
     const { provider } = await script({ execute }, { deadlineMs: 500 });
     expect(await complete(provider)).toEqual({ status: "processing", source: "query" });
   });
@@ -414,7 +417,7 @@ describe("complete", () => {
   test.each([
     ["error-process-failed", "provider_error"],
     ["error-already-cancelled", "cancelled"],
-  ] as const)("believes %s once the query has found no money", async (name, reason) => {
+  ] as const)("uses %s after a query without a payment", async (name, reason) => {
     const open = await script({ execute: fixture("bkash", name) });
     expect(await complete(open.provider)).toEqual({ status: "failed", reason, source: "reply" });
     expect(open.asked()).toEqual(["execute", "payment/status"]);
@@ -427,13 +430,13 @@ describe("complete", () => {
     expect(await complete(dumb.provider)).toBeUndefined();
   });
 
-  test("throws when neither Execute nor the query is answered", async () => {
+  test("throws if neither Execute nor the query is answered", async () => {
     const { provider, asked } = await script({ execute: "drop", "payment/status": "drop" });
     await expect(complete(provider)).rejects.toThrow();
     expect(asked()).toEqual(["execute", "payment/status"]);
   });
 
-  test("executes again only when the gateway refused the token, so that nothing was executed", async () => {
+  test("executes again only if the gateway refused the token (G10)", async () => {
     let refusals = 1;
     const { url, calls } = await startScriptedProvider((call) => {
       if (verbOf(call).startsWith("token/")) return fixture("bkash", "token-granted");
@@ -445,13 +448,13 @@ describe("complete", () => {
 });
 
 describe("confirm", () => {
-  test("asks nothing about a payment whose reference is not known", async () => {
+  test("makes no call for a payment without a reference", async () => {
     const { provider, calls } = await script({});
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
     expect(calls).toEqual([]);
   });
 
-  test("asks with the paymentID", async () => {
+  test("queries with the paymentID", async () => {
     const { provider, calls } = await script({ "payment/status": fixture("bkash", "query-completed") });
     await provider.confirm(known, never);
     expect(calls.at(-1)).toMatchObject({ path: "/tokenized/checkout/payment/status", body: { paymentID: reference } });
@@ -481,20 +484,20 @@ describe("confirm", () => {
     ["a success under HTTP 503", { status: 503, body: completed }],
     ["a connection that drops", "drop"],
     ["silence", "silence"],
-  ])("tells a bKash that does not work from one that has nothing to say: %s", async (_what, answer) => {
+  ])("throws if bKash did not answer the query: %s", async (_what, answer) => {
     const { provider } = await script({ "payment/status": answer }, { deadlineMs: 500 });
     await expect(provider.confirm(known, never)).rejects.toThrow();
   });
 });
 
 describe("translate", () => {
-  test("takes a signed notification for a hint, and believes nothing that it states", () => {
+  test("reads a signed notification as a hint, without its statements (G7)", () => {
     const { body } = fixture("bkash", "webhook-completed");
     expect(signedClaimOf(body)).toEqual({ proof: "signature", isHint: true, paymentId: known.id });
     expect(claimOf(body, account.SNS_TOPIC_ARN, "unknown")).toEqual({ proof: "none", paymentId: known.id });
   });
 
-  test("finds no payment of ours in a signed one of the merchant's other channels", () => {
+  test("finds no payment in a signed notification of another channel", () => {
     const { body } = fixture("bkash", "webhook-other-channel");
     expect(signedClaimOf(body)).toEqual({ proof: "signature", isHint: true });
   });
@@ -504,7 +507,7 @@ describe("translate", () => {
   const rejected = expect.objectContaining({ code: "webhook_rejected" });
   const confirmsTopic = `Action=ConfirmSubscription&TopicArn=${account.SNS_TOPIC_ARN}&Token=x`;
 
-  test("confirms the subscription of the topic that was configured", () => {
+  test("returns the subscription of the configured topic", () => {
     const { subscribeUrl, ...claim } = signedClaimOf(subscription);
     expect(subscribeUrl?.href).toBe(subscription.SubscribeURL);
     expect(claim).toEqual({ proof: "signature" });
@@ -512,7 +515,7 @@ describe("translate", () => {
     expect(signedClaimOf(subscribe(china)).subscribeUrl?.href).toBe(china);
   });
 
-  test("confirms none that is unsigned, and has one sent again whose signature cannot be checked now", () => {
+  test("refuses an unsigned subscription, and requests another delivery if the signature cannot be checked now", () => {
     const withAuthenticity = (authenticity: Authenticity) => () =>
       claimOf(subscription, account.SNS_TOPIC_ARN, authenticity);
     expect(() => claimOf(subscription)).toThrow(rejected);
@@ -520,7 +523,7 @@ describe("translate", () => {
     expect(withAuthenticity("unknown")).toThrow(expect.objectContaining({ code: "provider_unavailable" }));
   });
 
-  test("confirms none of another topic, and none at all when no topic was configured", () => {
+  test("refuses a subscription of another topic, and every one without a configured topic", () => {
     const TopicArn = "arn:aws:sns:ap-southeast-1:000000000000:other";
     expect(() => signedClaimOf({ ...subscription, TopicArn })).toThrow(rejected);
     expect(() => claimOf(subscription, TopicArn, "signed")).toThrow(rejected);
@@ -544,7 +547,7 @@ describe("translate", () => {
     ["is of another topic", "https://sns.ap-southeast-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:other"],
     ["names two topics", `https://sns.ap-southeast-1.amazonaws.com/?${confirmsTopic}&TopicArn=arn:other`],
     ["is none", "visit us"],
-  ])("visits no address that %s", (_what, url) => {
+  ])("refuses a subscription URL that %s", (_what, url) => {
     expect(() => signedClaimOf(subscribe(url))).toThrow(rejected);
   });
 
@@ -564,11 +567,11 @@ describe("translate", () => {
     ["a notification whose message is no object", { ...notification, Message: "null" }],
     ["a notification without a message", { ...notification, Message: undefined }],
     ["nesting without end", '{"Type":'.repeat(10_000)],
-  ])("finds %s unreadable", (_what, body) => {
+  ])("refuses %s as unreadable", (_what, body) => {
     expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
   });
 
-  test("gives a hint or a HubError, whatever it gets", () => {
+  test("returns a hint or throws a HubError for any input", () => {
     const message = fc.record({
       Type: fc.constantFrom("Notification", "SubscriptionConfirmation", "x"),
       TopicArn: fc.constantFrom(account.SNS_TOPIC_ARN, "x"),
@@ -612,19 +615,19 @@ describe("authenticate", () => {
     return `${await provider.authenticate?.(webhookOf(message))}, ${fetches} fetched`;
   };
 
-  test("takes a message for signed only when it is of the topic that was configured", async () => {
+  test("accepts a signature only for the configured topic", async () => {
     expect(await authenticityOf(signer.sign(body), account.SNS_TOPIC_ARN)).toBe("signed, 1 fetched");
     expect(await authenticityOf({ ...signer.sign(body), Message: "{}" }, account.SNS_TOPIC_ARN)).toBe(
       "unsigned, 1 fetched",
     );
-    // Amazon signs those of everybody's topics.
+    // Amazon signs messages of anybody's topic.
     expect(await authenticityOf(signer.sign({ ...body, TopicArn: other }), account.SNS_TOPIC_ARN)).toBe(
       "unsigned, 0 fetched",
     );
     expect(await authenticityOf(signer.sign(body))).toBe("unsigned, 0 fetched");
   });
 
-  test.each(["", "<html>", "null", "[]", '{"Type":'.repeat(10_000)])("finds %j unsigned", async (text) => {
+  test.each(["", "<html>", "null", "[]", '{"Type":'.repeat(10_000)])("reads %j as unsigned", async (text) => {
     expect(await authenticityOf(text, account.SNS_TOPIC_ARN)).toBe("unsigned, 0 fetched");
   });
 });
@@ -638,7 +641,7 @@ describe("noise", () => {
   const anything = fc.oneof(noisy, fc.jsonValue(), fc.constant(undefined));
   const status = fc.constantFrom(200, 201, 302, 400, 401, 404, 429, 500, 503);
 
-  test("never makes a success: that takes the code, the state and this very payment", () => {
+  test("makes no success without the code, the state and the payment (G7)", () => {
     const says = (body: unknown): boolean => {
       const { statusCode, errorCode, transactionStatus, paymentID } = Object(body);
       const isOurs = [undefined, null, "", reference].includes(paymentID);
@@ -692,7 +695,7 @@ describe("fetchBkashToken", () => {
     ["a token under an error", { status: 500, body: granted }],
     ["a token that no header takes", { body: { ...granted, id_token: "a\nb" } }],
     ["a lifetime that is none", { body: { ...granted, expires_in: "soon" } }],
-  ])("says that there is no token, and no secret, when bKash answers with %s", async (_what, answer) => {
+  ])("throws without a secret if bKash answers the token call with %s", async (_what, answer) => {
     const { url, calls } = await startScriptedProvider(() => answer);
     const error = await open(url)
       .fetchToken("again")
@@ -705,13 +708,13 @@ describe("fetchBkashToken", () => {
     expect(calls).toHaveLength(1);
   });
 
-  test("does without a refresh token that it cannot use", async () => {
+  test("ignores an unusable refresh token", async () => {
     const { url } = await startScriptedProvider(() => ({ body: { ...granted, refresh_token: "a b" } }));
     expect(await open(url).fetchToken()).toEqual({ token: granted.id_token, lifetimeS: 3_600 });
   });
 });
 
-test("the topic that is configured is the name of one", () => {
+test("bkash accepts only an SNS ARN as the topic", () => {
   const { SNS_TOPIC_ARN: _, ...rest } = account;
   expect(() => bkash.configure(rest)).not.toThrow();
   expect(() => bkash.configure({ ...rest, SNS_TOPIC_ARN: "https://sns.example" })).toThrow("ARN of an SNS topic");

@@ -42,7 +42,7 @@ testProvider({
     };
   },
   endings: {
-    // Whoever comes back after the deadline, or never got to bKash's page, pays nothing.
+    // A payer who returns after the deadline, or never gets to bKash's page, pays nothing.
     "09": [{ status: "expired", reason: "deadline" }],
     "11": [{ status: "expired", reason: "deadline" }],
   },

@@ -37,11 +37,10 @@ const refresh = ({ url }: TestSandbox, refresh_token = "") =>
 interface Created {
   paymentID: string;
   bkashURL: string;
-  /** All of it. */
   body: Record<string, string>;
 }
 
-/** A caller with a token. */
+/** A client with a token. */
 async function merchant(sandbox: TestSandbox) {
   const { id_token: authorization = "" } = (await grant(sandbox)).body;
   const headers = { authorization, "x-app-key": account.APP_KEY };
@@ -56,7 +55,7 @@ async function merchant(sandbox: TestSandbox) {
   return { call, create, execute, query };
 }
 
-/** No phone: nobody but the page asks the payer. */
+/** Not a phone, so the payer pays on the page only. */
 const asked = (sandbox: TestSandbox): object => ({
   mode: "0011",
   payerReference: "ORD-1001",
@@ -69,7 +68,7 @@ const asked = (sandbox: TestSandbox): object => ({
 
 const shapeOf = (name: string): string[] => Object.keys(fixture("bkash", name).body).sort();
 
-/** A shop's address that payers come back to; every visit's query, as it comes, of those who were not asked to wait. */
+/** A return URL of a shop, and the query string of each visit that was not answered with 503. */
 async function startShop(
   asksToWait = 0,
 ): Promise<{ url: string; visits: URLSearchParams[]; next(): Promise<URLSearchParams> }> {
@@ -93,7 +92,7 @@ async function startShop(
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/back`, visits, next };
 }
 
-/** A payer's browser on bKash's page, which follows no redirect to the shop by itself. */
+/** A payer's browser on bKash's page. It does not follow the redirect to the shop. */
 async function visit(bkashURL: string) {
   const token = new URL(bkashURL).searchParams.get("token") ?? "";
   const show = async () => (await fetch(bkashURL)).text();
@@ -109,7 +108,7 @@ async function visit(bkashURL: string) {
 }
 
 describe("tokens", () => {
-  test("are given for the account, by grant and by refresh, in the shape of the documentation", async () => {
+  test("are issued to the account by grant and refresh, in the documented shape", async () => {
     const sandbox = await startSandbox("bkash");
     const granted = await grant(sandbox);
     expect(granted).toMatchObject({
@@ -121,7 +120,7 @@ describe("tokens", () => {
     expect(refreshed.body.id_token).not.toBe(granted.body.id_token);
   });
 
-  test("are refused in bKash's ways", async () => {
+  test("are refused as at bKash", async () => {
     const unauthorized = { status: 401, body: fixture("bkash", "error-unauthorized").body };
     const invalidKey = { status: 200, body: fixture("bkash", "error-invalid-app-key").body };
     const fresh = () => startSandbox("bkash");
@@ -138,7 +137,7 @@ describe("tokens", () => {
     expect(await refresh(sandbox, id_token)).toEqual(unauthorized);
   });
 
-  test("a third call in an hour blocks all of them for an hour, whatever kind they are", async () => {
+  test("are blocked for an hour after a third call in an hour", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
     const sandbox = await startSandbox("bkash", { now: () => now });
     const blocked = { status: 429, body: fixture("bkash", "token-blocked").body };
@@ -152,7 +151,7 @@ describe("tokens", () => {
     expect(await grant(sandbox)).toMatchObject({ body: { statusCode: "0000" } });
   });
 
-  test("open for an hour, as they are, with the app key, and after a restart too", async () => {
+  test("are valid for an hour, without Bearer, with the app key, and after a restart", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
     const sandbox = await startSandbox("bkash", { now: () => now });
     const other = await startSandbox("bkash", { now: () => now });
@@ -170,7 +169,7 @@ describe("tokens", () => {
 });
 
 describe("create", () => {
-  test("accepts in the shape of the documentation, with three ways back under one signature", async () => {
+  test("accepts in the documented shape, with one signature in all three return URLs", async () => {
     const sandbox = await startSandbox("bkash", { now: () => new Date("2025-11-02T08:29:02.166Z") });
     const { create } = await merchant(sandbox);
     const { body } = await create({ callbackURL: "https://pay.example/return?a=1" });
@@ -208,7 +207,7 @@ describe("create", () => {
     });
   });
 
-  test("misses a field in the older form of errors, and a body in the newer", async () => {
+  test("reports a missing field in the older error format, and a missing body in the newer one", async () => {
     const sandbox = await startSandbox("bkash");
     const { call } = await merchant(sandbox);
     expect((await call("create", { ...asked(sandbox), amount: undefined })).body).toEqual(
@@ -218,7 +217,7 @@ describe("create", () => {
       expect(await call("create", body)).toMatchObject({ body: { statusCode: "2025" } });
   });
 
-  test("refuses where the phone's number says so", async () => {
+  test("refuses if the scenario requires it", async () => {
     const sandbox = await startSandbox("bkash");
     const { call } = await merchant(sandbox);
     const from = (payerReference: string) => call("create", { ...asked(sandbox), payerReference });
@@ -229,7 +228,7 @@ describe("create", () => {
 });
 
 describe("execute and query", () => {
-  test("move the money once, after the payer has agreed, and tell of it in bKash's shapes", async () => {
+  test("move the money once after the payer's approval, in bKash's shapes", async () => {
     const sandbox = await startSandbox("bkash");
     const { create, execute, query } = await merchant(sandbox);
     const { paymentID, bkashURL } = await create();
@@ -239,7 +238,7 @@ describe("execute and query", () => {
     expect(open.body.transactionStatus).toBe("Initiated");
     const page = await visit(bkashURL);
     for (const typed of ["01770618575", "123456", "12121"]) await page.type(typed);
-    // What the payer agreed to has not moved any money.
+    // The payer's approval moves no money.
     expect((await query(paymentID)).body.transactionStatus).toBe("Initiated");
     const [first, second] = await Promise.all([execute(paymentID), execute(paymentID)]);
     expect(Object.keys(first.body).sort()).toEqual(shapeOf("execute-completed"));
@@ -256,7 +255,7 @@ describe("execute and query", () => {
     ["01823074818", "error-debit-party-state"],
     ["01712345604", "error-wrong-pin"],
     ["01712345605", "error-pin-time-expired"],
-  ])("of wallet %s give %s, once", async (wallet, name) => {
+  ])("return for wallet %s: %s, once", async (wallet, name) => {
     const { create, execute, query } = await merchant(await startSandbox("bkash"));
     const { paymentID, bkashURL } = await create();
     const page = await visit(bkashURL);
@@ -266,7 +265,7 @@ describe("execute and query", () => {
     expect((await query(paymentID)).body.transactionStatus).toBe("Initiated");
   });
 
-  test("find a payment that was cancelled, or is a day old, in no state to be executed", async () => {
+  test("refuse to execute a cancelled payment, and one that is a day old", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
     const sandbox = await startSandbox("bkash", { now: () => now });
     const { create, execute } = await merchant(sandbox);
@@ -281,7 +280,7 @@ describe("execute and query", () => {
     expect((await fetch(old.bkashURL)).status).toBe(404);
   });
 
-  test("wait for a missing paymentID in the older form of errors", async () => {
+  test("report a missing paymentID in the older error format", async () => {
     const { call } = await merchant(await startSandbox("bkash"));
     for (const verb of ["execute", "payment/status"]) {
       expect((await call(verb, {})).body).toEqual(fixture("bkash", "error-missing-field").body);
@@ -289,7 +288,7 @@ describe("execute and query", () => {
   });
 });
 
-describe("a payer on the phone", () => {
+describe("payer on the phone", () => {
   const start = async (ending: string, asksToWait = 0) => {
     const sandbox = await startSandbox("bkash");
     const shop = await startShop(asksToWait);
@@ -304,7 +303,7 @@ describe("a payer on the phone", () => {
     ["03", "success", "2023"],
     ["04", "success", "2014"],
     ["05", "success", "2019"],
-  ])("ending in %s comes back with %s, and Execute says %s", async (ending, status, statusCode) => {
+  ])("returns for %s with %s, and Execute answers %s", async (ending, status, statusCode) => {
     const { shop, execute, paymentID } = await start(ending);
     const back = await shop.next();
     expect(Object.fromEntries(back)).toEqual({
@@ -316,12 +315,12 @@ describe("a payer on the phone", () => {
     expect((await execute(paymentID)).body.statusCode).toBe(statusCode);
   });
 
-  test("who is asked to wait comes back again", async () => {
+  test("reloads the return page while it answers 503", async () => {
     const { shop, paymentID } = await start("01", 2);
     expect((await shop.next()).get("paymentID")).toBe(paymentID);
   });
 
-  test("ending in 00 is rung, and comes back once somebody answers", async () => {
+  test("gets a prompt for 00, and returns after the answer", async () => {
     const { sandbox, shop } = await start("00");
     expect(sandbox.phone.prompts("01712345600")).toEqual([
       { id: expect.any(String), provider: "bkash", phone: "+8801712345600", amountMinor: 15_000, currency: "BDT" },
@@ -330,7 +329,7 @@ describe("a payer on the phone", () => {
     expect((await shop.next()).get("status")).toBe("cancel");
   });
 
-  test("ending in 06 pays, but the answer of Execute is lost, and no notification comes", async () => {
+  test("pays for 06, but loses the answer of Execute and sends no notification", async () => {
     const { sandbox, shop, execute, query, paymentID } = await start("06");
     await shop.next();
     expect(await execute(paymentID)).toEqual({ status: 504, body: fixture("bkash", "error-timeout").body });
@@ -338,28 +337,28 @@ describe("a payer on the phone", () => {
     expect(sandbox.waiting).toBe(0);
   });
 
-  test("ending in 07 comes back three times, and brings three notifications, each after the answer", async () => {
+  test("returns three times for 07, with three notifications after the answer", async () => {
     const { sandbox, shop, execute, paymentID } = await start("07");
     for (const _ of [1, 2, 3]) expect((await shop.next()).get("paymentID")).toBe(paymentID);
     await execute(paymentID);
     for (const _ of [1, 2, 3]) await sandbox.nextWebhook();
   });
 
-  test("ending in 08 brings its notification before the answer of Execute", async () => {
+  test("gets the notification for 08 before the answer of Execute", async () => {
     const { sandbox, shop, execute, paymentID } = await start("08");
     await shop.next();
     await execute(paymentID);
     expect(sandbox.waiting).toBe(1);
   });
 
-  test("ending in 10 pays another amount", async () => {
+  test("pays another amount for 10", async () => {
     const { shop, execute, query, paymentID } = await start("10");
     await shop.next();
     expect((await execute(paymentID)).body.amount).toBe("151.00");
     expect((await query(paymentID)).body.amount).toBe("151.00");
   });
 
-  test("who pays on the page is not asked on the phone any more, and comes back once", async () => {
+  test("loses the prompt after paying on the page, and returns once", async () => {
     const { sandbox, shop, execute, bkashURL, paymentID } = await start("00");
     const page = await visit(bkashURL);
     for (const typed of ["01770618575", "123456", "12121"]) await page.type(typed);
@@ -370,8 +369,8 @@ describe("a payer on the phone", () => {
   });
 });
 
-describe("the notification", () => {
-  test("is an SNS message as text, whose amount may do without decimals", async () => {
+describe("notification", () => {
+  test("is an SNS message as text, with an amount without decimals", async () => {
     const sandbox = await startSandbox("bkash", { now: () => new Date("2025-11-02T08:30:31.900Z") });
     const { create, execute } = await merchant(sandbox);
     const { paymentID, bkashURL, body } = await create();
@@ -399,7 +398,7 @@ describe("the notification", () => {
   });
 });
 
-describe("the page", () => {
+describe("page", () => {
   const start = async (fields: object = {}) => {
     const sandbox = await startSandbox("bkash");
     const { create, execute } = await merchant(sandbox);
@@ -407,7 +406,7 @@ describe("the page", () => {
     return { page: await visit(created.bkashURL), execute, ...created };
   };
 
-  test("asks for the wallet, the code and the PIN, and then sends the payer back", async () => {
+  test("asks for the wallet, the code and the PIN, and then redirects the payer", async () => {
     const { page, body } = await start();
     expect(await page.show()).toContain("Step 1 of 3");
     expect(await page.type("12")).toContain("This is not a wallet");
@@ -416,7 +415,7 @@ describe("the page", () => {
     expect(await page.type("123456")).toContain("Step 3 of 3");
     expect(await page.type("1")).toContain("2 tries left");
     expect(await page.type("12121")).toBe(`${body.successCallbackURL}&apiVersion=1.2.0-beta%2F`);
-    // Going back to it offers the same way on, and typing once more changes nothing.
+    // Going back shows the same link to the shop, and another entry changes nothing.
     expect(await page.show()).toContain("You are done here");
     expect(await page.send({ do: "cancel" })).toContain("status=success");
   });
@@ -424,13 +423,13 @@ describe("the page", () => {
   test.each([
     ["cancel", "cancel"],
     ["fail", "failure"],
-  ])("lets the payer %s at any time", async (what, status) => {
+  ])("lets the payer %s at each step", async (what, status) => {
     const { page } = await start();
     await page.type("01770618575");
     expect(await page.send({ do: what })).toContain(`status=${status}`);
   });
 
-  test("fails after three wrong tries", async () => {
+  test("fails after three wrong entries", async () => {
     const { page, execute, paymentID } = await start();
     await page.type("01770618575");
     await page.type("123456");
@@ -439,14 +438,14 @@ describe("the page", () => {
     expect((await execute(paymentID)).body).toEqual(fixture("bkash", "error-invalid-payment-state").body);
   });
 
-  test("fills in the wallet that was asked for, and shows nothing as markup", async () => {
+  test("fills in the payer reference, and escapes all values", async () => {
     const { page } = await start({ payerReference: "01712345699", merchantInvoiceNumber: `"'x` });
     const html = await page.show();
     expect(html).toContain('value="01712345699"');
     expect(html).toContain("Invoice &#34;&#39;x");
   });
 
-  test("runs no script and lets no one frame it, and is kept by nobody", async () => {
+  test("allows no script, no frame and no cache", async () => {
     const { bkashURL } = await start();
     const { headers } = await fetch(bkashURL);
     expect(headers.get("content-security-policy")).toMatch(
@@ -455,7 +454,7 @@ describe("the page", () => {
     expect(headers.get("cache-control")).toBe("no-store");
   });
 
-  test("is where the hub's payers find it, not only the hub itself", async () => {
+  test("has the public URL, not the hub's local one", async () => {
     const server = Fastify();
     onTestFinished(() => server.close());
     const hubUrl = () => "http://127.0.0.1:9";
@@ -478,7 +477,7 @@ describe("the page", () => {
     expect(bkashURL).toMatch(/^https:\/\/pay\.example\/hub\/sandbox\/bkash\/redirect\/\?token=/);
   });
 
-  test("knows no other payment, and reads no other body", async () => {
+  test("refuses an unknown payment, and other bodies than forms", async () => {
     const { bkashURL } = await start();
     const unknown = await fetch(`${bkashURL}x`);
     expect(unknown.status).toBe(404);
@@ -488,7 +487,7 @@ describe("the page", () => {
   });
 });
 
-test("answers an address that it does not have as the gateway does", async () => {
+test("sandbox answers an unknown path as the gateway does", async () => {
   const { url } = await startSandbox("bkash");
   expect(await post(`${url}/nowhere`, {})).toMatchObject({ status: 403, body: { message: expect.any(String) } });
 });

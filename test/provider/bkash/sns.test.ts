@@ -1,4 +1,4 @@
-/** Signatures of Amazon SNS messages: made by a key of our own, checked by the certificate of that key. */
+/** Signatures of Amazon SNS messages, made with a key of the test and verified with its certificate. */
 import { generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, it, test } from "vitest";
 import { createSnsVerifier, fetchPem, type SnsOptions, signedText } from "../../../server/provider/bkash/sns.ts";
@@ -10,7 +10,7 @@ const signer = createSigner();
 const notification = fixture("bkash", "webhook-completed").body;
 const subscription = fixture("bkash", "webhook-subscription").body;
 
-/** A verifier that finds this certificate at every address, and the addresses that it fetched from. */
+/** A verifier that gets this certificate from each URL, and the URLs that it fetched. */
 function open(options: SnsOptions & { pem?: string } = {}) {
   const fetched: string[] = [];
   const verify = createSnsVerifier({
@@ -23,10 +23,10 @@ function open(options: SnsOptions & { pem?: string } = {}) {
   return { verify, fetched };
 }
 
-describe("what is signed", () => {
+describe("signed text", () => {
   const TopicArn = "arn:aws:sns:us-east-2:123456789012:s4-MySNSTopic-1G1WEFCOXTC0P";
 
-  it("is the text of Amazon's own examples", () => {
+  it("is the text of Amazon's examples", () => {
     const message = {
       Type: "Notification",
       MessageId: "4d4dc071-ddbf-465d-bba8-08f81c89da64",
@@ -58,7 +58,7 @@ describe("what is signed", () => {
   });
 });
 
-describe("a signature", () => {
+describe("signature", () => {
   test.each([
     ["1", notification],
     ["2", notification],
@@ -66,7 +66,7 @@ describe("a signature", () => {
     ["1", { ...notification, Message: "two\nlines and 150 ৳" }],
     ["1", subscription],
     ["2", subscription],
-  ] as const)("of version %s is good", async (version, message) => {
+  ] as const)("is valid in version %s", async (version, message) => {
     expect(await open().verify(signer.sign(message, version))).toBe("signed");
   });
 
@@ -82,7 +82,7 @@ describe("a signature", () => {
     ["over another address", { ...confirmation, SubscribeURL: "https://sns.ap-southeast-1.amazonaws.com/" }],
     ["over another type", { ...signed, Type: "SubscriptionConfirmation", SubscribeURL: "x", Token: "x" }],
     ["of another version", { ...signed, SignatureVersion: "2" }],
-  ])("%s is none", async (_what, message) => {
+  ])("is invalid with %s", async (_what, message) => {
     const { verify, fetched } = open();
     expect(await verify(message)).toBe("unsigned");
     expect(fetched).toEqual([certificateUrl]);
@@ -96,13 +96,13 @@ describe("a signature", () => {
     ["a type that is not signed so", { ...signed, Type: "UnsubscribeConfirmation" }],
     ["no fields", {}],
     ["nothing", undefined],
-  ])("is not looked for with %s", async (_what, message) => {
+  ])("is not fetched with %s", async (_what, message) => {
     const { verify, fetched } = open();
     expect(await verify(message)).toBe("unsigned");
     expect(fetched).toEqual([]);
   });
 
-  test("of a certificate that has run out, is not good yet, or is of another kind is none", async () => {
+  test("is invalid if the certificate has expired, is not valid yet, or has another key type", async () => {
     const day = (year: number) => new Date(Date.UTC(year, 0, 1));
     const years = createSigner({ from: day(2020), to: day(2021) });
     const at = (now: Date) => open({ pem: years.pem, now: () => now }).verify(years.sign(notification));
@@ -120,14 +120,14 @@ describe("a signature", () => {
   });
 });
 
-describe("the address of a certificate", () => {
+describe("certificate URL", () => {
   const path = "/SimpleNotificationService-0123456789abcdef.pem";
 
   test.each([
     `https://sns.us-gov-west-1.amazonaws.com${path}`,
     `https://sns.cn-north-1.amazonaws.com.cn${path}`,
     `https://sns.ap-southeast-1.amazonaws.com:443${path}`,
-  ])("%s is fetched from", async (SigningCertURL) => {
+  ])("allows a fetch from %s", async (SigningCertURL) => {
     const { verify, fetched } = open();
     const region = String(/sns\.([^.]+)/.exec(SigningCertURL)?.[1]);
     const message = signer.sign({ ...notification, TopicArn: `arn:aws:sns:${region}:000000000000:sandbox` });
@@ -135,7 +135,7 @@ describe("the address of a certificate", () => {
     expect(fetched).toHaveLength(1);
   });
 
-  test("of another region than the topic's is not fetched from", async () => {
+  test("allows no fetch from another region than the topic's", async () => {
     const { verify, fetched } = open();
     const SigningCertURL = `https://sns.eu-west-1.amazonaws.com${path}`;
     expect(await verify({ ...signer.sign(notification), SigningCertURL })).toBe("unsigned");
@@ -151,7 +151,7 @@ describe("the address of a certificate", () => {
     `https://sns.ap-southeast-1.amazonaws.com@evil.example${path}`,
     `https://evil.example/sns.ap-southeast-1.amazonaws.com${path}`,
     `https://xsns.ap-southeast-1.amazonaws.com${path}`,
-    // Buckets, which are of whoever was first to take the name.
+    // Buckets, which anybody can own.
     `https://sns.s3.amazonaws.com${path}`,
     `https://sns.s3-us-west-2.amazonaws.com${path}`,
     `https://s3.ap-southeast-1.amazonaws.com${path}`,
@@ -164,19 +164,19 @@ describe("the address of a certificate", () => {
     "https://sns.ap-southeast-1.amazonaws.com/SimpleNotificationService-/../x.pem",
     `https://sns.ap-southeast-1.amazonaws.com/SimpleNotificationService-${"0".repeat(65)}.pem`,
     "fetch me",
-  ])("%s is not", async (SigningCertURL) => {
+  ])("allows no fetch from %s", async (SigningCertURL) => {
     const { verify, fetched } = open();
     expect(await verify({ ...signer.sign(notification), SigningCertURL })).toBe("unsigned");
     expect(fetched).toEqual([]);
   });
 });
 
-describe("a certificate", () => {
+describe("certificate", () => {
   const at = (name: number | string) =>
     certificateUrl.replace("-test", `-${typeof name === "string" ? name : `n${name}`}`);
   const signedAt = (name: number | string) => ({ ...signer.sign(notification), SigningCertURL: at(name) });
 
-  it("is fetched once, by however many messages at once and later", async () => {
+  it("is fetched once for many messages at once and later", async () => {
     const { verify, fetched } = open();
     const message = signer.sign(notification);
     const all = await Promise.all(Array.from({ length: 50 }, () => verify(message)));
@@ -184,7 +184,7 @@ describe("a certificate", () => {
     expect(fetched).toHaveLength(1);
   });
 
-  it("that cannot be had is not tried again for 30 s, and says nothing about a message", async () => {
+  it("is not fetched again for 30 s after a failure, and the message is unknown", async () => {
     let now = 0;
     let tries = 0;
     const { verify } = open({
@@ -201,7 +201,7 @@ describe("a certificate", () => {
     expect(tries).toBe(3);
   });
 
-  it("is fetched 5 times a minute at most, whatever addresses messages name, and one that is known needs no fetch", async () => {
+  it("is fetched at most 5 times a minute for any URLs, and not at all from the cache (G12)", async () => {
     let now = 0;
     const { verify, fetched } = open({ nowMs: () => now });
     const found = [];
@@ -213,7 +213,7 @@ describe("a certificate", () => {
     expect(fetched).toHaveLength(6);
   });
 
-  it("is one of 16 that are kept; the one that is used is not forgotten", async () => {
+  it("stays in a cache of 16 while it is used (G12)", async () => {
     let now = 0;
     const { verify, fetched } = open({ nowMs: () => now });
     for (let name = 0; name < 40; name += 1) {
@@ -229,7 +229,7 @@ describe("a certificate", () => {
   });
 });
 
-describe("100 addresses at which there is no certificate", () => {
+describe("100 URLs without a certificate", () => {
   const junkAt = (name: number) => ({
     ...signer.sign(notification),
     SigningCertURL: certificateUrl.replace("-test", `-junk${name}`),
@@ -242,7 +242,7 @@ describe("100 addresses at which there is no certificate", () => {
     }
   };
 
-  it("do not put away the one that signs", async () => {
+  it("do not displace a certificate in use", async () => {
     let now = 0;
     const fetched: string[] = [];
     const { verify } = open({
@@ -254,7 +254,7 @@ describe("100 addresses at which there is no certificate", () => {
       },
     });
     expect(await verify(signer.sign(notification))).toBe("signed");
-    // As slowly as each of them is fetched.
+    // Slowly enough that each of them is fetched.
     await flooded(verify, () => {
       now += 15_000;
     });
@@ -262,7 +262,7 @@ describe("100 addresses at which there is no certificate", () => {
     expect([fetched.length, fetched.filter((href) => href === certificateUrl).length]).toEqual([101, 1]);
   });
 
-  it("do not keep one that has signed before from being fetched again", async () => {
+  it("do not prevent another fetch of a proven certificate", async () => {
     let now = 0;
     let isJunk = false;
     const { verify } = open({
@@ -273,7 +273,7 @@ describe("100 addresses at which there is no certificate", () => {
       },
     });
     expect(await verify(signer.sign(notification))).toBe("signed");
-    // Put away by as many others that are good.
+    // Displaced by as many valid certificates.
     for (let name = 0; name < 16; name += 1) {
       now += 15_000;
       await verify({
@@ -293,8 +293,8 @@ describe("100 addresses at which there is no certificate", () => {
   });
 });
 
-describe("fetching a certificate", () => {
-  it("gives its text, and gives up on what is elsewhere, not there, too large or too slow", async () => {
+describe("fetch of a certificate", () => {
+  it("returns the text, and fails for a redirect, a missing, a too large or a late one", async () => {
     const script = await startScriptedProvider(() => ({ text: signer.pem }));
     const url = new URL(script.url);
     expect(await fetchPem(url)).toBe(signer.pem);

@@ -19,7 +19,7 @@ const urls = {
 };
 const account = { TRANSACTION_TYPE: "CustomerPayBillOnline" as const, ...testAccount("daraja") };
 
-/** The addresses of a payment whose webhooks the sandbox's test server takes. */
+/** The URLs of a payment whose webhooks go to the test's receiver. */
 const at = (webhook: URL) => ({ ...urls, webhook });
 
 const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
@@ -35,7 +35,7 @@ const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
 
 const [reference, otherReference] = ["ws_CO_13012021093521236557", "ws_CO_1"];
 
-/** Keeps a token in memory until it is refused. */
+/** An access token in memory, kept until it is refused. */
 function keepToken(fetch: () => Promise<{ token: string }>): AccessToken {
   let token: string | undefined;
   return {
@@ -48,7 +48,7 @@ function keepToken(fetch: () => Promise<{ token: string }>): AccessToken {
 
 interface Opened {
   provider: Provider;
-  /** Fetches a token of one's own, past the provider. */
+  /** Fetches a token without the adapter. */
   fetchToken(): Promise<{ token: string; lifetimeS: number }>;
 }
 
@@ -78,9 +78,9 @@ interface Asked {
 }
 
 interface ScriptedSafaricom extends Opened {
-  /** The calls other than for tokens. */
+  /** The calls other than token calls. */
   asked: Asked[];
-  /** Lets the connection drop after the request was read. */
+  /** Closes the connection after the request was read. */
   drop(): void;
 }
 
@@ -90,7 +90,7 @@ async function listen(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Safaricom giving tokens 1, 2, 3 … and then these answers in turn; after the last of them it stays silent. */
+/** A Safaricom that issues tokens 1, 2, 3 …, and returns these answers in turn. After the last one it is silent. */
 async function script(answers: Scripted[], options: { deadlineMs?: number } = {}): Promise<ScriptedSafaricom> {
   const asked: Asked[] = [];
   let tokens = 0;
@@ -118,7 +118,7 @@ async function script(answers: Scripted[], options: { deadlineMs?: number } = {}
   return { ...open(url, options), asked, drop };
 }
 
-/** How the push ended: accepted, declined for a reason, or unknown. */
+/** The result of the push: accepted, declined with a reason, or unknown. */
 async function initiated(provider: Provider, payment = paymentOf()): Promise<string> {
   try {
     const { reference } = await provider.initiate(payment, urls, never);
@@ -141,8 +141,8 @@ const noCredential = { token: () => expect.unreachable("translate is pure") };
 const callback = (fields: object): object => ({ Body: { stkCallback: { CheckoutRequestID: reference, ...fields } } });
 const success = (...Item: object[]): object => callback({ ResultCode: 0, CallbackMetadata: { Item } });
 
-describe("against the sandbox", () => {
-  test("a push is accepted, rings the phone, and its webhook tells the whole success", async () => {
+describe("adapter at the sandbox", () => {
+  test("gets a push accepted, prompts the phone, and reads the whole success from the webhook", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const payment = paymentOf();
@@ -171,7 +171,7 @@ describe("against the sandbox", () => {
     ["wrong_pin", "failed", "wrong_pin"],
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["ignore", "expired", "no_response"],
-  ] as const)("webhook and query agree about %s: %s, %s", async (answer, status, reason) => {
+  ] as const)("reads the same from webhook and query after %s: %s, %s", async (answer, status, reason) => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -183,7 +183,7 @@ describe("against the sandbox", () => {
     expect(asked).toEqual({ status, reason, source: "query" });
   });
 
-  test("an open payment is processing, in either form that the query has for it", async () => {
+  test("reads an open payment as processing in both forms of the query", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -192,13 +192,13 @@ describe("against the sandbox", () => {
     expect(answers).toEqual(Array(2).fill({ status: "processing", source: "query" }));
   });
 
-  test("a push to a phone that is busy with another prompt is declined as such", async () => {
+  test("declines a push to a busy phone with the reason busy", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     expect(await initiated(provider, paymentOf({ phone: "+254712345620" }))).toBe("declined busy");
   });
 
-  test("a webhook that overtakes the reply carries the reference that the reply brings", async () => {
+  test("reads the reference from a webhook that arrives before the reply", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf({ phone: "+254712345608" }), at(sandbox.hookUrl), never);
@@ -207,7 +207,7 @@ describe("against the sandbox", () => {
     expect(outcome).toMatchObject({ status: "succeeded", reference });
   });
 
-  test("a token that died in the meantime is replaced once, and the phone rings once", async () => {
+  test("replaces a refused token once, and prompts the phone once (G10)", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider, fetchToken } = open(sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -219,7 +219,7 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(paymentOf({ reference }), never)).toEqual({ status: "processing", source: "query" });
   });
 
-  test("without an access token nothing is asked: declined, and the query could not be made", async () => {
+  test("declines without an access token, and the query throws", async () => {
     const sandbox = await startSandbox("daraja");
     const { provider } = open(sandbox.url, { account: { CONSUMER_SECRET: "wrong" } });
     expect(await initiated(provider)).toBe("declined provider_error");
@@ -227,7 +227,7 @@ describe("against the sandbox", () => {
     expect(sandbox.phone.prompts("+254712345600")).toEqual([]);
   });
 
-  test("wrong settings decline", async () => {
+  test("declines with wrong settings", async () => {
     const sandbox = await startSandbox("daraja");
     for (const account of [{ PASSKEY: "wrong" }, { SHORTCODE: "600000" }, { PARTY_B: "x" }]) {
       expect(await initiated(open(sandbox.url, { account }).provider)).toBe("declined provider_error");
@@ -236,7 +236,7 @@ describe("against the sandbox", () => {
 });
 
 describe("initiate", () => {
-  test("sends what the documentation asks for, within its limits", async () => {
+  test("sends the documented fields within their limits", async () => {
     const { provider, asked } = await script([fixture("daraja", "push-accepted")]);
     const payment = paymentOf({ orderId: "shop:2026-11-20:ORD-1001", description: "Café für zwei – Büfett" });
     const before = nairobi(Date.now());
@@ -260,7 +260,7 @@ describe("initiate", () => {
     });
   });
 
-  test("describes the payment by its order when no description can be printed", async () => {
+  test("sends the order's id if the description has no allowed characters", async () => {
     const { provider, asked } = await script([fixture("daraja", "push-accepted"), fixture("daraja", "push-accepted")]);
     await provider.initiate(paymentOf(), urls, never);
     await provider.initiate(paymentOf({ description: "दो टिकट" }), urls, never);
@@ -277,31 +277,31 @@ describe("initiate", () => {
     ["a reference that is none", { body: { ResponseCode: "0", CheckoutRequestID: "\u0000" } }],
     ["null", { body: null }],
     ["a redirect", { status: 302, body: {} }],
-  ])("takes %s as unknown, and asks once", async (_what, answer) => {
+  ])("reads %s as unknown, and sends one request (G10)", async (_what, answer) => {
     const { provider, asked } = await script([answer]);
     expect(await initiated(provider)).toBe("unknown");
     expect(asked).toHaveLength(1);
   });
 
-  test("takes a response code that is a number", async () => {
+  test("accepts a response code that is a number", async () => {
     const { provider } = await script([{ body: { ResponseCode: 0, CheckoutRequestID: reference } }]);
     expect(await initiated(provider)).toBe(`accepted ${reference}`);
   });
 
-  test("takes silence until the deadline as unknown, and does not ask again", async () => {
+  test("reads silence until the deadline as unknown, and sends no second request (G10)", async () => {
     const { provider, asked } = await script([], { deadlineMs: 50 });
     expect(await initiated(provider)).toBe("unknown");
     expect(asked).toHaveLength(1);
   });
 
-  test("takes a lost connection as unknown, and does not ask again", async () => {
+  test("reads a lost connection as unknown, and sends no second request (G10)", async () => {
     const { provider, asked, drop } = await script([]);
     drop();
     expect(await initiated(provider)).toBe("unknown");
     expect(asked).toHaveLength(1);
   });
 
-  test("declines when Safaricom cannot be reached, since nothing was sent", async () => {
+  test("declines if Safaricom cannot be reached, because nothing was sent", async () => {
     const gone = createServer();
     const url = await listen(gone);
     gone.close();
@@ -326,13 +326,13 @@ describe("initiate", () => {
     },
   );
 
-  test("declines when the replaced token is refused too", async () => {
+  test("declines if the replaced token is refused too", async () => {
     const { provider, asked } = await script(Array(3).fill(fixture("daraja", "error-invalid-token")));
     expect(await initiated(provider)).toBe("declined provider_error");
     expect(asked).toHaveLength(2);
   });
 
-  test("sends nothing for an amount with cents or a phone that is not Kenyan", async () => {
+  test("sends nothing for an amount with cents or a foreign phone", async () => {
     const { provider, asked } = await script([]);
     expect(await initiated(provider, paymentOf({ amountMinor: 15_050n }))).toBe("unknown");
     expect(await initiated(provider, paymentOf({ phone: "+255712345600" }))).toBe("unknown");
@@ -360,7 +360,7 @@ describe("initiate", () => {
 });
 
 describe("translate", () => {
-  test("reads a webhook without a reference by its URL's secret", () => {
+  test("reads a webhook without a reference at its secret URL", () => {
     expect(claimOf({ Body: { stkCallback: { ResultCode: 1032 } } })).toEqual({
       paymentId: paymentOf().id,
       proof: "secret",
@@ -388,7 +388,7 @@ describe("translate", () => {
     expect(claimOf(callback({ ResultCode })).outcome).toEqual({ status, reason, reference, source: "webhook" });
   });
 
-  test.each([4999, "4999", 2029])("takes nothing from result code %j, which decides nothing", (ResultCode) => {
+  test.each([4999, "4999", 2029])("reads no outcome from result code %j", (ResultCode) => {
     expect(claimOf(callback({ ResultCode }))).toEqual({ paymentId: paymentOf().id, reference, proof: "secret" });
   });
 
@@ -398,13 +398,13 @@ describe("translate", () => {
     ["is null", success({ Name: "Amount", Value: null }, receiptItem())],
     ["is empty", success({ Name: "Amount", Value: "" }, receiptItem())],
     ["stands beside items that are none", success({ Name: 1 }, [], receiptItem())],
-  ])("takes a success as bare when its amount %s", (_what, body) => {
+  ])("reads a success without an amount if its amount %s", (_what, body) => {
     const { outcome } = claimOf(body);
     expect(outcome).toEqual({ status: "succeeded", reference, receipt: "NLJ7RT61SV", source: "webhook" });
   });
 
   test.each([1.001, -150, "1e999", "1,500", "١٥٠", { deep: 1 }, [150], 2 ** 60, false])(
-    "takes an amount of %j, which cannot be read, for another than agreed",
+    "reads the unreadable amount %j as a mismatch (G8)",
     (Value) => {
       const { outcome } = claimOf(success({ Name: "Amount", Value }, receiptItem()));
       const reason = "amount_mismatch";
@@ -417,12 +417,12 @@ describe("translate", () => {
     ["a list", []],
     ["no list of items", { Item: "Amount" }],
     ["a receipt that cannot be stored", { Item: [{ Name: "MpesaReceiptNumber", Value: "A\u0000" }] }],
-  ])("takes a success as bare when its metadata is %s", (_what, CallbackMetadata) => {
+  ])("reads a success without an amount if its metadata is %s", (_what, CallbackMetadata) => {
     const { outcome } = claimOf(callback({ ResultCode: 0, CallbackMetadata }));
     expect(outcome).toEqual({ status: "succeeded", reference, source: "webhook" });
   });
 
-  test("rejects a webhook whose secret was not right, before reading it", () => {
+  test("rejects a webhook without the right secret before reading it (G7)", () => {
     const { provider } = open("http://localhost");
     const body = Buffer.from(JSON.stringify(fixture("daraja", "webhook-success").body));
     expect(() => provider.translate({ headers: {}, body })).toThrow(
@@ -442,18 +442,18 @@ describe("translate", () => {
     ["a result code without end", '{"Body":{"stkCallback":{"CheckoutRequestID":"ws","ResultCode":1e999}}}'],
     ["nesting without end", '{"Body":'.repeat(10_000)],
     ["nesting where fields should be", `{"Body":${"[".repeat(30_000)}${"]".repeat(30_000)}}`],
-  ])("finds %s unreadable", (_what, body) => {
+  ])("refuses %s as unreadable", (_what, body) => {
     expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
   });
 
-  test("is not led astray by a body that speaks of prototypes", () => {
+  test("ignores prototype keys in a body", () => {
     const inner = '"__proto__":{"ResultCode":0,"CallbackMetadata":{"Item":[{"Name":"Amount","Value":1}]}}';
     const text = `{"__proto__":{"polluted":1},"Body":{"stkCallback":{"CheckoutRequestID":"ws","ResultCode":1032,${inner}}}}`;
     expect(claimOf(text).outcome).toMatchObject({ status: "failed", reason: "cancelled" });
     expect("polluted" in {}).toBe(false);
   });
 
-  test("gives a claim or a HubError, whatever it gets", () => {
+  test("returns a claim or throws a HubError for any input", () => {
     const callbackLike = fc.record({
       Body: fc.record({ stkCallback: fc.object({ key: fc.constantFrom("CheckoutRequestID", "ResultCode", "Item") }) }),
     });
@@ -473,13 +473,13 @@ describe("translate", () => {
 describe("confirm", () => {
   const payment = paymentOf({ reference });
 
-  test("asks nothing about a payment whose reference is not known", async () => {
+  test("makes no call for a payment without a reference", async () => {
     const { provider, asked } = await script([]);
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
     expect(asked).toEqual([]);
   });
 
-  test("asks with the reference and a password of its own", async () => {
+  test("queries with the reference and its own password", async () => {
     const { provider, asked } = await script([fixture("daraja", "query-success")]);
     await provider.confirm(payment, never);
     expect(asked).toMatchObject([{ path: "/mpesa/stkpushquery/v1/query", authorization: "Bearer token-1" }]);
@@ -498,7 +498,7 @@ describe("confirm", () => {
     ["a result code that it does not know", { body: { ...answered, ResultCode: "31337" } }],
     ["no result code", { body: { ResponseCode: "0", CheckoutRequestID: reference } }],
     ["a success within an error", { body: { ...answered, errorCode: "500.001.1001", errorMessage: "" } }],
-  ])("learns nothing from %s", async (_what, answer) => {
+  ])("reads no evidence from %s", async (_what, answer) => {
     const { provider } = await script([answer]);
     expect(await provider.confirm(payment, never)).toBeUndefined();
   });
@@ -507,12 +507,12 @@ describe("confirm", () => {
     ["HTML", { status: 502, text: "<html>" }],
     ["nothing", { text: "" }],
     ["a success under HTTP 503", { status: 503, body: answered }],
-  ])("tells a provider that does not work from one that has nothing to say: %s", async (_what, answer) => {
+  ])("throws if Safaricom did not answer the query: %s", async (_what, answer) => {
     const { provider } = await script([answer]);
     await expect(provider.confirm(payment, never)).rejects.toMatchObject({ code: "provider_unavailable" });
   });
 
-  test("says that the provider cannot be reached after silence, a lost connection, or nobody there", async () => {
+  test("throws after silence, a lost connection, and a refused connection", async () => {
     const { provider, drop } = await script([], { deadlineMs: 50 });
     await expect(provider.confirm(payment, never)).rejects.toThrow("deadline");
     drop();
@@ -543,7 +543,7 @@ describe("fetchDarajaToken", () => {
     ["a lifetime that is none", { body: { access_token: "secret", expires_in: "" } }],
     ["an error", { status: 400, body: { errorCode: "400.008.01", errorMessage: "secret" } }],
     ["a token under an error", { status: 500, body: { access_token: "secret", expires_in: 3599 } }],
-  ])("says that there is no token, and no secret, when Safaricom answers with %s", async (_what, answer) => {
+  ])("throws without a secret if Safaricom answers the token call with %s", async (_what, answer) => {
     const { fetchToken } = await openTokens(answer);
     const error = await fetchToken().catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "provider_unavailable", message: expect.stringContaining("HTTP") });
@@ -551,7 +551,7 @@ describe("fetchDarajaToken", () => {
   });
 });
 
-/** Safaricom that answers every request for a token with this. */
+/** A Safaricom that returns this answer to each token call. */
 async function openTokens({ status = 200, body, text }: Scripted): Promise<Opened> {
   const server = createServer((_request, response) => {
     response.writeHead(status).end(text ?? JSON.stringify(body));

@@ -4,7 +4,7 @@ import { type StatedPayment, testProvider } from "../contract.ts";
 const callback = (reference: string, fields: object): string =>
   JSON.stringify({ Body: { stkCallback: { MerchantRequestID: "1-2-3", CheckoutRequestID: reference, ...fields } } });
 
-/** A fixture as the answer about this payment. */
+/** A fixture, changed into the answer about this payment. */
 const query = (name: string, { reference }: Pick<StatedPayment, "reference">) => {
   const { status, body } = fixture("daraja", name);
   return { ...(status !== undefined && { status }), body: { ...body, CheckoutRequestID: reference } };

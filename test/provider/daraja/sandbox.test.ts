@@ -73,16 +73,16 @@ function promptOf(sandbox: TestSandbox, phone = "254712345600"): string {
   return prompt?.id ?? expect.unreachable("no prompt");
 }
 
-describe("the sandbox of Daraja", () => {
+describe("sandbox of Daraja", () => {
   describe("tokens", () => {
-    test("gives a token for the consumer's key and secret, its lifetime as text", async () => {
+    test("issues a token for the consumer key and secret, with its lifetime as text", async () => {
       const sandbox = await startSandbox("daraja");
       const { status, body } = await generate(sandbox.url, basic(account.CONSUMER_SECRET));
       expect(status).toBe(200);
       expect(body).toEqual({ access_token: expect.stringMatching(/^\S{28}$/), expires_in: "3599" });
     });
 
-    test("answers wrong credentials with nothing, and says what else is wrong", async () => {
+    test("answers wrong credentials without a body, and names other errors", async () => {
       const { url } = await startSandbox("daraja");
       expect(await generate(url, basic("wrong"))).toEqual({ status: 400, body: {} });
       expect(await generate(url, "Bearer x")).toMatchObject({ status: 400, body: { errorCode: "400.008.01" } });
@@ -90,7 +90,7 @@ describe("the sandbox of Daraja", () => {
       expect(grant).toMatchObject({ status: 400, body: { errorCode: "400.008.02" } });
     });
 
-    test("lets only the newest token in", async () => {
+    test("accepts only the newest token", async () => {
       const sandbox = await startSandbox("daraja");
       const [first, second] = [await tokenOf(sandbox), await tokenOf(sandbox)];
       const refused = await push(sandbox, first);
@@ -101,7 +101,7 @@ describe("the sandbox of Daraja", () => {
       expect(await push(sandbox, second)).toMatchObject({ status: 200 });
     });
 
-    test("lets no token in after its lifetime", async () => {
+    test("refuses an expired token", async () => {
       let now = new Date("2026-11-20T21:00:00Z");
       const sandbox = await startSandbox("daraja", { now: () => now });
       const token = await tokenOf(sandbox);
@@ -111,7 +111,7 @@ describe("the sandbox of Daraja", () => {
   });
 
   describe("push", () => {
-    test("accepts with the fields of the documentation, all text", async () => {
+    test("accepts with the documented fields, all text", async () => {
       const sandbox = await startSandbox("daraja");
       const { status, body } = await push(sandbox, await tokenOf(sandbox));
       expect(status).toBe(200);
@@ -119,7 +119,7 @@ describe("the sandbox of Daraja", () => {
       expect(body).toMatchObject({ ResponseCode: "0", CheckoutRequestID: expect.stringMatching(/^ws_CO_\d+$/) });
     });
 
-    test("rings the payer's phone with what was asked", async () => {
+    test("prompts the payer's phone with the requested amount", async () => {
       const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox));
       expect(sandbox.phone.prompts("0712345600")).toEqual([
@@ -162,7 +162,7 @@ describe("the sandbox of Daraja", () => {
       });
     });
 
-    test("refuses a password made for another time, and a merchant it does not know", async () => {
+    test("refuses a password with another timestamp, and an unknown merchant", async () => {
       const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, { Timestamp: "20261120235932" })).toMatchObject({
@@ -175,7 +175,7 @@ describe("the sandbox of Daraja", () => {
       });
     });
 
-    test("finds a phone busy whose number says so, and asks any other as often as it is told", async () => {
+    test("refuses a phone ending in 20 as busy, and prompts any other phone several times", async () => {
       const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await push(sandbox, token, from("254712345720"))).toMatchObject({
@@ -187,7 +187,7 @@ describe("the sandbox of Daraja", () => {
   });
 
   describe("webhook", () => {
-    test("tells a success in Safaricom's types: numbers, the amount a decimal, a balance without value", async () => {
+    test("sends a success in Safaricom's types: numbers, a decimal amount, a balance without value", async () => {
       const sandbox = await startSandbox("daraja", { now: () => new Date("2026-11-20T20:59:31Z") });
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), "approve");
@@ -220,7 +220,7 @@ describe("the sandbox of Daraja", () => {
       ["wrong_pin", "webhook-wrong-pin"],
       ["insufficient_funds", "webhook-insufficient-funds"],
       ["ignore", "webhook-no-response"],
-    ] as const)("tells %s as %s, without metadata", async (answer, name) => {
+    ] as const)("sends %s as %s, without metadata", async (answer, name) => {
       const sandbox = await startSandbox("daraja");
       const { body } = await push(sandbox, await tokenOf(sandbox));
       sandbox.phone.answer(promptOf(sandbox), answer);
@@ -231,7 +231,7 @@ describe("the sandbox of Daraja", () => {
       });
     });
 
-    test("is sent once, even when it is answered with an error", async () => {
+    test("is sent once, even if the hub answers with an error", async () => {
       const sandbox = await startSandbox("daraja", { onWebhook: () => 500 });
       const token = await tokenOf(sandbox);
       for (const phone of ["254712345600", "254712345700"]) {
@@ -239,11 +239,11 @@ describe("the sandbox of Daraja", () => {
         sandbox.phone.answer(promptOf(sandbox, phone), "approve");
         await sandbox.nextWebhook();
       }
-      // A repeat of the first would have come before the whole second payment.
+      // A second copy of the first webhook would arrive before the second payment's.
       expect(sandbox.waiting).toBe(0);
     });
 
-    test("is sent three times to a phone ending in 07, each the same", async () => {
+    test("is sent three times for a phone ending in 07", async () => {
       const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox), from("254712345607"));
       const [first, second, third] = [
@@ -254,7 +254,7 @@ describe("the sandbox of Daraja", () => {
       expect([second.text, third.text]).toEqual([first.text, first.text]);
     });
 
-    test("is sent and answered before the push is, for a phone ending in 08", async () => {
+    test("is sent and answered before the push for a phone ending in 08", async () => {
       const order: string[] = [];
       const sandbox = await startSandbox("daraja", { onWebhook: () => order.push("webhook") && 200 });
       await push(sandbox, await tokenOf(sandbox), from("254712345608"));
@@ -262,13 +262,13 @@ describe("the sandbox of Daraja", () => {
       expect(order).toEqual(["webhook", "reply"]);
     });
 
-    test("tells another amount than was asked, for a phone ending in 10", async () => {
+    test("states another amount for a phone ending in 10", async () => {
       const sandbox = await startSandbox("daraja");
       await push(sandbox, await tokenOf(sandbox), from("254712345610"));
       expect((await sandbox.nextWebhook()).text).toContain('"Amount","Value":151.00');
     });
 
-    test("is abandoned when the sandbox closes", async () => {
+    test("is aborted when the sandbox closes", async () => {
       const hook = createServer();
       hook.listen(0, "127.0.0.1");
       await once(hook, "listening");
@@ -286,7 +286,7 @@ describe("the sandbox of Daraja", () => {
   });
 
   describe("query", () => {
-    test("tells an open push in either form that Safaricom has for it", async () => {
+    test("answers an open push in both of Safaricom's forms", async () => {
       const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID } = (await push(sandbox, token)).body;
@@ -304,7 +304,7 @@ describe("the sandbox of Daraja", () => {
       ["approve", "query-success"],
       ["cancel", "query-cancelled"],
       ["ignore", "query-no-response"],
-    ] as const)("tells %s in text only, as %s", async (answer, name) => {
+    ] as const)("answers %s in text only, as %s", async (answer, name) => {
       const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       const { CheckoutRequestID = "", MerchantRequestID = "" } = (await push(sandbox, token)).body;
@@ -316,7 +316,7 @@ describe("the sandbox of Daraja", () => {
       });
     });
 
-    test("does not know what was never pushed", async () => {
+    test("refuses an unknown push", async () => {
       const sandbox = await startSandbox("daraja");
       expect(await query(sandbox, await tokenOf(sandbox), "ws_CO_1")).toMatchObject({
         status: 400,
@@ -324,7 +324,7 @@ describe("the sandbox of Daraja", () => {
       });
     });
 
-    test("wants a token and the password", async () => {
+    test("requires a token and the password", async () => {
       const sandbox = await startSandbox("daraja");
       const token = await tokenOf(sandbox);
       expect(await query(sandbox, "other", "ws_CO_1")).toMatchObject({ status: 404 });
@@ -335,7 +335,7 @@ describe("the sandbox of Daraja", () => {
     });
   });
 
-  test("answers an address that it does not have in its own envelope", async () => {
+  test("answers an unknown path in its own error format", async () => {
     const sandbox = await startSandbox("daraja");
     expect(await read(await fetch(`${sandbox.url}/mpesa/other`))).toMatchObject({
       status: 404,

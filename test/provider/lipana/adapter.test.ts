@@ -42,18 +42,18 @@ const bytesOf = (body: unknown): Buffer =>
 
 const offline = (): Provider => openProvider("lipana", "http://127.0.0.1:1");
 
-/** What a webhook with a right signature says. */
+/** The claim of a webhook with a valid signature. */
 function claimOf(body: unknown, signature = sign(bytesOf(body))): Claim {
   return offline().translate({ headers: { "x-lipana-signature": signature }, body: bytesOf(body) });
 }
 
-/** Lipana giving these answers in turn; after the last of them it stays silent. */
+/** A Lipana that returns these answers in turn. After the last one it is silent. */
 async function script(...answers: (ScriptedAnswer | "drop")[]): Promise<ScriptedProvider & { provider: Provider }> {
   const started = await startScriptedProvider(() => answers.shift() ?? new Promise<never>(() => undefined));
   return Object.assign(started, { provider: openProvider("lipana", started.url) });
 }
 
-/** The adapter with less patience. */
+/** The adapter with a shorter deadline. */
 function impatient(url: string, deadlineMs = 50): Provider {
   const client = createClient();
   onTestFinished(() => client.close());
@@ -66,7 +66,7 @@ function impatient(url: string, deadlineMs = 50): Provider {
   return open({ baseUrl: () => url, client: hurried, accessToken });
 }
 
-/** How the push ended: accepted, declined for a reason, or unknown. */
+/** The result of the push: accepted, declined with a reason, or unknown. */
 async function initiated(provider: Provider, payment = paymentOf()): Promise<string> {
   try {
     return `accepted ${(await provider.initiate(payment, urls, never)).reference}`;
@@ -75,7 +75,7 @@ async function initiated(provider: Provider, payment = paymentOf()): Promise<str
   }
 }
 
-/** A transaction of the list that is this payment's. */
+/** The transaction of this payment in the list. */
 const listed = (fields: object = {}): object => ({
   ...fixture("lipana", "status-success").body,
   amount: 150,
@@ -96,8 +96,8 @@ const found: Outcome = {
   source: "query",
 };
 
-describe("against the sandbox", () => {
-  test("a push is accepted, rings the phone, and webhook and status tell the whole success, in both shapes", async () => {
+describe("adapter at the sandbox", () => {
+  test("gets a push accepted, prompts the phone, and reads the whole success from webhook and status in both shapes", async () => {
     const sandbox = await startSandbox("lipana");
     const provider = openProvider("lipana", sandbox.url);
     const receipts: unknown[] = [];
@@ -129,7 +129,7 @@ describe("against the sandbox", () => {
     ["insufficient_funds", ["failed", "insufficient_funds"], "declined"],
     ["ignore", ["expired", "no_response"], "declined"],
   ] as const)(
-    "the webhook tells why about %s; the status only that it failed",
+    "reads the reason from the webhook after %s, and only the failure from the status",
     async (answer, [status, reason], asked) => {
       const sandbox = await startSandbox("lipana");
       const provider = openProvider("lipana", sandbox.url);
@@ -143,7 +143,7 @@ describe("against the sandbox", () => {
     },
   );
 
-  test("an open payment is processing, and by its account reference it is found", async () => {
+  test("reads an open payment as processing, also by its account reference", async () => {
     const sandbox = await startSandbox("lipana");
     const provider = openProvider("lipana", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), urls, never);
@@ -154,7 +154,7 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(paymentOf({ amountMinor: 20_000n }), never)).toBeUndefined();
   });
 
-  test("a wrong key declines, and makes it impossible to ask", async () => {
+  test("declines with a wrong key, and the query throws", async () => {
     const sandbox = await startSandbox("lipana");
     const client = createClient();
     onTestFinished(() => client.close());
@@ -186,7 +186,7 @@ describe("initiate", () => {
     });
   });
 
-  test("describes the payment by its order when no description can be printed", async () => {
+  test("sends the order's id if the description has no allowed characters", async () => {
     const { provider, calls } = await script(accepted, accepted);
     await provider.initiate(paymentOf(), urls, never);
     await provider.initiate(paymentOf({ description: "दो टिकट" }), urls, never);
@@ -208,19 +208,19 @@ describe("initiate", () => {
     ["HTTP 400 without an error", { status: 400, body: {} }, "unknown"],
     ["a refusal that names a transaction", { status: 429, body: accepted.body }, "unknown"],
     ["a redirect", { status: 302, body: {} }, "unknown"],
-  ])("takes %s rightly, and asks once", async (_what, answer, expected) => {
+  ])("reads %s, and sends one request", async (_what, answer, expected) => {
     const { provider, calls } = await script(answer);
     expect(await initiated(provider)).toBe(expected);
     expect(calls).toHaveLength(1);
   });
 
-  test("takes silence until the deadline as unknown, and does not ask again", async () => {
+  test("reads silence until the deadline as unknown, and sends no second request (G10)", async () => {
     const { url, calls } = await script();
     expect(await initiated(impatient(url, 200))).toBe("unknown");
     expect(calls).toHaveLength(1);
   });
 
-  test("declines when Lipana cannot be reached, since nothing was sent", async () => {
+  test("declines if Lipana cannot be reached, because nothing was sent", async () => {
     const gone = createServer().listen(0, "127.0.0.1");
     await once(gone, "listening");
     const { port } = gone.address() as AddressInfo;
@@ -229,7 +229,7 @@ describe("initiate", () => {
     expect(await initiated(openProvider("lipana", `http://127.0.0.1:${port}`))).toBe("declined provider_error");
   });
 
-  test("sends nothing for an amount with cents or a phone that is not Kenyan", async () => {
+  test("sends nothing for an amount with cents or a foreign phone", async () => {
     const { provider, calls } = await script();
     expect(await initiated(provider, paymentOf({ amountMinor: 15_050n }))).toBe("unknown");
     expect(await initiated(provider, paymentOf({ phone: "+255712345600" }))).toBe("unknown");
@@ -262,7 +262,7 @@ describe("initiate", () => {
 describe("translate", () => {
   const full = { status: "succeeded", amountMinor: 10_000n, currency: "KES" } as const;
 
-  test("tells both names where both are there, and takes nobody else's reference for ours", () => {
+  test("reads both references, and accepts no foreign one as ours", () => {
     const { body } = fixture("lipana", "webhook-b-success");
     expect(claimOf({ ...body, reference: "0123456789ab" })).toMatchObject({
       reference,
@@ -286,7 +286,7 @@ describe("translate", () => {
   });
   const b = (fields: object): object => ({ ...shapeB, ...fields });
 
-  test("takes nothing from a pending payment whose code says the same", () => {
+  test("reads no outcome from a pending payment with an open code", () => {
     const open = b({ event: "transaction.pending", result_code: 4999 });
     expect(claimOf(open)).toEqual({ reference, proof: "signature" });
   });
@@ -296,7 +296,7 @@ describe("translate", () => {
     ["its event and its status, the other way", a({}, "payment.failed")],
     ["its code and its status", b({ event: undefined, result_code: 1, status: "success" })],
     ["pending and paid", a({ status: "pending" })],
-  ])("makes us ask when %s contradict each other", (_what, body) => {
+  ])("proves nothing if %s contradict each other (G7)", (_what, body) => {
     expect(claimOf(body)).toEqual({ reference, proof: "none" });
   });
 
@@ -305,7 +305,7 @@ describe("translate", () => {
     ["no event and no status", { transactionId: reference }],
     ["M-Pesa's code for undecided", { transactionId: reference, result_code: "2029" }],
     ["a word from a prototype", { transactionId: reference, status: "constructor" }],
-  ])("makes us ask about %s", (_what, body) => {
+  ])("proves nothing with %s (G7)", (_what, body) => {
     expect(claimOf(body)).toEqual({ reference, proof: "none" });
   });
 
@@ -321,7 +321,7 @@ describe("translate", () => {
     expect(outcome).toEqual({ status, reason, reference, source: "webhook" });
   });
 
-  test("takes a success as bare when its amount is missing", () => {
+  test("reads a success without an amount if that is missing", () => {
     const bare = { status: "succeeded", reference, currency: "KES", source: "webhook" };
     expect(claimOf(a({ amount: undefined })).outcome).toEqual(bare);
   });
@@ -334,23 +334,20 @@ describe("translate", () => {
     ["an amount that is no number", { amount: { deep: 100 } }, "amount_mismatch"],
     ["a currency that is none", { currency: "shillings" }, "currency_mismatch"],
     ["a currency that is a number", { currency: 404 }, "currency_mismatch"],
-  ])("takes %s, which cannot be read, for another than agreed", (_what, fields, reason) => {
+  ])("reads %s, which is unreadable, as a mismatch (G8)", (_what, fields, reason) => {
     expect(claimOf(a(fields)).outcome).toEqual({ status: "succeeded", reason, reference, source: "webhook" });
   });
 
-  test("states another currency, which is then wrong evidence, without reading its amount", () => {
+  test("reads another currency without its amount (G8)", () => {
     const { outcome } = claimOf(a({ currency: "UGX" }));
     expect(outcome).toEqual({ status: "succeeded", reference, currency: "UGX", source: "webhook" });
   });
 
-  test.each(["kes", null, undefined])(
-    "takes the currency %j as shillings, of which Lipana has no other",
-    (currency) => {
-      expect(claimOf(a({ currency })).outcome).toMatchObject({ amountMinor: 10_000n, currency: "KES" });
-    },
-  );
+  test.each(["kes", null, undefined])("reads the currency %j as shillings", (currency) => {
+    expect(claimOf(a({ currency })).outcome).toMatchObject({ amountMinor: 10_000n, currency: "KES" });
+  });
 
-  test.each(["", null, 17, "A\u0000"])("leaves out a receipt that is none: %j", (mpesa_receipt_number) => {
+  test.each(["", null, 17, "A\u0000"])("ignores the invalid receipt %j", (mpesa_receipt_number) => {
     expect(claimOf(b({ mpesa_receipt_number })).outcome).toEqual({ ...full, reference, source: "webhook" });
   });
 
@@ -365,7 +362,7 @@ describe("translate", () => {
     ["no hex", "g".repeat(64)],
     ["two of them", [sign(bytesOf(shapeB)), sign(bytesOf(shapeB))]],
     ["the secret itself", WEBHOOK_SECRET],
-  ])("rejects a webhook with %s, even under the right URL secret", (_what, signature) => {
+  ])("rejects a webhook with %s, even at a secret URL (G7)", (_what, signature) => {
     const headers = signature === undefined ? {} : { "x-lipana-signature": signature as string };
     for (const proven of [{}, { paymentId: paymentOf().id }]) {
       expect(() => offline().translate({ headers, body: bytesOf(shapeB), ...proven })).toThrow(
@@ -374,13 +371,13 @@ describe("translate", () => {
     }
   });
 
-  test("takes the signature over the raw bytes, however they are spaced", () => {
+  test("verifies the signature over the raw bytes", () => {
     for (const text of [JSON.stringify(shapeB, null, 4), ` ${JSON.stringify(shapeB)}\n`]) {
       expect(claimOf(text).outcome).toMatchObject(full);
     }
   });
 
-  test("rejects it with any one bit of the body turned", () => {
+  test("rejects a body with any one bit changed (G7)", () => {
     const body = bytesOf(shapeB);
     const signature = sign(body);
     fc.assert(
@@ -404,11 +401,11 @@ describe("translate", () => {
     ["a transaction without end", b({ transaction_id: "T".repeat(129) })],
     ["nesting without end", '{"data":'.repeat(10_000)],
     ["nesting where fields should be", `{"data":${"[".repeat(30_000)}${"]".repeat(30_000)}}`],
-  ])("finds %s unreadable, though signed", (_what, body) => {
+  ])("refuses %s as unreadable, although signed", (_what, body) => {
     expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
   });
 
-  test("is not led astray by a body that speaks of prototypes", () => {
+  test("ignores prototype keys in a body", () => {
     const text = `{"__proto__":{"status":"success","polluted":1},"transactionId":"${reference}","data":{"__proto__":{"status":"success"},"transactionId":"${reference}","status":"failed"}}`;
     expect(claimOf(text).outcome).toMatchObject({ status: "failed", reason: "declined" });
     expect("polluted" in {}).toBe(false);
@@ -432,7 +429,7 @@ describe("translate", () => {
     }),
   );
 
-  test("gives a claim or a HubError for signed noise, and never a success", () => {
+  test("returns a claim or throws a HubError for signed noise, and makes no success", () => {
     fc.assert(
       fc.property(noise, (body) => {
         try {
@@ -445,7 +442,7 @@ describe("translate", () => {
     );
   });
 
-  test("takes nobody's signature but Lipana's, whatever the noise", () => {
+  test("rejects any noise without Lipana's signature (G7)", () => {
     fc.assert(
       fc.property(noise, fc.oneof(fc.string(), fc.stringMatching(/^[0-9a-f]{64}$/)), (body, signature) => {
         expect(() => claimOf(body, signature)).toThrow(expect.objectContaining({ code: "webhook_rejected" }));
@@ -462,7 +459,7 @@ describe("confirm by reference", () => {
   const { reference: _, ...known } = full;
   const success = fixture("lipana", "status-success").body;
 
-  test("asks for the transaction, its id made safe for an address", async () => {
+  test("queries the transaction, with its id encoded for the URL", async () => {
     const { provider, calls } = await script({ body: {} }, { body: {} });
     await provider.confirm(payment, never);
     await provider.confirm(paymentOf({ reference: "a/../b?c" }), never);
@@ -481,12 +478,12 @@ describe("confirm by reference", () => {
     ["a code without a status", { body: { ...success, status: undefined, result_code: 0 } }],
     ["a failure's code without a status", { body: { ...success, status: undefined, result_code: 1032 } }],
     ["a redirect", { status: 302, body: success }],
-  ])("learns nothing from %s", async (_what, answer) => {
+  ])("reads no evidence from %s", async (_what, answer) => {
     const { provider } = await script(answer);
     expect(await provider.confirm(payment, never)).toBeUndefined();
   });
 
-  test("tells why a transaction failed where the code is there", async () => {
+  test("reads the reason of a failed transaction from its code", async () => {
     const { provider } = await script({ body: { ...fixture("lipana", "status-failed").body, resultCode: 1037 } });
     expect(await provider.confirm(payment, never)).toEqual({
       status: "expired",
@@ -495,7 +492,7 @@ describe("confirm by reference", () => {
     });
   });
 
-  test("takes either of its two ids for the one that was asked about", async () => {
+  test("accepts either of its two ids", async () => {
     const { provider } = await script({ body: { ...success, id: reference, transactionId: "TXN-OTHER" } });
     expect(await provider.confirm(payment, never)).toEqual(known);
   });
@@ -506,17 +503,17 @@ describe("confirm by reference", () => {
     ["nothing", { text: "" }],
     ["a success under HTTP 503", { status: 503, body: success }],
     ["a lost connection", "drop"],
-  ])("tells a Lipana that cannot be asked from one that has nothing to say: %s", async (_what, answer) => {
+  ])("throws if Lipana did not answer the query: %s", async (_what, answer) => {
     const { provider } = await script(answer);
     await expect(provider.confirm(payment, never)).rejects.toThrow();
   });
 
-  test("says so after silence, too", async () => {
+  test("throws after silence", async () => {
     const { url } = await script();
     await expect(impatient(url).confirm(payment, never)).rejects.toThrow("deadline");
   });
 
-  test("noise never makes a success", async () => {
+  test("makes no success of noise (G7)", async () => {
     const answers: unknown[] = [];
     const { url } = await startScriptedProvider(() => ({ body: answers.shift() ?? null }));
     const provider = openProvider("lipana", url);
@@ -533,7 +530,7 @@ describe("confirm by reference", () => {
 });
 
 describe("confirm without a reference", () => {
-  test("asks for the newest transactions, and takes its own with its reference", async () => {
+  test("reads the newest transactions, and returns its own with the reference", async () => {
     const { provider, calls } = await script(
       listOf([listed({ accountReference: "another", transactionId: "T1" }), listed()]),
     );
@@ -545,7 +542,7 @@ describe("confirm without a reference", () => {
     ["pending", { status: "pending" }, { status: "processing" }],
     ["failed", { status: "failed" }, { status: "failed", reason: "declined" }],
     ["cancelled", { status: "cancelled" }, { status: "failed", reason: "cancelled" }],
-  ])("finds one that is %s, with its reference too", async (_what, fields, outcome) => {
+  ])("finds a transaction that is %s, and returns its reference", async (_what, fields, outcome) => {
     const { provider } = await script(listOf([listed(fields)]));
     expect(await provider.confirm(paymentOf(), never)).toEqual({ ...outcome, reference, source: "query" });
   });
@@ -571,17 +568,17 @@ describe("confirm without a reference", () => {
     ["no reference", { transactionId: undefined }],
     ["a reference that cannot be stored", { transactionId: "TXN\u0000" }],
     ["a status that nobody knows", { status: "reversed" }],
-  ])("does not take one with %s for its own", async (_what, fields) => {
+  ])("ignores a transaction with %s", async (_what, fields) => {
     const { provider } = await script(listOf([listed(fields)]));
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
   });
 
-  test("of several that are its own takes the one that was paid", async () => {
+  test("prefers a paid transaction", async () => {
     const { provider } = await script(listOf([listed({ transactionId: "T1", status: "pending" }), listed()]));
     expect(await provider.confirm(paymentOf(), never)).toEqual(found);
   });
 
-  test("turns the pages until it is found, the list ends, or three were read", async () => {
+  test("reads pages until it is found, the list ends, or three were read (G12)", async () => {
     const other = listed({ accountReference: "another" });
     const paged = async (...answers: ScriptedAnswer[]) => {
       const { provider, calls } = await script(...answers);
@@ -599,7 +596,7 @@ describe("confirm without a reference", () => {
     expect(await paged({ body: { transactions: [other] } }, { body: { transactions: [] } })).toEqual([undefined, "12"]);
   });
 
-  test("cannot ask when a page cannot be had", async () => {
+  test("throws if a page is not available", async () => {
     const { provider } = await script(listOf([listed({ accountReference: "another" })], 2), { status: 503, text: "" });
     await expect(provider.confirm(paymentOf(), never)).rejects.toMatchObject({ code: "provider_unavailable" });
   });
@@ -615,14 +612,14 @@ function snake(): object {
   };
 }
 
-describe("the account", () => {
-  test("needs both secrets, and a key that a header can carry", () => {
+describe("account", () => {
+  test("requires both secrets, and a key that is valid in a header", () => {
     expect(() => lipana.configure({ SECRET_KEY })).toThrow("WEBHOOK_SECRET");
     expect(() => lipana.configure({ SECRET_KEY: "two words", WEBHOOK_SECRET })).toThrow("SECRET_KEY");
     expect(() => lipana.configure({ SECRET_KEY: "line\nbreak", WEBHOOK_SECRET })).toThrow("SECRET_KEY");
   });
 
-  test("asks Kenyan phones for whole shillings, from 10 to 150,000", () => {
+  test("accepts whole shillings from 10 to 150,000 and Kenyan phones", () => {
     const { limits, currencies, countries, statesAmount, isAccountWide } = offline();
     expect({ currencies, countries, statesAmount, isAccountWide }).toEqual({
       currencies: ["KES"],

@@ -2,7 +2,7 @@ import { lipanaWebhook } from "../../support/lipana.ts";
 import { fixture } from "../../support/sandbox.ts";
 import { type StatedPayment, testProvider } from "../contract.ts";
 
-/** A fixture as the answer about this payment. */
+/** A fixture, changed into the answer about this payment. */
 const status = (name: string, { reference, amountMinor, receipt }: StatedPayment) => {
   const { status, body } = fixture("lipana", name);
   const stated = { transactionId: reference, amount: amountMinor / 100, mpesaReceiptNumber: receipt };

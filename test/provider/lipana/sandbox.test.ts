@@ -14,7 +14,7 @@ interface Transaction {
   mpesaReceiptNumber?: string;
 }
 
-/** Every field that some answer has, so that expectations can look into it. */
+/** The fields of all answers. */
 interface Answer {
   status: number;
   body: Transaction & { data: Transaction; transactions: Transaction[]; pagination: object; code: string };
@@ -48,7 +48,7 @@ function answer(sandbox: TestSandbox, as: Parameters<TestSandbox["phone"]["answe
   sandbox.phone.answer(prompt?.id ?? expect.unreachable("no prompt"), as);
 }
 
-/** A push and the payer's answer: the transaction's id and the webhook about it. */
+/** Pushes, answers the prompt, and returns the transaction's id and its webhook. */
 async function play(sandbox: TestSandbox, as: Parameters<typeof answer>[1]) {
   const { transactionId } = (await push(sandbox)).body.data;
   answer(sandbox, as);
@@ -56,7 +56,7 @@ async function play(sandbox: TestSandbox, as: Parameters<typeof answer>[1]) {
   return { transactionId, headers, text, told: JSON.parse(text) };
 }
 
-/** The names and types of a message, whatever it says. */
+/** The keys and types of a message. */
 function shapeOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shapeOf);
   if (typeof value !== "object" || value === null) return value === null ? null : typeof value;
@@ -65,9 +65,9 @@ function shapeOf(value: unknown): unknown {
 
 const shape = (name: string): unknown => shapeOf(fixture("lipana", name).body);
 
-describe("the sandbox of Lipana", () => {
-  describe("the key", () => {
-    test("is wanted everywhere", async () => {
+describe("sandbox of Lipana", () => {
+  describe("API key", () => {
+    test("is required by each route", async () => {
       const { url } = await startSandbox("lipana");
       for (const path of ["/transactions", "/transactions/TXN1", "/transactions/push-stk", "/other"]) {
         expect(await ask(url + path, {}, "lip_sk_test_other")).toEqual({
@@ -80,7 +80,7 @@ describe("the sandbox of Lipana", () => {
   });
 
   describe("push", () => {
-    test("is accepted in the envelope, pending", async () => {
+    test("is accepted as pending, in Lipana's envelope", async () => {
       const sandbox = await startSandbox("lipana");
       const { status, body } = await push(sandbox);
       expect(status).toBe(200);
@@ -88,7 +88,7 @@ describe("the sandbox of Lipana", () => {
       expect(body.data).toMatchObject({ transactionId: expect.stringMatching(/^TXN[0-9A-Z]{12}$/), status: "pending" });
     });
 
-    test("rings the payer's phone with what was asked", async () => {
+    test("prompts the payer's phone with the requested amount", async () => {
       const sandbox = await startSandbox("lipana");
       await push(sandbox);
       expect(sandbox.phone.prompts("0712345600")).toEqual([
@@ -106,7 +106,7 @@ describe("the sandbox of Lipana", () => {
       ["amount", "150"],
       ["accountReference", 1],
       ["transactionDesc", {}],
-    ])("names %s when it is %j", async (field, value) => {
+    ])("reports the field %s if it is %j", async (field, value) => {
       const sandbox = await startSandbox("lipana");
       const { status, body } = await push(sandbox, { [field]: value });
       expect(status).toBe(400);
@@ -121,7 +121,7 @@ describe("the sandbox of Lipana", () => {
       expect({ status, told }).toMatchObject({ status: 400, told: { success: false, code: "VALIDATION_ERROR" } });
     });
 
-    test("asks nobody while it is down, for a phone ending in 12", async () => {
+    test("shows no prompt for a phone ending in 12, because it is down", async () => {
       const sandbox = await startSandbox("lipana");
       const { status, body } = fixture("lipana", "error-unavailable");
       expect(await push(sandbox, { phone: "+254712345612" })).toEqual({ status, body });
@@ -131,14 +131,14 @@ describe("the sandbox of Lipana", () => {
   });
 
   describe("webhook", () => {
-    test("goes to the account's one address, signed over its bytes", async () => {
+    test("goes to the account's URL, signed over its bytes", async () => {
       const sandbox = await startSandbox("lipana");
       const { headers, text } = await play(sandbox, "approve");
       expect(headers["x-lipana-signature"]).toBe(createHmac("sha256", WEBHOOK_SECRET).update(text).digest("hex"));
       expect(headers["content-type"]).toBe("application/json");
     });
 
-    test("tells successes in both shapes, taking turns, and only one has a receipt", async () => {
+    test("alternates between both shapes for successes, of which one has a receipt", async () => {
       const sandbox = await startSandbox("lipana", { now: () => new Date("2026-01-05T10:00:00Z") });
       const [first, second, third] = [
         await play(sandbox, "approve"),
@@ -176,7 +176,7 @@ describe("the sandbox of Lipana", () => {
       ["wrong_pin", "webhook-b-wrong-pin"],
       ["insufficient_funds", "webhook-b-insufficient-funds"],
       ["ignore", "webhook-b-no-response"],
-    ] as const)("tells %s as %s, each time with its code", async (as, name) => {
+    ] as const)("sends %s as %s with its code", async (as, name) => {
       const sandbox = await startSandbox("lipana");
       for (const _ of [1, 2]) {
         const { told, transactionId } = await play(sandbox, as);
@@ -187,7 +187,7 @@ describe("the sandbox of Lipana", () => {
       }
     });
 
-    test("is sent three times to a phone ending in 07, each the same, and never to one ending in 06", async () => {
+    test("is sent three times for a phone ending in 07, and never for one ending in 06", async () => {
       const sandbox = await startSandbox("lipana");
       const silent = (await push(sandbox, { phone: "+254712345606" })).body.data.transactionId;
       await expect.poll(async () => (await statusOf(sandbox, silent)).body.status).toBe("success");
@@ -199,7 +199,7 @@ describe("the sandbox of Lipana", () => {
       expect(sandbox.waiting).toBe(0);
     });
 
-    test("is sent and answered before the push is, for a phone ending in 08", async () => {
+    test("is sent and answered before the push for a phone ending in 08", async () => {
       const order: string[] = [];
       const sandbox = await startSandbox("lipana", { onWebhook: () => order.push("webhook") && 200 });
       await push(sandbox, { phone: "+254712345608" });
@@ -207,14 +207,14 @@ describe("the sandbox of Lipana", () => {
       expect(order).toEqual(["webhook", "reply"]);
     });
 
-    test("tells another amount than was asked, for a phone ending in 10, and so does the status", async () => {
+    test("states another amount for a phone ending in 10, like the status", async () => {
       const sandbox = await startSandbox("lipana");
       const { transactionId } = (await push(sandbox, { phone: "+254712345610" })).body.data;
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toMatchObject({ amount: 151 });
       expect((await statusOf(sandbox, transactionId)).body).toMatchObject({ amount: 151, status: "success" });
     });
 
-    test("is sent although the push is never answered, for a phone ending in 11, and the list has it", async () => {
+    test("is sent for a phone ending in 11 without an answer to the push, and the list has the transaction", async () => {
       const sandbox = await startSandbox("lipana");
       const gaveUp = new AbortController();
       const pushing = fetch(`${sandbox.url}/transactions/push-stk`, {
@@ -239,7 +239,7 @@ describe("the sandbox of Lipana", () => {
       ["wrong_pin", "status-failed"],
       ["insufficient_funds", "status-failed"],
       ["ignore", "status-failed"],
-    ] as const)("tells %s as %s", async (as, name) => {
+    ] as const)("answers %s as %s", async (as, name) => {
       const sandbox = await startSandbox("lipana");
       const { transactionId } = await play(sandbox, as);
       const { status, body } = await statusOf(sandbox, transactionId);
@@ -248,7 +248,7 @@ describe("the sandbox of Lipana", () => {
       expect(body).toMatchObject({ transactionId, amount: 150, status: fixture("lipana", name).body.status });
     });
 
-    test("tells an open push, by either of its ids", async () => {
+    test("answers an open push by either of its ids", async () => {
       const sandbox = await startSandbox("lipana");
       const { transactionId } = (await push(sandbox)).body.data;
       const { body } = await statusOf(sandbox, transactionId);
@@ -256,7 +256,7 @@ describe("the sandbox of Lipana", () => {
       expect(await statusOf(sandbox, body.id)).toEqual({ status: 200, body });
     });
 
-    test("does not know what was never pushed, nor an address that it does not have", async () => {
+    test("answers 404 for an unknown push and an unknown path", async () => {
       const sandbox = await startSandbox("lipana");
       const { status, body } = fixture("lipana", "error-not-found");
       expect(await statusOf(sandbox, "TXN1")).toEqual({ status, body });
@@ -265,7 +265,7 @@ describe("the sandbox of Lipana", () => {
   });
 
   describe("list", () => {
-    test("has the newest first, in pages", async () => {
+    test("has the newest transactions first, in pages", async () => {
       const sandbox = await startSandbox("lipana");
       for (const amount of [11, 12, 13]) await push(sandbox, { amount });
       const list = async (query: string) => {
@@ -279,7 +279,7 @@ describe("the sandbox of Lipana", () => {
       expect((await ask(`${sandbox.url}/transactions?page=0`)).status).toBe(400);
     });
 
-    test("has the shape that the SDK types", async () => {
+    test("has the shape of the SDK's types", async () => {
       const sandbox = await startSandbox("lipana");
       await play(sandbox, "approve");
       await push(sandbox);

@@ -36,7 +36,7 @@ const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
   ...fields,
 });
 
-/** MTN giving tokens, and this answer to everything else. */
+/** An MTN that issues tokens, and returns this answer to other calls. */
 async function script(
   answer: ScriptedAnswer | "drop",
 ): Promise<ScriptedProvider & { provider: Provider; asked(): ScriptedProvider["calls"] }> {
@@ -73,8 +73,8 @@ const claimOf = (body: unknown): Claim =>
 
 const { body: successful } = fixture("mtn", "webhook-successful");
 
-describe("the reference", () => {
-  test("is the payment's id as a UUID of version 4, another for every payment", () => {
+describe("reference", () => {
+  test("is the payment's id as a UUID of version 4, unique to the payment", () => {
     expect(referenceOf(id)).toBe(reference);
     fc.assert(
       fc.property(fc.uuid({ version: 7 }), fc.uuid({ version: 7 }), (one, other) => {
@@ -85,8 +85,8 @@ describe("the reference", () => {
   });
 });
 
-describe("asking for money", () => {
-  test("sends what MTN documents: our reference, where to call back, and the amount as text", async () => {
+describe("initiate", () => {
+  test("sends the documented fields: our reference, the webhook URL, and the amount as text", async () => {
     const { provider, asked } = await script(fixture("mtn", "request-accepted"));
     expect(await initiated(provider, paymentOf({ description: "2 tickets & a <b>drink</b>" }))).toBe(
       `accepted ${reference}`,
@@ -127,19 +127,19 @@ describe("asking for money", () => {
     expect(asked()[0]?.body).toMatchObject({ amount: text, currency });
   });
 
-  test.each(["request-accepted", "error-repeated-reference"])("%s is accepted by its status alone", async (name) => {
+  test.each(["request-accepted", "error-repeated-reference"])("reads %s as accepted by its status", async (name) => {
     const { provider } = await script({ ...fixture("mtn", name), text: "<html>" });
     expect(await initiated(provider)).toBe(`accepted ${reference}`);
   });
 
-  test("a subscription key that MTN does not know declines, after one fresh token", async () => {
+  test("declines with an unknown subscription key, after one new token", async () => {
     const { provider, asked } = await script(fixture("mtn", "error-subscription-key"));
     expect(await initiated(provider)).toBe("declined provider_error");
     expect(asked().map(({ headers }) => headers.authorization)).toEqual(["Bearer token-1", "Bearer token-2"]);
     expect(new Set(asked().map(({ headers }) => headers["x-reference-id"]))).toEqual(new Set([reference]));
   });
 
-  test("is declined when MTN gives no token, and then nothing was asked", async () => {
+  test("declines if MTN issues no token, because nothing was sent", async () => {
     const remote = await startScriptedProvider(() => ({ status: 500, body: {} }));
     const provider = openProvider("mtn", remote.url);
     expect(await initiated(provider)).toBe("declined provider_error");
@@ -147,7 +147,7 @@ describe("asking for money", () => {
     expect(remote.calls.every(({ path }) => path === "/collection/token/")).toBe(true);
   });
 
-  test("is declined when MTN cannot be reached, for then nothing was sent", async () => {
+  test("declines if MTN cannot be reached, because nothing was sent", async () => {
     const client = createClient();
     onTestFinished(() => client.close());
     const accessToken = () => ({ token: async () => "token" });
@@ -156,8 +156,8 @@ describe("asking for money", () => {
   });
 });
 
-describe("the access token", () => {
-  test("is fetched with a POST of nothing, whose length is said", async () => {
+describe("access token", () => {
+  test("is fetched with a POST without a body, with its length", async () => {
     const remote = await startScriptedProvider(({ method, headers, text }) => {
       const isMeasured = method === "POST" && headers["content-length"] === "0" && text === "";
       return isMeasured ? fixture("mtn", "token") : fixture("mtn", "error-length-required");
@@ -177,7 +177,7 @@ describe("the access token", () => {
     ["an empty body", { text: "" }],
     ["no lifetime", { body: { access_token: "x" } }],
     ["a token that no header could carry", { body: { access_token: "a b", expires_in: 3600 } }],
-  ])("is unavailable with %s, and no secret is told", async (_what, answer: ScriptedAnswer) => {
+  ])("is unavailable with %s, and the error has no secret", async (_what, answer: ScriptedAnswer) => {
     const remote = await startScriptedProvider(() => answer);
     const error = await openProvider("mtn", remote.url)
       .prepare?.()
@@ -186,13 +186,13 @@ describe("the access token", () => {
     expect(JSON.stringify(error, Object.getOwnPropertyNames(error))).not.toContain(account.API_KEY);
   });
 
-  test("may say its lifetime as text", async () => {
+  test("has its lifetime as a number or as text", async () => {
     const remote = await startScriptedProvider(() => ({ body: { access_token: "x", expires_in: "3600" } }));
     await openProvider("mtn", remote.url).prepare?.();
   });
 });
 
-describe("asking what happened", () => {
+describe("confirm", () => {
   const confirmed = async (answer: ScriptedAnswer, fields: Partial<Payment> = {}) => {
     const { provider, asked } = await script(answer);
     const outcome = await provider.confirm(paymentOf(fields), never);
@@ -206,7 +206,7 @@ describe("asking what happened", () => {
     return outcome;
   };
 
-  test.each([{}, { reference }])("needs no reference, and tells it: %j", async (fields) => {
+  test.each([{}, { reference }])("returns the reference that it derived: %j", async (fields) => {
     expect(await confirmed(fixture("mtn", "status-successful"), fields)).toEqual({
       status: "succeeded",
       receipt: "23503452",
@@ -244,7 +244,7 @@ describe("asking what happened", () => {
     ["SOMETHING_NEW", "failed", "provider_error"],
     [undefined, "failed", "provider_error"],
     [42, "failed", "provider_error"],
-  ])("%s, as text or within an object, is %s %s", async (word, status, reason) => {
+  ])("reads %s, as text or in an object, as %s %s", async (word, status, reason) => {
     const { body } = fixture("mtn", "status-failed");
     for (const given of [word, { code: word, message: "" }]) {
       const outcome = await confirmed({ body: { ...body, reason: given } });
@@ -252,21 +252,21 @@ describe("asking what happened", () => {
     }
   });
 
-  test.each([404, 400, 202])("HTTP %i teaches nothing, whatever it says", async (status) => {
+  test.each([404, 400, 202])("reads no evidence from HTTP %i with any body", async (status) => {
     const { provider } = await script({ ...fixture("mtn", "status-successful"), status });
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
   });
 
-  test("a 404 without a body is no failure of MTN's either", async () => {
+  test("reads no evidence from a 404 without a body", async () => {
     expect(await confirmed({ status: 404, text: "" })).toBeUndefined();
   });
 
-  test.each([500, 502, 503])("HTTP %i says that MTN cannot be asked", async (status) => {
+  test.each([500, 502, 503])("throws for HTTP %i", async (status) => {
     const { provider } = await script({ ...fixture("mtn", "status-successful"), status });
     await expect(provider.confirm(paymentOf(), never)).rejects.toMatchObject({ code: "provider_unavailable" });
   });
 
-  test("states what was paid by the currency's own minor unit, and never guesses", async () => {
+  test("reads the amount by the currency's minor unit", async () => {
     const paid = async (fields: object) => {
       const outcome = await confirmed({ body: { ...fixture("mtn", "status-successful").body, ...fields } });
       return [outcome?.amountMinor, outcome?.currency, outcome?.reason].filter((said) => said !== undefined);
@@ -281,7 +281,7 @@ describe("asking what happened", () => {
     expect(await paid({ amount: "5000", currency: "shillings" })).toEqual(["currency_mismatch"]);
   });
 
-  test("never makes a success of noise", () => {
+  test("makes no success of noise (G7)", () => {
     const key = fc.constantFrom("status", "reason", "amount", "currency", "code");
     const value = fc.constantFrom("PENDING", "FAILED", "successful", "SUCCESS", "5000", 0, null, true);
     fc.assert(
@@ -292,21 +292,21 @@ describe("asking what happened", () => {
   });
 });
 
-describe("a webhook", () => {
-  test("needs to say its status, and nothing else", () => {
+describe("webhook", () => {
+  test("requires only the status", () => {
     const bare = { status: "succeeded", reference, source: "webhook" };
     expect(claimOf({ status: "SUCCESSFUL" }).outcome).toEqual(bare);
     expect(claimOf({ status: "FAILED" }).outcome).toMatchObject({ status: "failed", reason: "provider_error" });
   });
 
-  test("may leave our own id out, but one of another payment is no proof", () => {
+  test("may omit our id, but proves nothing with another payment's (G7)", () => {
     expect(claimOf({ ...successful, externalId: undefined })).toMatchObject({ proof: "secret" });
     for (const externalId of ["0199f2c4-0000-7000-8000-00000000dead", "", 947_354]) {
       expect(claimOf({ ...successful, externalId })).toEqual({ paymentId: id, proof: "none" });
     }
   });
 
-  test("without the URL's secret is rejected", () => {
+  test("is rejected without the URL's secret (G7)", () => {
     const body = Buffer.from(JSON.stringify(successful));
     expect(() => offer().translate({ headers: {}, body })).toThrow(
       expect.objectContaining({ code: "webhook_rejected" }),
@@ -320,7 +320,7 @@ describe("a webhook", () => {
     },
   );
 
-  test("never makes a success of noise", () => {
+  test("makes no success of noise (G7)", () => {
     const key = fc.constantFrom("status", "reason", "amount", "currency", "externalId");
     const value = fc.oneof(fc.string(), fc.constantFrom("PENDING", "FAILED", "SUCCESS", id, 1, null));
     const bytes = fc.uint8Array().map((array) => Buffer.from(array));
@@ -336,8 +336,8 @@ describe("a webhook", () => {
   });
 });
 
-describe("against the sandbox", () => {
-  test("the first question comes too early, and the payment is then found paid", async () => {
+describe("adapter at the sandbox", () => {
+  test("reads no evidence from the first query, and a success from the second", async () => {
     const sandbox = await startSandbox("mtn");
     const provider = openProvider("mtn", sandbox.url);
     const payment = paymentOf({ amountMinor: 1_050n, currency: "EUR" });
@@ -357,8 +357,8 @@ describe("against the sandbox", () => {
   });
 });
 
-describe("an account", () => {
-  test("is of one country, and takes phones of that", () => {
+describe("account", () => {
+  test("accepts phones of its country", () => {
     const ghana = offer({ TARGET_ENVIRONMENT: "mtnghana", CURRENCY: "GHS" });
     expect(ghana).toMatchObject({ currencies: ["GHS"], countries: ["GH"] });
     expect(ghana.limits.phone?.test("+233241234567")).toBe(true);
@@ -366,7 +366,7 @@ describe("an account", () => {
     expect(offer({ TARGET_ENVIRONMENT: "mtnliberia", CURRENCY: "LRD, USD" }).currencies).toEqual(["LRD", "USD"]);
   });
 
-  test.each(["sandbox", "mtnelsewhere"])("of %s takes phones of any country", (TARGET_ENVIRONMENT) => {
+  test.each(["sandbox", "mtnelsewhere"])("accepts phones of any country in %s", (TARGET_ENVIRONMENT) => {
     const { countries, limits } = offer({ TARGET_ENVIRONMENT });
     expect(countries[0]).toBe("UG");
     expect(countries).toContain("RW");
@@ -384,12 +384,12 @@ describe("an account", () => {
     ["TARGET_ENVIRONMENT", "MTN Uganda"],
     ["CURRENCY", "ugx"],
     ["CURRENCY", "UGX,"],
-  ])("is not taken with %s %j", (variable, value) => {
+  ])("refuses %s %j", (variable, value) => {
     expect(() => offer({ [variable]: value })).toThrow(/must (not )?(be|have)/);
   });
 });
 
-test("a connection that drops leaves it unknown, and MTN can be asked", async () => {
+test("mtn queries a payment whose connection was lost", async () => {
   const remote = await startScriptedProvider(({ path, method }) => {
     if (path.startsWith("/collection/token/")) return fixture("mtn", "token");
     return method === "POST" ? "drop" : fixture("mtn", "status-pending");

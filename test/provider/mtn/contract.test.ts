@@ -9,7 +9,7 @@ const own = ({ paymentId, amountMinor, receipt }: StatedPayment) => ({
   financialTransactionId: receipt,
 });
 
-/** A fixture as the answer about this payment. */
+/** A fixture, changed into the answer about this payment. */
 function status(name: string, stated: StatedPayment): ScriptedAnswer {
   const found = fixture("mtn", name);
   return { ...found, body: { ...found.body, ...own(stated) } };
@@ -36,6 +36,6 @@ testProvider({
     headers: {},
     body: JSON.stringify({ ...fixture("mtn", "webhook-successful").body, ...own(stated) }),
   }),
-  // MTN has no word for a wrong PIN.
+  // MTN has no code for a wrong PIN.
   endings: { "04": [{ status: "failed", reason: "cancelled" }] },
 });

@@ -11,7 +11,7 @@ const key = { "ocp-apim-subscription-key": account.SUBSCRIPTION_KEY };
 
 interface Answer {
   status: number;
-  /** "" where there is none. */
+  /** "" without a body. */
   body: unknown;
 }
 
@@ -21,7 +21,7 @@ async function call(url: string, init: RequestInit): Promise<Answer> {
   return { status: response.status, body: text && JSON.parse(text) };
 }
 
-/** A reply of the documentation, as status and body. */
+/** A documented reply, as status and body. */
 function reply(name: string): Answer {
   const { status = 200, body, text } = fixture("mtn", name);
   return { status, body: text ?? body };
@@ -32,9 +32,9 @@ const fetchToken = ({ url }: TestSandbox, headers: Record<string, string> = {}):
 
 interface Ground extends TestSandbox {
   headers: Record<string, string>;
-  /** Asks for money; the headers and fields are beside the usual ones. */
+  /** Sends a request to pay with these headers and fields beside the usual ones. */
   request(headers?: Record<string, string>, fields?: object): Promise<Answer>;
-  /** Asks what happened. */
+  /** Queries the status. */
   status(reference: string): Promise<Answer>;
   promptOf(phone?: string): string;
 }
@@ -73,7 +73,7 @@ const msisdn = "256771234500";
 const payer = (partyId: string): object => ({ payer: { partyIdType: "MSISDN", partyId } });
 
 describe("tokens", () => {
-  test("are given for the account, with their lifetime", async () => {
+  test("are issued to the account, with their lifetime", async () => {
     const sandbox = await startSandbox("mtn");
     const { status, body: token } = await fetchToken(sandbox);
     const sample = reply("token");
@@ -83,7 +83,7 @@ describe("tokens", () => {
     });
   });
 
-  test("are given only for a POST that says its length", async () => {
+  test("are issued only for a POST with its length", async () => {
     const sandbox = await startSandbox("mtn");
     const { hostname, port, pathname } = new URL(`${sandbox.url}/collection/token/`);
     const socket = connect(Number(port), hostname);
@@ -100,7 +100,7 @@ describe("tokens", () => {
     expect(await fetchToken(sandbox, { "ocp-apim-subscription-key": "x" })).toEqual({ status: 401, body: "" });
   });
 
-  test("run out", async () => {
+  test("expire", async () => {
     let now = new Date("2026-11-20T21:00:00Z");
     const { request } = await start({ now: () => now });
     expect(await request()).toEqual(reply("request-accepted"));
@@ -109,8 +109,8 @@ describe("tokens", () => {
   });
 });
 
-describe("a request to pay", () => {
-  test("is accepted with nothing, and rings the payer's phone", async () => {
+describe("request to pay", () => {
+  test("is accepted without a body, and prompts the payer's phone", async () => {
     const { request, phone } = await start();
     expect(await request()).toEqual(reply("request-accepted"));
     expect(phone.prompts(msisdn)).toEqual([
@@ -118,14 +118,14 @@ describe("a request to pay", () => {
     ]);
   });
 
-  test("is of the currency's own minor unit", async () => {
+  test("has an amount in the currency's minor unit", async () => {
     const { request, phone } = await start();
     await request({}, { amount: "50.5", currency: "EUR" });
     expect(phone.prompts(msisdn)).toMatchObject([{ amountMinor: 5_050, currency: "EUR" }]);
     expect(await request({}, { amount: "50.5" })).toEqual(reply("error-bad-request"));
   });
 
-  test("cannot be made twice by one reference", async () => {
+  test("is refused if its reference was used before", async () => {
     const { request, phone } = await start();
     const reference = { "x-reference-id": randomUUID() };
     expect(await request(reference)).toEqual(reply("request-accepted"));
@@ -147,15 +147,15 @@ describe("a request to pay", () => {
     expect(phone.prompts(msisdn)).toEqual([]);
   });
 
-  test("that is no JSON is refused", async () => {
+  test("is refused if it is not JSON", async () => {
     const { url, headers } = await start();
     const init = { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: "{" };
     expect(await call(`${url}/collection/v1_0/requesttopay`, init)).toEqual(reply("error-bad-request"));
   });
 });
 
-describe("the status", () => {
-  test("is not found at first, as MTN may say right after the request, and then pending", async () => {
+describe("status", () => {
+  test("is not found at the first query, and then pending", async () => {
     const { request, status } = await start();
     const reference = randomUUID();
     await request({ "x-reference-id": reference });
@@ -163,7 +163,7 @@ describe("the status", () => {
     expect(await status(reference)).toEqual(reply("status-pending"));
   });
 
-  test("of what was never asked for is not found", async () => {
+  test("is not found for an unknown reference", async () => {
     const { status } = await start();
     const reference = randomUUID();
     await status(reference);
@@ -175,24 +175,21 @@ describe("the status", () => {
     ["cancel", "status-rejected", "webhook-rejected"],
     ["insufficient_funds", "status-not-enough-funds", undefined],
     ["ignore", "status-expired", undefined],
-  ] as const)(
-    "and the webhook, once the payer has answered %s, are as documented",
-    async (answer, sample, callback) => {
-      const { request, status, promptOf, phone, nextWebhook } = await start();
-      const reference = randomUUID();
-      await request({ "x-reference-id": reference });
-      await status(reference);
-      phone.answer(promptOf(), answer);
-      const { method, headers, text } = await nextWebhook();
-      expect({ method, type: headers["content-type"] }).toEqual({ method: "PUT", type: "application/json" });
-      const number = answer === "approve" && { financialTransactionId: expect.stringMatching(/^\d{10}$/) };
-      expect(await status(reference)).toEqual({ status: 200, body: { ...fixture("mtn", sample).body, ...number } });
-      if (callback) expect(JSON.parse(text)).toEqual({ ...fixture("mtn", callback).body, ...number });
-      else expect(JSON.parse(text)).toMatchObject({ status: "FAILED", reason: expect.any(String) });
-    },
-  );
+  ] as const)("has, like the webhook, the documented form after %s", async (answer, sample, callback) => {
+    const { request, status, promptOf, phone, nextWebhook } = await start();
+    const reference = randomUUID();
+    await request({ "x-reference-id": reference });
+    await status(reference);
+    phone.answer(promptOf(), answer);
+    const { method, headers, text } = await nextWebhook();
+    expect({ method, type: headers["content-type"] }).toEqual({ method: "PUT", type: "application/json" });
+    const number = answer === "approve" && { financialTransactionId: expect.stringMatching(/^\d{10}$/) };
+    expect(await status(reference)).toEqual({ status: 200, body: { ...fixture("mtn", sample).body, ...number } });
+    if (callback) expect(JSON.parse(text)).toEqual({ ...fixture("mtn", callback).body, ...number });
+    else expect(JSON.parse(text)).toMatchObject({ status: "FAILED", reason: expect.any(String) });
+  });
 
-  test("says what was really paid", async () => {
+  test("states the paid amount", async () => {
     const { request, nextWebhook } = await start();
     await request({}, payer("256771234510"));
     expect(JSON.parse((await nextWebhook()).text)).toMatchObject({ status: "SUCCESSFUL", amount: "5001" });
@@ -200,7 +197,7 @@ describe("the status", () => {
     expect(JSON.parse((await nextWebhook()).text)).toMatchObject({ status: "SUCCESSFUL", amount: "51.50" });
   });
 
-  test("is all there is where no address for webhooks was given", async () => {
+  test("is available without a webhook URL", async () => {
     const { url, headers, status, phone, promptOf, ...sandbox } = await start();
     const reference = randomUUID();
     await call(`${url}/collection/v1_0/requesttopay`, {

@@ -22,7 +22,7 @@ const urls = {
 const account = testAccount("payhero");
 const basic = Buffer.from(`${account.USERNAME}:${account.PASSWORD}`).toString("base64");
 
-/** The addresses of a payment whose webhooks the sandbox's test server takes. */
+/** The URLs of a payment whose webhooks go to the test's receiver. */
 const at = (webhook: URL) => ({ ...urls, webhook });
 
 const paymentOf = (fields: Partial<Payment> = {}): Payment => ({
@@ -44,13 +44,13 @@ interface ScriptedPayhero {
   asked: ScriptedCall[];
 }
 
-/** PayHero with these answers in turn; after the last of them every connection drops. */
+/** A PayHero that returns these answers in turn. After the last one it closes each connection. */
 async function script(...answers: ScriptedAnswer[]): Promise<ScriptedPayhero> {
   const { url, calls } = await startScriptedProvider(() => answers.shift() ?? "drop");
   return { provider: openProvider("payhero", url), asked: calls };
 }
 
-/** The adapter with an account of one's own. */
+/** The adapter of another account. */
 function openAccount(url: string, variables: Record<string, string>): Provider {
   const client = createClient();
   onTestFinished(() => client.close());
@@ -58,7 +58,7 @@ function openAccount(url: string, variables: Record<string, string>): Provider {
   return payhero.configure(variables)({ baseUrl: () => url, client, accessToken });
 }
 
-/** How asking for money ended: accepted, declined for a reason, or unknown. */
+/** The result of the request: accepted, declined with a reason, or unknown. */
 async function initiated(provider: Provider, payment = paymentOf()): Promise<string> {
   try {
     return `accepted ${(await provider.initiate(payment, urls, never)).reference}`;
@@ -74,7 +74,7 @@ const claimOf = (body: unknown): Claim =>
     body: Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body)),
   });
 
-/** A fixture's webhook with other fields, within `response` unless `outer`. */
+/** A fixture's webhook with other fields, in `response` unless `outer`. */
 const nested = (response: object, outer: object = {}): object => {
   const known = fixture("payhero", "webhook-success").body;
   return {
@@ -89,11 +89,11 @@ const platform = (fields: object): object => ({
   ...fields,
 });
 
-/** What only makes us ask. */
+/** The claim of a webhook without proof. */
 const hint = { paymentId: paymentOf().id, proof: "none" };
 
-describe("against the sandbox", () => {
-  test("a payment is accepted, rings the phone, and its webhook tells the whole success", async () => {
+describe("adapter at the sandbox", () => {
+  test("gets a payment accepted, prompts the phone, and reads the whole success from the webhook", async () => {
     const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -116,7 +116,7 @@ describe("against the sandbox", () => {
     ["wrong_pin", "failed", "wrong_pin"],
     ["insufficient_funds", "failed", "insufficient_funds"],
     ["ignore", "expired", "no_response"],
-  ] as const)("only the webhook tells why after %s: %s, %s", async (answer, status, reason) => {
+  ] as const)("reads the reason after %s only from the webhook: %s, %s", async (answer, status, reason) => {
     const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -127,7 +127,7 @@ describe("against the sandbox", () => {
     expect(asked).toEqual({ status: "failed", reason: "declined", source: "query" });
   });
 
-  test("an open payment is processing, and one that PayHero does not know teaches nothing", async () => {
+  test("reads an open payment as processing, and no evidence for an unknown one", async () => {
     const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     const { reference } = await provider.initiate(paymentOf(), at(sandbox.hookUrl), never);
@@ -135,20 +135,20 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(paymentOf({ reference: paymentOf().id }), never)).toBeUndefined();
   });
 
-  test("another amount than was asked is told by the webhook", async () => {
+  test("reads another amount from the webhook", async () => {
     const sandbox = await startSandbox("payhero");
     const payment = paymentOf({ phone: "+254712345610" });
     await openProvider("payhero", sandbox.url).initiate(payment, at(sandbox.hookUrl), never);
     expect(claimOf((await sandbox.nextWebhook()).text).outcome).toMatchObject({ amountMinor: 15_100n });
   });
 
-  test.each([`Basic ${basic}`, basic, `basic  ${basic} `])("takes the ready-made header as %j", async (AUTH) => {
+  test.each([`Basic ${basic}`, basic, `basic  ${basic} `])("accepts the ready-made header as %j", async (AUTH) => {
     const sandbox = await startSandbox("payhero");
     const provider = openAccount(sandbox.url, { AUTH, CHANNEL_ID: account.CHANNEL_ID });
     expect(await initiated(provider)).toMatch(/^accepted /);
   });
 
-  test("wrong credentials and another channel decline, and ring nobody", async () => {
+  test("declines with wrong credentials and another channel, without a prompt", async () => {
     const sandbox = await startSandbox("payhero");
     for (const wrong of [{ PASSWORD: "wrong" }, { CHANNEL_ID: "9" }]) {
       const provider = openAccount(sandbox.url, { ...account, ...wrong });
@@ -157,7 +157,7 @@ describe("against the sandbox", () => {
     expect(sandbox.phone.prompts("+254712345600")).toEqual([]);
   });
 
-  test("a page instead of an answer is unknown", async () => {
+  test("reads a page as unknown", async () => {
     const sandbox = await startSandbox("payhero");
     const provider = openProvider("payhero", sandbox.url);
     expect(await initiated(provider, paymentOf({ phone: "+254712345612" }))).toBe("unknown");
@@ -165,7 +165,7 @@ describe("against the sandbox", () => {
 });
 
 describe("initiate", () => {
-  test("sends what the documentation asks for", async () => {
+  test("sends the documented fields", async () => {
     const { provider, asked } = await script(fixture("payhero", "payment-queued"));
     expect(await initiated(provider)).toBe(`accepted ${reference}`);
     expect(asked).toHaveLength(1);
@@ -208,7 +208,7 @@ describe("initiate", () => {
     ["400 without a reason", { status: 400, body: {} }],
     ["null", { body: null }],
     ["a redirect", { status: 302, body: {} }],
-  ])("takes %s as unknown, and asks once", async (_what, answer) => {
+  ])("reads %s as unknown, and sends one request (G10)", async (_what, answer) => {
     const { provider, asked } = await script(answer);
     expect(await initiated(provider)).toBe("unknown");
     expect(asked).toHaveLength(1);
@@ -219,13 +219,13 @@ describe("initiate", () => {
     ["nothing under 403", { status: 403, text: "" }],
     ["a reason by another name", { status: 422, body: { detail: "phone_number is required" } }],
     ["too many requests", { status: 429, body: { message: "Too many requests" } }],
-  ])("takes %s as declined", async (_what, answer) => {
+  ])("reads %s as declined", async (_what, answer) => {
     const { provider, asked } = await script(answer);
     expect(await initiated(provider)).toBe("declined provider_error");
     expect(asked).toHaveLength(1);
   });
 
-  test("takes silence and a lost connection as unknown, and does not ask again", async () => {
+  test("reads silence and a lost connection as unknown, and sends no second request (G10)", async () => {
     const { url, calls } = await startScriptedProvider(() => new Promise(() => undefined));
     const asking = openProvider("payhero", url).initiate(paymentOf(), urls, AbortSignal.timeout(200));
     const error: unknown = await asking.catch((thrown: unknown) => thrown);
@@ -237,18 +237,18 @@ describe("initiate", () => {
     expect(asked).toHaveLength(1);
   });
 
-  test("declines when PayHero cannot be reached, since nothing was sent", async () => {
+  test("declines if PayHero cannot be reached, because nothing was sent", async () => {
     expect(await initiated(openProvider("payhero", "http://127.0.0.1:1"))).toBe("declined provider_error");
   });
 
-  test("sends nothing for an amount with cents or a phone that is not Kenyan", async () => {
+  test("sends nothing for an amount with cents or a foreign phone", async () => {
     const { provider, asked } = await script();
     expect(await initiated(provider, paymentOf({ amountMinor: 15_050n }))).toBe("unknown");
     expect(await initiated(provider, paymentOf({ phone: "+255712345600" }))).toBe("unknown");
     expect(asked).toEqual([]);
   });
 
-  test("tells the operator why, but no credential, phone or address", async () => {
+  test("quotes the reason without credentials, phones and URLs", async () => {
     const { provider } = await script(fixture("payhero", "error-empty-wallet"), {
       status: 400,
       body: { error_message: `bad callback_url ${urls.webhook.href} for 254712345600`, detail: `Basic ${basic}` },
@@ -286,7 +286,7 @@ describe("translate", () => {
       platform({ transaction_type: "outbound_payment", success: false, status: "failed" }),
     ],
     ["is still queued", { success: true, status: "QUEUED", reference }],
-  ])("takes one that %s as a hint only", (_what, body) => {
+  ])("proves nothing with a webhook that %s (G7)", (_what, body) => {
     expect(claimOf(body)).toEqual(hint);
   });
 
@@ -315,13 +315,13 @@ describe("translate", () => {
     ["is missing", { Amount: undefined }],
     ["has no value", { Amount: null }],
     ["is empty", { Amount: "" }],
-  ])("takes a success as bare when its amount %s", (_what, fields) => {
+  ])("reads a success without an amount if its amount %s", (_what, fields) => {
     const { outcome } = claimOf(nested(fields));
     expect(outcome).toEqual({ status: "succeeded", receipt: "SAE3YULR0Y", source: "webhook" });
   });
 
   test.each([1.001, -150, "1,000", "1e3", { deep: 1 }, [10]])(
-    "takes an amount of %j, which cannot be read, for another than agreed",
+    "reads the unreadable amount %j as a mismatch (G8)",
     (Amount) => {
       const { outcome } = claimOf(nested({ Amount }));
       const reason = "amount_mismatch";
@@ -329,7 +329,7 @@ describe("translate", () => {
     },
   );
 
-  test("leaves out a receipt and a reference that cannot be stored", () => {
+  test("ignores a receipt and a reference that cannot be stored", () => {
     const { outcome } = claimOf(nested({ MpesaReceiptNumber: "A\u0000" }));
     expect(outcome).toEqual({ status: "succeeded", amountMinor: 1_000n, currency: "KES", source: "webhook" });
     const { reference, outcome: newer } = claimOf(platform({ reference: "a b", provider_reference: 7 }));
@@ -337,7 +337,7 @@ describe("translate", () => {
     expect(newer).toEqual({ status: "succeeded", amountMinor: 100n, currency: "KES", source: "webhook" });
   });
 
-  test("names another currency alone, and takes what is none for another", () => {
+  test("reads another currency without its amount, and an unreadable one as a mismatch (G8)", () => {
     const { outcome } = claimOf(platform({ currency: "UGX" }));
     expect(outcome).toMatchObject({ status: "succeeded", currency: "UGX" });
     expect(outcome).not.toHaveProperty("amountMinor");
@@ -345,7 +345,7 @@ describe("translate", () => {
     expect(claimOf(platform({ currency: null })).outcome).toMatchObject({ amountMinor: 100n, currency: "KES" });
   });
 
-  test("rejects a webhook whose secret was not right, before reading it", () => {
+  test("rejects a webhook without the right secret before reading it (G7)", () => {
     const provider = openAccount("", { ...account });
     for (const body of [JSON.stringify(nested({})), "<html>"]) {
       expect(() => provider.translate({ headers: {}, body: Buffer.from(body) })).toThrow(
@@ -366,11 +366,11 @@ describe("translate", () => {
     ["a result code that is none", nested({ ResultCode: { $ne: 1 } })],
     ["a result code without end", '{"response":{"ResultCode":1e999}}'],
     ["nesting without end", '{"response":'.repeat(10_000)],
-  ])("finds %s unreadable", (_what, body) => {
+  ])("refuses %s as unreadable", (_what, body) => {
     expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
   });
 
-  test("is not led astray by a body that speaks of prototypes", () => {
+  test("ignores prototype keys in a body", () => {
     const text = '{"__proto__":{"ResultCode":0},"response":{"__proto__":{"ResultCode":0},"ResultCode":1032}}';
     expect(claimOf(text).outcome).toMatchObject({ status: "failed", reason: "cancelled" });
     expect("ResultCode" in {}).toBe(false);
@@ -396,7 +396,7 @@ describe("translate", () => {
     }),
   );
 
-  test("gives a claim or a HubError, whatever it gets", () => {
+  test("returns a claim or throws a HubError for any input", () => {
     fc.assert(
       fc.property(noise, (body) => {
         try {
@@ -408,7 +408,7 @@ describe("translate", () => {
     );
   });
 
-  test("makes no success of a failure, whatever else is in it", () => {
+  test("makes no success of a failure with any other fields (G7)", () => {
     const failure = fc.constantFrom({ ResultCode: 1032 }, { ResultCode: "1" }, { Status: "Failed" }, { status: false });
     fc.assert(
       fc.property(failure, fc.boolean(), fc.object({ key, maxDepth: 2 }), (said, isInner, others) => {
@@ -426,13 +426,13 @@ describe("translate", () => {
     );
   });
 
-  test("makes a success only of what says so", () => {
+  test("makes a success only of a stated success (G7)", () => {
     const text = fc.string().filter((word) => !/^(success|true)$/i.test(word));
     const value = fc.oneof(text, fc.integer({ min: 1 }), fc.constant(false), fc.constant(null));
     const body = fc.record({ ResultCode: value, Status: value, status: value, success: value }, { requiredKeys: [] });
     fc.assert(
       fc.property(body, (fields) => {
-        // A zero as text is M-Pesa's code of success.
+        // "0" is M-Pesa's code of success.
         fc.pre(fields.ResultCode !== "0");
         let claim: Claim | undefined;
         try {
@@ -449,13 +449,13 @@ describe("translate", () => {
 describe("confirm", () => {
   const payment = paymentOf({ reference });
 
-  test("asks nothing about a payment whose reference is not known", async () => {
+  test("makes no call for a payment without a reference", async () => {
     const { provider, asked } = await script();
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
     expect(asked).toEqual([]);
   });
 
-  test("asks by PayHero's own reference", async () => {
+  test("queries with PayHero's reference", async () => {
     const { provider, asked } = await script(fixture("payhero", "query-queued"), fixture("payhero", "query-queued"));
     await provider.confirm(payment, never);
     await provider.confirm(paymentOf({ reference: "a&b=c/%" }), never);
@@ -476,7 +476,7 @@ describe("confirm", () => {
     ["a status that is none", { body: { ...answered, status: true } }],
     ["a success under 404", { status: 404, body: answered }],
     ["a success under a redirect", { status: 302, body: answered }],
-  ])("learns nothing from %s", async (_what, answer) => {
+  ])("reads no evidence from %s", async (_what, answer) => {
     const { provider } = await script(answer);
     expect(await provider.confirm(payment, never)).toBeUndefined();
   });
@@ -487,7 +487,7 @@ describe("confirm", () => {
     ["a status in other letters", { status: "Success" }],
     ["no word of the query", { success: null }],
     ["a word of the query as text", { success: "true" }],
-  ])("believes a success with %s", async (_what, fields) => {
+  ])("reads a success with %s", async (_what, fields) => {
     const { provider } = await script({ body: { ...answered, ...fields } });
     expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded", source: "query" });
   });
@@ -497,12 +497,12 @@ describe("confirm", () => {
     ["a page under 200", { text: "<html>" }],
     ["nothing", { text: "" }],
     ["a success under 503", { status: 503, body: answered }],
-  ])("tells a PayHero that does not work from one that has nothing to say: %s", async (_what, answer) => {
+  ])("throws if PayHero did not answer the query: %s", async (_what, answer) => {
     const { provider } = await script(answer);
     await expect(provider.confirm(payment, never)).rejects.toMatchObject({ code: "provider_unavailable" });
   });
 
-  test("says that PayHero cannot be reached after a lost connection, or nobody there", async () => {
+  test("throws after a lost connection and a refused connection", async () => {
     const { provider } = await script();
     await expect(provider.confirm(payment, never)).rejects.toThrow();
     await expect(openProvider("payhero", "http://127.0.0.1:1").confirm(payment, never)).rejects.toThrow();

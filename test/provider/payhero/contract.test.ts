@@ -2,7 +2,7 @@ import { fixture } from "../../support/sandbox.ts";
 import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
 import { type StatedPayment, testProvider } from "../contract.ts";
 
-/** A fixture as the answer about this payment. */
+/** A fixture, changed into the answer about this payment. */
 const query = (name: string, { reference }: Pick<StatedPayment, "reference">): ScriptedAnswer => {
   const { status = 200, body } = fixture("payhero", name);
   return { status, body: status === 200 ? { ...body, reference } : body };

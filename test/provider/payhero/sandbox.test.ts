@@ -42,9 +42,9 @@ function promptOf(sandbox: TestSandbox, phone = "254712345600"): string {
 
 const receipt = expect.stringMatching(/^[A-Z0-9]{10}$/);
 
-describe("the sandbox of PayHero", () => {
-  describe("a payment", () => {
-    test("is queued, with the fields of the documentation and a reference of either form", async () => {
+describe("sandbox of PayHero", () => {
+  describe("payment", () => {
+    test("is queued, with the documented fields and a reference in either form", async () => {
       const sandbox = await startSandbox("payhero", { now: () => new Date("2024-01-14T07:35:43.427Z") });
       const { status, body } = await ask(sandbox);
       const known = fixture("payhero", "payment-queued");
@@ -58,7 +58,7 @@ describe("the sandbox of PayHero", () => {
       });
     });
 
-    test("rings the payer's phone with what was asked, local form or not", async () => {
+    test("prompts the payer's phone in local and international form", async () => {
       const sandbox = await startSandbox("payhero");
       await ask(sandbox);
       await ask(sandbox, { phone_number: "0712345600", amount: 1 });
@@ -98,7 +98,7 @@ describe("the sandbox of PayHero", () => {
       });
     });
 
-    test("is answered with a page by a PayHero that is down, and rings nobody", async () => {
+    test("is answered with a page and without a prompt while PayHero is down", async () => {
       const sandbox = await startSandbox("payhero");
       const body = JSON.stringify(fieldsOf(sandbox, { phone_number: "254712345612" }));
       const authorized = { ...headers, authorization: basic() };
@@ -109,7 +109,7 @@ describe("the sandbox of PayHero", () => {
     });
   });
 
-  test("lets only its merchant in", async () => {
+  test("accepts only its merchant", async () => {
     const { url } = await startSandbox("payhero");
     const { status, body } = fixture("payhero", "error-wrong-credentials");
     for (const authorization of [basic("wrong"), "", `Bearer ${basic().slice(6)}`, basic().slice(6)]) {
@@ -119,19 +119,19 @@ describe("the sandbox of PayHero", () => {
     }
   });
 
-  test("does not fail at a body that is too large", async () => {
+  test("refuses a too large body", async () => {
     const { url } = await startSandbox("payhero");
     const body = JSON.stringify("x".repeat(2 ** 20));
     expect(await call(`${url}/payments`, { method: "POST", headers, body })).toMatchObject({ status: 413 });
   });
 
-  test("answers an address that it does not have in its own way", async () => {
+  test("answers an unknown path in its own error format", async () => {
     const { url } = await startSandbox("payhero");
     expect(await call(`${url}/other`)).toMatchObject({ status: 404, body: { error_code: "NOT_FOUND" } });
   });
 
-  describe("the webhook", () => {
-    test("tells a success within a response, and not PayHero's own reference", async () => {
+  describe("webhook", () => {
+    test("has a success in `response`, without PayHero's reference", async () => {
       const sandbox = await startSandbox("payhero");
       const { body } = await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "approve");
@@ -157,7 +157,7 @@ describe("the sandbox of PayHero", () => {
       ["wrong_pin", "webhook-wrong-pin"],
       ["insufficient_funds", "webhook-insufficient-funds"],
       ["ignore", "webhook-no-response"],
-    ] as const)("tells %s as %s, with an empty receipt", async (answer, name) => {
+    ] as const)("has %s as %s, with an empty receipt", async (answer, name) => {
       const sandbox = await startSandbox("payhero");
       const { CheckoutRequestID } = (await ask(sandbox)).body;
       sandbox.phone.answer(promptOf(sandbox), answer);
@@ -169,7 +169,7 @@ describe("the sandbox of PayHero", () => {
       });
     });
 
-    test("is sent three times to a phone ending in 07, each the same", async () => {
+    test("is sent three times for a phone ending in 07", async () => {
       const sandbox = await startSandbox("payhero");
       await ask(sandbox, { phone_number: "254712345607" });
       const [first, second, third] = [
@@ -180,7 +180,7 @@ describe("the sandbox of PayHero", () => {
       expect([second.text, third.text]).toEqual([first.text, first.text]);
     });
 
-    test("is sent and answered before the payment is, for a phone ending in 08", async () => {
+    test("is sent and answered before the payment for a phone ending in 08", async () => {
       const order: string[] = [];
       const sandbox = await startSandbox("payhero", { onWebhook: () => order.push("webhook") && 200 });
       await ask(sandbox, { phone_number: "254712345608" });
@@ -188,13 +188,13 @@ describe("the sandbox of PayHero", () => {
       expect(order).toEqual(["webhook", "reply"]);
     });
 
-    test("tells another amount than was asked, for a phone ending in 10", async () => {
+    test("states another amount for a phone ending in 10", async () => {
       const sandbox = await startSandbox("payhero");
       await ask(sandbox, { phone_number: "254712345610" });
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toMatchObject({ response: { Amount: 151 } });
     });
 
-    test("is not sent when there is nowhere to send it", async () => {
+    test("is not sent without a URL", async () => {
       const sandbox = await startSandbox("payhero");
       const { reference } = (await ask(sandbox, { callback_url: undefined })).body;
       sandbox.phone.answer(promptOf(sandbox), "approve");
@@ -203,7 +203,7 @@ describe("the sandbox of PayHero", () => {
     });
   });
 
-  describe("the query", () => {
+  describe("query", () => {
     const now = () => new Date("2024-02-01T08:40:27.991Z");
 
     test.each([
@@ -211,7 +211,7 @@ describe("the sandbox of PayHero", () => {
       ["approve", "query-success"],
       ["cancel", "query-failed"],
       ["ignore", "query-failed"],
-    ] as const)("tells %s as %s, without amount or reason", async (answer, name) => {
+    ] as const)("answers %s as %s, without amount and reason", async (answer, name) => {
       const sandbox = await startSandbox("payhero", { now });
       const { reference } = (await ask(sandbox)).body;
       if (answer) {
@@ -224,14 +224,14 @@ describe("the sandbox of PayHero", () => {
       expect(await query(sandbox, reference)).toEqual({ status: known.status, body: { ...known.body, ...own } });
     });
 
-    test("tells the receipt that the webhook told, although none was sent", async () => {
+    test("answers with the receipt even if no webhook was sent", async () => {
       const sandbox = await startSandbox("payhero");
       const { reference } = (await ask(sandbox, { phone_number: "254712345606" })).body;
       await expect.poll(() => query(sandbox, reference)).toMatchObject({ body: { third_party_reference: receipt } });
       expect(sandbox.waiting).toBe(0);
     });
 
-    test("knows a payment by PayHero's own reference only", async () => {
+    test("finds a payment by PayHero's reference only", async () => {
       const sandbox = await startSandbox("payhero");
       const { CheckoutRequestID } = (await ask(sandbox)).body;
       const { status, body } = fixture("payhero", "query-not-found");

@@ -24,7 +24,7 @@ const urls = {
 };
 const apiKey: string = testAccount("zenopay").API_KEY;
 
-/** The order of ZenoPay's samples, and what its query says was paid for it. */
+/** The order of ZenoPay's samples, and the amount in its query's sample. */
 const id = "3b9f407e-3ee8-4525-456f-ccb95de38250";
 const paidSample = { receipt: "CEJ3I3SETSN", amountMinor: 100_000n, currency: "TZS" };
 
@@ -52,7 +52,7 @@ function open(url: string, key = apiKey): Provider {
   return adapter(url, client, key);
 }
 
-/** ZenoPay giving this answer to every call. */
+/** A ZenoPay that returns this answer to each call. */
 async function script(answer: ScriptedAnswer | Respond): Promise<{ provider: Provider; script: ScriptedProvider }> {
   const started = await startScriptedProvider(typeof answer === "function" ? answer : () => answer);
   return { provider: open(started.url), script: started };
@@ -61,7 +61,7 @@ async function script(answer: ScriptedAnswer | Respond): Promise<{ provider: Pro
 const drop: Respond = () => "drop";
 const silence: Respond = () => new Promise(() => undefined);
 
-/** How the request ended: accepted, declined for a reason, or unknown. */
+/** The result of the request: accepted, declined with a reason, or unknown. */
 async function initiated(provider: Provider, payment = paymentOf(), signal = never): Promise<string> {
   try {
     const { reference } = await provider.initiate(payment, urls, signal);
@@ -74,13 +74,13 @@ async function initiated(provider: Provider, payment = paymentOf(), signal = nev
 interface Posted {
   /** Empty: without the header. */
   key?: string;
-  /** Undefined: the URL's secret was not right. */
+  /** Undefined: the secret in the URL was wrong. */
   paymentId?: string | undefined;
 }
 
 const pure = adapter("", { call: () => expect.unreachable("translate is pure"), close: async () => undefined });
 
-/** What is made of a webhook at the URL of this payment, with ZenoPay's header unless told otherwise. */
+/** The claim of a webhook at the URL of this payment, by default with ZenoPay's header. */
 function claimOf(body: unknown, posted: Posted = {}): Claim {
   const { key, paymentId } = { key: apiKey, paymentId: id, ...posted };
   return pure.translate({
@@ -100,7 +100,7 @@ const proven: Claim = {
 };
 const hint: Claim = { paymentId: id, reference: id, proof: "none" };
 
-describe("against the sandbox", () => {
+describe("adapter at the sandbox", () => {
   const play = async () => {
     const sandbox = await startSandbox("zenopay");
     const provider = open(sandbox.url);
@@ -113,7 +113,7 @@ describe("against the sandbox", () => {
     return { sandbox, provider, ask, answer };
   };
 
-  test("a request is accepted by our own id, rings the phone, and its webhook says paid but not how much", async () => {
+  test("gets a request accepted, prompts the phone, and reads a success without an amount from the webhook", async () => {
     const { sandbox, provider, ask, answer } = await play();
     expect(await ask()).toEqual({ reference: id });
     expect(sandbox.phone.prompts("+255712345600")).toMatchObject([{ amountMinor: 100_000, currency: "TZS" }]);
@@ -132,7 +132,7 @@ describe("against the sandbox", () => {
     ["cancel", "cancelled"],
     ["wrong_pin", "declined"],
     ["insufficient_funds", "declined"],
-  ] as const)("%s is found by asking only: %s", async (answered, reason) => {
+  ] as const)("finds %s only by a query: %s", async (answered, reason) => {
     const { sandbox, provider, ask, answer } = await play();
     await ask();
     answer(answered);
@@ -142,7 +142,7 @@ describe("against the sandbox", () => {
     expect(sandbox.waiting).toBe(0);
   });
 
-  test("a payment is open until it is answered, and for ever when nobody does", async () => {
+  test("reads an unanswered payment as open", async () => {
     const { provider, ask, answer } = await play();
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();
     await ask();
@@ -159,7 +159,7 @@ describe("against the sandbox", () => {
     });
   });
 
-  test("a payment whose reply was lost can be asked about all the same", async () => {
+  test("queries a payment whose reply was lost", async () => {
     const { sandbox, provider } = await play();
     const payment = paymentOf({ phone: "+255712345611" });
     const lost = provider.initiate(payment, { ...urls, webhook: sandbox.hookUrl }, AbortSignal.timeout(300));
@@ -168,7 +168,7 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded", amountMinor: 100_000n });
   });
 
-  test("another amount than asked is told as it is", async () => {
+  test("reads another amount", async () => {
     const { sandbox, provider, ask } = await play();
     const payment = paymentOf({ phone: "+255712345610" });
     await ask(payment);
@@ -176,7 +176,7 @@ describe("against the sandbox", () => {
     expect(await provider.confirm(payment, never)).toMatchObject({ status: "succeeded", amountMinor: 100_100n });
   });
 
-  test("a wrong key declines, and learns nothing", async () => {
+  test("declines with a wrong key, and the query throws", async () => {
     const { sandbox } = await play();
     const provider = open(sandbox.url, "wrong");
     expect(await initiated(provider)).toBe("declined provider_error");
@@ -186,7 +186,7 @@ describe("against the sandbox", () => {
 });
 
 describe("initiate", () => {
-  test("sends what the samples have: our own id, the local form of the phone, whole shillings", async () => {
+  test("sends the fields of the samples: our id, the local phone, whole shillings", async () => {
     const { provider, script: remote } = await script(fixture("zenopay", "accepted"));
     expect(await initiated(provider)).toBe(`accepted ${id}`);
     expect(remote.calls).toMatchObject([
@@ -208,7 +208,7 @@ describe("initiate", () => {
     ["with a code that is a number", { ...accepted, resultcode: 0 }],
     ["with nothing but its status", { status: "success" }],
     ["with fields that are null", { status: "success", resultcode: null, order_id: null, message: null }],
-  ])("takes an acceptance %s", async (_what, body) => {
+  ])("reads an acceptance %s", async (_what, body) => {
     const { provider } = await script({ body });
     expect(await initiated(provider)).toBe(`accepted ${id}`);
   });
@@ -226,18 +226,18 @@ describe("initiate", () => {
     ["HTTP 400 without an error", { status: 400, body: { amount: 1_000 } }],
     ["an acceptance under HTTP 404", { status: 404, body: accepted }],
     ["null", { body: null }],
-  ])("takes %s as unknown, and asks once", async (_what, answer) => {
+  ])("reads %s as unknown, and sends one request (G10)", async (_what, answer) => {
     const { provider, script: remote } = await script(answer);
     expect(await initiated(provider)).toBe("unknown");
     expect(remote.calls).toHaveLength(1);
   });
 
-  test.each([400, 401, 403, 404, 405, 415, 422])("takes an error under HTTP %i as declined", async (status) => {
+  test.each([400, 401, 403, 404, 405, 415, 422])("reads an error with HTTP %i as declined", async (status) => {
     const { provider } = await script({ status, body: refused });
     expect(await initiated(provider)).toBe("declined provider_error");
   });
 
-  test("takes silence and a lost connection as unknown, and does not ask again", async () => {
+  test("reads silence and a lost connection as unknown, and sends no second request (G10)", async () => {
     const silent = await script(silence);
     expect(await initiated(silent.provider, paymentOf(), AbortSignal.timeout(100))).toBe("unknown");
     const dropping = await script(drop);
@@ -245,7 +245,7 @@ describe("initiate", () => {
     expect([silent, dropping].map(({ script: { calls } }) => calls.length)).toEqual([1, 1]);
   });
 
-  test("declines when ZenoPay cannot be reached, since nothing was sent", async () => {
+  test("declines if ZenoPay cannot be reached, because nothing was sent", async () => {
     const gone = createServer().listen(0, "127.0.0.1");
     await once(gone, "listening");
     const { port } = gone.address() as AddressInfo;
@@ -254,7 +254,7 @@ describe("initiate", () => {
     expect(await initiated(open(`http://127.0.0.1:${port}`))).toBe("declined provider_error");
   });
 
-  test("sends nothing for an amount with cents or a phone that is not Tanzanian", async () => {
+  test("sends nothing for an amount with cents or a foreign phone", async () => {
     const { provider, script: remote } = await script(fixture("zenopay", "accepted"));
     expect(await initiated(provider, paymentOf({ amountMinor: 100_050n }))).toBe("unknown");
     expect(await initiated(provider, paymentOf({ phone: "+254712345600" }))).toBe("unknown");
@@ -280,31 +280,31 @@ describe("translate", () => {
     ["is another", "another-key"],
     ["is the beginning of ours", apiKey.slice(0, -1)],
     ["goes on after ours", `${apiKey}x`],
-  ])("is only made to ask when the key %s", (_what, key) => {
+  ])("proves nothing if the key %s (G7)", (_what, key) => {
     expect(claimOf(completed, { key })).toEqual(hint);
   });
 
-  test("is only made to ask about its own payment when another order is named", () => {
+  test("proves nothing about another order (G7)", () => {
     const order_id = "0199f2c4-0000-7000-8000-00000000dead";
     expect(claimOf({ ...completed, order_id })).toEqual({ paymentId: id, reference: order_id, proof: "none" });
     expect(claimOf({ ...completed, order_id: id.toUpperCase() })).toMatchObject({ paymentId: id, proof: "none" });
   });
 
   test.each(["FAILED", "CANCELLED", "PENDING", "SUCCESS", "COMPLETED?", ""])(
-    "is only made to ask by %j, for which no webhook is documented",
+    "proves nothing with the status %j (G7)",
     (payment_status) => {
       expect(claimOf({ ...completed, payment_status })).toEqual(hint);
     },
   );
 
-  test("goes by the order's own status, whatever stands beside it", () => {
+  test("reads only the order's status, not the call's", () => {
     const { body } = fixture("zenopay", "webhook-failed");
     const beside = { status: "SUCCESS", result: "SUCCESS", resultcode: "000", resultCode: "000" };
     expect(claimOf({ ...body, ...beside })).toEqual(hint);
     expect(claimOf({ ...beside, data: { ...body, ...beside } })).toEqual(hint);
   });
 
-  test("rejects a webhook whose URL's secret was not right, before reading it, whatever the key", () => {
+  test("rejects a webhook without the right URL secret before reading it, with any key (G7)", () => {
     for (const body of [completed, "{"]) {
       expect(() => claimOf(body, { paymentId: undefined })).toThrow(
         expect.objectContaining({ code: "webhook_rejected" }),
@@ -325,11 +325,11 @@ describe("translate", () => {
     ["a status that is none", { ...completed, payment_status: ["COMPLETED"] }],
     ["nesting without end", '{"data":'.repeat(10_000)],
     ["nesting where fields should be", `{"data":${"[".repeat(30_000)}${"]".repeat(30_000)}}`],
-  ])("finds %s unreadable", (_what, body) => {
+  ])("refuses %s as unreadable", (_what, body) => {
     expect(() => claimOf(body)).toThrow(expect.objectContaining({ code: "webhook_unreadable" }));
   });
 
-  test("never makes a success of noise, and gives a claim or a HubError", () => {
+  test("returns a claim or throws a HubError for noise, and makes no success (G7)", () => {
     const key = fc.constantFrom("order_id", "payment_status", "data", "status");
     const value = fc.oneof(fc.string(), fc.constantFrom("FAILED", "PENDING", "SUCCESS", id, 1, null));
     const bytes = fc.uint8Array().map((array) => Buffer.from(array));
@@ -345,7 +345,7 @@ describe("translate", () => {
     );
   });
 
-  test("proves a payment only with the key, the order and COMPLETED together", () => {
+  test("proves a payment only with the key, the order and COMPLETED (G7)", () => {
     const status = fc.constantFrom("COMPLETED", "FAILED", "PENDING");
     const order = fc.constantFrom(id, "other");
     const given = fc.constantFrom(apiKey, "", "other");
@@ -360,7 +360,7 @@ describe("translate", () => {
 });
 
 describe("confirm", () => {
-  test("asks by our own id, known before any reply", async () => {
+  test("queries with our id, before any reply", async () => {
     const { provider, script: remote } = await script(fixture("zenopay", "query-pending"));
     await provider.confirm(paymentOf(), never);
     expect(remote.calls).toMatchObject([
@@ -370,7 +370,7 @@ describe("confirm", () => {
 
   const sample = fixture("zenopay", "query-completed").body;
   const [row] = sample.data as [object];
-  /** A success whose row says this instead. */
+  /** A success with these values in its row. */
   const rowWith = (fields: object): ScriptedAnswer => ({ body: { ...sample, data: [{ ...row, ...fields }] } });
   const asked = async (answer: ScriptedAnswer): Promise<Outcome | undefined> =>
     (await script(answer)).provider.confirm(paymentOf(), never);
@@ -393,13 +393,13 @@ describe("confirm", () => {
   });
 
   test.each([["1,000"], [" 1000"], ["-1000"], ["1e3"], ["1000.005"], ["10000000000000000"], [{ deep: 1 }]])(
-    "takes an amount of %j, which cannot be read, for another than agreed",
+    "reads the unreadable amount %j as a mismatch (G8)",
     async (amount) => {
       expect(await asked(rowWith({ amount }))).toMatchObject({ status: "succeeded", reason: "amount_mismatch" });
     },
   );
 
-  test.each([[""], [null], [undefined]])("learns nothing from a success of %j, which is no amount", async (amount) => {
+  test.each([[""], [null], [undefined]])("reads no evidence from a success with the amount %j", async (amount) => {
     expect(await asked(rowWith({ amount }))).toBeUndefined();
   });
 
@@ -411,7 +411,7 @@ describe("confirm", () => {
     ["ZenoPay's own number when it cannot be stored", { transid: "CEJ3I3\u0000SETSN" }, "0936183435"],
     ["nothing when there is neither", { transid: "", reference: null }, undefined],
     ["nothing of a number that lost its digits", { transid: 2e20, reference: 0.5 }, undefined],
-  ])("takes as receipt %s", async (_what, fields, receipt) => {
+  ])("reads as receipt %s", async (_what, fields, receipt) => {
     expect((await asked(rowWith(fields)))?.receipt).toBe(receipt);
   });
 
@@ -429,7 +429,7 @@ describe("confirm", () => {
       { body: { ...sample, data: ["FAILED", "CANCELLED"].map((payment_status) => ({ ...row, payment_status })) } },
     ],
     ["rows that are none", { body: { ...sample, data: [null, 1, "COMPLETED", [row]] } }],
-  ])("learns nothing from %s", async (_what, answer) => {
+  ])("reads no evidence from %s", async (_what, answer) => {
     expect(await asked(answer)).toBeUndefined();
   });
 
@@ -437,18 +437,18 @@ describe("confirm", () => {
     ["HTML", { status: 502, text: "<html>" }],
     ["nothing", { text: "" }],
     ["a success under HTTP 503", { status: 503, body: sample }],
-  ])("tells ZenoPay that does not work from one that has nothing to say: %s", async (_what, answer) => {
+  ])("throws if ZenoPay did not answer the query: %s", async (_what, answer) => {
     await expect(asked(answer)).rejects.toMatchObject({ code: "provider_unavailable" });
   });
 
-  test("says that ZenoPay cannot be reached after silence, a lost connection, or nobody there", async () => {
+  test("throws after silence, a lost connection, and a refused connection", async () => {
     const [silent, dropping] = [await script(silence), await script(drop)];
     await expect(silent.provider.confirm(paymentOf(), AbortSignal.timeout(50))).rejects.toThrow();
     await expect(dropping.provider.confirm(paymentOf(), never)).rejects.toThrow();
     await expect(open("http://127.0.0.1:1").confirm(paymentOf(), never)).rejects.toThrow();
   });
 
-  test("never makes a success of noise", async () => {
+  test("makes no success of noise (G7)", async () => {
     let noise: unknown;
     const { provider } = await script(() => ({ body: noise }));
     const key = fc.constantFrom("data", "order_id", "payment_status", "result", "resultcode", "status", "amount");
@@ -462,8 +462,8 @@ describe("confirm", () => {
   });
 });
 
-describe("the account", () => {
-  test.each(["two words", "key\n", "ключ"])("is not taken with the key %j, which no header could carry", (API_KEY) => {
+describe("account", () => {
+  test.each(["two words", "key\n", "ключ"])("refuses the key %j, which is invalid in a header", (API_KEY) => {
     expect(() => zenopay.configure({ API_KEY })).toThrow("visible ASCII");
   });
 });

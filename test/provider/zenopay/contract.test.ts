@@ -3,7 +3,7 @@ import { fixture } from "../../support/sandbox.ts";
 import type { ScriptedAnswer } from "../../support/scripted-provider.ts";
 import { type StatedPayment, testProvider } from "../contract.ts";
 
-/** A fixture of the query as the answer about this payment. */
+/** A fixture of the query, changed into the answer about this payment. */
 function query(name: string, { paymentId, amountMinor, receipt }: StatedPayment): ScriptedAnswer {
   const { status = 200, body } = fixture("zenopay", name);
   if (!Array.isArray(body.data)) return { status, body };
@@ -27,7 +27,7 @@ testProvider({
     headers: { "x-api-key": testAccount("zenopay").API_KEY },
     body: JSON.stringify({ ...fixture("zenopay", "webhook-completed").body, order_id: paymentId }),
   }),
-  // The query knows FAILED and nothing more, and a prompt that nobody answers stays PENDING.
+  // The query has no reason beside FAILED, and an unanswered prompt stays PENDING.
   endings: {
     "03": [{ status: "failed", reason: "declined" }],
     "04": [{ status: "failed", reason: "declined" }],

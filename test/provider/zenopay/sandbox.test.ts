@@ -42,13 +42,13 @@ function promptOf(sandbox: TestSandbox): string {
   return prompt?.id ?? expect.unreachable("no prompt");
 }
 
-/** A reply of the documentation, as status and body. */
+/** A documented reply, as status and body. */
 function reply(name: string): Answer {
   const { status = 200, body } = fixture("zenopay", name);
   return { status, body };
 }
 
-/** A query of the documentation, with what is chosen anew each time as a pattern. */
+/** A documented reply to a query, with patterns for generated values. */
 function queryReply(name: string, row: object = {}): Answer {
   const { status, body } = fixture("zenopay", name);
   const reference = expect.stringMatching(/^\d{10}$/);
@@ -58,12 +58,12 @@ function queryReply(name: string, row: object = {}): Answer {
   return { status: status ?? 200, body: { ...body, reference, data } };
 }
 
-/** Half past eight in Tanzania, as in the sample. */
+/** 08:30 in Tanzania, as in the sample. */
 const now = () => new Date("2025-05-19T05:40:33Z");
 
-describe("the sandbox of ZenoPay", () => {
+describe("sandbox of ZenoPay", () => {
   describe("request", () => {
-    test("accepts in the words of the sample, and rings the payer's phone", async () => {
+    test("accepts with the texts of the sample, and prompts the payer's phone", async () => {
       const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox)).toEqual(reply("accepted"));
       expect(sandbox.phone.prompts("0712345600")).toEqual([
@@ -71,7 +71,7 @@ describe("the sandbox of ZenoPay", () => {
       ]);
     });
 
-    test("wants the key first, whatever is asked for", async () => {
+    test("requires the key for each path", async () => {
       const sandbox = await startSandbox("zenopay");
       const refused = reply("error-invalid-key");
       expect(await post(sandbox, fields(sandbox), "wrong")).toEqual(refused);
@@ -97,7 +97,7 @@ describe("the sandbox of ZenoPay", () => {
       expect(sandbox.phone.prompts("0712345600")).toEqual([]);
     });
 
-    test("refuses a phone with the country's code", async () => {
+    test("refuses a phone with the country code", async () => {
       const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox, { buyer_phone: "255712345600" })).toEqual(reply("error-invalid-phone"));
     });
@@ -107,14 +107,14 @@ describe("the sandbox of ZenoPay", () => {
       expect(await post(sandbox, body)).toMatchObject({ status: 400, body: { status: "error" } });
     });
 
-    test("takes each order once, and rings once", async () => {
+    test("accepts each order once, and prompts once", async () => {
       const sandbox = await startSandbox("zenopay");
       await ask(sandbox);
       expect(await ask(sandbox, { amount: 2_000 })).toEqual(reply("error-repeated-order"));
       expect(sandbox.phone.prompts("0712345600")).toMatchObject([{ amountMinor: 100_000 }]);
     });
 
-    test("is down for a phone ending in 12, and knows nothing of the order", async () => {
+    test("is down for a phone ending in 12, and has no such order", async () => {
       const sandbox = await startSandbox("zenopay");
       expect(await ask(sandbox, { buyer_phone: "0712345612" })).toEqual(reply("error-unavailable"));
       expect(await query(sandbox)).toEqual(reply("query-unknown-order"));
@@ -122,7 +122,7 @@ describe("the sandbox of ZenoPay", () => {
   });
 
   describe("webhook", () => {
-    test("says COMPLETED with the metadata and our own key, but neither amount nor phone", async () => {
+    test("has COMPLETED, the metadata and the merchant's key, but neither amount nor phone", async () => {
       const sandbox = await startSandbox("zenopay");
       const { body } = fixture("zenopay", "webhook-completed");
       await ask(sandbox, { metadata: body.metadata });
@@ -132,7 +132,7 @@ describe("the sandbox of ZenoPay", () => {
       expect(headers["x-api-key"]).toBe(apiKey);
     });
 
-    test("has no metadata where none was given", async () => {
+    test("has no metadata if the request had none", async () => {
       const sandbox = await startSandbox("zenopay");
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "approve");
@@ -140,7 +140,7 @@ describe("the sandbox of ZenoPay", () => {
       expect(JSON.parse((await sandbox.nextWebhook()).text)).toEqual({ ...body, reference: expect.any(String) });
     });
 
-    test("is not sent where no address was given, nor to a phone ending in 06", async () => {
+    test("is not sent without a URL, or for a phone ending in 06", async () => {
       const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { order_id: "a", buyer_phone: "0712345601", webhook_url: undefined });
       await ask(sandbox, { order_id: "b", buyer_phone: "0712345606" });
@@ -152,7 +152,7 @@ describe("the sandbox of ZenoPay", () => {
       expect(sandbox.waiting).toBe(0);
     });
 
-    test("is sent three times to a phone ending in 07, each the same", async () => {
+    test("is sent three times for a phone ending in 07", async () => {
       const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { buyer_phone: "0712345607" });
       const first = await sandbox.nextWebhook();
@@ -160,7 +160,7 @@ describe("the sandbox of ZenoPay", () => {
       expect(more.map(({ text }) => text)).toEqual([first.text, first.text]);
     });
 
-    test("is sent and answered before the request is, for a phone ending in 08", async () => {
+    test("is sent and answered before the request for a phone ending in 08", async () => {
       const order: string[] = [];
       const sandbox = await startSandbox("zenopay", { onWebhook: () => order.push("webhook") && 200 });
       await ask(sandbox, { buyer_phone: "0712345608" });
@@ -170,7 +170,7 @@ describe("the sandbox of ZenoPay", () => {
   });
 
   describe("query", () => {
-    test("tells an open order, its amount as text and its time without a zone", async () => {
+    test("answers an open order with its amount as text and its time without a zone", async () => {
       const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       expect(await query(sandbox)).toEqual(queryReply("query-pending"));
@@ -181,16 +181,16 @@ describe("the sandbox of ZenoPay", () => {
       ["cancel", "query-cancelled", {}],
       ["wrong_pin", "query-failed", {}],
       ["insufficient_funds", "query-failed", {}],
-    ] as const)("tells %s as %s, by the same word about the lookup", async (answer, name, row) => {
+    ] as const)("answers %s as %s, with the same result of the lookup", async (answer, name, row) => {
       const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), answer);
       await expect.poll(() => query(sandbox)).toEqual(queryReply(name, row));
-      // Whatever is sent has been sent by then: a failure sends nothing.
+      // A failure sends no webhook; one would have arrived by now.
       if (answer !== "approve") expect(sandbox.waiting).toBe(0);
     });
 
-    test("tells an order that nobody answered as open", async () => {
+    test("answers an unanswered order as open", async () => {
       const sandbox = await startSandbox("zenopay", { now });
       await ask(sandbox);
       sandbox.phone.answer(promptOf(sandbox), "ignore");
@@ -198,27 +198,27 @@ describe("the sandbox of ZenoPay", () => {
       expect(await query(sandbox)).toEqual(queryReply("query-pending"));
     });
 
-    test("tells another amount than was asked, for a phone ending in 10", async () => {
+    test("states another amount for a phone ending in 10", async () => {
       const sandbox = await startSandbox("zenopay");
       await ask(sandbox, { buyer_phone: "0712345610" });
       await sandbox.nextWebhook();
       expect(await query(sandbox)).toMatchObject({ body: { data: [{ amount: "1001" }] } });
     });
 
-    test("finds nothing of an order that it does not know, and wants to be told which", async () => {
+    test("returns no data for an unknown order, and requires the order's id", async () => {
       const sandbox = await startSandbox("zenopay");
       expect(await query(sandbox)).toEqual(reply("query-unknown-order"));
       expect(await query(sandbox, "")).toMatchObject({ status: 400, body: { status: "error" } });
     });
   });
 
-  test("does not fail at a body that is too large", async () => {
+  test("refuses a too large body", async () => {
     const { url } = await startSandbox("zenopay");
     const body = JSON.stringify("x".repeat(2 ** 20));
     expect(await call(`${url}/mobile_money_tanzania`, { method: "POST", body })).toMatchObject({ status: 413 });
   });
 
-  test("answers an address that it does not have in its own envelope", async () => {
+  test("answers an unknown path in its own error format", async () => {
     const sandbox = await startSandbox("zenopay");
     expect(await call(`${sandbox.url}/other`)).toMatchObject({ status: 404, body: { status: "error" } });
   });
