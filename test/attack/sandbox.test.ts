@@ -36,7 +36,7 @@ const start = (env: Record<string, string> = {}): Promise<TestNode> =>
   startNode({ databaseUrl, env: { ...sandboxes, ...env } });
 
 /** A server that must not get any request. */
-const startStranger = (): Promise<ScriptedProvider> => startScriptedProvider(() => ({ body: {} }));
+const startForeignServer = (): Promise<ScriptedProvider> => startScriptedProvider(() => ({ body: {} }));
 
 const apiOf = (node: TestNode, name: ProviderName): string => `${node.url}/sandbox/${name}`;
 
@@ -55,11 +55,15 @@ describe.each(providerNames)("sandbox of %s", (name) => {
   const { phone, refusal } = merchants[name];
 
   it("refuses a foreign URL, shows no prompt, and sends requests only to the hub", async () => {
-    const [node, stranger] = await Promise.all([start(), startStranger()]);
+    const [node, foreignServer] = await Promise.all([start(), startForeignServer()]);
     const { host } = new URL(node.url);
-    const { host: foreign } = new URL(stranger.url);
+    const { host: foreign } = new URL(foreignServer.url);
     const { ask } = await enter(node, name);
-    for (const callback of [`${stranger.url}/webhooks`, `http://${host}@${foreign}/`, `http://${host}.${foreign}/`]) {
+    for (const callback of [
+      `${foreignServer.url}/webhooks`,
+      `http://${host}@${foreign}/`,
+      `http://${host}.${foreign}/`,
+    ]) {
       const answered = await ask(callback);
       if (refusal) expect(answered).toMatchObject(refusal);
       else await answerPrompt(node, phone, "approve");
@@ -69,7 +73,7 @@ describe.each(providerNames)("sandbox of %s", (name) => {
       expect(await ask(`${own}/webhooks/${name}`)).not.toMatchObject(refusal ?? { status: 400 });
       await answerPrompt(node, phone, "approve");
     }
-    expect(stranger.calls).toEqual([]);
+    expect(foreignServer.calls).toEqual([]);
   });
 
   it("accepts only the account that is derived from the hub's secret", async () => {
@@ -108,10 +112,10 @@ describe.each(providerNames)("sandbox of %s", (name) => {
 
 describe("traffic between hub and sandbox", () => {
   it("goes nowhere else and follows no redirect", async () => {
-    const stranger = await startStranger();
+    const foreignServer = await startForeignServer();
     const own = await startScriptedProvider(() => ({
       status: 302,
-      headers: { location: `${stranger.url}/onward` },
+      headers: { location: `${foreignServer.url}/onward` },
       body: {},
     }));
     const app = Fastify();
@@ -119,22 +123,27 @@ describe("traffic between hub and sandbox", () => {
     const deliver = createDelivery(app, { isOwn: (url) => new URL(url).origin === own.url });
     for (const method of ["GET", "POST", "PUT"] as const) {
       await deliver({ method, url: `${own.url}/${method}` });
-      await deliver({ method, url: `${stranger.url}/${method}` });
+      await deliver({ method, url: `${foreignServer.url}/${method}` });
     }
     expect(own.calls.map(({ path }) => path)).toEqual(["/GET", "/POST", "/PUT"]);
-    expect(stranger.calls).toEqual([]);
+    expect(foreignServer.calls).toEqual([]);
   });
 
   it("does not follow the hub's redirect to the shop after the payer's return", async () => {
-    const [node, stranger] = await Promise.all([start(), startStranger()]);
-    const paying = { provider: "bkash", currency: "BDT", phone: "+8801712345601", returnUrl: `${stranger.url}/back` };
+    const [node, foreignServer] = await Promise.all([start(), startForeignServer()]);
+    const paying = {
+      provider: "bkash",
+      currency: "BDT",
+      phone: "+8801712345601",
+      returnUrl: `${foreignServer.url}/back`,
+    };
     // The requests that the first payment caused arrive before the second one is paid.
     for (const _ of [1, 2]) {
       const { order } = await pay(node, paying);
       const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=20`);
       expect(body).toMatchObject({ status: "succeeded" });
     }
-    expect(stranger.calls).toEqual([]);
+    expect(foreignServer.calls).toEqual([]);
   });
 
   it("is not limited with another node's token, although only the newest token is valid", async () => {
@@ -153,8 +162,8 @@ describe("traffic between hub and sandbox", () => {
 
   it("keeps bKash's limit of token calls to the merchant", async () => {
     const node = await start();
-    const { headers: _, ...stranger } = await enter(node, "bkash", publicAccounts.bkash);
-    expect(stranger.answer?.status).toBe(401);
+    const { headers: _, ...refused } = await enter(node, "bkash", publicAccounts.bkash);
+    expect(refused.answer?.status).toBe(401);
     for (const _ of [1, 2, 3]) await enter(node, "bkash", publicAccounts.bkash);
     expect((await enter(node, "bkash")).answer).toMatchObject({ status: 200, body: { statusCode: "0000" } });
   });

@@ -304,8 +304,8 @@ describe("query string of the payer's return", () => {
     [{ status: ["success", "cancel"] }, undefined],
     [{ status: { success: "success" } }, undefined],
     [{}, undefined],
-  ])("reads %j as %s", (query, said) => {
-    expect(provider.checkout?.read(query)).toBe(said);
+  ])("reads %j as %s", (query, result) => {
+    expect(provider.checkout?.read(query)).toBe(result);
   });
 });
 
@@ -642,7 +642,7 @@ describe("noise", () => {
   const status = fc.constantFrom(200, 201, 302, 400, 401, 404, 429, 500, 503);
 
   test("makes no success without the code, the state and the payment (G7)", () => {
-    const says = (body: unknown): boolean => {
+    const isPaid = (body: unknown): boolean => {
       const { statusCode, errorCode, transactionStatus, paymentID } = Object(body);
       const isOurs = [undefined, null, "", reference].includes(paymentID);
       return statusCode === "0000" && (errorCode ?? null) === null && transactionStatus === "Completed" && isOurs;
@@ -663,7 +663,7 @@ describe("noise", () => {
     ];
     fc.assert(
       fc.property(status, anything, (status, body) => {
-        fc.pre(status !== 200 || !says(body));
+        fc.pre(status !== 200 || !isPaid(body));
         const answer = { status, body };
         expect(readExecution(answer, known).outcome?.status).not.toBe("succeeded");
         expect(quietly(() => readQuery(answer, known))?.status).not.toBe("succeeded");

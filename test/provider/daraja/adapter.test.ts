@@ -71,7 +71,7 @@ interface Scripted {
   text?: string;
 }
 
-interface Asked {
+interface SentCall {
   path: string;
   authorization: string | undefined;
   body: Record<string, unknown>;
@@ -79,7 +79,7 @@ interface Asked {
 
 interface ScriptedSafaricom extends Opened {
   /** The calls other than token calls. */
-  asked: Asked[];
+  asked: SentCall[];
   /** Closes the connection after the request was read. */
   drop(): void;
 }
@@ -92,7 +92,7 @@ async function listen(server: Server): Promise<string> {
 
 /** A Safaricom that issues tokens 1, 2, 3 …, and returns these answers in turn. After the last one it is silent. */
 async function script(answers: Scripted[], options: { deadlineMs?: number } = {}): Promise<ScriptedSafaricom> {
-  const asked: Asked[] = [];
+  const asked: SentCall[] = [];
   let tokens = 0;
   let isDropping = false;
   const server = createServer(async (request, response) => {
@@ -241,7 +241,7 @@ describe("initiate", () => {
     const payment = paymentOf({ orderId: "shop:2026-11-20:ORD-1001", description: "Café für zwei – Büfett" });
     const before = nairobi(Date.now());
     await provider.initiate(payment, urls, never);
-    const { path, authorization, body } = asked[0] ?? expect.unreachable("nothing was asked");
+    const { path, authorization, body } = asked[0] ?? expect.unreachable("no call was sent");
     expect(path).toBe("/mpesa/stkpush/v1/processrequest");
     expect(authorization).toBe("Bearer token-1");
     const { Timestamp, Password, ...fields } = body as { Timestamp: string; Password: string };

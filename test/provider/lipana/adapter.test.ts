@@ -301,7 +301,7 @@ describe("translate", () => {
   });
 
   test.each<[string, unknown]>([
-    ["an event that nobody knows", { event: "payment.refunded", data: { transactionId: reference } }],
+    ["an unknown event", { event: "payment.refunded", data: { transactionId: reference } }],
     ["no event and no status", { transactionId: reference }],
     ["M-Pesa's code for undecided", { transactionId: reference, result_code: "2029" }],
     ["a word from a prototype", { transactionId: reference, status: "constructor" }],
@@ -310,7 +310,7 @@ describe("translate", () => {
   });
 
   test.each<[string, object, Reasoned]>([
-    ["a code that nobody knows", { result_code: 31337 }, ["failed", "provider_error"]],
+    ["an unknown code", { result_code: 31337 }, ["failed", "provider_error"]],
     ["a code as text", { result_code: "1032" }, ["failed", "cancelled"]],
     ["a code of letters", { result_code: "SFC_IC0003" }, ["failed", "provider_error"]],
     ["no code", { result_code: null }, ["failed", "declined"]],
@@ -472,7 +472,7 @@ describe("confirm by reference", () => {
 
   test.each<[string, ScriptedAnswer]>([
     ["a success of another transaction", { body: { ...success, transactionId: "TXN-OTHER" } }],
-    ["a success of nobody's", { body: { status: "success", amount: 100 } }],
+    ["a success without a transaction", { body: { status: "success", amount: 100 } }],
     ["a success within a refusal", { body: { success: false, data: success } }],
     ["a success under HTTP 404", { status: 404, body: success }],
     ["a code without a status", { body: { ...success, status: undefined, result_code: 0 } }],
@@ -567,7 +567,7 @@ describe("confirm without a reference", () => {
     ["no amount", { amount: undefined }],
     ["no reference", { transactionId: undefined }],
     ["a reference that cannot be stored", { transactionId: "TXN\u0000" }],
-    ["a status that nobody knows", { status: "reversed" }],
+    ["an unknown status", { status: "reversed" }],
   ])("ignores a transaction with %s", async (_what, fields) => {
     const { provider } = await script(listOf([listed(fields)]));
     expect(await provider.confirm(paymentOf(), never)).toBeUndefined();

@@ -49,11 +49,11 @@ function answer(sandbox: TestSandbox, as: Parameters<TestSandbox["phone"]["answe
 }
 
 /** Pushes, answers the prompt, and returns the transaction's id and its webhook. */
-async function play(sandbox: TestSandbox, as: Parameters<typeof answer>[1]) {
+async function pushAndAnswer(sandbox: TestSandbox, as: Parameters<typeof answer>[1]) {
   const { transactionId } = (await push(sandbox)).body.data;
   answer(sandbox, as);
   const { headers, text } = await sandbox.nextWebhook();
-  return { transactionId, headers, text, told: JSON.parse(text) };
+  return { transactionId, headers, text, message: JSON.parse(text) };
 }
 
 /** The keys and types of a message. */
@@ -117,8 +117,8 @@ describe("sandbox of Lipana", () => {
 
     test.each(["", "{", "<html>", "null", "[]"])("refuses a body that is %j", async (body) => {
       const { url } = await startSandbox("lipana");
-      const { status, body: told } = await post(`${url}/transactions/push-stk`, body);
-      expect({ status, told }).toMatchObject({ status: 400, told: { success: false, code: "VALIDATION_ERROR" } });
+      const { status, body: message } = await post(`${url}/transactions/push-stk`, body);
+      expect({ status, message }).toMatchObject({ status: 400, message: { success: false, code: "VALIDATION_ERROR" } });
     });
 
     test("shows no prompt for a phone ending in 12, because it is down", async () => {
@@ -133,7 +133,7 @@ describe("sandbox of Lipana", () => {
   describe("webhook", () => {
     test("goes to the account's URL, signed over its bytes", async () => {
       const sandbox = await startSandbox("lipana");
-      const { headers, text } = await play(sandbox, "approve");
+      const { headers, text } = await pushAndAnswer(sandbox, "approve");
       expect(headers["x-lipana-signature"]).toBe(createHmac("sha256", WEBHOOK_SECRET).update(text).digest("hex"));
       expect(headers["content-type"]).toBe("application/json");
     });
@@ -141,13 +141,13 @@ describe("sandbox of Lipana", () => {
     test("alternates between both shapes for successes, of which one has a receipt", async () => {
       const sandbox = await startSandbox("lipana", { now: () => new Date("2026-01-05T10:00:00Z") });
       const [first, second, third] = [
-        await play(sandbox, "approve"),
-        await play(sandbox, "approve"),
-        await play(sandbox, "approve"),
+        await pushAndAnswer(sandbox, "approve"),
+        await pushAndAnswer(sandbox, "approve"),
+        await pushAndAnswer(sandbox, "approve"),
       ];
-      for (const { told, transactionId } of [first, third]) {
-        expect(shapeOf(told)).toEqual(shape("webhook-b-success"));
-        expect(told).toMatchObject({
+      for (const { message, transactionId } of [first, third]) {
+        expect(shapeOf(message)).toEqual(shape("webhook-b-success"));
+        expect(message).toMatchObject({
           event: "transaction.success",
           transaction_id: transactionId,
           phone,
@@ -157,7 +157,7 @@ describe("sandbox of Lipana", () => {
           result_code: 0,
         });
       }
-      expect(second.told).toEqual({
+      expect(second.message).toEqual({
         event: "payment.success",
         data: {
           transactionId: second.transactionId,
@@ -168,7 +168,7 @@ describe("sandbox of Lipana", () => {
           timestamp: "2026-01-05T10:00:00.000Z",
         },
       });
-      expect(shapeOf(second.told)).toEqual(shape("webhook-a-success"));
+      expect(shapeOf(second.message)).toEqual(shape("webhook-a-success"));
     });
 
     test.each([
@@ -179,11 +179,11 @@ describe("sandbox of Lipana", () => {
     ] as const)("sends %s as %s with its code", async (as, name) => {
       const sandbox = await startSandbox("lipana");
       for (const _ of [1, 2]) {
-        const { told, transactionId } = await play(sandbox, as);
-        expect(shapeOf(told)).toEqual(shape(name));
+        const { message, transactionId } = await pushAndAnswer(sandbox, as);
+        expect(shapeOf(message)).toEqual(shape(name));
         const { event, mpesa_receipt_number, result_code, result_desc } = fixture("lipana", name).body;
-        expect(told).toMatchObject({ event, mpesa_receipt_number, result_code, result_desc });
-        expect(told.transaction_id).toBe(transactionId);
+        expect(message).toMatchObject({ event, mpesa_receipt_number, result_code, result_desc });
+        expect(message.transaction_id).toBe(transactionId);
       }
     });
 
@@ -241,7 +241,7 @@ describe("sandbox of Lipana", () => {
       ["ignore", "status-failed"],
     ] as const)("answers %s as %s", async (as, name) => {
       const sandbox = await startSandbox("lipana");
-      const { transactionId } = await play(sandbox, as);
+      const { transactionId } = await pushAndAnswer(sandbox, as);
       const { status, body } = await statusOf(sandbox, transactionId);
       expect(status).toBe(200);
       expect(shapeOf(body)).toEqual(shape(name));
@@ -281,7 +281,7 @@ describe("sandbox of Lipana", () => {
 
     test("has the shape of the SDK's types", async () => {
       const sandbox = await startSandbox("lipana");
-      await play(sandbox, "approve");
+      await pushAndAnswer(sandbox, "approve");
       await push(sandbox);
       const { body } = await ask(`${sandbox.url}/transactions?limit=100`);
       expect(shapeOf(body)).toEqual(shape("list"));

@@ -60,8 +60,8 @@ const initiated = (provider: Provider, payment = paymentOf()): Promise<string> =
 const offer = (variables: Partial<Record<keyof typeof account, string>> = {}): Provider =>
   mtn.configure({ ...account, ...variables })({
     baseUrl: () => "",
-    client: { call: () => expect.unreachable("nobody is asked"), close: async () => undefined },
-    accessToken: () => ({ token: () => expect.unreachable("nobody is asked") }),
+    client: { call: () => expect.unreachable("no call is expected"), close: async () => undefined },
+    accessToken: () => ({ token: () => expect.unreachable("no call is expected") }),
   });
 
 const claimOf = (body: unknown): Claim =>
@@ -269,7 +269,7 @@ describe("confirm", () => {
   test("reads the amount by the currency's minor unit", async () => {
     const paid = async (fields: object) => {
       const outcome = await confirmed({ body: { ...fixture("mtn", "status-successful").body, ...fields } });
-      return [outcome?.amountMinor, outcome?.currency, outcome?.reason].filter((said) => said !== undefined);
+      return [outcome?.amountMinor, outcome?.currency, outcome?.reason].filter((value) => value !== undefined);
     };
     expect(await paid({ amount: "50.5", currency: "EUR" })).toEqual([5_050n, "EUR"]);
     expect(await paid({ amount: "5000.00", currency: "UGX" })).toEqual([5_000n, "UGX"]);

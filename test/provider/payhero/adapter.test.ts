@@ -196,7 +196,7 @@ describe("initiate", () => {
     ["an acceptance without a reference", { body: { success: true, status: "QUEUED" } }],
     ["a reference without an acceptance", { body: { reference } }],
     ["a reference that is none", { body: { ...queued, reference: "\u0000" } }],
-    ["a reference and a status that nobody knows", { body: { reference, status: "PENDING" } }],
+    ["a reference and an unknown status", { body: { reference, status: "PENDING" } }],
     ["QUEUED without success", { body: { ...queued, success: false } }],
     ["an acceptance that failed", { body: { ...queued, status: "FAILED" } }],
     ["an acceptance under 500", { status: 500, body: queued }],
@@ -271,13 +271,13 @@ describe("translate", () => {
     ["names another payment, newer shape", platform({ external_reference: "test_ext" })],
     ["has a success against status false", nested({}, { status: false })],
     ["has a success against Failed", nested({ Status: "Failed" })],
-    ["has a success against a word that nobody knows", nested({ Status: "Queued" })],
+    ["has a success and an unknown word", nested({ Status: "Queued" })],
     ["has a failure against Success", nested({ ResultCode: 1032 }, { status: false })],
     ["has two codes", { ...nested({}), ResultCode: 1032 }],
     ["has a code that decides nothing", nested({ ResultCode: 4999, Status: "Failed" }, { status: false })],
-    ["has a code that nobody can explain", nested({ ResultCode: "2029", Status: "" }, { status: null })],
+    ["has a code without a documented meaning", nested({ ResultCode: "2029", Status: "" }, { status: null })],
     ["has a word that is none", { ResultCode: 0, Status: { toString: 1 } }],
-    ["has nothing but a word that nobody knows", { Status: "Queued" }],
+    ["has only an unknown word", { Status: "Queued" }],
     ["has nothing but a boolean", { status: true }],
     ["has nothing but a boolean as text", { status: "true" }],
     ["succeeded and did not, newer shape", platform({ success: false })],
@@ -298,7 +298,7 @@ describe("translate", () => {
     ["a code as text", nested({ ResultCode: "1032", Status: "Failed" }, { status: false }), { reason: "cancelled" }],
     ["a code with letters", { ResultCode: "SFC_IC0003" }, { status: "failed", reason: "provider_error" }],
     ["a code of a busy phone", { ResultCode: 1001 }, { status: "failed", reason: "busy" }],
-    ["a code that nobody knows", { ResultCode: 31337 }, { status: "failed", reason: "provider_error" }],
+    ["an unknown code", { ResultCode: 31337 }, { status: "failed", reason: "provider_error" }],
     ["a code like a property", { ResultCode: "constructor" }, { status: "failed", reason: "provider_error" }],
     ["an empty response", { ResultCode: 1032, response: {} }, { reason: "cancelled" }],
     ["no reference of ours", nested({ ExternalReference: "" }), { status: "succeeded" }],
@@ -411,10 +411,12 @@ describe("translate", () => {
   test("makes no success of a failure with any other fields (G7)", () => {
     const failure = fc.constantFrom({ ResultCode: 1032 }, { ResultCode: "1" }, { Status: "Failed" }, { status: false });
     fc.assert(
-      fc.property(failure, fc.boolean(), fc.object({ key, maxDepth: 2 }), (said, isInner, others) => {
+      fc.property(failure, fc.boolean(), fc.object({ key, maxDepth: 2 }), (stated, isInner, others) => {
         const { response, ...outer } = others;
         const inner = typeof response === "object" ? response : {};
-        const body = isInner ? { ...outer, response: { ...inner, ...said } } : { ...outer, response: inner, ...said };
+        const body = isInner
+          ? { ...outer, response: { ...inner, ...stated } }
+          : { ...outer, response: inner, ...stated };
         let claim: Claim | undefined;
         try {
           claim = claimOf(body);
