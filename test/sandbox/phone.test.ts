@@ -2,7 +2,10 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
 import { startSandbox } from "../support/sandbox.ts";
 
-const ringFor = (phone: string) => ({ provider: "daraja", phone, amountMinor: 15_000, currency: "KES" });
+const promptFor = (phone: string) => ({ provider: "daraja", phone, amountMinor: 15_000, currency: "KES" });
+
+/** A prompt that does not lapse during a test: 09 answers 3 s after the deadline, here an hour of the phone's seconds. */
+const lasting = { ...promptFor("+254712345609"), deadlineS: 3_600 };
 
 function openPhone(): Phone {
   const phone = createPhone({ secondMs: 5 });
@@ -15,15 +18,15 @@ describe("phone", () => {
     "lists the prompts of a number written as %s",
     (msisdn) => {
       const phone = openPhone();
-      const { id } = phone.prompt(ringFor("+254712345600"));
-      phone.prompt(ringFor("+254712345700"));
-      expect(phone.prompts(msisdn)).toEqual([{ id, ...ringFor("+254712345600") }]);
+      const { id } = phone.prompt(promptFor("+254712345600"));
+      phone.prompt(promptFor("+254712345700"));
+      expect(phone.prompts(msisdn)).toEqual([{ id, ...promptFor("+254712345600") }]);
     },
   );
 
   test("removes a prompt at its first answer", async () => {
     const phone = openPhone();
-    const { id, answer } = phone.prompt(ringFor("+254712345600"));
+    const { id, answer } = phone.prompt(promptFor("+254712345600"));
     phone.answer(id, "approve");
     expect(phone.prompts("+254712345600")).toEqual([]);
     expect(() => phone.answer(id, "cancel")).toThrow(expect.objectContaining({ code: "route_unknown" }));
@@ -43,14 +46,14 @@ describe("phone", () => {
     ["10", "approve"],
     ["11", "approve"],
   ])("answers automatically for a number ending in %s: %s", async (ending, expected) => {
-    const { answer } = openPhone().prompt(ringFor(`+2547123456${ending}`));
+    const { answer } = openPhone().prompt(promptFor(`+2547123456${ending}`));
     expect(await answer).toBe(expected);
   });
 
   test.each(["00", "42", "99"])("waits for a person for a number ending in %s", async (ending) => {
     const phone = openPhone();
-    const waiting = phone.prompt(ringFor(`+2547123456${ending}`));
-    await phone.prompt(ringFor("+254712345605")).answer;
+    const waiting = phone.prompt(promptFor(`+2547123456${ending}`));
+    await phone.prompt(promptFor("+254712345605")).answer;
     expect(phone.prompts(`+2547123456${ending}`)).toHaveLength(1);
     phone.answer(waiting.id, "cancel");
     expect(await waiting.answer).toBe("cancel");
@@ -58,25 +61,25 @@ describe("phone", () => {
 
   test("accepts a person's answer before the automatic one", async () => {
     const phone = openPhone();
-    const { id, answer } = phone.prompt(ringFor("+254712345601"));
+    const { id, answer } = phone.prompt(promptFor("+254712345601"));
     phone.answer(id, "cancel");
     expect(await answer).toBe("cancel");
   });
 
   test("lists and answers prompts over HTTP", async () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
-    const { id, answer } = phone.prompt(ringFor("+254712345600"));
-    const listed = await fetch(`${phoneUrl}/0712345600/prompts`);
-    expect(await listed.json()).toEqual({ prompts: [{ id, ...ringFor("+254712345600") }] });
+    const { id, answer } = phone.prompt(lasting);
+    const listed = await fetch(`${phoneUrl}/0712345609/prompts`);
+    expect(await listed.json()).toEqual({ prompts: [{ id, ...promptFor("+254712345609") }] });
     const answered = await post(`${phoneUrl}/prompts/${id}`, { answer: "insufficient_funds" });
     expect(answered.status).toBe(200);
     expect(await answer).toBe("insufficient_funds");
-    expect(await (await fetch(`${phoneUrl}/0712345600/prompts`)).json()).toEqual({ prompts: [] });
+    expect(await (await fetch(`${phoneUrl}/0712345609/prompts`)).json()).toEqual({ prompts: [] });
   });
 
   test("refuses an unknown answer, naming the field, and an unknown prompt", async () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
-    const { id } = phone.prompt(ringFor("+254712345600"));
+    const { id } = phone.prompt(lasting);
     for (const body of [{ answer: "maybe" }, {}]) {
       const refused = await post(`${phoneUrl}/prompts/${id}`, body);
       expect(refused.status).toBe(400);
