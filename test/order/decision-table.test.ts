@@ -8,7 +8,7 @@ import type { AdvancedRow } from "../../server/order/advance.ts";
 import { advanceBatchStatement, advanceStatement, advanceWithWebhookStatement } from "../../server/order/decide.ts";
 import { type InboxRow, isAcceptance, isPlainSuccess, toEvidence } from "../../server/order/evidence.ts";
 import { acceptStatement, payBatchStatement } from "../../server/order/fast-path.ts";
-import type { Outcome } from "../../server/order/order.ts";
+import type { Outcome, StatusEvent } from "../../server/order/order.ts";
 import { createReview } from "../../server/order/review.ts";
 import type { Opened } from "../../server/order/store.ts";
 import { nextOrderId, openTestStore } from "../support/store.ts";
@@ -398,6 +398,13 @@ const orderRows: Record<string, (subject: Subject) => Promise<unknown>> = {
   "adds a receipt, an amount or a reason to **succeeded**": (subject) => pay(subject, { amountMinor: 14_999n }),
 };
 
+/** The table's words for what happened to the order. */
+function orderCellOf(before: StatusEvent, after: StatusEvent): string {
+  if (after.status !== before.status) return `**${after.status}**`;
+  if (after.version === before.version) return "–";
+  return withReason("keeps", after.reason === before.reason ? null : (after.reason ?? null));
+}
+
 describe("the order's part of the decision table", () => {
   const table = readTable("change of the payment");
 
@@ -426,11 +433,7 @@ describe("the order's part of the decision table", () => {
     const { order } = await ground.view(subject.event.orderId);
     expect([after.status, after.reason]).not.toEqual([before.status, before.reason]);
     expect(after.events - before.events).toBe(cell === "–" ? 0 : 1);
-    const kept =
-      order.version === was.version
-        ? "–"
-        : withReason("keeps", order.reason === was.reason ? null : (order.reason ?? null));
-    expect(order.status === was.status ? kept : `**${order.status}**`).toBe(cell);
+    expect(orderCellOf(was, order)).toBe(cell);
     const isPaidTwice = cell === "keeps `paid_twice`";
     expect(order.alsoPaid ?? []).toEqual(isPaidTwice ? [subject.payment.id] : (was.alsoPaid ?? []));
   });
