@@ -20,9 +20,15 @@ export type StorageSetting = (typeof storageSettings)[number];
 /**
  * The commit level for the pools: the one that the server, the database, the role or the URL sets, and `on` in place of `off`.
  * The others are the operator's choice about standbys: `on` in place of `local` would stop commits while a standby is down.
+ * Throws an Error that contains "timeout" if PostgreSQL does not answer within `waitMs`.
  */
 export async function readCommitLevel(url: string, waitMs: number): Promise<CommitLevel> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: waitMs, query_timeout: waitMs });
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: "tukio",
+    connectionTimeoutMillis: waitMs,
+    query_timeout: waitMs,
+  });
   // Without a listener, an error of the connection would end the process.
   client.on("error", () => undefined);
   await client.connect();

@@ -179,7 +179,7 @@ describe("a damaged key file", () => {
       DATA_DIR: dataDir,
     };
     const output = await failedStart(env);
-    expect(output).toBe(`${path} is damaged. Restore it, or remove it to have a new one made.\n`);
+    expect(output).toBe(`${path} is damaged. Restore it, or remove it and a new one is created.\n`);
     expect(await readFile(path, "utf8")).toBe(text);
     // The other key may exist by now; no temporary file may remain.
     expect(["api-key", "secret"]).toEqual(expect.arrayContaining(await readdir(dataDir)));
