@@ -86,7 +86,7 @@ describe("phone", () => {
       expect(refused.headers.get("content-type")).toContain("application/problem+json");
       expect(await refused.json()).toMatchObject({ code: "body_invalid", errors: [{ path: "answer" }] });
     }
-    expect(phone.prompts("+254712345600")).toHaveLength(1);
+    expect(phone.prompts("+254712345609")).toHaveLength(1);
     const unknown = await post(`${phoneUrl}/prompts/other`, { answer: "approve" });
     expect(unknown.status).toBe(404);
     expect(await unknown.json()).toMatchObject({ code: "route_unknown" });
