@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What each kind of test needs. Whatever is named by none of the other projects is in `server`. */
+/** The projects and their tests. The project `server` has the tests of no other project. */
 const unit = [
   "test/*.test.ts",
   "test/{auth,config}/*.test.ts",
@@ -29,7 +29,7 @@ const browser = [
 ];
 const model = ["test/model/*.test.ts"];
 
-/** One PostgreSQL and one Redis for all projects that need them. */
+/** Starts one PostgreSQL and one Redis for all projects that need them. */
 const globalSetup = "test/support/global.ts";
 
 export default defineConfig({
@@ -41,7 +41,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 30_000 } },
-    // A line for each file as it ends: the whole run takes minutes.
+    // Prints a line for each finished file, because the whole run takes minutes.
     reporters: ["default"],
     silent: "passed-only",
     projects: [

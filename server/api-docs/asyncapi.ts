@@ -1,7 +1,7 @@
 /**
- * The AsyncAPI 3 document of what is not a request and an answer: Socket.IO, WebSocket frames, server-sent events.
- * Actions are the server's: `send` is what a client hears. AsyncAPI has no words for close codes and for Socket.IO's
- * handshake and acknowledgements; the first stand in an `x-` field, the others are messages and replies.
+ * The AsyncAPI 3 document of Socket.IO, WebSocket frames and server-sent events. Actions are the server's: a client receives what
+ * the server `send`s. AsyncAPI has no terms for close codes, which are in an `x-` field, nor for Socket.IO's handshake and
+ * acknowledgements, which are messages and replies.
  */
 import type { z } from "zod";
 import { closeCode } from "../../client-sdk/close-code.ts";
@@ -12,7 +12,7 @@ import { unwatchRequest, watchRequest } from "../transport/socketio-message.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
 
 export interface AsyncApiOptions {
-  /** Where clients reach this node. */
+  /** Base URL for clients. */
   publicUrl: string;
   version: string;
 }
@@ -34,7 +34,7 @@ export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
         address: "/socket.io/",
         title: "Socket.IO",
         description:
-          'Namespace `/`. `io(url, { auth })` with `connect` as `auth` watches its order at once; an API key may watch later. `watch` and `unwatch` are emitted with an acknowledgement. With tokens alone a socket may send 256 packets at once and 10 a second after that, with an API key 4,096 and 500; a socket that sends more is closed. Use `transports: ["websocket"]` unless there is one node or sessions are sticky.',
+          'Namespace `/`. `io(url, { auth })` with `connect` as `auth` watches its order at once; an API key may watch later. `watch` and `unwatch` are emitted with an acknowledgement. With tokens alone a socket may send 256 packets at once and 10 a second after that, with an API key 4,096 and 500; the server closes a socket that sends more. Use `transports: ["websocket"]` unless there is one node or sessions are sticky.',
         servers: [{ $ref: ref("servers", "socketio") }],
         messages: pick(name, [
           "connect",
@@ -61,37 +61,37 @@ export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
         address: "/v1/orders/{orderId}/events",
         title: "Server-sent events",
         description:
-          "`?token=` and `?after=` as on the WebSocket; `Last-Event-ID` wins over `after`. A comment every 15 s.",
+          "`?token=` and `?after=` as for the WebSocket; `Last-Event-ID` takes precedence over `after`. The server sends a comment every 15 s.",
         servers: [{ $ref: ref("servers", "http") }],
         parameters,
         messages: pick(name, ["statusField"]),
       },
     },
     operations: {
-      "socketio.connect": act("receive", "socketio", ["connect"], "A client's handshake.", ["connect_error"]),
+      "socketio.connect": act("receive", "socketio", ["connect"], "The handshake of a client.", ["connect_error"]),
       "socketio.watch": act("receive", "socketio", ["watch"], "Watches another order on this socket.", ["watchAnswer"]),
-      "socketio.unwatch": act("receive", "socketio", ["unwatch"], "Leaves an order.", ["unwatchAnswer"]),
-      "socketio.status": act("send", "socketio", ["status"], "The current state first, then newer ones."),
-      "socketio.expired": act("send", "socketio", ["expired"], "A token has run out; the socket stays."),
-      "websocket.status": act("send", "websocket", ["status"], "The current state first, then newer ones."),
-      "events.status": act("send", "events", ["statusField"], "The current state first, then newer ones."),
+      "socketio.unwatch": act("receive", "socketio", ["unwatch"], "Stops watching an order.", ["unwatchAnswer"]),
+      "socketio.status": act("send", "socketio", ["status"], "The current state, then each newer state."),
+      "socketio.expired": act("send", "socketio", ["expired"], "A token has expired; the socket stays open."),
+      "websocket.status": act("send", "websocket", ["status"], "The current state, then each newer state."),
+      "events.status": act("send", "events", ["statusField"], "The current state, then each newer state."),
     },
     components: { messages, schemas: schemas.components },
   };
 }
 
-const about = `Every message is the whole current state of one order, numbered by \`version\`: keep the newer, drop the rest.
-States may be skipped for a slow reader, never reordered. The token is an order's watch token, or the API key.
+const about = `Every message is the whole current state of one order, numbered by \`version\`: keep the higher version, drop the others.
+A slow client may miss states, but it never receives them in another order. The token is an order's watch token, or the API key.
 Requests and answers are described in openapi.json.`;
 
-/** What a closed WebSocket means, and whether to come back. */
+/** The meanings of close codes, and whether to reconnect. */
 const closeCodes: Record<number, string> = {
-  [closeCode.restarting]: "Restarting: come back",
-  [closeCode.tryAgainLater]: "Something failed: come back later",
-  [closeCode.tokenRefused]: "The token does not open this order: stay away",
-  [closeCode.orderUnknown]: "There is no such order: stay away",
-  [closeCode.tooSlow]: "More than 64 KiB were left unread: come back",
-  [closeCode.tokenExpired]: "The token has run out: come back with a fresh one",
+  [closeCode.restarting]: "The node restarts: reconnect",
+  [closeCode.tryAgainLater]: "The node failed: reconnect later",
+  [closeCode.tokenRefused]: "The token is not valid for this order: do not reconnect",
+  [closeCode.orderUnknown]: "There is no such order: do not reconnect",
+  [closeCode.tooSlow]: "The client left more than 64 KiB unread: reconnect",
+  [closeCode.tokenExpired]: "The token has expired: reconnect with a new one",
 };
 
 const parameters = { orderId: { description: "Your name for the order.", examples: [orderId] } };
@@ -128,18 +128,21 @@ function messagesOf(schemas: SchemaCollector): Json {
         },
       },
     },
-    expired: { name: "expired", ...message(watchEnded, "The token of this order has run out.", { orderId }) },
+    expired: { name: "expired", ...message(watchEnded, "The token of this order has expired.", { orderId }) },
     connect: { name: "connect", ...message(watchRequest, "`auth` of the handshake.", request) },
     connect_error: { name: "connect_error", ...message(problem, "`data` of a refused handshake.", refused) },
-    watch: { name: "watch", ...message(watchRequest, "With an API key, `orderId` beside it.", request) },
+    watch: {
+      name: "watch",
+      ...message(watchRequest, "The token of the order; with an API key, `orderId` too.", request),
+    },
     watchAnswer: message(
       watchAnswer,
       "The acknowledgement of `watch`.",
       { ok: true, order: processing },
       { ok: false, error: refused },
     ),
-    unwatch: { name: "unwatch", ...message(unwatchRequest, "Leaves an order.", { orderId }) },
-    unwatchAnswer: message(unwatchAnswer, "`ok` is false where the order was not watched.", { ok: true }),
+    unwatch: { name: "unwatch", ...message(unwatchRequest, "Stops watching an order.", { orderId }) },
+    unwatchAnswer: message(unwatchAnswer, "`ok` is false if the order was not watched.", { ok: true }),
   };
 }
 
@@ -154,7 +157,7 @@ const ref = (...path: string[]): string => `#/${path.map((part) => part.replaceA
 const pick = (name: (key: string) => string, keys: readonly string[]): Json =>
   Object.fromEntries(keys.map((key) => [key, { $ref: name(key) }]));
 
-/** `answers` are the messages of the same channel that may come back. */
+/** `answers`: the messages of the same channel that reply. */
 function act(
   action: "send" | "receive",
   channel: string,

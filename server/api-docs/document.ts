@@ -1,6 +1,6 @@
 /**
- * What this node says about its own API: `/openapi.json`, `/asyncapi.json`, and `/docs`, a page that shows the former
- * without asking anybody else. Only routes registered after this one are described, so it has to be the first.
+ * The API docs: `/openapi.json`, `/asyncapi.json`, and `/docs`, a page that shows the OpenAPI document without other servers. They
+ * describe the routes that are added after them, so they must be added first.
  */
 import type { FastifyInstance } from "fastify";
 import manifest from "../../package.json" with { type: "json" };
@@ -11,9 +11,9 @@ import { collectOperations } from "./openapi.ts";
 import { pageRoutes } from "./page.ts";
 
 export interface DocumentRoutesOptions {
-  /** Where clients reach this node; may be known only once it listens. */
+  /** Base URL for clients. Called when the documents are requested, because it may be known only after the server listens. */
   publicUrl: () => string;
-  /** The same where it is configured, and so holds for every node. */
+  /** The configured `PUBLIC_URL`, which is the same on every node. */
   configuredUrl: string | undefined;
 }
 
@@ -22,13 +22,13 @@ const json = "application/json";
 
 const readOpenApi = describedFile("Operating", {
   operationId: "readOpenApi",
-  summary: "This API as OpenAPI 3.1",
+  summary: "Read this API as OpenAPI 3.1",
   type: json,
 });
 
 const readAsyncApi = describedFile("Operating", {
   operationId: "readAsyncApi",
-  summary: "The sockets and streams as AsyncAPI 3",
+  summary: "Read the sockets and streams as AsyncAPI 3",
   type: json,
 });
 

@@ -1,12 +1,12 @@
-/** JSON Schemas made from the zod schemas that requests are really parsed with: the input side, before any transform. */
+/** JSON Schemas from the zod schemas that parse requests. They describe the input, before any transform. */
 import { strict as assert } from "node:assert";
 import { z } from "zod";
 
 export type Json = Record<string, unknown>;
 
-/** Collects the schemas that have an id, so that they stand once in `components` and everything else refers to them. */
+/** Collects schemas with an id in `components`, so that the document has each once and refers to it. */
 export interface SchemaCollector {
-  /** The schema inline, or a reference to it when it has an id. */
+  /** Returns the schema, or a reference to it if it has an id. */
   add(schema: z.ZodType): Json;
   readonly components: Readonly<Record<string, Json>>;
 }
@@ -28,7 +28,7 @@ export function createSchemaCollector(target: Dialect): SchemaCollector {
   };
 }
 
-/** Keeps defaults and examples, which zod drops before a transform, and prefers a format to the pattern that checks it. */
+/** Keeps defaults and examples, which zod drops before a transform. Drops the pattern of a type with a format. */
 function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
   const { def } = zodSchema._zod;
   const { examples } = z.globalRegistry.get(zodSchema) ?? {};
@@ -38,13 +38,13 @@ function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; json
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
 }
 
-/** A schema that refers to itself would have a name of zod's making. */
+/** Fails for a generated name, which zod gives to a schema that refers to itself. */
 const nameOf = (id: string): string => {
   assert(!id.startsWith("__"), `${id} needs an id`);
   return id;
 };
 
-/** References into the schema itself become references into the document. */
+/** Turns references within the schema into references within the document. */
 function relocate(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(relocate);
   if (typeof value !== "object" || value === null) return value;

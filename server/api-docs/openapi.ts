@@ -1,4 +1,4 @@
-/** The OpenAPI 3.1 document of the routes that this node really serves, by what stands beside them (schema/route.ts). */
+/** The OpenAPI 3.1 document, from the descriptions of the routes that this node serves (schema/route.ts). */
 import swagger from "@fastify/swagger";
 import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
@@ -9,19 +9,18 @@ import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText, orderIdText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
 
-const about = `Starts mobile-money payments and tells every watcher, within milliseconds, what became of them.
+const about = `Starts mobile-money payments and delivers their status to every watcher within milliseconds.
 
-Call with \`Authorization: Bearer <API key>\` from a backend. A payer's page or app gets the \`watchToken\` of its order
-and gives it as \`Authorization: Bearer\`, or as \`?token=\` where a browser cannot set headers.
+A backend sends \`Authorization: Bearer <API key>\`. A payer's page or app gets the \`watchToken\` of its order and sends it
+as \`Authorization: Bearer\`, or as \`?token=\` where a browser cannot set headers.
 
-JSON is camelCase; money is a whole number of minor units; times are ISO 8601, UTC; phones are masked on the way out.
-Accept fields, reasons and statuses that you do not know, and go by \`settled\`.
+JSON is camelCase, money is a whole number of minor units, times are ISO 8601 in UTC, and answers contain masked phones.
+Accept unknown fields, reasons and statuses, and use \`settled\`.
 
-Every address refuses a method that it does not take with 405 \`method_not_allowed\` and \`Allow\`, and answers \`OPTIONS\`
-with 204 and \`Allow\`. A request that does not arrive in time, is too large, or is not HTTP is refused before it reaches an
-operation: 408 \`request_timeout\`, 431 \`headers_too_large\`, 400 \`body_invalid\`. See \`components.responses\`.`;
+Every URL refuses other methods with 405 \`method_not_allowed\` and \`Allow\`, and answers \`OPTIONS\` with 204 and
+\`Allow\`. A request that does not arrive in time, is too large, or is not HTTP is refused before it reaches an operation: 408 \`request_timeout\`, 431 \`headers_too_large\`, 400 \`body_invalid\`. See \`components.responses\`.`;
 
-/** Problems of every address: they arise before an operation is found, so they are beside the operations and not in each. */
+/** Problems of every URL. They occur before an operation is found, so the document lists them once and not in each operation. */
 export const commonProblems: readonly ErrorCode[] = ["method_not_allowed", "request_timeout", "headers_too_large"];
 
 const securitySchemes = {
@@ -30,17 +29,17 @@ const securitySchemes = {
     type: "http",
     scheme: "bearer",
     bearerFormat: "JWT",
-    description: "Opens one order for watching, until it runs out.",
+    description: "Allows to watch one order until it expires.",
   },
   watchTokenInUrl: {
     type: "apiKey",
     in: "query",
     name: "token",
-    description: "The watch token where headers cannot be set: EventSource and WebSocket in a browser.",
+    description: "The watch token of EventSource and WebSocket in a browser, which cannot set headers.",
   },
 } as const;
 
-/** What stands in a path. */
+/** The parameters of paths. */
 const pathParameters: Readonly<Record<string, Json>> = {
   orderId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
@@ -51,12 +50,12 @@ const pathParameters: Readonly<Record<string, Json>> = {
   secret: {
     type: "string",
     pattern: "^[0-9a-f]{64}$",
-    description: "Names one payment and proves that we made the address.",
+    description: "Names one payment and proves that Tukio created the URL.",
     examples: ["0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342"],
   },
   msisdn: {
     ...z.toJSONSchema(msisdnText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
-    description: "The phone; its last nine digits count.",
+    description: "The phone. Only its last nine digits are compared.",
     examples: ["254712345600"],
   },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
@@ -69,7 +68,7 @@ export interface OpenApiOptions {
   version: string;
 }
 
-/** Collects every route that is registered from now on. Returns how to make the document, once they all are. */
+/** Collects every route that is added from now on. Returns a function that makes the document once all are added. */
 export async function collectOperations(
   app: FastifyInstance,
   { publicUrl, version }: OpenApiOptions,
@@ -103,7 +102,7 @@ export async function collectOperations(
 const isDescribed = (schema: FastifySchema | undefined): schema is FastifySchema & RouteSchema =>
   schema !== undefined && "answers" in schema;
 
-/** Of all operations of one path. */
+/** The tags of all operations of one path. */
 const tagsOf = (path: unknown): string[] =>
   Object.values(path as Record<string, { tags: string[] }>).flatMap((operation) => operation.tags);
 
@@ -113,7 +112,7 @@ const license = { name: "MIT", identifier: "MIT" };
 function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector) {
   const { operationId, tag, summary, description, security, headers, querystring, answers, problems } = schema;
   const params = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => [name, pathParameters[name]]);
-  // Every operation with a path parameter refuses one that is not percent-encoded UTF-8.
+  // An operation with a path parameter refuses a parameter that is not percent-encoded UTF-8.
   const codes = params.length > 0 ? [...new Set<ErrorCode>(["body_invalid", ...problems])] : problems;
   return {
     operationId,
@@ -132,26 +131,26 @@ function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector)
   };
 }
 
-/** Wraps a reference in `allOf`, because the plugin drops what stands beside a `$ref`. */
+/** Wraps a reference in `allOf`, because the plugin drops the other fields of an object with `$ref`. */
 function bodyOf({ body, examples }: RouteSchema, schemas: SchemaCollector): Json {
   if (!examples) return {};
   const schema = { ...(body && { allOf: [schemas.add(body)] }), "x-examples": examples };
   return { body: { content: { "application/json": { schema } } } };
 }
 
-/** An answer that is not JSON has only its content type. */
+/** An answer that is not JSON has a content type and no schema. */
 function answerOf({ description, type, schema, example, headers }: Answer, schemas: SchemaCollector): Json {
-  const said = { description, ...(headers && { headers }) };
-  if (!schema && type === undefined && example === undefined) return { ...said, type: "null" };
+  const shared = { description, ...(headers && { headers }) };
+  if (!schema && type === undefined && example === undefined) return { ...shared, type: "null" };
   const isText = type !== undefined && type !== "application/json";
   const media = {
     schema: schema ? schemas.add(schema) : isText ? { type: "string" } : {},
     ...(example !== undefined && { example }),
   };
-  return { ...said, content: { [type ?? "application/json"]: media } };
+  return { ...shared, content: { [type ?? "application/json"]: media } };
 }
 
-/** The codes of one status share a response. */
+/** The responses by status. The codes of one status share a response. */
 function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json {
   const byStatus = Object.groupBy(codes, (code) => errorTable[code].status);
   return Object.fromEntries(
@@ -159,7 +158,7 @@ function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json
   );
 }
 
-/** The response of codes that have one status. */
+/** The response of several codes with the same status. */
 function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json & { headers?: Record<string, Json> } {
   const [first] = alike;
   const headers = {
@@ -184,24 +183,27 @@ function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json 
   };
 }
 
-/** As a component, which `@fastify/swagger` leaves as it is. */
+/** The response as a component, which `@fastify/swagger` does not change. */
 function commonProblem(code: ErrorCode, schemas: SchemaCollector): Json {
   const { headers = {}, ...response } = problemOf([code], schemas);
-  const told = Object.entries(headers).map(([name, { description, ...schema }]) => [name, { description, schema }]);
-  return { ...response, ...(told.length > 0 && { headers: Object.fromEntries(told) }) };
+  const documented = Object.entries(headers).map(([name, { description, ...schema }]) => [
+    name,
+    { description, schema },
+  ]);
+  return { ...response, ...(documented.length > 0 && { headers: Object.fromEntries(documented) }) };
 }
 
-const allow = { type: "string", description: "The methods that the address takes." };
+const allow = { type: "string", description: "The methods that the URL accepts." };
 
-const upgrade = { type: "string", const: "websocket", description: "What to upgrade to." };
+const upgrade = { type: "string", const: "websocket", description: "The protocol to upgrade to." };
 
 const retryAfter = { type: "integer", minimum: 1, description: "Seconds." };
 
-const challenge = { type: "string", const: "Bearer", description: "What kind of credential is needed." };
+const challenge = { type: "string", const: "Bearer", description: "The required kind of credential." };
 
 const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 401 && code !== "webhook_rejected";
 
-/** Why a payment is refused for the order's sake is told with the order. */
+/** Problems that are caused by the order's state contain the order. */
 const carriesOrder = (code: ErrorCode): boolean =>
   ["payment_in_progress", "order_paid", "order_in_review", "order_mismatch"].includes(code);
 

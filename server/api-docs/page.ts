@@ -1,4 +1,4 @@
-/** `/docs`: Swagger UI, served whole from this process, so that it works offline and under a strict policy. */
+/** `/docs`: Swagger UI. This process serves all of its files, so that it works offline and with a strict content security policy. */
 import type { FastifyInstance } from "fastify";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { describedFile } from "../schema/route.ts";
@@ -17,7 +17,7 @@ const findFile = keepAssets({
 
 const openDocs = describedFile("Operating", {
   operationId: "openDocs",
-  summary: "This API as a page",
+  summary: "Read this API as a page",
   type: "text/html",
 });
 

@@ -1,6 +1,6 @@
 /**
- * The shapes of what Tukio answers, for the documents it serves. Answers are typed by TypeScript, not parsed, so these
- * schemas stand beside the types; test/schema/answer.test.ts does not compile when the two part.
+ * The schemas of answers, for the API docs. Answers have TypeScript types and are not parsed, so these schemas repeat the types.
+ * test/schema/answer.test.ts does not compile if the two differ.
  */
 import { z } from "zod";
 import { type Reason, reasons, statuses } from "../../client-sdk/protocol.ts";
@@ -10,90 +10,92 @@ import { type Source, sources } from "../order/order.ts";
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
 const currency = z.string().describe("ISO 4217.");
-const live = z.boolean().describe("False: the sandbox, no money moved.");
+const live = z.boolean().describe("False for the sandbox, where no money moves.");
 
 const status = z.enum(statuses).meta({
   id: "Status",
   description:
-    "From lowest to highest; a payment only climbs. `succeeded` is never taken back, `review` waits for a person. More may be added: go by `settled`.",
+    "From lowest to highest; a payment only climbs. `succeeded` is never taken back, `review` waits for a person. New values may be added: use `settled`.",
 });
 
 const reasonMeanings: Record<Reason, string> = {
-  cancelled: "the payer said no",
-  insufficient_funds: "the payer has too little money",
-  wrong_pin: "the payer typed a wrong PIN",
+  cancelled: "the payer refused",
+  insufficient_funds: "the payer's balance is too low",
+  wrong_pin: "the payer entered a wrong PIN",
   declined: "the provider declined the payer",
-  limit: "a limit of the provider's, on the amount or on an account",
-  busy: "the payer's phone is taken up by another prompt",
-  provider_error: "something went wrong at the provider",
-  rejected: "a person decided that no money came, or the order was paid before the payer was asked again",
-  no_response: "the provider says that the payer did not answer in time",
-  deadline: "nothing was heard by `expiresAt`; money may still come",
+  limit: "the payment exceeds a limit of the provider, on the amount or on an account",
+  busy: "the payer's phone shows another prompt",
+  provider_error: "the provider failed",
+  rejected: "a person decided that no money came, or the order was paid before the payer was prompted again",
+  no_response: "the payer did not answer in time, according to the provider",
+  deadline: "there was no outcome by `expiresAt`; money may still come",
   late: "paid after it had failed or expired",
-  amount_mismatch:
-    "another amount was paid than agreed, or what is stated cannot be read (`amountPaidMinor` is then absent)",
-  currency_mismatch: "another currency was paid than agreed, or what is stated cannot be read",
+  amount_mismatch: "the paid amount is not the agreed one, or cannot be read (`amountPaidMinor` is then absent)",
+  currency_mismatch: "the paid currency is not the agreed one, or cannot be read",
   receipt_reused: "the receipt belongs to another payment",
-  paid_twice: "another attempt of the order was paid too, see `alsoPaid`",
+  paid_twice: "another attempt of the order was paid too; see `alsoPaid`",
 };
 
 const reason = z.enum(reasons).meta({
   id: "Reason",
-  description: `Why the status is what it is. More may be added.\n\n${reasons
+  description: `The reason for the status. New values may be added.\n\n${reasons
     .map((name) => `- \`${name}\`: ${reasonMeanings[name]}`)
     .join("\n")}`,
 });
 
 const action = z
   .discriminatedUnion("type", [
-    z.object({ type: z.literal("prompt"), phone: z.string().describe("Where the payer is asked; masked.") }),
-    z.object({ type: z.literal("redirect"), url: z.string().describe("Where the payer has to go.") }),
+    z.object({ type: z.literal("prompt"), phone: z.string().describe("The phone that shows the prompt, masked.") }),
+    z.object({ type: z.literal("redirect"), url: z.string().describe("The page that the payer must open.") }),
   ])
-  .meta({ id: "Action", description: "What the payer has to do, while `processing`." });
+  .meta({ id: "Action", description: "What the payer must do while the status is `processing`." });
 
 const eventPayment = z
   .object({
     id: z.uuid(),
     provider: z.string(),
     attempt: z.int().min(1).describe("1 for the order's first attempt."),
-    startedAt: time("When it was recorded"),
-    expiresAt: time("When it expires unless something is heard"),
-    amountPaidMinor: minor("What was paid, once known").exactOptional(),
-    receipt: z.string().describe("The provider's proof of the money, once known.").exactOptional(),
+    startedAt: time("When the payment was stored"),
+    expiresAt: time("When it expires without an outcome"),
+    amountPaidMinor: minor("The paid amount, once known").exactOptional(),
+    receipt: z.string().describe("The provider's proof of payment, once known.").exactOptional(),
     action: action.exactOptional(),
   })
-  .describe("The attempt that this state comes from.");
+  .describe("The attempt that caused this state.");
 
-/** The one message of every channel. */
+/** The message of every transport. */
 export const statusEvent = z
   .object({
-    id: z.uuid().describe("The order's own id. Another id means another order, whose versions start again."),
+    id: z.uuid().describe("The order's uuid. Another uuid means another order, whose versions start at 1 again."),
     orderId: z.string().describe("Your name for the order."),
-    version: z.int().min(1).describe("Starts at 1, one more with every change. Keep the newer, drop the rest."),
+    version: z
+      .int()
+      .min(1)
+      .describe("Starts at 1 and grows by one with every change. Keep the higher version, drop the others."),
     status,
     settled: z
       .boolean()
       .describe(
-        "Nothing more to wait for from payer or provider, though a late success or another try may still come. Paid only when `status` is `succeeded`; `review` waits for you.",
+        "Whether the payer and the provider have nothing more to do. A late success or another attempt may still change the order. The order is paid only if `status` is `succeeded`; `review` waits for you.",
       ),
     reason: reason.exactOptional(),
-    amountMinor: minor("What is to be paid"),
+    amountMinor: minor("The amount to pay"),
     currency,
     live,
     payment: eventPayment,
-    alsoPaid: z.array(z.uuid()).exactOptional().describe("Further attempts of this order that were paid too."),
+    alsoPaid: z.array(z.uuid()).exactOptional().describe("Other attempts of this order that were paid too."),
     openedAt: time("When the order was opened"),
-    occurredAt: time("When this state began; never earlier than the version before"),
+    occurredAt: time("When this state began; never earlier than the previous version"),
   })
-  .meta({ id: "StatusEvent", description: "The whole current state of one order, never a delta." });
+  .meta({ id: "StatusEvent", description: "The whole current state of one order, never a difference." });
 
 const sourceMeanings: Record<Source, string> = {
-  webhook: "the provider told us",
-  query: "the provider said so when asked",
-  clock: "its time was over",
-  person: "a person decided",
+  webhook: "a webhook of the provider",
+  query: "the provider's answer to a query",
+  clock: "the deadline",
+  person: "a person's decision",
   reply: "the provider's answer to our request for the money",
-  payer: "the payer's browser, after the provider was asked",
+  payer: "the payer's browser, after a query to the provider",
 };
 
 export const pastEvent = statusEvent
@@ -102,11 +104,11 @@ export const pastEvent = statusEvent
       .enum(sources)
       .exactOptional()
       .describe(
-        `Where it was learnt; absent where a payment was started.\n\n${sources
+        `The source of the state; absent for the start of a payment.\n\n${sources
           .map((name) => `- \`${name}\`: ${sourceMeanings[name]}`)
           .join("\n")}`,
       ),
-    note: z.string().exactOptional().describe("Why a person decided so."),
+    note: z.string().exactOptional().describe("The note of a person's decision."),
   })
   .meta({ id: "PastEvent", description: "A state of the order's history." });
 
@@ -117,7 +119,7 @@ export const payment = z
     status,
     reason: reason.exactOptional(),
     phone: z.string().exactOptional().describe("Masked."),
-    reference: z.string().exactOptional().describe("The provider's own handle."),
+    reference: z.string().exactOptional().describe("The provider's own id of the payment."),
   })
   .meta({ id: "Payment", description: "One attempt to pay an order." });
 
@@ -137,14 +139,14 @@ export const orderView = z
 export const orderList = z
   .object({
     data: z.array(statusEvent),
-    nextCursor: z.string().nullable().describe("Give it as `cursor` for what follows; null at the end."),
+    nextCursor: z.string().nullable().describe("The `cursor` of the next page; null at the end."),
   })
   .meta({ id: "OrderList" });
 
 export const watchToken = z
   .object({
-    watchToken: z.string().describe("Opens this one order for watching, and nothing else."),
-    watchTokenExpiresAt: time("When it runs out"),
+    watchToken: z.string().describe("Allows to watch this order, and nothing else."),
+    watchTokenExpiresAt: time("When it expires"),
   })
   .meta({ id: "WatchToken" });
 
@@ -157,13 +159,15 @@ export const problem = z
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    detail: z.string().describe("For people; may change."),
-    code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]).describe("For programs; stable."),
-    retryable: z.boolean().describe("Whether trying the very same again may help."),
+    detail: z.string().describe("For people; the text may change."),
+    code: z
+      .enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]])
+      .describe("For programs; the codes are stable."),
+    retryable: z.boolean().describe("Whether the same request may succeed later."),
     errors: z
       .array(z.object({ path: z.string().describe("Dotted, as in `customer.email`."), message: z.string() }))
       .exactOptional()
-      .describe("Every field that is wrong."),
+      .describe("Every wrong field."),
     order: statusEvent.exactOptional(),
   })
   .meta({ id: "Problem", description: "RFC 9457 problem details." });
@@ -183,28 +187,25 @@ export const prompts = z
         id: z.uuid(),
         phone: z.string(),
         provider: z.string(),
-        amountMinor: minor("What is asked"),
+        amountMinor: minor("The amount to pay"),
         currency,
       }),
     ),
   })
-  .meta({ id: "Prompts", description: "What a sandbox phone shows, oldest first." });
+  .meta({ id: "Prompts", description: "The prompts on a sandbox phone, oldest first." });
 
 export const integrity = z
   .record(z.string(), z.string().regex(/^sha384-/))
-  .meta({ id: "Integrity", description: "The hash of each of the SDK's scripts." });
+  .meta({ id: "Integrity", description: "The hashes of the SDK's scripts." });
 
 const tookMs = (description: string) =>
-  z.number().nullable().describe(`${description}, in milliseconds. Null when there was none.`);
+  z.number().nullable().describe(`${description}, in milliseconds. Null if there was no call.`);
 
 const call = z.object({
-  count: z.int().min(0).describe("How many ended."),
-  errors: z
-    .int()
-    .min(0)
-    .describe("Those without an answer that can be used. That a payer may not be asked is an answer."),
-  p50Ms: tookMs("Half of them took at most this long"),
-  p99Ms: tookMs("99 in 100 of them took at most this long"),
+  count: z.int().min(0).describe("The number of calls that ended."),
+  errors: z.int().min(0).describe("Calls without a usable answer. A declined payer is a usable answer."),
+  p50Ms: tookMs("Median duration"),
+  p99Ms: tookMs("99th percentile of the duration"),
 });
 
 export const providerList = z
@@ -216,17 +217,17 @@ export const providerList = z
         currencies: z.array(z.string()).describe("ISO 4217."),
         countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
         token: z
-          .object({ expiresAt: time("When the access token runs out") })
+          .object({ expiresAt: time("When the access token expires") })
           .nullable()
-          .describe("Null where there is no access token, or none yet."),
+          .describe("Null if the provider uses no access token or none was fetched yet."),
         calls: z
           .object({
-            initiate: call.describe("Asking for the money."),
-            confirm: call.describe("Asking what became of it."),
-            token: call.describe("Fetching an access token."),
+            initiate: call.describe("Requests for money."),
+            confirm: call.describe("Queries about payments."),
+            token: call.describe("Requests for access tokens."),
           })
           .describe(
-            "Calls to the provider from this process, not from other nodes, that ended in the last 15 min; at most the last 1,000 of each kind.",
+            "Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted.",
           ),
         succeededShare: z
           .number()
@@ -234,7 +235,7 @@ export const providerList = z
           .max(1)
           .nullable()
           .describe(
-            "Of the payments that were started in the last 24 h, on any node, and have settled: the share that succeeded. What a person decided counts as decided, what is still in review as not succeeded. Null when there is none.",
+            "The share of succeeded payments among the settled ones that were started in the last 24 h, on any node. A person's decision counts; a payment in review counts as not succeeded. Null if there is no such payment.",
           ),
       }),
     ),
@@ -242,7 +243,7 @@ export const providerList = z
   .meta({ id: "ProviderList" });
 
 export const providerToken = z
-  .object({ expiresAt: time("When the access token runs out").nullable() })
+  .object({ expiresAt: time("When the access token expires").nullable() })
   .meta({ id: "AccessToken" });
 
 const up = z.enum(["up", "down"]);
@@ -257,8 +258,8 @@ export const readiness = z
     detail: z
       .string()
       .optional()
-      .meta({ description: "There when the schema of the database is older than this node needs." }),
+      .meta({ description: "Present if the database's schema is older than this node needs." }),
   })
-  .meta({ id: "Readiness", description: "What is up and what is down." });
+  .meta({ id: "Readiness", description: "The state of the parts that the node needs." });
 
 export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });

@@ -1,14 +1,14 @@
-/** One order's story, told in every example: opened, asked, paid. The tests send the requests and check the answers' shapes. */
+/** The order of all examples in the API docs: opened, prompted, paid. The tests send the requests and check the answers' schemas. */
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 
 export const orderId = "ORD-1001";
 
 const opened = "2026-11-20T20:59:31.000Z";
 
-/** The attempt of the story; also the one that a person decides about. */
+/** The payment of the order, also in the examples of a person's decision. */
 export const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 
-const asked = {
+const attempt = {
   id: paymentId,
   provider: "daraja",
   attempt: 1,
@@ -27,7 +27,7 @@ export const pending: StatusEvent = {
   amountMinor: 15_000,
   currency: "KES",
   live: true,
-  payment: asked,
+  payment: attempt,
   openedAt: opened,
   occurredAt: opened,
 };
@@ -36,7 +36,7 @@ export const processing: StatusEvent = {
   ...pending,
   version: 2,
   status: "processing",
-  payment: { ...asked, action },
+  payment: { ...attempt, action },
   occurredAt: "2026-11-20T20:59:32.204Z",
 };
 
@@ -45,7 +45,7 @@ export const succeeded: StatusEvent = {
   version: 3,
   status: "succeeded",
   settled: true,
-  payment: { ...asked, amountPaidMinor: 15_000, receipt: "NLJ7RT61SV" },
+  payment: { ...attempt, amountPaidMinor: 15_000, receipt: "NLJ7RT61SV" },
   occurredAt: "2026-11-20T21:00:00.123Z",
 };
 
@@ -56,7 +56,7 @@ export const inReview: StatusEvent = {
   payment: { ...succeeded.payment, amountPaidMinor: 10_000 },
 };
 
-/** After a person has decided. */
+/** The state after a person's decision. */
 export const resolved: StatusEvent = {
   ...succeeded,
   version: 4,
@@ -78,7 +78,7 @@ export const prompt = {
   currency: "KES",
 };
 
-/** Everything about the order, for the merchant. */
+/** The order as the merchant reads it. */
 export const orderView = {
   order: succeeded,
   payments: [

@@ -1,23 +1,23 @@
 /**
- * How a route is described, beside its handler, in its Fastify schema; api-docs/openapi.ts makes the OpenAPI document of
- * them all. Nothing here validates or serialises: handlers parse what they take, after the credential, so that a problem
- * names the field, and answers are typed by the compiler.
+ * The description of a route, next to its handler, as its Fastify schema. api-docs/openapi.ts makes the OpenAPI document from all
+ * of them. The schema does not validate or serialise: a handler parses its input after it has checked the credential, so that a
+ * problem names the field, and the compiler checks answers.
  */
 import type { FastifySchema, FastifySchemaCompiler } from "fastify";
 import type { z } from "zod";
 import type { ErrorCode } from "../errors.ts";
 
 export const tags = {
-  Payments: "Starting payments, reading orders, deciding about them. For the merchant's backend.",
+  Payments: "Start payments, read orders and decide on them. For the merchant's backend.",
   Watching:
-    "Following one order with its watch token. Every message is the whole current state: keep the newer `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
+    "Watch one order with its watch token. Every message is the whole current state: keep the higher `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
   Providers: "The state of each provider.",
   Webhooks:
-    "Only providers call these. The bytes are kept before the answer: a 2xx means on disk, will not be lost. The answer is in the provider's own form.",
-  "Return address": "The payer's browser comes back here from a provider's own page.",
-  Operating: "Whether this node is well.",
+    "Only providers call these. A 2xx means that the webhook is on disk. The answer has the provider's own form.",
+  "Return address": "The payer's browser returns here from a provider's own page.",
+  Operating: "The health of this node, its metrics and its API docs.",
   Sandbox:
-    "A demo shop and the payer's phone, where this node is the sandbox. The phone shows the prompts of payments and answers them.",
+    "A demo shop and the payer's phone, on nodes with a sandbox. The phone shows the prompts of payments, and answers them.",
 } as const;
 
 type Json = Readonly<Record<string, unknown>>;
@@ -25,11 +25,11 @@ type Json = Readonly<Record<string, unknown>>;
 const merchant = [{ apiKey: [] }] as const;
 const watcher = [{ watchToken: [] }, { watchTokenInUrl: [] }, { apiKey: [] }] as const;
 
-/** Who may call: any one of these. */
+/** The credentials that open a route: any one of them. */
 export const openedBy = { merchant, watcher, anybody: [] } as const;
 
 export interface RouteSchema {
-  /** Unique; what generated clients call it. */
+  /** Unique. Generated clients use it as the name of a function. */
   operationId: string;
   tag: keyof typeof tags;
   summary: string;
@@ -39,16 +39,16 @@ export interface RouteSchema {
   headers?: Readonly<Record<string, Json>>;
   querystring?: z.ZodObject;
   body?: z.ZodType;
-  /** Of the body; alone where any bytes will do. */
+  /** Examples of the body. A route that accepts any bytes has examples and no `body`. */
   examples?: Readonly<Record<string, { summary: string; value: unknown }>>;
-  /** By status; those of `problems` are added. Not `response`, which would choose a serialiser for each answer. */
+  /** By status, without those of `problems`. Not named `response`, because Fastify would then use a serialiser for each answer. */
   answers: Readonly<Record<number, Answer>>;
   problems: readonly ErrorCode[];
 }
 
 export interface Answer {
   description: string;
-  /** `application/json` unless said otherwise. */
+  /** `application/json` by default. */
   type?: string;
   schema?: z.ZodType;
   example?: unknown;
@@ -73,16 +73,16 @@ export interface Described {
   validatorCompiler: FastifySchemaCompiler<unknown>;
 }
 
-/** Options of a route: `app.get(url, described({ … }), handler)`. A route without them is in no document. */
+/** The options of a route: `app.get(url, described({ … }), handler)`. The API docs omit a route without them. */
 export const described = (schema: RouteSchema): Described => ({ schema, validatorCompiler });
 
-/** Lets everything through: handlers parse. */
+/** Accepts everything, because handlers parse. */
 const validatorCompiler = () => (value: unknown) => ({ value });
 
-/** Of what is sent with an ETag. */
-export const notModified: Answer = { description: "What the reader has is still right." };
+/** The 304 of a file with an ETag. */
+export const notModified: Answer = { description: "The client's copy is current." };
 
-/** A page or another document for anybody, with an ETag. */
+/** A page or another file with an ETag, for every client. */
 export const describedFile = (
   tag: RouteSchema["tag"],
   { operationId, summary, type }: { operationId: string; summary: string; type: string },

@@ -1,7 +1,6 @@
 /**
- * The AsyncAPI document against what really goes over the wire: frames of every channel are recorded and held against
- * the payloads that it describes. The document itself is held against AsyncAPI's official JSON Schema, which knows
- * less than @asyncapi/parser (137 packages): that references point at something is checked here.
+ * Compares the AsyncAPI document with recorded frames of every channel, and with AsyncAPI's official JSON Schema. The schema checks
+ * less than @asyncapi/parser, which has 137 packages, so this test checks the references.
  */
 import { once } from "node:events";
 import asyncApiSchema from "@asyncapi/specs/schemas/3.0.0-without-$id.json" with { type: "json" };
@@ -41,7 +40,7 @@ beforeEach(async () => {
   document = (await call(`${node.url}/asyncapi.json`)).body as unknown as AsyncApiDocument;
 });
 
-/** Fails unless the value fits what the pointer names, with nothing that is not described. */
+/** Fails unless the value fits the schema at the pointer and has no other fields. */
 function check(pointer: string, value: unknown): void {
   const ajv = new Ajv({ strict: false, allErrors: true });
   formats.default(ajv);
@@ -56,7 +55,7 @@ function checkMessage(channel: string, message: string, payload: unknown): void 
   check(`components/messages/${message}/payload`, payload);
 }
 
-/** A payment that the provider has accepted, and the way to have it paid. */
+/** Starts a payment that the provider accepts, and returns a function that pays it. */
 async function open(): Promise<{ order: StatusEvent; token: string; paid: () => Promise<unknown> }> {
   const { order, watchToken: token } = await pay(node);
   const push = await daraja.nextPush();
@@ -84,15 +83,15 @@ function openWebSocket(orderId: string, token: string): WebSocket {
   return socket;
 }
 
-describe("the document", () => {
-  it("is AsyncAPI 3 by the official schema", () => {
+describe("the AsyncAPI document", () => {
+  it("is valid AsyncAPI 3 according to the official schema", () => {
     const ajv = new Ajv({ strict: false, allErrors: true });
     formats.default(ajv);
     ajv.validate(asyncApiSchema, document);
     expect(ajv.errors ?? []).toEqual([]);
   });
 
-  it("refers to nothing that is not there, and to where this node is", () => {
+  it("has no dangling reference, and names this node as its server", () => {
     const text = JSON.stringify(document);
     const references = [...text.matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = ""]) => path);
     expect(references.length).toBeGreaterThan(20);
@@ -106,7 +105,7 @@ describe("the document", () => {
     expect(Object.values(document.servers).map(({ host }) => host)).toEqual(Array(3).fill(`localhost:${port}`));
   });
 
-  it("has an example of every message that fits it", () => {
+  it("has an example of every message that fits its schema", () => {
     for (const [name, { examples }] of Object.entries(document.components.messages)) {
       expect(examples.length).toBeGreaterThan(0);
       for (const { payload } of examples) check(`components/messages/${name}/payload`, payload);
@@ -119,8 +118,8 @@ describe("the document", () => {
   });
 });
 
-describe("frames", () => {
-  it("of Socket.IO are as described: states, acknowledgements, refusals and the end of a token", async () => {
+describe("the frames", () => {
+  it("of Socket.IO fit the document: states, acknowledgements, refusals and the expiry of a token", async () => {
     const { order, token, paid } = await open();
     const { orderId } = order;
     const auth = { token, after: 0 };
@@ -157,7 +156,7 @@ describe("frames", () => {
     checkMessage("socketio", "expired", await heard(short, "expired"));
   });
 
-  it("of the WebSocket are as described, and so is each close", async () => {
+  it("of the WebSocket fit the document, and so does each close", async () => {
     const { order, token, paid } = await open();
     const socket = openWebSocket(order.orderId, token);
     const [first] = await once(socket, "message");
@@ -178,7 +177,7 @@ describe("frames", () => {
     }
   });
 
-  it("of server-sent events are as described, in every field", async () => {
+  it("of server-sent events fit the document in every field", async () => {
     const { order, token, paid } = await open();
     const stopped = new AbortController();
     onTestFinished(() => stopped.abort());
@@ -192,7 +191,7 @@ describe("frames", () => {
       text += chunk;
       const whole = text.split("\n\n");
       text = whole.pop() ?? "";
-      // A line that begins with a colon is a comment: the stream's heartbeat.
+      // A line that begins with a colon is a comment, such as the stream's heartbeat.
       records.push(...whole.filter((record) => !record.startsWith(":")));
       if (records.length > 0) pays ??= paid();
       if (records.length >= 2) break;

@@ -1,7 +1,6 @@
 /**
- * The OpenAPI document against the node that serves it: the same routes, requests that really work, answers that fit.
- * Not covered: the shapes behind 500 and 503 beyond being problems, and the return address, which needs a provider
- * that redirects.
+ * Compares the OpenAPI document with the node that serves it: its routes, its requests, its answers. Not covered: the details of
+ * problems with status 500 and 503, and the return URL, which needs a provider that redirects.
  */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -34,7 +33,7 @@ beforeAll(async () => {
   return database.drop;
 });
 
-/** Of a node that serves everything there can be. */
+/** The document of a node that serves every route. */
 const file = new URL("../../docs/openapi.json", import.meta.url);
 const whole: OpenApiDocument = JSON.parse(readFileSync(file, "utf8"));
 
@@ -52,7 +51,7 @@ interface ListSchema {
 const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
   (await call(`${node.url}/openapi.json`)).body as unknown as OpenApiDocument;
 
-/** Starts a node and tells which routes it registered, but for the providers' own inside the sandbox, those where nothing is, and those that only a page of ours calls. */
+/** Starts a node and returns its routes, without those of sandboxes, those for unknown URLs, and those for Tukio's own pages. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
   const isPublic = (route: string): boolean =>
@@ -63,45 +62,51 @@ async function startListed(env: Record<string, string> = {}): Promise<{ node: Te
 const documented = (document: OpenApiDocument): string[] =>
   listOperations(document).map(({ method, path }) => routeOf({ method, url: path.replace(/\{(\w+)\}/g, ":$1") }));
 
-describe("the document", () => {
-  it("is OpenAPI 3.1 by the official schema", async () => {
+/** The examples of a part of the document that has a schema. */
+function examplesOf(part: { schema?: object; example?: unknown; examples?: object }): unknown[] {
+  const { schema, example, examples = {} } = part;
+  if (!schema) return [];
+  const named = Object.values(examples).map(({ $ref, value }) =>
+    $ref ? whole.components.examples[$ref.split("/").at(-1)]?.value : value,
+  );
+  return example === undefined ? named : [...named, example];
+}
+
+describe("the OpenAPI document", () => {
+  it("is valid OpenAPI 3.1 according to the official schema", async () => {
     expect(await new Validator().validate({ ...whole })).toMatchObject({ valid: true });
   });
 
-  it("is the one in docs/, which this test writes anew with `-u`", async () => {
+  it("is the one in docs/, which `-u` writes", async () => {
     const document = await documentOf(await startNode({ databaseUrl }));
     await expect(`${JSON.stringify(document, null, 2)}\n`).toMatchFileSnapshot(fileURLToPath(file));
   });
 
-  it("names the hub by PUBLIC_URL, and else itself", async () => {
+  it("has the server of PUBLIC_URL, or else the node itself", async () => {
     const node = await startNode({ databaseUrl, env: { PUBLIC_URL: "https://pay.shop.example" } });
     expect((await documentOf(node)).servers).toEqual([{ url: "https://pay.shop.example" }]);
     expect(whole.servers).toEqual([{ url: ".", description: "This node" }]);
   });
 
-  it("describes every route that the node serves, and no others", async () => {
+  it("describes every route of the node, and no others", async () => {
     const { node, registered } = await startListed();
     expect(documented(await documentOf(node)).toSorted()).toEqual(registered.toSorted());
   });
 
-  it("says nothing of the sandbox where there is none", async () => {
+  it("omits the sandbox on a node without one", async () => {
     const { node, registered } = await startListed({ SANDBOX: "" });
     const document = await documentOf(node);
     expect(documented(document).toSorted()).toEqual(registered.toSorted());
     expect(JSON.stringify([document.tags, Object.keys(document.paths)])).not.toMatch(/sandbox/i);
   });
 
-  it("has examples of every request and answer that fit their own schemas", () => {
+  it("has an example of every request and answer that fits its schema", () => {
     const check = createCheck(whole);
     let count = 0;
     const visit = (value: unknown, pointer: string[]): void => {
       if (typeof value !== "object" || value === null) return;
-      const { schema, example, examples = {} } = value as { schema?: object; example?: unknown; examples?: object };
-      const named = Object.values(examples).map(({ $ref, value }) =>
-        $ref ? whole.components.examples[$ref.split("/").at(-1)]?.value : value,
-      );
-      for (const one of schema ? [...named, ...(example === undefined ? [] : [example])] : []) {
-        check([...pointer, "schema"], one);
+      for (const example of examplesOf(value)) {
+        check([...pointer, "schema"], example);
         count += 1;
       }
       for (const [key, inner] of Object.entries(value)) if (key !== "schema") visit(inner, [...pointer, key]);
@@ -110,7 +115,7 @@ describe("the document", () => {
     expect(count).toBeGreaterThan(100);
   });
 
-  it("shows an example of every code, each of them at some operation or common to all", () => {
+  it("has an example of every code, and uses every code", () => {
     expect(Object.keys(whole.components.examples)).toEqual(Object.keys(errorTable));
     expect(Object.keys(whole.components.responses)).toEqual(commonProblems);
     const shown = listOperations(whole).flatMap(({ responses }) =>
@@ -122,8 +127,8 @@ describe("the document", () => {
   });
 });
 
-describe("its words", () => {
-  it("say what each code means as the table of errors does", () => {
+describe("the texts of the OpenAPI document", () => {
+  it("explain each code as the table of errors does", () => {
     for (const [code, { value }] of Object.entries(whole.components.examples)) {
       expect(value).toMatchObject({ code, title: errorTable[code as ErrorCode].title });
     }
@@ -135,7 +140,7 @@ describe("its words", () => {
     }
   });
 
-  it("tell each reason in a line, here and beside the sockets", async () => {
+  it("explain each reason in a line, here and in the AsyncAPI document", async () => {
     const node = await startNode({ databaseUrl });
     const beside = (await call(`${node.url}/asyncapi.json`)).body as unknown as OpenApiDocument;
     for (const { schemas } of [whole.components, beside.components]) {
@@ -145,19 +150,19 @@ describe("its words", () => {
     }
   });
 
-  it("tell operations apart by their summaries", () => {
+  it("give each operation its own summary", () => {
     const summaries = listOperations(whole).map(({ summary }) => summary);
     expect(new Set(summaries).size).toBe(summaries.length);
   });
 
-  it("say what a provider's numbers count: over what time, as seen from where", () => {
+  it("explain which calls and which time a provider's statistics cover", () => {
     const { properties } = (whole.components.schemas.ProviderList as ListSchema).properties.data.items;
     for (const [name, property] of Object.entries(properties)) {
       if (!["name", "live"].includes(name)) expect(property.description, name).toBeTruthy();
     }
     const { calls, succeededShare } = properties;
     expect(calls?.description).toMatch(/from this process.*15 min.*1,000/);
-    expect(succeededShare?.description).toMatch(/24 h, on any node.*person decided/);
+    expect(succeededShare?.description).toMatch(/24 h, on any node.*person's decision/);
     for (const verb of Object.values(calls?.properties ?? {})) {
       for (const figure of [verb, ...Object.values(verb.properties ?? {})]) expect(figure.description).toBeTruthy();
     }
@@ -165,7 +170,7 @@ describe("its words", () => {
   });
 });
 
-describe("its requests", () => {
+describe("the requests of the OpenAPI document", () => {
   let node: TestNode;
   let document: OpenApiDocument;
   let send: ReturnType<typeof createCaller>;
@@ -175,13 +180,13 @@ describe("its requests", () => {
     send = createCaller(node.url, document);
   });
 
-  /** A payment whose phone nobody answers. */
+  /** Opens a payment whose prompt is not answered. */
   const open = async (): Promise<Record<string, string>> => {
     const { order, watchToken } = await pay(node);
     return { orderId: order.orderId, paymentId: order.payment.id, token: watchToken };
   };
 
-  /** A payment of which another amount was paid. */
+  /** Opens a payment that is paid with another amount. */
   const openInReview = async (): Promise<Record<string, string>> => {
     const { order } = await pay(node, { phone: "+254712345610" });
     const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=10`);
@@ -201,7 +206,7 @@ describe("its requests", () => {
     return { msisdn: phone, id: String(body.prompts[0]?.id) };
   };
 
-  /** What has to be there first, by operation; the others take an open order. */
+  /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
     resolveReview: openInReview,
@@ -235,27 +240,34 @@ describe("its requests", () => {
       return "watchToken" in scheme ? { authorization: `Bearer ${token}` } : { token: String(token) };
     });
 
-  it("work as they stand in its examples, with every kind of credential, and are answered as described", async () => {
-    // An upgrade is tried below; no provider of these nodes has account-wide webhooks or sends the payer back.
+  it("succeed with its examples and every kind of credential, and get the described answers", async () => {
+    // A test below covers the upgrade. No provider of these nodes has account-wide webhooks or redirects the payer.
     const skipped = ["openSocket", "receiveAccountWebhook", "recordReturn"];
     for (const operation of listOperations(document).filter(({ operationId }) => !skipped.includes(operationId))) {
       const examples = Object.values(operation.requestBody?.content["application/json"]?.examples ?? { none: {} });
-      for (const [index, { value }] of examples.entries()) {
-        const names = await (preparations[operation.operationId] ?? open)();
-        const credentials = bearing(operation, names.token);
-        for (const { authorization, token } of credentials.length > 0 ? credentials : [{}]) {
-          const sent = sentOf(operation, names, value);
-          const answer = await send(operation.operationId, {
-            ...sent,
-            query: { ...sent.query, ...(token !== undefined && { token }) },
-            // One idempotency key is one body.
-            headers: { ...(index === 0 && sent.headers), ...(authorization !== undefined && { authorization }) },
-          });
-          expect(answer.status, `${operation.operationId} ${JSON.stringify(answer.body)}`).toBeLessThan(300);
-        }
-      }
+      for (const [index, { value }] of examples.entries()) await sendWithEachCredential(operation, index, value);
     }
   });
+
+  /** Sends one example of an operation with each credential that the operation accepts. */
+  async function sendWithEachCredential(
+    operation: ReturnType<typeof listOperations>[number],
+    index: number,
+    value: unknown,
+  ): Promise<void> {
+    const names = await (preparations[operation.operationId] ?? open)();
+    const credentials = bearing(operation, names.token);
+    for (const { authorization, token } of credentials.length > 0 ? credentials : [{}]) {
+      const sent = sentOf(operation, names, value);
+      const answer = await send(operation.operationId, {
+        ...sent,
+        query: { ...sent.query, ...(token !== undefined && { token }) },
+        // Only the first example has an idempotency key, because a key is valid for one body.
+        headers: { ...(index === 0 && sent.headers), ...(authorization !== undefined && { authorization }) },
+      });
+      expect(answer.status, `${operation.operationId} ${JSON.stringify(answer.body)}`).toBeLessThan(300);
+    }
+  }
 
   it("include the upgrade to a WebSocket", async () => {
     const operation = listOperations(document).find(({ operationId }) => operationId === "openSocket");
@@ -270,7 +282,7 @@ describe("its requests", () => {
     expect(Object.keys(operation.responses)).toContain(status);
   });
 
-  it("are answered with the headers that it tells of", async () => {
+  it("get the described headers", async () => {
     const body = paymentBody();
     const headers = { authorization: `Bearer ${apiKey}`, "idempotency-key": "twice", prefer: "wait=5" };
     const first = await send("startPayment", { body, headers });
@@ -280,7 +292,7 @@ describe("its requests", () => {
     expect(second.headers.get("idempotency-replayed")).toBe("true");
   });
 
-  it("that are refused get a described problem, with the code that says why", async () => {
+  it("get a described problem with the right code if they are refused", async () => {
     const key = { authorization: `Bearer ${apiKey}` };
     const opened = await open();
     const inReview = await openInReview();
@@ -367,15 +379,15 @@ describe("its requests", () => {
     }
   });
 
-  it("of noise are answered with a status that is described, and as described", { timeout: 120_000 }, async () => {
+  it("get a described answer for random input", { timeout: 120_000 }, async () => {
     const { orderId = "", paymentId = "" } = await open();
     await asMerchant(node, "/v1/payments", paymentBody({ orderId: "paid", phone: "+254712345601" }));
     await asMerchant(node, "/v1/orders/paid/wait?timeout=20");
     const operations = listOperations(document);
-    // A long poll on an open order would wait, and nobody may know that order by name here.
+    // No order exists with this name, because a long poll on an open order would wait.
     const segment = fc.oneof(
       fc.constantFrom("paid", "%00", "%zz", "daraja", "nobody", "..%2f", "%20", paymentId),
-      // `fetch` takes out dots that stand alone, and asks another route.
+      // `fetch` removes path segments of dots, and would request another route.
       fc.string({ maxLength: 80 }).map((text) => encodeURIComponent(text.toWellFormed()).replace(/^\.{0,2}$/, "x")),
     );
     const value = fc.oneof(fc.string({ maxLength: 20 }), fc.constantFrom("0", "1", "25", "-1", "1e9", "2026-11-20"));
@@ -407,11 +419,11 @@ describe("its requests", () => {
     );
   });
 
-  it("that are too many are refused as described, with when to come back", async () => {
+  it("get the described problem with `Retry-After` above the limit", async () => {
     const limited = await startNode({ databaseUrl, env: { LIMIT_PHONE: "1", LIMIT_IP: "1" } });
     const sendLimited = createCaller(limited.url, await documentOf(limited));
     const headers = { authorization: `Bearer ${apiKey}` };
-    // Nobody else's here.
+    // No other test uses this address.
     const phone = "+254712345699";
     const answers = [
       await sendLimited("startPayment", { headers, body: paymentBody({ phone }) }),
@@ -423,7 +435,7 @@ describe("its requests", () => {
     for (const { status, headers } of answers) expect(headers.has("retry-after")).toBe(status === 429);
   });
 
-  it("from an origin that may not are refused as described", async () => {
+  it("get the described problem from an origin that is not allowed", async () => {
     const guarded = await startNode({ databaseUrl, env: { ALLOWED_ORIGINS: "https://shop.example" } });
     const foreign = { authorization: `Bearer ${apiKey}`, origin: "https://elsewhere.example" };
     const { body } = await createCaller(guarded.url, await documentOf(guarded))("listOrders", { headers: foreign });

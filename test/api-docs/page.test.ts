@@ -1,4 +1,4 @@
-/** `/docs` needs nobody but this process: a browser under its policy finds everything it asks for here. */
+/** `/docs` needs no other server: this process serves every file that a browser loads under its policy. */
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { call, startNode, type TestNode } from "../support/node.ts";
@@ -18,8 +18,8 @@ beforeEach(async () => {
 const get = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
   fetch(new URL(path, `${node.url}/docs`), { headers });
 
-describe("the page", () => {
-  it("has nothing inline and nothing from elsewhere, and every file of it is here", async () => {
+describe("the API docs page", () => {
+  it("has no inline code and no files of other servers, and each of its files exists", async () => {
     const page = await get("docs");
     expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
     const html = await page.text();
@@ -33,13 +33,13 @@ describe("the page", () => {
     }
   });
 
-  it("sets a policy of its own, with no exception but pictures in its stylesheet", async () => {
+  it("has a strict policy, with an exception for images in its stylesheet only", async () => {
     const policy = (await get("docs")).headers.get("content-security-policy") ?? "";
     expect(policy).toContain("default-src 'self'; img-src 'self' data:;");
     expect(policy).not.toMatch(/unsafe|https?:|\*|script-src|style-src/);
   });
 
-  it("is sent zipped to those who can read that, and plain to others", async () => {
+  it("is sent compressed to clients that accept it, and plain to others", async () => {
     for (const encoding of ["gzip", "identity"]) {
       const response = await get("docs/swagger-ui-bundle.js", { "accept-encoding": encoding });
       expect(response.headers.get("content-encoding")).toBe(encoding === "gzip" ? "gzip" : null);
@@ -48,7 +48,7 @@ describe("the page", () => {
     }
   });
 
-  it("is described by documents that are built once, sent zipped and revalidated", async () => {
+  it("shows documents that are built once, sent compressed, and revalidated", async () => {
     for (const path of ["openapi.json", "asyncapi.json"]) {
       const whole = await get(path, { "accept-encoding": "identity" });
       expect(whole.headers.get("content-type")).toBe("application/json; charset=utf-8");

@@ -1,4 +1,4 @@
-/** What Prometheus reads, moved by real payments, and the dashboard made of it. */
+/** The metrics after real payments, and the dashboard that shows them. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
@@ -23,7 +23,7 @@ beforeAll(async () => {
   return database.drop;
 });
 
-/** Resolves with the first scrape that fits. */
+/** Scrapes until a scrape fits, and resolves with it. */
 async function scrapeUntil(node: TestNode, fits: (found: Scrape) => boolean): Promise<Scrape> {
   let found = await scrape(node);
   await vi.waitUntil(
@@ -36,7 +36,7 @@ async function scrapeUntil(node: TestNode, fits: (found: Scrape) => boolean): Pr
   return found;
 }
 
-/** Nothing waits. */
+/** A backlog without waiting work. */
 const idle = { queries: [], inReview: 0, unapplied: 0 };
 
 const transportLabel = {
@@ -47,7 +47,7 @@ const transportLabel = {
 } as const;
 
 describe("the metrics of a node", () => {
-  it("count what the test numbers 01, 07, 10 and 06 do, and name nobody", async () => {
+  it("count the scenarios of the phones 01, 07, 10 and 06, without order ids, phones or tokens", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
     const node = await startNode({ databaseUrl: database.url });
@@ -77,7 +77,7 @@ describe("the metrics of a node", () => {
     expect(value("tukio_webhook_seconds_count", daraja)).toBe(5);
     expect(value("tukio_payment_settled_seconds_count", { ...daraja, status: "succeeded" })).toBe(3);
     expect(value("tukio_payment_settled_seconds_count", { ...daraja, status: "review" })).toBe(1);
-    // Each payer takes a second.
+    // Each scenario answers after a second.
     expect(value("tukio_payment_settled_seconds_bucket", { ...daraja, status: "succeeded", le: "1" })).toBe(0);
     expect(value("tukio_payment_settled_seconds_bucket", { ...daraja, le: "10" })).toBe(4);
     expect(value("tukio_mismatches_total", daraja)).toBe(1);
@@ -127,7 +127,7 @@ describe("the metrics of a node", () => {
     expect(gone.value("tukio_push_seconds_count")).toBe(value("tukio_push_seconds_count"));
   });
 
-  it("count every socket of one order, and an order once for each", async () => {
+  it("count an order once for each connection that watches it", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken: token } = await pay(node);
     for (const name of transportNames) {
@@ -138,7 +138,7 @@ describe("the metrics of a node", () => {
     );
   });
 
-  it("do not time what a watcher only catches up with", async () => {
+  it("do not time the first state that a watcher reads", async () => {
     const node = await startNode({ databaseUrl });
     const { order, watchToken: token } = await pay(node);
     const watches = transportNames.map((name) => watch(name, { node, orderId: order.orderId, token }));
@@ -150,7 +150,7 @@ describe("the metrics of a node", () => {
     expect((await scrape(node)).value("tukio_push_seconds_count")).toBe(before);
   });
 
-  it("tell late successes, money paid twice and mismatches once each, whatever is learnt or repeated later", async () => {
+  it("count a late success, a second paid attempt and a mismatch once each, whatever evidence follows", async () => {
     const { node, payOnce } = await startScripted();
     const first = await payOnce();
     await first.push.webhook({ ResultCode: 1032 });
@@ -168,12 +168,12 @@ describe("the metrics of a node", () => {
     expect(value("tukio_late_successes_total")).toBe(1);
     expect(value("tukio_paid_twice_total")).toBe(1);
     expect(value("tukio_mismatches_total", { reason: "amount_mismatch" })).toBe(1);
-    // The failure was the first to settle; the late success and the second payment are told of above.
+    // The failure settled first. The late success and the second payment are counted above.
     expect(value("tukio_payment_settled_seconds_count")).toBe(1);
     expect(value("tukio_payment_settled_seconds_count", { status: "failed" })).toBe(1);
   });
 
-  it("do not tell again of a late success and of money paid twice when a receipt is learnt", async () => {
+  it("do not count a late success and a second paid attempt again when a receipt is added", async () => {
     const database = openDatabase(databaseUrl, () => undefined);
     onTestFinished(database.close);
     const metrics = createMetrics({
@@ -182,11 +182,11 @@ describe("the metrics of a node", () => {
       isBusUp: () => true,
       spooled: () => 0,
     });
-    const heard: StatusEvent[] = [];
+    const announced: StatusEvent[] = [];
     const store = createOrderStore({
       database,
       announce(event, before) {
-        heard.push(event);
+        announced.push(event);
         metrics.onEvent(event, before);
       },
       amountlessProviders: ["daraja"],
@@ -199,7 +199,7 @@ describe("the metrics of a node", () => {
     await store.advance(first, { status: "succeeded", receipt: `R-${first}`, source: "webhook" });
     await store.advance(second, paid());
     await store.advance(first, paid());
-    expect(heard.map(({ reason }) => reason)).toEqual([
+    expect(announced.map(({ reason }) => reason)).toEqual([
       undefined,
       "cancelled",
       undefined,
@@ -213,7 +213,7 @@ describe("the metrics of a node", () => {
     expect(value("tukio_paid_twice_total")).toBe(1);
   });
 
-  it("do not count a person's decision as settling", async () => {
+  it("do not count a person's decision as settled", async () => {
     const { node, payOnce } = await startScripted();
     for (const as of ["succeeded", "failed"]) {
       const { orderId, paymentId, push, until } = await payOnce();
@@ -229,7 +229,7 @@ describe("the metrics of a node", () => {
     expect(value("tukio_mismatches_total")).toBe(2);
   });
 
-  it("tell how many orders wait for a person, and what persons decided", async () => {
+  it("count the orders in review and the decisions of persons", async () => {
     const { node, payOnce } = await startScripted();
     const found = async (): Promise<(number | undefined)[]> => {
       const { value } = await scrape(node);
@@ -251,14 +251,14 @@ describe("the metrics of a node", () => {
     expect(await resolve(one)).toBe(200);
     expect(await found()).toEqual([2, 1, 0]);
     expect(await resolve(one)).toBe(409);
-    // The provider's word is nobody's decision.
+    // The provider's evidence is no decision of a person.
     await two?.push.webhook();
     expect(await found()).toEqual([1, 1, 0]);
     expect(await resolve(three, "failed")).toBe(200);
     expect(await found()).toEqual([0, 1, 1]);
   });
 
-  it("are listed before those of the process, each with what the values of its labels mean", async () => {
+  it("are listed before those of the process, with the meanings of their labels", async () => {
     const { families } = valuesOf(
       await createMetrics({
         providers: new Map([["daraja", undefined]]),
@@ -278,7 +278,7 @@ describe("the metrics of a node", () => {
     }
   });
 
-  it("tell webhooks that are refused and unreadable apart, and know no providers that there are not", async () => {
+  it("count refused and unreadable webhooks separately, and none of unknown providers", async () => {
     const { node, payOnce } = await startScripted();
     const { push } = await payOnce();
     const post = async (url: string, body: string): Promise<number> =>
@@ -292,7 +292,7 @@ describe("the metrics of a node", () => {
     expect(families.get("tukio_webhooks_total")?.samples.filter((sample) => sample.value > 0)).toHaveLength(2);
   });
 
-  it("tell declined calls, useless answers and failed calls apart", async () => {
+  it("count declined and failed calls separately", async () => {
     const { node, daraja } = await startScripted();
     const ask = async (answer: (push: HeldPush) => void): Promise<void> => {
       const paying = pay(node);
@@ -310,7 +310,7 @@ describe("the metrics of a node", () => {
     expect(value("tukio_provider_call_seconds_count", { verb: "initiate", outcome: "failed" })).toBe(1);
   });
 
-  it("tell what reading healed on a node that no bus reaches", async () => {
+  it("count the states that a resync delivers on a node without a bus", async () => {
     const { databaseUrl: url, node, daraja, payOnce } = await startScripted();
     const deaf = await startNode({ databaseUrl: url, env: daraja.env });
     const { orderId, watchToken: token, push } = await payOnce();
@@ -325,7 +325,7 @@ describe("the metrics of a node", () => {
     expect((await scrape(node)).value("tukio_resync_healed_total")).toBe(0);
   });
 
-  it("are there while the database is not", async () => {
+  it("are available while PostgreSQL is unreachable", async () => {
     const database = await createDatabase();
     const node = await startNode({ databaseUrl: database.url });
     expect((await scrape(node)).value("tukio_database_up")).toBe(1);
@@ -340,7 +340,7 @@ describe("the metrics of a node", () => {
 
 const transportValues = ["socketio", "websocket", "eventsource", "longpoll"];
 
-/** What the labels of each metric can be; providers are named by whoever offers them. */
+/** The values of each metric's labels, without providers. */
 const labelValues: Record<string, Record<string, string[]>> = {
   tukio_payment_settled_seconds: { status: ["succeeded", "failed", "expired", "review"] },
   tukio_mismatches_total: { reason: ["amount_mismatch", "currency_mismatch", "receipt_reused"] },
@@ -368,13 +368,13 @@ const labelValues: Record<string, Record<string, string[]>> = {
   tukio_push_seconds: { transport: transportValues },
 };
 
-/** A node whose Daraja answers as told, with a database to itself: it would ask about the payments of others. */
+/** Starts a node with a scripted Daraja. It has its own database, because it would query payments of other tests. */
 async function startScripted() {
   const daraja = await startScriptedDaraja();
   const { url, drop } = await createDatabase();
   onTestFinished(drop);
   const node = await startNode({ databaseUrl: url, env: daraja.env });
-  /** Starts a payment, and has the payer prompted. */
+  /** Starts a payment and lets Daraja accept it. */
   const payOnce = async (again?: string) => {
     const { order, watchToken } = await pay(node, again === undefined ? {} : { orderId: again });
     const push = await daraja.nextPush();
@@ -399,7 +399,7 @@ const labelsOf = ({ families }: Scrape, prefix: string): Set<string> =>
       .sort(),
   );
 
-/** The status and code of `GET /metrics` with these headers, `Host` among them if need be. */
+/** Requests `GET /metrics` with these headers, which may include `Host`. */
 function ask(url: string, headers: Record<string, string> = {}): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     request(`${url}/metrics`, { headers }, async (response) => {
@@ -414,13 +414,13 @@ function ask(url: string, headers: Record<string, string> = {}): Promise<{ statu
 
 const bearer = { authorization: `Bearer ${apiKey}` };
 
-/** An address of this machine that is not loopback, where there is one. */
+/** An address of this machine that is not loopback, if it has one. */
 const address = Object.values(networkInterfaces())
   .flat()
   .find((found) => found?.family === "IPv4" && !found.internal)?.address;
 
 describe("GET /metrics", () => {
-  it("is open to this machine, in the text format", async () => {
+  it("answers requests from this machine in the text format", async () => {
     const node = await startNode({ databaseUrl });
     for (const host of ["localhost", "127.0.0.1:3000", "[::1]:3000"]) {
       expect((await ask(node.url, { host })).status).toBe(200);
@@ -440,7 +440,7 @@ describe("GET /metrics", () => {
     { via: "1.1 proxy" },
     { host: "pay.example.com" },
     { authorization: "Bearer not-the-key-of-this-node", "x-forwarded-for": "203.0.113.9" },
-  ])("is closed to who comes through a proxy on this machine, as with %j, but for an API key", async (headers) => {
+  ])("requires the API key through a proxy on this machine, as with %j", async (headers) => {
     const node = await startNode({ databaseUrl, env: { TRUSTED_PROXIES: "127.0.0.1" } });
     const refused = await ask(node.url, headers);
     expect(refused.status).toBe(401);
@@ -448,14 +448,14 @@ describe("GET /metrics", () => {
     expect((await ask(node.url, { ...headers, ...bearer })).status).toBe(200);
   });
 
-  it.skipIf(address === undefined)("is closed to other machines, but for an API key", async () => {
+  it.skipIf(address === undefined)("requires the API key from other machines", async () => {
     const node = await startNode({ databaseUrl, env: { HOST: "0.0.0.0" } });
     const url = `http://${address}:${new URL(node.url).port}`;
     expect((await ask(url, { host: "localhost" })).status).toBe(401);
     expect((await ask(url, bearer)).status).toBe(200);
   });
 
-  it("is closed to a proxy that tells nothing of itself but the HTTP that it speaks", async () => {
+  it("requires the API key through a proxy that uses HTTP/1.0 and adds no header", async () => {
     const node = await startNode({ databaseUrl });
     const { port } = new URL(node.url);
     for (const [version, status] of [
@@ -470,7 +470,7 @@ describe("GET /metrics", () => {
     }
   });
 
-  it("is not opened by a watch token", async () => {
+  it("refuses a watch token", async () => {
     const node = await startNode({ databaseUrl });
     const { watchToken } = await pay(node);
     const headers = { "x-forwarded-for": "203.0.113.9", authorization: `Bearer ${watchToken}` };
@@ -505,13 +505,13 @@ const keywords = new Set([
   "label_values",
 ]);
 
-/** What remains of a query when its functions, labels, ranges and numbers are taken away: the names of metrics. */
+/** The names of the metrics in a query: the rest without functions, labels, ranges and numbers. */
 const metricsIn = (expression: string): string[] =>
   (expression.replace(/\{[^}]*\}|\[[^\]]*\]|by \([^)]*\)/g, " ").match(/[a-zA-Z_:][\w:]*/g) ?? []).filter(
     (word) => !keywords.has(word),
   );
 
-/** The labels that a query matches on or groups by. */
+/** The labels that a query matches or groups by. */
 const labelsIn = (expression: string): string[] => [
   ...[...expression.matchAll(/([a-z_]+)=~?"/g)].map(([, label = ""]) => label),
   ...[...expression.matchAll(/by \(([^)]*)\)/g)].flatMap(([, labels = ""]) => labels.split(/, */)),
@@ -521,7 +521,7 @@ describe("the dashboard", () => {
   const panels = dashboard.panels.filter(({ type }) => type !== "row");
   const expressions = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
 
-  it("asks only for metrics and labels that a node has, and shows every one of Tukio's", async () => {
+  it("queries only metrics and labels of a node, and shows every metric of Tukio", async () => {
     const { node, payOnce } = await startScripted();
     const { push, orderId, watchToken: token } = await payOnce();
     const watching = watch("WebSocket", { node, orderId, token });
@@ -534,7 +534,7 @@ describe("the dashboard", () => {
         type === "histogram" ? [`${name}_bucket`, `${name}_sum`, `${name}_count`] : [name],
       ),
     );
-    // Prometheus adds the first two.
+    // Prometheus adds the first two labels.
     const known = new Set(["job", "instance", ...labelsOf(await scrape(node), "")]);
     for (const expression of expressions) {
       expect(metricsIn(expression)).not.toEqual([]);
@@ -546,7 +546,7 @@ describe("the dashboard", () => {
     expect(ours.filter((name) => !shown.has(name))).toEqual([]);
   });
 
-  it("leaves the data source, the job and the instance to be chosen", () => {
+  it("has variables for the data source, the job and the instance", () => {
     expect(dashboard.templating.list.map(({ name, type }) => [name, type])).toEqual([
       ["datasource", "datasource"],
       ["job", "query"],
@@ -562,7 +562,7 @@ describe("the dashboard", () => {
     }
   });
 
-  it("has rows of panels that do not overlap, each with a description and a unit", () => {
+  it("has panels that do not overlap, each with a description and a unit", () => {
     expect(dashboard.schemaVersion).toBe(42);
     expect(dashboard.panels.filter(({ type }) => type === "row").map(({ title }) => title)).toEqual([
       "Payments",

@@ -1,4 +1,4 @@
-/** Every route that a node registers, today's and future ones: other methods, OPTIONS, and parameters that make no sense. */
+/** All routes of a node: other methods, OPTIONS, and junk in parameters. New routes are covered too. */
 import { once } from "node:events";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request as send } from "node:http";
 import { connect } from "node:net";
@@ -24,7 +24,7 @@ beforeEach(async () => {
   const env = { SANDBOX: providerNames.join(","), ALLOWED_ORIGINS: "https://shop.example" };
   const collected = await collectRoutes(() => startNode({ databaseUrl, env }));
   node = collected.started;
-  // The CORS plugin's own.
+  // The route of the CORS plugin.
   routes = collected.routes.filter(({ url }) => url !== "*");
   const { order } = await pay(node);
   values = {
@@ -38,25 +38,30 @@ beforeEach(async () => {
   };
 });
 
-/** Where no page of another origin has anything to do. */
+/** URLs that pages of other origins must not call. */
 const isClosed = (path: string): boolean => /^\/(webhooks|sandbox)\/|^\/metrics$/.test(path);
 
-/** A busy machine may keep the database from answering in time. */
+/** Log lines of a busy machine, on which PostgreSQL may not answer in time. */
 const isExcused = (line: string): boolean => /sandbox\.request\.failed|connection timeout/.test(line);
 
-interface Heard {
+interface Received {
   status: number;
   headers: IncomingHttpHeaders;
-  /** The text; of a stream its first piece. */
+  /** The text, or the first chunk of a stream. */
   text: string;
 }
 
-/** Asks without changing the path, as `fetch` would. */
-async function ask(method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: string): Promise<Heard> {
+/** Sends a request without normalizing the path, which `fetch` does. */
+async function request(
+  method: string,
+  path: string,
+  headers: OutgoingHttpHeaders = {},
+  body?: string,
+): Promise<Received> {
   const { hostname, port } = new URL(node.url);
-  const request = send({ hostname, port, path, method, headers, agent: false });
-  request.end(body);
-  const [response] = await once(request, "response");
+  const sent = send({ hostname, port, path, method, headers, agent: false });
+  sent.end(body);
+  const [response] = await once(sent, "response");
   const answer = { status: response.statusCode, headers: response.headers };
   let text = "";
   for await (const chunk of response) {
@@ -66,7 +71,7 @@ async function ask(method: string, path: string, headers: OutgoingHttpHeaders = 
   return { ...answer, text };
 }
 
-const problemOf = ({ status, headers, text }: Heard): { status: number; code: string; fields: unknown } => {
+const problemOf = ({ status, headers, text }: Received): { status: number; code: string; fields: unknown } => {
   expect(headers["content-type"]).toMatch(/^application\/problem\+json/);
   const { code, errors } = JSON.parse(text);
   return { status, code, fields: errors?.map(({ path }: { path: string }) => path) };
@@ -76,7 +81,7 @@ const problem = (code: ErrorCode): { status: number; code: ErrorCode } => ({ sta
 
 const filled = (url: string): string => url.replace(/:(\w+)/g, (_, name: string) => values[name] ?? "x");
 
-/** What each address takes. Several routes may have it, such as `/transactions/:id` and `/transactions/push-stk`. */
+/** The methods of each path. Several routes may match a path, such as `/transactions/:id` and `/transactions/push-stk`. */
 function methodsByPath(): Map<string, string[]> {
   const patterns = routes.map(({ method, url }) => ({
     method,
@@ -93,9 +98,9 @@ function methodsByPath(): Map<string, string[]> {
 
 const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"];
 
-const allowOf = ({ headers }: Heard): string[] => (headers.allow ?? "").split(", ").toSorted();
+const allowOf = ({ headers }: Received): string[] => (headers.allow ?? "").split(", ").toSorted();
 
-/** A page of the allowed origin that asks whether it may. */
+/** A preflight of a page of the allowed origin. */
 const preflight = {
   origin: "https://shop.example",
   "access-control-request-method": "POST",
@@ -105,24 +110,29 @@ const preflight = {
 const isProviders = (path: string): boolean => /^\/sandbox\/(?!phone)/.test(path);
 
 describe("every route", () => {
-  it("refuses a method that it does not take with 405 and `Allow`", async () => {
+  it("refuses other methods with 405 and `Allow`", async () => {
     const byPath = methodsByPath();
     expect(byPath.size).toBeGreaterThan(40);
     for (const [path, taken] of byPath) {
       for (const method of methods.filter((one) => !taken.includes(one))) {
-        const heard = await ask(method, path, { "content-type": "application/json" }, method === "POST" ? "{]" : "");
-        expect([method, path, heard.status, allowOf(heard)]).toEqual([
+        const answer = await request(
+          method,
+          path,
+          { "content-type": "application/json" },
+          method === "POST" ? "{]" : "",
+        );
+        expect([method, path, answer.status, allowOf(answer)]).toEqual([
           method,
           path,
           405,
           [...taken, "OPTIONS"].toSorted(),
         ]);
-        if (method !== "HEAD") expect(problemOf(heard)).toMatchObject(problem("method_not_allowed"));
+        if (method !== "HEAD") expect(problemOf(answer)).toMatchObject(problem("method_not_allowed"));
       }
     }
   });
 
-  it("takes HEAD where it takes GET, but for what waits, streams, upgrades or moves money", () => {
+  it("accepts HEAD with GET, except routes that wait, stream, upgrade or move money", () => {
     const byPath = methodsByPath();
     const without = [...byPath].filter(([, taken]) => taken.includes("GET") && !taken.includes("HEAD"));
     expect(without.map(([path]) => path).toSorted()).toEqual(
@@ -136,7 +146,7 @@ describe("every route", () => {
     );
   });
 
-  it("answers an OPTIONS that is no preflight with 204 and `Allow`, and gives no permission", async () => {
+  it("answers an OPTIONS that is no preflight with 204 and `Allow`, without CORS headers", async () => {
     for (const [path, taken] of methodsByPath()) {
       for (const headers of [
         {},
@@ -144,18 +154,18 @@ describe("every route", () => {
         { ...preflight, origin: "https://elsewhere.example" },
         ...(isClosed(path) ? [preflight] : []),
       ]) {
-        const heard = await ask("OPTIONS", path, headers);
-        expect([path, heard.status, heard.text]).toEqual([path, 204, ""]);
-        expect(allowOf(heard)).toEqual([...taken, "OPTIONS"].toSorted());
-        expect(Object.keys(heard.headers).filter((name) => name.startsWith("access-control-"))).toEqual([]);
+        const answer = await request("OPTIONS", path, headers);
+        expect([path, answer.status, answer.text]).toEqual([path, 204, ""]);
+        expect(allowOf(answer)).toEqual([...taken, "OPTIONS"].toSorted());
+        expect(Object.keys(answer.headers).filter((name) => name.startsWith("access-control-"))).toEqual([]);
       }
     }
   });
 
-  it("permits a page of an allowed origin to call it, unless no page has anything to do there", async () => {
+  it("allows pages of an allowed origin, except on routes that no page of another origin may call", async () => {
     for (const path of methodsByPath().keys()) {
       if (isClosed(path)) continue;
-      const { status, headers } = await ask("OPTIONS", path, preflight);
+      const { status, headers } = await request("OPTIONS", path, preflight);
       expect([path, status, headers]).toMatchObject([
         path,
         204,
@@ -166,7 +176,7 @@ describe("every route", () => {
         },
       ]);
     }
-    const refused = await ask("DELETE", "/v1/payments", { origin: preflight.origin });
+    const refused = await request("DELETE", "/v1/payments", { origin: preflight.origin });
     expect(refused.headers["access-control-allow-origin"]).toBe(preflight.origin);
   });
 
@@ -189,59 +199,67 @@ describe("every route", () => {
     "",
   ];
 
-  /** Junk is refused by every route of ours in a problem; providers' sandboxes and pages have their own ways. */
-  const expectRefusal = (what: string, heard: Heard): void => {
-    if (heard.status < 400) return;
-    // Safaricom says 500 to much that is no fault of its own, and so does its sandbox.
-    const isBusy = heard.status === 503 && heard.text.includes("store_unavailable");
-    if (!isBusy && !what.includes("/sandbox/daraja/")) expect([what, heard.status < 500]).toEqual([what, true]);
+  /** Expects a problem for junk. Providers' sandboxes and pages have other forms of errors. */
+  const expectRefusal = (what: string, answer: Received): void => {
+    if (answer.status < 400) return;
+    // Safaricom answers 500 to many invalid requests, and so does its sandbox.
+    const isBusy = answer.status === 503 && answer.text.includes("store_unavailable");
+    if (!isBusy && !what.includes("/sandbox/daraja/")) expect([what, answer.status < 500]).toEqual([what, true]);
     const path = what.split(" ")[1] ?? "";
-    if (what.startsWith("HEAD") || isProviders(path) || heard.headers["content-type"]?.startsWith("text/html")) return;
-    const { status, code } = problemOf(heard);
+    if (what.startsWith("HEAD") || isProviders(path) || answer.headers["content-type"]?.startsWith("text/html")) return;
+    const { status, code } = problemOf(answer);
     expect([what, errorTable[code as ErrorCode].status]).toEqual([what, status]);
   };
 
   const authorized = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
 
-  it("answers junk in its path's parameters, and never with 5xx", { timeout: 120_000 }, async () => {
+  const bodyOf = (method: string): string | undefined => (method === "GET" || method === "HEAD" ? undefined : "{}");
+
+  /** Sends a request with junk in one parameter of its path. A value that is not percent-encoded UTF-8 is refused with 400. */
+  async function tryParameter(given: { method: string; url: string; name: string; value: string }): Promise<void> {
+    const { method, url, name, value } = given;
+    const path = filled(url.replace(`:${name}`, () => value));
+    const answer = await request(method, path, authorized, bodyOf(method));
+    expectRefusal(`${method} ${path}`, answer);
+    if (!/^%(ED%A0%80|zz|ff|)$/.test(value)) return;
+    expect([path, answer.status]).toEqual([path, 400]);
+    if (method !== "HEAD") expect([path, problemOf(answer)]).toMatchObject([path, { fields: [name] }]);
+  }
+
+  /** Sends a request with junk in its query, with and without a credential. */
+  async function tryQuery(method: string, path: string, query: string): Promise<void> {
+    for (const headers of [authorized, { "content-type": "application/x-www-form-urlencoded" }]) {
+      expectRefusal(`${method} ${path}`, await request(method, `${path}?${query}`, headers, bodyOf(method)));
+    }
+  }
+
+  it("answers junk in path parameters without 5xx", { timeout: 120_000 }, async () => {
     let count = 0;
     for (const { method, url } of routes) {
       for (const name of [...url.matchAll(/:(\w+)/g)].map(([, one = ""]) => one)) {
-        for (const value of junk) {
-          const path = filled(url.replace(`:${name}`, () => value));
-          const body = method === "GET" || method === "HEAD" ? undefined : "{}";
-          const heard = await ask(method, path, authorized, body);
-          expectRefusal(`${method} ${path}`, heard);
-          count += 1;
-          if (!/^%(ED%A0%80|zz|ff|)$/.test(value)) continue;
-          expect([path, heard.status]).toEqual([path, 400]);
-          if (method !== "HEAD") expect([path, problemOf(heard)]).toMatchObject([path, { fields: [name] }]);
-        }
+        for (const value of junk) await tryParameter({ method, url, name, value });
+        count += junk.length;
       }
     }
     expect(count).toBeGreaterThan(400);
     expect(node.log.filter((line) => /"level":[56]0/.test(line) && !isExcused(line))).toEqual([]);
   });
 
-  it("answers junk in its query, and never with 5xx", { timeout: 120_000 }, async () => {
+  it("answers junk in the query without 5xx", { timeout: 120_000 }, async () => {
     const names = ["after", "timeout", "token", "status", "provider", "from", "cursor", "limit", "changedSince"];
     const others = ["reference", "order_id", "grant_type", "page", "paymentID", "__proto__", "constructor"];
     for (const { method, url } of routes) {
-      // Nobody waits here for what a long poll would.
+      // A long poll would wait.
       if (url.endsWith("/wait")) continue;
       for (const value of ["%00", "%ED%A0%80", "%zz", "", "x".repeat(200)]) {
         const query = [...names, ...others].map((name) => `${name}=${value}&${name}=${value}`).join("&");
-        for (const headers of [authorized, { "content-type": "application/x-www-form-urlencoded" }]) {
-          const body = method === "GET" || method === "HEAD" ? undefined : "{}";
-          const path = filled(url);
-          expectRefusal(`${method} ${path}`, await ask(method, `${path}?${query}`, headers, body));
-        }
+        await tryQuery(method, filled(url), query);
       }
     }
     expect(node.log.filter((line) => /"level":[56]0/.test(line) && !isExcused(line))).toEqual([]);
   });
 
-  it("names the field that is wrong in an order's address or query", async () => {
+  it("names the wrong field of an order's URL or query", async () => {
     const order = "/v1/orders";
     for (const [method, path, field] of [
       ["GET", `${order}/%00`, "orderId"],
@@ -257,54 +275,54 @@ describe("every route", () => {
       ["GET", `${order}?provider=%00`, "provider"],
     ] as const) {
       const decision = { paymentId: values.id, as: "failed", note: "no money came" };
-      const heard = await ask(method, path, authorized, method === "POST" ? JSON.stringify(decision) : undefined);
-      expect([path, problemOf(heard)]).toEqual([path, { ...problem("body_invalid"), fields: [field] }]);
+      const answer = await request(method, path, authorized, method === "POST" ? JSON.stringify(decision) : undefined);
+      expect([path, problemOf(answer)]).toEqual([path, { ...problem("body_invalid"), fields: [field] }]);
     }
     for (const [body, type, field] of [
       ["{]", "application/json", "body"],
       ["a=b", "application/x-www-form-urlencoded", "Content-Type"],
     ] as const) {
-      const heard = await ask("POST", "/v1/payments", { ...authorized, "content-type": type }, body);
-      expect(problemOf(heard)).toEqual({ ...problem("body_invalid"), fields: [field] });
+      const answer = await request("POST", "/v1/payments", { ...authorized, "content-type": type }, body);
+      expect(problemOf(answer)).toEqual({ ...problem("body_invalid"), fields: [field] });
     }
   });
 
-  it("refuses a body that is too large, and never with 5xx", async () => {
+  it("refuses a body that is too large without 5xx", async () => {
     for (const { method, url } of routes.filter((route) => route.method === "POST" || route.method === "PUT")) {
-      const heard = await ask(method, filled(url), authorized, JSON.stringify("x".repeat(70_000)));
-      expect([method, url, heard.status < 500, heard.status >= 400]).toEqual([method, url, true, true]);
+      const answer = await request(method, filled(url), authorized, JSON.stringify("x".repeat(70_000)));
+      expect([method, url, answer.status < 500, answer.status >= 400]).toEqual([method, url, true, true]);
     }
   });
 });
 
-describe("an address that no route has", () => {
-  it("is unknown to every method, and to OPTIONS", async () => {
+describe("an unknown URL", () => {
+  it("answers `route_unknown` to every method, and to OPTIONS", async () => {
     for (const path of ["/nowhere", "/v1", "/v1/orders/x/nowhere", "/livez/", "/sandbox"]) {
       for (const method of [...methods, "OPTIONS"]) {
-        const heard = await ask(method, path);
-        expect([method, path, heard.status, heard.headers.allow]).toEqual([method, path, 404, undefined]);
-        if (method !== "HEAD") expect(problemOf(heard)).toMatchObject(problem("route_unknown"));
+        const answer = await request(method, path);
+        expect([method, path, answer.status, answer.headers.allow]).toEqual([method, path, 404, undefined]);
+        if (method !== "HEAD") expect(problemOf(answer)).toMatchObject(problem("route_unknown"));
       }
     }
-    expect(problemOf(await ask("GET", "/%zz"))).toEqual({ ...problem("body_invalid"), fields: ["path"] });
+    expect(problemOf(await request("GET", "/%zz"))).toEqual({ ...problem("body_invalid"), fields: ["path"] });
   });
 });
 
-describe("the address of a WebSocket", () => {
-  it("answers a request without `Upgrade` with 426, whatever its token, and says what to look at", async () => {
+describe("the URL of a WebSocket", () => {
+  it("answers a request without `Upgrade` with 426, with and without a token", async () => {
     for (const headers of [{}, { upgrade: "h2c", connection: "Upgrade" }]) {
-      const heard = await ask("GET", `/v1/orders/${values.orderId}/socket?token=nonsense&after=x`, headers);
-      expect(problemOf(heard)).toMatchObject(problem("upgrade_required"));
-      expect(heard.headers).toMatchObject({ upgrade: "websocket", connection: "Upgrade" });
-      expect(JSON.parse(heard.text).detail).toMatch(
+      const answer = await request("GET", `/v1/orders/${values.orderId}/socket?token=nonsense&after=x`, headers);
+      expect(problemOf(answer)).toMatchObject(problem("upgrade_required"));
+      expect(answer.headers).toMatchObject({ upgrade: "websocket", connection: "Upgrade" });
+      expect(JSON.parse(answer.text).detail).toMatch(
         /proxy.*proxy_http_version.*proxy_set_header Upgrade.*deploy\/nginx/,
       );
     }
   });
 });
 
-describe("a request that Node cannot read", () => {
-  /** Writes to a connection of its own; resolves with all that is answered, when it ends. */
+describe("a request that Node cannot parse", () => {
+  /** Writes to a new connection. Resolves with the whole answer when the connection ends. */
   const write = async (text: string): Promise<string> => {
     const { hostname, port } = new URL(node.url);
     const socket = connect(Number(port), hostname);
@@ -336,7 +354,7 @@ describe("a request that Node cannot read", () => {
     expect(JSON.parse(body)).toMatchObject(problem(code));
   });
 
-  it("does not interrupt the answer before it", async () => {
+  it("does not interrupt the previous answer", async () => {
     const path = `/v1/orders/${values.orderId}/events`;
     const { hostname, port } = new URL(node.url);
     const socket = connect(Number(port), hostname);

@@ -1,4 +1,4 @@
-/** Whether a node may get requests. */
+/** The readiness of a node. */
 import pg from "pg";
 import { beforeAll, expect, it, vi } from "vitest";
 import { schemaVersion } from "../../server/database/migrate.ts";
@@ -18,7 +18,7 @@ beforeAll(async () => {
   };
 });
 
-it("a node whose database has an older schema is not ready, and says why", async () => {
+it("`/readyz` answers 503 with the reason if the database has an older schema", async () => {
   const node = await startNode({ databaseUrl });
   const ready = () => call(`${node.url}/readyz`);
   expect(await ready()).toMatchObject({ status: 200, body: { status: "ok" } });
@@ -32,7 +32,7 @@ it("a node whose database has an older schema is not ready, and says why", async
       detail: `The database has schema version ${schemaVersion - 1}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
     },
   });
-  // A newer node has migrated it, and this one goes on until it is replaced.
+  // A newer node has migrated the database, and this node works until it is replaced.
   await client.query("update tukio_schema set version = version + 2");
   await vi.waitUntil(async () => (await ready()).status === 200);
   expect((await ready()).body).not.toHaveProperty("detail");

@@ -1,4 +1,4 @@
-/** How the providers do, over HTTP, and their tokens fetched ahead of need. */
+/** The routes for providers: their call statistics, and fetching a token ahead of need. */
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { openDatabase } from "../../server/database/pool.ts";
@@ -12,11 +12,11 @@ import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
 
 interface Ground {
   node: TestNode;
-  /** Makes the stored token run out in so many seconds. */
+  /** Lets the stored token expire in `seconds`. */
   leaveToken(seconds: number): Promise<void>;
 }
 
-/** A node with a database to itself: shares and tokens are of a whole database. */
+/** Starts a node with its own database, because shares and tokens belong to a whole database. */
 async function start(env: Record<string, string> = {}): Promise<Ground> {
   const { url, drop } = await createDatabase();
   onTestFinished(drop);
@@ -36,7 +36,7 @@ const viewOf = async (node: TestNode): Promise<ProviderView | undefined> => {
   return (body as unknown as { data: ProviderView[] }).data[0];
 };
 
-/** The status and whole body of a fetch ahead of need. */
+/** Fetches a token ahead of need. Returns the status and the body. */
 const fetchAhead = async (node: TestNode, provider = "daraja") => {
   const { status, body } = await asMerchant(node, `/v1/providers/${provider}/token`, {});
   return { status, body: body as unknown as { expiresAt: string | null; code?: string } };
@@ -45,7 +45,7 @@ const fetchAhead = async (node: TestNode, provider = "daraja") => {
 const msUntil = (time: string | null | undefined): number => Date.parse(time ?? "") - Date.now();
 
 describe("GET /v1/providers", () => {
-  it("says what is known before anything has happened", async () => {
+  it("answers before the first call and the first payment", async () => {
     const { node } = await start({ SANDBOX: "daraja" });
     const none = { count: 0, errors: 0, p50Ms: null, p99Ms: null };
     expect((await asMerchant(node, "/v1/providers")).body).toEqual({
@@ -63,7 +63,7 @@ describe("GET /v1/providers", () => {
     });
   });
 
-  it("tells the calls of this process, the token's end and the share that succeeded", async () => {
+  it("returns the calls of this process, the token's expiry and the share of succeeded payments", async () => {
     const daraja = await startScriptedDaraja();
     const { node } = await start(daraja.env);
     for (const callback of [undefined, { ResultCode: 1032 }, undefined, undefined]) {
@@ -83,7 +83,7 @@ describe("GET /v1/providers", () => {
         confirm: { count: 0, errors: 0 },
         token: { count: 1, errors: 0 },
       },
-      // The fifth is unknown, and not settled.
+      // The fifth payment has no outcome, so it is not settled.
       succeededShare: 0.75,
     });
     expect(view?.calls.initiate.p99Ms).toBeGreaterThanOrEqual(view?.calls.initiate.p50Ms ?? 0);
@@ -91,7 +91,7 @@ describe("GET /v1/providers", () => {
     expect(JSON.stringify(view)).not.toContain('"token":"');
   });
 
-  it("is unavailable, and says so, without the database", async () => {
+  it("answers `store_unavailable` while PostgreSQL is unreachable", async () => {
     const node = await startNode({ databaseUrl: "postgres://127.0.0.1:1/nowhere" });
     expect(await asMerchant(node, "/v1/providers")).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
     expect(await fetchAhead(node)).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
@@ -99,7 +99,7 @@ describe("GET /v1/providers", () => {
 });
 
 describe("POST /v1/providers/:provider/token", () => {
-  it("fetches a token, shows its end only, and fetches no other while 5 minutes are left", async () => {
+  it("fetches a token, returns its expiry only, and fetches no other while 5 minutes are left", async () => {
     const { node, leaveToken } = await start();
     const first = await fetchAhead(node);
     expect(first).toEqual({ status: 200, body: { expiresAt: expect.any(String) } });
@@ -112,7 +112,7 @@ describe("POST /v1/providers/:provider/token", () => {
     const second = await fetchAhead(node);
     expect(msUntil(second.body.expiresAt)).toBeGreaterThan(3_500_000);
     expect(await viewOf(node)).toMatchObject({ token: second.body, calls: { token: { count: 2 } } });
-    // At Safaricom the new token has killed the old one; what is asked next goes by the new one.
+    // At Safaricom a new token invalidates the old one, so the next call uses the new one.
     const { order } = await pay(node);
     await vi.waitUntil(async () => {
       return (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "processing";
@@ -120,9 +120,9 @@ describe("POST /v1/providers/:provider/token", () => {
     expect((await viewOf(node))?.calls.token.count).toBe(2);
   });
 
-  it("fetches once for any number of requests at a time", async () => {
+  it("fetches once for any number of concurrent requests", async () => {
     const { node } = await start();
-    // The node's database connections first: opening them all at once may take longer than a request waits.
+    // Opens the database connections first, because opening all at once may take longer than a request waits.
     await vi.waitUntil(async () => {
       const views = await Promise.all(Array.from({ length: 20 }, () => asMerchant(node, "/v1/providers")));
       return views.every(({ status }) => status === 200);
@@ -132,14 +132,14 @@ describe("POST /v1/providers/:provider/token", () => {
     expect((await viewOf(node))?.calls.token.count).toBe(1);
   });
 
-  it("is provider_unknown for a provider that is not offered", async () => {
+  it("answers `provider_unknown` for a provider that is not enabled", async () => {
     const { node } = await start();
     for (const name of ["mpesa", "__proto__", "%00"]) {
       expect(await fetchAhead(node, name)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });
     }
   });
 
-  it("is provider_unavailable when the provider gives none, without a word of the credentials", async () => {
+  it("answers `provider_unavailable` without credentials in the text if the provider issues no token", async () => {
     const { node } = await start(darajaEnv("http://127.0.0.1:1"));
     const answer = await asMerchant(node, "/v1/providers/daraja/token", {});
     expect(answer).toMatchObject({ status: 503, body: { code: "provider_unavailable", retryable: true } });
@@ -147,7 +147,7 @@ describe("POST /v1/providers/:provider/token", () => {
     expect(await viewOf(node)).toMatchObject({ token: null, calls: { token: { count: 1, errors: 1 } } });
   });
 
-  it("has nothing to fetch where there are no access tokens", async () => {
+  it("answers null for a provider without access tokens", async () => {
     const app = Fastify();
     onTestFinished(() => app.close());
     handleErrors(app);
@@ -170,8 +170,8 @@ describe("POST /v1/providers/:provider/token", () => {
   });
 });
 
-describe("both", () => {
-  it("are for the merchant only", async () => {
+describe("the routes for providers", () => {
+  it("require the API key", async () => {
     const { node } = await start();
     const { watchToken } = await pay(node);
     for (const { path, method } of [

@@ -1,4 +1,4 @@
-/** The SDK's browser files as any shop's page gets them. */
+/** The SDK's browser files, as a page of any origin loads them. */
 import { createHash } from "node:crypto";
 import Fastify, { type FastifyInstance } from "fastify";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -31,7 +31,7 @@ function open(readFiles: () => Promise<Map<string, ServedFile>>): FastifyInstanc
 }
 
 describe("the SDK's files", () => {
-  it("are any origin's to have, each as long as its name promises", async () => {
+  it("are open to every origin, with a cache time that fits each name", async () => {
     const app = open(async () => files);
     for (const [name, file] of files) {
       const { statusCode, headers, rawPayload } = await app.inject({ url: `/sdk/${name}` });
@@ -43,7 +43,7 @@ describe("the SDK's files", () => {
     }
   });
 
-  it("are asked for again by who has them, and not sent again unless they are others, zipped or not", async () => {
+  it("are revalidated, compressed or not, and sent again only if they changed", async () => {
     const app = open(async () => files);
     for (const encoding of ["gzip", "identity"]) {
       const ask = (etag = "") =>
@@ -51,13 +51,13 @@ describe("the SDK's files", () => {
       const first = await ask();
       expect(first.headers.vary).toContain("Accept-Encoding");
       const again = await ask(String(first.headers.etag));
-      // Without the permission a browser would not give a page what it has.
+      // Without this header a browser would not give the page its cached file.
       expect([again.statusCode, again.payload, again.headers["access-control-allow-origin"]]).toEqual([304, "", "*"]);
       expect((await ask('W/"older"')).statusCode).toBe(200);
     }
   });
 
-  it("are pinned by the hashes of their scripts", async () => {
+  it("have hashes for `integrity=`", async () => {
     const { headers, body } = await open(async () => files).inject({ url: "/sdk/integrity.json" });
     expect(headers["access-control-allow-origin"]).toBe("*");
     const hashes = JSON.parse(body);
@@ -65,13 +65,13 @@ describe("the SDK's files", () => {
     expect(hashes["tukio.js"]).toBe(hashOf(Buffer.from("export const version = 1;")));
   });
 
-  it("that are not there are a problem", async () => {
+  it("answer a problem for an unknown name", async () => {
     const { statusCode, body } = await open(async () => files).inject({ url: "/sdk/other.js" });
     expect(statusCode).toBe(404);
     expect(JSON.parse(body)).toMatchObject({ code: "route_unknown" });
   });
 
-  it("that have not been built yet are a problem that names the command, until they are", async () => {
+  it("answer a problem that names the build command until they are built", async () => {
     let isBuilt = false;
     const app = open(async () => {
       if (!isBuilt) throw new Error("no such folder");

@@ -1,4 +1,4 @@
-/** Answers are typed by the compiler and described by schemas: this does not compile when the two part. */
+/** Compares the TypeScript types of answers with their schemas: this file does not compile if the two differ. */
 import { expect, it } from "vitest";
 import type { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
@@ -10,7 +10,7 @@ import type { Prompt } from "../../server/sandbox/phone.ts";
 import type * as answer from "../../server/schema/answer.ts";
 import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio-message.ts";
 
-/** Only `true` when both are the same, optional fields included. */
+/** `true` only if both types are the same, including optional fields. */
 type Same<A, B> =
   (<T>() => T extends Flat<A> ? 1 : 2) extends <T>() => T extends Flat<B> ? 1 : 2 ? true : { differs: [A, B] };
 type Flat<T> = T extends object ? { [K in keyof T]: Flat<T[K]> } : T;
@@ -29,7 +29,7 @@ type Answers = [
   Same<z.infer<typeof answer.prompts>, { prompts: Prompt[] }>,
 ];
 
-it("schemas and types are the same", () => {
+it("the schemas of answers equal their types", () => {
   const isSame: Answers[number] extends true ? true : Answers = true;
   expect(isSame).toBe(true);
 });
