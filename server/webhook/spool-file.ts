@@ -1,8 +1,11 @@
 /**
  * One file of the spool: a SQLite database with one table of webhooks. SQLite locks the file for as long as it is open, so
  * a locked file belongs to a live process. A committed write is synced to the disk, and a torn write is rolled back.
+ *
+ * A removed webhook leaves no bytes in the file, because it has the payer's data. Its bytes stay in the write-ahead log until
+ * `eraseLog`.
  */
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
 
@@ -23,6 +26,7 @@ export interface SpoolContents {
   readonly path: string;
   /** The next batch, oldest first. */
   oldest(): SpooledRow[];
+  /** Overwrites the webhook with zeros. */
   remove(id: number): void;
   count(): number;
   close(): void;
@@ -34,6 +38,8 @@ export interface SpoolFile extends SpoolContents {
    * throws, none is.
    */
   write(batch: readonly PrioritizedWebhook[]): boolean[];
+  /** Empties the write-ahead log if it may have bytes of webhooks. For a file that has no webhook left. */
+  eraseLog(): void;
 }
 
 export interface PrioritizedWebhook {
@@ -68,7 +74,10 @@ function openLocked(path: string, prepare: (db: DatabaseSync) => void): Database
   const db = new DatabaseSync(path);
   try {
     // `full` syncs each commit, without which a 2xx could be sent for a webhook that a power failure loses (G1).
-    db.exec("pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full");
+    // `secure_delete` overwrites the bytes of deleted rows, which otherwise stay in free pages.
+    db.exec(
+      "pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on",
+    );
     prepare(db);
     return db;
   } catch (error) {
@@ -126,9 +135,20 @@ export function openOwnFile(path: string, maxMb: number): SpoolFile {
     const stored = z.object({ bytes: z.number() }).parse(bytesOf.get(webhook.paymentId)).bytes;
     return stored + bytes <= shareOf(maxMb) * partOf[priority];
   };
+  let isLogClean = true;
+  const contents = openContents(db, path);
   return {
-    ...openContents(db, path),
+    ...contents,
+    remove(id) {
+      isLogClean = false;
+      contents.remove(id);
+    },
+    eraseLog() {
+      if (!isLogClean) db.exec("pragma wal_checkpoint(truncate)");
+      isLogClean = true;
+    },
     write(batch) {
+      isLogClean = false;
       db.exec("begin");
       try {
         const written = batch.map((one) => {
@@ -162,8 +182,21 @@ export function removeFile(path: string): void {
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
 }
 
-/** Renames a damaged file, and its write-ahead log, which may hold webhooks and belongs to it by its name. */
+/**
+ * Renames a damaged file, and its write-ahead log, which may hold webhooks and belongs to it by its name. Sets their time to now,
+ * because their retention begins here: a person may still save their webhooks.
+ */
 export function setAside(path: string): void {
-  renameSync(path, `${path}.damaged`);
-  if (existsSync(`${path}-wal`)) renameSync(`${path}-wal`, `${path}.damaged-wal`);
+  const now = new Date();
+  for (const suffix of ["", "-wal"]) {
+    if (!existsSync(path + suffix)) continue;
+    renameSync(path + suffix, `${path}.damaged${suffix}`);
+    utimesSync(`${path}.damaged${suffix}`, now, now);
+  }
 }
+
+/** Whether the file was set aside before this time. False when another process has just deleted it. */
+export const isSetAsideBefore = (path: string, time: Date): boolean => {
+  const stats = /\.damaged(-wal)?$/.test(path) ? statSync(path, { throwIfNoEntry: false }) : undefined;
+  return stats !== undefined && stats.mtime < time;
+};

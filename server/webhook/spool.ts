@@ -3,16 +3,17 @@
  *
  * Guarantees that a webhook is synced to the disk when `append` resolves (G1), that webhooks leave in the order in which they
  * came, and that each leaves only after it was applied. So one may be applied twice, and none is lost. A process empties the
- * files of dead processes too.
+ * files of dead processes too. An empty spool has no bytes of webhooks.
  *
  * A write blocks this process for one sync of the disk. Webhooks that come in the meantime share the next sync.
  */
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { HubError } from "../errors.ts";
 import {
   causeOf,
+  isSetAsideBefore,
   openOtherFile,
   openOwnFile,
   type PrioritizedWebhook,
@@ -41,6 +42,8 @@ export interface Spool {
    * `apply` throws for, and throws the same.
    */
   drain(apply: Apply): Promise<void>;
+  /** Deletes the damaged files of all processes that were set aside before this time. */
+  removeDamaged(before: Date): void;
   close(): void;
 }
 
@@ -96,10 +99,11 @@ export function openSpool(options: SpoolOptions): Spool {
       return state.waiting;
     },
     async drain(apply) {
-      if (state.own) await drainFile(state, state.own, apply);
+      if (state.own) await drainOwn(state, state.own, apply);
       const others = filesIn(options.dir).filter((file) => file.endsWith(extension) && file !== state.name);
       for (const file of others) await drainOther(state, join(options.dir, file), apply);
     },
+    removeDamaged: (before) => removeDamaged(state, before),
     close: () => close(state),
   };
 }
@@ -161,6 +165,11 @@ async function drainFile(state: State, file: SpoolContents, apply: Apply): Promi
   }
 }
 
+async function drainOwn(state: State, file: SpoolFile, apply: Apply): Promise<void> {
+  await drainFile(state, file, apply);
+  if (file.count() === 0) file.eraseLog();
+}
+
 /** Empties and removes the file of a dead process. */
 async function drainOther(state: State, path: string, apply: Apply): Promise<void> {
   let file: SpoolContents | undefined;
@@ -189,6 +198,17 @@ function handleFileError({ reported, log }: State, path: string, err: unknown): 
   if (reported.has(path)) return;
   reported.add(path);
   log.warn({ event: "webhook.spool.file_unreadable", err, path }, "Cannot read a spool file now; will retry");
+}
+
+function removeDamaged({ dir, log }: State, before: Date): void {
+  for (const path of filesIn(dir).map((file) => join(dir, file))) {
+    if (!isSetAsideBefore(path, before)) continue;
+    rmSync(path, { force: true });
+    log.warn(
+      { event: "webhook.spool.damaged_removed", path },
+      "Deleted a damaged spool file whose retention has ended",
+    );
+  }
 }
 
 function close(state: State): void {

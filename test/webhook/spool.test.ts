@@ -2,7 +2,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { statSync } from "node:fs";
-import { chmod, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -145,6 +145,46 @@ describe("spool", () => {
     expect(await drain(spool)).toEqual(["1"]);
     expect(spool.events).toEqual(["webhook.spool.file_damaged"]);
     expect(await readdir(dir)).toContain("ruined.webhooks.damaged");
+  });
+
+  it("keeps no bytes of webhooks on the disk once all are applied", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    const bytesOnDisk = async (text: string): Promise<number> => {
+      const contents = await Promise.all((await readdir(dir)).map((file) => readFile(join(dir, file), "latin1")));
+      return contents.join("").split(text).length - 1;
+    };
+    // Small ones share a page; a large one has pages of its own. SQLite moves the log into the file after 1,000 pages.
+    const append = (phone: string, bytes: number): Promise<unknown> =>
+      Promise.all(Array.from({ length: 60 }, (_, n) => spool.append(bodyOf(phone, bytes, `${n}`))));
+    await append("254712345678", 0);
+    await append("254712345678", 40_000);
+    expect(await bytesOnDisk("254712345678")).toBeGreaterThanOrEqual(120);
+    expect(await drain(spool, 50)).toHaveLength(51);
+    expect(await drain(spool)).toHaveLength(70);
+    expect([await bytesOnDisk("254712345678"), await bytesOnDisk("content-type")]).toEqual([0, 0]);
+    await append("254787654321", 0);
+    expect(await drain(spool)).toHaveLength(60);
+    expect(await bytesOnDisk("254787654321")).toBe(0);
+  });
+
+  it("deletes a damaged file and its log when they were set aside before a given time", async () => {
+    const dir = await newDir();
+    const spool = open(dir);
+    await writeFile(join(dir, "ruined.webhooks"), "x".repeat(10_000));
+    const written = (await stat(join(dir, "ruined.webhooks"))).mtime;
+    await utimes(join(dir, "ruined.webhooks"), new Date(0), new Date(0));
+    expect(await drain(spool)).toEqual([]);
+    await writeFile(join(dir, "ruined.webhooks.damaged-wal"), "the log of a file that another process has set aside");
+    const damaged = async () => (await readdir(dir)).filter((file) => file.startsWith("ruined"));
+    // A file's time is when it was set aside, not when it was written.
+    spool.removeDamaged(written);
+    expect(await damaged()).toEqual(["ruined.webhooks.damaged", "ruined.webhooks.damaged-wal"]);
+    await spool.append(bodyOf(1));
+    spool.removeDamaged(new Date(Date.now() + 60_000));
+    expect(await damaged()).toEqual([]);
+    expect(spool.events).toEqual(["webhook.spool.file_damaged", ...Array(2).fill("webhook.spool.damaged_removed")]);
+    expect(await drain(spool)).toEqual(["1"]);
   });
 
   it("sets aside a database without webhooks, and removes an empty one", async () => {
