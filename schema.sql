@@ -42,6 +42,9 @@ create index order_changed on "order" (changed_at, id);
 create index order_opened on "order" (opened_at, id);
 create index order_status on "order" (status, opened_at, id);
 create index order_provider on "order" ((payment ->> 'provider'), opened_at, id);
+-- The indexes named ..._personal find the rows that still hold personal data, by age (server/order/retention.ts).
+create index order_personal on "order" (changed_at)
+  where description is not null or customer is not null or metadata is not null;
 
 -- One attempt to pay an order, with one provider.
 create table payment (
@@ -69,7 +72,8 @@ create table payment (
   unique (order_uuid, attempt)
 );
 create index payment_reference on payment (provider, reference) where reference is not null;
-create index payment_phone on payment (started_at) where phone ~ '^[+][0-9]+$';
+create index payment_personal on payment (started_at)
+  where phone ~ '^[+][0-9]+$' or return_url is not null or action is not null;
 create index payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
 create index payment_started on payment (started_at);
 -- Finds due payments by provider, open ones apart from settled ones.
@@ -137,7 +141,7 @@ create table receipt (
   primary key (provider, receipt)
 );
 
--- The history: every version of every order.
+-- The history: every version of every order. Append-only; only the erasure of personal data changes a row.
 create table event (
   order_uuid uuid not null references "order" (id),
   version int not null,
@@ -150,8 +154,9 @@ create table event (
   source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- null: an attempt was opened
   primary key (order_uuid, version)
 );
+create index event_personal on event (occurred_at) where note is not null or payment ? 'action';
 
--- The inbox: every webhook's bytes, matched or not. Append-only.
+-- The inbox: every webhook's bytes, matched or not, until they are erased.
 create table webhook (
   id bigint generated always as identity primary key,
   provider text not null,
@@ -168,7 +173,9 @@ create table webhook (
 create index webhook_payment on webhook (payment_id) where payment_id is not null;
 create index webhook_parked on webhook (provider, reference) where result = 'unmatched';
 create index webhook_offer on webhook (offer_at) where offer_at is not null;
-create index webhook_bytes on webhook (received_at) where body <> '';
+create index webhook_unapplied on webhook (received_at) where offer_at is not null;
+create index webhook_personal on webhook (received_at)
+  where body <> '' or headers <> '{}' or reference is not null or error is not null;
 create index webhook_refused on webhook (received_at) where result = 'refused';
 
 -- Idempotency keys of POST /v1/payments, kept 72 hours.

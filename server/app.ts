@@ -105,7 +105,11 @@ export async function createApp(
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
-  const retention = startRetention({ database, ...reportTask(log, "retention") });
+  const retention = startRetention({
+    database,
+    eraseFiles: (before) => spool?.removeDamaged(before),
+    ...reportTask(log, "retention"),
+  });
   const { onNext } = invariants;
   const hub = createHub({ store, bus, ...reportTask(log, "resync"), onResync, onWatchers, onPush, onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });

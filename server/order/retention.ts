@@ -1,47 +1,169 @@
 /**
- * Erases personal data and data that is needed only for a limited time: the bytes of webhooks and full phone numbers after 90 days
- * (also a number within a provider's reference, as in Daraja's), refused webhooks after 7 days, and idempotency keys after 72 hours.
- * Erasure runs in small batches with a commit each, so that no payment waits for it. Any number of nodes may run it at once.
+ * Erases personal data when its retention ends. `tables` lists every column of every table; the statements are made from it,
+ * and a test compares it with the schema.
+ *
+ * Guarantees: a statement erases at most 500 rows in a commit of its own, finds them through an index, and skips rows that
+ * another transaction has locked, so that no payment waits for it. Any number of nodes may erase at once. Erasure changes
+ * neither the version nor the status of an order, so watchers receive nothing. Not guaranteed: PostgreSQL keeps erased bytes in
+ * its files until it vacuums the table and recycles the write-ahead log.
  */
 
 import type { Database } from "../database/pool.ts";
 import { type Loop, startLoop } from "../loop.ts";
 
-const intervalMs = 600_000;
+/** The period of all data about payers, in the database and in files. */
+export const payerDataDays = 90;
+
+const keptFor = `${payerDataDays} days`;
+
+export interface TableRetention {
+  /** The value of each personal column after its erasure, in SQL; null: the whole row is deleted. */
+  personal?: Readonly<Record<string, string | null>>;
+  /** Personal columns whose personal part is removed by the statement that ends the payment. */
+  personalWhileOpen?: readonly string[];
+  notPersonal?: readonly string[];
+  /** The column with the time from which the period counts. */
+  since?: string;
+  /** The period, as an interval of PostgreSQL. */
+  keptFor?: string;
+  /** Whether a row has anything to erase: the condition of the table's partial index. Absent: every row has. */
+  isPresent?: string;
+}
+
+const hasFullPhone = "phone ~ '^[+][0-9]+$'";
+
+/** The phone as `maskPhone` shows it. */
+const maskedPhone = "left(phone, 5) || repeat('*', greatest(1, length(phone) - 8)) || right(phone, 3)";
+
+/** Daraja's reference ends with the phone in local form. */
+const maskedReference = "replace(reference, right(phone, 9), '******' || right(phone, 3))";
+
+/** Every column of every table. A column that may hold data of the payer, or free text of a person, is personal. */
+export const tables: Readonly<Record<string, TableRetention>> = {
+  order: {
+    personal: { description: "null", customer: "null", metadata: "null" },
+    // Its action: the masked phone, or the address of the provider's page.
+    personalWhileOpen: ["payment"],
+    notPersonal: [
+      ...["id", "order_id", "amount_minor", "currency", "version", "status", "reason", "attempt", "also_paid"],
+      ...["opened_at", "changed_at"],
+    ],
+    // A further attempt may bring the data again, so its period begins again.
+    since: "changed_at",
+    keptFor,
+    isPresent: "description is not null or customer is not null or metadata is not null",
+  },
+  payment: {
+    personal: {
+      phone: `case when ${hasFullPhone} then ${maskedPhone} else phone end`,
+      reference: `case when ${hasFullPhone} then ${maskedReference} else reference end`,
+      return_url: "null",
+      action: "null",
+    },
+    notPersonal: [
+      ...["id", "order_uuid", "attempt", "provider", "live", "amount_minor", "currency", "status", "reason"],
+      // The receipt is the proof of the money and names no person.
+      ...["receipt", "amount_paid_minor", "suspected"],
+      ...["started_at", "expires_at", "check_at", "suspected_at", "completing_at"],
+    ],
+    since: "started_at",
+    keptFor,
+    isPresent: `${hasFullPhone} or return_url is not null or action is not null`,
+  },
+  event: {
+    personal: { payment: "payment - 'action'", note: "null" },
+    notPersonal: ["order_uuid", "version", "status", "reason", "also_paid", "occurred_at", "source"],
+    since: "occurred_at",
+    keptFor,
+    isPresent: "note is not null or payment ? 'action'",
+  },
+  webhook: {
+    personal: { headers: "'{}'", body: "''", reference: "null", error: "null" },
+    notPersonal: ["id", "provider", "payment_id", "proof", "result", "offer_at", "received_at"],
+    since: "received_at",
+    keptFor,
+    isPresent: "body <> '' or headers <> '{}' or reference is not null or error is not null",
+  },
+  idempotency: {
+    // The merchant chooses the key. The request is a hash that a list of phones could reveal.
+    personal: { key: null, request: null },
+    notPersonal: ["order_uuid", "created_at"],
+    since: "created_at",
+    keptFor: "72 hours",
+  },
+  receipt: { notPersonal: ["provider", "receipt", "payment_id"] },
+  credential: { notPersonal: ["provider", "sealed", "expires_at"] },
+  query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },
+  token_call: { notPersonal: ["provider", "at"] },
+  tukio_schema: { notPersonal: ["version"] },
+};
 
 /** Rows of one commit. 500, because the statement locks them until its commit. */
 const batch = 500;
 
-const statements = [
-  `delete from idempotency where key in (
-     select key from idempotency where created_at < statement_timestamp() - interval '72 hours' limit ${batch})`,
-  `delete from webhook where id in (
-     select id from webhook where result = 'refused' and received_at < statement_timestamp() - interval '7 days' limit ${batch})`,
-  `update webhook set offer_at = null where id in (
-     select id from webhook where offer_at is not null and received_at < statement_timestamp() - interval '7 days' limit ${batch})`,
-  `update webhook set body = '', headers = '{}', reference = null, error = null where id in (
-     select id from webhook where body <> '' and received_at < statement_timestamp() - interval '90 days' limit ${batch})`,
-  `update payment set phone = left(phone, 5) || repeat('*', greatest(1, length(phone) - 8)) || right(phone, 3),
-     reference = replace(reference, right(phone, 9), '******' || right(phone, 3)) where id in (
-     select id from payment where phone ~ '^[+][0-9]+$' and started_at < statement_timestamp() - interval '90 days' limit ${batch})`,
+/** The first `batch` rows by `since`, oldest first. By `ctid`, because PostgreSQL then never reads the whole table for them. */
+const oldest = (table: string, since: string, period: string, condition: string): string =>
+  `ctid = any (array(
+     select ctid from "${table}" where ${since} < statement_timestamp() - interval '${period}' and (${condition})
+     order by ${since} limit ${batch} for update skip locked))`;
+
+function eraseStatement(table: string, retention: TableRetention): { name: string; text: string }[] {
+  const { personal, since, keptFor: period, isPresent = "true" } = retention;
+  if (!personal || !since || !period) return [];
+  const rows = oldest(table, since, period, isPresent);
+  const values = Object.entries(personal).map(([column, value]) => `${column} = ${value}`);
+  const isDeleted = Object.values(personal).includes(null);
+  const text = isDeleted
+    ? `delete from "${table}" where ${rows}`
+    : `update "${table}" set ${values.join(", ")} where ${rows}`;
+  return [{ name: `erase-${table}`, text }];
+}
+
+export const eraseStatements: readonly { name: string; text: string }[] = [
+  {
+    name: "delete-refused-webhook",
+    text: `delete from webhook where ${oldest("webhook", "received_at", "7 days", "result = 'refused'")}`,
+  },
+  {
+    name: "end-redelivery",
+    text: `update webhook set offer_at = null where ${oldest("webhook", "received_at", "7 days", "offer_at is not null")}`,
+  },
+  ...Object.entries(tables).flatMap(([table, retention]) => eraseStatement(table, retention)),
 ];
 
 export interface RetentionOptions {
   database: Database;
+  /** Erases files that were set aside before this time. */
+  eraseFiles?: (before: Date) => void;
   onError: (error: unknown) => void;
   onRecovered?: () => void;
 }
 
-/** Erases all data whose time is over, in batches. */
-export async function erase({ pool }: Database): Promise<void> {
-  for (const statement of statements) {
-    for (let rows = batch; rows === batch; ) rows = (await pool.query(statement)).rowCount ?? 0;
+/** Erases all data whose retention has ended, in batches. Ends early, between two batches, once `isClosed`. */
+export async function erase({ pool }: Database, isClosed: () => boolean = () => false): Promise<void> {
+  for (const { text } of eraseStatements) {
+    for (let rows = batch; rows === batch && !isClosed(); ) rows = (await pool.query(text)).rowCount ?? 0;
   }
 }
 
+const intervalMs = 600_000;
+
 /** Erases now and every ten minutes. */
-export function startRetention({ database, ...callbacks }: RetentionOptions): Pick<Loop, "close"> {
-  const loop = startLoop({ task: () => erase(database), delayMs: () => intervalMs, ...callbacks });
+export function startRetention({ database, eraseFiles, ...callbacks }: RetentionOptions): Pick<Loop, "close"> {
+  let isClosed = false;
+  const loop = startLoop({
+    task: async () => {
+      await erase(database, () => isClosed);
+      eraseFiles?.(new Date(Date.now() - payerDataDays * 86_400_000));
+    },
+    delayMs: () => intervalMs,
+    ...callbacks,
+  });
   loop.runNow();
-  return loop;
+  return {
+    close() {
+      isClosed = true;
+      return loop.close();
+    },
+  };
 }

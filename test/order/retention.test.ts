@@ -1,19 +1,124 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { erase } from "../../server/order/retention.ts";
-import { startNode } from "../support/node.ts";
-import { failed, openTestStore, paid } from "../support/store.ts";
+/** The erasure of personal data, and the list of all columns that it is made from. */
+import { randomUUID } from "node:crypto";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { Database } from "../../server/database/pool.ts";
+import { erase, eraseStatements, tables } from "../../server/order/retention.ts";
+import { textOf } from "../docs/markdown.ts";
+import { asMerchant, paymentBody, startNode } from "../support/node.ts";
+import { openManyOrders, planStepsOf } from "../support/query-plan.ts";
+import { failed, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
+// A database for each test, because erasure takes the rows of all.
 let ground: Awaited<ReturnType<typeof openTestStore>>;
-beforeAll(async () => {
+beforeEach(async () => {
   ground = await openTestStore();
+  return ground.close;
 });
-afterAll(() => ground.close());
 
 const row = (body: string) => ({
   provider: "daraja",
   proof: "secret" as const,
-  headers: { a: "b" },
+  headers: { "x-forwarded-for": "192.0.2.7" },
   body: Buffer.from(body),
+});
+
+/** The columns that hold a time, by table: those from which a retention counts. */
+const times = [
+  ['"order"', "changed_at"],
+  ["payment", "started_at"],
+  ["event", "occurred_at"],
+  ["webhook", "received_at"],
+  ["idempotency", "created_at"],
+] as const;
+
+/** Makes all rows older by `interval`, in the tables given. */
+async function age({ pool }: Database, interval: string, of: readonly string[] = times.map(([table]) => table)) {
+  for (const [table, since] of times) {
+    if (of.includes(table)) await pool.query(`update ${table} set ${since} = ${since} - interval '${interval}'`);
+  }
+}
+
+const payer = {
+  description: "2 tickets for Asha Njeri",
+  customer: { name: "Asha Njeri", email: "asha@example.com" },
+  metadata: { seat: "A1", guest: "Asha" },
+  returnUrl: "https://shop.example/orders/asha@example.com",
+};
+
+/** Every text in the database that the data of `payer` could be found by. */
+const traces = /asha|712345678|2547\*+678|192\.0\.2\.7|seat/i;
+
+/** All rows of all tables that contain a trace of the payer. */
+async function tracesIn({ pool }: Database): Promise<string[]> {
+  const found = await Promise.all(
+    Object.keys(tables).map(async (table) => {
+      const { rows } = await pool.query<{ text: string }>(
+        `select to_jsonb(t)::text || coalesce(convert_from(decode(substr(to_jsonb(t) ->> 'body', 3), 'hex'), 'UTF8'), '') as text
+         from "${table}" t`,
+      );
+      return rows.filter(({ text }) => traces.test(text)).map(({ text }) => `${table}: ${text}`);
+    }),
+  );
+  return found.flat();
+}
+
+/** Opens an order with all data of a payer in every column that may have some. */
+async function openPersonalOrder(orderId = nextOrderId()) {
+  const { event, payment } = await ground.open({ orderId, idempotencyKey: "asha@example.com", ...payer });
+  await ground.store.advance(payment.id, {
+    status: "processing",
+    // A reference of Daraja ends in the payer's phone number.
+    reference: "ws_CO_20112026205932104712345678",
+    action: { type: "prompt", phone: "+2547*****678" },
+    source: "reply",
+  });
+  await ground.store.advance(
+    payment.id,
+    paid({ amountMinor: 14_000n, receipt: `R-${orderId}` }),
+    row("from 254712345678"),
+  );
+  await ground.store.advance(payment.id, {
+    status: "succeeded",
+    source: "person",
+    note: "Asha Njeri sent her statement",
+  });
+  // A return of the payer's browser has no body.
+  await ground.inbox.insert({ ...row(""), result: "nothing", reference: "ws_CO_20112026205932104712345678" });
+  await ground.inbox.insert({ ...row("712345678"), result: "error", error: "unreadable: asha" });
+  return { event, payment };
+}
+
+describe("the table of columns", () => {
+  it("lists every column of the schema once, as personal or as not personal", async () => {
+    const { rows } = await ground.database.pool.query<{ name: string }>(
+      "select table_name || '.' || column_name as name from information_schema.columns where table_schema = 'public'",
+    );
+    const listed = Object.entries(tables).flatMap(
+      ([table, { personal = {}, personalWhileOpen = [], notPersonal = [] }]) =>
+        [...Object.keys(personal), ...personalWhileOpen, ...notPersonal].map((column) => `${table}.${column}`),
+    );
+    expect(listed.toSorted()).toEqual(rows.map(({ name }) => name).toSorted());
+  });
+
+  it("has a period and a time for every table with personal data", () => {
+    const incomplete = Object.entries(tables).filter(
+      ([, { personal, since, keptFor }]) => personal && !(since && keptFor),
+    );
+    expect(incomplete).toEqual([]);
+  });
+
+  it("is the one in docs/operating.md", () => {
+    const section = textOf("docs/operating.md").split("## Data retention")[1]?.split("\n## ")[0] ?? "";
+    const documented = section.split("\n").flatMap((line) => {
+      const [, , columns = "", erased = ""] = line.split("|");
+      return [...columns.matchAll(/`(\w+\.\w+)`/g)].map(([, column]) => [column, /\d+ (days|hours)/.exec(erased)?.[0]]);
+    });
+    const coded = Object.entries(tables).flatMap(([table, { personal = {}, personalWhileOpen = [], keptFor }]) => [
+      ...Object.keys(personal).map((column) => [`${table}.${column}`, keptFor]),
+      ...personalWhileOpen.map((column) => [`${table}.${column}`, undefined]),
+    ]);
+    expect(documented.toSorted()).toEqual(coded.toSorted());
+  });
 });
 
 describe("retention", () => {
@@ -28,13 +133,7 @@ describe("retention", () => {
       `insert into webhook (provider, proof, result, headers, body)
      select 'daraja', 'none', 'refused', '{}', 'x' from generate_series(1, 1200)`,
     );
-    for (const statement of [
-      "update payment set started_at = started_at - interval '91 days'",
-      "update webhook set received_at = received_at - interval '91 days'",
-      "update idempotency set created_at = created_at - interval '73 hours'",
-    ]) {
-      await ground.database.pool.query(statement);
-    }
+    await age(ground.database, "91 days");
     const young = await ground.open({ idempotencyKey: "young" });
     await ground.store.advance(young.payment.id, { status: "processing", reference, source: "reply" });
     await ground.store.advance(young.payment.id, failed(), row("young and accepted"));
@@ -64,6 +163,107 @@ describe("retention", () => {
     expect(view.payments[0]?.phone).toBe("+2547*****678");
   });
 
+  it("erases every trace of the payer after 90 days except the masked phone", async () => {
+    const { event, payment } = await openPersonalOrder();
+    const before = await ground.view(event.orderId);
+    await age(ground.database, "89 days");
+    const present = await tracesIn(ground.database);
+    expect(present).toHaveLength(8);
+    await erase(ground.database);
+    const tablesOf = (found: string[]): string[] => found.map((text) => text.split(":", 1)[0] ?? "");
+    expect(tablesOf(await tracesIn(ground.database))).toEqual(
+      tablesOf(present).filter((table) => table !== "idempotency"),
+    );
+    await age(ground.database, "1 day 1 minute");
+    await erase(ground.database);
+
+    expect(await tracesIn(ground.database)).toEqual([expect.stringMatching(/^payment: .*"phone": "\+2547\*+678"/)]);
+    const after = await ground.view(event.orderId);
+    expect(after).toMatchObject({ description: null, customer: null, metadata: null });
+    expect(after.events.map(({ status, source }) => [status, source])).toEqual(
+      before.events.map(({ status, source }) => [status, source]),
+    );
+    expect(after.order).toMatchObject({
+      version: before.order.version,
+      status: "succeeded",
+      payment: { id: payment.id },
+    });
+  });
+
+  it("counts the period of an order from its last change, and that of a payment from its start", async () => {
+    const { event } = await ground.open({ ...payer });
+    await ground.store.advance((await ground.view(event.orderId)).payments[0]?.id ?? "", failed());
+    await age(ground.database, "91 days");
+    // A further attempt that leaves out the data keeps it; one that brings it replaces it.
+    await ground.open({ orderId: event.orderId, customer: { name: "Asha" } });
+    await erase(ground.database);
+    const view = await ground.view(event.orderId);
+    expect(view).toMatchObject({
+      description: payer.description,
+      customer: { name: "Asha" },
+      metadata: payer.metadata,
+    });
+    const { rows } = await ground.database.pool.query(
+      "select phone, return_url from payment where order_uuid = $1 order by attempt",
+      [event.id],
+    );
+    expect(rows).toEqual([
+      { phone: "+2547*****678", return_url: null },
+      { phone: "+254712345678", return_url: null },
+    ]);
+  });
+
+  it("erases the return address of a payment that has no phone", async () => {
+    const { payment } = await ground.open({ provider: "bkash", currency: "BDT", ...payer });
+    await ground.database.pool.query("update payment set phone = null");
+    const url = "https://pay.example/asha";
+    const reference = "TR0011";
+    await ground.store.advance(payment.id, {
+      status: "processing",
+      reference,
+      action: { type: "redirect", url },
+      source: "reply",
+    });
+    await age(ground.database, "91 days");
+    await erase(ground.database);
+    const { rows } = await ground.database.pool.query(
+      "select phone, return_url, action, reference from payment where id = $1",
+      [payment.id],
+    );
+    expect(rows).toEqual([{ phone: null, return_url: null, action: null, reference }]);
+  });
+
+  it("skips rows that another transaction has locked, and erases them later", async () => {
+    const { event, payment } = await ground.open({ ...payer });
+    await ground.store.advance(payment.id, failed());
+    await age(ground.database, "91 days");
+    const client = await ground.database.pool.connect();
+    try {
+      await client.query("begin");
+      await client.query('select from "order" where id = $1 for update', [event.id]);
+      await erase(ground.database);
+    } finally {
+      await client.query("rollback");
+      client.release();
+    }
+    expect((await ground.view(event.orderId)).customer).toEqual(payer.customer);
+    await erase(ground.database);
+    expect((await ground.view(event.orderId)).customer).toBeNull();
+  });
+
+  it("ends between two batches once it is closed", async () => {
+    await ground.database.pool.query(
+      `insert into webhook (provider, proof, result, headers, body, received_at)
+       select 'daraja', 'none', 'refused', '{}', 'closed', now() - interval '8 days' from generate_series(1, 1200)`,
+    );
+    const left = async () => (await ground.database.pool.query("select from webhook where body = 'closed'")).rowCount;
+    let asked = 0;
+    await erase(ground.database, () => ++asked > 1);
+    expect(await left()).toBe(700);
+    await erase(ground.database);
+    expect(await left()).toBe(0);
+  });
+
   it("runs on every node", async () => {
     await ground.inbox.refuse(row("old, on a node"), "forged");
     await ground.database.pool.query("update webhook set received_at = received_at - interval '8 days'");
@@ -71,5 +271,93 @@ describe("retention", () => {
     const left = async () =>
       (await ground.database.pool.query("select from webhook where body = 'old, on a node'")).rowCount;
     await vi.waitUntil(async () => (await left()) === 0);
+  });
+});
+
+describe("an erased order", () => {
+  it("is read, watched, replayed by its idempotency key and paid again", async () => {
+    const node = await startNode({ databaseUrl: ground.database.pool.options.connectionString ?? "" });
+    const key = { "idempotency-key": randomUUID() };
+    const body = paymentBody({ ...payer, phone: "+254712345678" });
+    const opened = await asMerchant(node, "/v1/payments", body, key);
+    expect(opened.status).toBe(202);
+    const { id, orderId } = opened.body.order;
+    const { rows } = await ground.database.pool.query("select id from payment where order_uuid = $1", [id]);
+    await ground.store.advance(rows[0].id, failed());
+    const { order } = await ground.view(orderId);
+    await age(ground.database, "91 days", ['"order"', "payment", "event", "webhook"]);
+    await erase(ground.database);
+
+    const path = `/v1/orders/${orderId}`;
+    const read = await asMerchant(node, path);
+    expect([read.status, read.body]).toMatchObject([200, { description: null, customer: null, metadata: null }]);
+    expect(read.body.order).toMatchObject({ version: order.version, status: "failed" });
+    const list = await asMerchant(node, "/v1/orders?status=failed&limit=100");
+    expect(list.body.data.map((listed) => listed.id)).toContain(id);
+    const state = await asMerchant(node, `${path}/wait?after=0`);
+    expect([state.status, state.body]).toMatchObject([200, { version: order.version, status: "failed" }]);
+
+    // The key outlives the data here only because the test does not age it. The hash of the request is kept with the key.
+    const repeat = await asMerchant(node, "/v1/payments", body, key);
+    expect([repeat.status, repeat.body.order.version]).toEqual([opened.status, order.version]);
+    const other = await asMerchant(node, "/v1/payments", { ...body, phone: "+254712345601" }, key);
+    expect([other.status, other.body.code]).toEqual([422, "idempotency_mismatch"]);
+
+    const watching = asMerchant(node, `${path}/wait?after=${order.version}`);
+    const again = await asMerchant(node, "/v1/payments", { ...body, customer: { name: "Asha" }, metadata: undefined });
+    expect([again.status, again.body.order]).toMatchObject([202, { payment: { attempt: 2 } }]);
+    expect((await watching).body.version).toBeGreaterThan(order.version);
+    expect(await ground.view(orderId)).toMatchObject({ customer: { name: "Asha" }, metadata: null });
+  });
+});
+
+describe("the statements of retention", () => {
+  it("find their rows through an index among 10,000 expired rows, and read no more than one batch", async () => {
+    const many = await openManyOrders();
+    onTestFinished(many.close);
+    await many.database.pool.query(`
+      set statement_timeout = 0;
+      update "order" set changed_at = changed_at - interval '91 days', description = 'a' where status <> 'review';
+      update payment set started_at = started_at - interval '91 days', phone = '+254712345678', reference = 'ws_1_712345678';
+      insert into event (order_uuid, version, status, payment, also_paid, occurred_at)
+        select id, version, status, '{"action": {"type": "prompt"}}', '{}', now() - interval '91 days' from "order";
+      insert into webhook (provider, proof, result, headers, body, received_at, offer_at)
+        select 'daraja', 'secret', case when n % 2 = 0 then 'applied' else 'refused' end, '{"a": "b"}', '',
+               now() - interval '91 days', case when n % 100 = 0 then now() end
+        from generate_series(1, 20000) n;
+      insert into idempotency (key, request, order_uuid, created_at)
+        select order_id, 'a', id, now() - interval '4 days' from "order";
+      analyze "order", payment, event, webhook, idempotency`);
+    const indexes = new Map<string, string[]>();
+    for (const statement of eraseStatements) {
+      const steps = await planStepsOf(many.database, { statement });
+      const scans = steps.filter(
+        (step) => / Scan$/.test(step["Node Type"]) && step["Node Type"] !== "Bitmap Index Scan",
+      );
+      for (const scan of scans) {
+        // A scan by `ctid` reads the rows that the index has found.
+        expect([statement.name, scan["Node Type"]]).toEqual([
+          statement.name,
+          expect.stringMatching(/^(Index|Index Only|Bitmap Heap|Tid) Scan$/),
+        ]);
+        expect([statement.name, scan["Actual Rows"]]).toEqual([
+          statement.name,
+          expect.toSatisfy((rows) => rows <= 500),
+        ]);
+      }
+      indexes.set(
+        statement.name,
+        steps.flatMap((step) => step["Index Name"] ?? []),
+      );
+    }
+    expect(Object.fromEntries(indexes)).toEqual({
+      "delete-refused-webhook": ["webhook_refused"],
+      "end-redelivery": ["webhook_unapplied"],
+      "erase-order": ["order_personal"],
+      "erase-payment": ["payment_personal"],
+      "erase-event": ["event_personal"],
+      "erase-webhook": ["webhook_personal"],
+      "erase-idempotency": ["idempotency_created"],
+    });
   });
 });
