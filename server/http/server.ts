@@ -100,13 +100,14 @@ declare module "fastify" {
 
 export async function openHttp(options: HttpOptions): Promise<Http> {
   const { config, isAllowedOrigin, admit, onError } = options;
+  let isDraining = false;
   const methods = createMethods();
   const app = createFastify(options, methods);
   handleErrors(app);
   methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);
-  addHeaders(app, config);
+  addHeaders(app, config, () => isDraining);
   answerOptions(app, methods, isAllowedOrigin);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
@@ -129,7 +130,6 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     delayMs: () => unreadCheckMs,
     onError,
   });
-  let isDraining = false;
 
   return {
     app,
@@ -174,15 +174,16 @@ function createFastify({ config, log, admit }: HttpOptions, methods: Methods): F
   return app;
 }
 
-function addHeaders(app: FastifyInstance, config: HttpSettings): void {
+function addHeaders(app: FastifyInstance, config: HttpSettings, isDraining: () => boolean): void {
   const secure = secureHeaders(config);
   app.addHook("onRequest", (request, reply, done) => {
     if (request.routeOptions.config.secure !== false) reply.headers(secure);
     done();
   });
   app.addHook("onSend", (request, reply, _payload, done) => {
-    // An answer instead of an upgrade ends the connection too.
-    if (hasUnreadBody(request.raw) || isWebSocket(request.raw)) reply.header("connection", "close");
+    // An answer instead of an upgrade ends the connection too. While the node drains, the client's next request must not be
+    // on its way on a connection that the node is about to end.
+    if (isDraining() || hasUnreadBody(request.raw) || isWebSocket(request.raw)) reply.header("connection", "close");
     done();
   });
 }
@@ -205,8 +206,9 @@ async function closeServer(app: FastifyInstance, connections: Connections, onErr
   // The grace periods start when the server stops listening, because the transports drain their watchers before that.
   let stoppedAtMs: number | undefined;
   const task = async (): Promise<void> => {
-    connections.endIdle();
+    // An idle connection may still be used, and its answer ends it.
     if (app.server.listening) return;
+    connections.endIdle();
     stoppedAtMs ??= performance.now();
     const tookMs = performance.now() - stoppedAtMs;
     if (tookMs > closeGraceMs) connections.endUpgraded();
