@@ -1,7 +1,7 @@
 /**
  * The composition root: creates the parts of a node and connects them. It takes no decisions.
  *
- * Parts are created from the lower layers to the upper ones. Where two need each other, the first one gets a function that
+ * Parts are created from the lower layers to the upper ones. If two need each other, the first one gets a function that
  * reads the second one when it is called, which is after all parts exist.
  */
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";

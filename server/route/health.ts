@@ -21,7 +21,7 @@ const live = described({
   operationId: "live",
   tag: "Operating",
   summary: "Check that the process runs",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: { 200: { description: "It runs.", schema: alive, example: { status: "ok" } } },
   problems: [],
 });
@@ -30,7 +30,7 @@ const ready = described({
   operationId: "ready",
   tag: "Operating",
   summary: "Check that this node can take a webhook",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: {
     200: {
       description: "It can.",

@@ -128,7 +128,7 @@ const recordReturn = described({
   summary: "The payer returns from the provider's page",
   description:
     "Completes the payment once, then redirects the payer to its `returnUrl`. The query that the provider's page adds proves nothing.",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: {
     200: { description: "An HTML page, because the payment has no `returnUrl`.", type: "text/html" },
     303: {

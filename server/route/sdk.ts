@@ -15,7 +15,7 @@ const readSdkFile = described({
   summary: "Read a file of the client SDK",
   description:
     "`tukio.js` is a module that registers `<order-status>` and exports `watchOrder`. It loads the other files on demand. Open to every origin.",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: { 200: { description: "The file.", type: "text/javascript" }, 304: notModified },
   problems: ["route_unknown", "rate_limited"],
 });
@@ -24,7 +24,7 @@ const readSdkIntegrity = described({
   operationId: "readSdkIntegrity",
   tag: "Watching",
   summary: "Read the hashes of the SDK's scripts",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: {
     200: {
       description: "Values for `integrity=`, by file.",

@@ -55,7 +55,7 @@ const subscribeToPrompts = described({
   tag: "Sandbox",
   summary: "Subscribe to the prompts of a phone",
   description: `Sends the phone's state at once and after each change, and a comment every 15 s. One phone may have ${streamsPerPhoneMax} open streams.`,
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: {
     200: {
       description: "`data` has the open `prompts`. `answersItself` is true if the number's scenario answers them.",

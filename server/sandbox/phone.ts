@@ -225,7 +225,7 @@ const listPrompts = described({
   operationId: "listPrompts",
   tag: "Sandbox",
   summary: "List the open prompts of a phone",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   answers: { 200: { description: "The open prompts, oldest first.", schema: prompts, example: { prompts: [prompt] } } },
   problems: ["body_invalid", "rate_limited"],
 });
@@ -236,7 +236,7 @@ const answerPrompt = described({
   summary: "Answer a prompt",
   description:
     "The first answer counts. `ignore` lets the prompt lapse: the provider reports that there was no answer.",
-  security: openedBy.anybody,
+  security: openedBy.everyone,
   body: answerBody,
   examples: { approve: { summary: "The payer enters the right PIN", value: { answer: "approve" } } },
   answers: {

@@ -26,7 +26,7 @@ const merchant = [{ apiKey: [] }] as const;
 const watcher = [{ watchToken: [] }, { watchTokenInUrl: [] }, { apiKey: [] }] as const;
 
 /** The credentials that open a route: any one of them. */
-export const openedBy = { merchant, watcher, anybody: [] } as const;
+export const openedBy = { merchant, watcher, everyone: [] } as const;
 
 export interface RouteSchema {
   /** Unique. Generated clients use it as the name of a function. */
@@ -91,7 +91,7 @@ export const describedFile = (
     operationId,
     tag,
     summary,
-    security: openedBy.anybody,
+    security: openedBy.everyone,
     answers: { 200: { description: "The document.", type }, 304: notModified },
     problems: ["rate_limited"],
   });

@@ -74,7 +74,7 @@ function connect(auth: object): Socket {
   return socket;
 }
 
-const heard = (socket: Socket, event: string): Promise<unknown> =>
+const nextEvent = (socket: Socket, event: string): Promise<unknown> =>
   new Promise((resolve) => socket.once(event, (payload: unknown) => resolve(payload)));
 
 function openWebSocket(orderId: string, token: string): WebSocket {
@@ -125,13 +125,13 @@ describe("the frames", () => {
     const auth = { token, after: 0 };
     checkMessage("socketio", "connect", auth);
     const socket = connect(auth);
-    checkMessage("socketio", "status", await heard(socket, "status"));
-    const next = heard(socket, "status");
+    checkMessage("socketio", "status", await nextEvent(socket, "status"));
+    const next = nextEvent(socket, "status");
     await paid();
     checkMessage("socketio", "status", await next);
 
     const merchant = connect({ token: apiKey });
-    await heard(merchant, "connect");
+    await nextEvent(merchant, "connect");
     const request = { token: apiKey, orderId };
     checkMessage("socketio", "watch", request);
     for (const [asked, ok] of [
@@ -150,10 +150,10 @@ describe("the frames", () => {
       checkMessage("socketio", "unwatchAnswer", answer);
     }
 
-    const refusal = (await heard(connect({ token: "nonsense" }), "connect_error")) as { data: unknown };
+    const refusal = (await nextEvent(connect({ token: "nonsense" }), "connect_error")) as { data: unknown };
     checkMessage("socketio", "connect_error", refusal.data);
     const short = connect({ token: await tokenOf(order, 2) });
-    checkMessage("socketio", "expired", await heard(short, "expired"));
+    checkMessage("socketio", "expired", await nextEvent(short, "expired"));
   });
 
   it("of the WebSocket fit the document, and so does each close", async () => {
