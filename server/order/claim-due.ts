@@ -7,7 +7,7 @@ import type pg from "pg";
 import type { DuePayment } from "./order.ts";
 import { halvingsNow, intervalNow } from "./query-pace.ts";
 import { type DueRow, providerColumns, toDuePayment } from "./row.ts";
-import { type Allowance, completionEnd, nextLateCheck, overAt, toClaim } from "./schedule.ts";
+import { type Allowance, nextLateCheck, overAt, receiptCheckEnd, toClaim } from "./schedule.ts";
 import { run } from "./statement.ts";
 
 /** `due_provider (provider)`: the providers that have payments to check, and a final null. One index probe for each. */
@@ -103,7 +103,7 @@ export const claimDueStatement = {
       when c.at < ${overAt("p")} then least(${overAt("p")}, c.at + a.every_s * interval '1 second')
       else c.at + a.every_s * interval '1 second' end
     when p.status in ('expired', 'failed') then ${nextLateCheck("p", "c.at")}
-    when p.status = 'succeeded' and c.at < ${completionEnd("p")} then c.at + a.every_s * interval '1 second'
+    when p.status = 'succeeded' and c.at < ${receiptCheckEnd("p")} then c.at + a.every_s * interval '1 second'
   end
   from claimed c join allowed a on a.provider = c.provider, "order" o
   -- Also by a list of ids, because the planner would otherwise read whole tables.

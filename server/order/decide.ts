@@ -13,7 +13,7 @@
  * - Every change of an order adds one to its version, under the lock of its row (G3).
  */
 import { columns, paymentJson, recordEvent, stateColumns } from "./row.ts";
-import { completionDelay, confirmationApart, firstLateCheck, promptMatured } from "./schedule.ts";
+import { confirmationApart, firstLateCheck, promptMatured, receiptCheckDelay } from "./schedule.ts";
 
 /** Payments in one batch. At most 32, because the statement holds its locks until all of them are written. */
 export const batchMax = 32;
@@ -195,7 +195,7 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
       check_at = case when d.climbs and d.target = 'succeeded' and (
                         coalesce(p.receipt, d.new_receipt) is null and p.provider = any ($3::text[])
                         or coalesce(p.amount_paid_minor, d.new_amount_minor) is null and p.provider <> all ($2)
-                      ) then clock_timestamp() + ${completionDelay("p")}
+                      ) then clock_timestamp() + ${receiptCheckDelay("p")}
                       when d.climbs and is_final(d.target) then null
                       when d.climbs and d.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + ${firstLateCheck}
                       when d.checks_now then least(p.check_at, clock_timestamp())

@@ -56,10 +56,10 @@ export const confirmationApart = (payment: string): string => byMode(payment, "1
 export const promptMatured = (payment: string): string => byMode(payment, "60 seconds", "3 seconds");
 
 /** The delay from a success to the first query for a receipt or an amount that it lacks. */
-export const completionDelay = (payment: string): string => byMode(payment, "5 seconds", "1 second");
+export const receiptCheckDelay = (payment: string): string => byMode(payment, "5 seconds", "1 second");
 
 /** The end of the queries for a receipt or an amount that a success lacks. */
-export const completionEnd = (payment: string): string => `${payment}.expires_at + interval '1 hour'`;
+export const receiptCheckEnd = (payment: string): string => `${payment}.expires_at + interval '1 hour'`;
 
 /** The time at which an open payment expires even without an answer of its provider: twice its time to the deadline. */
 export const overAt = (payment: string): string =>
