@@ -10,7 +10,7 @@ import { openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
 import { demoShopRoutes } from "./demo-shop/shop.ts";
-import { createAddress } from "./http/address.ts";
+import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
 import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
 import { openHttp } from "./http/server.ts";
@@ -62,7 +62,7 @@ export async function createApp(
   timing: Pick<InvariantsOptions, "checkMs"> = {},
 ): Promise<App> {
   const { enabledProviders, secrets, limit, trustedProxies } = config;
-  const { publicUrl, selfUrl, isAllowedOrigin, observe } = createAddress(config);
+  const { publicUrl, selfUrl, isAllowedOrigin, observe } = createNodeUrl(config);
   const http = await openHttp({
     config,
     log,

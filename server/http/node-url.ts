@@ -1,8 +1,8 @@
-/** The addresses of a node, and the origins whose pages may call it. */
+/** The base URLs of a node, and the origins whose pages may call it. */
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-export interface AddressSettings {
+export interface NodeUrlSettings {
   /** The configured base URL; absent: `http://localhost:<port>`. */
   readonly publicUrl?: string;
   /** The address that the server binds to. */
@@ -10,7 +10,7 @@ export interface AddressSettings {
   readonly allowedOrigins: "any" | readonly string[];
 }
 
-export interface NodeAddress {
+export interface NodeUrl {
   /** Reads the port once the server listens. It stays known afterwards, because calls in flight outlive the listening server. */
   observe(server: Server): void;
   /** Base of the URLs given to clients and providers, without a slash at the end. */
@@ -22,7 +22,7 @@ export interface NodeAddress {
 }
 
 /** Without a configured `publicUrl` both URLs are right only after the server has begun to listen. */
-export function createAddress({ publicUrl: configured, host, allowedOrigins }: AddressSettings): NodeAddress {
+export function createNodeUrl({ publicUrl: configured, host, allowedOrigins }: NodeUrlSettings): NodeUrl {
   let port: number | undefined;
   const publicUrl = (): string => configured ?? `http://localhost:${port}`;
 
