@@ -1,4 +1,4 @@
-/** `node bench/document.ts bench/out/bench.json` prints the tables of a run in Markdown, for docs/performance.md. */
+/** `npx node bench/document.ts bench/out/bench.json` prints the tables of a run in Markdown, for docs/performance.md. */
 import { readFileSync } from "node:fs";
 import { factTable, markdown, type Report, ratioTable, rowTable } from "./report.ts";
 

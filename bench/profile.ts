@@ -1,5 +1,5 @@
 /**
- * `node bench/profile.ts [websocket|socketio] [webhooks] [rate]` runs Tukio with `--cpu-prof` under load, and prints the
+ * `npx node bench/profile.ts [websocket|socketio] [webhooks] [rate]` runs Tukio with `--cpu-prof` under load, and prints the
  * functions and packages with the most CPU time. The profile stays in bench/out.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";

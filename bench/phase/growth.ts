@@ -34,7 +34,7 @@ export const growth: Phase = async (bench) => {
   };
   // Autovacuum would do this within the first minute; whether it has run makes half of the difference.
   for (const pool of Object.values(pools)) await pool.query("vacuum analyze");
-  /** PostgreSQL's mean time for a pass, over 200 passes, because the hub's own passes are too few to measure. */
+  /** PostgreSQL's mean time for a pass, over 200 passes, because the node's own passes are too few to measure. */
   const passMs = async (pool: typeof pools.many, database: string): Promise<number> => {
     await machine.resetCounts();
     for (let pass = 0; pass < passes; pass += 1) await pool.query({ ...changedStatement, values: [null] });
@@ -48,8 +48,8 @@ export const growth: Phase = async (bench) => {
   }
   const phase = "growth";
   report.facts.push(
-    { phase, what: `idle CPU of the hub, ${settings.watchers} watchers`, value: idle[0] ?? 0, unit: "ms/s" },
-    { phase, what: `idle CPU of the hub, ${few} watchers`, value: idle[1] ?? 0, unit: "ms/s" },
+    { phase, what: `idle CPU of the node, ${settings.watchers} watchers`, value: idle[0] ?? 0, unit: "ms/s" },
+    { phase, what: `idle CPU of the node, ${few} watchers`, value: idle[1] ?? 0, unit: "ms/s" },
   );
   report.ratios.push({
     phase,

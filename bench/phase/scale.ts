@@ -1,5 +1,5 @@
 import type { Program } from "../machine.ts";
-import { startCluster, startFront } from "../target/hubs.ts";
+import { startCluster, startFront } from "../target/nodes.ts";
 import { startTukio } from "../target/tukio.ts";
 import { type Bench, compare, type Entry, type Phase, ratios } from "./compare.ts";
 
@@ -14,9 +14,9 @@ export const scale: Phase = async (bench) => {
   try {
     const entries: Entry[] = [];
     for (const count of [1, 2, 4]) {
-      const front = (hubs: readonly Program[]): Promise<Program> => startFront(machine, hubs);
-      const hubs = { count, redisUrl: cluster.url, front };
-      const target = await startTukio({ machine, daraja, root, name: `scale_${count}`, hubs });
+      const front = (nodes: readonly Program[]): Promise<Program> => startFront(machine, nodes);
+      const nodes = { count, redisUrl: cluster.url, front };
+      const target = await startTukio({ machine, daraja, root, name: `scale_${count}`, nodes });
       entries.push({ label: label(count), target, via: "websocket" });
     }
     await compare(narrow, {
@@ -70,4 +70,4 @@ export const scale: Phase = async (bench) => {
   }
 };
 
-const label = (hubs: number): string => (hubs === 1 ? "1 process" : `${hubs} processes`);
+const label = (nodes: number): string => (nodes === 1 ? "1 process" : `${nodes} processes`);

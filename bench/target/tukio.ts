@@ -71,7 +71,7 @@ export interface TukioOptions {
   root: string;
   args?: string[];
   /** For several processes: their number, their Redis, and the proxy in front of them. */
-  hubs?: { count: number; redisUrl: string; front(hubs: readonly Program[]): Promise<Program> };
+  nodes?: { count: number; redisUrl: string; front(nodes: readonly Program[]): Promise<Program> };
 }
 
 export async function startTukio(options: TukioOptions): Promise<Tukio> {
@@ -105,20 +105,20 @@ export async function startTukio(options: TukioOptions): Promise<Tukio> {
   };
 }
 
-/** Starts one process, or all hubs and the proxy in front of them. */
+/** Starts one process, or all nodes and the proxy in front of them. */
 async function startProgram(
-  { machine, daraja, name, root, args = [], hubs }: TukioOptions & { name: string },
+  { machine, daraja, name, root, args = [], nodes }: TukioOptions & { name: string },
   databaseUrl: string,
 ): Promise<Program> {
   const env = environmentOf(machine, daraja, databaseUrl);
   const start = (own: Record<string, string>): Promise<Program> =>
     machine.start(`${root}/server/main.ts`, { args, env: { ...env, ...own }, ready: "/readyz" });
-  if (!hubs) return start({ DATA_DIR: `${machine.dir}/${name}` });
+  if (!nodes) return start({ DATA_DIR: `${machine.dir}/${name}` });
   const all: Program[] = [];
-  for (let index = 0; index < hubs.count; index += 1) {
-    all.push(await start({ DATA_DIR: `${machine.dir}/${name}-${index}`, REDIS_URL: hubs.redisUrl }));
+  for (let index = 0; index < nodes.count; index += 1) {
+    all.push(await start({ DATA_DIR: `${machine.dir}/${name}-${index}`, REDIS_URL: nodes.redisUrl }));
   }
-  return hubs.front(all);
+  return nodes.front(all);
 }
 
 /** Opens orders over the API, 12 at a time. */

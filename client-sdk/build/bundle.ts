@@ -1,6 +1,6 @@
 /**
  * Builds the browser files: `tukio.js`, which registers `<order-status>` and exports `watchOrder`, and its chunks, such
- * as the Socket.IO client. `node client-sdk/build/bundle.ts` writes them to `dist/browser`, and `npm ci` runs it. The
+ * as the Socket.IO client. `npx node client-sdk/build/bundle.ts` writes them to `dist/browser`, and `npm ci` runs it. The
  * server reads them with `served.ts` and never builds.
  */
 import { createRequire } from "node:module";

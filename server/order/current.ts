@@ -1,4 +1,4 @@
-/** What the hub reads: the current states of orders, and which orders changed. Every read uses an index. */
+/** The hub's reads: the current states of orders, and the orders that changed. Every read uses an index. */
 import type pg from "pg";
 import type { StatusEvent } from "./order.ts";
 import { type StateRow, stateColumns, toEvent } from "./row.ts";

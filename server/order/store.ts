@@ -1,7 +1,7 @@
 /**
  * The store: the SQL of orders. Every change is one statement, so that it happens completely or not at all, however many processes
  * race. The node whose change is accepted announces the event once, after the commit. A crash between commit and announcement loses
- * the announcement, never the change: the hubs read changed orders from PostgreSQL (G4).
+ * the announcement, never the change: the hub of each node reads changed orders from PostgreSQL (G4).
  */
 import type { Database } from "../database/pool.ts";
 import { type Advanced, type AdvancedRow, createAdvance } from "./advance.ts";
@@ -34,7 +34,7 @@ export interface OrderStore {
    * `order_paid`, `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
    */
   open(draft: PaymentDraft): Promise<Opened>;
-  /** Decides on evidence: the payment climbs, or nothing changes. With a webhook, the same statement stores its bytes in either case. */
+  /** Decides on evidence: the payment gets a higher status, or keeps its own. With a webhook, the same statement stores its bytes in either case. */
   advance(paymentId: string, outcome: Outcome, webhook?: InboxRow): Promise<Advanced>;
   /** Claims payments whose provider must be queried now. No other process gets them before their next check. */
   claimDue(allowances: readonly Allowance[]): Promise<DuePayment[]>;

@@ -1,6 +1,6 @@
 /**
  * Settles payments whose payer returned from the provider's page. The payer's claim proves nothing: an approval only lets the
- * hub complete the payment, and a failure counts only when the provider's answer does not contradict it.
+ * node complete the payment, and a failure counts only when the provider's answer does not contradict it.
  *
  * Guarantees that one return completes the payment, at most once (G10): the store grants the completion to one return on any
  * node. A crash uses up the grant too, so the caller asks for it only when the provider is ready (`isReadyToComplete`).

@@ -73,7 +73,7 @@ export interface Urls {
 /** For providers on whose page the payer approves the payment, and that move the money only on our request. */
 export interface Checkout {
   /**
-   * Reads the query string of the payer's return, which proves nothing (G7). `approved` makes the hub complete the payment. A
+   * Reads the query string of the payer's return, which proves nothing (G7). `approved` makes Tukio complete the payment. A
    * reason is how the payment failed, unless the provider states otherwise. Undefined if the query string is unreadable.
    */
   read(query: Readonly<Record<string, unknown>>): "approved" | Reason | undefined;
@@ -111,7 +111,7 @@ export interface Provider {
   initiate(payment: Payment, urls: Urls, signal: AbortSignal): Promise<Initiated>;
   /**
    * Checks a signature for which the webhook and the account are not enough, for example because a certificate must be
-   * fetched. The hub calls it before `translate` and passes on the result. Bounded in time and calls; never throws.
+   * fetched. Tukio calls it before `translate` and passes on the result. Bounded in time and calls; never throws.
    */
   authenticate?(webhook: Webhook): Promise<Authenticity>;
   /**

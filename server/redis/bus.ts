@@ -123,7 +123,7 @@ function assignShards(state: State, listener: ShardListener): void {
   if (moved.length > 0) void Promise.all(moved.map(([id]) => subscribed.get(id)?.subscribe(id))).then(listener.onGap);
 }
 
-/** Undefined when the message is not an event, because another program or version must not stop the hub. */
+/** Undefined when the message is not an event, because another program or version must not stop the node. */
 function parseEvent(json: string): StatusEvent | undefined {
   try {
     const value: unknown = JSON.parse(json);

@@ -1,5 +1,5 @@
 /**
- * The return route: the payer's browser comes here from the provider's page. The hub settles the payment
+ * The return route: the payer's browser comes here from the provider's page. The node settles the payment
  * (payment/complete.ts) and redirects the payer to the shop, with the order's id and nothing secret. The payer never sees a
  * problem document: when the payment cannot be looked up or completed yet, a page reloads until it can. Any number of browsers
  * may return at once, on any nodes.

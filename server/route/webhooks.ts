@@ -87,7 +87,7 @@ const paymentWebhook = (method: "POST" | "PUT") =>
     tag: "Webhooks",
     summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
     description:
-      "The provider got this URL with the request for money; its secret is the proof. A payment's webhooks have a budget. Beyond it, repeats are acknowledged. Unreadable webhooks, and more than 8 different ones in 10 minutes (in an hour once the payment has ended), get 429 and are not stored; the hub then checks the payment with the provider. A success that decides the payment is accepted whatever the count.",
+      "The provider got this URL with the request for money; its secret is the proof. A payment's webhooks have a budget. Beyond it, repeats are acknowledged. Unreadable webhooks, and more than 8 different ones in 10 minutes (in an hour once the payment has ended), get 429 and are not stored; the node then checks the payment with the provider. A success that decides the payment is accepted whatever the count.",
     security: openedBy.everyone,
     examples: { daraja: { summary: "Safaricom: paid", value: daraja } },
     answers,

@@ -22,7 +22,7 @@ export interface UsualFaults {
   notFound: () => Fault;
   /** For an unexpected error, which is logged. */
   internal: () => Fault;
-  /** For a body that Fastify refuses to parse. By default the hub's own answer. */
+  /** For a body that Fastify refuses to parse. By default the node's own answer. */
   unreadable?: () => Fault;
 }
 

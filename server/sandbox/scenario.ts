@@ -1,7 +1,7 @@
 /**
  * Runs the scenario of a request for money, for every provider's sandbox: shows a prompt, settles the payment when the payer
  * answers, and sends webhooks, in the order that the phone's number selects. Each webhook is sent as many times as the
- * scenario states, whatever the hub answers. Closing the app aborts the ones in flight.
+ * scenario states, whatever the node answers. Closing the app aborts the ones in flight.
  */
 import { finished } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
@@ -46,7 +46,7 @@ const loadsMax = 20;
 const deliveriesMax = 10_000;
 
 /**
- * Creates a function that sends one message to this hub, whatever the hub answers. It refuses other URLs and does not follow
+ * Creates a function that sends one message to this node, whatever the node answers. It refuses other URLs and does not follow
  * redirects. `app` is the scope of the provider's sandbox.
  */
 export function createDelivery(
@@ -76,7 +76,7 @@ export function createDelivery(
   return async (message) => {
     inFlight += 1;
     try {
-      if (!isOwn(message.url)) throw new Error("the URL is not this hub's");
+      if (!isOwn(message.url)) throw new Error("the URL is not this node's");
       if (inFlight > deliveriesMax) throw new Error("too many webhooks are in flight");
       for (let load = 1; load <= loadsMax; load += 1) {
         const status = await deliver(message);

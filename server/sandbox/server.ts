@@ -2,8 +2,8 @@
  * The sandbox: the HTTP APIs of the providers, as far as Tukio uses them, and the payer's phone. Mount at `/sandbox`.
  *
  * An unauthenticated client may use the pages and the phone, and so answer prompts. Other requests need the account's
- * credentials, which are derived from the hub's secret. A request without them counts towards the limit of its address
- * (G12); the hub's own calls have them and do not count. A sandbox sends requests only to the hub itself, and no page of
+ * credentials, which are derived from the node's secret. A request without them counts towards the limit of its address
+ * (G12); the node's own calls have them and do not count. A sandbox sends requests only to the node itself, and no page of
  * another origin can read its answers.
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -20,7 +20,7 @@ export interface SandboxContext<A extends Account = Account> {
   /** The credentials of its only merchant. */
   account: A;
   phone: Phone;
-  /** Whether a URL is this hub's. A sandbox sends requests to no other URL, and refuses a request that names another. */
+  /** Whether a URL is this node's. A sandbox sends requests to no other URL, and refuses a request that names another. */
   isOwn(url: string): boolean;
   /** The URL for account-wide webhooks, which a merchant would enter in the provider's dashboard. */
   webhookUrl: () => URL;
@@ -35,13 +35,13 @@ export type IsMerchant = (request: FastifyRequest) => boolean;
 
 /** The sandbox of one provider. */
 export interface Sandbox<A extends Account = Account> {
-  /** Creates the account of its only merchant. `secretOf` returns 64 hex digits that only this hub can derive. */
+  /** Creates the account of its only merchant. `secretOf` returns 64 hex digits that only this node can derive. */
   account(secretOf: (variable: string) => string): A;
   /** Serves the provider's HTTP API in the scope of `/sandbox/<provider>`. Returns the check for its merchant. */
   serve(app: FastifyInstance, context: SandboxContext<A>): IsMerchant;
 }
 
-/** The account that the adapter and the sandbox of a provider share. Its secrets are derived from the hub's secrets. */
+/** The account that the adapter and the sandbox of a provider share. Its secrets are derived from the node's secrets. */
 export function sandboxAccount<A extends Account>(
   name: string,
   sandbox: Pick<Sandbox<A>, "account">,
@@ -62,11 +62,11 @@ export interface Sandboxed {
 export interface SandboxOptions {
   /** If empty, there are no routes. */
   sandboxed: readonly Sandboxed[];
-  /** The hub's secrets, from which the accounts are derived. */
+  /** The node's secrets, from which the accounts are derived. */
   secrets: readonly string[];
-  /** The base URL of this hub on this machine. */
+  /** The base URL of this node on this machine. */
   hubUrl: () => string;
-  /** The base URL of this hub for other machines. */
+  /** The base URL of this node for other machines. */
   publicUrl: () => string;
   /** The limit of open connections from one address. */
   connectionLimit: ConnectionLimit;
@@ -117,7 +117,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
 const originOf = (url: string): string | undefined => (URL.canParse(url) ? new URL(url).origin : undefined);
 
 /**
- * Limits the requests without the merchant's credentials before their bodies are read. The hub counts requests for unknown
+ * Limits the requests without the merchant's credentials before their bodies are read. The node counts requests for unknown
  * routes. Call this before the provider adds its own hooks.
  */
 function limitUnauthenticated(

@@ -6,7 +6,7 @@
  * minutes, or in an hour once the payment has ended. A repeat beyond the budget is acknowledged only when the same evidence
  * is stored; while the first copy is being stored, the repeat waits. A webhook that was admitted and could not be stored
  * costs nothing, and its evidence stays new. All webhooks that are only a reason to check the payment count as one piece of
- * evidence. Those, and unreadable webhooks, make the hub check the payment even beyond the budget. The caller admits a
+ * evidence. Those, and unreadable webhooks, make the node check the payment even beyond the budget. The caller admits a
  * success that decides the payment whatever the count (success-check.ts).
  *
  * The state is per node, so each node stores that much. A restart forgets it, and so do 10,000 other payments.

@@ -171,7 +171,7 @@ async function store(pool: Database["webhookPool"], webhook: StoredWebhook, budg
   return mayCheck;
 }
 
-/** Unproven evidence makes the hub check its payment within a budget. */
+/** Unproven evidence makes the node check its payment within a budget. */
 function isCheckWithin({ provider, paymentId, proof, isUnbudgeted, result }: StoredWebhook, budgets: Budgets): boolean {
   if (isUnbudgeted || (proof !== "none" && result !== "hint")) return true;
   if (paymentId === undefined) return false;

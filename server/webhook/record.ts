@@ -100,7 +100,7 @@ async function recordClaim(input: ClaimRow, options: RecordOptions): Promise<Sto
     // A signed hint without a payment here belongs to another system: no later reference will match it.
     return isHint ? insert(input, "nothing", options) : recordUnmatched(input, options);
   }
-  // Unproven evidence only makes the hub ask the provider (G7).
+  // Unproven evidence only makes the node ask the provider (G7).
   if (proof === "none" || isHint) return insert(input, "hint", options);
   if (!outcome) return insert(input, "nothing", options);
   return applyOutcome(row, paymentId, outcome, options);

@@ -202,7 +202,7 @@ describe.each(["directly", "through nginx"])("a node attacked %s", (way) => {
     const limits = { LIMIT_IP: "100000000", LIMIT_PHONE: "100000", LIMIT_ORDER: "100000" };
     const node = await startProcess({ DATABASE_URL: databaseUrl, LOG_LEVEL: "info", ...limits });
     onTestFinished(node.close);
-    const target = way === "directly" ? node : await startNginx({ port: await freePort(), hubs: [node] });
+    const target = way === "directly" ? node : await startNginx({ port: await freePort(), nodes: [node] });
     await takePayments(node);
     const before = await takePayments(node);
     const allowed = (ms: number): number => slowdownMax * Math.max(ms, baselineMinMs);

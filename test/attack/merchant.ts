@@ -33,7 +33,7 @@ const basic = (user = "", password = ""): string => `Basic ${Buffer.from(`${user
 export interface Merchant {
   /** Ends in 00: a person answers. */
   phone: string;
-  /** What the provider answers about an address that is not the hub's; absent where it is given none. */
+  /** What the provider answers about an address that is not the node's; absent where it is given none. */
   refusal?: { status: number; body: object };
   /** What a stranger's account is answered with. */
   stranger: { status: number };

@@ -1,6 +1,6 @@
 /**
  * Attacks on the sandbox of a public node. An unauthenticated client may use its pages and its phone only. The sandbox sends
- * requests to the hub only, other origins cannot read its answers, and its memory is bounded.
+ * requests to the node only, other origins cannot read its answers, and its memory is bounded.
  */
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -54,7 +54,7 @@ const promptsOf = async (node: TestNode, phone: string): Promise<unknown[]> =>
 describe.each(providerNames)("sandbox of %s", (name) => {
   const { phone, refusal } = merchants[name];
 
-  it("refuses a foreign URL, shows no prompt, and sends requests only to the hub", async () => {
+  it("refuses a foreign URL, shows no prompt, and sends requests only to the node", async () => {
     const [node, foreignServer] = await Promise.all([start(), startForeignServer()]);
     const { host } = new URL(node.url);
     const { host: foreign } = new URL(foreignServer.url);
@@ -76,10 +76,13 @@ describe.each(providerNames)("sandbox of %s", (name) => {
     expect(foreignServer.calls).toEqual([]);
   });
 
-  it("accepts only the account that is derived from the hub's secret", async () => {
+  it("accepts only the account that is derived from the node's secret", async () => {
     const node = await start();
     const { sandbox }: { sandbox: Sandbox } = registry[name];
-    const accounts = [publicAccounts[name], sandboxAccount(name, sandbox, ["the secret of some other hub altogether"])];
+    const accounts = [
+      publicAccounts[name],
+      sandboxAccount(name, sandbox, ["the secret of some other node altogether"]),
+    ];
     for (const account of accounts) {
       const { answer: entered, ask } = await enter(node, name, account);
       if (entered) expect(entered).toMatchObject(merchants[name].stranger);
@@ -92,7 +95,7 @@ describe.each(providerNames)("sandbox of %s", (name) => {
     expect(await promptsOf(node, phone)).toHaveLength(1);
   });
 
-  it("counts unauthenticated requests towards their address's limit, and never the hub's", async () => {
+  it("counts unauthenticated requests towards their address's limit, and never the node's", async () => {
     const node = await start({ LIMIT_IP: "4" });
     const { ask } = await enter(node, name);
     const knock = async (path: string) => (await call(apiOf(node, name) + path, { method: "POST" })).status;
@@ -110,7 +113,7 @@ describe.each(providerNames)("sandbox of %s", (name) => {
   });
 });
 
-describe("traffic between hub and sandbox", () => {
+describe("traffic between node and sandbox", () => {
   it("goes nowhere else and follows no redirect", async () => {
     const foreignServer = await startForeignServer();
     const own = await startScriptedProvider(() => ({
@@ -129,7 +132,7 @@ describe("traffic between hub and sandbox", () => {
     expect(foreignServer.calls).toEqual([]);
   });
 
-  it("does not follow the hub's redirect to the shop after the payer's return", async () => {
+  it("does not follow the node's redirect to the shop after the payer's return", async () => {
     const [node, foreignServer] = await Promise.all([start(), startForeignServer()]);
     const paying = {
       provider: "bkash",
@@ -195,7 +198,7 @@ const isCors = (name: string): boolean => name.startsWith("access-control-");
 describe("page of another origin", () => {
   it("reads no answer of the sandbox, and gets no answer to a preflight", async () => {
     const { node, routes } = await listSandbox();
-    // The hub's own API allows the origin.
+    // The node's own API allows the origin.
     const open = await headersOf(`${node.url}/v1/orders/X`, { headers: { origin: otherOrigin } });
     expect(open.names.filter(isCors)).not.toEqual([]);
     for (const route of routes) {
@@ -243,7 +246,7 @@ describe("sandbox in production", () => {
     ]);
   });
 
-  it.each(providerNames)("accepts the hub's public and local address at %s, and no other", async (name) => {
+  it.each(providerNames)("accepts the node's public and local address at %s, and no other", async (name) => {
     const node = await start({ ...production, DATABASE_URL: databaseUrl });
     const { phone, refusal } = merchants[name];
     const { ask } = await enter(node, name);

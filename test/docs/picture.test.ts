@@ -13,7 +13,7 @@ const exec = promisify(execFile);
 /** The first bytes of a PNG file, in hexadecimal. */
 const pngStart = "89504e470d0a1a0a";
 
-it("node test/support/picture.ts makes a picture of a paid order", { timeout: 300_000 }, async () => {
+it("npx node test/support/picture.ts makes a picture of a paid order", { timeout: 300_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), "tukio-picture-"));
   onTestFinished(() => rm(folder, { recursive: true }));
   const { url, drop } = await createDatabase();

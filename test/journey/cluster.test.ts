@@ -1,4 +1,4 @@
-/** Two hub processes over one Redis Cluster: one has the watchers, the other gets the webhooks. */
+/** Two nodes over one Redis Cluster: one has the watchers, the other gets the webhooks. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { call, pay } from "../support/node.ts";

@@ -1,4 +1,4 @@
-/** Hub processes behind nginx with the configuration of `deploy/`, over a Redis Cluster: transports and client addresses. */
+/** Nodes behind nginx with the configuration of `deploy/`, over a Redis Cluster: transports and client addresses. */
 import { once } from "node:events";
 import { request as send } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
@@ -30,7 +30,7 @@ beforeAll(async () => {
   };
 });
 
-/** Starts hubs behind nginx. Requests, watchers and webhooks all go through nginx. */
+/** Starts nodes behind nginx. Requests, watchers and webhooks all go through nginx. */
 async function start(count: number, env: Record<string, string> = {}) {
   const daraja = await startScriptedDaraja();
   const port = await freePort();
@@ -42,11 +42,11 @@ async function start(count: number, env: Record<string, string> = {}) {
     ...daraja.env,
     ...env,
   };
-  const hubs = await Promise.all(Array.from({ length: count }, () => startTestProcess(given)));
+  const nodes = await Promise.all(Array.from({ length: count }, () => startTestProcess(given)));
   const isUp = async ({ url }: { url: string }) =>
     ((await call(`${url}/readyz`)).body as unknown as { bus: string }).bus === "up";
-  await vi.waitUntil(async () => (await Promise.all(hubs.map(isUp))).every(Boolean));
-  const nginx = await startNginx({ port, hubs });
+  await vi.waitUntil(async () => (await Promise.all(nodes.map(isUp))).every(Boolean));
+  const nginx = await startNginx({ port, nodes });
   const at = nodeAt(nginx.url);
   const payOne = async () => {
     const { order, watchToken: token } = await pay(at);
@@ -54,7 +54,7 @@ async function start(count: number, env: Record<string, string> = {}) {
     push.accept();
     return { orderId: order.orderId, token, push };
   };
-  return { hubs, nginx, at, payOne };
+  return { nodes, nginx, at, payOne };
 }
 
 /** Opens a Socket.IO client with default options, which begins by polling. Closes it with the test. */
@@ -66,9 +66,9 @@ function pollingFirst(url: string, token: string, transports: string[]): () => S
   return () => seen;
 }
 
-describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
+describe.each([1, 2, 4])("%d nodes behind nginx", (count) => {
   it("deliver a payment's states to watchers on every transport, on any process", async () => {
-    const { hubs, nginx, at, payOne } = await start(count);
+    const { nodes, nginx, at, payOne } = await start(count);
     const { orderId, token, push } = await payOne();
     const names = Array.from({ length: 2 * count }, () => transportNames).flat();
     const watches = names.map((name) => watch(name, { node: at, orderId, token }));
@@ -76,7 +76,7 @@ describe.each([1, 2, 4])("%d hub processes behind nginx", (count) => {
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
     await vi.waitUntil(() => others.every((seen) => seen().some(({ status }) => status === "processing")));
     // From the processes' metrics, because nginx logs a watcher's request only when it ends.
-    for (const hub of hubs) expect((await scrape(hub)).value("tukio_watchers")).toBeGreaterThan(0);
+    for (const node of nodes) expect((await scrape(node)).value("tukio_watchers")).toBeGreaterThan(0);
     expect(push.callbackUrl).toMatch(nginx.url);
     const response = await push.webhook();
     expect(response.status).toBe(200);
@@ -102,13 +102,13 @@ describe("a deployment behind nginx", () => {
   });
 
   it("serves requests and reconnecting watchers from the other processes when one dies", async () => {
-    const { hubs, nginx, at, payOne } = await start(2);
+    const { nodes, nginx, at, payOne } = await start(2);
     const { orderId, token, push } = await payOne();
     const watches = (["Socket.IO", "server-sent events"] as const).flatMap((name) =>
       [1, 2, 3].map(() => watch(name, { node: at, orderId, token })),
     );
     await Promise.all(watches.map((one) => one.until(({ status }) => status === "processing")));
-    const [dying] = hubs;
+    const [dying] = nodes;
     const exited = dying && once(dying.process, "exit");
     dying?.process.kill("SIGKILL");
     await exited;
@@ -120,7 +120,7 @@ describe("a deployment behind nginx", () => {
   });
 
   it("logs no token and no secret, with and without a live process", async () => {
-    const { hubs, nginx, at, payOne } = await start(1);
+    const { nodes, nginx, at, payOne } = await start(1);
     const { orderId, token, push } = await payOne();
     const secret = new URL(push.callbackUrl).pathname.split("/").at(-1) ?? "";
     const tryAll = async () => {
@@ -130,9 +130,9 @@ describe("a deployment behind nginx", () => {
     };
     await watch("WebSocket", { node: at, orderId, token }).until(() => true);
     await tryAll();
-    const [hub] = hubs;
-    const exited = hub && once(hub.process, "exit");
-    hub?.process.kill("SIGKILL");
+    const [node] = nodes;
+    const exited = node && once(node.process, "exit");
+    node?.process.kill("SIGKILL");
     await exited;
     await tryAll();
     const logs = await nginx.logs();

@@ -21,8 +21,8 @@ export interface Nginx {
   logs(): Promise<string>;
 }
 
-/** Starts nginx in front of hub processes and stops it with the test. `port` is the listener without TLS. */
-export async function startNginx({ port, hubs }: { port: number; hubs: readonly { url: string }[] }): Promise<Nginx> {
+/** Starts nginx in front of nodes and stops it with the test. `port` is the listener without TLS. */
+export async function startNginx({ port, nodes }: { port: number; nodes: readonly { url: string }[] }): Promise<Nginx> {
   const program = await ensureProgram("nginx", "nginx-light");
   const dir = await mkdtemp(join(tmpdir(), "tukio-nginx-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
@@ -33,7 +33,7 @@ export async function startNginx({ port, hubs }: { port: number; hubs: readonly 
   const subject = ["-subj", "/CN=pay.example.com", "-addext", "subjectAltName=DNS:pay.example.com"];
   await exec("openssl", ["req", "-x509", "-days", "2", ...newKey, ...subject, "-out", certificate]);
 
-  const servers = hubs.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
+  const servers = nodes.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
   const site = await replaced(new URL("../../deploy/nginx.conf", import.meta.url), [
     [/(?: {2}server 127\.0\.0\.1:\d+;\n)+/g, servers, 2],
     [/listen 443 ssl http2;/g, `listen 127.0.0.1:${tlsPort} ssl http2; listen 127.0.0.1:${port};`, 1],

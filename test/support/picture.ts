@@ -1,5 +1,5 @@
 /**
- * Makes the picture in the README: `node test/support/picture.ts [file]`, docs/demo.png by default. Starts the product,
+ * Makes the picture in the README: `npx node test/support/picture.ts [file]`, docs/demo.png by default. Starts the product,
  * pays in the demo shop, types the PIN on the phone beside it, and takes a screenshot of the paid order.
  */
 import { spawn } from "node:child_process";

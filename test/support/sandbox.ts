@@ -32,7 +32,7 @@ export interface TestSandboxOptions {
   now?: () => Date;
   /** Returns the HTTP status that answers the webhook. Default: 200. */
   onWebhook?: (received: Received) => number | Promise<number>;
-  /** Whether a URL is the hub's own. By default every URL is, because the test stands in for the hub. */
+  /** Whether a URL is the node's own. By default every URL is, because the test stands in for the node. */
   isOwn?: (url: string) => boolean;
 }
 

@@ -1,9 +1,9 @@
 /**
- * bKash tokenized checkout (Bangladesh). The payer approves the payment on bKash's page and returns; the hub then takes the
+ * bKash tokenized checkout (Bangladesh). The payer approves the payment on bKash's page and returns; Tukio then takes the
  * money with Execute.
  *
- * The returning browser proves nothing, and bKash sends no webhook for a failed payment. The hub sends Execute at most once
- * per payment (G10). If the answer is inconclusive the hub queries the payment and does not send Execute again. The
+ * The returning browser proves nothing, and bKash sends no webhook for a failed payment. Tukio sends Execute at most once
+ * per payment (G10). If the answer is inconclusive Tukio queries the payment and does not send Execute again. The
  * notification of a completed payment only causes a query (notification.ts). bKash blocks a merchant for an hour after more
  * than two token calls in an hour (developer.bka.sh, "Token Management").
  */
@@ -25,7 +25,7 @@ const variables = z.object({
   PASSWORD: z.string(),
   APP_KEY: z.string(),
   APP_SECRET: z.string(),
-  /** The SNS topic of the merchant's notifications. Without it the hub confirms no subscription and checks no signature. */
+  /** The SNS topic of the merchant's notifications. Without it Tukio confirms no subscription and checks no signature. */
   SNS_TOPIC_ARN: z
     .string()
     .regex(/^arn:aws(-cn)?:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, "must be the ARN of an SNS topic")

@@ -5,7 +5,7 @@
  * post to the URL. A message that SNS signed for the operator's topic does not count towards the limit of unauthenticated
  * webhooks. An unsigned notification is accepted within that limit, because bKash's own sample checks no signature.
  *
- * A subscription makes the hub visit a URL once. The message must be signed, and the URL must be Amazon's and of the same
+ * A subscription makes the node visit a URL once. The message must be signed, and the URL must be Amazon's and of the same
  * topic.
  *
  * Sources: developer.bka.sh, "Instant Payment Notification"; bKash-developer/webhook-endpoint-php; Amazon SNS Developer

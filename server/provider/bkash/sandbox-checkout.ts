@@ -143,7 +143,7 @@ export const queried = (checkout: Checkout): object => ({
   ...successful,
 });
 
-/** The notification in the form of Amazon SNS. It is not signed: the hub accepts an unsigned one as a reason to query. */
+/** The notification in the form of Amazon SNS. It is not signed: the node accepts an unsigned one as a reason to query. */
 export function notified(checkout: Checkout, paid: Paid): object {
   const message = {
     dateTime: dhakaTime(paid.at).replace(/\D/g, "").slice(0, 14),
@@ -167,7 +167,7 @@ export function notified(checkout: Checkout, paid: Paid): object {
     Message: JSON.stringify(message),
     Timestamp: paid.at.toISOString(),
     SignatureVersion: "1",
-    // Too short for a signature, so that the hub fetches no certificate.
+    // Too short for a signature, so that the node fetches no certificate.
     Signature: randomBytes(64).toString("base64"),
     SigningCertURL: `${host}/SimpleNotificationService-sandbox.pem`,
     UnsubscribeURL: `${host}/?Action=Unsubscribe`,

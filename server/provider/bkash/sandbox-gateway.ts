@@ -2,7 +2,7 @@
  * The gateway in front of bKash's sandbox: access tokens and their call limit, the error formats, and the parsing of bodies.
  * The texts are from developer.bka.sh, "Error Codes"; the gateway's texts are Amazon API Gateway's, as integrators log them.
  *
- * A token contains its expiry and a signature, so it stays valid across restarts and nodes. Otherwise a restarted hub would
+ * A token contains its expiry and a signature, so it stays valid across restarts and nodes. Otherwise a restarted node would
  * soon reach the limit of token calls.
  */
 import { createHmac, randomUUID } from "node:crypto";

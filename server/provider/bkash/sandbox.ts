@@ -11,7 +11,7 @@
  * - 07: the browser returns three times, and there are three notifications.
  * - 08: the notification comes before the answer to Execute. It cannot come before the answer to create, because only that
  *   answer has the page's URL.
- * - 09: the browser returns 3 s after the deadline, after which the hub takes no money.
+ * - 09: the browser returns 3 s after the deadline, after which the node takes no money.
  * - 10: Execute takes another amount.
  * - 11 and 12: the payer never gets the page's URL, so there is no payment.
  * - 20: refused as a duplicate.
@@ -103,7 +103,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   app.post("/tokenized/checkout/create", async (request, reply) => {
     requireToken(request);
     const body = readCreate(request.body);
-    // The browser, and the sandbox in its place, visits this URL: it must be the hub's.
+    // The browser, and the sandbox in its place, visits this URL: it must be the node's.
     if (!isOwn(body.callbackURL)) throw fault("2049");
     const scenario = scenarioOfPayer(body.payerReference);
     const checkout = openCheckout({ ...body, createdAt: now(), scenario });

@@ -2,7 +2,7 @@
  * Verifies the signatures of Amazon SNS messages. A certificate counts as Amazon's because TLS proves that it came from
  * Amazon's host.
  *
- * A message states the URL of its certificate, so an unauthenticated client chooses what the hub fetches. The choice is
+ * A message states the URL of its certificate, so an unauthenticated client chooses what the node fetches. The choice is
  * bounded (G12): only SNS's hosts and paths in the topic's region, 5 fetches a minute, one fetch per URL at a time, at most
  * 16 KiB and 3 s each. A failed fetch is not repeated for 30 s. Certificates are cached apart from failures, and a
  * certificate that verified a message may always be fetched again: so failing URLs cannot displace a working one. A
@@ -35,7 +35,7 @@ const signature = {
 
 const common = { Message: z.string(), MessageId: z.string(), Timestamp: z.string(), TopicArn: z.string() };
 
-/** The two types of message that the hub accepts. */
+/** The two types of message that the node accepts. */
 const signedMessage = z.discriminatedUnion("Type", [
   z.object({ Type: z.literal("Notification"), Subject: z.string().nullish(), ...common, ...signature }),
   z.object({

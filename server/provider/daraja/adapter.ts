@@ -3,7 +3,7 @@
  *
  * Safaricom signs nothing and sends each webhook once (integrators; the portal's "Account Balance" page states that there
  * are no retries). The only proof is the secret in the URL that we gave it, and a query finds what a lost webhook stated.
- * There is no idempotency key, so the hub does not repeat a push whose answer was lost (G10).
+ * There is no idempotency key, so Tukio does not repeat a push whose answer was lost (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";

@@ -2,7 +2,7 @@
  * Lipana (Kenya), M-Pesa STK push. The payer answers a prompt on their phone; Lipana then sends a signed webhook.
  *
  * Lipana sends all webhooks of an account to one URL. They name the payment by Lipana's id, so a webhook may arrive before
- * that id is stored. No idempotency key is known, so the hub does not repeat a push whose answer was lost (G10): it finds
+ * that id is stored. No idempotency key is known, so Tukio does not repeat a push whose answer was lost (G10): it finds
  * the push in the list of transactions by its account reference.
  */
 import assert from "node:assert/strict";

@@ -5,7 +5,7 @@
  * Public integrations have two shapes of webhook, and it is not known which one Lipana sends. Successes alternate between
  * shape A, without a receipt, and shape B, with one. Failures have shape B, because shape A has no reason.
  *
- * All test numbers work. With 11 the webhook names a transaction that the hub does not know, and stays parked until the hub
+ * All test numbers work. With 11 the webhook names a transaction that the node does not know, and stays parked until the node
  * reads the list. 20 (busy phone) waits for a person like 00, because Lipana's answer is not known. The list accepts no
  * dates. In memory: a restart removes all pushes.
  */

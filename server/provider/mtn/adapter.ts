@@ -3,7 +3,7 @@
  *
  * The reference is derived from the payment's id, so a payment can be queried even if the reply to its request was lost. MTN
  * signs nothing, and its webhook does not contain the reference: the only proof is the secret in the URL that we gave it.
- * MTN treats a repeated reference as the same request; the hub sends no second request nevertheless (G10).
+ * MTN treats a repeated reference as the same request; Tukio sends no second request nevertheless (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";

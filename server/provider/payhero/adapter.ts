@@ -3,7 +3,7 @@
  *
  * PayHero signs nothing: the proof is the secret in the URL that we gave it. A query needs PayHero's reference, which only
  * the reply to our request contains. If that reply is lost, a webhook or the deadline settles the payment. No idempotency
- * key is known, and many failed prompts block an account (reported by integrators), so the hub repeats no request (G10).
+ * key is known, and many failed prompts block an account (reported by integrators), so Tukio repeats no request (G10).
  */
 import assert from "node:assert/strict";
 import { z } from "zod";

@@ -454,7 +454,7 @@ describe("page", () => {
     expect(headers.get("cache-control")).toBe("no-store");
   });
 
-  test("has the public URL, not the hub's local one", async () => {
+  test("has the public URL, not the node's local one", async () => {
     const server = Fastify();
     onTestFinished(() => server.close());
     const hubUrl = () => "http://127.0.0.1:9";

@@ -231,7 +231,7 @@ describe("sandbox of Daraja", () => {
       });
     });
 
-    test("is sent once, even if the hub answers with an error", async () => {
+    test("is sent once, even if the node answers with an error", async () => {
       const sandbox = await startSandbox("daraja", { onWebhook: () => 500 });
       const token = await tokenOf(sandbox);
       for (const phone of ["254712345600", "254712345700"]) {

@@ -67,12 +67,12 @@ export async function startCluster(machine: Machine): Promise<BenchCluster> {
   };
 }
 
-/** Starts nginx in front of the hubs. `stop` stops nginx before the hubs. */
-export async function startFront(machine: Machine, hubs: readonly Program[]): Promise<Program> {
+/** Starts nginx in front of the nodes. `stop` stops nginx before the nodes. */
+export async function startFront(machine: Machine, nodes: readonly Program[]): Promise<Program> {
   const [port, plainPort] = [await freePort(), await freePort()];
   const dir = join(machine.dir, `nginx-${port}`);
   mkdirSync(dir);
-  const servers = hubs.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
+  const servers = nodes.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
   const site = readFileSync(new URL("../../deploy/nginx.conf", import.meta.url), "utf8")
     .replaceAll(/(?: {2}server 127\.0\.0\.1:\d+;\n)+/g, servers)
     .replace("listen 443 ssl http2;", `listen 127.0.0.1:${port};`)
@@ -100,8 +100,8 @@ export async function startFront(machine: Machine, hubs: readonly Program[]): Pr
     await wait(50);
   }
   return {
-    pid: hubs[0]?.pid ?? 0,
-    pids: hubs.map(({ pid }) => pid),
+    pid: nodes[0]?.pid ?? 0,
+    pids: nodes.map(({ pid }) => pid),
     url,
     async stop() {
       if (nginx.exitCode === null && nginx.signalCode === null) {
@@ -109,7 +109,7 @@ export async function startFront(machine: Machine, hubs: readonly Program[]): Pr
         nginx.kill("SIGTERM");
         await exited;
       }
-      await Promise.all(hubs.map((hub) => hub.stop()));
+      await Promise.all(nodes.map((node) => node.stop()));
     },
   };
 }
