@@ -1,8 +1,9 @@
 -- Tukio's tables as they are today, for reading. server/database/migrate.ts creates them with the numbered files in
 -- migration/; a test compares both. To change the schema, add a file there and write its result here.
 --
--- PostgreSQL's clock sets all times, in milliseconds. Money is in minor units. Statuses only climb:
--- pending < processing < expired < failed < review < succeeded.
+-- PostgreSQL's clock sets all times, in milliseconds. Money is in minor units. The status of a
+-- payment only climbs: pending < processing < expired < failed < review < succeeded. The only exception is a person's rejection,
+-- which makes a payment in review failed. An order also returns to pending with another attempt.
 
 -- The position of a status in the climb. Null for a name that is not a status.
 create function climb(status text) returns int language sql immutable strict parallel safe

@@ -16,7 +16,7 @@ const unit = [
 ];
 const store = [
   "test/database/{migrate,pool}.test.ts",
-  "test/order/{advance,due,fast-path,query,statistics,store}.test.ts",
+  "test/order/{advance,claim-due,completion,decision-table,fast-path,query,retention,statistics,store}.test.ts",
   "test/payment/*.test.ts",
   "test/provider/access-token.test.ts",
   "test/webhook/{budget,inbox}.test.ts",

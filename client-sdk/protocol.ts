@@ -5,7 +5,10 @@
  * drops the rest, so duplicates, reordering and replays are harmless.
  */
 
-/** The statuses of an order or a payment, lowest first. A payment only moves up this list. */
+/**
+ * The statuses of an order or a payment, lowest first. A payment only moves up this list, except that a person may reject a payment
+ * in review, which then is `failed`. An order also returns to `pending` with another attempt.
+ */
 export const statuses = ["pending", "processing", "expired", "failed", "review", "succeeded"] as const;
 
 export type Status = (typeof statuses)[number];

@@ -1,6 +1,6 @@
 /** Ends the process on SIGTERM and SIGINT. */
 
-/** Less than 30 s, because a container's runtime kills the process then. */
+/** 28 s, because Kubernetes kills a container after 30 s by default. */
 const shutdownMsMax = 28_000;
 
 export interface ShutdownOptions {
@@ -10,8 +10,8 @@ export interface ShutdownOptions {
 }
 
 /**
- * Releases everything on the first signal and exits: with 0, or with 1 after an error or after 28 s. Ignores further signals,
- * because a Ctrl-C may reach a process of a group twice.
+ * Calls `release` on the first signal, and then exits with 0. Exits with 1 if `release` fails or takes longer than 28 s. Ignores
+ * further signals, because a Ctrl-C may reach a process twice: from the terminal and from its parent.
  */
 export function shutDownOnSignal(
   process: Pick<NodeJS.Process, "on" | "exit">,
@@ -22,11 +22,11 @@ export function shutDownOnSignal(
     if (isShuttingDown) return;
     isShuttingDown = true;
     setTimeout(() => process.exit(1), shutdownMsMax).unref();
-    log.info({ event: "process.shutdown.started", signal }, "the node shuts down");
+    log.info({ event: "process.shutdown.started", signal }, "Shutting down");
     release().then(
       () => process.exit(0),
       (error: unknown) => {
-        log.error({ event: "process.shutdown.failed", err: error }, "the shutdown failed");
+        log.error({ event: "process.shutdown.failed", err: error }, "The shutdown failed");
         process.exit(1);
       },
     );

@@ -1,12 +1,12 @@
-/** JSON Schemas from the zod schemas that parse requests. They describe the input, before any transform. */
+/** Converts the zod schemas of requests and answers to JSON Schemas. They describe the input, before any transform. */
 import { strict as assert } from "node:assert";
 import { z } from "zod";
 
 export type Json = Record<string, unknown>;
 
-/** Collects schemas with an id in `components`, so that the document has each once and refers to it. */
+/** Collects schemas. Those with an id are in `components`, so that the document contains each of them once. */
 export interface SchemaCollector {
-  /** Returns the schema, or a reference to it if it has an id. */
+  /** Returns the JSON Schema, or a reference to it if the schema has an id. */
   add(schema: z.ZodType): Json;
   readonly components: Readonly<Record<string, Json>>;
 }
@@ -28,7 +28,10 @@ export function createSchemaCollector(target: Dialect): SchemaCollector {
   };
 }
 
-/** Keeps defaults and examples, which zod drops before a transform. Drops the pattern of a type with a format. */
+/**
+ * Adds defaults and examples, because zod leaves them out of a schema with a transform. Removes the pattern of a string with a format,
+ * and the maximum that zod adds to every integer, because both repeat the type.
+ */
 function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
   const { def } = zodSchema._zod;
   const { examples } = z.globalRegistry.get(zodSchema) ?? {};
@@ -38,13 +41,13 @@ function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; json
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
 }
 
-/** Fails for a generated name, which zod gives to a schema that refers to itself. */
+/** Returns the id. Throws for a name that zod generated, because a schema that refers to itself needs an id of its own. */
 const nameOf = (id: string): string => {
   assert(!id.startsWith("__"), `${id} needs an id`);
   return id;
 };
 
-/** Turns references within the schema into references within the document. */
+/** Rewrites references within the schema to `#/components/schemas/`. */
 function relocate(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(relocate);
   if (typeof value !== "object" || value === null) return value;

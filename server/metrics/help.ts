@@ -10,14 +10,14 @@ import type { InvariantName } from "../status/invariants.ts";
 /** By label. `reason` and `status` have only the values that a metric has: mismatches and settled statuses. */
 export const meanings = {
   verb: {
-    initiate: "asks for the money",
+    initiate: "requests the money",
     complete: "takes the money that was approved on the provider's page",
-    confirm: "asks what became of it",
+    confirm: "queries the payment",
     token: "fetches an access token",
   } satisfies Record<Verb, string>,
   outcome: {
     answered: "a usable answer",
-    declined: "the provider will not ask this payer",
+    declined: "the provider refused the request for this payer",
     nothing: "an answer without new information",
     failed: "no answer, or an unusable one",
   } satisfies Record<CallOutcome, string>,
@@ -29,7 +29,7 @@ export const meanings = {
   result: {
     applied: "changed the order",
     repeat: "no new information",
-    hint: "no proof, so the provider is queried",
+    hint: "not enough evidence; the provider is queried if the payment may still be paid",
     unmatched: "the payment is not known yet",
     nothing: "no outcome",
     error: "stored, applied later",
@@ -57,7 +57,7 @@ export const meanings = {
     version_lowered: "a watcher was given an older state after a newer one",
     version_skipped: "the history has a gap",
     success_taken_back: "a paid order is not paid now",
-    check_missing: "a payment is open past twice its deadline, and no check is due",
+    check_missing: "a payment is open past twice its time to the deadline, and no check is due",
   } satisfies Record<InvariantName, string>,
   why: {
     address: "too many from one address",

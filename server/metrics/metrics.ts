@@ -1,8 +1,8 @@
 /**
- * The metrics that Prometheus reads. Each app has its own registry, because several apps may run in one process. Values have
- * base units. A label has few values: never an order, a phone or a path.
+ * Combines the metrics that Prometheus reads. Each app has its own registry, because tests run several apps in one process. Values
+ * are in base units (seconds, bytes). A label has few values: never an order, a phone or a path.
  *
- * Other modules do not import the metrics. They call back (`onWebhook`, `onCall`, …), and app.ts connects the two.
+ * Modules that are measured do not import the metrics. They take callbacks (`onWebhook`, `onCall`, …), and app.ts passes the metrics.
  */
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Backlog } from "../order/statistics.ts";
@@ -19,7 +19,7 @@ export interface Metrics extends PaymentMetrics, ProviderMetrics, WatchMetrics, 
 }
 
 export interface MetricsOptions {
-  /** The enabled providers with their limits of queries a minute; undefined: no limit. */
+  /** The limit of queries per minute of each enabled provider; undefined: no limit. */
   providers: ReadonlyMap<string, number | undefined>;
   /** Read at every scrape. */
   backlog: () => Promise<Backlog>;

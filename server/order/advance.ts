@@ -18,7 +18,8 @@ import type { Statement } from "./statement.ts";
 import type { WebhookResult } from "./tables.ts";
 
 /**
- * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not enough evidence, so the provider must be queried.
+ * `applied`: the order's facts changed. `repeat`: nothing new. `hint`: not enough evidence; the provider is queried if the payment
+ * may still be paid.
  * `unmatched`: there is no such payment. `event` is present when watchers have something new to see.
  */
 export interface Advanced {

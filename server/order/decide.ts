@@ -76,7 +76,7 @@ const mismatchReasons = "('amount_mismatch', 'currency_mismatch', 'receipt_reuse
  * - `mismatch`: the reason to review a success. An unreadable amount is a mismatch only in a query's result, or where no query
  *   can state the amount.
  * - `needs_confirmation`: a failure that only one query has reported. A second query must report the same, at least 15 s later and
- *   60 s after the prompt, because some providers report "failed" for "not yet". The sandbox has shorter times.
+ *   60 s after the start, because some providers report "failed" for "not yet". The sandbox has shorter times.
  */
 const comparison = `select
       (p.reference <> e.new_reference) is true as names_other_reference,
@@ -115,8 +115,8 @@ const target = `select
  * - `climbs`: the payment's status rises to the target.
  * - `adds_mismatch`: evidence after the success contradicts it; the success stays (G2) and gets the mismatch as its reason.
  * - `completes_success`: the evidence states a receipt or an amount that the payment lacks.
- * - `checks_now`: the evidence is a hint, so the provider is asked at once. A query's own answer does not do so, because the
- *   schedule repeats the query.
+ * - `checks_now`: the evidence is a hint and the payment may still be paid, so the provider is queried at once. A query's own answer
+ *   does not do so, because the schedule repeats the query.
  */
 const effect = `select
       (climb(target.status) > climb(p.status)) is true as climbs,

@@ -1,6 +1,6 @@
 /**
- * The schedule of queries, and every delay between them. Pure. Delays that only SQL needs are SQL expressions over a row of
- * `payment`, given its alias.
+ * The schedule of queries, and every delay between them. Pure. Delays and times that only SQL uses are SQL expressions: the argument
+ * `payment` is the alias of the row.
  */
 
 /** The queries of one payment: at `checksAtS` seconds after its start, then every `everyS` seconds, and at its deadline. */
@@ -9,11 +9,13 @@ export interface Schedule {
   everyS: number;
 }
 
-/** Four queries in the first half minute, because most payers answer within it. */
+/** Four queries in the first 30 s, because most payers answer within them. */
 const usualChecksAtS = [10, 15, 20, 30];
+
+/** 60, because payers rarely answer later than that, and every open payment costs a query each time. */
 const everyS = 60;
 
-/** Seconds for one second of the schedule in the built-in sandbox. 0.2, because a payment there has a deadline of 10 s. */
+/** Length of one second of the schedule in the built-in sandbox. 0.2 s, because a payment there has a deadline of 10 s. */
 const sandboxSecondS = 0.2;
 
 /** The schedule of a provider. A provider may have its own `checksAtS`. */
@@ -25,18 +27,18 @@ export function scheduleOf(
   return { checksAtS: checksAtS.map((s) => s * second), everyS: everyS * second };
 }
 
-/** The payments of a provider that one claim of a node may take, with their schedule. */
+/** The payments of one provider that a node may claim in one statement, and their schedule. */
 export interface Allowance extends Schedule {
   provider: string;
-  /** Payments that the node can take now. */
+  /** The number of payments that the node can query now. */
   free: number;
-  /** Queries per minute of all nodes together. Absent: no limit. */
+  /** The limit of queries per minute, for all nodes together. Absent: no limit. */
   perMinute?: number | undefined;
-  /** The provider can be queried only by reference, so that claiming a payment without one costs no query. */
+  /** The provider can only be queried by reference. A payment without one is claimed and not queried. */
   needsReference?: boolean;
 }
 
-/** The record that `claimDueStatement` reads. One second's queries may be sent at once, because claims run twice a second. */
+/** The record that `claimDueStatement` reads. `burst` is the queries of one second, because claims run twice a second. */
 export const toClaim = ({ perMinute, ...allowance }: Allowance) => ({
   provider: allowance.provider,
   free: allowance.free,
@@ -52,20 +54,23 @@ const byMode = (payment: string, live: string, sandbox: string): string =>
 /** The delay between the two queries that confirm a failure. */
 export const confirmationApart = (payment: string): string => byMode(payment, "15 seconds", "1 second");
 
-/** The age that a prompt must have before a query can confirm a failure, because an earlier failure may mean "not yet". */
+/**
+ * The age that a payment must have before a second query can confirm a failure. 60 s, because providers report "failed" for "not yet"
+ * while the prompt is new.
+ */
 export const promptMatured = (payment: string): string => byMode(payment, "60 seconds", "3 seconds");
 
-/** The delay from a success to the first query for a receipt or an amount that it lacks. */
+/** The delay from a success to the first query for its missing receipt or amount. 5 s, because the provider may need some seconds. */
 export const receiptCheckDelay = (payment: string): string => byMode(payment, "5 seconds", "1 second");
 
-/** The end of the queries for a receipt or an amount that a success lacks. */
+/** The time at which the queries for a missing receipt or amount of a success end. */
 export const receiptCheckEnd = (payment: string): string => `${payment}.expires_at + interval '1 hour'`;
 
-/** The time at which an open payment expires even without an answer of its provider: twice its time to the deadline. */
+/** The time at which an open payment expires even if its provider does not answer: twice its time to the deadline. */
 export const overAt = (payment: string): string =>
   `${payment}.expires_at + (${payment}.expires_at - ${payment}.started_at)`;
 
-/** The queries for late money of a payment that failed or expired, counted from its deadline. */
+/** The times of the queries for late money of a failed or expired payment, after its deadline. */
 const lateChecks = ["5 minutes", "1 hour", "24 hours"] as const;
 
 export const firstLateCheck = `interval '${lateChecks[0]}'`;

@@ -5,7 +5,8 @@ import type { Database } from "../database/pool.ts";
 export interface StoredViolation {
   /**
    * `version_skipped`: the order's events have a gap, or end at another version than the order. `success_taken_back`: the
-   * order was paid and is not paid now. `check_missing`: a payment is open past twice its deadline, and no check is due.
+   * order was paid and is not paid now. `check_missing`: a payment is open past twice its time to the deadline, and no
+   * check is due (part of G9).
    */
   invariant: "version_skipped" | "success_taken_back" | "check_missing";
   /** The order's uuid. */

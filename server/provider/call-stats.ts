@@ -10,16 +10,16 @@ export const verbs = ["initiate", "complete", "confirm", "token"] as const;
 
 export type Verb = (typeof verbs)[number];
 
-/** The verbs in a merchant's view of the call statistics. */
+/** The verbs whose statistics the merchant can read (`GET /v1/providers`). */
 export type CountedVerb = Exclude<Verb, "complete">;
 
 /**
- * `answered`: the call did what it is for. `declined`: the provider refused to ask this payer. `nothing`: the answer has no
- * evidence in it. `failed`: no answer, or no usable one.
+ * `answered`: the call has a usable answer. `declined`: the provider refused the request for this payer. `nothing`: the answer
+ * has no evidence. `failed`: no answer, or an unusable one.
  */
 export type CallOutcome = "answered" | "declined" | "nothing" | "failed";
 
-/** One finished call, including a token call and one repetition where it needed them. */
+/** One finished call. `tookMs` includes the token call and the one retry that it may need. */
 export interface FinishedCall {
   provider: string;
   verb: Verb;
@@ -54,7 +54,7 @@ function measureProvider(provider: Provider, onCall: OnCall): Provider {
       measure(
         { provider: name, verb: "confirm", onCall },
         () => provider.confirm(payment, signal),
-        // Without a reference some providers cannot be queried: no answer then means that no call was made.
+        // Some providers cannot be queried without a reference. `undefined` then means that no request was sent.
         (answer) => (answer ? "answered" : payment.reference === undefined ? undefined : "nothing"),
       ),
   };
@@ -80,7 +80,7 @@ async function measure<T>(
     report(outcomeOf(answer));
     return answer;
   } catch (error) {
-    // `provider_error` is also the reason of a request that was never sent.
+    // `provider_error` counts as `failed`, because it is also the reason of a request that was not sent.
     report(error instanceof Declined && error.reason !== "provider_error" ? "declined" : "failed");
     throw error;
   }

@@ -1,7 +1,7 @@
 /**
- * Runs the scenario of a request for money, for every provider's sandbox: shows a prompt, settles the payment when the payer
- * answers, and sends webhooks, in the order that the phone's number selects. Each webhook is sent as many times as the
- * scenario states, whatever the node answers. Closing the app aborts the ones in flight.
+ * Runs the scenario of a request for money, for every provider's sandbox. The phone's number selects the scenario. The runner shows
+ * a prompt, settles the payment when the payer answers, and sends the webhook as many times as the scenario states, whatever the
+ * node answers. Closing the app aborts webhooks in flight.
  */
 import { finished } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
@@ -24,8 +24,8 @@ export interface ScenarioRun {
 
 export interface WebhookMessage {
   /**
-   * POST by default. GET is the return of the payer's browser: it is repeated while the answer is 503, and does not follow
-   * redirects.
+   * POST by default. GET stands for the returning browser of the payer: it is repeated while the node answers 503, and follows no
+   * redirect.
    */
   method?: "GET" | "POST" | "PUT";
   url: string;
@@ -38,11 +38,13 @@ export type RunScenario = (run: ScenarioRun) => Promise<void>;
 
 const webhookDeadlineMs = 10_000;
 
-/** The return page asks the browser to reload while it answers 503. */
+/** The delay before a repeated GET, as the return page reloads while it answers 503. */
 const reloadMs = 500;
+
+/** 20, because the page answers 503 only for some seconds. */
 const loadsMax = 20;
 
-/** More webhooks in flight than this are dropped (G12). Each takes at most about 20 s. */
+/** Webhooks in flight; further ones are dropped (G12). One takes about 20 s at most. */
 const deliveriesMax = 10_000;
 
 /**
@@ -109,7 +111,7 @@ export function createScenarioRunner(
       if (message) await Promise.all(Array.from({ length: scenario.webhooks }, () => deliver(message)));
     });
     if (scenario.overtakes) await settled;
-    // The request for money gets no answer: the caller's deadline ends it.
+    // The request for money gets no answer: the caller's timeout ends it.
     if (scenario.isSilent) await replied;
   };
 }

@@ -15,20 +15,21 @@ const live = z.boolean().describe("False for the sandbox, where no money moves."
 const status = z.enum(statuses).meta({
   id: "Status",
   description:
-    "From lowest to highest; a payment only climbs. `succeeded` is never taken back, `review` waits for a person. New values may be added: use `settled`.",
+    "From lowest to highest. A payment's status only rises, except that a person may reject a payment in `review`, which is then `failed`. An order also returns to `pending` with another attempt. `succeeded` is never taken back; `review` waits for a person. New values may be added: use `settled`.",
 });
 
 const reasonMeanings: Record<Reason, string> = {
-  cancelled: "the payer refused",
+  cancelled: "the payer refused or cancelled the payment",
   insufficient_funds: "the payer's balance is too low",
   wrong_pin: "the payer entered a wrong PIN",
   declined: "the provider declined the payer",
   limit: "the payment exceeds a limit of the provider, on the amount or on an account",
   busy: "the payer's phone shows another prompt",
   provider_error: "the provider failed",
-  rejected: "a person decided that no money came, or the order was paid before the payer was prompted again",
+  rejected:
+    "a person decided that the money was not received, or the order was paid before the payer was prompted again",
   no_response: "the payer did not answer in time, according to the provider",
-  deadline: "there was no outcome by `expiresAt`; money may still come",
+  deadline: "the provider reported no outcome by `expiresAt`; the payer may still have paid",
   late: "paid after it had failed or expired",
   amount_mismatch: "the paid amount is not the agreed one, or cannot be read (`amountPaidMinor` is then absent)",
   currency_mismatch: "the paid currency is not the agreed one, or cannot be read",

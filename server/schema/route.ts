@@ -13,9 +13,9 @@ export const tags = {
     "Watch one order with its watch token. Every message is the whole current state: keep the higher `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
   Providers: "The state of each provider.",
   Webhooks:
-    "Only providers call these. A 2xx means that the webhook is on disk. The answer has the provider's own form.",
+    "Only providers call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",
   "Return address": "The payer's browser returns here from a provider's own page.",
-  Operating: "The health of this node, its metrics and its API docs.",
+  Operating: "The health, the metrics and the API docs of the node.",
   Sandbox:
     "A demo shop and the payer's phone, on nodes with a sandbox. The phone shows the prompts of payments, and answers them.",
 } as const;

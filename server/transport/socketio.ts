@@ -1,6 +1,7 @@
 /**
- * Socket.IO, with one room per order. A room is one watcher of the hub: it is added when the first socket joins, and removed
- * when the last one leaves. The hub reaches the other nodes, so Socket.IO has no adapter.
+ * Socket.IO, with one room per order. A room is one watcher of the hub: the hub gets it when the first socket joins, and loses it
+ * when the last one leaves. Socket.IO keeps its in-memory adapter, because each node delivers to its own sockets and the bus carries
+ * events between nodes.
  */
 import type { IncomingMessage } from "node:http";
 import type { FastifyInstance } from "fastify";
@@ -12,15 +13,15 @@ import { type Io, idOf } from "./socketio-message.ts";
 import { authorizeHandshake, type SessionOptions, serveSession } from "./socketio-session.ts";
 import type { Drainable, TransportOptions } from "./transport.ts";
 
-/** An unauthenticated client must send its token in this time. */
+/** The time in which an unauthenticated client must send its token. */
 const connectTimeoutMs = 5_000;
 
-/** 16 KiB because the largest message is a `watch` with a token. */
+/** 16 KiB, because the largest message is a `watch` with a token. */
 const messageBytesMax = 16_384;
 
 /**
- * Attaches Socket.IO to the app's server, and leaves the upgrades of other paths to their owner. `watcherCount` counts each
- * watched order once per socket.
+ * Attaches Socket.IO to the app's server. It does not touch upgrades of other paths. `watcherCount` counts each watched order once
+ * per socket.
  */
 export function attachSocketIo(
   app: FastifyInstance,
@@ -44,7 +45,7 @@ export function attachSocketIo(
   io.on("connection", (socket) => serveSession(session, socket));
 
   let isClosing = false;
-  // Clients reconnect at once, and the listening socket of a draining node is still open.
+  // A draining node still listens, and the clients that it disconnected may reconnect at once.
   io.engine.on("connection", (connection: { close(): void }) => {
     if (isClosing) connection.close();
   });

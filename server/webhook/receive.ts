@@ -4,7 +4,7 @@
  * Guarantees that a webhook for which `receive` resolves with a result other than `failed` is on disk, so that a 2xx may be
  * sent (G1): in PostgreSQL, written by the statement that acts on it, or in the spool while PostgreSQL is away. A `repeat`
  * beyond its payment's budget is not stored again: the same evidence is. Any number of webhooks may be received at once,
- * and one may be applied twice, which is harmless because a payment only climbs.
+ * and one may be applied twice, which is harmless because evidence only raises a payment's status.
  */
 import { HubError } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";

@@ -1,6 +1,6 @@
 /**
  * Stores webhooks in PostgreSQL. The statement that acts on a webhook also stores its bytes, so a webhook that was acted on
- * is never lost. Recording a webhook twice is harmless, because a payment only climbs. Any number may run at once.
+ * is never lost. Recording a webhook twice is harmless, because evidence only raises a payment's status. Any number may run at once.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { HubError } from "../errors.ts";

@@ -1,7 +1,7 @@
 /**
  * Retries proven webhooks that could not be applied when they came: their statement failed, their payment did not exist, or
- * their reference was not known. They are in the inbox, so none is lost. Applying one twice is harmless, because a payment
- * only climbs. Any number of nodes may retry at once; the inbox gives each webhook to one of them.
+ * their reference was not known. They are in the inbox, so none is lost. Applying one twice is harmless, because evidence
+ * only raises a payment's status. Any number of nodes may retry at once; the inbox gives each webhook to one of them.
  */
 import { startLoop } from "../loop.ts";
 import type { OrderStore } from "../order/store.ts";

@@ -311,7 +311,7 @@ describe("pace of queries", () => {
     expect(await ids()).toEqual([settled]);
   });
 
-  it("lets payments past twice their deadline end without a query (G9)", async () => {
+  it("lets payments past twice their time end without a query (G9)", async () => {
     const { provider, payments, claim } = await openDue(3);
     await ground.store.slowQueries(provider, 300);
     expect(await claim()).toEqual([]);
@@ -324,7 +324,7 @@ describe("pace of queries", () => {
     const { payments, claim } = await openDue(30);
     for (const id of payments) await age(id, 1_200);
     const queried: string[] = [];
-    // The state after an outage: many payments are past twice their deadline, and each claim takes four.
+    // The state after an outage: many payments are past twice their time, and each claim takes four.
     while (queried.length < 30) {
       const due = await claim({ perMinute: undefined, free: 4 });
       expect(due.length).toBeGreaterThan(0);

@@ -141,8 +141,8 @@ const rows: Record<string, Row> = {
     ],
   },
   "Success without an amount, provider never states one": { provider: amountless, ...success() },
-  "Success without an amount, by webhook of another provider": success(),
-  "Success without an amount, by query of another provider": success({ source: "query" }),
+  "Success without an amount, provider states amounts, by webhook": success(),
+  "Success without an amount, provider states amounts, by query": success({ source: "query" }),
   "Success, another amount": success({ ...agreed, amountMinor: 14_999n }),
   "Success, another currency": success({ ...agreed, currency: "TZS" }),
   "Success, unreadable amount, by query": success({ reason: "amount_mismatch", source: "query" }),
@@ -239,7 +239,7 @@ const withReason = (verb: string, reason: string | null): string => (reason === 
 
 /** The cell that describes what happened to the payment. */
 function cellOf(before: State, after: State, result: string | undefined, stated: string | undefined): string {
-  if (result === "hint") return after.is_due && !before.is_due ? "check" : "hint";
+  if (result === "hint") return after.is_due && !before.is_due ? "check" : "ignored";
   if (after.status !== before.status) {
     const isStated = /failed|expired/.test(after.status) && after.reason === stated;
     return withReason(`**${after.status}**`, isStated ? null : after.reason);
@@ -395,7 +395,7 @@ const orderRows: Record<string, (subject: Subject) => Promise<unknown>> = {
   "**succeeded**": pay,
   "**review**": (subject) => pay(subject, { amountMinor: 1n }),
   "**failed**": (subject) => tell(subject, { status: "failed", reason: "cancelled", source: "webhook" }),
-  "adds a receipt, an amount or a reason to **succeeded**": (subject) => pay(subject, { amountMinor: 14_999n }),
+  "a succeeded payment gets a receipt, an amount or a reason": (subject) => pay(subject, { amountMinor: 14_999n }),
 };
 
 /** The table's words for what happened to the order. */
@@ -425,7 +425,7 @@ describe("the order's part of the decision table", () => {
 
   it.each(cells)("publishes as written: $name of $column: $cell", async ({ name, change, open, cell }) => {
     const subject = await open();
-    if (name.startsWith("adds")) await pay(subject);
+    if (name.startsWith("a succeeded payment")) await pay(subject);
     const before = await stateOf(subject);
     const was = (await ground.view(subject.event.orderId)).order;
     await change(subject);

@@ -3,10 +3,10 @@ import { randomBytes, randomInt } from "node:crypto";
 import type { PayerAnswer, Scenario } from "../../sandbox/phone.ts";
 import type { FaultCode } from "./sandbox-gateway.ts";
 
-/** The end of the payer's visit to bKash's page, as the returning browser states it. */
+/** The result of the payer's visit to bKash's page: the `status` in the return URL. */
 export type Visit = "success" | "failure" | "cancel";
 
-/** The end of the payer's visit, and the code that Execute then answers: `0000` takes the money. */
+/** The result of the payer's visit, and the code with which Execute then answers. `0000` takes the money. */
 export interface Ending {
   visit: Visit;
   executeCode: "0000" | FaultCode;
@@ -15,8 +15,9 @@ export interface Ending {
 }
 
 /**
- * bKash's page handles wrong PINs and empty wallets itself, and the browser then states "failure". Here these payers get to
- * Execute, which has a code for each, so that each test number has an outcome of its own. `ignore`: the PIN's time expired.
+ * bKash's page handles a wrong PIN and an empty wallet, and the browser then returns with "failure". The sandbox lets these payers
+ * return with "success" instead, because Execute has a code for each case: each test number then has an outcome of its own.
+ * `ignore`: the time for the PIN expired.
  */
 export const endings: Record<PayerAnswer, Ending> = {
   approve: { visit: "success", executeCode: "0000" },
@@ -72,20 +73,20 @@ export const openCheckout = (fields: CheckoutFields): Checkout => ({
   isExecuted: false,
 });
 
-/** Takes the money: another amount than requested, if the scenario requires it. */
+/** Takes the money. Takes 1 more than requested if the scenario pays a wrong amount. */
 export function pay({ amount, scenario }: Checkout, at: Date): Paid {
   const [whole, decimals] = amount.split(".");
   return { trxID: letters(10), amount: scenario.paysWrongAmount ? `${Number(whole) + 1}.${decimals}` : amount, at };
 }
 
-/** The parameters follow `&` if the URL has a query string, as at bKash. */
+/** Appends the parameters with `&` if the URL already has a query string, as bKash does. */
 function returnAddress(checkout: Checkout, status: Visit): string {
   const { callbackURL, paymentID, signature } = checkout;
   const query = new URLSearchParams({ paymentID, status, signature });
   return `${callbackURL}${callbackURL.includes("?") ? "&" : "?"}${query}`;
 }
 
-/** The URL that the browser returns to. It has one parameter more than the URLs in the answer to create, as at bKash. */
+/** The URL to which the browser returns. As at bKash, it has one parameter more than the URLs in the answer to Create. */
 export const returnTarget = (checkout: Checkout, status: Visit): string =>
   `${returnAddress(checkout, status)}&apiVersion=1.2.0-beta%2F`;
 
@@ -135,7 +136,7 @@ export const queried = (checkout: Checkout): object => ({
   amount: checkout.paid?.amount ?? checkout.amount,
   currency: "BDT",
   intent: "sale",
-  // As in recorded replies. The documentation and Execute have `merchantInvoiceNumber`.
+  // Recorded replies have this name. The documentation and the reply of Execute have `merchantInvoiceNumber`.
   merchantInvoice: checkout.merchantInvoiceNumber,
   transactionStatus: checkout.paid ? "Completed" : "Initiated",
   verificationStatus: checkout.ending?.visit === "success" ? "Complete" : "Incomplete",
@@ -143,7 +144,7 @@ export const queried = (checkout: Checkout): object => ({
   ...successful,
 });
 
-/** The notification in the form of Amazon SNS. It is not signed: the node accepts an unsigned one as a reason to query. */
+/** The notification in the form of Amazon SNS. Its signature is invalid; the node treats it as a reason to query. */
 export function notified(checkout: Checkout, paid: Paid): object {
   const message = {
     dateTime: dhakaTime(paid.at).replace(/\D/g, "").slice(0, 14),
@@ -167,7 +168,7 @@ export function notified(checkout: Checkout, paid: Paid): object {
     Message: JSON.stringify(message),
     Timestamp: paid.at.toISOString(),
     SignatureVersion: "1",
-    // Too short for a signature, so that the node fetches no certificate.
+    // 64 bytes are too short for a signature, so the node fetches no certificate to check it.
     Signature: randomBytes(64).toString("base64"),
     SigningCertURL: `${host}/SimpleNotificationService-sandbox.pem`,
     UnsubscribeURL: `${host}/?Action=Unsubscribe`,

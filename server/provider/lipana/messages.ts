@@ -98,7 +98,7 @@ export function readAcceptance(answer: Answer): Initiated {
 }
 
 /**
- * The signature is the proof. A replayed webhook is harmless, because a payment's status only climbs. A webhook without a
+ * The signature is the proof. A replayed webhook is harmless, because evidence only raises a payment's status. A webhook without a
  * known status, one that contradicts itself, and one that names only our account reference prove nothing: it is not known
  * whether Lipana keeps account references unique. Throws `HubError` `webhook_rejected` without a valid signature, and
  * `webhook_unreadable` for a body that names no transaction.

@@ -1,6 +1,6 @@
 /**
- * Reads MTN's messages: the replies to request and query, and the webhook, which has the shape of the query's reply. Pure.
- * Only `status` states whether the payment was paid; `reason` explains a failure.
+ * Reads MTN's messages: the replies to a request and to a query, and the webhook, which has the shape of a query's reply. Pure.
+ * `status` alone decides whether the payment was paid; `reason` explains a failure.
  */
 import { z } from "zod";
 import { HubError } from "../../errors.ts";
@@ -12,8 +12,8 @@ import { type Claim, Declined, type Initiated, type Webhook } from "../provider.
 import { isRefused, requireAnswer } from "../refusal.ts";
 
 /**
- * The reference of a payment at MTN, which requires a UUID of version 4: the payment's id with another version digit. It is
- * unique, because all our ids have version 7, and the id can be derived from it.
+ * Returns the reference of a payment at MTN: the payment's id with the version digit 4, because MTN requires a UUID of version 4.
+ * The reference is unique, because every id of a payment has version 7.
  */
 export const referenceOf = (paymentId: string): string => `${paymentId.slice(0, 14)}4${paymentId.slice(15)}`;
 
@@ -23,9 +23,9 @@ const failed = (reason: Reason): Ending => ({ status: "failed", reason });
 const noResponse: Ending = { status: "expired", reason: "no_response" };
 
 /**
- * The end of a failed request by its reason; the first match counts. MTN's "Common Error" page has `APPROVAL_REJECTED`,
- * `PAYMENT_NOT_APPROVED`, `TRANSACTION_CANCELED`, `EXPIRED`, `COULD_NOT_PERFORM_TRANSACTION` (no answer within about 5 min),
- * `NOT_ENOUGH_FUNDS`, `PAYER_LIMIT_REACHED`, `PAYER_NOT_FOUND` and others. Recorded in production are
+ * The outcome of a failed request, by its reason; the first match counts. MTN's page "Common Error" lists `APPROVAL_REJECTED`,
+ * `PAYMENT_NOT_APPROVED`, `TRANSACTION_CANCELED`, `EXPIRED`, `COULD_NOT_PERFORM_TRANSACTION` (the payer did not answer for about 5 min),
+ * `NOT_ENOUGH_FUNDS`, `PAYER_LIMIT_REACHED`, `PAYER_NOT_FOUND` and others. Production traffic has
  * `LOW_BALANCE_OR_PAYEE_LIMIT_REACHED_OR_NOT_ALLOWED` (an empty wallet, in several countries), `SENDER_ACCOUNT_NOT_ACTIVE`
  * and `PAYEE_LIMIT_REACHED`. Any other reason, such as `INTERNAL_PROCESSING_ERROR`, means `provider_error`.
  */
@@ -34,7 +34,7 @@ const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
   [/REJECTED|NOT_APPROVED|CANCELL?ED/, failed("cancelled")],
   [/EXPIRED|TIMED?_?OUT|COULD_NOT_PERFORM_TRANSACTION/, noResponse],
   [/LIMIT/, failed("limit")],
-  // About payer or payee. Others, such as NOT_ALLOWED_TARGET_ENVIRONMENT, mean a wrong configuration.
+  // Reasons that concern the payer or the payee. NOT_ALLOWED_TARGET_ENVIRONMENT and the like mean a wrong configuration.
   [
     /(PAYER|PAYEE|SENDER|RECEIVER|SUBSCRIBER|ACCOUNT|WALLET).*(NOT_|BLOCKED|BARRED|SUSPENDED)|^NOT_ALLOWED$/,
     failed("declined"),
@@ -43,7 +43,7 @@ const endings: readonly (readonly [words: RegExp, ending: Ending])[] = [
 
 const endingOf = (reason: string): Ending | undefined => endings.find(([words]) => words.test(reason))?.[1];
 
-/** Codes that refuse the request with any HTTP status (MTN, "Common Error", documents them with 500). */
+/** Codes that refuse the request, whatever the HTTP status is (MTN's page "Common Error" gives them with 500). */
 const refusals: ReadonlySet<string> = new Set([
   "NOT_ALLOWED",
   "NOT_ALLOWED_TARGET_ENVIRONMENT",
@@ -54,7 +54,7 @@ const refusals: ReadonlySet<string> = new Set([
   "PAYER_NOT_FOUND",
 ]);
 
-/** A code as text or in an object: both occur in MTN's documentation. */
+/** A code, as a string or in an object. MTN's documentation has both forms. */
 const code = z
   .union([z.string(), z.object({ code: z.string() }).transform((reason) => reason.code)])
   .transform((reason) => reason.trim().toUpperCase())
@@ -63,7 +63,7 @@ const code = z
 
 const text = z.union([z.string(), z.number().transform(String)]);
 
-/** Digits, as a number in one of MTN's samples. Any visible ASCII is accepted; other text is not safe to store. */
+/** MTN's receipt has digits; one of its samples has a number. Accepts any visible ASCII, because other text is not safe to store. */
 const receipt = text.pipe(z.string().regex(/^[\x21-\x7e]{1,128}$/));
 
 const result = z.object({
@@ -79,7 +79,7 @@ type Result = z.infer<typeof result>;
 /** Whether MTN refused the access token, so that the request had no effect. */
 export const isTokenRefused = ({ status }: Answer): boolean => status === 401;
 
-/** Returns for an accepted request, throws `Declined` for a certain refusal. Any other error means unknown. */
+/** Returns the reference of an accepted request. Throws `Declined` for a certain refusal; any other error means that the effect is unknown. */
 export function readAcceptance(answer: Answer, reference: string): Initiated {
   const { status, body } = answer;
   // 409 means that the reference exists. Only our own request can have created it, so the payer has a prompt.
@@ -102,7 +102,7 @@ export function readStatus(answer: Answer, reference: string): Outcome | undefin
   if (answer.status === 404) return undefined;
   const stated = result.safeParse(requireAnswer("MTN", answer)).data;
   if (answer.status !== 200 || !stated) return undefined;
-  // With the reference, because it is not stored if the reply to the request was lost.
+  // Adds the reference, because it is not stored if the reply to the request was lost.
   return { ...(endOf(stated) ?? { status: "processing" }), reference, source: "query" };
 }
 
@@ -136,7 +136,7 @@ function endOf(stated: Result): End | undefined {
   return undefined;
 }
 
-/** The receipt and the money that a success states. Each country has its currency, so none is assumed. */
+/** The receipt and the money of a success. Assumes no currency, because each country has its own. */
 const paid = ({ amount, currency, financialTransactionId }: Result): Omit<End, "status"> => ({
   ...(financialTransactionId !== undefined && { receipt: financialTransactionId }),
   ...readMoney(amount, currency),

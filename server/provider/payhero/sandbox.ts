@@ -2,10 +2,10 @@
  * The sandbox of PayHero Kenya: the request for money, the query, and the webhook after the payer's answer. Mount at
  * `/sandbox/payhero`. In memory: a restart removes all payments.
  *
- * The replies and the webhook of a success are PayHero's. No failed webhook is published: here it is the successful one with
- * M-Pesa's code. No error is published either: the fields are those that integrators report, the texts are invented.
- * Webhooks have the shape of backend.payhero.co.ke. The shape of the other platform, api.payhero.africa, has no codes, so it
- * could not express most test numbers.
+ * The replies and the webhook of a success follow PayHero's samples. PayHero publishes no webhook of a failure: the sandbox sends
+ * the shape of a success with M-Pesa's code. PayHero publishes no error either: the fields are those that integrators report, and
+ * the texts are invented. Webhooks have the shape of backend.payhero.co.ke, because that of the other platform
+ * (api.payhero.africa) has no codes and cannot express most test numbers.
  *
  * All test numbers work. 20 (busy phone) waits for a person, because PayHero answers `QUEUED` before M-Pesa finds the phone
  * busy.
@@ -57,7 +57,7 @@ interface Payment {
   receipt: string;
 }
 
-/** 10,000; a further payment removes the oldest one (G12), whose queries are then answered as unknown. */
+/** 10,000; a further payment removes the oldest one (G12), and queries of that one are answered 404. */
 const paymentsMax = 10_000;
 
 function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof account>>): IsMerchant {
@@ -123,7 +123,7 @@ function configurePayheroHttp(app: FastifyInstance, isMerchant: IsMerchant): voi
   parseEveryBodyAsJson(app);
 }
 
-/** Parses a body. The error names the first invalid field, in the order of the documentation. */
+/** Parses a body. Throws PayHero's error for the first invalid field, in the order of its documentation. */
 function parseFields(body: unknown): z.infer<typeof paymentBody> {
   const parsed = paymentBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
@@ -174,7 +174,7 @@ function webhookBody(payment: Payment, { code, text }: MpesaResult, excess: numb
   });
 }
 
-/** Has no amount, no reason, and an empty CheckoutRequestID. */
+/** PayHero's reply to a query has no amount, no reason, and an empty CheckoutRequestID. */
 function queryReply({ result, reference, receipt: given, askedAt }: Payment): object {
   const settled = result?.code === 0 ? "SUCCESS" : "FAILED";
   return {
