@@ -8,7 +8,7 @@ const checkNowStatement = {
          where id = $1 and not is_final(status) and reason is distinct from 'rejected'`,
 } as const;
 
-/** Makes a payment due now. No effect on one that is paid, in review, or rejected by a person. */
+/** Makes a payment due now. No effect on one that is paid, in review or rejected. */
 export async function checkNow(pool: pg.Pool, paymentId: string): Promise<void> {
   await run(pool, checkNowStatement, [paymentId]);
 }

@@ -102,7 +102,7 @@ const target = `select
       case when compared.names_other_reference or compared.needs_confirmation then null
            -- bKash is moving the money at this moment: its answer decides.
            when e.source in ('clock', 'payer') and p.completing_at > clock_timestamp() - interval '1 minute' then null
-           -- A person has rejected the payment: only full evidence overrides that.
+           -- A person rejected the payment, or its order was paid before the request: only full evidence overrides that.
            when p.status = 'failed' and p.reason = 'rejected' and e.new_status = 'succeeded' and not compared.is_full then null
            when e.source = 'person' then case when p.status = 'review' then e.new_status end
            when compared.mismatch is not null then 'review'

@@ -58,7 +58,7 @@ export interface OrderStore {
   locateOwn(provider: string, ownReference: string): Promise<string | undefined>;
   /** The agreed terms of a payment, and whether this success would be accepted. Undefined when there is no such payment. */
   assessSuccess(paymentId: string, success: Outcome): Promise<SuccessAssessment | undefined>;
-  /** Makes a payment due now, unless it is paid, in review, or rejected by a person. */
+  /** Makes a payment due now, unless it is paid, in review or rejected. */
   checkNow(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
