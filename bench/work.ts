@@ -43,7 +43,7 @@ export function openWork(url: string): Work {
       const { reference, receipt, amountMinor } = readCallback(body);
       const values = [id, receipt, amountMinor, reference, JSON.stringify(headers), body];
       const { rows } = await pool.query<OrderRow>({ name: "pay", text, values });
-      return toEvent(rows[0] as OrderRow);
+      return toEvent({ ...(rows[0] as OrderRow), epoch: 0 });
     },
     async current(id) {
       const { rows } = await pool.query<OrderRow>({
@@ -51,7 +51,7 @@ export function openWork(url: string): Work {
         text: 'select * from "order" where id = $1',
         values: [id],
       });
-      return rows[0] && toEvent(rows[0]);
+      return rows[0] && toEvent({ ...rows[0], epoch: 0 });
     },
   };
 }

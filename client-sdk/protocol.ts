@@ -56,6 +56,11 @@ export interface StatusEvent {
   id: string;
   /** The merchant's id for the order. */
   orderId: string;
+  /**
+   * The epoch of the server's database: it grows when the database has lost commits. Versions compare within one epoch.
+   * Servers before epochs do not send it, which means 0.
+   */
+  epoch?: number;
   /** Starts at 1 and grows by one with every change (G3). */
   version: number;
   status: Status;
@@ -72,6 +77,18 @@ export interface StatusEvent {
   openedAt: string;
   occurredAt: string;
 }
+
+type Place = Pick<StatusEvent, "epoch" | "version">;
+
+/** A place in an order's history: `version`, or `epoch.version` if the server sends epochs. */
+export type Position = number | string;
+
+export const positionOf = ({ epoch, version }: Place): Position =>
+  epoch === undefined ? version : `${epoch}.${version}`;
+
+/** Compares two states of one order: positive if the first is newer, 0 if they are equal, negative if it is older. */
+export const compareStates = (one: Place, other: Place): number =>
+  (one.epoch ?? 0) - (other.epoch ?? 0) || one.version - other.version;
 
 /** Whether the payer has nothing left to wait for in this status. */
 export const isSettled = (status: Status): boolean => status !== "pending" && status !== "processing";

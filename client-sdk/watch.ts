@@ -17,7 +17,7 @@ import { openLink } from "./link.ts";
 import { createMemory } from "./memory.ts";
 import { onReturn } from "./page.ts";
 import { absolute, type StateStorage } from "./platform.ts";
-import { readEvent, type StatusEvent } from "./protocol.ts";
+import { compareStates, type Position, positionOf, readEvent, type StatusEvent } from "./protocol.ts";
 import {
   createSnapshotStore,
   firstSnapshot,
@@ -48,10 +48,10 @@ export interface WatchOptions {
   /** Keeps the last state across a reload. Default: `sessionStorage` if there is one. Null stores nothing. */
   storage?: StateStorage | null | undefined;
   /**
-   * A version that the page already shows, for example because the merchant's server rendered it. The watch then reports
-   * and awaits newer states only. Default: the stored version, or 0.
+   * The version that the page already shows, for example because the merchant's server rendered it; `epoch.version` names
+   * its epoch too. The watch then reports and awaits newer states only. Default: the stored version, or 0.
    */
-  after?: number | undefined;
+  after?: Position | undefined;
 }
 
 /** A watch that shows an order but cannot be awaited. */
@@ -95,7 +95,7 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
   const memory = createMemory(url, orderId, options.storage);
   const stored = memory.read();
   // A stored settled state is requested again, because another attempt may have followed it.
-  let after = options.after ?? (stored?.settled ? 0 : (stored?.version ?? 0));
+  let after = options.after ?? (stored && !stored.settled ? positionOf(stored) : 0);
   const store = createSnapshotStore({ ...firstSnapshot, event: stored });
   const [best = socketIo(), ...others] = options.transports ?? [socketIo(), longPoll()];
   const ladder = createLadder([best, ...others]);
@@ -104,11 +104,10 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
     const event = readEvent(value);
     const known = store.get().event;
     if (!event) return;
-    const isNews = known?.id !== event.id || event.version > known.version;
     // The server's copy replaces an equal stored state, so that `settled()` may resolve with it.
-    const isConfirmation = known === stored && event.version === known?.version;
-    if (!isNews && !isConfirmation) return;
-    after = event.version;
+    const leadMin = known === stored ? 0 : 1;
+    if (known?.id === event.id && compareStates(event, known) < leadMin) return;
+    after = positionOf(event);
     memory.write(event);
     store.set({ event });
   };

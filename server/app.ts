@@ -14,7 +14,7 @@ import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
 import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
 import { openHttp } from "./http/server.ts";
-import { reportTask } from "./log.ts";
+import { reportEpochs, reportTask } from "./log.ts";
 import { createMetrics } from "./metrics/metrics.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
@@ -96,7 +96,8 @@ export async function createApp(
     metrics.onEvent(event, before);
     invariants.onEvent(event, before);
   };
-  const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit });
+  const epochListener = reportEpochs(log);
+  const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
   const review = createReview({ database, store, announce: publish, onResolved });
   const parking = startParking({ database, providers, store, log });
   const { onReference } = parking;

@@ -46,6 +46,17 @@ export function messageOf(error: unknown): string {
   return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
 }
 
+/** Listeners that log a new epoch of the database, and that a node cannot read the server's place in its log. */
+export const reportEpochs = (log: Pick<Logger, "warn">) => ({
+  onStarted: (epoch: number, reason: string): void =>
+    log.warn(
+      { event: "database.epoch.started", epoch, reason },
+      "the database may have lost commits: a new epoch begins",
+    ),
+  onUnreadable: (err: unknown): void =>
+    log.warn({ event: "database.place.unreadable", err }, "the role may not read the server's place in its log"),
+});
+
 /** A URL is cut to this before it is searched, because a search of a long URL takes longer than the answer. */
 const urlLengthMax = 512;
 

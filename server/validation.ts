@@ -47,11 +47,23 @@ export const wholeText = (min: number, max: number, meta: { description?: string
     .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`)
     .meta({ type: "integer", minimum: min, maximum: max, ...meta });
 
-/** The last version that a watcher has seen. */
-export const afterText = wholeText(0, 2_147_483_647, {
-  description: "The last version that the client has. Only newer states are sent.",
-  examples: [1],
-});
+const positionPattern = /^(?:(\d{1,12})\.)?(\d{1,10})$/;
+
+/** The last state that a watcher has seen, as `version` or `epoch.version`. */
+export const afterText = z
+  .string()
+  .regex(positionPattern, "must be a version, or an epoch and a version as in 1.3")
+  .transform((value) => {
+    const [, epoch, version] = positionPattern.exec(value) ?? [];
+    return { ...(epoch !== undefined && { epoch: Number(epoch) }), version: Number(version) };
+  })
+  .meta({
+    type: "string",
+    pattern: positionPattern.source,
+    description:
+      "The last state that the client has: its `version`, or its `epoch` and `version` as in `0.3`. Only newer states are sent. A state of another epoch counts as newer.",
+    examples: ["1"],
+  });
 
 export const orderIdText = z
   .string()

@@ -28,6 +28,7 @@ const light = `
   --caution: var(--tukio-caution, #a35a00);
 `;
 
+/** The note appears after 2 s, because most links reconnect within that time and the payer need not see it. */
 const css = `
 :host { display: block; max-width: 26rem; }
 :host([hidden]), [hidden] { display: none !important; }
@@ -46,7 +47,7 @@ const css = `
   border-radius: var(--tukio-radius, 1rem);
   background: var(--surface);
   color: var(--ink);
-  font: 400 1rem/1.5 var(--tukio-font, ui-sans-serif, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
+  font: 400 1rem/1.5 var(--tukio-font, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
   font-variant-numeric: tabular-nums;
   text-align: center;
   overflow-wrap: anywhere;
@@ -58,7 +59,7 @@ const css = `
 p, h2, dl, dd { margin: 0; }
 
 .test {
-  margin-bottom: 1.25rem;
+  margin-bottom: 1rem;
   padding: 0.125rem 0.75rem;
   border: 1px dashed currentcolor;
   border-radius: 2rem;
@@ -88,15 +89,15 @@ p, h2, dl, dd { margin: 0; }
   line-height: 1.3;
   text-wrap: balance;
 }
-.text { margin-top: 0.5rem; max-width: 34ch; text-wrap: pretty; }
-.timer { margin-top: 1rem; }
+.text { margin-top: 0.5rem; max-width: 34ch; }
+.timer, .note { margin-top: 1rem; }
 .left { color: var(--tone); font-size: 1.125rem; font-weight: 600; }
 
 .action {
   box-sizing: border-box;
   width: 100%;
   margin-top: 1.5rem;
-  padding: 0.625rem 1.25rem;
+  padding: 0.625rem 1rem;
   border: 0;
   border-radius: calc(var(--tukio-radius, 1rem) * 0.75);
   background: var(--accent);
@@ -110,21 +111,19 @@ p, h2, dl, dd { margin: 0; }
 .action:hover { filter: brightness(1.1); }
 .action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 
-.detail { width: 100%; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 0.75rem; }
+.detail { width: 100%; margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line); }
 .row { display: flex; justify-content: space-between; gap: 1rem; padding: 0.125rem 0; font-size: 0.9375rem; }
 .label { color: var(--muted); text-align: start; flex: none; }
 .value { font-weight: 500; text-align: end; user-select: all; }
-.note { margin-top: 1rem; }
 .waited, .note { color: var(--muted); font-size: 0.875rem; }
 
-/* Two seconds, because most links reconnect within that time and the payer need not see it. */
 @media (prefers-reduced-motion: no-preference) {
   .note { animation: appear 0.3s 2s both; }
   .waiting .known .ring { transition: stroke-dashoffset 1s linear; }
   .waiting .unknown .ring { animation: turn 1.4s linear infinite; }
 }
 @keyframes appear { from { opacity: 0; } }
-@keyframes turn { from { transform: rotate(-90deg); } to { transform: rotate(270deg); } }
+@keyframes turn { to { transform: rotate(270deg); } }
 @media (forced-colors: active) {
   .card, .action { border: 1px solid; }
   .disc { display: none; }

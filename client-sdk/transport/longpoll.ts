@@ -3,7 +3,7 @@
  * transport aborts a request without an answer, which ends the link.
  */
 import { nowMs } from "../platform.ts";
-import { readEvent } from "../protocol.ts";
+import { positionOf, readEvent } from "../protocol.ts";
 import { busyMs, ComeBack, channelUrl, fetchChannel, linkedAbort, type Target, type Transport } from "./transport.ts";
 
 /** One second for the first request, because its answer shows that the server accepts the token. */
@@ -50,12 +50,13 @@ export function longPoll(): Transport {
       for (let seconds = firstWaitS; ; seconds = waitS) {
         const startedAtMs = nowMs();
         const answer = await poll({ ...target, after }, seconds, signal);
-        const version = readEvent(answer)?.version;
-        if (version === undefined) throw new Error("The answer is not an order's state");
-        if (version !== after) onEvent(answer);
+        const event = readEvent(answer);
+        if (!event) throw new Error("Wrong event");
+        const isKnown = after === event.version || after === positionOf(event);
+        if (!isKnown) onEvent(answer);
         onOpen();
-        if (version === after && nowMs() - startedAtMs < waitedMs) throw new ComeBack(busyMs);
-        after = version;
+        if (isKnown && nowMs() - startedAtMs < waitedMs) throw new ComeBack(busyMs);
+        after = positionOf(event);
       }
     },
   };

@@ -6,6 +6,7 @@
  * `onOpen` and the end of the link.
  */
 import { readRetryAfter } from "../backoff.ts";
+import type { Position } from "../protocol.ts";
 
 /** The order to watch, and the version to continue from. */
 export interface Target {
@@ -13,8 +14,8 @@ export interface Target {
   url: string;
   orderId: string;
   token: string;
-  /** The last version seen; 0 for none. */
-  after: number;
+  /** The last state seen; 0 for none. */
+  after: Position;
 }
 
 /** Receives what a transport reports. */

@@ -1,13 +1,13 @@
 /** The hub's reads: the current states of orders, and the orders that changed. Every read uses an index. */
 import type pg from "pg";
 import type { StatusEvent } from "./order.ts";
-import { type StateRow, stateColumns, toEvent } from "./row.ts";
+import { eventColumns, type StateRow, stateColumns, toEvent } from "./row.ts";
 import { run } from "./statement.ts";
 
 /** One index probe for each id, whatever the table's size. */
 const currentStatement = {
   name: "current",
-  text: `select ${stateColumns("o")} from unnest($1::uuid[]) as wanted (id)
+  text: `select ${eventColumns("o")} from unnest($1::uuid[]) as wanted (id)
          join lateral (select ${stateColumns('"order"')} from "order" where id = wanted.id offset 0) o on true`,
 } as const;
 

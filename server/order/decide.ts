@@ -12,7 +12,7 @@
  * - The climb is the only deduplication (G6): of two statements with the same evidence the second one matches no row.
  * - Every change of an order adds one to its version, under the lock of its row (G3).
  */
-import { columns, paymentJson, recordEvent, stateColumns } from "./row.ts";
+import { columns, eventColumns, paymentJson, recordEvent, stateColumns } from "./row.ts";
 import { confirmationApart, firstLateCheck, promptMatured, receiptCheckDelay } from "./schedule.ts";
 
 /** Payments in one batch. At most 32, because the statement holds its locks until all of them are written. */
@@ -253,7 +253,7 @@ const keepWebhook = `kept_webhook as (
   )`;
 
 /** The result of each piece of evidence, the payment's status before it, and the order where watchers have something new to see. */
-const answer = `select answered.result, answered.was_status, answered.was_reason, ${stateColumns("changed_order")}, answered.nth
+const answer = `select answered.result, answered.was_status, answered.was_reason, ${eventColumns("changed_order")}, answered.nth
   from answered left join changed_order on changed_order.nth = answered.nth`;
 
 /** Decides on one piece of evidence. */

@@ -4,7 +4,7 @@
  * finds no open payment (G6), and another amount or currency does not match (G8).
  */
 import { batchMax, readEvidence } from "./decide.ts";
-import { paymentJson, recordEvent, stateColumns } from "./row.ts";
+import { eventColumns, paymentJson, recordEvent, stateColumns } from "./row.ts";
 
 /**
  * Records that the provider accepted the pending payment $1 under the reference $2, with $3 as the payer's next action. Checks
@@ -27,7 +27,7 @@ export const acceptStatement = {
     returning ${stateColumns("o")}
   ),
   ${recordEvent({ source: "'reply'", note: "null" })}
-  select 'applied' as result, 'pending' as was_status, null as was_reason, ${stateColumns("changed_order")}, 0 as nth
+  select 'applied' as result, 'pending' as was_status, null as was_reason, ${eventColumns("changed_order")}, 0 as nth
   from accepted_payment left join changed_order on true`,
 } as const;
 
@@ -75,5 +75,5 @@ export const payBatchStatement = {
     select e.sender, e.payment_id, e.new_reference, e.proof, e.headers, decode(e.body, 'base64'), 'applied'
     from evidence e join changed_order on changed_order.nth = e.nth
   )
-  select 'applied' as result, was_status, was_reason, ${stateColumns("changed_order")}, nth from changed_order`,
+  select 'applied' as result, was_status, was_reason, ${eventColumns("changed_order")}, nth from changed_order`,
 } as const;

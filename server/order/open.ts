@@ -10,7 +10,7 @@ import { limited } from "../rate-limit.ts";
 import { readCurrent } from "./current.ts";
 import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
 import type { Payment, StatusEvent } from "./order.ts";
-import { columns, paymentObject, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
+import { columns, eventColumns, paymentObject, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
 import { run } from "./statement.ts";
 
 /** The columns that a further attempt may change. A column that it leaves out stays. */
@@ -94,7 +94,7 @@ export const openStatement = {
     from changed_order, draft where idempotency_key is not null
   ),
   ${recordEvent({ source: "null", note: "null" })}
-  select ${stateColumns("changed_order")} from changed_order`,
+  select ${eventColumns("changed_order")} from changed_order`,
 } as const;
 
 /** Builds the record $1. Fields that have the same name in a draft are copied. */
@@ -167,7 +167,9 @@ export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: Ope
     const opened = (await tryToOpen(pool, draft, limits)) ?? (await replay(pool, draft));
     if (opened) return opened;
     await requireWithinLimits(pool, draft, limits);
-    const { rows } = await pool.query<StateRow>('select * from "order" where order_id = $1', [draft.orderId]);
+    const { rows } = await pool.query<StateRow>(`select ${eventColumns('"order"')} from "order" where order_id = $1`, [
+      draft.orderId,
+    ]);
     const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
     if (conflict) throw conflict;
   }

@@ -1,9 +1,9 @@
 /** Orders, payments and outcomes: types and pure rules, without clock, network or database. */
 import type { Action, Reason, Status, StatusEvent } from "../../client-sdk/protocol.ts";
-import { isSettled } from "../../client-sdk/protocol.ts";
+import { compareStates, isSettled } from "../../client-sdk/protocol.ts";
 
 export type { Action, Reason, Status, StatusEvent };
-export { isSettled };
+export { compareStates, isSettled };
 
 /** The source of an outcome. `reply`: the provider's answer to our request for money. `payer`: the payer's browser. */
 export const sources = ["webhook", "query", "clock", "person", "reply", "payer"] as const;
@@ -59,6 +59,19 @@ export interface DuePayment extends Payment {
   /** Milliseconds until `isLongOver`; 0 after it. */
   leftMs: number;
 }
+
+/** The last state that a watcher has seen. Without `epoch`: in the current epoch. */
+export interface Position {
+  epoch?: number | undefined;
+  version: number;
+}
+
+/** The position before every state. */
+export const nowhere: Position = { version: 0 };
+
+/** Whether a watcher at this position has the event. */
+export const isAt = ({ epoch, version }: Position, event: StatusEvent): boolean =>
+  version === event.version && (epoch === undefined || epoch === event.epoch);
 
 /** Masks a phone number: `+254712345678` becomes `+2547*****678`. */
 export function maskPhone(phone: string): string {

@@ -6,7 +6,7 @@ import { asHubError, type Database } from "../database/pool.ts";
 import { fieldError } from "../errors.ts";
 import { isStorable, storable } from "../validation.ts";
 import { maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
-import { type OrderRow, type PastEvent, toEvent, toPastEvent } from "./row.ts";
+import { type OrderRow, type PastEvent, toEvent, toPastEvent, type WithEpoch } from "./row.ts";
 import type { StoredPayment, Tables } from "./tables.ts";
 
 /** One attempt, as the merchant's backend sees it. The phone is masked. */
@@ -105,10 +105,15 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
   };
 }
 
-const selectOrder = (db: Kysely<Tables>, orderId: string) =>
+/** The orders' columns and the database's epoch. */
+const selectOrders = (db: Kysely<Tables>) =>
   db
     .selectFrom("order")
     .selectAll()
+    .select((order) => order.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"));
+
+const selectOrder = (db: Kysely<Tables>, orderId: string) =>
+  selectOrders(db)
     .select((order) => [
       jsonArrayFrom(
         order.selectFrom("payment").selectAll("payment").whereRef("order_uuid", "=", "order.id").orderBy("attempt"),
@@ -125,11 +130,11 @@ async function readClock(db: Kysely<Tables>): Promise<Date> {
   return rows[0].at;
 }
 
-type Page = { rows: OrderRow[]; until?: Date };
+type Page = { rows: (OrderRow & WithEpoch)[]; until?: Date };
 
 async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page> {
   const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
-  const rows = await filtered(db.selectFrom("order").selectAll(), filter)
+  const rows = await filtered(selectOrders(db), filter)
     .$if(from !== undefined, (query) => query.where(sql<boolean>`(opened_at, id) < (${from?.at}, ${from?.id}::uuid)`))
     .orderBy("opened_at", "desc")
     .orderBy("id", "desc")
@@ -149,7 +154,7 @@ async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page
 async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<Page> {
   const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
   const until = from?.until ?? (await readClock(db));
-  const rows = await filtered(db.selectFrom("order").selectAll(), filter)
+  const rows = await filtered(selectOrders(db), filter)
     .where("changed_at", ">=", new Date(since.getTime() - 10_000))
     .$if(from?.until !== undefined, (query) => query.where("changed_at", "<=", from?.until ?? since))
     .$if(from !== undefined, (query) => query.where(sql<boolean>`(changed_at, id) > (${from?.at}, ${from?.id}::uuid)`))

@@ -95,6 +95,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   credential: { notPersonal: ["provider", "sealed", "expires_at"] },
   query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },
   token_call: { notPersonal: ["provider", "at"] },
+  timeline: { notPersonal: ["is_single", "epoch", "server"] },
   tukio_schema: { notPersonal: ["version"] },
 };
 

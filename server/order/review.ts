@@ -6,7 +6,7 @@ import type pg from "pg";
 import { asHubError, type Database } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { StatusEvent } from "./order.ts";
-import { columns, type OrderRow, paymentJson, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
+import { columns, eventColumns, paymentJson, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
 import type { OrderStore } from "./store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -64,15 +64,17 @@ async function resolve(options: ReviewOptions, decision: Decision): Promise<Stat
   return event;
 }
 
-async function findOrder(pool: pg.Pool, orderId: string): Promise<OrderRow> {
-  const { rows } = await pool.query<OrderRow>('select * from "order" where order_id = $1', [orderId]);
+async function findOrder(pool: pg.Pool, orderId: string): Promise<StateRow> {
+  const { rows } = await pool.query<StateRow>(`select ${eventColumns('"order"')} from "order" where order_id = $1`, [
+    orderId,
+  ]);
   if (!rows[0]) throw new HubError("order_unknown");
   return rows[0];
 }
 
 type ReviewedPayment = Pick<Tables["payment"], "provider" | "status">;
 
-async function findPayment(pool: pg.Pool, order: OrderRow, paymentId: string): Promise<ReviewedPayment> {
+async function findPayment(pool: pg.Pool, order: StateRow, paymentId: string): Promise<ReviewedPayment> {
   const { rows } = await pool.query<ReviewedPayment>(
     "select provider, status from payment where id = $1 and order_uuid = $2",
     [paymentId, order.id],
@@ -129,7 +131,7 @@ const rejectStatement = {
     returning ${stateColumns("o")}
   ),
   ${recordEvent({ source: "'person'", note: "$2::text" })}
-  select ${stateColumns("changed_order")} from changed_order`,
+  select ${eventColumns("changed_order")} from changed_order`,
 } as const;
 
 /** Rejects the payment. Returns false when it is not in review. Locks the payment, then the order. */

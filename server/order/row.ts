@@ -17,14 +17,22 @@ const versionNames = ["version", "status", "reason", "payment", "also_paid"] as 
 const stateNames = [...orderNames, ...versionNames, "changed_at"] as const;
 
 /** The columns of an order's state. The merchant's description, customer and metadata are left out, because they may be large. */
-export type StateRow = Pick<OrderRow, (typeof stateNames)[number]>;
+export type StateRow = Pick<OrderRow, (typeof stateNames)[number]> & WithEpoch;
+
+/** The epoch of the database when the row was read. */
+export interface WithEpoch {
+  epoch: number;
+}
 
 /** A select list of `names`, each qualified by `table`. */
 export const columns = (table: string, names: readonly string[]): string =>
   names.map((name) => `${table}.${name}`).join(", ");
 
-/** The columns of `table` that make a `StateRow`. */
+/** The columns of `table` that make a `StateRow`, without the epoch. */
 export const stateColumns = (table: string): string => columns(table, stateNames);
+
+/** The columns of `table` that make a `StateRow`. */
+export const eventColumns = (table: string): string => `${stateColumns(table)}, (select epoch from timeline) as epoch`;
 
 /** Records one event for each row of `changed_order`, in the statement that gives the order its next version (G3). */
 export const recordEvent = ({ source, note }: { source: string; note: string }): string => `recorded_event as (
@@ -67,19 +75,20 @@ export function toEvent(row: StateRow): StatusEvent {
 /** A state in the order's history, with the source of its evidence and the note of a person's decision. For the merchant only. */
 export type PastEvent = StatusEvent & { source?: Source; note?: string };
 
-export function toPastEvent(order: OrderRow, event: EventRow): PastEvent {
+export function toPastEvent(order: OrderRow & WithEpoch, event: EventRow): PastEvent {
   const { source, note } = event;
   return { ...stateOf(order, event), ...(source !== null && { source }), ...(note !== null && { note }) };
 }
 
 function stateOf(
-  order: Pick<OrderRow, (typeof orderNames)[number]>,
+  order: Pick<OrderRow, (typeof orderNames)[number]> & WithEpoch,
   state: Selectable<VersionColumns> & Pick<EventRow, "occurred_at">,
 ): StatusEvent {
   const { live, ...payment } = state.payment;
   return {
     id: order.id,
     orderId: order.order_id,
+    epoch: order.epoch,
     version: state.version,
     status: state.status,
     settled: isSettled(state.status),

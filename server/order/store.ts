@@ -11,6 +11,7 @@ import { claimDue } from "./claim-due.ts";
 import { clearCompletionLock, type Returned, recordReturn } from "./completion.ts";
 import { type Changes, readChanges, readCurrent } from "./current.ts";
 import type { PaymentDraft } from "./draft.ts";
+import { createEpochs, type EpochOptions } from "./epoch.ts";
 import type { InboxRow } from "./evidence.ts";
 import { locate, locateOwn } from "./locate.ts";
 import { type Opened, type OpenLimits, openOrder } from "./open.ts";
@@ -62,6 +63,10 @@ export interface OrderStore {
   checkNow(paymentId: string): Promise<void>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
+  /** Starts a new epoch if the database may have lost commits, and returns the current one. */
+  checkEpoch(): Promise<number>;
+  /** Starts a new epoch after `epoch`, because an order had a lower version in it than before. */
+  reportLoss(epoch: number): Promise<void>;
   /** The orders that changed since `at` (default: now), minus 10 s so that late commits are not missed. */
   changedSince(at?: Date): Promise<Changes>;
 }
@@ -76,11 +81,14 @@ export interface OrderStoreOptions {
   receiptProviders?: readonly string[];
   /** Default: no limit. */
   limits?: OpenLimits;
+  /** Called when this node starts an epoch, and when it cannot read the database server's place in its log. */
+  epochListener?: Pick<EpochOptions, "onStarted" | "onUnreadable">;
 }
 
 export function createOrderStore(options: OrderStoreOptions): OrderStore {
   const { database, announce, amountlessProviders, receiptProviders = [], limits } = options;
   const { pool, webhookPool } = database;
+  const epochs = createEpochs({ pool, ...options.epochListener });
   const advance = createAdvance(database, { amountlessProviders, receiptProviders });
 
   return {
@@ -109,6 +117,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     assessSuccess: (paymentId, success) => assessSuccess(webhookPool, paymentId, success, amountlessProviders),
     checkNow: (paymentId) => checkNow(pool, paymentId),
     current: (ids) => readCurrent(pool, ids),
+    checkEpoch: epochs.check,
+    reportLoss: epochs.reportLoss,
     changedSince: (at) => readChanges(pool, at),
   };
 }

@@ -87,6 +87,11 @@ interface WebhookTable {
   received_at: ColumnType<Date, never, never>;
 }
 
+interface TimelineTable {
+  epoch: number;
+  server: string | null;
+}
+
 interface IdempotencyTable {
   key: string;
   request: Buffer;
@@ -100,4 +105,5 @@ export interface Tables {
   event: EventTable;
   webhook: WebhookTable;
   idempotency: IdempotencyTable;
+  timeline: TimelineTable;
 }

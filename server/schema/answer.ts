@@ -69,6 +69,13 @@ export const statusEvent = z
   .object({
     id: z.uuid().describe("The order's uuid. Another uuid means another order, whose versions start at 1 again."),
     orderId: z.string().describe("Your name for the order."),
+    epoch: z
+      .int()
+      .min(0)
+      .exactOptional()
+      .describe(
+        "Grows when the database has lost commits, for example in a failover. Versions compare within one epoch.",
+      ),
     version: z
       .int()
       .min(1)

@@ -21,6 +21,7 @@ const action = { type: "prompt", phone: "+2547*****601" } as const;
 export const pending: StatusEvent = {
   id: "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
   orderId,
+  epoch: 0,
   version: 1,
   status: "pending",
   settled: false,

@@ -4,7 +4,7 @@
  * Guarantees:
  * - Once faults stop, every watcher has the database's state within 3 s (G4). The hub subscribes to the bus first and
  *   reads the database second, so no state falls between the two. resync.ts reads what the bus loses.
- * - No watcher receives a lower version after a higher one, or a version twice (G5).
+ * - No watcher receives a lower version of an epoch after a higher one, or a version twice (G5).
  * - A watcher that throws does not affect the others.
  *
  * Does not guarantee: that a watcher receives every state. It may skip states, but not the newest.
@@ -13,22 +13,23 @@
  * synchronous: one state reaches all watchers of the order before the next one does. A watcher may be added or removed
  * during a delivery.
  *
- * Memory: a node has tens of thousands of idle watchers. Per order the hub keeps the version, and no state.
+ * Memory: a node has tens of thousands of idle watchers. Per order the hub keeps epoch and version, and no state.
  */
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { HubError } from "../errors.ts";
+import { compareStates, isAt, type Position } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { batchReads } from "./batched-read.ts";
 import type { StatusBus } from "./bus.ts";
 import type { DeliveredState } from "./invariants.ts";
-import { startResync } from "./resync.ts";
+import { isLost, startResync } from "./resync.ts";
 
 export const transportNames = ["socketio", "websocket", "eventsource", "longpoll"] as const;
 
 export type TransportName = (typeof transportNames)[number];
 
 /**
- * A watcher of one order, and the state that it received last. The hub sets `version` (0 at first) and `isPaid`.
+ * A watcher of one order, and the state that it received last. The hub sets `epoch`, `version` (0 at first) and `isPaid`.
  *
  * Implementations share one `receive` function per transport, because a closure per watcher would be most of the memory
  * that an idle watcher takes.
@@ -58,7 +59,7 @@ export interface Hub {
 }
 
 export interface HubOptions {
-  store: Pick<OrderStore, "current" | "changedSince">;
+  store: Pick<OrderStore, "current" | "changedSince" | "checkEpoch" | "reportLoss">;
   bus: StatusBus;
   /** Called with the error of a watcher, or of a resync pass that fails after a successful one. */
   onError: (error: unknown) => void;
@@ -82,7 +83,8 @@ interface Room {
   watchers: Watchers;
   /** Resolves when the bus delivers the order's events to this node. */
   subscribed: Promise<void>;
-  /** The newest known version. */
+  /** The newest known epoch and version. */
+  epoch: number;
   version: number;
   /** `join` calls in flight. */
   joining: number;
@@ -100,6 +102,8 @@ interface State {
   rooms: Map<string, Room>;
   bus: StatusBus;
   read: ReturnType<typeof batchReads>;
+  /** Called when a read shows that the database has lost a version of this epoch. */
+  onLoss: (epoch: number) => void;
   onError: HubOptions["onError"];
   onPush: HubOptions["onPush"] | undefined;
   onNext: HubOptions["onNext"] | undefined;
@@ -108,7 +112,8 @@ interface State {
 export function createHub(options: HubOptions): Hub {
   const { store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
   const rooms = new Map<string, Room>();
-  const state: State = { rooms, bus, read: batchReads(store.current), onError, onPush, onNext };
+  const onLoss = (epoch: number): void => resync.reportLoss(epoch);
+  const state: State = { rooms, bus, read: batchReads(store.current), onLoss, onError, onPush, onNext };
   const onEvent = (event: StatusEvent, json?: string): boolean => deliver(state, event, json);
   const resync = startResync({ store, bus, watched: rooms, deliver: onEvent, onError, onRecovered, onResync });
   bus.listen({ onEvent, onGap: resync.reportGap });
@@ -138,8 +143,9 @@ export function createHub(options: HubOptions): Hub {
 /** Returns whether the state is newer than the known one. A hot path: allocate nothing per watcher. */
 function deliver(state: State, event: StatusEvent, text?: string): boolean {
   const room = state.rooms.get(event.id);
-  // Versions only grow here, whatever order the bus and the reads bring them in (G5).
-  if (!room || room.version >= event.version) return false;
+  // Epochs and versions only grow here, whatever order the bus and the reads bring them in (G5).
+  if (!room || compareStates(event, room) <= 0) return false;
+  room.epoch = event.epoch ?? 0;
   room.version = event.version;
   if (room.joining > 0) room.newest = event;
   const json = text ?? JSON.stringify(event);
@@ -161,7 +167,8 @@ function push({ onNext, onPush }: State, watcher: Watcher, event: StatusEvent, j
   if (transport && onPush) onPush(transport, Math.max(0, Date.now() - Date.parse(event.occurredAt)) / 1_000);
 }
 
-function recordState(watcher: Watcher, { version, status }: StatusEvent): void {
+function recordState(watcher: Watcher, { epoch = 0, version, status }: StatusEvent): void {
+  watcher.epoch = epoch;
   watcher.version = version;
   watcher.isPaid = status === "succeeded";
 }
@@ -172,8 +179,10 @@ async function join<T>(state: State, id: string, enter: (event: StatusEvent) => 
   try {
     // The hub subscribes first and reads second: the other order would lose the events in between (G4).
     await room.subscribed;
+    const known = { epoch: room.epoch, version: room.version };
     const read = await state.read(id);
     if (!read) throw new HubError("order_unknown");
+    if (isLost(known, read)) state.onLoss(known.epoch);
     // The watchers already here receive it too, in case the bus lost it.
     deliver(state, read);
     return enter(room.newest ?? read);
@@ -187,7 +196,14 @@ async function join<T>(state: State, id: string, enter: (event: StatusEvent) => 
 function roomOf({ rooms, bus }: State, id: string): Room {
   const known = rooms.get(id);
   if (known) return known;
-  const room: Room = { watchers: [], subscribed: bus.subscribe(id), version: 0, joining: 0, newest: undefined };
+  const room: Room = {
+    watchers: [],
+    subscribed: bus.subscribe(id),
+    epoch: 0,
+    version: 0,
+    joining: 0,
+    newest: undefined,
+  };
   rooms.set(id, room);
   return room;
 }
@@ -213,20 +229,19 @@ function withoutWatcher(watchers: Watchers, watcher: Watcher): Watchers | undefi
 }
 
 /**
- * Subscribes a watcher to its order. The watcher receives the current state first, unless `after` is its version, then
+ * Subscribes a watcher to its order. The watcher receives the current state first, unless `after` is its position, then
  * every newer one.
  *
- * `after` above the current version also gets the current state, because the client's versions are from a database that
- * was replaced. `onFound` runs before the first state. Throws `order_unknown`.
+ * `after` above the current version also gets the current state, because the database has lost what the client has seen. `onFound` runs before the first state. Throws `order_unknown`.
  */
 export const subscribe = (
   hub: Hub,
   watcher: Watcher,
-  { after, onFound }: { after: number; onFound?: () => void },
+  { after, onFound }: { after: Position; onFound?: () => void },
 ): Promise<void> =>
   hub.join(watcher.id, (event) => {
     onFound?.();
     recordState(watcher, event);
-    if (after !== event.version) watcher.receive(event, JSON.stringify(event));
+    if (!isAt(after, event)) watcher.receive(event, JSON.stringify(event));
     hub.watch(watcher);
   });

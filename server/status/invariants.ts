@@ -24,6 +24,7 @@ export interface Violation {
 export interface DeliveredState {
   /** The order's uuid. */
   readonly id: string;
+  epoch: number;
   version: number;
   isPaid: boolean;
 }
@@ -81,7 +82,9 @@ export function createInvariants(options: InvariantsOptions): Invariants {
     onEvent({ id, status }, before) {
       if (before?.status === "succeeded" && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },
-    onNext(previous, { id, version, status }) {
+    onNext(previous, { id, epoch = 0, version, status }) {
+      // A new epoch starts because the database has lost what was delivered in the one before.
+      if (epoch > previous.epoch) return;
       if (version < previous.version || id !== previous.id) report({ invariant: "version_lowered", id });
       if (previous.isPaid && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },

@@ -2,7 +2,8 @@
  * Resync reads from the database what the bus lost.
  *
  * Guarantees (G4): a state that the database has reaches the hub within 2 s while the database answers, whatever the bus
- * does. A pass reads the orders that changed since the pass before. After a gap it reads every watched order.
+ * does. A pass reads the orders that changed since the pass before. After a gap, and in a new epoch (order/epoch.ts), it reads
+ * every watched order.
  * Does not guarantee: that every state is read. A pass reads the current state of an order and skips those in between.
  * Concurrency: one pass at a time. Events from the bus arrive during a pass; the hub keeps the newer version of each order.
  */
@@ -21,11 +22,21 @@ const delayDownMs = 250;
 /** A pass takes at most a tenth of the time, so that passes do not slow down a slow database. */
 const delayPerPassTime = 10;
 
+/** The newest epoch and version that the hub knows of an order. */
+interface Known {
+  readonly epoch: number;
+  readonly version: number;
+}
+
+/** Whether a read that began when `known` was known shows that the database has lost a version of its epoch. */
+export const isLost = (known: Known | undefined, read: StatusEvent): boolean =>
+  known !== undefined && known.epoch === (read.epoch ?? 0) && known.version > read.version;
+
 export interface ResyncOptions {
-  store: Pick<OrderStore, "current" | "changedSince">;
+  store: Pick<OrderStore, "current" | "changedSince" | "checkEpoch" | "reportLoss">;
   bus: Pick<StatusBus, "healthy">;
-  /** The watched orders, each with the newest version that the hub knows. */
-  watched: ReadonlyMap<string, { readonly version: number }>;
+  /** The watched orders, each with the newest state that the hub knows. */
+  watched: ReadonlyMap<string, Known>;
   /** Delivers a state to the watchers. Returns whether it was newer than the known one. */
   deliver: (event: StatusEvent) => boolean;
   /** Called with the error of a failed pass that follows a successful one. */
@@ -39,6 +50,8 @@ export interface ResyncOptions {
 export interface Resync {
   /** Starts a pass at once, which reads every watched order. Call it when events may be lost. */
   reportGap(): void;
+  /** Starts a pass at once, which starts a new epoch after `epoch` and reads every watched order. */
+  reportLoss(epoch: number): void;
   /** No further pass starts; resolves when the current one ends. */
   close(): Promise<void>;
 }
@@ -47,15 +60,26 @@ export interface Resync {
 interface Progress {
   /** Whether the next pass must read every watched order. */
   hasGap: boolean;
+  /** The epoch in which the database has lost a version. */
+  lostEpoch: number | undefined;
+  /** The epoch of the last pass. */
+  epoch: number | undefined;
   /** The database's time of the last pass. Undefined while no order is watched. */
   readAt: Date | undefined;
 }
 
 export function startResync(options: ResyncOptions): Resync {
   const { bus, onError, onRecovered } = options;
-  const progress: Progress = { hasGap: false, readAt: undefined };
+  const progress: Progress = { hasGap: false, lostEpoch: undefined, epoch: undefined, readAt: undefined };
+  const reportLoss = (epoch: number): void => {
+    progress.lostEpoch = epoch;
+    loop.runNow();
+  };
   const loop = startLoop({
-    task: () => runPass(progress, options),
+    task: async () => {
+      const lostEpoch = await runPass(progress, options);
+      if (lostEpoch !== undefined) reportLoss(lostEpoch);
+    },
     delayMs: (tookMs) => (bus.healthy ? delayMs : Math.min(Math.max(delayDownMs, delayPerPassTime * tookMs), delayMs)),
     onError,
     ...(onRecovered && { onRecovered }),
@@ -65,31 +89,45 @@ export function startResync(options: ResyncOptions): Resync {
       progress.hasGap = true;
       loop.runNow();
     },
+    reportLoss,
     close: () => loop.close(),
   };
 }
 
-async function runPass(progress: Progress, options: ResyncOptions): Promise<void> {
+/** Returns the epoch in which the pass has found a lost version. */
+async function runPass(progress: Progress, options: ResyncOptions): Promise<number | undefined> {
   const { watched, onResync } = options;
   const hadGap = progress.hasGap;
   progress.hasGap = false;
-  if (watched.size === 0) {
-    progress.readAt = undefined;
-    return;
-  }
   try {
+    const isNewEpoch = await checkEpoch(progress, options);
+    if (watched.size === 0) {
+      progress.readAt = undefined;
+      return undefined;
+    }
     const { at, changes } = await options.store.changedSince(progress.readAt);
     // After a failover the new database's clock may be behind, and its changes look older than the last pass.
     const isClockBehind = progress.readAt !== undefined && at < progress.readAt;
-    const ids = hadGap || isClockBehind ? [...watched.keys()] : newerThanKnown(changes, watched);
-    const healed = await readAndDeliver(ids, options);
+    const readsAll = hadGap || isNewEpoch || isClockBehind;
+    const ids = readsAll ? [...watched.keys()] : newerThanKnown(changes, watched);
+    const { healed, lostEpoch } = await readAndDeliver(ids, options);
     onResync?.(healed);
     progress.readAt = at;
+    return lostEpoch;
   } catch (error) {
     // `changedSince` reaches back only 10 s; the database may be away for longer.
     progress.hasGap = true;
     throw error;
   }
+}
+
+/** Whether the epoch is another one than in the pass before. */
+async function checkEpoch(progress: Progress, { store }: ResyncOptions): Promise<boolean> {
+  if (progress.lostEpoch !== undefined) await store.reportLoss(progress.lostEpoch);
+  progress.lostEpoch = undefined;
+  const before = progress.epoch;
+  progress.epoch = await store.checkEpoch();
+  return before !== undefined && before !== progress.epoch;
 }
 
 const newerThanKnown = (
@@ -101,11 +139,22 @@ const newerThanKnown = (
     return known !== undefined && version > known.version ? [id] : [];
   });
 
-/** Returns how many of the states were newer than the known ones. */
-async function readAndDeliver(ids: readonly string[], { store, deliver }: ResyncOptions): Promise<number> {
+/** Returns how many of the states were newer than the known ones, and the epoch in which one was lower. */
+async function readAndDeliver(
+  ids: readonly string[],
+  { store, watched, deliver }: ResyncOptions,
+): Promise<{ healed: number; lostEpoch: number | undefined }> {
   let healed = 0;
+  let lostEpoch: number | undefined;
   for (const batch of inBatches(ids)) {
-    for (const event of await store.current(batch)) if (deliver(event)) healed += 1;
+    const known = new Map(batch.map((id) => [id, copyOf(watched.get(id))]));
+    for (const event of await store.current(batch)) {
+      if (isLost(known.get(event.id), event)) lostEpoch = event.epoch ?? 0;
+      if (deliver(event)) healed += 1;
+    }
   }
-  return healed;
+  return { healed, lostEpoch };
 }
+
+/** A copy, because a delivery changes the original. */
+const copyOf = (known: Known | undefined): Known | undefined => known && { epoch: known.epoch, version: known.version };

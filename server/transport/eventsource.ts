@@ -5,9 +5,11 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { WatchGrant } from "../auth/access.ts";
 import { onGone, openStream, streamHeaders, writeStream } from "../http/event-stream.ts";
 import { recognize, sendProblem } from "../http/problem.ts";
+import { nowhere, type Position } from "../order/order.ts";
 import { succeeded } from "../schema/example.ts";
 import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
+import { afterText } from "../validation.ts";
 import {
   afterOf,
   authorizeWatcher,
@@ -35,16 +37,16 @@ const streamOrder = described({
   headers: {
     "Last-Event-ID": {
       type: "string",
-      pattern: "^\\d{1,9}$",
+      pattern: "^(?:(\\d{1,12})\\.)?(\\d{1,10})$",
       description:
-        "The last version that the client has. A browser sends it when it reconnects. It takes precedence over `after`.",
+        "The `id` of the last state that the client has. A browser sends it when it reconnects. It takes precedence over `after`.",
       examples: ["1"],
     },
   },
   querystring: positionQuery,
   answers: {
     200: {
-      description: "`data` is a `StatusEvent`, `id` its version.",
+      description: "`data` is a `StatusEvent`. `id` is its version, or `epoch.version` after the first epoch.",
       type: "text/event-stream",
       example: `id: 3\nevent: status\ndata: ${JSON.stringify(succeeded)}\n\n`,
     },
@@ -69,7 +71,7 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
     { errorHandler, exposeHeadRoute: false, ...streamOrder },
     async (request, reply) => {
       const { id, expiresAtS } = await authorizeWatcher(access, request);
-      const after = lastEventId(request) ?? afterOf(request) ?? 0;
+      const after = lastEventId(request) ?? afterOf(request) ?? nowhere;
       const { ip } = request;
       const { raw } = reply;
       const stream = createStream(raw, { id, expiresAtS });
@@ -125,6 +127,7 @@ const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<WatchGrant, 
   id,
   transport: "eventsource",
   version: 0,
+  epoch: 0,
   isPaid: false,
   expiresAtS,
   slot: undefined,
@@ -132,16 +135,18 @@ const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<WatchGrant, 
   expire,
 });
 
-function receive(this: Stream, { version }: StatusEvent, json: string): void {
-  writeStream(this.raw, `id: ${version}\nevent: status\ndata: ${json}\n\n`);
+/** The id is the version, or `epoch.version` after the first epoch. */
+function receive(this: Stream, { epoch, version }: StatusEvent, json: string): void {
+  const id = epoch ? `${epoch}.${version}` : version;
+  writeStream(this.raw, `id: ${id}\nevent: status\ndata: ${json}\n\n`);
 }
 
 function expire(this: Stream): void {
   this.raw.end();
 }
 
-/** The version that a reconnecting browser has. It takes precedence over the URL, which a browser does not change. */
-function lastEventId(request: FastifyRequest): number | undefined {
-  const header = request.headers["last-event-id"];
-  return typeof header === "string" && /^\d{1,9}$/.test(header) ? Number(header) : undefined;
+/** The state that a reconnecting browser has. It takes precedence over the URL, which a browser does not change. */
+function lastEventId(request: FastifyRequest): Position | undefined {
+  const { success, data } = afterText.safeParse(request.headers["last-event-id"]);
+  return success ? { epoch: 0, ...data } : undefined;
 }

@@ -6,6 +6,7 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { isAt, nowhere } from "../order/order.ts";
 import { statusEvent } from "../schema/answer.ts";
 import { succeeded } from "../schema/example.ts";
 import { described, openedBy, watchProblems } from "../schema/route.ts";
@@ -50,7 +51,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       const { after, timeout } = parseInput(waitQuery, request.query);
       const { id, expiresAtS } = await authorizeWatcher(access, request);
       const { ip } = request;
-      const isEnough = (event: StatusEvent): boolean => (after === undefined ? event.settled : event.version !== after);
+      const isEnough = (event: StatusEvent): boolean => (after ? !isAt(after, event) : event.settled);
 
       let latest: string | undefined;
       const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
@@ -58,13 +59,13 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
         latest = json;
         if (isEnough(event)) answer();
       };
-      const watcher: Watcher = { id, transport: "longpoll", version: 0, isPaid: false, receive };
+      const watcher: Watcher = { id, transport: "longpoll", epoch: 0, version: 0, isPaid: false, receive };
       const expiring: Expiring = { expiresAtS, expire: answer };
       const { socket } = request.raw;
       connectionLimit.acquire(ip);
       let timer: NodeJS.Timeout | undefined;
       try {
-        await subscribe(hub, watcher, { after: 0 });
+        await subscribe(hub, watcher, { after: nowhere });
         timer = setTimeout(answer, timeout * 1_000);
         startExpiry(expiring);
         socket.once("close", answer);

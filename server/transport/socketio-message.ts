@@ -4,7 +4,8 @@ import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { WatchGrant } from "../auth/access.ts";
 import type { Problem } from "../errors.ts";
-import { orderIdText } from "../validation.ts";
+import { nowhere, type Position } from "../order/order.ts";
+import { afterText, orderIdText } from "../validation.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -37,17 +38,26 @@ export interface SocketData {
   first?: Watch;
 }
 
-/** An order to watch, and the last version that the client has. */
-export type Watch = WatchGrant & { after: number };
+/** An order to watch, and the last state that the client has. */
+export type Watch = WatchGrant & { after: Position };
 
 export type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 export type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
+
+/** Clients may also send the version as a number. */
+const versionNumber = z
+  .int()
+  .min(0)
+  .transform((version) => ({ version }));
 
 /** The `auth` of a handshake, and the request of `watch`. */
 export const watchRequest = z.object({
   token: z.string().max(4_096).optional(),
   orderId: orderIdText.optional(),
-  after: z.coerce.number().int().min(0).max(2_147_483_647).default(0),
+  after: z
+    .union([versionNumber, afterText])
+    .nullish()
+    .transform((after) => after ?? nowhere),
 });
 
 /** The request of `unwatch`. */

@@ -13,6 +13,7 @@ import type { FastifyBaseLogger } from "fastify";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { credentialOf, type Role } from "../auth/access.ts";
 import { HubError, type Problem, toProblem } from "../errors.ts";
+import { isAt } from "../order/order.ts";
 import { parseInput } from "../validation.ts";
 import { type OrderSocket, roomOf, unwatchRequest, type Watch, watchRequest } from "./socketio-message.ts";
 import { cancelExpiry, type Expiring, startExpiry, type TransportOptions } from "./transport.ts";
@@ -130,7 +131,7 @@ const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expir
       orders.delete(orderId);
       void socket.leave(roomOf(id));
     });
-    if (after !== event.version) socket.emit("status", event);
+    if (!isAt(after, event)) socket.emit("status", event);
     return event;
   });
 

@@ -73,7 +73,7 @@ function watchRooms(io: Io, hub: Hub): void {
     const id = idOf(room);
     if (id === undefined) return;
     const receive = (event: StatusEvent): void => void io.to(room).emit("status", event);
-    const watcher: Watcher = { id, transport: "socketio", version: 0, isPaid: false, receive };
+    const watcher: Watcher = { id, transport: "socketio", epoch: 0, version: 0, isPaid: false, receive };
     watchers.set(room, watcher);
     hub.watch(watcher);
   });

@@ -4,6 +4,7 @@ import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Access, credentialOf, type WatchGrant } from "../auth/access.ts";
 import { startLoop } from "../loop.ts";
+import type { Position } from "../order/order.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
 import { afterText, parseInput } from "../validation.ts";
@@ -23,11 +24,12 @@ export interface OrderRequest {
 export const authorizeWatcher = (access: Access, request: FastifyRequest<OrderRequest>): Promise<WatchGrant> =>
   access.watch(credentialOf(request), request.params.orderId);
 
-/** The query parameter with the last version that the client has. */
+/** The query parameter with the last state that the client has. */
 export const positionQuery = z.object({ after: afterText.optional() });
 
-/** The last version that the client has, from `?after=`. Undefined when absent. Throws `body_invalid`. */
-export const afterOf = (request: FastifyRequest): number | undefined => parseInput(positionQuery, request.query).after;
+/** The last state that the client has, from `?after=`. Undefined when absent. Throws `body_invalid`. */
+export const afterOf = (request: FastifyRequest): Position | undefined =>
+  parseInput(positionQuery, request.query).after;
 
 const sliceMin = 50;
 const slicesMax = 20;

@@ -13,6 +13,7 @@ import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError } from "../errors.ts";
 import type { Guard } from "../http/connection-guard.ts";
 import { unreadBytesMax } from "../http/event-stream.ts";
+import { nowhere } from "../order/order.ts";
 import { described, openedBy } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
 import {
@@ -152,7 +153,7 @@ async function serve(state: State, connection: Connection, request: FastifyReque
   connectionLimit.acquire(request.ip);
   connection.address = request.ip;
   connection.id = id;
-  await subscribe(hub, connection, { after: afterOf(request) ?? 0 });
+  await subscribe(hub, connection, { after: afterOf(request) ?? nowhere });
   // `onClose` ran before the hub had the watcher, so it could not remove it.
   if (!connections.has(connection.socket)) return hub.unwatch(connection);
   connection.expiresAtS = expiresAtS;
@@ -164,6 +165,7 @@ const createConnection = (socket: WebSocket): Connection => ({
   id: "",
   transport: "websocket",
   version: 0,
+  epoch: 0,
   isPaid: false,
   isAlive: true,
   address: undefined,

@@ -594,11 +594,14 @@ describe("list among 50,000 orders", () => {
 
 interface Plan {
   "Node Type": string;
+  "Relation Name"?: string;
   "Actual Rows": number;
   "Rows Removed by Filter"?: number;
   Plans?: Plan[];
 }
 
-/** The plan nodes that read a table. */
-const scansOf = (plan: Plan): Plan[] =>
-  "Relation Name" in plan ? [plan] : (plan.Plans ?? []).flatMap((inner) => scansOf(inner));
+/** The plan nodes that read a table, except the single row of the epoch. */
+function scansOf(plan: Plan): Plan[] {
+  if (plan["Relation Name"] === "timeline") return [];
+  return plan["Relation Name"] ? [plan] : (plan.Plans ?? []).flatMap((inner) => scansOf(inner));
+}

@@ -40,6 +40,8 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
           await held;
           return found;
         }),
+      checkEpoch: async () => 0,
+      reportLoss: async () => undefined,
       changedSince:
         options.changedSince ??
         (async () => ({
@@ -76,7 +78,7 @@ const settle = () => new Promise((resolve) => setImmediate(() => setImmediate(re
 /** A watcher, of order "a" by default, that records the versions it receives. */
 function createWatcher(id = "a"): Watcher & { seen: number[] } {
   const seen: number[] = [];
-  return { id, version: 0, isPaid: false, seen, receive: ({ version }) => seen.push(version) };
+  return { id, epoch: 0, version: 0, isPaid: false, seen, receive: ({ version }) => seen.push(version) };
 }
 
 describe("hub", () => {
@@ -173,7 +175,7 @@ describe("subscribe", () => {
     const { hub, bus, rows, confirmSubscriptions } = stage();
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 2 }));
-    const subscribing = subscribe(hub, watcher, { after: 0 });
+    const subscribing = subscribe(hub, watcher, { after: { version: 0 } });
     confirmSubscriptions();
     await subscribing;
     bus.publish(eventOf({ id: "a", version: 2 }));
@@ -185,7 +187,7 @@ describe("subscribe", () => {
     const watcher = createWatcher();
     rows.set("a", eventOf({ id: "a", version: 1 }));
     const release = holdReads();
-    const subscribing = subscribe(hub, watcher, { after: 0 });
+    const subscribing = subscribe(hub, watcher, { after: { version: 0 } });
     confirmSubscriptions();
     await vi.waitUntil(() => reads.length === 1);
     bus.publish(eventOf({ id: "a", version: 2 }));
@@ -207,7 +209,7 @@ describe("subscribe", () => {
           return entered;
         }),
     };
-    const subscribing = subscribe(interrupted, watcher, { after: 0 });
+    const subscribing = subscribe(interrupted, watcher, { after: { version: 0 } });
     confirmSubscriptions();
     await subscribing;
     expect(watcher.seen).toEqual([1, 2]);
@@ -222,7 +224,7 @@ describe("subscribe", () => {
     ] as const) {
       rows.set("a", eventOf({ id: "a", version: 3 }));
       const watcher = createWatcher();
-      const subscribing = subscribe(hub, watcher, { after });
+      const subscribing = subscribe(hub, watcher, { after: { version: after } });
       confirmSubscriptions();
       await subscribing;
       bus.publish(eventOf({ id: "a", version: 4 }));
@@ -236,7 +238,7 @@ describe("subscribe", () => {
     const [earlier, later] = [createWatcher(), createWatcher()];
     rows.set("a", eventOf({ id: "a", version: 2 }));
     hub.watch(earlier);
-    const subscribing = subscribe(hub, later, { after: 0 });
+    const subscribing = subscribe(hub, later, { after: { version: 0 } });
     confirmSubscriptions();
     await subscribing;
     expect([earlier.seen, later.seen]).toEqual([[2], [2]]);
@@ -251,7 +253,7 @@ describe("subscribe", () => {
       ],
     ] as const) {
       const { hub, confirmSubscriptions, unsubscribed } = stage(change);
-      const subscribing = subscribe(hub, createWatcher(), { after: 0 });
+      const subscribing = subscribe(hub, createWatcher(), { after: { version: 0 } });
       confirmSubscriptions();
       await expect(subscribing).rejects.toEqual(refused);
       expect(hub.watchedOrders).toBe(0);
@@ -278,7 +280,7 @@ describe("join", () => {
     bus.publish(eventOf({ id: "a", version: 2 }));
     rows.set("a", eventOf({ id: "a", version: 3 }));
     const watcher = createWatcher();
-    const subscribing = subscribe(hub, watcher, { after: 3 });
+    const subscribing = subscribe(hub, watcher, { after: { version: 3 } });
     confirmSubscriptions();
     await subscribing;
     bus.publish(eventOf({ id: "a", version: 4 }));

@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 
 const id = "0199f2c4-0000-7000-8000-000000000001";
-const deliveredOf = (version: number, isPaid = false) => ({ id, version, isPaid });
+const deliveredOf = (version: number, isPaid = false) => ({ id, epoch: 0, version, isPaid });
 const stateOf = (version: number, status: "processing" | "succeeded" = "processing") =>
   eventOf({ id, version, status });
 

@@ -18,7 +18,7 @@ export interface Target {
   node: Pick<TestNode, "url">;
   orderId: string;
   token: string;
-  after?: number;
+  after?: number | string;
 }
 
 type Start = (target: Target, received: (event: StatusEvent) => void) => () => void;
