@@ -88,7 +88,7 @@ export async function createApp(
   });
   const { onCall, onViolation, onResolved, onWebhook, onResync, onWatchers, onPush } = metrics;
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
-  const offered = openProviders({ enabledProviders, secrets, database, sealer, selfUrl, onCall });
+  const offered = openProviders({ enabledProviders, secrets, database, sealer, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const announce: Parameters<typeof createOrderStore>[0]["announce"] = (event, before) => {

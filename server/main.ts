@@ -4,12 +4,13 @@ import { existsSync } from "node:fs";
 import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
-import { type Config, ConfigError, readConfig, withKeys } from "./config/config.ts";
+import { type Config, ConfigError, providersWithoutWebhooks, readConfig, withKeys } from "./config/config.ts";
 import { type CommitLevel, checkDurability, readCommitLevel } from "./database/durability.ts";
 import { startEmbedded } from "./database/embedded-postgres.ts";
 import { migrate } from "./database/migrate.ts";
 import { openDatabase } from "./database/pool.ts";
 import { createLogger } from "./log.ts";
+import { namesByMode } from "./provider/enabled.ts";
 import { type Counter, createFallbackCounter, createMemoryCounter } from "./rate-limit.ts";
 import { createRedisBus } from "./redis/bus.ts";
 import { createRedisCounter } from "./redis/counter.ts";
@@ -49,7 +50,8 @@ async function main(): Promise<void> {
     const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
     const url = await app.listen();
-    log.info({ event: "process.started", url }, "the node listens");
+    log.info({ event: "process.started", url, ...namesByMode(config.enabledProviders) }, "the node listens");
+    warnOfMissingWebhooks(config, log);
     printGreeting(config, given, url);
     // Frees the garbage of the start, because V8 would keep it for long: with 10,000 watchers it is an eighth of all memory.
     void globalThis.gc?.();
@@ -118,21 +120,28 @@ async function readOrCreate(path: string, create: () => string): Promise<string>
   return text;
 }
 
+/** In production `readConfig` refuses this for live providers. Elsewhere a developer may do without webhooks. */
+function warnOfMissingWebhooks(config: Config, log: ReturnType<typeof createLogger>): void {
+  const providers = providersWithoutWebhooks(config).map(({ name }) => name);
+  if (providers.length === 0) return;
+  log.warn(
+    { event: "config.public_url.loopback", providers, publicUrl: config.publicUrl },
+    "These providers cannot send webhooks to PUBLIC_URL; only queries settle their payments",
+  );
+}
+
 /** Prints what a developer needs to begin. Shows the API key only if the node created it. Prints nothing in production. */
 function printGreeting(config: Config, given: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
-  const hasShop = config.enabledProviders.some(({ sandbox }) => sandbox);
+  const { live, test, sandbox } = namesByMode(config.enabledProviders);
   const lines = [
     `Tukio listens on ${base}`,
-    ...(hasShop ? [`  demo shop  ${base}/`] : []),
+    ...(sandbox.length > 0 ? [`  demo shop  ${base}/`] : []),
     ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
-    `  sandbox    ${
-      config.enabledProviders
-        .filter(({ sandbox }) => sandbox)
-        .map(({ name }) => name)
-        .join(", ") || "none"
-    }`,
+    `  live       ${live.length > 0 ? `${live.join(", ")} (real money)` : "none"}`,
+    ...(test.length > 0 ? [`  test       ${test.join(", ")} (the provider's own test environment)`] : []),
+    `  sandbox    ${sandbox.join(", ") || "none"}`,
     `  database   ${config.databaseUrl === undefined ? `embedded, in ${config.dataDir}` : "DATABASE_URL"}`,
     `  events     ${config.redisUrl === undefined ? "in this process" : "Redis"}`,
   ];

@@ -3,7 +3,7 @@ import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { type StorageSetting, storageSettings } from "../database/durability.ts";
-import type { EnabledProvider } from "../provider/enabled.ts";
+import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 
@@ -142,6 +142,13 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     isServing: isProduction || !isLoopback(host),
     problems,
   });
+  const unreached = providersWithoutWebhooks({ publicUrl: found.PUBLIC_URL, enabledProviders }).filter(
+    (one) => modeOf(one) === "live",
+  );
+  if (isProduction && found.PUBLIC_URL !== undefined && unreached.length > 0) {
+    const names = unreached.map(({ name }) => name).join(", ");
+    problems.push(`PUBLIC_URL: must not be this machine's own address, because ${names} cannot send webhooks to it`);
+  }
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     ...withDefaults(found, isProduction),
@@ -203,6 +210,21 @@ function missingInProduction(found: Environment): string[] {
   return isPlain ? [...missing, "PUBLIC_URL: must be https in production"] : missing;
 }
 
+/**
+ * The enabled providers whose webhooks cannot arrive, because the public URL is a loopback address and the provider is on
+ * another machine. Their payments are settled by queries only.
+ */
+export const providersWithoutWebhooks = ({
+  publicUrl,
+  enabledProviders,
+}: {
+  publicUrl?: string | undefined;
+  enabledProviders: readonly EnabledProvider[];
+}): EnabledProvider[] =>
+  publicUrl === undefined || isLoopbackUrl(publicUrl)
+    ? enabledProviders.filter((one) => modeOf(one) !== "sandbox" && !isLoopbackUrl(one.baseUrl))
+    : [];
+
 const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
 loopback.addAddress("::1", "ipv6");
@@ -210,3 +232,9 @@ loopback.addAddress("::1", "ipv6");
 /** Whether a host is this machine: a loopback address or `localhost`. */
 export const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 6 ? "ipv6" : "ipv4"));
+
+/** Whether a URL's host is this machine, including the addresses that only mean "any" of its own. */
+function isLoopbackUrl(url: string): boolean {
+  const host = new URL(url).hostname.replace(/^\[|\]$/g, "");
+  return isLoopback(host) || host.endsWith(".localhost") || host === "0.0.0.0" || host === "::";
+}

@@ -85,6 +85,7 @@ function readProvider(name: ProviderName, { env, isSandboxed, problems }: Provid
       {
         name,
         baseUrl,
+        ...(definition.testHosts?.includes(new URL(baseUrl).hostname) && { isTestHost: true as const }),
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
         ...(isSandboxed ? sandboxOf(name) : { deadlineS: definition.deadlineS, create: definition.configure(account) }),
         ...(given.DEADLINE_S !== undefined && { deadlineS: given.DEADLINE_S }),

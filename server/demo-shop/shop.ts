@@ -26,7 +26,7 @@ import { homeOf } from "./own-page.ts";
 export interface ShopOptions {
   providers: ReadonlyMap<string, Provider>;
   /** Whether a provider moves real money: the shop offers only those that do not. */
-  terms: (provider: string) => { live: boolean };
+  terms: (provider: string) => { isSandbox: boolean };
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "ahead">>;
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
@@ -79,9 +79,9 @@ const openShop = describedFile("Sandbox", {
 
 type OrderRequest = { Params: { orderId: string } };
 
-/** Adds the shop to a scope of its own. Adds nothing if every provider is live. */
+/** Adds the shop to a scope of its own. Adds nothing if no provider is the built-in sandbox. */
 export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions): Promise<void> {
-  const providers = new Map([...options.providers].filter(([name]) => !options.terms(name).live));
+  const providers = new Map([...options.providers].filter(([name]) => options.terms(name).isSandbox));
   if (providers.size === 0) return;
   refuseWhileDraining(app, options.isDraining);
   app.get("/", openShop, async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "none" }));

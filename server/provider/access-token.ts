@@ -17,11 +17,13 @@ import { z } from "zod";
 import type { Sealer } from "../auth/keys.ts";
 import { setSocketTimeout } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import { Unreachable } from "./http-client.ts";
+import { type Answer, Unreachable } from "./http-client.ts";
 
 export interface AccessToken {
   /** Returns a valid token. Pass the token that the provider just refused to get a different one. */
   token(rejected?: string): Promise<string>;
+  /** Call it with the provider's answer when the provider refused a token. It does not throw. */
+  onRefused?(answer: Answer): void;
 }
 
 /** The access token as operators and the refresh loop use it. */

@@ -23,6 +23,8 @@ export interface ProviderDefinition {
   readonly name: string;
   /** The default of `<NAME>_BASE_URL`. */
   readonly liveBaseUrl: string;
+  /** The hosts of the provider's own test environment, where no money moves. */
+  readonly testHosts?: readonly string[];
   /** The default of `<NAME>_DEADLINE_S`: seconds from the request for money to `expired`. */
   readonly deadlineS: number;
   /** The default of `<NAME>_QUERIES_PER_MINUTE` at this base URL; undefined means that no limit is known. */
@@ -38,7 +40,9 @@ export function defineProvider<Shape extends z.ZodObject>(
   {
     variables,
     ...facts
-  }: Pick<ProviderDefinition, "name" | "liveBaseUrl" | "deadlineS" | "queriesPerMinute"> & { variables: Shape },
+  }: Pick<ProviderDefinition, "name" | "liveBaseUrl" | "testHosts" | "deadlineS" | "queriesPerMinute"> & {
+    variables: Shape;
+  },
   createProvider: (account: z.infer<Shape>, context: ProviderContext) => Provider,
 ): ProviderDefinition {
   return {

@@ -12,6 +12,8 @@ export interface EnabledProvider {
   readonly sandbox?: Sandbox;
   /** Base URL of the live provider. A sandbox is reached at this node's own address instead. */
   readonly baseUrl: string;
+  /** The base URL is that of the provider's own test environment. */
+  readonly isTestHost?: true;
   /** Seconds from the request for money to `expired`. */
   readonly deadlineS: number;
   /** The most queries a minute, of all nodes together; absent means no limit. */
@@ -22,15 +24,31 @@ export interface EnabledProvider {
 
 /** A provider's terms for the payments that are started with it. */
 export interface Terms {
-  /** False for the built-in sandbox, which moves no money. */
+  /** False for the built-in sandbox and for the provider's own test environment, which move no money. */
   live: boolean;
+  /** Whether it is the built-in sandbox. */
+  isSandbox: boolean;
   /** Seconds from the request for money to `expired`. */
   deadlineS: number;
   /** Seconds from the request for money to the first check. */
   firstCheckS: number;
 }
 
-const isSandbox = ({ sandbox }: EnabledProvider): boolean => sandbox !== undefined;
+/** `test` is the provider's own test environment, `sandbox` the built-in one. Only `live` moves money. */
+export type Mode = "live" | "test" | "sandbox";
+
+export function modeOf({ sandbox, isTestHost }: EnabledProvider): Mode {
+  if (sandbox) return "sandbox";
+  return isTestHost ? "test" : "live";
+}
+
+const isSandbox = (enabled: EnabledProvider): boolean => modeOf(enabled) === "sandbox";
+
+/** The names of the enabled providers, by mode. */
+export function namesByMode(enabled: readonly EnabledProvider[]): Record<Mode, string[]> {
+  const names = (mode: Mode) => enabled.filter((one) => modeOf(one) === mode).map(({ name }) => name);
+  return { live: names("live"), test: names("test"), sandbox: names("sandbox") };
+}
 
 /** A lookup of enabled providers by name. It throws `Error` for a provider that is not enabled. */
 function byName(enabled: readonly EnabledProvider[]): (name: string) => EnabledProvider {
@@ -55,7 +73,7 @@ export function createTerms(
     const one = enabledOf(name);
     const provider = providers.get(name);
     const [firstCheckS = 10] = provider ? scheduleFor(provider, one).checksAtS : [];
-    return { live: !isSandbox(one), deadlineS: one.deadlineS, firstCheckS };
+    return { live: modeOf(one) === "live", isSandbox: isSandbox(one), deadlineS: one.deadlineS, firstCheckS };
   };
 }
 

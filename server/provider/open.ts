@@ -1,12 +1,14 @@
 /** Creates the adapters of the enabled providers. Their calls are measured, and their access tokens are stored. */
 import type { Sealer } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
-import { createAccessToken, type StoredAccessToken } from "./access-token.ts";
+import { createAccessToken, type StoredAccessToken, type TokenRules } from "./access-token.ts";
 import { createRecentCalls, measureFetch, measureProviders, type OnCall, type RecentCalls } from "./call-stats.ts";
 import type { ProviderContext } from "./define.ts";
 import { createAllowance, createTerms, type EnabledProvider } from "./enabled.ts";
 import { type Client, createClient } from "./http-client.ts";
 import type { Provider } from "./provider.ts";
+import { providerText } from "./provider-text.ts";
+import { TokenDenied } from "./token-client.ts";
 
 export interface OpenProvidersOptions {
   enabledProviders: readonly EnabledProvider[];
@@ -19,7 +21,10 @@ export interface OpenProvidersOptions {
   selfUrl: () => string;
   /** Called after each call to a provider. */
   onCall: OnCall;
+  log: ProviderLog;
 }
+
+type ProviderLog = Record<"warn", (details: object, message: string) => void>;
 
 export interface OpenProviders {
   /** By name, in the order in which they are enabled. */
@@ -60,15 +65,36 @@ export function openProviders(options: OpenProvidersOptions): OpenProviders {
 type ContextParts = OpenProvidersOptions & { client: Client; accessTokens: Map<string, StoredAccessToken> };
 
 function contextOf({ name, sandbox, baseUrl }: EnabledProvider, parts: ContextParts): ProviderContext {
-  const { client, accessTokens, database, sealer, selfUrl, onCall } = parts;
+  const { client, accessTokens, database, sealer, selfUrl, onCall, log } = parts;
   return {
     baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
     client,
     accessToken({ fetch, ...rules }) {
-      const measured = measureFetch(name, fetch, onCall);
+      const measured = logDenials(name, measureFetch(name, fetch, onCall), log);
       const accessToken = createAccessToken({ ...rules, provider: name, pool: database.pool, sealer, fetch: measured });
       accessTokens.set(name, accessToken);
-      return accessToken;
+      return {
+        ...accessToken,
+        onRefused({ status, body }) {
+          const text = providerText(body);
+          log.warn({ event: "provider.token.refused", provider: name, status, text }, "the provider refused a token");
+        },
+      };
     },
   };
 }
+
+/** Wraps `fetch` so that the provider's status and text are logged when it issues no token. */
+const logDenials =
+  (provider: string, fetch: TokenRules["fetch"], log: ProviderLog): TokenRules["fetch"] =>
+  async (refreshToken) => {
+    try {
+      return await fetch(refreshToken);
+    } catch (error) {
+      if (error instanceof Error && error.cause instanceof TokenDenied) {
+        const { status, text } = error.cause;
+        log.warn({ event: "provider.token.denied", provider, status, text }, "the provider issued no access token");
+      }
+      throw error;
+    }
+  };

@@ -4,6 +4,7 @@ import { HubError } from "../errors.ts";
 import type { AccessToken } from "./access-token.ts";
 import type { Answer, Call, Client } from "./http-client.ts";
 import { Declined } from "./provider.ts";
+import { providerText } from "./provider-text.ts";
 
 export interface TokenClient {
   /** Fetches a token if there is no valid one. Throws `Declined` without one, because no payer was asked. */
@@ -30,7 +31,9 @@ export function createTokenClient(accessToken: AccessToken, isTokenRefused: (ans
     async call(send) {
       const token = await tokenFor();
       const answer = await send(token);
-      return isTokenRefused(answer) ? send(await tokenFor(token)) : answer;
+      if (!isTokenRefused(answer)) return answer;
+      accessToken.onRefused?.(answer);
+      return send(await tokenFor(token));
     },
   };
 }
@@ -43,7 +46,24 @@ export const lifetime = z
 /** 15 s, longer than other calls, because no call is possible without a token. */
 export const tokenDeadlineMs = 15_000;
 
-/** Makes one token call and reads its reply. Throws `HubError` `provider_unavailable`, without the credentials. */
+/** The cause of the error after a token call that the provider answered without a token. */
+export class TokenDenied extends Error {
+  readonly status: number;
+  /** The provider's own text, without credentials. */
+  readonly text: string;
+
+  constructor(status: number, text: string) {
+    super(`HTTP ${status} ${text}`.trim());
+    this.name = "TokenDenied";
+    this.status = status;
+    this.text = text;
+  }
+}
+
+/**
+ * Makes one token call and reads its reply. Throws `HubError` `provider_unavailable`, without the credentials. Its cause is
+ * `TokenDenied` if the provider answered.
+ */
 export async function fetchToken<Reply>(
   provider: string,
   { client, reply, ...call }: Omit<Call, "signal" | "deadlineMs"> & { client: Client; reply: z.ZodType<Reply> },
@@ -53,7 +73,16 @@ export async function fetchToken<Reply>(
   });
   const read = reply.safeParse(body);
   if (status !== 200 || !read.success) {
-    throw new HubError("provider_unavailable", `${provider} issued no access token (HTTP ${status})`);
+    const cause = new TokenDenied(status, providerText(body, secretsOf(call)));
+    throw new HubError("provider_unavailable", `${provider} issued no access token (HTTP ${status})`, { cause });
   }
   return read.data;
+}
+
+/** The values that a token call sends, of which any may be a credential, and the two parts of Basic credentials. */
+function secretsOf({ headers, body = {} }: Pick<Call, "headers" | "body">): string[] {
+  const sent = [...Object.values(headers), ...Object.values(body)].map(String);
+  const basic = sent.flatMap((value) => /^Basic (.+)$/.exec(value)?.slice(1) ?? []);
+  const pairs = basic.flatMap((encoded) => [encoded, ...Buffer.from(encoded, "base64").toString().split(":")]);
+  return [...sent, ...pairs];
 }

@@ -10,7 +10,9 @@ import { type Source, sources } from "../order/order.ts";
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
 const currency = z.string().describe("ISO 4217.");
-const live = z.boolean().describe("False for the sandbox, where no money moves.");
+const live = z
+  .boolean()
+  .describe("False for the sandbox and for a provider's own test environment, where no money moves.");
 
 const status = z.enum(statuses).meta({
   id: "Status",

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, readConfig } from "../../server/config/config.ts";
 import { providerNames } from "../../server/provider/registry.ts";
+import { providerEnv } from "../support/scripted-provider.ts";
 
 const daraja = {
   DARAJA_CONSUMER_KEY: "key",
@@ -61,6 +62,35 @@ describe("readConfig", () => {
     expect(sandboxOf({ SANDBOX: "" })).toEqual([]);
     expect(sandboxOf({ ...daraja, SANDBOX: "daraja" })).toEqual(["daraja"]);
     for (const HOST of ["localhost", "127.0.0.2", "::1"]) expect(sandboxOf({ HOST })).toEqual(providerNames);
+  });
+
+  it("refuses a loopback PUBLIC_URL beside a live provider in production, because its webhooks cannot arrive", () => {
+    for (const host of ["localhost", "127.0.0.2:3000", "[::1]", "pay.localhost", "0.0.0.0"]) {
+      const env = { ...production, ...daraja, PUBLIC_URL: `https://${host}/hub` };
+      expect(refusal(env)).toContain("PUBLIC_URL: must not be this machine's own address, because daraja cannot");
+      for (const DARAJA_BASE_URL of ["http://127.0.0.1:8080", "https://sandbox.safaricom.co.ke"]) {
+        expect(readConfig({ ...env, DARAJA_BASE_URL }).publicUrl).toBe(`https://${host}/hub`);
+      }
+      expect(readConfig({ ...env, NODE_ENV: "development" }).publicUrl).toBe(`https://${host}/hub`);
+    }
+    expect(readConfig({ ...production, SANDBOX: "daraja", PUBLIC_URL: "https://localhost" }).isProduction).toBe(true);
+  });
+
+  it("recognizes each provider's own test environment by its host", () => {
+    const isTestHost = (env: Record<string, string>) => enabledOf(env).map((one) => one.isTestHost);
+    const accounts: [string, Record<string, string>][] = [
+      ["https://sandbox.safaricom.co.ke/", daraja],
+      ["https://tokenized.sandbox.bka.sh/v1.2.0-beta", providerEnv("bkash", "")],
+      ["https://sandbox.momodeveloper.mtn.com", providerEnv("mtn", "")],
+      ["https://api-sandbox.lipana.dev/v1", providerEnv("lipana", "")],
+    ];
+    for (const [url, account] of accounts) {
+      const [variable = ""] = Object.keys(account);
+      const base = `${variable.split("_")[0]}_BASE_URL`;
+      expect(isTestHost({ ...account, [base]: "" })).toEqual([undefined]);
+      expect(isTestHost({ ...account, [base]: url })).toEqual([true]);
+      expect(isTestHost({ ...account, [base]: "http://127.0.0.1:8080" })).toEqual([undefined]);
+    }
   });
 
   it("requires a database, keys and an https URL in production, and allows no origin", () => {

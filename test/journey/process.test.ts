@@ -14,6 +14,7 @@ import { apiKey, asMerchant, call, pay, testSecret } from "../support/node.ts";
 import { main, type NodeProcess, startProcess } from "../support/process.ts";
 import { redisUrl } from "../support/redis.ts";
 import { startScriptedDaraja } from "../support/scripted-daraja.ts";
+import { providerEnv } from "../support/scripted-provider.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { transportNames, watch } from "../support/watch.ts";
 
@@ -57,6 +58,35 @@ describe("SIGTERM", () => {
     node.process.kill("SIGTERM");
     node.process.kill("SIGTERM"); // A second SIGTERM has no effect.
     expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("the log of a start", () => {
+  it("lists the live, test and sandbox providers, and those that cannot reach a loopback PUBLIC_URL", async () => {
+    const node = await start({
+      ...providerEnv("daraja", "https://api.safaricom.co.ke"),
+      ...providerEnv("mtn", "https://sandbox.momodeveloper.mtn.com"),
+      ...providerEnv("lipana", "http://127.0.0.1:1"),
+      SANDBOX: "bkash",
+    });
+    const greeting = await vi.waitUntil(() => /live {7}.*\n.*\n.*sandbox.*\n/.exec(node.output())?.[0]);
+    expect(greeting).toContain("live       daraja, lipana (real money)");
+    expect(greeting).toContain("test       mtn");
+    expect(greeting).toContain("sandbox    bkash");
+    const find = (event: string) =>
+      vi.waitUntil(() => {
+        const line = node
+          .output()
+          .split("\n")
+          .find((one) => one.includes(`"event":"${event}"`));
+        return line && JSON.parse(line);
+      });
+    expect(await find("process.started")).toMatchObject({
+      live: ["daraja", "lipana"],
+      test: ["mtn"],
+      sandbox: ["bkash"],
+    });
+    expect(await find("config.public_url.loopback")).toMatchObject({ level: 40, providers: ["daraja", "mtn"] });
   });
 });
 

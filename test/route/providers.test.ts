@@ -91,6 +91,12 @@ describe("GET /v1/providers", () => {
     expect(JSON.stringify(view)).not.toContain('"token":"');
   });
 
+  it("states `live: false` for a provider's own test environment, and the demo shop does not offer it", async () => {
+    const { node } = await start(darajaEnv("https://sandbox.safaricom.co.ke"));
+    expect(await viewOf(node)).toMatchObject({ name: "daraja", live: false });
+    expect((await call(node.url)).status).toBe(404);
+  });
+
   it("answers `store_unavailable` while PostgreSQL is unreachable", async () => {
     const node = await startNode({ databaseUrl: "postgres://127.0.0.1:1/nowhere" });
     expect(await asMerchant(node, "/v1/providers")).toMatchObject({ status: 503, body: { code: "store_unavailable" } });

@@ -35,7 +35,13 @@ const variables = z.object({
 export type BkashAccount = z.infer<typeof variables>;
 
 export const bkash = defineProvider(
-  { name: "bkash", liveBaseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta", deadlineS: 1_800, variables },
+  {
+    name: "bkash",
+    liveBaseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
+    testHosts: ["tokenized.sandbox.bka.sh"],
+    deadlineS: 1_800,
+    variables,
+  },
   (account, { baseUrl, client, accessToken }) => {
     const config = { ...account, baseUrl };
     const fetch = (refreshToken?: string) => fetchBkashToken(config, client, refreshToken);

@@ -42,6 +42,7 @@ export const daraja = defineProvider(
   {
     name: "daraja",
     liveBaseUrl: "https://api.safaricom.co.ke",
+    testHosts: [sandboxHost],
     deadlineS: 120,
     queriesPerMinute: (baseUrl) => (new URL(baseUrl).hostname === sandboxHost ? sandboxQueriesPerMinute : undefined),
     variables,

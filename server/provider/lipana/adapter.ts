@@ -26,9 +26,15 @@ const variables = z.object({
 
 type LipanaAccount = z.infer<typeof variables>;
 
-/** The live URL is from npm @lipana/sdk 1.0.3; Lipana's own sandbox is `https://api-sandbox.lipana.dev/v1`. */
+/** The live URL is from npm @lipana/sdk 1.0.3; its sandbox is `https://api-sandbox.lipana.dev/v1`. */
 export const lipana = defineProvider(
-  { name: "lipana", liveBaseUrl: "https://api.lipana.dev/v1", deadlineS: 180, variables },
+  {
+    name: "lipana",
+    liveBaseUrl: "https://api.lipana.dev/v1",
+    testHosts: ["api-sandbox.lipana.dev"],
+    deadlineS: 180,
+    variables,
+  },
   (account, { baseUrl, client }) => createLipana({ ...account, baseUrl }, client),
 );
 

@@ -62,7 +62,13 @@ const tokenReply = z.object({
 });
 
 export const mtn = defineProvider(
-  { name: "mtn", liveBaseUrl: "https://proxy.momoapi.mtn.com", deadlineS: 300, variables },
+  {
+    name: "mtn",
+    liveBaseUrl: "https://proxy.momoapi.mtn.com",
+    testHosts: ["sandbox.momodeveloper.mtn.com"],
+    deadlineS: 300,
+    variables,
+  },
   (account, { baseUrl, client, accessToken }) => {
     const config = { ...account, baseUrl };
     return createMtn(config, { client, accessToken: accessToken({ fetch: () => fetchMtnToken(config, client) }) });
