@@ -225,3 +225,12 @@ insert into timeline (epoch) values (0);
 create function start_epoch() returns bigint language sql volatile as $$
   update timeline set epoch = greatest(epoch + 1, extract(epoch from clock_timestamp())::bigint) returning epoch
 $$;
+
+-- The nodes that run, with fingerprints of their secrets: each node notices one with other secrets.
+create table node_secret (
+  node uuid primary key,                            -- one run of a process
+  used text not null,                               -- the fingerprint of the secret that creates
+  accepted text[] not null,                         -- the fingerprints of all secrets that verify
+  serving_since timestamptz,                        -- null: the node is not ready, because an earlier one has other secrets
+  expires_at timestamptz not null                   -- the row counts until then; a running node renews it
+);

@@ -3,7 +3,8 @@ import { defineConfig } from "vitest/config";
 /** The projects and their tests. The project `server` has the tests of no other project. */
 const unit = [
   "test/*.test.ts",
-  "test/{auth,config}/*.test.ts",
+  "test/auth/{keys,watch-token}.test.ts",
+  "test/config/*.test.ts",
   "test/docs/{guarantee,page}.test.ts",
   "test/attack/translate.test.ts",
   "test/client-sdk/{presentation,rule,watch}.test.ts",
@@ -15,6 +16,7 @@ const unit = [
   "test/webhook/subscription.test.ts",
 ];
 const store = [
+  "test/auth/secret-comparison.test.ts",
   "test/database/{migrate,pool}.test.ts",
   "test/order/{advance,claim-due,completion,decision-table,fast-path,query,retention,statistics,store}.test.ts",
   "test/payment/*.test.ts",

@@ -6,7 +6,7 @@
  */
 import type { FastifyBaseLogger, FastifyRequest } from "fastify";
 import { apiDocsRoutes } from "./api-docs/document.ts";
-import { openAuth } from "./auth/open.ts";
+import { type AuthOptions, openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
 import { demoShopRoutes } from "./demo-shop/shop.ts";
@@ -79,12 +79,15 @@ export async function createApp(
 
   const query = createOrderQuery(database);
   const statistics = createStatistics(database);
-  const { access, tokens, sealer, urlSecrets } = openAuth(config, query);
+  const onSecondarySecret: AuthOptions["onSecondarySecret"] = (purpose) => metrics.onSecondarySecret(purpose);
+  const authOptions = { query, database, log, onSecondarySecret };
+  const { access, tokens, sealer, urlSecrets, secretComparison } = await openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
     backlog: statistics.backlog,
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
+    secretConflicts: () => secretComparison.state.conflicts,
   });
   const { onCall, onViolation, onResolved, onWebhook, onResync, onWatchers, onPush } = metrics;
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
@@ -121,7 +124,8 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  await addOpenRoutes(app, { ...shared, urlSecrets, spool, receiver, onWebhook, check, inFlight: completions, log });
+  const webhookParts = { urlSecrets, secretComparison, spool, receiver, onWebhook };
+  await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
   const sandboxes = { sandboxed: sandboxesOf(enabledProviders), hubUrl: selfUrl, prefix: "/sandbox" };
   await app.register(sandboxRoutes, { ...sandboxes, secrets, publicUrl, connectionLimit, admit });
@@ -147,7 +151,8 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      for (const part of [webhooks, refreshAhead, retention, invariants, hub, offered]) await part.close();
+      for (const part of [webhooks, refreshAhead, retention, invariants, hub, offered, secretComparison])
+        await part.close();
     },
   };
 }

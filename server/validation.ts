@@ -38,6 +38,14 @@ export const storable = (text: string): boolean => text.isWellFormed() && !text.
 export const text = (lengthMax: number) =>
   z.string().min(1).max(lengthMax).refine(storable, "has characters that cannot be stored");
 
+/** A comma-separated list of an environment variable. Spaces around an item and empty items are dropped. */
+export const commaList = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter(Boolean),
+);
+
 /** A whole number in a query string. `meta` is added to its schema in the API docs. */
 export const wholeText = (min: number, max: number, meta: { description?: string; examples?: number[] } = {}) =>
   z

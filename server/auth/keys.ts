@@ -1,6 +1,6 @@
 /**
  * The keys that are derived from TUKIO_SECRET. Each purpose has its own key (HKDF-SHA256), so that a secret for one purpose is
- * worthless for another. The first secret creates, all secrets verify: to rotate them, put a new one first.
+ * worthless for another. The first secret creates, all secrets verify. docs/operating.md has the order of a rotation.
  */
 import {
   createCipheriv,
@@ -18,6 +18,16 @@ import {
 const deriveKey = (secret: string, purpose: string): KeyObject =>
   createSecretKey(Buffer.from(hkdfSync("sha256", secret, "tukio", purpose, 32)));
 
+/** 16 hex digits identify a secret. Finding the secret from them takes as long as guessing it. */
+export const fingerprintOf = (secret: string): string =>
+  createHmac("sha256", deriveKey(secret, "fingerprint")).update("tukio secret").digest("hex").slice(0, 16);
+
+/** The kinds of text that a secret creates and that exist for longer than a request. */
+export type SecretPurpose = "webhook" | "return" | "watch" | "token";
+
+/** Called when a text was created with a secret that is not the first: the list still needs that secret. */
+export type OnSecondarySecret = (purpose: SecretPurpose) => void;
+
 /** The secret in the URL that a provider is given for one payment. */
 export interface UrlSecrets {
   /** Returns hex: the payment's uuid, then 16 bytes of HMAC. */
@@ -27,7 +37,11 @@ export interface UrlSecrets {
 }
 
 /** `purpose` separates kinds of URL: the secret of a webhook URL is not valid in a return URL. */
-export function createUrlSecrets(secrets: readonly string[], purpose: "webhook" | "return"): UrlSecrets {
+export function createUrlSecrets(
+  secrets: readonly string[],
+  purpose: "webhook" | "return",
+  onSecondarySecret?: OnSecondarySecret,
+): UrlSecrets {
   const keys = new Map<string, KeyObject[]>();
 
   const keysFor = (provider: string): KeyObject[] => {
@@ -50,8 +64,10 @@ export function createUrlSecrets(secrets: readonly string[], purpose: "webhook" 
       if (!/^[0-9a-f]{64}$/.test(secret)) return undefined;
       const bytes = Buffer.from(secret, "hex");
       const uuid = bytes.subarray(0, 16);
-      const isOurs = keysFor(provider).some((key) => timingSafeEqual(mac(key, uuid), bytes.subarray(16)));
-      return isOurs ? uuid.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5") : undefined;
+      const index = keysFor(provider).findIndex((key) => timingSafeEqual(mac(key, uuid), bytes.subarray(16)));
+      if (index < 0) return undefined;
+      if (index > 0) onSecondarySecret?.(purpose);
+      return uuid.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
     },
   };
 }
@@ -77,7 +93,7 @@ export interface Sealer {
   open(sealed: Buffer, provider: string): string | undefined;
 }
 
-export function createSealer(secrets: readonly string[]): Sealer {
+export function createSealer(secrets: readonly string[], onSecondarySecret?: OnSecondarySecret): Sealer {
   const keys = secrets.map((secret) => deriveKey(secret, "credential"));
 
   return {
@@ -91,11 +107,13 @@ export function createSealer(secrets: readonly string[]): Sealer {
     },
 
     open(sealed, provider) {
-      for (const key of keys) {
+      for (const [index, key] of keys.entries()) {
         const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12), { authTagLength: 16 });
         decipher.setAAD(Buffer.from(provider)).setAuthTag(sealed.subarray(12, 28));
         try {
-          return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()]).toString("utf8");
+          const text = Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()]).toString("utf8");
+          if (index > 0) onSecondarySecret?.("token");
+          return text;
         } catch {
           // Another secret may have sealed it.
         }

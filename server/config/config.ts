@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type StorageSetting, storageSettings } from "../database/durability.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
+import { commaList } from "../validation.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 
 export interface Config {
@@ -54,12 +55,6 @@ export class ConfigError extends Error {
   }
 }
 
-const list = z.string().transform((text) =>
-  text
-    .split(",")
-    .map((item) => item.trim())
-    .filter(Boolean),
-);
 const origin = z
   .string()
   .refine(
@@ -78,7 +73,7 @@ const cidr = z
     "must not trust all addresses (/0), because any client could then claim any address and avoid every limit",
   );
 
-const redisUrls = list.pipe(z.array(z.url({ protocol: /^rediss?$/, hostname: /./ })).min(1));
+const redisUrls = commaList.pipe(z.array(z.url({ protocol: /^rediss?$/, hostname: /./ })).min(1));
 const redisUrl = z
   .string()
   .refine((text) => redisUrls.safeParse(text).success, {
@@ -103,18 +98,18 @@ const environment = z.object({
   HOST: optional(z.string()),
   PUBLIC_URL: optional(httpUrl),
   DATABASE_URL: optional(z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" })),
-  DATABASE_ACCEPT_OFF: optional(list.pipe(z.array(z.enum(storageSettings)))),
+  DATABASE_ACCEPT_OFF: optional(commaList.pipe(z.array(z.enum(storageSettings)))),
   REDIS_URL: optional(redisUrl),
   DATA_DIR: optional(z.string()),
   SPOOL: optional(z.enum(["on", "off"])),
   SPOOL_MAX_MB: optional(whole(1, 1_000_000)),
-  TUKIO_API_KEY: optional(list.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
-  TUKIO_SECRET: optional(list.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
+  TUKIO_API_KEY: optional(commaList.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
+  TUKIO_SECRET: optional(commaList.pipe(z.array(z.string().min(32, "must have 32 characters or more")).min(1))),
   // Because a timer of Node lasts less than 25 days (2^31 ms).
   WATCH_TOKEN_TTL_S: optional(whole(1, 2_000_000)),
-  ALLOWED_ORIGINS: optional(list.pipe(z.array(origin))),
-  TRUSTED_PROXIES: optional(list.pipe(z.array(cidr))),
-  SANDBOX: z.preprocess((value) => value, list.pipe(z.array(z.enum(providerNames))).optional()),
+  ALLOWED_ORIGINS: optional(commaList.pipe(z.array(origin))),
+  TRUSTED_PROXIES: optional(commaList.pipe(z.array(cidr))),
+  SANDBOX: z.preprocess((value) => value, commaList.pipe(z.array(z.enum(providerNames))).optional()),
   LIMIT_PHONE: optional(whole(1, 1_000_000)),
   LIMIT_ORDER: optional(whole(1, 1_000_000)),
   LIMIT_IP: optional(whole(1, 100_000_000)),

@@ -1,5 +1,6 @@
 /** The meanings of label values, for the HELP texts of `/metrics`. A new value does not compile without a meaning. */
 import type { Reason, Status } from "../../client-sdk/protocol.ts";
+import type { SecretPurpose } from "../auth/keys.ts";
 import type { CutReason } from "../http/connection-guard.ts";
 import type { ResolvedReview } from "../order/review.ts";
 import type { CallOutcome, Verb } from "../provider/call-stats.ts";
@@ -66,6 +67,12 @@ export const meanings = {
     queued: "too many bytes waited for the client",
     unread: "the client read nothing for too long",
   } satisfies Record<CutReason, string>,
+  purpose: {
+    webhook: "the URL of a webhook",
+    return: "the URL of a payer's return",
+    watch: "a watch token",
+    token: "a provider's access token in the database",
+  } satisfies Record<SecretPurpose, string>,
   transport: {
     socketio: "Socket.IO",
     websocket: "raw WebSocket",

@@ -7,7 +7,7 @@
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Backlog } from "../order/statistics.ts";
 import { backlogMetrics } from "./backlog.ts";
-import { type NodeMetrics, nodeMetrics } from "./node.ts";
+import { type NodeMetrics, type NodeMetricsOptions, nodeMetrics } from "./node.ts";
 import { type PaymentMetrics, paymentMetrics } from "./payment.ts";
 import { type ProviderMetrics, providerMetrics } from "./provider.ts";
 import { type WatchMetrics, watchMetrics } from "./watch.ts";
@@ -18,25 +18,21 @@ export interface Metrics extends PaymentMetrics, ProviderMetrics, WatchMetrics, 
   readonly contentType: string;
 }
 
-export interface MetricsOptions {
+export interface MetricsOptions extends NodeMetricsOptions {
   /** The limit of queries per minute of each enabled provider; undefined: no limit. */
   providers: ReadonlyMap<string, number | undefined>;
   /** Read at every scrape. */
   backlog: () => Promise<Backlog>;
-  /** Whether events reach the other nodes now. */
-  isBusUp: () => boolean;
-  /** The number of webhooks in this node's spool. */
-  spooled: () => number;
 }
 
-export function createMetrics({ providers, backlog, isBusUp, spooled }: MetricsOptions): Metrics {
+export function createMetrics({ providers, backlog, ...ofNode }: MetricsOptions): Metrics {
   const registry = new Registry();
   const names = [...providers.keys()];
   const payments = paymentMetrics(registry, names);
   const watching = watchMetrics(registry);
   const readBacklog = backlogMetrics(registry, backlog, providers);
   const calls = providerMetrics(registry, names);
-  const node = nodeMetrics(registry, { isBusUp, spooled });
+  const node = nodeMetrics(registry, ofNode);
   // Last, so that a scrape lists Tukio's metrics before those of the process.
   collectDefaultMetrics({ register: registry });
 

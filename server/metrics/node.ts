@@ -1,5 +1,6 @@
-/** Metrics of this node: violated invariants, connections that were cut off, the bus and the spool. */
+/** Metrics of this node: violated invariants, connections that were cut off, secrets, the bus and the spool. */
 import { Counter, Gauge, type Registry } from "prom-client";
+import type { SecretPurpose } from "../auth/keys.ts";
 import type { CutReason } from "../http/connection-guard.ts";
 import type { Violation } from "../status/invariants.ts";
 import { help, meanings } from "./help.ts";
@@ -9,13 +10,22 @@ export interface NodeMetrics {
   onViolation(violation: Violation): void;
   /** A connection exceeded a limit and was cut off. */
   onCut(why: CutReason): void;
+  /** A text was created with a secret that is not the first of `TUKIO_SECRET`. */
+  onSecondarySecret(purpose: SecretPurpose): void;
 }
 
-export function nodeMetrics(
-  registry: Registry,
-  { isBusUp, spooled }: { isBusUp: () => boolean; spooled: () => number },
-): NodeMetrics {
+export interface NodeMetricsOptions {
+  /** Whether events reach the other nodes now. */
+  isBusUp: () => boolean;
+  /** The number of webhooks in this node's spool. */
+  spooled: () => number;
+  /** The number of other running nodes whose secrets conflict with this node's. */
+  secretConflicts: () => number;
+}
+
+export function nodeMetrics(registry: Registry, options: NodeMetricsOptions): NodeMetrics {
   const registers = [registry];
+  nodeGauges(registry, options);
   const violations = new Counter({
     name: "tukio_invariant_violations_total",
     help: help("Orders that this node found to violate an invariant; the log names them.", "invariant"),
@@ -28,8 +38,36 @@ export function nodeMetrics(
     labelNames: ["why"],
     registers,
   });
+  const secondary = new Counter({
+    name: "tukio_secondary_secret_uses_total",
+    help: help(
+      "Texts that a secret other than the first of TUKIO_SECRET created, when they were used here.",
+      "purpose",
+    ),
+    labelNames: ["purpose"],
+    registers,
+  });
   for (const why of Object.keys(meanings.why)) cut.inc({ why }, 0);
+  for (const purpose of Object.keys(meanings.purpose)) secondary.inc({ purpose }, 0);
   for (const invariant of Object.keys(meanings.invariant)) violations.inc({ invariant }, 0);
+
+  return {
+    onViolation: ({ invariant }) => violations.inc({ invariant }),
+    onCut: (why) => cut.inc({ why }),
+    onSecondarySecret: (purpose) => secondary.inc({ purpose }),
+  };
+}
+
+function nodeGauges(registry: Registry, { isBusUp, spooled, secretConflicts }: NodeMetricsOptions): void {
+  const registers = [registry];
+  new Gauge({
+    name: "tukio_secret_conflicts",
+    help: "Other running nodes whose TUKIO_SECRET does not fit this node's: one of the two refuses what the other one creates.",
+    registers,
+    collect() {
+      this.set(secretConflicts());
+    },
+  });
   new Gauge({
     name: "tukio_bus_up",
     help: "Whether events reach the other nodes now. Always 1 without Redis.",
@@ -46,9 +84,4 @@ export function nodeMetrics(
       this.set(spooled());
     },
   });
-
-  return {
-    onViolation: ({ invariant }) => violations.inc({ invariant }),
-    onCut: (why) => cut.inc({ why }),
-  };
 }

@@ -96,6 +96,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },
   token_call: { notPersonal: ["provider", "at"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
+  node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },
   tukio_schema: { notPersonal: ["version"] },
 };
 

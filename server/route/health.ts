@@ -1,6 +1,7 @@
 /** Liveness and readiness of this node. */
 import type { FastifyInstance } from "fastify";
 import type { z } from "zod";
+import type { SecretState } from "../auth/secret-comparison.ts";
 import { schemaVersion } from "../database/migrate.ts";
 import type { Database } from "../database/pool.ts";
 import { alive, readiness } from "../schema/answer.ts";
@@ -13,6 +14,7 @@ export interface HealthRoutesOptions {
   bus: StatusBus;
   /** Stores webhooks while PostgreSQL is unreachable; undefined if the spool is off. */
   spool: Pick<Spool, "isWritable"> | undefined;
+  secretComparison: { readonly state: SecretState };
   /** Whether this node is shutting down. */
   isDraining: () => boolean;
 }
@@ -35,12 +37,13 @@ const ready = described({
     200: {
       description: "It can.",
       schema: readiness,
-      example: { status: "ok", postgres: "up", bus: "up", spool: "up", draining: false },
+      example: { status: "ok", postgres: "up", bus: "up", spool: "up", secrets: "ok", draining: false },
     },
     503: {
-      description: "It cannot, it is shutting down, or the database's schema is too old (`detail`).",
+      description:
+        "It cannot, it is shutting down, the database's schema is too old, or its secrets conflict with those of a node that served first (`detail`).",
       schema: readiness,
-      example: { status: "unavailable", postgres: "down", bus: "up", spool: "up", draining: false },
+      example: { status: "unavailable", postgres: "down", bus: "up", spool: "down", secrets: "ok", draining: false },
     },
   },
   problems: [],
@@ -49,7 +52,8 @@ const ready = described({
 /** Not limited, because a supervisor may share its address with other clients and would kill the process after a refusal. */
 const config = { isLimited: false } as const;
 
-export function healthRoutes(app: FastifyInstance, { database, bus, spool, isDraining }: HealthRoutesOptions): void {
+export function healthRoutes(app: FastifyInstance, options: HealthRoutesOptions): void {
+  const { database, bus, spool, secretComparison, isDraining } = options;
   app.get("/livez", { config, ...live }, async () => ({ status: "ok" }));
 
   app.get("/readyz", { config, ...ready }, async (_request, reply) => {
@@ -57,6 +61,7 @@ export function healthRoutes(app: FastifyInstance, { database, bus, spool, isDra
       schema: await database.schemaVersion(),
       isBusUp: bus.healthy,
       spool: spoolState(spool),
+      secrets: secretComparison.state,
       isDraining: isDraining(),
     });
     return reply.code(answer.status === "ok" ? 200 : 503).send(answer);
@@ -75,22 +80,42 @@ interface NodeState {
   schema: number | undefined;
   isBusUp: boolean;
   spool: SpoolState;
+  secrets: SecretState;
   isDraining: boolean;
 }
 
-/** A node is ready if it can store a webhook, in PostgreSQL or in the spool, and is not shutting down. */
-function readinessOf({ schema, isBusUp, spool, isDraining }: NodeState): z.infer<typeof readiness> {
+/**
+ * A node is ready if it can store a webhook, in PostgreSQL or in the spool, its secrets fit those of the nodes that served
+ * first, and it is not shutting down.
+ */
+function readinessOf({ schema, isBusUp, spool, secrets, isDraining }: NodeState): z.infer<typeof readiness> {
   // Statements of this code fail on an older schema, so that webhooks and payments would be answered 500.
   const isOutdated = schema !== undefined && schema < schemaVersion;
   const canStore = schema !== undefined || spool === "up";
+  const details = [
+    ...(isOutdated
+      ? [
+          `The database has schema version ${schema}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
+        ]
+      : []),
+    ...(secrets.conflicts > 0 ? [conflictDetail(secrets)] : []),
+  ];
   return {
-    status: canStore && !isOutdated && !isDraining ? "ok" : "unavailable",
+    status: canStore && !isOutdated && !secrets.isBlocked && !isDraining ? "ok" : "unavailable",
     postgres: schema === undefined ? "down" : "up",
     bus: isBusUp ? "up" : "down",
     spool,
+    secrets: secrets.conflicts > 0 ? "conflict" : "ok",
     draining: isDraining,
-    ...(isOutdated && {
-      detail: `The database has schema version ${schema}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
-    }),
+    ...(details.length > 0 && { detail: details.join(". ") }),
   };
+}
+
+/** Names no secret and no fingerprint, because the answer is public. */
+function conflictDetail({ conflicts, isBlocked }: SecretState): string {
+  const others = `TUKIO_SECRET differs from that of ${conflicts} other running ${conflicts === 1 ? "node" : "nodes"}`;
+  const consequence = isBlocked
+    ? "this node is not ready, because another one served first"
+    : "this node stays ready, because it served first";
+  return `${others} in a way that makes honest webhooks fail; ${consequence}`;
 }

@@ -38,6 +38,18 @@ describe("a URL secret", () => {
     expect(rotated.open("daraja", sealed)).toBe(paymentId);
     expect(rotated.seal("daraja", paymentId)).not.toBe(sealed);
   });
+
+  it("reports its purpose when it opens with another secret than the first", () => {
+    for (const purpose of ["webhook", "return"] as const) {
+      const uses: string[] = [];
+      const rotated = createUrlSecrets([secret, other], purpose, (used) => uses.push(used));
+      rotated.open("daraja", rotated.seal("daraja", paymentId));
+      rotated.open("daraja", createUrlSecrets(["a removed secret"], purpose).seal("daraja", paymentId));
+      expect(uses).toEqual([]);
+      rotated.open("daraja", createUrlSecrets([other], purpose).seal("daraja", paymentId));
+      expect(uses).toEqual([purpose]);
+    }
+  });
 });
 
 describe("a sandbox secret", () => {
@@ -60,6 +72,15 @@ describe("a sealed text", () => {
     const sealed = createSealer([other]).seal("access token", "daraja");
     expect(sealed.toString("latin1")).not.toContain("access token");
     expect(createSealer([secret, other]).open(sealed, "daraja")).toBe("access token");
+  });
+
+  it("reports when it opens with another secret than the first", () => {
+    const uses: string[] = [];
+    const sealer = createSealer([secret, other], (used) => uses.push(used));
+    sealer.open(sealer.seal("access token", "daraja"), "daraja");
+    expect(uses).toEqual([]);
+    sealer.open(createSealer([other]).seal("access token", "daraja"), "daraja");
+    expect(uses).toEqual(["token"]);
   });
 
   it("cannot be opened for another provider, with another secret, or after a change", () => {

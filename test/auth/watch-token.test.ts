@@ -32,6 +32,17 @@ describe("a watch token", () => {
     expect(await createWatchTokens([secret, other], 60).verify(watchToken)).toMatchObject(order);
   });
 
+  it("is reported at each use while it is signed with another secret than the first", async () => {
+    const uses: string[] = [];
+    const rotated = createWatchTokens([secret, other], 60, (used) => uses.push(used));
+    await rotated.verify(rotated.issue(order).watchToken);
+    expect(uses).toEqual([]);
+    const { watchToken } = createWatchTokens([other], 60).issue(order);
+    // The second use is answered from the cache.
+    for (let times = 0; times < 2; times += 1) await rotated.verify(watchToken);
+    expect(uses).toEqual(["watch", "watch"]);
+  });
+
   it("is refused without a signature, with another algorithm, audience or shape, or after a change (G11)", async () => {
     const { watchToken } = tokens.issue(order);
     const [head, body, signature] = watchToken.split(".");

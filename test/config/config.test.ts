@@ -123,6 +123,8 @@ describe("readConfig", () => {
     const lipana = { LIPANA_SECRET_KEY: "lip_sk_live_key", LIPANA_WEBHOOK_SECRET: "secret" };
     const offered = { name: "lipana", baseUrl: "https://api.lipana.dev/v1", deadlineS: 180 };
     expect(enabledOf(lipana)).toEqual([{ ...offered, create: expect.any(Function) }]);
+    expect(enabledOf({ ...lipana, LIPANA_WEBHOOK_SECRET: "new, old" })).toHaveLength(1);
+    expect(refusal({ ...lipana, LIPANA_WEBHOOK_SECRET: ", " })).toContain("LIPANA_WEBHOOK_SECRET: must have at least");
     expect(refusal({ ...lipana, LIPANA_WEBHOOK_SECRET: "" })).toContain("LIPANA_WEBHOOK_SECRET: is needed");
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "" })).toContain("LIPANA_SECRET_KEY: is needed");
     expect(refusal({ ...lipana, LIPANA_SECRET_KEY: "two words" })).toContain("LIPANA_SECRET_KEY: must be visible");
@@ -163,7 +165,11 @@ describe("readConfig", () => {
     expect(enabledOf({ ZENOPAY_API_KEY: "key" })).toEqual([
       { name: "zenopay", baseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, create: expect.any(Function) },
     ]);
-    expect(refusal({ ZENOPAY_API_KEY: "two words" })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
+    expect(enabledOf({ ZENOPAY_API_KEY: "new-key, old-key" })).toHaveLength(1);
+    for (const keys of ["two words", "key,two words"]) {
+      expect(refusal({ ZENOPAY_API_KEY: keys })).toContain("ZENOPAY_API_KEY: must be visible ASCII");
+    }
+    expect(refusal({ ZENOPAY_API_KEY: "," })).toContain("ZENOPAY_API_KEY: must have at least one key");
   });
 
   it("enables MTN with all of its variables, and names missing and wrong ones", () => {

@@ -54,19 +54,16 @@ const isRun = ({ reason }: Block): boolean => reason === undefined;
 
 const run = documents.filter((document) => !elsewhere[document] && commandsOf(document).some(isRun));
 
-let databaseUrl: string;
-beforeAll(async () => {
-  await ensureProgram("curl", "curl");
-  const database = await createDatabase();
-  databaseUrl = database.url;
-  return database.drop;
-}, 300_000);
+beforeAll(() => ensureProgram("curl", "curl"), 300_000);
 
 /** A reader's folder, with the files that the document shows, and a product that keeps its data there. */
 async function openFolder(document: string): Promise<{ folder: string; address: string }> {
   const folder = await mkdtemp(join(tmpdir(), "tukio-docs-"));
   onTestFinished(() => rm(folder, { recursive: true }));
-  const env = { DATABASE_URL: databaseUrl, DATA_DIR: join(folder, ".tukio"), TUKIO_API_KEY: "", TUKIO_SECRET: "" };
+  // Of its own, because the products have different secrets, and those of one database compare theirs.
+  const database = await createDatabase();
+  onTestFinished(database.drop);
+  const env = { DATABASE_URL: database.url, DATA_DIR: join(folder, ".tukio"), TUKIO_API_KEY: "", TUKIO_SECRET: "" };
   const { url } = await startTestProcess(env);
   const address = new URL(url).host;
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));

@@ -113,6 +113,7 @@ describe("the metrics of a node", () => {
         "outcome",
         "proof",
         "provider",
+        "purpose",
         "reason",
         "result",
         "status",
@@ -181,6 +182,7 @@ describe("the metrics of a node", () => {
       backlog: async () => idle,
       isBusUp: () => true,
       spooled: () => 0,
+      secretConflicts: () => 0,
     });
     const announced: StatusEvent[] = [];
     const store = createOrderStore({
@@ -265,6 +267,7 @@ describe("the metrics of a node", () => {
         backlog: async () => idle,
         isBusUp: () => true,
         spooled: () => 0,
+        secretConflicts: () => 0,
       }).scrape(),
     );
     const names = [...families.keys()];

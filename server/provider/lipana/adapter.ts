@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Outcome, Payment } from "../../order/order.ts";
+import { commaList } from "../../validation.ts";
 import { defineProvider } from "../define.ts";
 import type { Answer, Call, Client } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
@@ -20,8 +21,8 @@ import { accountReferenceOf, readAcceptance, readPage, readStatus, translate } f
 const variables = z.object({
   /** Such as `lip_sk_live_…`. Visible ASCII, because it is sent in a header. */
   SECRET_KEY: z.string().regex(/^[\x21-\x7e]+$/, "must be visible characters without spaces"),
-  /** The key of the webhooks' signatures. */
-  WEBHOOK_SECRET: z.string(),
+  /** The keys of the webhooks' signatures, of which any may have signed, so that the key can be changed at Lipana. */
+  WEBHOOK_SECRET: commaList.pipe(z.array(z.string()).min(1, "must have at least one secret")),
 });
 
 type LipanaAccount = z.infer<typeof variables>;

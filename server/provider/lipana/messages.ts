@@ -103,8 +103,8 @@ export function readAcceptance(answer: Answer): Initiated {
  * whether Lipana keeps account references unique. Throws `HubError` `webhook_rejected` without a valid signature, and
  * `webhook_unreadable` for a body that names no transaction.
  */
-export function translate({ headers, body }: Webhook, secret: string): Claim {
-  if (!isSigned(headers, body, secret)) throw new HubError("webhook_rejected");
+export function translate({ headers, body }: Webhook, secrets: readonly string[]): Claim {
+  if (!isSigned(headers, body, secrets)) throw new HubError("webhook_rejected");
   const { event, reference, accountReference, ...stated } = readWebhook(body);
   const names = {
     ...(reference !== undefined && { reference }),
@@ -120,10 +120,11 @@ export function translate({ headers, body }: Webhook, secret: string): Claim {
  * The signature is the hex HMAC-SHA256 of the raw bytes (the SDK's verify function; the header's name is from its README and
  * from integrations). It covers no timestamp.
  */
-function isSigned(headers: IncomingHttpHeaders, body: Buffer, secret: string): boolean {
+function isSigned(headers: IncomingHttpHeaders, body: Buffer, secrets: readonly string[]): boolean {
   const given = headers["x-lipana-signature"];
   if (typeof given !== "string" || !/^[0-9a-f]{64}$/i.test(given)) return false;
-  return timingSafeEqual(Buffer.from(given, "hex"), createHmac("sha256", secret).update(body).digest());
+  const signature = Buffer.from(given, "hex");
+  return secrets.some((secret) => timingSafeEqual(signature, createHmac("sha256", secret).update(body).digest()));
 }
 
 /**

@@ -8,14 +8,22 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
+import { commaList } from "../../validation.ts";
 import { defineProvider } from "../define.ts";
 import type { Call } from "../http-client.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
 const variables = z.object({
-  /** Sent with each call, and returned with each webhook: a reader of either can request money in the merchant's name. */
-  API_KEY: z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII without spaces"),
+  /**
+   * The first is sent with each call. ZenoPay returns any of them with a webhook, so that the key can be changed at ZenoPay. A
+   * reader of either can request money in the merchant's name.
+   */
+  API_KEY: commaList.pipe(
+    z
+      .array(z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII without spaces"))
+      .min(1, "must have at least one key"),
+  ),
 });
 
 /**
@@ -38,7 +46,9 @@ const buyerEmail = "customer@example.com";
 
 export const zenopay = defineProvider(
   { name: "zenopay", liveBaseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, variables },
-  ({ API_KEY: apiKey }, { baseUrl, client }) => {
+  ({ API_KEY: apiKeys }, { baseUrl, client }) => {
+    const [apiKey] = apiKeys;
+    assert(apiKey !== undefined, "the schema requires a key");
     const call = (path: string, rest: Pick<Call, "method" | "signal" | "body">) =>
       client.call({ url: `${baseUrl()}${path}`, headers: { "x-api-key": apiKey }, ...rest });
 
@@ -55,7 +65,7 @@ export const zenopay = defineProvider(
         const answer = await call("/mobile_money_tanzania", { method: "POST", body, signal }).catch(declineUnreachable);
         return readAcceptance(answer, payment.id);
       },
-      translate: (webhook) => translate(webhook, apiKey),
+      translate: (webhook) => translate(webhook, apiKeys),
       async confirm({ id }, signal) {
         const path = `/order-status?order_id=${encodeURIComponent(id)}`;
         return readQuery(await call(path, { method: "GET", signal }), id);

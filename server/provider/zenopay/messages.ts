@@ -66,15 +66,15 @@ const named = z.object({ order_id: identifier.optional(), payment_status: word }
 const webhookBody = z.union([named, z.object({ data: named }).transform(({ data }) => data)]);
 
 /**
- * The proof is the URL's secret together with the merchant's API key, which ZenoPay returns in a header (official). Some
+ * The proof is the URL's secret together with one of the merchant's API keys, which ZenoPay returns in a header (official). Some
  * integrators report that the header is missing: the webhook then proves nothing and only causes a query. So does a webhook
  * about another order, or with another status than COMPLETED, for which no webhook is documented. No webhook states the
  * amount. Throws `HubError` `webhook_rejected` without the URL's secret, and `webhook_unreadable` for another body.
  */
-export function translate({ paymentId, headers, body }: Webhook, apiKey: string): Claim {
+export function translate({ paymentId, headers, body }: Webhook, apiKeys: readonly string[]): Claim {
   if (paymentId === undefined) throw new HubError("webhook_rejected");
-  const key = headers["x-api-key"];
-  const hasKey = isSame(typeof key === "string" ? key : "", apiKey);
+  const given = headers["x-api-key"];
+  const hasKey = typeof given === "string" && apiKeys.some((key) => isSame(given, key));
   const { order_id: reference = paymentId, payment_status: status } = readWebhook(body);
   if (!hasKey || reference !== paymentId || status !== "COMPLETED") return { paymentId, reference, proof: "none" };
   return { paymentId, reference, proof: "secret", outcome: { status: "succeeded", reference, source: "webhook" } };

@@ -351,6 +351,23 @@ describe("translate", () => {
     expect(claimOf(b({ mpesa_receipt_number })).outcome).toEqual({ ...full, reference, source: "webhook" });
   });
 
+  test("accepts a signature by any of its webhook secrets, and no other", () => {
+    const body = bytesOf(shapeB);
+    const client = createClient();
+    onTestFinished(() => client.close());
+    const account = { SECRET_KEY, WEBHOOK_SECRET: `new-secret, ${WEBHOOK_SECRET}` };
+    const accessToken = () => expect.unreachable("Lipana has no tokens");
+    const { translate } = lipana.configure(account)({ baseUrl: () => "", client, accessToken });
+    for (const secret of ["new-secret", WEBHOOK_SECRET]) {
+      expect(translate({ headers: { "x-lipana-signature": sign(body, secret) }, body }).proof).toBe("signature");
+    }
+    for (const secret of ["old-secret", `new-secret, ${WEBHOOK_SECRET}`, ""]) {
+      expect(() => translate({ headers: { "x-lipana-signature": sign(body, secret) }, body })).toThrow(
+        expect.objectContaining({ code: "webhook_rejected" }),
+      );
+    }
+  });
+
   test.each<[string, string | string[] | undefined]>([
     ["no signature", undefined],
     ["an empty one", ""],

@@ -304,6 +304,22 @@ describe("translate", () => {
     expect(claimOf({ ...beside, data: { ...body, ...beside } })).toEqual(hint);
   });
 
+  test("proves a payment with any of the keys, and calls ZenoPay with the first", async () => {
+    const { script: zenopayServer } = await script(fixture("zenopay", "accepted"));
+    const rotating = open(zenopayServer.url, `new-key, ${apiKey}`);
+    await initiated(rotating);
+    await rotating.confirm(paymentOf(), never);
+    expect(zenopayServer.calls.map(({ headers }) => headers["x-api-key"])).toEqual(["new-key", "new-key"]);
+    const claimWith = (key: string): Claim =>
+      rotating.translate({
+        paymentId: id,
+        headers: { "x-api-key": key },
+        body: Buffer.from(JSON.stringify(completed)),
+      });
+    for (const key of ["new-key", apiKey]) expect(claimWith(key)).toEqual(claimOf(completed));
+    for (const key of ["old-key", `new-key,${apiKey}`, ""]) expect(claimWith(key)).toEqual(hint);
+  });
+
   test("rejects a webhook without the right URL secret before reading it, with any key (G7)", () => {
     for (const body of [completed, "{"]) {
       expect(() => claimOf(body, { paymentId: undefined })).toThrow(
@@ -463,7 +479,10 @@ describe("confirm", () => {
 });
 
 describe("account", () => {
-  test.each(["two words", "key\n", "ключ"])("refuses the key %j, which is invalid in a header", (API_KEY) => {
-    expect(() => zenopay.configure({ API_KEY })).toThrow("visible ASCII");
-  });
+  test.each(["two words", "ke\ny", "ключ", "key,ключ"])(
+    "refuses the key %j, which is invalid in a header",
+    (API_KEY) => {
+      expect(() => zenopay.configure({ API_KEY })).toThrow("visible ASCII");
+    },
+  );
 });
