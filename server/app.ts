@@ -26,9 +26,10 @@ import { openPayments } from "./payment/open.ts";
 import { evidenceFacts, queryLimits, sandboxesOf } from "./provider/enabled.ts";
 import { openProviders } from "./provider/open.ts";
 import { startRefreshAhead } from "./provider/refresh-ahead.ts";
+import { providerNames } from "./provider/registry.ts";
 import { type Counter, createConnectionLimit } from "./rate-limit.ts";
 import { addApiRoutes, addOpenRoutes } from "./route/attach.ts";
-import { sandboxRoutes } from "./sandbox/server.ts";
+import { addSandboxes } from "./sandbox/server.ts";
 import { createPublish, type StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { createInvariants, type InvariantsOptions } from "./status/invariants.ts";
@@ -127,8 +128,8 @@ export async function createApp(
   const webhookParts = { urlSecrets, secretComparison, spool, receiver, onWebhook };
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
-  const sandboxes = { sandboxed: sandboxesOf(enabledProviders), hubUrl: selfUrl, prefix: "/sandbox" };
-  await app.register(sandboxRoutes, { ...sandboxes, secrets, publicUrl, connectionLimit, admit });
+  const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
+  const sandboxes = await addSandboxes(app, { ...sandboxed, publicUrl, connectionLimit, admit, database, log });
   await app.register(async (scope) => {
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics });
@@ -140,7 +141,12 @@ export async function createApp(
   await addClosingSteps(app, [transports.drain, finishCalls]);
 
   return {
-    listen: () => app.listen({ port: config.port, host: config.host }),
+    async listen() {
+      await sandboxes.check();
+      const url = await app.listen({ port: config.port, host: config.host });
+      await sandboxes.join();
+      return url;
+    },
     get watchedOrders() {
       return hub.watchedOrders;
     },

@@ -12,6 +12,8 @@ export interface Database {
   pool: pg.Pool;
   /** For webhooks only. A statement may take 2 s, and wait 1.5 s for a lock. */
   webhookPool: pg.Pool;
+  /** Opens a connection outside the pools. The caller ends it. */
+  connectAlone(applicationName: string): Promise<pg.Client>;
   /** Whether the schema can be read now. The answer may be 1 s old. */
   isUp(): Promise<boolean>;
   /** The version of the database's schema, 0 for an empty database; undefined if it cannot be read. May be 1 s old. */
@@ -103,6 +105,7 @@ export function openDatabase(url: string, onError: (error: Error) => void, commi
   return {
     pool,
     webhookPool,
+    connectAlone: (applicationName) => connectAlone(connectionString, applicationName),
     isUp: async () => (await readVersion()) !== undefined,
     schemaVersion: readVersion,
     async close() {
@@ -110,6 +113,21 @@ export function openDatabase(url: string, onError: (error: Error) => void, commi
       await Promise.all(pools.map((one) => one.end()));
     },
   };
+}
+
+async function connectAlone(connectionString: string, applicationName: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString,
+    application_name: applicationName,
+    connectionTimeoutMillis: 1_000,
+    query_timeout: 5_000,
+    keepAlive: true,
+    types,
+  });
+  // Without a listener, an error of the connection would end the process. "end" follows every error.
+  client.on("error", () => undefined);
+  await client.connect();
+  return client;
 }
 
 class SocketTimeout extends Error {}

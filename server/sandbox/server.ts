@@ -6,9 +6,12 @@
  * (G12); the node's own calls have them and do not count. A sandbox sends requests only to the node itself, and no page of
  * another origin can read its answers.
  */
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
 import { createSandboxSecrets } from "../auth/keys.ts";
+import type { Database } from "../database/pool.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
+import { createForwarding, type Forwarding } from "./forward.ts";
+import { createSandboxHost } from "./host.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
 import { phonePageRoutes } from "./phone-page.ts";
 
@@ -59,6 +62,14 @@ export interface Sandboxed {
   deadlineS: number;
 }
 
+/** Joins the sandboxes of the other nodes on the database. */
+export interface SandboxNode {
+  /** Call it before the node listens. Throws an Error for the operator. */
+  check(): Promise<void>;
+  /** Call it when the node listens. Throws an Error for the operator. */
+  join(): Promise<void>;
+}
+
 export interface SandboxOptions {
   /** If empty, there are no routes. */
   sandboxed: readonly Sandboxed[];
@@ -72,11 +83,38 @@ export interface SandboxOptions {
   connectionLimit: ConnectionLimit;
   /** Counts a request of an unauthenticated client. Throws `rate_limited`. */
   admit: (request: FastifyRequest) => Promise<void>;
+  /** By default this node has no other nodes. */
+  forwarding?: Forwarding;
+}
+
+interface SandboxNodeOptions extends SandboxOptions {
+  database: Pick<Database, "connectAlone">;
+  /** The names of all sandboxes that a node may have, in an order that is the same on all nodes. */
+  names: readonly string[];
+  log: FastifyBaseLogger;
+}
+
+/** 10 s, because the lock of a node on another machine is free only when PostgreSQL notices that the node ended. */
+const joinMs = 10_000;
+
+/** Adds the routes of the sandboxes, in a scope of their own at `/sandbox`. */
+export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOptions): Promise<SandboxNode> {
+  const { sandboxed, names, hubUrl, publicUrl, database, log } = options;
+  // Each sandbox is a bit, so that nodes can compare theirs.
+  const sandboxes = sandboxed.reduce((bits, { name }) => bits | (1 << names.indexOf(name)), 0);
+  if (sandboxes === 0) return { check: async () => undefined, join: async () => undefined };
+  const host = createSandboxHost({ database, sandboxes, selfUrl: hubUrl, log });
+  const forwarding = createForwarding({ host, ownUrls: () => [hubUrl(), publicUrl()] });
+  app.addHook("onClose", async () => {
+    await host.close();
+    await forwarding.close();
+  });
+  await app.register(sandboxRoutes, { ...options, forwarding, prefix: "/sandbox" });
+  return { check: host.check, join: () => forwarding.join(joinMs) };
 }
 
 export async function sandboxRoutes(app: FastifyInstance, options: SandboxOptions): Promise<void> {
-  const { sandboxed, secrets, hubUrl, publicUrl, connectionLimit, admit } = options;
-  if (sandboxed.length === 0) return;
+  const { sandboxed, secrets, hubUrl, publicUrl, connectionLimit, admit, forwarding } = options;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
   // Pages of other origins must not read answers of the sandbox.
@@ -89,12 +127,15 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
       scope.addHook("onRoute", (route) => {
         route.config = { ...route.config, isCheap: true };
       });
+      forwarding?.addTo(scope);
       phoneRoutes(scope, { phone });
       phonePageRoutes(scope, { phone, connectionLimit });
     },
     { prefix: "/phone" },
   );
-  const isOwn = (url: string): boolean => [hubUrl(), publicUrl()].some((base) => originOf(base) === originOf(url));
+  const isOwn = (url: string): boolean =>
+    [hubUrl(), publicUrl()].some((base) => originOf(base) === originOf(url)) ||
+    forwarding?.isNodeOrigin(originOf(url)) === true;
   for (const { name, sandbox, deadlineS } of sandboxed) {
     const context: SandboxContext = {
       account: sandboxAccount(name, sandbox, secrets),
@@ -105,7 +146,10 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
     };
     app.register(
       async (scope) => {
-        limitUnauthenticated(scope, { admit, isMerchant: (request) => isMerchant(request) });
+        // The node that forwarded a request has counted it.
+        const isExempt: IsMerchant = (request) => forwarding?.isForwarded(request) || isMerchant(request);
+        limitUnauthenticated(scope, { admit, isMerchant: isExempt });
+        forwarding?.addTo(scope);
         const isMerchant = sandbox.serve(scope, context);
       },
       { prefix: `/${name}` },

@@ -149,10 +149,10 @@ describe("traffic between node and sandbox", () => {
     expect(foreignServer.calls).toEqual([]);
   });
 
-  it("is not limited with another node's token, although only the newest token is valid", async () => {
+  it("is not limited with an older token, although only the newest token is valid", async () => {
     const [node, other] = await Promise.all([start({ LIMIT_IP: "1" }), start()]);
-    await enter(node, "daraja");
-    const { headers } = await enter(other, "daraja");
+    const { headers } = await enter(node, "daraja");
+    await enter(other, "daraja");
     const given = { account: testAccount("daraja"), headers, phone: merchants.daraja.phone, callback: node.url };
     for (const _ of [1, 2, 3]) {
       const answered = await merchants.daraja.ask(apiOf(node, "daraja"), given);
