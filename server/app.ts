@@ -86,6 +86,8 @@ export async function createApp(
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
     backlog: statistics.backlog,
+    isDatabaseUp: database.isUp,
+    ...reportTask(log, "backlog"),
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
     secretConflicts: () => secretComparison.state.conflicts,

@@ -3,15 +3,25 @@ import { Gauge, type Registry } from "prom-client";
 import { queriesPerMinute } from "../order/query-pace.ts";
 import type { Backlog, ProviderBacklog } from "../order/statistics.ts";
 
+export interface BacklogMetricsOptions {
+  /** The enabled providers with their limits of queries a minute; undefined: no limit. */
+  providers: ReadonlyMap<string, number | undefined>;
+  /** Read at every scrape. */
+  backlog: () => Promise<Backlog>;
+  /** Whether PostgreSQL answers. Asked only after the backlog could not be read. */
+  isDatabaseUp: () => Promise<boolean>;
+  /** Called when the backlog cannot be read and could be read at the scrape before. */
+  onError?: (error: unknown) => void;
+  /** Called when the backlog can be read and could not be read at the scrape before. */
+  onRecovered?: () => void;
+}
+
 /**
- * Returns a function that reads the backlog into the gauges. It never rejects: while PostgreSQL is unreachable the gauges are
- * absent and `tukio_database_up` is 0. `usualPace`: the limits of queries a minute by provider.
+ * Returns a function that reads the backlog into the gauges. It never rejects: while the backlog cannot be read, its gauges are
+ * absent. `tukio_database_up` is 0 only if PostgreSQL does not answer a statement without any work either.
  */
-export function backlogMetrics(
-  registry: Registry,
-  backlog: () => Promise<Backlog>,
-  usualPace: ReadonlyMap<string, number | undefined>,
-): () => Promise<void> {
+export function backlogMetrics(registry: Registry, options: BacklogMetricsOptions): () => Promise<void> {
+  const { providers, backlog, isDatabaseUp, onError, onRecovered } = options;
   const registers = [registry];
   const due = new Gauge({
     name: "tukio_reconciler_due",
@@ -23,7 +33,7 @@ export function backlogMetrics(
     help: "Age of the oldest due payment since it became due.",
     registers,
   });
-  const queries = queryMetrics(registry, usualPace);
+  const queries = queryMetrics(registry, providers);
   const unapplied = new Gauge({
     name: "tukio_webhooks_unapplied",
     help: "Proven webhooks that are stored and not applied, counted up to 100,000; the same on all nodes.",
@@ -36,26 +46,32 @@ export function backlogMetrics(
   });
   const up = new Gauge({
     name: "tukio_database_up",
-    help: "Whether PostgreSQL answered this scrape in time.",
+    help: "Whether PostgreSQL answers this node. It may be 1 while the metrics of the backlog are absent, because their statement took too long.",
     registers,
   });
+  const set = (found: Backlog): void => {
+    due.set(found.queries.reduce((sum, one) => sum + one.due, 0));
+    oldest.set(Math.max(0, ...found.queries.map(({ oldestS }) => oldestS)));
+    queries(found.queries);
+    unapplied.set(found.unapplied);
+    inReview.set(found.inReview);
+  };
+  const clear = (): void => {
+    for (const gauge of [due, oldest, unapplied, inReview]) gauge.remove();
+    queries(undefined);
+  };
+  let isFailing = false;
   return async () => {
     try {
-      const found = await backlog();
-      due.set(found.queries.reduce((sum, one) => sum + one.due, 0));
-      oldest.set(Math.max(0, ...found.queries.map(({ oldestS }) => oldestS)));
-      queries(found.queries);
-      unapplied.set(found.unapplied);
-      inReview.set(found.inReview);
+      set(await backlog());
       up.set(1);
-    } catch {
-      // `tukio_database_up` reports the failure, so the scrape continues.
-      due.remove();
-      oldest.remove();
-      queries(undefined);
-      unapplied.remove();
-      inReview.remove();
-      up.set(0);
+      if (isFailing) onRecovered?.();
+      isFailing = false;
+    } catch (error) {
+      clear();
+      if (!isFailing) onError?.(error);
+      isFailing = true;
+      up.set((await isDatabaseUp()) ? 1 : 0);
     }
   };
 }

@@ -5,8 +5,7 @@
  * Modules that are measured do not import the metrics. They take callbacks (`onWebhook`, `onCall`, …), and app.ts passes the metrics.
  */
 import { collectDefaultMetrics, Registry } from "prom-client";
-import type { Backlog } from "../order/statistics.ts";
-import { backlogMetrics } from "./backlog.ts";
+import { type BacklogMetricsOptions, backlogMetrics } from "./backlog.ts";
 import { type NodeMetrics, type NodeMetricsOptions, nodeMetrics } from "./node.ts";
 import { type PaymentMetrics, paymentMetrics } from "./payment.ts";
 import { type ProviderMetrics, providerMetrics } from "./provider.ts";
@@ -18,21 +17,16 @@ export interface Metrics extends PaymentMetrics, ProviderMetrics, WatchMetrics, 
   readonly contentType: string;
 }
 
-export interface MetricsOptions extends NodeMetricsOptions {
-  /** The limit of queries per minute of each enabled provider; undefined: no limit. */
-  providers: ReadonlyMap<string, number | undefined>;
-  /** Read at every scrape. */
-  backlog: () => Promise<Backlog>;
-}
+export interface MetricsOptions extends BacklogMetricsOptions, NodeMetricsOptions {}
 
-export function createMetrics({ providers, backlog, ...ofNode }: MetricsOptions): Metrics {
+export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
-  const names = [...providers.keys()];
+  const names = [...options.providers.keys()];
   const payments = paymentMetrics(registry, names);
   const watching = watchMetrics(registry);
-  const readBacklog = backlogMetrics(registry, backlog, providers);
+  const readBacklog = backlogMetrics(registry, options);
   const calls = providerMetrics(registry, names);
-  const node = nodeMetrics(registry, ofNode);
+  const node = nodeMetrics(registry, options);
   // Last, so that a scrape lists Tukio's metrics before those of the process.
   collectDefaultMetrics({ register: registry });
 

@@ -180,6 +180,7 @@ describe("the metrics of a node", () => {
     const metrics = createMetrics({
       providers: new Map([["daraja", undefined]]),
       backlog: async () => idle,
+      isDatabaseUp: async () => true,
       isBusUp: () => true,
       spooled: () => 0,
       secretConflicts: () => 0,
@@ -260,11 +261,32 @@ describe("the metrics of a node", () => {
     expect(await found()).toEqual([0, 1, 1]);
   });
 
+  it("report the database as up when only the statement of the backlog takes too long", async () => {
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    const node = await startNode({ databaseUrl: url });
+    const database = openDatabase(url, () => undefined);
+    onTestFinished(database.close);
+    const client = await database.pool.connect();
+    onTestFinished(() => client.release());
+    expect((await scrape(node)).value("tukio_reconciler_due")).toBe(0);
+    await client.query("begin; lock table payment in access exclusive mode");
+    const { value } = await scrape(node);
+    expect(value("tukio_reconciler_due")).toBeUndefined();
+    expect(value("tukio_in_review")).toBeUndefined();
+    expect(value("tukio_database_up")).toBe(1);
+    await client.query("rollback");
+    expect((await scrape(node)).value("tukio_reconciler_due")).toBe(0);
+    const ofBacklog = node.log.map((line) => JSON.parse(line)).filter(({ task }) => task === "backlog");
+    expect(ofBacklog.map(({ event }) => event)).toEqual(["task.failed", "task.recovered"]);
+  });
+
   it("are listed before those of the process, with the meanings of their labels", async () => {
     const { families } = valuesOf(
       await createMetrics({
         providers: new Map([["daraja", undefined]]),
         backlog: async () => idle,
+        isDatabaseUp: async () => true,
         isBusUp: () => true,
         spooled: () => 0,
         secretConflicts: () => 0,
