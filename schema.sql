@@ -40,7 +40,6 @@ create table "order" (
   changed_at timestamptz(3) not null
 );
 create index order_changed on "order" (changed_at, id);
-create index order_opened on "order" (opened_at, id);
 create index order_status on "order" (status, opened_at, id);
 create index order_provider on "order" ((payment ->> 'provider'), opened_at, id);
 -- The indexes named ..._personal find the rows that still hold personal data, by age (server/order/retention.ts).
@@ -172,7 +171,7 @@ create table webhook (
   received_at timestamptz(3) not null default clock_timestamp()
 );
 create index webhook_payment on webhook (payment_id) where payment_id is not null;
-create index webhook_parked on webhook (provider, reference) where result = 'unmatched';
+create index webhook_waiting on webhook (provider, reference) where result = 'unmatched' and offer_at is not null;
 create index webhook_offer on webhook (offer_at) where offer_at is not null;
 create index webhook_unapplied on webhook (received_at) where offer_at is not null;
 create index webhook_personal on webhook (received_at)

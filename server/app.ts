@@ -19,7 +19,7 @@ import { createMetrics } from "./metrics/metrics.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
-import { createStatistics } from "./order/statistics.ts";
+import { createStatistics, type Statistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { findViolations } from "./order/violation.ts";
 import { openPayments } from "./payment/open.ts";
@@ -55,6 +55,13 @@ export interface App {
   close(): Promise<void>;
 }
 
+/** How the metrics read the work that waits in PostgreSQL. */
+const backlogSources = ({ backlog }: Statistics, { isUp: isDatabaseUp }: Database, log: Resources["log"]) => ({
+  backlog,
+  isDatabaseUp,
+  ...reportTask(log, "backlog"),
+});
+
 /** Creates one node, ready to listen. `timing`: other periods than the defaults; for tests only. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: wires only
 export async function createApp(
@@ -85,9 +92,7 @@ export async function createApp(
   const { access, tokens, sealer, urlSecrets, secretComparison } = await openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
-    backlog: statistics.backlog,
-    isDatabaseUp: database.isUp,
-    ...reportTask(log, "backlog"),
+    ...backlogSources(statistics, database, log),
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
     secretConflicts: () => secretComparison.state.conflicts,

@@ -39,7 +39,7 @@ const creditS = 0.5;
  * The next check of an open payment follows its schedule. A failed or expired payment is checked 5 min, 1 h and 24 h after its
  * deadline, a success without a receipt every minute until one hour after its deadline.
  */
-export const claimDueStatement = {
+const claimDueStatement = {
   name: "claim-due",
   text: `with recursive allowance as (
     select a.provider, a.free, a.interval_s, a.burst, a.checks_s, a.every_s, a.needs_reference

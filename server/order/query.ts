@@ -1,13 +1,14 @@
 /** Reads orders for the merchant's backend: one order with its history, lists, and changed orders. No webhook waits for it. */
-import { Kysely, PostgresDialect, type SelectQueryBuilder, sql } from "kysely";
+import { Kysely, PostgresDialect } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
-import { z } from "zod";
 import { asHubError, type Database } from "../database/pool.ts";
-import { fieldError } from "../errors.ts";
-import { isStorable, storable } from "../validation.ts";
+import { storable } from "../validation.ts";
+import { listOrders, type OrderFilter, type OrderPage, readClock } from "./list.ts";
 import { maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
-import { type OrderRow, type PastEvent, toEvent, toPastEvent, type WithEpoch } from "./row.ts";
+import { type PastEvent, toEvent, toPastEvent } from "./row.ts";
 import type { StoredPayment, Tables } from "./tables.ts";
+
+export type { OrderFilter };
 
 /** One attempt, as the merchant's backend sees it. The phone is masked. */
 export interface PaymentView extends StoredPayment {
@@ -27,28 +28,17 @@ export interface OrderView {
   metadata: Record<string, unknown> | null;
 }
 
-export interface OrderFilter {
-  status?: Status | undefined;
-  provider?: string | undefined;
-  /** Includes orders opened at this time or later. */
-  from?: Date | undefined;
-  /** Includes orders opened before this time. */
-  to?: Date | undefined;
-  /** Lists by change, oldest first, from 10 s before this time on. A later read may therefore repeat orders. */
-  changedSince?: Date | undefined;
-  /** The `nextCursor` of the previous page, read with the same filter. */
-  cursor?: string | undefined;
-  limit: number;
-}
-
 /** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderQuery {
   /** Returns the order's uuid, or undefined for an unknown order. */
   idOf(orderId: string): Promise<string | undefined>;
   /** Reads an order in one snapshot. Returns undefined for an unknown order. */
   find(orderId: string): Promise<OrderView | undefined>;
-  /** Lists the newest orders first, or with `changedSince` by change. Throws `body_invalid` for a cursor that no list returned. */
-  list(filter: OrderFilter): Promise<{ data: StatusEvent[]; nextCursor: string | null }>;
+  /**
+   * Lists the newest orders first, or with `changedSince` by change. A page may have fewer orders than its limit, or none, and still a
+   * `nextCursor`, because it reads at most 1,000 orders. Throws `body_invalid` for a cursor that no list returned.
+   */
+  list(filter: OrderFilter): Promise<OrderPage>;
   /** Reads PostgreSQL's clock, which sets every stored time. */
   clock(): Promise<Date>;
 }
@@ -87,33 +77,17 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
         };
       }),
 
-    list: (filter) =>
-      withHubErrors(async () => {
-        const page = filter.changedSince ? listByChange(db, filter.changedSince, filter) : listNewest(db, filter);
-        const { rows, until } = await page;
-        const last = rows[filter.limit - 1];
-        return {
-          data: rows.slice(0, filter.limit).map(toEvent),
-          nextCursor:
-            rows.length > filter.limit && last
-              ? writeCursor(filter.changedSince ? last.changed_at : last.opened_at, last.id, until)
-              : null,
-        };
-      }),
+    list: (filter) => withHubErrors(() => listOrders(db, filter)),
 
     clock: () => withHubErrors(() => readClock(db)),
   };
 }
 
-/** The orders' columns and the database's epoch. */
-const selectOrders = (db: Kysely<Tables>) =>
+const selectOrder = (db: Kysely<Tables>, orderId: string) =>
   db
     .selectFrom("order")
     .selectAll()
-    .select((order) => order.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"));
-
-const selectOrder = (db: Kysely<Tables>, orderId: string) =>
-  selectOrders(db)
+    .select((order) => order.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"))
     .select((order) => [
       jsonArrayFrom(
         order.selectFrom("payment").selectAll("payment").whereRef("order_uuid", "=", "order.id").orderBy("attempt"),
@@ -123,69 +97,6 @@ const selectOrder = (db: Kysely<Tables>, orderId: string) =>
       ).as("events"),
     ])
     .where("order_id", "=", orderId);
-
-async function readClock(db: Kysely<Tables>): Promise<Date> {
-  const { rows } = await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db);
-  if (!rows[0]) throw new Error("the clock statement always returns one row");
-  return rows[0].at;
-}
-
-type Page = { rows: (OrderRow & WithEpoch)[]; until?: Date };
-
-async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<Page> {
-  const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
-  const rows = await filtered(selectOrders(db), filter)
-    .$if(from !== undefined, (query) => query.where(sql<boolean>`(opened_at, id) < (${from?.at}, ${from?.id}::uuid)`))
-    .orderBy("opened_at", "desc")
-    .orderBy("id", "desc")
-    .limit(filter.limit + 1)
-    .execute();
-  return { rows };
-}
-
-/**
- * Lists orders by change, oldest first. A backend that passes its last known change as `since` sees the newest state of every
- * order at least once.
- *
- * A change becomes visible at its commit, up to 5 s after its time, because a statement runs for at most 5 s. A read therefore
- * starts 10 s before `since`. All its pages end at the time at which the first one was read. Without this end, the last change of a
- * slow reader could be more than 10 s after a change that committed behind its earlier pages.
- */
-async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<Page> {
-  const from = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
-  const until = from?.until ?? (await readClock(db));
-  const rows = await filtered(selectOrders(db), filter)
-    .where("changed_at", ">=", new Date(since.getTime() - 10_000))
-    .$if(from?.until !== undefined, (query) => query.where("changed_at", "<=", from?.until ?? since))
-    .$if(from !== undefined, (query) => query.where(sql<boolean>`(changed_at, id) > (${from?.at}, ${from?.id}::uuid)`))
-    .orderBy("changed_at")
-    .orderBy("id")
-    .limit(filter.limit + 1)
-    .execute();
-  return { rows, ...(until && { until }) };
-}
-
-const filtered = <O>(query: SelectQueryBuilder<Tables, "order", O>, { status, provider, from, to }: OrderFilter) =>
-  query
-    .$if(status !== undefined, (q) => q.where("status", "=", status ?? "pending"))
-    .$if(provider !== undefined, (q) => q.where(sql<boolean>`payment ->> 'provider' = ${provider}`))
-    .$if(from !== undefined, (q) => q.where("opened_at", ">=", from ?? new Date(0)))
-    .$if(to !== undefined, (q) => q.where("opened_at", "<", to ?? new Date(0)));
-
-const timeShape = z.coerce.date().refine(isStorable);
-const cursorShape = z.tuple([timeShape, z.uuid(), timeShape.optional()]);
-
-const writeCursor = (at: Date, id: string, until?: Date): string =>
-  Buffer.from(JSON.stringify(until ? [at, id, until] : [at, id])).toString("base64url");
-
-function readCursor(cursor: string): { at: Date; id: string; until?: Date } {
-  try {
-    const [at, id, until] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
-    return { at, id, ...(until && { until }) };
-  } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that a list returned"), { cause });
-  }
-}
 
 type PaymentRow = Awaited<ReturnType<ReturnType<typeof selectOrder>["executeTakeFirstOrThrow"]>>["payments"][number];
 

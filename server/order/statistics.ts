@@ -1,7 +1,9 @@
 /** Figures over many payments, for operators. Each is one statement on an index. */
-import { asHubError, type Database } from "../database/pool.ts";
+import type pg from "pg";
+import type { Database } from "../database/pool.ts";
 import { dueProviders } from "./claim-due.ts";
 import { halvingsNow } from "./query-pace.ts";
+import { run } from "./statement.ts";
 
 export interface ProviderBacklog {
   provider: string;
@@ -25,11 +27,14 @@ export interface Backlog {
 export interface Statistics {
   /** Returns or throws within 1.5 s. */
   backlog(): Promise<Backlog>;
-  /** By provider: the share of successes among the payments that were started in the last 24 hours and have settled. */
+  /**
+   * By provider: the share of successes among the payments that were started in the last 24 hours and have settled. Of more than
+   * 100,000 payments only the newest 100,000 count. The result may be 30 s old. Throws `store_unavailable`.
+   */
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
 
-export const backlogStatement = {
+const backlogStatement = {
   name: "backlog",
   text: `with recursive ${dueProviders},
     queries as (
@@ -52,16 +57,39 @@ export const backlogStatement = {
   query_timeout: 500,
 } as const;
 
-/** Reads one day of payments, never the whole table. */
-export const shareStatement = {
+/** Payments that the shares are made of. 100,000, because the statement must not take seconds on a day with more. */
+const sharedPaymentsMax = 100_000;
+
+/** Reads one day of payments at most, never the whole table. */
+const shareStatement = {
   name: "succeeded-share",
   text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
-    from payment
-    where started_at >= now() - interval '24 hours' and not is_open(status)
+    from (
+      select provider, status from payment where started_at >= now() - interval '24 hours'
+      order by started_at desc limit ${sharedPaymentsMax}
+    ) recent
+    where not is_open(status)
     group by provider`,
 } as const;
 
-export function createStatistics({ pool }: Database): Statistics {
+/** 30 s, because the statement may take a few hundred milliseconds, and a share of a day changes little in that time. */
+const sharesMs = 30_000;
+
+/** `nowMs` is a monotonic clock. */
+export function createStatistics({ pool }: Database, nowMs: () => number = () => performance.now()): Statistics {
+  let shares: { read: Promise<ReadonlyMap<string, number>>; sinceMs: number } | undefined;
+
+  /** Runs at most one statement at a time, whatever the number of callers. The next caller after a failure reads again. */
+  const sharedRead = (): Promise<ReadonlyMap<string, number>> => {
+    if (shares && nowMs() - shares.sinceMs < sharesMs) return shares.read;
+    const started = { read: readShares(pool), sinceMs: nowMs() };
+    shares = started;
+    started.read.catch(() => {
+      if (shares === started) shares = undefined;
+    });
+    return started.read;
+  };
+
   return {
     async backlog() {
       const { rows } = await pool.query<Backlog>(backlogStatement);
@@ -69,11 +97,11 @@ export function createStatistics({ pool }: Database): Statistics {
       return rows[0];
     },
 
-    async succeededShares() {
-      const { rows } = await pool.query<{ provider: string; share: number }>(shareStatement).catch((error: unknown) => {
-        throw asHubError(error);
-      });
-      return new Map(rows.map(({ provider, share }) => [provider, share]));
-    },
+    succeededShares: sharedRead,
   };
+}
+
+async function readShares(pool: pg.Pool): Promise<ReadonlyMap<string, number>> {
+  const rows = await run<{ provider: string; share: number }>(pool, shareStatement, []);
+  return new Map(rows.map(({ provider, share }) => [provider, share]));
 }

@@ -75,7 +75,7 @@ const listOrders = described({
   tag: "Payments",
   summary: "List orders, or read a feed of changes",
   description:
-    "Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.",
+    "Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.",
   security: openedBy.merchant,
   querystring: orderFilter,
   answers: {

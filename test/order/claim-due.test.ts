@@ -1,12 +1,10 @@
 /** Claims of due payments, the pace of queries, and what a query may decide. */
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { claimDueStatement } from "../../server/order/claim-due.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PaymentDraft } from "../../server/order/draft.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { type Allowance, toClaim } from "../../server/order/schedule.ts";
+import type { Allowance } from "../../server/order/schedule.ts";
 import { createStatistics } from "../../server/order/statistics.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
 import { allowanceOf, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -97,29 +95,6 @@ describe("claimDue", () => {
       await age(payment.id, afterS);
       expect(await dueIds()).toContain(payment.id);
       await expectCheckIn(payment.id, nextInS);
-    }
-  });
-
-  it("finds payments through an index among 10,000, by either kind of plan, and scans no table", async () => {
-    const many = await openManyOrders();
-    onTestFinished(many.close);
-    for (const isGeneric of [false, true]) {
-      // A claimed payment is not due, so that each run, and the explained one, claims the next payments.
-      const values = [JSON.stringify([toClaim(allowanceOf({ free: 5 }))])];
-      const steps = await planStepsOf(many.database, { statement: claimDueStatement, values, isGeneric });
-      for (const table of ["payment", "order"]) {
-        // The updating step reads the rows that other steps have found.
-        const reads = tableReadsOf(
-          steps.filter((step) => step["Node Type"] !== "ModifyTable"),
-          table,
-        );
-        expect(reads.length).toBeGreaterThan(0);
-        for (const { index, rows } of reads) {
-          expect([table, index]).toEqual([table, expect.any(String)]);
-          expect(rows).toBeLessThanOrEqual(100);
-        }
-      }
-      expect(tableReadsOf(steps, "payment").map(({ index }) => index)).toContain("payment_due");
     }
   });
 

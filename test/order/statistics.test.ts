@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { backlogStatement, createStatistics, type Statistics, shareStatement } from "../../server/order/statistics.ts";
-import { violationStatement } from "../../server/order/violation.ts";
-import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
+import type { Database } from "../../server/database/pool.ts";
+import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
 import { allowanceOf, failed, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -53,7 +52,7 @@ describe("succeededShares", () => {
     const old = await ground.open({ provider: "one" });
     await ground.store.advance(old.payment.id, paid());
     await run("update payment set started_at = now() - interval '25 hours' where id = $1", [old.payment.id]);
-    expect(await statistics.succeededShares()).toEqual(
+    expect(await createStatistics(ground.database).succeededShares()).toEqual(
       new Map([
         ["one", 0.5],
         ["two", 0],
@@ -67,7 +66,34 @@ describe("succeededShares", () => {
     const { orderId } = first.event;
     const second = await ground.open({ provider: "three", orderId });
     await ground.store.advance(second.payment.id, paid());
-    expect((await statistics.succeededShares()).get("three")).toBe(0.5);
+    expect((await createStatistics(ground.database).succeededShares()).get("three")).toBe(0.5);
+  });
+});
+
+describe("reads of the shares", () => {
+  it("are one statement in 30 s for any number of callers, and are repeated after a failure", async () => {
+    let nowMs = 0;
+    let readings = 0;
+    let failure: Error | undefined;
+    const pool = {
+      async query() {
+        readings += 1;
+        if (failure) throw failure;
+        return { rows: [{ provider: "one", share: readings }] };
+      },
+    } as unknown as Database["pool"];
+    const { succeededShares } = createStatistics({ ...ground.database, pool }, () => nowMs);
+    const read = async () => (await succeededShares()).get("one");
+    expect(await Promise.all([read(), read(), read()])).toEqual([1, 1, 1]);
+    nowMs = 29_999;
+    expect(await read()).toBe(1);
+    nowMs = 30_000;
+    failure = new Error("connection lost");
+    const refused = await Promise.allSettled([read(), read()]);
+    expect(refused.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(readings).toBe(2);
+    failure = undefined;
+    expect(await Promise.all([read(), read()])).toEqual([3, 3]);
   });
 });
 
@@ -80,45 +106,5 @@ describe("backlog of reviews", () => {
     await ground.store.advance(one.payment.id, paid());
     expect(await statistics.backlog()).toMatchObject({ inReview: 1 });
     await ground.store.advance(two.payment.id, paid());
-  });
-});
-
-describe("statistics among 10,000 orders", () => {
-  let many: Awaited<ReturnType<typeof openManyOrders>>;
-  beforeAll(async () => {
-    many = await openManyOrders();
-    return many.close;
-  });
-
-  it("reads a day of payments through an index, and no order, for the shares", async () => {
-    const steps = await planStepsOf(many.database, { statement: shareStatement });
-    // A day has 143 or 144 payments; two of them are processing.
-    expect(tableReadsOf(steps, "payment")).toEqual([{ index: "payment_started", rows: expect.closeTo(142, -1) }]);
-    expect(tableReadsOf(steps, "order")).toEqual([]);
-  });
-
-  it("reads the backlog through indexes, at most 100,000 rows for each count", async () => {
-    const steps = await planStepsOf(many.database, { statement: backlogStatement });
-    expect(tableReadsOf(steps, "order")).toEqual([{ index: "order_status", rows: 20 }]);
-    const checks = tableReadsOf(steps, "payment");
-    expect(new Set(checks.map(({ index }) => index))).toEqual(new Set(["payment_due"]));
-    // All due payments, and one probe for each provider.
-    expect(
-      checks
-        .map(({ rows }) => rows)
-        .sort((one, other) => other - one)
-        .slice(0, 2),
-    ).toEqual([100, 1]);
-    expect(backlogStatement.text.match(/limit 100000/g)).toHaveLength(4);
-  });
-
-  it("reads at most 300 rows of each table through indexes for violations", async () => {
-    const steps = await planStepsOf(many.database, { statement: violationStatement });
-    for (const table of ["order", "payment", "event"]) {
-      for (const { index, rows } of tableReadsOf(steps, table)) {
-        expect([table, index]).toEqual([table, expect.any(String)]);
-        expect(rows).toBeLessThanOrEqual(300);
-      }
-    }
   });
 });

@@ -1,13 +1,11 @@
 /** The order store: opening orders, deciding on evidence, and reading states. */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { HubError } from "../../server/errors.ts";
-import { changedStatement } from "../../server/order/current.ts";
 import type { InboxRow } from "../../server/order/evidence.ts";
 import type { Outcome } from "../../server/order/order.ts";
 import { createReview, type ResolvedReview } from "../../server/order/review.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { openManyOrders, planStepsOf, tableReadsOf } from "../support/query-plan.ts";
 import { draftOf, failed, lockEvents, lockOrder, nextOrderId, openTestStore, paid } from "../support/store.ts";
 
 let ground: Awaited<ReturnType<typeof openTestStore>>;
@@ -770,20 +768,5 @@ describe("current", () => {
     const found = await ground.store.current(opened.map(({ event }) => event.id));
     expect(found.map(({ id }) => id).toSorted()).toEqual(opened.map(({ event }) => event.id).toSorted());
     expect(await ground.store.current(["00000000-0000-7000-8000-000000000000"])).toEqual([]);
-  });
-});
-
-describe("changedSince among 10,000 orders", () => {
-  it.each([
-    ["the last 10 seconds", 0, 0],
-    ["the last two hours", 125, 12],
-  ])("reads only rows that changed in %s, through their index", async (_when, minutes, changes) => {
-    const { database, close } = await openManyOrders();
-    onTestFinished(close);
-    const since = minutes === 0 ? null : new Date(Date.now() - minutes * 60_000).toISOString();
-    for (const isGeneric of [false, true]) {
-      const steps = await planStepsOf(database, { statement: changedStatement, values: [since], isGeneric });
-      expect(tableReadsOf(steps, "order")).toEqual([{ index: "order_changed", rows: changes }]);
-    }
   });
 });

@@ -37,48 +37,26 @@ export async function openManyOrders(): Promise<{ database: Database; close(): P
 /** One node of `explain (analyze, format json)`. */
 export interface PlanStep {
   "Node Type": string;
-  "Relation Name"?: string;
   "Index Name"?: string;
   "Actual Rows": number;
   Plans?: PlanStep[];
 }
 
-/**
- * Returns the plan's nodes for a prepared statement that a connection has run often. `isGeneric` forces the generic plan,
- * which ignores the parameters' values.
- */
+/** Returns the nodes of the plan of a statement without parameters, that a connection has prepared. */
 export async function planStepsOf(
   { pool }: Database,
-  {
-    statement: { name, text },
-    values = [],
-    isGeneric = false,
-  }: { statement: { name: string; text: string }; values?: (string | null)[]; isGeneric?: boolean },
+  { statement: { name, text } }: { statement: { name: string; text: string } },
 ): Promise<PlanStep[]> {
   const client = await pool.connect();
   try {
-    if (isGeneric) await client.query("set plan_cache_mode = force_generic_plan");
-    // PostgreSQL may switch to a generic plan after five executions.
-    for (let times = 0; times < 10; times += 1) await client.query({ name, text, values });
-    const literals = values.map((value) => (value === null ? "null" : pg.escapeLiteral(value)));
-    const given = literals.length > 0 ? `(${literals.join(", ")})` : "";
-    const { rows } = await client.query(`explain (analyze, format json) execute ${pg.escapeIdentifier(name)}${given}`);
+    const prepared = pg.escapeIdentifier(name);
+    await client.query(`prepare ${prepared} as ${text}`);
+    const { rows } = await client.query(`explain (analyze, format json) execute ${prepared}`);
+    await client.query(`deallocate ${prepared}`);
     return flat(rows[0]["QUERY PLAN"][0].Plan as PlanStep);
   } finally {
-    await client.query("reset plan_cache_mode");
     client.release();
   }
 }
 
 const flat = (step: PlanStep): PlanStep[] => [step, ...(step.Plans ?? []).flatMap(flat)];
-
-/** Returns the index and the row count of each node that reads the table. The index is null for a sequential scan. */
-export function tableReadsOf(steps: readonly PlanStep[], table: string): { index: string | null; rows: number }[] {
-  return steps
-    .filter((step) => step["Relation Name"] === table)
-    .map((step) => ({
-      // A bitmap heap scan has its index in the node below it.
-      index: step["Index Name"] ?? step.Plans?.[0]?.["Index Name"] ?? null,
-      rows: step["Actual Rows"],
-    }));
-}

@@ -1,0 +1,311 @@
+/**
+ * The plan of every statement that Tukio sends, in databases with a million orders. No test here measures time: a plan that reads only
+ * the rows that it needs is fast at any size.
+ */
+import { parseSync, Visitor } from "rolldown/utils";
+import { beforeAll, describe, expect, it } from "vitest";
+import { statuses } from "../../client-sdk/protocol.ts";
+import { createSealer } from "../../server/auth/keys.ts";
+import { createSecretComparison } from "../../server/auth/secret-comparison.ts";
+import { checkDurability } from "../../server/database/durability.ts";
+import type { Database } from "../../server/database/pool.ts";
+import { HubError } from "../../server/errors.ts";
+import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../server/order/query.ts";
+import { erase } from "../../server/order/retention.ts";
+import { createReview } from "../../server/order/review.ts";
+import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
+import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
+import { findViolations } from "../../server/order/violation.ts";
+import { createAccessToken } from "../../server/provider/access-token.ts";
+import { Unreachable } from "../../server/provider/http-client.ts";
+import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
+import { filesBelow, textOf } from "../docs/markdown.ts";
+import { createMillion, idOf, rowOrders, unappliedCount } from "../support/million.ts";
+import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
+import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
+
+type Call = () => Promise<unknown>;
+
+/** The calls of each method of a part. A new method does not compile without its calls. */
+type CallsOf<Part> = Record<keyof Part, Call[]>;
+
+const providers = ["daraja", "zenopay", "mtn", "bkash", "lipana"];
+
+const webhook = { provider: "daraja", proof: "secret" as const, headers: {}, body: Buffer.from("{}") };
+
+const daysAgo = (days: number): Date => new Date(Date.now() - days * 86_400_000);
+
+const numbersFrom = (first: number, count: number): number[] =>
+  Array.from({ length: count }, (_, index) => first + index);
+
+function storeCalls(database: Database): CallsOf<OrderStore> {
+  const store = createOrderStore({
+    database,
+    announce: () => undefined,
+    amountlessProviders: ["daraja"],
+    receiptProviders: ["mtn"],
+    limits: { phone: 1, order: 1 },
+  });
+  const pay = (n: number) => store.advance(idOf(n), paid({ reference: `REF-${n}`, receipt: `NEW-${n}` }), webhook);
+  const fail = (n: number) => store.advance(idOf(n), failed(), webhook);
+  const settled = idOf(500_000);
+  return {
+    open: [
+      () => store.open(draftOf({ phone: "+254733000000", idempotencyKey: "new" })),
+      () => store.open(draftOf({ phone: "+254733000001", orderId: "MILLION-100001" })),
+      // Each of the others opens nothing: a paid order, a used key, an expired key, the limits of a phone and of an order.
+      () => store.open(draftOf({ phone: "+254733000002", orderId: "MILLION-500002" })),
+      () => store.open(draftOf({ phone: "+254733000003", idempotencyKey: "key-100" })),
+      () => store.open(draftOf({ phone: "+254733000004", idempotencyKey: "key-26200" })),
+      () => store.open(draftOf({ live: true, phone: "+254700007919" })),
+      () => store.open(draftOf({ phone: "+254733000005", orderId: "MILLION-100001" })),
+    ],
+    advance: [
+      // Together, so that the later ones make a batch.
+      () => Promise.all(numbersFrom(1, 6).map(pay)),
+      () => Promise.all(numbersFrom(3_001, 6).map(fail)),
+      () => store.advance("019f0000-0000-7000-9000-000000000000", paid(), webhook),
+      () => store.advance(idOf(300), { status: "processing", reference: "REF-300", source: "reply" }),
+      () => store.advance(idOf(301), { status: "failed", reason: "cancelled", source: "query" }),
+      () => store.advance(idOf(500_001), { status: "succeeded", source: "query" }),
+    ],
+    claimDue: [() => store.claimDue(providers.map((provider) => allowanceOf({ provider, perMinute: 600 })))],
+    defer: [() => store.defer(idOf(5))],
+    endReceiptCheck: [() => store.endReceiptCheck(settled)],
+    preparePace: [() => store.preparePace(providers)],
+    slowQueries: [() => store.slowQueries("daraja")],
+    isPayable: [() => store.isPayable(settled)],
+    recordReturn: [() => store.recordReturn(idOf(20), true), () => store.recordReturn(settled, false)],
+    clearCompletionLock: [() => store.clearCompletionLock(idOf(20))],
+    locate: [() => store.locate("daraja", "REF-500006"), () => store.locate("zenopay", "unknown")],
+    locateOwn: [() => store.locateOwn("lipana", idOf(500_008).slice(-12))],
+    assessSuccess: [() => store.assessSuccess(settled, paid({ receipt: "RCT-1" }))],
+    checkNow: [() => store.checkNow(idOf(7))],
+    checkEpoch: [() => store.checkEpoch()],
+    reportLoss: [() => store.reportLoss(0)],
+    current: [() => store.current(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
+    changedSince: [undefined, daysAgo(1 / 24), daysAgo(3)].map((at) => () => store.changedSince(at)),
+  };
+}
+
+const times: Partial<OrderFilter>[] = [
+  {},
+  { to: daysAgo(60) },
+  { from: daysAgo(31), to: daysAgo(30) },
+  { changedSince: daysAgo(1) },
+  { changedSince: daysAgo(100) },
+  { changedSince: daysAgo(100), to: daysAgo(110) },
+];
+
+/** Frequent and rare, used for the first days only, and never used. */
+const listedProviders = [undefined, "daraja", "lipana", "payhero", "unknown"];
+
+const filters = times.flatMap((time) =>
+  [undefined, ...statuses].flatMap((status) => listedProviders.map((provider) => ({ ...time, status, provider }))),
+);
+
+function queryCalls(database: Database): CallsOf<OrderQuery> {
+  const query = createOrderQuery(database);
+  return {
+    idOf: [() => query.idOf("MILLION-500000"), () => query.idOf("unknown")],
+    find: [() => query.find("MILLION-100000")],
+    list: filters.map((filter) => async () => {
+      const { nextCursor } = await query.list({ ...filter, limit: 50 });
+      if (nextCursor !== null) await query.list({ ...filter, limit: 50, cursor: nextCursor });
+    }),
+    clock: [() => query.clock()],
+  };
+}
+
+function inboxCalls(database: Database): CallsOf<Inbox> {
+  const inbox = createInbox(database);
+  const paymentId = idOf(8);
+  return {
+    insert: (["unreadable", "error"] as const).map((result) => () => inbox.insert({ ...webhook, result, paymentId })),
+    claimParked: [
+      // 50,000 unproven webhooks have the first reference.
+      () => inbox.claimParked("daraja", "REF-1"),
+      () => inbox.claimParked("zenopay", "PARKED-2"),
+      () => inbox.claimParked("daraja", "unknown"),
+    ],
+    claimUnapplied: [() => inbox.claimUnapplied(100)],
+    settle: [() => inbox.settle(1, "applied")],
+    refuse: [() => inbox.refuse(webhook, "forged")],
+  };
+}
+
+function statisticsCalls(database: Database): CallsOf<Statistics> {
+  const statistics = createStatistics(database);
+  return {
+    backlog: [() => statistics.backlog()],
+    succeededShares: [() => statistics.succeededShares()],
+  };
+}
+
+function otherCalls(database: Database) {
+  const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
+  const review = createReview({ database, store, announce: () => undefined });
+  return {
+    isUp: [() => database.isUp()],
+    findViolations: [() => findViolations(database)],
+    resolve: [
+      () => review.resolve({ orderId: "MILLION-4007", paymentId: idOf(4_007), as: "failed", note: "" }),
+      () => review.resolve({ orderId: "MILLION-8007", paymentId: idOf(8_007), as: "succeeded", note: "" }),
+    ],
+    erase: [() => erase(database)],
+    checkDurability: [
+      () => checkDurability(database.pool, { isProduction: false, accepted: [], log: { warn: () => undefined } }),
+    ],
+    secretComparison: [() => compareSecrets(database)],
+    accessToken: [() => useAccessToken(database)],
+  };
+}
+
+async function compareSecrets(database: Database): Promise<void> {
+  const log = { info: () => undefined, error: () => undefined };
+  const comparison = createSecretComparison({
+    database,
+    secrets: ["a secret of more than thirty-two characters"],
+    log,
+  });
+  await comparison.compare();
+  await comparison.leave();
+}
+
+/** Stores a token, forgets a refresh token that the provider refuses, and does not count a call that was not sent. */
+async function useAccessToken({ pool }: Database): Promise<void> {
+  const sealer = createSealer(["a secret of more than thirty-two characters"]);
+  let calls = 0;
+  const fetch = async () => {
+    calls += 1;
+    if (calls === 1) return { token: "one", lifetimeS: 60, refreshToken: "refresh" };
+    throw new HubError(
+      "provider_unavailable",
+      "",
+      calls === 2 ? {} : { cause: new Unreachable("POST daraja.example", "ENOTFOUND") },
+    );
+  };
+  const tokens = createAccessToken({ provider: "daraja", pool, sealer, fetch, callsPerHourMax: 10 });
+  await tokens.token();
+  for (let times = 0; times < 2; times += 1) await tokens.ahead().catch(() => undefined);
+  expect(calls).toBe(3);
+}
+
+function callsOf(database: Database): [string, Call][] {
+  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, otherCalls];
+  return parts
+    .flatMap((part) => Object.entries<Call[]>(part(database)))
+    .flatMap(([method, calls]) => calls.map((call): [string, Call] => [method, call]));
+}
+
+/** Rows that a method's statements may read besides those of the result, because a limit of the statement bounds them. */
+const boundedReads: Record<string, number> = {
+  // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
+  claimDue: 2_000 * providers.length,
+  // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.
+  list: 4_000,
+  // PostgreSQL may look for the unapplied webhooks of a frequent reference, or for old ones, among all that are unapplied.
+  claimParked: unappliedCount,
+  erase: unappliedCount,
+  // The 300 orders open longest, each with its payment.
+  findViolations: 600,
+};
+
+/** Why a plan is no good, or undefined. An index that is walked without its leading column shows in the pages only. */
+function faultOf(method: string, plan: StatementPlan): object | undefined {
+  const { result, changed, read, pages, scannedTables } = plan;
+  const readMax = 10 * result + 20 + (boundedReads[method] ?? 0);
+  // A changed row has a new entry in each index of its table.
+  const pagesMax = 300 + 6 * (read + result) + 30 * changed;
+  if (read <= readMax && pages <= pagesMax && scannedTables.length === 0) return undefined;
+  return { method, ...plan };
+}
+
+describe.each(rowOrders)("statements among 1,000,000 orders (%s)", (rowOrder) => {
+  const explained = Promise.withResolvers<[string, StatementPlan][]>();
+
+  beforeAll(async () => {
+    const { url, drop } = await createMillion(rowOrder);
+    const { database, plans } = await openExplained(url);
+    const found: [string, StatementPlan][] = [];
+    for (const [method, call] of callsOf(database)) {
+      await call().catch((error: unknown) => {
+        if (!(error instanceof HubError) || error.code === "store_unavailable") throw error;
+      });
+      found.push(...plans.splice(0).map((plan): [string, StatementPlan] => [method, plan]));
+    }
+    explained.resolve(found);
+    return async () => {
+      await database.close();
+      await drop();
+    };
+  }, 600_000);
+
+  it("read a few rows for each row of their result, and scan no large table", async () => {
+    const plans = await explained.promise;
+    expect(plans.map(([method, plan]) => faultOf(method, plan)).filter((fault) => fault !== undefined)).toEqual([]);
+  });
+
+  it("include every statement of the server's code", async () => {
+    const plans = (await explained.promise).map(([, plan]) => plan);
+    const isExplained = ({ name, pattern }: SourceStatement): boolean =>
+      plans.some((plan) => (name !== undefined && plan.name === name) || pattern?.test(plan.text));
+    expect(sourceStatements().filter((statement) => !isExplained(statement))).toEqual([]);
+    expect(sourceStatements().length).toBeGreaterThan(40);
+  });
+});
+
+/** For a database role that may not read the server's place in its log; the table has one row. */
+const epochOnly = "select epoch, server as epoch_server, null as server, null as log_bytes from timeline";
+
+/** Migrations, locks, which read no table, and the spool's own SQLite. */
+const unexplained = /^server\/(database\/(migrate|named-lock)|webhook\/spool-file)\.ts$/;
+
+/** A literal of the code that begins as a statement; with `name`, a named statement, whatever its text begins with. */
+interface SourceStatement {
+  path: string;
+  name?: string;
+  pattern?: RegExp;
+}
+
+const sourceStatements = (): SourceStatement[] =>
+  filesBelow("server", /\.ts$/)
+    .filter((path) => !unexplained.test(path))
+    .flatMap(statementsIn);
+
+function statementsIn(path: string): SourceStatement[] {
+  const found: SourceStatement[] = [];
+  const add = (parts: readonly string[]): void => {
+    const pattern = patternOf(parts);
+    if (pattern && parts[0] !== epochOnly) found.push({ path, pattern });
+  };
+  new Visitor({
+    Literal: ({ value }) => void (typeof value === "string" && add([value])),
+    TemplateLiteral: ({ quasis }) => add(partsOf(quasis)),
+    ObjectExpression({ properties }) {
+      const valueAt = (key: string) =>
+        properties.flatMap((one) =>
+          one.type === "Property" && one.key.type === "Identifier" && one.key.name === key ? [one.value] : [],
+        )[0];
+      const [name, text] = [valueAt("name"), valueAt("text")];
+      // A text that begins with an expression has no pattern.
+      const hasPattern = text?.type === "TemplateLiteral" && patternOf(partsOf(text.quasis)) !== undefined;
+      if (name?.type === "Literal" && text?.type === "TemplateLiteral" && !hasPattern) {
+        found.push({ path, name: String(name.value) });
+      }
+    },
+  }).visit(parseSync(path, textOf(path)).program);
+  return found;
+}
+
+const partsOf = (quasis: readonly { value: { cooked: string | null } }[]): string[] =>
+  quasis.map(({ value }) => value.cooked ?? "");
+
+/** A pattern of the text, of which `parts` are the parts between expressions. Undefined unless it begins as a statement. */
+function patternOf(parts: readonly string[]): RegExp | undefined {
+  const [first = ""] = parts;
+  const begins = /^\s*(delete from\s|(with|select|insert into|update)\s[\s\S]*\s(as|from|set|values)\s)/;
+  if (!begins.test(first)) return undefined;
+  const escaped = parts.map((part) => part.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+  return new RegExp(escaped.join("[\\s\\S]*").trim());
+}
