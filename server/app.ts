@@ -20,7 +20,7 @@ import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
 import { createStatistics, type Statistics } from "./order/statistics.ts";
-import { createOrderStore } from "./order/store.ts";
+import { createOrderStore, type OrderStoreOptions } from "./order/store.ts";
 import { findViolations } from "./order/violation.ts";
 import { openPayments } from "./payment/open.ts";
 import { evidenceFacts, queryLimits, sandboxesOf } from "./provider/enabled.ts";
@@ -35,6 +35,7 @@ import { createHub } from "./status/hub.ts";
 import { createInvariants, type InvariantsOptions } from "./status/invariants.ts";
 import { createTransports } from "./transport/attach.ts";
 import { openWebhooks, startParking } from "./webhook/open.ts";
+import type { Spool } from "./webhook/spool.ts";
 
 /** The parts that outlive the app. The caller opens and closes them. */
 export interface Resources {
@@ -61,6 +62,24 @@ const backlogSources = ({ backlog }: Statistics, { isUp: isDatabaseUp }: Databas
   isDatabaseUp,
   ...reportTask(log, "backlog"),
 });
+
+type OnEvent = OrderStoreOptions["announce"];
+
+/** Publishes each accepted event, counts it and checks its invariants. */
+const announceTo =
+  (publish: OnEvent, metrics: { onEvent: OnEvent }, invariants: { onEvent: OnEvent }): OnEvent =>
+  (event, before) => {
+    publish(event);
+    metrics.onEvent(event, before);
+    invariants.onEvent(event, before);
+  };
+
+const eraseOverTime = (database: Database, spool: Spool | undefined, log: Resources["log"]) =>
+  startRetention({
+    database,
+    eraseFiles: (before) => spool?.removeDamaged(before),
+    ...reportTask(log, "retention"),
+  });
 
 /** Creates one node, ready to listen. `timing`: other periods than the defaults; for tests only. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: wires only
@@ -102,11 +121,7 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const announce: Parameters<typeof createOrderStore>[0]["announce"] = (event, before) => {
-    publish(event);
-    metrics.onEvent(event, before);
-    invariants.onEvent(event, before);
-  };
+  const announce = announceTo(publish, metrics, invariants);
   const epochListener = reportEpochs(log);
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
   const review = createReview({ database, store, announce: publish, onResolved });
@@ -117,11 +132,7 @@ export async function createApp(
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
-  const retention = startRetention({
-    database,
-    eraseFiles: (before) => spool?.removeDamaged(before),
-    ...reportTask(log, "retention"),
-  });
+  const retention = eraseOverTime(database, spool, log);
   const { onNext } = invariants;
   const hub = createHub({ store, bus, ...reportTask(log, "resync"), onResync, onWatchers, onPush, onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });
