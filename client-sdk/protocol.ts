@@ -78,16 +78,15 @@ export interface StatusEvent {
   occurredAt: string;
 }
 
-type Place = Pick<StatusEvent, "epoch" | "version">;
+type Numbered = Pick<StatusEvent, "epoch" | "version">;
 
-/** A place in an order's history: `version`, or `epoch.version` if the server sends epochs. */
+/** A position in an order's history: `version` in the first epoch, `epoch.version` in a later one. Older servers know the version only. */
 export type Position = number | string;
 
-export const positionOf = ({ epoch, version }: Place): Position =>
-  epoch === undefined ? version : `${epoch}.${version}`;
+export const positionOf = ({ epoch, version }: Numbered): Position => (epoch ? `${epoch}.${version}` : version);
 
 /** Compares two states of one order: positive if the first is newer, 0 if they are equal, negative if it is older. */
-export const compareStates = (one: Place, other: Place): number =>
+export const compareStates = (one: Numbered, other: Numbered): number =>
   (one.epoch ?? 0) - (other.epoch ?? 0) || one.version - other.version;
 
 /** Whether the payer has nothing left to wait for in this status. */

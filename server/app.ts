@@ -134,7 +134,8 @@ export async function createApp(
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const retention = eraseOverTime(database, spool, log);
   const { onNext } = invariants;
-  const hub = createHub({ store, bus, ...reportTask(log, "resync"), onResync, onWatchers, onPush, onNext });
+  const reports = { ...reportTask(log, "resync"), onWatcherError: reportTask(log, "delivery").onError };
+  const hub = createHub({ store, bus, ...reports, onResync, onWatchers, onPush, onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });
   const admit: (request: FastifyRequest) => Promise<void> = createAdmission(budget, guard);
   const connectionLimit = createConnectionLimit(limit.connections);

@@ -59,7 +59,7 @@ const css = `
 p, h2, dl, dd { margin: 0; }
 
 .test {
-  margin-bottom: 1rem;
+  margin-bottom: 1.25rem;
   padding: 0.125rem 0.75rem;
   border: 1px dashed currentcolor;
   border-radius: 2rem;
@@ -97,7 +97,7 @@ p, h2, dl, dd { margin: 0; }
   box-sizing: border-box;
   width: 100%;
   margin-top: 1.5rem;
-  padding: 0.625rem 1rem;
+  padding: 0.625rem 1.25rem;
   border: 0;
   border-radius: calc(var(--tukio-radius, 1rem) * 0.75);
   background: var(--accent);

@@ -51,8 +51,8 @@ export function longPoll(): Transport {
         const startedAtMs = nowMs();
         const answer = await poll({ ...target, after }, seconds, signal);
         const event = readEvent(answer);
-        if (!event) throw new Error("Wrong event");
-        const isKnown = after === event.version || after === positionOf(event);
+        if (!event) throw new Error("No state");
+        const isKnown = after === positionOf(event);
         if (!isKnown) onEvent(answer);
         onOpen();
         if (isKnown && nowMs() - startedAtMs < waitedMs) throw new ComeBack(busyMs);

@@ -80,7 +80,7 @@ export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
   };
 }
 
-const about = `Every message is the whole current state of one order, numbered by \`version\`: keep the higher version, drop the others.
+const about = `Every message is the whole current state of one order, numbered by \`epoch\` and \`version\`: keep the newer one, drop the others.
 A slow client may miss states, but it never receives them in another order. The token is an order's watch token, or the API key.
 Requests and answers are described in openapi.json.`;
 

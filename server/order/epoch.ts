@@ -11,6 +11,7 @@
  * Not guaranteed: a restore on the same server while no node runs. An operator then calls `select start_epoch()`.
  * Any number of nodes may check at once: one of them starts the epoch, the others read it.
  */
+import assert from "node:assert/strict";
 import type pg from "pg";
 import { asHubError, sqlState } from "../database/pool.ts";
 import { run, type Statement } from "./statement.ts";
@@ -68,8 +69,14 @@ interface Place {
   log_bytes: string | null;
 }
 
-/** SQLSTATE classes of a function that is missing or forbidden: syntax error or access rule violation, feature not supported. */
-const isUnreadable = (error: unknown): boolean => /^(42|0A)/.test(sqlState(error) ?? "");
+/**
+ * SQLSTATEs of a function that is missing, forbidden or cannot run: syntax error or access rule violation, feature not supported,
+ * and a standby, whose log has no place to write to.
+ */
+const isUnreadable = (error: unknown): boolean => /^(42|0A|55000)/.test(sqlState(error) ?? "");
+
+/** "object not in prerequisite state": recovery is in progress. */
+const standby = "55000";
 
 export function createEpochs({ pool, onStarted, onUnreadable }: EpochOptions): Epochs {
   let statement: Statement = placeStatement;
@@ -80,6 +87,8 @@ export function createEpochs({ pool, onStarted, onUnreadable }: EpochOptions): E
       return await readOne(pool, statement);
     } catch (error) {
       if (statement === epochStatement || !isUnreadable(error)) throw asHubError(error);
+      // A standby may be promoted at any time, so that only this read goes without the place.
+      if (sqlState(error) === standby) return readOne(pool, epochStatement);
       statement = epochStatement;
       onUnreadable?.(error);
       return readOne(pool, statement);
@@ -107,7 +116,7 @@ export function createEpochs({ pool, onStarted, onUnreadable }: EpochOptions): E
 
 async function readOne(pool: pg.Pool, { name, text }: Statement): Promise<Place> {
   const [row] = (await pool.query<Place>({ name, text })).rows;
-  if (!row) throw new Error("the timeline always has one row");
+  assert(row, "the table timeline always has one row");
   return row;
 }
 

@@ -143,6 +143,18 @@ const keyStatement = {
          from idempotency where key = $1`,
 } as const;
 
+/** Deletes an expired key. Another request may have used the key anew meanwhile. */
+const deleteKeyStatement = {
+  name: "delete-key",
+  text: "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
+} as const;
+
+/** Reads the order that a draft could not open. */
+const orderStatement = {
+  name: "read-order",
+  text: `select ${eventColumns('"order"')} from "order" where order_id = $1`,
+} as const;
+
 /** `payment` is the attempt that must now be initiated; absent when an idempotency key was used again and nothing was opened. */
 export interface Opened {
   event: StatusEvent;
@@ -167,10 +179,8 @@ export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: Ope
     const opened = (await tryToOpen(pool, draft, limits)) ?? (await replay(pool, draft));
     if (opened) return opened;
     await requireWithinLimits(pool, draft, limits);
-    const { rows } = await pool.query<StateRow>(`select ${eventColumns('"order"')} from "order" where order_id = $1`, [
-      draft.orderId,
-    ]);
-    const conflict = rows[0] && conflictOf(toEvent(rows[0]), draft);
+    const [row] = await run<StateRow>(pool, orderStatement, [draft.orderId]);
+    const conflict = row && conflictOf(toEvent(row), draft);
     if (conflict) throw conflict;
   }
   throw new HubError("store_unavailable", "The order is changing too fast; try again", { retryAfterS: 1 });
@@ -200,10 +210,7 @@ async function replay(pool: pg.Pool, draft: PaymentDraft): Promise<Opened | unde
   const [used] = await run<KeyRow>(pool, keyStatement, [key, JSON.stringify(canonicalRequest(draft))]);
   if (!used) return undefined;
   if (used.is_expired) {
-    await pool.query(
-      "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
-      [key],
-    );
+    await run(pool, deleteKeyStatement, [key]);
     return undefined;
   }
   if (!used.is_same) throw new HubError("idempotency_mismatch");

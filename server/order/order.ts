@@ -60,7 +60,7 @@ export interface DuePayment extends Payment {
   leftMs: number;
 }
 
-/** The last state that a watcher has seen. Without `epoch`: in the current epoch. */
+/** The last state that a watcher has seen. A client that knows no epochs names the version only. */
 export interface Position {
   epoch?: number | undefined;
   version: number;
@@ -69,9 +69,12 @@ export interface Position {
 /** The position before every state. */
 export const nowhere: Position = { version: 0 };
 
-/** Whether a watcher at this position has the event. */
-export const isAt = ({ epoch, version }: Position, event: StatusEvent): boolean =>
-  version === event.version && (epoch === undefined || epoch === event.epoch);
+/**
+ * Whether a watcher at this position has the event. A position without an epoch is one of the first epoch, because clients name the
+ * epoch in every later one.
+ */
+export const isAt = ({ epoch = 0, version }: Position, event: StatusEvent): boolean =>
+  version === event.version && epoch === (event.epoch ?? 0);
 
 /** Masks a phone number: `+254712345678` becomes `+2547*****678`. */
 export function maskPhone(phone: string): string {

@@ -28,7 +28,7 @@ export interface Before {
   reason?: Reason;
 }
 
-/** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
+/** A method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderStore {
   /**
    * Opens an order or a further attempt to pay it, and commits it. Throws `rate_limited`, `payment_in_progress`,

@@ -10,7 +10,7 @@ import type { ErrorCode } from "../errors.ts";
 export const tags = {
   Payments: "Start payments, read orders and decide on them. For the merchant's backend.",
   Watching:
-    "Watch one order with its watch token. Every message is the whole current state: keep the higher `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
+    "Watch one order with its watch token. Every message is the whole current state: keep the one with the higher `epoch`, and within one epoch the higher `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
   Providers: "The state of each provider.",
   Webhooks:
     "Only providers call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",

@@ -61,8 +61,10 @@ export interface Hub {
 export interface HubOptions {
   store: Pick<OrderStore, "current" | "changedSince" | "checkEpoch" | "reportLoss">;
   bus: StatusBus;
-  /** Called with the error of a watcher, or of a resync pass that fails after a successful one. */
+  /** Called with the error of a resync pass that fails after a successful one. */
   onError: (error: unknown) => void;
+  /** Called with the error of a watcher. */
+  onWatcherError: (error: unknown) => void;
   /** Called when a resync pass succeeds after one that failed. */
   onRecovered?: () => void;
   /** Called after each resync pass with the number of states that the bus had lost. */
@@ -104,16 +106,16 @@ interface State {
   read: ReturnType<typeof batchReads>;
   /** Called when a read shows that the database has lost a version of this epoch. */
   onLoss: (epoch: number) => void;
-  onError: HubOptions["onError"];
+  onWatcherError: HubOptions["onWatcherError"];
   onPush: HubOptions["onPush"] | undefined;
   onNext: HubOptions["onNext"] | undefined;
 }
 
 export function createHub(options: HubOptions): Hub {
-  const { store, bus, onError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
+  const { store, bus, onError, onWatcherError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
   const rooms = new Map<string, Room>();
   const onLoss = (epoch: number): void => resync.reportLoss(epoch);
-  const state: State = { rooms, bus, read: batchReads(store.current), onLoss, onError, onPush, onNext };
+  const state: State = { rooms, bus, read: batchReads(store.current), onLoss, onWatcherError, onPush, onNext };
   const onEvent = (event: StatusEvent, json?: string): boolean => deliver(state, event, json);
   const resync = startResync({ store, bus, watched: rooms, deliver: onEvent, onError, onRecovered, onResync });
   bus.listen({ onEvent, onGap: resync.reportGap });
@@ -153,7 +155,7 @@ function deliver(state: State, event: StatusEvent, text?: string): boolean {
     try {
       push(state, watcher, event, json);
     } catch (error) {
-      state.onError(error);
+      state.onWatcherError(error);
     }
   }
   return true;

@@ -83,9 +83,10 @@ export function createInvariants(options: InvariantsOptions): Invariants {
       if (before?.status === "succeeded" && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },
     onNext(previous, { id, epoch = 0, version, status }) {
+      if (id !== previous.id) report({ invariant: "version_lowered", id });
       // A new epoch starts because the database has lost what was delivered in the one before.
       if (epoch > previous.epoch) return;
-      if (version < previous.version || id !== previous.id) report({ invariant: "version_lowered", id });
+      if (version < previous.version) report({ invariant: "version_lowered", id });
       if (previous.isPaid && status !== "succeeded") report({ invariant: "success_taken_back", id });
     },
     close: loop.close,

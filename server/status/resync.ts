@@ -123,8 +123,10 @@ async function runPass(progress: Progress, options: ResyncOptions): Promise<numb
 
 /** Whether the epoch is another one than in the pass before. */
 async function checkEpoch(progress: Progress, { store }: ResyncOptions): Promise<boolean> {
-  if (progress.lostEpoch !== undefined) await store.reportLoss(progress.lostEpoch);
+  const { lostEpoch } = progress;
+  // Cleared first, because another loss may be reported meanwhile.
   progress.lostEpoch = undefined;
+  if (lostEpoch !== undefined) await store.reportLoss(lostEpoch);
   const before = progress.epoch;
   progress.epoch = await store.checkEpoch();
   return before !== undefined && before !== progress.epoch;

@@ -148,5 +148,5 @@ function expire(this: Stream): void {
 /** The state that a reconnecting browser has. It takes precedence over the URL, which a browser does not change. */
 function lastEventId(request: FastifyRequest): Position | undefined {
   const { success, data } = afterText.safeParse(request.headers["last-event-id"]);
-  return success ? { epoch: 0, ...data } : undefined;
+  return success ? data : undefined;
 }

@@ -51,7 +51,13 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       const { after, timeout } = parseInput(waitQuery, request.query);
       const { id, expiresAtS } = await authorizeWatcher(access, request);
       const { ip } = request;
-      const isEnough = (event: StatusEvent): boolean => (after ? !isAt(after, event) : event.settled);
+      let seen = after;
+      const isEnough = (event: StatusEvent): boolean => {
+        // A version without an epoch is one of the epoch at the time of the request: a client that knows no epochs would otherwise be
+        // answered at once, again and again.
+        seen &&= { epoch: event.epoch ?? 0, ...seen };
+        return seen ? !isAt(seen, event) : event.settled;
+      };
 
       let latest: string | undefined;
       const { promise: answered, resolve: answer } = Promise.withResolvers<void>();

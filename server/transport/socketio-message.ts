@@ -48,6 +48,7 @@ export type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, neve
 const versionNumber = z
   .int()
   .min(0)
+  .max(2_147_483_647)
   .transform((version) => ({ version }));
 
 /** The `auth` of a handshake, and the request of `watch`. */
@@ -55,7 +56,7 @@ export const watchRequest = z.object({
   token: z.string().max(4_096).optional(),
   orderId: orderIdText.optional(),
   after: z
-    .union([versionNumber, afterText])
+    .union([versionNumber, z.literal("").transform(() => nowhere), afterText])
     .nullish()
     .transform((after) => after ?? nowhere),
 });

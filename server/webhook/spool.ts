@@ -167,7 +167,12 @@ async function drainFile(state: State, file: SpoolContents, apply: Apply): Promi
 
 async function drainOwn(state: State, file: SpoolFile, apply: Apply): Promise<void> {
   await drainFile(state, file, apply);
-  if (file.count() === 0) file.eraseLog();
+  try {
+    file.eraseLog();
+  } catch (error) {
+    // The webhooks are applied. The next pass erases the log.
+    handleFileError(state, join(state.dir, state.name), error);
+  }
 }
 
 /** Empties and removes the file of a dead process. */

@@ -69,8 +69,10 @@ describe("a database that goes back", () => {
     const answer = async (after: string) => (await (await fetch(url + after)).json()) as StatusEvent;
     expect(stateOf(await answer("0.3"))).toEqual(stateOf(stored));
     for (const transport of ["Socket.IO", "WebSocket", "server-sent events"] as const) {
-      const lost = watchPlainly(transport, { node, orderId: order.orderId, token, after: "0.3" });
-      expect(stateOf(await lost.until(() => true))).toEqual(stateOf(stored));
+      for (const after of ["0.3", "3"]) {
+        const lost = watchPlainly(transport, { node, orderId: order.orderId, token, after });
+        expect(stateOf(await lost.until(() => true))).toEqual(stateOf(stored));
+      }
     }
     expect(node.output()).toContain("database.epoch.started");
   });

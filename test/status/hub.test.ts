@@ -31,6 +31,7 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
     ...(onPush && { onPush }),
     ...(onNext && { onNext }),
     onError: (error) => errors.push(error),
+    onWatcherError: (error) => errors.push(error),
     store: {
       current:
         options.current ??

@@ -26,6 +26,7 @@ const timeOf = (iso) => clockFormat.format(new Date(iso));
 /** @param {{ network: Network }} options */
 export function createPanel({ network }) {
   let lastVersion = 0;
+  let lastEpoch = 0;
   let lastId = "";
   addSwitches(network);
 
@@ -46,12 +47,14 @@ export function createPanel({ network }) {
      * @param {number | undefined} delay Milliseconds. Undefined if unknown.
      */
     add(event, delay) {
-      const { id, version } = event;
-      // Another id is another order, whose versions start again.
-      if (id !== lastId) {
+      const { id, epoch = 0, version } = event;
+      if (id === lastId && epoch < lastEpoch) return;
+      // Versions of another order, or of another epoch, start again.
+      if (id !== lastId || epoch > lastEpoch) {
         find("events").replaceChildren();
         lastVersion = 0;
         lastId = id;
+        lastEpoch = epoch;
       }
       if (version <= lastVersion) return;
       find("no-events").hidden = true;
