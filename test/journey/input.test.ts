@@ -212,7 +212,7 @@ describe("an unknown path or invalid query", () => {
       expect(await asMerchant(node, path)).toMatchObject({ status: 400, body: wrong });
     }
     expect(await call(`${node.url}/%zz`)).toMatchObject({ status: 400, body: { code: "body_invalid" } });
-    for (const query of ["timeout=0", "timeout=61", "timeout=x", "after=-1", "after=1.5"]) {
+    for (const query of ["timeout=0", "timeout=61", "timeout=x", "after=-1", "after=1.5.2"]) {
       const { status, body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?${query}`);
       expect({ query, status, path: body.errors?.[0]?.path }).toEqual({
         query,
