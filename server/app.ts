@@ -19,8 +19,8 @@ import { createMetrics } from "./metrics/metrics.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
-import { createStatistics, type Statistics } from "./order/statistics.ts";
-import { createOrderStore, type OrderStoreOptions } from "./order/store.ts";
+import { createStatistics } from "./order/statistics.ts";
+import { createOrderStore } from "./order/store.ts";
 import { findViolations } from "./order/violation.ts";
 import { openPayments } from "./payment/open.ts";
 import { evidenceFacts, queryLimits, sandboxesOf } from "./provider/enabled.ts";
@@ -30,21 +30,14 @@ import { providerNames } from "./provider/registry.ts";
 import { type Counter, createConnectionLimit } from "./rate-limit.ts";
 import { addApiRoutes, addOpenRoutes } from "./route/attach.ts";
 import { addSandboxes } from "./sandbox/server.ts";
-import { createPublish, type StatusBus } from "./status/bus.ts";
+import { announceTo, createPublish, type StatusBus } from "./status/bus.ts";
 import { createHub } from "./status/hub.ts";
 import { createInvariants, type InvariantsOptions } from "./status/invariants.ts";
 import { createTransports } from "./transport/attach.ts";
 import { openWebhooks, startParking } from "./webhook/open.ts";
-import type { Spool } from "./webhook/spool.ts";
 
-/** The parts that outlive the app. The caller opens and closes them. */
-export interface Resources {
-  database: Database;
-  bus: StatusBus;
-  /** Counts for limits. */
-  counter: Counter;
-  log: FastifyBaseLogger;
-}
+/** The parts that outlive the app. The caller opens and closes them. `counter` counts for limits. */
+export type Resources = { database: Database; bus: StatusBus; counter: Counter; log: FastifyBaseLogger };
 
 /** One node of Tukio. */
 export interface App {
@@ -55,31 +48,6 @@ export interface App {
   /** Disconnects the watchers; resolves when no request and no provider call is in flight and every outcome is stored. */
   close(): Promise<void>;
 }
-
-/** How the metrics read the work that waits in PostgreSQL. */
-const backlogSources = ({ backlog }: Statistics, { isUp: isDatabaseUp }: Database, log: Resources["log"]) => ({
-  backlog,
-  isDatabaseUp,
-  ...reportTask(log, "backlog"),
-});
-
-type OnEvent = OrderStoreOptions["announce"];
-
-/** Publishes each accepted event, counts it and checks its invariants. */
-const announceTo =
-  (publish: OnEvent, metrics: { onEvent: OnEvent }, invariants: { onEvent: OnEvent }): OnEvent =>
-  (event, before) => {
-    publish(event);
-    metrics.onEvent(event, before);
-    invariants.onEvent(event, before);
-  };
-
-const eraseOverTime = (database: Database, spool: Spool | undefined, log: Resources["log"]) =>
-  startRetention({
-    database,
-    eraseFiles: (before) => spool?.removeDamaged(before),
-    ...reportTask(log, "retention"),
-  });
 
 /** Creates one node, ready to listen. `timing`: other periods than the defaults; for tests only. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: wires only
@@ -96,10 +64,7 @@ export async function createApp(
     isAllowedOrigin,
     admit: (request) => admit(request),
     onError: reportTask(log, "connection check").onError,
-    onCut(why, address) {
-      log.info({ event: "http.connection.cut", why, address }, "connection cut off");
-      metrics.onCut(why);
-    },
+    onCut: (why) => metrics.onCut(why),
   });
   const { app, guard, isDraining } = http;
   observe(app.server);
@@ -111,7 +76,9 @@ export async function createApp(
   const { access, tokens, sealer, urlSecrets, secretComparison } = await openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
-    ...backlogSources(statistics, database, log),
+    backlog: statistics.backlog,
+    isDatabaseUp: database.isUp,
+    ...reportTask(log, "backlog"),
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
     secretConflicts: () => secretComparison.state.conflicts,
@@ -121,21 +88,20 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const announce = announceTo(publish, metrics, invariants);
+  const announce = announceTo([publish, metrics.onEvent, invariants.onEvent]);
   const epochListener = reportEpochs(log);
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
   const review = createReview({ database, store, announce: publish, onResolved });
   const parking = startParking({ database, providers, store, log });
-  const { onReference } = parking;
-  const payments = openPayments({ providers, terms, allowance, store, urlSecrets, onReference, publicUrl, log });
-  const { startPayment, check, completions, finishCalls } = payments;
+  const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
+  const { startPayment, check, completions, finishCalls } = openPayments(asking);
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
-  const retention = eraseOverTime(database, spool, log);
-  const { onNext } = invariants;
+  const eraseFiles = (before: Date): void => spool?.removeDamaged(before);
+  const retention = startRetention({ database, eraseFiles, ...reportTask(log, "retention") });
   const reports = { ...reportTask(log, "resync"), onWatcherError: reportTask(log, "delivery").onError };
-  const hub = createHub({ store, bus, ...reports, onResync, onWatchers, onPush, onNext });
+  const hub = createHub({ store, bus, ...reports, onResync, onWatchers, onPush, onNext: invariants.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });
   const admit: (request: FastifyRequest) => Promise<void> = createAdmission(budget, guard);
   const connectionLimit = createConnectionLimit(limit.connections);
@@ -176,8 +142,8 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      for (const part of [webhooks, refreshAhead, retention, invariants, hub, offered, secretComparison])
-        await part.close();
+      const parts = [webhooks, refreshAhead, retention, invariants, hub, offered, secretComparison];
+      for (const part of parts) await part.close();
     },
   };
 }

@@ -5,10 +5,10 @@ import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
 import { type Config, ConfigError, providersWithoutWebhooks, readConfig, withKeys } from "./config/config.ts";
-import { type CommitLevel, checkDurability, readCommitLevel } from "./database/durability.ts";
+import { checkDurability } from "./database/durability.ts";
 import { startEmbedded } from "./database/embedded-postgres.ts";
 import { migrate } from "./database/migrate.ts";
-import { openDatabase } from "./database/pool.ts";
+import { type Database, openDatabase } from "./database/pool.ts";
 import { createLogger } from "./log.ts";
 import { namesByMode } from "./provider/enabled.ts";
 import { type Counter, createFallbackCounter, createMemoryCounter } from "./rate-limit.ts";
@@ -37,11 +37,11 @@ async function main(): Promise<void> {
       config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
     if (embedded) releases.push(embedded.close);
     const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
-    const commitLevel = await waitForCommitLevel(databaseUrl);
     const onError = (err: Error): void =>
       log.warn({ event: "database.connection.failed", err }, "a connection to PostgreSQL failed");
-    const database = openDatabase(databaseUrl, onError, commitLevel);
+    const database = openDatabase(databaseUrl, onError);
     releases.push(database.close);
+    if (config.databaseUrl !== undefined) await requireReachable(database, config.databaseUrl);
     await checkDurability(database.pool, { ...config, accepted: config.databaseAcceptOff, log });
     await migrate(database.pool);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
@@ -62,20 +62,20 @@ async function main(): Promise<void> {
   }
 }
 
-/** Longer than one attempt takes, because a machine that has just started is slow. */
+/** Longer than a request waits for a connection (1 s), because a machine that has just started is slow. */
 const databaseWaitMs = 10_000;
-const databaseAttemptMs = 1_000;
 
 /** Throws an Error for the operator, without the password, when no server answers at `DATABASE_URL` within 10 s. */
-async function waitForCommitLevel(
+async function requireReachable(
+  database: Database,
   databaseUrl: string,
   untilMs = performance.now() + databaseWaitMs,
-): Promise<CommitLevel> {
+): Promise<void> {
   try {
-    return await readCommitLevel(databaseUrl, databaseAttemptMs);
+    (await database.pool.connect()).release();
   } catch (cause) {
     const isSlow = cause instanceof Error && cause.message.includes("timeout");
-    if (isSlow && performance.now() < untilMs) return waitForCommitLevel(databaseUrl, untilMs);
+    if (isSlow && performance.now() < untilMs) return requireReachable(database, databaseUrl, untilMs);
     const { host, pathname } = new URL(databaseUrl);
     // An error that covers several addresses has a code and no message.
     const { code, message } = cause as NodeJS.ErrnoException;

@@ -2,15 +2,10 @@
  * The settings of PostgreSQL that make a commit survive a crash (G1).
  *
  * Guarantees: every connection of a pool has a `synchronous_commit` other than `off`, whatever the server, the database or
- * the role sets, now or later. `checkDurability` finds what a session cannot set itself, and a pooler that dropped the setting.
+ * the role sets, now or later. `checkDurability` finds what a session cannot set itself.
  * Does not guarantee: that the settings stay. They are checked when the node starts.
  */
-import pg from "pg";
-
-/** The values of `synchronous_commit` that wait for this server's disk. They differ in their wait for standbys. */
-const commitLevels = ["on", "local", "remote_write", "remote_apply"] as const;
-
-export type CommitLevel = (typeof commitLevels)[number];
+import type pg from "pg";
 
 /** The settings that an operator can vouch for, because storage beneath PostgreSQL may make them unnecessary. */
 export const storageSettings = ["fsync", "full_page_writes"] as const;
@@ -18,37 +13,13 @@ export const storageSettings = ["fsync", "full_page_writes"] as const;
 export type StorageSetting = (typeof storageSettings)[number];
 
 /**
- * The commit level for the pools: the one that the server, the database, the role or the URL sets, and `on` in place of `off`.
- * The others are the operator's choice about standbys: `on` in place of `local` would stop commits while a standby is down.
- * Throws an Error that contains "timeout" if PostgreSQL does not answer within `waitMs`.
+ * Sets the commit level of a new connection: `on` in place of `off`. Any other level waits for this server's disk too and is the
+ * operator's choice about standbys: `on` in place of `local` would stop commits while a standby is down. The level is set in any
+ * case, because a session's own setting outlasts a change of the server's.
  */
-export async function readCommitLevel(url: string, waitMs: number): Promise<CommitLevel> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: "tukio",
-    connectionTimeoutMillis: waitMs,
-    query_timeout: waitMs,
-  });
-  // Without a listener, an error of the connection would end the process.
-  client.on("error", () => undefined);
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ synchronous_commit: string }>("show synchronous_commit");
-    return commitLevels.find((level) => level === rows[0]?.synchronous_commit) ?? "on";
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-/**
- * Adds the commit level to the URL's startup options, because they take precedence over the settings of roles and databases
- * and cost no statement. PostgreSQL uses the last value of an option, so the URL's own is replaced.
- */
-export function withCommitLevel(url: string, level: CommitLevel): string {
-  const changed = new URL(url);
-  const given = changed.searchParams.get("options") ?? "";
-  changed.searchParams.set("options", `${given} -c synchronous_commit=${level}`.trim());
-  return changed.href;
+export async function setCommitLevel(client: pg.ClientBase): Promise<void> {
+  await client.query(`select set_config('synchronous_commit', case level when 'off' then 'on' else level end, false)
+    from current_setting('synchronous_commit') as level`);
 }
 
 interface DurabilityOptions {

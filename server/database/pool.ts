@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import pg from "pg";
 import { HubError } from "../errors.ts";
-import { type CommitLevel, withCommitLevel } from "./durability.ts";
+import { setCommitLevel } from "./durability.ts";
 
 export interface Database {
   /** For everything but webhooks. A statement may take 5 s. */
@@ -44,8 +44,7 @@ const types = {
  * Opens both pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. A commit
  * on any connection is on disk when PostgreSQL answers (G1).
  */
-export function openDatabase(url: string, onError: (error: Error) => void, commitLevel: CommitLevel = "on"): Database {
-  const connectionString = withCommitLevel(url, commitLevel);
+export function openDatabase(url: string, onError: (error: Error) => void): Database {
   let isClosing = false;
   const pools: pg.Pool[] = [];
   // Connections that end during `close` are no errors.
@@ -54,13 +53,14 @@ export function openDatabase(url: string, onError: (error: Error) => void, commi
   };
   const open = (max: number, waitMs: number, limits: { statement_timeout: number; lock_timeout: number }): pg.Pool => {
     const pool = new pg.Pool({
-      connectionString,
+      connectionString: url,
       application_name: "tukio",
       max,
       connectionTimeoutMillis: waitMs,
       idleTimeoutMillis: 60_000,
       keepAlive: true,
       types,
+      onConnect: setCommitLevel,
       ...limits,
     });
     const usualMs = limits.statement_timeout + socketMarginMs;
@@ -105,7 +105,7 @@ export function openDatabase(url: string, onError: (error: Error) => void, commi
   return {
     pool,
     webhookPool,
-    connectAlone: (applicationName) => connectAlone(connectionString, applicationName),
+    connectAlone: (applicationName) => connectAlone(url, applicationName),
     isUp: async () => (await readVersion()) !== undefined,
     schemaVersion: readVersion,
     async close() {

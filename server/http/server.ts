@@ -196,7 +196,10 @@ function guardServer(app: FastifyInstance, { config, onCut }: HttpOptions): Guar
     // least, because other clients of the address do not watch.
     perAddressMax: Math.max(1_000, 2 * config.limit.connections),
     isProxy: (address) => trust(address, 0),
-    onCut: onCut ?? (() => undefined),
+    onCut(why, address) {
+      app.log.info({ event: "http.connection.cut", why, address }, "connection cut off");
+      onCut?.(why, address);
+    },
   });
   app.addHook("onReady", async () => guard.guardRequests());
   return guard;

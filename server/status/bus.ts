@@ -5,6 +5,7 @@
  * harmless, and the hub's resync passes read what is lost.
  */
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Before } from "../order/store.ts";
 
 export interface BusListener {
   /** Called for each event of a subscribed order, possibly twice. `json` is the event as text, serialized once for all. */
@@ -37,6 +38,15 @@ export const createPublish =
   (bus: StatusBus) =>
   (event: StatusEvent): void => {
     if (event.version > 1) bus.publish(event);
+  };
+
+type OnEvent = (event: StatusEvent, before?: Before) => void;
+
+/** Gives each accepted event to every listener, in their order. `before` is absent for an event that opens a payment. */
+export const announceTo =
+  (listeners: readonly OnEvent[]): OnEvent =>
+  (event, before) => {
+    for (const listener of listeners) listener(event, before);
   };
 
 /** The bus of a single process. */

@@ -1,7 +1,6 @@
 /** A node on a PostgreSQL whose settings allow commits to be lost. */
 import pg from "pg";
 import { afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { readCommitLevel } from "../../server/database/durability.ts";
 import { openDatabase } from "../../server/database/pool.ts";
 import { administer } from "../support/database.ts";
 import { pay } from "../support/node.ts";
@@ -55,7 +54,7 @@ describe("a webhook that was answered 200", () => {
 
 describe("the commit level", () => {
   const levelOf = async (url: string): Promise<unknown> => {
-    const database = openDatabase(url, () => undefined, await readCommitLevel(url, 10_000));
+    const database = openDatabase(url, () => undefined);
     onTestFinished(() => database.close());
     const answers = await Promise.all(
       [database.pool, database.webhookPool].map((pool) => pool.query("show synchronous_commit")),
@@ -74,6 +73,27 @@ describe("the commit level", () => {
     expect(await levelOf(postgres.url)).toEqual(["remote_apply", "remote_apply"]);
     const url = `${postgres.url}?options=-c%20synchronous_commit%3Dlocal%20-c%20work_mem%3D1MB`;
     expect(await levelOf(url)).toEqual(["local", "local"]);
+  });
+
+  it("is set whatever bytes the password has", async () => {
+    await run("create role shop login password '100%safe'", "alter role shop set synchronous_commit = off");
+    const url = postgres.url.replace(/:\/\/.*@/, "://shop:100%safe@");
+    expect(await levelOf(url)).toEqual(["on", "on"]);
+  });
+
+  it("stays when the server's setting changes", async () => {
+    const database = openDatabase(postgres.url, () => undefined);
+    onTestFinished(() => database.close());
+    const client = await database.pool.connect();
+    onTestFinished(() => client.release());
+    await run("alter system set synchronous_commit = off");
+    await vi.waitUntil(async () => {
+      const other = new pg.Client(postgres.url);
+      await other.connect();
+      const { rows } = await other.query("show synchronous_commit").finally(() => other.end());
+      return rows[0].synchronous_commit === "off";
+    });
+    expect((await client.query("show synchronous_commit")).rows).toEqual([{ synchronous_commit: "on" }]);
   });
 });
 
