@@ -64,7 +64,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     database,
     checks: createPaymentChecks({ store, database, check }),
     admit: createAdmission({ store, database, hasSpool: spool !== undefined }),
-    confirmOnce: createConfirmOnce(),
+    confirmOnce: createConfirmOnce(options),
   };
   const catchUp = startCatchUp(parts);
   return {

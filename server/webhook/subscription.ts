@@ -22,8 +22,13 @@ interface Visit {
  */
 export type ConfirmOnce = (url: URL, visit: (url: URL) => Promise<void>) => Promise<void>;
 
-/** `nowMs` is any clock that only moves forward. */
-export function createConfirmOnce(nowMs: () => number = () => performance.now()): ConfirmOnce {
+export interface ConfirmOnceOptions {
+  log?: Record<"warn", (details: object, message: string) => void>;
+  /** A monotonic clock. */
+  nowMs?: () => number;
+}
+
+export function createConfirmOnce({ log, nowMs = () => performance.now() }: ConfirmOnceOptions = {}): ConfirmOnce {
   const visits = new Map<string, Visit>();
 
   const start: ConfirmOnce = (url, visit) => {
@@ -31,7 +36,8 @@ export function createConfirmOnce(nowMs: () => number = () => performance.now())
     visits.set(url.href, entry);
     const [oldest] = visits.keys();
     if (oldest !== undefined && visits.size > addressesMax) visits.delete(oldest);
-    entry.ended.catch(() => {
+    entry.ended.catch((err: unknown) => {
+      log?.warn({ event: "webhook.subscription.unconfirmed", err }, "Could not confirm a subscription to webhooks");
       entry.validUntilMs = nowMs() + failedMs;
     });
     return entry.ended;

@@ -5,7 +5,7 @@ const url = new URL("https://sns.ap-southeast-1.amazonaws.com/?Token=1");
 
 function open() {
   const ground = { ms: 0, isDown: false, visits: 0 };
-  const confirmOnce = createConfirmOnce(() => ground.ms);
+  const confirmOnce = createConfirmOnce({ nowMs: () => ground.ms });
   const visit = (address: URL): Promise<void> =>
     confirmOnce(address, async () => {
       ground.visits += 1;
