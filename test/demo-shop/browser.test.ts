@@ -202,7 +202,7 @@ describe("payer's phone", () => {
     // 05, because its prompt stays for five seconds and those of the other endings for one.
     await buy(page, "05");
     const phone = page.frameLocator("iframe");
-    await phone.getByText("This number answers by itself.").waitFor();
+    await phone.getByText("This test number answers automatically.").waitFor();
     await phone.getByText("The request is gone").waitFor();
     await seeHeading(page, "No answer from your phone");
   });
