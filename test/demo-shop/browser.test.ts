@@ -203,7 +203,7 @@ describe("payer's phone", () => {
     await buy(page, "05");
     const phone = page.frameLocator("iframe");
     await phone.getByText("This test number answers automatically.").waitFor();
-    await phone.getByText("The request is gone").waitFor();
+    await phone.getByText("The request has ended").waitFor();
     await seeHeading(page, "No answer from your phone");
   });
 });
