@@ -258,8 +258,8 @@ describe.each(rowOrders)("statements among 1,000,000 orders (%s)", (rowOrder) =>
 /** For a database role that may not read the server's place in its log; the table has one row. */
 const epochOnly = "select epoch, server as epoch_server, null as server, null as log_bytes from timeline";
 
-/** Migrations, locks, which read no table, and the spool's own SQLite. */
-const unexplained = /^server\/(database\/(migrate|named-lock)|webhook\/spool-file)\.ts$/;
+/** Migrations; locks and settings, which read no table; the spool's own SQLite. */
+const unexplained = /^server\/(database\/(migrate|named-lock|durability)|webhook\/spool-file)\.ts$/;
 
 /** A literal of the code that begins as a statement; with `name`, a named statement, whatever its text begins with. */
 interface SourceStatement {
