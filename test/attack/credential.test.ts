@@ -27,7 +27,8 @@ let order: StatusEvent;
 let token: string;
 let other: { order: StatusEvent; watchToken: string };
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  // Longer than a test takes on a slow machine, because some tests expect the payment to stay open.
+  node = await startNode({ databaseUrl, env: { DARAJA_DEADLINE_S: "600" } });
   ({ order, watchToken: token } = await pay(node));
   other = await pay(node);
 });
