@@ -34,7 +34,7 @@ export const reasons = [
 
 export type Reason = (typeof reasons)[number];
 
-/** What the payer has to do while a payment is `processing`. The phone number is masked. */
+/** The action that a payer must take while a payment is `processing`. The phone number is masked. */
 export type Action = { type: "prompt"; phone: string } | { type: "redirect"; url: string };
 
 /** The payment attempt that determines the order's state. Amounts are in minor units, times are ISO 8601 UTC. */

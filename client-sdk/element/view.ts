@@ -13,7 +13,7 @@ export interface View {
   progress(time: Countdown | undefined, words: Words, locale: string): void;
 }
 
-/** What the page and the order's status determine beside the presentation. */
+/** The parts of the view that depend on the page and on the order's status. */
 export interface Look {
   scheme: "light" | "dark" | "auto";
   /** The name of the slot for the merchant's content for this status. */

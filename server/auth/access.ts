@@ -14,7 +14,7 @@ export interface WatchGrant {
   expiresAtS?: number | undefined;
 }
 
-/** What a client has proved: nothing, or that it holds a watch token or an API key. */
+/** The credential that a client has proved to hold: none, a watch token or an API key. */
 export type Role = "anonymous" | "payer" | "merchant";
 
 /** The sender of a request. `id` is a fingerprint of the merchant's API key, or the uuid of the payer's order. */

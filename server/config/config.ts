@@ -21,7 +21,7 @@ export interface Config {
   /** Absent: events stay in this process. A comma list names the nodes of a Redis Cluster. */
   readonly redisUrl?: string;
   readonly dataDir: string;
-  /** Where webhooks are stored while PostgreSQL is unreachable; absent: the node answers 503 to the provider. */
+  /** The spool of webhooks, used while PostgreSQL is unreachable. Absent: the node answers 503 to the provider. */
   readonly spool?: { readonly dir: string; readonly maxMb: number };
   /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
   readonly apiKeys: readonly string[];

@@ -15,7 +15,7 @@ import { platform, userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-/** The directory for data that `nobody` could not reach in the data directory. */
+/** The data go here when the account `nobody` cannot reach the data directory. */
 const sharedDirectory = "/var/lib/tukio";
 
 export interface Home {

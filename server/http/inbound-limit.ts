@@ -35,7 +35,7 @@ const lengthBits = 0x7f;
 const maskBit = 0x80;
 const maskBytes = 4;
 
-/** What one connection may still send. It holds only numbers, because every open connection has one. */
+/** The frames and bytes that one connection may still send. It holds only numbers, because every open connection has one. */
 export interface InboundFlow {
   role: Role;
   frames: number;

@@ -5,7 +5,7 @@
  * they hold it: the first one fetches a token, and the others use the token that it stored. This matters because some
  * providers invalidate the old token when they issue a new one, and bKash allows two token calls an hour.
  *
- * Where token calls are limited, PostgreSQL counts each call before it is made, in a transaction of its own: a call
+ * For a provider that limits token calls, PostgreSQL counts each call before it is made, in a transaction of its own: a call
  * counts even if the process dies during it. A call that was certainly not sent is removed from the count, because
  * otherwise a minute without DNS would cost an hour without tokens.
  *

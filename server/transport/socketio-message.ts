@@ -26,7 +26,7 @@ export interface ClientEvents {
   unwatch(request: unknown, answer?: (answer: UnwatchAnswer) => void): void;
 }
 
-/** What a socket's session keeps (socketio-session.ts). */
+/** The state of a socket's session (socketio-session.ts). */
 export interface SocketData {
   /** The orders that the socket watches, by the merchant's order id. The function stops watching one. */
   orders: Map<string, () => void>;
