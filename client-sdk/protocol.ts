@@ -34,8 +34,23 @@ export const reasons = [
 
 export type Reason = (typeof reasons)[number];
 
-/** The action that a payer must take while a payment is `processing`. The phone number is masked. */
-export type Action = { type: "prompt"; phone: string } | { type: "redirect"; url: string };
+/** The payer must answer the prompt on this phone, whose number is masked. */
+export interface PromptAction {
+  type: "prompt";
+  phone: string;
+}
+
+/** The payer must open this page of the provider. */
+export interface RedirectAction {
+  type: "redirect";
+  url: string;
+}
+
+/**
+ * The action that a payer must take while a payment is `processing`. Clients must accept unknown types: they show the
+ * status alone.
+ */
+export type Action = PromptAction | RedirectAction;
 
 /** The payment attempt that determines the order's state. Amounts are in minor units, times are ISO 8601 UTC. */
 export interface EventPayment {
@@ -92,7 +107,7 @@ export const compareStates = (one: Numbered, other: Numbered): number =>
 /** Whether the payer has nothing left to wait for in this status. */
 export const isSettled = (status: Status): boolean => status !== "pending" && status !== "processing";
 
-/** Checks a value from a server or a storage. Returns undefined if it is no state; keeps unknown fields, statuses and reasons. */
+/** Checks a value from a server or a storage. Returns undefined if it is no state; keeps unknown fields, statuses, reasons and actions. */
 export function readEvent(value: unknown): StatusEvent | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { id, orderId, version, status, settled, amountMinor, currency, payment } = value as Partial<StatusEvent>;

@@ -18,7 +18,15 @@ export function createSchemaCollector(target: Dialect): SchemaCollector {
 
   return {
     add(schema) {
-      const made: Json = z.toJSONSchema(schema, { target, io: "input", override });
+      const made: Json = z.toJSONSchema(schema, {
+        target,
+        io: "input",
+        override(context) {
+          override(context);
+          // OpenAPI only: AsyncAPI's own `discriminator` has another form.
+          if (target === "draft-2020-12") addDiscriminator(context);
+        },
+      });
       const { $schema: _, $defs, definitions, ...root } = relocate(made) as Json;
       const named = ($defs ?? definitions ?? {}) as Record<string, Json>;
       for (const [id, shape] of Object.entries(named)) components[nameOf(id)] ??= shape;
@@ -39,6 +47,21 @@ function override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; json
   if (def.type === "default") jsonSchema.default = def.defaultValue;
   if (jsonSchema.format !== undefined || jsonSchema.type === "integer") delete jsonSchema.pattern;
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+}
+
+/** Names the schema of each value that tells the members of a union apart, for generators of clients. Every member needs an id. */
+function addDiscriminator({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: Json }): void {
+  const { def } = zodSchema._zod;
+  if (def.type !== "union" || !("discriminator" in def)) return;
+  const propertyName = String(def.discriminator);
+  const mapping = Object.fromEntries(
+    def.options.flatMap((option) => {
+      const { id = "__member" } = z.globalRegistry.get(option) ?? {};
+      const values = [...(option._zod.propValues?.[propertyName] ?? [])];
+      return values.map((value) => [String(value), `#/components/schemas/${nameOf(id)}`]);
+    }),
+  );
+  jsonSchema.discriminator = { propertyName, mapping };
 }
 
 /** Returns the id. Throws for a name that zod generated, because a schema that refers to itself needs an id of its own. */

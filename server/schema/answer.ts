@@ -48,10 +48,18 @@ const reason = z.enum(reasons).meta({
 
 const action = z
   .discriminatedUnion("type", [
-    z.object({ type: z.literal("prompt"), phone: z.string().describe("The phone that shows the prompt, masked.") }),
-    z.object({ type: z.literal("redirect"), url: z.string().describe("The page that the payer must open.") }),
+    z
+      .object({ type: z.literal("prompt"), phone: z.string().describe("The phone that shows the prompt, masked.") })
+      .meta({ id: "PromptAction", description: "The payer must answer the prompt on the phone." }),
+    z
+      .object({ type: z.literal("redirect"), url: z.string().describe("The page that the payer must open.") })
+      .meta({ id: "RedirectAction", description: "The payer must open the provider's page." }),
   ])
-  .meta({ id: "Action", description: "What the payer must do while the status is `processing`." });
+  .meta({
+    id: "Action",
+    description:
+      "What the payer must do while the status is `processing`. `type` tells the actions apart. New types may be added: show the status alone.",
+  });
 
 const eventPayment = z
   .object({

@@ -150,6 +150,23 @@ describe("the texts of the OpenAPI document", () => {
     }
   });
 
+  it("tell the actions apart by their type, and tell clients to accept others", async () => {
+    const node = await startNode({ databaseUrl });
+    const beside = (await call(`${node.url}/asyncapi.json`)).body as unknown as OpenApiDocument;
+    const names = { prompt: "PromptAction", redirect: "RedirectAction" };
+    const references = Object.entries(names).map(([type, name]) => [type, `#/components/schemas/${name}`]);
+    for (const { schemas } of [whole.components, beside.components]) {
+      const { oneOf, description } = schemas.Action as { oneOf?: unknown; description?: string };
+      expect(oneOf).toEqual(references.map(([, $ref]) => ({ $ref })));
+      expect(description).toContain("New types may be added");
+    }
+    expect(whole.components.schemas.Action).toMatchObject({
+      discriminator: { propertyName: "type", mapping: Object.fromEntries(references) },
+    });
+    // In AsyncAPI, `discriminator` is the name of a property.
+    expect(beside.components.schemas.Action).not.toHaveProperty("discriminator");
+  });
+
   it("give each operation its own summary", () => {
     const summaries = listOperations(whole).map(({ summary }) => summary);
     expect(new Set(summaries).size).toBe(summaries.length);
