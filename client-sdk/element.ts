@@ -14,12 +14,15 @@ import { chooseLanguage, type Language } from "./element/language.ts";
 import { presentationOf } from "./element/presentation.ts";
 import { applyStyle } from "./element/style.ts";
 import { createView, type View } from "./element/view.ts";
+import type { WatchError } from "./error.ts";
 import type { StatusEvent } from "./protocol.ts";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
 import { longPoll } from "./transport/longpoll.ts";
 import { socketIo } from "./transport/socketio.ts";
 import type { Transport } from "./transport/transport.ts";
 import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
+
+export type { OrderStatusAttributes, OrderStatusProperties } from "./jsx.ts";
 
 /** Loads a rarely used transport when it first runs. */
 const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
@@ -177,6 +180,9 @@ export class OrderStatusElement extends Base {
   }
 }
 
+// React 19 sets a property only if the element has it, and an attribute otherwise.
+OrderStatusElement.prototype.refreshToken = undefined;
+
 /** The page's `color-scheme`. `auto` follows the visitor's preference. */
 function schemeOf(element: Element): "light" | "dark" | "auto" {
   const { colorScheme } = getComputedStyle(element);
@@ -196,5 +202,6 @@ declare global {
   interface HTMLElementEventMap {
     statuschange: CustomEvent<StatusEvent>;
     tryagain: CustomEvent<StatusEvent>;
+    watcherror: CustomEvent<WatchError>;
   }
 }

@@ -1,0 +1,62 @@
+/**
+ * The types of `<order-status>` in JSX. React 18 reads the global `JSX`, React 19 and other versions with `React.JSX` read
+ * the module `react`. A project without React has no such module, so TypeScript must ignore its declaration there.
+ */
+import type { OrderStatusElement } from "./element.ts";
+import type { WatchError } from "./error.ts";
+import type { StatusEvent } from "./protocol.ts";
+import type { WatchOptions } from "./watch.ts";
+
+/** The attributes of `<order-status>`, in every framework. */
+export interface OrderStatusAttributes {
+  url?: string | undefined;
+  "order-id"?: string | undefined;
+  token?: string | undefined;
+  lang?: string | undefined;
+  "time-zone"?: string | undefined;
+  /** Names, best first, such as `websocket longpoll`. */
+  transports?: string | undefined;
+}
+
+/** What React 19 also sets: a property, and listeners of the element's events. React 18 ignores them, so use a ref there. */
+export interface OrderStatusProperties {
+  refreshToken?: WatchOptions["refreshToken"];
+  onstatuschange?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
+  ontryagain?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
+  onwatcherror?: ((event: CustomEvent<WatchError>) => void) | undefined;
+}
+
+/** Without the types of React, which the global `JSX` must not need. */
+interface GlobalAttributes extends OrderStatusAttributes {
+  id?: string | undefined;
+  class?: string | undefined;
+  className?: string | undefined;
+  style?: unknown;
+  hidden?: unknown;
+  slot?: string | undefined;
+  key?: unknown;
+  ref?: unknown;
+  children?: unknown;
+}
+
+declare global {
+  namespace JSX {
+    interface IntrinsicElements {
+      "order-status": GlobalAttributes;
+    }
+  }
+}
+
+// biome-ignore lint/suspicious/noTsIgnore: a project without React ignores an error, a project with React has none.
+/** @ts-ignore */
+type Html = import("react").DetailedHTMLProps<import("react").HTMLAttributes<OrderStatusElement>, OrderStatusElement>;
+
+// biome-ignore lint/suspicious/noTsIgnore: the same.
+/** @ts-ignore */
+declare module "react" {
+  namespace JSX {
+    interface IntrinsicElements {
+      "order-status": Html & OrderStatusAttributes & OrderStatusProperties;
+    }
+  }
+}
