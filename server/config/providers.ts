@@ -28,9 +28,6 @@ export const httpUrl = z
   .url({ protocol: /^https?$/, error: "must be an http or https URL" })
   .transform((url) => url.replace(/\/+$/, ""));
 
-/** Seconds. Short, because a developer waits for it. */
-const sandboxDeadlineS = 10;
-
 export interface ProviderRules {
   /** The value of `SANDBOX`; undefined if it is not set. */
   sandbox: readonly ProviderName[] | undefined;
@@ -105,12 +102,11 @@ const readTerms = (prefix: string, env: Environment): z.infer<typeof terms> =>
     QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
   });
 
-function sandboxOf(name: ProviderName): Pick<EnabledProvider, "sandbox" | "deadlineS" | "create"> {
+function sandboxOf(name: ProviderName): { sandbox: Sandbox; create: EnabledProvider["create"] } {
   const { definition } = registry[name];
   const sandbox: Sandbox = registry[name].sandbox;
   return {
     sandbox,
-    deadlineS: sandboxDeadlineS,
     create: (context, secrets) => definition.configure(sandboxAccount(name, sandbox, secrets))(context),
   };
 }

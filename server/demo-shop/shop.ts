@@ -17,7 +17,6 @@ import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { Provider } from "../provider/provider.ts";
-import { scenarioOf } from "../sandbox/phone.ts";
 import { describedFile } from "../schema/route.ts";
 import { parseInput } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
@@ -36,10 +35,6 @@ export interface ShopOptions {
   /** Whether the node is shutting down. */
   isDraining: () => boolean;
 }
-
-/** Seconds. A person must find the phone, read and type; a provider's own page needs more input. */
-const personS = 60;
-const personOnPageS = 300;
 
 const orderIdText = z.string().regex(/^SHOP(-[2-9A-HJ-NP-Z]{4}){3}$/, "is not an order of this shop");
 
@@ -117,7 +112,7 @@ function addPaymentRoutes(app: FastifyInstance, options: ShopOptions): void {
     const provider = requireProvider(providers, body.provider);
     const itemId = body.orderId === undefined ? (body.item ?? "tea") : (await findOrder(query, body.orderId)).item;
     const payment = toPayment(body, { provider, itemId, home: homeOf(request, publicUrl()) });
-    const { event } = await startPayment(payment, { deadlineS: deadlineOf(provider, body.phone) });
+    const { event } = await startPayment(payment);
     return reply.code(202).send({ order: event, item: itemId, ...tokens.issue(event) });
   });
 }
@@ -176,13 +171,6 @@ function toPayment(
     returnUrl: `${home}/?orderId=${orderId}`,
     metadata: { item: item.id },
   };
-}
-
-/** Seconds if a person answers the prompt; undefined, the provider's own deadline, if the phone number decides the scenario. */
-function deadlineOf({ checkout }: Provider, phone: string | undefined): number | undefined {
-  const { answer, isDown } = scenarioOf(phone?.replace(/\D/g, "") ?? "");
-  if (answer || isDown) return undefined;
-  return checkout ? personOnPageS : personS;
 }
 
 /** Letters and digits that look different from each other. */

@@ -15,7 +15,7 @@ const usualChecksAtS = [10, 15, 20, 30];
 /** 60, because payers rarely answer later than that, and every open payment costs a query each time. */
 const everyS = 60;
 
-/** Length of one second of the schedule in the built-in sandbox. 0.2 s, because a payment there has a deadline of 10 s. */
+/** Length of one second of the schedule in the built-in sandbox. 0.2 s, because the shortest deadline there is 10 s. */
 const sandboxSecondS = 0.2;
 
 /** The schedule of a provider. A provider may have its own `checksAtS`. */

@@ -14,8 +14,11 @@ import type { Initiator } from "./initiate.ts";
 
 export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
-  /** Whether a provider moves real money, and the seconds from the request for money to `expired` and to the first query. */
-  terms: (provider: string) => { live: boolean; deadlineS: number; firstCheckS: number };
+  /**
+   * Whether a provider moves real money, and the seconds from the request for money to `expired` and to the first query. In the
+   * sandbox, the phone may decide.
+   */
+  terms: (provider: string, phone?: string) => { live: boolean; deadlineS: number; firstCheckS: number };
   store: Pick<OrderStore, "open">;
   initiator: Pick<Initiator, "start">;
 }
@@ -23,8 +26,6 @@ export interface StartOptions {
 /** The route's own terms, besides the body. */
 export interface StartTerms {
   idempotencyKey?: string | undefined;
-  /** Seconds from the request for money to `expired`; the provider's own by default. */
-  deadlineS?: number | undefined;
 }
 
 export interface Started {
@@ -86,10 +87,9 @@ export const paymentBody = z
   .meta({ id: "PaymentRequest" });
 
 export function createStartPayment(options: StartOptions): StartPayment {
-  return async (body, { idempotencyKey, deadlineS } = {}) => {
+  return async (body, { idempotencyKey } = {}) => {
     const draft = {
       ...readDraft(body, options),
-      ...(deadlineS !== undefined && { deadlineS }),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
     };
     const { event, payment } = await options.store.open(draft);
@@ -107,12 +107,9 @@ function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentD
   if (!provider.currencies.includes(input.currency)) {
     throw fieldError("currency_invalid", "currency", `${provider.name} takes ${provider.currencies.join(", ")}`);
   }
-  return {
-    ...input,
-    ...terms(provider.name),
-    amountMinor: readAmount(amountMinor, provider),
-    ...readPhone(phone, provider),
-  };
+  const amount = readAmount(amountMinor, provider);
+  const read = readPhone(phone, provider);
+  return { ...input, ...terms(provider.name, read.phone), amountMinor: amount, ...read };
 }
 
 function readAmount(amountMinor: number, { name, limits }: Provider): bigint {

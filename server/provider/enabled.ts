@@ -1,21 +1,33 @@
 /** The providers that are enabled on this node, and what their configuration means for their payments. */
 import { type Allowance, type Schedule, scheduleOf } from "../order/schedule.ts";
-import type { Sandbox } from "../sandbox/server.ts";
+import { sandboxDeadlineS } from "../sandbox/deadline.ts";
+import type { Sandbox, Sandboxed } from "../sandbox/server.ts";
 import type { ProviderContext } from "./define.ts";
 import type { Provider } from "./provider.ts";
 import type { ProviderName } from "./registry.ts";
 
 /** A provider that payments can be started with on this node. */
-export interface EnabledProvider {
+export type EnabledProvider = LiveProvider | SandboxedProvider;
+
+interface LiveProvider extends CommonFacts {
+  readonly sandbox?: never;
+  /** Seconds from the request for money to `expired`. */
+  readonly deadlineS: number;
+}
+
+interface SandboxedProvider extends CommonFacts {
+  /** The built-in sandbox that answers in the provider's place. */
+  readonly sandbox: Sandbox;
+  /** The same. If absent, the payment's phone number decides. */
+  readonly deadlineS?: number;
+}
+
+interface CommonFacts {
   readonly name: ProviderName;
-  /** The built-in sandbox that answers in the provider's place; absent for a live account. */
-  readonly sandbox?: Sandbox;
   /** Base URL of the live provider. A sandbox is reached at this node's own address instead. */
   readonly baseUrl: string;
   /** The base URL is that of the provider's own test environment. */
   readonly isTestHost?: true;
-  /** Seconds from the request for money to `expired`. */
-  readonly deadlineS: number;
   /** The most queries a minute, of all nodes together; absent means no limit. */
   readonly queriesPerMinute?: number;
   /** Creates the adapter. A sandbox's account is derived from the node's secrets, which the configuration may not hold yet. */
@@ -63,17 +75,20 @@ function byName(enabled: readonly EnabledProvider[]): (name: string) => EnabledP
 const scheduleFor = (provider: Provider, enabled: EnabledProvider): Schedule =>
   scheduleOf(provider, isSandbox(enabled));
 
-/** A lookup of terms by provider name. It throws `Error` for a provider that is not enabled. */
+const deadlineOf = (enabled: EnabledProvider, phone: string | undefined): number =>
+  enabled.sandbox ? (enabled.deadlineS ?? sandboxDeadlineS(enabled.sandbox, phone)) : enabled.deadlineS;
+
+/** A lookup of terms by provider name and the payment's phone. It throws `Error` for a provider that is not enabled. */
 export function createTerms(
   enabled: readonly EnabledProvider[],
   providers: ReadonlyMap<string, Provider>,
-): (name: string) => Terms {
+): (name: string, phone?: string) => Terms {
   const enabledOf = byName(enabled);
-  return (name) => {
+  return (name, phone) => {
     const one = enabledOf(name);
     const provider = providers.get(name);
     const [firstCheckS = 10] = provider ? scheduleFor(provider, one).checksAtS : [];
-    return { live: modeOf(one) === "live", isSandbox: isSandbox(one), deadlineS: one.deadlineS, firstCheckS };
+    return { live: modeOf(one) === "live", isSandbox: isSandbox(one), deadlineS: deadlineOf(one, phone), firstCheckS };
   };
 }
 
@@ -97,8 +112,10 @@ export const queryLimits = (enabled: readonly EnabledProvider[]): ReadonlyMap<st
   new Map(enabled.map(({ name, queriesPerMinute }) => [name, queriesPerMinute]));
 
 /** The enabled providers that are the built-in sandbox. */
-export const sandboxesOf = (enabled: readonly EnabledProvider[]): (EnabledProvider & { sandbox: Sandbox })[] =>
-  enabled.flatMap((one) => (one.sandbox ? [{ ...one, sandbox: one.sandbox }] : []));
+export const sandboxesOf = (enabled: readonly EnabledProvider[]): Sandboxed[] =>
+  enabled.flatMap((one) =>
+    one.sandbox ? [{ name: one.name, sandbox: one.sandbox, deadlineS: (phone: string) => deadlineOf(one, phone) }] : [],
+  );
 
 /** The facts about providers' evidence that the order store decides by, as names of providers. */
 export function evidenceFacts(providers: ReadonlyMap<string, Provider>): {

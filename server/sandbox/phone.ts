@@ -91,10 +91,10 @@ const scenarios: ReadonlyMap<string, Scenario> = new Map<string, Scenario>([
 /** The scenario of a number. A prompt of a number without a row waits for a person, like 00. */
 export const scenarioOf = (phone: string): Scenario => scenarios.get(phone.slice(-2)) ?? manual;
 
-/** 90 s, because that is later than the deadlines of sandboxed payments with a prompt: 10 s, 60 s in the demo shop. */
-const lapseAfterS = 90;
+/** A prompt that waits for a person lapses 30 s after the payment's deadline, because the deadline must end the payment. */
+const lapseAfterDeadlineS = 30;
 
-/** The open prompts of one phone and of all phones (G12). Each is open for at most 90 s. */
+/** The open prompts of one phone and of all phones (G12). */
 export const promptsPerPhoneMax = 1_000;
 export const promptsMax = 100_000;
 
@@ -162,7 +162,7 @@ function openPrompt(
   makeRoom(state, state.open, promptsMax);
   const id = randomUUID();
   const scenario = scenarioOf(request.phone);
-  const { as: defaultAnswer, afterS } = scenario.answer ?? { as: "ignore", afterS: lapseAfterS };
+  const { as: defaultAnswer, afterS } = scenario.answer ?? { as: "ignore", afterS: deadlineS + lapseAfterDeadlineS };
   const waitS = afterS + (scenario.isLate ? deadlineS : 0);
   const { promise: answer, resolve } = Promise.withResolvers<PayerAnswer>();
   const timer = setTimeout(() => lapse(state, id), waitS * secondMs).unref();

@@ -10,6 +10,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify
 import { createSandboxSecrets } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
+import type { DeadlineFacts } from "./deadline.ts";
 import { createForwarding, type Forwarding } from "./forward.ts";
 import { createSandboxHost } from "./host.ts";
 import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
@@ -37,7 +38,7 @@ export interface SandboxContext<A extends Account = Account> {
 export type IsMerchant = (request: FastifyRequest) => boolean;
 
 /** The sandbox of one provider. */
-export interface Sandbox<A extends Account = Account> {
+export interface Sandbox<A extends Account = Account> extends DeadlineFacts {
   /** Creates the account of its only merchant. `secretOf` returns 64 hex digits that only this node can derive. */
   account(secretOf: (variable: string) => string): A;
   /** Serves the provider's HTTP API in the scope of `/sandbox/<provider>`. Returns the check for its merchant. */
@@ -58,8 +59,8 @@ export function sandboxAccount<A extends Account>(
 export interface Sandboxed {
   name: string;
   sandbox: Sandbox;
-  /** Seconds from the request for money to the payment's deadline. */
-  deadlineS: number;
+  /** Seconds from the request for money to the deadline of a payment with this phone number. */
+  deadlineS: (phone: string) => number;
 }
 
 /** Joins the sandboxes of the other nodes on the database. */
@@ -139,7 +140,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
   for (const { name, sandbox, deadlineS } of sandboxed) {
     const context: SandboxContext = {
       account: sandboxAccount(name, sandbox, secrets),
-      phone: { ...phone, prompt: (request) => phone.prompt({ deadlineS, ...request }) },
+      phone: { ...phone, prompt: (request) => phone.prompt({ ...request, deadlineS: deadlineS(request.phone) }) },
       isOwn,
       webhookUrl: () => new URL(`${hubUrl()}/webhooks/${name}`),
       publicUrl: () => `${publicUrl()}/sandbox/${name}`,

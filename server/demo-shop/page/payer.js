@@ -11,14 +11,14 @@
 export const onPhone = {
   ending: "00",
   label: "You answer on the phone",
-  hint: "A prompt appears on the payer’s phone. You have one minute to answer.",
+  hint: "A prompt appears on the payer’s phone. Answer it before the time is up.",
 };
 
 /** @type {Payer} */
 export const onPage = {
   ending: "",
   label: "You answer on the provider’s page",
-  hint: "The provider’s page opens and then returns you here. You have five minutes.",
+  hint: "The provider’s page opens and then returns you here.",
 };
 
 /** @type {{ label: string, payers: Payer[] }[]} */

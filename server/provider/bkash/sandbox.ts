@@ -53,7 +53,8 @@ const account = (secretOf: (variable: string) => string) => ({
   APP_SECRET: secretOf("APP_SECRET"),
 });
 
-export const bkashSandbox = { account, serve } as const satisfies Sandbox;
+/** 300 s for the payer, because the page asks for wallet, code and PIN. */
+export const bkashSandbox = { account, serve, personS: 300 } as const satisfies Sandbox;
 
 /** Text without `<`, `>` and `&` (developer.bka.sh, "Create Payment"). */
 const plain = z.string().regex(/^[^<>&]{1,255}$/);

@@ -4,7 +4,7 @@
  * unknown order, are invented. Mount at `/sandbox/zenopay`.
  *
  * A query states FAILED or CANCELLED without a reason, so the test numbers 03 and 04 both end as declined. An unanswered
- * prompt stays PENDING, so 05 ends like 00. 20 is like 00 too, because ZenoPay's answer for a busy phone is not known. In
+ * prompt stays PENDING, so 05 ends by its deadline. 20 is like 00 too, because ZenoPay's answer for a busy phone is not known. In
  * memory: a restart removes all orders.
  */
 import { randomInt } from "node:crypto";
@@ -18,7 +18,7 @@ import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.t
 
 const account = (secretOf: (variable: string) => string) => ({ API_KEY: secretOf("API_KEY") });
 
-export const zenopaySandbox = { account, serve } as const satisfies Sandbox;
+export const zenopaySandbox = { account, serve, hidesNoAnswer: true } as const satisfies Sandbox;
 
 const statuses: Record<PayerAnswer, string> = {
   approve: "COMPLETED",

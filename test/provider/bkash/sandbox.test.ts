@@ -459,7 +459,7 @@ describe("page", () => {
     onTestFinished(() => server.close());
     const hubUrl = () => "http://127.0.0.1:9";
     const publicUrl = () => "https://pay.example/hub";
-    const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: 10 }];
+    const sandboxed = [{ name: "bkash", sandbox: bkashSandbox, deadlineS: () => 300 }];
     const rest = {
       connectionLimit: createConnectionLimit(10),
       admit: async () => undefined,
