@@ -15,6 +15,8 @@ const climbAfterMsMax = 960_000;
 
 export interface Ladder {
   current(): Transport;
+  /** The transport that follows the current one. Undefined for the last one. */
+  next(): Transport | undefined;
   /** Call when the current transport did not open. Returns false when none of them did, so that the caller waits. */
   pass(): boolean;
   /** Call when the current transport opened or showed life. Returns true when the best one is current again and due. */
@@ -29,6 +31,7 @@ export function createLadder(transports: readonly [Transport, ...Transport[]], n
 
   return {
     current: () => transports[index] ?? best,
+    next: () => transports[index + 1],
 
     pass() {
       index = (index + 1) % transports.length;

@@ -1,5 +1,5 @@
 /**
- * Keeps one link to the server at a time, for as long as the watch lives.
+ * Keeps one link to the server, for as long as the watch lives. While a transport has not opened, the next one may run beside it.
  *
  * Guarantees: a link that ends is followed by another from the last version seen, at once or after a wait, as
  * `connection.ts` defines. Only a `Refusal` ends the sequence. A wait that the server requested is never cut short.
@@ -12,7 +12,7 @@ import type { Input } from "./connection.ts";
 import { WatchError } from "./error.ts";
 import type { Ladder } from "./ladder.ts";
 import { nowMs } from "./platform.ts";
-import { ComeBack, Refusal, type Target } from "./transport/transport.ts";
+import { ComeBack, type LinkListener, Refusal, type Target, type Transport } from "./transport/transport.ts";
 
 export interface LinkOptions {
   ladder: Ladder;
@@ -21,7 +21,8 @@ export interface LinkOptions {
   /** Fetches a fresh token for `target`. Resolves with false when the application has none; rejects when it failed. */
   refresh: () => Promise<boolean>;
   onEvent: (event: unknown) => void;
-  onInput: (input: Input) => void;
+  /** `transport` is the name of the transport that opened. */
+  onInput: (input: Input, transport?: string) => void;
   onRefused: (error: WatchError) => void;
 }
 
@@ -51,6 +52,12 @@ interface RunEnd {
 /** Resets the failure count after 5 s, because the end of such a link has nothing to do with the failures before it. */
 const steadyMs = 5_000;
 
+/**
+ * Half a second, because a working connection opens sooner on most networks, and a proxy that silently drops WebSocket upgrades
+ * would otherwise delay the first state until the transport gives up.
+ */
+const spareAfterMs = 500;
+
 /** Ignores further wake-ups for 1 s, because a browser reports one return of the page with several events. */
 const freshMs = 1_000;
 
@@ -79,37 +86,105 @@ async function keepLink(link: LinkState): Promise<void> {
   }
 }
 
-/** Resolves with undefined when the run was replaced, because `check` or the ladder wants another one at once. */
+/**
+ * Runs the current transport, and beside it the next one if the current one is not open within 500 ms. Resolves with undefined
+ * when both were replaced, because `check` or the ladder wants another run at once.
+ *
+ * Both may deliver states, because a watch drops the older one. The current transport is the better one: when it opens, the
+ * spare ends; when it fails, the spare takes its place and is not started again. A refusal is final for both.
+ */
 async function runTransport(link: LinkState): Promise<RunEnd | undefined> {
+  const { ladder } = link;
+  const startedAtMs = nowMs();
+  let spare: Run | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const noSpare = (): void => clearTimeout(timer);
+  const main = startRun(link, ladder.current(), {
+    onReached: noSpare,
+    onOpen() {
+      noSpare();
+      spare?.abort();
+      return ladder.climb();
+    },
+  });
+  let refuse: (end: RunEnd) => void = () => undefined;
+  const refused = new Promise<RunEnd>((resolve) => {
+    refuse = resolve;
+  });
+  const startSpare = (transport: Transport): void => {
+    const run = startRun(link, transport, { onOpen: () => ladder.current() === transport && ladder.climb() });
+    spare = run;
+    void run.end.then((end) => {
+      if (end?.error instanceof Refusal) refuse(end);
+      // The better transport may still open.
+      else if (end && run.hasOpened() && ladder.current() !== transport) link.onInput("passed");
+    });
+  };
+  const next = ladder.next();
+  if (next && !main.hasOpened()) timer = setTimeout(startSpare, spareAfterMs, next);
+  link.wake = () => {
+    const hasOpened = main.hasOpened() || spare?.hasOpened();
+    if (!link.isClosed && !hasOpened && nowMs() - startedAtMs <= freshMs) return;
+    main.abort();
+    spare?.abort();
+  };
+  try {
+    const end = await Promise.race([main.end, refused]);
+    if (!spare || !end?.canPass || end.error instanceof Refusal) return end;
+    ladder.pass();
+    if (spare.hasOpened()) ladder.climb();
+    return await spare.end;
+  } finally {
+    noSpare();
+    main.abort();
+    spare?.abort();
+  }
+}
+
+/** One run of a transport. */
+interface Run {
+  /** Resolves with undefined when the run was aborted. Never rejects. */
+  readonly end: Promise<RunEnd | undefined>;
+  hasOpened(): boolean;
+  abort(): void;
+}
+
+/** `onOpen` returns whether the run must end, so that a better transport is tried. */
+function startRun(
+  link: LinkState,
+  transport: Transport,
+  { onOpen, onReached }: { onOpen: () => boolean; onReached?: () => void },
+): Run {
   const run = new AbortController();
   const { signal } = run;
-  const startedAtMs = nowMs();
+  const abort = (): void => run.abort();
   let openedAtMs: number | undefined;
-  const replaced = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
-  link.wake = () => {
-    if (link.isClosed || openedAtMs !== undefined || nowMs() - startedAtMs > freshMs) run.abort();
-  };
-  const listener = {
+  const listener: LinkListener = {
+    onReached,
     onOpen(): void {
       if (signal.aborted) return;
       openedAtMs ??= nowMs();
       link.isUntried = false;
-      link.onInput("opened");
-      if (link.ladder.climb()) run.abort();
+      link.onInput("opened", transport.name);
+      if (onOpen()) abort();
     },
     onEvent(event: unknown): void {
       if (!signal.aborted) link.onEvent(event);
     },
   };
-  try {
-    await Promise.race([link.ladder.current().run(link.target(), listener, signal), replaced]);
-    return signal.aborted ? undefined : {};
-  } catch (error) {
-    return signal.aborted ? undefined : { error, canPass: openedAtMs === undefined };
-  } finally {
-    run.abort();
-    if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) link.failures = 0;
-  }
+  const replaced = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+  const settle = async (): Promise<RunEnd | undefined> => {
+    try {
+      await Promise.race([transport.run(link.target(), listener, signal), replaced]);
+      return signal.aborted ? undefined : {};
+    } catch (error) {
+      return signal.aborted ? undefined : { error, canPass: openedAtMs === undefined };
+    } finally {
+      abort();
+      if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) link.failures = 0;
+    }
+  };
+  return { end: settle(), hasOpened: () => openedAtMs !== undefined, abort };
 }
 
 /** Does what the end of a run requires before the next run. Rejects when the watch must end. */

@@ -121,9 +121,8 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
       return fresh !== undefined;
     },
     onEvent: accept,
-    onInput(input) {
-      const connection = step(store.get().connection, input);
-      store.set({ connection, transport: connection === "open" ? ladder.current().name : undefined });
+    onInput(input, transport) {
+      store.set({ connection: step(store.get().connection, input), transport });
     },
     onRefused: (error) => end(error),
   });

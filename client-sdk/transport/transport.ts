@@ -20,6 +20,8 @@ export interface Target {
 
 /** Receives what a transport reports. */
 export interface LinkListener {
+  /** Optional: the server answered, but has not accepted the token yet. The watch then starts no other transport beside this one. */
+  onReached?: (() => void) | undefined;
   /** The server accepted the token. The transport may call this again whenever the link shows life. */
   onOpen(): void;
   /** Data arrived that should be a state. The watch validates it. */

@@ -18,7 +18,7 @@ export function webSocket(): Transport {
   return {
     name: "websocket",
 
-    async run(target, { onOpen, onEvent }, signal) {
+    async run(target, { onReached, onOpen, onEvent }, signal) {
       if (signal.aborted) return;
       const { WebSocket } = platform;
       if (!WebSocket) throw new Error("WebSocket is not available");
@@ -37,6 +37,7 @@ export function webSocket(): Transport {
         await new Promise<void>((resolve, reject) => {
           socket.addEventListener("open", () => {
             clearTimeout(timer);
+            onReached?.();
             timer = setTimeout(opened, refusedWithinMs);
           });
           socket.addEventListener("message", ({ data }: { data?: unknown }) => {

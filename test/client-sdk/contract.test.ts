@@ -3,7 +3,7 @@
  * behaviour of a watch that does not depend on the transport is in watch.test.ts.
  */
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import { SignJWT } from "jose";
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import {
@@ -103,6 +103,29 @@ async function startServer(answer: (request: IncomingMessage, response: ServerRe
     server.close();
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Starts a proxy that accepts WebSocket upgrades and never answers them. It forwards everything else. */
+async function startUpgradeDropper(target: string): Promise<{ url: string; dropped: Socket[] }> {
+  const { port } = new URL(target);
+  const dropped: Socket[] = [];
+  const server = createTcpServer((near) => {
+    near.on("error", () => undefined);
+    near.once("data", (head) => {
+      if (/^upgrade: websocket/im.test(head.toString())) {
+        dropped.push(near.resume());
+        return;
+      }
+      const far = connect(Number(port), "127.0.0.1");
+      far.on("error", () => near.destroy()).on("close", () => near.destroy());
+      near.on("close", () => far.destroy());
+      far.write(head);
+      near.pipe(far).pipe(near);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, dropped };
 }
 
 describe.each(transports)("transport %s", (name, create) => {
@@ -277,6 +300,34 @@ describe("transport choice", () => {
     expect(watch.snapshot()).toMatchObject({ transport: "eventsource" });
     await push.webhook();
     expect((await watch.settled()).status).toBe("succeeded");
+  });
+
+  it("shows the first state over the long poll while a proxy silently drops upgrades, and keeps that link", async () => {
+    const { orderId, token, push } = await startPayment();
+    const proxy = await startUpgradeDropper(node.url);
+    const { watch, versions, has } = start({ url: proxy.url, orderId, token });
+    await has(2);
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "longpoll" });
+    // The state did not wait until Socket.IO gave up.
+    expect(proxy.dropped).toHaveLength(1);
+    expect(proxy.dropped[0]?.destroyed).toBe(false);
+    await vi.waitUntil(() => proxy.dropped[0]?.destroyed, { timeout: 10_000 });
+    await push.webhook();
+    await watch.settled();
+    expect(versions).toEqual([2, 3]);
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "longpoll" });
+    expect(proxy.dropped).toHaveLength(1);
+    watch.close();
+    await vi.waitUntil(() => node.watchedOrders() === 0);
+  });
+
+  it("leaves no link behind when it is closed while a proxy silently drops upgrades", async () => {
+    const { orderId, token } = await startPayment();
+    const proxy = await startUpgradeDropper(node.url);
+    const { watch, has } = start({ url: proxy.url, orderId, token });
+    await has(2);
+    watch.close();
+    await vi.waitUntil(() => node.watchedOrders() === 0 && proxy.dropped.every(({ destroyed }) => destroyed));
   });
 
   it("finds a server below a path, with every transport", async () => {

@@ -15,7 +15,7 @@ import {
   watchOrder,
 } from "../../client-sdk/index.ts";
 import { eventOf } from "../support/event.ts";
-import { createScriptedTransport, type ScriptedTransport } from "../support/scripted-transport.ts";
+import { createScriptedTransport, type HeldLink, type ScriptedTransport } from "../support/scripted-transport.ts";
 
 const url = "http://tukio.example";
 const orderId = "ORD-1";
@@ -272,6 +272,117 @@ describe("transport", () => {
     await until(() => runs === 1);
     watch.check();
     await until(() => runs === 2);
+  });
+});
+
+describe("transport beside one that has not opened", () => {
+  /** Two transports under fake timers. The second starts when the first one has been silent for 500 ms. */
+  async function startSlow(options: Partial<WatchOptions> = {}) {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const [best, spare] = [createScriptedTransport("best"), createScriptedTransport("spare")];
+    const started = start({ transports: [best, spare], ...options });
+    await vi.advanceTimersByTimeAsync(499);
+    expect([best.links.length, spare.links.length]).toEqual([1, 0]);
+    const [slow] = best.links as [HeldLink];
+    return { ...started, best, spare, slow, pass: (ms: number) => vi.advanceTimersByTimeAsync(ms) };
+  }
+
+  it("delivers the first state and is kept when the first one fails", async () => {
+    const { watch, spare, slow, best, pass } = await startSlow();
+    await pass(1);
+    const [link] = spare.links as [HeldLink];
+    link.onEvent(state(1));
+    link.onOpen();
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "spare", event: { version: 1 } });
+    slow.fail(new Error("timeout"));
+    await pass(60_000);
+    expect([best.links.length, spare.links.length, link.signal.aborted]).toEqual([1, 1, false]);
+    link.onEvent(state(2));
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "spare", event: { version: 2 } });
+    link.onOpen();
+    await pass(0);
+    // One minute after it took over, the best one is tried again.
+    expect(watch.snapshot().connection).toBe("connecting");
+    expect(best.links).toHaveLength(2);
+  });
+
+  it("ends when the first one opens, and no state is lost, repeated or reversed (G5)", async () => {
+    const { watch, snapshots, spare, slow, pass } = await startSlow();
+    await pass(1);
+    const [link] = spare.links as [HeldLink];
+    link.onOpen();
+    link.onEvent(state(2));
+    slow.onOpen();
+    expect(link.signal.aborted).toBe(true);
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
+    link.onEvent(state(9));
+    for (const version of [1, 2, 3]) slow.onEvent(state(version));
+    await pass(60_000);
+    expect(
+      snapshots.flatMap(({ event }) => event?.version ?? []).filter((one, at, all) => one !== all[at - 1]),
+    ).toEqual([2, 3]);
+    expect(snapshots.map(({ connection }) => connection)).not.toContain("waiting");
+    expect(spare.links).toHaveLength(1);
+  });
+
+  it("does not start if the first one opens or is reached in time", async () => {
+    for (const event of ["onOpen", "onReached"] as const) {
+      const { spare, slow, pass } = await startSlow();
+      slow[event]?.();
+      await pass(60_000);
+      expect(spare.links).toHaveLength(0);
+    }
+  });
+
+  it("makes the watch wait for the first one if it drops or is refused for a while", async () => {
+    const { watch, best, spare, slow, pass } = await startSlow();
+    await pass(1);
+    const [link] = spare.links as [HeldLink];
+    link.onOpen();
+    link.drop();
+    await pass(10_000);
+    expect(watch.snapshot()).toMatchObject({ connection: "connecting", transport: undefined });
+    slow.onOpen();
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
+    slow.drop();
+    await pass(500);
+    await pass(500);
+    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
+    spare.links[1]?.fail(new ComeBack(30_000));
+    best.links[1]?.fail(new Error("timeout"));
+    await pass(29_999);
+    expect(watch.snapshot().connection).toBe("waiting");
+    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
+  });
+
+  it("ends the watch or fetches a fresh token if it is refused, without waiting for the first one", async () => {
+    const refreshToken = vi.fn(() => "second");
+    const { watch, best, spare, slow, pass } = await startSlow({ refreshToken });
+    await pass(1);
+    spare.links[0]?.fail(new Refusal("token_expired"));
+    await pass(0);
+    expect(slow.signal.aborted).toBe(true);
+    expect(best.links[1]?.target.token).toBe("second");
+    await pass(500);
+    spare.links[1]?.fail(new Refusal("order_unknown"));
+    await pass(0);
+    expect(watch.snapshot()).toMatchObject({ connection: "closed", error: { code: "order_unknown" } });
+    expect(best.links[1]?.signal.aborted).toBe(true);
+    expect(refreshToken).toHaveBeenCalledTimes(1);
+  });
+
+  it("ends with close() and is replaced with the first one when the page wakes up", async () => {
+    const { watch, best, spare, slow, pass } = await startSlow();
+    await pass(1_000);
+    watch.check();
+    await pass(500);
+    expect([slow, spare.links[0]].map((link) => link?.signal.aborted)).toEqual([true, true]);
+    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
+    watch.close();
+    expect([best.links[1], spare.links[1]].map((link) => link?.signal.aborted)).toEqual([true, true]);
+    await pass(60_000);
+    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
   });
 });
 
