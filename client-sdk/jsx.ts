@@ -2,7 +2,6 @@
  * The types of `<order-status>` in JSX. React 18 reads the global `JSX`, React 19 and other versions with `React.JSX` read
  * the module `react`. A project without React has no such module, so TypeScript must ignore its declaration there.
  */
-import type { OrderStatusElement } from "./element.ts";
 import type { WatchError } from "./error.ts";
 import type { StatusEvent } from "./protocol.ts";
 import type { WatchOptions } from "./watch.ts";
@@ -25,6 +24,9 @@ export interface OrderStatusProperties {
   ontryagain?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
   onwatcherror?: ((event: CustomEvent<WatchError>) => void) | undefined;
 }
+
+/** The element's class. By its tag name, because its module imports this one. */
+type Element = HTMLElementTagNameMap["order-status"];
 
 /** Without the types of React, which the global `JSX` must not need. */
 interface GlobalAttributes extends OrderStatusAttributes {
@@ -49,7 +51,7 @@ declare global {
 
 // biome-ignore lint/suspicious/noTsIgnore: a project without React ignores an error, a project with React has none.
 /** @ts-ignore */
-type Html = import("react").DetailedHTMLProps<import("react").HTMLAttributes<OrderStatusElement>, OrderStatusElement>;
+type Html = import("react").DetailedHTMLProps<import("react").HTMLAttributes<Element>, Element>;
 
 // biome-ignore lint/suspicious/noTsIgnore: the same.
 /** @ts-ignore */
