@@ -53,7 +53,7 @@ function startAtZero(
       for (const result of ["applied", "refused", "error", "spooled", "failed"])
         webhooks.inc({ provider, proof, result }, 0);
     }
-    for (const verb of ["initiate", "confirm"]) {
+    for (const verb of ["initiate", "complete", "confirm", "token"]) {
       for (const outcome of ["answered", "failed"]) calls.zero({ provider, verb, outcome });
     }
   }

@@ -101,13 +101,25 @@ async function complete(
   { store, inFlight }: CompletionOptions,
 ): Promise<Outcome | undefined> {
   try {
-    const outcome = await inFlight.withDeadline(completeMsMax, (signal) => provider.checkout.complete(payment, signal));
+    const outcome = await inFlight.withDeadline(completeMsMax, (signal) => takeMoney(provider, payment, signal));
     if (outcome) await store.advance(payment.id, outcome);
     return outcome;
   } catch (error) {
     if (error instanceof Throttled) await store.slowQueries(provider.name, error.retryAfterS);
     throw error;
   }
+}
+
+/** Completes the payment, and queries it once if the answer is inconclusive. Undefined if neither has evidence. */
+export async function takeMoney(
+  provider: CheckoutProvider,
+  payment: Payment,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  const { isConclusive, outcome } = await provider.checkout.complete(payment, signal);
+  if (isConclusive) return outcome;
+  const found = await provider.confirm(payment, signal);
+  return found?.status === "processing" ? (outcome ?? found) : found;
 }
 
 /** The first check of a claimed failure is free, because it may end the payment; a budget limits all other checks. */

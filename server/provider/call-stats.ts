@@ -10,9 +10,6 @@ export const verbs = ["initiate", "complete", "confirm", "token"] as const;
 
 export type Verb = (typeof verbs)[number];
 
-/** The verbs whose statistics the merchant can read (`GET /v1/providers`). */
-export type CountedVerb = Exclude<Verb, "complete">;
-
 /**
  * `answered`: the call has a usable answer. `declined`: the provider refused the request for this payer. `nothing`: the answer
  * has no evidence. `failed`: no answer, or an unusable one.
@@ -35,7 +32,7 @@ export function measureProviders(providers: readonly Provider[], onCall: OnCall)
 }
 
 function measureProvider(provider: Provider, onCall: OnCall): Provider {
-  const { name, checkout } = provider;
+  const { name, checkout, needsReference } = provider;
   return {
     ...provider,
     ...(checkout && {
@@ -45,7 +42,11 @@ function measureProvider(provider: Provider, onCall: OnCall): Provider {
           measure(
             { provider: name, verb: "complete", onCall },
             () => checkout.complete(payment, signal),
-            (answer) => (answer ? "answered" : "nothing"),
+            ({ isConclusive, isLost }) => {
+              if (isLost) return "failed";
+              if (isConclusive) return "answered";
+              return payment.reference === undefined ? undefined : "nothing";
+            },
           ),
       },
     }),
@@ -54,8 +55,11 @@ function measureProvider(provider: Provider, onCall: OnCall): Provider {
       measure(
         { provider: name, verb: "confirm", onCall },
         () => provider.confirm(payment, signal),
-        // Some providers cannot be queried without a reference. `undefined` then means that no request was sent.
-        (answer) => (answer ? "answered" : payment.reference === undefined ? undefined : "nothing"),
+        (answer) => {
+          if (answer) return "answered";
+          // No request was sent.
+          return needsReference && payment.reference === undefined ? undefined : "nothing";
+        },
       ),
   };
 }
@@ -98,7 +102,7 @@ export interface CallFigures {
 export interface RecentCalls {
   add(call: FinishedCall): void;
   /** The calls of this process in the last 15 minutes, at most the last 1,000 per verb. */
-  of(provider: string): Record<CountedVerb, CallFigures>;
+  of(provider: string): Record<Verb, CallFigures>;
 }
 
 const recentMs = 900_000;
@@ -136,6 +140,7 @@ export function createRecentCalls(nowMs: () => number = () => performance.now())
     },
     of: (provider) => ({
       initiate: figures(provider, "initiate"),
+      complete: figures(provider, "complete"),
       confirm: figures(provider, "confirm"),
       token: figures(provider, "token"),
     }),

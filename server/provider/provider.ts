@@ -77,8 +77,17 @@ export interface Checkout {
    * reason is how the payment failed, unless the provider states otherwise. Undefined if the query string is unreadable.
    */
   read(query: Readonly<Record<string, unknown>>): "approved" | Reason | undefined;
-  /** Takes the money. Called at most once per payment (G10). Undefined if the query that followed had no evidence either. */
-  complete(payment: Payment, signal: AbortSignal): Promise<Outcome | undefined>;
+  /** Takes the money. Called at most once per payment (G10). The caller queries the payment if the answer is inconclusive. */
+  complete(payment: Payment, signal: AbortSignal): Promise<Completion>;
+}
+
+/** The result of the request to take the money. */
+export interface Completion {
+  isConclusive: boolean;
+  /** If inconclusive: the outcome in case that a query then finds no payment. */
+  outcome?: Outcome;
+  /** The provider gave no usable answer, so the money may have moved. */
+  isLost?: true;
 }
 
 export interface Provider {

@@ -5,7 +5,7 @@ import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { Statistics } from "../order/statistics.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
-import type { CallFigures, CountedVerb, RecentCalls } from "../provider/call-stats.ts";
+import type { CallFigures, RecentCalls, Verb } from "../provider/call-stats.ts";
 import type { Provider } from "../provider/provider.ts";
 import { providerList, providerToken } from "../schema/answer.ts";
 import { described, openedBy } from "../schema/route.ts";
@@ -60,7 +60,7 @@ export interface ProviderView {
   /** Null if the provider uses no access token or none was fetched yet. */
   token: { expiresAt: string } | null;
   /** The calls of this process only. */
-  calls: Record<CountedVerb, CallFigures>;
+  calls: Record<Verb, CallFigures>;
   /** From 0 to 1, of the settled payments of the last 24 hours; null if there are none. */
   succeededShare: number | null;
 }

@@ -241,6 +241,7 @@ export const providerList = z
         calls: z
           .object({
             initiate: call.describe("Requests for money."),
+            complete: call.describe("Requests to take the money that a payer approved on the provider's page."),
             confirm: call.describe("Queries about payments."),
             token: call.describe("Requests for access tokens."),
           })

@@ -183,7 +183,7 @@ describe("the texts of the OpenAPI document", () => {
     for (const verb of Object.values(calls?.properties ?? {})) {
       for (const figure of [verb, ...Object.values(verb.properties ?? {})]) expect(figure.description).toBeTruthy();
     }
-    expect(Object.keys(calls?.properties ?? {})).toEqual(["initiate", "confirm", "token"]);
+    expect(Object.keys(calls?.properties ?? {})).toEqual(["initiate", "complete", "confirm", "token"]);
   });
 });
 

@@ -6,6 +6,7 @@ import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { fixture } from "../support/sandbox.ts";
+import { scrape } from "../support/scrape.ts";
 import {
   providerEnv,
   type ScriptedAnswer,
@@ -169,6 +170,29 @@ describe("a payer who returns", () => {
     expect(await state()).toMatchObject({ status: "succeeded", version: 3, payment: { amountPaidMinor: 15_000 } });
     // The result of Execute is final, and bKash forbids a query after it.
     expect([provider.count("execute"), provider.count("payment/status")]).toEqual([1, 0]);
+  });
+
+  it("makes calls that the node's statistics and metrics count: one Execute, and a query if its answer is lost", async () => {
+    for (const isLost of [false, true]) {
+      const { provider, a, state, recordReturn } = await start();
+      if (isLost) {
+        provider.answers.execute = () => {
+          provider.executed();
+          return "drop";
+        };
+      }
+      await recordReturn(a);
+      expect((await state()).status).toBe("succeeded");
+      const { data } = (await asMerchant(a, "/v1/providers")).body as unknown as { data: { calls: object }[] };
+      expect(data[0]?.calls).toMatchObject({
+        initiate: { count: 1, errors: 0 },
+        complete: { count: 1, errors: isLost ? 1 : 0, p50Ms: expect.any(Number) },
+        confirm: { count: isLost ? 1 : 0, errors: 0 },
+        token: { count: 1, errors: 0 },
+      });
+      const outcome = isLost ? "failed" : "answered";
+      expect((await scrape(a)).value("tukio_provider_call_seconds_count", { verb: "complete", outcome })).toBe(1);
+    }
   });
 
   it("pays once in two browsers at once on two nodes (G10)", async () => {

@@ -145,9 +145,9 @@ describe("a payer who returns during shutdown", () => {
     const completing = Promise.withResolvers<void>();
     const checkout: Provider["checkout"] = {
       read: () => "approved",
-      complete(_payment, signal) {
+      async complete(_payment, signal) {
         completing.resolve();
-        return answer(signal);
+        return { isConclusive: true, outcome: await answer(signal) };
       },
     };
     const provider = { name: "daraja", checkout } as Partial<Provider> as Provider;

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { createRecentCalls, type FinishedCall } from "../../server/provider/call-stats.ts";
+import type { Outcome, Payment } from "../../server/order/order.ts";
+import { createRecentCalls, type FinishedCall, measureProviders } from "../../server/provider/call-stats.ts";
+import type { Completion, Provider } from "../../server/provider/provider.ts";
 
 const callOf = (call: Partial<FinishedCall> = {}): FinishedCall => ({
   provider: "daraja",
@@ -17,6 +19,7 @@ describe("recent calls", () => {
     calls.add(callOf({ verb: "token", tookMs: 3, outcome: "declined" }));
     expect(calls.of("daraja")).toEqual({
       initiate: { count: 200, errors: 0, p50Ms: 100, p99Ms: 198 },
+      complete: { count: 0, errors: 0, p50Ms: null, p99Ms: null },
       confirm: { count: 1, errors: 1, p50Ms: 8, p99Ms: 8 },
       token: { count: 1, errors: 0, p50Ms: 3, p99Ms: 3 },
     });
@@ -42,5 +45,42 @@ describe("recent calls", () => {
     expect(calls.of("daraja").initiate.count).toBe(2);
     nowMs = 900_001;
     expect(calls.of("daraja").initiate).toMatchObject({ count: 1, p50Ms: 2 });
+  });
+});
+
+describe("a measured provider", () => {
+  const known = { id: "p", reference: "r" } as Payment;
+  const unknown = { id: "p" } as Payment;
+  const signal = new AbortController().signal;
+  const success: Outcome = { status: "succeeded", source: "reply" };
+
+  /** A measured provider with these answers, and the outcomes of its calls by verb. */
+  function open(answers: { confirm?: Outcome; complete?: Completion; needsReference?: true }) {
+    const outcomes: string[] = [];
+    const { confirm, complete = { isConclusive: true }, ...rest } = answers;
+    const checkout = { read: () => undefined, complete: async () => complete };
+    const provider = { name: "p", confirm: async () => confirm, checkout, ...rest } as Partial<Provider> as Provider;
+    const measured = measureProviders([provider], ({ verb, outcome }) => outcomes.push(`${verb} ${outcome}`)).get("p");
+    if (!measured?.checkout) throw new Error("the provider is missing");
+    return { outcomes, confirm: measured.confirm, complete: measured.checkout.complete };
+  }
+
+  it("reports a query without news, also without a reference, unless that sends no request", async () => {
+    const free = open({});
+    for (const payment of [known, unknown]) await free.confirm(payment, signal);
+    expect(free.outcomes).toEqual(["confirm nothing", "confirm nothing"]);
+    const bound = open({ needsReference: true });
+    for (const payment of [known, unknown]) await bound.confirm(payment, signal);
+    expect(bound.outcomes).toEqual(["confirm nothing"]);
+  });
+
+  it.each<[string, Completion, string[]]>([
+    ["a conclusive answer", { isConclusive: true, outcome: success }, ["complete answered"]],
+    ["an inconclusive answer", { isConclusive: false }, ["complete nothing"]],
+    ["a lost answer", { isConclusive: false, isLost: true }, ["complete failed"]],
+  ])("reports the completion of a payment with %s", async (_name, completion, outcomes) => {
+    const { outcomes: reported, complete } = open({ complete: completion });
+    expect(await complete(known, signal)).toEqual(completion);
+    expect(reported).toEqual(outcomes);
   });
 });

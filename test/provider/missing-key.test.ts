@@ -6,6 +6,7 @@ import { createHmac } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HubError } from "../../server/errors.ts";
+import { takeMoney } from "../../server/payment/complete.ts";
 import { accountReferenceOf } from "../../server/provider/lipana/messages.ts";
 import { referenceOf } from "../../server/provider/mtn/messages.ts";
 import { Declined, type Provider } from "../../server/provider/provider.ts";
@@ -166,7 +167,7 @@ async function readingsOf(name: ProviderName, message: Fixture): Promise<Reading
     reply("initiate", (provider) => provider.initiate(payment, urls, never)),
     reply("confirm", (provider) => provider.confirm(known, never)),
     ...(name === "lipana" ? [reply("recover", (provider) => provider.confirm(payment, never))] : []),
-    reply("complete", (provider) => provider.checkout?.complete(known, never)),
+    reply("complete", ({ checkout, ...provider }) => checkout && takeMoney({ ...provider, checkout }, known, never)),
   ];
 }
 

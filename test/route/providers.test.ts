@@ -56,7 +56,7 @@ describe("GET /v1/providers", () => {
           currencies: ["KES"],
           countries: ["KE"],
           token: null,
-          calls: { initiate: none, confirm: none, token: none },
+          calls: { initiate: none, complete: none, confirm: none, token: none },
           succeededShare: null,
         },
       ],

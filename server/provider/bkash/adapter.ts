@@ -8,7 +8,7 @@
  * than two token calls in an hour (developer.bka.sh, "Token Management").
  */
 import { z } from "zod";
-import type { Outcome, Payment } from "../../order/order.ts";
+import type { Payment } from "../../order/order.ts";
 import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
 import { type Answer, CallFailed, type Client } from "../http-client.ts";
@@ -101,12 +101,6 @@ export function createBkash(
       }),
     );
 
-  const confirm = async (payment: Payment, signal: AbortSignal): Promise<Outcome | undefined> => {
-    const { reference } = payment;
-    if (reference === undefined) return undefined;
-    return readQuery(await post("/payment/status", { paymentID: reference }, { signal }), payment);
-  };
-
   const execute = (paymentID: string, signal: AbortSignal): Promise<Answer | undefined> =>
     post("/execute", { paymentID }, { signal, deadlineMs: executeDeadlineMs }).catch((error: unknown) => {
       // Execute may have arrived. After any other error it was not sent.
@@ -130,7 +124,11 @@ export function createBkash(
     },
     authenticate: (webhook) => authenticate(webhook, config.SNS_TOPIC_ARN, verifySns),
     translate: (webhook, authenticity = "unsigned") => translate(webhook, config.SNS_TOPIC_ARN, authenticity),
-    confirm,
+    async confirm(payment, signal) {
+      const { reference } = payment;
+      if (reference === undefined) return undefined;
+      return readQuery(await post("/payment/status", { paymentID: reference }, { signal }), payment);
+    },
     confirmSubscription: (url) => confirmSubscription(client, url),
     checkout: {
       // Proves nothing: the URL's signature is the same for every status (developer.bka.sh, samples of "Create Payment").
@@ -140,11 +138,8 @@ export function createBkash(
         return status === "failure" ? "declined" : undefined;
       },
       async complete(payment, signal) {
-        if (payment.reference === undefined) return undefined;
-        const { isConclusive, outcome } = readExecution(await execute(payment.reference, signal), payment);
-        if (isConclusive) return outcome;
-        const found = await confirm(payment, signal);
-        return found?.status === "processing" ? (outcome ?? found) : found;
+        if (payment.reference === undefined) return { isConclusive: false };
+        return readExecution(await execute(payment.reference, signal), payment);
       },
     },
   };

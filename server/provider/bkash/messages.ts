@@ -9,7 +9,7 @@ import { HubError } from "../../errors.ts";
 import type { Outcome, Payment, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
-import { Declined, type Initiated } from "../provider.ts";
+import { type Completion, Declined, type Initiated } from "../provider.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
 type Result = Pick<Outcome, "status"> & { reason: Reason };
@@ -115,16 +115,11 @@ export function readAcceptance(answer: Answer): Initiated {
   throw new Error(`bKash neither accepted nor refused the payment (HTTP ${status})`);
 }
 
-/** The result of Execute. */
-export interface Execution {
-  isConclusive: boolean;
-  /** If inconclusive: the outcome in case that a query then finds no payment. */
-  outcome?: Outcome;
-}
-
-/** Inconclusive without an answer. */
-export function readExecution(answer: Answer | undefined, payment: Payment): Execution {
-  if (!answer || answer.status >= 500 || timedOut.safeParse(answer.body).success) return { isConclusive: false };
+/** Reads the result of Execute: inconclusive and lost without an answer. */
+export function readExecution(answer: Answer | undefined, payment: Payment): Completion {
+  if (!answer || answer.status >= 500 || timedOut.safeParse(answer.body).success) {
+    return { isConclusive: false, isLost: true };
+  }
   const found = readState(answer, payment);
   if (found?.status === "succeeded") return { isConclusive: true, outcome: { ...found, source: "reply" } };
   const given = codeOf(answer.body) ?? "";

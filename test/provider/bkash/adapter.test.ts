@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Outcome, Payment } from "../../../server/order/order.ts";
+import { takeMoney } from "../../../server/payment/complete.ts";
 import type { FetchedToken } from "../../../server/provider/access-token.ts";
 import { type BkashConfig, bkash, createBkash, fetchBkashToken } from "../../../server/provider/bkash/adapter.ts";
 import { readAcceptance, readExecution, readQuery } from "../../../server/provider/bkash/messages.ts";
@@ -98,8 +99,8 @@ async function script(answers: Answers, options: { deadlineMs?: number } = {}): 
   return { ...open(url, options), calls, asked };
 }
 
-const complete = async (provider: Provider, payment = known): Promise<Outcome | undefined> =>
-  provider.checkout?.complete(payment, never);
+const complete = async ({ checkout, ...provider }: Provider, payment = known): Promise<Outcome | undefined> =>
+  checkout && takeMoney({ ...provider, checkout }, payment, never);
 
 const initiated = (provider: Provider, payment = paymentOf()): Promise<string> =>
   provider.initiate(payment, urls, never).then(
