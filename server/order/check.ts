@@ -1,10 +1,11 @@
 /** Moves a payment's next check outside the schedule, and reads whether its order is still to be paid. */
 import type pg from "pg";
+import { dueNow } from "./schedule.ts";
 import { run } from "./statement.ts";
 
 const checkNowStatement = {
   name: "check-now",
-  text: `update payment set check_at = least(check_at, clock_timestamp())
+  text: `update payment set check_at = least(check_at, ${dueNow})
          where id = $1 and not is_final(status) and reason is distinct from 'rejected'`,
 } as const;
 
@@ -15,7 +16,7 @@ export async function checkNow(pool: pg.Pool, paymentId: string): Promise<void> 
 
 const deferStatement = {
   name: "defer-check",
-  text: `update payment set check_at = least(check_at, clock_timestamp())
+  text: `update payment set check_at = least(check_at, ${dueNow})
          where id = $1 and status <> 'review' and (status <> 'succeeded' or receipt is null)`,
 } as const;
 

@@ -13,7 +13,7 @@
  * - Every change of an order adds one to its version, under the lock of its row (G3).
  */
 import { columns, eventColumns, paymentJson, recordEvent, stateColumns } from "./row.ts";
-import { confirmationApart, firstLateCheck, promptMatured, receiptCheckDelay } from "./schedule.ts";
+import { confirmationApart, dueNow, firstLateCheck, promptMatured, receiptCheckDelay } from "./schedule.ts";
 
 /** Payments in one batch. At most 32, because the statement holds its locks until all of them are written. */
 export const batchMax = 32;
@@ -198,7 +198,7 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
                       ) then clock_timestamp() + ${receiptCheckDelay("p")}
                       when d.climbs and is_final(d.target) then null
                       when d.climbs and d.target in ('expired', 'failed') then greatest(p.expires_at, clock_timestamp()) + ${firstLateCheck}
-                      when d.checks_now then least(p.check_at, clock_timestamp())
+                      when d.checks_now then least(p.check_at, ${dueNow})
                       when d.needs_confirmation then least(p.check_at, d.confirm_at)
                       else p.check_at end
     from decision d

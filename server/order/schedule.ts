@@ -51,6 +51,12 @@ export const toClaim = ({ perMinute, ...allowance }: Allowance) => ({
 const byMode = (payment: string, live: string, sandbox: string): string =>
   `case when ${payment}.live then interval '${live}' else interval '${sandbox}' end`;
 
+/**
+ * A time for `check_at` that is due at once. Cut to milliseconds, because the column rounds: rounded up, the time would be up to half a
+ * millisecond ahead, and the claim that follows would miss the payment.
+ */
+export const dueNow = "date_trunc('milliseconds', clock_timestamp())";
+
 /** The delay between the two queries that confirm a failure. */
 export const confirmationApart = (payment: string): string => byMode(payment, "15 seconds", "1 second");
 

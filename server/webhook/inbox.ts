@@ -8,6 +8,7 @@ import type { Database } from "../database/pool.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import type { InboxRow } from "../order/evidence.ts";
+import { dueNow } from "../order/schedule.ts";
 import type { WebhookResult } from "../order/tables.ts";
 import { createMinuteBudget } from "./minute-budget.ts";
 
@@ -78,7 +79,7 @@ type UnappliedRow = Omit<UnappliedWebhook, "paymentId"> & { payment_id: string |
 const keepStatement = {
   name: "keep-webhook",
   text: `with due_payment as (
-    update payment set check_at = least(check_at, clock_timestamp())
+    update payment set check_at = least(check_at, ${dueNow})
     where $8::boolean and $6 in ('unreadable', 'hint') and id = (
       -- Storing the bytes must not wait for a locked payment. A payment that a person rejected is not checked again.
       select id from payment where id = $2::uuid and status not in ('succeeded', 'review')
