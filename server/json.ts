@@ -1,11 +1,16 @@
 /** Because no recorded message nests deeper than 7, and parsing 64 KiB of brackets takes milliseconds. */
 const depthMax = 100;
 
-/** Parses JSON from outside. Throws `SyntaxError` for text that is not JSON or is nested deeper than 100. */
+/**
+ * Parses JSON from outside. A byte order mark at its beginning is skipped (RFC 8259, section 8.1). Throws `SyntaxError` for
+ * text that is not JSON or is nested deeper than 100.
+ */
 export function parseJson(text: string): unknown {
   if (isNestedDeep(text)) throw new SyntaxError(`JSON is nested deeper than ${depthMax}`);
-  return JSON.parse(text);
+  return JSON.parse(withoutMark(text));
 }
+
+const withoutMark = (text: string): string => (text.startsWith("\ufeff") ? text.slice(1) : text);
 
 /** Whether the text is nested deeper than 100. Counts brackets outside of strings, which costs a fraction of parsing. */
 export function isNestedDeep(text: string): boolean {

@@ -70,7 +70,7 @@ const layers = [
   ["order"],
   ["database"],
   ["rate-limit.ts", "validation.ts", "log.ts", "shutdown.ts"],
-  ["errors.ts", "json.ts", "loop.ts", "trace.ts"],
+  ["errors.ts", "issue.ts", "json.ts", "json-fault.ts", "loop.ts", "order-id.ts", "phone-text.ts", "trace.ts"],
 ];
 
 const partOf = (path: string): string | undefined => /^server\/([^/]+)/.exec(path)?.[1];

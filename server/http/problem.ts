@@ -1,8 +1,13 @@
-/** Answers every failure as problem+json. An unexpected error is logged with its stack and answered as `internal`. */
+/**
+ * Answers every failure as problem+json, or as a page to a person whose browser opens the address. An unexpected error is
+ * logged with its stack and answered as `internal`.
+ */
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, fieldError, HubError, toProblem } from "../errors.ts";
+import { acceptsPage, languageOf } from "./accept.ts";
+import { errorPage, errorPagePolicy } from "./error-page.ts";
 
 /** Answers with the error's problem and headers, and with `Retry-After` when a retry may succeed. */
 export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply {
@@ -10,13 +15,45 @@ export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply 
   if (headers) reply.headers(headers);
   if (retryAfterS !== undefined) reply.header("retry-after", retryAfterS);
   if (error.status === 401 && error.code !== "webhook_rejected") reply.header("www-authenticate", "Bearer");
-  return reply.code(error.status).type("application/problem+json").send(toProblem(error));
+  reply.code(error.status);
+  if (acceptsPage(reply.request)) return sendErrorPage(reply, error);
+  return reply.type("application/problem+json").send(toProblem(error));
 }
 
-export function handleErrors(app: FastifyInstance): void {
-  app.setErrorHandler((error: unknown, request, reply) => sendProblem(reply, recognize(error, request)));
-  app.setNotFoundHandler((_request, reply) => sendProblem(reply, new HubError("route_unknown")));
+function sendErrorPage(reply: FastifyReply, error: HubError): FastifyReply {
+  const { headers, id: requestId } = reply.request;
+  const language = languageOf(headers["accept-language"]);
+  return reply
+    .headers({
+      "content-security-policy": errorPagePolicy,
+      "referrer-policy": "no-referrer",
+      // A cache must not answer a program with a page, or a reader with another one's language.
+      "cache-control": "no-store",
+      "content-language": language,
+    })
+    .type("text/html; charset=utf-8")
+    .send(errorPage(error, { language, requestId }));
 }
+
+/** `isRoute`: whether a URL's path has a route; a path that lacks one only because of a slash at its end is then explained. */
+export function handleErrors(app: FastifyInstance, isRoute: (url: string) => boolean = () => false): void {
+  app.setErrorHandler((error: unknown, request, reply) => sendProblem(reply, recognize(error, request)));
+  app.setNotFoundHandler((request, reply) => {
+    const [path = "", query] = (request.raw.url ?? "").split(/\?(.*)/s, 2);
+    const isSlashed = path.endsWith("/") && isRoute(path.slice(0, -1));
+    if (!isSlashed) return sendProblem(reply, new HubError("route_unknown"));
+    // For a program the paths are strict, because in `/v1/orders/` with a missing id the list would be a wrong answer.
+    if (request.method !== "GET" || !acceptsPage(request)) return sendProblem(reply, slashed());
+    const location = `../${path.split("/").at(-2)}${query === undefined ? "" : `?${query}`}`;
+    return reply.header("cache-control", "no-store").redirect(location, 307);
+  });
+}
+
+const slashed = (): HubError =>
+  new HubError(
+    "route_unknown",
+    "There is no route at this URL. Remove the slash at its end, or add the id that is missing",
+  );
 
 /** Errors of Node's parser with a problem of their own. Every other error means that the request is not HTTP. */
 const unparsedCodes: ReadonlyMap<string | undefined, ErrorCode> = new Map([
@@ -58,15 +95,24 @@ export const isRefusedBefore = (error: unknown): boolean =>
   error instanceof HubError ||
   (error instanceof Error && "code" in error && String(error.code).startsWith("FST_ERR_CTP_"));
 
+/** Fastify's error for a body that is not JSON, with the place of the fault. */
+export interface ParseFault {
+  fault?: string;
+}
+
 function toHubError(error: unknown): HubError {
   if (error instanceof HubError) return error;
-  const { code, statusCode = 500 } = error as Partial<FastifyError>;
+  const { code, statusCode = 500, fault = "cannot be read as JSON" } = error as Partial<FastifyError & ParseFault>;
   if (code === "FST_ERR_CTP_BODY_TOO_LARGE") return new HubError("body_too_large", undefined, { cause: error });
-  if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE") return fieldError("body_invalid", "Content-Type", "must be JSON");
+  if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE")
+    return fieldError("body_invalid", "Content-Type", "must be application/json");
+  if (code === "FST_ERR_CTP_INVALID_CONTENT_LENGTH") {
+    return fieldError("body_invalid", "body", "is not as long as Content-Length states");
+  }
   if (statusCode >= 400 && statusCode < 500) {
-    return new HubError("body_invalid", undefined, {
+    return new HubError("body_invalid", `body: ${fault}`, {
       cause: error,
-      errors: [{ path: "body", message: "cannot be read as JSON" }],
+      errors: [{ path: "body", message: fault }],
     });
   }
   return new HubError("internal", undefined, { cause: error });

@@ -13,6 +13,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequ
 import helmet from "helmet";
 import { fieldError } from "../errors.ts";
 import { isNestedDeep } from "../json.ts";
+import { jsonFault } from "../json-fault.ts";
 import { startLoop } from "../loop.ts";
 import { type CutReason, type Guard, guardConnections } from "./connection-guard.ts";
 import { type Connections, trackConnections } from "./connections.ts";
@@ -103,7 +104,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   let isDraining = false;
   const methods = createMethods();
   const app = createFastify(options, methods);
-  handleErrors(app);
+  handleErrors(app, (url) => methods.of(url) !== undefined);
   methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);
@@ -243,12 +244,21 @@ function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-/** Accepts an empty body with the content type of JSON, and refuses deep nesting before JSON.parse does the work. */
+/**
+ * Accepts an empty body with the content type of JSON, and refuses deep nesting before JSON.parse does the work. A problem
+ * names the place of a fault, and never has a part of the body.
+ */
 function acceptEmptyJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser("error", "error");
+  // A body of this type would reach a handler as a text. Without a parser, the problem names the content type.
+  app.removeContentTypeParser("text/plain");
   app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
     if (body === "") done(null, undefined);
     else if (isNestedDeep(body)) done(fieldError("body_invalid", "body", "is nested too deep"), undefined);
-    else parse(request, body, done);
+    else parse(request, body, (error, value) => done(error && Object.assign(error, { fault: faultOf(body) }), value));
   });
 }
+
+/** Fastify's parser also refuses fields that would change the prototype of an object. */
+const faultOf = (body: string): string =>
+  jsonFault(body) ?? 'has a field with the name "__proto__" or "constructor", which is not accepted';

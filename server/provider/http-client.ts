@@ -14,6 +14,7 @@
  */
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, type Dispatcher, request } from "undici";
+import { parseJson } from "../json.ts";
 import { traceHeaders } from "../trace.ts";
 
 /** The request may have arrived; its effect is unknown. */
@@ -98,7 +99,7 @@ export function createClient(): Client {
       const retryAfterS = readRetryAfter(headers["retry-after"]);
       return {
         status: statusCode,
-        body: parseJson(await body.text()),
+        body: readJson(await body.text()),
         ...(retryAfterS !== undefined && { retryAfterS }),
       };
     };
@@ -184,9 +185,9 @@ function readRetryAfter(header: unknown): number | undefined {
   return Number.isNaN(atMs) ? undefined : Math.max(0, Math.ceil((atMs - Date.now()) / 1_000));
 }
 
-function parseJson(text: string): unknown {
+function readJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     // A failing gateway answers with HTML or without a body: its status is then the only information.
     return undefined;

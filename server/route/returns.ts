@@ -4,7 +4,7 @@
  * problem document: when the payment cannot be looked up or completed yet, a page reloads until it can. Any number of browsers
  * may return at once, on any nodes.
  */
-import type { FastifyBaseLogger, FastifyInstance } from "fastify";
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import type { Outcome } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -42,27 +42,31 @@ const hasCheckout = (provider: Provider): provider is CheckoutProvider => provid
 
 type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "log">;
 
+interface Call {
+  Params: { secret: string };
+  Querystring: Record<string, unknown>;
+}
+
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
   const { providers, secrets } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
   const settling: SettleOptions = { ...options, isCheckWithin: createMinuteBudget(checksPerMinuteMax) };
 
-  app.get<{ Params: { secret: string }; Querystring: Record<string, unknown> }>(
-    "/return/:secret",
-    // A HEAD request must not move money.
-    { exposeHeadRoute: false, ...recordReturn },
-    async ({ params, query }, reply) => {
-      reply.headers({
-        "cache-control": "no-store",
-        "referrer-policy": "no-referrer",
-        "content-security-policy": returnPolicy,
-      });
-      const payment = openSecret(checkouts, secrets, params.secret);
-      const next = payment ? await handleSafely(payment, query, settling) : "unknown";
-      if (next instanceof URL) return reply.redirect(next.href, 303);
-      return reply.code(pageStatus[next]).type("text/html; charset=utf-8").send(returnPage(next));
-    },
-  );
+  const handler = async ({ params, query }: FastifyRequest<Call>, reply: FastifyReply): Promise<FastifyReply> => {
+    reply.headers({
+      "cache-control": "no-store",
+      "referrer-policy": "no-referrer",
+      "content-security-policy": returnPolicy,
+    });
+    const payment = openSecret(checkouts, secrets, params.secret);
+    const next = payment ? await handleSafely(payment, query, settling) : "unknown";
+    if (next instanceof URL) return reply.redirect(next.href, 303);
+    return reply.code(pageStatus[next]).type("text/html; charset=utf-8").send(returnPage(next));
+  };
+  // A HEAD request must not move money.
+  app.get<Call>("/return/:secret", { exposeHeadRoute: false, ...recordReturn }, handler);
+  // A provider's page may add a slash before the query, and the payer must arrive all the same.
+  app.get<Call>("/return/:secret/", { exposeHeadRoute: false }, handler);
 }
 
 interface ReturnAddress {

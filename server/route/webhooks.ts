@@ -7,7 +7,7 @@ import type { UrlSecrets } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
 import { addressKey, limited } from "../rate-limit.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { type Described, described, openedBy } from "../schema/route.ts";
 import type { Received } from "../webhook/incoming.ts";
 import type { Receiver } from "../webhook/receive.ts";
 
@@ -126,9 +126,14 @@ export function webhookRoutes(app: FastifyInstance, options: WebhookRoutesOption
       return reply.code(status).type(contentType).send(body);
     };
     const config = { cors: false, secure: false, isLimited: false } as const;
-    scope.post<Call>("/webhooks/:provider/:secret", { config, ...paymentWebhook("POST") }, handler);
-    scope.put<Call>("/webhooks/:provider/:secret", { config, ...paymentWebhook("PUT") }, handler);
-    scope.post<Call>("/webhooks/:provider", { config, ...accountWebhook }, handler);
+    const add = (method: "POST" | "PUT", url: string, description: Described): void => {
+      scope.route<Call>({ method, url, config, ...description, handler });
+      // Also with a slash at the end, because dashboards and libraries add one, and a webhook must not be lost for it.
+      scope.route<Call>({ method, url: `${url}/`, config, handler });
+    };
+    add("POST", "/webhooks/:provider/:secret", paymentWebhook("POST"));
+    add("PUT", "/webhooks/:provider/:secret", paymentWebhook("PUT"));
+    add("POST", "/webhooks/:provider", accountWebhook);
   });
 }
 

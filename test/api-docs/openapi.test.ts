@@ -54,8 +54,9 @@ const documentOf = async (node: TestNode): Promise<OpenApiDocument> =>
 /** Starts a node and returns its routes, without those of sandboxes, those for unknown URLs, and those for Tukio's own pages. */
 async function startListed(env: Record<string, string> = {}): Promise<{ node: TestNode; registered: string[] }> {
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
+  // Without the routes with a slash at the end, which webhooks and returns have too.
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\//.test(route);
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\/|^\w+ \/(webhooks|return)\/.*\/$/.test(route);
   return { node, registered: routes.map(routeOf).filter(isPublic) };
 }
 

@@ -5,7 +5,8 @@
  * Not covered, because it differs: the exact fields of a request, tokens beyond their replacement, and the provider's pages,
  * which each provider's own tests cover; and the meaning of each message, which its fixture states.
  */
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { openDatabase } from "../../server/database/pool.ts";
 import type { Payment, Reason, StatusEvent } from "../../server/order/order.ts";
 import { Declined, type Provider } from "../../server/provider/provider.ts";
 import type { ProviderName } from "../../server/provider/registry.ts";
@@ -57,6 +58,8 @@ export interface Driver {
   };
   /** The webhook of a success. */
   succeeded(stated: StatedPayment): { headers: Record<string, string>; body: string };
+  /** The headers that sign a body; absent if the provider does not sign the bytes. */
+  sign?(body: string): Record<string, string>;
   /** The same webhook without a valid proof. Leave it out if the URL's secret is the only proof, or if there is none. */
   forged?(stated: StatedPayment): { headers: Record<string, string>; body: string };
   /** The provider sends the webhooks of all payments to one URL. */
@@ -243,6 +246,7 @@ export function testProvider(driver: Driver): void {
       paid(amountMinor?: number): void;
       /** Releases the provider's reply to `initiate`. */
       accept(): void;
+      webhookUrl: string;
       post(webhook: { headers: Record<string, string>; body: string }, secret?: string): Promise<number>;
       now(): Promise<StatusEvent>;
       until(status: StatusEvent["status"]): Promise<StatusEvent>;
@@ -292,6 +296,7 @@ export function testProvider(driver: Driver): void {
           amountPaid = minor;
         },
         accept: replying.resolve,
+        webhookUrl,
         post: async ({ headers, body }, url = webhookUrl) =>
           (await call(url, { method: "POST", headers: { "content-type": "application/json", ...headers }, body }))
             .status,
@@ -324,6 +329,23 @@ export function testProvider(driver: Driver): void {
       );
       expect(body.order.version).toBeLessThanOrEqual(4);
       expect(body.order.payment.amountPaidMinor).toBe(amountMinor);
+    });
+
+    it("applies a webhook to its URL with a slash at the end, and with a byte order mark", async () => {
+      const started = await start();
+      started.accept();
+      await started.until("processing");
+      started.paid();
+      const { headers, body } = driver.succeeded(started.stated);
+      const marked = `\ufeff${body}`;
+      const webhook = { headers: { ...headers, ...driver.sign?.(marked) }, body: marked };
+      expect(await started.post(webhook, `${started.webhookUrl}/`)).toBe(200);
+      await started.until("succeeded");
+      const database = openDatabase(databaseUrl, () => undefined);
+      onTestFinished(database.close);
+      const sent = Buffer.from(marked);
+      const { rows } = await database.pool.query("select from webhook where body = $1", [sent]);
+      expect(rows).toHaveLength(1);
     });
 
     it("applies a webhook before the reply to our request, and keeps the reference", async () => {

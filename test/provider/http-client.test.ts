@@ -58,6 +58,12 @@ const failureOf = (calling: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
+test("an answer with a byte order mark is read as JSON", async () => {
+  const url = await serve((_request, response) => void response.end('\ufeff{"a":1}'));
+  const answer = await openClient().call({ method: "GET", url, headers: {}, signal: never });
+  expect(answer.body).toEqual({ a: 1 });
+});
+
 describe("HTTP client", () => {
   test("sends JSON and reads JSON", async () => {
     const seen: unknown[] = [];

@@ -11,7 +11,7 @@ const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 const secrets = createUrlSecrets(["a secret that is long enough for anybody"], "return");
 
 /** Returns with "cancel". `answers`: the results of the checks, in order. */
-async function cancel(answers: readonly (Outcome | undefined)[]) {
+async function cancel(answers: readonly (Outcome | undefined)[], end = "") {
   const advance = vi.fn();
   const check = vi.fn(async () => answers[check.mock.calls.length - 1]);
   const payment = { id: paymentId, orderId: "ORD-1", attempt: 1, provider: "bkash", amountMinor: 1n, currency: "BDT" };
@@ -31,7 +31,7 @@ async function cancel(answers: readonly (Outcome | undefined)[]) {
     inFlight: createInFlight(),
     log: app.log,
   });
-  await app.inject(`/return/${secrets.seal("bkash", paymentId)}?status=cancel`);
+  await app.inject(`/return/${secrets.seal("bkash", paymentId)}${end}?status=cancel`);
   return { check, advance };
 }
 
@@ -41,6 +41,11 @@ describe("payer's cancellation", () => {
   it("counts when another node had claimed the first check", async () => {
     const { check, advance } = await cancel([undefined, open]);
     expect(check).toHaveBeenCalledTimes(2);
+    expect(advance).toHaveBeenCalledWith(paymentId, { status: "failed", reason: "cancelled", source: "payer" });
+  });
+
+  it("counts at a URL with a slash at the end", async () => {
+    const { advance } = await cancel([open], "/");
     expect(advance).toHaveBeenCalledWith(paymentId, { status: "failed", reason: "cancelled", source: "payer" });
   });
 

@@ -14,5 +14,13 @@ export function lipanaWebhook(
     amount: amountMinor / 100,
     mpesa_receipt_number: receipt,
   });
-  return { headers: { "x-lipana-signature": createHmac("sha256", secret).update(body).digest("hex") }, body };
+  return { headers: signLipana(body, secret), body };
 }
+
+/** The header with the signature of a body. */
+export const signLipana = (
+  body: string,
+  secret: string = testAccount("lipana").WEBHOOK_SECRET,
+): Record<string, string> => ({
+  "x-lipana-signature": createHmac("sha256", secret).update(body).digest("hex"),
+});

@@ -1,4 +1,4 @@
-import { lipanaWebhook } from "../../support/lipana.ts";
+import { lipanaWebhook, signLipana } from "../../support/lipana.ts";
 import { fixture } from "../../support/sandbox.ts";
 import { type StatedPayment, testProvider } from "../contract.ts";
 
@@ -21,6 +21,7 @@ testProvider({
     open: (stated) => status("status-pending", stated),
   },
   succeeded: (stated) => lipanaWebhook(stated),
+  sign: (body) => signLipana(body),
   forged: (stated) => lipanaWebhook(stated, "another secret"),
   isAccountWide: true,
 });
