@@ -10,6 +10,7 @@ const unit = [
   "test/client-sdk/{presentation,rule,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
   "test/order/batch.test.ts",
+  "test/payment/phone.test.ts",
   "test/provider/{call-stats,money}.test.ts",
   "test/status/hub.test.ts",
   "test/transport/transport.test.ts",
@@ -19,7 +20,7 @@ const store = [
   "test/auth/secret-comparison.test.ts",
   "test/database/{migrate,pool}.test.ts",
   "test/order/{advance,claim-due,completion,decision-table,fast-path,query,retention,statistics,store}.test.ts",
-  "test/payment/*.test.ts",
+  "test/payment/reconcile.test.ts",
   "test/provider/access-token.test.ts",
   "test/webhook/{budget,inbox}.test.ts",
 ];

@@ -49,7 +49,9 @@ async function main(): Promise<void> {
     const counter = await openCounter(config.redisUrl, releases);
     const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
-    const url = await app.listen();
+    const url = await app.listen().catch((cause: NodeJS.ErrnoException) => {
+      throw listenError(config, cause);
+    });
     log.info({ event: "process.started", url, ...namesByMode(config.enabledProviders) }, "the node listens");
     warnOfMissingWebhooks(config, log);
     printGreeting(config, given, url);
@@ -94,6 +96,23 @@ async function openCounter(redisUrl: string | undefined, releases: (() => Promis
   releases.push(redis.close);
   await redis.ready(redisWaitMs);
   return createFallbackCounter(redis, memory);
+}
+
+/** The causes of a failure to listen that the operator can remove, by the error's code. */
+const listenFailures: Readonly<Record<string, (config: Config) => string>> = {
+  EADDRINUSE: ({ port, host }) =>
+    `PORT ${port} of ${host} is in use by another process, perhaps another Tukio node or another development server. Stop it, or set PORT to another port.`,
+  EACCES: ({ port }) => `PORT ${port} needs a privilege that this process does not have. Set PORT to 1024 or more.`,
+  EADDRNOTAVAIL: ({ host }) =>
+    `HOST ${host} is not an address of this machine. Set HOST to one of its addresses, or to 0.0.0.0 for all.`,
+  ENOTFOUND: ({ host }) => `HOST ${host} is not an address, and no name that this machine knows.`,
+};
+
+/** The error for the operator, with the variable to change. Other errors stay as they are. */
+function listenError(config: Config, cause: NodeJS.ErrnoException): Error {
+  const explain =
+    cause.syscall === "listen" || cause.syscall === "getaddrinfo" ? listenFailures[cause.code ?? ""] : undefined;
+  return explain ? new Error(explain(config), { cause }) : cause;
 }
 
 /** Adds the keys that development creates once and keeps in the data directory. In production `readConfig` requires them. */

@@ -1,9 +1,12 @@
 /** Validation of input at the edge, and the zod types that routes and the configuration share. */
 import { z } from "zod";
-import { type ErrorCode, HubError } from "./errors.ts";
+import { type ErrorCode, type FieldError, HubError } from "./errors.ts";
+import { isMissing, issueSentence } from "./issue.ts";
+import { orderIdText } from "./order-id.ts";
+import { phoneLengthMax, plainPhone } from "./phone-text.ts";
 
-/** The error codes of single fields. Every other field has `body_invalid`. */
-const fieldCodes: ReadonlyMap<string, ErrorCode> = new Map([
+/** The error codes of wrong values of single fields. Every other issue has `body_invalid`. */
+const fieldCodes: ReadonlyMap<PropertyKey, ErrorCode> = new Map([
   ["amountMinor", "amount_invalid"],
   ["currency", "currency_invalid"],
   ["phone", "phone_invalid"],
@@ -13,24 +16,39 @@ const fieldCodes: ReadonlyMap<string, ErrorCode> = new Map([
 export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.infer<T> {
   const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.flatMap((issue) =>
-    issue.code === "unrecognized_keys"
-      ? issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field" }))
-      : [{ path: issue.path.join(".") || "body", message: issue.message }],
-  );
+  const { issues } = parsed.error;
+  const errors = issues.flatMap((issue) => fieldErrors(issue, value));
   const [first] = errors;
-  const code = fieldCodes.get(first?.path ?? "") ?? "body_invalid";
-  throw new HubError(code, first ? `${first.path}: ${first.message}` : undefined, { errors });
+  throw new HubError(codeOf(issues[0]), first && `${first.path}: ${first.message}`, { errors });
 }
 
 function safeParse<T extends z.ZodType>(schema: T, value: unknown): z.ZodSafeParseResult<z.infer<T>> {
   try {
-    return schema.safeParse(value);
+    return schema.safeParse(value, { error: issueSentence });
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new HubError("body_invalid", "The request is nested too deeply", { cause });
   }
 }
+
+/** A field that is not known has no code of its own, even if other requests have a field of this name. */
+function codeOf(issue: z.core.$ZodIssue | undefined): ErrorCode {
+  const [field, ...inner] = issue?.path ?? [];
+  if (field === undefined || inner.length > 0 || issue?.code === "unrecognized_keys") return "body_invalid";
+  return fieldCodes.get(field) ?? "body_invalid";
+}
+
+function fieldErrors(issue: z.core.$ZodIssue, value: unknown): FieldError[] {
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field" }));
+  }
+  // Checked again, because the message of a schema describes a wrong value and not a missing one.
+  const message = isMissing({ code: issue.code, input: valueAt(value, issue.path) }) ? "is required" : issue.message;
+  return [{ path: issue.path.join(".") || "body", message }];
+}
+
+const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | null | undefined)?.[key], value);
 
 /** Text that PostgreSQL can store: well-formed Unicode without NUL. */
 export const storable = (text: string): boolean => text.isWellFormed() && !text.includes("\u0000");
@@ -73,10 +91,6 @@ export const afterText = z
     examples: ["1"],
   });
 
-export const orderIdText = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, "must be 1-64 of [A-Za-z0-9._:-], first a letter or digit");
-
 const orderParams = z.object({ orderId: orderIdText });
 
 /** Reads the order id of a path. Throws `body_invalid`, naming `orderId`, for an id that no order can have. */
@@ -85,10 +99,9 @@ export const readOrderId = (orderId: string): string => parseInput(orderParams, 
 /** Whether PostgreSQL and an ISO string with four digits of year can both hold the time. */
 export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;
 
-/** 32, because a phone has at most 15 digits, and people write separators between them. */
-export const msisdnText = z.string().max(32, "must have at most 32 characters");
+export const msisdnText = z.string().max(phoneLengthMax, `must have at most ${phoneLengthMax} characters`);
 
-const phoneParams = z.object({ msisdn: msisdnText });
+const phoneParams = z.object({ msisdn: msisdnText.transform(plainPhone) });
 
 /** Reads the phone of a path, in any form. Throws `body_invalid`, naming `msisdn`, for text that is too long. */
 export const readMsisdn = (params: unknown): string => parseInput(phoneParams, params).msisdn;

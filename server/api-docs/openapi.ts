@@ -3,10 +3,11 @@ import swagger from "@fastify/swagger";
 import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
+import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
 import { orderId, processing, prompt } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
-import { msisdnText, orderIdText } from "../validation.ts";
+import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
 
 const about = `Starts mobile-money payments and delivers their status to every watcher within milliseconds.
@@ -43,7 +44,7 @@ const securitySchemes = {
 const pathParameters: Readonly<Record<string, Json>> = {
   orderId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
-    description: "Your name for the order.",
+    description: `Your name for the order. Percent-encode it in the path. ${orderIdForm}`,
     examples: [orderId],
   },
   provider: { type: "string", description: "The provider's name.", examples: ["daraja"] },

@@ -3,6 +3,7 @@ import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { type StorageSetting, storageSettings } from "../database/durability.ts";
+import { issueSentence } from "../issue.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { commaList } from "../validation.ts";
@@ -121,7 +122,7 @@ type Environment = z.infer<typeof environment>;
 
 /** Reads the environment. Throws `ConfigError`, which names every wrong variable. */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  const parsed = environment.safeParse(env);
+  const parsed = environment.safeParse(env, { error: issueSentence });
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()}: ${message}`);
     // Adds the problems of the providers' variables, so that one error names all.

@@ -1,5 +1,6 @@
 /** Reads the enabled providers from the environment. Each is the built-in sandbox or has a live account. */
 import { z } from "zod";
+import { issueSentence } from "../issue.ts";
 import type { ProviderDefinition } from "../provider/define.ts";
 import type { EnabledProvider } from "../provider/enabled.ts";
 import { type ProviderName, providerNames, registry } from "../provider/registry.ts";
@@ -96,11 +97,14 @@ function readProvider(name: ProviderName, { env, isSandboxed, problems }: Provid
 }
 
 const readTerms = (prefix: string, env: Environment): z.infer<typeof terms> =>
-  terms.parse({
-    BASE_URL: env[`${prefix}BASE_URL`],
-    DEADLINE_S: env[`${prefix}DEADLINE_S`],
-    QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
-  });
+  terms.parse(
+    {
+      BASE_URL: env[`${prefix}BASE_URL`],
+      DEADLINE_S: env[`${prefix}DEADLINE_S`],
+      QUERIES_PER_MINUTE: env[`${prefix}QUERIES_PER_MINUTE`],
+    },
+    { error: issueSentence },
+  );
 
 function sandboxOf(name: ProviderName): { sandbox: Sandbox; create: EnabledProvider["create"] } {
   const { definition } = registry[name];

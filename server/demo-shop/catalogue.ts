@@ -1,8 +1,7 @@
 /** The items of the demo shop with their prices, and the ways to pay. The page sends an item, never a price. */
 import { type CountryCode, getExampleNumber } from "libphonenumber-js/max";
 import examples from "libphonenumber-js/mobile/examples";
-import { providerNames } from "../../client-sdk/provider-name.ts";
-import type { Provider } from "../provider/provider.ts";
+import { displayNameOf, type Provider } from "../provider/provider.ts";
 
 export const itemIds = ["tea", "coffee", "basket"] as const;
 
@@ -71,7 +70,7 @@ export function choiceOf(provider: Provider): Choice | undefined {
   if (currency === undefined || !example) return undefined;
   return {
     provider: name,
-    title: providerNames[name] ?? "Mobile money",
+    title: displayNameOf(name),
     ...(by !== undefined && { by }),
     country,
     currency,

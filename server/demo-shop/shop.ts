@@ -15,8 +15,9 @@ import { refuseWhileDraining } from "../http/scope.ts";
 import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
+import { phoneLengthMax } from "../phone-text.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
-import type { Provider } from "../provider/provider.ts";
+import { type Provider, requireProvider } from "../provider/provider.ts";
 import { describedFile } from "../schema/route.ts";
 import { parseInput } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
@@ -44,7 +45,7 @@ const payBody = z
     /** The order to pay again. */
     orderId: orderIdText.optional(),
     provider: z.string(),
-    phone: z.string().max(32).optional(),
+    phone: z.string().max(phoneLengthMax).optional(),
   })
   .refine(({ item, orderId }) => (item === undefined) !== (orderId === undefined), {
     message: "is required, unless there is an orderId to pay again",
@@ -136,13 +137,6 @@ function addOrderRoutes(app: FastifyInstance, { query, tokens, publicUrl }: Shop
     const sources = events.flatMap(({ version, source }) => (source ? [[version, source]] : []));
     return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
   });
-}
-
-/** Throws `provider_unknown`. */
-function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
-  const provider = providers.get(name);
-  if (!provider) throw new HubError("provider_unknown");
-  return provider;
 }
 
 /** Finds an order that the shop opened. Throws `order_unknown`. */

@@ -2,15 +2,16 @@
  * Starts payments, for every route that may: validates the request before anything is stored, commits the order within its
  * limits, and asks the provider for the money in the background. The routes authorise their callers.
  */
-import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/max";
 import { z } from "zod";
-import { fieldError, HubError } from "../errors.ts";
+import { fieldError } from "../errors.ts";
 import type { PaymentDraft } from "../order/draft.ts";
 import type { StatusEvent } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
-import type { Provider } from "../provider/provider.ts";
-import { orderIdText, parseInput, storable, text } from "../validation.ts";
+import { orderIdForm, orderIdText } from "../order-id.ts";
+import { displayNameOf, type Provider, requireProvider } from "../provider/provider.ts";
+import { parseInput, storable, text } from "../validation.ts";
 import type { Initiator } from "./initiate.ts";
+import { missingPhone, readPhone } from "./phone.ts";
 
 export interface StartOptions {
   providers: ReadonlyMap<string, Provider>;
@@ -55,7 +56,7 @@ const metadata = z
 /** The body of a request to start a payment. */
 export const paymentBody = z
   .strictObject({
-    orderId: orderIdText.describe("Your name for the order, unique."),
+    orderId: orderIdText.describe(`Your name for the order, unique. ${orderIdForm}`),
     amountMinor: z
       .number("must be a whole number of minor units")
       .int("must be a whole number of minor units")
@@ -69,7 +70,9 @@ export const paymentBody = z
     phone: z
       .string()
       .refine(storable, "has characters that cannot be stored")
-      .describe("For providers that prompt a phone. E.164, or as dialled in the provider's own country.")
+      .describe(
+        "For providers that prompt a phone. E.164, or as dialled in the provider's own country. Separators, invisible characters and the digits of other scripts are accepted; a number that can be read in two ways is not.",
+      )
       .optional(),
     description: text(255).describe("Visible with the API key, and to providers that take a description.").optional(),
     customer: z
@@ -79,7 +82,7 @@ export const paymentBody = z
     returnUrl: z
       .url({ protocol: /^https?$/, error: "must be an http or https URL" })
       .max(2_048)
-      .refine(storable)
+      .refine(storable, "has characters that cannot be stored")
       .describe("The shop's page to which the payer returns from a provider's page.")
       .optional(),
     metadata: metadata.describe("At most 50 keys and 8 KiB. Visible with the API key only.").optional(),
@@ -99,46 +102,35 @@ export function createStartPayment(options: StartOptions): StartPayment {
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {
   const { amountMinor, phone, ...input } = parseInput(paymentBody, value);
-  const provider = providers.get(input.provider);
-  if (!provider) {
-    const name = JSON.stringify(input.provider.slice(0, 64));
-    throw new HubError("provider_unknown", `provider: ${name} is not enabled`);
-  }
+  const provider = requireProvider(providers, input.provider);
   if (!provider.currencies.includes(input.currency)) {
-    throw fieldError("currency_invalid", "currency", `${provider.name} takes ${provider.currencies.join(", ")}`);
+    const currencies = provider.currencies.join(", ");
+    throw fieldError("currency_invalid", "currency", `${displayNameOf(provider.name)} takes ${currencies}`);
   }
   const amount = readAmount(amountMinor, provider);
-  const read = readPhone(phone, provider);
+  const read = phoneOf(phone, provider, input.currency);
   return { ...input, ...terms(provider.name, read.phone), amountMinor: amount, ...read };
 }
 
 function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
+  const { stepMinor, minMinor, maxMinor } = limits;
   const amount = BigInt(amountMinor);
-  if (amount % limits.stepMinor !== 0n) {
-    throw fieldError("amount_invalid", "amountMinor", `${name} takes multiples of ${limits.stepMinor} minor units`);
-  }
-  if (amount < limits.minMinor || amount > limits.maxMinor) {
+  if (amount % stepMinor !== 0n) {
     throw fieldError(
       "amount_invalid",
       "amountMinor",
-      `${name} takes ${limits.minMinor} to ${limits.maxMinor} minor units`,
+      `${displayNameOf(name)} takes multiples of ${stepMinor} minor units`,
     );
+  }
+  if (amount < minMinor || amount > maxMinor) {
+    const range = `${minMinor} to ${maxMinor} minor units`;
+    throw fieldError("amount_invalid", "amountMinor", `${displayNameOf(name)} takes ${range}`);
   }
   return amount;
 }
 
-/** Converts a phone number to E.164; a local number is one of the provider's own country. */
-function readPhone(phone: string | undefined, { name, countries, limits }: Provider): { phone?: string } {
-  if (phone === undefined) {
-    if (limits.phone) throw fieldError("phone_invalid", "phone", `${name} needs a phone to prompt`);
-    return {};
-  }
-  const found =
-    phone.length > 32
-      ? undefined
-      : parsePhoneNumberFromString(phone, { defaultCountry: countries[0] as CountryCode, extract: false });
-  if (!found?.isValid() || found.ext !== undefined || (limits.phone && !limits.phone.test(found.number))) {
-    throw fieldError("phone_invalid", "phone", `is not a number that ${name} can prompt`);
-  }
-  return { phone: found.number };
+function phoneOf(phone: string | undefined, provider: Provider, currency: string): { phone?: string } {
+  if (phone !== undefined) return { phone: readPhone(phone, provider, currency) };
+  if (provider.limits.phone) throw missingPhone(provider);
+  return {};
 }

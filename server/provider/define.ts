@@ -1,5 +1,6 @@
 /** A provider before its adapter exists: its environment variables, its address and its deadline. */
 import type { z } from "zod";
+import { issueSentence } from "../issue.ts";
 import type { AccessToken, TokenRules } from "./access-token.ts";
 import type { Client } from "./http-client.ts";
 import type { Provider } from "./provider.ts";
@@ -49,7 +50,7 @@ export function defineProvider<Shape extends z.ZodObject>(
     ...facts,
     variables: Object.keys(variables.shape),
     configure(given) {
-      const account = variables.parse(given);
+      const account = variables.parse(given, { error: issueSentence });
       return (context) => createProvider(account, context);
     },
   };

@@ -5,6 +5,8 @@
  * `confirm` never moves money and may be called any number of times, and that no error contains a secret.
  */
 import type { IncomingHttpHeaders } from "node:http";
+import { providerNames } from "../../client-sdk/provider-name.ts";
+import { HubError } from "../errors.ts";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
 
 /** The content of a webhook, and the proof that it comes from the provider. */
@@ -94,8 +96,10 @@ export interface Provider {
   readonly name: string;
   /** ISO 4217. */
   readonly currencies: readonly string[];
-  /** ISO 3166-1 alpha-2. A phone in local form is read as one of the first country. */
+  /** ISO 3166-1 alpha-2. A phone in local form is read as one of these. */
   readonly countries: readonly string[];
+  /** Those of `countries` that pay in this currency: by default all. */
+  countriesOf?(currency: string): readonly string[];
   readonly limits: Limits;
   /** Whether `confirm` states the paid amount. If not, a success without an amount is accepted as paid in full. */
   readonly statesAmount: boolean;
@@ -142,6 +146,17 @@ export interface Provider {
    */
   confirmSubscription?(url: URL): Promise<void>;
   readonly checkout?: Checkout;
+}
+
+/** The name by which payers know the provider. A problem has this name, because shops show problems to payers. */
+export const displayNameOf = (name: string): string => providerNames[name] ?? "Mobile money";
+
+/** The provider of a request. Throws `provider_unknown`, which names the enabled ones. */
+export function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+  const provider = providers.get(name);
+  if (provider) return provider;
+  const message = `must be an enabled provider: ${[...providers.keys()].join(", ") || "none is enabled"}`;
+  throw new HubError("provider_unknown", `provider: ${message}`, { errors: [{ path: "provider", message }] });
 }
 
 /** The provider certainly did not and will not move money for this call. */

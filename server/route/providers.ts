@@ -2,11 +2,10 @@
 import type { FastifyInstance } from "fastify";
 import { type Access, merchantOnly } from "../auth/access.ts";
 import { asHubError } from "../database/pool.ts";
-import { HubError } from "../errors.ts";
 import type { Statistics } from "../order/statistics.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { CallFigures, RecentCalls, Verb } from "../provider/call-stats.ts";
-import type { Provider } from "../provider/provider.ts";
+import { type Provider, requireProvider } from "../provider/provider.ts";
 import { providerList, providerToken } from "../schema/answer.ts";
 import { described, openedBy } from "../schema/route.ts";
 
@@ -99,7 +98,7 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
     { ...fetchToken, onRequest },
     async (request) => {
       const { provider } = request.params;
-      if (!providers.has(provider)) throw new HubError("provider_unknown");
+      requireProvider(providers, provider);
       const expiresAt = await accessTokens.get(provider)?.ahead().catch(rethrow);
       return { expiresAt: expiresAt?.toISOString() ?? null };
     },

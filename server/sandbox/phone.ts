@@ -9,6 +9,7 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
+import { phoneDigits } from "../phone-text.ts";
 import { prompts } from "../schema/answer.ts";
 import { prompt } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
@@ -214,7 +215,7 @@ function notifyWatchers({ watchers }: Screen): void {
 }
 
 /** The last nine digits of a number, which are the same in its local and its international form. */
-export const lastDigits = (phone: string): string => phone.replace(/\D/g, "").slice(-9);
+export const lastDigits = (phone: string): string => phoneDigits(phone).slice(-9);
 
 /** The body of an answer to a prompt. */
 export const answerBody = z

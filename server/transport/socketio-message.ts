@@ -5,7 +5,8 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import type { WatchGrant } from "../auth/access.ts";
 import type { Problem } from "../errors.ts";
 import { nowhere, type Position } from "../order/order.ts";
-import { afterText, orderIdText } from "../validation.ts";
+import { orderIdText } from "../order-id.ts";
+import { afterText } from "../validation.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };

@@ -144,7 +144,7 @@ describe("shop", () => {
     const { page } = await visit();
     await page.fill("#phone", "12");
     await page.click("#pay");
-    await page.getByText("is not a number that daraja can prompt").waitFor();
+    await page.getByText("is not a number that M-Pesa can prompt").waitFor();
     expect(await page.getAttribute("#phone", "aria-invalid")).toBe("true");
     expect(await page.evaluate("document.activeElement.id")).toBe("phone");
   });

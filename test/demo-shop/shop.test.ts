@@ -70,6 +70,7 @@ describe("purchase", () => {
     const node = await start();
     const wrong = await post(node, "payments", { ...tea, phone: "12" });
     expect(wrong).toMatchObject({ status: 400, body: { code: "phone_invalid", errors: [{ path: "phone" }] } });
+    expect(wrong.body.detail).toContain("M-Pesa");
     const unsold = await post(node, "payments", { ...tea, item: "yacht" });
     expect(unsold).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "item" }] } });
   });

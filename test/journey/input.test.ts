@@ -3,6 +3,8 @@ import { connect } from "node:net";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { openDatabase } from "../../server/database/pool.ts";
 import { errorTable } from "../../server/errors.ts";
+import { displayNameOf } from "../../server/provider/provider.ts";
+import { providerNames } from "../../server/provider/registry.ts";
 import { testAccount } from "../support/account.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode } from "../support/node.ts";
@@ -79,15 +81,23 @@ describe("a payment request", () => {
     }
   });
 
-  it.each(["0712345678", "254712345678", "+254712345678", "+254 712 345 678", "0712-345-678", "0112345678"])(
-    "is accepted with the phone %s",
-    async (phone) => {
-      const node = await start();
-      const { order } = await pay(node, { phone });
-      const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
-      expect(body.payments[0]?.phone).toBe(phone === "0112345678" ? "+2541*****678" : "+2547*****678");
-    },
-  );
+  it.each([
+    "0712345678",
+    "254712345678",
+    "+254712345678",
+    "+254 712 345 678",
+    "0712-345-678",
+    "00254712345678",
+    "\u202a+254\u00a0712\u00a0345\u00a0678\u202c",
+    "+254 (0) 712 345 678",
+    "\u0660\u0667\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+    "0112345678",
+  ])("is accepted with the phone %j", async (phone) => {
+    const node = await start();
+    const { order } = await pay(node, { phone });
+    const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
+    expect(body.payments[0]?.phone).toBe(phone === "0112345678" ? "+2541*****678" : "+2547*****678");
+  });
 
   it("gets all invalid fields in one answer", async () => {
     const node = await start();
@@ -98,6 +108,66 @@ describe("a payment request", () => {
       provider: "daraja",
     });
     expect(body.errors?.map(({ path }) => path)).toEqual(["orderId", "amountMinor", "currency"]);
+  });
+
+  it("is accepted with a byte order mark", async () => {
+    const node = await start();
+    expect(await post(node, "/v1/payments", `\ufeff${JSON.stringify(paymentBody())}`)).toMatchObject({ status: 202 });
+  });
+
+  it("is refused with the place of the fault when it is not JSON, and without its content", async () => {
+    const node = await start();
+    const answer = await post(node, "/v1/payments", '{"orderId":"A-1",\n"phone":hunter2}');
+    const message =
+      "is not JSON: line 2, column 9 needs a value: a string in double quotes, a number, true, false, null, { or [";
+    expect(answer).toMatchObject({
+      status: 400,
+      body: { code: "body_invalid", detail: `body: ${message}`, errors: [{ path: "body", message }] },
+    });
+    const polluting = await post(node, "/v1/payments", '{"__proto__":{"hunter":2}}');
+    expect(polluting.body.detail).toMatch(/^body: has a field with the name "__proto__"/);
+    for (const type of ["text/plain", "application/x-www-form-urlencoded"]) {
+      const { body } = await post(node, "/v1/payments", JSON.stringify(paymentBody()), { "content-type": type });
+      expect(body.errors).toEqual([{ path: "Content-Type", message: "must be application/json" }]);
+    }
+  });
+
+  it("names the providers that are enabled when it names another one", async () => {
+    const node = await startNode({ databaseUrl, env: { SANDBOX: "daraja,bkash" } });
+    const message = "must be an enabled provider: daraja, bkash";
+    for (const provider of ["mpesa", "mtn", "__proto__", "M-Pesa"]) {
+      expect(await asMerchant(node, "/v1/payments", paymentBody({ provider }))).toMatchObject({
+        status: 404,
+        body: { code: "provider_unknown", detail: `provider: ${message}`, errors: [{ path: "provider", message }] },
+      });
+    }
+    expect(await asMerchant(node, "/v1/providers/mpesa/token", {})).toMatchObject({
+      status: 404,
+      body: { errors: [{ path: "provider", message }] },
+    });
+  });
+
+  it.each(providerNames)("names %s as payers know it in every problem", async (provider) => {
+    const node = await startNode({ databaseUrl, env: { SANDBOX: provider } });
+    const { currencies } = (await asMerchant(node, "/v1/providers")).body.data[0] as unknown as {
+      currencies: string[];
+    };
+    const wrong = [
+      { currency: "USX" },
+      { amountMinor: 1_000_000_000_001 },
+      { phone: "12" },
+      { phone: undefined },
+      ...(provider === "mtn" || provider === "bkash" ? [] : [{ amountMinor: 15_001 }]),
+    ];
+    for (const fields of wrong) {
+      const body = paymentBody({ provider, currency: currencies[0], phone: "+254712345600", ...fields });
+      const { status, body: problem } = await asMerchant(node, "/v1/payments", body);
+      // bKash asks for the phone itself.
+      if (provider === "bkash" && "phone" in fields && fields.phone === undefined) continue;
+      expect(status).toBe(400);
+      expect(problem.detail).not.toMatch(new RegExp(`\\b(${providerNames.join("|")})\\b`));
+      if (!("phone" in fields)) expect(problem.detail).toContain(displayNameOf(provider));
+    }
   });
 
   it("is refused when it is not JSON, not an object, too large, or pollutes a prototype", async () => {
@@ -175,7 +245,48 @@ describe("a payment request", () => {
   });
 });
 
+describe("an order id in a path", () => {
+  it("may be percent-encoded, and is explained when no order can have it", async () => {
+    const node = await start();
+    const orderId = `A.b_c:${crypto.randomUUID()}`;
+    await pay(node, { orderId });
+    for (const path of [orderId, encodeURIComponent(orderId), orderId.replace("A", "%41")]) {
+      expect((await asMerchant(node, `/v1/orders/${path}`)).body.order).toMatchObject({ orderId });
+    }
+    for (const [given, message] of [
+      ["#1234", 'must not contain "#"; use for example 1234'],
+      ["2024/001", 'must not contain "/"; use for example 2024-001'],
+      ["gid://shopify/Order/7", 'must not contain "/"; use for example gid-shopify-Order-7'],
+      ["", "must not be empty"],
+    ] as const) {
+      const wrong = { status: 400, body: { code: "body_invalid", errors: [{ path: "orderId", message }] } };
+      expect(await asMerchant(node, `/v1/orders/${encodeURIComponent(given)}`)).toMatchObject(wrong);
+      expect(await asMerchant(node, "/v1/payments", paymentBody({ orderId: given }))).toMatchObject(wrong);
+    }
+  });
+});
+
 describe("an unknown path or invalid query", () => {
+  it("is explained when only a slash at its end is wrong", async () => {
+    const node = await start();
+    for (const path of ["/v1/payments/", "/v1/providers/", "/openapi.json/"]) {
+      const { status, body } = await asMerchant(node, path, path.includes("payments") ? {} : undefined);
+      expect({ status, code: body.code, detail: body.detail }).toEqual({
+        status: 404,
+        code: "route_unknown",
+        detail: "There is no route at this URL. Remove the slash at its end, or add the id that is missing",
+      });
+    }
+  });
+
+  it("has no code of a field that other requests have", async () => {
+    const node = await start();
+    for (const query of ["phone=0712345600", "currency=KES", "amountMinor=100"]) {
+      const { body } = await asMerchant(node, `/v1/orders?${query}`);
+      expect(body).toMatchObject({ code: "body_invalid", errors: [{ message: "is not a known field" }] });
+    }
+  });
+
   it("gets a problem answer", async () => {
     const node = await start();
     const { order } = await pay(node);
@@ -248,6 +359,19 @@ describe("a webhook", () => {
       expect(await post(node, wrong, '{"Body":{}}')).toMatchObject({ status: 401, body: { code: "webhook_rejected" } });
     }
     expect(await state()).toMatchObject({ status: "processing", version: 2 });
+  });
+
+  it("is accepted with a slash at the end of its URL by POST and PUT, and refused there with a wrong secret", async () => {
+    const { node, path, push, state } = await stage();
+    expect(await post(node, "/webhooks/daraja/", "{}")).toMatchObject({ status: 401 });
+    expect(await post(node, `/webhooks/daraja/${"0".repeat(64)}/`, "{}")).toMatchObject({ status: 401 });
+    const body = JSON.stringify({ Body: { stkCallback: { CheckoutRequestID: push.reference, ResultCode: 1032 } } });
+    for (const method of ["PUT", "POST"]) {
+      expect((await call(`${node.url}${path}/?again=1`, { method, body })).status).toBe(200);
+    }
+    expect(await state()).toMatchObject({ status: "failed", reason: "cancelled" });
+    expect((await call(`${node.url}${path}/`)).headers.get("allow")).toBe("POST, PUT, OPTIONS");
+    expect(node.log.join("")).not.toContain(path);
   });
 
   it("is refused with a wrong secret of any length", async () => {

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
@@ -188,6 +188,35 @@ describe("a database that cannot be reached", () => {
     expect(output.split("\n").at(-2)).toMatch(/^DATABASE_URL cannot be reached /);
     expect(output).toMatch(words);
     expect(output).not.toContain(url.password);
+  });
+});
+
+describe("an address that cannot be listened on", () => {
+  it.each([
+    [
+      "is in use",
+      "127.0.0.1",
+      /^PORT (\d+) of 127\.0\.0\.1 is in use by another process.* set PORT to another port\.$/,
+    ],
+    ["is another machine's", "192.0.2.1", /^HOST 192\.0\.2\.1 is not an address of this machine\. Set HOST to /],
+  ])("fails the start because it %s, with the variable's name", async (_, HOST, words) => {
+    const database = await createDatabase();
+    onTestFinished(database.drop);
+    const other = createServer();
+    other.listen(0, "127.0.0.1");
+    await once(other, "listening");
+    onTestFinished(() => void other.close());
+    const output = await failedStart({
+      PATH: process.env.PATH ?? "",
+      HOST,
+      PORT: String((other.address() as AddressInfo).port),
+      SANDBOX: "daraja",
+      DATABASE_URL: database.url,
+      DATA_DIR: await makeDataDir(),
+      TUKIO_API_KEY: apiKey,
+      TUKIO_SECRET: testSecret,
+    });
+    expect(output.split("\n").at(-2)).toMatch(words);
   });
 });
 

@@ -16,42 +16,34 @@ import { plainText } from "../plain-text.ts";
 import type { Limits, Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
+import { countriesOf, marketOf } from "./market.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./messages.ts";
 
 /** For values that are sent in a header. */
 const visible = z.string().regex(/^[\x21-\x7e]+$/, "must be visible ASCII without spaces");
 
 /** An MTN account has one country and, almost always, one currency; MTN's own sandbox accepts EUR only. */
-const variables = z.object({
-  SUBSCRIPTION_KEY: visible,
-  API_USER: visible.refine((user) => !user.includes(":"), "must not have a colon"),
-  API_KEY: visible,
-  /** Such as `mtnuganda`, or `sandbox`. */
-  TARGET_ENVIRONMENT: z.string().regex(/^[a-z]{3,40}$/, "must be an environment such as mtnuganda, or sandbox"),
-  /** ISO 4217; several currencies are separated by commas. */
-  CURRENCY: z
-    .string()
-    .transform((text) => text.split(",").map((currency) => currency.trim()))
-    .pipe(z.array(z.string().regex(/^[A-Z]{3}$/, "must be ISO 4217 codes such as UGX")).min(1)),
-});
+const variables = z
+  .object({
+    SUBSCRIPTION_KEY: visible,
+    API_USER: visible.refine((user) => !user.includes(":"), "must not have a colon"),
+    API_KEY: visible,
+    /** Such as `mtnuganda`, or `sandbox`. */
+    TARGET_ENVIRONMENT: z.string().regex(/^[a-z]{3,40}$/, "must be an environment such as mtnuganda, or sandbox"),
+    /** ISO 4217; several currencies are separated by commas. */
+    CURRENCY: z
+      .string()
+      .transform((text) => text.split(",").map((currency) => currency.trim()))
+      .pipe(z.array(z.string().regex(/^[A-Z]{3}$/, "must be ISO 4217 codes such as UGX")).min(1)),
+  })
+  .superRefine(({ TARGET_ENVIRONMENT, CURRENCY }, { addIssue }) => {
+    const market = marketOf(TARGET_ENVIRONMENT);
+    if (!market || CURRENCY.every((currency) => market.currencies.includes(currency))) return;
+    const message = `must be ${market.currencies.join(" or ")} for ${TARGET_ENVIRONMENT}`;
+    addIssue({ code: "custom", path: ["CURRENCY"], message });
+  });
 
 type MtnAccount = z.infer<typeof variables>;
-
-/** Country and calling code by target environment (MTN, "Common Error"; integrators report Rwanda's). */
-const markets: ReadonlyMap<string, readonly [country: string, callingCode: string]> = new Map([
-  ["mtnuganda", ["UG", "256"]],
-  ["mtnghana", ["GH", "233"]],
-  ["mtnivorycoast", ["CI", "225"]],
-  ["mtnzambia", ["ZM", "260"]],
-  ["mtncameroon", ["CM", "237"]],
-  ["mtnbenin", ["BJ", "229"]],
-  ["mtncongo", ["CG", "242"]],
-  ["mtnswaziland", ["SZ", "268"]],
-  ["mtnguineaconakry", ["GN", "224"]],
-  ["mtnsouthafrica", ["ZA", "27"]],
-  ["mtnliberia", ["LR", "231"]],
-  ["mtnrwanda", ["RW", "250"]],
-]);
 
 /** 160, the limit of `payerMessage` and `payeeNote` in MTN's API definition. It does not define the allowed characters. */
 const noteLengthMax = 160;
@@ -101,13 +93,14 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
       }),
     );
 
-  const market = markets.get(config.TARGET_ENVIRONMENT);
+  const market = marketOf(config.TARGET_ENVIRONMENT);
   return {
     name: "mtn",
     currencies: config.CURRENCY,
-    // The sandbox and unknown environments accept phones of every country.
-    countries: market ? [market[0]] : [...markets.values()].map(([country]) => country),
-    limits: limitsOf(market?.[1]),
+    countries: market ? [market.country] : countriesOf(config.CURRENCY),
+    countriesOf: (currency) => (market ? [market.country] : countriesOf([currency])),
+    // The sandbox and unknown environments accept phones of every country: MTN's test numbers are Swedish.
+    limits: limitsOf(market?.callingCode),
     statesAmount: true,
     statesReceipt: true,
     // MTN documents no reply.
@@ -134,7 +127,8 @@ const limitsOf = (callingCode = ""): Limits => ({
   minMinor: 1n,
   maxMinor: 100_000_000_000n,
   stepMinor: 1n,
-  phone: new RegExp(`^\\+${callingCode}\\d{7,12}$`),
+  // 15 digits at most in E.164; a number of Côte d'Ivoire or Benin has 13.
+  phone: new RegExp(`^\\+(?=\\d{8,15}$)${callingCode}\\d+$`),
 });
 
 /**

@@ -16,9 +16,10 @@ import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { formatMinor, minorDigits, parseMinor } from "../money.ts";
+import { marketCurrencies } from "./market.ts";
 
-/** MTN's own sandbox accepts EUR only; this one also accepts currencies of MTN's countries. */
-const currencies = ["EUR", "UGX", "GHS", "RWF", "XAF", "XOF", "ZMW"];
+/** MTN's own sandbox accepts EUR only; this one also accepts the currencies of MTN's countries. */
+const currencies = ["EUR", ...marketCurrencies];
 
 const targetEnvironment = "sandbox";
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { parsePhoneNumberFromString } from "libphonenumber-js/max";
+import { type CountryCode, getExampleNumber, parsePhoneNumberFromString } from "libphonenumber-js/max";
+import examples from "libphonenumber-js/mobile/examples";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Payment } from "../../../server/order/order.ts";
 import { createClient } from "../../../server/provider/http-client.ts";
@@ -374,6 +375,35 @@ describe("account", () => {
     for (const phone of ["+256771234500", "+46733123450"]) {
       expect(parsePhoneNumberFromString(phone)?.isValid()).toBe(true);
       expect(limits.phone?.test(phone)).toBe(true);
+    }
+  });
+
+  test("states the countries that pay in its currencies", () => {
+    expect(offer({ CURRENCY: "UGX" }).countries).toEqual(["UG"]);
+    expect(offer({ CURRENCY: "XOF,RWF" }).countries).toEqual(["CI", "BJ", "RW"]);
+    // MTN's own sandbox accepts EUR in place of each country's currency.
+    expect(offer({ CURRENCY: "EUR" }).countries).toHaveLength(12);
+    const { countries, currencies, countriesOf } = offer();
+    expect(countries).toHaveLength(12);
+    for (const country of countries) {
+      expect(
+        currencies.filter((currency) => currency !== "EUR" && countriesOf?.(currency).includes(country)),
+      ).not.toEqual([]);
+    }
+  });
+
+  test.each([
+    ["mtnuganda", "EUR", "must be UGX for mtnuganda"],
+    ["mtnghana", "GHS,UGX", "must be GHS for mtnghana"],
+    ["mtnliberia", "EUR", "must be LRD or USD for mtnliberia"],
+  ])("refuses for %s the currency %s, which MTN does not accept there", (TARGET_ENVIRONMENT, CURRENCY, message) => {
+    expect(() => offer({ TARGET_ENVIRONMENT, CURRENCY })).toThrow(message);
+  });
+
+  test("accepts the numbers of every country in the sandbox, of which the longest have 13 digits", () => {
+    for (const country of offer().countries) {
+      const number = getExampleNumber(country as CountryCode, examples)?.number ?? "";
+      expect(offer().limits.phone?.test(number)).toBe(true);
     }
   });
 
