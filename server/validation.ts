@@ -75,10 +75,12 @@ export const wholeText = (min: number, max: number, meta: { description?: string
 
 const positionPattern = /^(?:(\d{1,12})\.)?(\d{1,10})$/;
 
+export const afterForm = "must be a version, or an epoch and a version as in 1.3";
+
 /** The last state that a watcher has seen, as `version` or `epoch.version`. */
 export const afterText = z
   .string()
-  .regex(positionPattern, "must be a version, or an epoch and a version as in 1.3")
+  .regex(positionPattern, afterForm)
   .transform((value) => {
     const [, epoch, version] = positionPattern.exec(value) ?? [];
     return { ...(epoch !== undefined && { epoch: Number(epoch) }), version: Number(version) };

@@ -6,6 +6,7 @@ import { HubError } from "../server/errors.ts";
 import { issueSentence } from "../server/issue.ts";
 import { paymentBody } from "../server/payment/start.ts";
 import { decision, orderFilter } from "../server/route/orders.ts";
+import { watchRequest } from "../server/transport/socketio-message.ts";
 import { parseInput } from "../server/validation.ts";
 
 function refusal(schema: z.ZodType, value: unknown): HubError {
@@ -99,6 +100,14 @@ describe("the sentence for a wrong value", () => {
         }
       }
     }
+  });
+
+  it("is plain for a request over Socket.IO", () => {
+    expect(errorsOf(watchRequest, { token: 1, orderId: "#7", after: "x" })).toEqual([
+      "token: must be a text",
+      'orderId: must not contain "#"; use for example 7',
+      "after: must be a version, or an epoch and a version as in 1.3",
+    ]);
   });
 
   it("is plain for the environment", () => {

@@ -6,6 +6,7 @@
 import type { z } from "zod";
 import { closeCode } from "../../client-sdk/close-code.ts";
 import { HubError, toProblem } from "../errors.ts";
+import { orderIdForm } from "../order-id.ts";
 import { problem, statusEvent, unwatchAnswer, watchAnswer, watchEnded } from "../schema/answer.ts";
 import { orderId, processing, succeeded, watchToken } from "../schema/example.ts";
 import { unwatchRequest, watchRequest } from "../transport/socketio-message.ts";
@@ -94,7 +95,7 @@ const closeCodes: Record<number, string> = {
   [closeCode.tokenExpired]: "The token has expired: reconnect with a new one",
 };
 
-const parameters = { orderId: { description: "Your name for the order.", examples: [orderId] } };
+const parameters = { orderId: { description: `Your name for the order. ${orderIdForm}`, examples: [orderId] } };
 
 function serversOf({ host, protocol, pathname }: URL): Json {
   const isSecure = protocol === "https:";

@@ -6,7 +6,7 @@ import type { WatchGrant } from "../auth/access.ts";
 import type { Problem } from "../errors.ts";
 import { nowhere, type Position } from "../order/order.ts";
 import { orderIdText } from "../order-id.ts";
-import { afterText } from "../validation.ts";
+import { afterForm, afterText } from "../validation.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -57,7 +57,7 @@ export const watchRequest = z.object({
   token: z.string().max(4_096).optional(),
   orderId: orderIdText.optional(),
   after: z
-    .union([versionNumber, z.literal("").transform(() => nowhere), afterText])
+    .union([versionNumber, z.literal("").transform(() => nowhere), afterText], afterForm)
     .nullish()
     .transform((after) => after ?? nowhere),
 });

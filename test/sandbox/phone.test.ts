@@ -14,7 +14,7 @@ function openPhone(): Phone {
 }
 
 describe("phone", () => {
-  test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600"])(
+  test.each(["+254712345600", "254712345600", "0712345600", "0712 345 600", "০৭১২৩৪৫৬০০", "\u202a+254 712345600"])(
     "lists the prompts of a number written as %s",
     (msisdn) => {
       const phone = openPhone();
