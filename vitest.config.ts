@@ -26,7 +26,7 @@ const store = [
 ];
 const browser = [
   "test/browser/*.test.ts",
-  "test/client-sdk/{element,react}.test.ts",
+  "test/client-sdk/{element,fresh-project,react}.test.ts",
   "test/demo-shop/browser.test.ts",
   "test/docs/picture.test.ts",
 ];

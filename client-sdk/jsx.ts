@@ -17,7 +17,10 @@ export interface OrderStatusAttributes {
   transports?: string | undefined;
 }
 
-/** What React 19 also sets: a property, and listeners of the element's events. React 18 ignores them, so use a ref there. */
+/**
+ * What React 19 also sets: a property, and listeners of the element's events. React 18 ignores them, and React 19 does not set
+ * them when it hydrates a page that the server rendered: use an effect there.
+ */
 export interface OrderStatusProperties {
   refreshToken?: WatchOptions["refreshToken"];
   onstatuschange?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
