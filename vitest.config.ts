@@ -7,7 +7,7 @@ const unit = [
   "test/config/*.test.ts",
   "test/docs/{guarantee,page}.test.ts",
   "test/attack/translate.test.ts",
-  "test/client-sdk/{presentation,rule,watch}.test.ts",
+  "test/client-sdk/{presentation,rule,syntax,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
   "test/order/batch.test.ts",
   "test/payment/phone.test.ts",

@@ -1,5 +1,5 @@
 /**
- * Awaits the states of a watch: `settled()` and iteration. Neither buffers states. A settled state that is only
+ * Awaits the states of a watch: `settled()` and iteration. Neither buffers states. A state that is only
  * `stored` from before a reload may be shown, but it does not resolve anything until the server confirms it.
  */
 import { WatchError } from "./error.ts";
@@ -40,7 +40,7 @@ export async function* iterate(
   store: SnapshotStore,
   stored?: StatusEvent,
 ): AsyncGenerator<StatusEvent, void, undefined> {
-  let seen = stored?.settled ? stored : undefined;
+  let seen = stored;
   for (;;) {
     const { event } = await until(store, (snapshot) => {
       const { event, connection, error } = snapshot;

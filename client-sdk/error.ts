@@ -4,7 +4,7 @@ export type WatchErrorCode = "token_invalid" | "token_expired" | "order_unknown"
 /** The final error of a watch, which does not reconnect after it. Temporary errors never become a `WatchError`. */
 export class WatchError extends Error {
   /** Stable: programs may compare it. */
-  readonly code: WatchErrorCode;
+  declare readonly code: WatchErrorCode;
 
   constructor(code: WatchErrorCode, cause?: unknown) {
     super(`The watch has ended: ${code}`, cause === undefined ? {} : { cause });

@@ -15,6 +15,16 @@ export interface OrderStatusAttributes {
   "time-zone"?: string | undefined;
   /** Names, best first, such as `websocket longpoll`. */
   transports?: string | undefined;
+  /** The merchant's name. */
+  merchant?: string | undefined;
+  /** What the payer pays for. */
+  item?: string | undefined;
+  /** The payer's number, in any form. The element shows the parts that identify it. */
+  phone?: string | undefined;
+  /** Where the payer asks about the payment: a phone number, an email address, a URL or another text. */
+  contact?: string | undefined;
+  /** Where the payer tries again. */
+  "retry-url"?: string | undefined;
 }
 
 /**

@@ -81,6 +81,10 @@ async function keepLink(link: LinkState): Promise<void> {
   // The caller gets the watch first and may close it before anything is sent.
   await undefined;
   while (!link.isClosed) {
+    if (link.target().token === "") {
+      await renewToken(new Refusal("token_expired"), link);
+      continue;
+    }
     const end = await runTransport(link);
     if (!link.isClosed) await prepareNext(end, link);
   }

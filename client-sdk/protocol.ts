@@ -91,6 +91,11 @@ export interface StatusEvent {
   alsoPaid?: string[];
   openedAt: string;
   occurredAt: string;
+  /**
+   * The server's time when it sent this state. A countdown needs it, because the clock of the payer's device may be wrong.
+   * A watcher receives it with the first state of each connection; later states may lack it.
+   */
+  sentAt?: string;
 }
 
 type Numbered = Pick<StatusEvent, "epoch" | "version">;

@@ -11,6 +11,11 @@ export interface Snapshot {
   readonly connection: Connection;
   /** The name of the open link's transport. Undefined without an open link. */
   readonly transport: string | undefined;
+  /**
+   * How far the device's clock is ahead of the server's, in milliseconds: `Date.now() - skewMs` is the server's time.
+   * Undefined until the server has sent a state.
+   */
+  readonly skewMs: number | undefined;
   /** Why the watch ended. Undefined if the caller closed it. */
   readonly error: WatchError | undefined;
 }
@@ -20,6 +25,7 @@ export const firstSnapshot: Snapshot = {
   event: undefined,
   connection: "connecting",
   transport: undefined,
+  skewMs: undefined,
   error: undefined,
 };
 

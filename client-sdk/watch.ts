@@ -10,6 +10,7 @@
  * listener is called.
  */
 import { iterate, untilSettled } from "./awaiting.ts";
+import { skewOf } from "./clock.ts";
 import { step } from "./connection.ts";
 import type { WatchError } from "./error.ts";
 import { createLadder } from "./ladder.ts";
@@ -34,13 +35,16 @@ export interface WatchOptions {
   url: string;
   /** The merchant's id for the order. */
   orderId: string;
-  /** A watch token for this order: `watchToken` in the answer to `POST /v1/payments`. */
+  /**
+   * A watch token for this order: `watchToken` in the answer to `POST /v1/payments`. If it is empty, the watch starts with
+   * `refreshToken`.
+   */
   token: string;
   /** The transports to try, in this order. Default: `[socketIo(), longPoll()]`. */
   transports?: readonly Transport[] | undefined;
   /**
-   * Fetches a fresh token from the merchant's server when the current token has expired. If it is missing or returns
-   * undefined, the watch ends. If it throws, the watch calls it again after a wait.
+   * Fetches a fresh token from the merchant's server when the current token has expired or is empty. If it is missing or
+   * returns undefined, the watch ends. If it throws, the watch calls it again after a wait.
    */
   refreshToken?: (() => string | undefined | Promise<string | undefined>) | undefined;
   /** Closes the watch when aborted. */
@@ -49,7 +53,8 @@ export interface WatchOptions {
   storage?: StateStorage | null | undefined;
   /**
    * The version that the page already shows, for example because the merchant's server rendered it; `epoch.version` names
-   * its epoch too. The watch then reports and awaits newer states only. Default: the stored version, or 0.
+   * its epoch too. The watch then reports and awaits newer states only. Default: 0, also after a reload, because the current
+   * state comes with the server's time.
    */
   after?: Position | undefined;
 }
@@ -94,8 +99,8 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
   let { token } = options;
   const memory = createMemory(url, orderId, options.storage);
   const stored = memory.read();
-  // A stored settled state is requested again, because another attempt may have followed it.
-  let after = options.after ?? (stored && !stored.settled ? positionOf(stored) : 0);
+  // A stored state is requested again: another attempt may have followed it, and the answer has the server's time.
+  let after = options.after ?? 0;
   const store = createSnapshotStore({ ...firstSnapshot, event: stored });
   const [best = socketIo(), ...others] = options.transports ?? [socketIo(), longPoll()];
   const ladder = createLadder([best, ...others]);
@@ -109,7 +114,7 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
     if (known?.id === event.id && compareStates(event, known) < leadMin) return;
     after = positionOf(event);
     memory.write(event);
-    store.set({ event });
+    store.set({ event, skewMs: skewOf(event, store.get().skewMs) });
   };
 
   const link = openLink({

@@ -42,6 +42,8 @@ const options: RolldownOptions = {
   // Chunks import shared code from the entry, instead of from one more file.
   preserveEntrySignatures: "allow-extension",
   plugins: [dense],
+  // Chrome 87, Safari 14 and Firefox 78 parse ES2020 and nothing later.
+  transform: { target: "es2020" },
   // The element imports two transports dynamically, but this entry exports them as well.
   checks: { ineffectiveDynamicImport: false },
 };

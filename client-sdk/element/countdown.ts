@@ -1,33 +1,27 @@
-/** Computes how much of the time to pay has passed. It tolerates a device clock that is wrong. */
+/** Computes how much of the time to pay has passed, by the server's clock. */
 import type { StatusEvent } from "../protocol.ts";
 
 export interface Countdown {
+  /** Since the attempt started. */
   elapsedMs: number;
-  /** Undefined if the event has no readable times. */
-  totalMs: number | undefined;
+  /** The whole time to pay. */
+  totalMs: number;
+  /** Since this state began. */
+  sinceMs: number;
 }
 
-/**
- * Returns a function that computes the elapsed time of an event's attempt. It uses the device's clock if the result is
- * possible. Otherwise it counts from the first event of the attempt, by the server's times.
- */
-export function createCountdown(now: () => number = Date.now): (event: StatusEvent) => Countdown {
-  let attemptId: string | undefined;
-  let offsetMs = 0;
-
-  return ({ payment, occurredAt }) => {
-    const startedAt = Date.parse(payment.startedAt);
-    const totalMs = Date.parse(payment.expiresAt) - startedAt;
-    if (Number.isNaN(totalMs)) return { elapsedMs: 0, totalMs: undefined };
-    if (attemptId !== payment.id) {
-      attemptId = payment.id;
-      const elapsedMs = now() - startedAt;
-      // Twice the time, because an attempt stays open that long when its provider cannot be reached.
-      const isPossible = elapsedMs >= 0 && elapsedMs <= 2 * totalMs;
-      offsetMs = isPossible ? 0 : Date.parse(occurredAt) - now() || 0;
-    }
-    return { elapsedMs: Math.max(0, now() + offsetMs - startedAt), totalMs };
-  };
+/** Undefined while the server's time is unknown, and if the event has no readable times. */
+export function countdownOf(
+  { payment, occurredAt }: StatusEvent,
+  skewMs = Number.NaN,
+  nowMs = Date.now(),
+): Countdown | undefined {
+  const serverMs = nowMs - skewMs;
+  const startedAtMs = Date.parse(payment.startedAt);
+  const elapsedMs = Math.max(0, serverMs - startedAtMs);
+  const totalMs = Date.parse(payment.expiresAt) - startedAtMs;
+  const sinceMs = Math.max(0, serverMs - Date.parse(occurredAt));
+  return Number.isNaN(elapsedMs + totalMs + sinceMs) ? undefined : { elapsedMs, totalMs, sinceMs };
 }
 
 /** Formats minutes and seconds in the locale's digits: `1:05`. */

@@ -6,6 +6,7 @@ const paths: Record<Icon, string> = {
   check: "M5 13l5 5 9-10",
   cross: "M7 7l10 10M17 7L7 17",
   clock: "M12 3a9 9 0 1 0 .01 0M12 7v5l3 2",
+  info: "M12 11v6M12 7v.01",
   eye: "M11 4a7 7 0 1 0 .01 0M16 16l5 5",
 };
 

@@ -1,6 +1,9 @@
 /**
  * The element's style. A page themes it with the `--tukio-*` properties and the parts. The default text colours of both
- * schemes have a contrast of at least 4.5:1. Without a `color-scheme` on the page, the visitor's preference applies.
+ * schemes have a contrast of at least 4.5:1.
+ *
+ * The oldest browsers lack `:is()`, `gap` in a flex box, `overflow-wrap: anywhere` and `text-wrap`. A rule with an unknown
+ * selector is dropped whole, so each rule here keeps the layout without them.
  */
 
 /** One list of colours per scheme, because some supported browsers lack `light-dark()`. */
@@ -50,9 +53,13 @@ const css = `
   font: 400 1rem/1.5 var(--tukio-font, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
   font-variant-numeric: tabular-nums;
   text-align: center;
+  word-break: break-word;
   overflow-wrap: anywhere;
   --tone: var(--accent);
 }
+.light { color-scheme: light; }
+.dark { color-scheme: dark; }
+.neutral { --tone: var(--muted); }
 .good { --tone: var(--good); }
 .bad { --tone: var(--bad); }
 .caution { --tone: var(--caution); }
@@ -74,14 +81,15 @@ p, h2, dl, dd { margin: 0; }
 .track { opacity: 0.2; }
 .ring { stroke-dasharray: 100; transform: rotate(-90deg); transform-origin: 50% 50%; }
 .icon { stroke-width: 1.5; }
-.over :is(.track, .ring) { display: none; }
+.over .track, .over .ring { display: none; }
 .loud .disc { opacity: 1; }
 .loud .icon { stroke: var(--surface); stroke-width: 2.6; }
 
-.amount {
-  font-size: 1.125rem;
-  color: var(--muted);
-}
+.merchant { font-weight: 600; }
+.item { color: var(--muted); font-size: 0.9375rem; }
+.merchant + .sign, .item + .sign { margin-top: 1.25rem; }
+.amount { color: var(--muted); font-size: 1.125rem; }
+.good .amount { color: var(--ink); font-size: clamp(1.5rem, 8vw, 2.25rem); font-weight: 700; line-height: 1.2; }
 .title {
   margin-top: 0.125rem;
   font-size: 1.5rem;
@@ -89,8 +97,12 @@ p, h2, dl, dd { margin: 0; }
   line-height: 1.3;
   text-wrap: balance;
 }
-.text { margin-top: 0.5rem; max-width: 34ch; }
-.timer, .note { margin-top: 1rem; }
+.text { margin: 0.5rem auto 0; max-width: 34ch; }
+.help { margin: 0.75rem auto 0; max-width: 38ch; color: var(--muted); font-size: 0.9375rem; }
+.quiet .help { color: inherit; font-weight: 600; }
+.timer, .note, .contact { margin-top: 1rem; }
+.contact { font-size: 0.9375rem; }
+.contact-link { display: inline-block; color: var(--accent); font-weight: 600; }
 .left { color: var(--tone); font-size: 1.125rem; font-weight: 600; }
 
 .action {
@@ -108,13 +120,15 @@ p, h2, dl, dd { margin: 0; }
   text-decoration: none;
   cursor: pointer;
 }
+.quiet .action, .save { border: 1px solid var(--muted); background: none; color: var(--ink); font-weight: 500; }
+.save { margin-top: 1rem; }
 .action:hover { filter: brightness(1.1); }
 .action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 
 .detail { width: 100%; margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line); }
-.row { display: flex; justify-content: space-between; gap: 1rem; padding: 0.125rem 0; font-size: 0.9375rem; }
-.label { color: var(--muted); text-align: start; flex: none; }
-.value { font-weight: 500; text-align: end; user-select: all; }
+.row { display: flex; justify-content: space-between; padding: 0.125rem 0; font-size: 0.9375rem; }
+.label { margin-inline-end: 1rem; color: var(--muted); text-align: start; flex: none; }
+.value { font-weight: 500; text-align: end; -webkit-user-select: all; user-select: all; }
 .waited, .note { color: var(--muted); font-size: 0.875rem; }
 
 @media (prefers-reduced-motion: no-preference) {
@@ -124,6 +138,10 @@ p, h2, dl, dd { margin: 0; }
 }
 @keyframes appear { from { opacity: 0; } }
 @keyframes turn { to { transform: rotate(270deg); } }
+@media print {
+  .card { ${light} max-width: 26rem; break-inside: avoid; }
+  .action, .note, .timer { display: none; }
+}
 @media (forced-colors: active) {
   .card, .action { border: 1px solid; }
   .disc { display: none; }
@@ -133,8 +151,11 @@ p, h2, dl, dd { margin: 0; }
 
 let sheet: CSSStyleSheet | undefined;
 
-/** Styles a root. A constructed style sheet needs no exception in a Content Security Policy; old browsers get a `<style>`. */
-export function applyStyle(root: ShadowRoot): void {
+/**
+ * Styles a root. A constructed style sheet needs no exception in a Content Security Policy. Old browsers get a `<style>` with
+ * this nonce.
+ */
+export function applyStyle(root: ShadowRoot, nonce: string): void {
   if ("adoptedStyleSheets" in root && "replaceSync" in CSSStyleSheet.prototype) {
     sheet ??= new CSSStyleSheet();
     sheet.replaceSync(css);
@@ -142,6 +163,7 @@ export function applyStyle(root: ShadowRoot): void {
     return;
   }
   const style = document.createElement("style");
+  style.nonce = nonce;
   style.textContent = css;
   root.append(style);
 }

@@ -5,6 +5,7 @@
 import { type Countdown, formatDuration } from "./countdown.ts";
 import { iconPath, svg } from "./icon.ts";
 import type { Presentation } from "./presentation.ts";
+import type { Scheme } from "./scheme.ts";
 import type { Words } from "./words.ts";
 
 export interface View {
@@ -15,7 +16,7 @@ export interface View {
 
 /** The parts of the view that depend on the page and on the order's status. */
 export interface Look {
-  scheme: "light" | "dark" | "auto";
+  scheme: Scheme;
   /** The name of the slot for the merchant's content for this status. */
   status: string | undefined;
 }
@@ -23,6 +24,8 @@ export interface Look {
 export interface ViewOptions {
   root: ShadowRoot;
   onTryAgain: () => void;
+  /** Receives the lines of the receipt. */
+  onSave: (receipt: string) => void;
 }
 
 /** The classes of each tone: a ring while the payer waits, a full disc for a clear result. */
@@ -30,72 +33,85 @@ const emphasis: Record<Presentation["tone"], string> = {
   waiting: "",
   good: "over loud",
   bad: "over loud",
+  neutral: "over",
   caution: "over",
 };
 
+/** The parts that show one text of the presentation. */
+const textParts = {
+  test: "p",
+  merchant: "p",
+  item: "p",
+  amount: "p",
+  title: "h2",
+  text: "p",
+  help: "p",
+  note: "p",
+  save: "button",
+} as const;
+
+type TextPart = keyof typeof textParts;
+
 /** Builds the shadow tree. */
-export function createView({ root, onTryAgain }: ViewOptions): View {
+export function createView({ root, onTryAgain, onSave }: ViewOptions): View {
   const sign = createSign();
-  const test = part("p", "test");
-  const amount = part("p", "amount");
-  const title = part("h2", "title");
-  const text = part("p", "text");
-  const left = part("p", "left");
-  const waited = part("p", "waited");
-  const live = part("div", "message", [title, text]);
+  const texts = Object.fromEntries(
+    Object.entries(textParts).map(([name, tag]) => [name, part(tag, name)]),
+  ) as unknown as Record<TextPart, HTMLElement>;
+  const { test, merchant, item, amount, title, text, help, note, save } = texts;
+  const live = part("div", "message", [title, text, help]);
   // The role is polite and atomic: screen readers announce the whole message.
   live.setAttribute("role", "status");
-  const timer = part("div", "timer", [left, waited]);
-  timer.setAttribute("role", "timer");
+  const timer = createTimer();
   const link = part("a", "action link");
   const button = part("button", "action button");
-  button.type = "button";
-  button.addEventListener("click", onTryAgain);
-  const own = document.createElement("slot");
+  const contact = part("p", "contact");
+  const own = slot("own");
   const detail = part("dl", "detail");
-  const note = part("p", "note");
-  const card = part("section", "card", [
-    slot("header"),
-    test,
-    sign.element,
-    amount,
-    live,
-    timer,
-    link,
-    button,
-    own,
-    detail,
-    note,
-    slot(""),
-  ]);
+  let receipt = "";
+  button.addEventListener("click", onTryAgain);
+  save.classList.add("action");
+  save.addEventListener("click", () => onSave(receipt));
+  const { element: clock } = timer;
+  const above = [slot("header"), test, merchant, item, sign.element, amount, live, clock];
+  const card = part("section", "card", [...above, link, button, contact, own, detail, save, note, slot("")]);
   root.append(card);
 
   return {
     show(presentation, { scheme, status }) {
-      const { tone } = presentation;
-      setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}`);
+      const { tone, action } = presentation;
+      setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}${action?.isQuiet ? " quiet" : ""}`);
       sign.show(presentation);
-      setText(test, presentation.test);
-      setText(amount, presentation.amount);
-      setText(title, presentation.title);
-      setText(text, presentation.text);
-      setText(note, presentation.note);
-      const { label, href } = presentation.action ?? {};
-      setText(link, href && label);
-      setText(button, href ? undefined : label);
-      if (href) setAttribute(link, "href", href);
+      for (const name of Object.keys(textParts) as TextPart[]) setText(texts[name], presentation[name]);
+      setText(link, action?.href && action.label);
+      setText(button, action?.href ? undefined : action?.label);
+      if (action?.href) setAttribute(link, "href", action.href);
       if (status) setAttribute(own, "name", status);
+      showContact(contact, presentation.contact);
       showRows(detail, presentation.detail);
+      receipt = receiptOf(presentation);
     },
-
     progress(time, words, locale) {
+      sign.progress(timer.show(time, words, locale));
+    },
+  };
+}
+
+/** The clock. `show` returns the share of the time that is left; undefined if none is, or if it is unknown. */
+function createTimer(): { element: HTMLElement; show(...progress: Parameters<View["progress"]>): number | undefined } {
+  const [left, waited] = [part("p", "left"), part("p", "waited")];
+  const element = part("div", "timer", [left, waited]);
+  element.setAttribute("role", "timer");
+  return {
+    element,
+    show(time, words, locale) {
       const { elapsedMs = 0, totalMs = 0 } = time ?? {};
       const leftMs = totalMs - elapsedMs;
       const isLeft = leftMs > 0;
-      sign.progress(isLeft ? leftMs / totalMs : undefined);
       setText(left, isLeft ? `${formatDuration(leftMs, locale)} ${words.left}` : undefined);
-      setText(waited, words.waited.replace("{time}", formatDuration(elapsedMs, locale)));
-      timer.hidden = !time;
+      setText(waited, isLeft ? undefined : words.waited.replace("{time}", formatDuration(elapsedMs, locale)));
+      element.hidden = !time;
+      return isLeft ? leftMs / totalMs : undefined;
     },
   };
 }
@@ -141,6 +157,22 @@ function showRows(list: HTMLElement, rows: Presentation["detail"]): void {
   );
 }
 
+function showContact(element: HTMLElement, contact: Presentation["contact"]): void {
+  element.hidden = !contact;
+  const { label = "", text = "", href } = contact ?? {};
+  if (element.textContent === `${label} ${text}`) return;
+  const link = part("a", "contact-link");
+  link.textContent = text;
+  if (href) link.href = href;
+  element.replaceChildren(label, " ", link);
+}
+
+/** The lines of the receipt as text, for an app that the payer shares it with. */
+const receiptOf = ({ merchant, item, amount, title, detail }: Presentation): string =>
+  [merchant, item, amount && `${amount} – ${title}`, ...detail.map(([label, value]) => `${label}: ${value}`)]
+    .filter(Boolean)
+    .join("\n");
+
 /** Creates an element that a page can style by its part name. */
 function part<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
@@ -150,6 +182,7 @@ function part<Name extends keyof HTMLElementTagNameMap>(
   const element = document.createElement(name);
   element.setAttribute("part", parts);
   element.className = parts;
+  if (name === "button") element.setAttribute("type", "button");
   element.append(...children);
   return element;
 }

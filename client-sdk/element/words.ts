@@ -33,6 +33,16 @@ export type PhraseKey =
 
 export interface Words {
   phrases: Record<PhraseKey, Phrase>;
+  /** The title without a network, and what follows it. */
+  offline: Phrase;
+  /** The prompt has not arrived after a while. May contain `{provider}`. */
+  noPrompt: string;
+  /** The time to pay has just ended. */
+  mayBeLate: string;
+  /** Before the merchant's contact. */
+  contact: string;
+  share: string;
+  print: string;
   /** The notice of a test payment, in the sandbox. */
   test: string;
   tryAgain: string;

@@ -44,7 +44,7 @@ export type RefusalCode = "token_invalid" | "token_expired" | "order_unknown";
 
 /** The server refused this token or this order. Throw it from a transport. */
 export class Refusal extends Error {
-  readonly code: RefusalCode;
+  declare readonly code: RefusalCode;
 
   constructor(code: RefusalCode) {
     super(code);
@@ -55,7 +55,7 @@ export class Refusal extends Error {
 
 /** The server is busy. The watch tries again, after at least `retryAfterMs`. Throw it from a transport. */
 export class ComeBack extends Error {
-  readonly retryAfterMs: number;
+  declare readonly retryAfterMs: number;
 
   constructor(retryAfterMs = 0) {
     super("The server is busy");

@@ -7,13 +7,19 @@ import { run } from "./statement.ts";
 /** One index probe for each id, whatever the table's size. */
 const currentStatement = {
   name: "current",
-  text: `select ${eventColumns("o")} from unnest($1::uuid[]) as wanted (id)
+  text: `select ${eventColumns("o")}, clock_timestamp() as sent_at from unnest($1::uuid[]) as wanted (id)
          join lateral (select ${stateColumns('"order"')} from "order" where id = wanted.id offset 0) o on true`,
 } as const;
 
 /** Reads the current states of those orders that exist, in no order. */
 export async function readCurrent(pool: pg.Pool, ids: readonly string[]): Promise<StatusEvent[]> {
   return (await run<StateRow>(pool, currentStatement, [ids])).map(toEvent);
+}
+
+/** Like `readCurrent`, for watchers: each state has PostgreSQL's time of the read in `sentAt`. */
+export async function readToSend(pool: pg.Pool, ids: readonly string[]): Promise<StatusEvent[]> {
+  const rows = await run<StateRow & { sent_at: Date }>(pool, currentStatement, [ids]);
+  return rows.map((row) => ({ ...toEvent(row), sentAt: row.sent_at.toISOString() }));
 }
 
 /** Changed orders, and the time of the read by PostgreSQL's clock. */

@@ -9,7 +9,7 @@ import { type AgreedTerms, assessSuccess, type SuccessAssessment } from "./asses
 import { checkNow, defer, endReceiptCheck, isPayable } from "./check.ts";
 import { claimDue } from "./claim-due.ts";
 import { clearCompletionLock, type Returned, recordReturn } from "./completion.ts";
-import { type Changes, readChanges, readCurrent } from "./current.ts";
+import { type Changes, readChanges, readToSend } from "./current.ts";
 import type { PaymentDraft } from "./draft.ts";
 import { createEpochs, type EpochOptions } from "./epoch.ts";
 import type { InboxRow } from "./evidence.ts";
@@ -61,7 +61,7 @@ export interface OrderStore {
   assessSuccess(paymentId: string, success: Outcome): Promise<SuccessAssessment | undefined>;
   /** Makes a payment due now, unless it is paid, in review or rejected. */
   checkNow(paymentId: string): Promise<void>;
-  /** The current states of those orders that exist, in no order. */
+  /** The current states of those orders that exist, in no order, with the time of the read in `sentAt`. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** Starts a new epoch if the database may have lost commits, and returns the current one. */
   checkEpoch(): Promise<number>;
@@ -116,7 +116,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     locateOwn: (provider, ownReference) => locateOwn(webhookPool, provider, ownReference),
     assessSuccess: (paymentId, success) => assessSuccess(webhookPool, paymentId, success, amountlessProviders),
     checkNow: (paymentId) => checkNow(pool, paymentId),
-    current: (ids) => readCurrent(pool, ids),
+    current: (ids) => readToSend(pool, ids),
     checkEpoch: epochs.check,
     reportLoss: epochs.reportLoss,
     changedSince: (at) => readChanges(pool, at),

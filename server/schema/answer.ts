@@ -104,6 +104,9 @@ export const statusEvent = z
     alsoPaid: z.array(z.uuid()).exactOptional().describe("Other attempts of this order that were paid too."),
     openedAt: time("When the order was opened"),
     occurredAt: time("When this state began; never earlier than the previous version"),
+    sentAt: time(
+      "The server's time when it sent this state, for a countdown that does not depend on the device's clock. A watcher gets it with the first state of a connection; other states may lack it",
+    ).exactOptional(),
   })
   .meta({ id: "StatusEvent", description: "The whole current state of one order, never a difference." });
 

@@ -187,13 +187,17 @@ async function join<T>(state: State, id: string, enter: (event: StatusEvent) => 
     if (isLost(known, read)) state.onLoss(known.epoch);
     // The watchers already here receive it too, in case the bus lost it.
     deliver(state, read);
-    return enter(room.newest ?? read);
+    return enter(withSentAt(room.newest ?? read, read));
   } finally {
     room.joining -= 1;
     if (room.joining === 0) room.newest = undefined;
     closeRoomIfEmpty(state, id, room);
   }
 }
+
+/** A state that the bus brought during the read gets the time of the read. */
+const withSentAt = (event: StatusEvent, { sentAt }: StatusEvent): StatusEvent =>
+  sentAt === undefined || event.sentAt === sentAt ? event : { ...event, sentAt };
 
 function roomOf({ rooms, bus }: State, id: string): Room {
   const known = rooms.get(id);

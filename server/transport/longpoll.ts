@@ -62,8 +62,10 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       let latest: string | undefined;
       const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
       const receive = (event: StatusEvent, json: string): void => {
-        latest = json;
-        if (isEnough(event)) answer();
+        const isDone = isEnough(event);
+        // A state that waits for the timeout is sent later than it was read.
+        latest = isDone ? json : JSON.stringify({ ...event, sentAt: undefined });
+        if (isDone) answer();
       };
       const watcher: Watcher = { id, transport: "longpoll", epoch: 0, version: 0, isPaid: false, receive };
       const expiring: Expiring = { expiresAtS, expire: answer };

@@ -92,13 +92,14 @@ describe("page", () => {
     await expect.poll(() => linkText(page)).toBe("Live over Socket.IO");
     await seeHeading(page, "Check your phone");
     await page.context().setOffline(true);
-    // Offline Chromium keeps open sockets open, unlike a phone without a network.
+    // At once, though offline Chromium keeps open sockets open, unlike a phone without a network.
+    await seeHeading(page, "You are offline");
     network.refuse(true);
     network.cut();
     await page.getByText("Reconnecting…").first().waitFor();
     await answerPrompt(node, phone, "approve");
     await untilPaid(node, orderIdOf(page));
-    await seeHeading(page, "Check your phone");
+    await seeHeading(page, "You are offline");
     network.refuse(false);
     await page.context().setOffline(false);
     await seeHeading(page, "Paid");

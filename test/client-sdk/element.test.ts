@@ -36,8 +36,8 @@ describe("element with a node", () => {
     const { page, complaints } = await openPage(browser);
     await page.goto(shop.origin);
     await title(page, "Check your phone");
-    expect(await page.locator("[part=text]").innerText()).toContain("+2547*****600");
-    expect(await page.locator("[part=left]").innerText()).toMatch(/^0:0\d left$/);
+    expect(await page.locator("[part=text]").innerText()).toContain("07••\u00a0•••\u00a0600");
+    expect(await page.locator("[part=left]").innerText()).toMatch(/^\d:\d\d left$/);
     expect(await page.locator("[part=test]").innerText()).toContain("Test payment");
     expect(await page.locator("[part=amount]").innerText()).toMatch(/^KES\s150\.00$/);
     // The listener is added before anything changes.
@@ -85,11 +85,14 @@ describe("element with a node", () => {
 });
 
 /** Shows a state without a node: the test's own server answers the long poll. */
-async function showing(state: Partial<StatusEvent>, options: Parameters<typeof openPage>[1] = {}, lang = "en") {
+async function showing(
+  state: Partial<StatusEvent>,
+  { lang = "en", more = "", ...options }: Parameters<typeof openPage>[1] & { lang?: string; more?: string } = {},
+) {
   const event = eventOf({ id: "one", version: 3, ...state });
   const shop = await startMerchantPage("http://127.0.0.1");
   shop.lang = lang;
-  shop.body = elementOf("/", "ORD-one", "token", 'transports="longpoll"');
+  shop.body = elementOf("/", "ORD-one", "token", `transports="longpoll" ${more}`);
   shop.answer = (request, response) => {
     if (request.url?.includes(`after=${event.version}`)) return; // No newer state: the request stays open.
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
@@ -105,12 +108,210 @@ const payment = (more: Partial<StatusEvent["payment"]>): StatusEvent["payment"] 
   ...more,
 });
 
+/** Styles the whole page, which its policy forbids to do by an attribute, and makes the element render again. */
+const setStyle = (page: Page, css: string): Promise<unknown> =>
+  page.evaluate(`
+    document.documentElement.style.cssText = "${css}";
+    document.querySelector("order-status").removeAttribute("time-zone");
+    document.querySelector("order-status").setAttribute("time-zone", "Africa/Nairobi");
+  `);
+
+const backgroundOf = (page: Page, part: string): Promise<string> =>
+  page.evaluate(`(() => {
+    const { shadowRoot } = document.querySelector("order-status");
+    return getComputedStyle(shadowRoot.querySelector("[part='${part}']")).backgroundColor;
+  })()`);
+
 describe("element without a node", () => {
-  it("fires tryagain on the page when the payer presses the button", async () => {
+  it("has a button to try again while the page listens to it on the element, and fires tryagain", async () => {
     const { page } = await showing({ status: "failed", settled: true, reason: "wrong_pin" });
-    await page.evaluate("document.addEventListener('tryagain', ({ detail }) => { globalThis.tried = detail.orderId })");
-    await page.getByRole("button", { name: "Try again" }).click();
-    expect(await page.evaluate("globalThis.tried")).toBe("ORD-one");
+    const button = page.getByRole("button", { name: "Try again" });
+    expect(await button.count()).toBe(0);
+    await page.evaluate(`
+      globalThis.it = document.querySelector("order-status");
+      globalThis.tried = [];
+      globalThis.listener = ({ detail }) => tried.push(detail.orderId);
+      it.addEventListener("tryagain", listener);
+    `);
+    await button.click();
+    expect(await page.evaluate("tried")).toEqual(["ORD-one"]);
+    await page.evaluate("it.removeEventListener('tryagain', listener)");
+    expect(await button.count()).toBe(0);
+    await page.evaluate("it.ontryagain = listener");
+    await button.click();
+    expect(await page.evaluate("tried")).toEqual(["ORD-one", "ORD-one"]);
+    await page.evaluate("it.ontryagain = null");
+    expect(await button.count()).toBe(0);
+  });
+
+  it("has a link to try again with retry-url, and only for http and https", async () => {
+    const at = (url: string) => showing({ status: "failed", settled: true }, { more: `retry-url="${url}"` });
+    const { page, shop } = await at("/pay?again=1");
+    const link = page.getByRole("link", { name: "Try again" });
+    expect(await link.getAttribute("href")).toBe(`${shop.origin}/pay?again=1`);
+    const evil = await at("javascript:alert(1)");
+    await title(evil.page, "Payment failed");
+    expect(await evil.page.getByRole("link").count()).toBe(0);
+  });
+
+  it("uses properties that the page set before the element was registered", async () => {
+    const { page } = await showing({ status: "failed", settled: true });
+    await page.evaluate(`(() => {
+      const early = document.createElement("other-status");
+      early.ontryagain = () => undefined;
+      early.refreshToken = async () => "fresh";
+      customElements.define("other-status", class extends customElements.get("order-status") {});
+      document.body.append(early);
+      for (const name of ["url", "order-id", "transports"]) early.setAttribute(name, it(name));
+      function it(name) { return document.querySelector("order-status").getAttribute(name); }
+    })()`);
+    await page.locator("other-status").getByRole("button", { name: "Try again" }).waitFor();
+  });
+
+  it("counts down by the server's clock, however wrong the device's clock is", async () => {
+    for (const hours of [-30, 30]) {
+      // 40 s of two minutes have passed.
+      const event = { status: "processing", sentAt: "2026-11-20T21:00:40.000Z" } as const;
+      const { page } = await showing(event);
+      await page.clock.setFixedTime(Date.parse("2026-11-20T21:00:40.000Z") + hours * 3_600_000);
+      await page.evaluate("sessionStorage.clear()");
+      await page.reload();
+      const left = page.locator("[part=left]");
+      await left.waitFor();
+      expect(await left.innerText()).toBe("1:20 left");
+      // A reload shows the stored state first, and no time before the server has stated its own.
+      await page.reload();
+      await left.waitFor();
+      expect(await left.innerText()).toBe("1:20 left");
+    }
+  });
+
+  it("shows one clock: the time left, or how long the payer has waited", async () => {
+    const { page } = await showing({ status: "processing", sentAt: "2026-11-20T21:00:40.000Z" });
+    await page.locator("[part=left]").waitFor();
+    expect(await page.locator("[part=waited]").isVisible()).toBe(false);
+    const late = await showing({ status: "processing", sentAt: "2026-11-20T21:02:40.000Z" });
+    await title(late.page, "Still waiting");
+    expect(await late.page.locator("[part=waited]").innerText()).toMatch(/^Waiting for 2:4\d$/);
+    expect(await late.page.locator("[part=left]").isVisible()).toBe(false);
+  });
+
+  it("asks for a while after the time is up whether the payer entered a PIN", async () => {
+    const { page } = await showing(
+      { status: "expired", settled: true, reason: "deadline", sentAt: "2026-11-20T21:00:01.000Z" },
+      { more: 'retry-url="/pay"' },
+    );
+    await page.getByText("Did you enter your PIN?").waitFor();
+    expect(await backgroundOf(page, "action link")).toBe("rgba(0, 0, 0, 0)");
+    const late = await showing(
+      { status: "expired", settled: true, reason: "deadline", sentAt: "2026-11-20T21:00:31.000Z" },
+      { more: 'retry-url="/pay"' },
+    );
+    await title(late.page, "Time is up");
+    expect(await late.page.getByText("Did you enter your PIN?").isVisible()).toBe(false);
+  });
+
+  it("shows at once that the device is offline, until a state shows the opposite", async () => {
+    const { page, shop } = await showing({ status: "processing" });
+    await title(page, "Waiting for your payment");
+    await page.context().setOffline(true);
+    await title(page, "You are offline");
+    expect(await page.locator("[part=text]").innerText()).toContain("approve it with M");
+    await page.context().setOffline(false);
+    await title(page, "Waiting for your payment");
+    expect(shop.origin).toBeTruthy();
+  });
+
+  it("fetches the first token too if the page has none", async () => {
+    const { page, shop } = await showing({ status: "processing" });
+    const { answer } = shop;
+    const tokens: (string | undefined)[] = [];
+    shop.answer = (request, response) => {
+      tokens.push(request.headers.authorization);
+      return answer?.(request, response);
+    };
+    shop.body = shop.body.replace('token="token"', 'token=""');
+    await page.evaluate("sessionStorage.clear()");
+    await page.reload();
+    await title(page, "One moment");
+    await page.evaluate("document.querySelector('order-status').refreshToken = async () => 'fresh'");
+    await title(page, "Waiting for your payment");
+    expect(tokens[0]).toBe("Bearer fresh");
+  });
+
+  it("notifies the page of a stored state when the server confirms it, and once", async () => {
+    const { page } = await showing({ status: "processing" });
+    await page.context().addInitScript(`
+      globalThis.versions = [];
+      addEventListener("statuschange", ({ detail }) => versions.push(detail.version));
+    `);
+    await page.route(/\/v1\//, (route) => route.abort());
+    await page.reload();
+    await title(page, "Waiting for your payment");
+    expect(await page.evaluate("versions")).toEqual([]);
+    await page.unroute(/\/v1\//);
+    await expect.poll(() => page.evaluate("versions")).toEqual([3]);
+  });
+
+  it("shows no remembered state of a payment that the server refuses to show", async () => {
+    const { page, shop } = await showing({ status: "processing" });
+    shop.answer = (_request, response) =>
+      response.writeHead(401, { "content-type": "application/problem+json" }).end('{"code":"token_invalid"}');
+    await page.reload();
+    await title(page, "Payment cannot be shown");
+    expect(await page.locator("order-status section").innerText()).toBe(
+      "Payment cannot be shown\n\nThis page is no longer valid. Please go back to the shop.",
+    );
+  });
+
+  it("shows the merchant, the item, the payer's number and a contact", async () => {
+    const action = { type: "prompt", phone: "+2547*****678" } as const;
+    const more = 'merchant="Mama Njeri" item="2 tickets" phone="0712345678" contact="help@shop.example"';
+    const { page } = await showing({ payment: payment({ action }) }, { more });
+    await title(page, "Check your phone");
+    expect(await page.locator("[part=text]").innerText()).toContain("0712\u00a0•••\u00a0678");
+    expect(await page.locator("[part=merchant], [part=item]").allInnerTexts()).toEqual(["Mama Njeri", "2 tickets"]);
+    const review = await showing({ status: "review", settled: true }, { more });
+    const link = review.page.getByRole("link", { name: "help@shop.example" });
+    expect(await link.getAttribute("href")).toBe("mailto:help@shop.example");
+  });
+
+  it("shares the receipt, or prints the page where the browser cannot share", async () => {
+    const paid = { status: "succeeded", settled: true, payment: payment({ receipt: "NLJ7RT61SV" }) } as const;
+    const { page } = await showing(paid, { more: 'merchant="Mama Njeri"' });
+    for (const canShare of [true, false]) {
+      await page.evaluate(`
+        globalThis.done = [];
+        globalThis.print = () => done.push("print");
+        if (${canShare}) navigator.share = async ({ text }) => done.push(text);
+        else Reflect.deleteProperty(navigator, "share");
+        document.querySelector("order-status").setAttribute("item", "${canShare}");
+      `);
+      await page.getByRole("button", { name: canShare ? "Share receipt" : "Print receipt" }).click();
+      const done = await page.evaluate<string[]>("done");
+      expect(done).toEqual([canShare ? expect.stringMatching(/^Mama Njeri\n.*Receipt: NLJ7RT61SV/s) : "print"]);
+    }
+    await page.emulateMedia({ media: "print" });
+    expect(await page.getByRole("button").count()).toBe(0);
+    await page.getByText("NLJ7RT61SV").waitFor();
+  });
+
+  it("is as light or dark as the page on which it stands", async () => {
+    const { page } = await showing({ status: "review", settled: true }, { colorScheme: "dark" });
+    const background = (): Promise<string> => backgroundOf(page, "card");
+    const [white, dark] = ["rgb(255, 255, 255)", "rgb(21, 24, 31)"];
+    // The page says nothing, so it is white, though the visitor prefers dark.
+    expect(await background()).toBe(white);
+    for (const [css, color] of [
+      ["background: #111", dark],
+      ["background: #111; color-scheme: light", white],
+      ["background: rgba(0, 0, 0, 0.1)", white],
+      ["color-scheme: dark", dark],
+      ["color-scheme: light dark", dark],
+    ] as const) {
+      await setStyle(page, css);
+      expect([css, await background()]).toEqual([css, color]);
+    }
   });
 
   it("calls refreshToken though the page set it after the element was created", async () => {
@@ -179,15 +380,16 @@ describe("element without a node", () => {
       { lang: "bn-BD", colorScheme: "light" },
     ] as const;
     const titles = new Set<string>();
+    const more = 'merchant="Mama Njeri" item="2 tickets" contact="+254700000000" retry-url="/"';
     for (const { lang, colorScheme } of looks) {
       for (const status of statuses) {
         const isOpen = status === "pending" || status === "processing";
         const action = { type: "prompt", phone: "+2547*****678" } as const;
         const { page } = await showing(
           { status, settled: !isOpen, payment: payment({ receipt: "NLJ7RT61SV", action }) },
-          { viewport: { width: 320, height: 800 }, colorScheme },
-          lang,
+          { viewport: { width: 320, height: 800 }, colorScheme, lang, more },
         );
+        await setStyle(page, "color-scheme: light dark");
         expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
         titles.add(await page.locator("[part=title]").innerText());
         const { violations } = (await page.evaluate(`${axe}; axe.run("order-status")`)) as {

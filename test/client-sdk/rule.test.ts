@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { delayMs, readRetryAfter } from "../../client-sdk/backoff.ts";
+import { skewOf } from "../../client-sdk/clock.ts";
 import { type Connection, type Input, step } from "../../client-sdk/connection.ts";
 import { createLadder } from "../../client-sdk/ladder.ts";
 import { readEvent } from "../../client-sdk/protocol.ts";
@@ -54,6 +55,25 @@ describe("connection", () => {
         },
       ),
     );
+  });
+});
+
+describe("clock", () => {
+  const event = eventOf({ id: "one", version: 1, occurredAt: "2026-11-20T21:00:00.000Z" });
+  const occurredAtMs = Date.parse(event.occurredAt);
+
+  it("is compared with the time that the server states", () => {
+    const sent = { ...event, sentAt: "2026-11-20T21:00:40.000Z" };
+    expect(skewOf(sent, undefined, occurredAtMs + 40_000)).toBe(0);
+    expect(skewOf(sent, -5, occurredAtMs + 90_000)).toBe(50_000);
+    expect(skewOf(sent, undefined, occurredAtMs)).toBe(-40_000);
+  });
+
+  it("is otherwise compared with the newest event of all, because none arrives before it occurred", () => {
+    expect(skewOf(event, undefined, occurredAtMs + 40_000)).toBe(40_000);
+    expect(skewOf(event, 40_000, occurredAtMs + 100)).toBe(100);
+    expect(skewOf(event, 100, occurredAtMs + 40_000)).toBe(100);
+    expect(skewOf({ ...event, sentAt: "now" }, 100, occurredAtMs)).toBe(0);
   });
 });
 

@@ -433,6 +433,32 @@ describe("expired token", () => {
   });
 });
 
+describe("empty token", () => {
+  it("is replaced by a fresh one before the first request", async () => {
+    const { watch, transport } = start({ token: "", refreshToken: async () => "second" });
+    const link = await transport.link(1);
+    expect(link.target.token).toBe("second");
+    link.onOpen();
+    expect(watch.snapshot().connection).toBe("open");
+  });
+
+  it("ends the watch without a request if there is no other", async () => {
+    for (const refreshToken of [undefined, () => undefined]) {
+      const { watch, transport } = start({ token: "", refreshToken });
+      await expect(watch.settled()).rejects.toMatchObject({ code: "token_expired" });
+      expect(transport.links).toHaveLength(0);
+    }
+  });
+
+  it("is fetched again after the merchant's server could not be reached", async () => {
+    const refreshToken = vi.fn(async () =>
+      refreshToken.mock.calls.length === 1 ? Promise.reject(new Error()) : "second",
+    );
+    const { transport } = start({ token: "", refreshToken });
+    expect((await transport.link(1)).target.token).toBe("second");
+  });
+});
+
 describe("refusal", () => {
   it.each(["token_invalid", "order_unknown", "token_expired"] as const)(
     "with %s ends the watch, its settled() and its iteration",
@@ -557,14 +583,36 @@ describe("awaiting", () => {
 });
 
 describe("reloaded page", () => {
-  it("shows the last state in the first paint and continues from it", async () => {
+  it("shows the last state in the first paint and requests it again, because the answer has the server's time", async () => {
     vi.stubGlobal("sessionStorage", createStorage());
     const before = start();
     (await before.transport.link(1)).onEvent(state(2));
     before.watch.close();
     const after = start();
     expect(after.watch.snapshot()).toMatchObject({ event: { version: 2 }, connection: "connecting" });
-    expect((await after.transport.link(1)).target.after).toBe(2);
+    const link = await after.transport.link(1);
+    expect(link.target.after).toBe(0);
+    expect(after.watch.snapshot().skewMs).toBeUndefined();
+    link.onEvent(state(2, { sentAt: new Date(Date.now() - 5_000).toISOString() }));
+    expect(after.watch.snapshot().skewMs).toBeGreaterThanOrEqual(5_000);
+    link.drop();
+    expect((await after.transport.link(2)).target.after).toBe(2);
+  });
+
+  it("yields a stored state only when the server confirms it, and once (G5)", async () => {
+    const storage = createStorage();
+    const before = start({ storage });
+    (await before.transport.link(1)).onEvent(state(2));
+    const after = start({ storage });
+    const loop = after.watch[Symbol.asyncIterator]();
+    const first = loop.next();
+    const link = await after.transport.link(1);
+    link.onEvent(state(2));
+    expect((await first).value).toMatchObject({ version: 2 });
+    const second = loop.next();
+    link.onEvent(state(2));
+    link.onEvent(state(3));
+    expect((await second).value).toMatchObject({ version: 3 });
   });
 
   it("requests a stored settled state again", async () => {

@@ -49,6 +49,8 @@ export interface MerchantPage {
   /** The HTML inside `<main>`. */
   body: string;
   lang: string;
+  /** The policy allows a `<style>` with this nonce. Default: none. */
+  nonce?: string;
   /** Answers every other request; default: 404. */
   answer?: (request: IncomingMessage, response: ServerResponse) => void;
 }
@@ -56,7 +58,8 @@ export interface MerchantPage {
 /** Serves one page with the SDK's browser file (or other files) under a strict Content Security Policy. */
 export async function startMerchantPage(connect: string, files?: BundledFile[]): Promise<MerchantPage> {
   const scripts = new Map((files ?? (await bundle())).map(({ name, code }) => [`/sdk/${name}`, code]));
-  const policy = `default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ${connect} ${connect.replace("http", "ws")}`;
+  const policy = (): string =>
+    `default-src 'none'; script-src 'self'; style-src 'self' ${page.nonce ? `'nonce-${page.nonce}'` : ""}; connect-src 'self' ${connect} ${connect.replace("http", "ws")}`;
   const page: MerchantPage = { origin: "", body: "", lang: "en" };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://shop");
@@ -65,7 +68,7 @@ export async function startMerchantPage(connect: string, files?: BundledFile[]):
     if (pathname === "/favicon.ico") return response.writeHead(204).end();
     if (pathname !== "/") return page.answer ? page.answer(request, response) : response.writeHead(404).end();
     const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Shop</title>`;
-    response.writeHead(200, { "content-type": "text/html", "content-security-policy": policy });
+    response.writeHead(200, { "content-type": "text/html", "content-security-policy": policy() });
     return response.end(
       `<!doctype html><html lang="${page.lang}"><head>${head}</head><body><main><h1>Shop</h1>${page.body}</main><script type="module" src="/sdk/tukio.js"></script></body></html>`,
     );

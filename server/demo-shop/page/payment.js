@@ -10,13 +10,11 @@ const root = new URL("..", import.meta.url);
 
 /** The shop refused a call. `problem` has the reason. */
 export class Refused extends Error {
-  /** @type {Problem} */
-  problem;
-
   /** @param {Problem} problem */
   constructor(problem) {
     super(problem.detail);
     this.name = "Refused";
+    /** @type {Problem} */
     this.problem = problem;
   }
 }

@@ -275,7 +275,8 @@ async function resume(orderId) {
 }
 
 status.addEventListener("statuschange", ({ detail }) => onStatusChange(detail));
-status.addEventListener("tryagain", showFormAgain);
+// A listener that is added before the element is registered does not show its button.
+status.ontryagain = showFormAgain;
 window.addEventListener("popstate", () => location.reload());
 setInterval(() => document.hidden || checkLink(), linkCheckMs);
 measure();

@@ -35,6 +35,6 @@ export async function showSnippet({ code, copy, hint }) {
     copy.textContent = isCopied ? "Copied" : "Selected";
     setTimeout(() => {
       copy.textContent = "Copy";
-    }, 2_000);
+    }, 2000);
   });
 }

@@ -1,0 +1,17 @@
+/** The server's clock, as far as its messages tell. */
+import type { StatusEvent } from "./protocol.ts";
+
+/**
+ * How far the device's clock is ahead of the server's, in milliseconds. `sentAt` is the server's time when it sent the
+ * event, so the result is too large by the network's delay only. Without it, the result is the upper limit that this event
+ * and the earlier ones prove, because no event arrives before it occurred.
+ */
+export function skewOf(
+  { sentAt, occurredAt }: StatusEvent,
+  known = Number.POSITIVE_INFINITY,
+  nowMs = Date.now(),
+): number {
+  const sentAtMs = Date.parse(sentAt ?? "");
+  if (!Number.isNaN(sentAtMs)) return nowMs - sentAtMs;
+  return Math.min(known, nowMs - Date.parse(occurredAt));
+}

@@ -1,0 +1,255 @@
+/**
+ * The behaviour of `<order-status>`: watches the order that the attributes name, and shows it in the shadow tree.
+ *
+ * Attributes set in the same task start one watch. The panel watches only while the element is in the document.
+ */
+import type { StatusEvent } from "../protocol.ts";
+import { firstSnapshot, type Snapshot } from "../snapshot.ts";
+import { longPoll } from "../transport/longpoll.ts";
+import { socketIo } from "../transport/socketio.ts";
+import type { Transport } from "../transport/transport.ts";
+import { showOrder, type Watch, type WatchOptions } from "../watch.ts";
+import { countdownOf } from "./countdown.ts";
+import { chooseLanguage, type Language } from "./language.ts";
+import { isWaiting, mayBeLate, type PageFacts, presentationOf } from "./presentation.ts";
+import { schemeOf } from "./scheme.ts";
+import { applyStyle } from "./style.ts";
+import { createView, type View } from "./view.ts";
+
+/** Loads a rarely used transport when it first runs. */
+const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
+  name,
+  run: async (...link) => (await import("../other-transport.ts"))[create]().run(...link),
+});
+
+const transports: Record<string, () => Transport> = {
+  socketio: socketIo,
+  longpoll: longPoll,
+  websocket: lazy("websocket", "webSocket"),
+  eventsource: lazy("eventsource", "eventSource"),
+};
+
+/** The attributes that start another watch. */
+export const watchAttributes = ["url", "order-id", "token", "transports"];
+
+export interface Panel {
+  /** Undefined while the panel watches nothing. */
+  snapshot(): Snapshot | undefined;
+  /** The element is in the document. */
+  connect(): void;
+  /** The element has left the document. */
+  disconnect(): void;
+  /** Starts another watch soon. */
+  restart(): void;
+  render(): void;
+}
+
+export interface PanelOptions {
+  element: HTMLElement;
+  refreshToken: () => WatchOptions["refreshToken"];
+  canTryAgain: () => boolean;
+}
+
+interface State extends PanelOptions {
+  watch: Watch | undefined;
+  view: View | undefined;
+  /** The last state that the page was notified of, or that is stored from before a reload. */
+  notified: StatusEvent | undefined;
+  ticker: ReturnType<typeof setInterval> | undefined;
+  isStartDue: boolean;
+  /** Undefined until its words are loaded. The element shows nothing until then, rather than another language. */
+  language: Language | undefined;
+  /** The language tags that `language` was chosen by. */
+  tags: string;
+  /** The snapshot when the browser went offline. A later one shows that the network works. */
+  offlineSince: Snapshot | undefined;
+  /** Removes the listeners of the window. */
+  release: () => void;
+}
+
+export function createPanel(options: PanelOptions): Panel {
+  const state: State = {
+    ...options,
+    watch: undefined,
+    view: undefined,
+    notified: undefined,
+    ticker: undefined,
+    isStartDue: false,
+    language: undefined,
+    tags: "",
+    offlineSince: undefined,
+    release: () => undefined,
+  };
+  return {
+    snapshot: () => state.watch?.snapshot(),
+    connect() {
+      state.view ??= createShadow(state);
+      state.release = listen(state);
+      scheduleStart(state);
+    },
+    disconnect() {
+      state.release();
+      stop(state);
+    },
+    restart: () => scheduleStart(state),
+    render: () => render(state),
+  };
+}
+
+function createShadow(state: State): View {
+  const { element } = state;
+  const root = element.attachShadow({ mode: "open" });
+  applyStyle(root, element.nonce ?? "");
+  return createView({ root, onTryAgain: () => dispatch(element, "tryagain", state.notified), onSave: saveReceipt });
+}
+
+/** Shares the receipt, or prints the page if the browser cannot share it. */
+function saveReceipt(text: string): void {
+  if (!navigator.share) {
+    print();
+    return;
+  }
+  navigator.share({ text }).catch((error: unknown) => {
+    // The payer may have closed the browser's dialog.
+    if ((error as Error).name !== "AbortError") print();
+  });
+}
+
+/** Renders again when the network or the visitor's colour preference changes. Returns a function that stops this. */
+function listen(state: State): () => void {
+  const update = (): void => render(state);
+  const goOffline = (): void => {
+    state.offlineSince = state.watch?.snapshot();
+    render(state);
+  };
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+  addEventListener("offline", goOffline);
+  addEventListener("online", update);
+  preference.addEventListener("change", update);
+  return () => {
+    removeEventListener("offline", goOffline);
+    removeEventListener("online", update);
+    preference.removeEventListener("change", update);
+  };
+}
+
+function scheduleStart(state: State): void {
+  if (state.isStartDue) return;
+  state.isStartDue = true;
+  queueMicrotask(() => {
+    state.isStartDue = false;
+    stop(state);
+    if (state.element.isConnected) start(state);
+  });
+}
+
+function start(state: State): void {
+  const { element, refreshToken } = state;
+  const [url, orderId, token] = ["url", "order-id", "token"].map((name) => element.getAttribute(name));
+  if (url == null || !orderId || !(token || refreshToken())) {
+    render(state);
+    return;
+  }
+  const chosen = (element.getAttribute("transports") ?? "")
+    .split(/[\s,]+/)
+    .flatMap((name) => transports[name]?.() ?? []);
+  state.watch = showOrder({
+    url,
+    orderId,
+    token: token ?? "",
+    // Read at the time of use, because a page may set it after the watch has started.
+    refreshToken: () => refreshToken()?.(),
+    transports: chosen.length > 0 ? chosen : undefined,
+  });
+  // The element shows a stored state, but notifies the page only when the server confirms it.
+  state.notified = state.watch.snapshot().event;
+  state.watch.subscribe(() => update(state));
+  update(state);
+}
+
+function stop(state: State): void {
+  const { watch } = state;
+  state.watch = undefined;
+  watch?.close();
+  clearInterval(state.ticker);
+  state.ticker = undefined;
+}
+
+function update(state: State): void {
+  const snapshot = state.watch?.snapshot();
+  if (!snapshot) return;
+  render(state);
+  const { event, error } = snapshot;
+  if (event && event !== state.notified) {
+    state.notified = event;
+    dispatch(state.element, "statuschange", event);
+  }
+  if (error) dispatch(state.element, "watcherror", error);
+}
+
+function dispatch(element: HTMLElement, type: string, detail: unknown): void {
+  element.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
+}
+
+/** Chooses the page's language, loads its words and renders again. */
+function choose(state: State): void {
+  const page = state.element.closest("[lang]")?.getAttribute("lang");
+  const tags = page ? [page] : navigator.languages;
+  if (state.tags === String(tags)) return;
+  state.tags = String(tags);
+  void chooseLanguage(tags).then((language) => {
+    if (state.tags !== String(tags)) return;
+    state.language = language;
+    render(state);
+  });
+}
+
+/** Renders the snapshot, and again every second while the presentation depends on the time. */
+function render(state: State): void {
+  const { element, view } = state;
+  choose(state);
+  if (!view || !state.language) return;
+  const snapshot = state.watch?.snapshot() ?? firstSnapshot;
+  const { event, skewMs } = snapshot;
+  const { words, locale } = state.language;
+  const time = event && countdownOf(event, skewMs);
+  const timeZone = element.getAttribute("time-zone") ?? undefined;
+  const page = factsOf(state);
+  const isOffline = !navigator.onLine && (snapshot.connection !== "open" || snapshot === state.offlineSince);
+  view.show(presentationOf(snapshot, { words, locale, timeZone, time, isOffline, page }), {
+    scheme: schemeOf(element),
+    status: event?.status,
+  });
+  view.progress(isWaiting(snapshot) ? time : undefined, words, locale);
+  if (isWaiting(snapshot) || mayBeLate(snapshot, time)) state.ticker ??= setInterval(() => render(state), 1_000);
+  else {
+    clearInterval(state.ticker);
+    state.ticker = undefined;
+  }
+}
+
+/** The facts from the attributes. */
+function factsOf({ element, canTryAgain }: State): PageFacts {
+  const [merchant, item, contact, phone, retryUrl] = ["merchant", "item", "contact", "phone", "retry-url"].map(
+    (name) => element.getAttribute(name) || undefined,
+  );
+  return {
+    merchant,
+    item,
+    contact,
+    phone,
+    retryUrl: retryUrl && webAddress(retryUrl),
+    canTryAgain: canTryAgain(),
+    canShare: "share" in navigator,
+  };
+}
+
+/** An absolute http(s) URL. Undefined for another scheme, such as `javascript:`. */
+function webAddress(url: string): string | undefined {
+  try {
+    const { protocol, href } = new URL(url, document.baseURI);
+    return /^https?:$/.test(protocol) ? href : undefined;
+  } catch {
+    return undefined; // Not a URL: there is no link.
+  }
+}
