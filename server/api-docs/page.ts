@@ -1,6 +1,6 @@
 /** `/docs`: Swagger UI. This process serves all of its files, so that it works offline and with a strict content security policy. */
 import type { FastifyInstance } from "fastify";
-import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { describedFile } from "../schema/route.ts";
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
@@ -9,6 +9,7 @@ const swaggerUi = (name: string): URL => new URL(import.meta.resolve(`swagger-ui
 const page = keepAsset(own("index.html"));
 
 const findFile = keepAssets({
+  ...iconFiles,
   "docs.css": own("docs.css"),
   "docs.js": own("docs.js"),
   "swagger-ui.css": swaggerUi("swagger-ui.css"),

@@ -12,7 +12,7 @@ import type { WatchTokens } from "../auth/watch-token.ts";
 import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
-import { assetRoute, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
 import { phoneLengthMax } from "../phone-text.ts";
@@ -52,6 +52,9 @@ const payBody = z
     path: ["item"],
   });
 
+/** The name that the payer sees, on the page and on the phone. */
+const shopName = "Tukio Demo Shop";
+
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const page = keepAsset(own("index.html"));
 const scripts = [
@@ -63,9 +66,13 @@ const scripts = [
   "panel.js",
   "payer.js",
   "payment.js",
+  "phone-frame.js",
   "snippet.js",
 ];
-const findFile = keepAssets(Object.fromEntries(["shop.css", ...scripts].map((name) => [name, own(name)])));
+const findFile = keepAssets({
+  ...iconFiles,
+  ...Object.fromEntries(["shop.css", ...scripts].map((name) => [name, own(name)])),
+});
 
 const openShop = describedFile("Sandbox", {
   operationId: "openShop",
@@ -163,7 +170,8 @@ function toPayment(
     ...(phone !== undefined && { phone }),
     description: item.name,
     returnUrl: `${home}/?orderId=${orderId}`,
-    metadata: { item: item.id },
+    // The name on the sandbox's phone.
+    metadata: { item: item.id, merchant: shopName },
   };
 }
 

@@ -20,7 +20,10 @@ export function logRequests(app: FastifyInstance): void {
   app.addHook("onResponse", async (request, reply) => {
     if (request.isLogged) return;
     const tookMs = Number(reply.elapsedTime.toFixed(2));
-    request.log.info({ event: "http.request", req: request, status: reply.statusCode, tookMs }, "request");
+    const isRoutine = request.routeOptions.config.isPolled && reply.statusCode < 400;
+    const line = { req: request, status: reply.statusCode, tookMs };
+    if (isRoutine) request.log.debug({ event: "http.request", ...line }, "request");
+    else request.log.info({ event: "http.request", ...line }, "request");
   });
 }
 

@@ -96,6 +96,8 @@ declare module "fastify" {
     isSocket?: true;
     /** Whether a request costs next to nothing. Such requests have a larger budget, because pages make many of them. */
     isCheap?: true;
+    /** Whether pages poll the route. Its successful requests are logged at the level `debug`. */
+    isPolled?: true;
   }
 }
 

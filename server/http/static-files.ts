@@ -23,7 +23,15 @@ const contentTypes: Readonly<Record<string, string>> = {
   css: "text/css; charset=utf-8",
   html: "text/html; charset=utf-8",
   js: "text/javascript; charset=utf-8",
+  png: "image/png",
+  svg: "image/svg+xml",
 };
+
+/** The icon of all pages, by file name. PNG too, because Safari shows no SVG. */
+export const iconFiles = {
+  "icon.svg": new URL("./page/icon.svg", import.meta.url),
+  "icon.png": new URL("./page/icon.png", import.meta.url),
+} as const;
 
 /** Reads one file, once. Throws for a file type without a content type. */
 export function keepAsset(at: URL): () => Promise<Asset> {
@@ -57,10 +65,15 @@ export async function sendPage(
   { page, framedBy }: { page: Asset; framedBy: "none" | "self" },
 ): Promise<FastifyReply> {
   const ancestors = framedBy === "self" ? "'self'" : "'none'";
-  reply.header("content-security-policy", [...policy, `frame-ancestors ${ancestors}`].join("; "));
+  const connect = ["connect-src 'self'", ...socketOrigins(request.host)].join(" ");
+  reply.header("content-security-policy", [...policy, connect, `frame-ancestors ${ancestors}`].join("; "));
   reply.header("referrer-policy", "no-referrer");
   return sendAsset(request, reply, page);
 }
+
+/** The sources of this host's WebSockets, because `'self'` does not allow them in Firefox 78 and Safari 14. */
+export const socketOrigins = (host: string): string[] =>
+  /^[\w.[\]:-]{1,255}$/.test(host) ? [`ws://${host}`, `wss://${host}`] : [];
 
 /** Forbids other origins and inline code. Style sheets contain small pictures as data URLs. */
 const policy = [

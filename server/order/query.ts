@@ -28,12 +28,17 @@ export interface OrderView {
   metadata: Record<string, unknown> | null;
 }
 
+/** The order of a payment. */
+export type OrderOfPayment = Pick<OrderView, "order" | "description" | "metadata">;
+
 /** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderQuery {
   /** Returns the order's uuid, or undefined for an unknown order. */
   idOf(orderId: string): Promise<string | undefined>;
   /** Reads an order in one snapshot. Returns undefined for an unknown order. */
   find(orderId: string): Promise<OrderView | undefined>;
+  /** Reads the order of a payment. Returns undefined for an unknown payment. */
+  findByPayment(paymentId: string): Promise<OrderOfPayment | undefined>;
   /**
    * Lists the newest orders first, or with `changedSince` by change. A page may have fewer orders than its limit, or none, and still a
    * `nextCursor`, because it reads at most 1,000 orders. Throws `body_invalid` for a cursor that no list returned.
@@ -77,17 +82,28 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
         };
       }),
 
+    findByPayment: (paymentId) =>
+      withHubErrors(async () => {
+        const row = await selectState(db)
+          .where("id", "=", (order) => order.selectFrom("payment").select("order_uuid").where("id", "=", paymentId))
+          .executeTakeFirst();
+        return row && { order: toEvent(row), description: row.description, metadata: row.metadata };
+      }),
+
     list: (filter) => withHubErrors(() => listOrders(db, filter)),
 
     clock: () => withHubErrors(() => readClock(db)),
   };
 }
 
-const selectOrder = (db: Kysely<Tables>, orderId: string) =>
+const selectState = (db: Kysely<Tables>) =>
   db
     .selectFrom("order")
     .selectAll()
-    .select((order) => order.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"))
+    .select((order) => order.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"));
+
+const selectOrder = (db: Kysely<Tables>, orderId: string) =>
+  selectState(db)
     .select((order) => [
       jsonArrayFrom(
         order.selectFrom("payment").selectAll("payment").whereRef("order_uuid", "=", "order.id").orderBy("attempt"),

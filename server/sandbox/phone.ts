@@ -6,17 +6,11 @@
  * without an answer. The number of open prompts is bounded: a new prompt beyond it ends the oldest one.
  */
 import { randomUUID } from "node:crypto";
-import type { FastifyInstance } from "fastify";
-import { z } from "zod";
 import { HubError } from "../errors.ts";
 import { phoneDigits } from "../phone-text.ts";
-import { prompts } from "../schema/answer.ts";
-import { prompt } from "../schema/example.ts";
-import { described, openedBy } from "../schema/route.ts";
-import { parseInput, readMsisdn } from "../validation.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider reports that there was no answer. */
-const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
+export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
 
 export type PayerAnswer = (typeof payerAnswers)[number];
 
@@ -28,9 +22,18 @@ export interface PromptRequest {
   amountMinor: number;
   /** ISO 4217. */
   currency: string;
+  /** The payer's reference, as the request for money states it: by default the id of the order. */
+  account?: string | undefined;
+  /** The text for the payer, as the request for money states it, if the order has no description. */
+  description?: string | undefined;
+  /** How to find the payment. */
+  clue?: PaymentClue | undefined;
   /** Seconds from the request for money to the payment's deadline: 10 by default. */
   deadlineS?: number;
 }
+
+/** How a request for money names the payment. */
+export type PaymentClue = { paymentId: string } | { provider: string; ownReference: string };
 
 export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
   id: string;
@@ -43,8 +46,6 @@ export interface Phone {
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` if no such prompt is open. */
   answer(id: string, answer: PayerAnswer): void;
-  /** Calls `onChange` after each change of the phone's prompts. Returns a function that ends this. */
-  watch(msisdn: string, onChange: () => void): () => void;
   close(): void;
 }
 
@@ -107,17 +108,11 @@ interface OpenPrompt {
   timer: NodeJS.Timeout;
 }
 
-/** The open prompts of one number, oldest first, and its watchers. Kept while it has either. */
-interface Screen {
-  open: Map<string, OpenPrompt>;
-  watchers: Set<() => void>;
-}
-
 interface PhoneState {
   /** The open prompts of all numbers, oldest first. */
   open: Map<string, OpenPrompt>;
-  /** By the last nine digits of the number. */
-  screens: Map<string, Screen>;
+  /** The open prompts of one number, oldest first, by its last nine digits. A number without any is absent. */
+  screens: Map<string, Map<string, OpenPrompt>>;
 }
 
 export interface PhoneOptions {
@@ -133,23 +128,15 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
     prompt: (request) => openPrompt(state, request, secondMs),
     prompts(msisdn) {
       const screen = screens.get(lastDigits(msisdn));
-      return [...(screen?.open.values() ?? [])].map(({ prompt }) => prompt);
+      return [...(screen?.values() ?? [])].map(({ prompt }) => prompt);
     },
     answer(id, answer) {
       const found = removePrompt(state, id);
       if (!found) throw new HubError("route_unknown", "There is no such prompt, or it was answered");
       found.resolve(answer);
     },
-    watch(msisdn, onChange) {
-      // A new function, so that a caller who watches twice has two watchers.
-      const watcher = (): void => onChange();
-      changeScreen(state, msisdn, ({ watchers }) => watchers.add(watcher));
-      return () => void changeScreen(state, msisdn, ({ watchers }) => watchers.delete(watcher));
-    },
     close() {
-      for (const { watchers } of screens.values()) watchers.clear();
       for (const id of [...open.keys()]) removePrompt(state, id);
-      screens.clear();
     },
   };
 }
@@ -159,7 +146,7 @@ function openPrompt(
   { deadlineS = 10, ...request }: PromptRequest,
   secondMs: number,
 ): { id: string; answer: Promise<PayerAnswer> } {
-  makeRoom(state, state.screens.get(lastDigits(request.phone))?.open, promptsPerPhoneMax);
+  makeRoom(state, state.screens.get(lastDigits(request.phone)), promptsPerPhoneMax);
   makeRoom(state, state.open, promptsMax);
   const id = randomUUID();
   const scenario = scenarioOf(request.phone);
@@ -169,7 +156,8 @@ function openPrompt(
   const timer = setTimeout(() => lapse(state, id), waitS * secondMs).unref();
   const opened: OpenPrompt = { prompt: { id, ...request }, resolve, defaultAnswer, timer };
   state.open.set(id, opened);
-  notifyWatchers(changeScreen(state, request.phone, (screen) => screen.open.set(id, opened)));
+  const digits = lastDigits(request.phone);
+  state.screens.set(digits, (state.screens.get(digits) ?? new Map()).set(id, opened));
   return { id, answer };
 }
 
@@ -185,7 +173,10 @@ function removePrompt(state: PhoneState, id: string): OpenPrompt | undefined {
   if (!found) return undefined;
   clearTimeout(found.timer);
   state.open.delete(id);
-  notifyWatchers(changeScreen(state, found.prompt.phone, (screen) => screen.open.delete(id)));
+  const digits = lastDigits(found.prompt.phone);
+  const screen = state.screens.get(digits);
+  screen?.delete(id);
+  if (screen?.size === 0) state.screens.delete(digits);
   return found;
 }
 
@@ -200,63 +191,5 @@ function makeRoom(state: PhoneState, prompts: ReadonlyMap<string, OpenPrompt> | 
   if (found && found.defaultAnswer !== "ignore") found.resolve(found.defaultAnswer);
 }
 
-/** Changes the screen of one number, and removes it when it has neither prompts nor watchers. */
-function changeScreen({ screens }: PhoneState, msisdn: string, change: (screen: Screen) => void): Screen {
-  const digits = lastDigits(msisdn);
-  const screen = screens.get(digits) ?? { open: new Map(), watchers: new Set() };
-  change(screen);
-  if (screen.open.size + screen.watchers.size > 0) screens.set(digits, screen);
-  else screens.delete(digits);
-  return screen;
-}
-
-function notifyWatchers({ watchers }: Screen): void {
-  for (const onChange of [...watchers]) onChange();
-}
-
 /** The last nine digits of a number, which are the same in its local and its international form. */
 export const lastDigits = (phone: string): string => phoneDigits(phone).slice(-9);
-
-/** The body of an answer to a prompt. */
-export const answerBody = z
-  .object({ answer: z.enum(payerAnswers).describe("What the payer does.") })
-  .meta({ id: "PromptAnswer" });
-
-const listPrompts = described({
-  operationId: "listPrompts",
-  tag: "Sandbox",
-  summary: "List the open prompts of a phone",
-  security: openedBy.everyone,
-  answers: { 200: { description: "The open prompts, oldest first.", schema: prompts, example: { prompts: [prompt] } } },
-  problems: ["body_invalid", "rate_limited"],
-});
-
-const answerPrompt = described({
-  operationId: "answerPrompt",
-  tag: "Sandbox",
-  summary: "Answer a prompt",
-  description:
-    "The first answer counts. `ignore` lets the prompt lapse: the provider reports that there was no answer.",
-  security: openedBy.everyone,
-  body: answerBody,
-  examples: { approve: { summary: "The payer enters the right PIN", value: { answer: "approve" } } },
-  answers: {
-    200: {
-      description: "The prompt is answered.",
-      schema: z.object({ id: z.uuid(), answer: z.enum(payerAnswers) }).meta({ id: "AnsweredPrompt" }),
-      example: { id: prompt.id, answer: "approve" },
-    },
-  },
-  problems: ["body_invalid", "route_unknown", "body_too_large", "rate_limited"],
-});
-
-/** The routes for programs. Mount at `/sandbox/phone`. */
-export function phoneRoutes(app: FastifyInstance, { phone }: { phone: Phone }): void {
-  app.get("/:msisdn/prompts", listPrompts, async ({ params }) => ({ prompts: phone.prompts(readMsisdn(params)) }));
-
-  app.post<{ Params: { id: string } }>("/prompts/:id", answerPrompt, async ({ params, body }) => {
-    const { answer } = parseInput(answerBody, body);
-    phone.answer(params.id, answer);
-    return { id: params.id, answer };
-  });
-}

@@ -9,12 +9,12 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
 import { createSandboxSecrets } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
-import type { ConnectionLimit } from "../rate-limit.ts";
 import type { DeadlineFacts } from "./deadline.ts";
 import { createForwarding, type Forwarding } from "./forward.ts";
 import { createSandboxHost } from "./host.ts";
-import { createPhone, type Phone, phoneRoutes } from "./phone.ts";
-import { phonePageRoutes } from "./phone-page.ts";
+import { createPhone, type Phone } from "./phone.ts";
+import { phoneRoutes } from "./phone-routes.ts";
+import { createDescribePayment, type DescribeOptions, type DescribePayment } from "./prompt-view.ts";
 
 /** The environment variables of a provider's account, without the prefix `<NAME>_`. */
 export type Account = Readonly<Record<string, string>>;
@@ -30,6 +30,8 @@ export interface SandboxContext<A extends Account = Account> {
   webhookUrl: () => URL;
   /** The base URL for the payer's browser, without a slash at the end. By default that of the current request. */
   publicUrl?: () => string;
+  /** Reads the merchant's order, for pages that the payer sees. By default no payment is known. */
+  describe?: DescribePayment;
   /** The real clock by default. */
   now?: () => Date;
 }
@@ -80,15 +82,15 @@ export interface SandboxOptions {
   hubUrl: () => string;
   /** The base URL of this node for other machines. */
   publicUrl: () => string;
-  /** The limit of open connections from one address. */
-  connectionLimit: ConnectionLimit;
   /** Counts a request of an unauthenticated client. Throws `rate_limited`. */
   admit: (request: FastifyRequest) => Promise<void>;
+  /** Reads the order of a payment. By default no payment is known. */
+  describe?: DescribePayment;
   /** By default this node has no other nodes. */
   forwarding?: Forwarding;
 }
 
-interface SandboxNodeOptions extends SandboxOptions {
+interface SandboxNodeOptions extends Omit<SandboxOptions, "describe" | "forwarding">, Omit<DescribeOptions, "log"> {
   database: Pick<Database, "connectAlone">;
   /** The names of all sandboxes that a node may have, in an order that is the same on all nodes. */
   names: readonly string[];
@@ -100,7 +102,7 @@ const joinMs = 10_000;
 
 /** Adds the routes of the sandboxes, in a scope of their own at `/sandbox`. */
 export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOptions): Promise<SandboxNode> {
-  const { sandboxed, names, hubUrl, publicUrl, database, log } = options;
+  const { sandboxed, names, hubUrl, publicUrl, database, query, store, log } = options;
   // Each sandbox is a bit, so that nodes can compare theirs.
   const sandboxes = sandboxed.reduce((bits, { name }) => bits | (1 << names.indexOf(name)), 0);
   if (sandboxes === 0) return { check: async () => undefined, join: async () => undefined };
@@ -110,12 +112,13 @@ export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOpt
     await host.close();
     await forwarding.close();
   });
-  await app.register(sandboxRoutes, { ...options, forwarding, prefix: "/sandbox" });
+  const describe = createDescribePayment({ query, store, log });
+  await app.register(sandboxRoutes, { ...options, describe, forwarding, prefix: "/sandbox" });
   return { check: host.check, join: () => forwarding.join(joinMs) };
 }
 
 export async function sandboxRoutes(app: FastifyInstance, options: SandboxOptions): Promise<void> {
-  const { sandboxed, secrets, hubUrl, publicUrl, connectionLimit, admit, forwarding } = options;
+  const { sandboxed, secrets, hubUrl, publicUrl, describe, admit, forwarding } = options;
   const phone = createPhone();
   app.addHook("onClose", async () => phone.close());
   // Pages of other origins must not read answers of the sandbox.
@@ -129,8 +132,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
         route.config = { ...route.config, isCheap: true };
       });
       forwarding?.addTo(scope);
-      phoneRoutes(scope, { phone });
-      phonePageRoutes(scope, { phone, connectionLimit });
+      phoneRoutes(scope, { phone, ...(describe && { describe }) });
     },
     { prefix: "/phone" },
   );
@@ -144,6 +146,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
       isOwn,
       webhookUrl: () => new URL(`${hubUrl()}/webhooks/${name}`),
       publicUrl: () => `${publicUrl()}/sandbox/${name}`,
+      ...(describe && { describe }),
     };
     app.register(
       async (scope) => {

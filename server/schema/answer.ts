@@ -210,8 +210,12 @@ export const prompts = z
         provider: z.string(),
         amountMinor: minor("The amount to pay"),
         currency,
+        merchant: z.string().describe("The name of the merchant who asks: `metadata.merchant` of the order."),
+        account: z.string().describe("The payer's reference, as the provider shows it.").optional(),
+        description: z.string().describe("The description of the order.").optional(),
       }),
     ),
+    answersItself: z.boolean(),
   })
   .meta({ id: "Prompts", description: "The prompts on a sandbox phone, oldest first." });
 

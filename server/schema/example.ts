@@ -73,10 +73,13 @@ export const watchToken = {
 
 export const prompt = {
   id: "5c0f7a52-6b0e-4f0b-9c58-0a4b0f5e9d11",
-  phone: "254712345600",
+  phone: "+254712345600",
   provider: "daraja",
   amountMinor: 15_000,
   currency: "KES",
+  merchant: "Sandbox Merchant",
+  account: orderId,
+  description: "2 tickets",
 };
 
 /** The order as the merchant reads it. */

@@ -16,7 +16,7 @@ import { redactUrl } from "../../server/log.ts";
 import { paymentBody } from "../../server/payment/start.ts";
 import { addressKey } from "../../server/rate-limit.ts";
 import { decision, orderFilter } from "../../server/route/orders.ts";
-import { answerBody } from "../../server/sandbox/phone.ts";
+import { answerBody } from "../../server/sandbox/phone-routes.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";
 import { unwatchRequest, watchRequest } from "../../server/transport/socketio-message.ts";

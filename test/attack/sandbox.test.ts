@@ -2,16 +2,10 @@
  * Attacks on the sandbox of a public node. An unauthenticated client may use its pages and its phone only. The sandbox sends
  * requests to the node only, other origins cannot read its answers, and its memory is bounded.
  */
-import { once } from "node:events";
-import { connect } from "node:net";
 import Fastify from "fastify";
-import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { unreadBytesMax } from "../../server/http/event-stream.ts";
-import { handleErrors } from "../../server/http/problem.ts";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type ProviderName, providerNames, registry } from "../../server/provider/registry.ts";
-import { createConnectionLimit } from "../../server/rate-limit.ts";
 import { createPhone, type Phone, promptsMax, promptsPerPhoneMax } from "../../server/sandbox/phone.ts";
-import { phonePageRoutes, streamsPerPhoneMax } from "../../server/sandbox/phone-page.ts";
 import { createDelivery } from "../../server/sandbox/scenario.ts";
 import type { Account, Sandbox } from "../../server/sandbox/server.ts";
 import { sandboxAccount } from "../../server/sandbox/server.ts";
@@ -239,11 +233,7 @@ describe("sandbox in production", () => {
       const { status } = await headersOf(addressOf(node, route), { method: route.method, ...body });
       if (status < 400) reached.add(`${route.method} ${route.url}`);
     }
-    expect([...reached].toSorted()).toEqual([
-      "GET /sandbox/phone",
-      "GET /sandbox/phone/:msisdn/events",
-      "GET /sandbox/phone/:msisdn/prompts",
-    ]);
+    expect([...reached].toSorted()).toEqual(["GET /sandbox/phone", "GET /sandbox/phone/:msisdn/prompts"]);
   });
 
   it.each(providerNames)("accepts the node's public and local address at %s, and no other", async (name) => {
@@ -299,75 +289,13 @@ describe("memory of the phone", () => {
     expect(ids).toEqual(rung.slice(1).map(({ id }) => id));
   });
 
-  it("is streamed to a limited number of clients per number, serialised once (G12)", async () => {
-    const app = Fastify({ forceCloseConnections: true });
-    const phone = openPhone();
-    const read = vi.spyOn(phone, "prompts");
-    handleErrors(app);
-    const connectionLimit = createConnectionLimit(10_000);
-    app.register(async (scope) => phonePageRoutes(scope, { phone, connectionLimit }), { prefix: "/phone" });
-    onTestFinished(() => app.close());
-    const url = await app.listen({ port: 0, host: "127.0.0.1" });
-    const left = new AbortController();
-    onTestFinished(() => left.abort());
-    // In each form of the number.
-    const open = (form: string) => fetch(`${url}/phone/${form}/events`, { signal: left.signal });
-    const streams = await Promise.all(
-      Array.from({ length: streamsPerPhoneMax }, (_, index) => open(index % 2 ? "0712345600" : "+254 712 345 600")),
-    );
-    expect(new Set(streams.map(({ status }) => status))).toEqual(new Set([200]));
-    const refused = await open("254712345600");
-    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "10"]);
-    expect(await refused.json()).toMatchObject({ code: "rate_limited" });
-    expect((await open("0712345700")).status).toBe(200);
-    read.mockClear();
-    phone.prompt(ringFor(12_345_600));
-    expect(read).toHaveBeenCalledTimes(1);
-    left.abort();
-    await expect.poll(async () => (await fetch(`${url}/phone/0712345600/events`)).status).toBe(200);
-  });
-
-  it.each(["events", "prompts"])("is not searched for an invalid number at %s", async (what) => {
+  it("is not searched for an invalid number", async () => {
     const node = await start();
     for (const length of [65, 15_000]) {
-      expect(await call(`${node.url}/sandbox/phone/${"7".repeat(length)}/${what}`)).toMatchObject({
+      expect(await call(`${node.url}/sandbox/phone/${"7".repeat(length)}/prompts`)).toMatchObject({
         status: 400,
         body: { code: "body_invalid", errors: [{ path: "msisdn" }] },
       });
     }
-  });
-
-  it("is not held for a client that does not read: its stream is closed, and its place is free (G12)", async () => {
-    const app = Fastify({ forceCloseConnections: true });
-    const phone = openPhone();
-    const connectionLimit = createConnectionLimit(1);
-    app.register(async (scope) => phonePageRoutes(scope, { phone, connectionLimit }), { prefix: "/phone" });
-    onTestFinished(() => app.close());
-    const { port } = new URL(await app.listen({ port: 0, host: "127.0.0.1" }));
-    const asked = once(app.server, "request");
-    const reader = connect(Number(port), "127.0.0.1");
-    onTestFinished(() => void reader.destroy());
-    reader.on("error", () => undefined).pause();
-    reader.write("GET /phone/0712345600/events HTTP/1.1\r\nHost: x\r\n\r\n");
-    const [, response] = await asked;
-    await vi.waitUntil(() => response.headersSent);
-    expect(() => connectionLimit.check("127.0.0.1")).toThrow();
-    let unreadMax = 0;
-    // The kernel buffers some megabytes for a reader.
-    for (let rung = 0; rung < 100_000 && !response.destroyed; rung += 1) {
-      phone.prompt({ ...ringFor(12_345_600) });
-      unreadMax = Math.max(unreadMax, response.writableLength);
-      await new Promise(setImmediate);
-    }
-    expect(response.destroyed).toBe(true);
-    expect(unreadMax).toBeLessThan(2 * unreadBytesMax);
-    await vi.waitUntil(() => {
-      try {
-        connectionLimit.check("127.0.0.1");
-        return true;
-      } catch {
-        return false;
-      }
-    });
   });
 });

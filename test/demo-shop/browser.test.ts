@@ -2,11 +2,11 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Browser, FrameLocator, Page } from "playwright-core";
+import type { Browser, FrameLocator, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launchBrowser, openPage } from "../support/browser.ts";
 import { createDatabase } from "../support/database.ts";
-import { startNode } from "../support/node.ts";
+import { pay, startNode } from "../support/node.ts";
 
 let databaseUrl: string;
 let browser: Browser;
@@ -34,7 +34,7 @@ const buy = async (page: Page, ending: string): Promise<void> => {
 const approve = async (page: Page): Promise<void> => {
   const phone = page.frameLocator("iframe");
   for (const digit of "1234") await phone.getByRole("button", { name: digit, exact: true }).click();
-  await phone.getByRole("button", { name: "Pay", exact: true }).click();
+  await phone.getByRole("button", { name: "Send", exact: true }).click();
 };
 
 const seeHeading = (page: Page | FrameLocator, title: string): Promise<unknown> =>
@@ -49,7 +49,9 @@ describe("shop", () => {
     await seeHeading(page, "Check your phone");
     await approve(page);
     await seeHeading(page, "Paid");
-    await expect.poll(() => page.textContent("#delay")).toMatch(/^This page showed it \d+\sms after the webhook\.$/);
+    await expect
+      .poll(() => page.textContent("#delay"))
+      .toMatch(/^This page showed it (less than\s)?[1-9]\d*\sms after the webhook\.$/);
     expect(await versions(page)).toEqual(["3", "2", "1"]);
     expect(await page.textContent("#link-text")).toBe("Live over Socket.IO");
     expect(complaints).toEqual([]);
@@ -71,6 +73,14 @@ describe("shop", () => {
     held.resolve();
     await approve(page);
     await seeHeading(page, "Paid");
+  });
+
+  it("shows no delay as 0 ms, because a clock's error is never 0", async () => {
+    const { page } = await visit();
+    const texts = (await page.evaluate(`import("/shop/clock.js").then(({ delayText }) =>
+      [0.5, 0.6, 2, 40].map((errorMs) => [0, 1, 2, 60].map((delay) => delayText(delay, { errorMs }, "<"))))`)) as string[][];
+    for (const text of texts.flat()) expect(text).toMatch(/^(<\s)?[1-9]\d*\sms$/);
+    expect(texts[1]).toEqual(["<\u00a01\u00a0ms", "1\u00a0ms", "2\u00a0ms", "60\u00a0ms"]);
   });
 
   it("names the query instead of a webhook if a query brought the result", async () => {
@@ -181,7 +191,89 @@ describe("shop", () => {
   });
 });
 
+describe("eight tabs", () => {
+  it("are not blocked by each other: the last one plays a payment", async () => {
+    const { node, page } = await visit();
+    const tabs = [page];
+    while (tabs.length < 8) {
+      const tab = await page.context().newPage();
+      await tab.goto(node.url);
+      await tab.frameLocator("iframe").getByText("Nothing to pay").waitFor();
+      tabs.push(tab);
+    }
+    const last = tabs.at(-1) ?? page;
+    await buy(last, "00");
+    await seeHeading(last, "Check your phone");
+    await approve(last);
+    await seeHeading(last, "Paid");
+    // The others are alive too.
+    await buy(page, "01");
+    await seeHeading(page, "Paid");
+  });
+});
+
+describe("narrow screen", () => {
+  it("shows the shop and the prompt together, and closes the phone when the order is settled", async () => {
+    const { page, complaints } = await visit({ width: 390 });
+    await page.setViewportSize({ width: 390, height: 844 });
+    const toggle = page.locator("#phone-toggle");
+    expect(await toggle.getAttribute("aria-expanded")).toBe("false");
+    await buy(page, "00");
+    const send = page.frameLocator("iframe").locator("#send");
+    await send.waitFor();
+    await expect
+      .poll(() => page.evaluate("scrollY > 0 || document.documentElement.scrollHeight <= innerHeight"))
+      .toBe(true);
+    const inView = async (locator: Locator): Promise<boolean> => {
+      const box = await locator.boundingBox();
+      return box !== null && box.y >= 0 && box.y + box.height <= 844;
+    };
+    const title = page.getByRole("heading", { name: "Check your phone", exact: true });
+    for (const locator of [title, send, page.frameLocator("iframe").locator("#ask")]) {
+      await expect.poll(() => inView(locator)).toBe(true);
+    }
+    // The phone does not cover the title.
+    const [upper, lower] = [await title.boundingBox(), await page.locator("#payer-phone").boundingBox()];
+    expect((upper?.y ?? 844) + (upper?.height ?? 0)).toBeLessThanOrEqual(lower?.y ?? 0);
+    await approve(page);
+    await seeHeading(page, "Paid");
+    expect(await toggle.getAttribute("aria-expanded")).toBe("false");
+    await toggle.click();
+    await page.frameLocator("iframe").getByRole("heading", { name: "Sent", exact: true }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+});
+
 describe("payer's phone", () => {
+  it.each([
+    ["daraja", "0712999700", "M-PESA", /^Do you want to pay Ksh\s1,500\.00 to Kilimo Shop Account no\. T-daraja\?$/],
+    [
+      "zenopay",
+      "0712999700",
+      "Mobile money",
+      /^You are about to pay TSh\s1,500\.00 to Kilimo Shop\. Reference: T-zenopay\.$/,
+    ],
+    [
+      "mtn",
+      "0771999700",
+      "MTN MoMo",
+      /^Kilimo Shop requests a payment of UGX\s150,000 for T-mtn\. Do you approve it\?$/,
+    ],
+    ["bkash", "01712999700", "bKash", /^Payment of Tk\s1,500\.00 to Kilimo Shop\. Ref T-bkash\.$/],
+  ])("shows a payment of the API in the words of %s", async (provider, phone, name, question) => {
+    const node = await startNode({ databaseUrl });
+    const { page } = await openPage(browser, { viewport: { width: 390, height: 844 } });
+    await page.goto(`${node.url}/sandbox/phone?number=${phone}`);
+    const currency = { daraja: "KES", zenopay: "TZS", mtn: "UGX", bkash: "BDT" }[provider];
+    const order = { orderId: `T-${provider}`, description: "2 tickets", metadata: { merchant: "Kilimo Shop" } };
+    await pay(node, { provider, currency, phone, amountMinor: 150_000, ...order });
+    await page.getByRole("heading", { name: question }).waitFor();
+    await page.getByText("2 tickets").waitFor();
+    expect(await page.textContent("#from")).toBe(name);
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await seeHeading(page, "Cancelled");
+  });
+
   it("accepts an answer by keyboard alone, and a wrong PIN fails", async () => {
     const { node, page } = await visit({ width: 390 });
     await page.fill("#phone", "+254 712 999800");
@@ -189,7 +281,9 @@ describe("payer's phone", () => {
     await phone.goto(`${node.url}/sandbox/phone?number=0712999800`);
     await phone.getByText("Nothing to pay").waitFor();
     await page.click("#pay");
-    await phone.getByRole("heading", { name: "Pay KES 150.00 to Demo Shop?" }).waitFor();
+    await phone
+      .getByRole("heading", { name: /^Do you want to pay Ksh\s150\.00 to Tukio Demo Shop Account no\. / })
+      .waitFor();
     await phone.keyboard.type("0000");
     await phone.keyboard.press("Enter");
     await seeHeading(phone, "Wrong PIN");

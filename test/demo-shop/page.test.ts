@@ -76,6 +76,26 @@ describe.each([
   });
 });
 
+describe("page of the shop", () => {
+  it("names the product, has an icon, and links to the docs and the code", async () => {
+    const html = await (await fetch(node.url)).text();
+    expect(html).toContain("<title>Tukio Demo Shop</title>");
+    const links = addressesIn(html, `${node.url}/`).map((address) => address.slice(node.url.length));
+    for (const path of [
+      "/shop/icon.svg",
+      "/shop/icon.png",
+      "/docs",
+      "/openapi.json",
+      "/asyncapi.json",
+      "/sdk/tukio.js",
+    ]) {
+      expect(links).toContain(path);
+      expect((await fetch(node.url + path)).status).toBe(200);
+    }
+    expect((await fetch(`${node.url}/shop/icon.svg`)).headers.get("content-type")).toBe("image/svg+xml");
+  });
+});
+
 describe("shop route", () => {
   it("answers without the API key or a secret", async () => {
     const headers = { "content-type": "application/json", "sec-fetch-site": "same-origin" };

@@ -130,7 +130,7 @@ describe("the test numbers", () => {
     await watching.until(({ status }) => status === "processing");
     const { body } = await call(`${node.url}/sandbox/phone/254700000100/prompts`);
     expect(body.prompts).toEqual([
-      { id: expect.any(String), phone: "+254700000100", provider: "daraja", amountMinor: 15_000, currency: "KES" },
+      expect.objectContaining({ phone: "+254700000100", provider: "daraja", amountMinor: 15_000, currency: "KES" }),
     ]);
     const answer = (given: string) =>
       call(`${node.url}/sandbox/phone/prompts/${body.prompts[0]?.id}`, {

@@ -109,6 +109,7 @@ function queryCalls(database: Database): CallsOf<OrderQuery> {
   return {
     idOf: [() => query.idOf("MILLION-500000"), () => query.idOf("unknown")],
     find: [() => query.find("MILLION-100000")],
+    findByPayment: [() => query.findByPayment(idOf(20))],
     list: filters.map((filter) => async () => {
       const { nextCursor } = await query.list({ ...filter, limit: 50 });
       if (nextCursor !== null) await query.list({ ...filter, limit: 50, cursor: nextCursor });

@@ -70,11 +70,14 @@ describe("phone", () => {
     const { phone, phoneUrl } = await startSandbox("daraja");
     const { id, answer } = phone.prompt(lasting);
     const listed = await fetch(`${phoneUrl}/0712345609/prompts`);
-    expect(await listed.json()).toEqual({ prompts: [{ id, ...promptFor("+254712345609") }] });
+    expect(await listed.json()).toEqual({
+      prompts: [{ id, ...promptFor("+254712345609"), merchant: "Sandbox Merchant" }],
+      answersItself: true,
+    });
     const answered = await post(`${phoneUrl}/prompts/${id}`, { answer: "insufficient_funds" });
     expect(answered.status).toBe(200);
     expect(await answer).toBe("insufficient_funds");
-    expect(await (await fetch(`${phoneUrl}/0712345609/prompts`)).json()).toEqual({ prompts: [] });
+    expect(await (await fetch(`${phoneUrl}/0712345609/prompts`)).json()).toMatchObject({ prompts: [] });
   });
 
   test("refuses an unknown answer, naming the field, and an unknown prompt", async () => {

@@ -6,7 +6,7 @@ import type { WatchTokens } from "../../server/auth/watch-token.ts";
 import type { Problem } from "../../server/errors.ts";
 import type { OrderQuery, OrderView, PaymentView } from "../../server/order/query.ts";
 import type { PastEvent } from "../../server/order/row.ts";
-import type { Prompt } from "../../server/sandbox/phone.ts";
+import type { PromptView } from "../../server/sandbox/prompt-view.ts";
 import type * as answer from "../../server/schema/answer.ts";
 import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio-message.ts";
 
@@ -26,7 +26,7 @@ type Answers = [
   Same<z.infer<typeof answer.watchAnswer>, WatchAnswer>,
   Same<z.infer<typeof answer.unwatchAnswer>, UnwatchAnswer>,
   Same<z.infer<typeof answer.watchEnded>, Parameters<ServerEvents["expired"]>[0]>,
-  Same<z.infer<typeof answer.prompts>, { prompts: Prompt[] }>,
+  Same<z.infer<typeof answer.prompts>, { prompts: PromptView[]; answersItself: boolean }>,
 ];
 
 it("the schemas of answers equal their types", () => {

@@ -56,7 +56,7 @@ async function takePicture(page: Page, url: string, file: string): Promise<void>
   await page.click("#pay");
   const phone = page.frameLocator("iframe");
   for (const digit of "1234") await phone.getByRole("button", { name: digit, exact: true }).click();
-  await phone.getByRole("button", { name: "Pay", exact: true }).click();
+  await phone.getByRole("button", { name: "Send", exact: true }).click();
   await page.getByRole("heading", { name: "Paid", exact: true }).waitFor();
   await page.locator("#delay:visible").waitFor();
   await phone.getByRole("heading", { name: "Sent", exact: true }).waitFor();

@@ -5,7 +5,8 @@ import Fastify from "fastify";
 import { onTestFinished } from "vitest";
 import { handleErrors } from "../../server/http/problem.ts";
 import { type ProviderName, registry } from "../../server/provider/registry.ts";
-import { createPhone, type Phone, phoneRoutes } from "../../server/sandbox/phone.ts";
+import { createPhone, type Phone } from "../../server/sandbox/phone.ts";
+import { phoneRoutes } from "../../server/sandbox/phone-routes.ts";
 import type { Sandbox, SandboxContext } from "../../server/sandbox/server.ts";
 import { testAccount } from "./account.ts";
 

@@ -49,3 +49,14 @@ export function delayMs(timestamp, receivedMs, measured) {
   if (Number.isNaN(delay) || delay < -measured.errorMs) return undefined;
   return Math.max(0, Math.round(delay));
 }
+
+/**
+ * Words for a delay. A delay within the clock's error is only known to be less than a bound, so no delay is 0 ms.
+ * @param {number} delay
+ * @param {Pick<Measured, "errorMs"> | undefined} measured
+ * @param {string} lessThan
+ */
+export function delayText(delay, measured, lessThan) {
+  const { errorMs = roundingMs } = measured ?? {};
+  return delay > errorMs ? `${delay}\u00a0ms` : `${lessThan}\u00a0${Math.ceil(delay + errorMs)}\u00a0ms`;
+}

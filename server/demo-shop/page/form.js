@@ -10,7 +10,6 @@ import { onPage, onPhone, payerOf, payersFor } from "./payer.js";
  * @typedef {object} FormOptions
  * @property {Item[]} items
  * @property {Choice[]} choices
- * @property {boolean} hasPhoneBeside Whether the page also shows the payer's phone.
  * @property {() => void} onChange
  */
 
@@ -41,7 +40,8 @@ export function money(minor, currency) {
 /** @param {number} size */
 const randomDigits = (size) => String(Math.floor(Math.random() * 10 ** size)).padStart(size, "0");
 
-const countryNames = new Intl.DisplayNames("en", { type: "region" });
+/** Undefined in Firefox 78 and Safari 14.0, where the country's code has to do. */
+const countryNames = Intl.DisplayNames && new Intl.DisplayNames("en", { type: "region" });
 
 /** @param {FormOptions} options */
 export function createForm(options) {
@@ -140,7 +140,7 @@ function showMethod(form) {
     ? "The provider’s page asks for it. With a test number, the sandbox answers automatically."
     : "A test number. Its last two digits decide what the payer does.";
   showPrices(form);
-  fillPhone(form, redirects ? onPage.ending : form.options.hasPhoneBeside ? onPhone.ending : "01");
+  fillPhone(form, redirects ? onPage.ending : onPhone.ending);
 }
 
 /** Enters a number of the selected country with this ending. @param {Form} form @param {string} ending */
@@ -222,6 +222,6 @@ function itemCard({ id, name }, isFirst, prices) {
 
 /** @param {Choice} choice @param {boolean} isFirst */
 function methodCard({ provider, title, by, country }, isFirst) {
-  const where = countryNames.of(country) ?? country;
+  const where = countryNames?.of(country) ?? country;
   return card("provider", provider, isFirst, [span("name", title), span("by", by ? `${by}, ${where}` : where)]);
 }

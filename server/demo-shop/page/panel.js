@@ -44,7 +44,7 @@ export function createPanel({ network }) {
     /**
      * Adds an event above the others, unless the table has it already.
      * @param {StatusEvent} event
-     * @param {number | undefined} delay Milliseconds. Undefined if unknown.
+     * @param {string | undefined} delay Undefined if unknown.
      */
     add(event, delay) {
       const { id, epoch = 0, version } = event;
@@ -112,19 +112,14 @@ function showLink(snapshot, network) {
   /** @type {HTMLButtonElement} */ (find("cut")).disabled = connection !== "open";
 }
 
-/** @param {StatusEvent} event @param {number | undefined} delay */
+/** @param {StatusEvent} event @param {string | undefined} delay */
 function eventRow({ version, status, reason, settled, occurredAt }, delay) {
   const row = document.createElement("tr");
   row.dataset.status = status;
   row.dataset.settled = String(settled);
   const state = cell("state", status);
   if (reason) state.append(" ", reasonOf(reason));
-  row.append(
-    cell("version", String(version)),
-    state,
-    cell("time", timeOf(occurredAt)),
-    cell("delay", delay === undefined ? "–" : `${delay} ms`),
-  );
+  row.append(cell("version", String(version)), state, cell("time", timeOf(occurredAt)), cell("delay", delay ?? "–"));
   return row;
 }
 

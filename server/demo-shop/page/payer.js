@@ -30,7 +30,7 @@ const groups = [
       {
         ending: "09",
         label: "Pays late, after the deadline",
-        hint: "The order expires after 10 seconds. The payment arrives 3 seconds later, and the order is paid.",
+        hint: "The order expires. The payment arrives 3 seconds after the deadline, and the order is paid.",
       },
     ],
   },

@@ -2,12 +2,13 @@
  * The demo shop. It shows a form, then one order in `<order-status>`, then the form again for another attempt. The URL
  * contains the order id, so a reload, a second tab and the return from a provider's page show the same order.
  */
-import { delayMs, measureClock, nowMs } from "./clock.js";
+import { delayMs, delayText, measureClock, nowMs } from "./clock.js";
 import { createForm, find, money } from "./form.js";
 import { recall, remember } from "./memory.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
+import { createPhone } from "./phone-frame.js";
 import { showSnippet } from "./snippet.js";
 
 /** @import { OrderStatusElement } from "../../../client-sdk/element.ts" */
@@ -23,6 +24,7 @@ const sdk = import(new URL("sdk/tukio.js", root).href);
 const panel = createPanel({ network });
 const status = /** @type {OrderStatusElement} */ (find("status"));
 const isWide = window.matchMedia("(min-width: 1000px)");
+const phone = createPhone();
 
 /** Polls the connection every 200 ms, because the element has no event for it. */
 const linkCheckMs = 200;
@@ -71,7 +73,7 @@ function onStatusChange(event) {
   const delay = delayMs(event.occurredAt, receivedMs, clock);
   // The delay says nothing about an event from before the link was open.
   const isLive = delay !== undefined && receivedMs - delay > wasOpenSinceMs;
-  panel.add(event, isLive ? delay : undefined);
+  panel.add(event, isLive ? delayText(delay, clock, "<") : undefined);
   const wasPaid = lastStatus === "succeeded";
   lastStatus = event.status;
   if (event.status !== "succeeded") find("delay").hidden = true;
@@ -79,8 +81,8 @@ function onStatusChange(event) {
   else if (isLive && !wasPaid) showDelay(event, delay);
   newest = event;
   redirect();
-  document.title = `${titles[event.status] ?? "Payment"} – Demo Shop`;
-  find("answer-here").hidden = event.payment.action?.type !== "prompt";
+  document.title = `${titles[event.status] ?? "Payment"} – Tukio Demo Shop`;
+  phone.onEvent(event);
 }
 
 /** Redirects to the provider's page, once per payment, when the newest event has its address. */
@@ -120,7 +122,7 @@ async function showDelay({ orderId, version }, delay) {
   const source = sources[answer?.sources[version] ?? ""];
   if (source === undefined) return;
   const strong = document.createElement("strong");
-  strong.textContent = `${delay}\u00a0ms`;
+  strong.textContent = delayText(delay, clock, "less than");
   find("delay").replaceChildren("This page showed it ", strong, ` after ${source}.`);
   find("delay").hidden = false;
 }
@@ -138,7 +140,9 @@ function watch({ order, item, watchToken }) {
   find("choosing").hidden = true;
   find("paying").hidden = false;
   find("paying").focus({ preventScroll: true });
-  window.scrollTo({ top: 0 });
+  // On a narrow screen, the header leaves its place to the payment and the phone.
+  if (isWide.matches) window.scrollTo({ top: 0 });
+  else find("paying").scrollIntoView();
   if (isAgain) return;
   status.refreshToken = async () => (await watchAgain(order.orderId)).watchToken;
   status.setAttribute("url", root.href);
@@ -149,7 +153,7 @@ function watch({ order, item, watchToken }) {
 async function submit() {
   const selection = form?.selection();
   if (!form || !selection) return;
-  const { item, choice, phone } = selection;
+  const { item, choice, phone: number } = selection;
   form.showError(undefined);
   form.showPhoneError(undefined);
   form.setBusy(true);
@@ -157,10 +161,10 @@ async function submit() {
   const goods = isSame && current ? { orderId: current.order.orderId } : { item: item.id };
   try {
     await sdk;
-    const watched = await pay({ ...goods, provider: choice.provider, ...(phone !== "" && { phone }) });
+    const watched = await pay({ ...goods, provider: choice.provider, ...(number !== "" && { phone: number }) });
     goTo(watched.order.orderId);
-    remember({ orderId: watched.order.orderId, provider: choice.provider, phone });
-    mayRedirect = choice.redirects && phone === "";
+    remember({ orderId: watched.order.orderId, provider: choice.provider, phone: number });
+    mayRedirect = choice.redirects && number === "";
     watch(watched);
     // In another attempt the order is watched already, so its event may have arrived before this answer.
     redirect();
@@ -201,29 +205,8 @@ function showFormAgain() {
   find("paying").hidden = true;
   find("choosing").hidden = false;
   if (current) form?.setItem(current.item);
+  phone.show(false);
   find("pay").focus();
-}
-
-/** Shows the payer's phone beside the shop on a wide screen, and updates the links to it. */
-function showPhone() {
-  const number = form?.selection()?.phone ?? "";
-  const sendNumber = () =>
-    find("bezel").querySelector("iframe")?.contentWindow?.postMessage({ number }, location.origin);
-  const address = `sandbox/phone?number=${encodeURIComponent(number)}`;
-  for (const id of ["phone-link", "answer-link"]) /** @type {HTMLAnchorElement} */ (find(id)).href = address;
-  const frame = find("bezel").querySelector("iframe");
-  if (frame) {
-    sendNumber();
-    // Sent again after loading, because a frame that still loads receives no message.
-    frame.onload = sendNumber;
-  } else if (isWide.matches) {
-    const made = document.createElement("iframe");
-    made.title = "The payer’s phone";
-    made.src = address;
-    // The number may have changed while the frame loaded.
-    made.addEventListener("load", showPhone);
-    find("bezel").append(made);
-  }
 }
 
 /** @param {string} text */
@@ -237,17 +220,16 @@ async function open() {
   items = all;
   const onChange = () => {
     if (!form) return;
-    showPhone();
+    phone.setNumber(form.selection()?.phone ?? "");
     const provider = form?.selection()?.choice.provider;
     if (provider !== undefined) prepareOnce(provider);
   };
-  form = createForm({ items, choices, hasPhoneBeside: isWide.matches, onChange });
+  form = createForm({ items, choices, onChange });
   onChange();
   find("choosing").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
   });
-  isWide.addEventListener("change", showPhone);
   await sdk;
   const orderId = new URL(location.href).searchParams.get("orderId");
   if (orderId !== null) await resume(orderId);

@@ -21,6 +21,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import { type Phone, type Scenario, scenarioOf } from "../../sandbox/phone.ts";
+import { clueOf } from "../../sandbox/prompt-view.ts";
 import {
   createDelivery,
   createScenarioRunner,
@@ -179,10 +180,16 @@ function scenarioOfPayer(payerReference: string): Scenario {
 
 /** The run of a payment whose payer answers on the phone; its webhook is the return of the payer's browser. */
 function runOnPhone(checkout: Checkout, reply: FastifyReply): ScenarioRun {
-  const { amount, payerReference, scenario } = checkout;
+  const { amount, payerReference, callbackURL, scenario } = checkout;
   const amountMinor = Number(amount.replace(".", ""));
   return {
-    prompt: { provider: "bkash", phone: `+88${payerReference}`, amountMinor, currency: "BDT" },
+    prompt: {
+      provider: "bkash",
+      phone: `+88${payerReference}`,
+      amountMinor,
+      currency: "BDT",
+      clue: clueOf(callbackURL),
+    },
     reply,
     scenario: scenarioOfBrowser(scenario),
     onPrompt(promptId) {

@@ -11,7 +11,8 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
-import { scenarioOf } from "../../sandbox/phone.ts";
+import { type PromptRequest, scenarioOf } from "../../sandbox/phone.ts";
+import { clueOf } from "../../sandbox/prompt-view.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { configureSafaricomHttp, fault, invalid, issueTokens, parseFields } from "./sandbox-gateway.ts";
@@ -38,6 +39,9 @@ interface Push {
   /** Whole shillings. */
   amount: number;
   callbackUrl: string;
+  /** Absent for goods of a till, which have no account. */
+  account?: string | undefined;
+  description?: string | undefined;
   result?: MpesaResult;
   queries: number;
 }
@@ -84,6 +88,8 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
       msisdn: body.PhoneNumber,
       amount: body.Amount,
       callbackUrl: body.CallBackURL,
+      account: body.AccountReference,
+      description: body.TransactionDesc,
       queries: 0,
     };
     pushes.set(push.checkoutRequestId, push);
@@ -103,7 +109,7 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     if (scenario.isDown) throw fault(503, "500.003.02", "System is busy. Please try again in few minutes.");
     const push = remember(body);
     await runScenario({
-      prompt: { provider: "daraja", phone: `+${push.msisdn}`, amountMinor: push.amount * 100, currency: "KES" },
+      prompt: promptOf(push),
       reply,
       settle(answer, { paysWrongAmount }) {
         push.result = mpesaResults[answer];
@@ -123,6 +129,11 @@ function serve(app: FastifyInstance, context: SandboxContext<DarajaAccount>): Is
     return queryReply(push);
   });
   return isMerchant;
+}
+
+function promptOf({ msisdn, amount, account, description, callbackUrl }: Push): PromptRequest {
+  const asked = { provider: "daraja", phone: `+${msisdn}`, amountMinor: amount * 100, currency: "KES" };
+  return { ...asked, account, description, clue: clueOf(callbackUrl) };
 }
 
 interface Signed {

@@ -14,7 +14,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults } from "../../sandbox/fault.ts";
-import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { type PayerAnswer, type PromptRequest, scenarioOf } from "../../sandbox/phone.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
@@ -124,7 +124,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.phone).isDown) throw fault(503, "SERVICE_UNAVAILABLE", "Service temporarily unavailable");
     const transaction = remember(body);
     await runScenario({
-      prompt: { provider: "lipana", phone: body.phone, amountMinor: body.amount * 100, currency: "KES" },
+      prompt: promptOf(body),
       reply,
       settle: (answer, { paysWrongAmount = false }) => settle(transaction, results[answer], paysWrongAmount),
     });
@@ -146,6 +146,12 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     return { transactions: found, pagination: { page, limit, total: all.length, pages } };
   });
   return isMerchant;
+}
+
+/** The account reference names the payment, but not to a person. */
+function promptOf({ phone, amount, accountReference, transactionDesc }: z.infer<typeof pushBody>): PromptRequest {
+  const clue = accountReference === undefined ? undefined : { provider: "lipana", ownReference: accountReference };
+  return { provider: "lipana", phone, amountMinor: amount * 100, currency: "KES", description: transactionDesc, clue };
 }
 
 /** Sets up errors as at Lipana, and requires the API key on each request. */

@@ -12,7 +12,8 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults } from "../../sandbox/fault.ts";
-import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { type PayerAnswer, type PromptRequest, scenarioOf } from "../../sandbox/phone.ts";
+import { clueOf } from "../../sandbox/prompt-view.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 import { formatMinor, minorDigits, parseMinor } from "../money.ts";
@@ -114,7 +115,7 @@ function serve(app: FastifyInstance, context: SandboxContext<MtnAccount>): IsMer
     const digits = minorDigits(currency);
     const amountMinor = parseMinor(body.amount, digits) ?? 0n;
     await runScenario({
-      prompt: { provider: "mtn", phone: `+${payer.partyId}`, amountMinor: Number(amountMinor), currency },
+      prompt: promptOf(body, { amountMinor: Number(amountMinor), callbackUrl }),
       reply,
       settle(answer, { paysWrongAmount }) {
         if (paysWrongAmount) made.body.amount = formatMinor(amountMinor + 10n ** BigInt(digits), digits);
@@ -184,6 +185,14 @@ function readBody({ body }: FastifyRequest): z.infer<typeof requestBody> {
   }
   if (!parseMinor(amount, minorDigits(currency))) throw fault(400);
   return data;
+}
+
+function promptOf(
+  { payer, currency, payerMessage, payeeNote }: z.infer<typeof requestBody>,
+  { amountMinor, callbackUrl }: { amountMinor: number; callbackUrl: unknown },
+): PromptRequest {
+  const asked = { provider: "mtn", phone: `+${payer.partyId}`, amountMinor, currency };
+  return { ...asked, account: payeeNote, description: payerMessage, clue: clueOf(callbackUrl?.toString()) };
 }
 
 /** The body of the status and of the webhook. */

@@ -16,7 +16,8 @@ import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
 import { capitals, type MpesaResult, mpesaResults, receipt } from "../../sandbox/mpesa.ts";
-import { scenarioOf } from "../../sandbox/phone.ts";
+import { type PromptRequest, scenarioOf } from "../../sandbox/phone.ts";
+import { clueOf } from "../../sandbox/prompt-view.ts";
 import { createScenarioRunner } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
@@ -83,7 +84,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.phone_number).isDown) return reply.code(503).type("text/html").send(downPage);
     const payment = remember(body);
     await runScenario({
-      prompt: { provider: "payhero", phone: `+${payment.msisdn}`, amountMinor: payment.amount * 100, currency: "KES" },
+      prompt: promptOf(payment),
       reply,
       settle(answer, { paysWrongAmount }) {
         payment.result = mpesaResults[answer];
@@ -105,6 +106,14 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   });
   return isMerchant;
 }
+
+const promptOf = ({ msisdn, amount, callbackUrl }: Payment): PromptRequest => ({
+  provider: "payhero",
+  phone: `+${msisdn}`,
+  amountMinor: amount * 100,
+  currency: "KES",
+  clue: clueOf(callbackUrl),
+});
 
 const fault = (status: number, errorCode: string, message: string): Fault =>
   new Fault(status, { success: false, error_code: errorCode, error_message: message });

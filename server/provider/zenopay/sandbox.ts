@@ -12,7 +12,8 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { isSame } from "../../auth/keys.ts";
 import { Fault, handleFaults, parseEveryBodyAsJson } from "../../sandbox/fault.ts";
-import { type PayerAnswer, scenarioOf } from "../../sandbox/phone.ts";
+import { type PayerAnswer, type PromptRequest, scenarioOf } from "../../sandbox/phone.ts";
+import { clueOf } from "../../sandbox/prompt-view.ts";
 import { createScenarioRunner, type WebhookMessage } from "../../sandbox/scenario.ts";
 import type { IsMerchant, Sandbox, SandboxContext } from "../../sandbox/server.ts";
 
@@ -77,7 +78,7 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
     if (scenarioOf(body.buyer_phone).isDown) throw fault(503, "Service unavailable");
     const order = remember(body);
     await runScenario({
-      prompt: { provider: "zenopay", phone: msisdnOf(order, "+"), amountMinor: order.amount * 100, currency: "TZS" },
+      prompt: promptOf(order),
       reply,
       settle(answer, { paysWrongAmount }) {
         order.status = statuses[answer];
@@ -101,6 +102,15 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   });
   return isMerchant;
 }
+
+const promptOf = (order: Order): PromptRequest => ({
+  provider: "zenopay",
+  phone: msisdnOf(order, "+"),
+  amountMinor: order.amount * 100,
+  currency: "TZS",
+  account: order.buyer_name,
+  clue: clueOf(order.webhook_url),
+});
 
 /** Sets up errors and bodies as at ZenoPay. Without the API key every request gets 403, as an integrator reports. */
 function configureZenopayHttp(app: FastifyInstance, isMerchant: IsMerchant): void {

@@ -1,10 +1,13 @@
 /**
- * The payer's phone: shows the prompts of one number and sends the answers. The server sends the whole state in each message
- * of one stream, which is closed while the page is hidden. In the demo shop's frame, the shop sets the number with a
- * message.
+ * The payer's phone: shows the prompts of one number and sends the answers. While the page is visible, it reads the phone's whole state
+ * every second. It holds no connection, because all tabs of a browser share six. In the demo shop's frame, the shop sends the number,
+ * and a message when the order has changed.
  */
+import { dialogOf } from "./dialog.js";
 
-/** @typedef {{ id: string, title: string, amountMinor: number, currency: string }} Prompt */
+/** @import { Request } from "./dialog.js" */
+
+/** @typedef {Request & { id: string }} Prompt */
 /** @typedef {{ prompts: Prompt[], answersItself: boolean }} View */
 /** @typedef {"approve" | "cancel" | "wrong_pin" | "insufficient_funds"} Answer */
 
@@ -18,8 +21,14 @@ const find = (id) => {
 const root = new URL("..", import.meta.url);
 const number = /** @type {HTMLInputElement} */ (find("number"));
 const pin = /** @type {HTMLInputElement} */ (find("pin"));
-const pay = /** @type {HTMLButtonElement} */ (find("pay"));
+const sendButton = /** @type {HTMLButtonElement} */ (find("send"));
 const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done") };
+
+/** 1 s, because a prompt must seem to come at once. A page needs a hundredth of its address's budget of cheap requests. */
+const readMs = 1_000;
+
+/** The time until another read after a failed one. */
+const retryMs = 3_000;
 
 const pinLengthMin = 4;
 const wrongPin = "0000";
@@ -44,19 +53,16 @@ const outcomes = {
 
 /** @type {Prompt | undefined} */
 let shown;
-/** @type {EventSource | undefined} */
-let stream;
+/** The reads of the current number; a change of the number aborts them. @type {AbortController | undefined} */
+let reading;
+/** Whether to read again without a wait. */
+let isDue = false;
+/** Ends the wait for the next read. */
+let endWait = () => {};
 
 /** @param {keyof typeof screens} name */
 function showScreen(name) {
   for (const [other, element] of Object.entries(screens)) element.hidden = other !== name;
-}
-
-/** @param {Prompt} prompt */
-function money({ amountMinor, currency }) {
-  const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
-  const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
-  return format.format(amountMinor / 10 ** digits);
 }
 
 /** @param {View} view */
@@ -74,12 +80,16 @@ function show({ prompts, answersItself }) {
 
 /** @param {Prompt} prompt */
 function showPrompt(prompt) {
-  const question = `Pay ${money(prompt)} to Demo Shop?`;
-  find("from").textContent = prompt.title;
+  const { name, question, pinLabel } = dialogOf(prompt);
+  screens.prompt.dataset.provider = prompt.provider;
+  find("from").textContent = name;
   find("ask").textContent = question;
+  find("about").textContent = prompt.description || "";
+  find("about").hidden = !prompt.description;
+  find("pin-label").textContent = pinLabel;
   setPin("");
   showScreen("prompt");
-  find("announcement").textContent = `${prompt.title}: ${question}`;
+  find("announcement").textContent = `${name}: ${question}`;
   // Only with the focus, so that a person in the demo shop's page keeps their place.
   if (document.hasFocus()) pin.focus();
 }
@@ -93,11 +103,11 @@ function showLapsed() {
 /** @param {string} digits */
 function setPin(digits) {
   pin.value = digits.replace(/\D/g, "").slice(0, pin.maxLength);
-  pay.disabled = pin.value.length < pinLengthMin;
+  sendButton.disabled = pin.value.length < pinLengthMin;
 }
 
 /** @param {Answer} answer */
-async function send(answer) {
+async function sendAnswer(answer) {
   if (!shown) return;
   const { id } = shown;
   const { tone, sign, title, text } = outcomes[answer];
@@ -110,7 +120,8 @@ async function send(answer) {
     find("link").textContent = "No network";
     return;
   }
-  // The prompt was answered or lapsed before. The stream sends the new state.
+  readNow();
+  // The prompt was answered or lapsed before.
   if (!response.ok) return showLapsed();
   if (shown && shown.id !== id) return;
   find("done-title").textContent = title;
@@ -121,18 +132,48 @@ async function send(answer) {
   showScreen("done");
 }
 
-/** Subscribes to the entered number while the page is visible. */
-function subscribe() {
-  stream?.close();
-  stream = undefined;
+/** Reads the prompts of the entered number while the page is visible. */
+function startReading() {
+  if (reading) reading.abort();
+  reading = undefined;
   const digits = number.value.replace(/[^\d+]/g, "");
   if (document.hidden || digits.replace("+", "").length < 9) return;
-  const source = new EventSource(new URL(`${encodeURIComponent(digits)}/events`, root));
-  stream = source;
-  source.addEventListener("prompts", ({ data }) => show(JSON.parse(data)));
-  source.addEventListener("error", () => {
-    find("link").textContent = "Reconnecting…";
+  reading = new AbortController();
+  readUntil(reading.signal, new URL(`${encodeURIComponent(digits)}/prompts`, root));
+}
+
+/** @param {AbortSignal} signal @param {URL} address */
+async function readUntil(signal, address) {
+  while (!signal.aborted) {
+    isDue = false;
+    const view = await read(signal, address);
+    if (signal.aborted) return;
+    if (view) show(view);
+    else find("link").textContent = "Reconnecting…";
+    if (!isDue) await wait(view ? readMs : retryMs);
+  }
+}
+
+/** @param {AbortSignal} signal @param {URL} address @returns {Promise<View | undefined>} */
+async function read(signal, address) {
+  const response = await fetch(address, { signal }).catch(() => undefined);
+  return response?.ok ? response.json().catch(() => undefined) : undefined;
+}
+
+/** Resolves after this time, or when `readNow` is called. @param {number} ms @returns {Promise<void>} */
+const wait = (ms) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    endWait = () => {
+      clearTimeout(timer);
+      resolve();
+    };
   });
+
+/** Reads again at once, also if a read is in flight, because it may have begun before the change. */
+function readNow() {
+  isDue = true;
+  endWait();
 }
 
 /** @param {string} text */
@@ -149,7 +190,7 @@ function changeNumber() {
   const address = new URL(location.href);
   address.searchParams.set("number", number.value);
   history.replaceState(null, "", address);
-  subscribe();
+  startReading();
 }
 
 number.addEventListener("change", changeNumber);
@@ -165,7 +206,7 @@ screens.prompt.addEventListener("click", ({ target }) => {
 });
 screens.prompt.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!pay.disabled) send(pin.value === wrongPin ? "wrong_pin" : "approve");
+  if (!sendButton.disabled) sendAnswer(pin.value === wrongPin ? "wrong_pin" : "approve");
 });
 // Digits are accepted wherever the focus is, like the keys of a phone.
 document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
@@ -173,12 +214,16 @@ document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey })
   if (/^\d$/.test(key)) setPin(pin.value + key);
   else if (key === "Backspace") setPin(pin.value.slice(0, -1));
 });
-find("cancel").addEventListener("click", () => send("cancel"));
-find("low-balance").addEventListener("click", () => send("insufficient_funds"));
-document.addEventListener("visibilitychange", subscribe);
+find("cancel").addEventListener("click", () => sendAnswer("cancel"));
+find("low-balance").addEventListener("click", () => sendAnswer("insufficient_funds"));
+document.addEventListener("visibilitychange", startReading);
 window.addEventListener("message", ({ origin, data }) => {
-  if (origin === location.origin && typeof data?.number === "string") setNumber(data.number);
+  if (origin !== location.origin) return;
+  if (typeof data?.number === "string") setNumber(data.number);
+  if (data?.isChanged) readNow();
 });
 
+// The shop sets the number of a phone in its frame.
+document.documentElement.classList.toggle("framed", window.parent !== window);
 number.value = new URL(location.href).searchParams.get("number") ?? "";
-subscribe();
+startReading();
