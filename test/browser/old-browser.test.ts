@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { openBrowserAndDatabase, openPage, startMerchantPage } from "../support/browser.ts";
 import { pay, startNode } from "../support/node.ts";
 import { answerPrompt } from "../support/payer.ts";
+import { buy, seeHeading, visitShop } from "../support/visit.ts";
 
 let browser: Browser;
 let databaseUrl: string;
@@ -85,4 +86,21 @@ describe("old browser", () => {
       expect(complaints).toEqual([]);
     },
   );
+
+  it("shows a payment in the demo shop, and the prompt on the sandbox phone", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page, complaints } = await visitShop(browser, node.url);
+    await removeFeatures(page);
+    await page.reload();
+    const phone = await buy(page);
+    await seeHeading(page, "Check your phone");
+    const prompted = await page.context().newPage();
+    await prompted.goto(`${node.url}/sandbox/phone?number=${phone}`);
+    await prompted.locator("#pin").fill("1234");
+    await prompted.keyboard.press("Enter");
+    await seeHeading(page, "Paid");
+    expect(await prompted.evaluate("typeof structuredClone")).toBe("undefined");
+    // The shop's policy allows no `<style>`, so the card has no style there.
+    expect(complaints.filter((text) => !text.startsWith("Applying inline style"))).toEqual([]);
+  });
 });

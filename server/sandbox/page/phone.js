@@ -25,10 +25,10 @@ const sendButton = /** @type {HTMLButtonElement} */ (find("send"));
 const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done") };
 
 /** 1 s, because a prompt must seem to come at once. A page needs a hundredth of its address's budget of cheap requests. */
-const readMs = 1_000;
+const readMs = 1000;
 
 /** The time until another read after a failed one. */
-const retryMs = 3_000;
+const retryMs = 3000;
 
 const pinLengthMin = 4;
 const wrongPin = "0000";
