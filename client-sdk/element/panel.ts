@@ -122,14 +122,15 @@ function listen(state: State): () => void {
     state.offlineSince = state.watch?.snapshot();
     render(state);
   };
-  const preference = matchMedia("(prefers-color-scheme: dark)");
+  // Missing in jsdom, in which a merchant's tests run.
+  const preference: MediaQueryList | undefined = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
   addEventListener("offline", goOffline);
   addEventListener("online", update);
-  preference.addEventListener("change", update);
+  preference?.addEventListener("change", update);
   return () => {
     removeEventListener("offline", goOffline);
     removeEventListener("online", update);
-    preference.removeEventListener("change", update);
+    preference?.removeEventListener("change", update);
   };
 }
 
