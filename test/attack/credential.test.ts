@@ -316,7 +316,9 @@ describe("a URL secret", () => {
       ` ${secret}`,
       `${secret}%00`,
       `${secret}%0a`,
-      `${secret}/`,
+      // One slash at the end belongs to the path, which accepts it.
+      `${secret}//`,
+      `${secret}%2f`,
       `${secret}/x`,
       `0x${secret}`,
       secret.slice(1),
