@@ -44,7 +44,8 @@ function kindOf({ status, retryable }: HubError): Kind {
   return status === 405 || status === 426 ? "method" : "refused";
 }
 
-const style = `
+/** The style of pages for payers. */
+export const pageStyle = `
   :root { color-scheme: light dark; font: 1.0625rem/1.5 ui-sans-serif, system-ui, "Noto Sans", sans-serif;
     --paper: #f7f4ee; --card: #fff; --ink: #1c1a17; --muted: #655f56; --line: #e2dcd0; }
   @media (prefers-color-scheme: dark) {
@@ -62,7 +63,7 @@ const style = `
 /** Allows the page's own style sheet and nothing else. */
 export const errorPagePolicy = [
   "default-src 'none'",
-  `style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'`,
+  `style-src 'sha256-${createHash("sha256").update(pageStyle).digest("base64")}'`,
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
@@ -74,7 +75,7 @@ export function errorPage(error: HubError, { language, requestId }: { language: 
   return `<!doctype html>
 <html lang="${language}">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<title>${title}</title><style>${style}</style>
+<title>${title}</title><style>${pageStyle}</style>
 <main><h1>${title}</h1><p>${text}</p><footer lang="en">${error.status} ${error.code}<br>${requestId}</footer></main>
 </html>`;
 }

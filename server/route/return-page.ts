@@ -1,40 +1,98 @@
-/** The pages for a payer who is not redirected to the shop. They have no script and load nothing. */
-
+/**
+ * The pages for a payer who is not redirected to the shop. The page of a payment shows `<order-status>`, which follows the order, and until
+ * its script runs a text that is true when the page is sent. The other pages have no script.
+ */
 import { createHash } from "node:crypto";
+import type { PageLanguage } from "../http/accept.ts";
+import { pageStyle } from "../http/error-page.ts";
+import { socketOrigins } from "../http/static-files.ts";
+import type { StatusEvent } from "../order/order.ts";
+import { type PageWords, words } from "./return-words.ts";
 
-const words = {
-  back: {
-    title: "You may close this page",
-    text: "We are checking your payment with the payment provider. The shop receives the result automatically.",
-  },
-  wait: {
-    title: "One moment, please",
-    text: "We cannot look up your payment right now. Please leave this page open: it tries again automatically. You do not pay twice.",
-  },
-  unknown: {
-    title: "There is nothing here",
-    text: "This address does not belong to a payment. Go back to the shop to see the status of your order.",
-  },
-} as const;
+/** A page for a payer. */
+export type ReturnPage =
+  /** The payment of an order. */
+  | { name: "order"; order: StatusEvent; watchToken: string }
+  /** The payment cannot be looked up or completed yet; the page reloads. `onward`: the shop's page, if it is known. */
+  | { name: "wait"; onward?: URL | undefined }
+  /** The URL belongs to no payment. */
+  | { name: "unknown" };
 
-export type PageName = keyof typeof words;
+/** The request for the page. */
+export interface PageView {
+  language: PageLanguage;
+  /** The node's root, relative to the page. */
+  root: ".." | "../..";
+  /** Allows the style of the element in browsers that have no constructable style sheets. Of one answer. */
+  nonce: string;
+}
 
-/** The page `wait` reloads at this interval. */
+/** The interval at which a page reloads: `wait` always, and that of an open order in browsers without scripts. */
 const reloadS = 5;
 
 const style = `
-  :root { color-scheme: light dark; font: 1.0625rem/1.5 system-ui, sans-serif; }
-  body { min-height: 100vh; margin: 0; display: grid; place-items: center; background: Canvas; color: CanvasText; }
-  main { max-width: 28rem; padding: 2rem; text-align: center; }
-  h1 { font-size: 1.5rem; line-height: 1.2; margin: 0 0 .75rem; text-wrap: balance; }
-  p { margin: 0; opacity: .75; text-wrap: pretty; }`;
+  main > * + * { margin-top: 1.5rem; }
+  main.live { padding: .5rem; }
+  order-status { margin: 0 auto; --tukio-ink: var(--ink); --tukio-muted: var(--muted); --tukio-surface: var(--card);
+    --tukio-line: var(--line); }
+  order-status::part(card) { border: 0; }
+  order-status:not(:defined) { display: none; }
+  order-status:defined + .text { display: none; }
+  .text { padding: 1.5rem 1rem; }
+  .order { margin-top: 1rem; color: var(--muted); overflow-wrap: anywhere; }
+  a { color: #0a6b4f; }
+  @media (prefers-color-scheme: dark) { a { color: #62d5a8; } }`;
 
-export const returnPage = (name: PageName): string => `<!doctype html>
-<html lang="en">
-<meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">
-<title>${words[name].title}</title>${name === "wait" ? `<meta http-equiv="refresh" content="${reloadS}">` : ""}<style>${style}</style>
-<main><h1>${words[name].title}</h1><p>${words[name].text}</p></main>
+const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+
+const hashes = [pageStyle, style].map(hashOf).join(" ");
+
+/** The content security policy of a page: its own style sheets, and for an order's page the SDK and its requests to this host. */
+export function returnPolicy({ name }: ReturnPage, { nonce, host }: { nonce: string; host: string }): string {
+  const closed = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"];
+  if (name !== "order") return ["default-src 'none'", `style-src ${hashes}`, ...closed].join("; ");
+  return [
+    "default-src 'none'",
+    "script-src 'self'",
+    `style-src ${hashes} 'nonce-${nonce}'`,
+    ["connect-src 'self'", ...socketOrigins(host)].join(" "),
+    ...closed,
+  ].join("; ");
+}
+
+/** The words that are true for an order when the page is sent. */
+function stateOf({ status, settled }: StatusEvent): keyof PageWords["order"] {
+  if (status === "succeeded" || status === "review") return status;
+  return settled ? "failed" : "open";
+}
+
+const reload = `<meta http-equiv="refresh" content="${reloadS}">`;
+
+export function returnPage(page: ReturnPage, { language, root, nonce }: PageView): string {
+  const spoken = words[language];
+  const isLive = page.name === "order";
+  const [title, text] = page.name === "order" ? spoken.order[stateOf(page.order)] : spoken[page.name];
+  const again = isLive && !page.order.settled ? `<noscript>${reload}</noscript>` : page.name === "wait" ? reload : "";
+  const script = isLive ? `<script type="module" src="${root}/sdk/tukio.js"></script>` : "";
+  const shown = `<h1>${title}</h1><p>${text}</p>`;
+  return `<!doctype html>
+<html lang="${language}">
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
+<title>${title}</title>${again}<style>${pageStyle}</style><style>${style}</style>${script}
+<main${isLive ? ' class="live"' : ""}>${isLive ? card(page, { root, nonce, shown }) : `<div>${shown}</div>`}${onwardLink(page, spoken)}</main>
 </html>`;
+}
 
-/** The content security policy of the pages: allows their style sheet and nothing else. */
-export const returnPolicy = `default-src 'none'; style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'; frame-ancestors 'none'`;
+function card(
+  { order, watchToken }: Extract<ReturnPage, { name: "order" }>,
+  { root, nonce, shown }: Pick<PageView, "root" | "nonce"> & { shown: string },
+): string {
+  const orderId = escapeHtml(order.orderId);
+  return `<order-status url="${root}" order-id="${orderId}" token="${watchToken}" nonce="${nonce}"></order-status>
+<div class="text">${shown}<p class="order">${orderId}</p></div>`;
+}
+
+const onwardLink = (page: ReturnPage, { back }: PageWords): string =>
+  page.name === "wait" && page.onward ? `<p><a href="${escapeHtml(page.onward.href)}">${back}</a></p>` : "";
+
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);

@@ -4,9 +4,13 @@
  * problem document: when the payment cannot be looked up or completed yet, a page reloads until it can. Any number of browsers
  * may return at once, on any nodes.
  */
+import { randomBytes } from "node:crypto";
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
-import type { Outcome } from "../order/order.ts";
+import type { WatchTokens } from "../auth/watch-token.ts";
+import { languageOf } from "../http/accept.ts";
+import type { Outcome, Payment } from "../order/order.ts";
+import type { OrderQuery } from "../order/query.ts";
 import type { OrderStore } from "../order/store.ts";
 import {
   type CheckoutProvider,
@@ -19,12 +23,14 @@ import { type InFlight, waitAtMost } from "../payment/in-flight.ts";
 import type { Provider } from "../provider/provider.ts";
 import { described, openedBy } from "../schema/route.ts";
 import { createMinuteBudget } from "../webhook/minute-budget.ts";
-import { type PageName, returnPage, returnPolicy } from "./return-page.ts";
+import { type PageView, type ReturnPage, returnPage, returnPolicy } from "./return-page.ts";
 
 export interface ReturnRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
   store: Pick<OrderStore, "advance" | "recordReturn" | "clearCompletionLock" | "checkNow" | "slowQueries">;
+  query: Pick<OrderQuery, "findByPayment">;
+  tokens: Pick<WatchTokens, "issue">;
   /** Checks a due payment within the provider's pace; resolves with the outcome that was stored. */
   check: (paymentId: string) => Promise<Outcome | undefined>;
   /** A shutdown waits for these. */
@@ -40,7 +46,7 @@ const redirectMsMax = 8_000;
 
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
-type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "log">;
+type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "query" | "tokens" | "log">;
 
 interface Call {
   Params: { secret: string };
@@ -52,21 +58,35 @@ export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions)
   const checkouts = [...providers.values()].filter(hasCheckout);
   const settling: SettleOptions = { ...options, isCheckWithin: createMinuteBudget(checksPerMinuteMax) };
 
-  const handler = async ({ params, query }: FastifyRequest<Call>, reply: FastifyReply): Promise<FastifyReply> => {
-    reply.headers({
-      "cache-control": "no-store",
-      "referrer-policy": "no-referrer",
-      "content-security-policy": returnPolicy,
-    });
+  const handler = async (request: FastifyRequest<Call>, reply: FastifyReply): Promise<FastifyReply> => {
+    const { params, query } = request;
+    reply.headers({ "cache-control": "no-store", "referrer-policy": "no-referrer" });
     const payment = openSecret(checkouts, secrets, params.secret);
-    const next = payment ? await handleSafely(payment, query, settling) : "unknown";
+    const next: Next = payment ? await handleSafely(payment, query, settling) : { name: "unknown" };
     if (next instanceof URL) return reply.redirect(next.href, 303);
-    return reply.code(pageStatus[next]).type("text/html; charset=utf-8").send(returnPage(next));
+    return sendReturnPage(request, reply, next);
   };
   // A HEAD request must not move money.
   app.get<Call>("/return/:secret", { exposeHeadRoute: false, ...recordReturn }, handler);
   // A provider's page may add a slash before the query, and the payer must arrive all the same.
   app.get<Call>("/return/:secret/", { exposeHeadRoute: false }, handler);
+}
+
+/** The address to redirect to, or the page to show. */
+type Next = URL | ReturnPage;
+
+const pageStatus: Record<ReturnPage["name"], number> = { order: 200, unknown: 404, wait: 503 };
+
+function sendReturnPage(request: FastifyRequest<Call>, reply: FastifyReply, page: ReturnPage): FastifyReply {
+  const { headers, host, url } = request;
+  const nonce = randomBytes(16).toString("base64");
+  const root = /^[^?]*\/(\?|$)/.test(url) ? "../.." : "..";
+  const view: PageView = { language: languageOf(headers["accept-language"]), root, nonce };
+  return reply
+    .code(pageStatus[page.name])
+    .header("content-security-policy", returnPolicy(page, { nonce, host }))
+    .type("text/html; charset=utf-8")
+    .send(returnPage(page, view));
 }
 
 interface ReturnAddress {
@@ -92,7 +112,7 @@ async function handleSafely(
   address: ReturnAddress,
   query: Record<string, unknown>,
   options: SettleOptions,
-): Promise<PageName | URL> {
+): Promise<Next> {
   try {
     return await handleReturn(address, address.provider.checkout.read(query), options);
   } catch (err) {
@@ -101,29 +121,43 @@ async function handleSafely(
       { event: "payment.return.lookup_failed", paymentId, err },
       "Could not look up the payment of a returned payer",
     );
-    return "wait";
+    return { name: "wait" };
   }
 }
 
-/** Settles the payment as far as it can be now. Returns the address to redirect to, or the page to show. */
+/** Settles the payment as far as it can be now. */
 async function handleReturn(
   { provider, paymentId }: ReturnAddress,
   claim: ReturnClaim,
   options: SettleOptions,
-): Promise<PageName | URL> {
+): Promise<Next> {
   const completes = claim === "approved" && (await isReadyToComplete(provider, options));
   const returned = await options.store.recordReturn(paymentId, completes);
-  if (!returned) return "unknown";
+  if (!returned) return { name: "unknown" };
   const { status, payment } = returned;
+  const onward = onwardOf(payment);
   if (status === "pending" || status === "processing") {
     // An approval of a pending payment means that the provider's reply with the page's address is about to be stored.
-    if (claim === "approved" && (!completes || status === "pending")) return "wait";
+    if (claim === "approved" && (!completes || status === "pending")) return { name: "wait", onward };
     await waitAtMost(redirectMsMax, settleReturn(provider, returned, claim, options));
   }
-  if (payment.returnUrl === undefined) return "back";
-  const onward = new URL(payment.returnUrl);
-  onward.searchParams.set("orderId", payment.orderId);
+  return onward ?? orderPage(paymentId, options);
+}
+
+/** The shop's page, with the order's id. */
+function onwardOf({ returnUrl, orderId }: Payment): URL | undefined {
+  if (returnUrl === undefined) return undefined;
+  const onward = new URL(returnUrl);
+  onward.searchParams.set("orderId", orderId);
   return onward;
+}
+
+/** The page has a watch token of the order, because only the payer and the provider know the page's URL. */
+async function orderPage(paymentId: string, { query, tokens }: SettleOptions): Promise<ReturnPage> {
+  const found = await query.findByPayment(paymentId);
+  if (!found) return { name: "unknown" };
+  const { order } = found;
+  return { name: "order", order, watchToken: tokens.issue(order).watchToken };
 }
 
 const recordReturn = described({
@@ -134,7 +168,10 @@ const recordReturn = described({
     "Completes the payment once, then redirects the payer to its `returnUrl`. The query that the provider's page adds proves nothing.",
   security: openedBy.everyone,
   answers: {
-    200: { description: "An HTML page, because the payment has no `returnUrl`.", type: "text/html" },
+    200: {
+      description: "An HTML page that shows the order, because the payment has no `returnUrl`.",
+      type: "text/html",
+    },
     303: {
       description: "Redirects to the merchant's page.",
       headers: {
@@ -150,5 +187,3 @@ const recordReturn = described({
   },
   problems: ["rate_limited", "internal"],
 });
-
-const pageStatus: Record<PageName, number> = { back: 200, unknown: 404, wait: 503 };

@@ -392,6 +392,8 @@ describe("the return page", () => {
     const app = Fastify();
     onTestFinished(() => app.close());
     returnRoutes(app, {
+      query: { findByPayment: async () => undefined },
+      tokens: { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) },
       providers: new Map([["page", provider]]),
       secrets,
       store: {

@@ -312,7 +312,9 @@ describe("a payer who returns", () => {
     await sql("update payment set return_url = null");
     const response = await recordReturn(a);
     expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("You may close this page")]);
-    expect(response.headers.get("content-security-policy")).toMatch(/^default-src 'none'; style-src 'sha256-/);
+    expect(response.headers.get("content-security-policy")).toMatch(
+      /^default-src 'none'; script-src 'self'; style-src 'sha256-/,
+    );
   });
 });
 

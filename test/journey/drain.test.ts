@@ -157,7 +157,9 @@ describe("a payer who returns during shutdown", () => {
     onTestFinished(() => app.close());
     const providers = new Map([["daraja", provider]]);
     const check = async () => undefined;
-    returnRoutes(app, { providers, secrets, store: ground.store, check, inFlight, log: app.log });
+    const query = { findByPayment: async () => ({ order: event, description: null, metadata: null }) };
+    const tokens = { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) };
+    returnRoutes(app, { providers, secrets, store: ground.store, query, tokens, check, inFlight, log: app.log });
     const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
     await completing.promise;
     return { inFlight, answered, status: async () => (await ground.view(event.orderId)).order.status };

@@ -27,6 +27,8 @@ async function cancel(answers: readonly (Outcome | undefined)[], end = "") {
       clearCompletionLock: vi.fn(),
       slowQueries: vi.fn(),
     },
+    query: { findByPayment: async () => undefined },
+    tokens: { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) },
     check,
     inFlight: createInFlight(),
     log: app.log,

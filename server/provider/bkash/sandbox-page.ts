@@ -8,6 +8,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import { scenarioOf } from "../../sandbox/phone.ts";
+import type { PaymentFacts } from "../../sandbox/prompt-view.ts";
 import { type Checkout, type Ending, endings, failure, returnTarget } from "./sandbox-checkout.ts";
 import { pagePolicy, type Shown, showPage } from "./sandbox-view.ts";
 
@@ -16,6 +17,8 @@ export interface PageOptions {
   find(token: string): Checkout | undefined;
   /** Ends the payer's visit. */
   end(checkout: Checkout, ending: Ending): void;
+  /** Reads the merchant's order. */
+  factsOf(checkout: Checkout): Promise<PaymentFacts | undefined>;
 }
 
 /** The progress of one payer. */
@@ -44,7 +47,7 @@ const form = z.object({
   value: z.string().max(64).catch(""),
 });
 
-export function servePage(app: FastifyInstance, { find, end }: PageOptions): void {
+export function servePage(app: FastifyInstance, { find, end, factsOf }: PageOptions): void {
   const visits = new WeakMap<Checkout, Visit>();
 
   const visitOf = (checkout: Checkout): Visit => {
@@ -68,10 +71,11 @@ export function servePage(app: FastifyInstance, { find, end }: PageOptions): voi
       const checkout = find(String(query.token));
       if (!checkout) return show(reply, 404, { step: "unknown" });
       const { ending } = checkout;
-      if (ending) return show(reply, 200, { step: "over", checkout, onward: returnTarget(checkout, ending.visit) });
+      const known = { checkout, facts: await factsOf(checkout) };
+      if (ending) return show(reply, 200, { step: "over", ...known, onward: returnTarget(checkout, ending.visit) });
       const { wallet, isCodeRight, problem } = visitOf(checkout);
       const step = wallet === undefined ? "wallet" : isCodeRight ? "pin" : "code";
-      return show(reply, 200, { step, checkout, problem, wallet });
+      return show(reply, 200, { step, ...known, problem, wallet });
     });
 
     scope.post("/redirect/", async ({ body }, reply) => {

@@ -1,12 +1,18 @@
 /** The HTML of bKash's page in the sandbox. One inline style sheet, no script, no external resource. */
 import { createHash } from "node:crypto";
+import type { PaymentFacts } from "../../sandbox/prompt-view.ts";
 import type { Checkout } from "./sandbox-checkout.ts";
 
-/** The content of the page. */
+/** The content of the page. `facts`: the merchant's order, if this node knows it. */
 export type Shown =
-  | { step: "wallet" | "code" | "pin"; checkout: Checkout; problem: string | undefined; wallet: string | undefined }
-  | { step: "over"; checkout: Checkout; onward: string }
+  | (Known & { step: "wallet" | "code" | "pin"; problem: string | undefined; wallet: string | undefined })
+  | (Known & { step: "over"; onward: string })
   | { step: "unknown" };
+
+interface Known {
+  checkout: Checkout;
+  facts: PaymentFacts | undefined;
+}
 
 const steps = {
   wallet: {
@@ -85,7 +91,7 @@ export function showPage(shown: Shown): string {
 <main>
 <header>
 <p class="brand">bKash payment <span>SANDBOX</span></p>
-${"checkout" in shown ? summary(shown.checkout) : ""}
+${"checkout" in shown ? summary(shown) : ""}
 </header>
 <section>
 ${content}
@@ -95,11 +101,17 @@ ${content}
 </html>`;
 }
 
-const summary = ({
-  amount,
-  merchantInvoiceNumber,
-}: Checkout): string => `<p class="amount">BDT ${escapeHtml(amount)}</p>
-<p class="invoice">Invoice ${escapeHtml(merchantInvoiceNumber)}</p>`;
+/** Without the order, the invoice number of the request names the payment. */
+function summary({ checkout: { amount, merchantInvoiceNumber }, facts }: Known): string {
+  const lines = facts
+    ? [facts.merchant ?? "", `Order ${facts.orderId}`, facts.description ?? ""]
+    : [`Invoice ${merchantInvoiceNumber}`];
+  const paragraphs = lines.filter((line) => line !== "").map((line) => `<p class="invoice">${escapeHtml(line)}</p>`);
+  return [`<p class="amount">BDT ${grouped(amount)}</p>`, ...paragraphs].join("\n");
+}
+
+/** `1500.00` as `1,500.00`. */
+const grouped = (amount: string): string => escapeHtml(amount).replace(/\B(?=(\d{3})+\.)/g, ",");
 
 function body(shown: Shown): { title: string; content: string } {
   if (shown.step === "unknown") {
@@ -131,7 +143,7 @@ function stepForm({ step, checkout, problem, wallet }: Extract<Shown, { problem:
  aria-describedby="${wrong && "wrong "}hint"${wrong && ' aria-invalid="true"'}>
 ${wrong}
 <p class="hint" id="hint">${hint}</p>
-<button name="do" value="go">${step === "pin" ? `Pay BDT ${escapeHtml(checkout.amount)}` : "Continue"}</button>
+<button name="do" value="go">${step === "pin" ? `Pay BDT ${grouped(checkout.amount)}` : "Continue"}</button>
 <div class="others">
 <button name="do" value="cancel">Cancel</button>
 <button name="do" value="fail">Let it fail</button>

@@ -100,6 +100,10 @@ function serve(app: FastifyInstance, context: SandboxContext<ReturnType<typeof a
   servePage(app, {
     find: (token) => checkouts.findByToken(token),
     end: (checkout, ending) => endOnPage(checkout, ending, phone),
+    async factsOf({ callbackURL }) {
+      const clue = clueOf(callbackURL);
+      return clue && context.describe?.(clue);
+    },
   });
 
   app.post("/tokenized/checkout/create", async (request, reply) => {
