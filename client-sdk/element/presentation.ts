@@ -120,7 +120,8 @@ export function presentationOf(snapshot: Snapshot, options: PresentationOptions)
     help: help && fill(help),
     merchant: page.merchant,
     item: page.item,
-    amount: formatMoney(event.amountMinor, event.currency, locale),
+    // A long amount breaks after its currency, rather than inside the number.
+    amount: formatMoney(event.amountMinor, event.currency, locale).replace("\u00a0", " "),
     test: event.live ? undefined : words.test,
     action: actionOf(snapshot, provider, options),
     contact: isUnclear(event) ? contactOf(words, page) : undefined,

@@ -89,7 +89,7 @@ p, h2, dl, dd { margin: 0; }
 .item { color: var(--muted); font-size: 0.9375rem; }
 .merchant + .sign, .item + .sign { margin-top: 1.25rem; }
 .amount { color: var(--muted); font-size: 1.125rem; }
-.good .amount { color: var(--ink); font-size: clamp(1.5rem, 8vw, 2.25rem); font-weight: 700; line-height: 1.2; }
+.good .amount { color: var(--ink); font-size: clamp(1.5rem, 8vw, 2rem); font-weight: 700; line-height: 1.2; }
 .title {
   margin-top: 0.125rem;
   font-size: 1.5rem;

@@ -181,6 +181,10 @@ describe("presentation", () => {
     expect(other.detail[0]).toEqual(["Received", expect.stringMatching(/^KES\s100\.00$/)]);
   });
 
+  it("lets a long amount break after its currency", async () => {
+    expect((await present({ amountMinor: 123_456_789, currency: "UGX" })).amount).toBe("UGX 123,456,789");
+  });
+
   it("shows a late success and a second payment as paid", async () => {
     expect((await present({ status: "succeeded", settled: true, reason: "late" })).text).toMatch(
       /do not need to pay again/,
