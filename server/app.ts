@@ -123,11 +123,10 @@ export async function createApp(
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
   // is reached through it.
-  await addClosingSteps(app, [transports.drain, finishCalls]);
+  await addClosingSteps(app, [transports.drain, finishCalls, sandboxes.leave]);
 
   return {
     async listen() {
-      await sandboxes.check();
       const url = await app.listen({ port: config.port, host: config.host });
       await sandboxes.join();
       return url;

@@ -24,12 +24,11 @@ async function main(): Promise<void> {
   const config = await withStoredKeys(given);
   // Resources are closed in the reverse order of their opening.
   const releases: (() => Promise<void>)[] = [];
-  const release = async (): Promise<void> => {
-    for (const close of releases.reverse()) {
-      await close().catch((err: unknown) =>
-        log.error({ event: "process.release.failed", err }, "a resource was not closed"),
-      );
-    }
+  let released: Promise<void> | undefined;
+  // A signal during the start may come together with a failure of the start.
+  const release = (): Promise<void> => {
+    released ??= closeAll(releases.reverse(), log);
+    return released;
   };
 
   try {
@@ -49,6 +48,8 @@ async function main(): Promise<void> {
     const counter = await openCounter(config.redisUrl, releases);
     const app = await createApp(config, { database, bus, counter, log });
     releases.push(app.close);
+    // Before the node listens, because it may take requests from then on.
+    shutDownOnSignal(process, { release, log });
     const url = await app.listen().catch((cause: NodeJS.ErrnoException) => {
       throw listenError(config, cause);
     });
@@ -57,10 +58,20 @@ async function main(): Promise<void> {
     printGreeting(config, given, url);
     // Frees the garbage of the start, because V8 would keep it for long: with 10,000 watchers it is an eighth of all memory.
     void globalThis.gc?.();
-    shutDownOnSignal(process, { release, log });
   } catch (error) {
     await release();
     throw error;
+  }
+}
+
+async function closeAll(
+  releases: readonly (() => Promise<void>)[],
+  log: ReturnType<typeof createLogger>,
+): Promise<void> {
+  for (const close of releases) {
+    await close().catch((err: unknown) =>
+      log.error({ event: "process.release.failed", err }, "a resource was not closed"),
+    );
   }
 }
 

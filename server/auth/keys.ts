@@ -86,6 +86,22 @@ export function createSandboxSecrets(secrets: readonly string[]): (provider: str
   return (provider, variable) => createHmac("sha256", key).update(`${provider}:${variable}`).digest("hex");
 }
 
+/** Proves to another process that this one has a secret in common with it. */
+export interface NodeProof {
+  of(text: string): string;
+  isOf(proof: string | undefined, text: string): boolean;
+}
+
+export function createNodeProof(secrets: readonly string[]): NodeProof {
+  const [first, ...others] = secrets.map((secret) => deriveKey(secret, "node-proof"));
+  if (!first) throw new Error("there is no secret to derive from");
+  const proofBy = (key: KeyObject, text: string): string => createHmac("sha256", key).update(text).digest("hex");
+  return {
+    of: (text) => proofBy(first, text),
+    isOf: (proof, text) => proof !== undefined && [first, ...others].some((key) => isSame(proof, proofBy(key, text))),
+  };
+}
+
 /** Encrypts access tokens in the database with AES-256-GCM. The provider's name is authenticated with the text. */
 export interface Sealer {
   seal(text: string, provider: string): Buffer;

@@ -16,6 +16,8 @@ export interface NamedLockOptions {
   name: string;
   /** Called once, when the connection that holds the lock breaks. */
   onLost: () => void;
+  /** Throws if the lock must not be held beside these others. Called before the lock is taken, and again while it is held. */
+  check: (others: LockHolder[]) => void;
 }
 
 export interface LockHolder {
@@ -32,15 +34,20 @@ export interface NamedLock {
 export async function takeLock(
   options: NamedLockOptions,
 ): Promise<{ lock: NamedLock | undefined; others: LockHolder[] }> {
-  const { database, lockClass, key, name, onLost } = options;
+  const { database, lockClass, key, name, onLost, check } = options;
   const client = await database.connectAlone(name);
   try {
+    check(await othersOf(client, options));
     const { rows } = await client.query<{ held: boolean }>("select pg_try_advisory_lock($1, $2) as held", [
       lockClass,
       key,
     ]);
-    const others = (await holdersOf(client, lockClass)).filter((one) => one.name !== name);
-    if (rows[0]?.held) return { lock: keep(client, onLost), others };
+    const others = await othersOf(client, options);
+    // Again, because two nodes that start at the same time see each other only now.
+    if (rows[0]?.held) {
+      check(others);
+      return { lock: keep(client, onLost), others };
+    }
     await end(client);
     return { lock: undefined, others };
   } catch (error) {
@@ -49,20 +56,16 @@ export async function takeLock(
   }
 }
 
-/** The holders of all locks of the class. */
-export async function findHolders({ database, lockClass }: Pick<NamedLockOptions, "database" | "lockClass">) {
-  const client = await database.connectAlone("tukio");
-  return holdersOf(client, lockClass).finally(() => end(client));
-}
-
 /** `objsubid` 2 marks locks with two keys. */
 const holdersStatement = `select objid::int as key, application_name as name
   from pg_locks join pg_stat_activity using (pid)
   where locktype = 'advisory' and granted and classid = $1 and objsubid = 2
     and database = (select oid from pg_database where datname = current_database())`;
 
-const holdersOf = async (client: pg.Client, lockClass: number): Promise<LockHolder[]> =>
-  (await client.query<LockHolder>(holdersStatement, [lockClass])).rows;
+async function othersOf(client: pg.Client, { lockClass, name }: NamedLockOptions): Promise<LockHolder[]> {
+  const { rows } = await client.query<LockHolder>(holdersStatement, [lockClass]);
+  return rows.filter((one) => one.name !== name);
+}
 
 function keep(client: pg.Client, onLost: () => void): NamedLock {
   let isReleased = false;
@@ -77,4 +80,12 @@ function keep(client: pg.Client, onLost: () => void): NamedLock {
   };
 }
 
-const end = (client: pg.Client): Promise<void> => client.end().catch(() => undefined);
+/** Because a server that does not answer must not delay a shutdown. */
+const endMsMax = 1_000;
+
+/** Ends the connection, and destroys it if the server does not close it in time. */
+async function end(client: pg.Client): Promise<void> {
+  const timer = setTimeout(() => client.connection.stream.destroy(), endMsMax);
+  await client.end().catch(() => undefined);
+  clearTimeout(timer);
+}

@@ -6,7 +6,7 @@
  *
  * A request whose first byte has arrived is left to finish.
  */
-import type { IncomingMessage, Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 export interface Connections {
@@ -63,4 +63,39 @@ export function trackConnections(server: Server): Connections {
       }
     },
   };
+}
+
+export interface Answers {
+  /**
+   * From now on each answer ends its connection, and says so unless its headers are out: the client's next request must not be
+   * on its way on a connection that the server is about to end.
+   */
+  endConnections(): void;
+}
+
+/** Call it when all listeners for requests are registered, because Socket.IO hides its requests from earlier ones. */
+export function trackAnswers(server: Server): Answers {
+  const open = new Set<ServerResponse>();
+  let isEnding = false;
+
+  function forget(this: ServerResponse): void {
+    open.delete(this);
+  }
+
+  server.prependListener("request", (_request: IncomingMessage, response: ServerResponse) => {
+    if (isEnding) endAfter(response);
+    else open.add(response.once("close", forget));
+  });
+
+  return {
+    endConnections() {
+      isEnding = true;
+      for (const response of open) endAfter(response);
+    },
+  };
+}
+
+function endAfter(response: ServerResponse): void {
+  if (response.headersSent) response.once("finish", () => response.req.socket.destroySoon());
+  else response.setHeader("connection", "close");
 }

@@ -21,15 +21,9 @@ export function refuseWhileDraining(scope: FastifyInstance, isDraining: () => bo
 }
 
 /**
- * Adds two steps that run one after the other when the app closes, before the server stops listening. Fastify runs `preClose`
- * hooks in series, and those of a scope after those of the app.
+ * Adds steps that run one after the other when the app closes, before the server stops listening. Fastify runs `preClose`
+ * hooks in series, those of a scope after those of the app, and scopes in the order of their registration.
  */
-export async function addClosingSteps(
-  app: FastifyInstance,
-  [first, second]: readonly [() => Promise<void>, () => Promise<void>],
-): Promise<void> {
-  app.addHook("preClose", first);
-  await app.register(async (scope) => {
-    scope.addHook("preClose", second);
-  });
+export async function addClosingSteps(app: FastifyInstance, steps: readonly (() => Promise<void>)[]): Promise<void> {
+  for (const step of steps) await app.register(async (scope) => void scope.addHook("preClose", step));
 }

@@ -16,7 +16,7 @@ import { isNestedDeep } from "../json.ts";
 import { jsonFault } from "../json-fault.ts";
 import { startLoop } from "../loop.ts";
 import { type CutReason, type Guard, guardConnections } from "./connection-guard.ts";
-import { type Connections, trackConnections } from "./connections.ts";
+import { type Answers, type Connections, trackAnswers, trackConnections } from "./connections.ts";
 import {
   answerOptions,
   createMethods,
@@ -110,7 +110,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   methods.collect(app);
   acceptEmptyJson(app);
   logRequests(app);
-  addHeaders(app, config, () => isDraining);
+  addHeaders(app, config);
   answerOptions(app, methods, isAllowedOrigin);
   await app.register(cors, {
     origin: (origin, done) => done(null, isAllowedOrigin(origin)),
@@ -125,6 +125,10 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   await shareUpgrades(app);
   refuseOtherUpgrades(app);
   const connections = trackConnections(app.server);
+  let answers: Answers | undefined;
+  app.addHook("onReady", async () => {
+    answers = trackAnswers(app.server);
+  });
   const checks = startLoop({
     task: async () => {
       connections.endUnclaimed(app.server.requestTimeout);
@@ -140,6 +144,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     isDraining: () => isDraining,
     async close() {
       isDraining = true;
+      answers?.endConnections();
       await closeServer(app, connections, onError);
       await checks.close();
     },
@@ -177,16 +182,15 @@ function createFastify({ config, log, admit }: HttpOptions, methods: Methods): F
   return app;
 }
 
-function addHeaders(app: FastifyInstance, config: HttpSettings, isDraining: () => boolean): void {
+function addHeaders(app: FastifyInstance, config: HttpSettings): void {
   const secure = secureHeaders(config);
   app.addHook("onRequest", (request, reply, done) => {
     if (request.routeOptions.config.secure !== false) reply.headers(secure);
     done();
   });
   app.addHook("onSend", (request, reply, _payload, done) => {
-    // An answer instead of an upgrade ends the connection too. While the node drains, the client's next request must not be
-    // on its way on a connection that the node is about to end.
-    if (isDraining() || hasUnreadBody(request.raw) || isWebSocket(request.raw)) reply.header("connection", "close");
+    // An answer instead of an upgrade ends the connection too.
+    if (hasUnreadBody(request.raw) || isWebSocket(request.raw)) reply.header("connection", "close");
     done();
   });
 }

@@ -1,15 +1,21 @@
 /**
- * Forwards requests for the sandboxes to the node that holds their state (host.ts). A forwarded request has the host's key and
- * is not forwarded again. A node that is not the host, or no longer, refuses it, and the sender looks for the host again.
+ * Forwards requests for the sandboxes to the node that holds their state (host.ts).
+ *
+ * Guarantees: a forwarded request proves that its sender has the node's secret, and is for one host. Each answer of that host
+ * proves the same; any other answer, as of another server at the address of a host that ended, counts as none. A request is not
+ * forwarded twice: a node that is not the host, or no longer, refuses it, and the sender looks for the host again. Only a
+ * request that no host has taken, or that only reads, is sent again.
  */
 import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { Agent, type Dispatcher, request as send } from "undici";
-import { isSame } from "../auth/keys.ts";
+import { Agent, type Dispatcher } from "undici";
+import type { NodeProof } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
-import type { Host, SandboxHost } from "./host.ts";
+import { type Host, HostUnavailable, type SandboxHost, SandboxRefusal } from "./host.ts";
+import { type Message, readMessage, withoutHopHeaders } from "./message.ts";
 
-const keyHeader = "x-tukio-sandbox-key";
+/** In a request: the proof of its sender. In an answer: the proof of the host. */
+const proofHeader = "x-tukio-sandbox-proof";
 
 /** The base URLs of the sending node, to which the host may then send webhooks. */
 const originsHeader = "x-tukio-sandbox-origins";
@@ -17,17 +23,21 @@ const originsHeader = "x-tukio-sandbox-origins";
 /** The status of a request for another node (RFC 9110, section 15.5.20). */
 const misdirected = 421;
 
-/** The origins of other nodes that a host keeps (G12). Only nodes on the same database can add one. */
+/** The origins of other nodes that a host keeps (G12). Only nodes with the same secret can add one. */
 const originsMax = 1_000;
 
 /** 3 s, because the lock of a node that died is free at once, and PostgreSQL may be restarting. */
 const searchMs = 3_000;
 const retryMs = 100;
 
-/** Headers of one connection (RFC 9110, section 7.6.1), and those that undici sets. */
-const hopHeaders = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade", "expect", "content-length"]);
+/** The host is on the same machine, so a slow connection is none. */
+const connectMs = 1_000;
 
-const bodyBytesMax = 65_536;
+/** 12 s, because a sandbox may leave a request for money unanswered, and its sender waits 10 s. */
+const answerMs = 12_000;
+
+/** 2 s, because a host answers a ping from memory. */
+const pingMs = 2_000;
 
 export interface Forwarding {
   /** Add it to the scope of each sandbox, before the hooks that read the request. */
@@ -36,154 +46,148 @@ export interface Forwarding {
   isForwarded(request: FastifyRequest): boolean;
   /** Whether an origin is that of a node that forwarded a request. */
   isNodeOrigin(origin: string | undefined): boolean;
-  /** Resolves when this node is the host or can reach it. Throws an Error for the operator after `waitMs`. */
+  /** Resolves when the host answers; it may be this node. Throws an Error for the operator after `waitMs`. */
   join(waitMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface ForwardingOptions {
   host: SandboxHost;
+  proof: NodeProof;
   /** The base URLs of this node. */
   ownUrls: () => string[];
 }
 
-export function createForwarding({ host, ownUrls }: ForwardingOptions): Forwarding {
-  const agent = new Agent({ bodyTimeout: 0 });
+const advice =
+  "Run all nodes with sandboxes of one database on one machine and with the same TUKIO_SECRET, or give only one of them a SANDBOX.";
+
+/** Read in full, because a request whose answer breaks off may be sent again. */
+type Answer = Pick<Dispatcher.ResponseData, "statusCode" | "headers"> & { body: Buffer };
+
+export function createForwarding(options: ForwardingOptions): Forwarding {
+  const { host, proof } = options;
+  // `pipelining: 0` disables keep-alive, because a host that ends would reset a request on a connection that it is closing.
+  const agent = new Agent({
+    pipelining: 0,
+    connect: { timeout: connectMs },
+    headersTimeout: answerMs,
+    bodyTimeout: answerMs,
+  });
   const origins = new Set<string>();
-  const keyOf = ({ headers }: FastifyRequest): string | undefined => headers[keyHeader]?.toString();
+  const proofOf = ({ headers }: FastifyRequest): string | undefined => headers[proofHeader]?.toString();
+  const isForwarded = (request: FastifyRequest): boolean => proof.isOf(proofOf(request), `request ${host.key}`);
+  const isHost = async (): Promise<boolean> =>
+    host.find().then(
+      ({ key }) => key === host.key,
+      () => false,
+    );
+  const relay = (message: Message, signal: AbortSignal) => (target: Host) =>
+    relayOnce({ ...options, agent }, { target, message, signal });
 
-  const isForwarded = (request: FastifyRequest): boolean => {
-    const key = keyOf(request);
-    return key !== undefined && isSame(key, host.key);
-  };
-
-  const relay = (target: Host, message: Message, signal?: AbortSignal): Promise<Dispatcher.ResponseData> =>
-    send(`${target.url}${message.path}`, {
-      method: message.method,
-      headers: { ...message.headers, [keyHeader]: target.key, [originsHeader]: ownUrls().join(" ") },
-      body: message.body.length > 0 ? message.body : null,
-      dispatcher: agent,
-      ...(signal && { signal }),
-    });
-
-  const forward = async (request: FastifyRequest, reply: FastifyReply, first: Host): Promise<FastifyReply> => {
-    const message = await readMessage(request);
+  const forward = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const leaving = new AbortController();
     reply.raw.once("close", () => leaving.abort());
-    const { signal } = leaving;
-    const relayed = relayUntilTaken({ host, first, relay: (target) => relay(target, message, signal) });
-    const answer = await relayed.catch((error: unknown) => {
-      if (!signal.aborted) throw error;
-    });
-    // The client has left.
-    if (!answer) return reply.hijack();
-    return reply.code(answer.statusCode).headers(withoutHopHeaders(answer.headers)).send(answer.body);
+    try {
+      const message = await readMessage(request);
+      const answer = await reach(host, searchMs, relay(message, leaving.signal));
+      const headers = withoutHopHeaders(answer.headers, (name) => name === proofHeader);
+      return reply.code(answer.statusCode).headers(headers).send(answer.body);
+    } catch (error) {
+      // The client has left.
+      if (request.raw.socket.destroyed) return reply.hijack();
+      throw error;
+    }
   };
 
   return {
     addTo(scope) {
       scope.addHook("onRequest", async (request, reply) => {
-        if (isForwarded(request)) {
-          for (const url of request.headers[originsHeader]?.toString().split(" ") ?? []) addOrigin(origins, url);
-          return;
+        if (proofOf(request) === undefined) {
+          const { key } = await reach(host, searchMs, async (target) => target);
+          return key === host.key ? undefined : forward(request, reply);
         }
-        if (keyOf(request) !== undefined) return reply.code(misdirected).send();
-        const target = await host.find();
-        if (target) return forward(request, reply, target);
+        if (!isForwarded(request) || !(await isHost())) return reply.code(misdirected).send();
+        reply.header(proofHeader, proof.of(`answer ${host.key}`));
+        for (const url of request.headers[originsHeader]?.toString().split(" ") ?? []) addOrigin(origins, url);
       });
     },
     isForwarded,
     isNodeOrigin: (origin) => origin !== undefined && origins.has(origin),
-    join: (waitMs) => joinHost(host, { relay, waitMs }),
+    async join(waitMs) {
+      const ping: Message = { method: "GET", path: "/sandbox/phone", headers: {}, body: Buffer.alloc(0) };
+      try {
+        await reach(host, waitMs, async (target) => {
+          if (target.key !== host.key) await relay(ping, AbortSignal.timeout(pingMs))(target);
+        });
+      } catch (error) {
+        const { cause } = error as HostUnavailable;
+        if (cause instanceof SandboxRefusal) throw cause;
+        const why = cause instanceof Error ? cause.message : "";
+        throw new Error(`The host of the sandboxes cannot be reached (${why}). ${advice}`, { cause: error });
+      }
+    },
     close: () => agent.destroy(),
   };
 }
 
-/** One request as it is forwarded. */
-interface Message {
-  method: Dispatcher.HttpMethod;
-  path: string;
-  headers: Record<string, string | string[]>;
-  body: Buffer;
-}
-
-/** The body is read in full, because it may be sent again to another node. */
-async function readMessage({ raw, method, headers, originalUrl }: FastifyRequest): Promise<Message> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of raw) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > bodyBytesMax) throw new HubError("body_too_large");
+/** Repeats `attempt` with the host of the moment while no host takes it. Throws the last error after `forMs`. */
+async function reach<T>(host: SandboxHost, forMs: number, attempt: (target: Host) => Promise<T>): Promise<T> {
+  const untilMs = performance.now() + forMs;
+  for (;;) {
+    try {
+      return await attempt(await host.find());
+    } catch (error) {
+      const isFinal = !(error instanceof HostUnavailable) || error.cause instanceof SandboxRefusal;
+      if (isFinal || performance.now() > untilMs) throw error;
+      await wait(retryMs);
+    }
   }
-  return {
-    method: method as Dispatcher.HttpMethod,
-    path: originalUrl,
-    headers: withoutHopHeaders(headers),
-    body: Buffer.concat(chunks),
-  };
-}
-
-function withoutHopHeaders(headers: NodeJS.Dict<string | string[]>): Record<string, string | string[]> {
-  const kept = Object.entries(headers).flatMap(([name, value]) =>
-    value === undefined || hopHeaders.has(name) ? [] : [[name, value] as const],
-  );
-  return Object.fromEntries(kept);
 }
 
 interface Relaying {
-  host: SandboxHost;
-  first: Host;
-  relay: (target: Host) => Promise<Dispatcher.ResponseData>;
+  target: Host;
+  message: Message;
+  /** Aborted when the client has left, or when a ping took too long. */
+  signal: AbortSignal;
 }
 
-/** Sends the request to the host. Looks for another one while the request was certainly not taken. */
-async function relayUntilTaken({ host, first, relay }: Relaying): Promise<Dispatcher.ResponseData> {
-  const untilMs = performance.now() + searchMs;
-  let target = first;
-  for (;;) {
-    const answer = await relay(target).catch((error: unknown) => {
-      if (isRefused(error)) return undefined;
-      throw error;
-    });
-    if (answer && answer.statusCode !== misdirected) return answer;
-    await answer?.body.dump();
-    if (performance.now() > untilMs)
-      throw new HubError("provider_unavailable", "The sandboxes' node cannot be reached");
+/** Sends the request once. Throws `HostUnavailable` if it may be sent again, and `provider_unavailable` if a host may have taken it. */
+async function relayOnce(
+  { host, proof, ownUrls, agent }: ForwardingOptions & { agent: Agent },
+  { target, message, signal }: Relaying,
+): Promise<Answer> {
+  const { method, path, body } = message;
+  const headers = {
+    ...message.headers,
+    [proofHeader]: proof.of(`request ${target.key}`),
+    [originsHeader]: ownUrls().join(" "),
+  };
+  const cause = (why?: unknown): Error => new Error(`no host answers at ${target.url}`, { cause: why });
+  try {
+    const sent = { origin: target.url, path, method, headers, body: body.length > 0 ? body : null, signal };
+    const { statusCode, headers: answered, body: content } = await agent.request(sent);
+    if (proof.isOf(answered[proofHeader]?.toString(), `answer ${target.key}`)) {
+      return { statusCode, headers: answered, body: Buffer.from(await content.arrayBuffer()) };
+    }
+    content.on("error", () => undefined).destroy();
+  } catch (error) {
+    if (signal.aborted && signal.reason.name !== "TimeoutError") throw error;
     host.forget(target);
-    await wait(retryMs);
-    target = (await host.find()) ?? { key: host.key, url: host.url() };
+    if (isUnsent(error) || method === "GET" || method === "HEAD") throw new HostUnavailable(cause(error));
+    throw new HubError("provider_unavailable", "The sandboxes' node did not answer", { cause: cause(error) });
   }
+  host.forget(target);
+  throw new HostUnavailable(cause());
 }
 
-/** The request was not sent. */
-const isRefused = (error: unknown): boolean =>
-  error instanceof Error &&
-  "code" in error &&
-  (error.code === "ECONNREFUSED" || error.code === "UND_ERR_CONNECT_TIMEOUT");
+const unsentCodes = [
+  ...["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EADDRNOTAVAIL", "ENOTFOUND", "EAI_AGAIN"],
+  "UND_ERR_CONNECT_TIMEOUT",
+];
+
+const isUnsent = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && unsentCodes.includes(String(error.code));
 
 function addOrigin(origins: Set<string>, url: string): void {
   if (origins.size < originsMax && URL.canParse(url)) origins.add(new URL(url).origin);
-}
-
-async function joinHost(
-  host: SandboxHost,
-  { relay, waitMs }: { relay: (target: Host, message: Message) => Promise<Dispatcher.ResponseData>; waitMs: number },
-): Promise<void> {
-  const untilMs = performance.now() + waitMs;
-  const ping: Message = { method: "GET", path: "/sandbox/phone", headers: {}, body: Buffer.alloc(0) };
-  for (;;) {
-    const target = await host.find();
-    if (!target) return;
-    const answer = await relay(target, ping).catch(() => undefined);
-    await answer?.body.dump();
-    if (answer && answer.statusCode !== misdirected) return;
-    if (performance.now() > untilMs) {
-      throw new Error(
-        `Another node runs the sandboxes of this database, and cannot be reached at ${target.url}. Run all nodes with sandboxes on one machine, or give only one of them a SANDBOX.`,
-      );
-    }
-    host.forget(target);
-    await wait(retryMs);
-  }
 }

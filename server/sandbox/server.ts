@@ -7,7 +7,7 @@
  * another origin can read its answers.
  */
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
-import { createSandboxSecrets } from "../auth/keys.ts";
+import { createNodeProof, createSandboxSecrets } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
 import type { DeadlineFacts } from "./deadline.ts";
 import { createForwarding, type Forwarding } from "./forward.ts";
@@ -67,10 +67,10 @@ export interface Sandboxed {
 
 /** Joins the sandboxes of the other nodes on the database. */
 export interface SandboxNode {
-  /** Call it before the node listens. Throws an Error for the operator. */
-  check(): Promise<void>;
   /** Call it when the node listens. Throws an Error for the operator. */
   join(): Promise<void>;
+  /** Call it before the node stops listening: another node can then be the host while this one finishes its requests. */
+  leave(): Promise<void>;
 }
 
 export interface SandboxOptions {
@@ -105,21 +105,21 @@ export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOpt
   const { sandboxed, names, hubUrl, publicUrl, database, query, store, log } = options;
   // Each sandbox is a bit, so that nodes can compare theirs.
   const sandboxes = sandboxed.reduce((bits, { name }) => bits | (1 << names.indexOf(name)), 0);
-  if (sandboxes === 0) return { check: async () => undefined, join: async () => undefined };
+  if (sandboxes === 0) return { join: async () => undefined, leave: async () => undefined };
   const host = createSandboxHost({ database, sandboxes, selfUrl: hubUrl, log });
-  const forwarding = createForwarding({ host, ownUrls: () => [hubUrl(), publicUrl()] });
-  app.addHook("onClose", async () => {
-    await host.close();
-    await forwarding.close();
-  });
+  const proof = createNodeProof(options.secrets);
+  const forwarding = createForwarding({ host, proof, ownUrls: () => [hubUrl(), publicUrl()] });
+  app.addHook("onClose", forwarding.close);
   const describe = createDescribePayment({ query, store, log });
   await app.register(sandboxRoutes, { ...options, describe, forwarding, prefix: "/sandbox" });
-  return { check: host.check, join: () => forwarding.join(joinMs) };
+  return { join: () => forwarding.join(joinMs), leave: host.close };
 }
 
 export async function sandboxRoutes(app: FastifyInstance, options: SandboxOptions): Promise<void> {
   const { sandboxed, secrets, hubUrl, publicUrl, describe, admit, forwarding } = options;
   const phone = createPhone();
+  // The node that forwarded a request has counted it.
+  const isForwarded: IsMerchant = (request) => forwarding?.isForwarded(request) === true;
   app.addHook("onClose", async () => phone.close());
   // Pages of other origins must not read answers of the sandbox.
   app.addHook("onRoute", (route) => {
@@ -131,6 +131,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
       scope.addHook("onRoute", (route) => {
         route.config = { ...route.config, isCheap: true };
       });
+      limitUnauthenticated(scope, { admit, isMerchant: isForwarded });
       forwarding?.addTo(scope);
       phoneRoutes(scope, { phone, ...(describe && { describe }) });
     },
@@ -150,8 +151,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
     };
     app.register(
       async (scope) => {
-        // The node that forwarded a request has counted it.
-        const isExempt: IsMerchant = (request) => forwarding?.isForwarded(request) || isMerchant(request);
+        const isExempt: IsMerchant = (request) => isForwarded(request) || isMerchant(request);
         limitUnauthenticated(scope, { admit, isMerchant: isExempt });
         forwarding?.addTo(scope);
         const isMerchant = sandbox.serve(scope, context);

@@ -1,7 +1,7 @@
 /** A process that gets SIGTERM while a thousand long polls wait on connections that are kept alive. */
 import { once } from "node:events";
-import { Agent, type IncomingMessage, request } from "node:http";
-import { json } from "node:stream/consumers";
+import { Agent, type IncomingMessage, type RequestOptions, request } from "node:http";
+import { json, text } from "node:stream/consumers";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createDatabase } from "../support/database.ts";
@@ -61,6 +61,40 @@ describe("a node that stops while long polls wait", () => {
     const last = { status: 200, version: 1, connection: "close", isReused: true };
     expect(await answers).toEqual(Array(1_000).fill(last));
     expect(await times(20, () => poll(`${at}&after=1`, idle))).toEqual(Array(20).fill(last));
+    push.accept();
+    expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("a node that stops while watchers poll and stream on connections that are kept alive", () => {
+  it("ends the connection with each answer, of Socket.IO too", async () => {
+    const daraja = await startScriptedDaraja();
+    const node = await startTestProcess({ DATABASE_URL: databaseUrl, LIMIT_IP: "1000000", ...daraja.env });
+    const { order, watchToken: token } = await pay(node);
+    const push = await daraja.nextPush();
+    const agent = createAgent();
+    const send = async (path: string, { body, ...options }: RequestOptions & { body?: string } = {}) => {
+      const sent = request(node.url + path, { agent, ...options }).end(body);
+      const [response] = (await once(sent, "response")) as [IncomingMessage];
+      return { response, connection: response.headers.connection, read: () => text(response) };
+    };
+    const polling = "/socket.io/?EIO=4&transport=polling";
+    const sid = /"sid":"([^"]+)"/.exec(await (await send(polling)).read())?.[1];
+    const session = `${polling}&sid=${sid}`;
+    await (await send(session, { method: "POST", body: `40${JSON.stringify({ token })}` })).read();
+    let polled = "";
+    while (!polled.includes('"status"')) polled += await (await send(session)).read();
+    const waiting = send(session);
+    const stream = await send(`/v1/orders/${order.orderId}/events?token=${token}`);
+    expect(stream.connection).toBe("keep-alive");
+    const { socket } = stream.response;
+    const closed = once(socket, "close");
+    const exited = node.end("SIGTERM");
+    expect((await waiting).connection).toBe("close");
+    await stream.read();
+    await closed;
+    expect((await send(polling)).connection).toBe("close");
+    expect((await send("/livez")).connection).toBe("close");
     push.accept();
     expect(await exited).toEqual([0, null]);
   });

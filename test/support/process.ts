@@ -23,11 +23,11 @@ export const startedUrl = (output: string): string | undefined =>
 
 export const main = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
 
-/**
- * Starts a node on a free port, with its own data directory and log level `trace`. `close` kills it. `close` throws the end
- * of its output when the process had exited on its own.
- */
-export async function startProcess(env: Record<string, string>): Promise<NodeProcess> {
+/** A node process that may not listen yet. */
+export type SpawnedNode = Pick<NodeProcess, "process" | "output" | "end" | "close">;
+
+/** Spawns a node. The caller waits for its start. `close` is that of `startProcess`. */
+export async function spawnProcess(env: Record<string, string>): Promise<SpawnedNode> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-process-"));
   const child = spawn(process.execPath, [main], {
     env: {
@@ -56,24 +56,25 @@ export async function startProcess(env: Record<string, string>): Promise<NodePro
     await rm(dataDir, { recursive: true, force: true });
     if (lastWords) throw new Error(`a node exited unexpectedly with ${lastWords}`);
   };
+  return { process: child, output: () => output, end, close };
+}
+
+/**
+ * Starts a node on a free port, with its own data directory and log level `trace`. `close` kills it. `close` throws the end
+ * of its output when the process had exited on its own.
+ */
+export async function startProcess(env: Record<string, string>): Promise<NodeProcess> {
+  const spawned = await spawnProcess(env);
+  const { process: child, output, close } = spawned;
   try {
     const url = await vi.waitUntil(
       () => {
-        if (child.exitCode !== null) throw new Error(`the node exited:\n${output}`);
-        return startedUrl(output);
+        if (child.exitCode !== null) throw new Error(`the node exited:\n${output()}`);
+        return startedUrl(output());
       },
       { timeout: 55_000 },
     );
-    return {
-      process: child,
-      url,
-      output: () => output,
-      end,
-      close,
-      log: [],
-      watchedOrders: () => 0,
-      publish: () => undefined,
-    };
+    return { ...spawned, url, log: [], watchedOrders: () => 0, publish: () => undefined };
   } catch (error) {
     await close().catch(() => undefined); // The first error has the process's output.
     throw error;
