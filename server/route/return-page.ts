@@ -31,14 +31,16 @@ export interface PageView {
 const reloadS = 5;
 
 const style = `
-  main > * + * { margin-top: 1.5rem; }
+  main > div + p { margin-top: 1.5rem; }
   main.live { padding: .5rem; }
   order-status { margin: 0 auto; --tukio-ink: var(--ink); --tukio-muted: var(--muted); --tukio-surface: var(--card);
     --tukio-line: var(--line); }
   order-status::part(card) { border: 0; }
   order-status:not(:defined) { display: none; }
   order-status:defined + .text { display: none; }
+  .live h1 { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   .text { padding: 1.5rem 1rem; }
+  h2 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem; text-wrap: balance; }
   .order { margin-top: 1rem; color: var(--muted); overflow-wrap: anywhere; }
   a { color: #0a6b4f; }
   @media (prefers-color-scheme: dark) { a { color: #62d5a8; } }`;
@@ -74,22 +76,23 @@ export function returnPage(page: ReturnPage, { language, root, nonce }: PageView
   const [title, text] = page.name === "order" ? spoken.order[stateOf(page.order)] : spoken[page.name];
   const again = isLive && !page.order.settled ? `<noscript>${reload}</noscript>` : page.name === "wait" ? reload : "";
   const script = isLive ? `<script type="module" src="${root}/sdk/tukio.js"></script>` : "";
-  const shown = `<h1>${title}</h1><p>${text}</p>`;
   return `<!doctype html>
 <html lang="${language}">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
 <title>${title}</title>${again}<style>${pageStyle}</style><style>${style}</style>${script}
-<main${isLive ? ' class="live"' : ""}>${isLive ? card(page, { root, nonce, shown }) : `<div>${shown}</div>`}${onwardLink(page, spoken)}</main>
+<main${isLive ? ' class="live"' : ""}>${isLive ? card(page, { root, nonce, spoken }) : `<div><h1>${title}</h1><p>${text}</p></div>`}${onwardLink(page, spoken)}</main>
 </html>`;
 }
 
 function card(
   { order, watchToken }: Extract<ReturnPage, { name: "order" }>,
-  { root, nonce, shown }: Pick<PageView, "root" | "nonce"> & { shown: string },
+  { root, nonce, spoken }: Pick<PageView, "root" | "nonce"> & { spoken: PageWords },
 ): string {
   const orderId = escapeHtml(order.orderId);
-  return `<order-status url="${root}" order-id="${orderId}" token="${watchToken}" nonce="${nonce}"></order-status>
-<div class="text">${shown}<p class="order">${orderId}</p></div>`;
+  const [title, text] = spoken.order[stateOf(order)];
+  return `<h1>${spoken.payment}</h1>
+<order-status url="${root}" order-id="${orderId}" token="${watchToken}" nonce="${nonce}"></order-status>
+<div class="text"><h2>${title}</h2><p>${text}</p><p class="order">${orderId}</p></div>`;
 }
 
 const onwardLink = (page: ReturnPage, { back }: PageWords): string =>

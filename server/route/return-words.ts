@@ -6,6 +6,8 @@ type Text = readonly [title: string, text: string];
 export interface PageWords {
   /** What is true for an order when the page is sent, for browsers in which the element does not run. */
   order: Readonly<Record<"open" | "succeeded" | "failed" | "review", Text>>;
+  /** The heading above the element, for screen readers. */
+  payment: string;
   wait: Text;
   unknown: Text;
   /** The link to the shop. */
@@ -31,6 +33,7 @@ export const words: Readonly<Record<PageLanguage, PageWords>> = {
       "There is nothing here",
       "This address does not belong to a payment. Go back to the shop to see the status of your order.",
     ],
+    payment: "Your payment",
     back: "Back to the shop",
   },
   sw: {
@@ -48,6 +51,7 @@ export const words: Readonly<Record<PageLanguage, PageWords>> = {
       "Hatuwezi kuona malipo yako sasa hivi. Tafadhali acha ukurasa huu wazi: unajaribu tena wenyewe. Hutalipa mara mbili.",
     ],
     unknown: ["Hakuna kitu hapa", "Anwani hii si ya malipo yoyote. Rudi dukani kuona hali ya oda yako."],
+    payment: "Malipo yako",
     back: "Rudi dukani",
   },
   bn: {
@@ -62,6 +66,7 @@ export const words: Readonly<Record<PageLanguage, PageWords>> = {
       "আপনার পেমেন্ট এখন দেখা যাচ্ছে না। পাতাটি খোলা রাখুন: এটি নিজে থেকেই আবার চেষ্টা করে। আপনাকে দুবার টাকা দিতে হবে না।",
     ],
     unknown: ["এখানে কিছু নেই", "এই ঠিকানা কোনো পেমেন্টের নয়। অর্ডারের অবস্থা দেখতে দোকানে ফিরে যান।"],
+    payment: "আপনার পেমেন্ট",
     back: "দোকানে ফিরে যান",
   },
 };

@@ -94,6 +94,16 @@ describe("axe", () => {
     expect(complaints.filter((text) => !/status of 40[04]/.test(text))).toEqual([]);
   }, 120_000);
 
+  it("finds no violation in the shop and the phone below it on a narrow screen", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page } = await visitShop(browser, node.url);
+    await page.click("#pay");
+    await page.frameLocator("iframe").locator("#send").waitFor();
+    expect(await violationsOf(page)).toEqual([]);
+    expect(await violationsOf(page, page.frames()[1])).toEqual([]);
+    expect(await isTooWide(page)).toBe(false);
+  }, 60_000);
+
   it("finds no violation on the payer's phone, idle, with a prompt and after it", async () => {
     const node = await startNode({ databaseUrl });
     const { page } = await openPage(browser, { viewport: { width: 390, height: 844 } });

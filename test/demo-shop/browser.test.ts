@@ -47,6 +47,14 @@ describe("shop", () => {
     const { page, complaints } = await visit();
     await buy(page, "00");
     await seeHeading(page, "Check your phone");
+    const card = page.locator("order-status");
+    await card.getByText("Tukio Demo Shop").waitFor();
+    await card.getByText("Spiced tea").waitFor();
+    // The whole number is not in the order. The shop gives it to the card.
+    await card
+      .getByText(/07\d\d\s?•••\s?\d\d\d/)
+      .first()
+      .waitFor();
     await approve(page);
     await seeHeading(page, "Paid");
     await expect

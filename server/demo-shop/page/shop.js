@@ -3,7 +3,7 @@
  * contains the order id, so a reload, a second tab and the return from a provider's page show the same order.
  */
 import { delayMs, delayText, measureClock, nowMs } from "./clock.js";
-import { createForm, find, money } from "./form.js";
+import { createForm, find } from "./form.js";
 import { recall, remember } from "./memory.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
@@ -127,6 +127,9 @@ async function showDelay({ orderId, version }, delay) {
   find("delay").hidden = false;
 }
 
+/** @param {string} name @param {string | undefined} value */
+const setAttribute = (name, value) => (value ? status.setAttribute(name, value) : status.removeAttribute(name));
+
 /** @param {Watched} watched */
 function watch({ order, item, watchToken }) {
   const isAgain = current?.order.id === order.id;
@@ -134,9 +137,8 @@ function watch({ order, item, watchToken }) {
   panel.watch(order.orderId);
   // The shop's answer already contains a state.
   panel.add(order, undefined);
-  const bought = items.find(({ id }) => id === item);
-  find("bought").textContent = bought ? `${bought.name}, ${money(order.amountMinor, order.currency)}` : "";
-  find("bought-sign").setAttribute("href", `#item-${item}`);
+  setAttribute("item", items.find(({ id }) => id === item)?.name);
+  setAttribute("phone", recall(order.orderId)?.phone);
   find("choosing").hidden = true;
   find("paying").hidden = false;
   find("paying").focus({ preventScroll: true });
