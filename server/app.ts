@@ -72,8 +72,8 @@ export async function createApp(
   const query = createOrderQuery(database);
   const statistics = createStatistics(database);
   const onSecondarySecret: AuthOptions["onSecondarySecret"] = (purpose) => metrics.onSecondarySecret(purpose);
-  const authOptions = { query, database, log, onSecondarySecret };
-  const { access, tokens, sealer, urlSecrets, secretComparison } = await openAuth(config, authOptions);
+  const authOptions = { app, query, database, log, onSecondarySecret };
+  const { access, tokens, sealer, urlSecrets, secretComparison, isBlocked } = openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
     backlog: statistics.backlog,
@@ -81,11 +81,11 @@ export async function createApp(
     ...reportTask(log, "backlog"),
     isBusUp: () => bus.healthy,
     spooled: () => spool?.waiting ?? 0,
-    secretConflicts: () => secretComparison.state.conflicts,
+    secrets: () => secretComparison.state,
   });
   const { onCall, onViolation, onResolved, onWebhook, onResync, onWatchers, onPush } = metrics;
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
-  const offered = openProviders({ enabledProviders, secrets, database, sealer, selfUrl, onCall, log });
+  const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent]);
@@ -94,7 +94,7 @@ export async function createApp(
   const review = createReview({ database, store, announce: publish, onResolved });
   const parking = startParking({ database, providers, store, log });
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
-  const { startPayment, check, completions, finishCalls } = openPayments(asking);
+  const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
@@ -110,7 +110,7 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  const webhookParts = { urlSecrets, secretComparison, spool, receiver, onWebhook };
+  const webhookParts = { urlSecrets, secretComparison, isBlocked, spool, receiver, onWebhook };
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
@@ -141,7 +141,7 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      const parts = [webhooks, refreshAhead, retention, invariants, hub, offered, secretComparison];
+      const parts = [webhooks, refreshAhead, retention, invariants, hub, offered];
       for (const part of parts) await part.close();
     },
   };

@@ -32,6 +32,7 @@ export const errorTable = {
   rate_limited: { status: 429, retryable: true, title: "Too many requests; try again later" },
   headers_too_large: { status: 431, retryable: false, title: "The URL and headers of the request are too large" },
   internal: { status: 500, retryable: true, title: "The node failed; try again later" },
+  not_ready: { status: 503, retryable: true, title: "This node is not ready; try again later" },
   provider_unavailable: {
     status: 503,
     retryable: true,
@@ -90,6 +91,12 @@ export class HubError extends Error {
     return errorTable[this.code].retryable;
   }
 }
+
+/** The secrets of this node conflict with those of a node that served first, or have not been compared yet. */
+export const notReady = (): HubError =>
+  new HubError("not_ready", "The secrets of this node may conflict with those of another one; see /readyz", {
+    retryAfterS: 1,
+  });
 
 /** The problem details of an error. They never contain a stack trace, or a message of a provider or the database. */
 export function toProblem(error: HubError): Problem {

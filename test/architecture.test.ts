@@ -111,7 +111,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

@@ -120,6 +120,8 @@ async function connectAlone(connectionString: string, applicationName: string): 
     connectionString,
     application_name: applicationName,
     connectionTimeoutMillis: 1_000,
+    // Shorter than the client's own timeout, so that no statement goes on that its sender has given up.
+    statement_timeout: 4_000,
     query_timeout: 5_000,
     keepAlive: true,
     types,

@@ -82,10 +82,13 @@ export function refuseUnparsed(error: NodeJS.ErrnoException, socket: Socket): vo
 const isAnswering = (socket: Socket & { _httpMessage?: ServerResponse | null }): boolean =>
   socket._httpMessage?.headersSent === true;
 
-/** The error that the client gets. Logs errors of the server, except `restarting`, which belongs to every deploy. */
+/**
+ * The error that the client gets. Logs errors of the server, except `restarting`, which belongs to every deploy, and `not_ready`,
+ * whose cause is logged once.
+ */
 export function recognize(error: unknown, request: FastifyRequest): HubError {
   const known = toHubError(error);
-  if (known.status >= 500 && known.code !== "restarting")
+  if (known.status >= 500 && known.code !== "restarting" && known.code !== "not_ready")
     request.log.error({ event: "http.request.failed", err: error, code: known.code }, "request failed");
   return known;
 }

@@ -1,6 +1,7 @@
 /** Metrics of this node: violated invariants, connections that were cut off, secrets, the bus and the spool. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { SecretPurpose } from "../auth/keys.ts";
+import type { SecretState } from "../auth/secret-comparison.ts";
 import type { CutReason } from "../http/connection-guard.ts";
 import type { Violation } from "../status/invariants.ts";
 import { help, meanings } from "./help.ts";
@@ -19,8 +20,8 @@ export interface NodeMetricsOptions {
   isBusUp: () => boolean;
   /** The number of webhooks in this node's spool. */
   spooled: () => number;
-  /** The number of other running nodes whose secrets conflict with this node's. */
-  secretConflicts: () => number;
+  /** How this node's secrets fit those of other nodes. */
+  secrets: () => Pick<SecretState, "conflicts" | "acceptsLast">;
 }
 
 export function nodeMetrics(registry: Registry, options: NodeMetricsOptions): NodeMetrics {
@@ -58,14 +59,22 @@ export function nodeMetrics(registry: Registry, options: NodeMetricsOptions): No
   };
 }
 
-function nodeGauges(registry: Registry, { isBusUp, spooled, secretConflicts }: NodeMetricsOptions): void {
+function nodeGauges(registry: Registry, { isBusUp, spooled, secrets }: NodeMetricsOptions): void {
   const registers = [registry];
   new Gauge({
     name: "tukio_secret_conflicts",
     help: "Other running nodes whose TUKIO_SECRET does not fit this node's: one of the two refuses what the other one creates.",
     registers,
     collect() {
-      this.set(secretConflicts());
+      this.set(secrets().conflicts);
+    },
+  });
+  new Gauge({
+    name: "tukio_secret_last_refused",
+    help: "1 if TUKIO_SECRET lacks the secret that nodes used last before this node's start: it refuses what they created.",
+    registers,
+    collect() {
+      this.set(secrets().acceptsLast ? 0 : 1);
     },
   });
   new Gauge({

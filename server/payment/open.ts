@@ -1,6 +1,7 @@
 /** Wires the start, the checks and the completion of payments. */
 import type { FastifyBaseLogger } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
+import { notReady } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";
 import type { Terms } from "../provider/enabled.ts";
 import type { Provider } from "../provider/provider.ts";
@@ -17,6 +18,8 @@ export interface PaymentsOptions {
   urlSecrets: { webhook: UrlSecrets; return: UrlSecrets };
   /** Called with each reference that is stored. */
   onReference: (provider: string, reference: string) => Promise<void>;
+  /** Whether this node must start no payment and claim no due one now. */
+  isBlocked: () => boolean;
   /** Base of the URLs that providers get. */
   publicUrl: () => string;
   log: FastifyBaseLogger;
@@ -36,11 +39,17 @@ export interface Payments {
 
 /** Starts the loop that checks due payments. */
 export function openPayments(options: PaymentsOptions): Payments {
-  const reconciler = createReconciler(options);
+  const { store, isBlocked } = options;
+  const claimDue: OrderStore["claimDue"] = async (allowances) => (isBlocked() ? [] : store.claimDue(allowances));
+  const reconciler = createReconciler({ ...options, store: { ...store, claimDue } });
   const initiator = createInitiator({ ...options, secrets: options.urlSecrets });
   const completions = createInFlight();
+  const startPayment = createStartPayment({ ...options, initiator });
   return {
-    startPayment: createStartPayment({ ...options, initiator }),
+    async startPayment(...given) {
+      if (isBlocked()) throw notReady();
+      return startPayment(...given);
+    },
     check: reconciler.check,
     completions,
     async finishCalls() {

@@ -16,7 +16,7 @@ import type pg from "pg";
 import { z } from "zod";
 import type { Sealer } from "../auth/keys.ts";
 import { setSocketTimeout } from "../database/pool.ts";
-import { HubError } from "../errors.ts";
+import { HubError, notReady } from "../errors.ts";
 import { type Answer, Unreachable } from "./http-client.ts";
 
 export interface AccessToken {
@@ -60,6 +60,11 @@ export interface AccessTokenOptions extends TokenRules {
   provider: string;
   pool: pg.Pool;
   sealer: Sealer;
+  /**
+   * Whether this node must fetch no token now, because it cannot read the stored one that other nodes use: it would use up their
+   * token calls, and a token that it stored would be of no use to them. Never by default.
+   */
+  isBlocked?: () => boolean;
 }
 
 /** A token is not used in its last minute, because the call that needs it may take that long. */
@@ -95,7 +100,7 @@ const isFresh = (found: CachedToken | undefined, { rejected, leftS }: Wanted): f
   found !== undefined && found.token !== rejected && found.endsAtMs > performance.now() + leftS * 1_000;
 
 export function createAccessToken(options: AccessTokenOptions): StoredAccessToken {
-  const { pool } = options;
+  const { pool, isBlocked = () => false } = options;
   let cached: CachedToken | undefined;
   /** The refreshes in flight, by the `leftS` that they were started for. */
   const refreshing = new Map<number, Promise<CachedToken>>();
@@ -108,6 +113,7 @@ export function createAccessToken(options: AccessTokenOptions): StoredAccessToke
       cached = stored;
       return stored;
     }
+    if (isBlocked()) throw notReady();
     const found = refreshing.get(leftS) ?? refresh(options, wanted).finally(() => refreshing.delete(leftS));
     refreshing.set(leftS, found);
     cached = await found;
@@ -125,6 +131,7 @@ export function createAccessToken(options: AccessTokenOptions): StoredAccessToke
     ahead: async () => (await find({ leftS: aheadS })).expiresAt,
 
     async refreshAhead() {
+      if (isBlocked()) return;
       const stored = await readToken(pool, options);
       if (stored && !isFresh(stored, { leftS: aheadS })) await find({ leftS: aheadS });
     },

@@ -17,6 +17,8 @@ export interface OpenProvidersOptions {
   database: Database;
   /** Encrypts access tokens in the database. */
   sealer: Sealer;
+  /** Whether this node must fetch no access token now. */
+  isBlocked: () => boolean;
   /** Base URL by which the node reaches itself, where the sandboxes are. */
   selfUrl: () => string;
   /** Called after each call to a provider. */
@@ -65,13 +67,14 @@ export function openProviders(options: OpenProvidersOptions): OpenProviders {
 type ContextParts = OpenProvidersOptions & { client: Client; accessTokens: Map<string, StoredAccessToken> };
 
 function contextOf({ name, sandbox, baseUrl }: EnabledProvider, parts: ContextParts): ProviderContext {
-  const { client, accessTokens, database, sealer, selfUrl, onCall, log } = parts;
+  const { client, accessTokens, database, sealer, isBlocked, selfUrl, onCall, log } = parts;
   return {
     baseUrl: () => (sandbox ? `${selfUrl()}/sandbox/${name}` : baseUrl),
     client,
     accessToken({ fetch, ...rules }) {
       const measured = logDenials(name, measureFetch(name, fetch, onCall), log);
-      const accessToken = createAccessToken({ ...rules, provider: name, pool: database.pool, sealer, fetch: measured });
+      const shared = { provider: name, pool: database.pool, sealer, isBlocked };
+      const accessToken = createAccessToken({ ...rules, ...shared, fetch: measured });
       accessTokens.set(name, accessToken);
       return {
         ...accessToken,

@@ -41,7 +41,7 @@ const ready = described({
     },
     503: {
       description:
-        "It cannot, it is shutting down, the database's schema is too old, or its secrets conflict with those of a node that served first (`detail`).",
+        "It cannot, it is shutting down, the database's schema is too old, its secrets conflict with those of a node that served first, or have not been compared yet (`detail`).",
       schema: readiness,
       example: { status: "unavailable", postgres: "down", bus: "up", spool: "down", secrets: "ok", draining: false },
     },
@@ -98,6 +98,7 @@ function readinessOf({ schema, isBusUp, spool, secrets, isDraining }: NodeState)
           `The database has schema version ${schema}, this node needs ${schemaVersion}: start a node of this version, which migrates it`,
         ]
       : []),
+    ...(secrets.isKnown ? [] : ["TUKIO_SECRET has not been compared with that of the other nodes yet"]),
     ...(secrets.conflicts > 0 ? [conflictDetail(secrets)] : []),
   ];
   return {
@@ -105,15 +106,20 @@ function readinessOf({ schema, isBusUp, spool, secrets, isDraining }: NodeState)
     postgres: schema === undefined ? "down" : "up",
     bus: isBusUp ? "up" : "down",
     spool,
-    secrets: secrets.conflicts > 0 ? "conflict" : "ok",
+    secrets: secretsText(secrets),
     draining: isDraining,
     ...(details.length > 0 && { detail: details.join(". ") }),
   };
 }
 
+function secretsText({ isKnown, conflicts }: SecretState): z.infer<typeof readiness>["secrets"] {
+  if (!isKnown) return "unknown";
+  return conflicts > 0 ? "conflict" : "ok";
+}
+
 /** Names no secret and no fingerprint, because the answer is public. */
 function conflictDetail({ conflicts, isBlocked }: SecretState): string {
-  const others = `TUKIO_SECRET differs from that of ${conflicts} other running ${conflicts === 1 ? "node" : "nodes"}`;
+  const others = `TUKIO_SECRET differs from that of ${conflicts} other ${conflicts === 1 ? "node" : "nodes"}`;
   const consequence = isBlocked
     ? "this node is not ready, because another one served first"
     : "this node stays ready, because it served first";

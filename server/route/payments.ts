@@ -99,6 +99,7 @@ const startPaymentRoute = described({
     "idempotency_mismatch",
     "rate_limited",
     "internal",
+    "not_ready",
     "restarting",
     "store_unavailable",
   ],

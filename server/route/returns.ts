@@ -31,6 +31,8 @@ export interface ReturnRoutesOptions {
   store: Pick<OrderStore, "advance" | "recordReturn" | "clearCompletionLock" | "checkNow" | "slowQueries">;
   query: Pick<OrderQuery, "findByPayment">;
   tokens: Pick<WatchTokens, "issue">;
+  /** Whether this node must complete no payment now; the nodes that serve may accept a secret that it does not. */
+  isBlocked: () => boolean;
   /** Checks a due payment within the provider's pace; resolves with the outcome that was stored. */
   check: (paymentId: string) => Promise<Outcome | undefined>;
   /** A shutdown waits for these. */
@@ -54,15 +56,16 @@ interface Call {
 }
 
 export function returnRoutes(app: FastifyInstance, options: ReturnRoutesOptions): void {
-  const { providers, secrets } = options;
+  const { providers, secrets, isBlocked } = options;
   const checkouts = [...providers.values()].filter(hasCheckout);
   const settling: SettleOptions = { ...options, isCheckWithin: createMinuteBudget(checksPerMinuteMax) };
 
   const handler = async (request: FastifyRequest<Call>, reply: FastifyReply): Promise<FastifyReply> => {
     const { params, query } = request;
     reply.headers({ "cache-control": "no-store", "referrer-policy": "no-referrer" });
-    const payment = openSecret(checkouts, secrets, params.secret);
-    const next: Next = payment ? await handleSafely(payment, query, settling) : { name: "unknown" };
+    const payment = isBlocked() ? undefined : openSecret(checkouts, secrets, params.secret);
+    const otherwise: Next = { name: isBlocked() ? "wait" : "unknown" };
+    const next: Next = payment ? await handleSafely(payment, query, settling) : otherwise;
     if (next instanceof URL) return reply.redirect(next.href, 303);
     return sendReturnPage(request, reply, next);
   };

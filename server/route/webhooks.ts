@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
-import { HubError } from "../errors.ts";
+import { HubError, notReady } from "../errors.ts";
 import type { Provider, Webhook } from "../provider/provider.ts";
 import { addressKey, limited } from "../rate-limit.ts";
 import { type Described, described, openedBy } from "../schema/route.ts";
@@ -15,6 +15,8 @@ export interface WebhookRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   secrets: UrlSecrets;
   receiver: Pick<Receiver, "receive">;
+  /** Whether the nodes that serve may accept a secret that this node does not. */
+  isBlocked: () => boolean;
   /** Called with every webhook of an enabled provider, when its answer is ready. */
   onWebhook?: (webhook: HandledWebhook) => void;
 }
@@ -59,6 +61,7 @@ const problems = [
   "rate_limited",
   "provider_unavailable",
   "internal",
+  "not_ready",
   "store_unavailable",
 ] as const;
 
@@ -195,7 +198,7 @@ function reportWebhooks(scope: FastifyInstance, { providers, onWebhook }: Webhoo
 /** Returns the provider whose acknowledgement to send. Throws the error to answer instead. */
 async function receive(
   request: FastifyRequest<Call>,
-  { providers, receiver }: WebhookRoutesOptions,
+  { providers, receiver, isBlocked }: WebhookRoutesOptions,
 ): Promise<Provider> {
   const { provider: name, secret } = request.params;
   const provider = providers.get(name);
@@ -207,6 +210,8 @@ async function receive(
     ...(paymentId !== undefined && { paymentId }),
   };
   const isForged = secret !== undefined && paymentId === undefined;
+  // The provider repeats the webhook, and so may reach a node that accepts it.
+  if (isForged && isBlocked()) throw notReady();
   const rejection = isForged ? new HubError("webhook_rejected") : undefined;
   const { refusal, ...received } = await receiver.receive(provider, webhook, rejection);
   request.received = received;

@@ -280,12 +280,13 @@ export const readiness = z
     postgres: up,
     bus: up,
     spool: z.enum(["up", "down", "off"]),
-    secrets: z.enum(["ok", "conflict"]).meta({
-      description: "`conflict`: this node or another running one refuses webhooks that the other one expects.",
+    secrets: z.enum(["ok", "conflict", "unknown"]).meta({
+      description:
+        "`conflict`: this node or another one refuses webhooks that the other one expects. `unknown`: the secrets have not been compared yet.",
     }),
     draining: z.boolean(),
     detail: z.string().optional().meta({
-      description: "Present if the database's schema is older than this node needs, or if secrets conflict.",
+      description: "Present if the database's schema is older than this node needs, or if secrets are not `ok`.",
     }),
   })
   .meta({ id: "Readiness", description: "The state of the parts that the node needs." });

@@ -396,6 +396,7 @@ describe("the return page", () => {
       tokens: { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) },
       providers: new Map([["page", provider]]),
       secrets,
+      isBlocked: () => false,
       store: {
         recordReturn: async (given) => (given === id ? { payment, status: "succeeded", completes: false } : undefined),
         clearCompletionLock: async () => undefined,

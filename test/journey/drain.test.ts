@@ -159,7 +159,8 @@ describe("a payer who returns during shutdown", () => {
     const check = async () => undefined;
     const query = { findByPayment: async () => ({ order: event, description: null, metadata: null }) };
     const tokens = { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) };
-    returnRoutes(app, { providers, secrets, store: ground.store, query, tokens, check, inFlight, log: app.log });
+    const shared = { query, tokens, isBlocked: () => false, log: app.log };
+    returnRoutes(app, { ...shared, providers, secrets, store: ground.store, check, inFlight });
     const answered = app.inject(`/return/${secrets.seal("daraja", payment.id)}`);
     await completing.promise;
     return { inFlight, answered, status: async () => (await ground.view(event.orderId)).order.status };

@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 
 /** Starts nodes behind nginx. Requests, watchers and webhooks all go through nginx. */
-async function start(count: number, env: Record<string, string> = {}) {
+async function start(count: number, env: Record<string, string> = {}, secrets: readonly string[] = []) {
   const daraja = await startScriptedDaraja();
   const port = await freePort();
   const given = {
@@ -42,7 +42,11 @@ async function start(count: number, env: Record<string, string> = {}) {
     ...daraja.env,
     ...env,
   };
-  const nodes = await Promise.all(Array.from({ length: count }, () => startTestProcess(given)));
+  const nodes = await Promise.all(
+    Array.from({ length: count }, (_, index) =>
+      startTestProcess({ ...given, ...(secrets[index] !== undefined && { TUKIO_SECRET: secrets[index] }) }),
+    ),
+  );
   const isUp = async ({ url }: { url: string }) =>
     ((await call(`${url}/readyz`)).body as unknown as { bus: string }).bus === "up";
   await vi.waitUntil(async () => (await Promise.all(nodes.map(isUp))).every(Boolean));
@@ -99,6 +103,21 @@ describe("a deployment behind nginx", () => {
     expect(await statuses("127.0.0.3", { "x-forwarded-for": "198.51.100.7" })).toEqual(limited);
     expect(await ask(nginx.url, { from: "127.0.0.3", headers: { "x-forwarded-for": "203.0.113.9" } })).toBe(429);
     expect(await ask(nginx.url, { from: "127.0.0.4" })).toBe(401);
+  });
+
+  it("takes every webhook, although one process has another secret and is not ready", async () => {
+    const secrets = ["a secret of one of the two processes", "a secret of the other of the two processes"];
+    // A database of its own, because killed processes with other secrets count for 15 s.
+    const { url, drop } = await createDatabase();
+    onTestFinished(drop);
+    const { nginx, payOne } = await start(2, { DATABASE_URL: url }, secrets);
+    const ready = async () => (await call(`${nginx.url}/readyz`)).status;
+    expect(new Set([await ready(), await ready()])).toEqual(new Set([200, 503]));
+    for (let count = 0; count < 4; count += 1) {
+      const { push } = await payOne();
+      expect((await push.webhook()).status).toBe(200);
+    }
+    expect(await nginx.logs()).toMatch(/POST \/webhooks\/daraja\/- 200 .* 503, 200$/m);
   });
 
   it("serves requests and reconnecting watchers from the other processes when one dies", async () => {

@@ -188,7 +188,7 @@ async function stage(): Promise<Staged> {
     log: silent,
   });
   onTestFinished(receiver.close);
-  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver });
+  webhookRoutes(app, { providers, secrets: secrets.webhook, receiver, isBlocked: () => false });
   const { headers, body: payload } = lipanaWebhook(transaction);
   const taken = app.inject({ method: "POST", url: "/webhooks/lipana", headers, payload }).finally(taking.end);
 

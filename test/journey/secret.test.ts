@@ -3,24 +3,26 @@ import pg from "pg";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { post, unlimited } from "../support/deployment.ts";
-import { asMerchant, call, pay } from "../support/node.ts";
+import { asMerchant, call, pay, paymentBody } from "../support/node.ts";
 import { type NodeProcess, startTestProcess } from "../support/process.ts";
 import { scrape } from "../support/scrape.ts";
 import { type HeldPush, type ScriptedDaraja, startScriptedDaraja, success } from "../support/scripted-daraja.ts";
+import { providerEnv, startScriptedProvider } from "../support/scripted-provider.ts";
 
 const oldSecret = "the old secret that the nodes have in common";
 const newSecret = "the new secret that replaces the old one everywhere";
 
 let client: pg.Client;
 let daraja: ScriptedDaraja;
+let env: (secrets: string) => Record<string, string>;
 let start: (secrets: string) => Promise<NodeProcess>;
 beforeEach(async () => {
   const database = await createDatabase();
   client = new pg.Client(database.url);
   await client.connect();
   daraja = await startScriptedDaraja();
-  start = (secrets) =>
-    startTestProcess({ ...unlimited, ...daraja.env, DATABASE_URL: database.url, TUKIO_SECRET: secrets });
+  env = (secrets) => ({ ...unlimited, DATABASE_URL: database.url, TUKIO_SECRET: secrets });
+  start = (secrets) => startTestProcess({ ...env(secrets), ...daraja.env });
   return async () => {
     await client.end();
     await database.drop();
@@ -43,12 +45,13 @@ const becomes = (node: NodeProcess, ...health: [number, string, number]): Promis
 /** How often the process has logged an event. */
 const logged = (node: NodeProcess, event: string): number => node.output().split(`"event":"${event}"`).length - 1;
 
-/** Resolves when every node that runs has compared its secrets twice more, that is, has renewed its row. */
-async function comparisons(): Promise<void> {
+/** Resolves when every running node of a kind has compared its secrets twice more, that is, has renewed its row. */
+async function comparisons(kind = "true"): Promise<void> {
   for (let times = 0; times < 2; times += 1) {
-    const rows = "select coalesce(max(expires_at), 'epoch')::text as at from node_secret where expires_at > now()";
+    const running = `from node_secret where expires_at > now() and ${kind}`;
+    const rows = `select coalesce(max(expires_at), 'epoch')::text as at ${running}`;
     const { at } = (await client.query<{ at: string }>(rows)).rows[0] ?? {};
-    const late = "select from node_secret where expires_at > now() and expires_at <= $1::timestamptz";
+    const late = `select ${running} and expires_at <= $1::timestamptz`;
     await vi.waitUntil(async () => (await client.query(late, [at])).rowCount === 0, { interval: 100 });
   }
 }
@@ -130,9 +133,9 @@ describe("a node with another secret than the one that serves", () => {
     expect(await healthOf(stranger)).toEqual([503, "conflict", 1]);
     await becomes(first, 200, "conflict", 1);
 
-    // The reason: it refuses an honest webhook.
+    // It cannot judge an honest webhook, so that the provider must repeat it at a node that can.
     const payment = await startPayment(first);
-    expect((await settle(stranger, payment)).slice(0, 2)).toEqual([401, 401]);
+    expect((await settle(stranger, payment)).slice(0, 2)).toEqual([503, 503]);
     expect(await settle(first, payment)).toEqual(settled);
 
     const third = await start(oldSecret);
@@ -161,8 +164,82 @@ describe("a node with another secret than the one that serves", () => {
     await becomes(first, 200, "conflict", 1);
     expect(await first.end("SIGTERM")).toEqual([0, null]);
     await becomes(second, 200, "ok", 0);
-    const { rows } = await client.query("select from node_secret");
+    const { rows } = await client.query("select from node_secret where serving_since is not null");
     expect(rows).toHaveLength(1);
+  });
+
+  it("becomes ready as soon as that node drains", async () => {
+    const first = await start(oldSecret);
+    const second = await start(newSecret);
+    expect(await healthOf(second)).toEqual([503, "conflict", 1]);
+    await pay(first);
+    // The shutdown waits for this call.
+    const push = await daraja.nextPush();
+    const ended = first.end("SIGTERM");
+    await becomes(second, 200, "ok", 0);
+    expect(first.process.exitCode).toBeNull();
+    push.accept();
+    expect(await ended).toEqual([0, null]);
+  });
+
+  it("takes no place from a node whose row has expired, when it starts", async () => {
+    const first = await start(oldSecret);
+    first.process.kill("SIGSTOP");
+    await client.query("update node_secret set expires_at = now() - interval '1 hour' where serving_since is not null");
+    const second = await start(newSecret);
+    expect(await healthOf(second)).toEqual([503, "conflict", 1]);
+    first.process.kill("SIGCONT");
+    await becomes(first, 200, "conflict", 1);
+    await comparisons();
+    expect(await healthOf(second)).toEqual([503, "conflict", 1]);
+  });
+
+  it("takes no money: it starts and checks no payment, and fetches no access token", async () => {
+    const answers: Record<string, unknown> = {
+      "/oauth/": { access_token: "a-token", expires_in: "3599" },
+      "/mpesa/stkpush/v1/": { ResponseCode: "0", CheckoutRequestID: "ws_1", MerchantRequestID: "1" },
+      "/mpesa/stkpushquery/": { ResponseCode: "0", ResultCode: "0", CheckoutRequestID: "ws_1" },
+    };
+    const script = await startScriptedProvider(({ path }) => ({
+      body: answers[Object.keys(answers).find((prefix) => path.startsWith(prefix)) ?? ""] ?? {},
+    }));
+    const callsOf = (prefix: string): number => script.calls.filter(({ path }) => path.startsWith(prefix)).length;
+    const open = (secrets: string) => startTestProcess({ ...env(secrets), ...providerEnv("daraja", script.url) });
+    const first = await open(oldSecret);
+    const { order } = await pay(first);
+    const statusAt = async (node: NodeProcess) =>
+      (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status;
+    await vi.waitUntil(async () => (await statusAt(first)) === "processing");
+    expect(callsOf("/oauth/")).toBe(1);
+
+    const second = await open(newSecret);
+    first.process.kill("SIGSTOP");
+    await client.query("update payment set check_at = now()");
+    await comparisons("serving_since is null");
+    const refused = await asMerchant(second, "/v1/payments", paymentBody());
+    expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([503, "not_ready", "1"]);
+    expect((await asMerchant(second, "/v1/providers/daraja/token", {})).body.code).toBe("not_ready");
+    expect(await statusAt(second)).toBe("processing");
+    expect([callsOf("/oauth/"), callsOf("/mpesa/stkpushquery/")]).toEqual([1, 0]);
+
+    first.process.kill("SIGCONT");
+    await vi.waitUntil(async () => (await statusAt(second)) === "succeeded");
+    expect([callsOf("/oauth/"), callsOf("/mpesa/stkpush/v1/")]).toEqual([1, 1]);
+  });
+});
+
+describe("a node that is started with another secret after all others have ended", () => {
+  it("is ready, and reports that it refuses what they created", async () => {
+    const first = await start(oldSecret);
+    const refusals = async (node: NodeProcess) => (await scrape(node)).value("tukio_secret_last_refused");
+    expect(await refusals(first)).toBe(0);
+    await first.end("SIGTERM");
+    const second = await start(newSecret);
+    expect(await healthOf(second)).toEqual(healthy);
+    expect(await refusals(second)).toBe(1);
+    await vi.waitUntil(() => logged(second, "secret.last.refused") === 1);
+    await second.end("SIGTERM");
+    expect(await refusals(await start(newSecret))).toBe(0);
   });
 });
 

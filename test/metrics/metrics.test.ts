@@ -183,7 +183,7 @@ describe("the metrics of a node", () => {
       isDatabaseUp: async () => true,
       isBusUp: () => true,
       spooled: () => 0,
-      secretConflicts: () => 0,
+      secrets: () => ({ conflicts: 0, acceptsLast: true }),
     });
     const announced: StatusEvent[] = [];
     const store = createOrderStore({
@@ -289,7 +289,7 @@ describe("the metrics of a node", () => {
         isDatabaseUp: async () => true,
         isBusUp: () => true,
         spooled: () => 0,
-        secretConflicts: () => 0,
+        secrets: () => ({ conflicts: 0, acceptsLast: true }),
       }).scrape(),
     );
     const names = [...families.keys()];

@@ -20,6 +20,7 @@ async function cancel(answers: readonly (Outcome | undefined)[], end = "") {
   returnRoutes(app, {
     providers: new Map([["bkash", openProvider("bkash", "http://127.0.0.1:9")]]),
     secrets,
+    isBlocked: () => false,
     store: {
       advance,
       checkNow: vi.fn(),

@@ -36,6 +36,7 @@ export async function startNginx({ port, nodes }: { port: number; nodes: readonl
   const servers = nodes.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
   const site = await replaced(new URL("../../deploy/nginx.conf", import.meta.url), [
     [/(?: {2}server 127\.0\.0\.1:\d+;\n)+/g, servers, 2],
+    [/(?: {2}server 127\.0\.0\.1:\d+ max_fails=0;\n)+/g, servers.replaceAll(";", " max_fails=0;"), 1],
     [/listen 443 ssl http2;/g, `listen 127.0.0.1:${tlsPort} ssl http2; listen 127.0.0.1:${port};`, 1],
     [/listen 80;/g, `listen 127.0.0.1:${plainPort};`, 1],
     [/listen \[::\]:\d+( ssl http2)?;/g, "", 2],
