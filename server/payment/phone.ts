@@ -10,8 +10,15 @@ import { displayNameOf, type Provider } from "../provider/provider.ts";
 
 type PhoneProvider = Pick<Provider, "name" | "countries" | "countriesOf" | "limits">;
 
+interface PhoneTerms {
+  provider: PhoneProvider;
+  currency: string;
+  /** The field of the request, dotted. Default: `phone`. */
+  field?: string;
+}
+
 /** Converts a phone to E.164. A local number is one of the countries that pay in the currency. Throws `phone_invalid`. */
-export function readPhone(phone: string, provider: PhoneProvider, currency: string): string {
+export function readPhone(phone: string, { provider, currency, field = "phone" }: PhoneTerms): string {
   const countries = provider.countriesOf?.(currency) ?? provider.countries;
   const { phone: pattern } = provider.limits;
   const numbers = new Set(
@@ -21,8 +28,8 @@ export function readPhone(phone: string, provider: PhoneProvider, currency: stri
     }),
   );
   const [number] = numbers;
-  if (number === undefined) throw refusal(provider, countries);
-  if (numbers.size > 1) throw ambiguity(number);
+  if (number === undefined) throw refusal(field, provider, countries);
+  if (numbers.size > 1) throw ambiguity(field, number);
   return number;
 }
 
@@ -54,16 +61,16 @@ function readingsOf(text: string, countries: readonly string[]): Reading[] {
   return text.startsWith("0") ? local : [...local, { text: `+${text}` }];
 }
 
-function refusal({ name, limits }: PhoneProvider, countries: readonly string[]): HubError {
+function refusal(field: string, { name, limits }: PhoneProvider, countries: readonly string[]): HubError {
   const [country] = countries;
   const example = country && getExampleNumber(country as CountryCode, examples)?.number;
   const what = limits.phone ? `a number that ${displayNameOf(name)} can prompt` : "a phone number";
-  return fieldError("phone_invalid", "phone", `is not ${what}${example ? `, such as ${example}` : ""}`);
+  return fieldError("phone_invalid", field, `is not ${what}${example ? `, such as ${example}` : ""}`);
 }
 
-const ambiguity = (number: string): HubError =>
+const ambiguity = (field: string, number: string): HubError =>
   fieldError(
     "phone_invalid",
-    "phone",
+    field,
     `can be read as several numbers; write it with + and its country code, as in ${number}`,
   );

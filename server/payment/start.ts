@@ -130,7 +130,7 @@ function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
 }
 
 function phoneOf(phone: string | undefined, provider: Provider, currency: string): { phone?: string } {
-  if (phone !== undefined) return { phone: readPhone(phone, provider, currency) };
+  if (phone !== undefined) return { phone: readPhone(phone, { provider, currency }) };
   if (provider.limits.phone) throw missingPhone(provider);
   return {};
 }

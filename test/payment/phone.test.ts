@@ -24,7 +24,8 @@ const numbers: Readonly<Record<ProviderName, { code: string; national: string; c
   mtn: { code: "256", national: "772123456", currency: "UGX" },
 };
 
-const read = (name: ProviderName, phone: string): string => readPhone(phone, offer(name), numbers[name].currency);
+const read = (name: ProviderName, phone: string): string =>
+  readPhone(phone, { provider: offer(name), currency: numbers[name].currency });
 
 const refusalOf = (reading: () => string): HubError => {
   try {
@@ -139,7 +140,9 @@ describe("the test numbers of a provider", () => {
 
   it("at MTN are refused by a live account, which cannot prompt them", () => {
     const live = offer("mtn", { TARGET_ENVIRONMENT: "mtnuganda", CURRENCY: "UGX" });
-    expect(refusalOf(() => readPhone("46733123453", live, "UGX")).message).toContain("MTN MoMo");
+    expect(refusalOf(() => readPhone("46733123453", { provider: live, currency: "UGX" })).message).toContain(
+      "MTN MoMo",
+    );
   });
 });
 
@@ -148,11 +151,13 @@ describe("a phone that can be read in two ways", () => {
 
   it("is refused, and the problem asks for the country code", () => {
     // A number of Uganda, Zambia and others, and EUR tells no country.
-    expect(refusalOf(() => readPhone("0772123456", mtn, "EUR")).message).toBe(
+    expect(refusalOf(() => readPhone("0772123456", { provider: mtn, currency: "EUR" })).message).toBe(
       "phone: can be read as several numbers; write it with + and its country code, as in +256772123456",
     );
     // From Uganda, 005 is a prefix of its own: +673 3123453 or +56 733123453.
-    expect(refusalOf(() => readPhone("0056733123453", mtn, "UGX")).message).toContain("several numbers");
+    expect(refusalOf(() => readPhone("0056733123453", { provider: mtn, currency: "UGX" })).message).toContain(
+      "several numbers",
+    );
   });
 
   it.each([
@@ -160,11 +165,11 @@ describe("a phone that can be read in two ways", () => {
     ["ZMW", "+260772123456"],
     ["RWF", "+250772123456"],
   ])("is read as one of the country that pays in %s", (currency, number) => {
-    expect(readPhone("0772123456", mtn, currency)).toBe(number);
+    expect(readPhone("0772123456", { provider: mtn, currency })).toBe(number);
   });
 
   it("keeps a zero in parentheses that belongs to the number", () => {
-    expect(readPhone("+225 (0) 7 07 12 34 56", offer("mtn"), "XOF")).toBe("+2250707123456");
+    expect(readPhone("+225 (0) 7 07 12 34 56", { provider: offer("mtn"), currency: "XOF" })).toBe("+2250707123456");
   });
 });
 
