@@ -36,15 +36,19 @@ create table "order" (
   attempt int not null check (attempt > 0),         -- number of the latest attempt
   payment jsonb not null,                           -- the attempt this state comes from, as events show it, and `live`
   also_paid uuid[] not null default '{}',
+  items jsonb,                                      -- null: opened without items; []: erased
+  lang text check (lang in ('en', 'sw', 'bn')),     -- of messages to the payer
+  results jsonb,                                    -- what the payer receives for the money
   opened_at timestamptz(3) not null,
   changed_at timestamptz(3) not null
 );
 create index order_changed on "order" (changed_at, id);
 create index order_status on "order" (status, opened_at, id);
 create index order_provider on "order" ((payment ->> 'provider'), opened_at, id);
--- The indexes named ..._personal find the rows that still hold personal data, by age (server/order/retention.ts).
+-- The indexes named ..._personal and ..._personal_goods find the rows that still hold personal data, by age (server/order/retention.ts).
 create index order_personal on "order" (changed_at)
   where description is not null or customer is not null or metadata is not null;
+create index order_personal_goods on "order" (changed_at) where results is not null or items <> '[]';
 
 -- One attempt to pay an order, with one provider.
 create table payment (
@@ -151,10 +155,12 @@ create table event (
   also_paid uuid[] not null,
   occurred_at timestamptz(3) not null,
   note text,                                        -- the note of a person's decision
-  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer')), -- null: an attempt was opened
+  source text check (source in ('webhook', 'query', 'clock', 'person', 'reply', 'payer', 'merchant')), -- null: an attempt was opened
+  results jsonb,
   primary key (order_uuid, version)
 );
 create index event_personal on event (occurred_at) where note is not null or payment ? 'action';
+create index event_personal_goods on event (occurred_at) where results is not null;
 
 -- The inbox: every webhook's bytes, matched or not, until they are erased.
 create table webhook (

@@ -65,6 +65,27 @@ export interface EventPayment {
   action?: Action;
 }
 
+/** The kinds of results. Clients must accept unknown kinds: show the title, and the code, link and text that are there. */
+export const resultKinds = ["voucher", "ticket", "link", "text"] as const;
+
+export type ResultKind = (typeof resultKinds)[number];
+
+/** What the payer receives for the money. */
+export interface Result {
+  /** The merchant's id for the result, unique within the order. */
+  id: string;
+  kind: ResultKind;
+  title: string;
+  /** Present for a voucher and a ticket. */
+  code?: string;
+  /** https, or http on the server's own machine. Present for a link. */
+  url?: string;
+  /** Present for a text. */
+  text?: string;
+  /** ISO 8601 UTC. */
+  expiresAt?: string;
+}
+
 /** The whole current state of one order. Never a delta. */
 export interface StatusEvent {
   /** The order's UUID. A different id is a different order, whose versions start again. */
@@ -89,6 +110,8 @@ export interface StatusEvent {
   payment: EventPayment;
   /** The ids of further attempts of this order that were also paid. */
   alsoPaid?: string[];
+  /** What the payer receives, in the order in which the merchant added it. Only a paid order has results. */
+  results?: Result[];
   openedAt: string;
   occurredAt: string;
   /**
@@ -112,10 +135,14 @@ export const compareStates = (one: Numbered, other: Numbered): number =>
 /** Whether the payer has nothing left to wait for in this status. */
 export const isSettled = (status: Status): boolean => status !== "pending" && status !== "processing";
 
-/** Checks a value from a server or a storage. Returns undefined if it is no state; keeps unknown fields, statuses, reasons and actions. */
+/**
+ * Checks a value from a server or a storage. Returns undefined if it is no state; keeps unknown fields, statuses, reasons, actions and
+ * kinds of results. Drops a result that cannot be read, and keeps the state.
+ */
 export function readEvent(value: unknown): StatusEvent | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { id, orderId, version, status, settled, amountMinor, currency, payment } = value as Partial<StatusEvent>;
+  const { id, orderId, version, status, settled, amountMinor, currency, payment, results } =
+    value as Partial<StatusEvent>;
   const isEvent =
     typeof id === "string" &&
     typeof orderId === "string" &&
@@ -126,5 +153,15 @@ export function readEvent(value: unknown): StatusEvent | undefined {
     typeof currency === "string" &&
     typeof payment === "object" &&
     payment !== null;
-  return isEvent ? (value as StatusEvent) : undefined;
+  if (!isEvent) return undefined;
+  const readable = results === undefined || (Array.isArray(results) && results.every(isResult));
+  return readable
+    ? (value as StatusEvent)
+    : { ...(value as StatusEvent), results: Array.isArray(results) ? results.filter(isResult) : [] };
 }
+
+const isResult = (value: Partial<Result> | null): boolean =>
+  typeof value?.id === "string" &&
+  typeof value.kind === "string" &&
+  typeof value.title === "string" &&
+  [value.code, value.url, value.text, value.expiresAt].every((part) => part === undefined || typeof part === "string");

@@ -56,7 +56,7 @@ export async function createApp(
   { database, bus, counter, log }: Resources,
   timing: Pick<InvariantsOptions, "checkMs"> = {},
 ): Promise<App> {
-  const { enabledProviders, secrets, limit, trustedProxies } = config;
+  const { enabledProviders, secrets, limit, trustedProxies, isProduction } = config;
   const { publicUrl, selfUrl, isAllowedOrigin, observe } = createNodeUrl(config);
   const http = await openHttp({
     config,
@@ -117,7 +117,7 @@ export async function createApp(
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, log });
   await app.register(async (scope) => {
     restrictToOrigins(scope, isAllowedOrigin);
-    await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics });
+    await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));

@@ -98,6 +98,12 @@ const orderParams = z.object({ orderId: orderIdText });
 /** Reads the order id of a path. Throws `body_invalid`, naming `orderId`, for an id that no order can have. */
 export const readOrderId = (orderId: string): string => parseInput(orderParams, { orderId }).orderId;
 
+/** A time in a request. */
+export const timeText = z.iso
+  .datetime({ offset: true, error: "must be an ISO 8601 time such as 2026-11-20T21:00:00Z" })
+  .transform((value) => new Date(value))
+  .refine((at) => isStorable(at), "must be a year from 1970 to 9999");
+
 /** Whether PostgreSQL and an ISO string with four digits of year can both hold the time. */
 export const isStorable = (at: Date): boolean => at.getUTCFullYear() >= 1970 && at.getUTCFullYear() <= 9999;
 

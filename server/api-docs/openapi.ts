@@ -5,7 +5,7 @@ import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
-import { orderId, processing, prompt } from "../schema/example.ts";
+import { orderId, processing, prompt, ticket } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
@@ -61,6 +61,11 @@ const pathParameters: Readonly<Record<string, Json>> = {
   },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
   id: { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
+  resultId: {
+    ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
+    description: `Your name for the result. Percent-encode it in the path. ${orderIdForm}`,
+    examples: [ticket.id],
+  },
 };
 
 export interface OpenApiOptions {
@@ -206,7 +211,7 @@ const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 40
 
 /** Problems that are caused by the order's state contain the order. */
 const carriesOrder = (code: ErrorCode): boolean =>
-  ["payment_in_progress", "order_paid", "order_in_review", "order_mismatch"].includes(code);
+  ["payment_in_progress", "order_paid", "order_unpaid", "order_in_review", "order_mismatch"].includes(code);
 
 const problemExamples = (): Record<string, { value: unknown }> =>
   Object.fromEntries(

@@ -1,6 +1,6 @@
 /** The draft of a payment: a merchant's request, validated and normalised. */
 import { HubError } from "../errors.ts";
-import type { Payment, StatusEvent } from "./order.ts";
+import type { Item, Language, Payment, StatusEvent } from "./order.ts";
 import type { StateRow } from "./row.ts";
 
 export interface PaymentDraft {
@@ -14,6 +14,10 @@ export interface PaymentDraft {
   description?: string | undefined;
   customer?: Record<string, unknown> | undefined;
   metadata?: Record<string, unknown> | undefined;
+  /** Their sum is the amount. A further attempt without items keeps the order's. */
+  items?: readonly Item[] | undefined;
+  /** The language of messages to the payer. */
+  lang?: Language | undefined;
   returnUrl?: string | undefined;
   /** Seconds from the start to the deadline. */
   deadlineS: number;
@@ -45,11 +49,15 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
   };
 }
 
-/** The reason why an order takes no further attempt. Undefined if it takes one, because it has changed meanwhile. */
-export function conflictOf(order: StatusEvent, draft: PaymentDraft): HubError | undefined {
+/**
+ * The reason why an order takes no further attempt. Undefined if it takes one, because it has changed meanwhile. `hasOtherItems`:
+ * the draft's items are not those of the order.
+ */
+export function conflictOf(order: StatusEvent, draft: PaymentDraft, hasOtherItems: boolean): HubError | undefined {
   if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
     return new HubError("order_mismatch", undefined, { order });
   }
+  if (hasOtherItems) return new HubError("order_mismatch", "The order was opened with other items", { order });
   if (order.status === "succeeded") return new HubError("order_paid", undefined, { order });
   if (order.status === "review") return new HubError("order_in_review", undefined, { order });
   return order.settled ? undefined : new HubError("payment_in_progress", undefined, { order });

@@ -14,10 +14,21 @@ import { columns, eventColumns, paymentObject, recordEvent, type StateRow, state
 import { run } from "./statement.ts";
 
 /** The columns that a further attempt may change. A column that it leaves out stays. */
-const rewritable = { description: "text", customer: "jsonb", metadata: "jsonb" } as const;
+const rewritable = { description: "text", customer: "jsonb", metadata: "jsonb", lang: "text" } as const;
+
+/** Whether a draft's items are those of the order. A draft without items keeps them; erased items (`[]`) may be brought again. */
+const hasItems = (order: string, draft: string): string =>
+  `(${draft} is null or ${order} is not distinct from ${draft} or ${order} = '[]') is true`;
 
 /** The columns of an order that come from its draft. */
-const orderFields = { id: "uuid", order_id: "text", amount_minor: "bigint", currency: "text", ...rewritable } as const;
+const orderFields = {
+  id: "uuid",
+  order_id: "text",
+  amount_minor: "bigint",
+  currency: "text",
+  items: "jsonb",
+  ...rewritable,
+} as const;
 
 /** The fields of the JSON record $1, with PostgreSQL's types. An absent field is null. */
 const draftFields = {
@@ -71,11 +82,12 @@ export const openStatement = {
     on conflict (order_id) do update set
       version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
       payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
-      ${Object.keys(rewritable)
+      ${[...Object.keys(rewritable), "items"]
         .map((name) => `${name} = coalesce(excluded.${name}, o.${name})`)
         .join(", ")},
       changed_at = greatest(excluded.changed_at, o.changed_at)
     where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
+      and ${hasItems("o.items", "excluded.items")}
       and retried(o.id, (select order_max from draft)) is not true
     returning ${stateColumns("o")}, o.attempt
   ),
@@ -149,10 +161,11 @@ const deleteKeyStatement = {
   text: "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
 } as const;
 
-/** Reads the order that a draft could not open. */
+/** Reads the order that a draft with the items $2 could not open. */
 const orderStatement = {
   name: "read-order",
-  text: `select ${eventColumns('"order"')} from "order" where order_id = $1`,
+  text: `select ${eventColumns('"order"')}, not ${hasItems("items", "$2::jsonb")} as has_other_items
+    from "order" where order_id = $1`,
 } as const;
 
 /** `payment` is the attempt that must now be initiated; absent when an idempotency key was used again and nothing was opened. */
@@ -179,8 +192,10 @@ export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: Ope
     const opened = (await tryToOpen(pool, draft, limits)) ?? (await replay(pool, draft));
     if (opened) return opened;
     await requireWithinLimits(pool, draft, limits);
-    const [row] = await run<StateRow>(pool, orderStatement, [draft.orderId]);
-    const conflict = row && conflictOf(toEvent(row), draft);
+    const items = draft.items && JSON.stringify(draft.items);
+    type Row = StateRow & { has_other_items: boolean };
+    const [row] = await run<Row>(pool, orderStatement, [draft.orderId, items]);
+    const conflict = row && conflictOf(toEvent(row), draft, row.has_other_items);
     if (conflict) throw conflict;
   }
   throw new HubError("store_unavailable", "The order is changing too fast; try again", { retryAfterS: 1 });

@@ -1,14 +1,30 @@
 /** Orders, payments and outcomes: types and pure rules, without clock, network or database. */
-import type { Action, Reason, Status, StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Action, Reason, Result, Status, StatusEvent } from "../../client-sdk/protocol.ts";
 import { compareStates, isSettled } from "../../client-sdk/protocol.ts";
 
-export type { Action, Reason, Status, StatusEvent };
+export type { Action, Reason, Result, Status, StatusEvent };
 export { compareStates, isSettled };
 
-/** The source of an outcome. `reply`: the provider's answer to our request for money. `payer`: the payer's browser. */
-export const sources = ["webhook", "query", "clock", "person", "reply", "payer"] as const;
+/**
+ * The source of a state. `reply`: the provider's answer to our request for money. `payer`: the payer's browser. `merchant`: the
+ * merchant's backend, which changed the results.
+ */
+export const sources = ["webhook", "query", "clock", "person", "reply", "payer", "merchant"] as const;
 
 export type Source = (typeof sources)[number];
+
+/** The languages of messages to the payer. */
+export const languages = ["en", "sw", "bn"] as const;
+
+export type Language = (typeof languages)[number];
+
+/** One line of what the order is for. */
+export interface Item {
+  name: string;
+  quantity: number;
+  unitAmountMinor: number;
+  sku?: string;
+}
 
 /**
  * The outcome of a payment by one piece of evidence. A success has the amount paid if the provider states it (`amountMinor` in minor
@@ -25,7 +41,7 @@ export interface Outcome {
   amountMinor?: bigint;
   currency?: string;
   action?: Action;
-  source: Source;
+  source: Exclude<Source, "merchant">;
   /** The note of a person's decision. */
   note?: string;
 }

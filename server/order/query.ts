@@ -4,7 +4,7 @@ import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { asHubError, type Database } from "../database/pool.ts";
 import { storable } from "../validation.ts";
 import { listOrders, type OrderFilter, type OrderPage, readClock } from "./list.ts";
-import { maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
+import { type Item, type Language, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
 import { type PastEvent, toEvent, toPastEvent } from "./row.ts";
 import type { StoredPayment, Tables } from "./tables.ts";
 
@@ -24,8 +24,11 @@ export interface OrderView {
   payments: PaymentView[];
   events: PastEvent[];
   description: string | null;
+  /** Its phone is masked. */
   customer: Record<string, unknown> | null;
   metadata: Record<string, unknown> | null;
+  items: Item[] | null;
+  lang: Language | null;
 }
 
 /** The order of a payment. */
@@ -77,8 +80,10 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
           payments: row.payments.map(toPaymentView),
           events: row.events.map((event) => toPastEvent(row, { ...event, occurred_at: new Date(event.occurred_at) })),
           description: row.description,
-          customer: row.customer,
+          customer: row.customer && withMaskedPhone(row.customer),
           metadata: row.metadata,
+          items: row.items?.length ? row.items : null,
+          lang: row.lang,
         };
       }),
 
@@ -113,6 +118,9 @@ const selectOrder = (db: Kysely<Tables>, orderId: string) =>
       ).as("events"),
     ])
     .where("order_id", "=", orderId);
+
+const withMaskedPhone = (customer: Record<string, unknown>): Record<string, unknown> =>
+  typeof customer.phone === "string" ? { ...customer, phone: maskPhone(customer.phone) } : customer;
 
 type PaymentRow = Awaited<ReturnType<ReturnType<typeof selectOrder>["executeTakeFirstOrThrow"]>>["payments"][number];
 

@@ -26,8 +26,8 @@ export interface TableRetention {
   since?: string;
   /** The period, as an interval of PostgreSQL. */
   keptFor?: string;
-  /** Whether a row has anything to erase: the condition of the table's partial index. Absent: every row has. */
-  isPresent?: string;
+  /** The rows that have anything to erase: the condition of each partial index of the table. Absent: every row has. */
+  isPresent?: readonly string[];
 }
 
 const hasFullPhone = "phone ~ '^[+][0-9]+$'";
@@ -41,17 +41,27 @@ const maskedReference = "replace(reference, right(phone, 9), '******' || right(p
 /** Every column of every table. A column that may hold data of the payer, or free text of a person, is personal. */
 export const tables: Readonly<Record<string, TableRetention>> = {
   order: {
-    personal: { description: "null", customer: "null", metadata: "null" },
+    personal: {
+      description: "null",
+      customer: "null",
+      metadata: "null",
+      // Not null, so that a further attempt may bring the items again: an order that was opened without items takes none.
+      items: "case when items is not null then '[]'::jsonb end",
+      results: "null",
+    },
     // Its action: the masked phone, or the address of the provider's page.
     personalWhileOpen: ["payment"],
     notPersonal: [
       ...["id", "order_id", "amount_minor", "currency", "version", "status", "reason", "attempt", "also_paid"],
-      ...["opened_at", "changed_at"],
+      ...["lang", "opened_at", "changed_at"],
     ],
     // A further attempt may bring the data again, so its period begins again.
     since: "changed_at",
     keptFor,
-    isPresent: "description is not null or customer is not null or metadata is not null",
+    isPresent: [
+      "description is not null or customer is not null or metadata is not null",
+      "results is not null or items <> '[]'",
+    ],
   },
   payment: {
     personal: {
@@ -68,21 +78,21 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     ],
     since: "started_at",
     keptFor,
-    isPresent: `${hasFullPhone} or return_url is not null or action is not null`,
+    isPresent: [`${hasFullPhone} or return_url is not null or action is not null`],
   },
   event: {
-    personal: { payment: "payment - 'action'", note: "null" },
+    personal: { payment: "payment - 'action'", note: "null", results: "null" },
     notPersonal: ["order_uuid", "version", "status", "reason", "also_paid", "occurred_at", "source"],
     since: "occurred_at",
     keptFor,
-    isPresent: "note is not null or payment ? 'action'",
+    isPresent: ["note is not null or payment ? 'action'", "results is not null"],
   },
   webhook: {
     personal: { headers: "'{}'", body: "''", reference: "null", error: "null" },
     notPersonal: ["id", "provider", "payment_id", "proof", "result", "offer_at", "received_at"],
     since: "received_at",
     keptFor,
-    isPresent: "body <> '' or headers <> '{}' or reference is not null or error is not null",
+    isPresent: ["body <> '' or headers <> '{}' or reference is not null or error is not null"],
   },
   idempotency: {
     // The merchant chooses the key. The request is a hash that a list of phones could reveal.
@@ -109,16 +119,17 @@ const oldest = (table: string, since: string, period: string, condition: string)
      select ctid from "${table}" where ${since} < statement_timestamp() - interval '${period}' and (${condition})
      order by ${since} limit ${batch} for update skip locked))`;
 
-function eraseStatement(table: string, retention: TableRetention): { name: string; text: string }[] {
-  const { personal, since, keptFor: period, isPresent = "true" } = retention;
+/** One statement for each partial index, because PostgreSQL reads the oldest rows of one index only. */
+function eraseStatementsOf(table: string, retention: TableRetention): { name: string; text: string }[] {
+  const { personal, since, keptFor: period, isPresent = ["true"] } = retention;
   if (!personal || !since || !period) return [];
-  const rows = oldest(table, since, period, isPresent);
   const values = Object.entries(personal).map(([column, value]) => `${column} = ${value}`);
   const isDeleted = Object.values(personal).includes(null);
-  const text = isDeleted
-    ? `delete from "${table}" where ${rows}`
-    : `update "${table}" set ${values.join(", ")} where ${rows}`;
-  return [{ name: `erase-${table}`, text }];
+  const begin = isDeleted ? `delete from "${table}"` : `update "${table}" set ${values.join(", ")}`;
+  return isPresent.map((condition, index) => ({
+    name: index === 0 ? `erase-${table}` : `erase-${table}-${index + 1}`,
+    text: `${begin} where ${oldest(table, since, period, condition)}`,
+  }));
 }
 
 export const eraseStatements: readonly { name: string; text: string }[] = [
@@ -130,7 +141,7 @@ export const eraseStatements: readonly { name: string; text: string }[] = [
     name: "end-redelivery",
     text: `update webhook set offer_at = null where ${oldest("webhook", "received_at", "7 days", "offer_at is not null")}`,
   },
-  ...Object.entries(tables).flatMap(([table, retention]) => eraseStatement(table, retention)),
+  ...Object.entries(tables).flatMap(([table, retention]) => eraseStatementsOf(table, retention)),
 ];
 
 export interface RetentionOptions {

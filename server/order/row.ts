@@ -12,7 +12,7 @@ export type OrderRow = Selectable<Tables["order"]>;
 const orderNames = ["id", "order_id", "amount_minor", "currency", "opened_at"] as const;
 
 /** The columns that change with the version: `order` has the newest values, `event` has all of them. */
-const versionNames = ["version", "status", "reason", "payment", "also_paid"] as const;
+const versionNames = ["version", "status", "reason", "payment", "also_paid", "results"] as const;
 
 const stateNames = [...orderNames, ...versionNames, "changed_at"] as const;
 
@@ -98,6 +98,7 @@ function stateOf(
     live,
     payment,
     ...(state.also_paid.length > 0 && { alsoPaid: state.also_paid }),
+    ...(state.results && { results: state.results }),
     openedAt: order.opened_at.toISOString(),
     occurredAt: state.occurred_at.toISOString(),
   };

@@ -15,12 +15,13 @@ import { createEpochs, type EpochOptions } from "./epoch.ts";
 import type { InboxRow } from "./evidence.ts";
 import { locate, locateOwn } from "./locate.ts";
 import { type Opened, type OpenLimits, openOrder } from "./open.ts";
-import type { DuePayment, Outcome, Reason, Status, StatusEvent } from "./order.ts";
+import type { DuePayment, Outcome, Reason, Result, Status, StatusEvent } from "./order.ts";
 import { preparePace, slowQueries } from "./query-pace.ts";
+import { type ChangedResults, putResult, removeResult } from "./result.ts";
 import { type StateRow, toEvent } from "./row.ts";
 import type { Allowance } from "./schedule.ts";
 
-export type { AgreedTerms, Changes, InboxRow, Opened, Returned, SuccessAssessment };
+export type { AgreedTerms, ChangedResults, Changes, InboxRow, Opened, Returned, SuccessAssessment };
 
 /** A payment's status and reason before an event. */
 export interface Before {
@@ -61,6 +62,13 @@ export interface OrderStore {
   assessSuccess(paymentId: string, success: Outcome): Promise<SuccessAssessment | undefined>;
   /** Makes a payment due now, unless it is paid, in review or rejected. */
   checkNow(paymentId: string): Promise<void>;
+  /**
+   * Adds a result to a paid order, or replaces the one with its id. Throws `order_unknown`, `order_unpaid` (with `order`), or
+   * `body_invalid` when the order would have too many or too large results.
+   */
+  putResult(orderId: string, result: Result): Promise<ChangedResults>;
+  /** Removes a result, and returns the state after it. Throws `order_unknown` or `result_unknown`. */
+  removeResult(orderId: string, resultId: string): Promise<StatusEvent>;
   /** The current states of those orders that exist, in no order, with the time of the read in `sentAt`. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** Starts a new epoch if the database may have lost commits, and returns the current one. */
@@ -116,6 +124,16 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     locateOwn: (provider, ownReference) => locateOwn(webhookPool, provider, ownReference),
     assessSuccess: (paymentId, success) => assessSuccess(webhookPool, paymentId, success, amountlessProviders),
     checkNow: (paymentId) => checkNow(pool, paymentId),
+    async putResult(orderId, result) {
+      const changed = await putResult(pool, orderId, result);
+      if (changed.isChanged) announce(changed.event, changed.event);
+      return changed;
+    },
+    async removeResult(orderId, resultId) {
+      const event = await removeResult(pool, orderId, resultId);
+      announce(event, event);
+      return event;
+    },
     current: (ids) => readToSend(pool, ids),
     checkEpoch: epochs.check,
     reportLoss: epochs.reportLoss,

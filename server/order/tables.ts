@@ -1,7 +1,7 @@
 /** The tables of schema.sql as Kysely sees them. Times are Dates, bigints are numbers within 2^53 (see database/pool.ts). */
 import type { ColumnType, GeneratedAlways } from "kysely";
-import type { Action, EventPayment, Reason, Status } from "../../client-sdk/protocol.ts";
-import type { Source } from "./order.ts";
+import type { Action, EventPayment, Reason, Result, Status } from "../../client-sdk/protocol.ts";
+import type { Item, Language, Source } from "./order.ts";
 
 /** The payment object of an event, and whether it moves real money. */
 export interface StoredPayment extends EventPayment {
@@ -17,6 +17,8 @@ export interface VersionColumns {
   reason: Reason | null;
   payment: Json<StoredPayment>;
   also_paid: string[];
+  /** Null: there are none, or they are erased. */
+  results: Json<Result[] | null>;
 }
 
 interface OrderTable extends VersionColumns {
@@ -27,6 +29,9 @@ interface OrderTable extends VersionColumns {
   description: string | null;
   customer: Json<Record<string, unknown> | null>;
   metadata: Json<Record<string, unknown> | null>;
+  /** Null: the order was opened without items. Empty: they are erased. */
+  items: Json<Item[] | null>;
+  lang: Language | null;
   attempt: number;
   opened_at: Date;
   changed_at: Date;

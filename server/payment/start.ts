@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { fieldError } from "../errors.ts";
 import type { PaymentDraft } from "../order/draft.ts";
-import type { StatusEvent } from "../order/order.ts";
+import { type Item, languages, type StatusEvent } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { displayNameOf, type Provider, requireProvider } from "../provider/provider.ts";
@@ -53,6 +53,22 @@ const metadata = z
   .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= metadataBytesMax, "is larger than 8 KiB")
   .refine(isStorable, "has characters that cannot be stored");
 
+const items = z
+  .array(
+    z.strictObject({
+      name: text(255),
+      quantity: z.int("must be a whole number").min(1, "must be from 1 to 1000").max(1_000, "must be from 1 to 1000"),
+      unitAmountMinor: z
+        .int("must be a whole number of minor units")
+        .min(0, "must not be negative")
+        .describe("The amount of one, in the currency's minor unit."),
+      sku: text(100).describe("Your stock keeping unit.").exactOptional(),
+    }),
+  )
+  .max(100, "has more than 100 items");
+
+const phoneText = z.string().refine(storable, "has characters that cannot be stored");
+
 /** The body of a request to start a payment. */
 export const paymentBody = z
   .strictObject({
@@ -67,16 +83,21 @@ export const paymentBody = z
       .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES")
       .describe("ISO 4217; a currency of the provider."),
     provider: z.string().describe("The provider that asks the payer."),
-    phone: z
-      .string()
-      .refine(storable, "has characters that cannot be stored")
+    phone: phoneText
       .describe(
         "For providers that prompt a phone. E.164, or as dialled in the provider's own country. Separators, invisible characters and the digits of other scripts are accepted; a number that can be read in two ways is not.",
       )
       .optional(),
     description: text(255).describe("Visible with the API key, and to providers that take a description.").optional(),
     customer: z
-      .strictObject({ name: text(255).optional(), email: z.email().max(254).optional() })
+      .strictObject({
+        id: text(255).describe("Your id for the payer.").optional(),
+        name: text(255).optional(),
+        email: z.email().max(254).optional(),
+        phone: phoneText
+          .describe("For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers.")
+          .optional(),
+      })
       .describe("Visible with the API key only.")
       .optional(),
     returnUrl: z
@@ -84,6 +105,15 @@ export const paymentBody = z
       .max(2_048)
       .refine(storable, "has characters that cannot be stored")
       .describe("The shop's page to which the payer returns from a provider's page.")
+      .optional(),
+    items: items
+      .describe(
+        "What the order is for; their sum is `amountMinor`. Fixed when the order opens: another attempt has the same items or none. Visible with the API key only.",
+      )
+      .optional(),
+    lang: z
+      .enum(languages)
+      .describe("The language of messages to the payer. Visible with the API key only.")
       .optional(),
     metadata: metadata.describe("At most 50 keys and 8 KiB. Visible with the API key only.").optional(),
   })
@@ -101,15 +131,31 @@ export function createStartPayment(options: StartOptions): StartPayment {
 }
 
 function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentDraft {
-  const { amountMinor, phone, ...input } = parseInput(paymentBody, value);
+  const { amountMinor, phone, customer, ...input } = parseInput(paymentBody, value);
   const provider = requireProvider(providers, input.provider);
   if (!provider.currencies.includes(input.currency)) {
     const currencies = provider.currencies.join(", ");
     throw fieldError("currency_invalid", "currency", `${displayNameOf(provider.name)} takes ${currencies}`);
   }
   const amount = readAmount(amountMinor, provider);
+  requireSum(input.items, amount);
   const read = phoneOf(phone, provider, input.currency);
-  return { ...input, ...terms(provider.name, read.phone), amountMinor: amount, ...read };
+  return {
+    ...input,
+    ...terms(provider.name, read.phone),
+    amountMinor: amount,
+    ...read,
+    ...(customer && { customer: readCustomer(customer, provider, input.currency) }),
+  };
+}
+
+/** Computes in bigint, because a sum may be larger than 2^53. */
+function requireSum(items: readonly Item[] | undefined, amountMinor: bigint): void {
+  if (!items) return;
+  const sum = items.reduce((total, item) => total + BigInt(item.quantity) * BigInt(item.unitAmountMinor), 0n);
+  if (sum !== amountMinor) {
+    throw fieldError("amount_invalid", "items", `cost ${sum} minor units together, and the order ${amountMinor}`);
+  }
 }
 
 function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
@@ -133,4 +179,14 @@ function phoneOf(phone: string | undefined, provider: Provider, currency: string
   if (phone !== undefined) return { phone: readPhone(phone, { provider, currency }) };
   if (provider.limits.phone) throw missingPhone(provider);
   return {};
+}
+
+type Customer = NonNullable<z.infer<typeof paymentBody>["customer"]>;
+
+/** The provider need not be able to prompt the customer's phone. */
+function readCustomer({ phone, ...customer }: Customer, provider: Provider, currency: string): Customer {
+  if (phone === undefined) return customer;
+  const { phone: _, ...limits } = provider.limits;
+  const terms = { provider: { ...provider, limits }, currency, field: "customer.phone" };
+  return { ...customer, phone: readPhone(phone, terms) };
 }

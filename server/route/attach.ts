@@ -7,6 +7,7 @@ import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
 import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
 import { type PaymentRoutesOptions, paymentRoutes } from "./payments.ts";
 import { type ProviderRoutesOptions, providerRoutes } from "./providers.ts";
+import { type ResultRoutesOptions, resultRoutes } from "./results.ts";
 import { type ReturnRoutesOptions, returnRoutes } from "./returns.ts";
 import { sdkRoutes } from "./sdk.ts";
 import { type WebhookRoutesOptions, webhookRoutes } from "./webhooks.ts";
@@ -32,7 +33,12 @@ export async function addOpenRoutes(
   await app.register(async (scope) => returnRoutes(scope, { ...options, secrets: urlSecrets.return }));
 }
 
-export interface ApiRoutesOptions extends PaymentRoutesOptions, OrderRoutesOptions, ProviderRoutesOptions {
+export interface ApiRoutesOptions
+  extends Omit<PaymentRoutesOptions, "store">,
+    OrderRoutesOptions,
+    Omit<ResultRoutesOptions, "store">,
+    ProviderRoutesOptions {
+  store: PaymentRoutesOptions["store"] & ResultRoutesOptions["store"];
   isDraining: () => boolean;
 }
 
@@ -43,5 +49,6 @@ export async function addApiRoutes(scope: FastifyInstance, options: ApiRoutesOpt
     paymentRoutes(payments, options);
   });
   orderRoutes(scope, options);
+  resultRoutes(scope, options);
   providerRoutes(scope, options);
 }

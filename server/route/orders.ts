@@ -10,7 +10,7 @@ import type { Review } from "../order/review.ts";
 import { decided, orderList, orderView, statusEvent, watchToken } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
 import { described, openedBy, watchProblems } from "../schema/route.ts";
-import { isStorable, parseInput, readOrderId, text, wholeText } from "../validation.ts";
+import { parseInput, readOrderId, text, timeText, wholeText } from "../validation.ts";
 
 export interface OrderRoutesOptions {
   access: Access;
@@ -18,11 +18,6 @@ export interface OrderRoutesOptions {
   review: Review;
   tokens: WatchTokens;
 }
-
-const time = z.iso
-  .datetime({ offset: true, error: "must be an ISO 8601 time such as 2026-11-20T21:00:00Z" })
-  .transform((value) => new Date(value))
-  .refine(isStorable, "must be a year from 1970 to 9999");
 
 /** The filter of a list of orders. */
 export const orderFilter = z.strictObject({
@@ -33,9 +28,9 @@ export const orderFilter = z.strictObject({
   provider: text(64)
     .meta({ description: "Only orders whose latest state comes from this provider.", examples: ["daraja"] })
     .optional(),
-  from: time.meta({ description: "Opened at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
-  to: time.meta({ description: "Opened before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
-  changedSince: time
+  from: timeText.meta({ description: "Opened at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
+  to: timeText.meta({ description: "Opened before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
+  changedSince: timeText
     .meta({
       description: "Only orders that changed at or after this time, by time of change: a feed.",
       examples: ["2026-11-20T00:00:00Z"],

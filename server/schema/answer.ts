@@ -3,9 +3,9 @@
  * test/schema/answer.test.ts does not compile if the two differ.
  */
 import { z } from "zod";
-import { type Reason, reasons, statuses } from "../../client-sdk/protocol.ts";
+import { type Reason, reasons, resultKinds, statuses } from "../../client-sdk/protocol.ts";
 import { type ErrorCode, errorTable } from "../errors.ts";
-import { type Source, sources } from "../order/order.ts";
+import { languages, type Source, sources } from "../order/order.ts";
 
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
@@ -74,6 +74,18 @@ const eventPayment = z
   })
   .describe("The attempt that caused this state.");
 
+const result = z
+  .object({
+    id: z.string().describe("Your name for the result, unique within the order."),
+    kind: z.enum(resultKinds).describe("New values may be added."),
+    title: z.string(),
+    code: z.string().exactOptional().describe("Present for a voucher and a ticket."),
+    url: z.url().exactOptional().describe("Present for a link."),
+    text: z.string().exactOptional().describe("Present for a text."),
+    expiresAt: time("When the result is no longer valid").exactOptional(),
+  })
+  .meta({ id: "Result", description: "What the payer receives for the money." });
+
 /** The message of every transport. */
 export const statusEvent = z
   .object({
@@ -102,6 +114,10 @@ export const statusEvent = z
     live,
     payment: eventPayment,
     alsoPaid: z.array(z.uuid()).exactOptional().describe("Other attempts of this order that were paid too."),
+    results: z
+      .array(result)
+      .exactOptional()
+      .describe("What the payer receives, in the order in which it was added. Only a paid order has results."),
     openedAt: time("When the order was opened"),
     occurredAt: time("When this state began; never earlier than the previous version"),
     sentAt: time(
@@ -117,6 +133,7 @@ const sourceMeanings: Record<Source, string> = {
   person: "a person's decision",
   reply: "the provider's answer to our request for the money",
   payer: "the payer's browser, after a query to the provider",
+  merchant: "your backend, which added or removed a result",
 };
 
 export const pastEvent = statusEvent
@@ -144,6 +161,15 @@ export const payment = z
   })
   .meta({ id: "Payment", description: "One attempt to pay an order." });
 
+const item = z
+  .object({
+    name: z.string(),
+    quantity: z.int().min(1),
+    unitAmountMinor: minor("The amount of one"),
+    sku: z.string().exactOptional(),
+  })
+  .meta({ id: "Item" });
+
 const written = z.record(z.string(), z.unknown()).nullable();
 
 export const orderView = z
@@ -152,8 +178,10 @@ export const orderView = z
     payments: z.array(payment),
     events: z.array(pastEvent),
     description: z.string().nullable(),
-    customer: written,
+    customer: written.describe("The phone is masked."),
     metadata: written,
+    items: z.array(item).nullable().describe("Null if the order was opened without items, or they are erased."),
+    lang: z.enum(languages).nullable().describe("The language of messages to the payer."),
   })
   .meta({ id: "Order", description: "Everything about one order, for the merchant." });
 
@@ -174,6 +202,8 @@ export const watchToken = z
 export const startedPayment = watchToken.extend({ order: statusEvent }).meta({ id: "StartedPayment" });
 
 export const decided = z.object({ order: statusEvent }).meta({ id: "Decided" });
+
+export const changedResults = z.object({ order: statusEvent }).meta({ id: "ChangedResults" });
 
 export const problem = z
   .object({

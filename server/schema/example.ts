@@ -1,5 +1,5 @@
 /** The order of all examples in the API docs: opened, prompted, paid. The tests send the requests and check the answers' schemas. */
-import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { Result, StatusEvent } from "../../client-sdk/protocol.ts";
 
 export const orderId = "ORD-1001";
 
@@ -66,6 +66,23 @@ export const resolved: StatusEvent = {
   occurredAt: "2026-11-20T21:14:05.770Z",
 };
 
+export const ticket: Result = {
+  id: "seat-A1",
+  kind: "ticket",
+  title: "Seat A1, 20 November",
+  code: "TUK-7F3A-91C2",
+  url: "https://shop.example/tickets/7f3a",
+  expiresAt: "2026-11-21T00:00:00.000Z",
+};
+
+/** The state after the shop has added a result. */
+export const withTicket: StatusEvent = {
+  ...succeeded,
+  version: 4,
+  results: [ticket],
+  occurredAt: "2026-11-20T21:00:01.310Z",
+};
+
 export const watchToken = {
   watchToken: "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
   watchTokenExpiresAt: "2026-11-21T20:59:31.000Z",
@@ -102,6 +119,8 @@ export const orderView = {
   ],
   events: [pending, processing, succeeded],
   description: "2 tickets",
-  customer: { name: "Asha Njeri" },
+  customer: { name: "Asha Njeri", phone: "+2547*****601" },
   metadata: null,
+  items: [{ name: "Ticket", quantity: 2, unitAmountMinor: 7_500 }],
+  lang: "sw",
 };

@@ -212,6 +212,20 @@ describe("the requests of the OpenAPI document", () => {
     return { orderId: order.orderId, paymentId: order.payment.id };
   };
 
+  const openPaid = async (): Promise<Record<string, string>> => {
+    const { order } = await pay(node, { phone: "+254712345601" });
+    const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=10`);
+    expect(body.status).toBe("succeeded");
+    return { orderId: order.orderId };
+  };
+
+  const openWithResult = async (): Promise<Record<string, string>> => {
+    const { orderId = "" } = await openPaid();
+    const result = { id: "text", kind: "text", title: "Collect it", text: "Counter 3" };
+    await asMerchant(node, `/v1/orders/${orderId}/results`, result);
+    return { orderId, resultId: result.id };
+  };
+
   const openWithSecret = async (): Promise<Record<string, string>> => {
     const { paymentId = "", ...names } = await open();
     return { ...names, secret: createUrlSecrets([testSecret], "webhook").seal("daraja", paymentId) };
@@ -228,6 +242,8 @@ describe("the requests of the OpenAPI document", () => {
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
     resolveReview: openInReview,
+    putResult: openPaid,
+    removeResult: openWithResult,
     receiveWebhook: openWithSecret,
     receivePutWebhook: openWithSecret,
     listPrompts: openWithPrompt,
@@ -322,6 +338,7 @@ describe("the requests of the OpenAPI document", () => {
     const start = (fields: Record<string, unknown>): Sent => ({ headers: key, body: paymentBody(fields) });
     const unknown = { names: { orderId: "ORD-nowhere" }, headers: key };
     const decision = { as: "failed", note: "no money came" };
+    const result = { id: "text", kind: "text", title: "Collect it", text: "Counter 3" };
     await send("startPayment", { ...start({ orderId: "once" }), headers: { ...key, "idempotency-key": "once" } });
 
     const refusals: [string, ErrorCode, Sent][] = [
@@ -359,6 +376,15 @@ describe("the requests of the OpenAPI document", () => {
         "not_in_review",
         { names: opened, headers: key, body: { ...decision, paymentId: opened.paymentId } },
       ],
+      ["putResult", "body_invalid", { names: opened, headers: key, body: {} }],
+      ["putResult", "key_invalid", { names: opened, body: result }],
+      ["putResult", "order_unknown", { ...unknown, body: result }],
+      ["putResult", "order_unpaid", { names: opened, headers: key, body: result }],
+      ["putResult", "body_invalid", { names: { orderId: "%00" }, headers: key, body: result }],
+      ["removeResult", "key_invalid", { names: { ...opened, resultId: "text" } }],
+      ["removeResult", "body_invalid", { names: { ...opened, resultId: "%00" }, headers: key }],
+      ["removeResult", "order_unknown", { names: { orderId: "ORD-nowhere", resultId: "text" }, headers: key }],
+      ["removeResult", "result_unknown", { names: { ...opened, resultId: "text" }, headers: key }],
       ["issueWatchToken", "key_invalid", { names: opened }],
       ["issueWatchToken", "order_unknown", unknown],
       ["waitForOrder", "body_invalid", { names: opened, headers: key, query: { timeout: "0" } }],
@@ -418,7 +444,7 @@ describe("the requests of the OpenAPI document", () => {
     );
     const noise = fc.record({
       operation: fc.constantFrom(...operations),
-      names: record(["orderId", "provider", "secret", "msisdn", "file", "id"], segment),
+      names: record(["orderId", "provider", "secret", "msisdn", "file", "id", "resultId"], segment),
       query: record(["after", "timeout", "limit", "cursor", "from", "status", "token", "x"], value),
       headers: credential,
       other: record(["idempotency-key", "prefer", "last-event-id"], fc.stringMatching(/^[\x21-\x7e]{0,40}$/)),

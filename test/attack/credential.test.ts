@@ -239,7 +239,7 @@ describe("a watch token", () => {
     for (const { body } of views) {
       // Only the state, without customer and history.
       expect(body).toMatchObject({ id: order.id });
-      for (const field of ["order", "payments", "events", "customer", "metadata", "description"])
+      for (const field of ["order", "payments", "events", "customer", "metadata", "description", "items", "lang"])
         expect(body).not.toHaveProperty(field);
     }
   });

@@ -16,6 +16,7 @@ import { redactUrl } from "../../server/log.ts";
 import { paymentBody } from "../../server/payment/start.ts";
 import { addressKey } from "../../server/rate-limit.ts";
 import { decision, orderFilter } from "../../server/route/orders.ts";
+import { resultBody } from "../../server/route/results.ts";
 import { answerBody } from "../../server/sandbox/phone-routes.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";
@@ -38,6 +39,7 @@ const schemas: Record<string, z.ZodObject> = {
   paymentBody,
   orderFilter,
   decision,
+  resultBody,
   waitQuery,
   positionQuery,
   watchRequest,
@@ -54,8 +56,15 @@ const validValues: Record<string, fc.Arbitrary<unknown>> = {
   paymentId: fc.uuid(),
   as: fc.constantFrom("succeeded", "failed"),
   note: fc.string({ minLength: 1 }),
+  id: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/),
+  kind: fc.constantFrom("voucher", "ticket", "link", "text"),
+  title: fc.string({ minLength: 1 }),
+  code: fc.string({ minLength: 1 }),
+  url: fc.webUrl(),
   metadata: fc.dictionary(fc.string(), jsonNoise),
-  customer: jsonNoiseWith(["name", "email"]),
+  customer: jsonNoiseWith(["id", "name", "email", "phone"]),
+  items: fc.array(fc.oneof(jsonNoise, jsonNoiseWith(["name", "quantity", "unitAmountMinor", "sku"]))),
+  lang: fc.constantFrom("en", "sw", "bn"),
   returnUrl: fc.webUrl(),
   answer: fc.constant("approve"),
 };

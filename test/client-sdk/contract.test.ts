@@ -140,6 +140,19 @@ describe.each(transports)("transport %s", (name, create) => {
     expect(versions).toEqual([2, 3]);
   });
 
+  it("delivers the results of a paid order, and a change of them", async () => {
+    const { orderId, token, push } = await startPayment();
+    const { watch, isOpen, has } = start({ orderId, token, transports: [create()] });
+    await has(2);
+    await isOpen();
+    await push.webhook();
+    await watch.settled();
+    const result = { id: "seat-A1", kind: "ticket", title: "Seat A1", code: "TUK-7F3A" } as const;
+    await asMerchant(node, `/v1/orders/${orderId}/results`, result);
+    await has(4);
+    expect(watch.snapshot().event?.results).toEqual([result]);
+  });
+
   it("opens without a state if there is no newer one, and then delivers newer ones", async () => {
     const { orderId, token, push } = await startPayment();
     const { watch, versions, isOpen } = start({ orderId, token, transports: [create()], after: 2 });

@@ -137,4 +137,15 @@ describe("state", () => {
     }
     expect(readEvent({ ...event, amountMinor: 1.5 })).toBeUndefined();
   });
+
+  it("keeps results of unknown kinds, drops what is no result, and never the state", () => {
+    const result = { id: "seat-A1", kind: "ticket", title: "Seat A1", code: "TUK-7F3A" };
+    const unknown = { id: "one", kind: "hologram", title: "Look", shape: 3 };
+    const event = { ...eventOf({ id: "one", version: 4 }), results: [result, unknown] };
+    expect(readEvent(event)).toBe(event);
+    const damaged = [null, 1, "x", {}, { ...result, title: 1 }, { ...result, url: { href: "x" } }];
+    expect(readEvent({ ...event, results: [...damaged, result] })).toEqual({ ...event, results: [result] });
+    for (const results of [null, {}, "x", 1])
+      expect(readEvent({ ...event, results })).toEqual({ ...event, results: [] });
+  });
 });

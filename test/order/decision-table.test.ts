@@ -217,6 +217,8 @@ interface State {
   event_status: string;
   event_reason: string | null;
   also_paid: string[];
+  results: string[] | null;
+  event_results: string[] | null;
   events: number;
   webhooks: number;
 }
@@ -224,7 +226,7 @@ interface State {
 async function stateOf({ payment }: Subject): Promise<State> {
   const { rows: found } = await ground.database.pool.query<State>(
     `select p.status, p.reason, p.suspected, coalesce(p.check_at <= clock_timestamp(), false) as is_due, o.version,
-       e.status as event_status, e.reason as event_reason, o.also_paid,
+       e.status as event_status, e.reason as event_reason, o.also_paid, o.results, e.results as event_results,
        (select count(*)::int from event where order_uuid = o.id) as events,
        (select count(*)::int from webhook where payment_id = p.id) as webhooks
      from payment p join "order" o on o.id = p.order_uuid join event e on e.order_uuid = o.id and e.version = o.version
@@ -255,11 +257,15 @@ function expectPublished(cell: string, before: State, after: State): void {
   expect(after.version - before.version).toBe(changes ? 1 : 0);
   expect(after.events).toBe(after.version);
   expect([after.event_status, after.event_reason]).toEqual([after.status, after.reason]);
+  expect([after.results, after.event_results]).toEqual([before.results, before.results]);
 }
+
+const voucher = { id: "voucher-1", kind: "voucher", title: "Airtime", code: "4821" } as const;
 
 async function prepare(row: Row, column: string): Promise<Subject> {
   const subject = await openSubject(row.provider ?? usual);
   await columns[column]?.(subject);
+  if (column.startsWith("succeeded")) await ground.store.putResult(subject.event.orderId, voucher);
   await row.before?.(subject);
   return subject;
 }
@@ -426,6 +432,8 @@ describe("the order's part of the decision table", () => {
   it.each(cells)("publishes as written: $name of $column: $cell", async ({ name, change, open, cell }) => {
     const subject = await open();
     if (name.startsWith("a succeeded payment")) await pay(subject);
+    const isPaid = (await ground.view(subject.event.orderId)).order.status === "succeeded";
+    if (isPaid) await ground.store.putResult(subject.event.orderId, voucher);
     const before = await stateOf(subject);
     const was = (await ground.view(subject.event.orderId)).order;
     await change(subject);
@@ -434,6 +442,7 @@ describe("the order's part of the decision table", () => {
     expect([after.status, after.reason]).not.toEqual([before.status, before.reason]);
     expect(after.events - before.events).toBe(cell === "–" ? 0 : 1);
     expect(orderCellOf(was, order)).toBe(cell);
+    expect([order.results, after.event_results]).toEqual(isPaid ? [[voucher], [voucher]] : [undefined, null]);
     const isPaidTwice = cell === "keeps `paid_twice`";
     expect(order.alsoPaid ?? []).toEqual(isPaidTwice ? [subject.payment.id] : (was.alsoPaid ?? []));
   });

@@ -42,6 +42,7 @@ const payer = {
   description: "2 tickets for Asha Njeri",
   customer: { name: "Asha Njeri", email: "asha@example.com" },
   metadata: { seat: "A1", guest: "Asha" },
+  items: [{ name: "Seat A1", quantity: 2, unitAmountMinor: 7_500 }],
   returnUrl: "https://shop.example/orders/asha@example.com",
 };
 
@@ -82,6 +83,7 @@ async function openPersonalOrder(orderId = nextOrderId()) {
     source: "person",
     note: "Asha Njeri sent her statement",
   });
+  await ground.store.putResult(orderId, { id: "seat", kind: "ticket", title: "Asha Njeri", code: "A1" });
   // A return of the payer's browser has no body.
   await ground.inbox.insert({ ...row(""), result: "nothing", reference: "ws_CO_20112026205932104712345678" });
   await ground.inbox.insert({ ...row("712345678"), result: "error", error: "unreadable: asha" });
@@ -168,7 +170,7 @@ describe("retention", () => {
     const before = await ground.view(event.orderId);
     await age(ground.database, "89 days");
     const present = await tracesIn(ground.database);
-    expect(present).toHaveLength(8);
+    expect(present).toHaveLength(9);
     await erase(ground.database);
     const tablesOf = (found: string[]): string[] => found.map((text) => text.split(":", 1)[0] ?? "");
     expect(tablesOf(await tracesIn(ground.database))).toEqual(
@@ -179,7 +181,8 @@ describe("retention", () => {
 
     expect(await tracesIn(ground.database)).toEqual([expect.stringMatching(/^payment: .*"phone": "\+2547\*+678"/)]);
     const after = await ground.view(event.orderId);
-    expect(after).toMatchObject({ description: null, customer: null, metadata: null });
+    expect(after).toMatchObject({ description: null, customer: null, metadata: null, items: null });
+    expect(after.order).not.toHaveProperty("results");
     expect(after.events.map(({ status, source }) => [status, source])).toEqual(
       before.events.map(({ status, source }) => [status, source]),
     );
@@ -211,6 +214,42 @@ describe("retention", () => {
       { phone: "+2547*****678", return_url: null },
       { phone: "+254712345678", return_url: null },
     ]);
+  });
+
+  it("erases results that the merchant has removed from the history, and results of an order without other data", async () => {
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, paid());
+    const { orderId } = event;
+    await ground.store.putResult(orderId, { id: "one", kind: "text", title: "Asha", text: "Njeri" });
+    await ground.store.putResult(orderId, { id: "two", kind: "text", title: "Asha", text: "Njeri" });
+    await ground.store.removeResult(orderId, "one");
+    const before = await ground.view(orderId);
+    await age(ground.database, "91 days");
+    const watched = await ground.store.current([event.id]);
+    expect(watched[0]?.results).toHaveLength(1);
+    await erase(ground.database);
+    expect(await tracesIn(ground.database)).toEqual([expect.stringMatching(/^payment: .*"phone": "\+2547\*+678"/)]);
+    const after = await ground.view(orderId);
+    expect(after.events.map(({ version, source }) => [version, source])).toEqual(
+      before.events.map(({ version, source }) => [version, source]),
+    );
+    // The merchant may give the payer the result again.
+    const { event: again } = await ground.store.putResult(orderId, { id: "two", kind: "text", title: "T", text: "T" });
+    expect(again).toMatchObject({ version: before.order.version + 1, results: [{ id: "two" }] });
+  });
+
+  it("lets a further attempt bring erased items again, and no other attempt replace them", async () => {
+    const { event, payment } = await ground.open({ items: payer.items });
+    const { orderId } = event;
+    await ground.store.advance(payment.id, failed());
+    await age(ground.database, "91 days");
+    await erase(ground.database);
+    expect((await ground.view(orderId)).items).toBeNull();
+    const second = await ground.open({ orderId, items: payer.items });
+    expect((await ground.view(orderId)).items).toEqual(payer.items);
+    await ground.store.advance(second.payment.id, failed());
+    const other = [{ name: "Other", quantity: 1, unitAmountMinor: 15_000 }];
+    await expect(ground.open({ orderId, items: other })).rejects.toMatchObject({ code: "order_mismatch" });
   });
 
   it("erases the return address of a payment that has no phone", async () => {
@@ -317,10 +356,14 @@ describe("the statements of retention", () => {
     onTestFinished(many.close);
     await many.database.pool.query(`
       set statement_timeout = 0;
-      update "order" set changed_at = changed_at - interval '91 days', description = 'a' where status <> 'review';
+      update "order" set changed_at = changed_at - interval '91 days' where status <> 'review';
+      update "order" set description = 'a' where status <> 'review' and id::text < '00000000-0000-7000-8000-000000001380';
+      update "order" set results = '[{}]', items = '[{}]' where status <> 'review' and description is null;
       update payment set started_at = started_at - interval '91 days', phone = '+254712345678', reference = 'ws_1_712345678';
-      insert into event (order_uuid, version, status, payment, also_paid, occurred_at)
-        select id, version, status, '{"action": {"type": "prompt"}}', '{}', now() - interval '91 days' from "order";
+      insert into event (order_uuid, version, status, payment, also_paid, occurred_at, results)
+        select id, each, status, case each when 1 then '{"action": {"type": "prompt"}}'::jsonb else '{}' end, '{}',
+               now() - interval '91 days', case each when 2 then '[{}]'::jsonb end
+        from "order", generate_series(1, 2) each;
       insert into webhook (provider, proof, result, headers, body, received_at, offer_at)
         select 'daraja', 'secret', case when n % 2 = 0 then 'applied' else 'refused' end, '{"a": "b"}', '',
                now() - interval '91 days', case when n % 100 = 0 then now() end
@@ -354,8 +397,10 @@ describe("the statements of retention", () => {
       "delete-refused-webhook": ["webhook_refused"],
       "end-redelivery": ["webhook_unapplied"],
       "erase-order": ["order_personal"],
+      "erase-order-2": ["order_personal_goods"],
       "erase-payment": ["payment_personal"],
       "erase-event": ["event_personal"],
+      "erase-event-2": ["event_personal_goods"],
       "erase-webhook": ["webhook_personal"],
       "erase-idempotency": ["idempotency_created"],
     });

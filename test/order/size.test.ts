@@ -35,6 +35,8 @@ const providers = ["daraja", "zenopay", "mtn", "bkash", "lipana"];
 
 const webhook = { provider: "daraja", proof: "secret" as const, headers: {}, body: Buffer.from("{}") };
 
+const result = { id: "seat-A1", kind: "ticket", title: "Seat A1", code: "TUK-7F3A" } as const;
+
 const daysAgo = (days: number): Date => new Date(Date.now() - days * 86_400_000);
 
 const numbersFrom = (first: number, count: number): number[] =>
@@ -85,6 +87,12 @@ function storeCalls(database: Database): CallsOf<OrderStore> {
     checkNow: [() => store.checkNow(idOf(7))],
     checkEpoch: [() => store.checkEpoch()],
     reportLoss: [() => store.reportLoss(0)],
+    putResult: [
+      () => store.putResult("MILLION-500000", result),
+      () => store.putResult("MILLION-100001", result),
+      () => store.putResult("unknown", result),
+    ],
+    removeResult: [() => store.removeResult("MILLION-500000", result.id), () => store.removeResult("unknown", "none")],
     current: [() => store.current(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
     changedSince: [undefined, daysAgo(1 / 24), daysAgo(3)].map((at) => () => store.changedSince(at)),
   };

@@ -131,6 +131,64 @@ describe("open", () => {
   });
 });
 
+describe("items", () => {
+  const items = [
+    { name: "Ticket", quantity: 2, unitAmountMinor: 7_000, sku: "TICKET-A" },
+    { name: "Fee", quantity: 1, unitAmountMinor: 1_000 },
+  ];
+  const mismatch = { code: "order_mismatch", message: "The order was opened with other items" };
+
+  it("are fixed when the order opens: another attempt has the same ones, or none and keeps them", async () => {
+    const { event, payment } = await ground.open({ items, lang: "sw" });
+    const { orderId } = event;
+    await ground.store.advance(payment.id, failed());
+    for (const other of [[items[1], items[0]], items.slice(1), [{ ...items[0], name: "Seat" }, items[1]]]) {
+      const draft = draftOf({ orderId, items: other as typeof items });
+      expect(await problemOf(ground.store.open(draft))).toMatchObject({
+        ...mismatch,
+        details: { order: { version: 2 } },
+      });
+    }
+    const second = await ground.open({ orderId });
+    await ground.store.advance(second.payment.id, failed());
+    expect(await ground.view(orderId)).toMatchObject({ items, lang: "sw" });
+    // The order of the fields does not matter.
+    const same = items.map((item) => Object.fromEntries(Object.entries(item).toReversed())) as typeof items;
+    await ground.open({ orderId, items: same, lang: "bn" });
+    expect(await ground.view(orderId)).toMatchObject({ items, lang: "bn", order: { version: 5 } });
+  });
+
+  it("cannot be added to an order that was opened without them", async () => {
+    const { event, payment } = await ground.open();
+    await ground.store.advance(payment.id, failed());
+    expect(await problemOf(ground.store.open(draftOf({ orderId: event.orderId, items })))).toMatchObject(mismatch);
+    expect(await ground.view(event.orderId)).toMatchObject({ items: null, lang: null });
+  });
+
+  it("that differ are stated before the order's status", async () => {
+    const { event } = await ground.open({ items });
+    const draft = draftOf({ orderId: event.orderId, items: items.slice(1) });
+    expect(await problemOf(ground.store.open(draft))).toMatchObject(mismatch);
+    expect(await problemOf(ground.store.open({ ...draft, items }))).toMatchObject({ code: "payment_in_progress" });
+  });
+
+  it("make another request for one idempotency key, and so does the language", async () => {
+    const draft = draftOf({ idempotencyKey: nextOrderId(), items, lang: "en" });
+    const { event } = await ground.store.open(draft);
+    expect(await ground.store.open(draft)).toEqual({ event });
+    for (const other of [
+      { items: items.slice(1) },
+      { items: undefined },
+      { lang: "bn" },
+      { lang: undefined },
+    ] as const) {
+      expect(await problemOf(ground.store.open({ ...draft, ...other }))).toMatchObject({
+        code: "idempotency_mismatch",
+      });
+    }
+  });
+});
+
 describe("open with limits", () => {
   const limits = { phone: 3, order: 2 };
   const longAgo = "2026-01-01T00:00:00Z";

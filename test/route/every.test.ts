@@ -34,6 +34,7 @@ beforeEach(async () => {
     file: "tukio.js",
     msisdn: "254712345600",
     id: "0199f2c4-0000-7000-8000-000000000001",
+    resultId: "text",
     reference: "0199f2c4-0000-7000-8000-000000000002",
   };
 });
@@ -213,7 +214,7 @@ describe("every route", () => {
 
   const authorized = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
 
-  const bodyOf = (method: string): string | undefined => (method === "GET" || method === "HEAD" ? undefined : "{}");
+  const bodyOf = (method: string): string | undefined => (/^(GET|HEAD|DELETE)$/.test(method) ? undefined : "{}");
 
   /** Sends a request with junk in one parameter of its path. A value that is not percent-encoded UTF-8 is refused with 400. */
   async function tryParameter(given: { method: string; url: string; name: string; value: string }): Promise<void> {
@@ -268,6 +269,9 @@ describe("every route", () => {
       ["GET", `${order}/%00/events`, "orderId"],
       ["POST", `${order}/%00/resolve`, "orderId"],
       ["POST", `${order}/%00/watch-tokens`, "orderId"],
+      ["POST", `${order}/%00/results`, "orderId"],
+      ["DELETE", `${order}/${values.orderId}/results/%00`, "resultId"],
+      ["DELETE", `${order}/${values.orderId}/results/${"x".repeat(65)}`, "resultId"],
       ["GET", `${order}/${values.orderId}/wait?after=1&after=2`, "after"],
       ["GET", `${order}/${values.orderId}/wait?timeout=1&timeout=2`, "timeout"],
       ["GET", `${order}/${values.orderId}/events?after=1&after=2`, "after"],

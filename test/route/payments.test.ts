@@ -196,7 +196,13 @@ async function furtherPushes(node: TestNode, daraja: ScriptedDaraja): Promise<nu
 
 describe("order", () => {
   it("has its payments, events and the merchant's fields for the API key", async () => {
-    const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { seats: ["A1", "A2"] } };
+    const written = {
+      description: "2 tickets",
+      customer: { id: "C-1", name: "Asha", email: "asha@example.com" },
+      metadata: { seats: ["A1", "A2"] },
+      items: [{ name: "Ticket", quantity: 2, unitAmountMinor: 7_500, sku: "A" }],
+      lang: "sw",
+    };
     const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
     push.accept();
     await answering;
@@ -207,6 +213,8 @@ describe("order", () => {
       "customer",
       "description",
       "events",
+      "items",
+      "lang",
       "metadata",
       "order",
       "payments",
@@ -237,7 +245,13 @@ describe("order", () => {
   });
 
   it("has only its state for a watch token (G11)", async () => {
-    const written = { description: "2 tickets", customer: { name: "Asha" }, metadata: { internal: "margin 12%" } };
+    const written = {
+      description: "2 tickets",
+      customer: { name: "Asha", phone: "+254712345600" },
+      metadata: { internal: "margin 12%" },
+      items: [{ name: "2 tickets", quantity: 1, unitAmountMinor: 15_000 }],
+      lang: "bn",
+    };
     const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, written);
     push.accept();
     const { order, watchToken, watchTokenExpiresAt } = (await answering).body;
@@ -245,6 +259,7 @@ describe("order", () => {
     const read = await withToken(node, `/v1/orders/${orderId}`, watchToken);
     expect(read.status).toBe(200);
     expect(read.body).toEqual(order);
+    for (const name of ["items", "lang", "customer"]) expect(read.body).not.toHaveProperty(name);
     const byUrl = await call(`${node.url}/v1/orders/${orderId}?token=${watchToken}`);
     expect(byUrl.body).toEqual(order);
     expect(JSON.stringify(read.body)).not.toMatch(/tickets|Asha|margin|712345600/);
@@ -259,6 +274,101 @@ describe("order", () => {
       expect(await withToken(node, path, token)).toMatchObject({ status: 401, body: { code: "token_invalid" } });
     }
     expect(await call(node.url + path)).toMatchObject({ status: 401, body: { code: "key_invalid" } });
+  });
+});
+
+describe("the merchant's fields of a payment", () => {
+  const refused = async (fields: Record<string, unknown>): Promise<unknown[]> => {
+    const { node } = await start();
+    const { status, body } = await asMerchant(node, "/v1/payments", paymentBody(fields));
+    return [status, body.code, body.errors?.map(({ path }) => path)];
+  };
+
+  const item = { name: "Ticket", quantity: 2, unitAmountMinor: 7_500 };
+
+  it.each([
+    ["another sum", [{ ...item, quantity: 3 }], "amount_invalid", "items"],
+    ["no items", [], "amount_invalid", "items"],
+    ["a quantity of 0", [{ ...item, quantity: 0 }], "body_invalid", "items.0.quantity"],
+    ["a quantity of 1001", [{ ...item, quantity: 1_001 }], "body_invalid", "items.0.quantity"],
+    ["half a ticket", [{ ...item, quantity: 1.5 }], "body_invalid", "items.0.quantity"],
+    ["a negative amount", [{ ...item, unitAmountMinor: -1 }], "body_invalid", "items.0.unitAmountMinor"],
+    ["no name", [item, { quantity: 1, unitAmountMinor: 0 }], "body_invalid", "items.1.name"],
+    ["another field", [{ ...item, colour: "red" }], "body_invalid", "items.0.colour"],
+    ["101 items", Array(101).fill({ ...item, unitAmountMinor: 0 }), "body_invalid", "items"],
+  ])("are refused with items of %s", async (_what, items, code, field) => {
+    expect(await refused({ items })).toEqual([400, code, [field]]);
+  });
+
+  it("are refused with items whose sum no JSON number can hold", async () => {
+    const items = Array(100).fill({ name: "x", quantity: 1_000, unitAmountMinor: Number.MAX_SAFE_INTEGER });
+    expect(await refused({ items })).toEqual([400, "amount_invalid", ["items"]]);
+  });
+
+  it.each([
+    ["lang", { lang: "fr" }, "body_invalid"],
+    ["customer.phone", { customer: { phone: "12" } }, "phone_invalid"],
+    ["customer.phone", { customer: { phone: `+254${"7".repeat(40)}` } }, "phone_invalid"],
+    ["customer.id", { customer: { id: "" } }, "body_invalid"],
+  ])("are refused with a wrong %s", async (field, fields, code) => {
+    expect(await refused(fields)).toEqual([400, code, [field]]);
+  });
+
+  it("accept items that cost nothing, and 100 of them", async () => {
+    const items = [item, ...Array(99).fill({ name: "Bag", quantity: 1, unitAmountMinor: 0 })];
+    const { daraja, node } = await start();
+    const { order } = await pay(node, { items });
+    (await daraja.nextPush()).accept();
+    expect((await stateOf(node, order.orderId)).items).toEqual(items);
+  });
+
+  it.each(["0712 345 678", "+254712345678", "+254 712-345-678"])(
+    "have the customer's phone %s masked in every answer, and stored as E.164",
+    async (phone) => {
+      const { node, orderId, answering, push } = await ask({}, { customer: { phone } });
+      push.accept();
+      expect(JSON.stringify((await answering).body)).not.toMatch(/712.?345.?678/);
+      const view = await stateOf(node, orderId);
+      expect(view.customer).toEqual({ phone: "+2547*****678" });
+      expect(JSON.stringify(view)).not.toMatch(/712.?345.?678/);
+      expect(node.log.join("")).not.toMatch(/712.?345.?678/);
+    },
+  );
+
+  it("need not be a phone that the provider can prompt, and a local one is one of the provider's country", async () => {
+    const { node, orderId, answering, push } = await ask({}, { customer: { phone: "+8801712345678" } });
+    push.accept();
+    expect((await answering).status).toBe(202);
+    expect((await stateOf(node, orderId)).customer).toEqual({ phone: "+8801******678" });
+  });
+
+  it("are compared by an idempotency key as they are stored", async () => {
+    const key = { "idempotency-key": "fields" };
+    const fields = { customer: { phone: "0712345678", id: "C-1" }, items: [item], lang: "en" };
+    const { node, orderId, answering, push } = await ask(key, fields);
+    push.accept();
+    expect((await answering).status).toBe(202);
+    const repeat = (other: object): Promise<Answer> =>
+      asMerchant(node, "/v1/payments", paymentBody({ orderId, ...fields, ...other }), key);
+    expect((await repeat({ customer: { id: "C-1", phone: "+254712345678" } })).status).toBe(202);
+    for (const other of [{ lang: "sw" }, { customer: { id: "C-2" } }, { items: undefined }]) {
+      expect(await repeat(other)).toMatchObject({ status: 422, body: { code: "idempotency_mismatch" } });
+    }
+  });
+
+  it("fix the items of the order for every further attempt", async () => {
+    const { node, orderId, answering, push } = await ask({ prefer: "wait=15" }, { items: [item] });
+    push.accept();
+    await answering;
+    await push.webhook({ ResultCode: 1032 });
+    const other = await asMerchant(
+      node,
+      "/v1/payments",
+      paymentBody({ orderId, items: [{ name: "Seat", quantity: 1, unitAmountMinor: 15_000 }] }),
+    );
+    expect(other).toMatchObject({ status: 409, body: { code: "order_mismatch", order: { status: "failed" } } });
+    expect((await asMerchant(node, "/v1/payments", paymentBody({ orderId }))).status).toBe(202);
+    expect((await stateOf(node, orderId)).items).toEqual([item]);
   });
 });
 

@@ -105,7 +105,7 @@ async function fill(client: pg.Client, rowOrder: RowOrder): Promise<void> {
  */
 const definitions = `
   select format('alter table %s drop constraint %I', conrelid::regclass, conname) as remove,
-    format('alter table %s add constraint %I %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid),
+    format('alter table %s add constraint %I %s %s', conrelid::regclass, conname, replace(pg_get_constraintdef(oid), ' NOT VALID', ''),
       case when contype in ('c', 'f') then 'not valid' end) as restore,
     case when contype in ('c', 'f') then 1 else 2 end as kind
   from pg_constraint where connamespace = 'public'::regnamespace and contype in ('c', 'f', 'p', 'u')

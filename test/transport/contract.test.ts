@@ -115,6 +115,23 @@ describe.each(transportNames)("%s", (transport) => {
     expect(versions(future)).toEqual([2, 3]);
   });
 
+  it("sends the results of a paid order, and a change of them", async () => {
+    const { orderId, token, push } = await startPayment();
+    await push.webhook();
+    const result = { id: "seat-A1", kind: "ticket", title: "Seat A1", code: "TUK-7F3A" } as const;
+    const put = (title: string) => asMerchant(node, `/v1/orders/${orderId}/results`, { ...result, title });
+    await put("Seat A1");
+    const watching = watch(transport, { node, orderId, token });
+    await watching.until(({ version }) => version === 4);
+    const { body } = await put("Seat A1, row 2");
+    const { sentAt: _, ...changed } = await watching.until(({ version }) => version === 5);
+    expect(changed).toEqual(body.order);
+    expect(watching.seen.map(({ status, results }) => [status, results])).toEqual([
+      ["succeeded", [result]],
+      ["succeeded", [{ ...result, title: "Seat A1, row 2" }]],
+    ]);
+  });
+
   it("accepts an API key", async () => {
     const { orderId } = await startPayment();
     const options = transport === "Socket.IO" ? { orderId } : {};
