@@ -22,8 +22,8 @@ import { type Answer, Unreachable } from "./http-client.ts";
 export interface AccessToken {
   /** Returns a valid token. Pass the token that the provider just refused to get a different one. */
   token(rejected?: string): Promise<string>;
-  /** Call it with the provider's answer when the provider refused a token. It does not throw. */
-  onRefused?(answer: Answer): void;
+  /** Call it with the provider's answer, and the token, when the provider refused a token. It does not throw. */
+  onRefused?(answer: Answer, token: string): void;
 }
 
 /** The access token as operators and the refresh loop use it. */

@@ -78,8 +78,8 @@ function contextOf({ name, sandbox, baseUrl }: EnabledProvider, parts: ContextPa
       accessTokens.set(name, accessToken);
       return {
         ...accessToken,
-        onRefused({ status, body }) {
-          const text = providerText(body);
+        onRefused({ status, body }, token) {
+          const text = providerText(body, [token]);
           log.warn({ event: "provider.token.refused", provider: name, status, text }, "the provider refused a token");
         },
       };

@@ -8,6 +8,9 @@ const errorField = /error|message|detail|desc|code|reason|fault|title/i;
 
 const fields = z.record(z.string(), z.unknown());
 
+/** Shorter secrets are not masked, because they occur in ordinary words. */
+const secretLengthMin = 4;
+
 /**
  * The fields of an answer that describe an error, as JSON, cut to 300 characters; "" without one. Masks `secrets`, and anything
  * else that may be a token or a phone number.
@@ -15,14 +18,43 @@ const fields = z.record(z.string(), z.unknown());
 export function providerText(body: unknown, secrets: readonly string[] = []): string {
   const described = Object.entries(fields.safeParse(body).data ?? {}).filter(([name]) => errorField.test(name));
   if (described.length === 0) return "";
-  let text = JSON.stringify(Object.fromEntries(described));
-  for (const secret of secrets) if (secret.length >= 4) text = text.replaceAll(secret, "***");
-  return maskOpaque(text).slice(0, lengthMax);
+  const text = JSON.stringify(Object.fromEntries(described));
+  return maskOpaque(maskSecrets(text, secrets)).slice(0, lengthMax);
 }
 
-/** Masks JSON web tokens, long runs with a digit, such as keys, and numbers as long as a phone number. */
+/** Masks each secret in a JSON text, in any case, also where the provider has encoded it as JSON or for a URL. */
+function maskSecrets(text: string, secrets: readonly string[]): string {
+  const long = secrets.filter(({ length }) => length >= secretLengthMin);
+  // The longest first, because one secret may contain another.
+  const spellings = [...new Set(long.flatMap(spellingsOf))].toSorted((one, other) => other.length - one.length);
+  if (spellings.length === 0) return text;
+  const patterns = spellings.map((spelling) => spelling.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+  return text.replace(new RegExp(patterns.join("|"), "gi"), "***");
+}
+
+/** A secret as it can occur in a JSON text. The provider's message may itself be JSON, once or twice. */
+function spellingsOf(secret: string): string[] {
+  const url = encodeURIComponent(secret.toWellFormed());
+  const plain = [secret, url, url.replaceAll("%20", "+")];
+  // PHP escapes the slash too.
+  const once = plain.flatMap((one) => [one, inJson(one), inJson(one).replaceAll("/", "\\/")]);
+  const twice = once.flatMap((one) => [one, inJson(one)]);
+  return twice.map(inJson);
+}
+
+/** A text as it stands in a JSON string, without the quotation marks. */
+const inJson = (text: string): string => JSON.stringify(text).slice(1, -1);
+
+/** Masks JSON web tokens, runs of characters that are no words, such as keys, and numbers as long as a phone number. */
 const maskOpaque = (text: string): string =>
   text
     .replace(/eyJ[\w-]*(?:\.[\w-]*)*/g, "***")
-    .replace(/[\w+/=-]{20,}/g, (run) => (/\d/.test(run) ? "***" : run))
+    .replace(/[\w+/=.~-]{16,}/g, (run) => (isOpaque(run) ? "***" : run))
     .replace(/\+?\d{9,}/g, "***");
+
+/** 20 letters, because that is the longest word in a known error text; 3 on average, because random letters change their case. */
+function isOpaque(run: string): boolean {
+  if (/\d/.test(run)) return true;
+  const words = run.match(/[A-Z]?[a-z]+|[A-Z]+/g) ?? [];
+  return words.some(({ length }) => length > 20) || words.join("").length < 3 * words.length;
+}

@@ -32,7 +32,7 @@ export function createTokenClient(accessToken: AccessToken, isTokenRefused: (ans
       const token = await tokenFor();
       const answer = await send(token);
       if (!isTokenRefused(answer)) return answer;
-      accessToken.onRefused?.(answer);
+      accessToken.onRefused?.(answer, token);
       return send(await tokenFor(token));
     },
   };
@@ -79,10 +79,15 @@ export async function fetchToken<Reply>(
   return read.data;
 }
 
-/** The values that a token call sends, of which any may be a credential, and the two parts of Basic credentials. */
+/** The values that a token call sends, of which any may be a credential, and the user and the password of Basic credentials. */
 function secretsOf({ headers, body = {} }: Pick<Call, "headers" | "body">): string[] {
   const sent = [...Object.values(headers), ...Object.values(body)].map(String);
-  const basic = sent.flatMap((value) => /^Basic (.+)$/.exec(value)?.slice(1) ?? []);
-  const pairs = basic.flatMap((encoded) => [encoded, ...Buffer.from(encoded, "base64").toString().split(":")]);
-  return [...sent, ...pairs];
+  const basic = sent.flatMap((value) => /^Basic +(.+)$/i.exec(value)?.slice(1) ?? []);
+  return [...sent, ...basic.flatMap((encoded) => [encoded, ...pairOf(Buffer.from(encoded, "base64").toString())])];
+}
+
+/** Basic credentials, and their two parts: only the password may have a colon (RFC 7617, section 2). */
+function pairOf(credentials: string): string[] {
+  const [user = "", ...password] = credentials.split(":");
+  return [credentials, user, password.join(":")];
 }
