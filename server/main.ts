@@ -4,7 +4,8 @@ import { existsSync } from "node:fs";
 import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createApp } from "./app.ts";
-import { type Config, ConfigError, providersWithoutWebhooks, readConfig, withKeys } from "./config/config.ts";
+import { type Config, ConfigError, readConfig, withKeys } from "./config/config.ts";
+import { warnOf } from "./config/warning.ts";
 import { checkDurability } from "./database/durability.ts";
 import { startEmbedded } from "./database/embedded-postgres.ts";
 import { migrate } from "./database/migrate.ts";
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
       throw listenError(config, cause);
     });
     log.info({ event: "process.started", url, ...namesByMode(config.enabledProviders) }, "the node listens");
-    warnOfMissingWebhooks(config, log);
+    warnOf(config, log);
     printGreeting(config, given, url);
     // Frees the garbage of the start, because V8 would keep it for long: with 10,000 watchers it is an eighth of all memory.
     void globalThis.gc?.();
@@ -148,16 +149,6 @@ async function readOrCreate(path: string, create: () => string): Promise<string>
   const text = (await readFile(path, "utf8")).trim();
   if (text.length < 32) throw new Error(`${path} is damaged. Restore it, or remove it and a new one is created.`);
   return text;
-}
-
-/** In production `readConfig` refuses this for live providers. Elsewhere a developer may do without webhooks. */
-function warnOfMissingWebhooks(config: Config, log: ReturnType<typeof createLogger>): void {
-  const providers = providersWithoutWebhooks(config).map(({ name }) => name);
-  if (providers.length === 0) return;
-  log.warn(
-    { event: "config.public_url.loopback", providers, publicUrl: config.publicUrl },
-    "These providers cannot send webhooks to PUBLIC_URL; only queries settle their payments",
-  );
 }
 
 /** Prints what a developer needs to begin. Shows the API key only if the node created it. Prints nothing in production. */

@@ -1,5 +1,5 @@
 /** Reads the environment once, into a frozen Config. One error names every wrong variable, before anything starts. */
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { type StorageSetting, storageSettings } from "../database/durability.ts";
@@ -7,6 +7,7 @@ import { issueSentence } from "../issue.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { commaList } from "../validation.ts";
+import { isLoopback, reachOf } from "./host.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 
 export interface Config {
@@ -207,7 +208,7 @@ function missingInProduction(found: Environment): string[] {
 }
 
 /**
- * The enabled providers whose webhooks cannot arrive, because the public URL is a loopback address and the provider is on
+ * The enabled providers whose webhooks cannot arrive, because the public URL is this machine's own and the provider is on
  * another machine. Their payments are settled by queries only.
  */
 export const providersWithoutWebhooks = ({
@@ -217,20 +218,6 @@ export const providersWithoutWebhooks = ({
   publicUrl?: string | undefined;
   enabledProviders: readonly EnabledProvider[];
 }): EnabledProvider[] =>
-  publicUrl === undefined || isLoopbackUrl(publicUrl)
-    ? enabledProviders.filter((one) => modeOf(one) !== "sandbox" && !isLoopbackUrl(one.baseUrl))
+  publicUrl === undefined || reachOf(publicUrl) === "own"
+    ? enabledProviders.filter((one) => modeOf(one) !== "sandbox" && reachOf(one.baseUrl) !== "own")
     : [];
-
-const loopback = new BlockList();
-loopback.addSubnet("127.0.0.0", 8, "ipv4");
-loopback.addAddress("::1", "ipv6");
-
-/** Whether a host is this machine: a loopback address or `localhost`. */
-export const isLoopback = (host: string): boolean =>
-  host === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 6 ? "ipv6" : "ipv4"));
-
-/** Whether a URL's host is this machine, including the addresses that only mean "any" of its own. */
-function isLoopbackUrl(url: string): boolean {
-  const host = new URL(url).hostname.replace(/^\[|\]$/g, "");
-  return isLoopback(host) || host.endsWith(".localhost") || host === "0.0.0.0" || host === "::";
-}

@@ -6,6 +6,7 @@ import type { EnabledProvider } from "../provider/enabled.ts";
 import { type ProviderName, providerNames, registry } from "../provider/registry.ts";
 import type { Sandbox } from "../sandbox/server.ts";
 import { sandboxAccount } from "../sandbox/server.ts";
+import { hostOf } from "./host.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 type Variables = Readonly<Record<string, string>>;
@@ -24,10 +25,14 @@ export const whole = (min: number, max: number) => {
     .refine((value) => value >= min && value <= max, error);
 };
 
-/** A URL without a slash at the end. */
+/** A base to which paths are added. Without a slash at the end, and in the form that `URL` gives it. */
 export const httpUrl = z
-  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
-  .transform((url) => url.replace(/\/+$/, ""));
+  .url({ protocol: /^https?$/, error: "must be an http or https URL", abort: true })
+  .refine((url) => !/[?#]/.test(url), { error: "must have no query and no fragment, because paths are added to it" })
+  .refine((url) => new URL(url).username === "" && new URL(url).password === "", {
+    error: "must have no user and no password, because they would be sent to others",
+  })
+  .transform((url) => new URL(url).href.replace(/\/+$/, ""));
 
 export interface ProviderRules {
   /** The value of `SANDBOX`; undefined if it is not set. */
@@ -83,7 +88,7 @@ function readProvider(name: ProviderName, { env, isSandboxed, problems }: Provid
       {
         name,
         baseUrl,
-        ...(definition.testHosts?.includes(new URL(baseUrl).hostname) && { isTestHost: true as const }),
+        ...modeFacts(definition, { baseUrl, account: isSandboxed ? {} : account }),
         ...(queriesPerMinute !== undefined && { queriesPerMinute }),
         ...(isSandboxed ? sandboxOf(name) : { deadlineS: definition.deadlineS, create: definition.configure(account) }),
         ...(given.DEADLINE_S !== undefined && { deadlineS: given.DEADLINE_S }),
@@ -94,6 +99,18 @@ function readProvider(name: ProviderName, { env, isSandboxed, problems }: Provid
     problems.push(...problemsOf(error, definition, account));
     return [];
   }
+}
+
+/** Whether the base URL is that of the provider's test environment, and whether the account belongs to the other environment. */
+function modeFacts(
+  { testHosts = [], liveBaseUrl, isTestAccount }: ProviderDefinition,
+  { baseUrl, account }: { baseUrl: string; account: Variables },
+): Pick<EnabledProvider, "isTestHost" | "hasOtherMode"> {
+  const host = hostOf(baseUrl);
+  const isTestHost = testHosts.includes(host);
+  const isTest = isTestAccount?.(account);
+  const hasOtherMode = isTest ? host === hostOf(liveBaseUrl) : isTest === false && isTestHost;
+  return { ...(isTestHost && { isTestHost }), ...(hasOtherMode && { hasOtherMode }) };
 }
 
 const readTerms = (prefix: string, env: Environment): z.infer<typeof terms> =>

@@ -5,7 +5,7 @@
 import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
-import { deadlock, setSocketTimeout, sqlState } from "./pool.ts";
+import { deadlock, setSocketTimeout, sqlState, undefinedTable } from "./pool.ts";
 
 const folder = new URL("../../migration/", import.meta.url);
 
@@ -45,16 +45,13 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
   // A migration, and the wait for another process's migration, may take longer than an ordinary statement.
   setSocketTimeout(client, 0);
   try {
+    // Read first, because the node's role may have no right to create tables once another role has migrated the database.
+    if ((await readVersion(client)) === schemaVersion) return;
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
     await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
     await client.query("create table if not exists tukio_schema (version int not null)");
-    const { rows } = await client.query<{ version: number }>("select version from tukio_schema");
-    const found = rows[0]?.version ?? 0;
-    if (found > schemaVersion) {
-      throw new Error(
-        `The database has schema version ${found}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
-      );
-    }
+    // Read again, because another process may have migrated the database meanwhile.
+    const found = await readVersion(client);
     if (found < schemaVersion) {
       for (const name of migrations.slice(Math.max(0, found - versionBefore))) {
         await client.query(await readFile(new URL(name, folder), "utf8"));
@@ -69,4 +66,19 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
   } finally {
     client.release();
   }
+}
+
+/** The version of the database's schema, 0 for an empty database. Throws an Error for the operator if it is newer than this code's. */
+async function readVersion(client: pg.PoolClient): Promise<number> {
+  const { rows } = await client
+    .query<{ version: number }>("select version from tukio_schema")
+    .catch((error: unknown) => {
+      if (sqlState(error) === undefinedTable) return { rows: [] };
+      throw error;
+    });
+  const found = rows[0]?.version ?? 0;
+  if (found <= schemaVersion) return found;
+  throw new Error(
+    `The database has schema version ${found}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
+  );
 }

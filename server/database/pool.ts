@@ -172,7 +172,7 @@ export function isUnavailable(error: unknown): boolean {
 
 export const deadlock = "40P01";
 
-const undefinedTable = "42P01";
+export const undefinedTable = "42P01";
 
 /** The SQLSTATE of a PostgreSQL error, or undefined for an error that did not come from PostgreSQL. */
 export function sqlState(error: unknown): string | undefined {

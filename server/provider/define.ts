@@ -26,6 +26,8 @@ export interface ProviderDefinition {
   readonly liveBaseUrl: string;
   /** The hosts of the provider's own test environment, where no money moves. */
   readonly testHosts?: readonly string[];
+  /** Whether an account is for that environment; undefined if its variables do not tell. They may be incomplete. */
+  readonly isTestAccount?: (variables: Readonly<Record<string, string>>) => boolean | undefined;
   /** The default of `<NAME>_DEADLINE_S`: seconds from the request for money to `expired`. */
   readonly deadlineS: number;
   /** The default of `<NAME>_QUERIES_PER_MINUTE` at this base URL; undefined means that no limit is known. */
@@ -41,7 +43,7 @@ export function defineProvider<Shape extends z.ZodObject>(
   {
     variables,
     ...facts
-  }: Pick<ProviderDefinition, "name" | "liveBaseUrl" | "testHosts" | "deadlineS" | "queriesPerMinute"> & {
+  }: Omit<ProviderDefinition, "variables" | "configure"> & {
     variables: Shape;
   },
   createProvider: (account: z.infer<Shape>, context: ProviderContext) => Provider,

@@ -28,6 +28,8 @@ interface CommonFacts {
   readonly baseUrl: string;
   /** The base URL is that of the provider's own test environment. */
   readonly isTestHost?: true;
+  /** The account is for the provider's test environment, and the base URL is the live one, or the other way round. */
+  readonly hasOtherMode?: true;
   /** The most queries a minute, of all nodes together; absent means no limit. */
   readonly queriesPerMinute?: number;
   /** Creates the adapter. A sandbox's account is derived from the node's secrets, which the configuration may not hold yet. */

@@ -1,7 +1,7 @@
 /** `GET /metrics` for Prometheus. It requires an API key, except from this machine. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Access } from "../auth/access.ts";
-import { isLoopback } from "../config/config.ts";
+import { isLoopback } from "../config/host.ts";
 import { described, openedBy } from "../schema/route.ts";
 
 const readMetrics = described({

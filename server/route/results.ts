@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { type ResultKind, resultKinds } from "../../client-sdk/protocol.ts";
 import { type Access, merchantOnly } from "../auth/access.ts";
-import { isLoopback } from "../config/config.ts";
+import { isLoopback } from "../config/host.ts";
 import { fieldError } from "../errors.ts";
 import type { OrderStore } from "../order/store.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ConfigError, readConfig } from "../../server/config/config.ts";
+import { reachOf } from "../../server/config/host.ts";
+import { warnOf } from "../../server/config/warning.ts";
 import { providerNames } from "../../server/provider/registry.ts";
 import { providerEnv } from "../support/scripted-provider.ts";
 
@@ -32,6 +34,13 @@ const refusal = (env: Record<string, string>): string => {
   }
   throw new Error("the environment was accepted");
 };
+
+/** The details of the warnings at start. */
+function warningsOf(env: Record<string, string>): unknown[] {
+  const warnings: unknown[] = [];
+  warnOf(readConfig(env), { warn: (details) => warnings.push(details) });
+  return warnings;
+}
 
 describe("readConfig", () => {
   it("needs no variable in development: loopback, the sandbox, any origin", () => {
@@ -66,7 +75,7 @@ describe("readConfig", () => {
   });
 
   it("refuses a loopback PUBLIC_URL beside a live provider in production, because its webhooks cannot arrive", () => {
-    for (const host of ["localhost", "127.0.0.2:3000", "[::1]", "pay.localhost", "0.0.0.0"]) {
+    for (const host of ["localhost", "127.0.0.2:3000", "[::1]", "pay.localhost", "0.0.0.0", "a.localhost."]) {
       const env = { ...production, ...daraja, PUBLIC_URL: `https://${host}/hub` };
       expect(refusal(env)).toContain("PUBLIC_URL: must not be this machine's own address, because daraja cannot");
       for (const DARAJA_BASE_URL of ["http://127.0.0.1:8080", "https://sandbox.safaricom.co.ke"]) {
@@ -77,10 +86,96 @@ describe("readConfig", () => {
     expect(readConfig({ ...production, SANDBOX: "daraja", PUBLIC_URL: "https://localhost" }).isProduction).toBe(true);
   });
 
+  it.each([
+    ...["localhost", "localhost.", "LocalHost.:8443", "a.localhost.", "ip6-localhost", "ip6-loopback", "localhost4"],
+    ...["localhost.localdomain", "localhost6.localdomain6", "127.1", "0x7f.1", "0.0.0.1", "0", "[::]", "[::1]"],
+    ...["[::ffff:0.0.0.0]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "%6cocalhost"],
+  ])("knows that https://%s is this machine", (host) => {
+    expect(reachOf(`https://${host}/hub`)).toBe("own");
+    expect(refusal({ ...production, ...daraja, PUBLIC_URL: `https://${host}/hub` })).toContain("this machine's own");
+  });
+
+  it.each([
+    ...[
+      "10.0.0.5",
+      "172.16.0.1",
+      "172.31.255.255",
+      "192.168.1.4",
+      "169.254.1.1",
+      "100.64.0.1",
+      "[fc00::1]",
+      "[fd12::1]",
+    ],
+    ...["[fe80::1]", "[::ffff:192.168.1.4]", "[::10.0.0.1]", "hub", "hub.", "hub.local", "hub.internal"],
+    ...["host.docker.internal", "hub.lan", "hub.home.arpa"],
+  ])("warns that https://%s is on a private network", (host) => {
+    expect(warningsOf({ ...production, ...daraja, PUBLIC_URL: `https://${host}` })).toEqual([
+      { event: "config.public_url.private", providers: ["daraja"], publicUrl: expect.any(String) },
+    ]);
+    expect(warningsOf({ ...production, SANDBOX: "daraja", PUBLIC_URL: `https://${host}` })).toEqual([]);
+  });
+
+  it.each([
+    "pay.example.com",
+    "pay.example.com.",
+    "localhost.example.com",
+    "172.32.0.1",
+    "100.128.0.1",
+    "[2001:db8::1]",
+  ])("takes https://%s as public", (host) => {
+    expect(warningsOf({ ...production, ...daraja, PUBLIC_URL: `https://${host}` })).toEqual([]);
+  });
+
+  it("reads base URLs in any case, and refuses those to which no path can be added", () => {
+    expect(readConfig({ ...production, PUBLIC_URL: "HTTPS://Pay.Example.com:443/Hub//" }).publicUrl).toBe(
+      "https://pay.example.com/Hub",
+    );
+    for (const [variable, account] of [
+      ["PUBLIC_URL", {}],
+      ["DARAJA_BASE_URL", daraja],
+    ] as const) {
+      const refused = (url: string) => refusal({ ...production, ...account, [variable]: url });
+      for (const end of ["?x=1", "?", "#f", "/hub?", "/#"]) {
+        expect(refused(`https://pay.example.com${end}`)).toContain(`${variable}: must have no query`);
+      }
+      for (const user of ["user:pw", "user", ":pw"]) {
+        expect(refused(`https://${user}@pay.example.com`)).toContain(`${variable}: must have no user`);
+      }
+    }
+  });
+
+  it("warns of test credentials at a live address, and of live ones at a test address", () => {
+    const mode = (providers: string[]) => (providers.length > 0 ? [{ event: "config.account.mode", providers }] : []);
+    const lipana = (key: string) => ({ LIPANA_SECRET_KEY: `lip_sk_${key}_1`, LIPANA_WEBHOOK_SECRET: "secret" });
+    const mtn = (environment: string) => ({
+      ...providerEnv("mtn", ""),
+      MTN_TARGET_ENVIRONMENT: environment,
+      MTN_CURRENCY: environment === "sandbox" ? "EUR" : "UGX",
+    });
+    const [lipanaTest, mtnTest] = ["https://api-sandbox.lipana.dev./v1", "https://sandbox.momodeveloper.mtn.com"];
+    const own = "http://127.0.0.1:8080";
+    const cases: [Record<string, string>, string[]][] = [
+      [lipana("test"), ["lipana"]],
+      [lipana("live"), []],
+      [{ ...lipana("test"), LIPANA_BASE_URL: lipanaTest }, []],
+      [{ ...lipana("live"), LIPANA_BASE_URL: lipanaTest }, ["lipana"]],
+      [{ ...lipana("test"), LIPANA_BASE_URL: own }, []],
+      [mtn("sandbox"), ["mtn"]],
+      [mtn("mtnuganda"), []],
+      [{ ...mtn("sandbox"), MTN_BASE_URL: mtnTest }, []],
+      [{ ...mtn("mtnuganda"), MTN_BASE_URL: mtnTest }, ["mtn"]],
+      [{ ...mtn("sandbox"), SANDBOX: "mtn" }, []],
+      [daraja, []],
+    ];
+    for (const [env, names] of cases)
+      expect(warningsOf({ ...production, ...env }), JSON.stringify(env)).toEqual(mode(names));
+  });
+
   it("recognizes each provider's own test environment by its host", () => {
     const isTestHost = (env: Record<string, string>) => enabledOf(env).map((one) => one.isTestHost);
     const accounts: [string, Record<string, string>][] = [
       ["https://sandbox.safaricom.co.ke/", daraja],
+      ["https://SANDBOX.safaricom.co.ke.", daraja],
       ["https://tokenized.sandbox.bka.sh/v1.2.0-beta", providerEnv("bkash", "")],
       ["https://sandbox.momodeveloper.mtn.com", providerEnv("mtn", "")],
       ["https://api-sandbox.lipana.dev/v1", providerEnv("lipana", "")],

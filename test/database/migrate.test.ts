@@ -157,6 +157,21 @@ describe("migrate", () => {
     expect(await versionsOf(database)).toEqual([schemaVersion]);
   });
 
+  it("needs no right to create tables for a database of the current version, and one to read for a newer one", async () => {
+    const url = await createEmptyDatabase();
+    const database = open(url);
+    await migrate(database.pool);
+    const role = `reader_${randomUUID().replaceAll("-", "")}`;
+    await database.pool.query(`create role ${role} login password 'pw'; grant select on tukio_schema to ${role}`);
+    onTestFinished(async () => void (await database.pool.query(`drop owned by ${role}; drop role ${role}`)));
+    const limited = open(Object.assign(new URL(url), { username: role, password: "pw" }).href);
+    await migrate(limited.pool);
+    await database.pool.query("update tukio_schema set version = version + 1");
+    await expect(migrate(limited.pool)).rejects.toThrow("Run a newer Tukio");
+    await database.pool.query("update tukio_schema set version = version - 2");
+    await expect(migrate(limited.pool)).rejects.toThrow("permission denied");
+  });
+
   it("refuses a database of a newer version, names both versions, and changes nothing", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);

@@ -1,9 +1,10 @@
 /** The readiness of a node. */
+import { randomUUID } from "node:crypto";
 import pg from "pg";
-import { beforeAll, expect, it, vi } from "vitest";
+import { beforeAll, expect, it, onTestFinished, vi } from "vitest";
 import { schemaVersion } from "../../server/database/migrate.ts";
 import { createDatabase } from "../support/database.ts";
-import { call, startNode } from "../support/node.ts";
+import { asMerchant, call, pay, paymentBody, startNode } from "../support/node.ts";
 
 let databaseUrl: string;
 let client: pg.Client;
@@ -36,4 +37,26 @@ it("`/readyz` answers 503 with the reason if the database has an older schema", 
   await client.query("update tukio_schema set version = version + 2");
   await vi.waitUntil(async () => (await ready()).status === 200);
   expect((await ready()).body).not.toHaveProperty("detail");
+});
+
+it("`/readyz` answers 503 until the role may use the table of the nodes' secrets", async () => {
+  const role = `node_${randomUUID().replaceAll("-", "")}`;
+  await client.query(`
+    create role ${role} login password 'pw';
+    grant select, insert, update, delete on all tables in schema public to ${role};
+    grant usage on all sequences in schema public to ${role};
+    revoke all on node_secret from ${role}`);
+  onTestFinished(async () => void (await client.query(`drop owned by ${role}; drop role ${role}`)));
+  const node = await startNode({
+    databaseUrl: Object.assign(new URL(databaseUrl), { username: role, password: "pw" }).href,
+  });
+  const ready = () => call(`${node.url}/readyz`);
+  const detail = "TUKIO_SECRET has not been compared with that of the other nodes yet";
+  expect(await ready()).toMatchObject({ status: 503, body: { status: "unavailable", secrets: "unknown", detail } });
+  expect((await asMerchant(node, "/v1/payments", paymentBody())).body.code).toBe("not_ready");
+  await client.query(`grant select, insert, update, delete on node_secret to ${role}`);
+  await vi.waitUntil(async () => (await ready()).status === 200);
+  expect((await ready()).body).toMatchObject({ secrets: "ok" });
+  expect(await pay(node)).toMatchObject({ order: { status: "pending" } });
+  await node.close();
 });

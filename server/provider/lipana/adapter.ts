@@ -33,6 +33,10 @@ export const lipana = defineProvider(
     name: "lipana",
     liveBaseUrl: "https://api.lipana.dev/v1",
     testHosts: ["api-sandbox.lipana.dev"],
+    isTestAccount({ SECRET_KEY = "" }) {
+      const [, mode] = /^lip_sk_(test|live)_/.exec(SECRET_KEY) ?? [];
+      return mode === undefined ? undefined : mode === "test";
+    },
     deadlineS: 180,
     variables,
   },

@@ -58,6 +58,7 @@ export const mtn = defineProvider(
     name: "mtn",
     liveBaseUrl: "https://proxy.momoapi.mtn.com",
     testHosts: ["sandbox.momodeveloper.mtn.com"],
+    isTestAccount: ({ TARGET_ENVIRONMENT }) => TARGET_ENVIRONMENT === "sandbox",
     deadlineS: 300,
     variables,
   },
