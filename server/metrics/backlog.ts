@@ -25,7 +25,7 @@ export function backlogMetrics(registry: Registry, options: BacklogMetricsOption
   const registers = [registry];
   const due = new Gauge({
     name: "tukio_reconciler_due",
-    help: "Payments that are due for a check and that no node has claimed, counted up to 200,000 for each provider; the same on all nodes.",
+    help: "Payments that are due for a check and that no node has claimed, counted up to 20,000 for each provider; the same on all nodes.",
     registers,
   });
   const oldest = new Gauge({
@@ -36,12 +36,12 @@ export function backlogMetrics(registry: Registry, options: BacklogMetricsOption
   const queries = queryMetrics(registry, providers);
   const unapplied = new Gauge({
     name: "tukio_webhooks_unapplied",
-    help: "Proven webhooks that are stored and not applied, counted up to 100,000; the same on all nodes.",
+    help: "Proven webhooks that are stored and not applied, counted up to 10,000; the same on all nodes.",
     registers,
   });
   const inReview = new Gauge({
     name: "tukio_in_review",
-    help: "Orders that wait for a person's decision, counted up to 100,000; the same on all nodes.",
+    help: "Orders that wait for a person's decision, counted up to 10,000; the same on all nodes.",
     registers,
   });
   const up = new Gauge({

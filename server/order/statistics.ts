@@ -1,9 +1,8 @@
 /** Figures over many payments, for operators. Each is one statement on an index. */
 import type pg from "pg";
-import type { Database } from "../database/pool.ts";
+import { asHubError, type Database } from "../database/pool.ts";
 import { dueProviders } from "./claim-due.ts";
 import { halvingsNow } from "./query-pace.ts";
-import { run } from "./statement.ts";
 
 export interface ProviderBacklog {
   provider: string;
@@ -16,11 +15,11 @@ export interface ProviderBacklog {
 
 /** Stored work that waits. Counts stop at a maximum, because a scrape must be short. */
 export interface Backlog {
-  /** By provider: due payments that no process has claimed yet, at most 200,000. */
+  /** By provider: due payments that no process has claimed yet, at most 20,000. */
   queries: readonly ProviderBacklog[];
-  /** Proven webhooks that are stored and not applied yet, at most 100,000. */
+  /** Proven webhooks that are stored and not applied yet, at most 10,000. */
   unapplied: number;
-  /** Orders in review, at most 100,000. */
+  /** Orders in review, at most 10,000. */
   inReview: number;
 }
 
@@ -34,8 +33,10 @@ export interface Statistics {
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
 
+/** Rows that one count reads. 10,000, because the statement must end in time, and an alert needs no exact number beyond that. */
+const countMax = 10_000;
+
 const backlogStatement = {
-  name: "backlog",
   text: `with recursive ${dueProviders},
     queries as (
       select d.provider, opened.due + settled.due as due, coalesce(${halvingsNow("q")}, 0) as halvings,
@@ -43,16 +44,17 @@ const backlogStatement = {
       from due_provider d
         left join query_pace q on q.provider = d.provider
         cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
-          select check_at from payment where provider = d.provider and is_open(status) and check_at <= now() limit 100000) p) opened
+          select check_at from payment where provider = d.provider and is_open(status) and check_at <= now()
+          order by check_at limit ${countMax}) p) opened
         cross join lateral (select count(*)::int as due, min(check_at) as oldest from (
           select check_at from payment where provider = d.provider and is_open(status) is false and check_at <= now()
-          limit 100000) p) settled
+          order by check_at limit ${countMax}) p) settled
       where d.provider is not null
     )
     select
     coalesce((select json_agg(queries order by provider) from queries), '[]') as queries,
-    (select count(*)::int from (select from webhook where offer_at is not null limit 100000) as waiting) as unapplied,
-    (select count(*)::int from (select from "order" where status = 'review' limit 100000) as waiting) as "inReview"`,
+    (select count(*)::int from (select from webhook where offer_at is not null order by offer_at limit ${countMax}) as waiting) as unapplied,
+    (select count(*)::int from (select from "order" where status = 'review' order by opened_at limit ${countMax}) as waiting) as "inReview"`,
   // 0.5 s, because waiting for a connection may take another second.
   query_timeout: 500,
 } as const;
@@ -62,7 +64,6 @@ const sharedPaymentsMax = 100_000;
 
 /** Reads one day of payments at most, never the whole table. */
 const shareStatement = {
-  name: "succeeded-share",
   text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
     from (
       select provider, status from payment where started_at >= now() - interval '24 hours'
@@ -92,9 +93,9 @@ export function createStatistics({ pool }: Database, nowMs: () => number = () =>
 
   return {
     async backlog() {
-      const { rows } = await pool.query<Backlog>(backlogStatement);
-      if (!rows[0]) throw new Error("backlog always returns one row");
-      return rows[0];
+      const [row] = await readInOrder<Backlog>(pool, backlogStatement);
+      if (!row) throw new Error("backlog always returns one row");
+      return row;
     },
 
     succeededShares: sharedRead,
@@ -102,6 +103,19 @@ export function createStatistics({ pool }: Database, nowMs: () => number = () =>
 }
 
 async function readShares(pool: pg.Pool): Promise<ReadonlyMap<string, number>> {
-  const rows = await run<{ provider: string; share: number }>(pool, shareStatement, []);
+  const read = readInOrder<{ provider: string; share: number }>(pool, shareStatement);
+  const rows = await read.catch((error: unknown) => {
+    throw asHubError(error);
+  });
   return new Map(rows.map(({ provider, share }) => [provider, share]));
+}
+
+/** With a bitmap scan PostgreSQL would read all entries of an index first, as it expects fewer rows than the limit. */
+const inOrder = "set local enable_bitmapscan = off; set local enable_seqscan = off;";
+
+/** Runs a statement whose limits are in the order of indexes, so that it reads no row beyond them. */
+async function readInOrder<Row extends object>(pool: pg.Pool, { text, ...options }: pg.QueryConfig): Promise<Row[]> {
+  // The statements of one message are one transaction. pg returns the result of each.
+  const results: unknown = await pool.query({ ...options, text: `${inOrder} ${text}` });
+  return (results as pg.QueryResult<Row>[]).at(-1)?.rows ?? [];
 }

@@ -79,7 +79,7 @@ describe("reads of the shares", () => {
       async query() {
         readings += 1;
         if (failure) throw failure;
-        return { rows: [{ provider: "one", share: readings }] };
+        return [{ rows: [] }, { rows: [{ provider: "one", share: readings }] }];
       },
     } as unknown as Database["pool"];
     const { succeededShares } = createStatistics({ ...ground.database, pool }, () => nowMs);

@@ -90,6 +90,29 @@ export async function createMillion(rowOrder: RowOrder): Promise<{ url: string; 
   return { url, drop };
 }
 
+/** Makes more rows than the limit of each statement that counts. The database can no longer be used for anything else. */
+export async function flood(url: string): Promise<void> {
+  const client = new pg.Client(url);
+  await client.connect();
+  try {
+    for (const statement of floods) await client.query(statement);
+    await client.query("analyze");
+  } finally {
+    await client.end();
+  }
+}
+
+/** The orders from the `first`th to the `last`th newest, and their payments, as a condition. */
+const between = (first: number, last: number): string => `id between '${idOf(last)}' and '${idOf(first)}'`;
+
+const floods = [
+  `update payment set provider = 'daraja', status = 'pending', check_at = now() - interval '1 hour' where ${between(300_001, 320_000)}`,
+  `update payment set provider = 'daraja', status = 'failed', check_at = now() - interval '1 hour' where ${between(320_001, 340_000)}`,
+  `update webhook set result = 'unmatched', offer_at = now() where id in (select id from webhook where offer_at is null limit 20000)`,
+  `update "order" set status = 'review' where ${between(340_001, 360_000)}`,
+  `update payment set started_at = now() - interval '1 hour' where ${between(400_001, 520_000)}`,
+];
+
 async function fill(client: pg.Client, rowOrder: RowOrder): Promise<void> {
   await client.query("set maintenance_work_mem = '256MB'; set work_mem = '64MB'");
   const { rows: found } = await client.query<{ remove: string; restore: string }>(definitions);

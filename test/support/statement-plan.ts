@@ -9,7 +9,7 @@ export interface StatementPlan {
   name: string | undefined;
   text: string;
   isGeneric: boolean;
-  /** Rows that the statement returned, changed or aggregated, whichever are most. */
+  /** Rows that the statement returned or changed, whichever are more. Rows that it aggregated are none of them. */
   result: number;
   /** Rows that it inserted, updated or deleted. */
   changed: number;
@@ -38,6 +38,8 @@ interface Sent {
   name: string | undefined;
   text: string;
   values: readonly unknown[];
+  /** Statements `set local …`, which the same message has before this one. */
+  setting?: string;
 }
 
 /** A table with more rows must not be scanned. */
@@ -82,6 +84,7 @@ function explainFirst(client: pg.PoolClient, onPlan: (plan: StatementPlan) => vo
 
   const explainAlone = async (sent: Sent, isGeneric: boolean): Promise<void> => {
     await send(isInTransaction ? "savepoint explained" : "begin");
+    if (sent.setting !== undefined) await send(sent.setting);
     // A statement that fails here fails again when it runs.
     const plan = await explain(send, sent, isGeneric).catch(() => undefined);
     await send(isInTransaction ? "rollback to explained" : "rollback");
@@ -116,8 +119,10 @@ const withCallback =
   };
 
 function sentOf([query, values]: readonly unknown[]): Sent {
-  const { name, text, values: own } = (typeof query === "string" ? { text: query } : query) as Partial<Sent>;
-  return { name, text: (text ?? "").trim(), values: own ?? (Array.isArray(values) ? values : []) };
+  const { name, text = "", values: own } = (typeof query === "string" ? { text: query } : query) as Partial<Sent>;
+  const [, setting, rest = text] = /^((?:set local [^;]+;\s*)+)(.*)$/s.exec(text) ?? [];
+  const sent = { name, text: rest.trim(), values: own ?? (Array.isArray(values) ? values : []) };
+  return setting === undefined ? sent : { ...sent, setting };
 }
 
 const { prepareValue }: { prepareValue: (value: unknown) => unknown } = createRequire(import.meta.url)("pg/lib/utils");
@@ -141,14 +146,13 @@ async function explain(send: Query, { name, text, values }: Sent, isGeneric: boo
   const nodes = nodesOf(root);
   const scans = nodes.filter((node) => node["Node Type"].endsWith(" Scan"));
   const ofTables = scans.filter((node) => "Relation Name" in node || node["Node Type"] === "Bitmap Index Scan");
-  const inputOf = (type: string): number =>
-    sum(nodes.filter((node) => node["Node Type"] === type).flatMap(({ Plans = [] }) => Plans.map(rowsOf)));
-  const changed = inputOf("ModifyTable");
+  const writes = nodes.filter((node) => node["Node Type"] === "ModifyTable");
+  const changed = sum(writes.flatMap(({ Plans = [] }) => Plans.map(rowsOf)));
   return {
     name,
     text,
     isGeneric,
-    result: Math.max(rowsOf(root), changed, inputOf("Aggregate")),
+    result: Math.max(rowsOf(root), changed),
     changed,
     read: sum(
       ofTables.map(
