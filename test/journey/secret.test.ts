@@ -194,6 +194,33 @@ describe("a node with another secret than the one that serves", () => {
     expect(await healthOf(second)).toEqual([503, "conflict", 1]);
   });
 
+  it("takes no place from a node whose pool is busy", async () => {
+    const first = await start(oldSecret);
+    const second = await start(newSecret);
+    await client.query('begin; lock table "order" in access exclusive mode');
+    // More than the pool has connections, each of which waits for the lock.
+    let isBusy = true;
+    const read = async (): Promise<void> => {
+      while (isBusy) await asMerchant(first, "/v1/orders");
+    };
+    const reads = Array.from({ length: 60 }, read);
+    const waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    await vi.waitUntil(async () => {
+      await client.query("select pg_stat_clear_snapshot()");
+      return ((await client.query(waiting)).rowCount ?? 0) >= 12;
+    });
+    await comparisons("serving_since is not null");
+    await comparisons("serving_since is null");
+    isBusy = false;
+    await client.query("rollback");
+    await Promise.all(reads);
+    await comparisons();
+    expect([await healthOf(first), await healthOf(second)]).toEqual([
+      [200, "conflict", 1],
+      [503, "conflict", 1],
+    ]);
+  });
+
   it("takes no money: it starts and checks no payment, and fetches no access token", async () => {
     const answers: Record<string, unknown> = {
       "/oauth/": { access_token: "a-token", expires_in: "3599" },
