@@ -9,6 +9,7 @@ import { apiDocsRoutes } from "./api-docs/document.ts";
 import { type AuthOptions, openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
+import { openDelivery } from "./delivery/open.ts";
 import { demoShopRoutes } from "./demo-shop/shop.ts";
 import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
@@ -68,7 +69,6 @@ export async function createApp(
   });
   const { app, guard, isDraining } = http;
   observe(app.server);
-
   const query = createOrderQuery(database);
   const statistics = createStatistics(database);
   const onSecondarySecret: AuthOptions["onSecondarySecret"] = (purpose) => metrics.onSecondarySecret(purpose);
@@ -80,7 +80,7 @@ export async function createApp(
     isDatabaseUp: database.isUp,
     ...reportTask(log, "backlog"),
     isBusUp: () => bus.healthy,
-    spooled: () => spool?.waiting ?? 0,
+    spooled: () => webhooks.spool?.waiting ?? 0,
     secrets: () => secretComparison.state,
   });
   const { onCall, onViolation, onResolved, onWebhook, onResync, onWatchers, onPush } = metrics;
@@ -88,17 +88,17 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const announce = announceTo([publish, metrics.onEvent, invariants.onEvent]);
+  const delivery = await openDelivery({ ...config, database, sealer, metrics, log });
+  const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake]);
   const epochListener = reportEpochs(log);
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
-  const review = createReview({ database, store, announce: publish, onResolved });
+  const review = createReview({ database, store, announce: announceTo([publish, delivery.wake]), onResolved });
   const parking = startParking({ database, providers, store, log });
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
-  const { receiver, spool } = webhooks;
   const refreshAhead = startRefreshAhead({ accessTokens, log });
-  const eraseFiles = (before: Date): void => spool?.removeDamaged(before);
+  const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
   const retention = startRetention({ database, eraseFiles, ...reportTask(log, "retention") });
   const reports = { ...reportTask(log, "resync"), onWatcherError: reportTask(log, "delivery").onError };
   const hub = createHub({ store, bus, ...reports, onResync, onWatchers, onPush, onNext: invariants.onNext });
@@ -110,7 +110,7 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  const webhookParts = { urlSecrets, secretComparison, isBlocked, spool, receiver, onWebhook };
+  const webhookParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook };
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
@@ -119,6 +119,7 @@ export async function createApp(
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
+    delivery.addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
@@ -141,7 +142,7 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      const parts = [webhooks, refreshAhead, retention, invariants, hub, offered];
+      const parts = [delivery, webhooks, refreshAhead, retention, invariants, hub, offered];
       for (const part of parts) await part.close();
     },
   };

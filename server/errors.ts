@@ -19,6 +19,7 @@ export const errorTable = {
   payment_unknown: { status: 404, retryable: false, title: "The order has no such payment" },
   result_unknown: { status: 404, retryable: false, title: "The order has no such result" },
   provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },
+  endpoint_unknown: { status: 404, retryable: false, title: "There is no such endpoint" },
   route_unknown: { status: 404, retryable: false, title: "There is no route at this URL" },
   method_not_allowed: { status: 405, retryable: false, title: "The URL does not accept this method" },
   request_timeout: { status: 408, retryable: true, title: "The request did not arrive in time; try again later" },
@@ -27,6 +28,7 @@ export const errorTable = {
   order_unpaid: { status: 409, retryable: false, title: "The order is not paid" },
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
   not_in_review: { status: 409, retryable: false, title: "The payment does not wait for a decision" },
+  endpoint_limit: { status: 409, retryable: false, title: "There are as many endpoints as are allowed" },
   order_mismatch: {
     status: 409,
     retryable: false,

@@ -61,6 +61,7 @@ const layers = [
   ["payment"],
   ["config"],
   ["provider"],
+  ["delivery"],
   ["redis"],
   ["status"],
   ["sandbox"],
@@ -70,7 +71,17 @@ const layers = [
   ["order"],
   ["database"],
   ["rate-limit.ts", "validation.ts", "log.ts", "shutdown.ts"],
-  ["errors.ts", "issue.ts", "json.ts", "json-fault.ts", "loop.ts", "order-id.ts", "phone-text.ts", "trace.ts"],
+  [
+    "errors.ts",
+    "in-flight.ts",
+    "issue.ts",
+    "json.ts",
+    "json-fault.ts",
+    "loop.ts",
+    "order-id.ts",
+    "phone-text.ts",
+    "trace.ts",
+  ],
 ];
 
 const partOf = (path: string): string | undefined => /^server\/([^/]+)/.exec(path)?.[1];
@@ -111,7 +122,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

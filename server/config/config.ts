@@ -3,10 +3,12 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { type StorageSetting, storageSettings } from "../database/durability.ts";
+import type { EnvironmentEndpoint } from "../delivery/environment.ts";
 import { issueSentence } from "../issue.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { commaList } from "../validation.ts";
+import { readEndpoint } from "./endpoint.ts";
 import { isLoopback, reachOf } from "./host.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 
@@ -23,6 +25,8 @@ export interface Config {
   /** Absent: events stay in this process. A comma list names the nodes of a Redis Cluster. */
   readonly redisUrl?: string;
   readonly dataDir: string;
+  /** The endpoint that receives events without a call of the API. */
+  readonly environmentEndpoint?: EnvironmentEndpoint;
   /** The spool of webhooks, used while PostgreSQL is unreachable. Absent: the node answers 503 to the provider. */
   readonly spool?: { readonly dir: string; readonly maxMb: number };
   /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
@@ -146,6 +150,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     const names = unreached.map(({ name }) => name).join(", ");
     problems.push(`PUBLIC_URL: must not be this machine's own address, because ${names} cannot send webhooks to it`);
   }
+  const environmentEndpoint = readEndpoint(env, { isProduction, problems });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     ...withDefaults(found, isProduction),
@@ -155,6 +160,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(found.DATABASE_URL && { databaseUrl: found.DATABASE_URL }),
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
     ...spoolOf(found),
+    ...(environmentEndpoint && { environmentEndpoint }),
     enabledProviders,
     limit: limitsOf(found),
   });

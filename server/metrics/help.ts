@@ -1,6 +1,7 @@
 /** The meanings of label values, for the HELP texts of `/metrics`. A new value does not compile without a meaning. */
 import type { Reason, Status } from "../../client-sdk/protocol.ts";
 import type { SecretPurpose } from "../auth/keys.ts";
+import type { DeliveryResult } from "../delivery/engine.ts";
 import type { CutReason } from "../http/connection-guard.ts";
 import type { ResolvedReview } from "../order/review.ts";
 import type { CallOutcome, Verb } from "../provider/call-stats.ts";
@@ -50,6 +51,11 @@ export const meanings = {
     expired: "not paid in time",
     review: "a person decides",
   } satisfies Record<Exclude<Status, "pending" | "processing">, string>,
+  delivery: {
+    delivered: "answered 2xx",
+    failed: "another answer or none; a later attempt follows",
+    exhausted: "the last attempt failed",
+  } satisfies Record<DeliveryResult, string>,
   as: {
     succeeded: "the money is there",
     failed: "the money is not there; another attempt is allowed",

@@ -79,11 +79,7 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
           order: toEvent(row),
           payments: row.payments.map(toPaymentView),
           events: row.events.map((event) => toPastEvent(row, { ...event, occurred_at: new Date(event.occurred_at) })),
-          description: row.description,
-          customer: row.customer && withMaskedPhone(row.customer),
-          metadata: row.metadata,
-          items: row.items?.length ? row.items : null,
-          lang: row.lang,
+          ...merchantFields(row),
         };
       }),
 
@@ -118,6 +114,17 @@ const selectOrder = (db: Kysely<Tables>, orderId: string) =>
       ).as("events"),
     ])
     .where("order_id", "=", orderId);
+
+type MerchantFields = Pick<OrderView, "description" | "customer" | "metadata" | "items" | "lang">;
+
+/** What only the merchant sees of an order. The customer's phone is masked. */
+export const merchantFields = ({ description, customer, metadata, items, lang }: MerchantFields): MerchantFields => ({
+  description,
+  customer: customer && withMaskedPhone(customer),
+  metadata,
+  items: items?.length ? items : null,
+  lang,
+});
 
 const withMaskedPhone = (customer: Record<string, unknown>): Record<string, unknown> =>
   typeof customer.phone === "string" ? { ...customer, phone: maskPhone(customer.phone) } : customer;

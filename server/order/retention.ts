@@ -82,7 +82,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   },
   event: {
     personal: { payment: "payment - 'action'", note: "null", results: "null" },
-    notPersonal: ["order_uuid", "version", "status", "reason", "also_paid", "occurred_at", "source"],
+    notPersonal: ["order_uuid", "version", "status", "reason", "also_paid", "occurred_at", "source", "xid"],
     since: "occurred_at",
     keptFor,
     isPresent: ["note is not null or payment ? 'action'", "results is not null"],
@@ -105,6 +105,30 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   credential: { notPersonal: ["provider", "sealed", "expires_at"] },
   query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },
   token_call: { notPersonal: ["provider", "at"] },
+  // Where the merchant's own servers are.
+  endpoint: {
+    notPersonal: [
+      ...["id", "url", "description", "events", "enabled", "disabled_because", "version", "secret", "old_secret"],
+      ...["old_secret_until", "failing_since", "created_at", "changed_at", "is_deleted"],
+    ],
+  },
+  delivery: {
+    notPersonal: [
+      ...["endpoint_id", "kind", "subject_id", "acked_epoch", "acked_version", "due_version", "is_replay", "attempts"],
+      ...["attempt_at", "claim", "claimed_until"],
+    ],
+  },
+  delivery_attempt: {
+    // A backend may answer with data of the payer.
+    personal: { answer: null, error: null },
+    notPersonal: [
+      ...["endpoint_id", "id", "subject_id", "epoch", "version", "type", "result", "attempt", "http_status"],
+      ...["duration_ms", "at"],
+    ],
+    since: "at",
+    keptFor: "30 days",
+  },
+  fan_out: { notPersonal: ["is_single", "seen", "epoch", "swept_at", "swept_id"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
   node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },
   tukio_schema: { notPersonal: ["version"] },

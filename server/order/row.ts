@@ -34,6 +34,10 @@ export const stateColumns = (table: string): string => columns(table, stateNames
 /** The columns of `table` that make a `StateRow`. */
 export const eventColumns = (table: string): string => `${stateColumns(table)}, (select epoch from timeline) as epoch`;
 
+/** The columns of an order and one of its events that make the `StateRow` of that version. */
+export const versionColumns = (order: string, event: string): string =>
+  `${columns(order, orderNames)}, ${columns(event, versionNames)}, ${event}.occurred_at as changed_at, (select epoch from timeline) as epoch`;
+
 /** Records one event for each row of `changed_order`, in the statement that gives the order its next version (G3). */
 export const recordEvent = ({ source, note }: { source: string; note: string }): string => `recorded_event as (
     insert into event (order_uuid, ${versionNames.join(", ")}, occurred_at, source, note)

@@ -6,11 +6,12 @@
  * node. A crash uses up the grant too, so the caller asks for it only when the provider is ready (`isReadyToComplete`).
  * Any number of returns may be settled at once.
  */
+
+import type { InFlight } from "../in-flight.ts";
 import type { Outcome, Payment, Reason } from "../order/order.ts";
 import type { OrderStore, Returned } from "../order/store.ts";
 import type { Checkout, Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
-import type { InFlight } from "./in-flight.ts";
 
 /** The payer's claim, as `Checkout.read` reads it. */
 export type ReturnClaim = ReturnType<Checkout["read"]>;

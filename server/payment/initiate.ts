@@ -5,11 +5,11 @@
  */
 import { setImmediate as nextTick } from "node:timers/promises";
 import type { UrlSecrets } from "../auth/keys.ts";
+import { createInFlight, type InFlight } from "../in-flight.ts";
 import { maskPhone, type Outcome, type Payment } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { Declined, type Initiated, type Provider, type Urls } from "../provider/provider.ts";
 import { tokenDeadlineMs } from "../provider/token-client.ts";
-import { createInFlight, type InFlight } from "./in-flight.ts";
 
 export interface Initiator {
   /** Resolves when the provider's answer is stored, or is known to be unknown. Never rejects. */

@@ -2,10 +2,10 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { notReady } from "../errors.ts";
+import { createInFlight, type InFlight } from "../in-flight.ts";
 import type { OrderStore } from "../order/store.ts";
 import type { Terms } from "../provider/enabled.ts";
 import type { Provider } from "../provider/provider.ts";
-import { createInFlight, type InFlight } from "./in-flight.ts";
 import { createInitiator } from "./initiate.ts";
 import { createReconciler, type Reconciler, type ReconcilerOptions } from "./reconcile.ts";
 import { createStartPayment, type StartPayment } from "./start.ts";

@@ -6,6 +6,8 @@
  * answers "still open", knows no outcome, or has no way to be asked. While the provider is unreachable, or its pace allows no
  * query, the payment stays open, up to twice its time. A query never moves money, so a repeated one is harmless.
  */
+
+import { createInFlight, type InFlight } from "../in-flight.ts";
 import { type Loop, startLoop } from "../loop.ts";
 import type { DuePayment, Outcome } from "../order/order.ts";
 import type { Allowance } from "../order/schedule.ts";
@@ -13,7 +15,6 @@ import type { OrderStore } from "../order/store.ts";
 import type { Provider } from "../provider/provider.ts";
 import { Throttled } from "../provider/refusal.ts";
 import { newTrace, withTrace } from "../trace.ts";
-import { createInFlight, type InFlight } from "./in-flight.ts";
 import { withPrompt } from "./initiate.ts";
 
 export interface Reconciler {

@@ -9,6 +9,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import type { UrlSecrets } from "../auth/keys.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { languageOf } from "../http/accept.ts";
+import { type InFlight, waitAtMost } from "../in-flight.ts";
 import type { Outcome, Payment } from "../order/order.ts";
 import type { OrderQuery } from "../order/query.ts";
 import type { OrderStore } from "../order/store.ts";
@@ -19,7 +20,6 @@ import {
   type ReturnClaim,
   settleReturn,
 } from "../payment/complete.ts";
-import { type InFlight, waitAtMost } from "../payment/in-flight.ts";
 import type { Provider } from "../provider/provider.ts";
 import { described, openedBy } from "../schema/route.ts";
 import { createMinuteBudget } from "../webhook/minute-budget.ts";

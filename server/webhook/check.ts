@@ -4,8 +4,9 @@
  * While PostgreSQL is away, up to 10,000 payments are remembered and made due when it is back; the schedule checks the
  * others. A restart forgets them, and the schedule checks those too. Any number of checks may run at once.
  */
+
+import { waitAtMost } from "../in-flight.ts";
 import type { OrderStore } from "../order/store.ts";
-import { waitAtMost } from "../payment/in-flight.ts";
 
 /** Shared by the receiver's parts, which all change it. */
 export interface DatabaseState {

@@ -238,6 +238,11 @@ describe("the requests of the OpenAPI document", () => {
     return { msisdn: phone, id: String(body.prompts[0]?.id) };
   };
 
+  const createEndpoint = async (): Promise<Record<string, string>> => {
+    const { body } = await asMerchant(node, "/v1/endpoints", { url: "https://shop.example.com/" });
+    return { id: (body as unknown as { endpoint: { id: string } }).endpoint.id };
+  };
+
   /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
@@ -248,6 +253,17 @@ describe("the requests of the OpenAPI document", () => {
     receivePutWebhook: openWithSecret,
     listPrompts: openWithPrompt,
     answerPrompt: openWithPrompt,
+    ...Object.fromEntries(
+      [
+        "readEndpoint",
+        "changeEndpoint",
+        "deleteEndpoint",
+        "rotateSecret",
+        "pingEndpoint",
+        "listDeliveries",
+        "replayEndpoint",
+      ].map((operationId) => [operationId, createEndpoint]),
+    ),
   };
 
   const sentOf = (operation: Listed, names: Record<string, string>, example: unknown): Sent => {

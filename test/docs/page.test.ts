@@ -42,7 +42,9 @@ describe("docs/architecture.md", () => {
     const section = textOf("docs/architecture.md").split("## Layout")[1]?.split("Beside the layers:")[0] ?? "";
     const listed = [...section.matchAll(/^\| (`[^|]+`) \|/gm)].map(([, layer = ""]) => layer.replaceAll("`", ""));
     const source = textOf("test/architecture.test.ts").split("const layers = [")[1]?.split("];")[0] ?? "";
-    const enforced = [...source.matchAll(/\["(.+)"\]/g)].map(([, layer = ""]) => layer.replaceAll('"', ""));
+    const enforced = [...source.matchAll(/\[([^\]]+)\]/g)].map(([, layer = ""]) =>
+      [...layer.matchAll(/"([^"]+)"/g)].map(([, part]) => part).join(", "),
+    );
     expect(listed).toEqual(enforced);
   });
 });

@@ -108,6 +108,7 @@ describe("the metrics of a node", () => {
     expect(labelsOf(after, "tukio_")).toEqual(
       new Set([
         "as",
+        "delivery",
         "invariant",
         "le",
         "outcome",
@@ -595,6 +596,7 @@ describe("the dashboard", () => {
       "Watchers",
       "Providers",
       "Reconciler",
+      "Events to the backend",
       "Process",
     ]);
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);

@@ -370,7 +370,10 @@ describe("the statements of retention", () => {
         from generate_series(1, 20000) n;
       insert into idempotency (key, request, order_uuid, created_at)
         select order_id, 'a', id, now() - interval '4 days' from "order";
-      analyze "order", payment, event, webhook, idempotency`);
+      insert into endpoint (id, url, secret) values (gen_random_uuid(), '', '');
+      insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result, at)
+        select endpoint.id, "order".id, 0, 1, 'failed', now() - interval '31 days' from "order", endpoint;
+      analyze "order", payment, event, webhook, idempotency, delivery_attempt`);
     const indexes = new Map<string, string[]>();
     for (const statement of eraseStatements) {
       const steps = await planStepsOf(many.database, { statement });
@@ -403,6 +406,7 @@ describe("the statements of retention", () => {
       "erase-event-2": ["event_personal_goods"],
       "erase-webhook": ["webhook_personal"],
       "erase-idempotency": ["idempotency_created"],
+      "erase-delivery_attempt": ["delivery_attempt_at"],
     });
   });
 });

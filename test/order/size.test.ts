@@ -22,6 +22,7 @@ import { createAccessToken } from "../../server/provider/access-token.ts";
 import { Unreachable } from "../../server/provider/http-client.ts";
 import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { filesBelow, textOf } from "../docs/markdown.ts";
+import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
 import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../support/million.ts";
 import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
 import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
@@ -210,7 +211,8 @@ async function useAccessToken({ pool }: Database): Promise<void> {
 }
 
 function callsOf(database: Database): [string, Call][] {
-  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, otherCalls];
+  // Last, because they change the endpoints, of which the first has many deliveries.
+  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, otherCalls, deliveryCalls];
   return parts
     .flatMap((part) => Object.entries<Call[]>(part(database)))
     .flatMap(([method, calls]) => calls.map((call): [string, Call] => [method, call]));
@@ -218,6 +220,7 @@ function callsOf(database: Database): [string, Call][] {
 
 /** Rows that a method's statements may read besides those of the result, because a limit of the statement bounds them. */
 const boundedReads: Record<string, number> = {
+  ...deliveryReads,
   // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.

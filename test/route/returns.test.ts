@@ -2,8 +2,8 @@
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
+import { createInFlight } from "../../server/in-flight.ts";
 import type { Outcome } from "../../server/order/order.ts";
-import { createInFlight } from "../../server/payment/in-flight.ts";
 import { returnRoutes } from "../../server/route/returns.ts";
 import { openProvider } from "../support/scripted-provider.ts";
 

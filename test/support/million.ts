@@ -1,6 +1,7 @@
 /** Databases with 1,000,000 orders, for tests of query plans. */
 import pg from "pg";
 import { createDatabase } from "./database.ts";
+import { deliveryRows } from "./delivery-size.ts";
 
 /** `time`: as a node writes them, the oldest first. `shuffled`: in no order, so that an index by time finds each row on another page. */
 export const rowOrders = ["time", "shuffled"] as const;
@@ -58,9 +59,9 @@ const rows = [
             (select min(at + interval '2 minutes' + late) from unnest('{5 minutes,1 hour,24 hours}'::interval[]) late
              where at + interval '2 minutes' + late > now() - interval '8 hours') end
    from made`,
-  `insert into event (order_uuid, version, status, payment, also_paid, occurred_at, source)
+  `insert into event (order_uuid, version, status, payment, also_paid, occurred_at, source, xid)
    select id, version, case version when 1 then 'pending' else status end, payment, '{}', at + version * interval '4 seconds',
-     case version when 2 then 'webhook' end
+     case version when 2 then 'webhook' end, (603 - n / 340)::text::xid8
    from made join payment_of using (provider) cross join generate_series(1, 2) version
    where n <= 200000`,
   `insert into receipt (provider, receipt, payment_id) select provider, 'RCT-' || n, id from made where status = 'succeeded' and n <= 200000`,
@@ -75,6 +76,7 @@ const rows = [
    select provider, 'PARKED-' || n, 'secret', 'unmatched', now() - (n - 10) * interval '3 seconds', '{}', 'x', at
    from made where n <= 3000 or n between 60500 and 60600`,
   `insert into idempotency (key, request, order_uuid, created_at) select 'key-' || n, sha256('x'), id, at from made where n <= 26200`,
+  ...deliveryRows,
 ];
 
 /** Creates the database. Builds each index after the rows, because that takes a fraction of the time. */

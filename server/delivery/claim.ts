@@ -1,0 +1,54 @@
+/**
+ * Claims deliveries whose attempt is due. A claim puts the attempt off by its lease, so that the delivery of a killed process is due
+ * again when the lease ends. Any number of nodes may claim at once; each delivery goes to one of them.
+ */
+import type pg from "pg";
+import { run } from "../order/statement.ts";
+import type { SubjectKind } from "./subject.ts";
+
+/** Attempts in flight to one endpoint, from one node. */
+const concurrency = 32;
+
+/** To an endpoint whose last attempt failed: few, because each may hold a connection for 15 s. */
+const failingConcurrency = 4;
+
+/** Longer than an attempt (15 s) and the record of its result. */
+export const leaseS = 30;
+
+export interface Claimed {
+  endpointId: string;
+  kind: SubjectKind;
+  subjectId: string;
+  dueVersion: number;
+  /** Failed attempts before this one. */
+  attempts: number;
+  /** Names this attempt: only its owner records the result. */
+  claim: string;
+}
+
+/** $1, $2: the endpoints with attempts in flight on this node, and their numbers. One index probe for each endpoint. */
+const claimStatement = {
+  name: "claim-deliveries",
+  text: `with ready as materialized (
+    select d.endpoint_id, d.subject_id
+    from endpoint e
+      left join unnest($1::uuid[], $2::int[]) as busy (id, attempts) on busy.id = e.id
+      cross join lateral (
+        select endpoint_id, subject_id from delivery
+        where endpoint_id = e.id and attempt_at <= statement_timestamp()
+        order by attempt_at
+        limit greatest(0, case when e.failing_since is null then ${concurrency} else ${failingConcurrency} end - coalesce(busy.attempts, 0))
+        for update skip locked
+      ) d
+    where e.enabled and not e.is_deleted
+  )
+  update delivery d set claim = gen_random_uuid(), claimed_until = clock_timestamp() + interval '${leaseS} seconds',
+    attempt_at = clock_timestamp() + interval '${leaseS} seconds'
+  from ready where d.endpoint_id = ready.endpoint_id and d.subject_id = ready.subject_id
+  returning d.endpoint_id as "endpointId", d.kind, d.subject_id as "subjectId", coalesce(d.due_version, 0) as "dueVersion",
+    d.attempts, d.claim`,
+} as const;
+
+/** `busy`: attempts in flight by endpoint. Throws `store_unavailable`. */
+export const claimDeliveries = (pool: pg.Pool, busy: ReadonlyMap<string, number>): Promise<Claimed[]> =>
+  run<Claimed>(pool, claimStatement, [[...busy.keys()], [...busy.values()]]);

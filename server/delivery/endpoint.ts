@@ -1,0 +1,181 @@
+/** The endpoints of the merchant's backend: what the API and the environment do with them. */
+import type pg from "pg";
+import { v7 as uuidv7 } from "uuid";
+import type { Sealer } from "../auth/keys.ts";
+import { HubError } from "../errors.ts";
+import { dueNow } from "../order/schedule.ts";
+import { run, type Statement } from "../order/statement.ts";
+import { type EndpointRow, type EndpointView, endpointColumns, toEndpointView } from "./endpoint-row.ts";
+import { createSecret, openSecret, sealSecret } from "./secret.ts";
+
+/** 50, because every change of an order is compared with each of them. */
+export const endpointsMax = 50;
+
+export interface EndpointDraft {
+  url: string;
+  /** Undefined: all types but `order.pending` and `order.processing`. */
+  events?: string[] | null | undefined;
+  description?: string | null | undefined;
+}
+
+export interface EndpointChange extends Omit<EndpointDraft, "url"> {
+  url?: string | undefined;
+  enabled?: boolean | undefined;
+}
+
+/** The secrets of an endpoint that sign now, the newest first, and where it is. */
+export interface EndpointAddress {
+  row: EndpointRow;
+  secrets: string[];
+}
+
+/** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy, and `endpoint_unknown`. */
+export interface Endpoints {
+  /** Throws `endpoint_limit`. The secret is shown only here. */
+  create(draft: EndpointDraft): Promise<{ endpoint: EndpointView; secret: string }>;
+  /** Oldest first. */
+  list(): Promise<EndpointView[]>;
+  read(id: string): Promise<EndpointView>;
+  /** The row of the table, for a message about the endpoint. */
+  row(id: string): Promise<EndpointRow>;
+  /** Enabling it resumes what is due, also after the last attempt. */
+  change(id: string, change: EndpointChange): Promise<EndpointView>;
+  remove(id: string): Promise<void>;
+  /** Replaces the secret. The old one signs too for 24 hours. */
+  rotateSecret(id: string): Promise<{ endpoint: EndpointView; secret: string }>;
+  /** The addresses and secrets of those endpoints that exist. One whose secret cannot be decrypted is left out, and reported. */
+  addresses(ids: readonly string[]): Promise<Map<string, EndpointAddress>>;
+  /** The current epoch of the database. */
+  epoch(): Promise<number>;
+}
+
+export interface EndpointsOptions {
+  pool: pg.Pool;
+  sealer: Sealer;
+  /** Called for an endpoint whose secret none of this node's `TUKIO_SECRET`s has encrypted. */
+  onUnreadable: (endpointId: string) => void;
+}
+
+const returned = `returning ${endpointColumns("endpoint")}`;
+
+/** No row when there are `endpointsMax` already. */
+const createStatement = {
+  name: "create-endpoint",
+  text: `insert into endpoint (id, url, description, events, secret)
+    select $1, $2, $3, $4, $5 where (select count(*) from endpoint where not is_deleted) < ${endpointsMax} ${returned}`,
+} as const;
+
+const listStatement = {
+  name: "list-endpoints",
+  text: `select ${endpointColumns("endpoint")} from endpoint where not is_deleted order by created_at, id`,
+} as const;
+
+const readStatement = {
+  name: "read-endpoint",
+  text: `select ${endpointColumns("endpoint")} from endpoint where id = $1 and not is_deleted`,
+} as const;
+
+/** $2: a record with the fields that change. Enabling clears the reason and the failures. */
+const changeStatement = {
+  name: "change-endpoint",
+  text: `update endpoint set
+      url = coalesce($2::jsonb ->> 'url', url),
+      description = case when $2::jsonb ? 'description' then $2::jsonb ->> 'description' else description end,
+      events = case when $2::jsonb ? 'events' then $3::text[] else events end,
+      enabled = coalesce(($2::jsonb ->> 'enabled')::boolean, enabled),
+      disabled_because = case ($2::jsonb ->> 'enabled')::boolean when true then null
+        when false then case when enabled then 'merchant' else disabled_because end else disabled_because end,
+      failing_since = case when ($2::jsonb ->> 'enabled')::boolean then null else failing_since end,
+      version = version + 1, changed_at = clock_timestamp()
+    where id = $1 and not is_deleted ${returned}`,
+} as const;
+
+/** Makes deliveries due again whose schedule has ended. */
+const resumeStatement = {
+  name: "resume-deliveries",
+  text: `update delivery set attempts = 0, attempt_at = ${dueNow}
+    where (endpoint_id, subject_id) in (
+      select endpoint_id, subject_id from delivery
+      where endpoint_id = $1 and due_version is not null and attempt_at is null limit 1000 for update skip locked)
+    returning 1 as one`,
+} as const;
+
+const removeStatement = {
+  name: "delete-endpoint",
+  text: `update endpoint set is_deleted = true, enabled = false, url = '', description = null, secret = '', old_secret = null
+    where id = $1 and not is_deleted returning id`,
+} as const;
+
+const rotateStatement = {
+  name: "rotate-endpoint-secret",
+  text: `update endpoint set old_secret = secret, old_secret_until = clock_timestamp() + interval '24 hours', secret = $2,
+      version = version + 1, changed_at = clock_timestamp()
+    where id = $1 and not is_deleted ${returned}`,
+} as const;
+
+const addressStatement = {
+  name: "endpoint-addresses",
+  text: `select ${endpointColumns("endpoint")}, secret,
+      case when old_secret_until > clock_timestamp() then old_secret end as old_secret
+    from endpoint where id = any ($1::uuid[]) and not is_deleted`,
+} as const;
+
+type AddressRow = EndpointRow & { secret: Buffer; old_secret: Buffer | null };
+
+export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions): Endpoints {
+  /** Runs a statement that returns one endpoint. */
+  const oneRow = async (statement: Statement, values: unknown[]): Promise<EndpointRow> => {
+    const [row] = await run<EndpointRow>(pool, statement, values);
+    if (!row) throw new HubError("endpoint_unknown");
+    return row;
+  };
+  const one = async (statement: Statement, values: unknown[]): Promise<EndpointView> =>
+    toEndpointView(await oneRow(statement, values));
+
+  return {
+    async create({ url, events, description }) {
+      const [id, secret] = [uuidv7(), createSecret()];
+      const values = [id, url, description, events, sealSecret(sealer, id, secret)];
+      const [row] = await run<EndpointRow>(pool, createStatement, values);
+      if (!row) throw new HubError("endpoint_limit");
+      return { endpoint: toEndpointView(row), secret };
+    },
+    list: async () => (await run<EndpointRow>(pool, listStatement, [])).map(toEndpointView),
+    read: (id) => one(readStatement, [id]),
+    row: (id) => oneRow(readStatement, [id]),
+    async change(id, change) {
+      const endpoint = await one(changeStatement, [id, JSON.stringify(change), change.events]);
+      while (change.enabled && (await run(pool, resumeStatement, [id])).length > 0);
+      return endpoint;
+    },
+    async remove(id) {
+      if ((await run(pool, removeStatement, [id])).length === 0) throw new HubError("endpoint_unknown");
+    },
+    async rotateSecret(id) {
+      const secret = createSecret();
+      return { endpoint: await one(rotateStatement, [id, sealSecret(sealer, id, secret)]), secret };
+    },
+    async addresses(ids) {
+      const rows = await run<AddressRow>(pool, addressStatement, [ids]);
+      return new Map(rows.flatMap((row) => addressOf(row, sealer, onUnreadable)));
+    },
+    async epoch() {
+      const [row] = await run<{ epoch: number }>(pool, { name: "read-epoch", text: "select epoch from timeline" }, []);
+      return row?.epoch ?? 0;
+    },
+  };
+}
+
+function addressOf(
+  { secret, old_secret, ...row }: AddressRow,
+  sealer: Sealer,
+  onUnreadable: (endpointId: string) => void,
+): [string, EndpointAddress][] {
+  const newest = openSecret(sealer, row.id, secret);
+  if (newest === undefined) {
+    onUnreadable(row.id);
+    return [];
+  }
+  const old = old_secret ? openSecret(sealer, row.id, old_secret) : undefined;
+  return [[row.id, { row, secrets: old === undefined ? [newest] : [newest, old] }]];
+}

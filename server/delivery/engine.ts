@@ -1,0 +1,178 @@
+/**
+ * The delivery engine: fans new states out to endpoints, claims what is due and sends it.
+ *
+ * Guarantees: a commit is enough. Whatever fails after it (this process, the bus, another node), each state that an endpoint must
+ * have is sent until the endpoint acknowledges it or its schedule ends. No node begins an attempt with an older version after one
+ * with a newer version, because one delivery has one attempt at a time and each attempt reads the newest state.
+ *
+ * Attempts run beside the loop and never delay it. Endpoints do not share attempts: each has its own number of attempts in flight.
+ */
+import type { FastifyBaseLogger } from "fastify";
+import type pg from "pg";
+import { createInFlight, type InFlight } from "../in-flight.ts";
+import { startLoop } from "../loop.ts";
+import { type Claimed, claimDeliveries } from "./claim.ts";
+import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
+import { fanOut } from "./fan-out.ts";
+import { type Message, type Prepared, prepareMessages } from "./message.ts";
+import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
+import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
+import { delayMsAfter } from "./schedule.ts";
+
+export type DeliveryResult = "delivered" | "failed" | "exhausted";
+
+export interface EngineOptions {
+  pool: pg.Pool;
+  /** Returns the receivers of these endpoints as they are now. An endpoint without one keeps what is due. */
+  receivers: (endpointIds: readonly string[]) => Promise<ReadonlyMap<string, Receiver>>;
+  /** Called after each recorded attempt. */
+  onResult: (result: DeliveryResult) => void;
+  onError: (error: unknown) => void;
+  onRecovered: () => void;
+  log: Pick<FastifyBaseLogger, "warn" | "error">;
+}
+
+export interface DeliveryEngine {
+  /** An event was committed on this node, or an endpoint changed: look at once. */
+  wake(): void;
+  /** Begins no attempt; waits for those in flight, at most 5 s, and gives up the claims of the rest. */
+  close(): Promise<void>;
+}
+
+/** 1 s, because the events of other nodes and the retries wait for it. */
+const idleMs = 1_000;
+
+/** While another node fans out, or more remains to be read. */
+const busyMs = 20;
+
+/** Between two looks for failing and deleted endpoints. */
+const housekeepingMs = 60_000;
+
+const closeGraceMs = 5_000;
+
+type State = EngineOptions & {
+  inFlight: InFlight;
+  /** Attempts in flight by endpoint. */
+  busy: Map<string, number>;
+  hasEndpoint: boolean;
+  isUnfinished: boolean;
+  housekeptAtMs: number;
+  isClosing: boolean;
+  wake: () => void;
+};
+
+export function startEngine(options: EngineOptions): DeliveryEngine {
+  const state: State = {
+    ...options,
+    inFlight: createInFlight(closeGraceMs),
+    busy: new Map(),
+    // Unknown yet: the first run finds out.
+    hasEndpoint: true,
+    isUnfinished: false,
+    housekeptAtMs: performance.now(),
+    isClosing: false,
+    wake: () => undefined,
+  };
+  const loop = startLoop({
+    task: () => pass(state),
+    delayMs: () => (state.isUnfinished ? busyMs : idleMs),
+    onError: options.onError,
+    onRecovered: options.onRecovered,
+  });
+  state.wake = () => {
+    if (state.hasEndpoint && !state.isClosing) loop.runNow();
+  };
+  return {
+    wake: state.wake,
+    async close() {
+      state.isClosing = true;
+      await loop.close();
+      await state.inFlight.close();
+    },
+  };
+}
+
+/** One pass of the loop. Starts attempts and does not wait for them. */
+async function pass(state: State): Promise<void> {
+  const { pool } = state;
+  const { hasEndpoint, isUnfinished } = await fanOut(pool);
+  state.hasEndpoint = hasEndpoint;
+  state.isUnfinished = isUnfinished;
+  if (performance.now() - state.housekeptAtMs > housekeepingMs) await housekeep(state);
+  if (!hasEndpoint) return;
+  const claimed = await claimDeliveries(pool, state.busy);
+  if (claimed.length === 0) return;
+  const claimedAtMs = performance.now();
+  const receivers = await state.receivers([...new Set(claimed.map(({ endpointId }) => endpointId))]);
+  for (const prepared of await prepareMessages(pool, claimed)) {
+    const receiver = receivers.get(prepared.claimed.endpointId);
+    begin(state, prepared, { receiver, claimedAtMs });
+  }
+}
+
+async function housekeep(state: State): Promise<void> {
+  state.housekeptAtMs = performance.now();
+  for (const { id } of await disableFailing(state.pool)) reportDisabled(state, id, "failing");
+  await removeDeleted(state.pool);
+}
+
+const reportDisabled = ({ log }: State, endpointId: string, because: string): void =>
+  log.warn({ event: "delivery.endpoint.disabled", endpointId, because }, "An endpoint was disabled");
+
+/** Half the lease, because a process that was stopped for longer must not send what another node may be sending now. */
+const staleMs = 15_000;
+
+function begin(
+  state: State,
+  { claimed, version, message }: Prepared,
+  { receiver, claimedAtMs }: { receiver: Receiver | undefined; claimedAtMs: number },
+): void {
+  const { endpointId } = claimed;
+  const isStale = performance.now() - claimedAtMs > staleMs;
+  // Without a receiver or in time, the lease ends and the delivery is due again.
+  if (!receiver || isStale) return;
+  state.busy.set(endpointId, (state.busy.get(endpointId) ?? 0) + 1);
+  const attempt = message ? deliver(state, { claimed, message, receiver }) : clear(state, claimed, version);
+  void state.inFlight.track(
+    attempt
+      .catch((err: unknown) =>
+        state.log.error({ event: "delivery.attempt.unrecorded", endpointId, err }, "An attempt could not be recorded"),
+      )
+      .finally(() => {
+        const left = (state.busy.get(endpointId) ?? 1) - 1;
+        if (left > 0) state.busy.set(endpointId, left);
+        else state.busy.delete(endpointId);
+        state.wake();
+      }),
+  );
+}
+
+const clear = async ({ pool }: State, claimed: Claimed, version: number): Promise<void> =>
+  void (await clearDelivery(pool, claimed, version));
+
+/** Sends one message and records the result. */
+async function deliver(
+  state: State,
+  { claimed, message, receiver }: { claimed: Claimed; message: Message; receiver: Receiver },
+): Promise<void> {
+  const { pool, inFlight, onResult } = state;
+  let reply: Reply;
+  try {
+    reply = await inFlight.withDeadline(attemptMs, (signal) => receiver(message, signal));
+  } catch {
+    // The process ends before the answer: another attempt repeats the message.
+    await releaseDelivery(pool, claimed);
+    return;
+  }
+  const delayMs = delayMsAfter(claimed.attempts + 1, reply.retryAfterS);
+  await recordAttempt(pool, { claimed, message, reply, delayMs });
+  onResult(resultOf(reply, delayMs));
+  if (reply.isGone && (await disableGone(pool, claimed.endpointId)).length > 0) {
+    reportDisabled(state, claimed.endpointId, "gone");
+  }
+}
+
+function resultOf({ isDelivered }: Reply, delayMs: number | undefined): DeliveryResult {
+  if (isDelivered) return "delivered";
+  return delayMs === undefined ? "exhausted" : "failed";
+}

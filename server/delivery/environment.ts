@@ -1,0 +1,68 @@
+/** The endpoint of `ENDPOINT_URL`, and the encryption of endpoints' secrets at the start of a node. */
+import type pg from "pg";
+import type { Sealer } from "../auth/keys.ts";
+import { run } from "../order/statement.ts";
+import { openSecret, sealSecret } from "./secret.ts";
+
+export interface EnvironmentEndpoint {
+  readonly url: string;
+  readonly secret: string;
+}
+
+/** The id of the one endpoint that the environment defines. */
+export const environmentId = "00000000-0000-4000-8000-000000000001";
+
+/** Creates or updates it. Another URL, or its return after it was missing, enables it. */
+const storeStatement = {
+  name: "store-environment-endpoint",
+  text: `insert into endpoint as e (id, url, description, secret) values ($1, $2, 'ENDPOINT_URL', $3)
+    on conflict (id) do update set url = excluded.url, secret = excluded.secret, is_deleted = false,
+      enabled = e.enabled or e.url <> excluded.url or e.disabled_because = 'environment',
+      disabled_because = case when e.url <> excluded.url or e.disabled_because = 'environment' then null else e.disabled_because end`,
+} as const;
+
+const withdrawStatement = {
+  name: "withdraw-environment-endpoint",
+  text: "update endpoint set enabled = false, disabled_because = 'environment' where id = $1 and enabled",
+} as const;
+
+/** Stores the endpoint of the environment, or disables it if the variable is no longer set. */
+export async function storeEnvironmentEndpoint(
+  pool: pg.Pool,
+  sealer: Sealer,
+  endpoint: EnvironmentEndpoint | undefined,
+): Promise<void> {
+  if (!endpoint) await run(pool, withdrawStatement, [environmentId]);
+  else {
+    const sealed = sealSecret(sealer, environmentId, endpoint.secret);
+    await run(pool, storeStatement, [environmentId, endpoint.url, sealed]);
+  }
+}
+
+const secretsStatement = {
+  name: "read-endpoint-secrets",
+  text: "select id, secret, old_secret from endpoint where not is_deleted",
+} as const;
+
+const resealStatement = {
+  name: "reseal-endpoint-secret",
+  text: "update endpoint set secret = $2, old_secret = $3 where id = $1 and secret = $4",
+} as const;
+
+type SecretRow = { id: string; secret: Buffer; old_secret: Buffer | null };
+
+/** Encrypts anew, with the newest `TUKIO_SECRET`, what an older one has encrypted, so that the older one can be removed. */
+export async function resealSecrets(
+  pool: pg.Pool,
+  { sealer, newest }: { sealer: Sealer; newest: Sealer },
+): Promise<void> {
+  for (const { id, secret, old_secret } of await run<SecretRow>(pool, secretsStatement, [])) {
+    if (openSecret(newest, id, secret) !== undefined) continue;
+    const reseal = (sealed: Buffer | null): Buffer | null => {
+      const text = sealed && openSecret(sealer, id, sealed);
+      return text ? sealSecret(newest, id, text) : null;
+    };
+    const sealed = reseal(secret);
+    if (sealed) await run(pool, resealStatement, [id, sealed, reseal(old_secret), secret]);
+  }
+}

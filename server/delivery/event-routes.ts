@@ -1,0 +1,100 @@
+/** The history of events: a list for a backend that reads, and a live stream of all orders. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import type { merchantOnly } from "../auth/access.ts";
+import { HubError } from "../errors.ts";
+import { onGone, openStream, writeStream } from "../http/event-stream.ts";
+import { parseInput, text, timeText, wholeText } from "../validation.ts";
+import type { Delivery } from "./delivery.ts";
+import { type FeedPage, placeSince, readFeed } from "./feed.ts";
+import type { FeedTail } from "./feed-tail.ts";
+import type { Message } from "./message.ts";
+import * as route from "./route-schema.ts";
+import { eventTypes } from "./subject.ts";
+
+/** Streams of one node. 32, because each reads the feed by itself. */
+const streamsMax = 32;
+
+/** 15 s because proxies close idle streams. */
+const heartbeatMs = 15_000;
+
+/** Bytes that may wait for a reader before the stream waits too. Half of what closes the connection. */
+const waitingBytesMax = 32_768;
+
+const eventFilter = z.strictObject({
+  since: timeText.optional().describe("Only events from this time on."),
+  type: z.enum(eventTypes).optional(),
+  cursor: text(30_000).describe("The `nextCursor` or `endCursor` of a page.").optional(),
+  limit: wholeText(1, 200, { description: "Events in a page.", examples: [20] }).default(50),
+});
+
+export interface EventRoutesOptions {
+  delivery: Pick<Delivery, "pool" | "tail">;
+  onRequest: ReturnType<typeof merchantOnly>;
+}
+
+export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: EventRoutesOptions): void {
+  const { pool, tail } = delivery;
+  const streams = new Set<FastifyReply>();
+  const heartbeat = setInterval(() => {
+    for (const { raw } of streams) writeStream(raw, ": still here\n\n");
+  }, heartbeatMs).unref();
+  app.addHook("preClose", async () => {
+    clearInterval(heartbeat);
+    for (const { raw } of streams) raw.end();
+  });
+
+  app.get(
+    "/v1/events",
+    { exposeHeadRoute: false, ...route.readEvents(eventFilter), onRequest },
+    async (request, reply) => {
+      const filter = parseInput(eventFilter, request.query);
+      if (!request.headers.accept?.includes("text/event-stream")) return toPage(await readFeed(pool, filter));
+      if (streams.size >= streamsMax)
+        throw new HubError("rate_limited", "Too many streams on this node", { retryAfterS: 5 });
+      const { since, type } = filter;
+      const cursor = lastEventId(request) ?? filter.cursor ?? (since && (await placeSince(pool, since)));
+      // Refuses a wrong cursor before the stream begins.
+      if (cursor !== undefined) await readFeed(pool, { cursor, limit: 1 });
+      const stop = await startStream(reply, tail, { cursor, type, since });
+      streams.add(reply);
+      onGone(reply, () => {
+        streams.delete(reply);
+        stop();
+      });
+      return reply;
+    },
+  );
+}
+
+async function startStream(
+  reply: FastifyReply,
+  tail: FeedTail,
+  place: { cursor: string | undefined; type: string | undefined; since: Date | undefined },
+): Promise<() => void> {
+  const { raw } = reply;
+  let isOpen = false;
+  const stop = await tail.follow({
+    ...place,
+    isReady: () => isOpen && !raw.destroyed && raw.writableLength < waitingBytesMax,
+    receive: (message, cursor) => writeStream(raw, `id: ${cursor}\ndata: ${message.body}\n\n`),
+  });
+  openStream(reply);
+  isOpen = true;
+  raw.on("drain", tail.wake);
+  tail.wake();
+  return stop;
+}
+
+function lastEventId({ headers }: FastifyRequest): string | undefined {
+  const id = headers["last-event-id"];
+  return typeof id === "string" && id !== "" ? id : undefined;
+}
+
+const toPage = ({ data, nextCursor, hasMore }: FeedPage): object => ({
+  data: data.map(toView),
+  nextCursor: hasMore ? nextCursor : null,
+  endCursor: nextCursor,
+});
+
+const toView = ({ id, body }: Message): object => ({ id, ...(JSON.parse(body) as object) });

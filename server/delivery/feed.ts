@@ -1,0 +1,149 @@
+/**
+ * The history of events as a feed: each version of each order, in the order of the transactions that wrote them.
+ *
+ * Guarantees: a reader that continues from its cursor receives every committed event at least once, also one whose transaction began
+ * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and within the last transaction
+ * the event. Events that are older than this feature are not in the feed.
+ */
+import type pg from "pg";
+import { z } from "zod";
+import { fieldError } from "../errors.ts";
+import { run } from "../order/statement.ts";
+import { type MerchantOrderRow, type Message, merchantOrderColumns, orderMessage } from "./message.ts";
+
+/** Events that one page reads at most, because few of many may have the wanted type. */
+const readMax = 500;
+
+export interface FeedFilter {
+  /** Only events from this time on. Counts only without a cursor. */
+  since?: Date | undefined;
+  type?: string | undefined;
+  cursor?: string | undefined;
+  limit: number;
+}
+
+export interface FeedPage {
+  data: Message[];
+  /** The place after each message of `data`. */
+  cursors: string[];
+  /** The place after the page. */
+  nextCursor: string;
+  /** Whether more can be read at once. */
+  hasMore: boolean;
+}
+
+/** $1: the snapshot. $2, $3, $4: transaction, order and version of the last event seen. $5: the earliest time. $6: the type. */
+const feedStatement = {
+  name: "read-feed",
+  text: `with place as materialized (select $1::pg_snapshot as seen, pg_current_snapshot() as now),
+  late_event as (
+    select xid, order_uuid, version, occurred_at from event where xid = any (array(select pg_snapshot_xip(seen) from place))
+  ),
+  new_event as (
+    select xid, order_uuid, version, occurred_at from event
+    where xid >= (select pg_snapshot_xmax(seen) from place) and xid < (select pg_snapshot_xmax(now) from place)
+    order by xid, order_uuid, version limit ${readMax}
+  ),
+  read_event as materialized (
+    select xid, order_uuid, version, occurred_at, row_number() over (order by xid, order_uuid, version)::int as nth
+    from (table late_event union all table new_event) found
+    where $2::xid8 is null or (xid, order_uuid, version) > ($2::xid8, $3::uuid, $4::int)
+    order by xid, order_uuid, version limit ${readMax}
+  ),
+  typed_event as (
+    select r.xid, r.order_uuid, r.version, r.nth, r.occurred_at,
+      case when previous.status = v.status then 'order.updated' else 'order.' || v.status end as type
+    from read_event r
+      join event v on v.order_uuid = r.order_uuid and v.version = r.version
+      left join event previous on previous.order_uuid = r.order_uuid and previous.version = r.version - 1
+  ),
+  chosen as (
+    select xid, order_uuid, version, nth, type, ($5::timestamptz is null or occurred_at >= $5) and ($6::text is null or type = $6) as is_match
+    from typed_event
+  )
+  select c.xid::text, c.nth, c.is_match, c.type, seen_before(place.now, c.xid)::text as seen, place.now::text as now, ${merchantOrderColumns}
+  from place left join (
+    chosen c join "order" o on o.id = c.order_uuid join event v on v.order_uuid = c.order_uuid and v.version = c.version
+  ) on c.is_match or c.nth = ${readMax}
+  order by c.nth`,
+} as const;
+
+/** A transaction before those of the events from $1 on. */
+const startStatement = {
+  name: "feed-start",
+  text: "select event_xid_at(coalesce($1::timestamptz, '-infinity') - interval '10 seconds')::text as first",
+} as const;
+
+interface FeedRow extends MerchantOrderRow {
+  /** Null in the one row of an empty page. */
+  xid: string | null;
+  nth: number;
+  is_match: boolean;
+  type: string;
+  /** What was seen before this event's transaction. */
+  seen: string;
+  now: string;
+}
+
+const digits = z.string().regex(/^\d{1,19}$/);
+const snapshot = z.string().regex(/^\d{1,19}:\d{1,19}:[\d,]{0,20000}$/);
+const placeShape = z.tuple([snapshot, z.tuple([digits, z.uuid(), z.int().min(0)]).optional()]);
+
+/** The snapshot that a reader has, and the last event that it has of the transaction after it. */
+type Place = z.infer<typeof placeShape>;
+
+const writePlace = (place: Place): string => Buffer.from(JSON.stringify(place)).toString("base64url");
+
+function readPlace(cursor: string): Place {
+  try {
+    return placeShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
+  } catch (cause) {
+    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that the feed returned"), { cause });
+  }
+}
+
+/** The cursor of a reader that wants only what happens from now on. */
+export async function currentPlace(pool: pg.Pool): Promise<string> {
+  const statement = { name: "feed-now", text: "select pg_current_snapshot()::text as now" };
+  const [row] = await run<{ now: string }>(pool, statement, []);
+  return writePlace([row?.now ?? "1:1:"]);
+}
+
+/** Reads one page. Throws `body_invalid` for a cursor that the feed did not return. */
+export async function readFeed(pool: pg.Pool, { since, type, cursor, limit }: FeedFilter): Promise<FeedPage> {
+  const [seen, last] = cursor === undefined ? await firstPlace(pool, since) : readPlace(cursor);
+  const rows = await run<FeedRow>(pool, feedStatement, [seen, last?.[0], last?.[1], last?.[2], since, type]).catch(
+    refuseCursor,
+  );
+  const found = rows.filter((row) => row.xid !== null);
+  const matches = found.filter((row) => row.is_match);
+  const shown = matches.slice(0, limit);
+  const cut = matches.length > limit ? shown.at(-1) : found.find(({ nth }) => nth === readMax);
+  return {
+    data: shown.map((row) => orderMessage(row.type, row)),
+    cursors: shown.map(placeAfter),
+    nextCursor: cut ? placeAfter(cut) : writePlace([rows[0]?.now ?? seen]),
+    hasMore: cut !== undefined,
+  };
+}
+
+const placeAfter = ({ seen, xid, id, version }: FeedRow): string => writePlace([seen, [xid ?? "0", id, version]]);
+
+/** The cursor of a reader that wants what happened from a time on. */
+export const placeSince = async (pool: pg.Pool, since: Date): Promise<string> =>
+  writePlace(await firstPlace(pool, since));
+
+async function firstPlace(pool: pg.Pool, since: Date | undefined): Promise<Place> {
+  const [row] = await run<{ first: string }>(pool, startStatement, [since]);
+  // The smallest number of a transaction is 3.
+  const first = Math.max(3, Number(row?.first ?? 3));
+  return [`${first}:${first}:`];
+}
+
+/** A snapshot that has the form of one and is none: numbers out of order, or too large. */
+function refuseCursor(error: unknown): never {
+  if (error instanceof Error && "code" in error && /^22/.test(String(error.code))) {
+    throw fieldError("body_invalid", "cursor", "is not a cursor that the feed returned");
+  }
+  throw error;
+}

@@ -1,0 +1,134 @@
+/**
+ * Builds the message of a claimed delivery from the subject's state as it is now, so that an attempt always sends the newest state.
+ * The envelope is that of Standard Webhooks: `{ type, timestamp, data }`.
+ */
+import type pg from "pg";
+import { merchantFields } from "../order/query.ts";
+import { type EventRow, type OrderRow, type StateRow, toEvent, versionColumns } from "../order/row.ts";
+import { run } from "../order/statement.ts";
+import type { Claimed } from "./claim.ts";
+import { type EndpointRow, endpointColumns, toEndpointView } from "./endpoint-row.ts";
+import { accepts, messageJoins, orderSubjects } from "./subject.ts";
+
+export interface Message {
+  /** `<uuid of the subject>.<epoch>.<version>`: the same for every attempt and every endpoint. */
+  id: string;
+  type: string;
+  /** When the state began. */
+  occurredAt: Date;
+  epoch: number;
+  version: number;
+  /** The body, as it is signed and sent. */
+  body: string;
+}
+
+/** A claimed delivery with its message; without one if the endpoint has nothing to receive. */
+export interface Prepared {
+  claimed: Claimed;
+  version: number;
+  message?: Message;
+}
+
+/** The columns of an order, beside its state, that its merchant's messages show. */
+const merchantNames = ["description", "customer", "metadata", "items", "lang"] as const;
+
+export type MerchantOrderRow = StateRow &
+  Pick<OrderRow, (typeof merchantNames)[number]> &
+  Pick<EventRow, "source" | "note">;
+
+/** The columns of an order `o` and one of its events `v` that make a `MerchantOrderRow`. */
+export const merchantOrderColumns = `${versionColumns("o", "v")}, ${merchantNames.map((name) => `o.${name}`).join(", ")}, v.source, v.note`;
+
+/** The order as its merchant sees it: the StatusEvent, and what only the merchant may see. */
+export function toMerchantOrder(row: MerchantOrderRow): object {
+  const { source, note } = row;
+  const own = { ...merchantFields(row), source, note };
+  return { ...toEvent(row), ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null)) };
+}
+
+/** $1, $2: endpoints and orders, in pairs. */
+const orderMessageStatement = {
+  name: "order-messages",
+  text: `with claimed as materialized (
+    select endpoint_id, subject_id from unnest($1::uuid[], $2::uuid[]) as claimed (endpoint_id, subject_id)
+  ),
+  s as materialized (${orderSubjects("select distinct subject_id from claimed")}
+  ),
+  known as (
+    select e.id as endpoint_id, s.id as subject_id, s.version, m.type,
+      ${accepts("m.type")} and (coalesce(d.is_replay, false) or s.version > coalesce(m.acked, 0)) as is_wanted
+    from claimed
+      join endpoint e on e.id = claimed.endpoint_id
+      join s on s.id = claimed.subject_id
+      ${messageJoins}
+  )
+  select known.endpoint_id, known.type, known.is_wanted, ${merchantOrderColumns}
+  from known
+    join "order" o on o.id = known.subject_id
+    join event v on v.order_uuid = o.id and v.version = o.version`,
+} as const;
+
+const endpointMessageStatement = {
+  name: "endpoint-messages",
+  text: `select ${endpointColumns("e")}, (select epoch from timeline) as epoch from endpoint e where e.id = any ($1::uuid[])`,
+} as const;
+
+type OrderMessageRow = MerchantOrderRow & { endpoint_id: string; type: string; is_wanted: boolean };
+
+/** Reads the states of all claimed subjects, with one statement for each kind. Throws `store_unavailable`. */
+export async function prepareMessages(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
+  const orders = claimed.filter(({ kind }) => kind === "order");
+  const endpoints = claimed.filter(({ kind }) => kind === "endpoint");
+  return [...(await prepareOrders(pool, orders)), ...(await prepareEndpoints(pool, endpoints))];
+}
+
+async function prepareOrders(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
+  if (claimed.length === 0) return [];
+  const pairs = [claimed.map(({ endpointId }) => endpointId), claimed.map(({ subjectId }) => subjectId)];
+  const rows = await run<OrderMessageRow>(pool, orderMessageStatement, pairs);
+  const found = new Map(rows.map((row) => [row.endpoint_id + row.id, row]));
+  return claimed.map((one) => {
+    const row = found.get(one.endpointId + one.subjectId);
+    if (!row?.is_wanted) return { claimed: one, version: row?.version ?? one.dueVersion };
+    return { claimed: one, version: row.version, message: orderMessage(row.type, row) };
+  });
+}
+
+/** The message about one version of an order. */
+export const orderMessage = (type: string, row: MerchantOrderRow): Message =>
+  toMessage({ ...row, type, occurredAt: row.changed_at, data: { order: toMerchantOrder(row) } });
+
+async function prepareEndpoints(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
+  if (claimed.length === 0) return [];
+  const ids = claimed.map(({ subjectId }) => subjectId);
+  const rows = await run<EndpointRow & { epoch: number }>(pool, endpointMessageStatement, [ids]);
+  const found = new Map(rows.map((row) => [row.id, row]));
+  return claimed.map((one) => {
+    const row = found.get(one.subjectId);
+    // An endpoint that was enabled again since needs no message.
+    if (!row || row.enabled) return { claimed: one, version: row?.version ?? one.dueVersion };
+    return { claimed: one, version: row.version, message: endpointMessage("endpoint.disabled", row, row.epoch) };
+  });
+}
+
+/** A message about an endpoint: `endpoint.disabled`, or the `ping` that its merchant asks for. */
+export const endpointMessage = (type: string, row: EndpointRow, epoch: number): Message =>
+  toMessage({ ...row, epoch, type, occurredAt: row.changed_at, data: { endpoint: toEndpointView(row) } });
+
+interface Facts {
+  id: string;
+  epoch: number;
+  version: number;
+  type: string;
+  occurredAt: Date;
+  data: object;
+}
+
+const toMessage = ({ id, epoch, version, type, occurredAt, data }: Facts): Message => ({
+  id: `${id}.${epoch}.${version}`,
+  type,
+  occurredAt,
+  epoch,
+  version,
+  body: JSON.stringify({ type, timestamp: occurredAt.toISOString(), data }),
+});

@@ -1,0 +1,95 @@
+/** Records the results of attempts. Each record is one statement, and changes a delivery only for the node that still holds its claim. */
+import type pg from "pg";
+import { dueNow } from "../order/schedule.ts";
+import { run } from "../order/statement.ts";
+import type { Claimed } from "./claim.ts";
+import type { Message } from "./message.ts";
+import type { Reply } from "./receiver.ts";
+
+/**
+ * A version that became due during the attempt is sent at once, with a schedule of its own. `failing_since` of the endpoint changes
+ * only with the first failure and the first success after it, so that attempts do not wait for the endpoint's row.
+ */
+const recordStatement = {
+  name: "record-attempt",
+  text: `with attempt as (
+    select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.nth, a.http_status, a.duration_ms,
+      a.answer, a.error, a.delay_ms
+    from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
+      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint)
+  ),
+  recorded as (
+    update delivery d set
+      claim = null, claimed_until = null,
+      acked_epoch = case when a.is_delivered then a.epoch else d.acked_epoch end,
+      acked_version = case when a.is_delivered then a.version else d.acked_version end,
+      is_replay = d.is_replay and not a.is_delivered,
+      due_version = case when a.is_delivered and d.due_version <= a.version then null else d.due_version end,
+      attempts = case when a.is_delivered or d.due_version > a.version then 0 else a.nth end,
+      attempt_at = case
+        when d.due_version > a.version then ${dueNow}
+        when not a.is_delivered then clock_timestamp() + a.delay_ms * interval '1 millisecond'
+      end
+    from attempt a
+    where d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id and d.claim = a.claim
+  ),
+  kept as (
+    insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, duration_ms, answer, error)
+    select a.endpoint_id, a.subject_id, a.epoch, a.version, a.type, case when a.is_delivered then 'delivered' else 'failed' end, a.nth,
+      a.http_status, a.duration_ms, a.answer, a.error from attempt a
+  )
+  update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end
+  from attempt a
+  where e.id = a.endpoint_id and (e.failing_since is null) is distinct from a.is_delivered`,
+} as const;
+
+/** Records one attempt. `delayMs`: the time to the next attempt after a failure; undefined: this was the last. */
+export async function recordAttempt(
+  pool: pg.Pool,
+  {
+    claimed,
+    message,
+    reply,
+    delayMs,
+  }: { claimed: Claimed; message: Message; reply: Reply; delayMs: number | undefined },
+): Promise<void> {
+  const attempt = {
+    endpoint_id: claimed.endpointId,
+    subject_id: claimed.subjectId,
+    claim: claimed.claim,
+    epoch: message.epoch,
+    version: message.version,
+    type: message.type,
+    is_delivered: reply.isDelivered,
+    nth: claimed.attempts + 1,
+    http_status: reply.status,
+    duration_ms: Math.round(reply.durationMs),
+    answer: reply.answer,
+    error: reply.error,
+    delay_ms: delayMs,
+  };
+  await run(pool, recordStatement, [JSON.stringify(attempt)]);
+}
+
+/** Clears what is due: the endpoint has the subject's state, or receives no message of its type. */
+const clearStatement = {
+  name: "clear-delivery",
+  text: `update delivery set claim = null, claimed_until = null, is_replay = false, attempts = 0,
+    attempt_at = case when due_version > $4 then ${dueNow} end,
+    due_version = case when due_version > $4 then due_version end
+    where endpoint_id = $1 and subject_id = $2 and claim = $3`,
+} as const;
+
+/** `version`: of the state that needs no message. A version that became due since stays due. */
+export const clearDelivery = (pool: pg.Pool, claimed: Claimed, version: number): Promise<object[]> =>
+  run(pool, clearStatement, [claimed.endpointId, claimed.subjectId, claimed.claim, version]);
+
+/** Gives the claim back: the delivery is due at once, as if it had not been claimed. */
+const releaseStatement = {
+  name: "release-delivery",
+  text: `update delivery set claim = null, claimed_until = null, attempt_at = ${dueNow}
+    where endpoint_id = $1 and subject_id = $2 and claim = $3`,
+} as const;
+
+export const releaseDelivery = (pool: pg.Pool, claimed: Claimed): Promise<object[]> =>
+  run(pool, releaseStatement, [claimed.endpointId, claimed.subjectId, claimed.claim]);

@@ -1,0 +1,75 @@
+/**
+ * A subject is what a message is about: an order, or an endpoint. The SQL here decides which message about an order an endpoint
+ * receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
+ */
+import { dueNow } from "../order/schedule.ts";
+
+export type SubjectKind = "order" | "endpoint";
+
+/** The types of messages that an endpoint may ask for. */
+export const eventTypes = [
+  "order.pending",
+  "order.processing",
+  "order.succeeded",
+  "order.failed",
+  "order.expired",
+  "order.review",
+  "order.updated",
+  "endpoint.disabled",
+] as const;
+
+export type EventType = (typeof eventTypes)[number];
+
+/**
+ * Selects the orders of `ids`, a select of one column, with the version and time at which each entered its current status. One index
+ * probe for each order, and one for each of its latest events with that status.
+ */
+export const orderSubjects = (ids: string): string => `
+    select o.id, o.version, o.status, o.changed_at, entered.version as status_version, entered.occurred_at as status_at
+    from (${ids}) as chosen (id)
+      join lateral (select id, version, status, changed_at from "order" where id = chosen.id offset 0) o on true
+      join lateral (
+        select version, occurred_at from event where order_uuid = o.id and version = 1 + coalesce((
+          select other.version from event other where other.order_uuid = o.id and other.status <> o.status
+          order by other.version desc limit 1), 0)
+      ) entered on true`;
+
+/**
+ * The joins that add to a subject `s` and an endpoint `e` the delivery `d` between them, and `m`: the message that the endpoint
+ * would receive now. `m.acked` is the version that it has acknowledged. After a new epoch, what it acknowledged in another one does
+ * not count for orders that changed in the day before: the database may have lost what the endpoint saw.
+ */
+export const messageJoins = `
+      cross join timeline t
+      -- One index probe for each pair: PostgreSQL would read the whole table for many.
+      left join lateral (
+        select acked_epoch, acked_version, due_version, is_replay from delivery
+        where endpoint_id = e.id and subject_id = s.id offset 0
+      ) d on true
+      cross join lateral (select case
+        when d.acked_epoch = t.epoch or s.changed_at < to_timestamp(t.epoch) - interval '1 day' then d.acked_version
+        end as acked) acknowledged
+      cross join lateral (select acked, case
+        when coalesce(d.is_replay, false) or (s.status_version > coalesce(acked, 0) and s.status_at >= e.created_at)
+        then 'order.' || s.status else 'order.updated' end as type) m`;
+
+/** Whether the endpoint `e` receives messages of this type. */
+export const accepts = (type: string): string =>
+  `(case when e.events is null then ${type} not in ('order.pending', 'order.processing') else ${type} = any (e.events) end)`;
+
+/** Makes `version` of the subjects of `due` (endpoint_id, subject_id, kind, version, is_replay, replaced) due at once. */
+export const makeDue = `queued as (
+    insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, attempt_at)
+    select endpoint_id, kind, subject_id, version, is_replay, ${dueNow} from due order by endpoint_id, subject_id
+    on conflict (endpoint_id, subject_id) do update set
+      due_version = excluded.due_version, is_replay = excluded.is_replay, attempts = 0,
+      -- The attempt in flight ends first, so that no older version is sent after a newer one.
+      attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else excluded.attempt_at end
+    where excluded.is_replay or excluded.due_version > coalesce(d.due_version, 0)
+    returning endpoint_id, subject_id
+  ),
+  superseded as (
+    insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result)
+    select endpoint_id, subject_id, (select epoch from timeline), replaced, 'superseded'
+    from due join queued using (endpoint_id, subject_id) where replaced < version
+  )`;
