@@ -114,7 +114,7 @@ export async function createApp(
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
   await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
-  const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, log });
+  const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });

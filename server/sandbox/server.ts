@@ -94,11 +94,16 @@ interface SandboxNodeOptions extends Omit<SandboxOptions, "describe" | "forwardi
   database: Pick<Database, "connectAlone">;
   /** The names of all sandboxes that a node may have, in an order that is the same on all nodes. */
   names: readonly string[];
+  /** `conflicts`: how many running nodes have secrets that conflict with this node's. Their sandboxes do not accept this node. */
+  secretComparison: { readonly state: { readonly conflicts: number } };
   log: FastifyBaseLogger;
 }
 
 /** 10 s, because the lock of a node on another machine is free only when PostgreSQL notices that the node ended. */
 const joinMs = 10_000;
+
+/** 1 s, because a host with other secrets does not accept this node later either. */
+const conflictMs = 1_000;
 
 /** Adds the routes of the sandboxes, in a scope of their own at `/sandbox`. */
 export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOptions): Promise<SandboxNode> {
@@ -112,7 +117,25 @@ export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOpt
   app.addHook("onClose", forwarding.close);
   const describe = createDescribePayment({ query, store, log });
   await app.register(sandboxRoutes, { ...options, describe, forwarding, prefix: "/sandbox" });
-  return { join: () => forwarding.join(joinMs), leave: host.close };
+  const join = (): Promise<void> => joinOrWait(forwarding, options);
+  return { join, leave: host.close };
+}
+
+/**
+ * A node whose secrets conflict with another's starts, so that `/readyz` can report it. Until the other node ends, its sandboxes
+ * answer 503.
+ */
+async function joinOrWait(forwarding: Forwarding, { secretComparison, log }: SandboxNodeOptions): Promise<void> {
+  const hasSecretConflict = (): boolean => secretComparison.state.conflicts > 0;
+  try {
+    await forwarding.join(hasSecretConflict() ? conflictMs : joinMs);
+  } catch (err) {
+    if (!hasSecretConflict()) throw err;
+    log.warn(
+      { event: "sandbox.host.refused", err },
+      "the host of the sandboxes has other secrets; the sandboxes of this node do not work",
+    );
+  }
 }
 
 export async function sandboxRoutes(app: FastifyInstance, options: SandboxOptions): Promise<void> {

@@ -246,8 +246,12 @@ describe("a watch token", () => {
 
   it("opens its order while its secret is listed, and nothing after it is removed", async () => {
     const next = "a newer secret that the nodes have in common";
+    const outgoing = node;
     node = await startNode({ databaseUrl, env: { TUKIO_SECRET: `${next},${testSecret}` } });
     expect(await waysIn.once?.(token, order.orderId)).toBe(order.id);
+    // Nodes with the older secret have ended, because a node beside them would not be ready.
+    await outgoing.close();
+    await node.close();
     node = await startNode({ databaseUrl, env: { TUKIO_SECRET: next } });
     for (const way of ["once", "WebSocket", "Socket.IO handshake"]) {
       expect([way, await waysIn[way]?.(token, order.orderId)]).toEqual([way, "token_invalid"]);

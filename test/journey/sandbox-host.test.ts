@@ -134,6 +134,22 @@ describe("two nodes with sandboxes on one database", () => {
     expect(await settled(next, order.orderId)).toEqual({ status: "succeeded" });
   });
 
+  it("both start with different secrets, so that /readyz can report them", async () => {
+    const database = await createDatabase();
+    onTestFinished(database.drop);
+    const shared = { ...env, DATABASE_URL: database.url };
+    const one = await startTestProcess(shared);
+    const other = await startTestProcess({
+      ...shared,
+      TUKIO_SECRET: "another secret than that of all other test nodes",
+    });
+    const { status, body } = await call(`${other.url}/readyz`);
+    expect([status, body]).toMatchObject([503, { secrets: "conflict" }]);
+    expect((await call(`${other.url}/sandbox/phone/254712345600/prompts`)).status).toBe(503);
+    const { order } = await pay(one, { phone: "+254712345601" });
+    expect(await settled(one, order.orderId)).toEqual({ status: "succeeded" });
+  });
+
   it("do not start with different sandboxes of which some are the same", async () => {
     const database = await createDatabase();
     onTestFinished(database.drop);
