@@ -24,7 +24,7 @@ type OnTryAgain = ((event: CustomEvent<StatusEvent>) => void) | null | undefined
 /** What an element keeps. */
 interface Inner {
   panel: Panel;
-  refreshToken: WatchOptions["refreshToken"];
+  refreshToken?: WatchOptions["refreshToken"];
   ontryagain: OnTryAgain;
   /** The listeners of `tryagain` on the element itself. */
   listeners: Set<unknown>;
@@ -60,13 +60,13 @@ export class OrderStatusElement extends Base {
       refreshToken: () => this.refreshToken,
       canTryAgain: () => innerOf(this).listeners.size > 0,
     });
-    inners.set(this, { panel, refreshToken: undefined, ontryagain: null, listeners: new Set() });
+    inners.set(this, { panel, ontryagain: null, listeners: new Set() });
     // A value that the page set before the element was registered hides the accessor.
     for (const name of ["refreshToken", "ontryagain"] as const) {
       if (!Object.keys(this).includes(name)) continue;
       const value = this[name];
       Reflect.deleteProperty(this, name);
-      Object.assign(this, { [name]: value });
+      (this as Record<string, unknown>)[name] = value;
     }
   }
 

@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { firstSnapshot, type Snapshot } from "./snapshot.ts";
 import { showOrder, type Watch, type WatchOptions } from "./watch.ts";
 
+export type { Result, StatusEvent } from "./protocol.ts";
 export type { Snapshot } from "./snapshot.ts";
 export type { WatchOptions } from "./watch.ts";
 

@@ -23,7 +23,7 @@ const { version } = createRequire(import.meta.url)("../package.json") as { versi
 const dense: Plugin = {
   name: "dense",
   transform: {
-    filter: { id: /element\/style\.ts$/ },
+    filter: { id: /element\/(result-)?style\.ts$/ },
     handler: (code) => ({ code: code.replace(/`[^`]*`/g, squeeze), map: null }),
   },
 };
@@ -51,6 +51,7 @@ const options: RolldownOptions = {
 const output: OutputOptions = {
   format: "esm",
   minify: true,
+  comments: { annotation: false },
   sourcemap: true,
   entryFileNames: "[name].js",
   chunkFileNames: "[name]-[hash].js",

@@ -13,7 +13,7 @@ import { countdownOf } from "./countdown.ts";
 import { chooseLanguage, type Language } from "./language.ts";
 import { isWaiting, mayBeLate, type PageFacts, presentationOf } from "./presentation.ts";
 import { schemeOf } from "./scheme.ts";
-import { applyStyle } from "./style.ts";
+import { addStyle } from "./style.ts";
 import { createView, type View } from "./view.ts";
 
 /** Loads a rarely used transport when it first runs. */
@@ -51,18 +51,20 @@ export interface PanelOptions {
 }
 
 interface State extends PanelOptions {
-  watch: Watch | undefined;
-  view: View | undefined;
+  watch?: Watch | undefined;
+  view?: View | undefined;
+  /** The view of results, which is loaded with the first one. */
+  results?: Promise<typeof import("./result-view.ts")> | undefined;
   /** The last state that the page was notified of, or that is stored from before a reload. */
-  notified: StatusEvent | undefined;
-  ticker: ReturnType<typeof setInterval> | undefined;
+  notified?: StatusEvent | undefined;
+  ticker?: ReturnType<typeof setInterval> | undefined;
   isStartDue: boolean;
   /** Undefined until its words are loaded. The element shows nothing until then, rather than another language. */
-  language: Language | undefined;
+  language?: Language | undefined;
   /** The language tags that `language` was chosen by. */
   tags: string;
   /** The snapshot when the browser went offline. A later one shows that the network works. */
-  offlineSince: Snapshot | undefined;
+  offlineSince?: Snapshot | undefined;
   /** Removes the listeners of the window. */
   release: () => void;
 }
@@ -70,14 +72,8 @@ interface State extends PanelOptions {
 export function createPanel(options: PanelOptions): Panel {
   const state: State = {
     ...options,
-    watch: undefined,
-    view: undefined,
-    notified: undefined,
-    ticker: undefined,
     isStartDue: false,
-    language: undefined,
     tags: "",
-    offlineSince: undefined,
     release: () => undefined,
   };
   return {
@@ -99,7 +95,7 @@ export function createPanel(options: PanelOptions): Panel {
 function createShadow(state: State): View {
   const { element } = state;
   const root = element.attachShadow({ mode: "open" });
-  applyStyle(root, element.nonce ?? "");
+  addStyle(root);
   return createView({ root, onTryAgain: () => dispatch(element, "tryagain", state.notified), onSave: saveReceipt });
 }
 
@@ -217,10 +213,18 @@ function render(state: State): void {
   const timeZone = element.getAttribute("time-zone") ?? undefined;
   const page = factsOf(state);
   const isOffline = !navigator.onLine && (snapshot.connection !== "open" || snapshot === state.offlineSince);
-  view.show(presentationOf(snapshot, { words, locale, timeZone, time, isOffline, page }), {
+  const presentation = {
+    ...presentationOf(snapshot, { words, locale, timeZone, time, isOffline, page }),
     scheme: schemeOf(element),
     status: event?.status,
-  });
+  };
+  view.show(presentation);
+  if (event?.results?.length) state.results ??= import("./result-view.ts");
+  state.results?.then(
+    ({ showResults }) => showResults(element, snapshot, locale),
+    // A newer server may not have the files of this version: the page must be reloaded.
+    () => view.show({ ...presentation, note: words.stopped }),
+  );
   view.progress(isWaiting(snapshot) ? time : undefined, words, locale);
   if (isWaiting(snapshot) || mayBeLate(snapshot, time)) state.ticker ??= setInterval(() => render(state), 1_000);
   else {

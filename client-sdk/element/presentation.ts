@@ -32,7 +32,7 @@ export interface Presentation {
   /** The label of the button that shares or prints the receipt. */
   save?: string | undefined;
   /** The state of the connection, if it is not open. */
-  note: string | undefined;
+  note?: string | undefined;
 }
 
 /** What the page knows and the order's state does not have. */
@@ -159,7 +159,7 @@ function withoutState({ error, connection }: Snapshot, options: PresentationOpti
   const [tone, icon] = unknownSign(error);
   const { merchant, item } = page;
   const base = { tone, icon, merchant, item, detail: [], contact: error && contactOf(words, page) };
-  if (isOffline && !error) return { ...base, title: words.offline[0], text: words.offline[1], note: undefined };
+  if (isOffline && !error) return { ...base, title: words.offline[0], text: words.offline[1] };
   return { ...base, title, text, note: connection === "waiting" ? words.reconnecting : undefined };
 }
 
@@ -248,10 +248,14 @@ function detailOf(
 /** Without `dateStyle` and `timeStyle`, which Safari 14 and Firefox 78 ignore. */
 const timeFormat = { year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit" } as const;
 
-function timeOf(iso: string, { locale, timeZone }: PresentationOptions): string | undefined {
+/** Formats a time in the page's time zone. Undefined if the time or the time zone is invalid. */
+export function timeOf(
+  iso: string,
+  { locale, timeZone }: Pick<PresentationOptions, "locale" | "timeZone">,
+): string | undefined {
   try {
     return new Intl.DateTimeFormat(locale, { ...timeFormat, timeZone }).format(new Date(iso));
   } catch {
-    return undefined; // The time or the time zone is invalid: the row is left out.
+    return undefined; // The caller leaves the time out.
   }
 }

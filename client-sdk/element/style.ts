@@ -32,7 +32,7 @@ const light = `
 `;
 
 /** The note appears after 2 s, because most links reconnect within that time and the payer need not see it. */
-const css = `
+const cardStyle = `
 :host { display: block; max-width: 26rem; }
 :host([hidden]), [hidden] { display: none !important; }
 .card { ${light} }
@@ -149,21 +149,19 @@ p, h2, dl, dd { margin: 0; }
 }
 `;
 
-let sheet: CSSStyleSheet | undefined;
-
 /**
- * Styles a root. A constructed style sheet needs no exception in a Content Security Policy. Old browsers get a `<style>` with
- * this nonce.
+ * Adds a style to a root. A constructed style sheet needs no exception in a Content Security Policy. Old browsers get a `<style>`
+ * with the element's nonce.
  */
-export function applyStyle(root: ShadowRoot, nonce: string): void {
+export function addStyle(root: ShadowRoot, css = cardStyle): void {
   if ("adoptedStyleSheets" in root && "replaceSync" in CSSStyleSheet.prototype) {
-    sheet ??= new CSSStyleSheet();
+    const sheet = new CSSStyleSheet();
     sheet.replaceSync(css);
-    root.adoptedStyleSheets = [sheet];
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
     return;
   }
   const style = document.createElement("style");
-  style.nonce = nonce;
+  style.nonce = (root.host as HTMLElement).nonce ?? "";
   style.textContent = css;
   root.append(style);
 }

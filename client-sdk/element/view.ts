@@ -9,7 +9,7 @@ import type { Scheme } from "./scheme.ts";
 import type { Words } from "./words.ts";
 
 export interface View {
-  show(presentation: Presentation, look: Look): void;
+  show(presentation: Presentation & Look): void;
   /** Shows the time, which screen readers do not announce. Undefined hides it. */
   progress(time: Countdown | undefined, words: Words, locale: string): void;
 }
@@ -78,8 +78,8 @@ export function createView({ root, onTryAgain, onSave }: ViewOptions): View {
   root.append(card);
 
   return {
-    show(presentation, { scheme, status }) {
-      const { tone, action } = presentation;
+    show(presentation) {
+      const { tone, action, scheme, status } = presentation;
       setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}${action?.isQuiet ? " quiet" : ""}`);
       sign.show(presentation);
       for (const name of Object.keys(textParts) as TextPart[]) setText(texts[name], presentation[name]);
@@ -173,8 +173,8 @@ const receiptOf = ({ merchant, item, amount, title, detail }: Presentation): str
     .filter(Boolean)
     .join("\n");
 
-/** Creates an element that a page can style by its part name. */
-function part<Name extends keyof HTMLElementTagNameMap>(
+/** Creates an element that a page can style by its part name. A button needs no type, because a shadow tree has no form. */
+export function part<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   parts: string,
   children: Node[] = [],
@@ -182,7 +182,6 @@ function part<Name extends keyof HTMLElementTagNameMap>(
   const element = document.createElement(name);
   element.setAttribute("part", parts);
   element.className = parts;
-  if (name === "button") element.setAttribute("type", "button");
   element.append(...children);
   return element;
 }
@@ -194,11 +193,11 @@ function slot(name: string): HTMLSlotElement {
 }
 
 /** Writes only changes, because a screen reader announces a text again when it is written again. */
-function setText(element: HTMLElement, text: string | undefined): void {
+export function setText(element: HTMLElement, text: string | undefined): void {
   element.hidden = text === undefined;
   if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
 }
 
-function setAttribute(element: Element, name: string, value: string): void {
+export function setAttribute(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }

@@ -5,7 +5,7 @@
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
 import { openBrowserAndDatabase, openPage, startMerchantPage } from "../support/browser.ts";
-import { pay, startNode } from "../support/node.ts";
+import { asMerchant, pay, startNode } from "../support/node.ts";
 import { answerPrompt } from "../support/payer.ts";
 import { buy, seeHeading, visitShop } from "../support/visit.ts";
 
@@ -83,6 +83,18 @@ describe("old browser", () => {
       expect(await page.locator("[part=detail]").innerText()).toMatch(/Receipt\s+\w{10}/);
       // The style is there without constructed style sheets.
       expect((await page.locator("[part=card]").boundingBox())?.width).toBeLessThanOrEqual(416);
+      const ticket = {
+        id: "seat-12",
+        kind: "ticket",
+        title: "Seat 12",
+        code: "TKT-0012",
+        expiresAt: "2099-01-01T00:00:00Z",
+      };
+      await asMerchant(node, `/v1/orders/${order.orderId}/results`, ticket);
+      await page.getByRole("img", { name: "QR code" }).waitFor();
+      expect((await page.getByRole("img", { name: "QR code" }).boundingBox())?.width).toBeLessThanOrEqual(240);
+      await page.getByRole("button", { name: "Copy code" }).click();
+      await page.getByRole("button", { name: "Copied" }).waitFor();
       expect(complaints).toEqual([]);
     },
   );

@@ -3,12 +3,11 @@
  * are tested in presentation.test.ts.
  */
 
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type StatusEvent, statuses } from "../../client-sdk/protocol.ts";
 import { openBrowserAndDatabase, openPage, startMerchantPage } from "../support/browser.ts";
+import { elementOf, findAxeFaults, setPageStyle, showElement } from "../support/element.ts";
 import { eventOf } from "../support/event.ts";
 import { pay, startNode } from "../support/node.ts";
 
@@ -19,9 +18,6 @@ beforeAll(async () => {
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);
-
-const elementOf = (url: string, orderId: string, token: string, more = ""): string =>
-  `<order-status url="${url}" order-id="${orderId}" token="${token}" ${more}></order-status>`;
 
 /** Waits until the title contains the text. */
 const title = (page: Page, text: string | RegExp) =>
@@ -84,37 +80,14 @@ describe("element with a node", () => {
   });
 });
 
-/** Shows a state without a node: the test's own server answers the long poll. */
-async function showing(
-  state: Partial<StatusEvent>,
-  { lang = "en", more = "", ...options }: Parameters<typeof openPage>[1] & { lang?: string; more?: string } = {},
-) {
-  const event = eventOf({ id: "one", version: 3, ...state });
-  const shop = await startMerchantPage("http://127.0.0.1");
-  shop.lang = lang;
-  shop.body = elementOf("/", "ORD-one", "token", `transports="longpoll" ${more}`);
-  shop.answer = (request, response) => {
-    if (request.url?.includes(`after=${event.version}`)) return; // No newer state: the request stays open.
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
-  };
-  const opened = await openPage(browser, options);
-  await opened.page.goto(shop.origin);
-  await opened.page.locator("order-status [part=amount]").waitFor();
-  return { ...opened, shop };
-}
+/** Shows a state without a node. */
+const showing = (...shown: Parameters<typeof showElement> extends [Browser, ...infer Rest] ? Rest : never) =>
+  showElement(browser, ...shown);
 
 const payment = (more: Partial<StatusEvent["payment"]>): StatusEvent["payment"] => ({
   ...eventOf({ id: "one", version: 1 }).payment,
   ...more,
 });
-
-/** Styles the whole page, which its policy forbids to do by an attribute, and makes the element render again. */
-const setStyle = (page: Page, css: string): Promise<unknown> =>
-  page.evaluate(`
-    document.documentElement.style.cssText = "${css}";
-    document.querySelector("order-status").removeAttribute("time-zone");
-    document.querySelector("order-status").setAttribute("time-zone", "Africa/Nairobi");
-  `);
 
 const backgroundOf = (page: Page, part: string): Promise<string> =>
   page.evaluate(`(() => {
@@ -309,7 +282,7 @@ describe("element without a node", () => {
       ["color-scheme: dark", dark],
       ["color-scheme: light dark", dark],
     ] as const) {
-      await setStyle(page, css);
+      await setPageStyle(page, css);
       expect([css, await background()]).toEqual([css, color]);
     }
   });
@@ -373,7 +346,6 @@ describe("element without a node", () => {
   });
 
   it("fits into 320 px, passes axe and shows its state, in every language, light and dark", async () => {
-    const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
     const looks = [
       { lang: "en", colorScheme: "light" },
       { lang: "sw-KE", colorScheme: "dark" },
@@ -389,13 +361,10 @@ describe("element without a node", () => {
           { status, settled: !isOpen, payment: payment({ receipt: "NLJ7RT61SV", action }) },
           { viewport: { width: 320, height: 800 }, colorScheme, lang, more },
         );
-        await setStyle(page, "color-scheme: light dark");
+        await setPageStyle(page, "color-scheme: light dark");
         expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
         titles.add(await page.locator("[part=title]").innerText());
-        const { violations } = (await page.evaluate(`${axe}; axe.run("order-status")`)) as {
-          violations: { id: string; nodes: { html: string }[] }[];
-        };
-        expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`)).toEqual([]);
+        expect(await findAxeFaults(page)).toEqual([]);
         await page.context().close();
       }
     }

@@ -37,7 +37,7 @@ describe("size", () => {
 });
 
 describe("browser bundle", () => {
-  it("keeps the Socket.IO client and the other languages out of tukio.js", async () => {
+  it("keeps the Socket.IO client, the other languages, results and QR codes out of tukio.js", async () => {
     const files = await bundle();
     const [entry, ...chunks] = files;
     expect(entry?.name).toBe("tukio.js");
@@ -45,6 +45,8 @@ describe("browser bundle", () => {
     expect(chunks.filter(({ code }) => code.includes("EIO"))).toHaveLength(1);
     expect(chunks.map(({ name }) => name.replace(/-[\w-]{8}\.js$/, "")).sort()).toEqual([
       "other-transport",
+      "qr",
+      "result-view",
       "socketio-link",
       "words-bn",
       "words-sw",
