@@ -76,6 +76,7 @@ const signs: Record<string, readonly [Tone, Icon]> = {
   failed: ["bad", "cross"],
   "failed.cancelled": ["neutral", "cross"],
   "failed.insufficient_funds": ["neutral", "info"],
+  "failed.rejected": ["caution", "eye"],
   expired: ["caution", "clock"],
   review: ["caution", "eye"],
 };
@@ -86,13 +87,9 @@ const unknownSign = (isOver: unknown): readonly [Tone, Icon] => (isOver ? ["caut
 /** Whether the payer has to act or wait. */
 export const isWaiting = ({ event, error }: Snapshot): boolean => event !== undefined && !event.settled && !error;
 
-/** Whether the payer may have approved a payment just before its time was up. */
+/** Whether the payer may have approved a payment just before its time was up. So too while the server's time is unknown. */
 export const mayBeLate = ({ event, error }: Snapshot, time: Countdown | undefined): boolean =>
-  event?.status === "expired" &&
-  event.reason !== "no_response" &&
-  !error &&
-  time !== undefined &&
-  time.sinceMs < lateMsMax;
+  event?.status === "expired" && event.reason !== "no_response" && !error && !(time && time.sinceMs >= lateMsMax);
 
 /** Presents a snapshot. */
 export function presentationOf(snapshot: Snapshot, options: PresentationOptions): Presentation {
@@ -149,9 +146,9 @@ function noteOf({ event, error, connection }: Snapshot, words: Words): string | 
 const isLasting = ({ event, skewMs }: Snapshot): boolean =>
   event?.status === "succeeded" || (event?.settled === true && skewMs !== undefined);
 
-/** Whether the payer may have a question that only the merchant can answer. */
-const isUnclear = ({ status, settled, alsoPaid }: StatusEvent): boolean =>
-  status === "review" || (settled && !signs[status]) || Boolean(alsoPaid?.length);
+/** Whether the payer may have a question that only the merchant can answer. The money of a rejected payment may have arrived. */
+const isUnclear = ({ status, reason, settled, alsoPaid }: StatusEvent): boolean =>
+  status === "review" || reason === "rejected" || (settled && !signs[status]) || Boolean(alsoPaid?.length);
 
 function withoutState({ error, connection }: Snapshot, options: PresentationOptions): Presentation {
   const { words, isOffline, page = {} } = options;
@@ -206,10 +203,10 @@ function actionOf(
 ): Presentation["action"] {
   const { event, error } = snapshot;
   if (!event || error) return undefined;
-  const { status, payment } = event;
+  const { status, reason, payment } = event;
   if (status === "failed" || status === "expired") {
     if (!page.retryUrl && !page.canTryAgain) return undefined;
-    return { label: words.tryAgain, href: page.retryUrl, isQuiet: mayBeLate(snapshot, time) };
+    return { label: words.tryAgain, href: page.retryUrl, isQuiet: reason === "rejected" || mayBeLate(snapshot, time) };
   }
   const { action } = payment;
   // The URL may come from a provider, so only http and https become a link.

@@ -58,9 +58,11 @@ describe.each(languages)("presentation in %s", (lang) => {
     );
     expect(new Set(presentations.map(({ title, text }) => `${title}: ${text}`)).size).toBe(why.failed.length);
     for (const [index, { tone, action }] of presentations.entries()) {
+      const reason = why.failed[index];
       // The payer's own decision and an empty account are no errors.
-      expect([why.failed[index], tone]).toEqual([why.failed[index], index < 2 ? "neutral" : "bad"]);
-      expect(action).toEqual({ label: expect.any(String), href: undefined, isQuiet: false });
+      const expected = index < 2 ? "neutral" : reason === "rejected" ? "caution" : "bad";
+      expect([reason, tone]).toEqual([reason, expected]);
+      expect(action).toEqual({ label: expect.any(String), href: undefined, isQuiet: reason === "rejected" });
     }
   });
 
@@ -133,6 +135,34 @@ describe("presentation", () => {
     expect(await at(30_000)).toMatchObject({ help: undefined, action: { isQuiet: false } });
     // The provider knows that the payer has not answered.
     expect((await at(0, { ...expired, reason: "no_response" })).action?.isQuiet).toBe(false);
+  });
+
+  it("asks so too while the server's time is unknown, as it is for a remembered state", async () => {
+    const remembered = { skewMs: undefined, connection: "connecting" } as const;
+    const at = (reason: Reason) =>
+      present({ status: "expired", settled: true, reason }, remembered, "en", { page: { canTryAgain: true } });
+    expect(await at("deadline")).toMatchObject({
+      help: expect.stringMatching(/^Did you enter your PIN/),
+      action: { isQuiet: true },
+    });
+    expect(await at("no_response")).toMatchObject({ help: undefined, action: { isQuiet: false } });
+  });
+
+  it("shows the contact and a quiet button for a payment that a person rejected, because its money may have arrived", async () => {
+    const rejected = {
+      status: "failed",
+      settled: true,
+      reason: "rejected",
+      payment: payment({ receipt: "NLJ7RT61SV", amountPaidMinor: 10_000 }),
+    } as const;
+    expect(await presentAt(rejected, { canTryAgain: true, contact: "+254 700 000 000" })).toMatchObject({
+      tone: "caution",
+      action: { isQuiet: true },
+      contact: { href: "tel:+254700000000" },
+    });
+    expect(
+      (await presentAt({ ...rejected, reason: "declined" }, { contact: "+254 700 000 000" })).contact,
+    ).toBeUndefined();
   });
 
   it("shows the merchant, the item, and the contact of a merchant who has to act", async () => {
