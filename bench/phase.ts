@@ -1,6 +1,7 @@
 /** The phases of a run. Each compares variants or counts something. */
 import { client } from "./phase/client.ts";
 import type { Phase } from "./phase/compare.ts";
+import { endpoint } from "./phase/endpoint.ts";
 import { growth } from "./phase/growth.ts";
 import { initiate } from "./phase/initiate.ts";
 import { nchan, peers, socketio, websocket } from "./phase/latency.ts";
@@ -19,6 +20,7 @@ export const phases: Record<string, Phase> = {
   memory,
   peers,
   initiate,
+  endpoint,
   scale,
   client,
 };

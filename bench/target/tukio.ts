@@ -70,6 +70,8 @@ export interface TukioOptions {
   /** The root of its checkout. */
   root: string;
   args?: string[];
+  /** Variables beside those of every node. */
+  env?: Record<string, string>;
   /** For several processes: their number, their Redis, and the proxy in front of them. */
   nodes?: { count: number; redisUrl: string; front(nodes: readonly Program[]): Promise<Program> };
 }
@@ -107,10 +109,10 @@ export async function startTukio(options: TukioOptions): Promise<Tukio> {
 
 /** Starts one process, or all nodes and the proxy in front of them. */
 async function startProgram(
-  { machine, daraja, name, root, args = [], nodes }: TukioOptions & { name: string },
+  { machine, daraja, name, root, args = [], env: more = {}, nodes }: TukioOptions & { name: string },
   databaseUrl: string,
 ): Promise<Program> {
-  const env = environmentOf(machine, daraja, databaseUrl);
+  const env = { ...environmentOf(machine, daraja, databaseUrl), ...more };
   const start = (own: Record<string, string>): Promise<Program> =>
     machine.start(`${root}/server/main.ts`, { args, env: { ...env, ...own }, ready: "/readyz" });
   if (!nodes) return start({ DATA_DIR: `${machine.dir}/${name}` });

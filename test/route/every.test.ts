@@ -138,6 +138,7 @@ describe("every route", () => {
     const without = [...byPath].filter(([, taken]) => taken.includes("GET") && !taken.includes("HEAD"));
     expect(without.map(([path]) => path).toSorted()).toEqual(
       [
+        "/v1/events",
         `/v1/orders/${values.orderId}/events`,
         `/v1/orders/${values.orderId}/socket`,
         `/v1/orders/${values.orderId}/wait`,
