@@ -11,7 +11,6 @@ export function skewOf(
   known = Number.POSITIVE_INFINITY,
   nowMs = Date.now(),
 ): number {
-  const sentAtMs = Date.parse(sentAt ?? "");
-  if (!Number.isNaN(sentAtMs)) return nowMs - sentAtMs;
-  return Math.min(known, nowMs - Date.parse(occurredAt));
+  const skewMs = nowMs - Date.parse(sentAt ?? "");
+  return Number.isNaN(skewMs) ? Math.min(known, nowMs - Date.parse(occurredAt)) : skewMs;
 }

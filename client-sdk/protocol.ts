@@ -116,7 +116,7 @@ export interface StatusEvent {
   occurredAt: string;
   /**
    * The server's time when it sent this state. A countdown needs it, because the clock of the payer's device may be wrong.
-   * A watcher receives it with the first state of each connection; later states may lack it.
+   * Only a watcher that asks for it with `clock` receives it, with the first state of each connection.
    */
   sentAt?: string;
 }

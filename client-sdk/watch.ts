@@ -106,15 +106,17 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
   const ladder = createLadder([best, ...others]);
 
   const accept = (value: unknown): void => {
-    const event = readEvent(value);
-    const known = store.get().event;
-    if (!event) return;
+    const received = readEvent(value);
+    if (!received) return;
+    // The state is the same as on a channel without the time.
+    const { sentAt, ...event } = received;
+    const { event: known, skewMs } = store.get();
     // The server's copy replaces an equal stored state, so that `settled()` may resolve with it.
     const leadMin = known === stored ? 0 : 1;
     if (known?.id === event.id && compareStates(event, known) < leadMin) return;
     after = positionOf(event);
     memory.write(event);
-    store.set({ event, skewMs: skewOf(event, store.get().skewMs) });
+    store.set({ event, skewMs: skewOf(received, skewMs) });
   };
 
   const link = openLink({

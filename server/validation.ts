@@ -93,6 +93,25 @@ export const afterText = z
     examples: ["1"],
   });
 
+const flagForm = "must be true or false";
+
+const clockMeaning =
+  "Whether the first state of the connection has `sentAt`, the server's time, for a countdown that does not depend on the device's clock. Default: false.";
+
+/** Whether a watcher asks for the server's time, in a query string. */
+export const clockText = z
+  .string()
+  .refine((value) => value === "true" || value === "false", flagForm)
+  .transform((value) => value === "true")
+  .meta({ type: "boolean", description: clockMeaning, examples: [true] });
+
+/** Like `clockText`, in a message. Text is allowed because some clients of Socket.IO send only text in `auth`. */
+export const clockValue = z
+  .union([z.boolean(), z.enum(["true", "false"])], flagForm)
+  .nullish()
+  .transform((value) => value === true || value === "true")
+  .meta({ description: clockMeaning });
+
 const orderParams = z.object({ orderId: orderIdText });
 
 /** Reads the order id of a path. Throws `body_invalid`, naming `orderId`, for an id that no order can have. */

@@ -50,7 +50,7 @@ const cardStyle = `
   border-radius: var(--tukio-radius, 1rem);
   background: var(--surface);
   color: var(--ink);
-  font: 400 1rem/1.5 var(--tukio-font, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
+  font: 1rem/1.5 var(--tukio-font, system-ui, "Noto Sans", "Noto Sans Bengali", sans-serif);
   font-variant-numeric: tabular-nums;
   text-align: center;
   word-break: break-word;
@@ -79,7 +79,7 @@ p, h2, dl, dd { margin: 0; }
 .disc { fill: var(--tone); opacity: 0.1; }
 .track, .ring, .icon { fill: none; stroke: var(--tone); stroke-width: 4; stroke-linecap: round; stroke-linejoin: round; }
 .track { opacity: 0.2; }
-.ring { stroke-dasharray: 100; transform: rotate(-90deg); transform-origin: 50% 50%; }
+.ring { stroke-dasharray: 100; transform: rotate(-90deg); transform-origin: center; }
 .icon { stroke-width: 1.5; }
 .over .track, .over .ring { display: none; }
 .loud .disc { opacity: 1; }

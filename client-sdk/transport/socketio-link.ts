@@ -11,7 +11,7 @@ export const run: Transport["run"] = async ({ url, orderId, token, after }, { on
   const [, origin = url, path = ""] = /^(\w+:\/\/[^/]+)(.*)$/.exec(url) ?? [];
   const socket = io(origin, {
     path: `${path}/socket.io`,
-    auth: { token, orderId, after },
+    auth: { token, orderId, after, clock: true },
     transports: ["websocket"],
     forceNew: true,
     reconnection: false,

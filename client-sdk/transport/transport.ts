@@ -73,9 +73,9 @@ export const refusalOf = (code: unknown): Refusal | undefined =>
 /** The wait after a busy answer without `Retry-After`. */
 export const busyMs = 2_000;
 
-/** The URL of an order's channel, without the token. */
+/** The URL of an order's channel, without the token. `clock` asks for the server's time. */
 export const channelUrl = ({ url, orderId, after }: Target, channel: string, more = ""): string =>
-  `${url}/v1/orders/${encodeURIComponent(orderId)}/${channel}?after=${after}${more}`;
+  `${url}/v1/orders/${encodeURIComponent(orderId)}/${channel}?after=${after}&clock=true${more}`;
 
 /** Fetches with the token in the header. Throws `Refusal`, `ComeBack` or `Error` unless the answer is a success. */
 export async function fetchChannel(url: string, token: string, signal: AbortSignal): Promise<Response> {

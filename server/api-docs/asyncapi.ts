@@ -62,7 +62,7 @@ export function asyncApi({ publicUrl, version }: AsyncApiOptions): Json {
         address: "/v1/orders/{orderId}/events",
         title: "Server-sent events",
         description:
-          "`?token=` and `?after=` as for the WebSocket; `Last-Event-ID` takes precedence over `after`. The server sends a comment every 15 s.",
+          "`?token=`, `?after=` and `?clock=` as for the WebSocket; `Last-Event-ID` takes precedence over `after`. The server sends a comment every 15 s.",
         servers: [{ $ref: ref("servers", "http") }],
         parameters,
         messages: pick(name, ["statusField"]),
@@ -149,8 +149,8 @@ function messagesOf(schemas: SchemaCollector): Json {
 
 function queryOf(schemas: SchemaCollector): Json {
   const { properties } = schemas.add(watchRequest) as { properties: Json };
-  const { token, after } = properties;
-  return { type: "object", properties: { token, after } };
+  const { token, after, clock } = properties;
+  return { type: "object", properties: { token, after, clock } };
 }
 
 const ref = (...path: string[]): string => `#/${path.map((part) => part.replaceAll("/", "~1")).join("/")}`;

@@ -7,7 +7,7 @@ import { run } from "./statement.ts";
 /** One index probe for each id, whatever the table's size. */
 const currentStatement = {
   name: "current",
-  text: `select ${eventColumns("o")}, clock_timestamp() as sent_at from unnest($1::uuid[]) as wanted (id)
+  text: `select ${eventColumns("o")}, clock_timestamp() as read_at from unnest($1::uuid[]) as wanted (id)
          join lateral (select ${stateColumns('"order"')} from "order" where id = wanted.id offset 0) o on true`,
 } as const;
 
@@ -16,10 +16,16 @@ export async function readCurrent(pool: pg.Pool, ids: readonly string[]): Promis
   return (await run<StateRow>(pool, currentStatement, [ids])).map(toEvent);
 }
 
-/** Like `readCurrent`, for watchers: each state has PostgreSQL's time of the read in `sentAt`. */
-export async function readToSend(pool: pg.Pool, ids: readonly string[]): Promise<StatusEvent[]> {
-  const rows = await run<StateRow & { sent_at: Date }>(pool, currentStatement, [ids]);
-  return rows.map((row) => ({ ...toEvent(row), sentAt: row.sent_at.toISOString() }));
+/** A current state, and PostgreSQL's time of the read as ISO 8601 UTC. */
+export interface TimedState {
+  event: StatusEvent;
+  readAt: string;
+}
+
+/** Like `readCurrent`, with the time of the read. */
+export async function readCurrentWithTime(pool: pg.Pool, ids: readonly string[]): Promise<TimedState[]> {
+  const rows = await run<StateRow & { read_at: Date }>(pool, currentStatement, [ids]);
+  return rows.map((row) => ({ event: toEvent(row), readAt: row.read_at.toISOString() }));
 }
 
 /** Changed orders, and the time of the read by PostgreSQL's clock. */

@@ -9,7 +9,7 @@ import { type AgreedTerms, assessSuccess, type SuccessAssessment } from "./asses
 import { checkNow, defer, endReceiptCheck, isPayable } from "./check.ts";
 import { claimDue } from "./claim-due.ts";
 import { clearCompletionLock, type Returned, recordReturn } from "./completion.ts";
-import { type Changes, readChanges, readToSend } from "./current.ts";
+import { type Changes, readChanges, readCurrent, readCurrentWithTime, type TimedState } from "./current.ts";
 import type { PaymentDraft } from "./draft.ts";
 import { createEpochs, type EpochOptions } from "./epoch.ts";
 import type { InboxRow } from "./evidence.ts";
@@ -21,7 +21,7 @@ import { type ChangedResults, putResult, removeResult } from "./result.ts";
 import { type StateRow, toEvent } from "./row.ts";
 import type { Allowance } from "./schedule.ts";
 
-export type { AgreedTerms, ChangedResults, Changes, InboxRow, Opened, Returned, SuccessAssessment };
+export type { AgreedTerms, ChangedResults, Changes, InboxRow, Opened, Returned, SuccessAssessment, TimedState };
 
 /** A payment's status and reason before an event. */
 export interface Before {
@@ -69,8 +69,10 @@ export interface OrderStore {
   putResult(orderId: string, result: Result): Promise<ChangedResults>;
   /** Removes a result, and returns the state after it. Throws `order_unknown` or `result_unknown`. */
   removeResult(orderId: string, resultId: string): Promise<StatusEvent>;
-  /** The current states of those orders that exist, in no order, with the time of the read in `sentAt`. */
+  /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
+  /** Like `current`, with PostgreSQL's time of the read. */
+  currentWithTime(ids: readonly string[]): Promise<TimedState[]>;
   /** Starts a new epoch if the database may have lost commits, and returns the current one. */
   checkEpoch(): Promise<number>;
   /** Starts a new epoch after `epoch`, because an order had a lower version in it than before. */
@@ -134,7 +136,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       announce(event, event);
       return event;
     },
-    current: (ids) => readToSend(pool, ids),
+    current: (ids) => readCurrent(pool, ids),
+    currentWithTime: (ids) => readCurrentWithTime(pool, ids),
     checkEpoch: epochs.check,
     reportLoss: epochs.reportLoss,
     changedSince: (at) => readChanges(pool, at),

@@ -129,8 +129,7 @@ async function stateAfter(answered: Promise<void>, waitS: number, id: string, st
   await waitAtMost(waitS * 1_000, answered);
   // The payment is committed, so a failure to read its state must not become an error of the request.
   const [order] = await store.current([id]).catch(() => []);
-  // Only watchers need the time of the read.
-  return order && { ...order, sentAt: undefined };
+  return order;
 }
 
 /** Quoted or bare, 1-255 characters. */

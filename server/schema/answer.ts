@@ -121,7 +121,7 @@ export const statusEvent = z
     openedAt: time("When the order was opened"),
     occurredAt: time("When this state began; never earlier than the previous version"),
     sentAt: time(
-      "The server's time when it sent this state, for a countdown that does not depend on the device's clock. A watcher gets it with the first state of a connection; other states may lack it",
+      "The server's time when it sent this state, for a countdown that does not depend on the device's clock. Only a watcher that asks for it with `clock` gets it, with the first state of a connection",
     ).exactOptional(),
   })
   .meta({ id: "StatusEvent", description: "The whole current state of one order, never a difference." });

@@ -1,9 +1,9 @@
 /** Reads of current states, in queries of bounded size. */
 import { setImmediate as nextTick } from "node:timers/promises";
-import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import type { TimedState } from "../order/store.ts";
 
 /** Reads the current states of the orders with these uuids. Unknown orders are absent from the result. */
-export type ReadCurrent = (ids: readonly string[]) => Promise<StatusEvent[]>;
+export type ReadCurrent = (ids: readonly string[]) => Promise<TimedState[]>;
 
 /** 1,000 ids per query, because one query for all of a node's orders would hold a connection for too long. */
 const idsPerQueryMax = 1_000;
@@ -15,19 +15,19 @@ export const inBatches = (ids: readonly string[]): string[][] =>
 
 interface Batch {
   ids: Set<string>;
-  found: Promise<Map<string, StatusEvent>>;
+  found: Promise<Map<string, TimedState>>;
 }
 
 /** Collects the ids of one tick and reads them together, each once, so that a reconnect storm costs few queries. */
-export function batchReads(read: ReadCurrent): (id: string) => Promise<StatusEvent | undefined> {
+export function batchReads(read: ReadCurrent): (id: string) => Promise<TimedState | undefined> {
   let collecting: Batch | undefined;
 
   const startBatch = (): Batch => {
     const ids = new Set<string>();
     const found = nextTick().then(async () => {
       collecting = undefined;
-      const events = await Promise.all(inBatches([...ids]).map((batch) => read(batch)));
-      return new Map(events.flat().map((event) => [event.id, event]));
+      const states = await Promise.all(inBatches([...ids]).map((batch) => read(batch)));
+      return new Map(states.flat().map((state) => [state.event.id, state]));
     });
     return { ids, found };
   };

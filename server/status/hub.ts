@@ -49,17 +49,17 @@ export interface Hub {
   /**
    * Subscribes the node to the order, reads the current state, and returns what `enter` returns for it.
    *
-   * `enter` runs synchronously with the newest known state, so a watcher that it adds misses none. All calls of one tick
+   * `enter` runs synchronously with the newest known state and PostgreSQL's time of the read, so a watcher that it adds misses none. All calls of one tick
    * share a query, and all calls for one order a subscription. Throws `order_unknown`.
    */
-  join<T>(id: string, enter: (event: StatusEvent) => T): Promise<T>;
+  join<T>(id: string, enter: (event: StatusEvent, readAt: string) => T): Promise<T>;
   readonly watchedOrders: number;
   /** Ends the resync passes. Watchers stay. */
   close(): Promise<void>;
 }
 
 export interface HubOptions {
-  store: Pick<OrderStore, "current" | "changedSince" | "checkEpoch" | "reportLoss">;
+  store: Pick<OrderStore, "current" | "currentWithTime" | "changedSince" | "checkEpoch" | "reportLoss">;
   bus: StatusBus;
   /** Called with the error of a resync pass that fails after a successful one. */
   onError: (error: unknown) => void;
@@ -115,7 +115,7 @@ export function createHub(options: HubOptions): Hub {
   const { store, bus, onError, onWatcherError, onRecovered, onResync, onWatchers, onPush, onNext } = options;
   const rooms = new Map<string, Room>();
   const onLoss = (epoch: number): void => resync.reportLoss(epoch);
-  const state: State = { rooms, bus, read: batchReads(store.current), onLoss, onWatcherError, onPush, onNext };
+  const state: State = { rooms, bus, read: batchReads(store.currentWithTime), onLoss, onWatcherError, onPush, onNext };
   const onEvent = (event: StatusEvent, json?: string): boolean => deliver(state, event, json);
   const resync = startResync({ store, bus, watched: rooms, deliver: onEvent, onError, onRecovered, onResync });
   bus.listen({ onEvent, onGap: resync.reportGap });
@@ -175,7 +175,7 @@ function recordState(watcher: Watcher, { epoch = 0, version, status }: StatusEve
   watcher.isPaid = status === "succeeded";
 }
 
-async function join<T>(state: State, id: string, enter: (event: StatusEvent) => T): Promise<T> {
+async function join<T>(state: State, id: string, enter: (event: StatusEvent, readAt: string) => T): Promise<T> {
   const room = roomOf(state, id);
   room.joining += 1;
   try {
@@ -184,20 +184,17 @@ async function join<T>(state: State, id: string, enter: (event: StatusEvent) => 
     const known = { epoch: room.epoch, version: room.version };
     const read = await state.read(id);
     if (!read) throw new HubError("order_unknown");
-    if (isLost(known, read)) state.onLoss(known.epoch);
+    const { event, readAt } = read;
+    if (isLost(known, event)) state.onLoss(known.epoch);
     // The watchers already here receive it too, in case the bus lost it.
-    deliver(state, read);
-    return enter(withSentAt(room.newest ?? read, read));
+    deliver(state, event);
+    return enter(room.newest ?? event, readAt);
   } finally {
     room.joining -= 1;
     if (room.joining === 0) room.newest = undefined;
     closeRoomIfEmpty(state, id, room);
   }
 }
-
-/** A state that the bus brought during the read gets the time of the read. */
-const withSentAt = (event: StatusEvent, { sentAt }: StatusEvent): StatusEvent =>
-  sentAt === undefined || event.sentAt === sentAt ? event : { ...event, sentAt };
 
 function roomOf({ rooms, bus }: State, id: string): Room {
   const known = rooms.get(id);
@@ -238,16 +235,19 @@ function withoutWatcher(watchers: Watchers, watcher: Watcher): Watchers | undefi
  * Subscribes a watcher to its order. The watcher receives the current state first, unless `after` is its position, then
  * every newer one.
  *
- * `after` above the current version also gets the current state, because the database has lost what the client has seen. `onFound` runs before the first state. Throws `order_unknown`.
+ * `after` above the current version also gets the current state, because the database has lost what the client has seen. `clock` adds
+ * PostgreSQL's time of the read to the current state as `sentAt`, and to no later state. `onFound` runs before the first state. Throws
+ * `order_unknown`.
  */
 export const subscribe = (
   hub: Hub,
   watcher: Watcher,
-  { after, onFound }: { after: Position; onFound?: () => void },
+  { after, clock = false, onFound }: { after: Position; clock?: boolean; onFound?: () => void },
 ): Promise<void> =>
-  hub.join(watcher.id, (event) => {
+  hub.join(watcher.id, (event, readAt) => {
     onFound?.();
     recordState(watcher, event);
-    if (!isAt(after, event)) watcher.receive(event, JSON.stringify(event));
+    const first = clock ? { ...event, sentAt: readAt } : event;
+    if (!isAt(after, event)) watcher.receive(first, JSON.stringify(first));
     hub.watch(watcher);
   });

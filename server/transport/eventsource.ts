@@ -11,17 +11,17 @@ import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
 import { afterText } from "../validation.ts";
 import {
-  afterOf,
   authorizeWatcher,
   type Beating,
   cancelExpiry,
   type Drainable,
   type Expiring,
   type OrderRequest,
-  positionQuery,
+  readWatchQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
+  watchQuery,
 } from "./transport.ts";
 
 /** 15 s because proxies close idle streams. A write also detects a client that is gone. */
@@ -43,7 +43,7 @@ const streamOrder = described({
       examples: ["1"],
     },
   },
-  querystring: positionQuery,
+  querystring: watchQuery,
   answers: {
     200: {
       description: "`data` is a `StatusEvent`. `id` is its version, or `epoch.version` after the first epoch.",
@@ -71,13 +71,14 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
     { errorHandler, exposeHeadRoute: false, ...streamOrder },
     async (request, reply) => {
       const { id, expiresAtS } = await authorizeWatcher(access, request);
-      const after = lastEventId(request) ?? afterOf(request) ?? nowhere;
+      const query = readWatchQuery(request);
+      const after = lastEventId(request) ?? query.after ?? nowhere;
       const { ip } = request;
       const { raw } = reply;
       const stream = createStream(raw, { id, expiresAtS });
       connectionLimit.acquire(ip);
       try {
-        await subscribe(hub, stream, { after, onFound: () => openStream(reply) });
+        await subscribe(hub, stream, { after, clock: query.clock ?? false, onFound: () => openStream(reply) });
       } catch (error) {
         connectionLimit.release(ip);
         throw error;

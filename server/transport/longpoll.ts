@@ -4,14 +4,13 @@
  * answer.
  */
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { isAt, nowhere } from "../order/order.ts";
 import { statusEvent } from "../schema/answer.ts";
 import { succeeded } from "../schema/example.ts";
 import { described, openedBy, watchProblems } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
-import { afterText, parseInput, wholeText } from "../validation.ts";
+import { parseInput, wholeText } from "../validation.ts";
 import {
   authorizeWatcher,
   cancelExpiry,
@@ -20,11 +19,11 @@ import {
   type OrderRequest,
   startExpiry,
   type TransportOptions,
+  watchQuery,
 } from "./transport.ts";
 
 /** The query parameters of a long poll. */
-export const waitQuery = z.object({
-  after: afterText.optional(),
+export const waitQuery = watchQuery.extend({
   timeout: wholeText(1, 60, { description: "The longest time to wait, in seconds.", examples: [25] }).default(25),
 });
 
@@ -48,7 +47,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
     "/v1/orders/:orderId/wait",
     { exposeHeadRoute: false, ...waitForOrder },
     async (request, reply) => {
-      const { after, timeout } = parseInput(waitQuery, request.query);
+      const { after, clock = false, timeout } = parseInput(waitQuery, request.query);
       const { id, expiresAtS } = await authorizeWatcher(access, request);
       const { ip } = request;
       let seen = after;
@@ -64,7 +63,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       const receive = (event: StatusEvent, json: string): void => {
         const isDone = isEnough(event);
         // A state that waits for the timeout is sent later than it was read.
-        latest = isDone ? json : JSON.stringify({ ...event, sentAt: undefined });
+        latest = isDone || !clock ? json : JSON.stringify({ ...event, sentAt: undefined });
         if (isDone) answer();
       };
       const watcher: Watcher = { id, transport: "longpoll", epoch: 0, version: 0, isPaid: false, receive };
@@ -73,7 +72,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
       connectionLimit.acquire(ip);
       let timer: NodeJS.Timeout | undefined;
       try {
-        await subscribe(hub, watcher, { after: nowhere });
+        await subscribe(hub, watcher, { after: nowhere, clock });
         timer = setTimeout(answer, timeout * 1_000);
         startExpiry(expiring);
         socket.once("close", answer);

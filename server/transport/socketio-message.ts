@@ -6,7 +6,7 @@ import type { WatchGrant } from "../auth/access.ts";
 import type { Problem } from "../errors.ts";
 import { nowhere, type Position } from "../order/order.ts";
 import { orderIdText } from "../order-id.ts";
-import { afterForm, afterText } from "../validation.ts";
+import { afterForm, afterText, clockValue } from "../validation.ts";
 
 /** The acknowledgement of `watch`. */
 export type WatchAnswer = { ok: true; order: StatusEvent } | { ok: false; error: Problem };
@@ -39,8 +39,8 @@ export interface SocketData {
   first?: Watch;
 }
 
-/** An order to watch, and the last state that the client has. */
-export type Watch = WatchGrant & { after: Position };
+/** An order to watch, the last state that the client has, and whether it asks for the server's time. */
+export type Watch = WatchGrant & { after: Position; clock: boolean };
 
 export type Io = Server<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
 export type OrderSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, SocketData>;
@@ -60,6 +60,7 @@ export const watchRequest = z.object({
     .union([versionNumber, z.literal("").transform(() => nowhere), afterText], afterForm)
     .nullish()
     .transform((after) => after ?? nowhere),
+  clock: clockValue,
 });
 
 /** The request of `unwatch`. */

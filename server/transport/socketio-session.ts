@@ -81,10 +81,10 @@ const isMerchantWithoutOrder = (auth: Record<string, unknown>, isMerchant: (key:
   auth.orderId === undefined && typeof auth.token === "string" && isMerchant(auth.token);
 
 async function authorize({ access, trust }: SessionOptions, { conn }: OrderSocket, request: unknown): Promise<Watch> {
-  const { token, orderId, after } = parseInput(watchRequest, request);
+  const { token, orderId, after, clock } = parseInput(watchRequest, request);
   const grant = await access.watch(token, orderId);
   trust(conn, access.isMerchant(token) ? "merchant" : "payer");
-  return { ...grant, after };
+  return { ...grant, after, clock };
 }
 
 /** Runs `act` when the socket's earlier requests are done. Rejects when the socket is disconnected by then. */
@@ -114,8 +114,8 @@ function unwatchOrder(socket: OrderSocket, request: unknown): boolean {
 }
 
 /** Sends the current state and joins the order's room, in one tick (G5). Resolves with the state. */
-const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expiresAtS, after }: Watch) =>
-  hub.join(id, (event): StatusEvent => {
+const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expiresAtS, after, clock }: Watch) =>
+  hub.join(id, (event, readAt): StatusEvent => {
     if (!socket.connected) return event;
     const { orders } = socket.data;
     orders.get(orderId)?.();
@@ -131,8 +131,9 @@ const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expir
       orders.delete(orderId);
       void socket.leave(roomOf(id));
     });
-    if (!isAt(after, event)) socket.emit("status", event);
-    return event;
+    const first = clock ? { ...event, sentAt: readAt } : event;
+    if (!isAt(after, event)) socket.emit("status", first);
+    return first;
   });
 
 /** Refuses the handshake when its credential is wrong. Otherwise closes the connection, and the client reconnects. */

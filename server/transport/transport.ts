@@ -4,10 +4,9 @@ import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Access, credentialOf, type WatchGrant } from "../auth/access.ts";
 import { startLoop } from "../loop.ts";
-import type { Position } from "../order/order.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
-import { afterText, parseInput } from "../validation.ts";
+import { afterText, clockText, parseInput } from "../validation.ts";
 
 export interface TransportOptions {
   hub: Hub;
@@ -24,12 +23,12 @@ export interface OrderRequest {
 export const authorizeWatcher = (access: Access, request: FastifyRequest<OrderRequest>): Promise<WatchGrant> =>
   access.watch(credentialOf(request), request.params.orderId);
 
-/** The query parameter with the last state that the client has. */
-export const positionQuery = z.object({ after: afterText.optional() });
+/** The query parameters of every watcher: the last state that the client has, and whether it asks for the server's time. */
+export const watchQuery = z.object({ after: afterText.optional(), clock: clockText.optional() });
 
-/** The last state that the client has, from `?after=`. Undefined when absent. Throws `body_invalid`. */
-export const afterOf = (request: FastifyRequest): Position | undefined =>
-  parseInput(positionQuery, request.query).after;
+/** Throws `body_invalid`. */
+export const readWatchQuery = (request: FastifyRequest): z.infer<typeof watchQuery> =>
+  parseInput(watchQuery, request.query);
 
 const sliceMin = 50;
 const slicesMax = 20;

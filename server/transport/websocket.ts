@@ -17,7 +17,6 @@ import { nowhere } from "../order/order.ts";
 import { described, openedBy } from "../schema/route.ts";
 import { subscribe, type Watcher } from "../status/hub.ts";
 import {
-  afterOf,
   authorizeWatcher,
   type Beating,
   cancelExpiry,
@@ -25,10 +24,11 @@ import {
   type Expiring,
   type Heartbeat,
   type OrderRequest,
-  positionQuery,
+  readWatchQuery,
   startExpiry,
   startHeartbeat,
   type TransportOptions,
+  watchQuery,
 } from "./transport.ts";
 
 /** A client must answer a ping within this time. */
@@ -49,7 +49,7 @@ const openSocket = described({
   description:
     "One `StatusEvent` per text frame. The token is checked after the upgrade, and the close code is the answer. Do not reconnect after 4401 (token refused) and 4404 (unknown order). Reconnect with a fresh token after 4410 (token expired). Reconnect after 1012 (node restarts), 1013 (try again later) and 4408 (client too slow). A request without `Upgrade: websocket`, which some proxies remove, gets 426.",
   security: openedBy.watcher,
-  querystring: positionQuery,
+  querystring: watchQuery,
   answers: { 101: { description: "Upgraded; frames follow." } },
   problems: ["body_invalid", "origin_refused", "upgrade_required", "rate_limited"],
 });
@@ -112,7 +112,7 @@ export function webSocketRoute(app: FastifyInstance, options: WebSocketOptions):
 async function preValidation(request: FastifyRequest): Promise<void> {
   if (!request.ws) throw new HubError("upgrade_required", upgradeHint, { headers: upgradeHeaders });
   // Throws `body_invalid` before the upgrade.
-  afterOf(request);
+  readWatchQuery(request);
 }
 
 /** Logs the request here, because an upgrade has no response, and frees the unused response object. */
@@ -153,7 +153,8 @@ async function serve(state: State, connection: Connection, request: FastifyReque
   connectionLimit.acquire(request.ip);
   connection.address = request.ip;
   connection.id = id;
-  await subscribe(hub, connection, { after: afterOf(request) ?? nowhere });
+  const { after = nowhere, clock = false } = readWatchQuery(request);
+  await subscribe(hub, connection, { after, clock });
   // `onClose` ran before the hub had the watcher, so it could not remove it.
   if (!connections.has(connection.socket)) return hub.unwatch(connection);
   connection.expiresAtS = expiresAtS;

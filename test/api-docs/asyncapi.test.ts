@@ -122,7 +122,7 @@ describe("the frames", () => {
   it("of Socket.IO fit the document: states, acknowledgements, refusals and the expiry of a token", async () => {
     const { order, token, paid } = await open();
     const { orderId } = order;
-    const auth = { token, after: 0 };
+    const auth = { token, after: 0, clock: true };
     checkMessage("socketio", "connect", auth);
     const socket = connect(auth);
     checkMessage("socketio", "status", await nextEvent(socket, "status"));

@@ -21,7 +21,7 @@ import { answerBody } from "../../server/sandbox/phone-routes.ts";
 import { readTrace } from "../../server/trace.ts";
 import { waitQuery } from "../../server/transport/longpoll.ts";
 import { unwatchRequest, watchRequest } from "../../server/transport/socketio-message.ts";
-import { positionQuery } from "../../server/transport/transport.ts";
+import { watchQuery } from "../../server/transport/transport.ts";
 import { parseInput, storable } from "../../server/validation.ts";
 import { createDatabase } from "../support/database.ts";
 import {
@@ -41,7 +41,7 @@ const schemas: Record<string, z.ZodObject> = {
   decision,
   resultBody,
   waitQuery,
-  positionQuery,
+  watchQuery,
   watchRequest,
   unwatchRequest,
   answerBody,

@@ -140,6 +140,21 @@ describe.each(transports)("transport %s", (name, create) => {
     expect(versions).toEqual([2, 3]);
   });
 
+  it("asks for the server's time, and the watch shows the state as GET returns it", async () => {
+    const { orderId, token } = await startPayment();
+    const stopped = new AbortController();
+    onTestFinished(() => stopped.abort());
+    const { promise: arrived, resolve } = Promise.withResolvers<unknown>();
+    const listener = { onOpen: () => undefined, onEvent: resolve };
+    const ended = create().run({ url: node.url, orderId, token, after: 0 }, listener, stopped.signal);
+    ended.catch(() => undefined); // Aborted.
+    const { order } = (await asMerchant(node, `/v1/orders/${orderId}`)).body;
+    expect(await arrived).toStrictEqual({ ...order, sentAt: expect.any(String) });
+    const { watch, has } = start({ orderId, token, transports: [create()] });
+    await has(2);
+    expect(watch.snapshot().event).toStrictEqual(order);
+  });
+
   it("delivers the results of a paid order, and a change of them", async () => {
     const { orderId, token, push } = await startPayment();
     const { watch, isOpen, has } = start({ orderId, token, transports: [create()] });

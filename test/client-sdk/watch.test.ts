@@ -84,6 +84,23 @@ describe("state", () => {
     expect(watch.snapshot().event).toEqual(event);
   });
 
+  it("has no time of sending, which is in the snapshot's skewMs, and the transport's value is not changed", async () => {
+    const { watch, transport } = start();
+    const sentAt = new Date(Date.now() - 60_000).toISOString();
+    const sent = Object.freeze(state(1, { sentAt }));
+    (await transport.link(1)).onEvent(sent);
+    expect(watch.snapshot().event).toStrictEqual(state(1));
+    expect(watch.snapshot().skewMs).toBeGreaterThanOrEqual(60_000);
+    expect(sent.sentAt).toBe(sentAt);
+  });
+
+  it("of a transport without the server's time is shown, and limits the clock's error", async () => {
+    const { watch, transport } = start();
+    (await transport.link(1)).onEvent(state(1, { occurredAt: new Date(Date.now() - 60_000).toISOString() }));
+    expect(watch.snapshot().event?.version).toBe(1);
+    expect(watch.snapshot().skewMs).toBeGreaterThanOrEqual(60_000);
+  });
+
   it("is still watched after it has settled, so that a late success arrives", async () => {
     const { watch, transport } = start();
     const link = await transport.link(1);

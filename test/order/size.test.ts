@@ -95,6 +95,7 @@ function storeCalls(database: Database): CallsOf<OrderStore> {
     ],
     removeResult: [() => store.removeResult("MILLION-500000", result.id), () => store.removeResult("unknown", "none")],
     current: [() => store.current(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
+    currentWithTime: [() => store.currentWithTime(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
     changedSince: [undefined, daysAgo(1 / 24), daysAgo(3)].map((at) => () => store.changedSince(at)),
   };
 }

@@ -827,4 +827,17 @@ describe("current", () => {
     expect(found.map(({ id }) => id).toSorted()).toEqual(opened.map(({ event }) => event.id).toSorted());
     expect(await ground.store.current(["00000000-0000-7000-8000-000000000000"])).toEqual([]);
   });
+
+  it("returns the same states with PostgreSQL's time of the read", async () => {
+    const { event } = await ground.open();
+    const clock = async (): Promise<Date> =>
+      (await ground.database.pool.query("select date_trunc('milliseconds', clock_timestamp()) as at")).rows[0].at;
+    const before = await clock();
+    const [timed] = await ground.store.currentWithTime([event.id]);
+    const after = await clock();
+    expect([timed?.event]).toStrictEqual(await ground.store.current([event.id]));
+    const readAtMs = Date.parse(timed?.readAt ?? "");
+    expect(readAtMs).toBeGreaterThanOrEqual(before.getTime());
+    expect(readAtMs).toBeLessThanOrEqual(after.getTime());
+  });
 });

@@ -5,6 +5,9 @@ import type { BusListener, StatusBus } from "../../server/status/bus.ts";
 import { createHub, type Hub, type HubOptions, subscribe, type Watcher } from "../../server/status/hub.ts";
 import { eventOf } from "../support/event.ts";
 
+/** PostgreSQL's time of every read. */
+const readAt = "2026-11-20T21:00:40.000Z";
+
 /** A hub with a store and a bus that answer when the test lets them. */
 function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<HubOptions> = {}) {
   const rows = new Map<string, StatusEvent>();
@@ -24,6 +27,12 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
     healthy: options.healthy ?? true,
     close: () => Promise.resolve(),
   };
+  const read = async (ids: readonly string[]): Promise<StatusEvent[]> => {
+    reads.push([...ids]);
+    const found = ids.flatMap((id) => rows.get(id) ?? []);
+    await held;
+    return found;
+  };
   const { onWatchers, onPush, onNext } = options;
   const hub: Hub = createHub({
     bus,
@@ -33,14 +42,9 @@ function stage(options: { healthy?: boolean } & Partial<OrderStore> & Partial<Hu
     onError: (error) => errors.push(error),
     onWatcherError: (error) => errors.push(error),
     store: {
-      current:
-        options.current ??
-        (async (ids) => {
-          reads.push([...ids]);
-          const found = ids.flatMap((id) => rows.get(id) ?? []);
-          await held;
-          return found;
-        }),
+      current: read,
+      currentWithTime:
+        options.currentWithTime ?? (async (ids) => (await read(ids)).map((event) => ({ event, readAt }))),
       checkEpoch: async () => 0,
       reportLoss: async () => undefined,
       changedSince:
@@ -205,7 +209,7 @@ describe("subscribe", () => {
       ...hub,
       join: (id, enter) =>
         hub.join(id, (event) => {
-          const entered = enter(event);
+          const entered = enter(event, readAt);
           bus.publish(eventOf({ id, version: 2 }));
           return entered;
         }),
@@ -245,11 +249,43 @@ describe("subscribe", () => {
     expect([earlier.seen, later.seen]).toEqual([[2], [2]]);
   });
 
+  it("sends the time of the read to a new watcher that asks for it, and to no other", async () => {
+    const { hub, bus, rows, confirmSubscriptions, holdReads } = stage();
+    const received: [string, StatusEvent][] = [];
+    const watcherOf = (name: string): Watcher => ({
+      ...createWatcher(),
+      receive(event, json) {
+        expect(JSON.parse(json)).toEqual(event);
+        received.push([name, event]);
+      },
+    });
+    const [first, second] = [2, 3].map((version) => eventOf({ id: "a", version }));
+    rows.set("a", first ?? expect.unreachable());
+    hub.watch(watcherOf("earlier"));
+    const release = holdReads();
+    const subscribing = [
+      subscribe(hub, watcherOf("asking"), { after: { version: 0 }, clock: true }),
+      subscribe(hub, watcherOf("plain"), { after: { version: 0 } }),
+    ];
+    confirmSubscriptions();
+    release();
+    await Promise.all(subscribing);
+    bus.publish(second ?? expect.unreachable());
+    expect(received).toStrictEqual([
+      ["earlier", first],
+      ["asking", { ...first, sentAt: readAt }],
+      ["plain", first],
+      ["earlier", second],
+      ["asking", second],
+      ["plain", second],
+    ]);
+  });
+
   it("leaves nothing behind when the order is unknown or the read fails", async () => {
     for (const [change, refused] of [
       [{}, expect.objectContaining({ code: "order_unknown" })],
       [
-        { current: () => Promise.reject(new Error("no database")) },
+        { currentWithTime: () => Promise.reject(new Error("no database")) },
         expect.objectContaining({ message: "no database" }),
       ],
     ] as const) {

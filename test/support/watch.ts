@@ -19,19 +19,22 @@ export interface Target {
   orderId: string;
   token: string;
   after?: number | string;
+  /** Asks for the server's time. */
+  clock?: boolean;
 }
 
 type Start = (target: Target, received: (event: StatusEvent) => void) => () => void;
 
-const query = ({ token, after }: Target): string => {
+const query = ({ token, after, clock }: Target): string => {
   const search = new URLSearchParams({ token });
   if (after !== undefined) search.set("after", String(after));
+  if (clock !== undefined) search.set("clock", String(clock));
   return search.toString();
 };
 
-const overSocketIo: Start = (target, received) => {
-  const socket: Socket = io(target.node.url, {
-    auth: { token: target.token, ...(target.after !== undefined && { after: target.after }) },
+const overSocketIo: Start = ({ node, token, after, clock }, received) => {
+  const socket: Socket = io(node.url, {
+    auth: { token, ...(after !== undefined && { after }), ...(clock !== undefined && { clock }) },
     transports: ["websocket"],
     forceNew: true,
   });
