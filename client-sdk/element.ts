@@ -21,13 +21,19 @@ export type { OrderStatusAttributes, OrderStatusProperties } from "./jsx.ts";
 type Listener = EventListenerOrEventListenerObject;
 type OnTryAgain = ((event: CustomEvent<StatusEvent>) => void) | null | undefined;
 
+/** A listener of `tryagain` on the element itself. */
+interface Added {
+  listener: Listener;
+  isCapture: boolean;
+}
+
 /** What an element keeps. */
 interface Inner {
   panel: Panel;
   refreshToken?: WatchOptions["refreshToken"];
   ontryagain: OnTryAgain;
-  /** The listeners of `tryagain` on the element itself. */
-  listeners: Set<unknown>;
+  /** The listeners that the browser would call. */
+  listeners: Added[];
 }
 
 const inners = new WeakMap<object, Inner>();
@@ -39,11 +45,19 @@ function innerOf(element: object): Inner {
 }
 
 /** Shows or hides the button to try again, which needs a listener. */
-function changeListeners(element: object, change: (listeners: Set<unknown>) => void): void {
-  const { panel, listeners } = innerOf(element);
-  change(listeners);
-  panel.render();
+function setListeners(inner: Inner, listeners: Added[]): void {
+  inner.listeners = listeners;
+  inner.panel.render();
 }
+
+/** Whether two listeners are the same one for the browser. */
+const isSame = (one: Added, { listener, isCapture }: Added): boolean =>
+  one.listener === listener && one.isCapture === isCapture;
+
+const addedOf = (listener: Listener, options?: boolean | AddEventListenerOptions): Added => ({
+  listener,
+  isCapture: Boolean(typeof options === "object" ? options.capture : options),
+});
 
 /** A stand-in where there is no DOM, so that the class can still be declared. */
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
@@ -58,9 +72,9 @@ export class OrderStatusElement extends Base {
     const panel = createPanel({
       element: this,
       refreshToken: () => this.refreshToken,
-      canTryAgain: () => innerOf(this).listeners.size > 0,
+      canTryAgain: () => innerOf(this).listeners.length > 0,
     });
-    inners.set(this, { panel, ontryagain: null, listeners: new Set() });
+    inners.set(this, { panel, ontryagain: null, listeners: [] });
     // A value that the page set before the element was registered hides the accessor.
     for (const name of ["refreshToken", "ontryagain"] as const) {
       if (!Object.keys(this).includes(name)) continue;
@@ -110,8 +124,22 @@ export class OrderStatusElement extends Base {
   ): void;
   override addEventListener(type: string, listener: Listener, options?: boolean | AddEventListenerOptions): void;
   override addEventListener(type: string, listener: Listener, options?: boolean | AddEventListenerOptions): void {
+    const inner = innerOf(this);
+    const { once, signal } = Object(options) as AddEventListenerOptions;
+    const added = addedOf(listener, options);
+    if (type === "tryagain" && listener && !signal?.aborted && !inner.listeners.some((one) => isSame(one, added))) {
+      // The browser drops a listener with `once` when it calls it, and with `signal` when that is aborted.
+      const drop = (): void =>
+        setListeners(
+          inner,
+          inner.listeners.filter((one) => one !== added),
+        );
+      // Added just before the listener, so that nothing is called between them.
+      if (once) super.addEventListener(type, drop, { once, capture: added.isCapture });
+      signal?.addEventListener("abort", drop);
+      setListeners(inner, [...inner.listeners, added]);
+    }
     super.addEventListener(type, listener, options);
-    if (type === "tryagain") changeListeners(this, (listeners) => listeners.add(listener));
   }
 
   override removeEventListener<Type extends keyof HTMLElementEventMap>(
@@ -122,7 +150,13 @@ export class OrderStatusElement extends Base {
   override removeEventListener(type: string, listener: Listener, options?: boolean | EventListenerOptions): void;
   override removeEventListener(type: string, listener: Listener, options?: boolean | EventListenerOptions): void {
     super.removeEventListener(type, listener, options);
-    if (type === "tryagain") changeListeners(this, (listeners) => listeners.delete(listener));
+    const inner = innerOf(this);
+    const removed = addedOf(listener, options);
+    if (type === "tryagain")
+      setListeners(
+        inner,
+        inner.listeners.filter((one) => !isSame(one, removed)),
+      );
   }
 
   connectedCallback(): void {

@@ -3,7 +3,7 @@
  *
  * Attributes set in the same task start one watch. The panel watches only while the element is in the document.
  */
-import type { StatusEvent } from "../protocol.ts";
+import { positionOf, type StatusEvent } from "../protocol.ts";
 import { firstSnapshot, type Snapshot } from "../snapshot.ts";
 import { longPoll } from "../transport/longpoll.ts";
 import { socketIo } from "../transport/socketio.ts";
@@ -28,6 +28,9 @@ const transports: Record<string, () => Transport> = {
   websocket: lazy("websocket", "webSocket"),
   eventsource: lazy("eventsource", "eventSource"),
 };
+
+/** 5 s, because a page that has not started another payment by then may have failed to. */
+const pressedMsMax = 5_000;
 
 /** The attributes that start another watch. */
 export const watchAttributes = ["url", "order-id", "token", "transports"];
@@ -57,6 +60,8 @@ interface State extends PanelOptions {
   results?: Promise<typeof import("./result-view.ts")> | undefined;
   /** The last state that the page was notified of, or that is stored from before a reload. */
   notified?: StatusEvent | undefined;
+  /** The state for which the payer pressed the button to try again. Further presses do nothing. */
+  pressed?: string | undefined;
   ticker?: ReturnType<typeof setInterval> | undefined;
   isStartDue: boolean;
   /** Undefined until its words are loaded. The element shows nothing until then, rather than another language. */
@@ -96,7 +101,23 @@ function createShadow(state: State): View {
   const { element } = state;
   const root = element.attachShadow({ mode: "open" });
   addStyle(root);
-  return createView({ root, onTryAgain: () => dispatch(element, "tryagain", state.notified), onSave: saveReceipt });
+  return createView({ root, onTryAgain: () => tryAgain(state), onSave: saveReceipt });
+}
+
+/** Names a state. Undefined without one. */
+const nameOf = (event: StatusEvent | undefined): string | undefined => event && `${event.id} ${positionOf(event)}`;
+
+/** Notifies the page once, until the state changes or after 5 s, because each notice may start a payment. */
+function tryAgain(state: State): void {
+  const pressed = nameOf(state.notified);
+  if (state.pressed === pressed) return;
+  state.pressed = pressed;
+  setTimeout(() => {
+    if (state.pressed === pressed) state.pressed = undefined;
+    render(state);
+  }, pressedMsMax);
+  render(state);
+  dispatch(state.element, "tryagain", state.notified);
 }
 
 /** Shares the receipt, or prints the page if the browser cannot share it. */
@@ -217,6 +238,7 @@ function render(state: State): void {
     ...presentationOf(snapshot, { words, locale, timeZone, time, isOffline, page }),
     scheme: schemeOf(element),
     status: event?.status,
+    isPressed: event !== undefined && nameOf(event) === state.pressed,
   };
   view.show(presentation);
   if (event?.results?.length) state.results ??= import("./result-view.ts");

@@ -19,6 +19,8 @@ export interface Look {
   scheme: Scheme;
   /** The name of the slot for the merchant's content for this status. */
   status: string | undefined;
+  /** The payer has just pressed the button to try again. */
+  isPressed: boolean;
 }
 
 export interface ViewOptions {
@@ -79,12 +81,13 @@ export function createView({ root, onTryAgain, onSave }: ViewOptions): View {
 
   return {
     show(presentation) {
-      const { tone, action, scheme, status } = presentation;
+      const { tone, action, scheme, status, isPressed } = presentation;
       setAttribute(card, "class", `card ${tone} ${scheme} ${emphasis[tone]}${action?.isQuiet ? " quiet" : ""}`);
       sign.show(presentation);
       for (const name of Object.keys(textParts) as TextPart[]) setText(texts[name], presentation[name]);
       setText(link, action?.href && action.label);
       setText(button, action?.href ? undefined : action?.label);
+      setAttribute(button, "aria-disabled", String(isPressed));
       if (action?.href) setAttribute(link, "href", action.href);
       if (status) setAttribute(own, "name", status);
       showContact(contact, presentation.contact);

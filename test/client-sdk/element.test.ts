@@ -111,10 +111,75 @@ describe("element without a node", () => {
     await page.evaluate("it.removeEventListener('tryagain', listener)");
     expect(await button.count()).toBe(0);
     await page.evaluate("it.ontryagain = listener");
-    await button.click();
-    expect(await page.evaluate("tried")).toEqual(["ORD-one", "ORD-one"]);
+    await button.waitFor();
     await page.evaluate("it.ontryagain = null");
     expect(await button.count()).toBe(0);
+  });
+
+  it("has that button only while a listener would be called, however it was added", async () => {
+    const { page, change } = await showing({ status: "failed", settled: true });
+    const button = page.getByRole("button", { name: "Try again" });
+    const countAfter = async (code: string): Promise<number> => {
+      await page.evaluate(code);
+      return button.count();
+    };
+    await page.evaluate(`
+      globalThis.it = document.querySelector("order-status");
+      globalThis.tried = 0;
+      globalThis.listener = () => (tried += 1);
+      globalThis.aborted = new AbortController();
+      globalThis.never = new AbortController();
+      never.abort();
+    `);
+    expect(await countAfter("it.addEventListener('tryagain', null)")).toBe(0);
+    expect(await countAfter("it.addEventListener('tryagain', listener, { signal: never.signal })")).toBe(0);
+    expect(await countAfter("it.addEventListener('tryagain', listener, { signal: aborted.signal })")).toBe(1);
+    expect(await countAfter("aborted.abort()")).toBe(0);
+    expect(await countAfter("it.addEventListener('tryagain', listener, { once: true })")).toBe(1);
+    await button.click();
+    expect(await page.evaluate("tried")).toBe(1);
+    expect(await button.count()).toBe(0);
+    // The same function is another listener after it was removed, or for the capturing phase.
+    await page.evaluate("it.addEventListener('tryagain', listener, { once: true })");
+    await page.evaluate("it.removeEventListener('tryagain', listener)");
+    await page.evaluate("it.addEventListener('tryagain', listener); it.addEventListener('tryagain', listener, true)");
+    expect(await countAfter("it.removeEventListener('tryagain', listener, { capture: true })")).toBe(1);
+    change({});
+    await page.locator("[part~=button]:not([aria-disabled=true])").click();
+    expect(await page.evaluate("tried")).toBe(2);
+    expect(await button.count()).toBe(1);
+  });
+
+  it("fires tryagain once for several presses, until the state changes or after 5 s", async () => {
+    const { page, change } = await showing({ status: "failed", settled: true });
+    await page.clock.install();
+    await page.clock.pauseAt(Date.now() + 60_000);
+    await page.evaluate("globalThis.tried = 0; document.querySelector('order-status').ontryagain = () => (tried += 1)");
+    const press = (times: number): Promise<unknown> =>
+      page.evaluate(`(() => {
+        const button = document.querySelector("order-status").shadowRoot.querySelector("[part~=button]");
+        for (let left = ${times}; left > 0; left -= 1) button.click();
+      })()`);
+    const disabled = page.locator("[part~=button][aria-disabled=true]");
+    await press(5);
+    expect(await page.evaluate("tried")).toBe(1);
+    expect(await disabled.count()).toBe(1);
+    // Another watch of the same state, for example with a fresh token.
+    await page.evaluate("document.querySelector('order-status').setAttribute('token', 'fresh')");
+    await title(page, "Payment failed");
+    expect(await disabled.count()).toBe(1);
+    change({ reason: "busy" });
+    await title(page, "Your phone was busy");
+    expect(await disabled.count()).toBe(0);
+    await press(2);
+    expect(await page.evaluate("tried")).toBe(2);
+    await page.clock.runFor(4_999);
+    await press(1);
+    expect(await page.evaluate("tried")).toBe(2);
+    await page.clock.runFor(1);
+    expect(await disabled.count()).toBe(0);
+    await press(1);
+    expect(await page.evaluate("tried")).toBe(3);
   });
 
   it("has a link to try again with retry-url, and only for http and https", async () => {
