@@ -1,6 +1,6 @@
 /**
  * The pages for a payer who is not redirected to the shop. The page of a payment shows `<order-status>`, which follows the order, and until
- * its script runs a text that is true when the page is sent. The other pages have no script.
+ * its script runs a text that is true when the page is sent. The other pages, also that of an older payment, have no script.
  */
 import { createHash } from "node:crypto";
 import type { PageLanguage } from "../http/accept.ts";
@@ -11,8 +11,8 @@ import { type PageWords, words } from "./return-words.ts";
 
 /** A page for a payer. */
 export type ReturnPage =
-  /** The payment of an order. */
-  | { name: "order"; order: StatusEvent; watchToken: string }
+  /** The payment of an order. Without a watch token, the page states the order's status and has no script. */
+  | { name: "order"; order: StatusEvent; watchToken?: string }
   /** The payment cannot be looked up or completed yet; the page reloads. `onward`: the shop's page, if it is known. */
   | { name: "wait"; onward?: URL | undefined }
   /** The URL belongs to no payment. */
@@ -50,9 +50,9 @@ const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(
 const hashes = [pageStyle, style].map(hashOf).join(" ");
 
 /** The content security policy of a page: its own style sheets, and for an order's page the SDK and its requests to this host. */
-export function returnPolicy({ name }: ReturnPage, { nonce, host }: { nonce: string; host: string }): string {
+export function returnPolicy(page: ReturnPage, { nonce, host }: { nonce: string; host: string }): string {
   const closed = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"];
-  if (name !== "order") return ["default-src 'none'", `style-src ${hashes}`, ...closed].join("; ");
+  if (!isLivePage(page)) return ["default-src 'none'", `style-src ${hashes}`, ...closed].join("; ");
   return [
     "default-src 'none'",
     "script-src 'self'",
@@ -61,6 +61,10 @@ export function returnPolicy({ name }: ReturnPage, { nonce, host }: { nonce: str
     ...closed,
   ].join("; ");
 }
+
+type LivePage = Extract<ReturnPage, { name: "order" }> & { watchToken: string };
+
+const isLivePage = (page: ReturnPage): page is LivePage => page.name === "order" && page.watchToken !== undefined;
 
 /** The words that are true for an order when the page is sent. */
 function stateOf({ status, settled }: StatusEvent): keyof PageWords["order"] {
@@ -72,9 +76,9 @@ const reload = `<meta http-equiv="refresh" content="${reloadS}">`;
 
 export function returnPage(page: ReturnPage, { language, root, nonce }: PageView): string {
   const spoken = words[language];
-  const isLive = page.name === "order";
+  const isLive = isLivePage(page);
   const [title, text] = page.name === "order" ? spoken.order[stateOf(page.order)] : spoken[page.name];
-  const again = isLive && !page.order.settled ? `<noscript>${reload}</noscript>` : page.name === "wait" ? reload : "";
+  const again = isReloading(page) ? (isLive ? `<noscript>${reload}</noscript>` : reload) : "";
   const script = isLive ? `<script type="module" src="${root}/sdk/tukio.js"></script>` : "";
   return `<!doctype html>
 <html lang="${language}">
@@ -84,8 +88,10 @@ export function returnPage(page: ReturnPage, { language, root, nonce }: PageView
 </html>`;
 }
 
+const isReloading = (page: ReturnPage): boolean => (page.name === "order" ? !page.order.settled : page.name === "wait");
+
 function card(
-  { order, watchToken }: Extract<ReturnPage, { name: "order" }>,
+  { order, watchToken }: LivePage,
   { root, nonce, spoken }: Pick<PageView, "root" | "nonce"> & { spoken: PageWords },
 ): string {
   const orderId = escapeHtml(order.orderId);

@@ -10,7 +10,7 @@ import type { UrlSecrets } from "../auth/keys.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { languageOf } from "../http/accept.ts";
 import { type InFlight, waitAtMost } from "../in-flight.ts";
-import type { Outcome, Payment } from "../order/order.ts";
+import type { Outcome, Payment, StatusEvent } from "../order/order.ts";
 import type { OrderQuery } from "../order/query.ts";
 import type { OrderStore } from "../order/store.ts";
 import {
@@ -155,12 +155,26 @@ function onwardOf({ returnUrl, orderId }: Payment): URL | undefined {
   return onward;
 }
 
-/** The page has a watch token of the order, because only the payer and the provider know the page's URL. */
+/** A day, like a watch token: the payer has the page open, or reloads it soon. */
+const watchableMs = 86_400_000;
+
+/** A page with a watch token for the payer who returns now, and a static one for everyone who opens the URL later. */
 async function orderPage(paymentId: string, { query, tokens }: SettleOptions): Promise<ReturnPage> {
   const found = await query.findByPayment(paymentId);
   if (!found) return { name: "unknown" };
   const { order } = found;
+  if (!isWatchable(order, paymentId)) return { name: "order", order };
   return { name: "order", order, watchToken: tokens.issue(order).watchToken };
+}
+
+/**
+ * Whether the return URL of this payment opens its order: while it is open, and at most a day after it settled. The provider knows the
+ * URL too, and a token shows the results, such as voucher codes (G11). The deadline counts as well, because later results change the
+ * order, and because an erased `returnUrl` looks like one that was never given.
+ */
+function isWatchable({ payment, settled, occurredAt }: StatusEvent, paymentId: string): boolean {
+  const times = [payment.expiresAt, ...(settled ? [occurredAt] : [])].map((time) => Date.parse(time));
+  return payment.id === paymentId && Date.now() - Math.min(...times) <= watchableMs;
 }
 
 const recordReturn = described({
@@ -172,7 +186,8 @@ const recordReturn = described({
   security: openedBy.everyone,
   answers: {
     200: {
-      description: "An HTML page that shows the order, because the payment has no `returnUrl`.",
+      description:
+        "An HTML page that shows the order, because the payment has no `returnUrl`. It follows the order until a day after the payment ended.",
       type: "text/html",
     },
     303: {

@@ -1,7 +1,10 @@
 /** The page for a payer who returns from bKash and whose payment has no `returnUrl`, in a real browser with a real node. */
+import pg from "pg";
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
+import { openDatabase } from "../../server/database/pool.ts";
+import { erase } from "../../server/order/retention.ts";
 import { returnPage } from "../../server/route/return-page.ts";
 import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
 import { asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
@@ -32,6 +35,24 @@ async function approve(page: Page): Promise<void> {
     await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   }
 }
+
+/** Moves every time of an order and its payments into the past, as if it had been opened earlier. */
+async function age(orderId: string, hours: number): Promise<void> {
+  const client = new pg.Client(databaseUrl);
+  await client.connect();
+  await client.query(
+    `with aged as (
+       update "order" set changed_at = changed_at - make_interval(hours => $2::int),
+         payment = payment || jsonb_build_object('expiresAt', iso((payment ->> 'expiresAt')::timestamptz - make_interval(hours => $2::int)))
+       where order_id = $1 returning id
+     )
+     update payment set started_at = started_at - make_interval(hours => $2::int) from aged where order_uuid = aged.id`,
+    [orderId, hours],
+  );
+  await client.end();
+}
+
+const cancelAt = async (returnUrl: string): Promise<string> => (await fetch(`${returnUrl}?status=cancel`)).text();
 
 describe("bKash's page in the sandbox", () => {
   it("shows the order, its description and a grouped amount", async () => {
@@ -78,6 +99,52 @@ describe("return page", () => {
     const read = (id: string) => call(`${node.url}/v1/orders/${id}`, { headers: { authorization: `Bearer ${token}` } });
     expect((await read(orderId)).body).toMatchObject({ orderId });
     expect((await read(other.orderId)).status).toBe(401);
+  });
+
+  it("has no token later than a day after the payment, but states what is true (G11)", async () => {
+    const node = await startNode({ databaseUrl });
+    const { returnUrl, orderId } = await payOnPage(node);
+    expect(await cancelAt(returnUrl)).toContain(' token="');
+    await age(orderId, 23);
+    expect(await (await fetch(returnUrl)).text()).toContain(' token="');
+    await age(orderId, 2);
+    const answer = await fetch(returnUrl);
+    expect(answer.headers.get("content-security-policy")).not.toContain("script-src");
+    const html = await answer.text();
+    expect(html).not.toMatch(/token|<script|order-status url/);
+    expect(html).toContain("<h1>Not paid</h1>");
+    // Results that the merchant adds later change the order, but open no page.
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    await client.query(`update "order" set changed_at = clock_timestamp() where order_id = $1`, [orderId]);
+    await client.end();
+    expect(await (await fetch(returnUrl)).text()).not.toContain("token");
+  });
+
+  it("has no token of an earlier attempt, whose address the provider has known for longer (G11)", async () => {
+    const node = await startNode({ databaseUrl });
+    const { returnUrl, orderId } = await payOnPage(node);
+    await cancelAt(returnUrl);
+    const second = await payOnPage(node, { orderId });
+    const html = await (await fetch(returnUrl)).text();
+    expect(html).not.toContain("token");
+    expect(html).toContain("<h1>You may close this page</h1>");
+    expect(html).toContain('http-equiv="refresh"');
+    expect(await (await fetch(second.returnUrl)).text()).toContain(' token="');
+  });
+
+  it("has no token once the payment's returnUrl is erased (G11)", async () => {
+    const node = await startNode({ databaseUrl });
+    const { returnUrl, orderId } = await payOnPage(node, { returnUrl: "https://shop.example/done" });
+    const cancelled = await fetch(`${returnUrl}?status=cancel`, { redirect: "manual" });
+    expect(cancelled.headers.get("location")).toBe(`https://shop.example/done?orderId=${orderId}`);
+    await age(orderId, 24 * 91);
+    const database = openDatabase(databaseUrl, () => undefined);
+    await erase(database);
+    await database.close();
+    const answer = await fetch(returnUrl, { redirect: "manual" });
+    expect(answer.status).toBe(200);
+    expect(await answer.text()).not.toMatch(/token|<script/);
   });
 
   it("states what is true without scripts, and reloads until the order is settled", async () => {
