@@ -53,8 +53,8 @@ export interface WatchOptions {
   storage?: StateStorage | null | undefined;
   /**
    * The version that the page already shows, for example because the merchant's server rendered it; `epoch.version` names
-   * its epoch too. The watch then reports and awaits newer states only. Default: 0, also after a reload, because the current
-   * state comes with the server's time.
+   * its epoch too. Until the first state has arrived, the watch requests newer ones only. Default: 0, also after a reload, because
+   * the current state comes with the server's time.
    */
   after?: Position | undefined;
 }
@@ -111,12 +111,14 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
     // The state is the same as on a channel without the time.
     const { sentAt, ...event } = received;
     const { event: known, skewMs } = store.get();
-    // The server's copy replaces an equal stored state, so that `settled()` may resolve with it.
-    const leadMin = known === stored ? 0 : 1;
-    if (known?.id === event.id && compareStates(event, known) < leadMin) return;
+    const lead = known?.id === event.id ? compareStates(event, known) : 1;
+    if (lead < 0) return;
     after = positionOf(event);
-    memory.write(event);
-    store.set({ event, skewMs: skewOf(received, skewMs) });
+    // The server's copy replaces an equal stored state, so that `settled()` may resolve with it.
+    if (lead > 0 || known === stored) {
+      memory.write(event);
+      store.set({ event, skewMs: skewOf(received, skewMs) });
+    } else if (sentAt) store.set({ skewMs: skewOf(received) });
   };
 
   const link = openLink({
@@ -133,7 +135,12 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
     },
     onRefused: (error) => end(error),
   });
-  const stopListening = onReturn(link.check);
+  const check = (): void => {
+    // The clock may have changed, or the last message was delivered late: the current state comes again, with the server's time.
+    if (store.get().event !== stored) after = 0;
+    link.check();
+  };
+  const stopListening = onReturn(check);
 
   const end = (error?: WatchError): void => {
     const { connection } = store.get();
@@ -147,6 +154,6 @@ function openWatch(options: WatchOptions): { watch: Watch; store: SnapshotStore;
   signal?.addEventListener("abort", close);
   if (signal?.aborted) close();
 
-  const watch = { snapshot: store.get, subscribe: store.subscribe, check: link.check, close };
+  const watch = { snapshot: store.get, subscribe: store.subscribe, check, close };
   return { watch, store, stored };
 }

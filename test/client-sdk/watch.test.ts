@@ -101,6 +101,41 @@ describe("state", () => {
     expect(watch.snapshot().skewMs).toBeGreaterThanOrEqual(60_000);
   });
 
+  it("corrects the clock if an equal one has the server's time, and notifies nobody of a state (G5)", async () => {
+    const { watch, transport, snapshots } = start();
+    const ago = (ms: number): string => new Date(Date.now() - ms).toISOString();
+    const link = await transport.link(1);
+    // Delivered 30 s late, for example because the page slept.
+    link.onEvent(state(2, { sentAt: ago(30_000) }));
+    const { event } = watch.snapshot();
+    link.onEvent(state(1, { sentAt: ago(60_000) }));
+    link.onEvent(state(2));
+    expect(watch.snapshot().skewMs).toBeGreaterThanOrEqual(30_000);
+    expect(watch.snapshot().skewMs).toBeLessThan(60_000);
+    link.onEvent(state(2, { sentAt: ago(0) }));
+    expect(watch.snapshot().skewMs).toBeLessThan(30_000);
+    expect(watch.snapshot().event).toBe(event);
+    expect(snapshots).toHaveLength(3);
+  });
+
+  it("is requested again on a check, because the clock may have changed while the page slept", async () => {
+    const { watch, transport } = start({ after: 1 });
+    const link = await transport.link(1);
+    link.onOpen();
+    watch.check();
+    // Before the first state, the page shows another one than the watch.
+    const second = await transport.link(2);
+    expect(second.target.after).toBe(1);
+    second.onOpen();
+    second.onEvent(state(2));
+    watch.check();
+    const third = await transport.link(3);
+    expect(third.target.after).toBe(0);
+    third.onEvent(state(2, { sentAt: new Date().toISOString() }));
+    third.drop();
+    expect((await transport.link(4)).target.after).toBe(2);
+  });
+
   it("is still watched after it has settled, so that a late success arrives", async () => {
     const { watch, transport } = start();
     const link = await transport.link(1);
