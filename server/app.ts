@@ -10,7 +10,7 @@ import { type AuthOptions, openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
 import { openDelivery } from "./delivery/open.ts";
-import { demoShopRoutes } from "./demo-shop/shop.ts";
+import { createFulfilment, demoShopRoutes } from "./demo-shop/shop.ts";
 import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
 import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
@@ -89,7 +89,8 @@ export async function createApp(
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const delivery = await openDelivery({ ...config, database, sealer, metrics, log });
-  const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake]);
+  const fulfilment = createFulfilment({ query, store: () => store, log });
+  const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
   const review = createReview({ database, store, announce: announceTo([publish, delivery.wake]), onResolved });
@@ -112,7 +113,7 @@ export async function createApp(
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const webhookParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook };
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
-  await app.register(demoShopRoutes, { ...shared, startPayment, publicUrl });
+  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {
@@ -142,7 +143,7 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      const parts = [delivery, webhooks, refreshAhead, retention, invariants, hub, offered];
+      const parts = [fulfilment, delivery, webhooks, refreshAhead, retention, invariants, hub, offered];
       for (const part of parts) await part.close();
     },
   };

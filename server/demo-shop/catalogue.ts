@@ -12,6 +12,8 @@ export interface Item {
   name: string;
   /** By currency, in minor units. */
   prices: Readonly<Record<string, number>>;
+  /** What the buyer receives, one of each kind that has a code. */
+  result: { kind: "ticket" | "voucher"; title: string };
 }
 
 export const items: Readonly<Record<ItemId, Item>> = {
@@ -19,16 +21,19 @@ export const items: Readonly<Record<ItemId, Item>> = {
     id: "tea",
     name: "Spiced tea, 100\u00a0g",
     prices: { KES: 15_000, TZS: 300_000, BDT: 14_050, UGX: 4_200 },
+    result: { kind: "ticket", title: "Pick-up ticket" },
   },
   coffee: {
     id: "coffee",
     name: "Coffee beans, 250\u00a0g",
     prices: { KES: 85_000, TZS: 1_700_000, BDT: 79_000, UGX: 24_000 },
+    result: { kind: "voucher", title: "Voucher" },
   },
   basket: {
     id: "basket",
     name: "Woven basket",
     prices: { KES: 240_000, TZS: 4_800_000, BDT: 225_000, UGX: 68_000 },
+    result: { kind: "ticket", title: "Pick-up ticket" },
   },
 };
 

@@ -5,7 +5,6 @@
  * The id of a shop's order has 60 random bits, which only the buyer's browser knows. A client that knows the id may watch the
  * order and pay it again, like a buyer who follows a link in a mail.
  */
-import { randomInt } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { WatchTokens } from "../auth/watch-token.ts";
@@ -13,7 +12,7 @@ import { asHubError } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
 import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
-import type { OrderQuery, OrderView } from "../order/query.ts";
+import type { OrderQuery } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
 import { phoneLengthMax } from "../phone-text.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
@@ -21,6 +20,8 @@ import { type Provider, requireProvider } from "../provider/provider.ts";
 import { describedFile } from "../schema/route.ts";
 import { parseInput } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
+import type { Fulfilment } from "./fulfilment.ts";
+import { findOrder, newOrderId, orderIdText, shopName } from "./order.ts";
 import { homeOf } from "./own-page.ts";
 
 export interface ShopOptions {
@@ -31,13 +32,12 @@ export interface ShopOptions {
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
   tokens: WatchTokens;
+  fulfilment: Pick<Fulfilment, "give">;
   /** Base of the shop's own URLs. */
   publicUrl: () => string;
   /** Whether the node is shutting down. */
   isDraining: () => boolean;
 }
-
-const orderIdText = z.string().regex(/^SHOP(-[2-9A-HJ-NP-Z]{4}){3}$/, "is not an order of this shop");
 
 const payBody = z
   .strictObject({
@@ -51,9 +51,6 @@ const payBody = z
     message: "is required, unless there is an orderId to pay again",
     path: ["item"],
   });
-
-/** The name that the payer sees, on the page and on the phone. */
-const shopName = "Tukio Demo Shop";
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const page = keepAsset(own("index.html"));
@@ -81,6 +78,8 @@ const openShop = describedFile("Sandbox", {
 });
 
 type OrderRequest = { Params: { orderId: string } };
+
+export { createFulfilment } from "./fulfilment.ts";
 
 /** Adds the shop to a scope of its own. Adds nothing if no provider is the built-in sandbox. */
 export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions): Promise<void> {
@@ -125,7 +124,7 @@ function addPaymentRoutes(app: FastifyInstance, options: ShopOptions): void {
   });
 }
 
-function addOrderRoutes(app: FastifyInstance, { query, tokens, publicUrl }: ShopOptions): void {
+function addOrderRoutes(app: FastifyInstance, { query, tokens, fulfilment, publicUrl }: ShopOptions): void {
   const onRequest = requireOwnPage(publicUrl);
 
   /** The page compares its clock with PostgreSQL's, which sets the times of events. */
@@ -134,7 +133,10 @@ function addOrderRoutes(app: FastifyInstance, { query, tokens, publicUrl }: Shop
   );
 
   app.post<OrderRequest>("/shop/orders/:orderId/watch-tokens", { onRequest }, async ({ params }) => {
-    const { order, item } = await findOrder(query, params.orderId);
+    const found = await findOrder(query, params.orderId);
+    const { order, item } = found;
+    // The page receives it as the order's next state.
+    void fulfilment.give(found);
     return { order, item, ...tokens.issue(order) };
   });
 
@@ -144,14 +146,6 @@ function addOrderRoutes(app: FastifyInstance, { query, tokens, publicUrl }: Shop
     const sources = events.flatMap(({ version, source }) => (source ? [[version, source]] : []));
     return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
   });
-}
-
-/** Finds an order that the shop opened. Throws `order_unknown`. */
-async function findOrder(query: Pick<OrderQuery, "find">, orderId: string): Promise<OrderView & { item: ItemId }> {
-  const view = orderIdText.safeParse(orderId).success ? await query.find(orderId) : undefined;
-  const item = z.enum(itemIds).safeParse(view?.metadata?.item);
-  if (!view || !item.success) throw new HubError("order_unknown");
-  return { ...view, item: item.data };
 }
 
 /** The body for `startPayment`. Throws `currency_invalid` if the item has no price in the provider's currencies. */
@@ -173,12 +167,4 @@ function toPayment(
     // The name on the sandbox's phone.
     metadata: { item: item.id, merchant: shopName },
   };
-}
-
-/** Letters and digits that look different from each other. */
-const alphabet = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-
-function newOrderId(): string {
-  const group = (): string => Array.from({ length: 4 }, () => alphabet[randomInt(alphabet.length)]).join("");
-  return `SHOP-${group()}-${group()}-${group()}`;
 }

@@ -57,10 +57,12 @@ describe("shop", () => {
       .waitFor();
     await approve(page);
     await seeHeading(page, "Paid");
+    await card.getByRole("heading", { name: "Pick-up ticket: Spiced tea" }).waitFor();
+    await card.getByRole("img", { name: "QR code of this ticket’s code" }).waitFor();
     await expect
       .poll(() => page.textContent("#delay"))
-      .toMatch(/^This page showed it (less than\s)?[1-9]\d*\sms after the webhook\.$/);
-    expect(await versions(page)).toEqual(["3", "2", "1"]);
+      .toMatch(/^This page showed the payment (less than\s)?[1-9]\d*\sms after the webhook\.$/);
+    expect(await versions(page)).toEqual(["4", "3", "2", "1"]);
     expect(await page.textContent("#link-text")).toBe("Live over Socket.IO");
     expect(complaints).toEqual([]);
   });
@@ -124,7 +126,8 @@ describe("shop", () => {
     expect(await page.evaluate("document.activeElement.id")).toBe("pay");
     await buy(page, "01");
     await seeHeading(page, "Paid");
-    expect(await versions(page)).toEqual(["6", "5", "4", "3", "2", "1"]);
+    await page.getByRole("heading", { name: "Pick-up ticket: Spiced tea" }).waitFor();
+    expect(await versions(page)).toEqual(["7", "6", "5", "4", "3", "2", "1"]);
     expect(complaints).toEqual([]);
   });
 

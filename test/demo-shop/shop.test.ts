@@ -1,9 +1,9 @@
 /** The shop's own routes, called by its page and by others. The sandbox stands in for the providers. */
 import pg from "pg";
-import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { createDatabase } from "../support/database.ts";
-import { type Answer, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { type Answer, apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -110,6 +110,85 @@ describe("another attempt", () => {
       const again = await post(node, "payments", { orderId, provider: "daraja", phone: "0712345601" });
       expect(again).toMatchObject({ status: 404, body: { code: "order_unknown" } });
     }
+  });
+});
+
+describe("paid order", () => {
+  const untilGiven = async (node: TestNode, { orderId }: StatusEvent): Promise<Answer["body"]> =>
+    vi.waitUntil(async () => {
+      const { body } = await asMerchant(node, `/v1/orders/${orderId}`);
+      return body.order.results ? body : undefined;
+    }, 20_000);
+
+  it.each([
+    ["tea", "ticket", "Pick-up ticket: Spiced tea, 100\u00a0g", /^TEA(-\w{4}){3}$/],
+    ["coffee", "voucher", "Voucher: Coffee beans, 250\u00a0g", /^COFFEE(-\w{4}){3}$/],
+  ])("gets what was bought as a result: %s", async (item, kind, title, code) => {
+    const node = await start();
+    const { order } = await buy(node, { item, phone: "0712345601" });
+    const { order: given, events } = await untilGiven(node, order);
+    expect(given.results).toEqual([
+      {
+        id: "purchase",
+        kind,
+        title,
+        code: expect.stringMatching(code),
+        expiresAt: new Date(Date.parse(order.openedAt) + 30 * 86_400_000).toISOString(),
+      },
+    ]);
+    // The order id grants access to the order, and a ticket is shown to others.
+    expect(given.results?.[0]?.code).not.toContain(order.orderId.slice(5));
+    expect(events.at(-1)).toMatchObject({ status: "succeeded", source: "merchant" });
+  });
+
+  it("gets it from two nodes and a returning page once, and not again after its removal", async () => {
+    const [one, two] = [await start(), await start()];
+    const { order } = await buy(one, { phone: "0712345601" });
+    await untilSettled(one, order);
+    for (const node of [one, two, one]) await post(node, `orders/${order.orderId}/watch-tokens`);
+    const { order: given } = await untilGiven(one, order);
+    await call(`${two.url}/v1/orders/${order.orderId}/results/purchase`, {
+      method: "DELETE",
+      headers: { authorization: `Bearer ${apiKey}` },
+    });
+    for (const node of [one, two]) await post(node, `orders/${order.orderId}/watch-tokens`);
+    // Closing waits for what the shop still gives.
+    await Promise.all([one.close(), two.close()]);
+    const other = await start();
+    const { body } = await asMerchant(other, `/v1/orders/${order.orderId}`);
+    expect(body.order).toMatchObject({ status: "succeeded", version: given.version + 1 });
+    expect(body.order.results).toBeUndefined();
+  });
+
+  it("gets it when a page asks again, if the node died after the payment", async () => {
+    const node = await start();
+    const { order } = await buy(node, { phone: "0712345601" });
+    await untilGiven(node, order);
+    const pool = new pg.Pool({ connectionString: databaseUrl });
+    onTestFinished(() => pool.end());
+    // The database as it is after the payment's commit.
+    await pool.query(
+      `with gone as (delete from event where order_uuid = $1 and source = 'merchant')
+       update "order" set results = null, version = version - 1 where id = $1`,
+      [order.id],
+    );
+    await post(node, `orders/${order.orderId}/watch-tokens`);
+    expect((await untilGiven(node, order)).order.results).toHaveLength(1);
+  });
+
+  it("gets nothing if the shop did not open it", async () => {
+    const node = await start();
+    const { order } = await pay(node, {
+      orderId: "SHOP-AAAA-BBBB-GGGG",
+      metadata: { item: "tea" },
+      phone: "+254712345601",
+    });
+    await untilSettled(node, order);
+    await post(node, `orders/${order.orderId}/watch-tokens`);
+    await node.close();
+    const { body } = await asMerchant(await start(), `/v1/orders/${order.orderId}`);
+    expect(body.order).toMatchObject({ status: "succeeded" });
+    expect(body.order.results).toBeUndefined();
   });
 });
 

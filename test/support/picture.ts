@@ -1,6 +1,6 @@
 /**
  * Makes the picture in the README: `npx node test/support/picture.ts [file]`, docs/demo.png by default. Starts the product,
- * pays in the demo shop, types the PIN on the phone beside it, and takes a screenshot of the paid order.
+ * pays in the demo shop, types the PIN on the phone beside it, and takes a screenshot of the paid order with its ticket.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -12,8 +12,8 @@ import { launchBrowser } from "./browser.ts";
 
 const root = join(import.meta.dirname, "../..");
 
-/** Wide enough for the shop, the phone and the events side by side. */
-const viewport = { width: 1440, height: 810 };
+/** Wide enough for the shop, the phone and the events side by side, and high enough for the ticket with its code. */
+const viewport = { width: 1440, height: 960 };
 
 async function main(file: string): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-picture-"));
@@ -58,7 +58,8 @@ async function takePicture(page: Page, url: string, file: string): Promise<void>
   for (const digit of "1234") await phone.getByRole("button", { name: digit, exact: true }).click();
   await phone.getByRole("button", { name: "Send", exact: true }).click();
   await page.getByRole("heading", { name: "Paid", exact: true }).waitFor();
-  await page.locator("#delay:visible").waitFor();
+  await page.locator("order-status [part=qr] svg").waitFor();
+  await page.locator("#delay").waitFor();
   await phone.getByRole("heading", { name: "Sent", exact: true }).waitFor();
   await page.screenshot({ path: file });
 }

@@ -113,12 +113,13 @@ function showLink(snapshot, network) {
 }
 
 /** @param {StatusEvent} event @param {string | undefined} delay */
-function eventRow({ version, status, reason, settled, occurredAt }, delay) {
+function eventRow({ version, status, reason, settled, occurredAt, results = [] }, delay) {
   const row = document.createElement("tr");
   row.dataset.status = status;
   row.dataset.settled = String(settled);
   const state = cell("state", status);
   if (reason) state.append(" ", reasonOf(reason));
+  for (const { kind } of results) state.append(" ", element("span", "reason", `+ ${kind}`));
   row.append(cell("version", String(version)), state, cell("time", timeOf(occurredAt)), cell("delay", delay ?? "–"));
   return row;
 }

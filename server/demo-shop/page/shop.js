@@ -123,7 +123,7 @@ async function showDelay({ orderId, version }, delay) {
   if (source === undefined) return;
   const strong = document.createElement("strong");
   strong.textContent = delayText(delay, clock, "less than");
-  find("delay").replaceChildren("This page showed it ", strong, ` after ${source}.`);
+  find("delay").replaceChildren("This page showed the payment ", strong, ` after ${source}.`);
   find("delay").hidden = false;
 }
 

@@ -1,0 +1,33 @@
+/** The orders that the shop opened: their ids, and finding them. */
+import { randomInt } from "node:crypto";
+import { z } from "zod";
+import { HubError } from "../errors.ts";
+import type { OrderQuery, OrderView } from "../order/query.ts";
+import { type ItemId, itemIds } from "./catalogue.ts";
+
+export const orderIdText = z.string().regex(/^SHOP(-[2-9A-HJ-NP-Z]{4}){3}$/, "is not an order of this shop");
+
+/** The name that the payer sees, on the page and on the phone. */
+export const shopName = "Tukio Demo Shop";
+
+export type ShopOrder = OrderView & { item: ItemId };
+
+/** Finds an order that the shop opened. Throws `order_unknown`. */
+export async function findOrder(query: Pick<OrderQuery, "find">, orderId: string): Promise<ShopOrder> {
+  const view = orderIdText.safeParse(orderId).success ? await query.find(orderId) : undefined;
+  const item = z.enum(itemIds).safeParse(view?.metadata?.item);
+  if (!view || !item.success) throw new HubError("order_unknown");
+  return { ...view, item: item.data };
+}
+
+/** Letters and digits that look different from each other. */
+const alphabet = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/** Three groups of four characters. `numbers` returns twelve numbers from 0 to 31. */
+export function groupsOf(numbers: readonly number[]): string {
+  const text = numbers.map((number) => alphabet[number]).join("");
+  return [0, 4, 8].map((start) => text.slice(start, start + 4)).join("-");
+}
+
+export const newOrderId = (): string =>
+  `SHOP-${groupsOf(Array.from({ length: 12 }, () => randomInt(alphabet.length)))}`;
