@@ -88,7 +88,7 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const delivery = await openDelivery({ ...config, database, sealer, metrics, log });
+  const delivery = openDelivery({ ...config, database, sealer, metrics, log });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);

@@ -23,6 +23,8 @@ export type DeliveryResult = "delivered" | "failed" | "exhausted";
 
 export interface EngineOptions {
   pool: pg.Pool;
+  /** Runs before the first pass, again until it succeeds. */
+  prepare?: () => Promise<void>;
   /** Returns the receivers of these endpoints as they are now. An endpoint without one keeps what is due. */
   receivers: (endpointIds: readonly string[]) => Promise<ReadonlyMap<string, Receiver>>;
   /** Called after each recorded attempt. */
@@ -54,6 +56,7 @@ type State = EngineOptions & {
   inFlight: InFlight;
   /** Attempts in flight by endpoint. */
   busy: Map<string, number>;
+  isPrepared: boolean;
   hasEndpoint: boolean;
   isUnfinished: boolean;
   housekeptAtMs: number;
@@ -66,6 +69,7 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
     ...options,
     inFlight: createInFlight(closeGraceMs),
     busy: new Map(),
+    isPrepared: false,
     // Unknown yet: the first run finds out.
     hasEndpoint: true,
     isUnfinished: false,
@@ -82,6 +86,7 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
   state.wake = () => {
     if (state.hasEndpoint && !state.isClosing) loop.runNow();
   };
+  loop.runNow();
   return {
     wake: state.wake,
     async close() {
@@ -95,6 +100,8 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
 /** One pass of the loop. Starts attempts and does not wait for them. */
 async function pass(state: State): Promise<void> {
   const { pool } = state;
+  if (!state.isPrepared) await state.prepare?.();
+  state.isPrepared = true;
   const { hasEndpoint, isUnfinished } = await fanOut(pool);
   state.hasEndpoint = hasEndpoint;
   state.isUnfinished = isUnfinished;

@@ -37,13 +37,15 @@ export interface OpenDelivery extends Delivery {
   close(): Promise<void>;
 }
 
-export async function openDelivery(options: DeliveryOptions): Promise<OpenDelivery> {
+export function openDelivery(options: DeliveryOptions): OpenDelivery {
   const { database, sealer, secrets, isProduction, environmentEndpoint, metrics, log } = options;
   const { pool } = database;
   metrics.readDeliveries(() => readDeliveryBacklog(pool));
   const allowsLoopback = !isProduction;
-  await storeEnvironmentEndpoint(pool, sealer, environmentEndpoint);
-  await resealSecrets(pool, { sealer, newest: createSealer(secrets.slice(0, 1)) });
+  const prepare = async (): Promise<void> => {
+    await storeEnvironmentEndpoint(pool, sealer, environmentEndpoint);
+    await resealSecrets(pool, { sealer, newest: createSealer(secrets.slice(0, 1)) });
+  };
   const onUnreadable = (endpointId: string): void =>
     log.error(
       { event: "delivery.secret.unreadable", endpointId },
@@ -52,7 +54,14 @@ export async function openDelivery(options: DeliveryOptions): Promise<OpenDelive
   const endpoints = createEndpoints({ pool, sealer, onUnreadable });
   const sender = createSender({ allowsLoopback });
   const receivers: Receivers = (ids) => receiversOf(endpoints, sender, ids);
-  const engine = startEngine({ pool, receivers, onResult: metrics.onDelivery, ...reportTask(log, "delivery"), log });
+  const engine = startEngine({
+    pool,
+    prepare,
+    receivers,
+    onResult: metrics.onDelivery,
+    ...reportTask(log, "delivery"),
+    log,
+  });
   const tail = createFeedTail({ pool, ...reportTask(log, "event stream") });
   const pings = createInFlight();
   const delivery: OpenDelivery = {

@@ -278,13 +278,15 @@ describe("the endpoint of the environment", () => {
     expect(backend.received[0]).toMatchObject({ type: "order.succeeded", isVerified: true });
     await node.close();
     const without = await start();
-    const { body } = await send(without, "GET", `/v1/endpoints/${environmentId}`);
-    expect(body).toMatchObject({ endpoint: { enabled: false, disabledBecause: "environment" } });
+    const read = async (at: TestNode) => {
+      const { body } = await send(at, "GET", `/v1/endpoints/${environmentId}`);
+      return (body as unknown as WithSecret).endpoint;
+    };
+    await vi.waitUntil(async () => !(await read(without)).enabled);
+    expect(await read(without)).toMatchObject({ enabled: false, disabledBecause: "environment" });
     await without.close();
     const again = await start({ ENDPOINT_URL: backend.url, ENDPOINT_SECRET: secret });
-    expect((await send(again, "GET", `/v1/endpoints/${environmentId}`)).body).toMatchObject({
-      endpoint: { enabled: true },
-    });
+    await vi.waitUntil(async () => (await read(again)).enabled);
   });
 
   it.each([

@@ -27,7 +27,8 @@ const age = (paymentId: string, seconds: number) =>
  */
 async function expectCheckIn(paymentId: string, expectedS: number | null): Promise<void> {
   const { rows } = await ground.database.pool.query<{ s: number | null }>(
-    "select ceil(extract(epoch from check_at - clock_timestamp()))::int as s from payment where id = $1",
+    // The column has milliseconds and may have been rounded up.
+    "select ceil(extract(epoch from check_at - interval '1 millisecond' - clock_timestamp()))::int as s from payment where id = $1",
     [paymentId],
   );
   const s = rows[0]?.s ?? null;

@@ -45,7 +45,7 @@ async function storedOf({ event, reference, receipt }: Subject, result: readonly
   const { rows } = await ground.database.pool.query<{ stored: unknown }>(
     `select jsonb_build_array(to_jsonb(o),
        (select jsonb_agg(p order by attempt) from payment p where order_uuid = o.id),
-       (select jsonb_agg(to_jsonb(e) - 'id' order by version) from event e where order_uuid = o.id),
+       (select jsonb_agg(to_jsonb(e) - 'id' - 'xid' order by version) from event e where order_uuid = o.id),
        (select jsonb_agg(r order by r.receipt) from receipt r join payment p on p.id = payment_id where order_uuid = o.id),
        (select jsonb_agg(to_jsonb(w) - 'id' order by w.id) from webhook w join payment p on p.id = payment_id where order_uuid = o.id)
      ) as stored from "order" o where id = $1`,

@@ -98,7 +98,9 @@ describe("GET /v1/providers", () => {
   });
 
   it("answers `store_unavailable` while PostgreSQL is unreachable", async () => {
-    const node = await startNode({ databaseUrl: "postgres://127.0.0.1:1/nowhere" });
+    // Without a sandbox, because nodes with sandboxes look for each other in PostgreSQL when they start.
+    const env = darajaEnv("https://daraja.example");
+    const node = await startNode({ databaseUrl: "postgres://127.0.0.1:1/nowhere", env });
     expect(await asMerchant(node, "/v1/providers")).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
     expect(await fetchAhead(node)).toMatchObject({ status: 503, body: { code: "store_unavailable" } });
   });
