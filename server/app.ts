@@ -113,7 +113,7 @@ export async function createApp(
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const webhookParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook };
   await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
-  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, publicUrl });
+  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {

@@ -4,6 +4,8 @@
  * Guarantees: a reader that continues from its cursor receives every committed event at least once, also one whose transaction began
  * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and within the last transaction
  * the event. Events that are older than this feature are not in the feed.
+ *
+ * `readOrderFeed` reads the messages of one order, by version.
  */
 import type pg from "pg";
 import { z } from "zod";
@@ -32,6 +34,9 @@ export interface FeedPage {
   hasMore: boolean;
 }
 
+/** The type of an order's version `v`, beside the version `previous`. */
+const typeColumn = "case when previous.status = v.status then 'order.updated' else 'order.' || v.status end as type";
+
 /** $1: the snapshot. $2, $3, $4: transaction, order and version of the last event seen. $5: the earliest time. $6: the type. */
 const feedStatement = {
   name: "read-feed",
@@ -51,8 +56,7 @@ const feedStatement = {
     order by xid, order_uuid, version limit ${readMax}
   ),
   typed_event as (
-    select r.xid, r.order_uuid, r.version, r.nth, r.occurred_at,
-      case when previous.status = v.status then 'order.updated' else 'order.' || v.status end as type
+    select r.xid, r.order_uuid, r.version, r.nth, r.occurred_at, ${typeColumn}
     from read_event r
       join event v on v.order_uuid = r.order_uuid and v.version = r.version
       left join event previous on previous.order_uuid = r.order_uuid and previous.version = r.version - 1
@@ -146,4 +150,24 @@ function refuseCursor(error: unknown): never {
     throw fieldError("body_invalid", "cursor", "is not a cursor that the feed returned");
   }
   throw error;
+}
+
+/** Versions of an order that one read returns at most, because each is a whole state. */
+const orderFeedMax = 100;
+
+/** $1: the order. $2: the version after which to read. */
+const orderFeedStatement = {
+  name: "read-order-feed",
+  text: `select ${typeColumn}, ${merchantOrderColumns}
+    from "order" o
+      join event v on v.order_uuid = o.id and v.version > $2
+      left join event previous on previous.order_uuid = o.id and previous.version = v.version - 1
+    where o.id = $1
+    order by v.version desc limit ${orderFeedMax}`,
+} as const;
+
+/** Reads the newest messages about one order, after a version, oldest first. Their types are those of the feed. */
+export async function readOrderFeed(pool: pg.Pool, orderUuid: string, afterVersion: number): Promise<Message[]> {
+  const rows = await run<MerchantOrderRow & { type: string }>(pool, orderFeedStatement, [orderUuid, afterVersion]);
+  return rows.map((row) => orderMessage(row.type, row)).reverse();
 }

@@ -10,8 +10,9 @@ import type { Delivery } from "./delivery.ts";
 import { createEndpoints, type Endpoints } from "./endpoint.ts";
 import { type DeliveryResult, startEngine } from "./engine.ts";
 import { type EnvironmentEndpoint, resealSecrets, storeEnvironmentEndpoint } from "./environment.ts";
+import { readOrderFeed } from "./feed.ts";
 import { createFeedTail } from "./feed-tail.ts";
-import { endpointMessage } from "./message.ts";
+import { endpointMessage, type Message } from "./message.ts";
 import { attemptMs, createSender, type Receiver, type Reply, type Sender } from "./receiver.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { signedHeaders } from "./secret.ts";
@@ -34,6 +35,8 @@ export interface DeliveryOptions {
 
 export interface OpenDelivery extends Delivery {
   addRoutes(scope: FastifyInstance, access: Access): void;
+  /** Reads the newest messages about one order, after a version, oldest first. Throws `store_unavailable`. */
+  messagesOf(orderUuid: string, afterVersion: number): Promise<Message[]>;
   close(): Promise<void>;
 }
 
@@ -70,6 +73,7 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
     tail,
     allowsLoopback,
     ping: (endpointId) => ping({ endpoints, receivers, pings }, endpointId),
+    messagesOf: (orderUuid, afterVersion) => readOrderFeed(pool, orderUuid, afterVersion),
     addRoutes: (scope, access) => deliveryRoutes(scope, { access, delivery }),
     wake() {
       engine.wake();

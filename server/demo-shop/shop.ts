@@ -3,12 +3,13 @@
  * the phone. The prices are in the backend only. The shop starts payments with the code of `POST /v1/payments` and needs no API key.
  *
  * The id of a shop's order has 60 random bits, which only the buyer's browser knows. A client that knows the id may watch the
- * order and pay it again, like a buyer who follows a link in a mail.
+ * order and pay it again, like a buyer who follows a link in a mail. The page also shows what only a merchant's backend receives.
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { asHubError } from "../database/pool.ts";
+import type { OpenDelivery } from "../delivery/open.ts";
 import { HubError } from "../errors.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
 import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
@@ -18,7 +19,7 @@ import { phoneLengthMax } from "../phone-text.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { describedFile } from "../schema/route.ts";
-import { parseInput } from "../validation.ts";
+import { parseInput, wholeText } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
 import type { Fulfilment } from "./fulfilment.ts";
 import { findOrder, newOrderId, orderIdText, shopName } from "./order.ts";
@@ -31,6 +32,7 @@ export interface ShopOptions {
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "ahead">>;
   startPayment: StartPayment;
   query: Pick<OrderQuery, "find" | "clock">;
+  delivery: Pick<OpenDelivery, "messagesOf">;
   tokens: WatchTokens;
   fulfilment: Pick<Fulfilment, "give">;
   /** Base of the shop's own URLs. */
@@ -59,6 +61,7 @@ const scripts = [
   "clock.js",
   "form.js",
   "memory.js",
+  "messages.js",
   "network.js",
   "panel.js",
   "payer.js",
@@ -78,6 +81,8 @@ const openShop = describedFile("Sandbox", {
 });
 
 type OrderRequest = { Params: { orderId: string } };
+
+const messageFilter = z.strictObject({ after: wholeText(0, 2_147_483_647).default(0) });
 
 export { createFulfilment } from "./fulfilment.ts";
 
@@ -124,7 +129,8 @@ function addPaymentRoutes(app: FastifyInstance, options: ShopOptions): void {
   });
 }
 
-function addOrderRoutes(app: FastifyInstance, { query, tokens, fulfilment, publicUrl }: ShopOptions): void {
+function addOrderRoutes(app: FastifyInstance, options: ShopOptions): void {
+  const { query, delivery, tokens, fulfilment, publicUrl } = options;
   const onRequest = requireOwnPage(publicUrl);
 
   /** The page compares its clock with PostgreSQL's, which sets the times of events. */
@@ -145,6 +151,14 @@ function addOrderRoutes(app: FastifyInstance, { query, tokens, fulfilment, publi
     const { events } = await findOrder(query, params.orderId);
     const sources = events.flatMap(({ version, source }) => (source ? [[version, source]] : []));
     return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
+  });
+
+  /** What the merchant's backend receives about the order. The page reads it when the order has changed. */
+  app.get<OrderRequest>("/shop/orders/:orderId/messages", async ({ params, query: search }, reply) => {
+    const { after } = parseInput(messageFilter, search);
+    const { order } = await findOrder(query, params.orderId);
+    const messages = (await delivery.messagesOf(order.id, after)).map(({ id, body }) => ({ id, body }));
+    return reply.header("cache-control", "no-store").send({ messages });
   });
 }
 

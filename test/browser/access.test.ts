@@ -83,6 +83,7 @@ describe("axe", () => {
     for (const [index, title] of Object.keys(states).entries()) {
       await page.goto(`${node.url}/?orderId=${orders[index]?.order.orderId}`);
       await seeHeading(page, title);
+      await page.locator("#messages pre").first().waitFor();
       found[title] = await violationsOf(page);
       if (await isTooWide(page)) found[title].push("wider than 320 px");
     }

@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Browser, FrameLocator, Locator, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { addEndpoint, startBackend } from "../support/backend.ts";
 import { launchBrowser, openPage } from "../support/browser.ts";
 import { createDatabase } from "../support/database.ts";
 import { pay, startNode } from "../support/node.ts";
@@ -199,6 +200,85 @@ describe("shop", () => {
     await seeHeading(merchant.page, "Paid");
     expect(html).toContain(node.url);
     expect(merchant.complaints).toEqual([]);
+  });
+});
+
+describe("messages to the backend", () => {
+  const typesIn = (page: Page): Promise<string[]> => page.locator("#messages summary code").allTextContents();
+
+  it("appear when the order changes, as they are posted, the newest first", async () => {
+    const { node, page, complaints } = await visit();
+    const backend = await startBackend();
+    await addEndpoint(node, backend);
+    const reads: string[] = [];
+    page.on("request", (request) => {
+      if (request.url().includes("/messages")) reads.push(new URL(request.url()).search);
+    });
+    await page.getByText("Each message appears here when the order changes.").waitFor();
+    await buy(page, "00");
+    await seeHeading(page, "Check your phone");
+    await expect.poll(() => typesIn(page)).toEqual(["order.processing", "order.pending"]);
+    await approve(page);
+    await seeHeading(page, "Paid");
+    const paidTypes = ["order.succeeded", "order.processing", "order.pending"];
+    await expect.poll(async () => (await typesIn(page)).slice(-3)).toEqual(paidTypes);
+    await vi.waitUntil(() => backend.received.length > 0);
+    const [posted] = backend.received;
+    const shown = page.locator("#messages li", { hasText: `webhook-id: ${posted?.id}` }).locator("pre");
+    await shown.waitFor({ state: "attached" });
+    const text = String(await shown.textContent());
+    expect(text).toBe(JSON.stringify({ ...posted?.body, type: JSON.parse(text).type }, null, 2));
+    expect(await page.locator("#messages details[open]").count()).toBe(1);
+    await page.locator("#messages li").first().locator("pre").waitFor();
+    expect(await page.getAttribute(".backend a", "href")).toBe("docs#/Events");
+    // The page reads when it has received a state, and nothing in between.
+    expect(reads.length).toBeLessThanOrEqual(6);
+    expect(new Set(reads).size).toBeGreaterThan(1);
+    expect(complaints).toEqual([]);
+  });
+
+  it("follow although a read fails, and the order does not change again", async () => {
+    const { page } = await visit();
+    let isFailing = true;
+    await page.route(/\/messages/, (route) => (isFailing ? route.abort() : route.continue()));
+    await buy(page, "01");
+    await seeHeading(page, "Paid");
+    await page.getByText("The newest messages cannot be read now.").waitFor();
+    isFailing = false;
+    await expect.poll(() => typesIn(page), { timeout: 10_000 }).toContain("order.succeeded");
+    expect(await page.isHidden("#backend-failure")).toBe(true);
+  });
+
+  it("leave the message open that the visitor reads", async () => {
+    const { page } = await visit();
+    await buy(page, "00");
+    await expect.poll(() => typesIn(page)).toEqual(["order.processing", "order.pending"]);
+    const pending = page.locator("#messages li", { hasText: "order.pending" });
+    await page.locator("#messages li", { hasText: "order.processing" }).locator("summary").click();
+    await pending.locator("summary").click();
+    await approve(page);
+    await expect.poll(() => typesIn(page)).toContain("order.succeeded");
+    expect(await page.locator("#messages details[open] summary code").allTextContents()).toEqual(["order.pending"]);
+  });
+
+  it("are collapsed on a narrow screen, and opened by the keyboard", async () => {
+    const { page } = await visit({ width: 320 });
+    await buy(page, "01");
+    await seeHeading(page, "Paid");
+    await expect.poll(() => typesIn(page)).toContain("order.succeeded");
+    expect(await page.isVisible("#messages")).toBe(false);
+    await page.focus("#backend-panel > summary");
+    await page.keyboard.press("Enter");
+    await page.locator("#messages pre").first().waitFor();
+    expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    const names: unknown[] = [];
+    for (let nth = 0; nth < 3; nth += 1) {
+      await page.keyboard.press("Tab");
+      names.push(
+        await page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.localName"),
+      );
+    }
+    expect(names).toEqual(["a", "summary", expect.stringMatching(/^Body of order\./)]);
   });
 });
 

@@ -106,6 +106,7 @@ describe("shop route", () => {
       await call(`${node.url}/shop/catalogue`),
       await call(`${node.url}/shop/clock`),
       await call(`${node.url}/shop/orders/${started.body.order.orderId}/sources`),
+      await call(`${node.url}/shop/orders/${started.body.order.orderId}/messages`),
     ];
     for (const answer of answers) {
       expect(answer.status).toBeLessThan(300);

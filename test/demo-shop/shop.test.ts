@@ -2,6 +2,7 @@
 import pg from "pg";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
+import { addEndpoint, startBackend } from "../support/backend.ts";
 import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 
@@ -215,6 +216,57 @@ describe("return to an order", () => {
       return (body as unknown as { sources: Record<number, string> }).sources[version];
     };
     expect(await Promise.all(["0712345601", "0712345606"].map(sourceOf))).toEqual(["webhook", "query"]);
+  });
+});
+
+interface ShownMessage {
+  id: string;
+  body: string;
+}
+
+describe("messages of an order", () => {
+  const messagesOf = async (node: TestNode, orderId: string, query = ""): Promise<ShownMessage[]> => {
+    const { status, body } = await call(`${node.url}/shop/orders/${orderId}/messages${query}`);
+    if (status !== 200) throw new Error(`refused: ${status} ${JSON.stringify(body)}`);
+    return (body as unknown as { messages: ShownMessage[] }).messages;
+  };
+
+  it("are what a backend receives, byte for byte, on every node", async () => {
+    const [node, other] = [await start(), await start()];
+    const backend = await startBackend();
+    await addEndpoint(node, backend, { events: ["order.pending", "order.processing", "order.succeeded"] });
+    const { order } = await buy(node, { phone: "0712345601" });
+    await untilSettled(node, order);
+    const received = () => backend.received.filter(({ id }) => id.startsWith(order.id));
+    await vi.waitUntil(() => received().some(({ type }) => type === "order.succeeded"));
+    const messages = await messagesOf(other, order.orderId);
+    expect(messages.slice(0, 3).map(({ id, body }) => [id, JSON.parse(body).type])).toEqual([
+      [`${order.id}.0.1`, "order.pending"],
+      [`${order.id}.0.2`, "order.processing"],
+      [`${order.id}.0.3`, "order.succeeded"],
+    ]);
+    // An attempt sends the newest state, and its type tells what the endpoint does not know yet.
+    for (const { id, type, text } of received()) {
+      expect(messages.find((one) => one.id === id)?.body.replace(/order\.\w+/, type)).toBe(text);
+    }
+    expect((await messagesOf(node, order.orderId, "?after=2"))[0]).toEqual(messages[2]);
+    expect(await messagesOf(node, order.orderId, "?after=1000")).toEqual([]);
+  });
+
+  it("are those of orders that the shop opened, and of no other (G11)", async () => {
+    const node = await start();
+    const { order } = await pay(node);
+    for (const orderId of [order.orderId, order.id, "SHOP-AAAA-BBBB-FFFF", "%00"]) {
+      const refused = await call(`${node.url}/shop/orders/${orderId}/messages`);
+      expect(refused).toMatchObject({ status: 404, body: { code: "order_unknown" } });
+    }
+  });
+
+  it.each(["after=-1", "after=x", "after=9999999999", "after=1&after=2", "before=1"])("refuse ?%s", async (query) => {
+    const node = await start();
+    const { order } = await buy(node);
+    const refused = await call(`${node.url}/shop/orders/${order.orderId}/messages?${query}`);
+    expect(refused).toMatchObject({ status: 400, body: { code: "body_invalid" } });
   });
 });
 

@@ -13,6 +13,10 @@ export interface Received {
     timestamp: string;
     data: { order: Record<string, unknown>; endpoint: Record<string, unknown> };
   };
+  /** The bytes of the body, as text. */
+  text: string;
+  /** The headers of Standard Webhooks. */
+  headers: Record<string, string>;
   /** Whether the library of Standard Webhooks accepts the signature. */
   isVerified: boolean;
   path: string;
@@ -60,6 +64,8 @@ async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
+const signatureHeaders = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
 function toReceived({ headers, url = "" }: IncomingMessage, text: string, secrets: readonly string[]): Received {
   const body = JSON.parse(text) as Received["body"];
   const isSignedBy = (secret: string): boolean => {
@@ -74,6 +80,8 @@ function toReceived({ headers, url = "" }: IncomingMessage, text: string, secret
     id: String(headers["webhook-id"]),
     type: body.type,
     body,
+    text,
+    headers: Object.fromEntries(signatureHeaders.map((name) => [name, String(headers[name])])),
     isVerified: secrets.some(isSignedBy),
     path: url,
     atMs: performance.now(),

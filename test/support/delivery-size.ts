@@ -6,7 +6,7 @@ import { disableFailing, disableGone, removeDeleted } from "../../server/deliver
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
 import { resealSecrets, storeEnvironmentEndpoint } from "../../server/delivery/environment.ts";
 import { fanOut } from "../../server/delivery/fan-out.ts";
-import { currentPlace, placeSince, readFeed } from "../../server/delivery/feed.ts";
+import { currentPlace, placeSince, readFeed, readOrderFeed } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
@@ -17,6 +17,9 @@ import { readDeliveryBacklog } from "../../server/delivery/statistics.ts";
 const sealer = createSealer(["a secret of more than thirty-two characters"]);
 
 const endpointId = (n: number): string => `00000000-0000-4000-8000-00000000010${n}`;
+
+/** The hundredth newest order of the million. */
+const orderUuid = "019f0000-0000-7000-8000-0000000f41dc";
 
 /** A secret as PostgreSQL reads it in an array of texts. */
 const sealed = (n: number): string => `"\\\\x${sealSecret(sealer, endpointId(n), createSecret()).toString("hex")}"`;
@@ -94,6 +97,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
       () => readFeed(pool, { limit: 50, type: "order.review" }),
       async () => readFeed(pool, { cursor: await currentPlace(pool), limit: 50 }),
     ],
+    orderFeed: [0, 1].map((after) => () => readOrderFeed(pool, orderUuid, after)),
     backlogOfDeliveries: [() => readDeliveryBacklog(pool)],
     disable: [() => disableFailing(pool), () => disableGone(pool, behind)],
     removeDeleted: [() => removeDeleted(pool), () => removeEmpty(pool, endpoints)],

@@ -21,7 +21,7 @@ const clockFormat = new Intl.DateTimeFormat("en-GB", {
 });
 
 /** @param {string} iso */
-const timeOf = (iso) => clockFormat.format(new Date(iso));
+export const timeOf = (iso) => clockFormat.format(new Date(iso));
 
 /** @param {{ network: Network }} options */
 export function createPanel({ network }) {
@@ -141,7 +141,7 @@ function setText(id, text) {
 }
 
 /** @param {string} name @param {string} className @param {string} text */
-function element(name, className, text) {
+export function element(name, className, text) {
   const made = document.createElement(name);
   made.className = className;
   made.textContent = text;

@@ -4,6 +4,7 @@
 /** @import { Choice, Item } from "../catalogue.ts" */
 
 /** @typedef {{ order: StatusEvent, item: string, watchToken: string }} Watched */
+/** @typedef {{ id: string, body: string }} Message The `webhook-id` and the body, as they are posted. */
 /** @typedef {{ status: number, code: string, detail: string, order?: StatusEvent, retryAfterS: number | undefined }} Problem */
 
 const root = new URL("..", import.meta.url);
@@ -59,3 +60,11 @@ export const watchAgain = (orderId) => call(`orders/${encodeURIComponent(orderId
  * @returns {Promise<{ sources: Record<string, string> }>}
  */
 export const readSources = (orderId) => call(`orders/${encodeURIComponent(orderId)}/sources`);
+
+/**
+ * Reads the messages that a merchant's backend receives about the order, after a version, oldest first.
+ * @param {string} orderId
+ * @param {number} after
+ * @returns {Promise<{ messages: Message[] }>}
+ */
+export const readMessages = (orderId, after) => call(`orders/${encodeURIComponent(orderId)}/messages?after=${after}`);

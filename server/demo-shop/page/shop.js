@@ -5,6 +5,7 @@
 import { delayMs, delayText, measureClock, nowMs } from "./clock.js";
 import { createForm, find } from "./form.js";
 import { recall, remember } from "./memory.js";
+import { createMessages } from "./messages.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
@@ -22,6 +23,7 @@ const network = switchNetwork();
 // Loaded after the switches are in place, because the SDK would otherwise use the browser's own network functions.
 const sdk = import(new URL("sdk/tukio.js", root).href);
 const panel = createPanel({ network });
+const messages = createMessages();
 const status = /** @type {OrderStatusElement} */ (find("status"));
 const isWide = window.matchMedia("(min-width: 1000px)");
 const phone = createPhone();
@@ -74,6 +76,7 @@ function onStatusChange(event) {
   // The delay says nothing about an event from before the link was open.
   const isLive = delay !== undefined && receivedMs - delay > wasOpenSinceMs;
   panel.add(event, isLive ? delayText(delay, clock, "<") : undefined);
+  messages.show(event);
   const wasPaid = lastStatus === "succeeded";
   lastStatus = event.status;
   if (event.status !== "succeeded") find("delay").hidden = true;
@@ -137,6 +140,7 @@ function watch({ order, item, watchToken }) {
   panel.watch(order.orderId);
   // The shop's answer already contains a state.
   panel.add(order, undefined);
+  messages.show(order);
   setAttribute("item", items.find(({ id }) => id === item)?.name);
   setAttribute("phone", recall(order.orderId)?.phone);
   find("choosing").hidden = true;
