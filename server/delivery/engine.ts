@@ -13,7 +13,7 @@ import { createInFlight, type InFlight } from "../in-flight.ts";
 import { startLoop } from "../loop.ts";
 import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
-import { fanOut } from "./fan-out.ts";
+import { fanOut, hasEndpoint } from "./fan-out.ts";
 import { type Message, type Prepared, prepareMessages } from "./message.ts";
 import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
@@ -59,6 +59,7 @@ type State = EngineOptions & {
   isPrepared: boolean;
   hasEndpoint: boolean;
   isUnfinished: boolean;
+  lookedAtMs: number;
   housekeptAtMs: number;
   isClosing: boolean;
   wake: () => void;
@@ -72,6 +73,7 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
     isPrepared: false,
     // Unknown yet: the first run finds out.
     hasEndpoint: true,
+    lookedAtMs: Number.NEGATIVE_INFINITY,
     isUnfinished: false,
     housekeptAtMs: performance.now(),
     isClosing: false,
@@ -102,19 +104,27 @@ async function pass(state: State): Promise<void> {
   const { pool } = state;
   if (!state.isPrepared) await state.prepare?.();
   state.isPrepared = true;
-  const { hasEndpoint, isUnfinished } = await fanOut(pool);
-  state.hasEndpoint = hasEndpoint;
-  state.isUnfinished = isUnfinished;
   if (performance.now() - state.housekeptAtMs > housekeepingMs) await housekeep(state);
-  if (!hasEndpoint) return;
+  await lookForEndpoints(state);
+  if (!state.hasEndpoint) return;
+  state.isUnfinished = (await fanOut(pool)).isUnfinished;
   const claimed = await claimDeliveries(pool, state.busy);
   if (claimed.length === 0) return;
   const claimedAtMs = performance.now();
-  const receivers = await state.receivers([...new Set(claimed.map(({ endpointId }) => endpointId))]);
-  for (const prepared of await prepareMessages(pool, claimed)) {
+  const endpointIds = [...new Set(claimed.map(({ endpointId }) => endpointId))];
+  const [receivers, messages] = await Promise.all([state.receivers(endpointIds), prepareMessages(pool, claimed)]);
+  for (const prepared of messages) {
     const receiver = receivers.get(prepared.claimed.endpointId);
     begin(state, prepared, { receiver, claimedAtMs });
   }
+}
+
+/** Once a second, because a node without an endpoint does nothing else, and one with endpoints must not ask before each pass. */
+async function lookForEndpoints(state: State): Promise<void> {
+  if (state.hasEndpoint && performance.now() - state.lookedAtMs < idleMs) return;
+  state.hasEndpoint = await hasEndpoint(state.pool);
+  state.isUnfinished &&= state.hasEndpoint;
+  state.lookedAtMs = performance.now();
 }
 
 async function housekeep(state: State): Promise<void> {

@@ -95,25 +95,21 @@ const anyEndpointStatement = {
   text: "select exists (select from endpoint where not is_deleted) as has_endpoint",
 } as const;
 
-export interface FannedOut {
-  /** Whether there is an endpoint at all. */
-  hasEndpoint: boolean;
-  /** Whether events or orders remain for another pass, or another node is at work. */
-  isUnfinished: boolean;
+/** Whether there is an endpoint at all. Throws `store_unavailable`. */
+export async function hasEndpoint(pool: pg.Pool): Promise<boolean> {
+  const [found] = await run<{ has_endpoint: boolean }>(pool, anyEndpointStatement, []);
+  if (found?.has_endpoint) return true;
+  await run(pool, skipStatement, []);
+  return false;
 }
 
-/** Runs one pass. Throws `store_unavailable`. */
-export async function fanOut(pool: pg.Pool): Promise<FannedOut> {
-  const [found] = await run<{ has_endpoint: boolean }>(pool, anyEndpointStatement, []);
-  if (!found?.has_endpoint) {
-    await run(pool, skipStatement, []);
-    return { hasEndpoint: false, isUnfinished: false };
-  }
+/** Runs one pass. Returns whether events or orders remain for another one, or another node is at work. Throws `store_unavailable`. */
+export async function fanOut(pool: pg.Pool): Promise<{ isUnfinished: boolean }> {
   type Pass = { is_new_epoch: boolean; is_sweeping: boolean; is_full: boolean };
   const [pass] = await run<Pass>(pool, fanOutStatement, []);
   if (pass?.is_new_epoch) await run(pool, startSweepStatement, []);
   const isSwept = pass && (pass.is_new_epoch || pass.is_sweeping) ? await sweep(pool) : true;
-  return { hasEndpoint: true, isUnfinished: !pass || pass.is_full || !isSwept };
+  return { isUnfinished: !pass || pass.is_full || !isSwept };
 }
 
 /** Returns whether the sweep is complete. */

@@ -5,7 +5,7 @@ import { claimDeliveries } from "../../server/delivery/claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "../../server/delivery/disable.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
 import { resealSecrets, storeEnvironmentEndpoint } from "../../server/delivery/environment.ts";
-import { fanOut } from "../../server/delivery/fan-out.ts";
+import { fanOut, hasEndpoint } from "../../server/delivery/fan-out.ts";
 import { currentPlace, placeSince, readFeed, readOrderFeed } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
@@ -62,6 +62,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
   const since = new Date(Date.now() - 3_600_000);
   return {
     endpoints: [
+      () => hasEndpoint(pool),
       () => endpoints.create({ url: "https://shop.example.com/" }),
       () => endpoints.list(),
       () => endpoints.read(behind),
@@ -102,7 +103,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     disable: [() => disableFailing(pool), () => disableGone(pool, behind)],
     removeDeleted: [() => removeDeleted(pool), () => removeEmpty(pool, endpoints)],
     withoutEndpoints: [
-      () => pool.query("update endpoint set is_deleted = true where not is_deleted").then(() => fanOut(pool)),
+      () => pool.query("update endpoint set is_deleted = true where not is_deleted").then(() => hasEndpoint(pool)),
     ],
   };
 }
