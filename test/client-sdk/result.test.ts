@@ -47,7 +47,7 @@ const setAttribute = (page: Page, name: string, value: string): Promise<unknown>
 const focused = (page: Page): Promise<string> =>
   page.evaluate("document.querySelector('order-status').shadowRoot.activeElement?.textContent ?? ''");
 
-/** Decodes the QR code in a picture of the page, dark on light only, as a scanner does. */
+/** Decodes the QR code in a picture of the page. It must be black on white. */
 async function scan(page: Page): Promise<string> {
   const picture = (await part(page, "qr").locator("svg").screenshot()).toString("base64");
   const blank = await page.context().newPage();
@@ -68,7 +68,11 @@ async function scan(page: Page): Promise<string> {
     return { width, height, bytes };
   })()`);
   await blank.close();
-  return decodeQr({ width, height, data: Uint8ClampedArray.from(Buffer.from(bytes, "latin1")) });
+  const data = Uint8ClampedArray.from(Buffer.from(bytes, "latin1"));
+  // The quiet zone: this decoder also reads white on black, which many scanners do not.
+  const topMiddle = 4 * (2 * width + Math.floor(width / 2));
+  expect([...data.slice(topMiddle, topMiddle + 3)]).toEqual([255, 255, 255]);
+  return decodeQr({ width, height, data });
 }
 
 describe("results from a node", () => {
@@ -285,6 +289,8 @@ describe("QR code", () => {
       await setPageStyle(page, `color-scheme: ${css}`);
       await part(page, "qr").locator("svg").waitFor();
       expect(await scan(page)).toBe(code);
+      // The finder pattern begins after 4 modules on each side.
+      expect(await part(page, "qr").locator("path").getAttribute("d")).toMatch(/^M4 4h7v1h-7z/);
     },
   );
 
