@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** The projects and their tests. The project `server` has the tests of no other project. */
 const unit = [
   "test/*.test.ts",
-  "test/auth/{keys,watch-token}.test.ts",
+  "test/auth/{access,keys,watch-token}.test.ts",
   "test/config/*.test.ts",
   "test/docs/{guarantee,page}.test.ts",
   "test/attack/translate.test.ts",

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
-import { orderId, processing, prompt, ticket } from "../schema/example.ts";
+import { endpointId, orderId, processing, prompt, ticket } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
@@ -40,7 +40,7 @@ const securitySchemes = {
   },
 } as const;
 
-/** The parameters of paths. */
+/** The parameters of paths, by their name or by the segment before them and their name. */
 const pathParameters: Readonly<Record<string, Json>> = {
   orderId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
@@ -60,7 +60,8 @@ const pathParameters: Readonly<Record<string, Json>> = {
     examples: ["254712345600"],
   },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
-  id: { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
+  "prompts/id": { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
+  "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
     description: `Your name for the result. Percent-encode it in the path. ${orderIdForm}`,
@@ -117,7 +118,10 @@ const license = { name: "MIT", identifier: "MIT" };
 /** Translates a route's description into the schema that `@fastify/swagger` reads. */
 function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector) {
   const { operationId, tag, summary, description, security, headers, querystring, answers, problems } = schema;
-  const params = [...url.matchAll(/:(\w+)/g)].map(([, name = ""]) => [name, pathParameters[name]]);
+  const params = [...url.matchAll(/([\w-]*)\/:(\w+)/g)].map(([, before, name = ""]) => [
+    name,
+    pathParameters[`${before}/${name}`] ?? pathParameters[name],
+  ]);
   // An operation with a path parameter refuses a parameter that is not percent-encoded UTF-8.
   const codes = params.length > 0 ? [...new Set<ErrorCode>(["body_invalid", ...problems])] : problems;
   return {

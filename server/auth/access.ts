@@ -24,7 +24,10 @@ export interface Access {
   isMerchant(credential: string | undefined): boolean;
   /** Returns the sender; `anonymous` for a request without a valid credential. Never rejects. */
   callerOf(request: Bearing): Promise<Caller>;
-  /** Throws `key_invalid` unless the request's `Authorization` header has an API key. A key in the URL is not accepted. */
+  /**
+   * Throws `key_invalid`, which says what to send, unless the request's `Authorization` header has an API key. A key in the URL is
+   * not accepted.
+   */
   requireMerchant(request: Bearing): void;
   /**
    * Returns the order that a credential allows to watch (G11). An API key requires `orderId`. A watch token names its order, and
@@ -58,11 +61,13 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
     },
 
     requireMerchant(request) {
-      if (!isMerchant(bearerOf(request))) throw new HubError("key_invalid");
+      if (isMerchant(bearerOf(request))) return;
+      throw new HubError("key_invalid", `${keyFault(request, isMerchant)}. Send "Authorization: Bearer <API key>"`);
     },
 
     async watch(credential, orderId) {
-      if (credential === undefined) throw new HubError("token_invalid", "A watch token is needed");
+      if (credential === undefined)
+        throw new HubError("token_invalid", 'A watch token is needed. Send "Authorization: Bearer <watch token>"');
       if (isMerchant(credential)) {
         if (orderId === undefined) throw new HubError("order_unknown");
         const id = await query.idOf(readOrderId(orderId));
@@ -76,6 +81,27 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
   };
 }
 
+/** What is wrong with the credential of a request that has no API key where it must be. Contains nothing of the credential. */
+function keyFault(request: Bearing, isMerchant: Access["isMerchant"]): string {
+  const { authorization = "", "x-api-key": otherKey } = request.headers;
+  const [scheme = "", ...rest] = authorization.trim().split(/ +/);
+  if (scheme === "") {
+    if (otherKey !== undefined) return "The header X-API-Key is not read";
+    if (tokenOf(request) !== undefined) return "An API key in the URL is not accepted here";
+    return "The header Authorization is missing";
+  }
+  if (isMerchant(scheme)) return "The word Bearer is missing before the API key";
+  if (/^(?:basic|digest)$/i.test(scheme)) return `The scheme ${scheme} is not accepted`;
+  if (!/^bearer$/i.test(scheme)) return "The header Authorization has no Bearer";
+  const [key, ...more] = rest;
+  if (key === undefined) return "The API key after Bearer is missing";
+  if (more.length > 0) return "The API key must not contain spaces";
+  return isWatchToken(key) ? "A watch token opens only its order" : "The API key is wrong";
+}
+
+/** By its form, because a watch token that has expired is one too. */
+const isWatchToken = (credential: string): boolean => /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/.test(credential);
+
 /** The hook of the merchant's routes. It refuses a request before its body is read. */
 export const merchantOnly =
   (access: Pick<Access, "requireMerchant">) =>
@@ -84,7 +110,7 @@ export const merchantOnly =
 
 /** The part of a request that can carry a credential. */
 export interface Bearing {
-  headers: { authorization?: string | undefined };
+  headers: { authorization?: string | undefined; "x-api-key"?: string | string[] | undefined };
   query?: unknown;
 }
 

@@ -31,7 +31,7 @@ export interface EngineOptions {
   onResult: (result: DeliveryResult) => void;
   onError: (error: unknown) => void;
   onRecovered: () => void;
-  log: Pick<FastifyBaseLogger, "warn" | "error">;
+  log: Pick<FastifyBaseLogger, "info" | "warn" | "error">;
 }
 
 export interface DeliveryEngine {
@@ -136,6 +136,23 @@ async function housekeep(state: State): Promise<void> {
 const reportDisabled = ({ log }: State, endpointId: string, because: string): void =>
   log.warn({ event: "delivery.endpoint.disabled", endpointId, because }, "An endpoint was disabled");
 
+/** Logs the first failure of an endpoint since its last success, and the first success after it. */
+function reportHealth(
+  { log }: State,
+  endpointId: string,
+  { change, reply }: { change: "failing" | "recovered"; reply: Reply },
+): void {
+  if (change === "recovered") {
+    log.info({ event: "delivery.endpoint.recovered", endpointId }, "An endpoint accepts messages again");
+    return;
+  }
+  const { status: httpStatus, error } = reply;
+  log.warn(
+    { event: "delivery.endpoint.failing", endpointId, httpStatus, error },
+    "An endpoint does not accept messages; its deliveries have the answers",
+  );
+}
+
 /** Half the lease, because a process that was stopped for longer must not send what another node may be sending now. */
 const staleMs = 15_000;
 
@@ -182,7 +199,8 @@ async function deliver(
     return;
   }
   const delayMs = delayMsAfter(claimed.attempts + 1, reply.retryAfterS);
-  await recordAttempt(pool, { claimed, message, reply, delayMs });
+  const change = await recordAttempt(pool, { claimed, message, reply, delayMs });
+  if (change) reportHealth(state, claimed.endpointId, { change, reply });
   onResult(resultOf(reply, delayMs));
   if (reply.isGone && (await disableGone(pool, claimed.endpointId)).length > 0) {
     reportDisabled(state, claimed.endpointId, "gone");

@@ -40,10 +40,14 @@ const recordStatement = {
   )
   update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end
   from attempt a
-  where e.id = a.endpoint_id and (e.failing_since is null) is distinct from a.is_delivered`,
+  where e.id = a.endpoint_id and (e.failing_since is null) is distinct from a.is_delivered
+  returning e.failing_since`,
 } as const;
 
-/** Records one attempt. `delayMs`: the time to the next attempt after a failure; undefined: this was the last. */
+/**
+ * Records one attempt. `delayMs`: the time to the next attempt after a failure; undefined: this was the last. Returns whether the
+ * endpoint has begun to fail or has recovered with it; undefined for an attempt that changed nothing about that.
+ */
 export async function recordAttempt(
   pool: pg.Pool,
   {
@@ -52,7 +56,7 @@ export async function recordAttempt(
     reply,
     delayMs,
   }: { claimed: Claimed; message: Message; reply: Reply; delayMs: number | undefined },
-): Promise<void> {
+): Promise<"failing" | "recovered" | undefined> {
   const attempt = {
     endpoint_id: claimed.endpointId,
     subject_id: claimed.subjectId,
@@ -68,7 +72,9 @@ export async function recordAttempt(
     error: reply.error,
     delay_ms: delayMs,
   };
-  await run(pool, recordStatement, [JSON.stringify(attempt)]);
+  type ChangedEndpoint = { failing_since: Date | null };
+  const [changed] = await run<ChangedEndpoint>(pool, recordStatement, [JSON.stringify(attempt)]);
+  return changed && (changed.failing_since ? "failing" : "recovered");
 }
 
 /** Clears what is due: the endpoint has the subject's state, or receives no message of its type. */

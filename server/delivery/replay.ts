@@ -3,18 +3,40 @@ import type pg from "pg";
 import { run } from "../order/statement.ts";
 import { accepts, makeDue, messageJoins, orderSubjects } from "./subject.ts";
 
-export interface Replay {
-  /** Orders that changed at this time or later. */
-  since: Date;
-  /** Orders that changed before this time. */
-  until?: Date | undefined;
-  orderId?: string | undefined;
-  /** Orders with this status now. */
-  status?: string | undefined;
-}
+/** `status`: only orders with this status now. */
+export type Replay = { status?: string | undefined } & (
+  | {
+      /** Orders that changed at this time or later. */
+      since: Date;
+      /** Orders that changed before this time. */
+      until?: Date | undefined;
+      orderId?: string | undefined;
+    }
+  /** One order, whenever it changed. */
+  | { since?: undefined; orderId: string }
+);
 
 /** Orders of one statement. */
 const batch = 500;
+
+/** The orders of `subject` become due at the endpoint $1. `status`: the parameter with the status that they must have, or null. */
+const replayed = (status: string): string => `due as (
+    select e.id as endpoint_id, 'order' as kind, s.id as subject_id, s.version, true as is_replay, d.due_version as replaced
+    from subject s
+      join endpoint e on e.id = $1 and not e.is_deleted
+      ${messageJoins}
+    where (${status} is null or s.status = ${status}) and ${accepts("'order.' || s.status")}
+  ),
+  ${makeDue}`;
+
+/** $1: the endpoint. $2: the order. $3: the status. */
+const replayOrderStatement = {
+  name: "replay-order",
+  text: `with subject as materialized (${orderSubjects('select id from "order" where order_id = $2')}
+  ),
+  ${replayed("$3::text")}
+  select count(*)::int as queued from queued`,
+} as const;
 
 /** $1: the endpoint. $2, $3: the time of the changes. $4: the order. $5: the status. $6: the place in the orders, by id. */
 const replayStatement = {
@@ -34,14 +56,7 @@ const replayStatement = {
   chosen as materialized (select id from changed where id > $6::uuid order by id limit ${batch}),
   subject as materialized (${orderSubjects("select id from chosen")}
   ),
-  due as (
-    select e.id as endpoint_id, 'order' as kind, s.id as subject_id, s.version, true as is_replay, d.due_version as replaced
-    from subject s
-      join endpoint e on e.id = $1 and not e.is_deleted
-      ${messageJoins}
-    where ($5::text is null or s.status = $5) and ${accepts("'order.' || s.status")}
-  ),
-  ${makeDue}
+  ${replayed("$5::text")}
   select (select count(*)::int from queued) as queued, (select count(*)::int from chosen) as chosen,
     (select id from chosen order by id desc limit 1) as last`,
 } as const;
@@ -55,10 +70,17 @@ interface ReplayRow {
 }
 
 /** Returns the number of orders that will be sent. Throws `store_unavailable`. */
-export async function replay(
+export async function replay(pool: pg.Pool, endpointId: string, asked: Replay): Promise<number> {
+  if (asked.since !== undefined) return replaySince(pool, endpointId, asked);
+  const values = [endpointId, asked.orderId, asked.status];
+  const [row] = await run<Pick<ReplayRow, "queued">>(pool, replayOrderStatement, values);
+  return row?.queued ?? 0;
+}
+
+async function replaySince(
   pool: pg.Pool,
   endpointId: string,
-  { since, until, orderId, status }: Replay,
+  { since, until, orderId, status }: Extract<Replay, { since: Date }>,
 ): Promise<number> {
   let total = 0;
   for (let place: string | null = before; place !== null; ) {

@@ -84,7 +84,7 @@ const message = z
   .meta({ id: "Event", description: "One version of one order, as the merchant sees it." });
 
 const exampleEndpoint = {
-  id: "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+  id: example.endpointId,
   url: "https://shop.example.com/hooks/tukio",
   events: null,
   enabled: true,
@@ -248,9 +248,12 @@ export const replayEndpoint = (body: z.ZodType): Described =>
     operationId: "replayEndpoint",
     summary: "Send current states again",
     description:
-      "Sends the current state of every order that changed in this time, as `order.<status>`, if the endpoint receives that type.",
+      "Sends the current state of one order, or of every order that changed in a time, as `order.<status>`, if the endpoint receives that type.",
     body,
-    examples: { day: { summary: "Since a time", value: { since: example.pending.openedAt } } },
+    examples: {
+      day: { summary: "Since a time", value: { since: example.pending.openedAt } },
+      one: { summary: "One order", value: { orderId: example.orderId } },
+    },
     answers: {
       202: {
         description: "The number of orders that will be sent.",

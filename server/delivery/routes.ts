@@ -9,7 +9,7 @@ import { refusalOf } from "./address.ts";
 import type { Delivery } from "./delivery.ts";
 import { eventRoutes } from "./event-routes.ts";
 import { deliveryStatuses, listDeliveries } from "./history.ts";
-import { replay } from "./replay.ts";
+import { type Replay, replay } from "./replay.ts";
 import * as route from "./route-schema.ts";
 import { eventTypes } from "./subject.ts";
 
@@ -40,9 +40,9 @@ const change = draft
 
 const replayBody = z
   .strictObject({
-    since: timeText.describe("Orders that changed at this time or later."),
+    since: timeText.optional().describe("Orders that changed at this time or later. Required without `orderId`."),
     until: timeText.optional().describe("Orders that changed before this time."),
-    orderId: text(64).optional(),
+    orderId: text(64).optional().describe("This order; without `since`, whenever it changed."),
     status: z.enum(statuses).optional().describe("Orders with this status now."),
   })
   .meta({ id: "Replay" });
@@ -53,6 +53,17 @@ const deliveryFilter = z.strictObject({
   cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
   limit: wholeText(1, 200, { description: "Entries in a page.", examples: [20] }).default(50),
 });
+
+/** Throws `body_invalid`, naming the field that is missing or wrong. */
+function replayOf({ since, until, orderId, status }: z.infer<typeof replayBody>): Replay {
+  if (since === undefined) {
+    if (until !== undefined) throw fieldError("body_invalid", "until", "needs since");
+    if (orderId === undefined) throw fieldError("body_invalid", "since", "is required without orderId");
+    return { orderId, status };
+  }
+  if (until && until < since) throw fieldError("body_invalid", "until", "is before since");
+  return { since, until, orderId, status };
+}
 
 type EndpointParams = { Params: { id: string } };
 
@@ -140,9 +151,8 @@ function sendingRoutes(app: FastifyInstance, { endpoints, pool, ping, wake }: De
     { ...route.replayEndpoint(replayBody), onRequest },
     async (request, reply) => {
       const body = parseInput(replayBody, request.body);
-      if (body.until && body.until < body.since) throw fieldError("body_invalid", "until", "is before since");
       const { id } = await endpoints.read(idOf(request));
-      const count = await replay(pool, id, body);
+      const count = await replay(pool, id, replayOf(body));
       wake();
       return reply.code(202).send({ count });
     },

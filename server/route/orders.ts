@@ -146,7 +146,11 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
 
   app.get<OrderParams>("/v1/orders/:orderId", readOrder, async (request) => {
     const credential = credentialOf(request);
-    if (credential === undefined) throw new HubError("key_invalid", "An API key or a watch token is needed");
+    if (credential === undefined)
+      throw new HubError(
+        "key_invalid",
+        'An API key or a watch token is needed. Send "Authorization: Bearer <API key>"',
+      );
     if (access.isMerchant(bearerOf(request))) return find(readOrderId(request.params.orderId));
     const { id, orderId } = await access.watch(credential, request.params.orderId);
     const { order } = await find(orderId);

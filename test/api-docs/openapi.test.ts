@@ -83,6 +83,20 @@ describe("the OpenAPI document", () => {
     await expect(`${JSON.stringify(document, null, 2)}\n`).toMatchFileSnapshot(fileURLToPath(file));
   });
 
+  it("describes the id in a path by what it names", () => {
+    const described = Object.fromEntries(
+      listOperations(whole).flatMap(({ path, parameters = [] }) =>
+        parameters.flatMap(({ in: place, name, description }) =>
+          place === "path" && name === "id" ? [[path, description]] : [],
+        ),
+      ),
+    );
+    expect(described["/sandbox/phone/prompts/{id}"]).toBe("The prompt.");
+    for (const path of Object.keys(described).filter((one) => one.startsWith("/v1/endpoints/")))
+      expect([path, described[path]]).toEqual([path, "The endpoint."]);
+    expect(Object.keys(described).length).toBeGreaterThan(5);
+  });
+
   it("has the server of PUBLIC_URL, or else the node itself", async () => {
     const node = await startNode({ databaseUrl, env: { PUBLIC_URL: "https://pay.shop.example" } });
     expect((await documentOf(node)).servers).toEqual([{ url: "https://pay.shop.example" }]);

@@ -313,6 +313,46 @@ describe("delivery engine", () => {
     expect(await replay({ since: new Date(Date.now() + 60_000).toISOString() })).toEqual({ count: 0 });
   });
 
+  it("replays one order, whenever it changed", async () => {
+    const ground = await start();
+    const [order, other] = [await openOrder(), await openOrder()];
+    for (const each of [order, other]) await each.pay();
+    await vi.waitUntil(() => ground.backend.received.length === 2);
+    await quiet(ground.endpointId);
+    const replay = async (body: object) =>
+      (await asMerchant(ground.node, `/v1/endpoints/${ground.endpointId}/replay`, body)).body;
+    expect(await replay({ orderId: order.orderId })).toEqual({ count: 1 });
+    await vi.waitUntil(() => ground.backend.received.length === 3);
+    expect(ground.backend.received.at(-1)).toMatchObject({ id: `${order.id}.0.2`, type: "order.succeeded" });
+    expect(await replay({ orderId: order.orderId, status: "failed" })).toEqual({ count: 0 });
+    expect(await replay({ orderId: "ORD-none" })).toEqual({ count: 0 });
+    expect(await replay({})).toMatchObject({ errors: [{ path: "since", message: "is required without orderId" }] });
+    expect(await replay({ orderId: order.orderId, until: "2026-01-01T00:00:00Z" })).toMatchObject({
+      errors: [{ path: "until", message: "needs since" }],
+    });
+  });
+
+  it("logs once that an endpoint fails, and once that it has recovered", async () => {
+    const ground = await start({}, (response) => response.writeHead(500).end("words of the backend"));
+    const { backend, endpointId, node } = ground;
+    const orders = [await openOrder(), await openOrder()];
+    for (const order of orders) await order.pay();
+    for (const order of orders) await vi.waitUntil(async () => (await delivery(endpointId, order.id))?.attempts === 1);
+    const logged = () =>
+      node.log.map((line) => JSON.parse(line)).filter(({ event }) => /^delivery\.endpoint/.test(event));
+    await vi.waitUntil(() => logged().length > 0);
+    expect(logged()).toMatchObject([{ event: "delivery.endpoint.failing", level: 40, endpointId, httpStatus: 500 }]);
+    expect(node.log.join("")).not.toContain("words of the backend");
+    backend.answer = (response) => response.end();
+    await passTime(endpointId);
+    await quiet(endpointId);
+    await vi.waitUntil(() => logged().length > 1);
+    expect(logged()).toMatchObject([
+      { event: "delivery.endpoint.failing" },
+      { event: "delivery.endpoint.recovered", level: 30, endpointId },
+    ]);
+  });
+
   it("does not let a backend that hangs delay another one", async () => {
     const slow = await start({}, () => undefined);
     const fast = await startBackend();

@@ -123,7 +123,7 @@ const startOne = (world: World): DeliveryEngine =>
       throw error;
     },
     onRecovered: () => undefined,
-    log: { warn: () => undefined, error: () => undefined },
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
   });
 
 async function openWorld(): Promise<World> {

@@ -83,6 +83,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     replay: [
       () => replay(pool, complete, { since }),
       () => replay(pool, complete, { since, orderId: "MILLION-100", status: "succeeded" }),
+      () => replay(pool, complete, { orderId: "MILLION-100" }),
     ],
     history: [
       () => listDeliveries(pool, complete, { limit: 50 }),

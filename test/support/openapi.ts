@@ -12,6 +12,7 @@ interface Media {
 interface Described {
   in: "path" | "query" | "header";
   name: string;
+  description?: string;
   example?: string | number;
 }
 
