@@ -15,8 +15,10 @@ const climbAfterMsMax = 960_000;
 
 export interface Ladder {
   current(): Transport;
-  /** The transport that follows the current one. Undefined for the last one. */
-  next(): Transport | undefined;
+  /** The transport that may run beside the current one: the last one, which works on most networks. Undefined if it is current. */
+  spare(): Transport | undefined;
+  /** Makes the spare the current one. */
+  takeSpare(): void;
   /** Call when the current transport did not open. Returns false when none of them did, so that the caller waits. */
   pass(): boolean;
   /** Call when the current transport opened or showed life. Returns true when the best one is current again and due. */
@@ -25,13 +27,17 @@ export interface Ladder {
 
 export function createLadder(transports: readonly [Transport, ...Transport[]], now: () => number = nowMs): Ladder {
   const [best] = transports;
+  const last = transports.length - 1;
   let index = 0;
   let restMs = climbAfterMs;
   let climbAtMs: number | undefined;
 
   return {
     current: () => transports[index] ?? best,
-    next: () => transports[index + 1],
+    spare: () => (index < last ? transports[last] : undefined),
+    takeSpare() {
+      index = last;
+    },
 
     pass() {
       index = (index + 1) % transports.length;

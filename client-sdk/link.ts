@@ -1,5 +1,5 @@
 /**
- * Keeps one link to the server, for as long as the watch lives. While a transport has not opened, the next one may run beside it.
+ * Keeps one link to the server, for as long as the watch lives. While a transport has not opened, the last one may run beside it.
  *
  * Guarantees: a link that ends is followed by another from the last version seen, at once or after a wait, as
  * `connection.ts` defines. Only a `Refusal` ends the sequence. A wait that the server requested is never cut short.
@@ -8,23 +8,11 @@
  * ignored once that signal is aborted, so an old link cannot speak for a new one.
  */
 import { delayMs } from "./backoff.ts";
-import type { Input } from "./connection.ts";
 import { WatchError } from "./error.ts";
-import type { Ladder } from "./ladder.ts";
 import { nowMs } from "./platform.ts";
-import { ComeBack, type LinkListener, Refusal, type Target, type Transport } from "./transport/transport.ts";
-
-export interface LinkOptions {
-  ladder: Ladder;
-  /** The target of the next link, with the current token and the last version seen. */
-  target: () => Target;
-  /** Fetches a fresh token for `target`. Resolves with false when the application has none; rejects when it failed. */
-  refresh: () => Promise<boolean>;
-  onEvent: (event: unknown) => void;
-  /** `transport` is the name of the transport that opened. */
-  onInput: (input: Input, transport?: string) => void;
-  onRefused: (error: WatchError) => void;
-}
+import { type LinkOptions, type LinkState, type RunEnd, startRun } from "./run.ts";
+import { createSpare } from "./spare.ts";
+import { ComeBack, Refusal } from "./transport/transport.ts";
 
 export interface Link {
   /** Checks now for missed states: ends a wait, and replaces a link that may have died while the page slept. */
@@ -32,29 +20,10 @@ export interface Link {
   close(): void;
 }
 
-/** The options of one link and its changing state. */
-interface LinkState extends LinkOptions {
-  isClosed: boolean;
-  /** Consecutive failures, which set the length of the next wait. */
-  failures: number;
-  /** The token is fresh and the server has not accepted it yet. A refusal of such a token is final. */
-  isUntried: boolean;
-  /** Interrupts the current run or wait, when that is allowed. */
-  wake: () => void;
-}
-
-/** Why a run ended that was not replaced. `canPass`: the transport failed before it opened. */
-interface RunEnd {
-  error?: unknown;
-  canPass?: boolean;
-}
-
-/** Resets the failure count after 5 s, because the end of such a link has nothing to do with the failures before it. */
-const steadyMs = 5_000;
-
 /**
  * Half a second, because a working connection opens sooner on most networks, and a proxy that silently drops WebSocket upgrades
- * would otherwise delay the first state until the transport gives up.
+ * would otherwise delay the first state until the transport gives up. 2 to 4 s once the transport has opened, because it then
+ * works on this network, and a slow server must not get twice the connections.
  */
 const spareAfterMs = 500;
 
@@ -63,7 +32,15 @@ const freshMs = 1_000;
 
 /** Opens the first link in a microtask. Errors are reported by `onRefused`. */
 export function openLink(options: LinkOptions): Link {
-  const link: LinkState = { ...options, isClosed: false, failures: 0, isUntried: false, wake: () => undefined };
+  const link: LinkState = {
+    ...options,
+    isClosed: false,
+    failures: 0,
+    isUntried: false,
+    isRenewed: false,
+    proven: new Set(),
+    wake: () => undefined,
+  };
   keepLink(link).catch((error: unknown) =>
     options.onRefused(error instanceof WatchError ? error : new WatchError("closed", error)),
   );
@@ -91,111 +68,50 @@ async function keepLink(link: LinkState): Promise<void> {
 }
 
 /**
- * Runs the current transport, and beside it the next one if the current one is not open within 500 ms. Resolves with undefined
- * when both were replaced, because `check` or the ladder wants another run at once.
+ * Runs the current transport, and beside it the spare if the current one does not open soon. Resolves with undefined when both
+ * were replaced, because `check` or the ladder wants another run at once.
  *
  * Both may deliver states, because a watch drops the older one. The current transport is the better one: when it opens, the
- * spare ends; when it fails, the spare takes its place and is not started again. A refusal is final for both.
+ * spare ends; when it fails, the spare takes its place. A refusal is final for both.
  */
 async function runTransport(link: LinkState): Promise<RunEnd | undefined> {
   const { ladder } = link;
+  const current = ladder.current();
   const startedAtMs = nowMs();
-  let spare: Run | undefined;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const noSpare = (): void => clearTimeout(timer);
-  const main = startRun(link, ladder.current(), {
-    onReached: noSpare,
+  let refusal: RunEnd | undefined;
+  const spare = createSpare(link, (end) => {
+    refusal = end;
+    main.abort();
+  });
+  const main = startRun(link, current, {
+    onReached: spare.cancel,
     onOpen() {
-      noSpare();
-      spare?.abort();
+      link.proven.add(current);
+      spare.close();
       return ladder.climb();
     },
   });
-  let refuse: (end: RunEnd) => void = () => undefined;
-  const refused = new Promise<RunEnd>((resolve) => {
-    refuse = resolve;
-  });
-  const startSpare = (transport: Transport): void => {
-    const run = startRun(link, transport, { onOpen: () => ladder.current() === transport && ladder.climb() });
-    spare = run;
-    void run.end.then((end) => {
-      if (end?.error instanceof Refusal) refuse(end);
-      // The better transport may still open.
-      else if (end && run.hasOpened() && ladder.current() !== transport) link.onInput("passed");
-    });
-  };
-  const next = ladder.next();
-  if (next && !main.hasOpened()) timer = setTimeout(startSpare, spareAfterMs, next);
+  if (!main.hasOpened()) spare.startAfter(link.proven.has(current) ? 2_000 * (1 + Math.random()) : spareAfterMs);
   link.wake = () => {
-    const hasOpened = main.hasOpened() || spare?.hasOpened();
+    const hasOpened = main.hasOpened() || spare.hasOpened();
     if (!link.isClosed && !hasOpened && nowMs() - startedAtMs <= freshMs) return;
     main.abort();
-    spare?.abort();
+    spare.close();
   };
   try {
-    const end = await Promise.race([main.end, refused]);
-    if (!spare || !end?.canPass || end.error instanceof Refusal) return end;
-    ladder.pass();
-    if (spare.hasOpened()) ladder.climb();
-    return await spare.end;
+    const end = await main.end;
+    if (!end) return refusal;
+    return end.canPass && !(end.error instanceof Refusal) ? await spare.replace(end) : end;
   } finally {
-    noSpare();
-    main.abort();
-    spare?.abort();
+    spare.close();
   }
-}
-
-/** One run of a transport. */
-interface Run {
-  /** Resolves with undefined when the run was aborted. Never rejects. */
-  readonly end: Promise<RunEnd | undefined>;
-  hasOpened(): boolean;
-  abort(): void;
-}
-
-/** `onOpen` returns whether the run must end, so that a better transport is tried. */
-function startRun(
-  link: LinkState,
-  transport: Transport,
-  { onOpen, onReached }: { onOpen: () => boolean; onReached?: () => void },
-): Run {
-  const run = new AbortController();
-  const { signal } = run;
-  const abort = (): void => run.abort();
-  let openedAtMs: number | undefined;
-  const listener: LinkListener = {
-    onReached,
-    onOpen(): void {
-      if (signal.aborted) return;
-      openedAtMs ??= nowMs();
-      link.isUntried = false;
-      link.onInput("opened", transport.name);
-      if (onOpen()) abort();
-    },
-    onEvent(event: unknown): void {
-      if (!signal.aborted) link.onEvent(event);
-    },
-  };
-  const replaced = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
-  const settle = async (): Promise<RunEnd | undefined> => {
-    try {
-      await Promise.race([transport.run(link.target(), listener, signal), replaced]);
-      return signal.aborted ? undefined : {};
-    } catch (error) {
-      return signal.aborted ? undefined : { error, canPass: openedAtMs === undefined };
-    } finally {
-      abort();
-      if (openedAtMs !== undefined && nowMs() - openedAtMs > steadyMs) link.failures = 0;
-    }
-  };
-  return { end: settle(), hasOpened: () => openedAtMs !== undefined, abort };
 }
 
 /** Does what the end of a run requires before the next run. Rejects when the watch must end. */
 function prepareNext(end: RunEnd | undefined, link: LinkState): void | Promise<void> {
   if (!end) return link.onInput("woken");
   const { error, canPass } = end;
-  if (error instanceof Refusal) return renewToken(error, link);
+  if (error instanceof Refusal) return renewToken(error, link, canPass);
   if (error instanceof ComeBack) return wait(link, error.retryAfterMs);
   // A transport that never opened may be blocked on this network, so the next one is tried at once.
   return canPass && link.ladder.pass() ? link.onInput("passed") : wait(link);
@@ -219,11 +135,17 @@ async function wait(link: LinkState, retryAfterMs = 0): Promise<void> {
   link.onInput(isWoken ? "woken" : "elapsed");
 }
 
-/** Fetches a fresh token. Rejects when the refusal is final. */
-async function renewToken(refusal: Refusal, link: LinkState): Promise<void> {
+/**
+ * Fetches a fresh token. Rejects when the refusal is final. Waits first if one transport refuses at once (`isEarly`) a fresh
+ * token that the other one had accepted.
+ */
+async function renewToken(refusal: Refusal, link: LinkState, isEarly = false): Promise<void> {
   if (refusal.code !== "token_expired" || link.isUntried) throw new WatchError(refusal.code, refusal);
   link.onInput("expired");
+  if (isEarly && link.isRenewed) await wait(link);
+  if (link.isClosed) return;
   const isFresh = await link.refresh().catch(() => undefined);
+  link.isRenewed = true;
   if (isFresh === false) throw new WatchError(refusal.code, refusal);
   // A failed fetch is retried after a wait, because the merchant's server may be unreachable only for a moment.
   if (isFresh === undefined) await wait(link);

@@ -94,6 +94,14 @@ describe("ladder", () => {
     expect(ladder.current()).toBe(best);
   });
 
+  it("has the last one as the spare, until it is the current one", () => {
+    const ladder = createLadder([best, second, third]);
+    expect(ladder.spare()).toBe(third);
+    ladder.takeSpare();
+    expect([ladder.current(), ladder.spare()]).toEqual([third, undefined]);
+    expect(createLadder([best]).spare()).toBeUndefined();
+  });
+
   it("returns to the best after one minute on a lower one, and after two if the best failed again", () => {
     let now = 0;
     const ladder = createLadder([best, second], () => now);

@@ -328,12 +328,12 @@ describe("transport", () => {
 });
 
 describe("transport beside one that has not opened", () => {
-  /** Two transports under fake timers. The second starts when the first one has been silent for 500 ms. */
-  async function startSlow(options: Partial<WatchOptions> = {}) {
+  /** Transports under fake timers. The last one starts when the first one has been silent for 500 ms. */
+  async function startSlow(options: Partial<WatchOptions> = {}, between: ScriptedTransport[] = []) {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     onTestFinished(() => void vi.useRealTimers());
     const [best, spare] = [createScriptedTransport("best"), createScriptedTransport("spare")];
-    const started = start({ transports: [best, spare], ...options });
+    const started = start({ transports: [best, ...between, spare], ...options });
     await vi.advanceTimersByTimeAsync(499);
     expect([best.links.length, spare.links.length]).toEqual([1, 0]);
     const [slow] = best.links as [HeldLink];
@@ -387,25 +387,112 @@ describe("transport beside one that has not opened", () => {
     }
   });
 
-  it("makes the watch wait for the first one if it drops or is refused for a while", async () => {
-    const { watch, best, spare, slow, pass } = await startSlow();
+  it("starts again after a wait if it drops, until the first one opens", async () => {
+    const { watch, spare, slow, pass } = await startSlow();
+    vi.spyOn(Math, "random").mockReturnValue(0.5);
     await pass(1);
-    const [link] = spare.links as [HeldLink];
-    link.onOpen();
-    link.drop();
-    await pass(10_000);
+    spare.links[0]?.onOpen();
+    spare.links[0]?.drop();
+    await pass(249);
     expect(watch.snapshot()).toMatchObject({ connection: "connecting", transport: undefined });
-    slow.onOpen();
-    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
-    slow.drop();
-    await pass(500);
-    await pass(500);
-    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
+    expect(spare.links).toHaveLength(1);
+    await pass(1);
+    spare.links[1]?.onOpen();
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "spare" });
     spare.links[1]?.fail(new ComeBack(30_000));
-    best.links[1]?.fail(new Error("timeout"));
-    await pass(29_999);
+    await pass(30_499);
+    expect(spare.links).toHaveLength(2);
+    await pass(1);
+    expect(spare.links).toHaveLength(3);
+    spare.links[2]?.drop();
+    await pass(0);
+    slow.onOpen();
+    await pass(60_000);
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "best" });
+    expect(spare.links).toHaveLength(3);
+  });
+
+  it("is the last of several, and is kept or left as the network needs", async () => {
+    const other = createScriptedTransport("other");
+    const { watch, best, spare: last, pass } = await startSlow({}, [other]);
+    vi.spyOn(Math, "random").mockReturnValue(0.5);
+    await pass(1);
+    expect([best, other, last].map(({ links }) => links.length)).toEqual([1, 0, 1]);
+    // If it has failed, the next in order is tried.
+    last.links[0]?.fail(new Error("blocked"));
+    await pass(0);
+    best.links[0]?.fail(new Error("timeout"));
+    await pass(0);
+    expect(other.links).toHaveLength(1);
+    await pass(500);
+    last.links.at(-1)?.onOpen();
+    other.links[0]?.fail(new Error("timeout"));
+    await pass(10_000);
+    expect(watch.snapshot()).toMatchObject({ connection: "open", transport: "spare" });
+    expect([best, other].map(({ links }) => links.length)).toEqual([1, 1]);
+  });
+
+  it("does not shorten the wait that the server requested from either of them", async () => {
+    for (const [first, second] of [
+      [30_000, 2_000],
+      [2_000, 30_000],
+      [30_000, undefined],
+      [undefined, 30_000],
+    ]) {
+      const { watch, best, spare, slow, pass } = await startSlow();
+      await pass(1);
+      if (second) spare.links[0]?.fail(new ComeBack(second));
+      await pass(0);
+      slow.fail(first ? new ComeBack(first) : new Error("timeout"));
+      await pass(29_999);
+      expect(watch.snapshot().connection).toBe("waiting");
+      await pass(1);
+      // The better one is still the first.
+      expect([best.links.length, spare.links.length]).toEqual([2, 1]);
+      watch.close();
+      vi.useRealTimers();
+    }
+  });
+
+  it("starts later, and at a random time, beside one that has opened before", async () => {
+    const { best, spare, slow, pass } = await startSlow();
+    vi.spyOn(Math, "random").mockReturnValueOnce(0).mockReturnValueOnce(0.5);
+    slow.onOpen();
+    slow.drop();
+    await pass(0);
+    expect(best.links).toHaveLength(2);
+    await pass(2_999);
+    expect(spare.links).toHaveLength(0);
+    await pass(1);
+    expect(spare.links).toHaveLength(1);
+  });
+
+  it("does not make a token that the first one refuses be fetched again and again without a wait", async () => {
+    const refreshToken = vi.fn(() => "fresh");
+    const { watch, best, spare, pass } = await startSlow({ refreshToken });
+    vi.spyOn(Math, "random").mockReturnValue(0.999);
+    await pass(1);
+    const refuse = async (): Promise<void> => {
+      spare.links.at(-1)?.onOpen();
+      best.links.at(-1)?.fail(new Refusal("token_expired"));
+      await pass(0);
+    };
+    await refuse();
+    expect(refreshToken).toHaveBeenCalledTimes(1);
+    await pass(500);
+    // The token is fresh now, so the watch waits.
+    await refuse();
     expect(watch.snapshot().connection).toBe("waiting");
-    expect([best.links.length, spare.links.length]).toEqual([2, 2]);
+    expect(refreshToken).toHaveBeenCalledTimes(1);
+    await pass(500);
+    expect(refreshToken).toHaveBeenCalledTimes(2);
+    await pass(500);
+    await refuse();
+    await pass(998);
+    expect(refreshToken).toHaveBeenCalledTimes(2);
+    watch.close();
+    await pass(60_000);
+    expect(refreshToken).toHaveBeenCalledTimes(2);
   });
 
   it("ends the watch or fetches a fresh token if it is refused, without waiting for the first one", async () => {
