@@ -77,7 +77,7 @@ async function startStream(
   const stop = await tail.follow({
     ...place,
     isReady: () => isOpen && !raw.destroyed && raw.writableLength < waitingBytesMax,
-    receive: (message, cursor) => writeStream(raw, `id: ${cursor}\ndata: ${message.body}\n\n`),
+    receive: (message, cursor) => writeStream(raw, `id: ${cursor}\ndata: ${JSON.stringify(toView(message))}\n\n`),
   });
   openStream(reply);
   isOpen = true;
@@ -97,4 +97,5 @@ const toPage = ({ data, nextCursor, hasMore }: FeedPage): object => ({
   endCursor: nextCursor,
 });
 
+/** An entry of a page, and the data of a message of the stream. */
 const toView = ({ id, body }: Message): object => ({ id, ...(JSON.parse(body) as object) });

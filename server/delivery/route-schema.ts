@@ -270,7 +270,7 @@ export const readEvents = (querystring: z.ZodObject): Described =>
     operationId: "readEvents",
     summary: "Read the history of events, or follow it",
     description:
-      "Every version of every order, oldest first, at least once. Read pages with `nextCursor`, which is null at the end; later continue with `endCursor`. With `Accept: text/event-stream`: a live stream of all orders, from `Last-Event-ID`, `cursor` or `since` on, else from now on.",
+      "Every version of every order, oldest first, at least once. Read pages with `nextCursor`, which is null at the end; later continue with `endCursor`. With `Accept: text/event-stream`: a live stream of all orders, from `Last-Event-ID`, `cursor` or `since` on, else from now on. The `data` of its messages are entries as in a page, its `id` is a cursor.",
     querystring,
     headers: {
       "Last-Event-ID": { type: "string", description: "The `id` of the last event of a stream that is continued." },

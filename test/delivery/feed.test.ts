@@ -179,12 +179,15 @@ describe("the stream of events", () => {
   it("sends what happens from now on, and continues after the last event that the client has", async () => {
     const node = await startNode({ databaseUrl });
     await openOrder();
+    const place = await end(node);
     const stream = await follow(node);
     expect(stream.type).toMatch(/^text\/event-stream/);
     const order = await openOrder();
     await store.advance(order.paymentId, paid());
     await vi.waitUntil(() => stream.messages.length === 2);
     expect(stream.messages.map(({ body }) => body.type)).toEqual(["order.pending", "order.succeeded"]);
+    // The stream's own ids are cursors, and each message is the entry of a page.
+    expect(stream.messages.map(({ body }) => body)).toEqual((await read(node, { cursor: place })).data);
     await stream.stop();
     const missed = await openOrder();
     const again = await follow(node, { "last-event-id": stream.messages[0]?.id ?? "" });

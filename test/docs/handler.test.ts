@@ -37,7 +37,7 @@ async function startHandler(name: keyof typeof handlers, port: number, secret: s
   expect(code).toContain("4000");
   await writeFile(join(folder, name), code.replace("4000", String(port)));
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));
-  const env = { ...process.env, ENDPOINT_SECRET: secret };
+  const env = { ...process.env, WEBHOOK_SECRET: secret };
   const child: ChildProcess = spawn(program, [name], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   let errors = "";
