@@ -20,7 +20,8 @@ interface PhoneTerms {
 /** Converts a phone to E.164. A local number is one of the countries that pay in the currency. Throws `phone_invalid`. */
 export function readPhone(phone: string, { provider, currency, field = "phone" }: PhoneTerms): string {
   const countries = provider.countriesOf?.(currency) ?? provider.countries;
-  const { phone: pattern } = provider.limits;
+  const { limits } = provider;
+  const pattern = limits.phone && (limits.phoneIn?.(currency) ?? limits.phone);
   const numbers = new Set(
     readings(phone, countries).flatMap(({ text, country }) => {
       const found = parsePhoneNumberFromString(text, { ...(country && { defaultCountry: country }), extract: false });

@@ -56,6 +56,8 @@ export interface Limits {
   stepMinor: bigint;
   /** The pattern of a phone in E.164; absent if the provider prompts no phone. */
   phone?: RegExp;
+  /** The pattern of a phone that pays in this currency: by default `phone`. */
+  phoneIn?(currency: string): RegExp;
 }
 
 /** The provider accepted the request and asks the payer. */
@@ -150,6 +152,9 @@ export interface Provider {
 
 /** The name by which payers know the provider. A problem has this name, because shops show problems to payers. */
 export const displayNameOf = (name: string): string => providerNames[name] ?? "Mobile money";
+
+/** The provider's name for the merchant, who chose it: that of the request if payers know it by no name of its own. */
+export const merchantNameOf = (name: string): string => providerNames[name] ?? name;
 
 /** The provider of a request. Throws `provider_unknown`, which names the enabled ones. */
 export function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {

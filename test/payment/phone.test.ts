@@ -138,6 +138,22 @@ describe("the test numbers of a provider", () => {
     expect(read(name, phone)).toBe(number);
   });
 
+  it.each([
+    ["UGX", "+447911123456"],
+    // A digit too many for Uganda, and a number of Kazakhstan.
+    ["UGX", "77212345678"],
+    ["ZMW", "+256772123456"],
+    ["XAF", "+254712345678"],
+  ])("at MTN's sandbox are not joined by phones of countries that do not pay in %s: %s", (currency, phone) => {
+    const { code, message } = refusalOf(() => readPhone(phone, { provider: offer("mtn"), currency }));
+    expect(code).toBe("phone_invalid");
+    expect(message).toContain("is not a number that MTN MoMo can prompt");
+  });
+
+  it("at MTN's sandbox are joined by the phones of every country in EUR, which MTN uses in place of its currency", () => {
+    expect(readPhone("+447911123456", { provider: offer("mtn"), currency: "EUR" })).toBe("+447911123456");
+  });
+
   it("at MTN are refused by a live account, which cannot prompt them", () => {
     const live = offer("mtn", { TARGET_ENVIRONMENT: "mtnuganda", CURRENCY: "UGX" });
     expect(refusalOf(() => readPhone("46733123453", { provider: live, currency: "UGX" })).message).toContain(
@@ -155,7 +171,7 @@ describe("a phone that can be read in two ways", () => {
       "phone: can be read as several numbers; write it with + and its country code, as in +256772123456",
     );
     // From Uganda, 005 is a prefix of its own: +673 3123453 or +56 733123453.
-    expect(refusalOf(() => readPhone("0056733123453", { provider: mtn, currency: "UGX" })).message).toContain(
+    expect(refusalOf(() => readPhone("0056733123453", { provider: mtn, currency: "EUR" })).message).toContain(
       "several numbers",
     );
   });

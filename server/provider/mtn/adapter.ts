@@ -16,7 +16,7 @@ import { plainText } from "../plain-text.ts";
 import type { Limits, Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
-import { countriesOf, marketOf } from "./market.ts";
+import { callingCodesOf, countriesOf, marketOf } from "./market.ts";
 import { isTokenRefused, readAcceptance, readStatus, referenceOf, translate } from "./messages.ts";
 
 /** For values that are sent in a header. */
@@ -100,8 +100,8 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
     currencies: config.CURRENCY,
     countries: market ? [market.country] : countriesOf(config.CURRENCY),
     countriesOf: (currency) => (market ? [market.country] : countriesOf([currency])),
-    // The sandbox and unknown environments accept phones of every country: MTN's test numbers are Swedish.
-    limits: limitsOf(market?.callingCode),
+    // The sandbox and unknown environments accept phones of every country in EUR, which MTN's own sandbox requires.
+    limits: { ...limitsOf(market?.callingCode), ...(!market && { phoneIn: sandboxPhoneIn }) },
     statesAmount: true,
     statesReceipt: true,
     // MTN documents no reply.
@@ -123,6 +123,15 @@ export function createMtn(config: MtnConfig, { client, accessToken }: MtnDepende
   };
 }
 
+/** MTN's test numbers, which do not look like a number of its countries. */
+const testNumbers = "[45]673312345[0-4]";
+
+/** The phones that pay in a currency outside a known market: those of its countries, and MTN's test numbers. */
+function sandboxPhoneIn(currency: string): RegExp {
+  const codes = callingCodesOf(currency);
+  return codes ? new RegExp(`^\\+(?:${testNumbers}|(?=\\d{8,15}$)(?:${codes.join("|")})\\d+)$`) : anyPhone;
+}
+
 /** MTN documents no limits of the API, and refuses a payment beyond the limits of the payer's wallet. */
 const limitsOf = (callingCode = ""): Limits => ({
   minMinor: 1n,
@@ -131,6 +140,8 @@ const limitsOf = (callingCode = ""): Limits => ({
   // 15 digits at most in E.164; a number of Côte d'Ivoire or Benin has 13.
   phone: new RegExp(`^\\+(?=\\d{8,15}$)${callingCode}\\d+$`),
 });
+
+const anyPhone = /^\+\d{8,15}$/;
 
 /**
  * Fetches an access token with a POST without a body. It needs `Content-Length: 0`, because MTN answers 411 otherwise

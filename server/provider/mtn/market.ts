@@ -38,6 +38,12 @@ export const marketCurrencies: readonly string[] = [
   ...new Set([...markets.values()].flatMap(({ currencies }) => currencies)),
 ];
 
+/** The calling codes of the countries that pay in this currency; undefined if none does. */
+export function callingCodesOf(currency: string): string[] | undefined {
+  const found = [...markets.values()].filter((one) => one.currencies.includes(currency));
+  return found.length > 0 ? found.map(({ callingCode }) => callingCode) : undefined;
+}
+
 /**
  * The countries that pay in one of these currencies. All countries if none does: MTN's own sandbox accepts EUR only, in place
  * of each country's currency.
