@@ -12,7 +12,7 @@ import { asHubError } from "../database/pool.ts";
 import type { OpenDelivery } from "../delivery/open.ts";
 import { HubError } from "../errors.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
-import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { assetRoute, digitsFile, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import type { OrderQuery } from "../order/query.ts";
 import type { StartPayment } from "../payment/start.ts";
 import { phoneLengthMax } from "../phone-text.ts";
@@ -71,6 +71,7 @@ const scripts = [
 ];
 const findFile = keepAssets({
   ...iconFiles,
+  ...digitsFile,
   ...Object.fromEntries(["shop.css", ...scripts].map((name) => [name, own(name)])),
 });
 

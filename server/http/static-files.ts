@@ -33,6 +33,9 @@ export const iconFiles = {
   "icon.png": new URL("./page/icon.png", import.meta.url),
 } as const;
 
+/** Reads the digits that a payer types, in any script. Pages import it as a file beside their own. */
+export const digitsFile = { "digits.js": new URL("./page/digits.js", import.meta.url) } as const;
+
 /** Reads one file, once. Throws for a file type without a content type. */
 export function keepAsset(at: URL): () => Promise<Asset> {
   const contentType = contentTypes[at.pathname.split(".").at(-1) ?? ""];
@@ -56,6 +59,15 @@ export function assetRoute(app: FastifyInstance, path: string, find: FindAsset):
     const asset = await find(request.params.file);
     return asset ? sendAsset(request, reply, asset) : reply.callNotFound();
   });
+}
+
+const favicon = keepAsset(iconFiles["icon.png"]);
+
+/** Adds `/favicon.ico`, which browsers request for every page that names no icon that they can show. */
+export function faviconRoute(app: FastifyInstance): void {
+  app.get("/favicon.ico", { config: { isCheap: true } }, async (request, reply) =>
+    sendAsset(request, reply, await favicon()),
+  );
 }
 
 /** Answers with a page under a strict content security policy. `framedBy`: which pages may embed it in a frame. */

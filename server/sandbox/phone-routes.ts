@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { assetRoute, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { assetRoute, digitsFile, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { prompts } from "../schema/answer.ts";
 import { prompt } from "../schema/example.ts";
 import { described, describedFile, openedBy } from "../schema/route.ts";
@@ -15,7 +15,11 @@ import { type DescribePayment, viewPrompts } from "./prompt-view.ts";
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
 const page = keepAsset(own("phone.html"));
 const files = ["phone.css", "phone.js", "dialog.js"];
-const findFile = keepAssets({ ...iconFiles, ...Object.fromEntries(files.map((name) => [name, own(name)])) });
+const findFile = keepAssets({
+  ...iconFiles,
+  ...digitsFile,
+  ...Object.fromEntries(files.map((name) => [name, own(name)])),
+});
 
 const openPhone = describedFile("Sandbox", {
   operationId: "openPhone",

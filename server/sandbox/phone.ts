@@ -42,7 +42,7 @@ export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
 export interface Phone {
   /** Shows a prompt. `answer` resolves when the prompt is answered or lapses. */
   prompt(request: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
-  /** The open prompts of a phone, oldest first. Compares the last nine digits, so any form of the number is accepted. */
+  /** The open prompts of a phone, oldest first. Compares the last nine digits, or eight if there are no more, so any form of the number is accepted. */
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` if no such prompt is open. */
   answer(id: string, answer: PayerAnswer): void;
@@ -111,7 +111,7 @@ interface OpenPrompt {
 interface PhoneState {
   /** The open prompts of all numbers, oldest first. */
   open: Map<string, OpenPrompt>;
-  /** The open prompts of one number, oldest first, by its last nine digits. A number without any is absent. */
+  /** The open prompts of the numbers with the same last eight digits, oldest first, by those. Numbers without any are absent. */
   screens: Map<string, Map<string, OpenPrompt>>;
 }
 
@@ -127,8 +127,11 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   return {
     prompt: (request) => openPrompt(state, request, secondMs),
     prompts(msisdn) {
-      const screen = screens.get(lastDigits(msisdn));
-      return [...(screen?.values() ?? [])].map(({ prompt }) => prompt);
+      const ending = lastDigits(msisdn);
+      const screen = screens.get(screenOf(msisdn));
+      return [...(screen?.values() ?? [])].flatMap(({ prompt }) =>
+        phoneDigits(prompt.phone).endsWith(ending) ? prompt : [],
+      );
     },
     answer(id, answer) {
       const found = removePrompt(state, id);
@@ -146,7 +149,7 @@ function openPrompt(
   { deadlineS = 10, ...request }: PromptRequest,
   secondMs: number,
 ): { id: string; answer: Promise<PayerAnswer> } {
-  makeRoom(state, state.screens.get(lastDigits(request.phone)), promptsPerPhoneMax);
+  makeRoom(state, state.screens.get(screenOf(request.phone)), promptsPerPhoneMax);
   makeRoom(state, state.open, promptsMax);
   const id = randomUUID();
   const scenario = scenarioOf(request.phone);
@@ -156,7 +159,7 @@ function openPrompt(
   const timer = setTimeout(() => lapse(state, id), waitS * secondMs).unref();
   const opened: OpenPrompt = { prompt: { id, ...request }, resolve, defaultAnswer, timer };
   state.open.set(id, opened);
-  const digits = lastDigits(request.phone);
+  const digits = screenOf(request.phone);
   state.screens.set(digits, (state.screens.get(digits) ?? new Map()).set(id, opened));
   return { id, answer };
 }
@@ -173,7 +176,7 @@ function removePrompt(state: PhoneState, id: string): OpenPrompt | undefined {
   if (!found) return undefined;
   clearTimeout(found.timer);
   state.open.delete(id);
-  const digits = lastDigits(found.prompt.phone);
+  const digits = screenOf(found.prompt.phone);
   const screen = state.screens.get(digits);
   screen?.delete(id);
   if (screen?.size === 0) state.screens.delete(digits);
@@ -190,6 +193,9 @@ function makeRoom(state: PhoneState, prompts: ReadonlyMap<string, OpenPrompt> | 
   const found = oldest === undefined ? undefined : removePrompt(state, oldest);
   if (found && found.defaultAnswer !== "ignore") found.resolve(found.defaultAnswer);
 }
+
+/** Eight, because a number of Eswatini has no more without its country code. */
+const screenOf = (phone: string): string => phoneDigits(phone).slice(-8);
 
 /** The last nine digits of a number, which are the same in its local and its international form. */
 export const lastDigits = (phone: string): string => phoneDigits(phone).slice(-9);

@@ -55,8 +55,19 @@ function merchantOf(metadata: Record<string, unknown> | null): string | undefine
   return typeof name === "string" ? name.trim().slice(0, merchantLengthMax) || undefined : undefined;
 }
 
-/** Facts that were read, because pages read the phone every second. */
-const known = new WeakMap<PaymentClue, PaymentFacts>();
+/** 5 s, after which facts that were not found are read again: the database may have been unreachable. */
+const absentMs = 5_000;
+
+/** What was read, and until when it counts, because pages read the phone every second. */
+const known = new WeakMap<PaymentClue, { facts: PaymentFacts | undefined; untilMs: number }>();
+
+async function factsOf(clue: PaymentClue, describe: DescribePayment): Promise<PaymentFacts | undefined> {
+  const found = known.get(clue);
+  if (found && Date.now() < found.untilMs) return found.facts;
+  const facts = await describe(clue);
+  known.set(clue, { facts, untilMs: facts ? Number.POSITIVE_INFINITY : Date.now() + absentMs });
+  return facts;
+}
 
 /** The open prompts of a phone, oldest first. */
 export async function viewPrompts(
@@ -66,8 +77,7 @@ export async function viewPrompts(
 ): Promise<PromptView[]> {
   return Promise.all(
     phone.prompts(msisdn).map(async ({ clue, ...prompt }) => {
-      const facts = clue && (known.get(clue) ?? (await describe(clue)));
-      if (clue && facts) known.set(clue, facts);
+      const facts = clue && (await factsOf(clue, describe));
       const { account = facts?.orderId, description: told, ...rest } = prompt;
       // Whole, because providers shorten it.
       const description = facts?.description ?? told;

@@ -112,10 +112,13 @@ describe("shop", () => {
     await expect.poll(() => link.textContent()).toBe("Live over the long poll");
     await page.click("#offline");
     await expect.poll(() => link.textContent()).toBe("Offline");
+    expect(await page.evaluate("navigator.onLine")).toBe(false);
+    await page.locator("order-status").getByText("You are offline").waitFor();
     await approve(page);
     await seeHeading(page.frameLocator("iframe"), "Sent");
     expect(await page.title()).toContain("Waiting for you");
     await page.click("#offline");
+    expect(await page.evaluate("navigator.onLine")).toBe(true);
     await seeHeading(page, "Paid");
     expect(await page.isHidden("#delay")).toBe(true);
   });
@@ -143,7 +146,7 @@ describe("shop", () => {
     await seeHeading(page, "Paid");
     const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
     await seeHeading(second, "Paid");
-    await second.goto(second.url().replace(/orderId=.*/, "orderId=SHOP-AAAA-AAAA-AAAA"));
+    await second.goto(second.url().replace(/orderId=.*/, "orderId=SH-AAAA-AAAA"));
     await second.getByText("This shop has no such order.").waitFor();
     expect(await second.isVisible("#pay")).toBe(true);
   });
@@ -158,7 +161,7 @@ describe("shop", () => {
       await field.fill(typed);
       await Promise.all([page.waitForNavigation(), field.press("Enter")]);
     }
-    await page.waitForURL(/\/\?orderId=SHOP-/);
+    await page.waitForURL(/\/\?orderId=SH-/);
     await seeHeading(page, "Paid");
   });
 
@@ -380,6 +383,45 @@ describe("payer's phone", () => {
     await seeHeading(phone, "Wrong PIN");
     await seeHeading(page, "Wrong PIN");
     expect(complaints).toEqual([]);
+  });
+
+  it("shows a prompt of a number that is written in other digits, on its page and in the shop", async () => {
+    const { node, page } = await visit();
+    await page.fill("#phone", "٠٧١٢٩٩٨٨٠٠");
+    expect(await page.inputValue("#payer")).toBe("00");
+    const { page: phone } = await openPage(browser, { viewport: { width: 390, height: 844 } });
+    await phone.goto(`${node.url}/sandbox/phone?number=${encodeURIComponent("٠٧١٢٩٩٨٨٠٠")}`);
+    await phone.getByText("Nothing to pay").waitFor();
+    await page.click("#pay");
+    await page.frameLocator("iframe").locator("#send").waitFor();
+    await phone.locator("#send").waitFor();
+    await phone.locator("#pin").pressSequentially("١٢٣٤");
+    await phone.keyboard.press("Enter");
+    await seeHeading(phone, "Sent");
+    await seeHeading(page, "Paid");
+  });
+
+  it("abandons a read that gets no answer, and reads again", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page: phone } = await openPage(browser);
+    await phone.clock.install();
+    const isHeld = Promise.withResolvers<void>();
+    await phone.route(/\/prompts$/, () => isHeld.resolve());
+    await phone.goto(`${node.url}/sandbox/phone?number=0712345600`);
+    await isHeld.promise;
+    await phone.clock.runFor(8_000);
+    await phone.getByText("Reconnecting…").waitFor();
+    await phone.unroute(/\/prompts$/);
+    await phone.clock.runFor(3_000);
+    await phone.locator("#link:empty").waitFor({ state: "attached" });
+  });
+
+  it("shows a prompt of a number of eight digits", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page: phone } = await openPage(browser);
+    await phone.goto(`${node.url}/sandbox/phone?number=76123400`);
+    await pay(node, { provider: "mtn", currency: "SZL", phone: "76123400" });
+    await phone.locator("#send").waitFor();
   });
 
   it("shows that a test number answers automatically", async () => {

@@ -24,6 +24,22 @@ describe("phone", () => {
     },
   );
 
+  test.each(["76123400", "+268 76 12 34 00", "26876123400", "٧٦١٢٣٤٠٠"])(
+    "lists the prompts of a number of eight digits written as %s",
+    (msisdn) => {
+      const phone = openPhone();
+      const { id } = phone.prompt(promptFor("+26876123400"));
+      expect(phone.prompts(msisdn)).toEqual([{ id, ...promptFor("+26876123400") }]);
+    },
+  );
+
+  test("lists no prompt of another number that ends with the same eight digits", () => {
+    const phone = openPhone();
+    phone.prompt(promptFor("+254112345600"));
+    expect(phone.prompts("0712345600")).toEqual([]);
+    expect(phone.prompts("5600")).toEqual([]);
+  });
+
   test("removes a prompt at its first answer", async () => {
     const phone = openPhone();
     const { id, answer } = phone.prompt(promptFor("+254712345600"));

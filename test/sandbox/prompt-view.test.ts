@@ -1,5 +1,7 @@
 /** The prompts of payments at real nodes, as the phone's page and programs read them. */
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createPhone } from "../../server/sandbox/phone.ts";
+import { type PaymentFacts, viewPrompts } from "../../server/sandbox/prompt-view.ts";
 import { createDatabase } from "../support/database.ts";
 import { call, pay, startNode, type TestNode } from "../support/node.ts";
 import { buyByApi } from "../support/visit.ts";
@@ -50,6 +52,27 @@ describe.each(Object.entries(payers))("prompt of a payment with %s", (provider, 
 });
 
 describe("read of a phone's prompts", () => {
+  it("reads facts once, and facts that are not there at most every 5 s", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const phone = createPhone();
+    onTestFinished(() => phone.close());
+    const clue = { paymentId: "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52" };
+    phone.prompt({ provider: "daraja", phone: "+254712345600", amountMinor: 1, currency: "KES", clue });
+    const answers: (PaymentFacts | undefined)[] = [undefined, { orderId: "ORD-1" }];
+    let reads = 0;
+    const view = () => viewPrompts(phone, "0712345600", async () => answers[reads++]);
+    expect((await view())[0]).not.toHaveProperty("account");
+    vi.advanceTimersByTime(4_999);
+    await view();
+    expect(reads).toBe(1);
+    vi.advanceTimersByTime(1);
+    expect(await view()).toMatchObject([{ account: "ORD-1" }]);
+    vi.advanceTimersByTime(3_600_000);
+    await view();
+    expect(reads).toBe(2);
+  });
+
   it("states whether the number answers automatically", async () => {
     const node = await startNode({ databaseUrl });
     for (const [phone, answersItself] of [

@@ -1,4 +1,5 @@
 /** The form of the shop: the item, the payment method and the payer's phone. It does not depend on orders. */
+import { digitsOf } from "./digits.js";
 import { onPage, onPhone, payerOf, payersFor } from "./payer.js";
 
 /** @import { Choice, Item } from "../catalogue.ts" */
@@ -155,7 +156,7 @@ function fillPhone(form, ending) {
 
 /** Selects the payer that the entered number stands for. @param {Form} form */
 function showPayerOfPhone(form) {
-  const digits = form.phone.value.replace(/\D/g, "");
+  const digits = digitsOf(form.phone.value);
   const isOnPage = digits === "" && readSelection(form)?.choice.redirects;
   showPayer(form, isOnPage ? onPage : payerOf(digits));
   showPhoneError(undefined);

@@ -1,11 +1,11 @@
 /**
- * Replaces the page's `WebSocket` and `fetch` with versions that can be cut, before the SDK is loaded. Until a switch is
+ * Replaces the page's `WebSocket`, `fetch` and `navigator.onLine` with versions that can be cut, before the SDK is loaded. Until a switch is
  * used they behave like the browser's own. The SDK sees the same failures as on a bad network and needs no test mode.
  */
 
 /** @typedef {ReturnType<typeof switchNetwork>} Network */
 
-/** Replaces `WebSocket` and `fetch` of this page. */
+/** Replaces `WebSocket`, `fetch` and `navigator.onLine` of this page. */
 export function switchNetwork() {
   const PlainSocket = window.WebSocket;
   const plainFetch = window.fetch.bind(window);
@@ -15,6 +15,13 @@ export function switchNetwork() {
   const requests = new Set();
   let isOffline = false;
   let isBlocked = false;
+
+  // The SDK asks it whether the browser is offline.
+  const plainOnLine = Object.getOwnPropertyDescriptor(Navigator.prototype, "onLine");
+  Object.defineProperty(navigator, "onLine", {
+    configurable: true,
+    get: () => !isOffline && plainOnLine?.get?.call(navigator) !== false,
+  });
 
   window.WebSocket = class extends PlainSocket {
     /** @param {string | URL} url @param {string | string[]} [protocols] */

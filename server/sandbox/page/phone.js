@@ -4,6 +4,7 @@
  * and a message when the order has changed.
  */
 import { dialogOf } from "./dialog.js";
+import { digitsOf } from "./digits.js";
 
 /** @import { Request } from "./dialog.js" */
 
@@ -29,6 +30,12 @@ const readMs = 1000;
 
 /** The time until another read after a failed one. */
 const retryMs = 3000;
+
+/** 8 s, after which a request is abandoned, because a lost connection may never report an error. */
+const requestMs = 8000;
+
+/** 8, because a number of Eswatini has eight digits without its country code. */
+const numberLengthMin = 8;
 
 const pinLengthMin = 4;
 const wrongPin = "0000";
@@ -100,9 +107,9 @@ function showLapsed() {
   showScreen("idle");
 }
 
-/** @param {string} digits */
-function setPin(digits) {
-  pin.value = digits.replace(/\D/g, "").slice(0, pin.maxLength);
+/** @param {string} text */
+function setPin(text) {
+  pin.value = digitsOf(text).slice(0, pin.maxLength);
   sendButton.disabled = pin.value.length < pinLengthMin;
 }
 
@@ -111,11 +118,11 @@ async function sendAnswer(answer) {
   if (!shown) return;
   const { id } = shown;
   const { tone, sign, title, text } = outcomes[answer];
-  const response = await fetch(new URL(`prompts/${id}`, root), {
+  const response = await request(new URL(`prompts/${id}`, root), {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ answer }),
-  }).catch(() => undefined);
+  });
   if (!response) {
     find("link").textContent = "No network";
     return;
@@ -136,10 +143,10 @@ async function sendAnswer(answer) {
 function startReading() {
   if (reading) reading.abort();
   reading = undefined;
-  const digits = number.value.replace(/[^\d+]/g, "");
-  if (document.hidden || digits.replace("+", "").length < 9) return;
+  if (document.hidden || digitsOf(number.value).length < numberLengthMin) return;
   reading = new AbortController();
-  readUntil(reading.signal, new URL(`${encodeURIComponent(digits)}/prompts`, root));
+  // As it was typed, because the node reads numbers in every form.
+  readUntil(reading.signal, new URL(`${encodeURIComponent(number.value.trim())}/prompts`, root));
 }
 
 /** @param {AbortSignal} signal @param {URL} address */
@@ -156,8 +163,28 @@ async function readUntil(signal, address) {
 
 /** @param {AbortSignal} signal @param {URL} address @returns {Promise<View | undefined>} */
 async function read(signal, address) {
-  const response = await fetch(address, { signal }).catch(() => undefined);
-  return response?.ok ? response.json().catch(() => undefined) : undefined;
+  const response = await request(address, { signal });
+  return response?.ok ? response.body : undefined;
+}
+
+/**
+ * Undefined without an answer in time.
+ * @param {URL} address @param {RequestInit} options @returns {Promise<{ ok: boolean, body: any } | undefined>}
+ */
+async function request(address, { signal, ...options }) {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  const timer = setTimeout(abort, requestMs);
+  signal?.addEventListener("abort", abort);
+  try {
+    const response = await fetch(address, { ...options, signal: controller.signal });
+    return { ok: response.ok, body: await response.json() };
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
 }
 
 /** Resolves after this time, or when `readNow` is called. @param {number} ms @returns {Promise<void>} */
@@ -211,7 +238,7 @@ screens.prompt.addEventListener("submit", (event) => {
 // Digits are accepted wherever the focus is, like the keys of a phone.
 document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
   if (screens.prompt.hidden || target instanceof HTMLInputElement || ctrlKey || metaKey || altKey) return;
-  if (/^\d$/.test(key)) setPin(pin.value + key);
+  if (/^\p{Nd}$/u.test(key)) setPin(pin.value + key);
   else if (key === "Backspace") setPin(pin.value.slice(0, -1));
 });
 find("cancel").addEventListener("click", () => sendAnswer("cancel"));
