@@ -24,8 +24,10 @@ const isOfProgram = (items: readonly Item[]): boolean => items.some(({ value }) 
 
 const isJson = ({ value }: Item): boolean => /^application\/(?:[\w.+-]+\+)?json$/.test(value);
 
+const isRange = ({ value }: Item): boolean => value === "*/*" || value === "application/*";
+
 /**
- * Whether a browser opens this address as a page: it names `text/html` and prefers it to JSON. A program that accepts
+ * Whether a browser opens this address as a page: it names `text/html` and prefers it to JSON. A range includes JSON. A program that accepts
  * everything, sends a credential or sends JSON gets JSON.
  */
 export function acceptsPage({ headers, routeOptions }: FastifyRequest): boolean {
@@ -34,7 +36,11 @@ export function acceptsPage({ headers, routeOptions }: FastifyRequest): boolean 
   if (routeOptions.config?.secure === false) return false;
   const items = itemsOf(accept);
   const page = items.find(({ value }) => value === "text/html")?.weight ?? 0;
-  return page > 0 && !isOfProgram(items) && items.every((item) => !isJson(item) || item.weight < page);
+  return (
+    page > 0 &&
+    !isOfProgram(items) &&
+    items.every((item) => (isJson(item) ? item.weight < page : !isRange(item) || item.weight <= page))
+  );
 }
 
 /** The preferred language of those that pages have: English if the request accepts none of them. */

@@ -3,8 +3,10 @@
  * nothing of the request but its id.
  */
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { HubError } from "../errors.ts";
 import type { PageLanguage } from "./accept.ts";
+import { iconFiles } from "./static-files.ts";
 
 /** `missing`: nothing is there. `method`: only programs call it. `later`: a reload may help. */
 type Kind = "missing" | "method" | "refused" | "later";
@@ -60,10 +62,14 @@ export const pageStyle = `
   footer { margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted);
     font-size: .8125rem; overflow-wrap: anywhere; }`;
 
-/** Allows the page's own style sheet and nothing else. */
+/** The icon of pages for payers. In the page, because such a page loads nothing and may be at any path. Its source is `img-src data:`. */
+export const pageIcon = `<link rel="icon" href="data:image/svg+xml,${encodeURIComponent(readFileSync(iconFiles["icon.svg"], "utf8"))}">`;
+
+/** Allows the page's own style sheet, its icon and nothing else. */
 export const errorPagePolicy = [
   "default-src 'none'",
   `style-src 'sha256-${createHash("sha256").update(pageStyle).digest("base64")}'`,
+  "img-src data:",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
@@ -75,7 +81,7 @@ export function errorPage(error: HubError, { language, requestId }: { language: 
   return `<!doctype html>
 <html lang="${language}">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<title>${title}</title><style>${pageStyle}</style>
+<title>${title}</title>${pageIcon}<style>${pageStyle}</style>
 <main><h1>${title}</h1><p>${text}</p><footer lang="en">${error.status} ${error.code}<br>${requestId}</footer></main>
 </html>`;
 }

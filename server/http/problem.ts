@@ -16,8 +16,16 @@ export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply 
   if (retryAfterS !== undefined) reply.header("retry-after", retryAfterS);
   if (error.status === 401 && error.code !== "webhook_rejected") reply.header("www-authenticate", "Bearer");
   reply.code(error.status);
+  varyByAccept(reply);
   if (acceptsPage(reply.request)) return sendErrorPage(reply, error);
   return reply.type("application/problem+json").send(toProblem(error));
+}
+
+/** A cache must not answer a program with a page or a reader with a problem, nor keep the answer to an address that may exist later. */
+function varyByAccept(reply: FastifyReply): void {
+  const vary = reply.getHeader("vary");
+  reply.header("vary", vary === undefined ? "Accept" : `${vary}, Accept`);
+  if (!reply.hasHeader("cache-control")) reply.header("cache-control", "no-store");
 }
 
 function sendErrorPage(reply: FastifyReply, error: HubError): FastifyReply {
@@ -27,7 +35,7 @@ function sendErrorPage(reply: FastifyReply, error: HubError): FastifyReply {
     .headers({
       "content-security-policy": errorPagePolicy,
       "referrer-policy": "no-referrer",
-      // A cache must not answer a program with a page, or a reader with another one's language.
+      // A cache must not answer a reader in another one's language.
       "cache-control": "no-store",
       "content-language": language,
     })
@@ -45,7 +53,8 @@ export function handleErrors(app: FastifyInstance, isRoute: (url: string) => boo
     // For a program the paths are strict, because in `/v1/orders/` with a missing id the list would be a wrong answer.
     if (request.method !== "GET" || !acceptsPage(request)) return sendProblem(reply, slashed());
     const location = `../${path.split("/").at(-2)}${query === undefined ? "" : `?${query}`}`;
-    return reply.header("cache-control", "no-store").redirect(location, 307);
+    varyByAccept(reply);
+    return reply.redirect(location, 307);
   });
 }
 

@@ -8,7 +8,7 @@ import type { PaymentDraft } from "../order/draft.ts";
 import { type Item, languages, type StatusEvent } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
-import { displayNameOf, type Provider, requireProvider } from "../provider/provider.ts";
+import { merchantNameOf, type Provider, requireProvider } from "../provider/provider.ts";
 import { parseInput, storable, text } from "../validation.ts";
 import type { Initiator } from "./initiate.ts";
 import { missingPhone, readPhone } from "./phone.ts";
@@ -135,7 +135,7 @@ function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentD
   const provider = requireProvider(providers, input.provider);
   if (!provider.currencies.includes(input.currency)) {
     const currencies = provider.currencies.join(", ");
-    throw fieldError("currency_invalid", "currency", `${displayNameOf(provider.name)} takes ${currencies}`);
+    throw fieldError("currency_invalid", "currency", `${merchantNameOf(provider.name)} takes ${currencies}`);
   }
   const amount = readAmount(amountMinor, provider);
   requireSum(input.items, amount);
@@ -165,12 +165,12 @@ function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
     throw fieldError(
       "amount_invalid",
       "amountMinor",
-      `${displayNameOf(name)} takes multiples of ${stepMinor} minor units`,
+      `${merchantNameOf(name)} takes multiples of ${stepMinor} minor units`,
     );
   }
   if (amount < minMinor || amount > maxMinor) {
     const range = `${minMinor} to ${maxMinor} minor units`;
-    throw fieldError("amount_invalid", "amountMinor", `${displayNameOf(name)} takes ${range}`);
+    throw fieldError("amount_invalid", "amountMinor", `${merchantNameOf(name)} takes ${range}`);
   }
   return amount;
 }

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
+import { faviconRoute } from "../http/static-files.ts";
 import { type HealthRoutesOptions, healthRoutes } from "./health.ts";
 import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
 import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
@@ -25,6 +26,7 @@ export async function addOpenRoutes(
   app: FastifyInstance,
   { urlSecrets, ...options }: OpenRoutesOptions,
 ): Promise<void> {
+  faviconRoute(app);
   sdkRoutes(app);
   healthRoutes(app, options);
   metricsRoute(app, options);

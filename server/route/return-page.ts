@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { PageLanguage } from "../http/accept.ts";
-import { pageStyle } from "../http/error-page.ts";
+import { pageIcon, pageStyle } from "../http/error-page.ts";
 import { socketOrigins } from "../http/static-files.ts";
 import type { StatusEvent } from "../order/order.ts";
 import { type PageWords, words } from "./return-words.ts";
@@ -51,7 +51,7 @@ const hashes = [pageStyle, style].map(hashOf).join(" ");
 
 /** The content security policy of a page: its own style sheets, and for an order's page the SDK and its requests to this host. */
 export function returnPolicy(page: ReturnPage, { nonce, host }: { nonce: string; host: string }): string {
-  const closed = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"];
+  const closed = ["img-src data:", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"];
   if (!isLivePage(page)) return ["default-src 'none'", `style-src ${hashes}`, ...closed].join("; ");
   return [
     "default-src 'none'",
@@ -83,7 +83,7 @@ export function returnPage(page: ReturnPage, { language, root, nonce }: PageView
   return `<!doctype html>
 <html lang="${language}">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<title>${title}</title>${again}<style>${pageStyle}</style><style>${style}</style>${script}
+<title>${title}</title>${pageIcon}${again}<style>${pageStyle}</style><style>${style}</style>${script}
 <main${isLive ? ' class="live"' : ""}>${isLive ? card(page, { root, nonce, spoken }) : `<div><h1>${title}</h1><p>${text}</p></div>`}${onwardLink(page, spoken)}</main>
 </html>`;
 }

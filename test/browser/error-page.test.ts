@@ -39,6 +39,20 @@ describe("an address without a page", () => {
     expect(page.url()).toBe(`${url}/docs?a=1`);
   });
 
+  it("has an icon, as every address has for browsers that show no SVG", async () => {
+    const { url } = await startNode({ databaseUrl });
+    const answer = await fetch(`${url}/favicon.ico`);
+    expect([answer.status, answer.headers.get("content-type")]).toEqual([200, "image/png"]);
+    const { page, complaints } = await openPage(browser);
+    await page.goto(`${url}/nowhere`);
+    const size = `new Promise((resolve, reject) => {
+      const image = Object.assign(new Image(), { src: document.querySelector("link[rel=icon]").href, onerror: reject });
+      image.onload = () => resolve(image.naturalWidth > 0);
+    })`;
+    expect(await page.evaluate(size)).toBe(true);
+    expect(complaints.filter((text) => !text.includes("the server responded with a status of"))).toEqual([]);
+  });
+
   it("is a problem for the script of a page", async () => {
     const { url } = await startNode({ databaseUrl });
     const { page } = await openPage(browser);

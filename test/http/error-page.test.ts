@@ -50,10 +50,12 @@ describe("a browser that opens an address", () => {
     expect(answer.statusCode).toBe(status);
     expect(answer.headers["content-type"]).toBe("text/html; charset=utf-8");
     expect(answer.body).toContain(`<h1>${title}</h1>`);
-    expect(answer.body).not.toMatch(/hunter2|<script|href=|src=|%zz/);
+    expect(answer.body).not.toMatch(/hunter2|<script|href="(?!data:image\/svg)|src=|%zz/);
     expect(answer.headers["cache-control"]).toBe("no-store");
+    expect(String(answer.headers.vary).split(", ")).toContain("Accept");
+    expect(answer.body).toContain('<link rel="icon" href="data:image/svg+xml,');
     expect(answer.headers["content-security-policy"]).toMatch(
-      /^default-src 'none'; style-src 'sha256-[\w+/]+=*'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/,
+      /^default-src 'none'; style-src 'sha256-[\w+/]+=*'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/,
     );
     expect(answer.headers["retry-after"]).toBe(url === "/busy" ? "7" : undefined);
     expect("allow" in answer.headers).toBe(status === 405);
@@ -101,6 +103,8 @@ describe("every other client", () => {
     ["that accepts JSON", { accept: "application/json, text/plain, */*" }],
     ["that accepts pages and JSON alike", { accept: "text/html, application/json" }],
     ["that prefers problems", { accept: "text/html;q=0.5, application/problem+json" }],
+    ["that prefers everything to pages", { accept: "*/*;q=0.8,text/html;q=0.1" }],
+    ["that prefers any application data", { accept: "text/html;q=0.9, application/*" }],
     ["that refuses pages", { accept: "text/html;q=0, */*" }],
     ["in Java, by default", { accept: "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2" }],
     ["with a credential", { ...browser, authorization: "Bearer x" }],
@@ -111,6 +115,8 @@ describe("every other client", () => {
     for (const url of ["/nowhere", "/things"]) {
       const answer = await app.inject({ url, headers });
       expect(answer.headers["content-type"]).toMatch(/^application\/problem\+json/);
+      expect(answer.headers["cache-control"]).toBe("no-store");
+      expect(String(answer.headers.vary).split(", ")).toContain("Accept");
       expect(answer.json()).toMatchObject({ status: url === "/things" ? 405 : 404 });
     }
   });
