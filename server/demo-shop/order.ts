@@ -30,5 +30,4 @@ export function groupsOf(numbers: readonly number[]): string {
 }
 
 /** 12 characters, because M-Pesa shows the payer the last 12 only. */
-export const newOrderId = (): string =>
-  `SH-${groupsOf(Array.from({ length: 8 }, () => randomInt(alphabet.length)))}`;
+export const newOrderId = (): string => `SH-${groupsOf(Array.from({ length: 8 }, () => randomInt(alphabet.length)))}`;

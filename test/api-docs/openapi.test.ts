@@ -56,7 +56,9 @@ async function startListed(env: Record<string, string> = {}): Promise<{ node: Te
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
   // Without the routes with a slash at the end, which webhooks and returns have too.
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(route);
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone)|\/(docs|shop|page)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(
+      route,
+    );
   return { node, registered: routes.map(routeOf).filter(isPublic) };
 }
 
