@@ -1,5 +1,14 @@
-/** Why a watch ended. `closed`: `close()` or the signal ended it while a promise was pending. */
-export type WatchErrorCode = "token_invalid" | "token_expired" | "order_unknown" | "closed";
+/**
+ * Why a watch ended. `closed`: `close()` or the signal ended it while a promise was pending. `attribute_missing`: an
+ * `<order-status>` cannot start a watch.
+ */
+export type WatchErrorCode =
+  | "token_invalid"
+  | "token_expired"
+  | "order_unknown"
+  | "route_unknown"
+  | "attribute_missing"
+  | "closed";
 
 /** The final error of a watch, which does not reconnect after it. Temporary errors never become a `WatchError`. */
 export class WatchError extends Error {

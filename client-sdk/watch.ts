@@ -80,7 +80,7 @@ export interface OrderWatch extends Watch, AsyncIterable<StatusEvent> {
   settled(): Promise<StatusEvent>;
 }
 
-/** Starts to watch an order. Never throws because of the network or the server: `snapshot()` reports their errors. */
+/** Starts to watch an order. Throws a `TypeError` without a `url`. Never throws because of the network or the server: `snapshot()` reports their errors. */
 export function watchOrder(options: WatchOptions): OrderWatch {
   const { watch, store, stored } = openWatch(options);
   return {

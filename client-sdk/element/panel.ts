@@ -3,6 +3,7 @@
  *
  * Attributes set in the same task start one watch. The panel watches only while the element is in the document.
  */
+import { WatchError, type WatchErrorCode } from "../error.ts";
 import { positionOf, type StatusEvent } from "../protocol.ts";
 import { firstSnapshot, type Snapshot } from "../snapshot.ts";
 import { longPoll } from "../transport/longpoll.ts";
@@ -32,6 +33,9 @@ const transports: Record<string, () => Transport> = {
 /** 5 s, because a page that has not started another payment by then may have failed to. */
 const pressedMsMax = 5_000;
 
+/** 3 s, because a page may set attributes and `refreshToken` after it has added the element. */
+const setupMsMax = 3_000;
+
 /** The attributes that start another watch. */
 export const watchAttributes = ["url", "order-id", "token", "transports"];
 
@@ -56,6 +60,10 @@ export interface PanelOptions {
 interface State extends PanelOptions {
   watch?: Watch | undefined;
   view?: View | undefined;
+  /** Reports that an attribute is missing. */
+  setup?: ReturnType<typeof setTimeout> | undefined;
+  /** Stands for the watch that cannot start. */
+  refused?: Snapshot | undefined;
   /** The view of results, which is loaded with the first one. */
   results?: Promise<typeof import("./result-view.ts")> | undefined;
   /** The last state that the page was notified of, or that is stored from before a reload. */
@@ -164,7 +172,9 @@ function scheduleStart(state: State): void {
 function start(state: State): void {
   const { element, refreshToken } = state;
   const [url, orderId, token] = ["url", "order-id", "token"].map((name) => element.getAttribute(name));
+  if (token && token.split(".").length !== 3) hint(element, "api_key");
   if (url == null || !orderId || !(token || refreshToken())) {
+    state.setup = setTimeout(() => refuse(state), setupMsMax);
     render(state);
     return;
   }
@@ -185,16 +195,29 @@ function start(state: State): void {
   update(state);
 }
 
+/** Shows and reports that no watch can start. */
+function refuse(state: State): void {
+  state.refused = { ...firstSnapshot, connection: "closed", error: new WatchError("attribute_missing") };
+  update(state, state.refused);
+}
+
+/** Explains a mistake of the page to its developer. */
+function hint(element: HTMLElement, code: WatchErrorCode | "api_key"): void {
+  // A newer server may not have the file of this version: then there is no explanation.
+  import("./hint.ts").then(({ explain }) => explain(element, code)).catch(() => undefined);
+}
+
 function stop(state: State): void {
   const { watch } = state;
+  clearTimeout(state.setup);
+  state.refused = undefined;
   state.watch = undefined;
   watch?.close();
   clearInterval(state.ticker);
   state.ticker = undefined;
 }
 
-function update(state: State): void {
-  const snapshot = state.watch?.snapshot();
+function update(state: State, snapshot = state.watch?.snapshot()): void {
   if (!snapshot) return;
   render(state);
   const { event, error } = snapshot;
@@ -202,7 +225,9 @@ function update(state: State): void {
     state.notified = event;
     dispatch(state.element, "statuschange", event);
   }
-  if (error) dispatch(state.element, "watcherror", error);
+  if (!error) return;
+  hint(state.element, error.code);
+  dispatch(state.element, "watcherror", error);
 }
 
 function dispatch(element: HTMLElement, type: string, detail: unknown): void {
@@ -227,7 +252,7 @@ function render(state: State): void {
   const { element, view } = state;
   choose(state);
   if (!view || !state.language) return;
-  const snapshot = state.watch?.snapshot() ?? firstSnapshot;
+  const snapshot = state.watch?.snapshot() ?? state.refused ?? firstSnapshot;
   const { event, skewMs } = snapshot;
   const { words, locale } = state.language;
   const time = event && countdownOf(event, skewMs);

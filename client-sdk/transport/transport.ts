@@ -39,8 +39,8 @@ export interface Transport {
   run(target: Target, listener: LinkListener, signal: AbortSignal): Promise<void>;
 }
 
-/** The reasons for which a server refuses a watcher. */
-export type RefusalCode = "token_invalid" | "token_expired" | "order_unknown";
+/** The reasons for which a server refuses a watcher. `route_unknown`: the address is not the server's, but one below it. */
+export type RefusalCode = "token_invalid" | "token_expired" | "order_unknown" | "route_unknown";
 
 /** The server refused this token or this order. Throw it from a transport. */
 export class Refusal extends Error {
@@ -64,7 +64,12 @@ export class ComeBack extends Error {
   }
 }
 
-const refusalCodes: readonly unknown[] = ["token_invalid", "token_expired", "order_unknown"] satisfies RefusalCode[];
+const refusalCodes: readonly unknown[] = [
+  "token_invalid",
+  "token_expired",
+  "order_unknown",
+  "route_unknown",
+] satisfies RefusalCode[];
 
 /** Turns a problem code into a `Refusal`. Returns undefined for any other code. */
 export const refusalOf = (code: unknown): Refusal | undefined =>

@@ -253,6 +253,12 @@ describe.each(transports)("transport %s", (name, create) => {
     }
   });
 
+  it("ends with route_unknown at an address below the server's", async () => {
+    const { orderId, token } = await startPayment();
+    const { watch } = start({ url: `${node.url}/v1`, orderId, token, transports: [create(), longPoll()] });
+    await expect(watch.settled()).rejects.toMatchObject({ name: "WatchError", code: "route_unknown" });
+  });
+
   it("fetches one fresh token if it starts with an expired one, and ends if the fresh one has expired too", async () => {
     const { order, orderId, token } = await startPayment();
     const old = await tokenFor(order, inS(-1));

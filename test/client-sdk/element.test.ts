@@ -182,6 +182,35 @@ describe("element without a node", () => {
     expect(await page.evaluate("tried")).toBe(3);
   });
 
+  it("reports a missing attribute to the developer and the page after 3 s, and recovers when it is set", async () => {
+    const { page, shop, complaints } = await showing({ status: "failed", settled: true });
+    shop.body = '<order-status url="/" orderId="ORD-one" transports="longpoll"></order-status>';
+    await page.clock.install();
+    await page.goto(shop.origin);
+    await title(page, "One moment");
+    await page.evaluate("addEventListener('watcherror', ({ detail }) => (globalThis.code = detail.code))");
+    await page.clock.runFor(3_000);
+    await title(page, "Payment cannot be shown");
+    expect(await page.evaluate("code")).toBe("attribute_missing");
+    const missing = "has no order-id, and no token or refreshToken";
+    await expect.poll(() => complaints.filter((text) => text.includes(missing)).length).toBe(1);
+    await page.evaluate("document.querySelector('order-status').setAttribute('order-id', 'ORD-one')");
+    await page.evaluate("document.querySelector('order-status').refreshToken = () => 'fr.es.h'");
+    await title(page, "Payment failed");
+  });
+
+  it("tells the developer that its url ends too late, and that its token is an API key", async () => {
+    const { page, shop, complaints } = await showing({ status: "failed", settled: true });
+    shop.answer = (_request, response) =>
+      void response.writeHead(404, { "content-type": "application/json" }).end('{"code":"route_unknown"}');
+    await page.evaluate("document.querySelector('order-status').setAttribute('url', '/v1')");
+    await expect.poll(() => complaints.join()).toContain('without "/v1"');
+    expect(complaints.join()).not.toContain("API key");
+    await page.evaluate("document.querySelector('order-status').setAttribute('token', 'tk_secret')");
+    await expect.poll(() => complaints.join()).toContain("Never put the API key into a page");
+    expect(complaints.join()).not.toContain("tk_secret");
+  });
+
   it("has a link to try again with retry-url, and only for http and https", async () => {
     const at = (url: string) => showing({ status: "failed", settled: true }, { more: `retry-url="${url}"` });
     const { page, shop } = await at("/pay?again=1");
@@ -268,7 +297,7 @@ describe("element without a node", () => {
       tokens.push(request.headers.authorization);
       return answer?.(request, response);
     };
-    shop.body = shop.body.replace('token="token"', 'token=""');
+    shop.body = shop.body.replace('token="to.k.en"', 'token=""');
     await page.evaluate("sessionStorage.clear()");
     await page.reload();
     await title(page, "One moment");

@@ -616,6 +616,13 @@ describe("refusal", () => {
   );
 });
 
+describe("watchOrder", () => {
+  it("names the url if it is missing", () => {
+    const options = { orderId: "ORD-1", token: "any" } as unknown as Parameters<typeof watchOrder>[0];
+    expect(() => watchOrder(options)).toThrow(new TypeError("`url` must be the address of the Tukio server"));
+  });
+});
+
 describe("end of a watch", () => {
   it("follows close(): iteration ends, settled() rejects, later events are ignored, and a second close() does nothing", async () => {
     const { watch, transport, snapshots } = start();

@@ -27,7 +27,7 @@ export async function showElement(
   let answer = (): void => undefined;
   const shop = await startMerchantPage("http://127.0.0.1");
   shop.lang = lang;
-  shop.body = elementOf("/", "ORD-one", "token", `transports="longpoll" ${more}`);
+  shop.body = elementOf("/", "ORD-one", "to.k.en", `transports="longpoll" ${more}`);
   shop.answer = (request, response) => {
     answer = () => void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
     // No newer state: the request stays open until there is one.
