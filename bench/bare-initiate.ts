@@ -40,7 +40,7 @@ async function ask(paymentId: string): Promise<void> {
 }
 
 const start = async ({ id }: { id: string }): Promise<void> => (PROVIDER_URL === undefined ? undefined : ask(id));
-const terms = () => ({ live: true, deadlineS: 120, firstCheckS: 30 });
+const terms = () => ({ live: true, isSandbox: false, deadlineS: 120, firstCheckS: 30 });
 
 type Body = Omit<PaymentDraft, "amountMinor"> & { amountMinor: number };
 

@@ -142,7 +142,10 @@ export function createLimit(counter: Counter, { subject, max, windowMs }: LimitO
         return refillIfLow(key, window);
       }
       const counted = await count(key, 1);
-      if (counted && counted.current > max) throw limited(`Too many requests for this ${subject}`, counted.remainingMs);
+      if (counted && counted.current > max) {
+        const { remainingMs } = counted;
+        throw limited(limitDetail(`requests for this ${subject}`, { max, windowMs, remainingMs }), remainingMs);
+      }
       refillIfLow(key, windowOf(windows, key));
     },
   };
@@ -181,6 +184,18 @@ export function addressKey(address: string | undefined): string {
   const parsed = ipaddr.process(bare);
   if (parsed.kind() === "ipv4") return parsed.toString();
   return `${parsed.toNormalizedString().split(":").slice(0, 4).join(":")}::/64`;
+}
+
+/** The detail of a reached limit: the limit and the wait, as in "Too many payments for this phone: at most 10 in 10 min. Try again in 42 s". */
+export const limitDetail = (
+  what: string,
+  { max, windowMs, remainingMs }: { max: number; windowMs: number; remainingMs: number },
+): string => `Too many ${what}: at most ${max} in ${durationText(windowMs)}. Try again in ${durationText(remainingMs)}`;
+
+/** Up to two minutes in seconds, else in minutes, both rounded up. */
+function durationText(ms: number): string {
+  const seconds = Math.max(1, Math.ceil(ms / 1_000));
+  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }
 
 /** The error `rate_limited`. `remainingMs` is the time after which the client may retry. */

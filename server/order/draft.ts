@@ -7,6 +7,8 @@ export interface PaymentDraft {
   orderId: string;
   provider: string;
   live: boolean;
+  /** The provider is the built-in sandbox, where a phone's ending decides what its payer does. */
+  isSandbox?: boolean;
   amountMinor: bigint;
   currency: string;
   /** E.164. */

@@ -6,7 +6,7 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { sqlState } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
-import { limited } from "../rate-limit.ts";
+import { limitDetail, limited } from "../rate-limit.ts";
 import { readCurrent } from "./current.ts";
 import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
 import type { Payment, StatusEvent } from "./order.ts";
@@ -235,10 +235,19 @@ async function replay(pool: pg.Pool, draft: PaymentDraft): Promise<Opened | unde
 
 async function requireWithinLimits(
   pool: pg.Pool,
-  { phone, live, orderId }: PaymentDraft,
+  { phone, live, isSandbox, orderId }: PaymentDraft,
   limits: OpenLimits | undefined,
 ): Promise<void> {
   const values = [phone, limits?.phone, orderId, limits?.order, live];
-  const [reached] = await run<{ what: string; remaining_ms: number }>(pool, reachedLimitStatement, values);
-  if (reached) throw limited(`Too many payments for this ${reached.what}`, reached.remaining_ms);
+  type Reached = { what: keyof OpenLimits; remaining_ms: number };
+  const [reached] = await run<Reached>(pool, reachedLimitStatement, values);
+  if (!reached || !limits) return;
+  const { what, remaining_ms: remainingMs } = reached;
+  const detail = limitDetail(`payments for this ${what}`, { max: limits[what], windowMs: 600_000, remainingMs });
+  const other = what === "phone" && isSandbox && phone !== undefined ? `, or use ${otherPhone(phone)}` : "";
+  throw limited(detail + other, remainingMs);
 }
+
+/** A phone of the sandbox does what its last two digits say. */
+const otherPhone = (phone: string): string =>
+  `another number with the same ending, such as ${phone.slice(0, -3)}${(Number(phone.at(-3)) + 1) % 10}${phone.slice(-2)}`;

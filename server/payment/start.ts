@@ -19,7 +19,10 @@ export interface StartOptions {
    * Whether a provider moves real money, and the seconds from the request for money to `expired` and to the first query. In the
    * sandbox, the phone may decide.
    */
-  terms: (provider: string, phone?: string) => { live: boolean; deadlineS: number; firstCheckS: number };
+  terms: (
+    provider: string,
+    phone?: string,
+  ) => { live: boolean; isSandbox: boolean; deadlineS: number; firstCheckS: number };
   store: Pick<OrderStore, "open">;
   initiator: Pick<Initiator, "start">;
 }

@@ -197,7 +197,15 @@ describe("open with limits", () => {
     [1, 2].map(() =>
       createOrderStore({ database: ground.database, announce: () => undefined, amountlessProviders: [], limits }),
     );
-  const limited = (message: string) => expect.objectContaining({ code: "rate_limited", message });
+  const limited = (what: string, max: number, other = "") =>
+    expect.objectContaining({
+      code: "rate_limited",
+      message: expect.stringMatching(
+        new RegExp(
+          `^Too many payments for this ${what}: at most ${max} in 10 min\\. Try again in (?:\\d+ s|\\d+ min)${other}$`,
+        ),
+      ),
+    });
 
   it("counts a phone's payments across concurrent requests and nodes, but no refused request", async () => {
     const phone = "+254712345001";
@@ -219,7 +227,7 @@ describe("open with limits", () => {
     const results = await opening;
     expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
     const refused = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
-    expect(refused).toEqual(Array(6).fill(limited("Too many payments for this phone")));
+    expect(refused).toEqual(Array(6).fill(limited("phone", 3)));
     await one?.open(draftOf({ phone: "+254712345002" }));
   });
 
@@ -240,7 +248,16 @@ describe("open with limits", () => {
     expect(refusal.details.retryAfterS).toBeLessThanOrEqual(10);
     await age("10 seconds");
     await one?.open(draftOf({ phone }));
-    await expect(one?.open(draftOf({ phone }))).rejects.toEqual(limited("Too many payments for this phone"));
+    await expect(one?.open(draftOf({ phone }))).rejects.toEqual(limited("phone", 3));
+  });
+
+  it("names another number with the same ending, if the phone is a sandbox's", async () => {
+    const phone = "+254712345901";
+    const [one] = nodes();
+    for (let opened = 0; opened < 3; opened += 1) await one?.open(draftOf({ phone }));
+    const refused = one?.open({ ...draftOf({ phone }), isSandbox: true });
+    const other = ", or use another number with the same ending, such as \\+254712345001";
+    await expect(refused).rejects.toEqual(limited("phone", 3, other));
   });
 
   it("counts a phone's live payments and sandbox payments apart", async () => {
@@ -250,7 +267,7 @@ describe("open with limits", () => {
       for (let opened = 0; opened < 3; opened += 1) await one?.open(draftOf({ phone, live }));
     }
     for (const live of [false, true]) {
-      await expect(other?.open(draftOf({ phone, live }))).rejects.toEqual(limited("Too many payments for this phone"));
+      await expect(other?.open(draftOf({ phone, live }))).rejects.toEqual(limited("phone", 3));
     }
     // Only the sandbox payments become old, so that only a sandbox payment is allowed again.
     await ground.database.pool.query("update payment set started_at = $2 where phone = $1 and not live", [
@@ -270,7 +287,7 @@ describe("open with limits", () => {
     }
     const again = [one, other].map((node) => node?.open(draftOf({ orderId, phone: "+254712345006" })));
     for (const refusal of await Promise.allSettled(again)) {
-      expect(refusal).toEqual({ status: "rejected", reason: limited("Too many payments for this order") });
+      expect(refusal).toEqual({ status: "rejected", reason: limited("order", 2) });
     }
     await ground.database.pool.query(
       `update payment set started_at = $2 where order_uuid = (select id from "order" where order_id = $1)`,
@@ -287,7 +304,7 @@ describe("open with limits", () => {
     await one?.advance(payment?.id ?? "", failed());
     const held = await lockOrder(ground.database, event.orderId);
     const again = one?.open(draftOf({ phone, orderId: event.orderId }));
-    const refused = expect(again).rejects.toEqual(limited("Too many payments for this phone"));
+    const refused = expect(again).rejects.toEqual(limited("phone", 3));
     await held.waiters(1);
     await one?.open(draftOf({ phone }));
     await one?.open(draftOf({ phone }));
