@@ -21,19 +21,13 @@ export type { OrderStatusAttributes, OrderStatusProperties } from "./jsx.ts";
 type Listener = EventListenerOrEventListenerObject;
 type OnTryAgain = ((event: CustomEvent<StatusEvent>) => void) | null | undefined;
 
-/** A listener of `tryagain` on the element itself. */
-interface Added {
-  listener: Listener;
-  isCapture: boolean;
-}
-
 /** What an element keeps. */
 interface Inner {
   panel: Panel;
   refreshToken?: WatchOptions["refreshToken"];
   ontryagain: OnTryAgain;
-  /** The listeners that the browser would call. */
-  listeners: Added[];
+  /** The listeners of `tryagain` that the browser would call, the capturing ones second. The value drops the listener. */
+  listeners: readonly [Map<Listener, () => void>, Map<Listener, () => void>];
 }
 
 const inners = new WeakMap<object, Inner>();
@@ -44,20 +38,11 @@ function innerOf(element: object): Inner {
   return inner;
 }
 
-/** Shows or hides the button to try again, which needs a listener. */
-function setListeners(inner: Inner, listeners: Added[]): void {
-  inner.listeners = listeners;
-  inner.panel.render();
-}
-
-/** Whether two listeners are the same one for the browser. */
-const isSame = (one: Added, { listener, isCapture }: Added): boolean =>
-  one.listener === listener && one.isCapture === isCapture;
-
-const addedOf = (listener: Listener, options?: boolean | AddEventListenerOptions): Added => ({
-  listener,
-  isCapture: Boolean(typeof options === "object" ? options.capture : options),
-});
+/** The listeners for the phase that the options name. The button to try again needs one. */
+const listenersOf = (
+  { listeners }: Inner,
+  options: boolean | EventListenerOptions | undefined,
+): Inner["listeners"][0] => listeners[(typeof options === "object" ? options.capture : options) ? 1 : 0];
 
 /** A stand-in where there is no DOM, so that the class can still be declared. */
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
@@ -72,9 +57,9 @@ export class OrderStatusElement extends Base {
     const panel = createPanel({
       element: this,
       refreshToken: () => this.refreshToken,
-      canTryAgain: () => innerOf(this).listeners.length > 0,
+      canTryAgain: () => innerOf(this).listeners.some(({ size }) => size > 0),
     });
-    inners.set(this, { panel, ontryagain: null, listeners: [] });
+    inners.set(this, { panel, ontryagain: null, listeners: [new Map(), new Map()] });
     // A value that the page set before the element was registered hides the accessor.
     for (const name of ["refreshToken", "ontryagain"] as const) {
       if (!Object.keys(this).includes(name)) continue;
@@ -125,19 +110,18 @@ export class OrderStatusElement extends Base {
   override addEventListener(type: string, listener: Listener, options?: boolean | AddEventListenerOptions): void;
   override addEventListener(type: string, listener: Listener, options?: boolean | AddEventListenerOptions): void {
     const inner = innerOf(this);
-    const { once, signal } = Object(options) as AddEventListenerOptions;
-    const added = addedOf(listener, options);
-    if (type === "tryagain" && listener && !signal?.aborted && !inner.listeners.some((one) => isSame(one, added))) {
-      // The browser drops a listener with `once` when it calls it, and with `signal` when that is aborted.
-      const drop = (): void =>
-        setListeners(
-          inner,
-          inner.listeners.filter((one) => one !== added),
-        );
-      // Added just before the listener, so that nothing is called between them.
-      if (once) super.addEventListener(type, drop, { once, capture: added.isCapture });
+    const listeners = listenersOf(inner, options);
+    const { once, signal, capture = options === true } = Object(options) as AddEventListenerOptions;
+    if (type === "tryagain" && listener && !signal?.aborted && !listeners.has(listener)) {
+      const drop = (): void => {
+        if (listeners.get(listener) === drop) listeners.delete(listener);
+        inner.panel.render();
+      };
+      // The browser drops a listener with `once` when it calls it. Added just before it, so that nothing is called between them.
+      if (once) super.addEventListener(type, drop, { once, capture });
       signal?.addEventListener("abort", drop);
-      setListeners(inner, [...inner.listeners, added]);
+      listeners.set(listener, drop);
+      inner.panel.render();
     }
     super.addEventListener(type, listener, options);
   }
@@ -151,12 +135,7 @@ export class OrderStatusElement extends Base {
   override removeEventListener(type: string, listener: Listener, options?: boolean | EventListenerOptions): void {
     super.removeEventListener(type, listener, options);
     const inner = innerOf(this);
-    const removed = addedOf(listener, options);
-    if (type === "tryagain")
-      setListeners(
-        inner,
-        inner.listeners.filter((one) => !isSame(one, removed)),
-      );
+    if (type === "tryagain" && listenersOf(inner, options).delete(listener)) inner.panel.render();
   }
 
   connectedCallback(): void {

@@ -18,7 +18,8 @@ const groupsOf: Record<string, readonly number[]> = {
 export function nationalPhone(masked: string, known = ""): string {
   const code = masked.slice(1, 4);
   const groups = groupsOf[code];
-  const digits = national(masked, code);
+  // Only a code from the table becomes a part of an expression.
+  const digits = groups ? national(masked, code) : "";
   if (!groups || digits.length !== groups.reduce((sum, size) => sum + size)) return masked.replace(/\*/g, "•");
   const [full, first = 0, middle = 0] = [national(known, code), ...groups];
   const fits = full.length === digits.length && [...digits].every((digit, at) => digit === "•" || digit === full[at]);
@@ -26,7 +27,17 @@ export function nationalPhone(masked: string, known = ""): string {
   return [shown.slice(0, first), shown.slice(first, first + middle), shown.slice(first + middle)].join("\u00a0");
 }
 
+/** With a leading 0, which the number may lack, or have after the country code too, as in `+254 (0) 712 345 678`. */
 function national(phone: string, code: string): string {
-  const digits = phone.replace(/\*/g, "•").replace(/[^\d•]|^00/g, "");
-  return digits.startsWith(code) ? `0${digits.slice(code.length)}` : digits;
+  const digits = phone
+    .replace(/\p{Nd}/gu, asciiDigit)
+    .replace(/\*/g, "•")
+    .replace(/[^\d•]|^00/g, "");
+  return digits.replace(RegExp(`^(${code})?0?`), "0");
 }
+
+/** The last hexadecimal digit of a code point is the value, in the scripts of India and its neighbours from 6 on. */
+const asciiDigit = (digit: string): string => {
+  const point = digit.charCodeAt(0);
+  return String((point - (point >> 8 > 8 && point < 0xe00 ? 6 : 0)) & 15);
+};

@@ -306,12 +306,32 @@ describe("phone number", () => {
     expect(plain("+2332*****678")).toBe("02• ••• •678");
     expect(plain("+4670****678")).toBe("+4670••••678");
     expect(plain("nonsense")).toBe("nonsense");
+    expect(plain("+((*678")).toBe("+((•678");
   });
 
   it("shows more if the page knows more and both are the same number", () => {
     for (const known of ["0712345678", "+254 712 345 678", "00254712345678", "0712 *** 678", "0712•••678"])
       expect(plain("+2547*****678", known)).toBe("0712 ••• 678");
-    for (const other of ["0712345679", "071234567", "0112345678", "someone", ""])
+    for (const known of [
+      "712345678",
+      "+254 (0) 712 345 678",
+      "+2540712345678",
+      "٠٧١٢٣٤٥٦٧٨",
+      "۰۷۱۲ ۳۴۵ ۶۷۸",
+      "০৭১২৩৪৫৬৭৮",
+      "０７１２３４５６７８",
+    ])
+      expect(plain("+2547*****678", known)).toBe("0712 ••• 678");
+    for (const other of [
+      "0712345679",
+      "071234567",
+      "0112345678",
+      "someone",
+      "12345678",
+      "255712345678",
+      "+254 (0) 112 345 678",
+      "",
+    ])
       expect(plain("+2547*****678", other)).toBe("07•• ••• 678");
     expect(plain("+8801******678", "01770618678")).toBe("01770 ••• 678");
   });

@@ -1,8 +1,9 @@
 /** Every script that a payer's browser loads from the server parses in the oldest supported browsers. */
-import { glob, readFile } from "node:fs/promises";
+import { glob, mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { bundle } from "../../client-sdk/build/bundle.ts";
+import { writePackage } from "../../client-sdk/build/package.ts";
 import { newSyntax } from "../support/syntax.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -59,6 +60,16 @@ describe("script", () => {
     const files = await bundle();
     expect(files.length).toBeGreaterThan(3);
     for (const { name, code } of files) expect([name, newSyntax(code)]).toEqual([name, []]);
+  });
+
+  it("of the package has no syntax after ES2020, because a bundler may pass it on as it is", async () => {
+    const folder = await mkdtemp(join(root, "client-sdk/.test-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    await writePackage(folder);
+    const names: string[] = [];
+    for await (const name of glob("**/*.js", { cwd: folder })) names.push(name);
+    expect(names).toEqual(expect.arrayContaining(["element.js", "transport/longpoll.js", "cjs/link.js"]));
+    for (const name of names) expect([name, newSyntax(await readFile(join(folder, name), "utf8"))]).toEqual([name, []]);
   });
 
   it("of a page has no syntax after ES2020", async () => {
