@@ -307,6 +307,27 @@ describe("eight tabs", () => {
 });
 
 describe("narrow screen", () => {
+  it.each([
+    [320, 568],
+    [390, 844],
+  ])("of %i by %i px shows the title above the whole prompt, with every key", async (width, height) => {
+    const { page } = await visit({ width });
+    await page.setViewportSize({ width, height });
+    await buy(page, "00");
+    const phone = page.frameLocator("iframe");
+    await phone.locator("#send").waitFor();
+    const isWhole = async (locator: Locator, top: number, bottom: number): Promise<boolean> => {
+      const box = await locator.boundingBox();
+      return box !== null && box.y >= top && box.y + box.height <= bottom;
+    };
+    const edge = async (): Promise<number> => (await page.locator("#payer-phone").boundingBox())?.y ?? 0;
+    const title = page.getByRole("heading", { name: "Check your phone", exact: true });
+    await expect.poll(async () => isWhole(title, 0, await edge())).toBe(true);
+    for (const id of ["#ask", "#pin", "#send", "button[value=back]", "#low-balance"]) {
+      await expect.poll(async () => isWhole(phone.locator(id), await edge(), height), { message: id }).toBe(true);
+    }
+  });
+
   it("shows the shop and the prompt together, and closes the phone when the order is settled", async () => {
     const { page, complaints } = await visit({ width: 390 });
     await page.setViewportSize({ width: 390, height: 844 });
