@@ -19,13 +19,15 @@ import type { WatchOptions } from "./watch.ts";
 export type { OrderStatusAttributes, OrderStatusProperties } from "./jsx.ts";
 
 type Listener = EventListenerOrEventListenerObject;
-type OnTryAgain = ((event: CustomEvent<StatusEvent>) => void) | null | undefined;
+type OnTryAgain = ((event: CustomEvent<StatusEvent>) => unknown) | null | undefined;
 
 /** What an element keeps. */
 interface Inner {
   panel: Panel;
   refreshToken?: WatchOptions["refreshToken"];
   ontryagain: OnTryAgain;
+  /** The listener that calls `ontryagain`. */
+  caller?: Listener | undefined;
   /** The listeners of `tryagain` that the browser would call, the capturing ones second. The value drops the listener. */
   listeners: readonly [Map<Listener, () => void>, Map<Listener, () => void>];
 }
@@ -89,7 +91,8 @@ export class OrderStatusElement extends Base {
 
   /**
    * Called when the payer presses the button to try again. Without it there is no button, except if the registered element
-   * has a listener of `tryagain`. It may be set before the element is registered.
+   * has a listener of `tryagain`. It may be set before the element is registered. While a promise that it returns is pending,
+   * the button is busy; if the promise rejects, the payer is asked to try again in a moment.
    */
   get ontryagain(): OnTryAgain {
     return innerOf(this).ontryagain;
@@ -97,9 +100,12 @@ export class OrderStatusElement extends Base {
 
   set ontryagain(listener) {
     const inner = innerOf(this);
-    if (inner.ontryagain) this.removeEventListener("tryagain", inner.ontryagain as EventListener);
+    if (inner.caller) this.removeEventListener("tryagain", inner.caller);
     inner.ontryagain = listener;
-    if (listener) this.addEventListener("tryagain", listener as EventListener);
+    inner.caller = listener
+      ? (event) => inner.panel.await(async () => listener.call(this, event as CustomEvent<StatusEvent>))
+      : undefined;
+    if (inner.caller) this.addEventListener("tryagain", inner.caller);
   }
 
   override addEventListener<Type extends keyof HTMLElementEventMap>(

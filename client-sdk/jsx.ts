@@ -34,7 +34,7 @@ export interface OrderStatusAttributes {
 export interface OrderStatusProperties {
   refreshToken?: WatchOptions["refreshToken"];
   onstatuschange?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
-  ontryagain?: ((event: CustomEvent<StatusEvent>) => void) | undefined;
+  ontryagain?: ((event: CustomEvent<StatusEvent>) => unknown) | undefined;
   onwatcherror?: ((event: CustomEvent<WatchError>) => void) | undefined;
 }
 

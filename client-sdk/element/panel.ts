@@ -49,6 +49,8 @@ export interface Panel {
   /** Starts another watch soon. */
   restart(): void;
   render(): void;
+  /** Runs the page's answer to `tryagain`. The button is busy until it ends. */
+  await(answer: () => Promise<unknown>): void;
 }
 
 export interface PanelOptions {
@@ -70,6 +72,10 @@ interface State extends PanelOptions {
   notified?: StatusEvent | undefined;
   /** The state for which the payer pressed the button to try again. Further presses do nothing. */
   pressed?: string | undefined;
+  /** The page's answer to the last press, if it gave one. */
+  answer?: Promise<unknown> | undefined;
+  /** The state for which that answer failed. */
+  failed?: string | undefined;
   ticker?: ReturnType<typeof setInterval> | undefined;
   isStartDue: boolean;
   /** Undefined until its words are loaded. The element shows nothing until then, rather than another language. */
@@ -102,6 +108,9 @@ export function createPanel(options: PanelOptions): Panel {
     },
     restart: () => scheduleStart(state),
     render: () => render(state),
+    await(answer) {
+      state.answer = answer();
+    },
   };
 }
 
@@ -115,17 +124,30 @@ function createShadow(state: State): View {
 /** Names a state. Undefined without one. */
 const nameOf = (event: StatusEvent | undefined): string | undefined => event && `${event.id} ${positionOf(event)}`;
 
-/** Notifies the page once, until the state changes or after 5 s, because each notice may start a payment. */
+/**
+ * Notifies the page once, until the state changes, the page's answer fails, or 5 s after it, because each notice may start a
+ * payment.
+ */
 function tryAgain(state: State): void {
   const pressed = nameOf(state.notified);
   if (state.pressed === pressed) return;
   state.pressed = pressed;
-  setTimeout(() => {
+  state.failed = undefined;
+  state.answer = undefined;
+  const release = (): void => {
     if (state.pressed === pressed) state.pressed = undefined;
     render(state);
-  }, pressedMsMax);
-  render(state);
+  };
   dispatch(state.element, "tryagain", state.notified);
+  render(state);
+  Promise.resolve(state.answer).then(
+    () => setTimeout(release, pressedMsMax),
+    (error: unknown) => {
+      console.error(error);
+      state.failed = pressed;
+      release();
+    },
+  );
 }
 
 /** Shares the receipt, or prints the page if the browser cannot share it. */
@@ -264,6 +286,7 @@ function render(state: State): void {
     scheme: schemeOf(element),
     status: event?.status,
     isPressed: event !== undefined && nameOf(event) === state.pressed,
+    failure: event !== undefined && nameOf(event) === state.failed ? words.tryFailed : undefined,
   };
   view.show(presentation);
   if (event?.results?.length) state.results ??= import("./result-view.ts");

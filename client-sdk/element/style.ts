@@ -98,8 +98,8 @@ p, h2, dl, dd { margin: 0; }
   text-wrap: balance;
 }
 .text { margin: 0.5rem auto 0; max-width: 34ch; }
-.help { margin: 0.75rem auto 0; max-width: 38ch; color: var(--muted); font-size: 0.9375rem; }
-.quiet .help { color: inherit; font-weight: 600; }
+.help, .failure { margin: 0.75rem auto 0; max-width: 38ch; color: var(--muted); font-size: 0.9375rem; }
+.quiet .help, .failure { color: inherit; font-weight: 600; }
 .timer, .note, .contact { margin-top: 1rem; }
 .contact { font-size: 0.9375rem; }
 .contact-link { display: inline-block; color: var(--accent); font-weight: 600; }

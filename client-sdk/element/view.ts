@@ -21,6 +21,8 @@ export interface Look {
   status: string | undefined;
   /** The payer has just pressed the button to try again. */
   isPressed: boolean;
+  /** The page could not start another payment. */
+  failure: string | undefined;
 }
 
 export interface ViewOptions {
@@ -48,6 +50,7 @@ const textParts = {
   title: "h2",
   text: "p",
   help: "p",
+  failure: "p",
   note: "p",
   save: "button",
 } as const;
@@ -60,8 +63,8 @@ export function createView({ root, onTryAgain, onSave }: ViewOptions): View {
   const texts = Object.fromEntries(
     Object.entries(textParts).map(([name, tag]) => [name, part(tag, name)]),
   ) as unknown as Record<TextPart, HTMLElement>;
-  const { test, merchant, item, amount, title, text, help, note, save } = texts;
-  const live = part("div", "message", [title, text, help]);
+  const { test, merchant, item, amount, title, text, help, failure, note, save } = texts;
+  const live = part("div", "message", [title, text, help, failure]);
   // The role is polite and atomic: screen readers announce the whole message.
   live.setAttribute("role", "status");
   const timer = createTimer();
@@ -87,7 +90,7 @@ export function createView({ root, onTryAgain, onSave }: ViewOptions): View {
       for (const name of Object.keys(textParts) as TextPart[]) setText(texts[name], presentation[name]);
       setText(link, action?.href && action.label);
       setText(button, action?.href ? undefined : action?.label);
-      setAttribute(button, "aria-disabled", String(isPressed));
+      for (const name of ["aria-disabled", "aria-busy"]) setAttribute(button, name, String(isPressed));
       if (action?.href) setAttribute(link, "href", action.href);
       if (status) setAttribute(own, "name", status);
       showContact(contact, presentation.contact);

@@ -40,6 +40,7 @@ export const bangla: Words = {
   print: "রসিদ প্রিন্ট করুন",
   test: "পরীক্ষামূলক পেমেন্ট – কোনো টাকা লেনদেন হয় না",
   tryAgain: "আবার চেষ্টা করুন",
+  tryFailed: "কাজটি হয়নি। একটু পরে আবার চেষ্টা করুন।",
   goOn: "{provider}‑এ যান",
   left: "বাকি",
   waited: "{time} ধরে অপেক্ষা",

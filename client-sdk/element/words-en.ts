@@ -45,6 +45,7 @@ export const english: Words = {
   print: "Print receipt",
   test: "Test payment – no money moves",
   tryAgain: "Try again",
+  tryFailed: "That did not work. Try again in a moment.",
   goOn: "Continue to {provider}",
   left: "left",
   waited: "Waiting for {time}",

@@ -53,6 +53,7 @@ export const swahili: Words = {
   print: "Chapisha risiti",
   test: "Malipo ya majaribio – hakuna pesa inayohama",
   tryAgain: "Jaribu tena",
+  tryFailed: "Imeshindikana. Jaribu tena baada ya muda mfupi.",
   goOn: "Endelea kwa {provider}",
   left: "zimebaki",
   waited: "Tumesubiri {time}",

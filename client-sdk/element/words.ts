@@ -46,6 +46,8 @@ export interface Words {
   /** The notice of a test payment, in the sandbox. */
   test: string;
   tryAgain: string;
+  /** The page could not start another payment. */
+  tryFailed: string;
   /** The label of the link to the provider's own page. May contain `{provider}`. */
   goOn: string;
   left: string;

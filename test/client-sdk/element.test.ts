@@ -182,6 +182,42 @@ describe("element without a node", () => {
     expect(await page.evaluate("tried")).toBe(3);
   });
 
+  it("keeps the button busy while ontryagain's promise is pending, and says when it rejects", async () => {
+    const { page, change } = await showing({ status: "failed", settled: true });
+    await page.clock.install();
+    await page.clock.pauseAt(Date.now() + 60_000);
+    await page.evaluate(`
+      globalThis.tried = 0;
+      document.querySelector("order-status").ontryagain = () =>
+        new Promise((...settle) => ([globalThis.succeed, globalThis.fail] = settle, (tried += 1)));
+    `);
+    const button = page.getByRole("button", { name: "Try again" });
+    const busy = page.locator("[part~=button][aria-busy=true][aria-disabled=true]");
+    const failure = page.locator("[role=status] [part=failure]");
+    await button.click();
+    await page.clock.runFor(60_000);
+    await button.click({ force: true });
+    expect(await page.evaluate("tried")).toBe(1);
+    expect(await busy.count()).toBe(1);
+    expect(await failure.isVisible()).toBe(false);
+    await page.evaluate("fail(new Error('no'))");
+    await failure.getByText("That did not work. Try again in a moment.").waitFor();
+    expect(await busy.count()).toBe(0);
+    await button.click();
+    expect(await page.evaluate("tried")).toBe(2);
+    expect(await failure.isVisible()).toBe(false);
+    expect(await busy.count()).toBe(1);
+    change({ reason: "declined" });
+    await title(page, "Payment declined");
+    expect(await busy.count()).toBe(0);
+    // The answer belongs to an earlier state.
+    await page.evaluate("fail(new Error('late'))");
+    expect(await failure.isVisible()).toBe(false);
+    await page.evaluate("document.querySelector('order-status').ontryagain = () => { throw new Error('at once'); }");
+    await button.click();
+    await failure.waitFor();
+  });
+
   it("reports a missing attribute to the developer and the page after 3 s, and recovers when it is set", async () => {
     const { page, shop, complaints } = await showing({ status: "failed", settled: true });
     shop.body = '<order-status url="/" orderId="ORD-one" transports="longpoll"></order-status>';

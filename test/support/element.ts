@@ -29,7 +29,11 @@ export async function showElement(
   shop.lang = lang;
   shop.body = elementOf("/", "ORD-one", "to.k.en", `transports="longpoll" ${more}`);
   shop.answer = (request, response) => {
-    answer = () => void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
+    answer = () => {
+      // Answered already: the next request gets the newer state at once.
+      if (response.headersSent) return;
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(event));
+    };
     // No newer state: the request stays open until there is one.
     if (!request.url?.includes(`after=${event.version}`)) answer();
   };
