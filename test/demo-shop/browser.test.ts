@@ -135,6 +135,21 @@ describe("shop", () => {
     expect(complaints).toEqual([]);
   });
 
+  it("replaces the form by the card when the order is paid meanwhile, so that nobody pays again", async () => {
+    const { page } = await visit();
+    await buy(page, "02");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.locator("#pay").waitFor();
+    // The other tab pays the same order.
+    const [second] = await Promise.all([page.context().waitForEvent("page"), page.click("#second")]);
+    await second.getByRole("button", { name: "Try again" }).click();
+    await buy(second, "01");
+    await seeHeading(second, "Paid");
+    await seeHeading(page, "Paid");
+    expect(await page.isHidden("#pay")).toBe(true);
+    expect(await page.evaluate("document.activeElement.id")).toBe("paying");
+  });
+
   it("shows the order and its phone again after a reload and in a second tab", async () => {
     const { page } = await visit();
     await page.check('input[value="zenopay"]');

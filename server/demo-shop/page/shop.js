@@ -83,6 +83,8 @@ function onStatusChange(event) {
   // Not for a later version that only adds the receipt.
   else if (isLive && !wasPaid) showDelay(event, delay);
   newest = event;
+  // The money of an earlier attempt has arrived while the payer was about to pay again.
+  if (find("paying").hidden && (event.status === "succeeded" || event.status === "review")) showCard();
   redirect();
   document.title = `${titles[event.status] ?? "Payment"} – Tukio Demo Shop`;
   phone.onEvent(event);
@@ -133,6 +135,16 @@ async function showDelay({ orderId, version }, delay) {
 /** @param {string} name @param {string | undefined} value */
 const setAttribute = (name, value) => (value ? status.setAttribute(name, value) : status.removeAttribute(name));
 
+/** Shows the order instead of the form. */
+function showCard() {
+  find("choosing").hidden = true;
+  find("paying").hidden = false;
+  find("paying").focus({ preventScroll: true });
+  // On a narrow screen, the header leaves its place to the payment and the phone.
+  if (isWide.matches) window.scrollTo({ top: 0 });
+  else find("paying").scrollIntoView();
+}
+
 /** @param {Watched} watched */
 function watch({ order, item, watchToken }) {
   const isAgain = current?.order.id === order.id;
@@ -143,12 +155,7 @@ function watch({ order, item, watchToken }) {
   messages.show(order);
   setAttribute("item", items.find(({ id }) => id === item)?.name);
   setAttribute("phone", recall(order.orderId)?.phone);
-  find("choosing").hidden = true;
-  find("paying").hidden = false;
-  find("paying").focus({ preventScroll: true });
-  // On a narrow screen, the header leaves its place to the payment and the phone.
-  if (isWide.matches) window.scrollTo({ top: 0 });
-  else find("paying").scrollIntoView();
+  showCard();
   if (isAgain) return;
   status.refreshToken = async () => (await watchAgain(order.orderId)).watchToken;
   status.setAttribute("url", root.href);
