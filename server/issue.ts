@@ -1,4 +1,4 @@
-/** Plain sentences for the issues that zod finds. They continue the name of a field: "phone: must be a text". */
+/** Plain sentences for the issues that zod finds. They continue the name of a field: "phone: must be a string". */
 import type { z } from "zod";
 
 /** An issue whose schema has no message of its own. `input` is the wrong value. */
@@ -38,7 +38,7 @@ const sentences: { [Code in z.core.$ZodIssueCode]: (issue: Issue<Code>) => strin
 };
 
 const types: ReadonlyMap<string, string> = new Map([
-  ["string", "a text"],
+  ["string", "a string"],
   ["number", "a number"],
   ["int", "a whole number"],
   ["bigint", "a whole number"],

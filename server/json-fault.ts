@@ -3,15 +3,17 @@
  * place. Call it for text that `JSON.parse` has refused and that is not nested deep, because it descends by recursion.
  */
 
-/** The place of the first fault, and what JSON needs there. */
+/** The place of the first fault, and what JSON needs there or has too much. */
 class Fault extends Error {
   readonly at: number;
   readonly expected: string;
+  readonly verb: "needs" | "has";
 
-  constructor(at: number, expected: string) {
+  constructor(at: number, expected: string, verb: "needs" | "has" = "needs") {
     super(expected);
     this.at = at;
     this.expected = expected;
+    this.verb = verb;
   }
 }
 
@@ -29,7 +31,7 @@ export function jsonFault(text: string): string | undefined {
     const isCut = fault.at >= json.length;
     return isCut
       ? `is not JSON: it ends at ${place}, which needs ${fault.expected}`
-      : `is not JSON: ${place} needs ${fault.expected}`;
+      : `is not JSON: ${place} ${fault.verb} ${fault.expected}`;
   }
 }
 
@@ -68,6 +70,7 @@ function afterList(text: string, start: number, { close, afterItem }: List): num
     at = afterItem(text, at);
     if (text[at] === close) return at + 1;
     if (text[at] !== ",") throw new Fault(at, `a comma or ${close}`);
+    if (text[afterSpace(text, at + 1)] === close) throw new Fault(at, "a comma too many", "has");
     at += 1;
   }
 }

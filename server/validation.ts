@@ -17,10 +17,19 @@ export function parseInput<T extends z.ZodType>(schema: T, value: unknown): z.in
   const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
   const { issues } = parsed.error;
-  const errors = issues.flatMap((issue) => fieldErrors(issue, value));
+  const errors = issues.filter(isFirstOfType).flatMap((issue) => fieldErrors(issue, value));
   const [first] = errors;
   throw new HubError(codeOf(issues[0]), first && `${first.path}: ${first.message}`, { errors });
 }
+
+/**
+ * False for an issue of a value that has the wrong type, other than that one: zod also checks the length of a string in place of a
+ * list.
+ */
+const isFirstOfType = (issue: z.core.$ZodIssue, index: number, issues: readonly z.core.$ZodIssue[]): boolean =>
+  !issues
+    .slice(0, index)
+    .some(({ code, path }) => code === "invalid_type" && path.join("\u0000") === issue.path.join("\u0000"));
 
 function safeParse<T extends z.ZodType>(schema: T, value: unknown): z.ZodSafeParseResult<z.infer<T>> {
   try {
@@ -42,6 +51,7 @@ function fieldErrors(issue: z.core.$ZodIssue, value: unknown): FieldError[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "is not a known field" }));
   }
+  if (value === undefined && issue.path.length === 0) return [{ path: "body", message: "is empty" }];
   // Checked again, because the message of a schema describes a wrong value and not a missing one.
   const message = isMissing({ code: issue.code, input: valueAt(value, issue.path) }) ? "is required" : issue.message;
   return [{ path: issue.path.join(".") || "body", message }];

@@ -30,8 +30,8 @@ describe("the sentence for a wrong value", () => {
     ["a missing choice", z.enum(["b", "c"]), undefined, "is required"],
     ["a missing union", z.union([z.string(), z.number()]), undefined, "is required"],
     ["a missing value of a schema with a message", z.number("must be whole"), undefined, "is required"],
-    ["a number for a text", z.string(), 7, "must be a text"],
-    ["null for a text", z.string(), null, "must be a text"],
+    ["a number for a text", z.string(), 7, "must be a string"],
+    ["null for a text", z.string(), null, "must be a string"],
     ["a text for a number", z.number(), "7", "must be a number"],
     ["a fraction", z.int(), 1.5, "must be a whole number"],
     ["a text for a truth", z.boolean(), "yes", "must be true or false"],
@@ -79,13 +79,39 @@ describe("the sentence for a wrong value", () => {
   });
 
   it("names the body when there is none, and every unknown field", () => {
-    expect(errorsOf(paymentBody, undefined)).toEqual(["body: is required"]);
+    expect(errorsOf(paymentBody, undefined)).toEqual(["body: is empty"]);
     expect(errorsOf(paymentBody, [])).toEqual(["body: must be an object"]);
     expect(errorsOf(z.strictObject({ a: z.strictObject({}) }), { a: { b: 1, c: 2 }, d: 3 })).toEqual([
       "a.b: is not a known field",
       "a.c: is not a known field",
       "d: is not a known field",
     ]);
+  });
+
+  it("is one for a value of the wrong type, although it also has a wrong length", () => {
+    const schema = z.object({ a: z.array(z.string()).max(8), b: z.string().min(3), c: z.string().max(3).regex(/^d/) });
+    expect(errorsOf(schema, { a: "order.succeeded", b: [], c: "eeee" })).toEqual([
+      "a: must be a list",
+      "b: must be a string",
+      "c: must have at most 3 characters",
+      "c: has the wrong form",
+    ]);
+  });
+
+  it("asks for a currency in capitals", () => {
+    const draft = { orderId: "A-1", amountMinor: 100, provider: "daraja", phone: "0712345600" };
+    expect(errorsOf(paymentBody, { ...draft, currency: "kes" })).toEqual([
+      "currency: must be in capitals, such as KES",
+    ]);
+    expect(errorsOf(paymentBody, { ...draft, currency: "KSh." })).toEqual([
+      "currency: must be an ISO 4217 code such as KES",
+    ]);
+  });
+
+  it("does not exist for null in a field of a payment that an order answers with null", () => {
+    const draft = { orderId: "A-1", amountMinor: 100, currency: "KES", provider: "daraja", phone: "0712345600" };
+    const nulls = { description: null, customer: null, items: null, lang: null, metadata: null };
+    expect(parseInput(paymentBody, { ...draft, ...nulls })).toEqual(parseInput(paymentBody, draft));
   });
 
   it("is plain for every field of each body and query, whatever its value is", () => {
@@ -104,7 +130,7 @@ describe("the sentence for a wrong value", () => {
 
   it("is plain for a request over Socket.IO", () => {
     expect(errorsOf(watchRequest, { token: 1, orderId: "#7", after: "x" })).toEqual([
-      "token: must be a text",
+      "token: must be a string",
       'orderId: must not contain "#"; use for example 7',
       "after: must be a version, or an epoch and a version as in 1.3",
     ]);

@@ -14,7 +14,11 @@ const isJson = (text: string): boolean => {
 
 describe("the fault of a text that is not JSON", () => {
   it.each([
-    ['{"a":1,}', "line 1, column 8 needs the name of a field in double quotes"],
+    ['{"a":1,}', "line 1, column 7 has a comma too many"],
+    ['{"a":[1,\n2,\n]}', "line 2, column 2 has a comma too many"],
+    ['{"a":1,,}', "line 1, column 8 needs the name of a field in double quotes"],
+    ["[,]", "line 1, column 2 needs a value: a string in double quotes, a number, true, false, null, { or ["],
+    ['{"a":1,', "it ends at line 1, column 8, which needs the name of a field in double quotes"],
     ["{'a':1}", "line 1, column 2 needs the name of a field in double quotes"],
     ['{"a" 1}', "line 1, column 6 needs a colon"],
     ['{"a":1 "b":2}', "line 1, column 8 needs a comma or }"],

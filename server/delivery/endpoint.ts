@@ -3,6 +3,7 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import type { Sealer } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
+import { columns } from "../order/row.ts";
 import { dueNow } from "../order/schedule.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { type EndpointRow, type EndpointView, endpointColumns, toEndpointView } from "./endpoint-row.ts";
@@ -75,19 +76,35 @@ const readStatement = {
   text: `select ${endpointColumns("endpoint")} from endpoint where id = $1 and not is_deleted`,
 } as const;
 
-/** $2: a record with the fields that change. Enabling clears the reason and the failures. */
+const changeable = ["url", "description", "events", "enabled", "disabled_because", "failing_since"] as const;
+
+/**
+ * $2: a record with the fields that change. Enabling clears the reason and the failures. An endpoint that stays the same keeps its
+ * version.
+ */
 const changeStatement = {
   name: "change-endpoint",
-  text: `update endpoint set
-      url = coalesce($2::jsonb ->> 'url', url),
-      description = case when $2::jsonb ? 'description' then $2::jsonb ->> 'description' else description end,
-      events = case when $2::jsonb ? 'events' then $3::text[] else events end,
-      enabled = coalesce(($2::jsonb ->> 'enabled')::boolean, enabled),
-      disabled_because = case ($2::jsonb ->> 'enabled')::boolean when true then null
-        when false then case when enabled then 'merchant' else disabled_because end else disabled_because end,
-      failing_since = case when ($2::jsonb ->> 'enabled')::boolean then null else failing_since end,
-      version = version + 1, changed_at = clock_timestamp()
-    where id = $1 and not is_deleted ${returned}`,
+  text: `with old as materialized (
+    select id, ${changeable.join(", ")} from endpoint where id = $1 and not is_deleted for no key update
+  ),
+  next as materialized (
+    select id,
+      coalesce($2::jsonb ->> 'url', url) as url,
+      case when $2::jsonb ? 'description' then $2::jsonb ->> 'description' else description end as description,
+      case when $2::jsonb ? 'events' then $3::text[] else events end as events,
+      coalesce(($2::jsonb ->> 'enabled')::boolean, enabled) as enabled,
+      case ($2::jsonb ->> 'enabled')::boolean when true then null
+        when false then case when enabled then 'merchant' else disabled_because end else disabled_because end as disabled_because,
+      case when ($2::jsonb ->> 'enabled')::boolean then null else failing_since end as failing_since
+    from old
+  ),
+  compared as (
+    select id, (${columns("next", changeable)}) is distinct from (${columns("old", changeable)}) as is_other
+    from next join old using (id)
+  )
+  update endpoint set ${changeable.map((name) => `${name} = next.${name}`).join(", ")},
+    version = version + is_other::int, changed_at = case when is_other then clock_timestamp() else changed_at end
+  from next join compared using (id) where endpoint.id = next.id ${returned}`,
 } as const;
 
 /** Makes deliveries due again whose schedule has ended. */

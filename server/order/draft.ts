@@ -56,10 +56,15 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
  * the draft's items are not those of the order.
  */
 export function conflictOf(order: StatusEvent, draft: PaymentDraft, hasOtherItems: boolean): HubError | undefined {
-  if (BigInt(order.amountMinor) !== draft.amountMinor || order.currency !== draft.currency) {
-    return new HubError("order_mismatch", undefined, { order });
+  const differing = [
+    ...(BigInt(order.amountMinor) === draft.amountMinor ? [] : ["another amount"]),
+    ...(order.currency === draft.currency ? [] : ["another currency"]),
+    ...(hasOtherItems ? ["other items"] : []),
+  ];
+  if (differing.length > 0) {
+    const detail = `The order was opened with ${differing.join(" and ").replace("and another", "and")}`;
+    return new HubError("order_mismatch", detail, { order });
   }
-  if (hasOtherItems) return new HubError("order_mismatch", "The order was opened with other items", { order });
   if (order.status === "succeeded") return new HubError("order_paid", undefined, { order });
   if (order.status === "review") return new HubError("order_in_review", undefined, { order });
   return order.settled ? undefined : new HubError("payment_in_progress", undefined, { order });

@@ -32,7 +32,7 @@ export interface OrderView {
 }
 
 /** The order of a payment. */
-export type OrderOfPayment = Pick<OrderView, "order" | "description" | "metadata">;
+export type OrderOfPayment = Pick<OrderView, "order" | "description" | "metadata" | "lang">;
 
 /** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface OrderQuery {
@@ -88,7 +88,7 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
         const row = await selectState(db)
           .where("id", "=", (order) => order.selectFrom("payment").select("order_uuid").where("id", "=", paymentId))
           .executeTakeFirst();
-        return row && { order: toEvent(row), description: row.description, metadata: row.metadata };
+        return row && { order: toEvent(row), description: row.description, metadata: row.metadata, lang: row.lang };
       }),
 
     list: (filter) => withHubErrors(() => listOrders(db, filter)),

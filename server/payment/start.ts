@@ -72,6 +72,12 @@ const items = z
 
 const phoneText = z.string().refine(storable, "has characters that cannot be stored");
 
+const currencyFault = (value: unknown): string =>
+  /^[a-z]{3}$/i.test(String(value)) ? "must be in capitals, such as KES" : "must be an ISO 4217 code such as KES";
+
+/** Null counts as absent, because an order answers with null where a field has no value. */
+const orNull = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+
 /** The body of a request to start a payment. */
 export const paymentBody = z
   .strictObject({
@@ -83,7 +89,7 @@ export const paymentBody = z
       .describe("In the currency's minor unit. Daraja takes whole shillings: multiples of 100."),
     currency: z
       .string()
-      .regex(/^[A-Z]{3}$/, "must be an ISO 4217 code such as KES")
+      .regex(/^[A-Z]{3}$/, { error: ({ input }) => currencyFault(input) })
       .describe("ISO 4217; a currency of the provider."),
     provider: z.string().describe("The provider that asks the payer."),
     phone: phoneText
@@ -91,34 +97,34 @@ export const paymentBody = z
         "For providers that prompt a phone. E.164, or as dialled in the provider's own country. Separators, invisible characters and the digits of other scripts are accepted; a number that can be read in two ways is not.",
       )
       .optional(),
-    description: text(255).describe("Visible with the API key, and to providers that take a description.").optional(),
-    customer: z
-      .strictObject({
-        id: text(255).describe("Your id for the payer.").optional(),
-        name: text(255).optional(),
-        email: z.email().max(254).optional(),
-        phone: phoneText
-          .describe("For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers.")
-          .optional(),
-      })
-      .describe("Visible with the API key only.")
-      .optional(),
+    description: orNull(text(255).describe("Visible with the API key, and to providers that take a description.")),
+    customer: orNull(
+      z
+        .strictObject({
+          id: text(255).describe("Your id for the payer.").optional(),
+          name: text(255).optional(),
+          email: z.email().max(254).optional(),
+          phone: phoneText
+            .describe(
+              "For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers.",
+            )
+            .optional(),
+        })
+        .describe("Visible with the API key only."),
+    ),
     returnUrl: z
       .url({ protocol: /^https?$/, error: "must be an http or https URL" })
       .max(2_048)
       .refine(storable, "has characters that cannot be stored")
       .describe("The shop's page to which the payer returns from a provider's page.")
       .optional(),
-    items: items
-      .describe(
+    items: orNull(
+      items.describe(
         "What the order is for; their sum is `amountMinor`. Fixed when the order opens: another attempt has the same items or none. Visible with the API key only.",
-      )
-      .optional(),
-    lang: z
-      .enum(languages)
-      .describe("The language of messages to the payer. Visible with the API key only.")
-      .optional(),
-    metadata: metadata.describe("At most 50 keys and 8 KiB. Visible with the API key only.").optional(),
+      ),
+    ),
+    lang: orNull(z.enum(languages).describe("The language of messages to the payer. Visible with the API key only.")),
+    metadata: orNull(metadata.describe("At most 50 keys and 8 KiB. Visible with the API key only.")),
   })
   .meta({ id: "PaymentRequest" });
 

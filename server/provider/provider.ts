@@ -160,7 +160,8 @@ export const merchantNameOf = (name: string): string => providerNames[name] ?? n
 export function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
   const provider = providers.get(name);
   if (provider) return provider;
-  const message = `must be an enabled provider: ${[...providers.keys()].join(", ") || "none is enabled"}`;
+  const names = [...providers.keys()].map((one) => (providerNames[one] ? `${one} (${providerNames[one]})` : one));
+  const message = `must be an enabled provider: ${names.join(", ") || "none is enabled"}`;
   throw new HubError("provider_unknown", `provider: ${message}`, { errors: [{ path: "provider", message }] });
 }
 

@@ -6,13 +6,16 @@ import { createHash } from "node:crypto";
 import type { PageLanguage } from "../http/accept.ts";
 import { pageIcon, pageStyle } from "../http/error-page.ts";
 import { socketOrigins } from "../http/static-files.ts";
-import type { StatusEvent } from "../order/order.ts";
+import type { Language, StatusEvent } from "../order/order.ts";
 import { type PageWords, words } from "./return-words.ts";
 
 /** A page for a payer. */
 export type ReturnPage =
-  /** The payment of an order. Without a watch token, the page states the order's status and has no script. */
-  | { name: "order"; order: StatusEvent; watchToken?: string }
+  /**
+   * The payment of an order. Without a watch token, the page states the order's status and has no script. `lang`: the language that
+   * the merchant chose for the payer.
+   */
+  | { name: "order"; order: StatusEvent; watchToken?: string; lang?: Language | null }
   /** The payment cannot be looked up or completed yet; the page reloads. `onward`: the shop's page, if it is known. */
   | { name: "wait"; onward?: URL | undefined }
   /** The URL belongs to no payment. */

@@ -84,7 +84,8 @@ function sendReturnPage(request: FastifyRequest<Call>, reply: FastifyReply, page
   const { headers, host, url } = request;
   const nonce = randomBytes(16).toString("base64");
   const root = /^[^?]*\/(\?|$)/.test(url) ? "../.." : "..";
-  const view: PageView = { language: languageOf(headers["accept-language"]), root, nonce };
+  const chosen = page.name === "order" ? page.lang : undefined;
+  const view: PageView = { language: chosen ?? languageOf(headers["accept-language"]), root, nonce };
   return reply
     .code(pageStatus[page.name])
     .header("content-security-policy", returnPolicy(page, { nonce, host }))
@@ -162,9 +163,9 @@ const watchableMs = 86_400_000;
 async function orderPage(paymentId: string, { query, tokens }: SettleOptions): Promise<ReturnPage> {
   const found = await query.findByPayment(paymentId);
   if (!found) return { name: "unknown" };
-  const { order } = found;
-  if (!isWatchable(order, paymentId)) return { name: "order", order };
-  return { name: "order", order, watchToken: tokens.issue(order).watchToken };
+  const { order, lang } = found;
+  if (!isWatchable(order, paymentId)) return { name: "order", order, lang };
+  return { name: "order", order, lang, watchToken: tokens.issue(order).watchToken };
 }
 
 /**

@@ -189,6 +189,17 @@ describe("return page", () => {
     await seeHeading(page, paid);
   });
 
+  it("speaks the order's own language before the browser's", async () => {
+    const node = await startNode({ databaseUrl });
+    const { returnUrl, bkashUrl } = await payOnPage(node, { lang: "sw" });
+    const { page } = await openPage(browser, { extraHTTPHeaders: { "accept-language": "bn-BD" } });
+    await page.goto(bkashUrl);
+    await approve(page);
+    await page.goto(returnUrl);
+    await seeHeading(page, "Imelipwa");
+    expect(await page.getAttribute("html", "lang")).toBe("sw");
+  });
+
   it("links to the shop's page, with the order's id, while the payment cannot be completed", () => {
     const onward = new URL("https://shop.example/done?a=1&orderId=ORD-1");
     const view = { language: "en", root: "..", nonce: "n" } as const;

@@ -98,6 +98,17 @@ describe("endpoints API", () => {
     expect((await send(node, "GET", "/v1/endpoints/nonsense")).body.code).toBe("endpoint_unknown");
   });
 
+  it("counts no version for a change that changes nothing", async () => {
+    const node = await start();
+    const { endpoint } = await create(node, { url, events: ["order.failed"], description: "Shop" });
+    const same = { url, events: ["order.failed"], description: "Shop", enabled: true };
+    for (const body of [{}, same, { enabled: true }]) {
+      expect((await send(node, "PATCH", `/v1/endpoints/${endpoint.id}`, body)).body).toEqual({ endpoint });
+    }
+    const { body } = await send(node, "PATCH", `/v1/endpoints/${endpoint.id}`, { ...same, events: null });
+    expect(body).toMatchObject({ endpoint: { version: 2, events: null } });
+  });
+
   it.each([
     [{}, "url"],
     [{ url: "shop" }, "url"],

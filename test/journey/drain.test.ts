@@ -157,7 +157,7 @@ describe("a payer who returns during shutdown", () => {
     onTestFinished(() => app.close());
     const providers = new Map([["daraja", provider]]);
     const check = async () => undefined;
-    const query = { findByPayment: async () => ({ order: event, description: null, metadata: null }) };
+    const query = { findByPayment: async () => ({ order: event, description: null, metadata: null, lang: null }) };
     const tokens = { issue: () => ({ watchToken: "", watchTokenExpiresAt: "" }) };
     const shared = { query, tokens, isBlocked: () => false, log: app.log };
     returnRoutes(app, { ...shared, providers, secrets, store: ground.store, check, inFlight });

@@ -133,8 +133,8 @@ describe("a payment request", () => {
   });
 
   it("names the providers that are enabled when it names another one", async () => {
-    const node = await startNode({ databaseUrl, env: { SANDBOX: "daraja,bkash" } });
-    const message = "must be an enabled provider: daraja, bkash";
+    const node = await startNode({ databaseUrl, env: { SANDBOX: "daraja,bkash,zenopay" } });
+    const message = "must be an enabled provider: daraja (M-Pesa), zenopay, bkash (bKash)";
     for (const provider of ["mpesa", "mtn", "__proto__", "M-Pesa"]) {
       expect(await asMerchant(node, "/v1/payments", paymentBody({ provider }))).toMatchObject({
         status: 404,

@@ -122,9 +122,18 @@ describe("open", () => {
 
     const three = await ground.open();
     await ground.store.advance(three.payment.id, failed());
-    for (const other of [{ amountMinor: 15_001n }, { currency: "TZS" }]) {
+    for (const [what, other] of [
+      ["another amount", { amountMinor: 15_001n }],
+      ["another currency", { currency: "TZS" }],
+      ["another amount and currency", { amountMinor: 15_001n, currency: "TZS" }],
+      [
+        "another amount and other items",
+        { amountMinor: 15_001n, items: [{ name: "A", quantity: 1, unitAmountMinor: 15_001 }] },
+      ],
+    ] as const) {
       expect(await problemOf(ground.store.open(draftOf({ orderId: three.event.orderId, ...other })))).toMatchObject({
         code: "order_mismatch",
+        message: `The order was opened with ${what}`,
         details: { order: { status: "failed" } },
       });
     }
