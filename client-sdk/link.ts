@@ -111,7 +111,7 @@ async function runTransport(link: LinkState): Promise<RunEnd | undefined> {
 function prepareNext(end: RunEnd | undefined, link: LinkState): void | Promise<void> {
   if (!end) return link.onInput("woken");
   const { error, canPass } = end;
-  if (error instanceof Refusal) return renewToken(error, link, canPass);
+  if (error instanceof Refusal) return renewToken(error, link);
   if (error instanceof ComeBack) return wait(link, error.retryAfterMs);
   // A transport that never opened may be blocked on this network, so the next one is tried at once.
   return canPass && link.ladder.pass() ? link.onInput("passed") : wait(link);
@@ -136,18 +136,20 @@ async function wait(link: LinkState, retryAfterMs = 0): Promise<void> {
 }
 
 /**
- * Fetches a fresh token. Rejects when the refusal is final. Waits first if one transport refuses at once (`isEarly`) a fresh
- * token that the other one had accepted.
+ * Fetches a fresh token. Rejects when the refusal is final. Waits first if the last fresh token was refused before a link
+ * held, for example by one of two transports.
  */
-async function renewToken(refusal: Refusal, link: LinkState, isEarly = false): Promise<void> {
+async function renewToken(refusal: Refusal, link: LinkState): Promise<void> {
   if (refusal.code !== "token_expired" || link.isUntried) throw new WatchError(refusal.code, refusal);
   link.onInput("expired");
-  if (isEarly && link.isRenewed) await wait(link);
+  if (link.isRenewed) await wait(link);
   if (link.isClosed) return;
   const isFresh = await link.refresh().catch(() => undefined);
-  link.isRenewed = true;
   if (isFresh === false) throw new WatchError(refusal.code, refusal);
   // A failed fetch is retried after a wait, because the merchant's server may be unreachable only for a moment.
   if (isFresh === undefined) await wait(link);
-  else link.isUntried = true;
+  else {
+    link.isUntried = true;
+    link.isRenewed = true;
+  }
 }

@@ -2,7 +2,7 @@
  * The long-poll transport works wherever HTTP does. Each request waits at the server for a state newer than `after`. The
  * transport aborts a request without an answer, which ends the link.
  */
-import { nowMs } from "../platform.ts";
+import { nowMs, platform } from "../platform.ts";
 import { positionOf, readEvent } from "../protocol.ts";
 import { busyMs, ComeBack, channelUrl, fetchChannel, linkedAbort, type Target, type Transport } from "./transport.ts";
 
@@ -16,6 +16,12 @@ const waitS = 25;
  */
 const graceMsMin = 4_000;
 const graceMsMax = 16_000;
+
+/**
+ * 10 s between the requests of a hidden page, which then wait 1 s each. Over HTTP/1.1 a browser has six connections to a server
+ * for all its tabs, so hidden ones must not hold them. A page that becomes visible checks at once.
+ */
+const hiddenMs = 10_000;
 
 /** Half a second, because a node that does not shut down waits longer before it answers without a newer state. */
 const waitedMs = 500;
@@ -47,7 +53,7 @@ export function longPoll(): Transport {
 
     async run(target, { onOpen, onEvent }, signal) {
       let { after } = target;
-      for (let seconds = firstWaitS; ; seconds = waitS) {
+      for (let seconds = firstWaitS; ; seconds = await nextWaitS(signal)) {
         const startedAtMs = nowMs();
         const answer = await poll({ ...target, after }, seconds, signal);
         const event = readEvent(answer);
@@ -60,4 +66,14 @@ export function longPoll(): Transport {
       }
     },
   };
+}
+
+/** Resolves with the seconds that the next request waits; in a hidden page after a pause. */
+async function nextWaitS(signal: AbortSignal): Promise<number> {
+  if (platform.document?.visibilityState !== "hidden") return waitS;
+  await new Promise((resolve) => {
+    setTimeout(resolve, hiddenMs);
+    signal.addEventListener("abort", resolve);
+  });
+  return firstWaitS;
 }

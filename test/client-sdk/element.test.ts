@@ -325,6 +325,36 @@ describe("element without a node", () => {
     expect(shop.origin).toBeTruthy();
   });
 
+  it("keeps no long poll open while the page is hidden, so that many tabs leave connections to each other", async () => {
+    const { page, shop, change } = await showing({ status: "processing" });
+    const requests: string[] = [];
+    const { answer } = shop;
+    shop.answer = (request, response) => {
+      requests.push(
+        new URL(request.url ?? "", shop.origin).search.replace(/^.*after=/, "").replace(/&.*timeout=/, ":"),
+      );
+      answer?.(request, response);
+    };
+    const show = (visibility: "hidden" | "visible"): Promise<unknown> =>
+      page.evaluate(`
+        Object.defineProperty(document, "visibilityState", { value: "${visibility}", configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      `);
+    await page.reload();
+    await expect.poll(() => requests).toEqual(["0:1", "3:25"]);
+    await page.clock.install();
+    await page.clock.pauseAt(Date.now() + 60_000);
+    await show("hidden");
+    change({ reason: "busy" });
+    await page.waitForFunction("document.querySelector('order-status').snapshot.event.version === 4");
+    await page.clock.runFor(9_999);
+    expect(requests).toHaveLength(2);
+    await page.clock.runFor(1);
+    await expect.poll(() => requests.slice(2)).toEqual(["4:1"]);
+    await show("visible");
+    await expect.poll(() => requests.slice(3)).toEqual(["0:1", "4:25"]);
+  });
+
   it("fetches the first token too if the page has none", async () => {
     const { page, shop } = await showing({ status: "processing" });
     const { answer } = shop;

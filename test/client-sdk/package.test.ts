@@ -27,8 +27,8 @@ async function entryOf(file: string): Promise<BundledFile> {
 }
 
 describe("size", () => {
-  it("is at most 5.1 kB for the core, with every transport but without the Socket.IO client", async () => {
-    expect(gzipBytes(await entryOf("index.ts"))).toBeLessThanOrEqual(5_100);
+  it("is at most 5.15 kB for the core, with every transport but without the Socket.IO client", async () => {
+    expect(gzipBytes(await entryOf("index.ts"))).toBeLessThanOrEqual(5_150);
   });
 
   it("is at most 12.9 kB for the element, in English and with the long poll", async () => {
