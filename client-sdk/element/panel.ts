@@ -122,7 +122,7 @@ function createShadow(state: State): View {
 }
 
 /** Names a state. Undefined without one. */
-const nameOf = (event: StatusEvent | undefined): string | undefined => event && `${event.id} ${positionOf(event)}`;
+const nameOf = (event: StatusEvent | undefined): string | undefined => event && event.id + positionOf(event);
 
 /**
  * Notifies the page once, until the state changes, the page's answer fails, or 5 s after it, because each notice may start a

@@ -36,8 +36,6 @@ function national(phone: string, code: string): string {
   return digits.replace(RegExp(`^(${code})?0?`), "0");
 }
 
-/** The last hexadecimal digit of a code point is the value, in the scripts of India and its neighbours from 6 on. */
-const asciiDigit = (digit: string): string => {
-  const point = digit.charCodeAt(0);
-  return String((point - (point >> 8 > 8 && point < 0xe00 ? 6 : 0)) & 15);
-};
+/** The last hexadecimal digit of a code point is the value, from 6 on in Devanagari and Bangla. */
+const asciiDigit = (digit: string): string =>
+  String((digit.charCodeAt(0) - (/[\u0900-\u09ff]/.test(digit) ? 6 : 0)) & 15);

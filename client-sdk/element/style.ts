@@ -122,7 +122,7 @@ p, h2, dl, dd { margin: 0; }
 }
 .quiet .action, .save { border: 1px solid var(--muted); background: none; color: var(--ink); font-weight: 500; }
 .save { margin-top: 1rem; }
-.action[aria-disabled="true"] { opacity: 0.5; cursor: default; }
+[aria-disabled="true"] { opacity: 0.5; }
 .action:hover { filter: brightness(1.1); }
 .action:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 
