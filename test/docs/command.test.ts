@@ -33,6 +33,8 @@ const notRun = [
   ],
   ["docs/operating.md", `psql "$DATABASE_URL" -c 'select start_epoch()'`],
   ["docs/provider.md", "npm run check"],
+  ["docs/events.md", "npm install standardwebhooks"],
+  ["docs/events.md", "WEBHOOK_SECRET=whsec_… python3 handler.py"],
 ];
 
 /** Documents whose commands another test runs. */
