@@ -346,7 +346,7 @@ describe("element without a node", () => {
     await page.clock.pauseAt(Date.now() + 60_000);
     await show("hidden");
     change({ reason: "busy" });
-    await page.waitForFunction("document.querySelector('order-status').snapshot.event.version === 4");
+    await expect.poll(() => page.evaluate("document.querySelector('order-status').snapshot.event.version")).toBe(4);
     await page.clock.runFor(9_999);
     expect(requests).toHaveLength(2);
     await page.clock.runFor(1);
