@@ -26,19 +26,14 @@ interface Inner {
   panel: Panel;
   refreshToken?: WatchOptions["refreshToken"];
   ontryagain: OnTryAgain;
-  /** The listener that calls `ontryagain`. */
-  caller?: Listener | undefined;
   /** The listeners of `tryagain` that the browser would call, the capturing ones second. The value drops the listener. */
   listeners: readonly [Map<Listener, () => void>, Map<Listener, () => void>];
 }
 
 const inners = new WeakMap<object, Inner>();
 
-function innerOf(element: object): Inner {
-  const inner = inners.get(element);
-  if (!inner) throw new TypeError("Illegal invocation");
-  return inner;
-}
+/** Undefined only for an object that is no element, of which each use then throws a `TypeError`. */
+const innerOf = (element: object): Inner => inners.get(element) as Inner;
 
 /** The listeners for the phase that the options name. The button to try again needs one. */
 const listenersOf = (
@@ -59,9 +54,11 @@ export class OrderStatusElement extends Base {
     const panel = createPanel({
       element: this,
       refreshToken: () => this.refreshToken,
-      canTryAgain: () => innerOf(this).listeners.some(({ size }) => size > 0),
+      canTryAgain: () => Boolean(inner.ontryagain) || inner.listeners.some(({ size }) => size > 0),
     });
-    inners.set(this, { panel, ontryagain: null, listeners: [new Map(), new Map()] });
+    const inner: Inner = { panel, ontryagain: null, listeners: [new Map(), new Map()] };
+    inners.set(this, inner);
+    super.addEventListener("tryagain", (event) => panel.await(async () => inner.ontryagain?.call(this, event)));
     // A value that the page set before the element was registered hides the accessor.
     for (const name of ["refreshToken", "ontryagain"] as const) {
       if (!Object.keys(this).includes(name)) continue;
@@ -100,12 +97,8 @@ export class OrderStatusElement extends Base {
 
   set ontryagain(listener) {
     const inner = innerOf(this);
-    if (inner.caller) this.removeEventListener("tryagain", inner.caller);
     inner.ontryagain = listener;
-    inner.caller = listener
-      ? (event) => inner.panel.await(async () => listener.call(this, event as CustomEvent<StatusEvent>))
-      : undefined;
-    if (inner.caller) this.addEventListener("tryagain", inner.caller);
+    inner.panel.render();
   }
 
   override addEventListener<Type extends keyof HTMLElementEventMap>(

@@ -36,7 +36,7 @@ export const nowMs = (): number => performance.now();
 /** Makes an address absolute, resolved against the page if there is one, and removes query, fragment and final slash. */
 export function absolute(url: string): string {
   // A caller in JavaScript may have misspelt the option.
-  if (typeof url !== "string") throw new TypeError("`url` must be the address of the Tukio server");
+  if (typeof url !== "string") throw new TypeError("`url` is missing");
   const isAbsolute = /^[a-z]+:\/\//i.test(url);
   const whole = isAbsolute || !platform.location ? url : new URL(url, platform.location.href).href;
   return whole.replace(/[?#].*$/, "").replace(/\/+$/, "");

@@ -14,9 +14,13 @@ const languages: Record<string, () => Promise<Words>> = {
   bn: async () => (await import("./words-bn.ts")).bangla,
 };
 
-/** Chooses the first supported language. Falls back to English, also if another language cannot be loaded. */
-export async function chooseLanguage(tags: readonly string[]): Promise<Language> {
-  const locale = tags.find((tag) => languages[languageOf(tag)]) ?? "en";
+/**
+ * Chooses the first supported language. Falls back to English, also if another language cannot be loaded. A language without a
+ * region takes the one in `preferred`, the visitor's tags.
+ */
+export async function chooseLanguage(tags: readonly string[], preferred: readonly string[] = []): Promise<Language> {
+  const tag = tags.find((one) => languages[languageOf(one)]) ?? "en";
+  const locale = preferred.find((one) => one.startsWith(`${tag}-`)) ?? tag;
   try {
     Intl.getCanonicalLocales(locale);
     return { locale, words: (await languages[languageOf(locale)]?.()) ?? english };

@@ -128,26 +128,25 @@ const nameOf = (event: StatusEvent | undefined): string | undefined => event && 
  * Notifies the page once, until the state changes, the page's answer fails, or 5 s after it, because each notice may start a
  * payment.
  */
-function tryAgain(state: State): void {
+async function tryAgain(state: State): Promise<void> {
   const pressed = nameOf(state.notified);
   if (state.pressed === pressed) return;
   state.pressed = pressed;
   state.failed = undefined;
-  state.answer = undefined;
   const release = (): void => {
     if (state.pressed === pressed) state.pressed = undefined;
     render(state);
   };
   dispatch(state.element, "tryagain", state.notified);
   render(state);
-  Promise.resolve(state.answer).then(
-    () => setTimeout(release, pressedMsMax),
-    (error: unknown) => {
-      console.error(error);
-      state.failed = pressed;
-      release();
-    },
-  );
+  try {
+    await state.answer;
+    setTimeout(release, pressedMsMax);
+  } catch (error) {
+    console.error(error);
+    state.failed = pressed;
+    release();
+  }
 }
 
 /** Shares the receipt, or prints the page if the browser cannot share it. */
@@ -226,7 +225,10 @@ function refuse(state: State): void {
 /** Explains a mistake of the page to its developer. */
 function hint(element: HTMLElement, code: WatchErrorCode | "api_key"): void {
   // A newer server may not have the file of this version: then there is no explanation.
-  import("./hint.ts").then(({ explain }) => explain(element, code)).catch(() => undefined);
+  import("./hint.ts").then(
+    ({ explain }) => explain(element, code),
+    () => undefined,
+  );
 }
 
 function stop(state: State): void {
@@ -262,7 +264,7 @@ function choose(state: State): void {
   const tags = page ? [page] : navigator.languages;
   if (state.tags === String(tags)) return;
   state.tags = String(tags);
-  void chooseLanguage(tags).then((language) => {
+  void chooseLanguage(tags, navigator.languages).then((language) => {
     if (state.tags !== String(tags)) return;
     state.language = language;
     render(state);
@@ -281,12 +283,13 @@ function render(state: State): void {
   const timeZone = element.getAttribute("time-zone") ?? undefined;
   const page = factsOf(state);
   const isOffline = !navigator.onLine && (snapshot.connection !== "open" || snapshot === state.offlineSince);
+  const isShown = (name: string | undefined): boolean => name !== undefined && name === nameOf(event);
   const presentation = {
     ...presentationOf(snapshot, { words, locale, timeZone, time, isOffline, page }),
     scheme: schemeOf(element),
     status: event?.status,
-    isPressed: event !== undefined && nameOf(event) === state.pressed,
-    failure: event !== undefined && nameOf(event) === state.failed ? words.tryFailed : undefined,
+    isPressed: isShown(state.pressed),
+    failure: isShown(state.failed) ? words.tryFailed : undefined,
   };
   view.show(presentation);
   if (event?.results?.length) state.results ??= import("./result-view.ts");

@@ -76,6 +76,7 @@ const signs: Record<string, readonly [Tone, Icon]> = {
   failed: ["bad", "cross"],
   "failed.cancelled": ["neutral", "cross"],
   "failed.insufficient_funds": ["neutral", "info"],
+  "failed.busy": ["neutral", "info"],
   "failed.rejected": ["caution", "eye"],
   expired: ["caution", "clock"],
   review: ["caution", "eye"],

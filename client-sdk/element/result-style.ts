@@ -3,7 +3,8 @@
 /** Black on white in every scheme, because many scanners read no light code on a dark ground. */
 export const resultStyle = `
 .results-box { width: 100%; outline: none; }
-.results { margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line); text-align: start; }
+.results { margin: 1.5rem 0 1rem; padding-top: 0.75rem; border-top: 1px solid var(--line); text-align: start; }
+.results-box ~ .detail { margin-top: 0.75rem; }
 .results-title, .result-title, .result-list { margin: 0; padding: 0; }
 .results-title { color: var(--muted); font-size: 0.9375rem; font-weight: 400; }
 .result {

@@ -4,15 +4,18 @@
 export type Scheme = "light" | "dark" | "auto";
 
 /**
- * The page's `color-scheme` decides. A page without one is light, whatever the visitor prefers, unless the element stands on a
+ * The page's `color-scheme` decides, in CSS or else in its `meta` element. A page without one is light, whatever the visitor prefers, unless the element stands on a
  * dark background.
  */
 export function schemeOf(element: Element): Scheme {
   const { colorScheme = "" } = getComputedStyle(element) as Partial<CSSStyleDeclaration>;
-  const [isLight, isDark] = [/\blight\b/.test(colorScheme), /\bdark\b/.test(colorScheme)];
-  if (isLight || isDark) return isLight && isDark ? "auto" : isDark ? "dark" : "light";
-  return isOnDark(element) ? "dark" : "light";
+  const named = /light|dark/.test(colorScheme) ? colorScheme : schemeOfPage();
+  const isDark = named.includes("dark");
+  if (named.includes("light")) return isDark ? "auto" : "light";
+  return isDark || isOnDark(element) ? "dark" : "light";
 }
+
+const schemeOfPage = (): string => document.querySelector<HTMLMetaElement>("meta[name=color-scheme]")?.content ?? "";
 
 /** Whether the nearest background below the element is dark. */
 function isOnDark(element: Element): boolean {

@@ -13,7 +13,7 @@ export const swahili: Words = {
     "succeeded.late": ["Imelipwa", "Malipo yako yalichelewa, lakini yamepokelewa. Huhitaji kulipa tena."],
     "succeeded.paid_twice": [
       "Imelipwa zaidi ya mara moja",
-      "Oda yako imelipwa. Malipo mengine pia yamepokelewa. Duka linaweza kukurudishia.",
+      "Oda yako imelipwa. Malipo mengine pia yamepokelewa. Omba duka likurudishie.",
     ],
     "succeeded.amount_mismatch": [
       "Imelipwa",
@@ -23,22 +23,34 @@ export const swahili: Words = {
     "failed.cancelled": ["Malipo yameghairiwa", "Hakuna pesa iliyokatwa."],
     "failed.insufficient_funds": [
       "Salio halitoshi",
-      "Ongeza pesa kwenye akaunti yako ya {provider}, kisha ujaribu tena.",
+      "Hakuna pesa iliyokatwa. Ongeza pesa kwenye akaunti yako ya {provider}, kisha ujaribu tena.",
     ],
     "failed.wrong_pin": ["PIN si sahihi", "Hakuna pesa iliyokatwa. Jaribu tena kwa PIN sahihi."],
-    "failed.declined": ["Malipo yamekataliwa", "{provider} imekataa malipo haya. Hakuna pesa iliyokatwa."],
-    "failed.limit": ["Umepita kiwango chako", "Kiasi hiki kinazidi kiwango cha akaunti yako ya {provider}."],
+    "failed.declined": [
+      "Malipo yamekataliwa",
+      "Akaunti yako ya {provider} imekataa malipo haya. Hakuna pesa iliyokatwa.",
+    ],
+    "failed.limit": [
+      "Umepita kiwango chako",
+      "Hakuna pesa iliyokatwa. Kiasi hiki kinazidi kiwango cha akaunti yako ya {provider}.",
+    ],
     "failed.busy": [
       "Simu yako ilikuwa na ombi lingine",
-      "Malizia au ghairi ombi lingine kwenye simu yako, kisha ujaribu tena.",
+      "Hakuna pesa iliyokatwa. Malizia au ghairi ombi lingine kwenye simu yako, kisha ujaribu tena.",
     ],
     "failed.provider_error": [
       "{provider} ilipata hitilafu",
       "Hakuna pesa iliyokatwa. Jaribu tena baada ya muda mfupi.",
     ],
-    "failed.rejected": ["Malipo hayakukubaliwa", "Duka limekagua malipo haya na halikuyakubali."],
+    "failed.rejected": [
+      "Malipo hayakukubaliwa",
+      "Duka limekagua malipo haya na halikuyakubali. Ikiwa pesa zilikatwa, omba duka likurudishie.",
+    ],
     expired: ["Muda umekwisha", "Hakuna malipo yaliyofika. Yakifika, yataonekana hapa."],
-    "expired.no_response": ["Simu yako haikujibu", "Hakikisha simu yako imewashwa na ina mtandao, kisha ujaribu tena."],
+    "expired.no_response": [
+      "Simu yako haikujibu",
+      "Hakuna malipo yaliyofika. Hakikisha simu yako imewashwa na ina mtandao, kisha ujaribu tena.",
+    ],
     review: ["Yanakaguliwa", "Duka linakagua malipo yako. Tafadhali usilipe tena."],
     "review.amount_mismatch": ["Yanakaguliwa", "Kiasi tofauti kimefika: {paid}. Tafadhali usilipe tena."],
     unknown: ["Kuna taarifa ya malipo yako", "Tafadhali uliza duka kuhusu oda hii."],

@@ -445,6 +445,16 @@ describe("element without a node", () => {
       await setPageStyle(page, css);
       expect([css, await background()]).toEqual([css, color]);
     }
+    await page.evaluate(`
+      const meta = document.createElement("meta");
+      [meta.name, meta.content] = ["color-scheme", "light dark"];
+      document.head.append(meta);
+    `);
+    await setPageStyle(page, "background: Canvas");
+    expect(await background()).toBe(dark);
+    // CSS has precedence.
+    await setPageStyle(page, "color-scheme: only light");
+    expect(await background()).toBe(white);
   });
 
   it("calls refreshToken though the page set it after the element was created", async () => {

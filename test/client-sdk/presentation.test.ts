@@ -59,8 +59,8 @@ describe.each(languages)("presentation in %s", (lang) => {
     expect(new Set(presentations.map(({ title, text }) => `${title}: ${text}`)).size).toBe(why.failed.length);
     for (const [index, { tone, action }] of presentations.entries()) {
       const reason = why.failed[index];
-      // The payer's own decision and an empty account are no errors.
-      const expected = index < 2 ? "neutral" : reason === "rejected" ? "caution" : "bad";
+      // The payer's own decision, an empty account and another request are no errors.
+      const expected = index < 2 || reason === "busy" ? "neutral" : reason === "rejected" ? "caution" : "bad";
       expect([reason, tone]).toEqual([reason, expected]);
       expect(action).toEqual({ label: expect.any(String), href: undefined, isQuiet: reason === "rejected" });
     }
@@ -211,6 +211,28 @@ describe("presentation", () => {
     expect(other.detail[0]).toEqual(["Received", expect.stringMatching(/^KES\s100\.00$/)]);
   });
 
+  it("says whether money was taken, and what happens to money that arrived", async () => {
+    const textOf = async (status: "failed" | "expired", reason: Reason): Promise<string> =>
+      (await present({ status, settled: true, reason, payment: payment({ provider: "new" }) })).text;
+    for (const reason of why.failed.filter((one) => one !== "rejected")) {
+      expect([reason, await textOf("failed", reason)]).toEqual([
+        reason,
+        expect.stringContaining("No money was taken."),
+      ]);
+    }
+    expect(await textOf("failed", "rejected")).toContain("If money was taken, ask the shop to return it.");
+    expect(await textOf("expired", "no_response")).toMatch(/^No payment has arrived\./);
+    expect(await textOf("failed", "declined")).toMatch(/^Your mobile money account declined the payment\./);
+    const twice = await presentAt(
+      { status: "succeeded", settled: true, alsoPaid: ["two"] },
+      { contact: "0712 345678" },
+    );
+    expect([twice.text, twice.contact?.text]).toEqual([
+      expect.stringContaining("Ask the shop to return it."),
+      "0712 345678",
+    ]);
+  });
+
   it("lets a long amount break after its currency", async () => {
     expect((await present({ amountMinor: 123_456_789, currency: "UGX" })).amount).toBe("UGX 123,456,789");
   });
@@ -255,6 +277,10 @@ describe("language", () => {
     expect(await localeFor("fr")).toBe("en");
     expect(await localeFor("en-")).toBe("en");
     expect(await localeFor()).toBe("en");
+    // The page's language has no region, so the visitor's decides the form of dates.
+    expect((await chooseLanguage(["en"], ["fr", "en-GB"])).locale).toBe("en-GB");
+    expect((await chooseLanguage(["en-US"], ["en-GB"])).locale).toBe("en-US");
+    expect((await chooseLanguage(["bn"], ["en-GB"])).locale).toBe("bn");
   });
 });
 

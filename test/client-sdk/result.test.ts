@@ -171,6 +171,19 @@ describe("result", () => {
     expect(complaints).toEqual([]);
   });
 
+  it("leaves a gap before the merchant's content", async () => {
+    const { page } = await show(paidWith(ticket, pickup));
+    await part(page, "qr").locator("svg").waitFor();
+    await page.evaluate(`
+      const own = document.createElement("a");
+      [own.slot, own.textContent] = ["succeeded", "Your tickets"];
+      document.querySelector("order-status").append(own);
+    `);
+    const [last, own] = [page.locator("[part=result]").last(), page.getByText("Your tickets", { exact: true })];
+    const [above, below] = [await last.boundingBox(), await own.boundingBox()];
+    expect((below?.y ?? 0) - (above?.y ?? 0) - (above?.height ?? 0)).toBeGreaterThanOrEqual(16);
+  });
+
   it("takes the direction of its own letters, not of the page", async () => {
     const arabic = { ...voucher, id: "ar", title: "قسيمة شراء", code: "AB-12" };
     const { page } = await show(paidWith(voucher, arabic));

@@ -619,7 +619,7 @@ describe("refusal", () => {
 describe("watchOrder", () => {
   it("names the url if it is missing", () => {
     const options = { orderId: "ORD-1", token: "any" } as unknown as Parameters<typeof watchOrder>[0];
-    expect(() => watchOrder(options)).toThrow(new TypeError("`url` must be the address of the Tukio server"));
+    expect(() => watchOrder(options)).toThrow(new TypeError("`url` is missing"));
   });
 });
 
