@@ -32,7 +32,7 @@ export function createMessages() {
     isReading = false;
     find("backend-failure").hidden = waitS === undefined;
     if (newest !== wanted) read();
-    else if (waitS !== undefined) setTimeout(read, 1_000 * waitS);
+    else if (waitS !== undefined) setTimeout(read, 1000 * waitS);
   };
 
   /** Adds what the list does not have yet. @param {StatusEvent} event */
