@@ -180,6 +180,17 @@ describe("shop", () => {
     await seeHeading(page, "Paid");
   });
 
+  it("opens the phone for bKash's prompt on a narrow screen, and says on the card that it waits there", async () => {
+    const { page } = await visit({ width: 320 });
+    await page.check('input[value="bkash"]');
+    await buy(page, "00");
+    await page.getByText("In this sandbox, bKash’s prompt waits on the payer’s phone.").waitFor();
+    await page.locator("#phone-toggle[aria-expanded=true]").waitFor();
+    await approve(page);
+    await seeHeading(page, "Paid");
+    expect(await page.locator("#on-phone").isVisible()).toBe(false);
+  });
+
   it("shows the error of a phone number beside the number", async () => {
     const { page } = await visit();
     await page.fill("#phone", "12");

@@ -42,11 +42,15 @@ export function createPhone() {
       find("bezel").append(frame);
     },
 
-    /** Opens the phone for a prompt, and closes it when the order is settled. @param {StatusEvent} event */
-    onEvent({ settled, payment }) {
+    /**
+     * Opens the phone for a prompt, and closes it when the order is settled. `isOnPhone`: the payer answers on the phone, though the
+     * provider has a page too.
+     * @param {StatusEvent} event @param {boolean} isOnPhone
+     */
+    onEvent({ settled, payment }, isOnPhone) {
       send({ isChanged: true });
       if (settled) show(false);
-      else if (payment.action?.type === "prompt" && openedFor !== payment.id) {
+      else if ((isOnPhone || payment.action?.type === "prompt") && openedFor !== payment.id) {
         openedFor = payment.id;
         show(true);
       }

@@ -87,7 +87,9 @@ function onStatusChange(event) {
   if (find("paying").hidden && (event.status === "succeeded" || event.status === "review")) showCard();
   redirect();
   document.title = `${titles[event.status] ?? "Payment"} – Tukio Demo Shop`;
-  phone.onEvent(event);
+  const isOnPhone = event.payment.action?.type === "redirect" && Boolean(recall(event.orderId)?.phone);
+  find("on-phone").hidden = !isOnPhone;
+  phone.onEvent(event, isOnPhone);
 }
 
 /** Redirects to the provider's page, once per payment, when the newest event has its address. */
