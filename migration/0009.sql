@@ -57,13 +57,13 @@ create table if not exists delivery (
   due_version int,                                  -- a version to send, or a newer one; null: nothing to send
   is_replay boolean not null default false,         -- the merchant has asked for it again
   attempts int not null default 0,                  -- failed ones since `due_version` became due
-  attempt_at timestamptz(3),                        -- the time of the next attempt; null while nothing is due, or after the last attempt
+  attempt_at timestamptz(3),                        -- the time of the next attempt; null while nothing is due; infinity after the last attempt
   claim uuid,                                       -- the attempt in flight
   claimed_until timestamptz(3),
   primary key (endpoint_id, subject_id)
 );
 create index if not exists delivery_due on delivery (endpoint_id, attempt_at) where attempt_at is not null;
-create index if not exists delivery_exhausted on delivery (endpoint_id) where due_version is not null and attempt_at is null;
+create index if not exists delivery_failed on delivery (endpoint_id, subject_id) where due_version is not null and attempts > 0;
 
 -- The history of deliveries: one row for each attempt, and for each version that a newer one replaced before its delivery.
 create table if not exists delivery_attempt (

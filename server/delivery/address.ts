@@ -5,7 +5,8 @@
  * The check is made on the addresses that a name resolves to, and these same addresses are connected to. So a name whose addresses
  * change between the check and the connection gains nothing. The connected address is checked once more.
  */
-import { type LookupAddress, type LookupOptions, lookup } from "node:dns";
+import type { LookupAddress, LookupOptions } from "node:dns";
+import { Resolver } from "node:dns/promises";
 import type { Socket } from "node:net";
 import ipaddr from "ipaddr.js";
 import { buildConnector } from "undici";
@@ -56,10 +57,30 @@ export function refusalOf(url: URL, rule: AddressRule): string | undefined {
 
 const isLoopbackAddress = (address: string): boolean => ipaddr.process(address).range() === "loopback";
 
-type Resolve = typeof lookup;
+/** Returns all addresses of a name. */
+export type Resolve = (hostname: string) => Promise<LookupAddress[]>;
 
-/** A connector for undici that connects to allowed addresses only. `resolve`: another resolver; for tests. */
-export function createConnector(rule: AddressRule, resolve: Resolve = lookup): buildConnector.connector {
+/**
+ * Asks DNS servers (by default those of the machine), for 2 s. Not `dns.lookup`, which all parts of the process share: it runs in a few
+ * threads and cannot be ended, so that names of a dead DNS server would block every other name.
+ */
+export function createResolve(servers?: readonly string[]): Resolve {
+  const resolver = new Resolver({ timeout: 2_000, tries: 1 });
+  if (servers) resolver.setServers(servers);
+  return async (hostname) => {
+    // No DNS server has this name.
+    if (hostname === "localhost") return [{ address: "127.0.0.1", family: 4 }];
+    const [four, six] = await Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)]);
+    const addressesOf = (found: PromiseSettledResult<string[]>, family: 4 | 6): LookupAddress[] =>
+      found.status === "fulfilled" ? found.value.map((address) => ({ address, family })) : [];
+    const addresses = [...addressesOf(four, 4), ...addressesOf(six, 6)];
+    if (addresses.length === 0 && four.status === "rejected") throw four.reason;
+    return addresses;
+  };
+}
+
+/** A connector for undici that connects to allowed addresses only. */
+export function createConnector(rule: AddressRule, resolve: Resolve = createResolve()): buildConnector.connector {
   const connect = buildConnector({ timeout: connectMs, lookup: checkedLookup(rule, resolve) as never });
   return (options, callback) => {
     const address = literalAddress(
@@ -87,11 +108,13 @@ type LookupCallback = (error: Error | null, address?: string | LookupAddress[], 
 /** Resolves all addresses of a name, and fails if one of them is not allowed: a name of both kinds is not an honest one. */
 const checkedLookup =
   (rule: AddressRule, resolve: Resolve) =>
-  (hostname: string, options: LookupOptions, callback: LookupCallback): void =>
-    resolve(hostname, { ...options, all: true }, (error, addresses) => {
-      const refused = addresses?.find(({ address }) => !isAllowedAddress(address, rule));
-      if (error || refused) return callback(error ?? new AddressRefused(refused?.address ?? hostname));
+  (hostname: string, options: LookupOptions, callback: LookupCallback): void => {
+    const answer = (addresses: LookupAddress[]): void => {
+      const refused = addresses.find(({ address }) => !isAllowedAddress(address, rule));
       const [first] = addresses;
-      if (options.all || !first) return callback(null, addresses);
-      return callback(null, first.address, first.family);
-    });
+      if (refused) callback(new AddressRefused(refused.address));
+      else if (options.all || !first) callback(null, addresses);
+      else callback(null, first.address, first.family);
+    };
+    resolve(hostname).then(answer, callback);
+  };

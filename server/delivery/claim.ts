@@ -13,7 +13,7 @@ const concurrency = 32;
 const failingConcurrency = 4;
 
 /** Longer than an attempt (15 s) and the record of its result. */
-export const leaseS = 30;
+export const leaseS = 35;
 
 export interface Claimed {
   endpointId: string;
@@ -22,6 +22,8 @@ export interface Claimed {
   dueVersion: number;
   /** Failed attempts before this one. */
   attempts: number;
+  /** The merchant has asked for it again. */
+  isReplay: boolean;
   /** Names this attempt: only its owner records the result. */
   claim: string;
 }
@@ -46,7 +48,7 @@ const claimStatement = {
     attempt_at = clock_timestamp() + interval '${leaseS} seconds'
   from ready where d.endpoint_id = ready.endpoint_id and d.subject_id = ready.subject_id
   returning d.endpoint_id as "endpointId", d.kind, d.subject_id as "subjectId", coalesce(d.due_version, 0) as "dueVersion",
-    d.attempts, d.claim`,
+    d.attempts, d.is_replay as "isReplay", d.claim`,
 } as const;
 
 /** `busy`: attempts in flight by endpoint. Throws `store_unavailable`. */

@@ -107,15 +107,30 @@ const changeStatement = {
   from next join compared using (id) where endpoint.id = next.id ${returned}`,
 } as const;
 
-/** Makes deliveries due again whose schedule has ended. */
+/** $2: the place in the endpoint's deliveries, so that one which fails meanwhile is not made due again. An attempt in flight goes on. */
 const resumeStatement = {
   name: "resume-deliveries",
-  text: `update delivery set attempts = 0, attempt_at = ${dueNow}
-    where (endpoint_id, subject_id) in (
+  text: `with chosen as materialized (
       select endpoint_id, subject_id from delivery
-      where endpoint_id = $1 and due_version is not null and attempt_at is null limit 1000 for update skip locked)
-    returning 1 as one`,
+      where endpoint_id = $1 and subject_id > $2 and due_version is not null and attempts > 0
+      order by subject_id limit 1000
+    ),
+    resumed as (
+      update delivery d set attempts = 0, attempt_at = ${dueNow} from chosen
+      where d.endpoint_id = chosen.endpoint_id and d.subject_id = chosen.subject_id
+        and (d.claimed_until is null or d.claimed_until < clock_timestamp())
+    )
+    select subject_id as place from chosen order by subject_id desc limit 1`,
 } as const;
+
+/** Makes everything due at once that waits for a later attempt or has no attempt left. */
+export async function resumeDeliveries(pool: pg.Pool, endpointId: string): Promise<void> {
+  let place: string | undefined = "00000000-0000-0000-0000-000000000000";
+  while (place !== undefined) {
+    const [last]: { place: string }[] = await run(pool, resumeStatement, [endpointId, place]);
+    place = last?.place;
+  }
+}
 
 const removeStatement = {
   name: "delete-endpoint",
@@ -162,7 +177,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     row: (id) => oneRow(readStatement, [id]),
     async change(id, change) {
       const endpoint = await one(changeStatement, [id, JSON.stringify(change), change.events]);
-      while (change.enabled && (await run(pool, resumeStatement, [id])).length > 0);
+      if (change.enabled) await resumeDeliveries(pool, id);
       return endpoint;
     },
     async remove(id) {

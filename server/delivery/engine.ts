@@ -107,15 +107,30 @@ async function pass(state: State): Promise<void> {
   if (performance.now() - state.housekeptAtMs > housekeepingMs) await housekeep(state);
   await lookForEndpoints(state);
   if (!state.hasEndpoint) return;
-  state.isUnfinished = (await fanOut(pool)).isUnfinished;
+  // Retries go on if the fan-out fails.
+  const fannedOut = await fanOut(pool).catch((error: unknown) => ({ isUnfinished: false, error }));
+  state.isUnfinished = fannedOut.isUnfinished;
+  await beginDue(state);
+  if ("error" in fannedOut) throw fannedOut.error;
+}
+
+/** Claims what is due and begins the attempts. */
+async function beginDue(state: State): Promise<void> {
+  const { pool } = state;
+  // Before the claim, because the lease begins with it.
+  const claimedAtMs = performance.now();
   const claimed = await claimDeliveries(pool, state.busy);
   if (claimed.length === 0) return;
-  const claimedAtMs = performance.now();
   const endpointIds = [...new Set(claimed.map(({ endpointId }) => endpointId))];
-  const [receivers, messages] = await Promise.all([state.receivers(endpointIds), prepareMessages(pool, claimed)]);
-  for (const prepared of messages) {
-    const receiver = receivers.get(prepared.claimed.endpointId);
-    begin(state, prepared, { receiver, claimedAtMs });
+  try {
+    const [receivers, messages] = await Promise.all([state.receivers(endpointIds), prepareMessages(pool, claimed)]);
+    for (const prepared of messages) {
+      const receiver = receivers.get(prepared.claimed.endpointId);
+      begin(state, prepared, { receiver, claimedAtMs });
+    }
+  } catch (error) {
+    await Promise.allSettled(claimed.map((one) => releaseDelivery(pool, one)));
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@
 import type pg from "pg";
 import type { Sealer } from "../auth/keys.ts";
 import { run } from "../order/statement.ts";
+import { resumeDeliveries } from "./endpoint.ts";
 import { openSecret, sealSecret } from "./secret.ts";
 
 export interface EnvironmentEndpoint {
@@ -12,31 +13,39 @@ export interface EnvironmentEndpoint {
 /** The id of the one endpoint that the environment defines. */
 export const environmentId = "00000000-0000-4000-8000-000000000001";
 
-/** Creates or updates it. Another URL, or its return after it was missing, enables it. */
+/** Enables it if it has another URL, or returns after it was missing. No row otherwise. */
+const enableStatement = {
+  name: "enable-environment-endpoint",
+  text: `update endpoint set url = $2, enabled = true, disabled_because = null, failing_since = null, is_deleted = false,
+      version = version + 1, changed_at = clock_timestamp()
+    where id = $1 and (url <> $2 or disabled_because = 'environment' or is_deleted) returning id`,
+} as const;
+
 const storeStatement = {
   name: "store-environment-endpoint",
-  text: `insert into endpoint as e (id, url, description, secret) values ($1, $2, 'ENDPOINT_URL', $3)
-    on conflict (id) do update set url = excluded.url, secret = excluded.secret, is_deleted = false,
-      enabled = e.enabled or e.url <> excluded.url or e.disabled_because = 'environment',
-      disabled_because = case when e.url <> excluded.url or e.disabled_because = 'environment' then null else e.disabled_because end`,
+  text: `insert into endpoint (id, url, description, secret) values ($1, $2, 'ENDPOINT_URL', $3)
+    on conflict (id) do update set secret = excluded.secret`,
 } as const;
 
 const withdrawStatement = {
   name: "withdraw-environment-endpoint",
-  text: "update endpoint set enabled = false, disabled_because = 'environment' where id = $1 and enabled",
+  text: `update endpoint set enabled = false, disabled_because = 'environment', version = version + 1, changed_at = clock_timestamp()
+    where id = $1 and enabled`,
 } as const;
 
-/** Stores the endpoint of the environment, or disables it if the variable is no longer set. */
+/** Stores the endpoint of the environment, or disables it if the variable is no longer set. What is due is sent when it is enabled. */
 export async function storeEnvironmentEndpoint(
   pool: pg.Pool,
   sealer: Sealer,
   endpoint: EnvironmentEndpoint | undefined,
 ): Promise<void> {
-  if (!endpoint) await run(pool, withdrawStatement, [environmentId]);
-  else {
-    const sealed = sealSecret(sealer, environmentId, endpoint.secret);
-    await run(pool, storeStatement, [environmentId, endpoint.url, sealed]);
+  if (!endpoint) {
+    await run(pool, withdrawStatement, [environmentId]);
+    return;
   }
+  const enabled = await run(pool, enableStatement, [environmentId, endpoint.url]);
+  await run(pool, storeStatement, [environmentId, endpoint.url, sealSecret(sealer, environmentId, endpoint.secret)]);
+  if (enabled.length > 0) await resumeDeliveries(pool, environmentId);
 }
 
 const secretsStatement = {

@@ -61,14 +61,16 @@ const fanOutStatement = {
 const startSweepStatement = {
   name: "fan-out-start-sweep",
   text: `update fan_out set seen = pg_current_snapshot(), epoch = (select epoch from timeline),
-    swept_at = (select min(created_at) from endpoint where not is_deleted), swept_id = '00000000-0000-0000-0000-000000000000'`,
+    swept_at = (select min(created_at) from endpoint where not is_deleted), swept_id = '00000000-0000-0000-0000-000000000000'
+    where epoch <> (select epoch from timeline)`,
 } as const;
 
 const sweepStatement = {
   name: "fan-out-sweep",
-  text: `with chosen as materialized (
+  text: `with place as materialized (select swept_at, swept_id from fan_out),
+  chosen as materialized (
     select o.id, o.changed_at from "order" o
-    where (o.changed_at, o.id) > (select swept_at, swept_id from fan_out)
+    where (o.changed_at, o.id) > (select swept_at, swept_id from place)
     order by o.changed_at, o.id limit ${sweptMax}
   ),
   subject as materialized (${orderSubjects("select id from chosen")}
@@ -77,7 +79,9 @@ const sweepStatement = {
   last as (select changed_at, id from chosen order by changed_at desc, id desc limit 1),
   moved as (
     update fan_out set swept_at = case when n = ${sweptMax} then last.changed_at end, swept_id = last.id
-    from (select count(*) as n from chosen) counted left join last on true
+    from place, (select count(*) as n from chosen) counted left join last on true
+    -- Another node may have moved it, or begun another sweep.
+    where fan_out.swept_at = place.swept_at and fan_out.swept_id = place.swept_id
   )
   select count(*)::int = ${sweptMax} as is_more from chosen`,
 } as const;

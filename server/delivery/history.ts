@@ -80,18 +80,17 @@ const pendingNames = "subject_id, due_version, attempts, attempt_at";
 const pendingRows = (deliveries: string): string => `
   select d.subject_id, o.order_id, (select epoch from timeline) as epoch, d.due_version as version, d.attempts, d.attempt_at
   from (${deliveries}) d left join "order" o on o.id = d.subject_id
-  order by d.attempt_at nulls last, d.subject_id`;
+  order by d.attempt_at, d.subject_id`;
+
+/** Rows of the list that pages reach. */
+const pendingMax = 1_000_000;
 
 /** $1: the endpoint. $2: rows before the page. $3: its rows. The soonest first; those whose schedule has ended come last. */
 const pendingStatement = {
   name: "pending-deliveries",
   text: pendingRows(`
-    select ${pendingNames} from (
-      (select ${pendingNames} from delivery where endpoint_id = $1 and attempt_at is not null order by attempt_at limit $2::int + $3::int)
-      union all
-      (select ${pendingNames} from delivery where endpoint_id = $1 and attempt_at is null and due_version is not null
-       order by endpoint_id limit $2::int + $3::int)
-    ) first where due_version is not null order by attempt_at nulls last, subject_id offset $2 limit $3`),
+    select ${pendingNames} from delivery where endpoint_id = $1 and attempt_at is not null and due_version is not null
+    order by attempt_at offset $2 limit $3`),
 } as const;
 
 /** $1: the endpoint. $2: the order. */
@@ -108,7 +107,8 @@ interface PendingRow {
   epoch: number;
   version: number;
   attempts: number;
-  attempt_at: Date | null;
+  /** `Infinity` after the last attempt. */
+  attempt_at: Date | number;
 }
 
 /** Lists attempts, newest first; or with the status `pending` what is due. Throws `body_invalid` for a cursor that no list returned. */
@@ -135,7 +135,7 @@ async function listPending(
   endpointId: string,
   { orderId, cursor, limit }: DeliveryFilter,
 ): Promise<DeliveryPage> {
-  const offset = cursor === undefined ? 0 : readCursor(cursor);
+  const offset = cursor === undefined ? 0 : readCursor(cursor, pendingMax);
   const rows = await (orderId === undefined
     ? run<PendingRow>(pool, pendingStatement, [endpointId, offset, limit + 1])
     : run<PendingRow>(pool, pendingOfOrderStatement, [endpointId, orderId]));
@@ -165,5 +165,5 @@ const toPending = (row: PendingRow): DeliveryView => ({
   version: row.version,
   status: "pending",
   attempt: row.attempts,
-  ...(row.attempt_at && { nextAttemptAt: row.attempt_at.toISOString() }),
+  ...(row.attempt_at instanceof Date && { nextAttemptAt: row.attempt_at.toISOString() }),
 });

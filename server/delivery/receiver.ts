@@ -58,7 +58,6 @@ export function createSender({
 }: SenderOptions): Sender {
   const agent = new Agent({
     connect: connector,
-    connections: 64,
     pipelining: 1,
     allowH2: false,
     maxHeaderSize: 16_384,

@@ -6,6 +6,9 @@ import type { Claimed } from "./claim.ts";
 import type { Message } from "./message.ts";
 import type { Reply } from "./receiver.ts";
 
+/** The merchant has asked for a replay since the attempt began. */
+const askedMeanwhile = "d.is_replay and not a.was_replay";
+
 /**
  * A version that became due during the attempt is sent at once, with a schedule of its own. `failing_since` of the endpoint changes
  * only with the first failure and the first success after it, so that attempts do not wait for the endpoint's row.
@@ -14,21 +17,21 @@ const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
     select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.nth, a.http_status, a.duration_ms,
-      a.answer, a.error, a.delay_ms
+      a.answer, a.error, a.delay_ms, a.was_replay
     from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
-      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint)
+      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean)
   ),
   recorded as (
     update delivery d set
       claim = null, claimed_until = null,
       acked_epoch = case when a.is_delivered then a.epoch else d.acked_epoch end,
       acked_version = case when a.is_delivered then a.version else d.acked_version end,
-      is_replay = d.is_replay and not a.is_delivered,
-      due_version = case when a.is_delivered and d.due_version <= a.version then null else d.due_version end,
+      is_replay = d.is_replay and not (a.is_delivered and a.was_replay),
+      due_version = case when a.is_delivered and d.due_version <= a.version and not (${askedMeanwhile}) then null else d.due_version end,
       attempts = case when a.is_delivered or d.due_version > a.version then 0 else a.nth end,
       attempt_at = case
-        when d.due_version > a.version then ${dueNow}
-        when not a.is_delivered then clock_timestamp() + a.delay_ms * interval '1 millisecond'
+        when d.due_version > a.version or a.is_delivered and ${askedMeanwhile} then ${dueNow}
+        when not a.is_delivered then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
       end
     from attempt a
     where d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id and d.claim = a.claim
@@ -71,6 +74,7 @@ export async function recordAttempt(
     answer: reply.answer,
     error: reply.error,
     delay_ms: delayMs,
+    was_replay: claimed.isReplay,
   };
   type ChangedEndpoint = { failing_since: Date | null };
   const [changed] = await run<ChangedEndpoint>(pool, recordStatement, [JSON.stringify(attempt)]);
@@ -80,15 +84,15 @@ export async function recordAttempt(
 /** Clears what is due: the endpoint has the subject's state, or receives no message of its type. */
 const clearStatement = {
   name: "clear-delivery",
-  text: `update delivery set claim = null, claimed_until = null, is_replay = false, attempts = 0,
-    attempt_at = case when due_version > $4 then ${dueNow} end,
-    due_version = case when due_version > $4 then due_version end
+  text: `update delivery set claim = null, claimed_until = null, is_replay = is_replay and not $5, attempts = 0,
+    attempt_at = case when due_version > $4 or is_replay and not $5 then ${dueNow} end,
+    due_version = case when due_version > $4 or is_replay and not $5 then due_version end
     where endpoint_id = $1 and subject_id = $2 and claim = $3`,
 } as const;
 
 /** `version`: of the state that needs no message. A version that became due since stays due. */
 export const clearDelivery = (pool: pg.Pool, claimed: Claimed, version: number): Promise<object[]> =>
-  run(pool, clearStatement, [claimed.endpointId, claimed.subjectId, claimed.claim, version]);
+  run(pool, clearStatement, [claimed.endpointId, claimed.subjectId, claimed.claim, version, claimed.isReplay]);
 
 /** Gives the claim back: the delivery is due at once, as if it had not been claimed. */
 const releaseStatement = {

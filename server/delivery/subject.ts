@@ -62,7 +62,7 @@ export const makeDue = `queued as (
     insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, attempt_at)
     select endpoint_id, kind, subject_id, version, is_replay, ${dueNow} from due order by endpoint_id, subject_id
     on conflict (endpoint_id, subject_id) do update set
-      due_version = excluded.due_version, is_replay = excluded.is_replay, attempts = 0,
+      due_version = excluded.due_version, is_replay = d.is_replay or excluded.is_replay, attempts = 0,
       -- The attempt in flight ends first, so that no older version is sent after a newer one.
       attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else excluded.attempt_at end
     where excluded.is_replay or excluded.due_version > coalesce(d.due_version, 0)

@@ -1,9 +1,11 @@
 /** Addresses that a message may be sent to. */
-import type { LookupAddress, lookup } from "node:dns";
+import { createSocket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { createConnector, isAllowedAddress, refusalOf } from "../../server/delivery/address.ts";
+import { createConnector, createResolve, isAllowedAddress, refusalOf } from "../../server/delivery/address.ts";
 import type { Message } from "../../server/delivery/message.ts";
 import { createSender } from "../../server/delivery/receiver.ts";
 
@@ -102,14 +104,11 @@ async function startServer(): Promise<{ port: number; requests: () => number }> 
 /** Sends a message with a resolver that returns the next of these addresses each time. */
 async function send(url: string, answers: string[][]) {
   const resolved: string[] = [];
-  const resolve = ((name: string, _options: object, callback: (error: null, found: LookupAddress[]) => void) => {
+  const resolve = async (name: string) => {
     resolved.push(name);
     const addresses = answers[Math.min(resolved.length, answers.length) - 1] ?? [];
-    callback(
-      null,
-      addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 })),
-    );
-  }) as unknown as typeof lookup;
+    return addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 }));
+  };
   const sender = createSender({ ...inProduction, connector: createConnector(inProduction, resolve) });
   onTestFinished(sender.close);
   const reply = await sender.receiver(url, () => ({}))(message, AbortSignal.timeout(10_000));
@@ -146,5 +145,25 @@ describe("connection", () => {
       expect(reply).toMatchObject({ isDelivered: false, error: expect.stringContaining("is not public") });
     }
     expect(server.requests()).toBe(0);
+  });
+
+  it("does not let a dead DNS server delay the other lookups of the process", async () => {
+    const dead = createSocket("udp4");
+    dead.bind(0, "127.0.0.1");
+    await once(dead, "listening");
+    onTestFinished(() => void dead.close());
+    const connector = createConnector(inProduction, createResolve([`127.0.0.1:${dead.address().port}`]));
+    const sender = createSender({ ...inProduction, connector });
+    onTestFinished(sender.close);
+    let ended = 0;
+    const attempts = Array.from({ length: 16 }, async (_, nth) => {
+      const url = `https://shop-${nth}.example/`;
+      const reply = await sender.receiver(url, () => ({}))(message, AbortSignal.timeout(15_000));
+      ended += 1;
+      return reply;
+    });
+    await lookup("localhost");
+    expect(ended).toBe(0);
+    for (const reply of await Promise.all(attempts)) expect(reply.isDelivered).toBe(false);
   });
 });

@@ -58,7 +58,7 @@ async function openOrder() {
 /** Makes every due delivery of the endpoint due now. */
 const passTime = (endpointId: string) =>
   database.pool.query(
-    "update delivery set attempt_at = now() where endpoint_id = $1 and attempt_at is not null and claim is null",
+    "update delivery set attempt_at = now() where endpoint_id = $1 and attempt_at < 'infinity' and claim is null",
     [endpointId],
   );
 
@@ -137,7 +137,10 @@ describe("delivery engine", () => {
       await vi.waitUntil(async () => (await delivery(endpointId, order.id))?.attempts === attempt);
       await passTime(endpointId);
     }
-    expect(await delivery(endpointId, order.id)).toMatchObject({ due_version: 2, attempt_at: null });
+    expect(await delivery(endpointId, order.id)).toMatchObject({
+      due_version: 2,
+      attempt_at: Number.POSITIVE_INFINITY,
+    });
     const [pending] = await deliveries(ground, "?status=pending");
     expect(pending).toMatchObject({ status: "pending", attempt: 10, version: 2 });
     expect(pending).not.toHaveProperty("nextAttemptAt");
@@ -351,6 +354,64 @@ describe("delivery engine", () => {
       { event: "delivery.endpoint.failing" },
       { event: "delivery.endpoint.recovered", level: 30, endpointId },
     ]);
+  });
+
+  it("sends what waits for a later attempt when the endpoint is enabled again", async () => {
+    const ground = await start({}, (response) => response.writeHead(410).end());
+    const order = await openOrder();
+    await order.pay();
+    await vi.waitUntil(async () => (await delivery(ground.endpointId, order.id))?.attempts === 1);
+    await database.pool.query(
+      "update delivery set attempts = 9, attempt_at = now() + interval '1 day' where endpoint_id = $1",
+      [ground.endpointId],
+    );
+    ground.backend.answer = (response) => response.end();
+    await patch(ground, { enabled: true });
+    await quiet(ground.endpointId);
+    expect(ground.backend.received).toHaveLength(2);
+  });
+
+  it("does not lose a replay when the order changes before its delivery, or when an attempt is in flight", async () => {
+    const ground = await start({ events: ["order.succeeded"] });
+    const order = await openOrder();
+    await store().advance(order.paymentId, paid());
+    await vi.waitUntil(() => ground.backend.received.length === 1);
+    await quiet(ground.endpointId);
+    ground.backend.answer = (response) => response.writeHead(500).end();
+    const replay = () =>
+      asMerchant(ground.node, `/v1/endpoints/${ground.endpointId}/replay`, {
+        since: "2026-01-01T00:00:00Z",
+        orderId: order.orderId,
+      });
+    expect((await replay()).body).toEqual({ count: 1 });
+    await vi.waitUntil(async () => (await delivery(ground.endpointId, order.id))?.attempts === 1);
+    await order.pay();
+    await vi.waitUntil(async () => (await delivery(ground.endpointId, order.id))?.due_version === 3);
+    const held = Promise.withResolvers<void>();
+    ground.backend.answer = (response) => void held.promise.then(() => response.end());
+    const sent = ground.backend.received.length;
+    await passTime(ground.endpointId);
+    await vi.waitUntil(() => ground.backend.received.length > sent);
+    expect((await replay()).body).toEqual({ count: 1 });
+    held.resolve();
+    await quiet(ground.endpointId);
+    expect(ground.backend.received.at(-1)).toMatchObject({
+      type: "order.succeeded",
+      body: { data: { order: { version: 3 } } },
+    });
+  });
+
+  it("gives each endpoint its own connections, also at one host", async () => {
+    const ground = await start();
+    const { backend, node } = ground;
+    backend.answer = (response, { path }) => {
+      if (path === "/fast") response.end();
+    };
+    const origin = new URL(backend.url).origin;
+    for (const path of ["/slow", "/fast"]) await asMerchant(node, "/v1/endpoints", { url: origin + path });
+    const orders = await Promise.all(Array.from({ length: 40 }, openOrder));
+    await Promise.all(orders.map(({ pay }) => pay()));
+    await vi.waitUntil(() => backend.received.filter(({ path }) => path === "/fast").length === 40);
   });
 
   it("does not let a backend that hangs delay another one", async () => {

@@ -171,7 +171,7 @@ async function play(world: World, one: Command): Promise<void> {
   if (one.do === "answer") world.isOk[one.endpoint] = one.ok;
   if (one.do === "enable") await endpoints().change(world.endpointIds[one.endpoint] ?? "", { enabled: one.enabled });
   if (one.do === "time")
-    await database.pool.query("update delivery set attempt_at = now() where claim is null and attempt_at is not null");
+    await database.pool.query("update delivery set attempt_at = now() where claim is null and attempt_at < 'infinity'");
   if (one.do === "wake") world.engines[one.engine]?.wake();
   if (one.do === "restart") {
     await world.engines[one.engine]?.close();
@@ -209,7 +209,9 @@ async function settle(world: World): Promise<void> {
   for (const { id } of disabled) await endpoints().change(id, { enabled: true });
   await expect
     .poll(async () => {
-      await database.pool.query("update delivery set attempt_at = now() where claim is null and attempt_at > now()");
+      await database.pool.query(
+        "update delivery set attempt_at = now() where claim is null and attempt_at > now() and attempt_at < 'infinity'",
+      );
       for (const engine of world.engines) engine.wake();
       const { rows } = await database.pool.query(
         `select from delivery where endpoint_id = any ($1) and (due_version is not null or claim is not null)

@@ -296,8 +296,15 @@ describe("the endpoint of the environment", () => {
     await vi.waitUntil(async () => !(await read(without)).enabled);
     expect(await read(without)).toMatchObject({ enabled: false, disabledBecause: "environment" });
     await without.close();
+    const { version } = await read(without).catch(() => ({ version: 0 }));
+    // What failed before must not disable it again.
+    await database.pool.query("update endpoint set failing_since = now() - interval '6 days' where id = $1", [
+      environmentId,
+    ]);
     const again = await start({ ENDPOINT_URL: backend.url, ENDPOINT_SECRET: secret });
     await vi.waitUntil(async () => (await read(again)).enabled);
+    expect((await read(again)).version).toBeGreaterThan(version);
+    expect(await read(again)).not.toHaveProperty("failingSince");
   });
 
   it.each([

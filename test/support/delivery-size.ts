@@ -29,9 +29,10 @@ export const deliveryRows: readonly string[] = [
   `insert into endpoint (id, url, secret, enabled, is_deleted, created_at)
    select ('00000000-0000-4000-8000-00000000010' || n)::uuid, 'https://shop.example.com/', secret::bytea, n < 3, n = 4, now() - interval '90 days'
    from unnest('{${[1, 2, 3, 4].map(sealed).join(",")}}'::text[]) with ordinality sealed (secret, n)`,
-  `insert into delivery (endpoint_id, kind, subject_id, acked_epoch, acked_version, due_version, attempt_at)
+  `insert into delivery (endpoint_id, kind, subject_id, acked_epoch, acked_version, due_version, attempts, attempt_at)
    select ('00000000-0000-4000-8000-00000000010' || e)::uuid, 'order', id, case e when 2 then 0 end, case e when 2 then 2 end, case when e <> 2 then 2 end,
-     case when e in (1, 3) and n > 5000 then now() - n * interval '1 second' end
+     case when e <> 2 and n <= 5000 then 10 else 0 end,
+     case when e = 2 then null when n <= 5000 then 'infinity' else now() - n * interval '1 second' end
    from made cross join generate_series(1, 4) e where n <= 100000`,
   `insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, answer, at)
    select ('00000000-0000-4000-8000-00000000010' || e)::uuid, id, 0, 2, 'order.succeeded', case when e = 2 then 'delivered' else 'failed' end, 1, 200, 'ok', at
