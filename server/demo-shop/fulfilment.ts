@@ -40,7 +40,8 @@ export function createFulfilment({ query, store, log }: FulfilmentOptions): Fulf
     inFlight.track(
       find()
         .then(async (order) => {
-          if (isDue(order)) await store().putResult(orderId, resultOf(order));
+          // Only at this version, because somebody may have removed a result meanwhile.
+          if (isDue(order)) await store().putResult(orderId, resultOf(order), order.order.version);
         })
         .catch((err: unknown) => log.warn({ event: "shop.result.failed", err }, "The shop gave an order no result")),
     );

@@ -23,6 +23,8 @@ export function sendProblem(reply: FastifyReply, error: HubError): FastifyReply 
 
 /** A cache must not answer a program with a page or a reader with a problem, nor keep the answer to an address that may exist later. */
 function varyByAccept(reply: FastifyReply): void {
+  // A webhook's answer is never a page, and nobody caches it.
+  if (reply.request.routeOptions.config?.secure === false) return;
   const vary = reply.getHeader("vary");
   reply.header("vary", vary === undefined ? "Accept" : `${vary}, Accept`);
   if (!reply.hasHeader("cache-control")) reply.header("cache-control", "no-store");

@@ -15,7 +15,7 @@ const resultsMax = 20;
 /** 8 KiB, because every message of the order carries all results. */
 const resultsBytesMax = 8_192;
 
-type ResultOutcome = "changed" | "same" | "unpaid" | "too_many" | "too_large" | "unknown";
+type ResultOutcome = "changed" | "same" | "newer" | "unpaid" | "too_many" | "too_large" | "unknown";
 
 const lockedOrder = `locked_order as (
     select ${stateColumns("o")} from "order" o where o.order_id = $1 for no key update
@@ -33,13 +33,14 @@ const change = `changed_order as (
   select next.outcome, ${eventColumns("locked_order")} from locked_order join next_results next on next.id = locked_order.id
   where next.outcome <> 'changed'`;
 
-/** Adds the result $2 to the order $1, or replaces the one with its id in its place. */
+/** Adds the result $2 to the order $1, or replaces the one with its id in its place; with $3 only while the order has that version. */
 export const putResultStatement = {
   name: "put-result",
   text: `with ${lockedOrder},
   next_results as (
     select l.id, after.results,
       case when l.status <> 'succeeded' then 'unpaid'
+           when l.version <> $3::int then 'newer'
            when after.results = l.results then 'same'
            when jsonb_array_length(after.results) > ${resultsMax} then 'too_many'
            when octet_length(after.results::text) > ${resultsBytesMax} then 'too_large'
@@ -76,13 +77,18 @@ export const removeResultStatement = {
 /** The order after a request to change its results. */
 export interface ChangedResults {
   event: StatusEvent;
-  /** False when the order had this very result: there is no new version. */
+  /** False when the order had this very result, or another version than the required one: there is no new version. */
   isChanged: boolean;
 }
 
 /** Throws `order_unknown`, `order_unpaid` (with `order`), or `body_invalid` when the order would have too many or too large results. */
-export async function putResult(pool: pg.Pool, orderId: string, result: Result): Promise<ChangedResults> {
-  return changeResults(pool, putResultStatement, [orderId, JSON.stringify(result)]);
+export async function putResult(
+  pool: pg.Pool,
+  orderId: string,
+  result: Result,
+  onlyAtVersion?: number,
+): Promise<ChangedResults> {
+  return changeResults(pool, putResultStatement, [orderId, JSON.stringify(result), onlyAtVersion]);
 }
 
 /** Throws `order_unknown` or `result_unknown`. */
@@ -90,7 +96,7 @@ export async function removeResult(pool: pg.Pool, orderId: string, resultId: str
   return (await changeResults(pool, removeResultStatement, [orderId, resultId])).event;
 }
 
-async function changeResults(pool: pg.Pool, statement: Statement, values: string[]): Promise<ChangedResults> {
+async function changeResults(pool: pg.Pool, statement: Statement, values: unknown[]): Promise<ChangedResults> {
   const [row] = await run<StateRow & { outcome: ResultOutcome }>(pool, statement, values);
   if (!row) throw new HubError("order_unknown");
   const event = toEvent(row);

@@ -66,7 +66,7 @@ export interface OrderStore {
    * Adds a result to a paid order, or replaces the one with its id. Throws `order_unknown`, `order_unpaid` (with `order`), or
    * `body_invalid` when the order would have too many or too large results.
    */
-  putResult(orderId: string, result: Result): Promise<ChangedResults>;
+  putResult(orderId: string, result: Result, onlyAtVersion?: number): Promise<ChangedResults>;
   /** Removes a result, and returns the state after it. Throws `order_unknown` or `result_unknown`. */
   removeResult(orderId: string, resultId: string): Promise<StatusEvent>;
   /** The current states of those orders that exist, in no order. */
@@ -126,8 +126,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     locateOwn: (provider, ownReference) => locateOwn(webhookPool, provider, ownReference),
     assessSuccess: (paymentId, success) => assessSuccess(webhookPool, paymentId, success, amountlessProviders),
     checkNow: (paymentId) => checkNow(pool, paymentId),
-    async putResult(orderId, result) {
-      const changed = await putResult(pool, orderId, result);
+    async putResult(orderId, result, onlyAtVersion) {
+      const changed = await putResult(pool, orderId, result, onlyAtVersion);
       if (changed.isChanged) announce(changed.event, changed.event);
       return changed;
     },

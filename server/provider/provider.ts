@@ -153,8 +153,12 @@ export interface Provider {
 /** The name by which payers know the provider. A problem has this name, because shops show problems to payers. */
 export const displayNameOf = (name: string): string => providerNames[name] ?? "Mobile money";
 
-/** The provider's name for the merchant, who chose it: that of the request if payers know it by no name of its own. */
-export const merchantNameOf = (name: string): string => providerNames[name] ?? name;
+/** Companies that payers do not know by name, because their networks' names are on the prompt. */
+const companies: Readonly<Record<string, string>> = { zenopay: "ZenoPay" };
+
+/** The provider's name for the merchant, who chose it, in texts that a shop may show to payers. */
+export const merchantNameOf = (name: string): string =>
+  providerNames[name] ?? (companies[name] ? `${displayNameOf(name)} (${companies[name]})` : displayNameOf(name));
 
 /** The provider of a request. Throws `provider_unknown`, which names the enabled ones. */
 export function requireProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {

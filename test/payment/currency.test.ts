@@ -12,7 +12,7 @@ beforeAll(async () => {
 
 describe("refusal of a currency", () => {
   it.each([
-    ["zenopay", "currency: zenopay takes TZS"],
+    ["zenopay", "currency: Mobile money (ZenoPay) takes TZS"],
     ["daraja", "currency: M-Pesa takes KES"],
   ])("names the provider %s", async (provider, detail) => {
     const node = await startNode({ databaseUrl });
