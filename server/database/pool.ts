@@ -1,6 +1,6 @@
 /**
- * Connections to PostgreSQL, in two pools. Webhooks have a small pool of their own, so that slow reads elsewhere never delay the
- * answer to a provider. PostgreSQL limits the time of every statement; a socket timeout covers a server that does not answer.
+ * Connections to PostgreSQL, in three pools. Webhooks have a small pool of their own, so that slow reads elsewhere never delay the
+ * answer to a provider. Deliveries have one too, so that a thousand attempts that end at once never delay the API. PostgreSQL limits the time of every statement; a socket timeout covers a server that does not answer.
  */
 import type { Socket } from "node:net";
 import pg from "pg";
@@ -12,6 +12,8 @@ export interface Database {
   pool: pg.Pool;
   /** For webhooks only. A statement may take 2 s, and wait 1.5 s for a lock. */
   webhookPool: pg.Pool;
+  /** For deliveries to endpoints only. A statement may take 5 s, and wait 10 s for a connection. */
+  deliveryPool: pg.Pool;
   /** Opens a connection outside the pools. The caller ends it. */
   connectAlone(applicationName: string): Promise<pg.Client>;
   /** Whether the schema can be read now. The answer may be 1 s old. */
@@ -23,6 +25,17 @@ export interface Database {
 
 /** Added to the statement timeout, because PostgreSQL ends a slow statement itself: a server that is silent for longer is unreachable. */
 const socketMarginMs = 1_000;
+
+const usualLimits = { statement_timeout: 5_000, lock_timeout: 5_000 };
+
+/** 3 s include the wait for a free connection, because a late answer to a burst of webhooks is better than an error. */
+const webhookWaitMs = 3_000;
+
+/** The lock timeout is longer than 1 s, because PostgreSQL detects a deadlock after 1 s by default. */
+const webhookLimits = { statement_timeout: 2_000, lock_timeout: 1_500 };
+
+/** 10 s, because many attempts may end at once, and the lease of an attempt has room for the wait. */
+const deliveryWaitMs = 10_000;
 
 /** Time between two reads of the schema version. */
 const probeMs = 1_000;
@@ -41,7 +54,7 @@ const types = {
 } as pg.CustomTypesConfig;
 
 /**
- * Opens both pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. A commit
+ * Opens the pools. A connection is made when it is first needed. `onError` is called for each connection that breaks. A commit
  * on any connection is on disk when PostgreSQL answers (G1).
  */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
@@ -85,10 +98,9 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     });
     return pool;
   };
-  const pool = open(12, 1_000, { statement_timeout: 5_000, lock_timeout: 5_000 });
-  // 3 s include the wait for a free connection, because a late answer to a burst of webhooks is better than an error.
-  // The lock timeout is longer than 1 s, because PostgreSQL detects a deadlock after 1 s by default.
-  const webhookPool = open(10, 3_000, { statement_timeout: 2_000, lock_timeout: 1_500 });
+  const pool = open(12, 1_000, usualLimits);
+  const webhookPool = open(10, webhookWaitMs, webhookLimits);
+  const deliveryPool = open(4, deliveryWaitMs, usualLimits);
   let probe: Promise<number | undefined> | undefined;
   let probedAtMs = Number.NEGATIVE_INFINITY;
   /** Runs at most one statement a second, because callers must not take connections from webhooks. */
@@ -105,6 +117,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   return {
     pool,
     webhookPool,
+    deliveryPool,
     connectAlone: (applicationName) => connectAlone(url, applicationName),
     isUp: async () => (await readVersion()) !== undefined,
     schemaVersion: readVersion,

@@ -7,7 +7,7 @@ import { onGone, openStream, writeStream } from "../http/event-stream.ts";
 import { parseInput, text, timeText, wholeText } from "../validation.ts";
 import type { Delivery } from "./delivery.ts";
 import { type FeedPage, placeSince, readFeed } from "./feed.ts";
-import type { FeedTail } from "./feed-tail.ts";
+import type { FeedTail, Following } from "./feed-tail.ts";
 import type { Message } from "./message.ts";
 import * as route from "./route-schema.ts";
 import { eventTypes } from "./subject.ts";
@@ -35,13 +35,13 @@ export interface EventRoutesOptions {
 
 export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: EventRoutesOptions): void {
   const { pool, tail } = delivery;
-  const streams = new Set<FastifyReply>();
+  const streams = new Map<FastifyReply, Following>();
   const heartbeat = setInterval(() => {
-    for (const { raw } of streams) writeStream(raw, ": still here\n\n");
+    for (const [{ raw }, { cursor }] of streams) writeStream(raw, idOnly(cursor));
   }, heartbeatMs).unref();
   app.addHook("preClose", async () => {
     clearInterval(heartbeat);
-    for (const { raw } of streams) raw.end();
+    for (const { raw } of streams.keys()) raw.end();
   });
 
   app.get(
@@ -56,11 +56,11 @@ export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: Event
       const cursor = lastEventId(request) ?? filter.cursor ?? (since && (await placeSince(pool, since)));
       // Refuses a wrong cursor before the stream begins.
       if (cursor !== undefined) await readFeed(pool, { cursor, limit: 1 });
-      const stop = await startStream(reply, tail, { cursor, type, since });
-      streams.add(reply);
+      const following = await startStream(reply, tail, { cursor, type, since });
+      streams.set(reply, following);
       onGone(reply, () => {
         streams.delete(reply);
-        stop();
+        following.stop();
       });
       return reply;
     },
@@ -71,20 +71,24 @@ async function startStream(
   reply: FastifyReply,
   tail: FeedTail,
   place: { cursor: string | undefined; type: string | undefined; since: Date | undefined },
-): Promise<() => void> {
+): Promise<Following> {
   const { raw } = reply;
   let isOpen = false;
-  const stop = await tail.follow({
+  const following = await tail.follow({
     ...place,
     isReady: () => isOpen && !raw.destroyed && raw.writableLength < waitingBytesMax,
     receive: (message, cursor) => writeStream(raw, `id: ${cursor}\ndata: ${JSON.stringify(toView(message))}\n\n`),
   });
   openStream(reply);
+  writeStream(raw, idOnly(following.cursor));
   isOpen = true;
   raw.on("drain", tail.wake);
   tail.wake();
-  return stop;
+  return following;
 }
+
+/** An id without data: the client continues from there although it has received no message since. */
+const idOnly = (cursor: string): string => `id: ${cursor}\n\n`;
 
 function lastEventId({ headers }: FastifyRequest): string | undefined {
   const id = headers["last-event-id"];

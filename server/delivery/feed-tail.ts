@@ -18,10 +18,16 @@ export interface Follower {
   receive(message: Message, cursor: string): void;
 }
 
+export interface Following {
+  /** The place up to which the follower has the feed. */
+  readonly cursor: string;
+  stop(): void;
+}
+
 export interface FeedTail {
   wake(): void;
   /** Without a cursor it follows from now on. */
-  follow(follower: Omit<Follower, "cursor"> & { cursor: string | undefined }): Promise<() => void>;
+  follow(follower: Omit<Follower, "cursor"> & { cursor: string | undefined }): Promise<Following>;
   readonly followers: number;
   close(): Promise<void>;
 }
@@ -75,7 +81,12 @@ export function createFeedTail({ pool, onError, onRecovered }: FeedTailOptions):
       const follower: Follower = { ...rest, cursor: cursor ?? (await currentPlace(pool)) };
       followers.add(follower);
       loop.runNow();
-      return () => void followers.delete(follower);
+      return {
+        get cursor() {
+          return follower.cursor;
+        },
+        stop: () => void followers.delete(follower),
+      };
     },
     get followers() {
       return followers.size;

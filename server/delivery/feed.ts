@@ -3,7 +3,8 @@
  *
  * Guarantees: a reader that continues from its cursor receives every committed event at least once, also one whose transaction began
  * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and within the last transaction
- * the event. Events that are older than this feature are not in the feed.
+ * the event. In a new epoch the database may have lost transactions whose numbers it uses again, so that a cursor of another epoch
+ * continues a day before it: the reader receives those events once more. Events that are older than this feature are not in the feed.
  *
  * `readOrderFeed` reads the messages of one order, by version.
  */
@@ -17,7 +18,7 @@ import { type MerchantOrderRow, type Message, merchantOrderColumns, orderMessage
 const readMax = 500;
 
 export interface FeedFilter {
-  /** Only events from this time on. Counts only without a cursor. */
+  /** Only events from this time on. */
   since?: Date | undefined;
   type?: string | undefined;
   cursor?: string | undefined;
@@ -37,10 +38,23 @@ export interface FeedPage {
 /** The type of an order's version `v`, beside the version `previous`. */
 const typeColumn = "case when previous.status = v.status then 'order.updated' else 'order.' || v.status end as type";
 
-/** $1: the snapshot. $2, $3, $4: transaction, order and version of the last event seen. $5: the earliest time. $6: the type. */
+/**
+ * $1: the snapshot. $2, $3, $4: transaction, order and version of the last event seen. $5: the earliest time. $6: the type. $7: the epoch
+ * of the snapshot.
+ */
 const feedStatement = {
   name: "read-feed",
-  text: `with place as materialized (select $1::pg_snapshot as seen, pg_current_snapshot() as now),
+  text: `with place as materialized (
+    select case when is_valid then given.seen else (first || ':' || first || ':')::pg_snapshot end as seen, given.now, is_valid, t.epoch
+    from (select $1::pg_snapshot as seen, pg_current_snapshot() as now) given
+      cross join timeline t
+      cross join lateral (
+        select t.epoch = $7::bigint and pg_snapshot_xmax(given.seen) <= pg_snapshot_xmax(given.now) as is_valid) checked
+      cross join lateral (
+        -- The smallest number of a transaction is 3.
+        select case when not is_valid
+          then greatest(3, event_xid_at(to_timestamp(t.epoch) - interval '1 day')::text::bigint) end as first) restart
+  ),
   late_event as (
     select xid, order_uuid, version, occurred_at from event where xid = any (array(select pg_snapshot_xip(seen) from place))
   ),
@@ -52,7 +66,7 @@ const feedStatement = {
   read_event as materialized (
     select xid, order_uuid, version, occurred_at, row_number() over (order by xid, order_uuid, version)::int as nth
     from (table late_event union all table new_event) found
-    where $2::xid8 is null or (xid, order_uuid, version) > ($2::xid8, $3::uuid, $4::int)
+    where $2::xid8 is null or not (select is_valid from place) or (xid, order_uuid, version) > ($2::xid8, $3::uuid, $4::int)
     order by xid, order_uuid, version limit ${readMax}
   ),
   typed_event as (
@@ -65,7 +79,8 @@ const feedStatement = {
     select xid, order_uuid, version, nth, type, ($5::timestamptz is null or occurred_at >= $5) and ($6::text is null or type = $6) as is_match
     from typed_event
   )
-  select c.xid::text, c.nth, c.is_match, c.type, seen_before(place.now, c.xid)::text as seen, place.now::text as now, ${merchantOrderColumns}
+  select c.xid::text, c.nth, c.is_match, c.type, seen_before(place.now, c.xid)::text as seen, place.now::text as now,
+    place.epoch as place_epoch, ${merchantOrderColumns}
   from place left join (
     chosen c join "order" o on o.id = c.order_uuid join event v on v.order_uuid = c.order_uuid and v.version = c.version
   ) on c.is_match or c.nth = ${readMax}
@@ -75,7 +90,8 @@ const feedStatement = {
 /** A transaction before those of the events from $1 on. */
 const startStatement = {
   name: "feed-start",
-  text: "select event_xid_at(coalesce($1::timestamptz, '-infinity') - interval '10 seconds')::text as first",
+  text: `select greatest(3, event_xid_at(coalesce($1::timestamptz, '-infinity') - interval '10 seconds')::text::bigint)::text as first, epoch
+    from timeline`,
 } as const;
 
 interface FeedRow extends MerchantOrderRow {
@@ -87,13 +103,14 @@ interface FeedRow extends MerchantOrderRow {
   /** What was seen before this event's transaction. */
   seen: string;
   now: string;
+  place_epoch: number;
 }
 
 const digits = z.string().regex(/^\d{1,19}$/);
 const snapshot = z.string().regex(/^\d{1,19}:\d{1,19}:[\d,]{0,20000}$/);
-const placeShape = z.tuple([snapshot, z.tuple([digits, z.uuid(), z.int().min(0)]).optional()]);
+const placeShape = z.tuple([z.int().min(0), snapshot, z.tuple([digits, z.uuid(), z.int().min(0)]).optional()]);
 
-/** The snapshot that a reader has, and the last event that it has of the transaction after it. */
+/** The epoch, the snapshot that a reader has, and the last event that it has of the transaction after it. */
 type Place = z.infer<typeof placeShape>;
 
 const writePlace = (place: Place): string => Buffer.from(JSON.stringify(place)).toString("base64url");
@@ -108,17 +125,16 @@ function readPlace(cursor: string): Place {
 
 /** The cursor of a reader that wants only what happens from now on. */
 export async function currentPlace(pool: pg.Pool): Promise<string> {
-  const statement = { name: "feed-now", text: "select pg_current_snapshot()::text as now" };
-  const [row] = await run<{ now: string }>(pool, statement, []);
-  return writePlace([row?.now ?? "1:1:"]);
+  const statement = { name: "feed-now", text: "select pg_current_snapshot()::text as now, epoch from timeline" };
+  const [row] = await run<{ now: string; epoch: number }>(pool, statement, []);
+  return writePlace([row?.epoch ?? 0, row?.now ?? "1:1:"]);
 }
 
 /** Reads one page. Throws `body_invalid` for a cursor that the feed did not return. */
 export async function readFeed(pool: pg.Pool, { since, type, cursor, limit }: FeedFilter): Promise<FeedPage> {
-  const [seen, last] = cursor === undefined ? await firstPlace(pool, since) : readPlace(cursor);
-  const rows = await run<FeedRow>(pool, feedStatement, [seen, last?.[0], last?.[1], last?.[2], since, type]).catch(
-    refuseCursor,
-  );
+  const [epoch, seen, last] = cursor === undefined ? await firstPlace(pool, since) : readPlace(cursor);
+  const values = [seen, last?.[0], last?.[1], last?.[2], since, type, epoch];
+  const rows = await run<FeedRow>(pool, feedStatement, values).catch(refuseCursor);
   const found = rows.filter((row) => row.xid !== null);
   const matches = found.filter((row) => row.is_match);
   const shown = matches.slice(0, limit);
@@ -126,22 +142,22 @@ export async function readFeed(pool: pg.Pool, { since, type, cursor, limit }: Fe
   return {
     data: shown.map((row) => orderMessage(row.type, row)),
     cursors: shown.map(placeAfter),
-    nextCursor: cut ? placeAfter(cut) : writePlace([rows[0]?.now ?? seen]),
+    nextCursor: cut ? placeAfter(cut) : writePlace([rows[0]?.place_epoch ?? epoch, rows[0]?.now ?? seen]),
     hasMore: cut !== undefined,
   };
 }
 
-const placeAfter = ({ seen, xid, id, version }: FeedRow): string => writePlace([seen, [xid ?? "0", id, version]]);
+const placeAfter = ({ place_epoch, seen, xid, id, version }: FeedRow): string =>
+  writePlace([place_epoch, seen, [xid ?? "0", id, version]]);
 
 /** The cursor of a reader that wants what happened from a time on. */
 export const placeSince = async (pool: pg.Pool, since: Date): Promise<string> =>
   writePlace(await firstPlace(pool, since));
 
 async function firstPlace(pool: pg.Pool, since: Date | undefined): Promise<Place> {
-  const [row] = await run<{ first: string }>(pool, startStatement, [since]);
-  // The smallest number of a transaction is 3.
-  const first = Math.max(3, Number(row?.first ?? 3));
-  return [`${first}:${first}:`];
+  const [row] = await run<{ first: string; epoch: number }>(pool, startStatement, [since]);
+  const { first = "3", epoch = 0 } = row ?? {};
+  return [epoch, `${first}:${first}:`];
 }
 
 /** A snapshot that has the form of one and is none: numbers out of order, or too large. */

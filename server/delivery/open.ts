@@ -42,7 +42,7 @@ export interface OpenDelivery extends Delivery {
 
 export function openDelivery(options: DeliveryOptions): OpenDelivery {
   const { database, sealer, secrets, isProduction, environmentEndpoint, metrics, log } = options;
-  const { pool } = database;
+  const { pool, deliveryPool } = database;
   metrics.readDeliveries(() => readDeliveryBacklog(pool));
   const allowsLoopback = !isProduction;
   const prepare = async (): Promise<void> => {
@@ -56,9 +56,10 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
     );
   const endpoints = createEndpoints({ pool, sealer, onUnreadable });
   const sender = createSender({ allowsLoopback });
-  const receivers: Receivers = (ids) => receiversOf(endpoints, sender, ids);
+  const sending = createEndpoints({ pool: deliveryPool, sealer, onUnreadable });
+  const receivers: Receivers = (ids) => receiversOf(sending, sender, ids);
   const engine = startEngine({
-    pool,
+    pool: deliveryPool,
     prepare,
     receivers,
     onResult: metrics.onDelivery,

@@ -64,7 +64,7 @@ export interface OrderStore {
   checkNow(paymentId: string): Promise<void>;
   /**
    * Adds a result to a paid order, or replaces the one with its id. Throws `order_unknown`, `order_unpaid` (with `order`), or
-   * `body_invalid` when the order would have too many or too large results.
+   * `body_invalid` when the order would have too many or too large results. With `onlyAtVersion` it changes nothing at another version.
    */
   putResult(orderId: string, result: Result, onlyAtVersion?: number): Promise<ChangedResults>;
   /** Removes a result, and returns the state after it. Throws `order_unknown` or `result_unknown`. */

@@ -57,28 +57,28 @@ describe("the commit level", () => {
     const database = openDatabase(url, () => undefined);
     onTestFinished(() => database.close());
     const answers = await Promise.all(
-      [database.pool, database.webhookPool].map((pool) => pool.query("show synchronous_commit")),
+      [database.pool, database.webhookPool, database.deliveryPool].map((pool) => pool.query("show synchronous_commit")),
     );
     return answers.map(({ rows }) => rows[0].synchronous_commit);
   };
 
   it("is on where the role or the URL turns it off", async () => {
     await run("alter role tukio set synchronous_commit = off");
-    expect(await levelOf(postgres.url)).toEqual(["on", "on"]);
-    expect(await levelOf(`${postgres.url}?options=-c%20synchronous_commit%3Doff`)).toEqual(["on", "on"]);
+    expect(await levelOf(postgres.url)).toEqual(["on", "on", "on"]);
+    expect(await levelOf(`${postgres.url}?options=-c%20synchronous_commit%3Doff`)).toEqual(["on", "on", "on"]);
   });
 
   it("is the operator's where that waits for the disk too", async () => {
     await run("alter role tukio set synchronous_commit = remote_apply");
-    expect(await levelOf(postgres.url)).toEqual(["remote_apply", "remote_apply"]);
+    expect(await levelOf(postgres.url)).toEqual(["remote_apply", "remote_apply", "remote_apply"]);
     const url = `${postgres.url}?options=-c%20synchronous_commit%3Dlocal%20-c%20work_mem%3D1MB`;
-    expect(await levelOf(url)).toEqual(["local", "local"]);
+    expect(await levelOf(url)).toEqual(["local", "local", "local"]);
   });
 
   it("is set whatever bytes the password has", async () => {
     await run("create role shop login password '100%safe'", "alter role shop set synchronous_commit = off");
     const url = postgres.url.replace(/:\/\/.*@/, "://shop:100%safe@");
-    expect(await levelOf(url)).toEqual(["on", "on"]);
+    expect(await levelOf(url)).toEqual(["on", "on", "on"]);
   });
 
   it("stays when the server's setting changes", async () => {

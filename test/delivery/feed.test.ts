@@ -127,12 +127,27 @@ describe("GET /v1/events", () => {
     expect(brief(await read(node, { cursor: second.endCursor }))).toEqual([]);
   });
 
+  it("loses no event for a reader whose cursor is ahead of a database that went back", async () => {
+    const node = await startNode({ databaseUrl });
+    const { rows } = await database.pool.query("select pg_snapshot_xmax(pg_current_snapshot())::text as xmax");
+    const ahead = Number(rows[0].xmax) + 1_000;
+    const cursor = Buffer.from(JSON.stringify([0, `${ahead}:${ahead}:`])).toString("base64url");
+    await database.pool.query("select start_epoch()");
+    onTestFinished(() => database.pool.query("update timeline set epoch = 0").then(() => undefined));
+    const order = await openOrder();
+    const page = await read(node, { cursor, limit: "200" });
+    expect(brief(page)).toContain(`${order.orderId} 1 order.pending`);
+    const next = await openOrder();
+    expect(brief(await read(node, { cursor: page.endCursor }))).toEqual([`${next.orderId} 1 order.pending`]);
+  });
+
   it.each([
     "nonsense",
-    Buffer.from('["9:1:"]').toString("base64url"),
-    Buffer.from('["99999999999999999999:1:"]').toString("base64url"),
-    Buffer.from('["1:5:9"]').toString("base64url"),
-    Buffer.from('["1:1:",["1","x",1]]').toString("base64url"),
+    Buffer.from('["1:1:"]').toString("base64url"),
+    Buffer.from('[0,"9:1:"]').toString("base64url"),
+    Buffer.from('[0,"99999999999999999999:1:"]').toString("base64url"),
+    Buffer.from('[0,"1:5:9"]').toString("base64url"),
+    Buffer.from('[0,"1:1:",["1","x",1]]').toString("base64url"),
   ])("refuses the cursor %s, in pages and in streams", async (cursor) => {
     const node = await startNode({ databaseUrl });
     for (const accept of ["application/json", "text/event-stream"]) {
@@ -155,6 +170,7 @@ async function follow(node: TestNode, headers: Record<string, string> = {}, quer
     signal: aborted.signal,
   });
   const messages: { id: string; body: Page["data"][number] }[] = [];
+  let last: string | undefined;
   const reading = (async () => {
     let text = "";
     for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
@@ -162,6 +178,7 @@ async function follow(node: TestNode, headers: Record<string, string> = {}, quer
       const parts = text.split("\n\n");
       text = parts.pop() ?? "";
       for (const part of parts) {
+        last = /^id: (.*)$/m.exec(part)?.[1] ?? last;
         const [, id, data] = /^id: (.*)\ndata: (.*)$/.exec(part) ?? [];
         if (id !== undefined && data !== undefined) messages.push({ id, body: JSON.parse(data) });
       }
@@ -172,7 +189,7 @@ async function follow(node: TestNode, headers: Record<string, string> = {}, quer
     await reading;
   };
   onTestFinished(stop);
-  return { messages, stop, ended: reading, type: response.headers.get("content-type") };
+  return { messages, stop, lastId: () => last, ended: reading, type: response.headers.get("content-type") };
 }
 
 describe("the stream of events", () => {
@@ -193,6 +210,17 @@ describe("the stream of events", () => {
     const again = await follow(node, { "last-event-id": stream.messages[0]?.id ?? "" });
     await vi.waitUntil(() => again.messages.length === 2);
     expect(again.messages.map(({ body }) => body.data.order.orderId)).toEqual([order.orderId, missed.orderId]);
+  });
+
+  it("can be continued although it has sent no message yet", async () => {
+    const node = await startNode({ databaseUrl });
+    const stream = await follow(node, {}, "?type=order.review");
+    await vi.waitUntil(() => stream.lastId() !== undefined);
+    await stream.stop();
+    const missed = await openOrder();
+    const again = await follow(node, { "last-event-id": stream.lastId() ?? "" });
+    await vi.waitUntil(() => again.messages.length === 1);
+    expect(again.messages[0]?.body.data.order.orderId).toBe(missed.orderId);
   });
 
   it("sends a backlog that is larger than what may wait for a reader", async () => {

@@ -53,7 +53,7 @@ export async function openExplained(url: string): Promise<{ database: Database; 
   const database = openDatabase(url, () => undefined);
   const plans: StatementPlan[] = [];
   const largeTables = await largeTablesOf(url);
-  for (const pool of [database.pool, database.webhookPool]) {
+  for (const pool of [database.pool, database.webhookPool, database.deliveryPool]) {
     pool.on("connect", (client) => {
       setSocketTimeout(client, 0);
       explainFirst(client, (plan) => {
