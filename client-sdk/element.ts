@@ -21,7 +21,7 @@ export type { OrderStatusAttributes, OrderStatusProperties } from "./jsx.ts";
 type Listener = EventListenerOrEventListenerObject;
 type OnTryAgain = ((event: CustomEvent<StatusEvent>) => unknown) | null | undefined;
 
-/** What an element keeps. */
+/** The private state of an element. */
 interface Inner {
   panel: Panel;
   refreshToken?: WatchOptions["refreshToken"];

@@ -17,18 +17,18 @@ export interface OrderStatusAttributes {
   transports?: string | undefined;
   /** The merchant's name. */
   merchant?: string | undefined;
-  /** What the payer pays for. */
+  /** The item that the payer buys. */
   item?: string | undefined;
   /** The payer's number, in any form. The element shows the parts that identify it. */
   phone?: string | undefined;
-  /** Where the payer asks about the payment: a phone number, an email address, a URL or another text. */
+  /** The shop's contact: a phone number, an email address, a URL or another text. */
   contact?: string | undefined;
-  /** Where the payer tries again. */
+  /** The address of the page to try again. */
   "retry-url"?: string | undefined;
 }
 
 /**
- * What React 19 also sets: a property, and listeners of the element's events. React 18 ignores them, and React 19 does not set
+ * React 19 also sets a property, and listeners of the element's events. React 18 ignores them, and React 19 does not set
  * them when it hydrates a page that the server rendered: use an effect there.
  */
 export interface OrderStatusProperties {

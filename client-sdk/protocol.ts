@@ -70,7 +70,7 @@ export const resultKinds = ["voucher", "ticket", "link", "text"] as const;
 
 export type ResultKind = (typeof resultKinds)[number];
 
-/** What the payer receives for the money. */
+/** A voucher, ticket, link or text that the payer receives for the money. */
 export interface Result {
   /** The merchant's id for the result, unique within the order. */
   id: string;
@@ -110,7 +110,7 @@ export interface StatusEvent {
   payment: EventPayment;
   /** The ids of further attempts of this order that were also paid. */
   alsoPaid?: string[];
-  /** What the payer receives, in the order in which the merchant added it. Only a paid order has results. */
+  /** The results, in the order in which the merchant added them. Only a paid order has some. */
   results?: Result[];
   openedAt: string;
   occurredAt: string;

@@ -47,7 +47,7 @@ create table if not exists endpoint (
   is_deleted boolean not null default false         -- its deliveries are still to be deleted, in batches
 );
 
--- What an endpoint has of a subject, and what it must still receive. A subject is an order or an endpoint.
+-- The newest state of a subject that an endpoint has, and the state that is due. A subject is an order or an endpoint.
 create table if not exists delivery (
   endpoint_id uuid not null references endpoint (id),
   kind text not null check (kind in ('order', 'endpoint')),

@@ -18,7 +18,7 @@ export interface Presentation {
   icon: Icon;
   title: string;
   text: string;
-  /** What else the payer can do or should know. */
+  /** Further advice to the payer. */
   help?: string | undefined;
   merchant?: string | undefined;
   item?: string | undefined;
@@ -35,7 +35,7 @@ export interface Presentation {
   note?: string | undefined;
 }
 
-/** What the page knows and the order's state does not have. */
+/** Facts that the page has and the order's state does not. */
 export interface PageFacts {
   merchant?: string | undefined;
   item?: string | undefined;
@@ -43,7 +43,7 @@ export interface PageFacts {
   contact?: string | undefined;
   /** The payer's number, in any form. */
   phone?: string | undefined;
-  /** Where the payer tries again. */
+  /** The address of the page to try again. */
   retryUrl?: string | undefined;
   /** The page listens to `tryagain`. */
   canTryAgain?: boolean;

@@ -32,14 +32,14 @@ interface State {
   section: HTMLElement;
   heading: HTMLElement;
   list: HTMLElement;
-  /** What screen readers announce. */
+  /** The text that screen readers announce. */
   status: HTMLElement;
   items: Map<string, ResultItem>;
   results: readonly Result[];
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
-/** What each element shows. */
+/** The result that each element shows. */
 const states = new WeakMap<HTMLElement, State>();
 
 /** Shows the results of this snapshot, and only these, in an element that has its shadow tree. */

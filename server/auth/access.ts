@@ -81,7 +81,7 @@ export function createAccess({ apiKeys, tokens, query }: AccessOptions): Access 
   };
 }
 
-/** What is wrong with the credential of a request that has no API key where it must be. Contains nothing of the credential. */
+/** Explains why the request has no valid API key. The text contains nothing of the credential. */
 function keyFault(request: Bearing, isMerchant: Access["isMerchant"]): string {
   const { authorization = "", "x-api-key": otherKey } = request.headers;
   const [scheme = "", ...rest] = authorization.trim().split(/ +/);

@@ -4,7 +4,7 @@ import type { z } from "zod";
 import type { SecretState } from "../auth/secret-comparison.ts";
 import { schemaVersion } from "../database/migrate.ts";
 import type { Database } from "../database/pool.ts";
-import { alive, readiness } from "../schema/answer.ts";
+import { alive, readiness } from "../schema/operating.ts";
 import { described, openedBy } from "../schema/route.ts";
 import type { StatusBus } from "../status/bus.ts";
 import type { Spool } from "../webhook/spool.ts";

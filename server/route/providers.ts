@@ -6,7 +6,7 @@ import type { Statistics } from "../order/statistics.ts";
 import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { CallFigures, RecentCalls, Verb } from "../provider/call-stats.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
-import { providerList, providerToken } from "../schema/answer.ts";
+import { providerList, providerToken } from "../schema/operating.ts";
 import { described, openedBy } from "../schema/route.ts";
 
 const listProviders = described({

@@ -75,7 +75,7 @@ const putResult = described({
   tag: "Payments",
   summary: "Give a paid order a result",
   description:
-    "What the payer receives for the money; every watcher receives it at once. The same `id` again replaces the result. At most 20 results and 8 KiB, as JSON, for an order.",
+    "Every watcher receives the result at once. The same `id` again replaces the result. At most 20 results and 8 KiB, as JSON, for an order.",
   security: openedBy.merchant,
   body: resultBody,
   examples: {

@@ -7,10 +7,10 @@ import { type Reason, reasons, resultKinds, statuses } from "../../client-sdk/pr
 import { type ErrorCode, errorTable } from "../errors.ts";
 import { languages, type Source, sources } from "../order/order.ts";
 
-const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
+export const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
 const currency = z.string().describe("ISO 4217.");
-const live = z
+export const live = z
   .boolean()
   .describe("False for the sandbox and for a provider's own test environment, where no money moves.");
 
@@ -84,7 +84,7 @@ const result = z
     text: z.string().exactOptional().describe("Present for a text."),
     expiresAt: time("When the result is no longer valid").exactOptional(),
   })
-  .meta({ id: "Result", description: "What the payer receives for the money." });
+  .meta({ id: "Result", description: "A voucher, ticket, link or text that the payer receives for the money." });
 
 /** The message of every transport. */
 export const statusEvent = z
@@ -117,7 +117,7 @@ export const statusEvent = z
     results: z
       .array(result)
       .exactOptional()
-      .describe("What the payer receives, in the order in which it was added. Only a paid order has results."),
+      .describe("The payer's results, in the order in which they were added. Only a paid order has some."),
     openedAt: time("When the order was opened"),
     occurredAt: time("When this state began; never earlier than the previous version"),
     sentAt: time(
@@ -252,73 +252,3 @@ export const prompts = z
 export const integrity = z
   .record(z.string(), z.string().regex(/^sha384-/))
   .meta({ id: "Integrity", description: "The hashes of the SDK's scripts." });
-
-const tookMs = (description: string) =>
-  z.number().nullable().describe(`${description}, in milliseconds. Null if there was no call.`);
-
-const call = z.object({
-  count: z.int().min(0).describe("The number of calls that ended."),
-  errors: z.int().min(0).describe("Calls without a usable answer. A declined payer is a usable answer."),
-  p50Ms: tookMs("Median duration"),
-  p99Ms: tookMs("99th percentile of the duration"),
-});
-
-export const providerList = z
-  .object({
-    data: z.array(
-      z.object({
-        name: z.string(),
-        live,
-        currencies: z.array(z.string()).describe("ISO 4217."),
-        countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
-        token: z
-          .object({ expiresAt: time("When the access token expires") })
-          .nullable()
-          .describe("Null if the provider uses no access token or none was fetched yet."),
-        calls: z
-          .object({
-            initiate: call.describe("Requests for money."),
-            complete: call.describe("Requests to take the money that a payer approved on the provider's page."),
-            confirm: call.describe("Queries about payments."),
-            token: call.describe("Requests for access tokens."),
-          })
-          .describe(
-            "Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted.",
-          ),
-        succeededShare: z
-          .number()
-          .min(0)
-          .max(1)
-          .nullable()
-          .describe(
-            "The share of succeeded payments among the settled ones that were started in the last 24 h, on any node. A person's decision counts; a payment in review counts as not succeeded. Null if there is no such payment.",
-          ),
-      }),
-    ),
-  })
-  .meta({ id: "ProviderList" });
-
-export const providerToken = z
-  .object({ expiresAt: time("When the access token expires").nullable() })
-  .meta({ id: "AccessToken" });
-
-const up = z.enum(["up", "down"]);
-
-export const readiness = z
-  .object({
-    status: z.enum(["ok", "unavailable"]),
-    postgres: up,
-    bus: up,
-    spool: z.enum(["up", "down", "off"]),
-    secrets: z.enum(["ok", "conflict", "unknown"]).meta({
-      description:
-        "`conflict`: this node or another one refuses webhooks that the other one expects. `unknown`: the secrets have not been compared yet.",
-    }),
-    draining: z.boolean(),
-    detail: z.string().optional().meta({
-      description: "Present if the database's schema is older than this node needs, or if secrets are not `ok`.",
-    }),
-  })
-  .meta({ id: "Readiness", description: "The state of the parts that the node needs." });
-
-export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });

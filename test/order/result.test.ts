@@ -1,4 +1,4 @@
-/** What the payer receives for the money: changes by the merchant, and their races with each other and with evidence. */
+/** Results of an order: changes by the merchant, and their races with each other and with evidence. */
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { openDatabase } from "../../server/database/pool.ts";

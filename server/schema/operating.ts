@@ -1,0 +1,73 @@
+/** The schemas of answers for operators: providers, and the health of a node. test/schema/answer.test.ts compares them with the types. */
+import { z } from "zod";
+import { live, time } from "./answer.ts";
+
+const tookMs = (description: string) =>
+  z.number().nullable().describe(`${description}, in milliseconds. Null if there was no call.`);
+
+const call = z.object({
+  count: z.int().min(0).describe("The number of calls that ended."),
+  errors: z.int().min(0).describe("Calls without a usable answer. A declined payer is a usable answer."),
+  p50Ms: tookMs("Median duration"),
+  p99Ms: tookMs("99th percentile of the duration"),
+});
+
+export const providerList = z
+  .object({
+    data: z.array(
+      z.object({
+        name: z.string(),
+        live,
+        currencies: z.array(z.string()).describe("ISO 4217."),
+        countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
+        token: z
+          .object({ expiresAt: time("When the access token expires") })
+          .nullable()
+          .describe("Null if the provider uses no access token or none was fetched yet."),
+        calls: z
+          .object({
+            initiate: call.describe("Requests for money."),
+            complete: call.describe("Requests to take the money that a payer approved on the provider's page."),
+            confirm: call.describe("Queries about payments."),
+            token: call.describe("Requests for access tokens."),
+          })
+          .describe(
+            "Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted.",
+          ),
+        succeededShare: z
+          .number()
+          .min(0)
+          .max(1)
+          .nullable()
+          .describe(
+            "The share of succeeded payments among the settled ones that were started in the last 24 h, on any node. A person's decision counts; a payment in review counts as not succeeded. Null if there is no such payment.",
+          ),
+      }),
+    ),
+  })
+  .meta({ id: "ProviderList" });
+
+export const providerToken = z
+  .object({ expiresAt: time("When the access token expires").nullable() })
+  .meta({ id: "AccessToken" });
+
+const up = z.enum(["up", "down"]);
+
+export const readiness = z
+  .object({
+    status: z.enum(["ok", "unavailable"]),
+    postgres: up,
+    bus: up,
+    spool: z.enum(["up", "down", "off"]),
+    secrets: z.enum(["ok", "conflict", "unknown"]).meta({
+      description:
+        "`conflict`: this node or another one refuses webhooks that the other one expects. `unknown`: the secrets have not been compared yet.",
+    }),
+    draining: z.boolean(),
+    detail: z.string().optional().meta({
+      description: "Present if the database's schema is older than this node needs, or if secrets are not `ok`.",
+    }),
+  })
+  .meta({ id: "Readiness", description: "The state of the parts that the node needs." });
+
+export const alive = z.object({ status: z.literal("ok") }).meta({ id: "Liveness" });
