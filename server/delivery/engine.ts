@@ -14,7 +14,7 @@ import { startLoop } from "../loop.ts";
 import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
 import { fanOut, hasEndpoint } from "./fan-out.ts";
-import { type Message, type Prepared, prepareMessages } from "./message.ts";
+import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
 import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
 import { delayMsAfter } from "./schedule.ts";
@@ -173,7 +173,7 @@ const staleMs = 15_000;
 
 function begin(
   state: State,
-  { claimed, version, message }: Prepared,
+  { claimed, known, message }: Prepared,
   { receiver, claimedAtMs }: { receiver: Receiver | undefined; claimedAtMs: number },
 ): void {
   const { endpointId } = claimed;
@@ -181,7 +181,7 @@ function begin(
   // Without a receiver or in time, the lease ends and the delivery is due again.
   if (!receiver || isStale) return;
   state.busy.set(endpointId, (state.busy.get(endpointId) ?? 0) + 1);
-  const attempt = message ? deliver(state, { claimed, message, receiver }) : clear(state, claimed, version);
+  const attempt = message ? deliver(state, { claimed, message, receiver }) : clear(state, claimed, known);
   void state.inFlight.track(
     attempt
       .catch((err: unknown) =>
@@ -196,8 +196,8 @@ function begin(
   );
 }
 
-const clear = async ({ pool }: State, claimed: Claimed, version: number): Promise<void> =>
-  void (await clearDelivery(pool, claimed, version));
+const clear = async ({ pool }: State, claimed: Claimed, known: KnownState): Promise<void> =>
+  void (await clearDelivery(pool, claimed, known));
 
 /** Sends one message and records the result. */
 async function deliver(

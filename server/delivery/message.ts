@@ -22,10 +22,17 @@ export interface Message {
   body: string;
 }
 
+/** The state of a subject when its message was prepared. */
+export interface KnownState {
+  version: number;
+  /** Undefined for a subject that does not exist. */
+  epoch: number | undefined;
+}
+
 /** A claimed delivery with its message; without one if the endpoint has nothing to receive. */
 export interface Prepared {
   claimed: Claimed;
-  version: number;
+  known: KnownState;
   message?: Message;
 }
 
@@ -89,10 +96,15 @@ async function prepareOrders(pool: pg.Pool, claimed: readonly Claimed[]): Promis
   const found = new Map(rows.map((row) => [row.endpoint_id + row.id, row]));
   return claimed.map((one) => {
     const row = found.get(one.endpointId + one.subjectId);
-    if (!row?.is_wanted) return { claimed: one, version: row?.version ?? one.dueVersion };
-    return { claimed: one, version: row.version, message: orderMessage(row.type, row) };
+    if (!row?.is_wanted) return { claimed: one, known: knownOf(one, row) };
+    return { claimed: one, known: knownOf(one, row), message: orderMessage(row.type, row) };
   });
 }
+
+const knownOf = (claimed: Claimed, row: KnownState | undefined): KnownState => ({
+  version: row?.version ?? claimed.dueVersion,
+  epoch: row?.epoch,
+});
 
 /** The message about one version of an order. */
 export const orderMessage = (type: string, row: MerchantOrderRow): Message =>
@@ -106,8 +118,8 @@ async function prepareEndpoints(pool: pg.Pool, claimed: readonly Claimed[]): Pro
   return claimed.map((one) => {
     const row = found.get(one.subjectId);
     // An endpoint that was enabled again since needs no message.
-    if (!row || row.enabled) return { claimed: one, version: row?.version ?? one.dueVersion };
-    return { claimed: one, version: row.version, message: endpointMessage("endpoint.disabled", row, row.epoch) };
+    if (!row || row.enabled) return { claimed: one, known: knownOf(one, row) };
+    return { claimed: one, known: knownOf(one, row), message: endpointMessage("endpoint.disabled", row, row.epoch) };
   });
 }
 

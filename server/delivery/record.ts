@@ -3,11 +3,14 @@ import type pg from "pg";
 import { dueNow } from "../order/schedule.ts";
 import { run } from "../order/statement.ts";
 import type { Claimed } from "./claim.ts";
-import type { Message } from "./message.ts";
+import type { KnownState, Message } from "./message.ts";
 import type { Reply } from "./receiver.ts";
 
-/** The merchant has asked for a replay since the attempt began. */
-const askedMeanwhile = "d.is_replay and not a.was_replay";
+/**
+ * The state must be sent again although the endpoint has it: the merchant has asked for a replay since the attempt began, or the message
+ * is of another epoch, whose commits may be lost.
+ */
+const mustRepeat = "(d.is_replay and not a.was_replay or a.epoch <> (select epoch from timeline))";
 
 /**
  * A version that became due during the attempt is sent at once, with a schedule of its own. `failing_since` of the endpoint changes
@@ -27,10 +30,10 @@ const recordStatement = {
       acked_epoch = case when a.is_delivered then a.epoch else d.acked_epoch end,
       acked_version = case when a.is_delivered then a.version else d.acked_version end,
       is_replay = d.is_replay and not (a.is_delivered and a.was_replay),
-      due_version = case when a.is_delivered and d.due_version <= a.version and not (${askedMeanwhile}) then null else d.due_version end,
+      due_version = case when a.is_delivered and d.due_version <= a.version and not ${mustRepeat} then null else d.due_version end,
       attempts = case when a.is_delivered or d.due_version > a.version then 0 else a.nth end,
       attempt_at = case
-        when d.due_version > a.version or a.is_delivered and ${askedMeanwhile} then ${dueNow}
+        when d.due_version > a.version or a.is_delivered and ${mustRepeat} then ${dueNow}
         when not a.is_delivered then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
       end
     from attempt a
@@ -81,18 +84,23 @@ export async function recordAttempt(
   return changed && (changed.failing_since ? "failing" : "recovered");
 }
 
+/** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. */
+const isDueAgain = "(due_version > $4 or is_replay and not $5 or $6 <> (select epoch from timeline))";
+
 /** Clears what is due: the endpoint has the subject's state, or receives no message of its type. */
 const clearStatement = {
   name: "clear-delivery",
   text: `update delivery set claim = null, claimed_until = null, is_replay = is_replay and not $5, attempts = 0,
-    attempt_at = case when due_version > $4 or is_replay and not $5 then ${dueNow} end,
-    due_version = case when due_version > $4 or is_replay and not $5 then due_version end
+    attempt_at = case when ${isDueAgain} then ${dueNow} end, due_version = case when ${isDueAgain} then due_version end
     where endpoint_id = $1 and subject_id = $2 and claim = $3`,
 } as const;
 
-/** `version`: of the state that needs no message. A version that became due since stays due. */
-export const clearDelivery = (pool: pg.Pool, claimed: Claimed, version: number): Promise<object[]> =>
-  run(pool, clearStatement, [claimed.endpointId, claimed.subjectId, claimed.claim, version, claimed.isReplay]);
+/** `known`: a state that needs no message. A version that became due since stays due, and so does every version in another epoch. */
+export const clearDelivery = (
+  pool: pg.Pool,
+  { endpointId, subjectId, claim, isReplay }: Claimed,
+  known: KnownState,
+): Promise<object[]> => run(pool, clearStatement, [endpointId, subjectId, claim, known.version, isReplay, known.epoch]);
 
 /** Gives the claim back: the delivery is due at once, as if it had not been claimed. */
 const releaseStatement = {

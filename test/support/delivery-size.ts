@@ -128,6 +128,6 @@ async function attempt(pool: Database["pool"]): Promise<void> {
   if (!first?.message || !second || !third) throw new Error("nothing was due");
   const reply = { isDelivered: true, isGone: false, durationMs: 1, status: 200 };
   await recordAttempt(pool, { claimed: first.claimed, message: first.message, reply, delayMs: undefined });
-  await clearDelivery(pool, second.claimed, second.version);
+  await clearDelivery(pool, second.claimed, second.known);
   await releaseDelivery(pool, third.claimed);
 }
