@@ -53,8 +53,8 @@ export interface Machine {
   dir: string;
   redisUrl: string;
   redis: Redis;
-  /** Opens the database with this name. Creates it with Tukio's tables at the first call. */
-  database(name: string): Promise<{ url: string; pool: pg.Pool }>;
+  /** Opens the database with this name. Creates it at the first call: with this checkout's tables, or empty for another checkout. */
+  database(name: string, isEmpty?: boolean): Promise<{ url: string; pool: pg.Pool }>;
   /** The statements run in this database since `resetCounts`. */
   statements(name: string): Promise<Statement[]>;
   resetCounts(): Promise<void>;
@@ -185,7 +185,7 @@ async function openRedis(releases: Release[]): Promise<{ redis: Redis; redisUrl:
 
 function createDatabases({ url: serverUrl, admin }: Postgres, releases: Release[]): Machine["database"] {
   const databases = new Map<string, { url: string; pool: pg.Pool }>();
-  return async (name) => {
+  return async (name, isEmpty = false) => {
     const known = databases.get(name);
     if (known) return known;
     await admin.query(`create database ${name}`);
@@ -194,7 +194,7 @@ function createDatabases({ url: serverUrl, admin }: Postgres, releases: Release[
     const pool = new pg.Pool({ connectionString: url.href, max: 2 });
     pool.on("error", () => undefined);
     releases.push(() => pool.end());
-    await migrate(pool);
+    if (!isEmpty) await migrate(pool);
     const opened = { url: url.href, pool };
     databases.set(name, opened);
     return opened;

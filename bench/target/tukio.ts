@@ -2,12 +2,15 @@
  * Tukio as in production, logging to a file. Only the limits per address are raised, because the bench has few addresses.
  * Orders are opened over the API; the webhooks' URLs are those that Tukio sends to the bench's Daraja.
  */
+import { resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type pg from "pg";
 import type { Daraja } from "../daraja.ts";
 import type { Machine, Program } from "../machine.ts";
 import type { Job, WatchVia } from "../message.ts";
 import type { Target } from "./target.ts";
+
+const ownRoot = resolve(import.meta.dirname, "../..");
 
 export const apiKey = "bench-api-key-of-some-length";
 
@@ -77,8 +80,9 @@ export interface TukioOptions {
 }
 
 export async function startTukio(options: TukioOptions): Promise<Tukio> {
-  const { machine, daraja, name = "tukio" } = options;
-  const { url, pool } = await machine.database(name);
+  const { machine, daraja, root, name = "tukio" } = options;
+  // Another checkout makes its own tables, because a database with newer ones would be refused.
+  const { url, pool } = await machine.database(name, root !== ownRoot);
   const begin = (): Promise<Program> => startProgram({ ...options, name }, url);
   let program = await begin();
   const settle = (orderIds: readonly string[] = []): Promise<void> => waitForPushes(pool, daraja, orderIds);
