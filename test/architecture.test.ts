@@ -56,7 +56,7 @@ const layers = [
   ["main.ts"],
   ["app.ts"],
   ["api-docs", "metrics"],
-  ["route", "transport", "demo-shop"],
+  ["route", "transport", "demo-shop", "payment-link"],
   ["webhook"],
   ["payment"],
   ["config"],
