@@ -195,7 +195,7 @@ function start(state: State): void {
   const [url, orderId, token] = ["url", "order-id", "token"].map((name) => element.getAttribute(name));
   if (token && token.split(".").length !== 3) hint(element, "api_key");
   if (url == null || !orderId || !(token || refreshToken())) {
-    state.setup = setTimeout(() => refuse(state), setupMsMax);
+    awaitSetup(state);
     render(state);
     return;
   }
@@ -214,6 +214,12 @@ function start(state: State): void {
   state.notified = state.watch.snapshot().event;
   state.watch.subscribe(() => update(state));
   update(state);
+}
+
+/** A hidden element may wait for its payment as long as the page likes. */
+function awaitSetup(state: State): void {
+  const { element } = state;
+  state.setup = setTimeout(() => (element.getClientRects()[0] ? refuse : awaitSetup)(state), setupMsMax);
 }
 
 /** Shows and reports that no watch can start. */

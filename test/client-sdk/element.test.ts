@@ -218,6 +218,21 @@ describe("element without a node", () => {
     await failure.waitFor();
   });
 
+  it("may wait without attributes for its payment while it is hidden, and reports them 3 s after it is shown", async () => {
+    const { page, shop, complaints } = await showing({ status: "failed", settled: true });
+    shop.body = '<section hidden><order-status url="/"></order-status></section>';
+    await page.clock.install();
+    await page.goto(shop.origin);
+    await page.waitForFunction("customElements.get('order-status')");
+    await page.clock.runFor(60_000);
+    const missing = (): number => complaints.filter((text) => text.includes("has no order-id")).length;
+    expect(missing()).toBe(0);
+    await page.evaluate("document.querySelector('section').hidden = false");
+    await page.clock.runFor(3_000);
+    await title(page, "Payment cannot be shown");
+    await expect.poll(missing).toBe(1);
+  });
+
   it("reports a missing attribute to the developer and the page after 3 s, and recovers when it is set", async () => {
     const { page, shop, complaints } = await showing({ status: "failed", settled: true });
     shop.body = '<order-status url="/" orderId="ORD-one" transports="longpoll"></order-status>';

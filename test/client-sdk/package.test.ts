@@ -31,8 +31,8 @@ describe("size", () => {
     expect(gzipBytes(await entryOf("index.ts"))).toBeLessThanOrEqual(5_150);
   });
 
-  it("is at most 12.9 kB for the element, in English and with the long poll", async () => {
-    expect(gzipBytes(await entryOf("element.ts"))).toBeLessThanOrEqual(12_900);
+  it("is at most 12.95 kB for the element, in English and with the long poll", async () => {
+    expect(gzipBytes(await entryOf("element.ts"))).toBeLessThanOrEqual(12_950);
   });
 });
 
