@@ -1,24 +1,15 @@
 /** The feed of events: pages and the live stream, with transactions that commit late. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, startNode, type TestNode } from "../support/node.ts";
 import { draftOf, failed, paid } from "../support/store.ts";
 
-let database: Database;
-let databaseUrl: string;
+const file = useDatabase();
 let store: OrderStore;
 
-beforeAll(async () => {
-  const { url, drop } = await createDatabase();
-  databaseUrl = url;
-  database = openDatabase(url, () => undefined);
-  store = createOrderStore({ database, announce: () => undefined, amountlessProviders: ["daraja"] });
-  return async () => {
-    await database.close();
-    await drop();
-  };
+beforeAll(() => {
+  store = createOrderStore({ database: file.database, announce: () => undefined, amountlessProviders: ["daraja"] });
 });
 
 interface Page {
@@ -57,7 +48,7 @@ const brief = ({ data }: Page): string[] =>
 
 describe("GET /v1/events", () => {
   it("lists every version once, oldest first, typed by what changed", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     const cursor = await end(node);
     const order = await openOrder();
     await store.advance(order.paymentId, failed());
@@ -79,7 +70,7 @@ describe("GET /v1/events", () => {
   });
 
   it("pages through everything", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     let cursor: string | null = await end(node);
     const orders = await Promise.all(Array.from({ length: 7 }, openOrder));
     await Promise.all(orders.map(({ paymentId }) => store.advance(paymentId, paid())));
@@ -95,11 +86,12 @@ describe("GET /v1/events", () => {
   });
 
   it("begins at a time", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     const before = await openOrder();
-    const { rows } = await database.pool.query("select clock_timestamp() + interval '1 millisecond' as at");
+    const { rows } = await file.database.pool.query("select clock_timestamp() + interval '1 millisecond' as at");
     await vi.waitUntil(
-      async () => (await database.pool.query("select clock_timestamp() > $1 as is_over", [rows[0].at])).rows[0].is_over,
+      async () =>
+        (await file.database.pool.query("select clock_timestamp() > $1 as is_over", [rows[0].at])).rows[0].is_over,
     );
     const after = await openOrder();
     const page = await read(node, { since: rows[0].at.toISOString() });
@@ -108,10 +100,10 @@ describe("GET /v1/events", () => {
   });
 
   it("loses no event whose transaction commits after later ones", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     let cursor = await end(node);
     const late = await openOrder();
-    const client = await database.pool.connect();
+    const client = await file.database.pool.connect();
     onTestFinished(() => client.release());
     await client.query("begin");
     await client.query(`insert into event (order_uuid, version, status, payment, also_paid, occurred_at)
@@ -128,12 +120,12 @@ describe("GET /v1/events", () => {
   });
 
   it("loses no event for a reader whose cursor is ahead of a database that went back", async () => {
-    const node = await startNode({ databaseUrl });
-    const { rows } = await database.pool.query("select pg_snapshot_xmax(pg_current_snapshot())::text as xmax");
+    const node = await startNode({ databaseUrl: file.url });
+    const { rows } = await file.database.pool.query("select pg_snapshot_xmax(pg_current_snapshot())::text as xmax");
     const ahead = Number(rows[0].xmax) + 1_000;
     const cursor = Buffer.from(JSON.stringify([0, `${ahead}:${ahead}:`])).toString("base64url");
-    await database.pool.query("select start_epoch()");
-    onTestFinished(() => database.pool.query("update timeline set epoch = 0").then(() => undefined));
+    await file.database.pool.query("select start_epoch()");
+    onTestFinished(() => file.database.pool.query("update timeline set epoch = 0").then(() => undefined));
     const order = await openOrder();
     const page = await read(node, { cursor, limit: "200" });
     expect(brief(page)).toContain(`${order.orderId} 1 order.pending`);
@@ -149,7 +141,7 @@ describe("GET /v1/events", () => {
     Buffer.from('[0,"1:5:9"]').toString("base64url"),
     Buffer.from('[0,"1:1:",["1","x",1]]').toString("base64url"),
   ])("refuses the cursor %s, in pages and in streams", async (cursor) => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     for (const accept of ["application/json", "text/event-stream"]) {
       const { status, body } = await asMerchant(node, `/v1/events?cursor=${cursor}`, undefined, { accept });
       expect([status, body.errors?.[0]?.path]).toEqual([400, "cursor"]);
@@ -157,7 +149,7 @@ describe("GET /v1/events", () => {
   });
 
   it("is for the merchant only", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     expect((await fetch(`${node.url}/v1/events`)).status).toBe(401);
   });
 });
@@ -194,7 +186,7 @@ async function follow(node: TestNode, headers: Record<string, string> = {}, quer
 
 describe("the stream of events", () => {
   it("sends what happens from now on, and continues after the last event that the client has", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     await openOrder();
     const place = await end(node);
     const stream = await follow(node);
@@ -213,7 +205,7 @@ describe("the stream of events", () => {
   });
 
   it("can be continued although it has sent no message yet", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     const stream = await follow(node, {}, "?type=order.review");
     await vi.waitUntil(() => stream.lastId() !== undefined);
     await stream.stop();
@@ -224,7 +216,7 @@ describe("the stream of events", () => {
   });
 
   it("sends a backlog that is larger than what may wait for a reader", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     const cursor = await end(node);
     const metadata = { filling: "x".repeat(7_000) };
     for (let count = 0; count < 60; count += 1) await store.open(draftOf({ metadata }));
@@ -234,7 +226,7 @@ describe("the stream of events", () => {
   });
 
   it("ends when the node shuts down", async () => {
-    const node = await startNode({ databaseUrl });
+    const node = await startNode({ databaseUrl: file.url });
     const stream = await follow(node);
     await node.close();
     await stream.ended;

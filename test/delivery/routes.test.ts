@@ -1,25 +1,14 @@
 /** The API of endpoints, the endpoint of the environment, and what is stored of secrets. */
-import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
-import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
 import { environmentId, resealSecrets } from "../../server/delivery/environment.ts";
 import { startBackend } from "../support/backend.ts";
-import { createDatabase } from "../support/database.ts";
-import { apiKey, asMerchant, call, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
+import { useDatabase } from "../support/database.ts";
+import { startDeliveryNode } from "../support/delivery.ts";
+import { asMerchant, call, paymentBody, send, type TestNode, testSecret } from "../support/node.ts";
 
-let database: Database;
-let databaseUrl: string;
-
-beforeAll(async () => {
-  const { url, drop } = await createDatabase();
-  databaseUrl = url;
-  database = openDatabase(url, () => undefined);
-  return async () => {
-    await database.close();
-    await drop();
-  };
-});
+const file = useDatabase();
 
 interface Endpoint {
   id: string;
@@ -36,22 +25,10 @@ interface WithSecret {
 
 const url = "https://shop.example.com/hooks";
 
-const send = async (node: TestNode, method: string, path: string, body?: object) =>
-  call(node.url + path, {
-    method,
-    headers: { authorization: `Bearer ${apiKey}`, ...(body && { "content-type": "application/json" }) },
-    ...(body && { body: JSON.stringify(body) }),
-  });
-
 const create = async (node: TestNode, body: object = { url }): Promise<WithSecret> =>
   (await send(node, "POST", "/v1/endpoints", body)).body as unknown as WithSecret;
 
-const start = async (env: Record<string, string> = {}): Promise<TestNode> => {
-  onTestFinished(() =>
-    database.pool.query("update endpoint set is_deleted = true, enabled = false").then(() => undefined),
-  );
-  return startNode({ databaseUrl, env });
-};
+const start = (env?: Record<string, string>): Promise<TestNode> => startDeliveryNode(file, env);
 
 describe("endpoints API", () => {
   it("creates, lists, reads, changes and deletes endpoints", async () => {
@@ -161,7 +138,9 @@ describe("endpoints API", () => {
       const { body } = await send(node, "GET", `/v1/endpoints${path}`);
       expect(JSON.stringify(body)).not.toMatch(/whsec|secret/);
     }
-    const { rows } = await database.pool.query("select e::text as text from endpoint e where id = $1", [endpoint.id]);
+    const { rows } = await file.database.pool.query("select e::text as text from endpoint e where id = $1", [
+      endpoint.id,
+    ]);
     for (const one of [secret, rotated.secret]) {
       const bytes = Buffer.from(one.slice(6), "base64");
       expect(rows[0].text).not.toContain(bytes.toString("hex"));
@@ -182,12 +161,12 @@ describe("endpoints API", () => {
       return backend.received.at(-1)?.isVerified;
     };
     expect([await isVerifiedBy(secret), await isVerifiedBy(newest)]).toEqual([true, true]);
-    const { rows } = await database.pool.query(
+    const { rows } = await file.database.pool.query(
       "select extract(epoch from old_secret_until - now())::float8 / 3600 as hours from endpoint where id = $1",
       [endpoint.id],
     );
     expect(rows[0].hours).toBeCloseTo(24, 1);
-    await database.pool.query("update endpoint set old_secret_until = now()");
+    await file.database.pool.query("update endpoint set old_secret_until = now()");
     expect([await isVerifiedBy(secret), await isVerifiedBy(newest)]).toEqual([false, true]);
   });
 
@@ -240,14 +219,14 @@ describe("endpoints API", () => {
   it("deletes the deliveries of a deleted endpoint in the background", async () => {
     const node = await start();
     const { endpoint } = await create(node);
-    await database.pool.query(
+    await file.database.pool.query(
       "insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result) select $1, gen_random_uuid(), 0, 1, 'failed' from generate_series(1, 1500)",
       [endpoint.id],
     );
     await send(node, "DELETE", `/v1/endpoints/${endpoint.id}`);
     const { removeDeleted } = await import("../../server/delivery/disable.ts");
-    for (let passes = 0; passes < 3; passes += 1) await removeDeleted(database.pool);
-    const { rows } = await database.pool.query("select from endpoint where id = $1", [endpoint.id]);
+    for (let passes = 0; passes < 3; passes += 1) await removeDeleted(file.database.pool);
+    const { rows } = await file.database.pool.query("select from endpoint where id = $1", [endpoint.id]);
     expect(rows).toEqual([]);
   });
 });
@@ -260,14 +239,16 @@ describe("failing endpoints", () => {
     const { secret } = await create(node, { url: backend.url });
     backend.secrets.push(secret);
     const { disableFailing } = await import("../../server/delivery/disable.ts");
-    await database.pool.query("update endpoint set failing_since = now() - interval '4 days 23 hours' where id = $1", [
-      endpoint.id,
-    ]);
-    expect(await disableFailing(database.pool)).toEqual([]);
-    await database.pool.query("update endpoint set failing_since = now() - interval '5 days 1 minute' where id = $1", [
-      endpoint.id,
-    ]);
-    expect(await disableFailing(database.pool)).toEqual([{ id: endpoint.id }]);
+    await file.database.pool.query(
+      "update endpoint set failing_since = now() - interval '4 days 23 hours' where id = $1",
+      [endpoint.id],
+    );
+    expect(await disableFailing(file.database.pool)).toEqual([]);
+    await file.database.pool.query(
+      "update endpoint set failing_since = now() - interval '5 days 1 minute' where id = $1",
+      [endpoint.id],
+    );
+    expect(await disableFailing(file.database.pool)).toEqual([{ id: endpoint.id }]);
     await vi.waitUntil(() => backend.received.length > 0);
     expect(backend.received[0]).toMatchObject({
       type: "endpoint.disabled",
@@ -298,7 +279,7 @@ describe("the endpoint of the environment", () => {
     await without.close();
     const { version } = await read(without).catch(() => ({ version: 0 }));
     // What failed before must not disable it again.
-    await database.pool.query("update endpoint set failing_since = now() - interval '6 days' where id = $1", [
+    await file.database.pool.query("update endpoint set failing_since = now() - interval '6 days' where id = $1", [
       environmentId,
     ]);
     const again = await start({ ENDPOINT_URL: backend.url, ENDPOINT_SECRET: secret });
@@ -313,7 +294,7 @@ describe("the endpoint of the environment", () => {
     [{ ENDPOINT_URL: "https://shop.example.com/", ENDPOINT_SECRET: "short" }, /ENDPOINT_SECRET: must be whsec_/],
     [{ ENDPOINT_URL: "http://shop.example.com/", ENDPOINT_SECRET: secret }, /ENDPOINT_URL: must be an https URL/],
   ])("is refused at the start: %j", async (env, message) => {
-    await expect(startNode({ databaseUrl, env: env as Record<string, string> })).rejects.toThrow(message);
+    await expect(startDeliveryNode(file, env as Record<string, string>)).rejects.toThrow(message);
   });
 });
 
@@ -321,11 +302,11 @@ describe("secrets of endpoints", () => {
   it("are encrypted anew with the newest TUKIO_SECRET, so that the older one can be removed", async () => {
     const [old, newest] = [testSecret, "another secret that is long enough for it"];
     const endpointsOf = (secrets: string[], onUnreadable = (_id: string): void => undefined) =>
-      createEndpoints({ pool: database.pool, sealer: createSealer(secrets), onUnreadable });
+      createEndpoints({ pool: file.database.pool, sealer: createSealer(secrets), onUnreadable });
     const { endpoint, secret } = await endpointsOf([old]).create({ url });
     await endpointsOf([old]).rotateSecret(endpoint.id);
     onTestFinished(() => endpointsOf([old]).remove(endpoint.id));
-    await resealSecrets(database.pool, { sealer: createSealer([newest, old]), newest: createSealer([newest]) });
+    await resealSecrets(file.database.pool, { sealer: createSealer([newest, old]), newest: createSealer([newest]) });
     const found = (await endpointsOf([newest]).addresses([endpoint.id])).get(endpoint.id);
     expect(found?.secrets).toHaveLength(2);
     expect(found?.secrets[1]).toBe(secret);

@@ -1,10 +1,8 @@
 /** Events reach the merchant's backend through killed nodes, lost announcements, and outages of PostgreSQL and Redis. */
-import pg from "pg";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { addEndpoint, type Backend, startBackend } from "../support/backend.ts";
-import { createDatabase } from "../support/database.ts";
-import { createCleanups, deliver, openPushLog, type PushLog, success, unlimited } from "../support/deployment.ts";
-import { asMerchant, nodeAt, pay, type TestNode } from "../support/node.ts";
+import { addEndpoint, startBackend } from "../support/backend.ts";
+import { beginPayment, connect, openDeliveryDeployment, succeeded, typesOf } from "../support/delivery.ts";
+import { createCleanups, openPushLog, unlimited } from "../support/deployment.ts";
 import { startPostgres } from "../support/postgres.ts";
 import { startTestProcess } from "../support/process.ts";
 import { startRedis } from "../support/redis.ts";
@@ -15,59 +13,13 @@ vi.setConfig({ testTimeout: 120_000 });
 /** The key of the fan-out's lock (server/delivery/fan-out.ts). */
 const fanOutLock = 7_458_003;
 
-async function connect(url: string): Promise<pg.Client> {
-  const client = new pg.Client(url);
-  await client.connect();
-  client.on("error", () => undefined);
-  onTestFinished(() => client.end().catch(() => undefined));
-  return client;
-}
-
-interface Ground {
-  databaseUrl: string;
-  env: Record<string, string>;
-  pushLog: PushLog;
-  database: pg.Client;
-}
-
-async function open(): Promise<Ground> {
-  const cleanups = createCleanups();
-  onTestFinished(cleanups.runAll);
-  const { url, drop } = await createDatabase();
-  cleanups.add(drop);
-  const pushLog = await openPushLog(cleanups);
-  return {
-    databaseUrl: url,
-    pushLog,
-    env: { DATABASE_URL: url, ...unlimited, ...pushLog.env },
-    database: await connect(url),
-  };
-}
-
-/** Starts a payment that the provider accepts, and returns a function that delivers its success to a node. */
-async function begin(node: Pick<TestNode, "url">, pushLog: PushLog) {
-  const { order } = await pay(nodeAt(node.url));
-  const push = await pushLog.push(order.payment.id);
-  push.accept();
-  await vi.waitUntil(
-    async () => (await asMerchant(nodeAt(node.url), `/v1/orders/${order.orderId}`)).body.order.version === 2,
-  );
-  return { order, succeed: (at: Pick<TestNode, "url">) => deliver(at, push, success()) };
-}
-
-const typesOf = ({ received }: Backend, orderId: string): string[] =>
-  received.filter(({ body }) => body.data.order?.orderId === orderId).map(({ type }) => type);
-
-const succeeded = (backend: Backend, orderId: string) =>
-  vi.waitUntil(() => typesOf(backend, orderId).includes("order.succeeded"), { timeout: 60_000 });
-
 describe("deliveries to the merchant's backend", () => {
   it("survive a node that is killed between the commit and the fan-out", async () => {
-    const { env, pushLog, database } = await open();
+    const { env, pushLog, database } = await openDeliveryDeployment();
     const first = await startTestProcess(env);
     const backend = await startBackend();
     await addEndpoint(first, backend);
-    const { order, succeed } = await begin(first, pushLog);
+    const { order, succeed } = await beginPayment(first, pushLog);
     await database.query("select pg_advisory_lock($1)", [fanOutLock]);
     await succeed(first);
     await first.end("SIGKILL");
@@ -79,11 +31,11 @@ describe("deliveries to the merchant's backend", () => {
   });
 
   it("survive a node that is killed between the request and the record of its answer", async () => {
-    const { env, pushLog, database } = await open();
+    const { env, pushLog, database } = await openDeliveryDeployment();
     const first = await startTestProcess(env);
     const backend = await startBackend();
     await addEndpoint(first, backend);
-    const { order, succeed } = await begin(first, pushLog);
+    const { order, succeed } = await beginPayment(first, pushLog);
     backend.answer = () => undefined;
     await succeed(first);
     await succeeded(backend, order.orderId);
@@ -97,14 +49,14 @@ describe("deliveries to the merchant's backend", () => {
   });
 
   it("are sent once by two nodes, whichever of them commits", async () => {
-    const { env, pushLog } = await open();
+    const { env, pushLog } = await openDeliveryDeployment();
     const nodes = [await startTestProcess(env), await startTestProcess(env)] as const;
     const backend = await startBackend();
     await addEndpoint(nodes[0], backend);
     const orders = [];
     for (let nth = 0; nth < 10; nth += 1) {
       const node = nodes[nth % 2] ?? nodes[0];
-      const { order, succeed } = await begin(node, pushLog);
+      const { order, succeed } = await beginPayment(node, pushLog);
       await succeed(nodes[(nth + 1) % 2] ?? nodes[0]);
       orders.push(order);
     }
@@ -113,13 +65,13 @@ describe("deliveries to the merchant's backend", () => {
   });
 
   it("do not need Redis", async () => {
-    const { env, pushLog } = await open();
+    const { env, pushLog } = await openDeliveryDeployment();
     const redis = await startRedis();
     onTestFinished(redis.stop);
     const node = await startTestProcess({ ...env, REDIS_URL: redis.url });
     const backend = await startBackend();
     await addEndpoint(node, backend);
-    const { order, succeed } = await begin(node, pushLog);
+    const { order, succeed } = await beginPayment(node, pushLog);
     await redis.stop();
     await succeed(node);
     await succeeded(backend, order.orderId);
@@ -135,7 +87,7 @@ describe("deliveries to the merchant's backend", () => {
     const node = await startTestProcess({ DATABASE_URL: proxy.url, ...unlimited, ...pushLog.env });
     const backend = await startBackend();
     await addEndpoint(node, backend, { events: ["order.processing", "order.succeeded", "order.updated"] });
-    const { order, succeed } = await begin(node, pushLog);
+    const { order, succeed } = await beginPayment(node, pushLog);
     await vi.waitUntil(() => typesOf(backend, order.orderId).length === 1);
     await vi.waitUntil(async () => {
       const client = await connect(postgres.url);
@@ -163,14 +115,14 @@ describe("deliveries to the merchant's backend", () => {
   });
 
   it("pass a hundred thousand that are due at a dead endpoint", async () => {
-    const { env, pushLog, database } = await open();
+    const { env, pushLog, database } = await openDeliveryDeployment();
     const node = await startTestProcess(env);
     const dead = await startBackend();
     dead.answer = () => undefined;
     const deadId = await addEndpoint(node, dead);
     const backend = await startBackend();
     await addEndpoint(node, backend);
-    const { order: model, succeed: succeedModel } = await begin(node, pushLog);
+    const { order: model, succeed: succeedModel } = await beginPayment(node, pushLog);
     await succeedModel(node);
     await succeeded(backend, model.orderId);
     // As many paid orders, each due at the dead endpoint.
@@ -188,7 +140,7 @@ describe("deliveries to the merchant's backend", () => {
        select $1, 'order', id, version, now() - interval '1 minute' from paid`,
       [deadId, model.id],
     );
-    const { order, succeed } = await begin(node, pushLog);
+    const { order, succeed } = await beginPayment(node, pushLog);
     await succeed(node);
     await succeeded(backend, order.orderId);
     expect(dead.received.length).toBeLessThanOrEqual(32);

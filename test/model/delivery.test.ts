@@ -1,8 +1,7 @@
 /** Random histories of deliveries: changes of orders, requests of the merchant and faults, under two engines. */
 import fc from "fast-check";
-import { beforeAll, describe, expect, it } from "vitest";
-import { type Database, openDatabase } from "../../server/database/pool.ts";
-import { createDatabase } from "../support/database.ts";
+import { describe, expect, it } from "vitest";
+import { useDatabase } from "../support/database.ts";
 import {
   accepts,
   type DeliveryCommand,
@@ -16,16 +15,7 @@ import {
 import { closeWorld, openWorld, type World, type WorldEndpoint, type WorldOrder } from "./delivery-world.ts";
 import { isLong, runProperty, timeout } from "./history.ts";
 
-let database: Database;
-
-beforeAll(async () => {
-  const { url, drop } = await createDatabase();
-  database = openDatabase(url, () => undefined);
-  return async () => {
-    await database.close();
-    await drop();
-  };
-});
+const file = useDatabase();
 
 /** The messages that an endpoint acknowledged about an order, in the order of their requests. */
 const acknowledged = ({ attempts }: World, endpoint: WorldEndpoint, { id }: WorldOrder) =>
@@ -56,7 +46,7 @@ function faultsOf(world: World, endpoint: WorldEndpoint, order: WorldOrder): str
 
 /** The pairs of endpoint and order, by their ids, whose schedule has ended. */
 async function exhausted({ endpoints }: World): Promise<Set<string>> {
-  const { rows } = await database.pool.query(
+  const { rows } = await file.database.pool.query(
     "select endpoint_id || subject_id::text as pair from delivery where endpoint_id = any ($1) and attempt_at = 'infinity'",
     [endpoints.map(({ id }) => id)],
   );
@@ -65,7 +55,7 @@ async function exhausted({ endpoints }: World): Promise<Set<string>> {
 
 async function check(world: World): Promise<void> {
   const ended = await exhausted(world);
-  const { rows: disabled } = await database.pool.query("select id from endpoint where not enabled");
+  const { rows: disabled } = await file.database.pool.query("select id from endpoint where not enabled");
   const isDisabled = new Set(disabled.map(({ id }) => id));
   const faults = world.endpoints
     .filter(({ id }) => !isDisabled.has(id))
@@ -78,7 +68,7 @@ async function check(world: World): Promise<void> {
 }
 
 async function live(commands: readonly DeliveryCommand[]): Promise<void> {
-  const world = await openWorld(database);
+  const world = await openWorld(file.database);
   try {
     for (const one of commands) await play(world, one);
     await settle(world);

@@ -1,5 +1,6 @@
 /** A merchant's backend: an HTTP server that records what it receives, verifies it and answers as the test wants. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { onTestFinished } from "vitest";
@@ -33,14 +34,21 @@ export interface Backend {
   close(): Promise<void>;
 }
 
-export async function startBackend(port = 0): Promise<Backend> {
-  const server = createServer((request, response) => {
+export interface BackendOptions {
+  port?: number;
+  /** Key and certificate in PEM. Default: no TLS. */
+  tls?: { key: string; cert: string };
+}
+
+export async function startBackend({ port = 0, tls }: BackendOptions = {}): Promise<Backend> {
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
     void readBody(request).then((text) => {
       const received = toReceived(request, text, backend.secrets);
       backend.received.push(received);
       backend.answer(response, received);
     });
-  });
+  };
+  const server = tls ? createTlsServer(tls, handle) : createServer(handle);
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const close = (): Promise<void> =>
     new Promise((resolve) => {
@@ -48,7 +56,7 @@ export async function startBackend(port = 0): Promise<Backend> {
       server.closeAllConnections();
     });
   const backend: Backend = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks`,
+    url: `${tls ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}/hooks`,
     received: [],
     secrets: [],
     answer: (response) => response.end("ok"),

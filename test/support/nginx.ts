@@ -1,15 +1,13 @@
 /** nginx with the configuration of `deploy/`; only addresses, certificate and log paths are replaced. */
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { onTestFinished, vi } from "vitest";
+import { createCertificate } from "./certificate.ts";
 import { ensureProgram } from "./debian.ts";
 import { freePort, killedWithParent } from "./redis.ts";
-
-const exec = promisify(execFile);
 
 export interface Nginx {
   /** An added listener without TLS, so that clients need no certificate. */
@@ -28,10 +26,7 @@ export async function startNginx({ port, nodes }: { port: number; nodes: readonl
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   await chmod(dir, 0o755);
   const [tlsPort, plainPort] = [await freePort(), await freePort()];
-  const [key, certificate] = [join(dir, "key.pem"), join(dir, "certificate.pem")];
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key];
-  const subject = ["-subj", "/CN=pay.example.com", "-addext", "subjectAltName=DNS:pay.example.com"];
-  await exec("openssl", ["req", "-x509", "-days", "2", ...newKey, ...subject, "-out", certificate]);
+  const { key, certificate } = await createCertificate(dir, "DNS:pay.example.com");
 
   const servers = nodes.map(({ url }) => `  server ${new URL(url).host};\n`).join("");
   const site = await replaced(new URL("../../deploy/nginx.conf", import.meta.url), [

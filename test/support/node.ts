@@ -128,25 +128,31 @@ export async function call(url: string, init: RequestInit = {}): Promise<Answer>
   return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
 }
 
-/** Sends a request with the merchant's API key: a POST with a body, a GET without. */
-export function asMerchant(
-  node: TestNode,
+/** Sends a request with the merchant's API key. */
+export const send = (
+  node: Pick<TestNode, "url">,
+  method: string,
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
-): Promise<Answer> {
-  const authorization = { authorization: `Bearer ${apiKey}`, ...headers };
-  return call(
-    node.url + path,
-    body === undefined
-      ? { headers: authorization }
-      : {
-          method: "POST",
-          headers: { "content-type": "application/json", ...authorization },
-          body: JSON.stringify(body),
-        },
-  );
-}
+): Promise<Answer> =>
+  call(node.url + path, {
+    method,
+    headers: {
+      ...(body !== undefined && { "content-type": "application/json" }),
+      authorization: `Bearer ${apiKey}`,
+      ...headers,
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+
+/** Sends a request with the merchant's API key: a POST with a body, a GET without. */
+export const asMerchant = (
+  node: Pick<TestNode, "url">,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Answer> => send(node, body === undefined ? "GET" : "POST", path, body, headers);
 
 export const paymentBody = (fields: Record<string, unknown> = {}): Record<string, unknown> => ({
   orderId: nextOrderId(),
