@@ -9,6 +9,7 @@ const unit = [
   "test/attack/translate.test.ts",
   "test/client-sdk/{presentation,rule,syntax,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
+  "test/merchant-sdk/{event-stream,schema}.test.ts",
   "test/order/batch.test.ts",
   "test/payment/phone.test.ts",
   "test/provider/{call-stats,money}.test.ts",

@@ -15,7 +15,7 @@ interface Module {
   imports: string[];
 }
 
-const modules: Module[] = ["server", "client-sdk"].flatMap((folder) =>
+const modules: Module[] = ["server", "client-sdk", "merchant-sdk"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).split(sep).join("/"))
@@ -147,6 +147,8 @@ it.each([
   ],
   ["the SDK imports nothing of the server", /^client-sdk\//, /^(server|test)\//],
   ["the SDK's protocol imports nothing", /^client-sdk\/protocol\.ts/, /./],
+  ["the merchant's SDK imports nothing else", /^merchant-sdk\/(?!build\/)/, /^(server|test|client-sdk)\//],
+  ["nothing else imports the merchant's SDK", /^(server|client-sdk)\//, /^merchant-sdk\//],
   [
     "the server imports the SDK's constants and built files, not its code",
     /^server\//,

@@ -44,7 +44,7 @@ export interface ProviderRoutesOptions {
   providers: ReadonlyMap<string, Provider>;
   /** By provider, of those that use access tokens. */
   accessTokens: ReadonlyMap<string, Pick<StoredAccessToken, "expiresAt" | "ahead">>;
-  terms: (provider: string) => { live: boolean };
+  terms: (provider: string) => { live: boolean; isSandbox: boolean };
   calls: RecentCalls;
   statistics: Pick<Statistics, "succeededShares">;
 }
@@ -52,8 +52,10 @@ export interface ProviderRoutesOptions {
 /** A provider in the answer. */
 export interface ProviderView {
   name: string;
-  /** False for the built-in sandbox. */
+  /** False for the built-in sandbox, and for the provider's own test environment. */
   live: boolean;
+  /** True for the built-in sandbox. */
+  sandbox: boolean;
   currencies: readonly string[];
   countries: readonly string[];
   /** Null if the provider uses no access token or none was fetched yet. */
@@ -78,6 +80,7 @@ export function providerRoutes(app: FastifyInstance, options: ProviderRoutesOpti
   ): Promise<ProviderView> => ({
     name,
     live: terms(name).live,
+    sandbox: terms(name).isSandbox,
     currencies,
     countries,
     token: await tokenOf(name),

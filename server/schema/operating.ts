@@ -18,6 +18,7 @@ export const providerList = z
       z.object({
         name: z.string(),
         live,
+        sandbox: z.boolean().describe("True for the built-in sandbox, whose test numbers decide how a payment ends."),
         currencies: z.array(z.string()).describe("ISO 4217."),
         countries: z.array(z.string()).describe("ISO 3166-1 alpha-2."),
         token: z

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 
 export const root = join(import.meta.dirname, "../..");
 
-const folders = [".", "docs", "client-sdk", "deploy", "test/attack"];
+const folders = [".", "docs", "client-sdk", "merchant-sdk", "deploy", "test/attack"];
 
 /** Every Markdown file, by its path from the root. */
 export const documents: readonly string[] = folders.flatMap((folder) =>
@@ -72,7 +72,8 @@ const codeOf = (text: string): string[] => [...proseOf(text).matchAll(/`([^`\n]+
 /** Files of this repository that a document names in backticks. Those of `bench/out` are made by a run. */
 export const filesNamedIn = (text: string): string[] =>
   codeOf(text).flatMap(
-    (code) => code.match(/^(?:server|test|client-sdk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g) ?? [],
+    (code) =>
+      code.match(/^(?:server|test|client-sdk|merchant-sdk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g) ?? [],
   );
 
 /** Commands of npm and Node that a document names in backticks. */

@@ -53,6 +53,7 @@ describe("GET /v1/providers", () => {
         {
           name: "daraja",
           live: false,
+          sandbox: true,
           currencies: ["KES"],
           countries: ["KE"],
           token: null,
@@ -78,6 +79,7 @@ describe("GET /v1/providers", () => {
     const view = await viewOf(node);
     expect(view).toMatchObject({
       live: true,
+      sandbox: false,
       calls: {
         initiate: { count: 5, errors: 1, p50Ms: expect.any(Number), p99Ms: expect.any(Number) },
         confirm: { count: 0, errors: 0 },
@@ -93,7 +95,7 @@ describe("GET /v1/providers", () => {
 
   it("states `live: false` for a provider's own test environment, and the demo shop does not offer it", async () => {
     const { node } = await start(darajaEnv("https://sandbox.safaricom.co.ke"));
-    expect(await viewOf(node)).toMatchObject({ name: "daraja", live: false });
+    expect(await viewOf(node)).toMatchObject({ name: "daraja", live: false, sandbox: false });
     expect((await call(node.url)).status).toBe(404);
   });
 
@@ -168,7 +170,7 @@ describe("POST /v1/providers/:provider/token", () => {
       },
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
       accessTokens: new Map(),
-      terms: () => ({ live: true }),
+      terms: () => ({ live: true, isSandbox: false }),
       calls: createRecentCalls(),
       statistics: { succeededShares: async () => new Map() },
     });

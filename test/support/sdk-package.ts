@@ -1,13 +1,13 @@
-/** The published package of the client SDK: its folder, and the file that `npm pack` makes of it. */
+/** The published packages: their folders, and the files that `npm pack` makes of them. */
 import { execFile } from "node:child_process";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { writeBundle } from "../../client-sdk/build/bundle.ts";
 import { writePackage } from "../../client-sdk/build/package.ts";
+import { writePackage as writeMerchantPackage } from "../../merchant-sdk/build/package.ts";
 
 const exec = promisify(execFile);
-const source = join(import.meta.dirname, "../../client-sdk");
 
 export interface SdkPackage {
   /** Inside the workspace, so that Node and TypeScript find the dependencies. A file in it may import the package by its name. */
@@ -16,15 +16,25 @@ export interface SdkPackage {
   remove(): Promise<void>;
 }
 
-export async function packSdk(): Promise<SdkPackage> {
+async function pack(workspace: string, build: (dist: string) => Promise<void>): Promise<SdkPackage> {
+  const source = join(import.meta.dirname, "../..", workspace);
   const folder = await mkdtemp(join(source, ".test-"));
-  await writePackage(join(folder, "dist"));
-  await writeBundle(join(folder, "dist/browser"));
+  await build(join(folder, "dist"));
   for (const file of ["package.json", "README.md"]) await cp(join(source, file), join(folder, file));
   const { stdout } = await exec("npm", ["pack", "--json", "--ignore-scripts"], { cwd: folder });
   const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
   return { folder, tarball: join(folder, filename), remove: () => rm(folder, { recursive: true }) };
 }
+
+/** Packs `@tukio/client`. */
+export const packSdk = (): Promise<SdkPackage> =>
+  pack("client-sdk", async (dist) => {
+    await writePackage(dist);
+    await writeBundle(join(dist, "browser"));
+  });
+
+/** Packs `@tukio/merchant`. */
+export const packMerchantSdk = (): Promise<SdkPackage> => pack("merchant-sdk", writeMerchantPackage);
 
 /** The PATH without the workspace's own programs: `node` is then the machine's, which may be older. */
 export const machinePath = (process.env.PATH ?? "")

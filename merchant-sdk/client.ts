@@ -1,0 +1,258 @@
+/** The client of the API for merchants. Each method is one call, with the types of the API docs. */
+import { randomUUID } from "node:crypto";
+import createApi, { type Client as Api } from "openapi-fetch";
+import { type Caller, type CallOptions, createCaller, type Init } from "./call.ts";
+import { unreadable } from "./error.ts";
+import { type FollowedEvent, type FollowOptions, follow } from "./follow.ts";
+import { createList, type List, type Page } from "./list.ts";
+import type * as model from "./model.ts";
+import type { paths } from "./schema.ts";
+
+export interface ClientOptions {
+  /** The address of the Tukio server. */
+  url: string;
+  /** The API key. It belongs on your server only. */
+  apiKey: string;
+  /** The time limit of each attempt. Default: 30 s. */
+  timeoutMs?: number;
+  /** How often a call that may be repeated is sent again at most. Default: 3. */
+  retries?: number;
+  /** Replaces `fetch`, for example to use a proxy. */
+  fetch?: (request: Request) => Promise<Response>;
+}
+
+export interface StartOptions extends CallOptions {
+  /** Names this payment, so that it is started once however often it is sent. Default: a new UUID for each call of `start`. */
+  idempotencyKey?: string | undefined;
+  /** Waits until the provider has answered, for this many seconds at most, up to 15. */
+  waitS?: number | undefined;
+}
+
+export interface WaitOptions extends CallOptions {
+  /** Waits for a version after this one: a version, or `epoch.version`. Without it, until the order is settled. */
+  after?: number | string | undefined;
+  /** Seconds until the current state is returned in any case: 1 to 60. Default: 25. */
+  timeoutS?: number | undefined;
+}
+
+export interface EventPage extends Page<model.OrderEvent> {
+  /** The place after this page, to continue later. */
+  endCursor: string;
+}
+
+export interface Tukio {
+  payments: {
+    /** Starts a payment for an order: opens the order, or tries again a failed or expired one. */
+    start(request: model.PaymentRequest, options?: StartOptions): Promise<model.StartedPayment>;
+  };
+  orders: {
+    /** Reads an order with its payments and its history. */
+    read(orderId: string, options?: CallOptions): Promise<model.Order>;
+    /** Lists orders, newest first; with `changedSince`, by change, oldest first. */
+    list(filter?: model.OrderFilter, options?: CallOptions): List<model.StatusEvent>;
+    /** Waits for a change of an order, and returns its state. */
+    wait(orderId: string, options?: WaitOptions): Promise<model.StatusEvent>;
+    /** Decides on a payment in review. */
+    resolve(orderId: string, decision: model.Decision, options?: CallOptions): Promise<model.StatusEvent>;
+    /** Issues a watch token for the payer's page. */
+    issueWatchToken(orderId: string, options?: CallOptions): Promise<model.WatchToken>;
+    /** Gives the payer of a paid order a result. The same id again replaces it. Returns the order. */
+    putResult(orderId: string, result: model.ResultRequest, options?: CallOptions): Promise<model.StatusEvent>;
+    /** Removes a result. Returns the order. */
+    removeResult(orderId: string, resultId: string, options?: CallOptions): Promise<model.StatusEvent>;
+  };
+  events: {
+    /** The history of events, oldest first. Read on later with the `endCursor` of the last page. */
+    list(filter?: model.EventFilter, options?: CallOptions): List<model.OrderEvent, EventPage>;
+    /** Follows all events live: from `cursor` or `since` on, else from now on. Reconnects, and loses no event. */
+    follow(options?: FollowOptions): AsyncIterable<FollowedEvent>;
+  };
+  endpoints: {
+    /** Creates an endpoint. Keep the secret: it is shown only here. */
+    create(draft: model.EndpointDraft, options?: CallOptions): Promise<model.EndpointWithSecret>;
+    list(options?: CallOptions): Promise<model.Endpoint[]>;
+    read(id: string, options?: CallOptions): Promise<model.Endpoint>;
+    change(id: string, change: model.EndpointChange, options?: CallOptions): Promise<model.Endpoint>;
+    /** Deletes an endpoint with its history. */
+    delete(id: string, options?: CallOptions): Promise<void>;
+    /** Replaces the secret. Both secrets sign for 24 hours. */
+    rotateSecret(id: string, options?: CallOptions): Promise<model.EndpointWithSecret>;
+    /** Sends a test message now, and returns the answer. */
+    ping(id: string, options?: CallOptions): Promise<model.Ping>;
+    /** The attempts of the last 30 days; with `status: "pending"`, what is due. */
+    deliveries(id: string, filter?: model.DeliveryFilter, options?: CallOptions): List<model.Delivery>;
+    /** Sends the current state of orders again. Returns how many. */
+    replay(id: string, request: model.ReplayRequest, options?: CallOptions): Promise<number>;
+  };
+  providers: {
+    /** Lists the enabled providers. */
+    list(options?: CallOptions): Promise<model.Provider[]>;
+    /** Fetches a provider's access token ahead of need. Returns when it expires. */
+    fetchToken(provider: string, options?: CallOptions): Promise<model.AccessToken>;
+  };
+  /** The payer's phone of the sandbox, for your tests. */
+  sandbox: {
+    /** The open prompts of a phone. */
+    prompts(phone: string, options?: CallOptions): Promise<model.Prompt[]>;
+    answer(promptId: string, answer: model.PromptAnswer, options?: CallOptions): Promise<void>;
+  };
+}
+
+/** What the calls of all groups need. */
+interface Parts extends Caller {
+  api: Api<paths>;
+  url: string;
+}
+
+/** Creates a client. It opens no connection and keeps no state. Throws a `TypeError` for a wrong URL or key. */
+export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetch }: ClientOptions): Tukio {
+  const address = readUrl(url);
+  const api = createApi<paths>({
+    baseUrl: address,
+    headers: { authorization: `Bearer ${readKey(apiKey)}` },
+    // The API has no redirects, and a POST that is redirected may become a GET.
+    redirect: "manual",
+    ...(fetch && { fetch }),
+  });
+  const parts: Parts = { api, url: address, ...createCaller({ url: address, timeoutMs, retries }) };
+  return {
+    payments: createPayments(parts),
+    orders: createOrders(parts),
+    events: createEvents(parts),
+    endpoints: createEndpoints(parts),
+    providers: createProviders(parts),
+    sandbox: createSandbox(parts),
+  };
+}
+
+function readUrl(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const isAddress = parsed && /^https?:$/.test(parsed.protocol) && !parsed.search && !parsed.hash && !parsed.username;
+  if (!isAddress) throw new TypeError("url must be the http(s) address of the Tukio server, without a query");
+  return parsed.href.replace(/\/+$/, "");
+}
+
+/** Checked here, because the error of `fetch` for a wrong header contains the header. */
+function readKey(apiKey: unknown): string {
+  if (typeof apiKey === "string" && /^[\x21-\x7e]+$/.test(apiKey)) return apiKey;
+  throw new TypeError("apiKey must be the API key: visible ASCII characters without spaces");
+}
+
+const createPayments = ({ api, repeat }: Parts): Tukio["payments"] => ({
+  start(body, { idempotencyKey = randomUUID(), waitS, ...options } = {}) {
+    const header = { "Idempotency-Key": idempotencyKey, ...(waitS !== undefined && { Prefer: `wait=${waitS}` }) };
+    return repeat((init) => api.POST("/v1/payments", { ...init, params: { header }, body }), options);
+  },
+});
+
+const createOrders = ({ api, repeat, once, url }: Parts): Tukio["orders"] => ({
+  async read(orderId, options) {
+    const params = { path: { orderId } };
+    const found = await repeat((init) => api.GET("/v1/orders/{orderId}", { ...init, params }), options);
+    // The other form is the answer to a watch token.
+    if (!("payments" in found)) throw unreadable(url);
+    return found;
+  },
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/orders", { ...init, params }), options);
+    }, filter.cursor),
+  wait(orderId, { after, timeoutS = 25, timeoutMs = timeoutS * 1_000 + 10_000, ...options } = {}) {
+    const query = { timeout: timeoutS, ...(after !== undefined && { after: String(after) }) };
+    const params = { path: { orderId }, query };
+    return repeat((init) => api.GET("/v1/orders/{orderId}/wait", { ...init, params }), { ...options, timeoutMs });
+  },
+  async resolve(orderId, body, options) {
+    const params = { path: { orderId } };
+    const call = (init: Init) => api.POST("/v1/orders/{orderId}/resolve", { ...init, params, body });
+    return (await once(call, options)).order;
+  },
+  issueWatchToken(orderId, options) {
+    const params = { path: { orderId } };
+    return repeat((init) => api.POST("/v1/orders/{orderId}/watch-tokens", { ...init, params }), options);
+  },
+  async putResult(orderId, body, options) {
+    const params = { path: { orderId } };
+    const call = (init: Init) => api.POST("/v1/orders/{orderId}/results", { ...init, params, body });
+    return (await repeat(call, options)).order;
+  },
+  async removeResult(orderId, resultId, options) {
+    const params = { path: { orderId, resultId } };
+    const call = (init: Init) => api.DELETE("/v1/orders/{orderId}/results/{resultId}", { ...init, params });
+    return (await once(call, options)).order;
+  },
+});
+
+const createEvents = ({ api, repeat, url }: Parts): Tukio["events"] => ({
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/events", { ...init, params }), options) as Promise<EventPage>;
+    }, filter.cursor),
+  follow: (options = {}) =>
+    follow(
+      ({ query, lastEventId }, init) =>
+        api.GET("/v1/events", {
+          ...init,
+          parseAs: "stream",
+          headers: { accept: "text/event-stream" },
+          params: { query, header: lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId } },
+        }),
+      url,
+      options,
+    ),
+});
+
+const createEndpoints = ({ api, repeat, once }: Parts): Tukio["endpoints"] => ({
+  create: (body, options) => once((init) => api.POST("/v1/endpoints", { ...init, body }), options),
+  list: async (options) => (await repeat((init) => api.GET("/v1/endpoints", { ...init }), options)).data,
+  async read(id, options) {
+    const params = { path: { id } };
+    return (await repeat((init) => api.GET("/v1/endpoints/{id}", { ...init, params }), options)).endpoint;
+  },
+  async change(id, body, options) {
+    const params = { path: { id } };
+    return (await once((init) => api.PATCH("/v1/endpoints/{id}", { ...init, params, body }), options)).endpoint;
+  },
+  delete(id, options) {
+    const params = { path: { id } };
+    return once((init) => api.DELETE("/v1/endpoints/{id}", { ...init, params }), options);
+  },
+  rotateSecret(id, options) {
+    const params = { path: { id } };
+    return once((init) => api.POST("/v1/endpoints/{id}/rotate-secret", { ...init, params }), options);
+  },
+  ping(id, options) {
+    const params = { path: { id } };
+    return once((init) => api.POST("/v1/endpoints/{id}/ping", { ...init, params }), options);
+  },
+  deliveries: (id, filter = {}, options) =>
+    createList((cursor) => {
+      const params = { path: { id }, query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/endpoints/{id}/deliveries", { ...init, params }), options);
+    }, filter.cursor),
+  async replay(id, body, options) {
+    const params = { path: { id } };
+    return (await once((init) => api.POST("/v1/endpoints/{id}/replay", { ...init, params, body }), options)).count;
+  },
+});
+
+const createProviders = ({ api, repeat, once }: Parts): Tukio["providers"] => ({
+  list: async (options) => (await repeat((init) => api.GET("/v1/providers", { ...init }), options)).data,
+  fetchToken(provider, options) {
+    const params = { path: { provider } };
+    return once((init) => api.POST("/v1/providers/{provider}/token", { ...init, params }), options);
+  },
+});
+
+const createSandbox = ({ api, repeat, once }: Parts): Tukio["sandbox"] => ({
+  async prompts(msisdn, options) {
+    const params = { path: { msisdn } };
+    return (await repeat((init) => api.GET("/sandbox/phone/{msisdn}/prompts", { ...init, params }), options)).prompts;
+  },
+  async answer(id, answer, options) {
+    const params = { path: { id } };
+    await once((init) => api.POST("/sandbox/phone/prompts/{id}", { ...init, params, body: { answer } }), options);
+  },
+});

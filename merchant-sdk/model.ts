@@ -1,0 +1,68 @@
+/** The names of the API's types. `schema.ts` has their fields, generated from the API docs. */
+import type { components, operations } from "./schema.ts";
+
+type Schemas = components["schemas"];
+type QueryOf<Operation extends keyof operations> = NonNullable<operations[Operation]["parameters"]["query"]>;
+
+export type Status = Schemas["Status"];
+export type Reason = Schemas["Reason"];
+export type Action = Schemas["Action"];
+export type Result = Schemas["Result"];
+export type Item = Schemas["Item"];
+export type Problem = Schemas["Problem"];
+
+/** The whole current state of one order, as payers see it too. */
+export type StatusEvent = Schemas["StatusEvent"];
+/** A state, with what only the merchant sees. */
+export type MerchantOrder = Schemas["MerchantOrder"];
+/** Everything about one order: its state, its payments and its history. */
+export type Order = Schemas["Order"];
+export type Payment = Schemas["Payment"];
+export type PastEvent = Schemas["PastEvent"];
+
+export type PaymentRequest = Schemas["PaymentRequest"];
+export type StartedPayment = Schemas["StartedPayment"];
+export type ResultRequest = Schemas["ResultRequest"];
+export type Decision = Schemas["Decision"];
+export type WatchToken = Schemas["WatchToken"];
+
+export type Provider = Schemas["ProviderList"]["data"][number];
+export type AccessToken = Schemas["AccessToken"];
+
+export type Endpoint = Schemas["Endpoint"];
+export type EndpointDraft = Schemas["EndpointDraft"];
+export type EndpointChange = Schemas["EndpointChange"];
+export type EndpointWithSecret = Schemas["EndpointWithSecret"];
+export type Ping = Schemas["Ping"];
+export type Delivery = Schemas["Delivery"];
+export type ReplayRequest = Schemas["Replay"];
+
+export type Prompt = Schemas["Prompts"]["prompts"][number];
+export type PromptAnswer = Schemas["PromptAnswer"]["answer"];
+
+/** `limit` is the size of a page. */
+export type OrderFilter = QueryOf<"listOrders">;
+export type DeliveryFilter = QueryOf<"listDeliveries">;
+export type EventFilter = QueryOf<"readEvents">;
+
+/** A change of an order. `id` is the `webhook-id`: the same wherever the event is read, and for every attempt to deliver it. */
+export interface OrderEvent {
+  id: string;
+  type: `order.${Status}` | "order.updated";
+  /** When the state began. ISO 8601, UTC. */
+  timestamp: string;
+  data: { order: MerchantOrder };
+}
+
+/** A message about an endpoint: another one was disabled, or you asked for a ping. */
+export interface EndpointEvent {
+  id: string;
+  type: "endpoint.disabled" | "ping";
+  timestamp: string;
+  data: { endpoint: Endpoint };
+}
+
+/** An event, told apart by its `type`. New types may be added: ignore those that you do not handle. */
+export type TukioEvent = OrderEvent | EndpointEvent;
+
+export type EventType = TukioEvent["type"];

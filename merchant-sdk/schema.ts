@@ -1,0 +1,2327 @@
+/**
+ * The types of Tukio's API for merchants, generated from docs/openapi.json by build/schema.ts. Do not edit: run
+ * `npm run build:types --workspace merchant-sdk`.
+ */
+export interface paths {
+    "/sandbox/phone/{msisdn}/prompts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the open prompts of a phone
+         * @description `answersItself` is true if the number's scenario answers its prompts.
+         */
+        get: operations["listPrompts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/phone/prompts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a prompt
+         * @description The first answer counts. `ignore` lets the prompt lapse: the provider reports that there was no answer.
+         */
+        post: operations["answerPrompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start a payment for an order
+         * @description Opens the order, or retries a failed or expired one. The order, its attempt and its version are committed before the provider is asked for the money, once. The answer does not wait for the provider.
+         */
+        post: operations["startPayment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read an order
+         * @description With the API key: everything about the order. With a watch token: the current state only.
+         */
+        get: operations["readOrder"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List orders, or read a feed of changes
+         * @description Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.
+         */
+        get: operations["listOrders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide on a payment in review
+         * @description `succeeded` keeps the mismatch as the order's `reason`, with the paid amount. `failed` has the reason `rejected` and allows another attempt.
+         */
+        post: operations["resolveReview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/watch-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Issue a new watch token
+         * @description The request has no body.
+         */
+        post: operations["issueWatchToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a paid order a result
+         * @description Every watcher receives the result at once. The same `id` again replaces the result. At most 20 results and 8 KiB, as JSON, for an order.
+         */
+        post: operations["putResult"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/results/{resultId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a result from an order
+         * @description The history keeps it, until its data is erased.
+         */
+        delete: operations["removeResult"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the enabled providers */
+        get: operations["listProviders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers/{provider}/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fetch the provider's access token ahead of need
+         * @description Fetches only if less than 5 min are left. The request has no body, and the answer never contains the token.
+         */
+        post: operations["fetchProviderToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/wait": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Wait for a newer state (long poll)
+         * @description Answers as soon as there is a version newer than `after`, or, without `after`, as soon as the order is settled. Answers with the current state after `timeout` seconds and when the token expires. Any node can answer.
+         */
+        get: operations["waitForOrder"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the endpoints */
+        get: operations["listEndpoints"];
+        put?: never;
+        /**
+         * Create an endpoint
+         * @description It receives a signed message for every change of an order from now on, at least once. The answer has the secret that verifies the signatures.
+         */
+        post: operations["createEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/endpoints/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read an endpoint */
+        get: operations["readEndpoint"];
+        put?: never;
+        post?: never;
+        /** Delete an endpoint with its history */
+        delete: operations["deleteEndpoint"];
+        options?: never;
+        head?: never;
+        /**
+         * Change, disable or enable an endpoint
+         * @description While it is disabled, what is due stays due. Enabling it sends that, also what had no attempts left.
+         */
+        patch: operations["changeEndpoint"];
+        trace?: never;
+    };
+    "/v1/endpoints/{id}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace the secret
+         * @description The old secret signs too for 24 hours.
+         */
+        post: operations["rotateSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/endpoints/{id}/ping": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test message
+         * @description Sends a message of type `ping` now, also to a disabled endpoint, and returns the answer.
+         */
+        post: operations["pingEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/endpoints/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List an endpoint's deliveries
+         * @description The attempts of the last 30 days, newest first. With `status=pending`: what is due, the soonest first.
+         */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/endpoints/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send current states again
+         * @description Sends the current state of one order, or of every order that changed in a time, as `order.<status>`, if the endpoint receives that type.
+         */
+        post: operations["replayEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the history of events, or follow it
+         * @description Every version of every order, oldest first, at least once. Read pages with `nextCursor`, which is null at the end; later continue with `endCursor`. With `Accept: text/event-stream`: a live stream of all orders, from `Last-Event-ID`, `cursor` or `since` on, else from now on. The `data` of its messages are entries as in a page, its `id` is a cursor.
+         */
+        get: operations["readEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** @description RFC 9457 problem details. */
+        Problem: {
+            type: string;
+            title: string;
+            status: number;
+            /** @description For people; the text may change. */
+            detail: string;
+            /**
+             * @description For programs; the codes are stable.
+             * @enum {string}
+             */
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            /** @description Whether the same request may succeed later. */
+            retryable: boolean;
+            /** @description Every wrong field. */
+            errors?: {
+                /** @description Dotted, as in `customer.email`. */
+                path: string;
+                message: string;
+            }[];
+            order?: components["schemas"]["StatusEvent"];
+        };
+        /** @description The whole current state of one order, never a difference. */
+        StatusEvent: {
+            /**
+             * Format: uuid
+             * @description The order's uuid. Another uuid means another order, whose versions start at 1 again.
+             */
+            id: string;
+            /** @description Your name for the order. */
+            orderId: string;
+            /** @description Grows when the database has lost commits, for example in a failover. Versions compare within one epoch. */
+            epoch?: number;
+            /** @description Starts at 1 and grows by one with every change. Keep the higher version, drop the others. */
+            version: number;
+            status: components["schemas"]["Status"];
+            /** @description Whether the payer and the provider have nothing more to do. A late success or another attempt may still change the order. The order is paid only if `status` is `succeeded`; `review` waits for you. */
+            settled: boolean;
+            reason?: components["schemas"]["Reason"];
+            /** @description The amount to pay, in the currency's minor unit. */
+            amountMinor: number;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+            live: boolean;
+            /** @description The attempt that caused this state. */
+            payment: {
+                /** Format: uuid */
+                id: string;
+                provider: string;
+                /** @description 1 for the order's first attempt. */
+                attempt: number;
+                /**
+                 * Format: date-time
+                 * @description When the payment was stored. ISO 8601, UTC.
+                 */
+                startedAt: string;
+                /**
+                 * Format: date-time
+                 * @description When it expires without an outcome. ISO 8601, UTC.
+                 */
+                expiresAt: string;
+                /** @description The paid amount, once known, in the currency's minor unit. */
+                amountPaidMinor?: number;
+                /** @description The provider's proof of payment, once known. */
+                receipt?: string;
+                action?: components["schemas"]["Action"];
+            };
+            /** @description Other attempts of this order that were paid too. */
+            alsoPaid?: string[];
+            /** @description The payer's results, in the order in which they were added. Only a paid order has some. */
+            results?: components["schemas"]["Result"][];
+            /**
+             * Format: date-time
+             * @description When the order was opened. ISO 8601, UTC.
+             */
+            openedAt: string;
+            /**
+             * Format: date-time
+             * @description When this state began; never earlier than the previous version. ISO 8601, UTC.
+             */
+            occurredAt: string;
+            /**
+             * Format: date-time
+             * @description The server's time when it sent this state, for a countdown that does not depend on the device's clock. Only a watcher that asks for it with `clock` gets it, with the first state of a connection. ISO 8601, UTC.
+             */
+            sentAt?: string;
+        };
+        /**
+         * @description From lowest to highest. A payment's status only rises, except that a person may reject a payment in `review`, which is then `failed`. An order also returns to `pending` with another attempt. `succeeded` is never taken back; `review` waits for a person. New values may be added: use `settled`.
+         * @enum {string}
+         */
+        Status: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+        /**
+         * @description The reason for the status. New values may be added.
+         *
+         *     - `cancelled`: the payer refused or cancelled the payment
+         *     - `insufficient_funds`: the payer's balance is too low
+         *     - `wrong_pin`: the payer entered a wrong PIN
+         *     - `declined`: the provider declined the payer
+         *     - `limit`: the payment exceeds a limit of the provider, on the amount or on an account
+         *     - `busy`: the payer's phone shows another prompt
+         *     - `provider_error`: the provider failed
+         *     - `rejected`: a person decided that the money was not received, or the order was paid before the payer was prompted again
+         *     - `no_response`: the payer did not answer in time, according to the provider
+         *     - `deadline`: the provider reported no outcome by `expiresAt`; the payer may still have paid
+         *     - `late`: paid after it had failed or expired
+         *     - `amount_mismatch`: the paid amount is not the agreed one, or cannot be read (`amountPaidMinor` is then absent)
+         *     - `currency_mismatch`: the paid currency is not the agreed one, or cannot be read
+         *     - `receipt_reused`: the receipt belongs to another payment
+         *     - `paid_twice`: another attempt of the order was paid too; see `alsoPaid`
+         * @enum {string}
+         */
+        Reason: "cancelled" | "insufficient_funds" | "wrong_pin" | "declined" | "limit" | "busy" | "provider_error" | "rejected" | "no_response" | "deadline" | "late" | "amount_mismatch" | "currency_mismatch" | "receipt_reused" | "paid_twice";
+        /** @description What the payer must do while the status is `processing`. `type` tells the actions apart. New types may be added: show the status alone. */
+        Action: components["schemas"]["PromptAction"] | components["schemas"]["RedirectAction"];
+        /** @description The payer must answer the prompt on the phone. */
+        PromptAction: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "prompt";
+            /** @description The phone that shows the prompt, masked. */
+            phone: string;
+        };
+        /** @description The payer must open the provider's page. */
+        RedirectAction: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "redirect";
+            /** @description The page that the payer must open. */
+            url: string;
+        };
+        /** @description A voucher, ticket, link or text that the payer receives for the money. */
+        Result: {
+            /** @description Your name for the result, unique within the order. */
+            id: string;
+            /**
+             * @description New values may be added.
+             * @enum {string}
+             */
+            kind: "voucher" | "ticket" | "link" | "text";
+            title: string;
+            /** @description Present for a voucher and a ticket. */
+            code?: string;
+            /**
+             * Format: uri
+             * @description Present for a link.
+             */
+            url?: string;
+            /** @description Present for a text. */
+            text?: string;
+            /**
+             * Format: date-time
+             * @description When the result is no longer valid. ISO 8601, UTC.
+             */
+            expiresAt?: string;
+        };
+        /** @description The hashes of the SDK's scripts. */
+        Integrity: {
+            [key: string]: string;
+        };
+        Liveness: {
+            /** @constant */
+            status: "ok";
+        };
+        /** @description The state of the parts that the node needs. */
+        Readiness: {
+            /** @enum {string} */
+            status: "ok" | "unavailable";
+            /** @enum {string} */
+            postgres: "up" | "down";
+            /** @enum {string} */
+            bus: "up" | "down";
+            /** @enum {string} */
+            spool: "up" | "down" | "off";
+            /**
+             * @description `conflict`: this node or another one refuses webhooks that the other one expects. `unknown`: the secrets have not been compared yet.
+             * @enum {string}
+             */
+            secrets: "ok" | "conflict" | "unknown";
+            draining: boolean;
+            /** @description Present if the database's schema is older than this node needs, or if secrets are not `ok`. */
+            detail?: string;
+        };
+        /** @description The prompts on a sandbox phone, oldest first. */
+        Prompts: {
+            prompts: {
+                /** Format: uuid */
+                id: string;
+                phone: string;
+                provider: string;
+                /** @description The amount to pay, in the currency's minor unit. */
+                amountMinor: number;
+                /** @description ISO 4217. */
+                currency: string;
+                /** @description The name of the merchant who asks: `metadata.merchant` of the order. */
+                merchant: string;
+                /** @description The payer's reference, as the provider shows it. */
+                account?: string;
+                /** @description The description of the order. */
+                description?: string;
+            }[];
+            answersItself: boolean;
+        };
+        PromptAnswer: {
+            /**
+             * @description What the payer does.
+             * @enum {string}
+             */
+            answer: "approve" | "cancel" | "wrong_pin" | "insufficient_funds" | "ignore";
+        };
+        AnsweredPrompt: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            answer: "approve" | "cancel" | "wrong_pin" | "insufficient_funds" | "ignore";
+        };
+        PaymentRequest: {
+            /** @description Your name for the order, unique. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
+            orderId: string;
+            /** @description In the currency's minor unit. Daraja takes whole shillings: multiples of 100. */
+            amountMinor: number;
+            /** @description ISO 4217; a currency of the provider. */
+            currency: string;
+            /** @description The provider that asks the payer. */
+            provider: string;
+            /** @description For providers that prompt a phone. E.164, or as dialled in the provider's own country. Separators, invisible characters and the digits of other scripts are accepted; a number that can be read in two ways is not. */
+            phone?: string;
+            description?: string | null;
+            customer?: {
+                /** @description Your id for the payer. */
+                id?: string;
+                name?: string;
+                /** Format: email */
+                email?: string;
+                /** @description For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers. */
+                phone?: string;
+            } | null;
+            /**
+             * Format: uri
+             * @description The shop's page to which the payer returns from a provider's page.
+             */
+            returnUrl?: string;
+            items?: {
+                name: string;
+                quantity: number;
+                /** @description The amount of one, in the currency's minor unit. */
+                unitAmountMinor: number;
+                /** @description Your stock keeping unit. */
+                sku?: string;
+            }[] | null;
+            lang?: ("en" | "sw" | "bn") | null;
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        StartedPayment: {
+            /** @description Allows to watch this order, and nothing else. */
+            watchToken: string;
+            /**
+             * Format: date-time
+             * @description When it expires. ISO 8601, UTC.
+             */
+            watchTokenExpiresAt: string;
+            order: components["schemas"]["StatusEvent"];
+        };
+        /** @description Everything about one order, for the merchant. */
+        Order: {
+            order: components["schemas"]["StatusEvent"];
+            payments: components["schemas"]["Payment"][];
+            events: components["schemas"]["PastEvent"][];
+            description: string | null;
+            /** @description The phone is masked. */
+            customer: {
+                [key: string]: unknown;
+            } | null;
+            metadata: {
+                [key: string]: unknown;
+            } | null;
+            /** @description Null if the order was opened without items, or they are erased. */
+            items: components["schemas"]["Item"][] | null;
+            /** @description The language of messages to the payer. */
+            lang: ("en" | "sw" | "bn") | null;
+        };
+        /** @description One attempt to pay an order. */
+        Payment: {
+            /** Format: uuid */
+            id: string;
+            provider: string;
+            /** @description 1 for the order's first attempt. */
+            attempt: number;
+            /**
+             * Format: date-time
+             * @description When the payment was stored. ISO 8601, UTC.
+             */
+            startedAt: string;
+            /**
+             * Format: date-time
+             * @description When it expires without an outcome. ISO 8601, UTC.
+             */
+            expiresAt: string;
+            /** @description The paid amount, once known, in the currency's minor unit. */
+            amountPaidMinor?: number;
+            /** @description The provider's proof of payment, once known. */
+            receipt?: string;
+            action?: components["schemas"]["Action"];
+            /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+            live: boolean;
+            status: components["schemas"]["Status"];
+            reason?: components["schemas"]["Reason"];
+            /** @description Masked. */
+            phone?: string;
+            /** @description The provider's own id of the payment. */
+            reference?: string;
+        };
+        /** @description A state of the order's history. */
+        PastEvent: {
+            /**
+             * Format: uuid
+             * @description The order's uuid. Another uuid means another order, whose versions start at 1 again.
+             */
+            id: string;
+            /** @description Your name for the order. */
+            orderId: string;
+            /** @description Grows when the database has lost commits, for example in a failover. Versions compare within one epoch. */
+            epoch?: number;
+            /** @description Starts at 1 and grows by one with every change. Keep the higher version, drop the others. */
+            version: number;
+            status: components["schemas"]["Status"];
+            /** @description Whether the payer and the provider have nothing more to do. A late success or another attempt may still change the order. The order is paid only if `status` is `succeeded`; `review` waits for you. */
+            settled: boolean;
+            reason?: components["schemas"]["Reason"];
+            /** @description The amount to pay, in the currency's minor unit. */
+            amountMinor: number;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+            live: boolean;
+            /** @description The attempt that caused this state. */
+            payment: {
+                /** Format: uuid */
+                id: string;
+                provider: string;
+                /** @description 1 for the order's first attempt. */
+                attempt: number;
+                /**
+                 * Format: date-time
+                 * @description When the payment was stored. ISO 8601, UTC.
+                 */
+                startedAt: string;
+                /**
+                 * Format: date-time
+                 * @description When it expires without an outcome. ISO 8601, UTC.
+                 */
+                expiresAt: string;
+                /** @description The paid amount, once known, in the currency's minor unit. */
+                amountPaidMinor?: number;
+                /** @description The provider's proof of payment, once known. */
+                receipt?: string;
+                action?: components["schemas"]["Action"];
+            };
+            /** @description Other attempts of this order that were paid too. */
+            alsoPaid?: string[];
+            /** @description The payer's results, in the order in which they were added. Only a paid order has some. */
+            results?: components["schemas"]["Result"][];
+            /**
+             * Format: date-time
+             * @description When the order was opened. ISO 8601, UTC.
+             */
+            openedAt: string;
+            /**
+             * Format: date-time
+             * @description When this state began; never earlier than the previous version. ISO 8601, UTC.
+             */
+            occurredAt: string;
+            /**
+             * Format: date-time
+             * @description The server's time when it sent this state, for a countdown that does not depend on the device's clock. Only a watcher that asks for it with `clock` gets it, with the first state of a connection. ISO 8601, UTC.
+             */
+            sentAt?: string;
+            /**
+             * @description The source of the state; absent for the start of a payment.
+             *
+             *     - `webhook`: a webhook of the provider
+             *     - `query`: the provider's answer to a query
+             *     - `clock`: the deadline
+             *     - `person`: a person's decision
+             *     - `reply`: the provider's answer to our request for the money
+             *     - `payer`: the payer's browser, after a query to the provider
+             *     - `merchant`: your backend, which added or removed a result
+             * @enum {string}
+             */
+            source?: "webhook" | "query" | "clock" | "person" | "reply" | "payer" | "merchant";
+            /** @description The note of a person's decision. */
+            note?: string;
+        };
+        Item: {
+            name: string;
+            quantity: number;
+            /** @description The amount of one, in the currency's minor unit. */
+            unitAmountMinor: number;
+            sku?: string;
+        };
+        OrderList: {
+            data: components["schemas"]["StatusEvent"][];
+            /** @description The `cursor` of the next page; null at the end. */
+            nextCursor: string | null;
+        };
+        Decision: {
+            /**
+             * Format: uuid
+             * @description The payment in review.
+             */
+            paymentId: string;
+            /**
+             * @description The decision.
+             * @enum {string}
+             */
+            as: "succeeded" | "failed";
+            /** @description The reason, stored in the order's history. */
+            note: string;
+        };
+        Decided: {
+            order: components["schemas"]["StatusEvent"];
+        };
+        WatchToken: {
+            /** @description Allows to watch this order, and nothing else. */
+            watchToken: string;
+            /**
+             * Format: date-time
+             * @description When it expires. ISO 8601, UTC.
+             */
+            watchTokenExpiresAt: string;
+        };
+        ResultRequest: {
+            /** @description Your name for the result, unique within the order. The same id again replaces the result. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
+            id: string;
+            /**
+             * @description A voucher and a ticket need `code`, a link `url`, and a text `text`.
+             * @enum {string}
+             */
+            kind: "voucher" | "ticket" | "link" | "text";
+            title: string;
+            /** @description What the payer shows or types. */
+            code?: string;
+            /**
+             * Format: uri
+             * @description https. Outside production also http on the node's own machine.
+             */
+            url?: string;
+            text?: string;
+            /**
+             * Format: date-time
+             * @description When the result is no longer valid.
+             * @example 2026-11-21T00:00:00.000Z
+             */
+            expiresAt?: string;
+        };
+        ChangedResults: {
+            order: components["schemas"]["StatusEvent"];
+        };
+        ProviderList: {
+            data: {
+                name: string;
+                /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+                live: boolean;
+                /** @description True for the built-in sandbox, whose test numbers decide how a payment ends. */
+                sandbox: boolean;
+                /** @description ISO 4217. */
+                currencies: string[];
+                /** @description ISO 3166-1 alpha-2. */
+                countries: string[];
+                /** @description Null if the provider uses no access token or none was fetched yet. */
+                token: {
+                    /**
+                     * Format: date-time
+                     * @description When the access token expires. ISO 8601, UTC.
+                     */
+                    expiresAt: string;
+                } | null;
+                /** @description Calls to the provider from this process that ended in the last 15 min, at most the last 1,000 of each kind. The calls of other nodes are not counted. */
+                calls: {
+                    /** @description Requests for money. */
+                    initiate: {
+                        /** @description The number of calls that ended. */
+                        count: number;
+                        /** @description Calls without a usable answer. A declined payer is a usable answer. */
+                        errors: number;
+                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        p50Ms: number | null;
+                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        p99Ms: number | null;
+                    };
+                    /** @description Requests to take the money that a payer approved on the provider's page. */
+                    complete: {
+                        /** @description The number of calls that ended. */
+                        count: number;
+                        /** @description Calls without a usable answer. A declined payer is a usable answer. */
+                        errors: number;
+                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        p50Ms: number | null;
+                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        p99Ms: number | null;
+                    };
+                    /** @description Queries about payments. */
+                    confirm: {
+                        /** @description The number of calls that ended. */
+                        count: number;
+                        /** @description Calls without a usable answer. A declined payer is a usable answer. */
+                        errors: number;
+                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        p50Ms: number | null;
+                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        p99Ms: number | null;
+                    };
+                    /** @description Requests for access tokens. */
+                    token: {
+                        /** @description The number of calls that ended. */
+                        count: number;
+                        /** @description Calls without a usable answer. A declined payer is a usable answer. */
+                        errors: number;
+                        /** @description Median duration, in milliseconds. Null if there was no call. */
+                        p50Ms: number | null;
+                        /** @description 99th percentile of the duration, in milliseconds. Null if there was no call. */
+                        p99Ms: number | null;
+                    };
+                };
+                /** @description The share of succeeded payments among the settled ones that were started in the last 24 h, on any node. A person's decision counts; a payment in review counts as not succeeded. Null if there is no such payment. */
+                succeededShare: number | null;
+            }[];
+        };
+        AccessToken: {
+            expiresAt: string | null;
+        };
+        EndpointDraft: {
+            /** @description An https URL. Outside production also http on this machine. */
+            url: string;
+            /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled")[] | null;
+            description?: string | null;
+        };
+        EndpointWithSecret: {
+            endpoint: components["schemas"]["Endpoint"];
+            /** @description `whsec_…`, for the library of Standard Webhooks. Shown only here. */
+            secret: string;
+        };
+        /** @description A URL of your backend that receives events. */
+        Endpoint: {
+            /** Format: uuid */
+            id: string;
+            url: string;
+            description?: string;
+            /** @description Null: all types but `order.pending` and `order.processing`. */
+            events: string[] | null;
+            enabled: boolean;
+            /**
+             * @description `gone`: it answered 410. `failing`: no success for five days. `environment`: `ENDPOINT_URL` is not set.
+             * @enum {string}
+             */
+            disabledBecause?: "merchant" | "gone" | "failing" | "environment";
+            /** @description Grows with every change of the endpoint. */
+            version: number;
+            /**
+             * Format: date-time
+             * @description The first failed attempt since the last successful one. ISO 8601, UTC.
+             */
+            failingSince?: string;
+            /**
+             * Format: date-time
+             * @description When it was created. ISO 8601, UTC.
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description When it was changed last. ISO 8601, UTC.
+             */
+            changedAt: string;
+        };
+        EndpointList: {
+            data: components["schemas"]["Endpoint"][];
+        };
+        EndpointAnswer: {
+            endpoint: components["schemas"]["Endpoint"];
+        };
+        EndpointChange: {
+            /** @description An https URL. Outside production also http on this machine. */
+            url?: string;
+            /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled")[] | null;
+            description?: string | null;
+            /** @description True resumes what is due, also after the last attempt. */
+            enabled?: boolean;
+        };
+        Ping: {
+            /** @description Whether the answer was 2xx within 15 s. */
+            delivered: boolean;
+            httpStatus?: number;
+            durationMs: number;
+            /** @description The first 1 KiB of the answer. */
+            answer?: string;
+            error?: string;
+        };
+        DeliveryPage: {
+            data: components["schemas"]["Delivery"][];
+            nextCursor: string | null;
+        };
+        Delivery: {
+            /** @description The `webhook-id`: `<uuid of the order>.<epoch>.<version>`. */
+            id: string;
+            /** @description Absent if it was never sent. */
+            type?: string;
+            orderId?: string;
+            version: number;
+            /**
+             * @description `pending`: due, or exhausted if it has no `nextAttemptAt`. `superseded`: a newer version replaced it.
+             * @enum {string}
+             */
+            status: "pending" | "delivered" | "failed" | "superseded";
+            /** @description 1 for the first attempt. Of a pending delivery: the failed attempts so far. */
+            attempt?: number;
+            /**
+             * Format: date-time
+             * @description When the attempt ended. ISO 8601, UTC.
+             */
+            at?: string;
+            /**
+             * Format: date-time
+             * @description When the next attempt is due. ISO 8601, UTC.
+             */
+            nextAttemptAt?: string;
+            httpStatus?: number;
+            durationMs?: number;
+            /** @description The first 1 KiB of the answer. */
+            answer?: string;
+            error?: string;
+        };
+        Replay: {
+            /**
+             * Format: date-time
+             * @description Orders that changed at this time or later. Required without `orderId`.
+             */
+            since?: string;
+            /**
+             * Format: date-time
+             * @description Orders that changed before this time.
+             */
+            until?: string;
+            /** @description This order; without `since`, whenever it changed. */
+            orderId?: string;
+            /**
+             * @description Orders with this status now.
+             * @enum {string}
+             */
+            status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+        };
+        ReplayAnswer: {
+            count: number;
+        };
+        /** @description One version of one order, as the merchant sees it. */
+        Event: {
+            /** @description The `webhook-id`. */
+            id: string;
+            /** @enum {string} */
+            type: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled";
+            /**
+             * Format: date-time
+             * @description When the state began. ISO 8601, UTC.
+             */
+            timestamp: string;
+            data: {
+                order: components["schemas"]["MerchantOrder"];
+            };
+        };
+        /** @description A state of an order with what only its merchant may see. */
+        MerchantOrder: {
+            /**
+             * Format: uuid
+             * @description The order's uuid. Another uuid means another order, whose versions start at 1 again.
+             */
+            id: string;
+            /** @description Your name for the order. */
+            orderId: string;
+            /** @description Grows when the database has lost commits, for example in a failover. Versions compare within one epoch. */
+            epoch?: number;
+            /** @description Starts at 1 and grows by one with every change. Keep the higher version, drop the others. */
+            version: number;
+            status: components["schemas"]["Status"];
+            /** @description Whether the payer and the provider have nothing more to do. A late success or another attempt may still change the order. The order is paid only if `status` is `succeeded`; `review` waits for you. */
+            settled: boolean;
+            reason?: components["schemas"]["Reason"];
+            /** @description The amount to pay, in the currency's minor unit. */
+            amountMinor: number;
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+            live: boolean;
+            /** @description The attempt that caused this state. */
+            payment: {
+                /** Format: uuid */
+                id: string;
+                provider: string;
+                /** @description 1 for the order's first attempt. */
+                attempt: number;
+                /**
+                 * Format: date-time
+                 * @description When the payment was stored. ISO 8601, UTC.
+                 */
+                startedAt: string;
+                /**
+                 * Format: date-time
+                 * @description When it expires without an outcome. ISO 8601, UTC.
+                 */
+                expiresAt: string;
+                /** @description The paid amount, once known, in the currency's minor unit. */
+                amountPaidMinor?: number;
+                /** @description The provider's proof of payment, once known. */
+                receipt?: string;
+                action?: components["schemas"]["Action"];
+            };
+            /** @description Other attempts of this order that were paid too. */
+            alsoPaid?: string[];
+            /** @description The payer's results, in the order in which they were added. Only a paid order has some. */
+            results?: components["schemas"]["Result"][];
+            /**
+             * Format: date-time
+             * @description When the order was opened. ISO 8601, UTC.
+             */
+            openedAt: string;
+            /**
+             * Format: date-time
+             * @description When this state began; never earlier than the previous version. ISO 8601, UTC.
+             */
+            occurredAt: string;
+            /**
+             * Format: date-time
+             * @description The server's time when it sent this state, for a countdown that does not depend on the device's clock. Only a watcher that asks for it with `clock` gets it, with the first state of a connection. ISO 8601, UTC.
+             */
+            sentAt?: string;
+            /**
+             * @description The source of the state; absent for the start of a payment.
+             *
+             *     - `webhook`: a webhook of the provider
+             *     - `query`: the provider's answer to a query
+             *     - `clock`: the deadline
+             *     - `person`: a person's decision
+             *     - `reply`: the provider's answer to our request for the money
+             *     - `payer`: the payer's browser, after a query to the provider
+             *     - `merchant`: your backend, which added or removed a result
+             * @enum {string}
+             */
+            source?: "webhook" | "query" | "clock" | "person" | "reply" | "payer" | "merchant";
+            /** @description The note of a person's decision. */
+            note?: string;
+            description?: string;
+            customer?: {
+                [key: string]: unknown;
+            };
+            metadata?: {
+                [key: string]: unknown;
+            };
+            items?: components["schemas"]["Item"][];
+            /** @enum {string} */
+            lang?: "en" | "sw" | "bn";
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    listPrompts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The phone. Only its last nine digits are compared.
+                 * @example 254712345600
+                 */
+                msisdn: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The open prompts, oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "prompts": [
+                     *         {
+                     *           "id": "5c0f7a52-6b0e-4f0b-9c58-0a4b0f5e9d11",
+                     *           "phone": "+254712345600",
+                     *           "provider": "daraja",
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "merchant": "Sandbox Merchant",
+                     *           "account": "ORD-1001",
+                     *           "description": "2 tickets"
+                     *         }
+                     *       ],
+                     *       "answersItself": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Prompts"];
+                };
+            };
+        };
+    };
+    answerPrompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The prompt.
+                 * @example 5c0f7a52-6b0e-4f0b-9c58-0a4b0f5e9d11
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptAnswer"];
+            };
+        };
+        responses: {
+            /** @description The prompt is answered. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "5c0f7a52-6b0e-4f0b-9c58-0a4b0f5e9d11",
+                     *       "answer": "approve"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AnsweredPrompt"];
+                };
+            };
+        };
+    };
+    startPayment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the current state; one with another body is refused. */
+                "Idempotency-Key"?: string;
+                /**
+                 * @description `wait=N` (RFC 7240): waits for the provider's answer, for N seconds at most, up to 15.
+                 * @example wait=5
+                 */
+                Prefer?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PaymentRequest"];
+            };
+        };
+        responses: {
+            /** @description The order's current state, and a token to watch it. */
+            202: {
+                headers: {
+                    /** @description `true` when the key was used before with the same body. */
+                    "Idempotency-Replayed"?: "true";
+                    /** @description The wait that was granted. */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 1,
+                     *         "status": "pending",
+                     *         "settled": false,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T20:59:31.000Z"
+                     *       },
+                     *       "watchToken": "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
+                     *       "watchTokenExpiresAt": "2026-11-21T20:59:31.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedPayment"];
+                };
+            };
+        };
+    };
+    readOrder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `Order` with the API key, `StatusEvent` with a watch token. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 3,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *       },
+                     *       "payments": [
+                     *         {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "live": true,
+                     *           "status": "succeeded",
+                     *           "phone": "+2547*****601",
+                     *           "reference": "ws_CO_20112026205932104712345601",
+                     *           "receipt": "NLJ7RT61SV",
+                     *           "amountPaidMinor": 15000,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z"
+                     *         }
+                     *       ],
+                     *       "events": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *           "orderId": "ORD-1001",
+                     *           "epoch": 0,
+                     *           "version": 1,
+                     *           "status": "pending",
+                     *           "settled": false,
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payment": {
+                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *             "provider": "daraja",
+                     *             "attempt": 1,
+                     *             "startedAt": "2026-11-20T20:59:31.000Z",
+                     *             "expiresAt": "2026-11-20T21:01:31.000Z"
+                     *           },
+                     *           "openedAt": "2026-11-20T20:59:31.000Z",
+                     *           "occurredAt": "2026-11-20T20:59:31.000Z"
+                     *         },
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *           "orderId": "ORD-1001",
+                     *           "epoch": 0,
+                     *           "version": 2,
+                     *           "status": "processing",
+                     *           "settled": false,
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payment": {
+                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *             "provider": "daraja",
+                     *             "attempt": 1,
+                     *             "startedAt": "2026-11-20T20:59:31.000Z",
+                     *             "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *             "action": {
+                     *               "type": "prompt",
+                     *               "phone": "+2547*****601"
+                     *             }
+                     *           },
+                     *           "openedAt": "2026-11-20T20:59:31.000Z",
+                     *           "occurredAt": "2026-11-20T20:59:32.204Z"
+                     *         },
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *           "orderId": "ORD-1001",
+                     *           "epoch": 0,
+                     *           "version": 3,
+                     *           "status": "succeeded",
+                     *           "settled": true,
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payment": {
+                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *             "provider": "daraja",
+                     *             "attempt": 1,
+                     *             "startedAt": "2026-11-20T20:59:31.000Z",
+                     *             "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *             "amountPaidMinor": 15000,
+                     *             "receipt": "NLJ7RT61SV"
+                     *           },
+                     *           "openedAt": "2026-11-20T20:59:31.000Z",
+                     *           "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *         }
+                     *       ],
+                     *       "description": "2 tickets",
+                     *       "customer": {
+                     *         "name": "Asha Njeri",
+                     *         "phone": "+2547*****601"
+                     *       },
+                     *       "metadata": null,
+                     *       "items": [
+                     *         {
+                     *           "name": "Ticket",
+                     *           "quantity": 2,
+                     *           "unitAmountMinor": 7500
+                     *         }
+                     *       ],
+                     *       "lang": "sw"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Order"] | components["schemas"]["StatusEvent"];
+                };
+            };
+        };
+    };
+    listOrders: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only orders with this status now.
+                 * @example succeeded
+                 */
+                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+                /**
+                 * @description Only orders whose latest state comes from this provider.
+                 * @example daraja
+                 */
+                provider?: string;
+                /**
+                 * @description Opened at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Opened before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description Only orders that changed at or after this time, by time of change: a feed.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                changedSince?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Orders in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *           "orderId": "ORD-1001",
+                     *           "epoch": 0,
+                     *           "version": 3,
+                     *           "status": "succeeded",
+                     *           "settled": true,
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payment": {
+                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *             "provider": "daraja",
+                     *             "attempt": 1,
+                     *             "startedAt": "2026-11-20T20:59:31.000Z",
+                     *             "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *             "amountPaidMinor": 15000,
+                     *             "receipt": "NLJ7RT61SV"
+                     *           },
+                     *           "openedAt": "2026-11-20T20:59:31.000Z",
+                     *           "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OrderList"];
+                };
+            };
+        };
+    };
+    resolveReview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description The order after the decision. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 4,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 10000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:14:05.770Z",
+                     *         "reason": "amount_mismatch"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Decided"];
+                };
+            };
+        };
+    };
+    issueWatchToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A token for this order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "watchToken": "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
+                     *       "watchTokenExpiresAt": "2026-11-21T20:59:31.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WatchToken"];
+                };
+            };
+        };
+    };
+    putResult: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResultRequest"];
+            };
+        };
+        responses: {
+            /** @description The order has this very result: there is no new version. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 4,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:01.310Z",
+                     *         "results": [
+                     *           {
+                     *             "id": "seat-A1",
+                     *             "kind": "ticket",
+                     *             "title": "Seat A1, 20 November",
+                     *             "code": "TUK-7F3A-91C2",
+                     *             "url": "https://shop.example/tickets/7f3a",
+                     *             "expiresAt": "2026-11-21T00:00:00.000Z"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ChangedResults"];
+                };
+            };
+            /** @description The order after the change. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 4,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:01.310Z",
+                     *         "results": [
+                     *           {
+                     *             "id": "seat-A1",
+                     *             "kind": "ticket",
+                     *             "title": "Seat A1, 20 November",
+                     *             "code": "TUK-7F3A-91C2",
+                     *             "url": "https://shop.example/tickets/7f3a",
+                     *             "expiresAt": "2026-11-21T00:00:00.000Z"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ChangedResults"];
+                };
+            };
+        };
+    };
+    removeResult: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+                /**
+                 * @description Your name for the result. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example seat-A1
+                 */
+                resultId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The order after the change. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 5,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ChangedResults"];
+                };
+            };
+        };
+    };
+    listProviders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Each with its call statistics. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderList"];
+                };
+            };
+        };
+    };
+    fetchProviderToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The provider's name.
+                 * @example daraja
+                 */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The expiry of the token. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessToken"];
+                };
+            };
+        };
+    };
+    waitForOrder: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The last state that the client has: its `version`, or its `epoch` and `version` as in `0.3`. Only newer states are sent. A state of another epoch counts as newer.
+                 * @example 1
+                 */
+                after?: string;
+                /**
+                 * @description Whether the first state of the connection has `sentAt`, the server's time, for a countdown that does not depend on the device's clock. Default: false.
+                 * @example true
+                 */
+                clock?: boolean;
+                /**
+                 * @description The longest time to wait, in seconds.
+                 * @example 25
+                 */
+                timeout?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The order's current state. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *       "orderId": "ORD-1001",
+                     *       "epoch": 0,
+                     *       "version": 3,
+                     *       "status": "succeeded",
+                     *       "settled": true,
+                     *       "amountMinor": 15000,
+                     *       "currency": "KES",
+                     *       "live": true,
+                     *       "payment": {
+                     *         "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *         "provider": "daraja",
+                     *         "attempt": 1,
+                     *         "startedAt": "2026-11-20T20:59:31.000Z",
+                     *         "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *         "amountPaidMinor": 15000,
+                     *         "receipt": "NLJ7RT61SV"
+                     *       },
+                     *       "openedAt": "2026-11-20T20:59:31.000Z",
+                     *       "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StatusEvent"];
+                };
+            };
+        };
+    };
+    listEndpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All endpoints, the oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *           "url": "https://shop.example.com/hooks/tukio",
+                     *           "events": null,
+                     *           "enabled": true,
+                     *           "version": 1,
+                     *           "createdAt": "2026-11-20T20:59:31.000Z",
+                     *           "changedAt": "2026-11-20T20:59:31.000Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndpointList"];
+                };
+            };
+        };
+    };
+    createEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndpointDraft"];
+            };
+        };
+        responses: {
+            /** @description The endpoint and its secret. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *         "url": "https://shop.example.com/hooks/tukio",
+                     *         "events": null,
+                     *         "enabled": true,
+                     *         "version": 1,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       },
+                     *       "secret": "whsec_bm90IGEgc2VjcmV0LCBvbmx5IGFuIGV4YW1wbGU="
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndpointWithSecret"];
+                };
+            };
+        };
+    };
+    readEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The endpoint. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *         "url": "https://shop.example.com/hooks/tukio",
+                     *         "events": null,
+                     *         "enabled": true,
+                     *         "version": 1,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndpointAnswer"];
+                };
+            };
+        };
+    };
+    deleteEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    changeEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndpointChange"];
+            };
+        };
+        responses: {
+            /** @description The endpoint. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *         "url": "https://shop.example.com/hooks/tukio",
+                     *         "events": null,
+                     *         "enabled": true,
+                     *         "version": 1,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndpointAnswer"];
+                };
+            };
+        };
+    };
+    rotateSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The endpoint and its new secret. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "endpoint": {
+                     *         "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *         "url": "https://shop.example.com/hooks/tukio",
+                     *         "events": null,
+                     *         "enabled": true,
+                     *         "version": 1,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       },
+                     *       "secret": "whsec_bm90IGEgc2VjcmV0LCBvbmx5IGFuIGV4YW1wbGU="
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EndpointWithSecret"];
+                };
+            };
+        };
+    };
+    pingEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The result. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "delivered": true,
+                     *       "httpStatus": 200,
+                     *       "durationMs": 42,
+                     *       "answer": "ok"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Ping"];
+                };
+            };
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                status?: "pending" | "delivered" | "failed" | "superseded";
+                orderId?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Entries in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318.0.3",
+                     *           "type": "order.succeeded",
+                     *           "orderId": "ORD-1001",
+                     *           "version": 3,
+                     *           "status": "delivered",
+                     *           "attempt": 1,
+                     *           "at": "2026-11-20T21:00:00.123Z",
+                     *           "httpStatus": 200,
+                     *           "durationMs": 42,
+                     *           "answer": "ok"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+        };
+    };
+    replayEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The endpoint.
+                 * @example 0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replay"];
+            };
+        };
+        responses: {
+            /** @description The number of orders that will be sent. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 12
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ReplayAnswer"];
+                };
+            };
+        };
+    };
+    readEvents: {
+        parameters: {
+            query?: {
+                /** @description Only events from this time on. */
+                since?: string;
+                type?: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled";
+                /** @description The `nextCursor` or `endCursor` of a page. */
+                cursor?: string;
+                /**
+                 * @description Events in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: {
+                /** @description The `id` of the last event of a stream that is continued. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318.0.3",
+                     *           "type": "order.succeeded",
+                     *           "timestamp": "2026-11-20T21:00:00.123Z",
+                     *           "data": {
+                     *             "order": {
+                     *               "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *               "orderId": "ORD-1001",
+                     *               "epoch": 0,
+                     *               "version": 3,
+                     *               "status": "succeeded",
+                     *               "settled": true,
+                     *               "amountMinor": 15000,
+                     *               "currency": "KES",
+                     *               "live": true,
+                     *               "payment": {
+                     *                 "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *                 "provider": "daraja",
+                     *                 "attempt": 1,
+                     *                 "startedAt": "2026-11-20T20:59:31.000Z",
+                     *                 "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *                 "amountPaidMinor": 15000,
+                     *                 "receipt": "NLJ7RT61SV"
+                     *               },
+                     *               "openedAt": "2026-11-20T20:59:31.000Z",
+                     *               "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *             }
+                     *           }
+                     *         }
+                     *       ],
+                     *       "nextCursor": null,
+                     *       "endCursor": "WyI3NTA6NzUwOiJd"
+                     *     }
+                     */
+                    "application/json": {
+                        data: components["schemas"]["Event"][];
+                        nextCursor: string | null;
+                        /** @description The place after this page, to continue later. */
+                        endCursor: string;
+                    };
+                };
+            };
+        };
+    };
+}

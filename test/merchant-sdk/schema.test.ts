@@ -1,0 +1,65 @@
+/** The client and the API docs agree: the generated types, and the methods. */
+import { describe, expect, it } from "vitest";
+import { generateSchema, schemaFile } from "../../merchant-sdk/build/schema.ts";
+import { createTukio, type Tukio } from "../../merchant-sdk/index.ts";
+import { textOf } from "../docs/markdown.ts";
+import { listOperations, type OpenApiDocument } from "../support/openapi.ts";
+
+describe("the types of the API", () => {
+  it("are generated from docs/openapi.json: npm run build:types --workspace merchant-sdk", async () => {
+    await expect(await generateSchema()).toMatchFileSnapshot(schemaFile.pathname);
+  });
+});
+
+/** Calls each method once. */
+const calls: readonly ((tukio: Tukio) => unknown)[] = [
+  ({ payments }) => payments.start({ orderId: "A", amountMinor: 100, currency: "KES", provider: "daraja" }),
+  ({ orders }) => orders.read("A"),
+  ({ orders }) => orders.list().page(),
+  ({ orders }) => orders.wait("A"),
+  ({ orders }) => orders.resolve("A", { paymentId: "1", as: "failed", note: "n" }),
+  ({ orders }) => orders.issueWatchToken("A"),
+  ({ orders }) => orders.putResult("A", { id: "R", kind: "text", title: "t", text: "t" }),
+  ({ orders }) => orders.removeResult("A", "R"),
+  ({ events }) => events.list().page(),
+  ({ endpoints }) => endpoints.create({ url: "https://shop.example.com" }),
+  ({ endpoints }) => endpoints.list(),
+  ({ endpoints }) => endpoints.read("1"),
+  ({ endpoints }) => endpoints.change("1", {}),
+  ({ endpoints }) => endpoints.delete("1"),
+  ({ endpoints }) => endpoints.rotateSecret("1"),
+  ({ endpoints }) => endpoints.ping("1"),
+  ({ endpoints }) => endpoints.deliveries("1").page(),
+  ({ endpoints }) => endpoints.replay("1", {}),
+  ({ providers }) => providers.list(),
+  ({ providers }) => providers.fetchToken("daraja"),
+  ({ sandbox }) => sandbox.prompts("0712345600"),
+  ({ sandbox }) => sandbox.answer("1", "approve"),
+];
+
+describe("the client", () => {
+  it("has a method for every operation that a merchant's backend calls", async () => {
+    const sent = new Set<string>();
+    const tukio = createTukio({
+      url: "http://tukio.test",
+      apiKey: "key",
+      retries: 0,
+      async fetch({ method, url }) {
+        sent.add(`${method} ${new URL(url).pathname}`);
+        return new Response("{}");
+      },
+    });
+    for (const call of calls) await Promise.resolve(call(tukio)).catch(() => undefined);
+    const document = JSON.parse(textOf("docs/openapi.json")) as OpenApiDocument;
+    const isForBackends = (path: string, security: readonly object[]): boolean =>
+      path.startsWith("/v1/")
+        ? security.some((one) => "apiKey" in one) && !/\/(events|socket)$/.test(path.replace(/^\/v1\/events$/, ""))
+        : /^\/sandbox\/phone\//.test(path);
+    const wanted = listOperations(document)
+      .filter(({ path, security }) => isForBackends(path, security))
+      .map(({ method, path }) => `${method} ${path}`);
+    const toPattern = (operation: string): RegExp => new RegExp(`^${operation.replace(/\{\w+\}/g, "[^/]+")}$`);
+    expect(wanted.length).toBeGreaterThan(20);
+    expect(wanted.filter((one) => ![...sent].some((call) => toPattern(one).test(call)))).toEqual([]);
+  });
+});
