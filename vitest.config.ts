@@ -29,6 +29,7 @@ const browser = [
   "test/browser/*.test.ts",
   "test/client-sdk/{element,fresh-project,react}.test.ts",
   "test/demo-shop/browser.test.ts",
+  "test/payment-link/page*.test.ts",
   "test/docs/picture.test.ts",
 ];
 const model = ["test/model/*.test.ts"];

@@ -215,7 +215,11 @@ function actionOf(
   return { label: words.goOn.replace("{provider}", provider), href: action.url };
 }
 
-function contactOf(words: Words, { contact: text }: PageFacts): Presentation["contact"] {
+/** The merchant's contact, as a link if it is an address. */
+export function contactOf(
+  words: Pick<Words, "contact">,
+  { contact: text }: Pick<PageFacts, "contact">,
+): Presentation["contact"] {
   if (!text) return undefined;
   const href = /^https?:\/\//i.test(text)
     ? text

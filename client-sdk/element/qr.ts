@@ -1,9 +1,12 @@
 /** Encodes a QR code. Loaded only when a ticket is shown. */
 import { encode } from "uqr";
 
-/** A QR code as an SVG path of its dark modules, in a square of `size` modules that includes the quiet zone. */
+/** A QR code in a square of `size` modules that includes the quiet zone. */
 export interface QrCode {
   size: number;
+  /** Whether each module is dark, from top to bottom and from left to right. */
+  rows: readonly (readonly boolean[])[];
+  /** The dark modules as an SVG path. */
   path: string;
 }
 
@@ -15,7 +18,7 @@ export function encodeQr(text: string): QrCode {
       .map(([x, length]) => `M${x} ${y}h${length}v1h-${length}z`)
       .join(""),
   );
-  return { size, path: path.join("") };
+  return { size, rows: data, path: path.join("") };
 }
 
 /** The runs of dark modules of a row, because one rectangle each has no seams inside. */

@@ -1,9 +1,9 @@
 /** The elements of one result. Data reaches the page only as text and attributes. */
 import { copyText } from "./copy.ts";
-import { svg } from "./icon.ts";
 import type { QrCode } from "./qr.ts";
 import type { ResultPresentation } from "./result.ts";
 import type { ResultWords } from "./result-words.ts";
+import { svg } from "./svg.ts";
 import { part, setAttribute, setText } from "./view.ts";
 
 export interface ResultItem {

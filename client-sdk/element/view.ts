@@ -3,9 +3,10 @@
  * selection and screen readers are not disturbed. Data reaches the page only as text and attributes.
  */
 import { type Countdown, formatDuration } from "./countdown.ts";
-import { iconPath, svg } from "./icon.ts";
+import { iconPath } from "./icon-path.ts";
 import type { Presentation } from "./presentation.ts";
 import type { Scheme } from "./scheme.ts";
+import { svg } from "./svg.ts";
 import type { Words } from "./words.ts";
 
 export interface View {

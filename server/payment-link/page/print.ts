@@ -1,0 +1,31 @@
+/** The page to print for a counter, on A6: what to do, and the code to scan. */
+import type { PrintView } from "../page-view.ts";
+import { documentOf, readStyle, script } from "./document.ts";
+import { html, trusted } from "./html.ts";
+import { wordsOf } from "./words.ts";
+
+const style = readStyle("print.css");
+
+/** `qrSvg`: the code of `url`, as `qrSvg` of `../qr.ts` makes it. */
+export function renderPrintPage(view: PrintView, qrSvg: string): string {
+  const { shop, lang, nonce, url, amountText, description } = view;
+  const spoken = wordsOf(lang);
+  const { title, steps, button, address } = spoken.page.print;
+  return documentOf(
+    { shop, lang, nonce },
+    {
+      spoken,
+      title: `${title} – ${shop.name}`,
+      head: html`<style nonce="${nonce}">${trusted(style)}</style>${script("print-button.js")}`,
+      main: html`<main class="print">
+<h1>${title}</h1>
+${description && html`<p class="what">${description}</p>`}
+${amountText && html`<p class="amount">${amountText}</p>`}
+<div class="qr">${trusted(qrSvg)}</div>
+<ol>${steps.map((step) => html`<li>${step}</li>`)}</ol>
+<p class="address">${address} <span>${url.replace(/^https?:\/\//, "")}</span></p>
+<p id="print" hidden><button type="button" class="primary">${button}</button></p>
+</main>`,
+    },
+  );
+}

@@ -1,0 +1,32 @@
+/** What the payer received for the money, for browsers in which `<order-status>` does not run. */
+import { presentResult, type ResultPresentation } from "../../../client-sdk/element/result.ts";
+import { resultWordsOf } from "../../../client-sdk/element/result-words.ts";
+import type { StatusEvent } from "../../order/order.ts";
+import { qrSvg } from "../qr.ts";
+import { timeZoneOf } from "./format.ts";
+import { type Html, html, trusted } from "./html.ts";
+import type { Spoken } from "./words.ts";
+
+export function resultList({ results = [], currency }: StatusEvent, { locale }: Spoken): Html | undefined {
+  if (results.length === 0) return undefined;
+  const words = resultWordsOf(locale);
+  const options = { words, locale, timeZone: timeZoneOf(currency), nowMs: Date.now() };
+  const shown = results.map((result) => presentResult(result, options));
+  return html`<div class="results"><h3>${words.heading}</h3><ul>${shown.map((one) => resultItem(one, words.qr))}</ul></div>`;
+}
+
+const resultItem = ({ title, until, hasQr, code, text, url, link }: ResultPresentation, label: string): Html =>
+  html`<li><h4>${title}</h4>
+${until && html`<p class="hint">${until}</p>`}
+${hasQr && code && qrOf(code, label)}
+${code && html`<p class="code">${code}</p>`}
+${text && html`<p class="text">${text}</p>`}
+${link ? html`<a href="${link.href}" target="_blank" rel="noopener noreferrer">${link.label}</a>` : url && html`<p>${url}</p>`}</li>`;
+
+function qrOf(code: string, label: string): Html | undefined {
+  try {
+    return html`<div class="qr" role="img" aria-label="${label}">${trusted(qrSvg(code))}</div>`;
+  } catch {
+    return undefined; // Too long for a QR code: the payer has the code as text.
+  }
+}

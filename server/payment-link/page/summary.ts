@@ -1,0 +1,38 @@
+/** What is to be paid: the amount first, then what it is for. */
+import type { Item } from "../../order/order.ts";
+import type { CheckoutView } from "../page-view.ts";
+import { dateOf, moneyOf } from "./format.ts";
+import { type Html, html } from "./html.ts";
+import { fillIn, type Spoken } from "./words.ts";
+
+/** A longer list is folded, because the form must be in view on a phone. */
+const openItemsMax = 3;
+
+/** The amount of the order that is shown, else that of the link. Undefined if the payer enters it. */
+export const amountOf = ({ order, paymentLink }: CheckoutView): number | undefined =>
+  order?.amountMinor ?? paymentLink.amountMinor;
+
+export function summary(view: CheckoutView, spoken: Spoken): Html {
+  const { paymentLink, shop, canPay } = view;
+  const { description, items = [], currency, expiresAt } = paymentLink;
+  const amount = amountOf(view);
+  const { page } = spoken;
+  return html`<section class="summary">
+${amount === undefined ? html`<h1 class="name">${fillIn(page.payShop, { shop: shop.name })}</h1>` : html`<h1>${moneyOf(amount, currency, spoken)}</h1>`}
+${description && html`<p class="what">${description}</p>`}
+${itemList(items, currency, spoken)}
+${canPay && expiresAt && html`<p class="until">${fillIn(page.payBy, { time: dateOf(expiresAt, currency, spoken) })}</p>`}
+</section>`;
+}
+
+function itemList(items: readonly Item[], currency: string, spoken: Spoken): Html | undefined {
+  if (items.length === 0) return undefined;
+  const number = new Intl.NumberFormat(spoken.locale);
+  const list = html`<ul class="items">${items.map(
+    ({ name, quantity, unitAmountMinor }) =>
+      html`<li><span>${name}${quantity > 1 && html` <span class="times">× ${number.format(quantity)}</span>`}</span> <span class="price">${moneyOf(quantity * unitAmountMinor, currency, spoken)}</span></li>`,
+  )}</ul>`;
+  if (items.length <= openItemsMax) return list;
+  const label = fillIn(spoken.page.items, { count: number.format(items.length) });
+  return html`<details><summary>${label}</summary>${list}</details>`;
+}
