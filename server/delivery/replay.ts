@@ -1,4 +1,9 @@
-/** Delivers the current state of subjects again, because the merchant asks for it. */
+/**
+ * Delivers the current state of subjects again, because the merchant asks for it.
+ *
+ * Guarantees: a replay reads each order of its period once, in statements that are bounded, and counts it once. An order that changes
+ * meanwhile is not lost: its place in the replay is its first event of the period, which does not change.
+ */
 import type pg from "pg";
 import { run } from "../order/statement.ts";
 import { accepts, makeDue, messageJoins, orderSubjects } from "./subject.ts";
@@ -16,78 +21,143 @@ export type Replay = { status?: string | undefined } & (
   | { since?: undefined; orderId: string }
 );
 
-/** Orders of one statement. */
+/** Events or orders of one statement, at least. More if one transaction wrote more events. */
 const batch = 500;
 
-/** The orders of `subject` become due at the endpoint $1. `status`: the parameter with the status that they must have, or null. */
-const replayed = (status: string): string => `due as (
+/** The orders of `chosen` become due at the endpoint $1. $2, $3: the period. $4: the status that they must have, or null. */
+const replayed = `subject as materialized (${orderSubjects("select id from chosen")}
+  ),
+  due as (
     select e.id as endpoint_id, 'order' as kind, s.id as subject_id, s.version, true as is_replay, d.due_version as replaced
     from subject s
       join endpoint e on e.id = $1 and not e.is_deleted
       ${messageJoins}
-    where (${status} is null or s.status = ${status}) and ${accepts("'order.' || s.status")}
+    where ($4::text is null or s.status = $4) and ${accepts("'order.' || s.status")}
   ),
   ${makeDue}`;
 
-/** $1: the endpoint. $2: the order. $3: the status. */
+/** Whether the time is in the period. */
+const isWithin = (time: string): string =>
+  `${time} >= $2::timestamptz and ${time} < coalesce($3::timestamptz, 'infinity')`;
+
+/** $5: the order. Without $2 any period counts. */
 const replayOrderStatement = {
   name: "replay-order",
-  text: `with subject as materialized (${orderSubjects('select id from "order" where order_id = $2')}
+  text: `with chosen as materialized (
+    select o.id from "order" o
+    where o.order_id = $5
+      and ($2::timestamptz is null or exists (select from event v where v.order_uuid = o.id and ${isWithin("v.occurred_at")}))
   ),
-  ${replayed("$3::text")}
+  ${replayed}
   select count(*)::int as queued from queued`,
 } as const;
 
-/** $1: the endpoint. $2, $3: the time of the changes. $4: the order. $5: the status. $6: the place in the orders, by id. */
-const replayStatement = {
-  name: "replay",
-  text: `with changed as materialized (
-    select found.id from (
-      select v.order_uuid as id from event v
-      where v.xid >= event_xid_at($2::timestamptz - interval '10 seconds')
-        and ($3::timestamptz is null or v.xid <= event_xid_at($3::timestamptz + interval '10 seconds'))
-        and v.occurred_at >= $2 and v.occurred_at < coalesce($3::timestamptz, 'infinity')
-      -- Events that are older than their column \`xid\`: the last one of each order counts.
-      union
-      select o.id from "order" o where o.changed_at >= $2 and o.changed_at < coalesce($3::timestamptz, 'infinity')
-    ) found
-    where $4::text is null or found.id = (select id from "order" where order_id = $4)
+/**
+ * $5: the first transaction to read. $6: the last one of the period. An order counts at its first event of the period; events that
+ * are older than their column `xid` do not count here.
+ */
+const replayEventsStatement = {
+  name: "replay-events",
+  text: `with read as materialized (
+    select xid, order_uuid, version, occurred_at from event where xid >= $5::xid8 and xid <= $6::xid8
+    order by xid fetch first ${batch} rows with ties
   ),
-  chosen as materialized (select id from changed where id > $6::uuid order by id limit ${batch}),
-  subject as materialized (${orderSubjects("select id from chosen")}
+  chosen as materialized (
+    select r.order_uuid as id from read r
+      left join lateral (
+        select occurred_at from event where order_uuid = r.order_uuid and version = r.version - 1 and xid is not null offset 0
+      ) previous on true
+    where ${isWithin("r.occurred_at")} and coalesce(previous.occurred_at < $2, true)
   ),
-  ${replayed("$5::text")}
-  select (select count(*)::int from queued) as queued, (select count(*)::int from chosen) as chosen,
-    (select id from chosen order by id desc limit 1) as last`,
+  ${replayed}
+  select (select count(*)::int from queued) as queued, 
+    case when count(*) >= ${batch} then (max(xid)::text::bigint + 1)::text end as next
+  from read`,
 } as const;
 
-const before = "00000000-0000-0000-0000-000000000000";
+/**
+ * The orders whose last event is older than its column `xid`, by the time of that event. $5, $6: the time and id of the last order
+ * that was read.
+ */
+const replayOldStatement = {
+  name: "replay-old-orders",
+  text: `with read as materialized (
+    select o.id, o.changed_at, o.version from "order" o
+    where (o.changed_at, o.id) > ($5::timestamptz, $6::uuid) and ${isWithin("o.changed_at")}
+    order by o.changed_at, o.id limit ${batch}
+  ),
+  chosen as materialized (
+    select r.id from read r where (select xid from event where order_uuid = r.id and version = r.version) is null
+  ),
+  ${replayed}
+  select (select count(*)::int from queued) as queued, last.changed_at::text as last_at, last.id as last_id
+  from (select) one left join (
+    select changed_at, id from read order by changed_at, id offset ${batch - 1}
+  ) last on true`,
+} as const;
 
-interface ReplayRow {
-  queued: number;
-  chosen: number;
-  last: string | null;
+/** $1, $2: the period. Returns its part whose events may be older than their column `xid`, if it has one. */
+const oldPeriodStatement = {
+  name: "replay-old-period",
+  text: `select until::text from (
+      select least($2::timestamptz,
+        (select occurred_at from event where xid is not null order by xid limit 1) + interval '10 seconds', 'infinity') as until
+    ) old where until > $1::timestamptz`,
+} as const;
+
+/** $1, $2: the period. Returns its transactions: those of events of 10 s around a time may be on either side of it. */
+const rangeStatement = {
+  name: "replay-range",
+  text: `select event_xid_at($1::timestamptz - interval '10 seconds')::text as first,
+    coalesce(event_xid_at($2::timestamptz + interval '10 seconds'), (select max(xid) from event))::text as last`,
+} as const;
+
+interface Period {
+  pool: pg.Pool;
+  endpointId: string;
+  since: Date;
+  until: Date | undefined;
+  status: string | undefined;
 }
 
 /** Returns the number of orders that will be sent. Throws `store_unavailable`. */
 export async function replay(pool: pg.Pool, endpointId: string, asked: Replay): Promise<number> {
-  if (asked.since !== undefined) return replaySince(pool, endpointId, asked);
-  const values = [endpointId, asked.orderId, asked.status];
-  const [row] = await run<Pick<ReplayRow, "queued">>(pool, replayOrderStatement, values);
-  return row?.queued ?? 0;
+  const { since, orderId, status } = asked;
+  const until = since && asked.until;
+  if (since === undefined || orderId !== undefined) {
+    const values = [endpointId, since, until, status, orderId];
+    const [row] = await run<{ queued: number }>(pool, replayOrderStatement, values);
+    return row?.queued ?? 0;
+  }
+  const period = { pool, endpointId, since, until, status };
+  // First, so that an order which changes meanwhile has a newer event that is read then.
+  const old = await replayOldOrders(period);
+  return old + (await replayEvents(period));
 }
 
-async function replaySince(
-  pool: pg.Pool,
-  endpointId: string,
-  { since, until, orderId, status }: Extract<Replay, { since: Date }>,
-): Promise<number> {
+async function replayOldOrders({ pool, endpointId, since, until, status }: Period): Promise<number> {
+  const [old] = await run<{ until: string }>(pool, oldPeriodStatement, [since, until]);
   let total = 0;
-  for (let place: string | null = before; place !== null; ) {
-    const values: unknown[] = [endpointId, since, until, orderId, status, place];
-    const [row]: ReplayRow[] = await run(pool, replayStatement, values);
-    total += row?.queued ?? 0;
-    place = row?.chosen === batch ? row.last : null;
+  let place: readonly [string, string] | undefined = old && ["-infinity", "00000000-0000-0000-0000-000000000000"];
+  while (place) {
+    type Page = { queued: number; last_at: string | null; last_id: string | null };
+    const values: unknown[] = [endpointId, since, old?.until, status, ...place];
+    const [page]: Page[] = await run(pool, replayOldStatement, values);
+    total += page?.queued ?? 0;
+    place = page?.last_at && page.last_id ? [page.last_at, page.last_id] : undefined;
+  }
+  return total;
+}
+
+async function replayEvents({ pool, endpointId, since, until, status }: Period): Promise<number> {
+  const [range] = await run<{ first: string; last: string | null }>(pool, rangeStatement, [since, until]);
+  let total = 0;
+  let place: string | null | undefined = range?.first;
+  while (place) {
+    const values: unknown[] = [endpointId, since, until, status, place, range?.last];
+    const [page]: { queued: number; next: string | null }[] = await run(pool, replayEventsStatement, values);
+    total += page?.queued ?? 0;
+    place = page?.next;
   }
   return total;
 }

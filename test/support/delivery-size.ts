@@ -37,6 +37,11 @@ export const deliveryRows: readonly string[] = [
   `insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, answer, at)
    select ('00000000-0000-4000-8000-00000000010' || e)::uuid, id, 0, 2, 'order.succeeded', case when e = 2 then 'delivered' else 'failed' end, 1, 200, 'ok', at
    from made cross join generate_series(1, 4) e where n <= 50000`,
+  // A few orders with events that are older than the transaction's column.
+  `insert into event (order_uuid, version, status, payment, also_paid, occurred_at, xid)
+   select id, version, case version when 1 then 'pending' else status end, payment, '{}', at + version * interval '4 seconds', null
+   from made join payment_of using (provider) cross join generate_series(1, 2) version
+   where n between 206000 and 208000`,
   // The million's events have 600 transactions, of which the last ten are to be fanned out.
   "update fan_out set seen = '593:593:'",
 ];
@@ -50,17 +55,19 @@ export const deliveryReads: Record<string, number> = {
   history: 2_100,
   // The first 51 that are due and the first 51 that are exhausted.
   pending: 300,
-  // The events of the hour, and for each batch of 500 orders what a fan-out reads.
+  // One page of 500 events and those of their last transaction, each with the event before it, and for each order what a fan-out reads.
   replay: 10_000,
   prepare: 400,
   removeDeleted: 2_000,
 };
 
+const daysAgo = (days: number): Date => new Date(Date.now() - days * 86_400_000);
+
 /** Named as the keys of `deliveryReads`. */
 export function deliveryCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   const endpoints = createEndpoints({ pool, sealer, onUnreadable: () => undefined });
   const [behind, complete] = [endpointId(1), endpointId(2)];
-  const since = new Date(Date.now() - 3_600_000);
+  const since = daysAgo(1 / 24);
   return {
     endpoints: [
       () => hasEndpoint(pool),
@@ -85,6 +92,8 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
       () => replay(pool, complete, { since }),
       () => replay(pool, complete, { since, orderId: "MILLION-100", status: "succeeded" }),
       () => replay(pool, complete, { orderId: "MILLION-100" }),
+      // The orders that are older than any event of a transaction.
+      () => replay(pool, complete, { since: daysAgo(24), until: daysAgo(23.95) }),
     ],
     history: [
       () => listDeliveries(pool, complete, { limit: 50 }),
