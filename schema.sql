@@ -280,8 +280,16 @@ create table endpoint (
   old_secret bytea,                                 -- signs too, until `old_secret_until`
   old_secret_until timestamptz(3),
   failing_since timestamptz(3),                     -- the first failure after the last success
+  recovered_at timestamptz(3),                      -- when a success cleared `failing_since` last
   created_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
   changed_at timestamptz(3) not null default clock_timestamp(),
+  -- An event is later than the endpoint if this snapshot does not see its transaction, whatever the clocks show. In another epoch, whose
+  -- transactions have other numbers, and for an endpoint that is older than these columns, `created_at` decides.
+  created_epoch bigint,
+  created_snapshot pg_snapshot default pg_current_snapshot(),
+  is_joined boolean not null default false,         -- the fan-out has read the events again that it read before it saw the endpoint
+  filtered_at timestamptz(3),                       -- when `events` changed last: a sweep sends nothing that was not wanted before
+  resumed_to uuid,                                  -- the place up to which its deliveries were resumed since it was enabled; null: all
   is_deleted boolean not null default false         -- its deliveries are still to be deleted, in batches
 );
 

@@ -62,8 +62,9 @@ const returned = `returning ${endpointColumns("endpoint")}`;
 /** No row when there are `endpointsMax` already. */
 const createStatement = {
   name: "create-endpoint",
-  text: `insert into endpoint (id, url, description, events, secret)
-    select $1, $2, $3, $4, $5 where (select count(*) from endpoint where not is_deleted) < ${endpointsMax} ${returned}`,
+  text: `insert into endpoint (id, url, description, events, secret, created_epoch)
+    select $1, $2, $3, $4, $5, epoch from timeline
+    where (select count(*) from endpoint where not is_deleted) < ${endpointsMax} ${returned}`,
 } as const;
 
 const listStatement = {

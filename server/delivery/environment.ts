@@ -23,7 +23,8 @@ const enableStatement = {
 
 const storeStatement = {
   name: "store-environment-endpoint",
-  text: `insert into endpoint (id, url, description, secret) values ($1, $2, 'ENDPOINT_URL', $3)
+  text: `insert into endpoint (id, url, description, secret, created_epoch)
+    select $1, $2, 'ENDPOINT_URL', $3, epoch from timeline
     on conflict (id) do update set secret = excluded.secret`,
 } as const;
 

@@ -2,12 +2,13 @@
  * The fan-out makes new versions of orders due at the endpoints that receive them.
  *
  * Guarantees: every committed event is read at least once, whatever node wrote it, in whatever order the transactions commit, and
- * whatever the clocks show: the next read begins with what the snapshot of the last one did not see. Reading an event again changes
- * nothing. One node fans out at a time; the others leave it to that node.
+ * whatever the clocks show: the next read begins with what the snapshot of the last one did not see. An endpoint receives what the
+ * transaction that created it did not see: when the fan-out first sees an endpoint, it goes back to that transaction. Reading an event
+ * again changes nothing. One node fans out at a time; the others leave it to that node.
  */
 import type pg from "pg";
 import { run } from "../order/statement.ts";
-import { accepts, makeDue, messageJoins, orderSubjects } from "./subject.ts";
+import { accepts, isSinceCreation, makeDue, messageJoins, orderSubjects } from "./subject.ts";
 
 /** Events of one pass, at least. More if one transaction wrote more. */
 const eventsMax = 1_000;
@@ -18,13 +19,14 @@ const sweptMax = 500;
 /** The key of the advisory lock. An arbitrary number, the same in every process. */
 const fanOutLock = 7_458_003;
 
-/** Subjects that an endpoint must receive and does not have, as `due`. */
-const dueOrders = `due as (
+/** Subjects that an endpoint `e` must receive and does not have, as `due`, if they are `wanted`. */
+const dueOrders = (wanted: string): string => `due as (
     select e.id as endpoint_id, 'order' as kind, s.id as subject_id, s.version, false as is_replay, d.due_version as replaced
     from subject s
-      join endpoint e on not e.is_deleted and s.changed_at >= e.created_at
+      join endpoint e on not e.is_deleted and ${wanted}
       ${messageJoins}
-    where s.version > coalesce(greatest(m.acked, d.due_version), 0) and ${accepts("m.type")}
+    where s.version > coalesce(greatest(m.acked, d.due_version), 0) and ${isSinceCreation("s.changed_xid", "s.changed_at")}
+      and ${accepts("m.type")}
   ),
   ${makeDue}`;
 
@@ -35,7 +37,8 @@ const dueOrders = `due as (
 const fanOutStatement = {
   name: "fan-out",
   text: `with place as materialized (
-    select f.seen, f.epoch <> t.epoch as is_new_epoch, f.swept_at is not null as is_sweeping, pg_current_snapshot() as now
+    select f.seen, f.epoch <> t.epoch as is_new_epoch, f.swept_at is not null as is_sweeping, pg_current_snapshot() as now,
+      exists (select from endpoint where not is_joined and not is_deleted) as has_new_endpoint
     from fan_out f, timeline t where pg_try_advisory_xact_lock(${fanOutLock})
   ),
   late_event as (
@@ -48,13 +51,29 @@ const fanOutStatement = {
   ),
   subject as materialized (${orderSubjects("select order_uuid from late_event union select order_uuid from new_event")}
   ),
-  ${dueOrders},
+  ${dueOrders("true")},
   read as (select count(*) >= ${eventsMax} as is_full, max(xid) as last, count(*) > 0 as is_any from new_event),
   moved as (
     update fan_out f set seen = case when is_full then seen_before(now, (last::text::bigint + 1)::text::xid8) else now end
-    from read, place where is_any or exists (select from late_event)
+    from read, place
+    -- Another node may have gone back for a new endpoint since this statement's snapshot.
+    where (is_any or exists (select from late_event)) and f.seen::text = place.seen::text
   )
-  select is_new_epoch, is_sweeping, is_full, (select count(*)::int from queued) as queued from place, read`,
+  select is_new_epoch, is_sweeping, has_new_endpoint, is_full, (select count(*)::int from queued) as queued from place, read`,
+} as const;
+
+/** Goes back to what the new endpoints' transactions did not see, because the fan-out may have passed it before they were committed. */
+const joinStatement = {
+  name: "fan-out-join",
+  text: `with held as materialized (select where pg_try_advisory_xact_lock(${fanOutLock})),
+  joined as (
+    update endpoint set is_joined = true from held where not is_joined and not is_deleted returning created_epoch, created_snapshot
+  )
+  update fan_out f set seen = seen_before(f.seen, least(pg_snapshot_xmax(f.seen), first))
+  from (
+    select min(pg_snapshot_xmin(created_snapshot)) as first from joined join timeline t on t.epoch = created_epoch
+  ) created
+  where first is not null`,
 } as const;
 
 /** After a new epoch the stored snapshot may be of another server, so that all orders are looked at instead. */
@@ -75,7 +94,8 @@ const sweepStatement = {
   ),
   subject as materialized (${orderSubjects("select id from chosen")}
   ),
-  ${dueOrders},
+  -- What a wider filter did not want before its change is not due now.
+  ${dueOrders("s.changed_at >= coalesce(e.filtered_at, '-infinity')")},
   last as (select changed_at, id from chosen order by changed_at desc, id desc limit 1),
   moved as (
     update fan_out set swept_at = case when n = ${sweptMax} then last.changed_at end, swept_id = last.id
@@ -109,11 +129,12 @@ export async function hasEndpoint(pool: pg.Pool): Promise<boolean> {
 
 /** Runs one pass. Returns whether events or orders remain for another one, or another node is at work. Throws `store_unavailable`. */
 export async function fanOut(pool: pg.Pool): Promise<{ isUnfinished: boolean }> {
-  type Pass = { is_new_epoch: boolean; is_sweeping: boolean; is_full: boolean };
+  type Pass = { is_new_epoch: boolean; is_sweeping: boolean; has_new_endpoint: boolean; is_full: boolean };
   const [pass] = await run<Pass>(pool, fanOutStatement, []);
+  if (pass?.has_new_endpoint) await run(pool, joinStatement, []);
   if (pass?.is_new_epoch) await run(pool, startSweepStatement, []);
   const isSwept = pass && (pass.is_new_epoch || pass.is_sweeping) ? await sweep(pool) : true;
-  return { isUnfinished: !pass || pass.is_full || !isSwept };
+  return { isUnfinished: !pass || pass.has_new_endpoint || pass.is_full || !isSwept };
 }
 
 /** Returns whether the sweep is complete. */

@@ -21,18 +21,27 @@ export const eventTypes = [
 export type EventType = (typeof eventTypes)[number];
 
 /**
- * Selects the orders of `ids`, a select of one column, with the version and time at which each entered its current status. One index
- * probe for each order, and one for each of its latest events with that status.
+ * Selects the orders of `ids`, a select of one column, with the transaction of their last event, and the version, time and transaction
+ * at which each entered its current status. Two index probes for each order, and one for each of its latest events with that status.
  */
 export const orderSubjects = (ids: string): string => `
-    select o.id, o.version, o.status, o.changed_at, entered.version as status_version, entered.occurred_at as status_at
+    select o.id, o.version, o.status, o.changed_at, latest.xid as changed_xid, entered.version as status_version,
+      entered.occurred_at as status_at, entered.xid as status_xid
     from (${ids}) as chosen (id)
       join lateral (select id, version, status, changed_at from "order" where id = chosen.id offset 0) o on true
+      join lateral (select xid from event where order_uuid = o.id and version = o.version offset 0) latest on true
       join lateral (
-        select version, occurred_at from event where order_uuid = o.id and version = 1 + coalesce((
+        select version, occurred_at, xid from event where order_uuid = o.id and version = 1 + coalesce((
           select other.version from event other where other.order_uuid = o.id and other.status <> o.status
           order by other.version desc limit 1), 0)
       ) entered on true`;
+
+/**
+ * Whether an event with this transaction and time is later than the creation of the endpoint `e`. The snapshot of the creation decides,
+ * because clocks step back and transactions overlap. It says nothing about the transactions of another epoch than that of `timeline t`.
+ */
+export const isSinceCreation = (xid: string, at: string): string =>
+  `(case when e.created_epoch = t.epoch then not pg_visible_in_snapshot(${xid}, e.created_snapshot) else ${at} >= e.created_at end)`;
 
 /**
  * The joins that add to a subject `s` and an endpoint `e` the delivery `d` between them, and `m`: the message that the endpoint
@@ -50,7 +59,8 @@ export const messageJoins = `
         when d.acked_epoch = t.epoch or s.changed_at < to_timestamp(t.epoch) - interval '1 day' then d.acked_version
         end as acked) acknowledged
       cross join lateral (select acked, case
-        when coalesce(d.is_replay, false) or (s.status_version > coalesce(acked, 0) and s.status_at >= e.created_at)
+        when coalesce(d.is_replay, false)
+          or (s.status_version > coalesce(acked, 0) and ${isSinceCreation("s.status_xid", "s.status_at")})
         then 'order.' || s.status else 'order.updated' end as type) m`;
 
 /** Whether the endpoint `e` receives messages of this type. */

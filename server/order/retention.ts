@@ -109,7 +109,8 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   endpoint: {
     notPersonal: [
       ...["id", "url", "description", "events", "enabled", "disabled_because", "version", "secret", "old_secret"],
-      ...["old_secret_until", "failing_since", "created_at", "changed_at", "is_deleted"],
+      ...["old_secret_until", "failing_since", "recovered_at", "created_at", "changed_at", "created_epoch"],
+      ...["created_snapshot", "is_joined", "filtered_at", "resumed_to", "is_deleted"],
     ],
   },
   delivery: {
