@@ -104,7 +104,8 @@ const changeStatement = {
     from next join old using (id)
   )
   update endpoint set ${changeable.map((name) => `${name} = next.${name}`).join(", ")},
-    version = version + is_other::int, changed_at = case when is_other then clock_timestamp() else changed_at end
+    version = version + is_other::int, changed_at = case when is_other then clock_timestamp() else changed_at end,
+    filtered_at = case when endpoint.events is distinct from next.events then clock_timestamp() else filtered_at end
   from next join compared using (id) where endpoint.id = next.id ${returned}`,
 } as const;
 

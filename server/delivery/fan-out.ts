@@ -19,14 +19,14 @@ const sweptMax = 500;
 /** The key of the advisory lock. An arbitrary number, the same in every process. */
 const fanOutLock = 7_458_003;
 
-/** Subjects that an endpoint `e` must receive and does not have, as `due`, if they are `wanted`. */
+/** Subjects that an endpoint `e` must receive and does not have, as `due`, of those that are `wanted`. */
 const dueOrders = (wanted: string): string => `due as (
     select e.id as endpoint_id, 'order' as kind, s.id as subject_id, s.version, false as is_replay, d.due_version as replaced
     from subject s
-      join endpoint e on not e.is_deleted and ${wanted}
+      join endpoint e on not e.is_deleted
       ${messageJoins}
     where s.version > coalesce(greatest(m.acked, d.due_version), 0) and ${isSinceCreation("s.changed_xid", "s.changed_at")}
-      and ${accepts("m.type")}
+      and ${accepts("m.type")} and ${wanted}
   ),
   ${makeDue}`;
 
@@ -94,8 +94,8 @@ const sweepStatement = {
   ),
   subject as materialized (${orderSubjects("select id from chosen")}
   ),
-  -- What a wider filter did not want before its change is not due now.
-  ${dueOrders("s.changed_at >= coalesce(e.filtered_at, '-infinity')")},
+  -- An order that the filter did not want before it was changed is not due now.
+  ${dueOrders("(s.changed_at >= coalesce(e.filtered_at, '-infinity') or d.acked_version is not null)")},
   last as (select changed_at, id from chosen order by changed_at desc, id desc limit 1),
   moved as (
     update fan_out set swept_at = case when n = ${sweptMax} then last.changed_at end, swept_id = last.id
