@@ -13,9 +13,14 @@ import type { Reply } from "./receiver.ts";
 const mustRepeat = "(d.is_replay and not a.was_replay or a.epoch <> (select epoch from timeline))";
 
 /**
- * A version that became due during the attempt is sent at once, with a schedule of its own. `failing_since` of the endpoint changes
- * only with the first failure and the first success after it, so that attempts do not wait for the endpoint's row.
+ * After a recovery, failures change nothing about the endpoint for 60 s, because one that fails half of the attempts would otherwise
+ * change its row, for which other attempts wait, and write a log line with each of them. A success always clears its failures, because
+ * five days of them disable it.
  */
+const beginsToFail =
+  "e.failing_since is null and coalesce(e.recovered_at < clock_timestamp() - interval '60 seconds', true)";
+
+/** A version that became due during the attempt is sent at once, with a schedule of its own. */
 const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
@@ -44,9 +49,10 @@ const recordStatement = {
     select a.endpoint_id, a.subject_id, a.epoch, a.version, a.type, case when a.is_delivered then 'delivered' else 'failed' end, a.nth,
       a.http_status, a.duration_ms, a.answer, a.error from attempt a
   )
-  update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end
+  update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end,
+    recovered_at = case when a.is_delivered then clock_timestamp() else e.recovered_at end
   from attempt a
-  where e.id = a.endpoint_id and (e.failing_since is null) is distinct from a.is_delivered
+  where e.id = a.endpoint_id and case when a.is_delivered then e.failing_since is not null else ${beginsToFail} end
   returning e.failing_since`,
 } as const;
 
