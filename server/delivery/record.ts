@@ -29,6 +29,11 @@ const recordStatement = {
     from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
       is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean)
   ),
+  held as materialized (
+    select d.endpoint_id, d.subject_id, d.due_version, d.is_replay
+    from attempt a join delivery d on d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id and d.claim = a.claim
+    for no key update of d
+  ),
   recorded as (
     update delivery d set
       claim = null, claimed_until = null,
@@ -41,8 +46,14 @@ const recordStatement = {
         when d.due_version > a.version or a.is_delivered and ${mustRepeat} then ${dueNow}
         when not a.is_delivered then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
       end
-    from attempt a
-    where d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id and d.claim = a.claim
+    from attempt a join held using (endpoint_id, subject_id)
+    where d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id
+  ),
+  superseded as (
+    -- The attempt read a newer version before the fan-out did, which marks the others.
+    insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result)
+    select d.endpoint_id, d.subject_id, a.epoch, d.due_version, 'superseded'
+    from held d cross join attempt a where a.is_delivered and d.due_version < a.version and not ${mustRepeat}
   ),
   kept as (
     insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, duration_ms, answer, error)
@@ -91,14 +102,23 @@ export async function recordAttempt(
 }
 
 /** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. */
-const isDueAgain = "(due_version > $4 or is_replay and not $5 or $6 <> (select epoch from timeline))";
+const isDueAgain = "(d.due_version > $4 or d.is_replay and not $5 or $6 <> (select epoch from timeline))";
 
-/** Clears what is due: the endpoint has the subject's state, or receives no message of its type. */
+/** Clears what is due: the endpoint has the subject's state, or receives no message of its type. A version before it was replaced by it. */
 const clearStatement = {
   name: "clear-delivery",
-  text: `update delivery set claim = null, claimed_until = null, is_replay = is_replay and not $5, attempts = 0,
-    attempt_at = case when ${isDueAgain} then ${dueNow} end, due_version = case when ${isDueAgain} then due_version end
-    where endpoint_id = $1 and subject_id = $2 and claim = $3`,
+  text: `with held as materialized (
+    select endpoint_id, subject_id, due_version, is_replay from delivery
+    where endpoint_id = $1 and subject_id = $2 and claim = $3 for no key update
+  ),
+  cleared as (
+    update delivery d set claim = null, claimed_until = null, is_replay = d.is_replay and not $5, attempts = 0,
+      attempt_at = case when ${isDueAgain} then ${dueNow} end, due_version = case when ${isDueAgain} then d.due_version end
+    from held where d.endpoint_id = held.endpoint_id and d.subject_id = held.subject_id
+  )
+  insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result)
+  select endpoint_id, subject_id, (select epoch from timeline), due_version, 'superseded'
+  from held d where due_version < $4 and not coalesce(${isDueAgain}, false)`,
 } as const;
 
 /** `known`: a state that needs no message. A version that became due since stays due, and so does every version in another epoch. */

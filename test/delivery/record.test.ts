@@ -1,37 +1,31 @@
 /** What the results of attempts change, without an engine. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
-import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { type Claimed, claimDeliveries } from "../../server/delivery/claim.ts";
 import { createEndpoints, type Endpoints } from "../../server/delivery/endpoint.ts";
 import { fanOut } from "../../server/delivery/fan-out.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
-import { recordAttempt } from "../../server/delivery/record.ts";
+import { clearDelivery, recordAttempt } from "../../server/delivery/record.ts";
 import { createOrderStore } from "../../server/order/store.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { testSecret } from "../support/node.ts";
-import { draftOf, paid } from "../support/store.ts";
+import { draftOf, failed, paid } from "../support/store.ts";
 
-let database: Database;
+const file = useDatabase();
 let endpoints: Endpoints;
 
 beforeAll(async () => {
-  const { url, drop } = await createDatabase();
-  database = openDatabase(url, () => undefined);
   endpoints = createEndpoints({
-    pool: database.pool,
+    pool: file.database.pool,
     sealer: createSealer([testSecret]),
     onUnreadable: () => undefined,
   });
-  return async () => {
-    await database.close();
-    await drop();
-  };
 });
 
-const query = async (text: string, values: unknown[] = []) => (await database.pool.query(text, values)).rows;
+const query = async (text: string, values: unknown[] = []) => (await file.database.pool.query(text, values)).rows;
 
-const store = () => createOrderStore({ database, announce: () => undefined, amountlessProviders: ["daraja"] });
+const store = () =>
+  createOrderStore({ database: file.database, announce: () => undefined, amountlessProviders: ["daraja"] });
 
 /** Opens an order and returns its id and ways to change it. */
 async function openOrder() {
@@ -39,6 +33,8 @@ async function openOrder() {
   const paymentId = payment?.id ?? "";
   return {
     id: event.id,
+    fail: () => store().advance(paymentId, failed()),
+    tryAgain: () => store().open(draftOf({ orderId: event.orderId })),
     pay: () => store().advance(paymentId, paid()),
     addReceipt: () => store().advance(paymentId, paid({ receipt: `R-${event.id}` })),
   };
@@ -51,18 +47,18 @@ async function createOnly(events?: string[]): Promise<string> {
 }
 
 async function fanOutAll(): Promise<void> {
-  while ((await fanOut(database.pool)).isUnfinished);
+  while ((await fanOut(file.database.pool)).isUnfinished);
 }
 
-const claim = (): Promise<Claimed[]> => claimDeliveries(database.pool, new Map());
+const claim = (): Promise<Claimed[]> => claimDeliveries(file.database.pool, new Map());
 
 /** Sends the newest state for each claim, with this answer. Returns what changed about the endpoint each time. */
 async function send(claimed: readonly Claimed[], status: number) {
   const changes = [];
-  for (const { claimed: one, message } of await prepareMessages(database.pool, claimed)) {
+  for (const { claimed: one, message } of await prepareMessages(file.database.pool, claimed)) {
     if (!message) throw new Error("nothing to send");
     const reply = { isDelivered: status === 200, isGone: false, durationMs: 1, status };
-    changes.push(await recordAttempt(database.pool, { claimed: one, message, reply, delayMs: 5_000 }));
+    changes.push(await recordAttempt(file.database.pool, { claimed: one, message, reply, delayMs: 5_000 }));
   }
   return changes;
 }
@@ -97,5 +93,76 @@ describe("an endpoint that fails half of the attempts", () => {
     await query("update endpoint set recovered_at = recovered_at - interval '1 minute' where id = $1", [endpointId]);
     expect(await send(claimed.slice(2, 4), 500)).toEqual(["failing", undefined]);
     expect(await send(claimed.slice(4, 6), 200)).toEqual(["recovered", undefined]);
+  });
+});
+
+describe("the history of a delivery", () => {
+  /** The versions of an order with what became of them, oldest first. */
+  const history = async (id: string) =>
+    (await query("select version, result from delivery_attempt where subject_id = $1 order by id", [id])).map(
+      ({ version, result }) => [version, result],
+    );
+
+  it("has a version as superseded that an attempt replaced before the fan-out read the newer one", async () => {
+    await createOnly();
+    const order = await openOrder();
+    await order.pay();
+    await fanOutAll();
+    const claimed = await claim();
+    await order.addReceipt();
+    await send(claimed, 200);
+    await fanOutAll();
+    expect(await claim()).toEqual([]);
+    expect(new Set(await history(order.id))).toEqual(
+      new Set([
+        [2, "superseded"],
+        [3, "delivered"],
+      ]),
+    );
+    expect(await history(order.id)).toHaveLength(2);
+  });
+
+  it("has it once, also if the fan-out reads the newer version during the attempt, or the attempt fails", async () => {
+    await createOnly();
+    const [during, after] = [await openOrder(), await openOrder()];
+    for (const order of [during, after]) await order.pay();
+    await fanOutAll();
+    const claimed = await claim();
+    for (const order of [during, after]) await order.addReceipt();
+    const prepared = await prepareMessages(file.database.pool, claimed);
+    await send(
+      claimed.filter(({ subjectId }) => subjectId === after.id),
+      500,
+    );
+    await fanOutAll();
+    for (const { claimed: one, message } of prepared.filter((each) => each.claimed.subjectId === during.id)) {
+      if (!message) throw new Error("nothing to send");
+      const reply = { isDelivered: true, isGone: false, durationMs: 1, status: 200 };
+      await recordAttempt(file.database.pool, { claimed: one, message, reply, delayMs: undefined });
+    }
+    await send(await claim(), 200);
+    expect(await history(during.id)).toEqual([
+      [2, "superseded"],
+      [3, "delivered"],
+    ]);
+    expect(await history(after.id)).toEqual([
+      [3, "failed"],
+      [2, "superseded"],
+      [3, "delivered"],
+    ]);
+  });
+
+  it("has a version as superseded that was due, and whose successor the endpoint does not want", async () => {
+    await createOnly(["order.failed"]);
+    const order = await openOrder();
+    await order.fail();
+    await fanOutAll();
+    await order.tryAgain();
+    await fanOutAll();
+    const [prepared] = await prepareMessages(file.database.pool, await claim());
+    if (!prepared || prepared.message) throw new Error("the endpoint does not want the newest state");
+    await clearDelivery(file.database.pool, prepared.claimed, prepared.known);
+    expect(await history(order.id)).toEqual([[2, "superseded"]]);
+    expect(await claim()).toEqual([]);
   });
 });
