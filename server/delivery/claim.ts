@@ -20,6 +20,8 @@ export interface Claimed {
   kind: SubjectKind;
   subjectId: string;
   dueVersion: number;
+  /** The endpoint's URL at the claim. */
+  url: string;
   /** Failed attempts before this one. */
   attempts: number;
   /** The merchant has asked for it again. */
@@ -32,7 +34,7 @@ export interface Claimed {
 const claimStatement = {
   name: "claim-deliveries",
   text: `with ready as materialized (
-    select d.endpoint_id, d.subject_id
+    select d.endpoint_id, d.subject_id, e.url
     from endpoint e
       left join unnest($1::uuid[], $2::int[]) as busy (id, attempts) on busy.id = e.id
       cross join lateral (
@@ -48,7 +50,7 @@ const claimStatement = {
     attempt_at = clock_timestamp() + interval '${leaseS} seconds'
   from ready where d.endpoint_id = ready.endpoint_id and d.subject_id = ready.subject_id
   returning d.endpoint_id as "endpointId", d.kind, d.subject_id as "subjectId", coalesce(d.due_version, 0) as "dueVersion",
-    d.attempts, d.is_replay as "isReplay", d.claim`,
+    ready.url, d.attempts, d.is_replay as "isReplay", d.claim`,
 } as const;
 
 /** `busy`: attempts in flight by endpoint. Throws `store_unavailable`. */

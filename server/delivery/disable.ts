@@ -13,12 +13,12 @@ const tellOthers = `due as (
   ${makeDue}
   select id from disabled`;
 
-/** $1: an endpoint that answered 410. */
+/** $1: an endpoint that answered 410. $2: its URL then, because another one has not answered. */
 const disableGoneStatement = {
   name: "disable-gone",
   text: `with disabled as (
     update endpoint set enabled = false, disabled_because = 'gone', version = version + 1, changed_at = clock_timestamp()
-    where id = $1 and enabled returning id, version
+    where id = $1 and url = $2 and enabled returning id, version
   ),
   ${tellOthers}`,
 } as const;
@@ -32,9 +32,9 @@ const disableFailingStatement = {
   ${tellOthers}`,
 } as const;
 
-/** No row if it was disabled before. */
-export const disableGone = (pool: pg.Pool, endpointId: string): Promise<{ id: string }[]> =>
-  run(pool, disableGoneStatement, [endpointId]);
+/** No row if it was disabled before, or has another URL. */
+export const disableGone = (pool: pg.Pool, endpointId: string, url: string): Promise<{ id: string }[]> =>
+  run(pool, disableGoneStatement, [endpointId, url]);
 
 /** Disables the endpoints that have had no success for five days. */
 export const disableFailing = (pool: pg.Pool): Promise<{ id: string }[]> => run(pool, disableFailingStatement, []);

@@ -80,7 +80,7 @@ const readStatement = {
 const changeable = ["url", "description", "events", "enabled", "disabled_because", "failing_since"] as const;
 
 /**
- * $2: a record with the fields that change. Enabling clears the reason and the failures. An endpoint that stays the same keeps its
+ * $2: a record with the fields that change. Enabling clears the reason and the failures, and another URL clears the failures. An endpoint that stays the same keeps its
  * version.
  */
 const changeStatement = {
@@ -96,7 +96,7 @@ const changeStatement = {
       coalesce(($2::jsonb ->> 'enabled')::boolean, enabled) as enabled,
       case ($2::jsonb ->> 'enabled')::boolean when true then null
         when false then case when enabled then 'merchant' else disabled_because end else disabled_because end as disabled_because,
-      case when ($2::jsonb ->> 'enabled')::boolean then null else failing_since end as failing_since
+      case when ($2::jsonb ->> 'enabled')::boolean or $2::jsonb ->> 'url' <> url then null else failing_since end as failing_since
     from old
   ),
   compared as (

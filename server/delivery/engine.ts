@@ -217,7 +217,7 @@ async function deliver(
   const change = await recordAttempt(pool, { claimed, message, reply, delayMs });
   if (change) reportHealth(state, claimed.endpointId, { change, reply });
   onResult(resultOf(reply, delayMs));
-  if (reply.isGone && (await disableGone(pool, claimed.endpointId)).length > 0) {
+  if (reply.isGone && (await disableGone(pool, claimed.endpointId, claimed.url)).length > 0) {
     reportDisabled(state, claimed.endpointId, "gone");
   }
 }

@@ -158,6 +158,23 @@ describe("delivery engine", () => {
     expect(ground.backend.received.at(-1)).toMatchObject({ type: "order.succeeded" });
   });
 
+  it("does not disable an endpoint because of a 410 from a URL that it no longer has", async () => {
+    const held = Promise.withResolvers<void>();
+    const ground = await start({}, (response) => void held.promise.then(() => response.writeHead(410).end()));
+    const order = await openOrder();
+    await order.pay();
+    await vi.waitUntil(() => ground.backend.received.length > 0);
+    const moved = await startBackend();
+    await patch(ground, { url: moved.url });
+    held.resolve();
+    await vi.waitUntil(async () => (await delivery(ground.endpointId, order.id))?.attempts === 1);
+    await retry(ground.endpointId);
+    await quiet(ground.endpointId);
+    expect(moved.received.map(({ type }) => type)).toEqual(["order.succeeded"]);
+    const { body } = await asMerchant(ground.node, `/v1/endpoints/${ground.endpointId}`);
+    expect(body).toMatchObject({ endpoint: { enabled: true, url: moved.url } });
+  });
+
   it("reads at most 64 KiB of an answer, and keeps its first KiB", async () => {
     const ground = await start({}, (response) => {
       response.writeHead(200);

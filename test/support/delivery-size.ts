@@ -111,7 +111,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     ],
     orderFeed: [0, 1].map((after) => () => readOrderFeed(pool, orderUuid, after)),
     backlogOfDeliveries: [() => readDeliveryBacklog(pool)],
-    disable: [() => disableFailing(pool), () => disableGone(pool, behind)],
+    disable: [() => disableFailing(pool), () => disableGone(pool, behind, "https://shop.example.com/")],
     removeDeleted: [() => removeDeleted(pool), () => removeEmpty(pool, endpoints)],
     withoutEndpoints: [
       () => pool.query("update endpoint set is_deleted = true where not is_deleted").then(() => hasEndpoint(pool)),
