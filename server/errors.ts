@@ -28,6 +28,7 @@ export const errorTable = {
   order_unpaid: { status: 409, retryable: false, title: "The order is not paid" },
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
   not_in_review: { status: 409, retryable: false, title: "The payment does not wait for a decision" },
+  secret_unreadable: { status: 409, retryable: false, title: "The endpoint's secret cannot be decrypted; replace it" },
   endpoint_limit: { status: 409, retryable: false, title: "There are as many endpoints as are allowed" },
   order_mismatch: {
     status: 409,

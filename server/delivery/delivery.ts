@@ -12,6 +12,6 @@ export interface Delivery {
   allowsLoopback: boolean;
   /** An event was committed on this node, or an endpoint changed: look at once. */
   wake(): void;
-  /** Sends a test message now, and returns the result. Throws `endpoint_unknown`. */
+  /** Sends a test message now, and returns the result. Throws `endpoint_unknown`, and `secret_unreadable`. */
   ping(endpointId: string): Promise<Reply>;
 }

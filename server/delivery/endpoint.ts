@@ -24,9 +24,10 @@ export interface EndpointChange extends Omit<EndpointDraft, "url"> {
   enabled?: boolean | undefined;
 }
 
-/** The secrets of an endpoint that sign now, the newest first, and where it is. */
+/** An endpoint, and its secrets that sign now. */
 export interface EndpointAddress {
   row: EndpointRow;
+  /** The newest first. Empty: none of this node's `TUKIO_SECRET`s has encrypted the newest one. */
   secrets: string[];
 }
 
@@ -37,14 +38,12 @@ export interface Endpoints {
   /** Oldest first. */
   list(): Promise<EndpointView[]>;
   read(id: string): Promise<EndpointView>;
-  /** The row of the table, for a message about the endpoint. */
-  row(id: string): Promise<EndpointRow>;
   /** Enabling it resumes what is due, also after the last attempt. */
   change(id: string, change: EndpointChange): Promise<EndpointView>;
   remove(id: string): Promise<void>;
   /** Replaces the secret. The old one signs too for 24 hours. */
   rotateSecret(id: string): Promise<{ endpoint: EndpointView; secret: string }>;
-  /** The addresses and secrets of those endpoints that exist. One whose secret cannot be decrypted is left out, and reported. */
+  /** The addresses and secrets of those endpoints that exist. Reports one whose secret cannot be decrypted. */
   addresses(ids: readonly string[]): Promise<Map<string, EndpointAddress>>;
   /** The current epoch of the database. */
   epoch(): Promise<number>;
@@ -158,13 +157,11 @@ type AddressRow = EndpointRow & { secret: Buffer; old_secret: Buffer | null };
 
 export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions): Endpoints {
   /** Runs a statement that returns one endpoint. */
-  const oneRow = async (statement: Statement, values: unknown[]): Promise<EndpointRow> => {
+  const one = async (statement: Statement, values: unknown[]): Promise<EndpointView> => {
     const [row] = await run<EndpointRow>(pool, statement, values);
     if (!row) throw new HubError("endpoint_unknown");
-    return row;
+    return toEndpointView(row);
   };
-  const one = async (statement: Statement, values: unknown[]): Promise<EndpointView> =>
-    toEndpointView(await oneRow(statement, values));
 
   return {
     async create({ url, events, description }) {
@@ -176,7 +173,6 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     },
     list: async () => (await run<EndpointRow>(pool, listStatement, [])).map(toEndpointView),
     read: (id) => one(readStatement, [id]),
-    row: (id) => oneRow(readStatement, [id]),
     async change(id, change) {
       const endpoint = await one(changeStatement, [id, JSON.stringify(change), change.events]);
       if (change.enabled) await resumeDeliveries(pool, id);
@@ -191,7 +187,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     },
     async addresses(ids) {
       const rows = await run<AddressRow>(pool, addressStatement, [ids]);
-      return new Map(rows.flatMap((row) => addressOf(row, sealer, onUnreadable)));
+      return new Map(rows.map((row) => [row.id, addressOf(row, sealer, onUnreadable)]));
     },
     async epoch() {
       const [row] = await run<{ epoch: number }>(pool, { name: "read-epoch", text: "select epoch from timeline" }, []);
@@ -204,12 +200,12 @@ function addressOf(
   { secret, old_secret, ...row }: AddressRow,
   sealer: Sealer,
   onUnreadable: (endpointId: string) => void,
-): [string, EndpointAddress][] {
+): EndpointAddress {
   const newest = openSecret(sealer, row.id, secret);
   if (newest === undefined) {
     onUnreadable(row.id);
-    return [];
+    return { row, secrets: [] };
   }
   const old = old_secret ? openSecret(sealer, row.id, old_secret) : undefined;
-  return [[row.id, { row, secrets: old === undefined ? [newest] : [newest, old] }]];
+  return { row, secrets: old === undefined ? [newest] : [newest, old] };
 }

@@ -7,7 +7,7 @@ import { HubError } from "../errors.ts";
 import { createInFlight, type InFlight } from "../in-flight.ts";
 import { reportTask } from "../log.ts";
 import type { Delivery } from "./delivery.ts";
-import { createEndpoints, type Endpoints } from "./endpoint.ts";
+import { createEndpoints, type EndpointAddress, type Endpoints } from "./endpoint.ts";
 import { type DeliveryResult, startEngine } from "./engine.ts";
 import { type EnvironmentEndpoint, resealSecrets, storeEnvironmentEndpoint } from "./environment.ts";
 import { readOrderFeed } from "./feed.ts";
@@ -73,7 +73,7 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
     endpoints,
     tail,
     allowsLoopback,
-    ping: (endpointId) => ping({ endpoints, receivers, pings }, endpointId),
+    ping: (endpointId) => ping({ endpoints, sender, pings }, endpointId),
     messagesOf: (orderUuid, afterVersion) => readOrderFeed(pool, orderUuid, afterVersion),
     addRoutes: (scope, access) => deliveryRoutes(scope, { access, delivery }),
     wake() {
@@ -93,14 +93,14 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
 type Receivers = (ids: readonly string[]) => Promise<Map<string, Receiver>>;
 
 async function ping(
-  { endpoints, receivers, pings }: { endpoints: Endpoints; receivers: Receivers; pings: InFlight },
+  { endpoints, sender, pings }: { endpoints: Endpoints; sender: Sender; pings: InFlight },
   endpointId: string,
 ): Promise<Reply> {
-  const row = await endpoints.row(endpointId);
-  const receiver = (await receivers([endpointId])).get(endpointId);
-  if (!receiver) throw new HubError("endpoint_unknown");
-  const message = endpointMessage("ping", { ...row, changed_at: new Date() }, await endpoints.epoch());
-  return pings.withDeadline(attemptMs, (signal) => receiver(message, signal));
+  const address = (await endpoints.addresses([endpointId])).get(endpointId);
+  if (!address) throw new HubError("endpoint_unknown");
+  if (address.secrets.length === 0) throw new HubError("secret_unreadable");
+  const message = endpointMessage("ping", { ...address.row, changed_at: new Date() }, await endpoints.epoch());
+  return pings.withDeadline(attemptMs, (signal) => receiverAt(sender, address)(message, signal));
 }
 
 async function receiversOf(
@@ -109,7 +109,18 @@ async function receiversOf(
   ids: readonly string[],
 ): Promise<Map<string, Receiver>> {
   const found = await endpoints.addresses(ids);
-  const receiverAt = (url: string, keys: string[]): Receiver =>
-    sender.receiver(url, (message) => signedHeaders(message, keys, new Date()));
-  return new Map([...found].map(([id, { row, secrets }]) => [id, receiverAt(row.url, secrets)]));
+  return new Map([...found].map(([id, address]) => [id, receiverAt(sender, address)]));
 }
+
+const receiverAt = (sender: Sender, { row, secrets }: EndpointAddress): Receiver =>
+  secrets.length > 0
+    ? sender.receiver(row.url, (message) => signedHeaders(message, secrets, new Date()))
+    : unreadableReceiver;
+
+/** A failed attempt, so that the schedule limits the attempts and the merchant sees why. Another node may have the secret. */
+const unreadableReceiver: Receiver = async () => ({
+  isDelivered: false,
+  isGone: false,
+  durationMs: 0,
+  error: "secret_unreadable: the endpoint's secret cannot be decrypted; replace it",
+});

@@ -205,7 +205,7 @@ export const pingEndpoint = described({
       example: { delivered: true, httpStatus: 200, durationMs: 42, answer: "ok" },
     },
   },
-  problems: ["endpoint_unknown", ...writeProblems],
+  problems: ["endpoint_unknown", "secret_unreadable", ...writeProblems],
 });
 
 export const listDeliveries = (querystring: z.ZodObject): Described =>

@@ -311,7 +311,32 @@ describe("secrets of endpoints", () => {
     expect(found?.secrets).toHaveLength(2);
     expect(found?.secrets[1]).toBe(secret);
     const unreadable: string[] = [];
-    expect((await endpointsOf([old], (id) => void unreadable.push(id)).addresses([endpoint.id])).size).toBe(0);
+    const addresses = await endpointsOf([old], (id) => void unreadable.push(id)).addresses([endpoint.id]);
+    expect(addresses.get(endpoint.id)).toMatchObject({ secrets: [] });
     expect(unreadable).toEqual([endpoint.id]);
+  });
+
+  it("that cannot be decrypted are reported by a ping, and fail the attempts by their schedule, until they are replaced", async () => {
+    const node = await start();
+    const backend = await startBackend();
+    const other = createEndpoints({
+      pool: file.database.pool,
+      sealer: createSealer(["a secret that this node does not have at all"]),
+      onUnreadable: () => undefined,
+    });
+    const { endpoint } = await other.create({ url: backend.url });
+    const ping = await send(node, "POST", `/v1/endpoints/${endpoint.id}/ping`);
+    expect([ping.status, ping.body]).toMatchObject([409, { code: "secret_unreadable", retryable: false }]);
+    await asMerchant(node, "/v1/payments", paymentBody({ phone: "+254712345601" }));
+    const deliveries = async () => (await send(node, "GET", `/v1/endpoints/${endpoint.id}/deliveries`)).body.data;
+    await vi.waitUntil(async () => (await deliveries()).length > 0);
+    expect(await deliveries()).toMatchObject([
+      { status: "failed", attempt: 1, error: expect.stringContaining("secret_unreadable") },
+    ]);
+    const { body } = await send(node, "POST", `/v1/endpoints/${endpoint.id}/rotate-secret`);
+    backend.secrets.push((body as unknown as WithSecret).secret);
+    await file.database.pool.query("update delivery set attempt_at = now() where endpoint_id = $1", [endpoint.id]);
+    await vi.waitUntil(() => backend.received.length > 0);
+    expect(backend.received).toMatchObject([{ type: "order.succeeded", isVerified: true }]);
   });
 });
