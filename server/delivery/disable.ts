@@ -54,7 +54,7 @@ const removeStatements = (
       name: `remove-${table}`,
       text: `delete from ${table} where ctid = any (array(
         select one.ctid from endpoint e cross join lateral (
-          select ctid from ${table} where endpoint_id = e.id order by ${key} limit ${batch}) one
+          select ctid from ${table} where endpoint_id = e.id order by ${key} limit ${batch} for update skip locked) one
         where e.is_deleted limit ${batch}))
         returning 1 as one`,
     }) as const,
@@ -67,9 +67,10 @@ const removeEndpointStatement = {
     and not exists (select from delivery_attempt where endpoint_id = e.id)`,
 } as const;
 
-/** The endpoint goes last, in a pass that finds nothing else to delete. */
-export async function removeDeleted(pool: pg.Pool): Promise<void> {
+/** Runs one batch. Returns whether more may remain. The endpoint goes last, in a batch that finds nothing else to delete. */
+export async function removeDeleted(pool: pg.Pool): Promise<boolean> {
   let isAnyDeleted = false;
   for (const statement of removeStatements) isAnyDeleted = (await run(pool, statement, [])).length > 0 || isAnyDeleted;
   if (!isAnyDeleted) await run(pool, removeEndpointStatement, []);
+  return isAnyDeleted;
 }

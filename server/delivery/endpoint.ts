@@ -4,9 +4,9 @@ import { v7 as uuidv7 } from "uuid";
 import type { Sealer } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
 import { columns } from "../order/row.ts";
-import { dueNow } from "../order/schedule.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { type EndpointRow, type EndpointView, endpointColumns, toEndpointView } from "./endpoint-row.ts";
+import { beforeAll } from "./resume.ts";
 import { createSecret, openSecret, sealSecret } from "./secret.ts";
 
 /** 50, because every change of an order is compared with each of them. */
@@ -38,7 +38,7 @@ export interface Endpoints {
   /** Oldest first. */
   list(): Promise<EndpointView[]>;
   read(id: string): Promise<EndpointView>;
-  /** Enabling it resumes what is due, also after the last attempt. */
+  /** Enabling it makes the engine resume what is due, also after the last attempt. */
   change(id: string, change: EndpointChange): Promise<EndpointView>;
   remove(id: string): Promise<void>;
   /** Replaces the secret. The old one signs too for 24 hours. */
@@ -104,34 +104,10 @@ const changeStatement = {
   )
   update endpoint set ${changeable.map((name) => `${name} = next.${name}`).join(", ")},
     version = version + is_other::int, changed_at = case when is_other then clock_timestamp() else changed_at end,
+    resumed_to = case when ($2::jsonb ->> 'enabled')::boolean then ${beforeAll} else resumed_to end,
     filtered_at = case when endpoint.events is distinct from next.events then clock_timestamp() else filtered_at end
   from next join compared using (id) where endpoint.id = next.id ${returned}`,
 } as const;
-
-/** $2: the place in the endpoint's deliveries, so that one which fails meanwhile is not made due again. An attempt in flight goes on. */
-const resumeStatement = {
-  name: "resume-deliveries",
-  text: `with chosen as materialized (
-      select endpoint_id, subject_id from delivery
-      where endpoint_id = $1 and subject_id > $2 and due_version is not null and attempts > 0
-      order by subject_id limit 1000
-    ),
-    resumed as (
-      update delivery d set attempts = 0, attempt_at = ${dueNow} from chosen
-      where d.endpoint_id = chosen.endpoint_id and d.subject_id = chosen.subject_id
-        and (d.claimed_until is null or d.claimed_until < clock_timestamp())
-    )
-    select subject_id as place from chosen order by subject_id desc limit 1`,
-} as const;
-
-/** Makes everything due at once that waits for a later attempt or has no attempt left. */
-export async function resumeDeliveries(pool: pg.Pool, endpointId: string): Promise<void> {
-  let place: string | undefined = "00000000-0000-0000-0000-000000000000";
-  while (place !== undefined) {
-    const [last]: { place: string }[] = await run(pool, resumeStatement, [endpointId, place]);
-    place = last?.place;
-  }
-}
 
 const removeStatement = {
   name: "delete-endpoint",
@@ -174,9 +150,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     list: async () => (await run<EndpointRow>(pool, listStatement, [])).map(toEndpointView),
     read: (id) => one(readStatement, [id]),
     async change(id, change) {
-      const endpoint = await one(changeStatement, [id, JSON.stringify(change), change.events]);
-      if (change.enabled) await resumeDeliveries(pool, id);
-      return endpoint;
+      return one(changeStatement, [id, JSON.stringify(change), change.events]);
     },
     async remove(id) {
       if ((await run(pool, removeStatement, [id])).length === 0) throw new HubError("endpoint_unknown");

@@ -13,10 +13,11 @@ import { createInFlight, type InFlight } from "../in-flight.ts";
 import { startLoop } from "../loop.ts";
 import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
-import { fanOut, hasEndpoint } from "./fan-out.ts";
+import { fanOut, lookForEndpoints } from "./fan-out.ts";
 import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
 import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
+import { resumeDeliveries } from "./resume.ts";
 import { delayMsAfter } from "./schedule.ts";
 
 export type DeliveryResult = "delivered" | "failed" | "exhausted";
@@ -44,7 +45,7 @@ export interface DeliveryEngine {
 /** 1 s, because the events of other nodes and the retries wait for it. */
 const idleMs = 1_000;
 
-/** While another node fans out, or more remains to be read. */
+/** While another node fans out, or more remains to be read, resumed or removed: one batch of each in a pass, so that none waits long. */
 const busyMs = 20;
 
 /** Between two looks for failing and deleted endpoints. */
@@ -58,7 +59,12 @@ type State = EngineOptions & {
   busy: Map<string, number>;
   isPrepared: boolean;
   hasEndpoint: boolean;
+  /** The fan-out has more to read. */
   isUnfinished: boolean;
+  /** An endpoint was enabled, and not all of its deliveries are resumed. */
+  isResuming: boolean;
+  /** Deleted endpoints have deliveries. */
+  isRemoving: boolean;
   lookedAtMs: number;
   housekeptAtMs: number;
   isClosing: boolean;
@@ -75,13 +81,15 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
     hasEndpoint: true,
     lookedAtMs: Number.NEGATIVE_INFINITY,
     isUnfinished: false,
+    isResuming: false,
+    isRemoving: false,
     housekeptAtMs: performance.now(),
     isClosing: false,
     wake: () => undefined,
   };
   const loop = startLoop({
     task: () => pass(state),
-    delayMs: () => (state.isUnfinished ? busyMs : idleMs),
+    delayMs: () => (state.isUnfinished || state.isResuming || state.isRemoving ? busyMs : idleMs),
     onError: options.onError,
     onRecovered: options.onRecovered,
   });
@@ -104,9 +112,10 @@ async function pass(state: State): Promise<void> {
   const { pool } = state;
   if (!state.isPrepared) await state.prepare?.();
   state.isPrepared = true;
-  if (performance.now() - state.housekeptAtMs > housekeepingMs) await housekeep(state);
-  await lookForEndpoints(state);
+  await housekeep(state);
+  await look(state);
   if (!state.hasEndpoint) return;
+  await resume(state);
   // Retries go on if the fan-out fails.
   const fannedOut = await fanOut(pool).catch((error: unknown) => ({ isUnfinished: false, error }));
   state.isUnfinished = fannedOut.isUnfinished;
@@ -135,17 +144,32 @@ async function beginDue(state: State): Promise<void> {
 }
 
 /** Once a second, because a node without an endpoint does nothing else, and one with endpoints must not ask before each pass. */
-async function lookForEndpoints(state: State): Promise<void> {
+async function look(state: State): Promise<void> {
   if (state.hasEndpoint && performance.now() - state.lookedAtMs < idleMs) return;
-  state.hasEndpoint = await hasEndpoint(state.pool);
-  state.isUnfinished &&= state.hasEndpoint;
+  const { hasEndpoint, isResuming } = await lookForEndpoints(state.pool);
+  state.hasEndpoint = hasEndpoint;
+  state.isResuming ||= isResuming;
+  state.isUnfinished &&= hasEndpoint;
   state.lookedAtMs = performance.now();
 }
 
+async function resume(state: State): Promise<void> {
+  if (!state.isResuming) return;
+  // So that an error delays the next batch.
+  state.isResuming = false;
+  state.isResuming = await resumeDeliveries(state.pool);
+}
+
+/** Disables failing endpoints once a minute, and removes deleted ones, as long as there are any. */
 async function housekeep(state: State): Promise<void> {
-  state.housekeptAtMs = performance.now();
-  for (const { id } of await disableFailing(state.pool)) reportDisabled(state, id, "failing");
-  await removeDeleted(state.pool);
+  const isTime = performance.now() - state.housekeptAtMs > housekeepingMs;
+  if (!isTime && !state.isRemoving) return;
+  state.isRemoving = false;
+  if (isTime) {
+    state.housekeptAtMs = performance.now();
+    for (const { id } of await disableFailing(state.pool)) reportDisabled(state, id, "failing");
+  }
+  state.isRemoving = await removeDeleted(state.pool);
 }
 
 const reportDisabled = ({ log }: State, endpointId: string, because: string): void =>

@@ -2,7 +2,7 @@
 import type pg from "pg";
 import type { Sealer } from "../auth/keys.ts";
 import { run } from "../order/statement.ts";
-import { resumeDeliveries } from "./endpoint.ts";
+import { beforeAll } from "./resume.ts";
 import { openSecret, sealSecret } from "./secret.ts";
 
 export interface EnvironmentEndpoint {
@@ -13,12 +13,13 @@ export interface EnvironmentEndpoint {
 /** The id of the one endpoint that the environment defines. */
 export const environmentId = "00000000-0000-4000-8000-000000000001";
 
-/** Enables it if it has another URL, or returns after it was missing. No row otherwise. */
+/** Enables it if it has another URL, or returns after it was missing. */
 const enableStatement = {
   name: "enable-environment-endpoint",
   text: `update endpoint set url = $2, enabled = true, disabled_because = null, failing_since = null, is_deleted = false,
+      resumed_to = ${beforeAll},
       version = version + 1, changed_at = clock_timestamp()
-    where id = $1 and (url <> $2 or disabled_because = 'environment' or is_deleted) returning id`,
+    where id = $1 and (url <> $2 or disabled_because = 'environment' or is_deleted)`,
 } as const;
 
 const storeStatement = {
@@ -44,9 +45,8 @@ export async function storeEnvironmentEndpoint(
     await run(pool, withdrawStatement, [environmentId]);
     return;
   }
-  const enabled = await run(pool, enableStatement, [environmentId, endpoint.url]);
+  await run(pool, enableStatement, [environmentId, endpoint.url]);
   await run(pool, storeStatement, [environmentId, endpoint.url, sealSecret(sealer, environmentId, endpoint.secret)]);
-  if (enabled.length > 0) await resumeDeliveries(pool, environmentId);
 }
 
 const secretsStatement = {

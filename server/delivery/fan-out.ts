@@ -116,15 +116,16 @@ const skipStatement = {
 
 const anyEndpointStatement = {
   name: "any-endpoint",
-  text: "select exists (select from endpoint where not is_deleted) as has_endpoint",
+  text: `select exists (select from endpoint where not is_deleted) as "hasEndpoint",
+    exists (select from endpoint where resumed_to is not null and not is_deleted) as "isResuming"`,
 } as const;
 
-/** Whether there is an endpoint at all. Throws `store_unavailable`. */
-export async function hasEndpoint(pool: pg.Pool): Promise<boolean> {
-  const [found] = await run<{ has_endpoint: boolean }>(pool, anyEndpointStatement, []);
-  if (found?.has_endpoint) return true;
+/** Whether there is an endpoint at all, and one whose deliveries are to be resumed. Throws `store_unavailable`. */
+export async function lookForEndpoints(pool: pg.Pool): Promise<{ hasEndpoint: boolean; isResuming: boolean }> {
+  const [found] = await run<{ hasEndpoint: boolean; isResuming: boolean }>(pool, anyEndpointStatement, []);
+  if (found?.hasEndpoint) return found;
   await run(pool, skipStatement, []);
-  return false;
+  return { hasEndpoint: false, isResuming: false };
 }
 
 /** Runs one pass. Returns whether events or orders remain for another one, or another node is at work. Throws `store_unavailable`. */

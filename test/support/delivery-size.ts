@@ -5,12 +5,13 @@ import { claimDeliveries } from "../../server/delivery/claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "../../server/delivery/disable.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
 import { resealSecrets, storeEnvironmentEndpoint } from "../../server/delivery/environment.ts";
-import { fanOut, hasEndpoint } from "../../server/delivery/fan-out.ts";
+import { fanOut, lookForEndpoints } from "../../server/delivery/fan-out.ts";
 import { currentPlace, placeSince, readFeed, readOrderFeed } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
 import { replay } from "../../server/delivery/replay.ts";
+import { resumeDeliveries } from "../../server/delivery/resume.ts";
 import { createSecret, sealSecret } from "../../server/delivery/secret.ts";
 import { readDeliveryBacklog } from "../../server/delivery/statistics.ts";
 
@@ -70,7 +71,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
   const since = daysAgo(1 / 24);
   return {
     endpoints: [
-      () => hasEndpoint(pool),
+      () => lookForEndpoints(pool),
       () => endpoints.create({ url: "https://shop.example.com/" }),
       () => endpoints.list(),
       () => endpoints.read(behind),
@@ -87,7 +88,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     ],
     fanOut: [() => fanOut(pool), () => pool.query("select start_epoch()").then(() => fanOut(pool)), () => fanOut(pool)],
     prepare: [() => attempt(pool)],
-    resume: [() => endpoints.change(behind, { enabled: true })],
+    resume: [() => endpoints.change(behind, { enabled: true }).then(() => resumeDeliveries(pool))],
     replay: [
       () => replay(pool, complete, { since }),
       () => replay(pool, complete, { since, orderId: "MILLION-100", status: "succeeded" }),
@@ -114,7 +115,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     disable: [() => disableFailing(pool), () => disableGone(pool, behind, "https://shop.example.com/")],
     removeDeleted: [() => removeDeleted(pool), () => removeEmpty(pool, endpoints)],
     withoutEndpoints: [
-      () => pool.query("update endpoint set is_deleted = true where not is_deleted").then(() => hasEndpoint(pool)),
+      () => pool.query("update endpoint set is_deleted = true where not is_deleted").then(() => lookForEndpoints(pool)),
     ],
   };
 }
