@@ -24,14 +24,23 @@ export interface AddressRule {
   allowsLoopback: boolean;
 }
 
-/** Whether a message may be sent to this IP address. Only public unicast addresses are; of IPv6, only those that carry no IPv4 address. */
+/**
+ * Whether a message may be sent to this IP address. Only public unicast addresses are: none of IANA's special-purpose registries
+ * (RFC 6890) and, of IPv6, none that carries an IPv4 address (NAT64, 6to4, Teredo).
+ */
 export function isAllowedAddress(address: string, { allowsLoopback }: AddressRule): boolean {
   if (!ipaddr.isValid(address)) return false;
   const found = ipaddr.process(address);
   if (found.range() === "loopback") return allowsLoopback;
   const isGlobal = found.kind() === "ipv4" || found.match(globalUnicast);
-  return isGlobal && found.range() === "unicast";
+  return isGlobal && found.range() === "unicast" && !hostServices.has(found.toString());
 }
+
+/**
+ * Public addresses that answer inside a cloud only. Azure's 168.63.129.16 gives every virtual machine its configuration; those of other
+ * clouds are in ranges that are not public.
+ */
+const hostServices: ReadonlySet<string> = new Set(["168.63.129.16"]);
 
 /** The only IPv6 addresses that are assigned to the public network. Others may carry an IPv4 address, such as `::127.0.0.1`. */
 const globalUnicast = ipaddr.parseCIDR("2000::/3");
