@@ -31,6 +31,7 @@ const browser = [
   "test/demo-shop/browser.test.ts",
   "test/payment-link/page*.test.ts",
   "test/docs/picture.test.ts",
+  "test/examples/express-shop.test.ts",
 ];
 const model = ["test/model/*.test.ts"];
 

@@ -14,7 +14,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { ensureProgram } from "../support/debian.ts";
 import { startTestProcess } from "../support/process.ts";
-import { type Block, blocksOf, documents, root, textOf } from "./markdown.ts";
+import { type Block, blocksOf, documents, examples, filesBelow, root, textOf } from "./markdown.ts";
 
 const exec = promisify(execFile);
 
@@ -33,12 +33,17 @@ const notRun = [
   ],
   ["docs/operating.md", `psql "$DATABASE_URL" -c 'select start_epoch()'`],
   ["docs/provider.md", "npm run check"],
+  ["examples/django-laundry/README.md", "sudo apt install python3-django"],
+  ["examples/php/README.md", "sudo apt install php-cli php-sqlite3"],
   ["docs/events.md", "npm install standardwebhooks"],
   ["docs/events.md", "WEBHOOK_SECRET=whsec_… python3 handler.py"],
 ];
 
 /** Documents whose commands another test runs. */
 const elsewhere: Readonly<Record<string, string>> = { "docs/clients.md": "test/transport/foreign.test.ts" };
+
+/** The tests in `test/examples/` run the commands of the examples, each in a folder of its own. */
+const isExample = (document: string): boolean => document.startsWith("examples/");
 
 /** Fails on an HTTP error, and takes a stream that was cut for a success. */
 const prelude = `
@@ -54,7 +59,9 @@ const commandsOf = (document: string): Block[] =>
   blocksOf(textOf(document)).filter(({ language }) => language === "sh");
 const isRun = ({ reason }: Block): boolean => reason === undefined;
 
-const run = documents.filter((document) => !elsewhere[document] && commandsOf(document).some(isRun));
+const run = documents.filter(
+  (document) => !elsewhere[document] && !isExample(document) && commandsOf(document).some(isRun),
+);
 
 beforeAll(() => ensureProgram("curl", "curl"), 300_000);
 
@@ -128,5 +135,10 @@ describe("the commands that this test does not run", () => {
     const source = textOf(test);
     expect(source).toContain(document);
     for (const nth of commandsOf(document).keys()) expect(source).toContain(`commands[${nth}]`);
+  });
+
+  it.each(examples)("in examples/%s are run by a test in test/examples", (name) => {
+    const tests = filesBelow("test/examples", /\.test\.ts$/).map(textOf);
+    expect(tests.filter((source) => source.includes(`"${name}"`))).toHaveLength(1);
   });
 });

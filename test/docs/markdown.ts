@@ -4,7 +4,21 @@ import { join, relative } from "node:path";
 
 export const root = join(import.meta.dirname, "../..");
 
-const folders = [".", "docs", "client-sdk", "merchant-sdk", "deploy", "test/attack"];
+/** The examples, by the names of their folders. */
+export const examples: readonly string[] = readdirSync(join(root, "examples"), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
+
+const folders = [
+  ".",
+  "docs",
+  "client-sdk",
+  "merchant-sdk",
+  "deploy",
+  "test/attack",
+  "examples",
+  ...examples.map((name) => `examples/${name}`),
+];
 
 /** Every Markdown file, by its path from the root. */
 export const documents: readonly string[] = folders.flatMap((folder) =>
@@ -73,7 +87,9 @@ const codeOf = (text: string): string[] => [...proseOf(text).matchAll(/`([^`\n]+
 export const filesNamedIn = (text: string): string[] =>
   codeOf(text).flatMap(
     (code) =>
-      code.match(/^(?:server|test|client-sdk|merchant-sdk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g) ?? [],
+      code.match(
+        /^(?:server|test|examples|client-sdk|merchant-sdk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g,
+      ) ?? [],
   );
 
 /** Commands of npm and Node that a document names in backticks. */
