@@ -56,7 +56,7 @@ async function dueAt(endpointId: string): Promise<[string, string | undefined][]
 }
 
 describe("a new endpoint", () => {
-  it("receives an order that is paid after it was created and before its transaction ends (G5)", async () => {
+  it("receives an order that is paid after it was created and before its transaction ends", async () => {
     await endpointsOf(file.database.pool).create({ url: "https://shop.example.com/" });
     const [before, after] = [await openOrder(), await openOrder()];
     await before.pay();
