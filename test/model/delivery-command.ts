@@ -143,6 +143,16 @@ export const everyDelivery: readonly (readonly DeliveryCommand[])[] = [
     { do: "release" },
     { do: "run" },
   ],
+  // Asked for again, and changed before that was delivered.
+  [
+    pay(0),
+    { do: "run" },
+    ...answerAll("error"),
+    { do: "replay", endpoint: 1, order: 0 },
+    { do: "run" },
+    receipt(0),
+    { do: "run" },
+  ],
   // Gone, enabled, exhausted, moved and asked for again.
   [
     pay(0),

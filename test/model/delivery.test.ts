@@ -92,6 +92,7 @@ describe("a random history of deliveries", () => {
       property: fc.asyncProperty(commands, live),
       shortMs: 12_000,
     });
+    console.info([...played].map(([name, times]) => `${name} ${times}`).join(", "));
     expect(played.get("kill")).toBeGreaterThan(0);
   });
 });
