@@ -24,6 +24,7 @@ import { createStatistics } from "./order/statistics.ts";
 import { createOrderStore } from "./order/store.ts";
 import { findViolations } from "./order/violation.ts";
 import { openPayments } from "./payment/open.ts";
+import { openPaymentLinks } from "./payment-link/open.ts";
 import { evidenceFacts, queryLimits, sandboxesOf } from "./provider/enabled.ts";
 import { openProviders } from "./provider/open.ts";
 import { startRefreshAhead } from "./provider/refresh-ahead.ts";
@@ -97,6 +98,7 @@ export async function createApp(
   const parking = startParking({ database, providers, store, log });
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
+  const paymentLinks = openPaymentLinks({ database, sealer, secrets, providers, publicUrl, log });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
@@ -121,6 +123,7 @@ export async function createApp(
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
     delivery.addRoutes(scope, access);
+    paymentLinks.addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
@@ -143,7 +146,7 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      const parts = [fulfilment, delivery, webhooks, refreshAhead, retention, invariants, hub, offered];
+      const parts = [fulfilment, delivery, paymentLinks, webhooks, refreshAhead, retention, invariants, hub, offered];
       for (const part of parts) await part.close();
     },
   };

@@ -1,6 +1,6 @@
 /** Validation of input at the edge, and the zod types that routes and the configuration share. */
 import { z } from "zod";
-import { type ErrorCode, type FieldError, HubError } from "./errors.ts";
+import { type ErrorCode, type FieldError, fieldError, HubError } from "./errors.ts";
 import { isMissing, issueSentence } from "./issue.ts";
 import { orderIdText } from "./order-id.ts";
 import { phoneLengthMax, plainPhone } from "./phone-text.ts";
@@ -142,3 +142,13 @@ const phoneParams = z.object({ msisdn: msisdnText.transform(plainPhone) });
 
 /** Reads the phone of a path, in any form. Throws `body_invalid`, naming `msisdn`, for text that is too long. */
 export const readMsisdn = (params: unknown): string => parseInput(phoneParams, params).msisdn;
+
+/** Reads the header `Idempotency-Key`: quoted or bare, 1 to 255 characters. Throws `body_invalid`. */
+export function readIdempotencyKey(header: string | string[] | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const key = /^"(.*)"$/.exec(String(header))?.[1] ?? String(header);
+  if (key.length < 1 || key.length > 255) {
+    throw fieldError("body_invalid", "Idempotency-Key", "must have 1 to 255 characters");
+  }
+  return key;
+}

@@ -56,8 +56,9 @@ const layers = [
   ["main.ts"],
   ["app.ts"],
   ["api-docs", "metrics"],
-  ["route", "transport", "demo-shop", "payment-link"],
+  ["route", "transport", "demo-shop"],
   ["webhook"],
+  ["payment-link"],
   ["payment"],
   ["config"],
   ["provider"],
@@ -122,7 +123,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
-import { endpointId, orderId, processing, prompt, ticket } from "../schema/example.ts";
+import { endpointId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
@@ -61,6 +61,7 @@ const pathParameters: Readonly<Record<string, Json>> = {
   },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
   "prompts/id": { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
+  "payment-links/id": { type: "string", format: "uuid", description: "The payment link.", examples: [paymentLinkId] },
   "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
@@ -213,9 +214,9 @@ const challenge = { type: "string", const: "Bearer", description: "The required 
 
 const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 401 && code !== "webhook_rejected";
 
-/** Problems that are caused by the order's state contain the order. */
+/** Problems that are caused by the order's state contain the order. Not `order_mismatch`: the order id may belong to a payment link. */
 const carriesOrder = (code: ErrorCode): boolean =>
-  ["payment_in_progress", "order_paid", "order_unpaid", "order_in_review", "order_mismatch"].includes(code);
+  ["payment_in_progress", "order_paid", "order_unpaid", "order_in_review"].includes(code);
 
 const problemExamples = (): Record<string, { value: unknown }> =>
   Object.fromEntries(

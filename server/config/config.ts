@@ -11,6 +11,7 @@ import { commaList } from "../validation.ts";
 import { readEndpoint } from "./endpoint.ts";
 import { isLoopback, reachOf } from "./host.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
+import { brandOf, type ShopBrand, shopVariables } from "./shop.ts";
 
 export interface Config {
   readonly isProduction: boolean;
@@ -47,9 +48,14 @@ export interface Config {
     readonly order: number;
     /** Requests per client address and minute. */
     readonly ip: number;
+    /** Payments that the pages of payment links start: per phone and per client address in an hour, per provider in a minute. */
+    readonly pagePhone: number;
+    readonly pageIp: number;
+    readonly pageProvider: number;
     /** Open watcher connections per client address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
+  readonly shop: ShopBrand;
   readonly logLevel: string;
 }
 
@@ -120,6 +126,10 @@ const environment = z.object({
   LIMIT_ORDER: optional(whole(1, 1_000_000)),
   LIMIT_IP: optional(whole(1, 100_000_000)),
   LIMIT_CONNECTIONS: optional(whole(1, 1_000_000)),
+  LIMIT_PAGE_PHONE: optional(whole(1, 1_000_000)),
+  LIMIT_PAGE_IP: optional(whole(1, 1_000_000)),
+  LIMIT_PAGE_PROVIDER: optional(whole(1, 1_000_000)),
+  ...shopVariables,
   LOG_LEVEL: optional(z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])),
 });
 
@@ -163,6 +173,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(environmentEndpoint && { environmentEndpoint }),
     enabledProviders,
     limit: limitsOf(found),
+    shop: brandOf(found),
   });
 }
 
@@ -191,6 +202,9 @@ const limitsOf = (found: Environment): Config["limit"] => ({
   order: found.LIMIT_ORDER ?? 5,
   ip: found.LIMIT_IP ?? 600,
   connections: found.LIMIT_CONNECTIONS ?? 10_000,
+  pagePhone: found.LIMIT_PAGE_PHONE ?? 3,
+  pageIp: found.LIMIT_PAGE_IP ?? 10,
+  pageProvider: found.LIMIT_PAGE_PROVIDER ?? 60,
 });
 
 /** Adds the API key and the secret of development, where the environment has none. */
@@ -209,8 +223,9 @@ function credentialsOf(url: string): string {
 function missingInProduction(found: Environment): string[] {
   const needed = ["DATABASE_URL", "TUKIO_API_KEY", "TUKIO_SECRET", "PUBLIC_URL"] as const;
   const missing = needed.filter((name) => found[name] === undefined).map((name) => `${name}: is needed in production`);
-  const isPlain = found.PUBLIC_URL !== undefined && !found.PUBLIC_URL.startsWith("https:");
-  return isPlain ? [...missing, "PUBLIC_URL: must be https in production"] : missing;
+  const isPlain = (url: string | undefined): boolean => url !== undefined && !/^https:/i.test(url);
+  const plain = (["PUBLIC_URL", "SHOP_LOGO_URL"] as const).filter((name) => isPlain(found[name]));
+  return [...missing, ...plain.map((name) => `${name}: must be https in production`)];
 }
 
 /**

@@ -27,11 +27,23 @@ export interface PaymentDraft {
   firstCheckS: number;
   /** The same request with the same key opens nothing for 72 hours. */
   idempotencyKey?: string;
+  /** The payment link on whose page the payer starts the payment. */
+  link?: DraftLink | undefined;
+}
+
+export interface DraftLink {
+  id: string;
+  /** A reusable link opens many orders, and is not paid by one. */
+  isReusable: boolean;
+  /** SHA-256 of the key of the payer's browser, in hex. */
+  payer: string;
+  /** The most payments of one phone that the pages of links may start in an hour. */
+  phoneMax: number;
 }
 
 /** The fields that make two requests with one idempotency key the same request. As jsonb, their order does not matter. */
 export function canonicalRequest(draft: PaymentDraft): object {
-  const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, ...request } = draft;
+  const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, link: _____, ...request } = draft;
   return { ...request, amountMinor: String(draft.amountMinor) };
 }
 
@@ -51,11 +63,20 @@ export function paymentOf(draft: PaymentDraft, row: StateRow, paymentId: string)
   };
 }
 
+/** The error for a draft without a payment link, or with another one than the owner of the order id. */
+export const belongsToLink = (): HubError => new HubError("order_mismatch", "The order id belongs to a payment link");
+
 /**
  * The reason why an order takes no further attempt. Undefined if it takes one, because it has changed meanwhile. `hasOtherItems`:
- * the draft's items are not those of the order.
+ * the draft's items are not those of the order. `hasOtherLink`: the order belongs to another payment link, or to none.
  */
-export function conflictOf(order: StatusEvent, draft: PaymentDraft, hasOtherItems: boolean): HubError | undefined {
+export function conflictOf(
+  order: StatusEvent,
+  draft: PaymentDraft,
+  { hasOtherItems, hasOtherLink }: { hasOtherItems: boolean; hasOtherLink: boolean },
+): HubError | undefined {
+  // Without the order, which the payer of a link must not see.
+  if (hasOtherLink) return draft.link ? new HubError("order_mismatch") : belongsToLink();
   const differing = [
     ...(BigInt(order.amountMinor) === draft.amountMinor ? [] : ["another amount"]),
     ...(order.currency === draft.currency ? [] : ["another currency"]),

@@ -8,7 +8,7 @@ import { sqlState } from "../database/pool.ts";
 import { HubError } from "../errors.ts";
 import { limitDetail, limited } from "../rate-limit.ts";
 import { readCurrent } from "./current.ts";
-import { canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
+import { belongsToLink, canonicalRequest, conflictOf, type PaymentDraft, paymentOf } from "./draft.ts";
 import type { Payment, StatusEvent } from "./order.ts";
 import { columns, eventColumns, paymentObject, recordEvent, type StateRow, stateColumns, toEvent } from "./row.ts";
 import { run } from "./statement.ts";
@@ -27,6 +27,8 @@ const orderFields = {
   amount_minor: "bigint",
   currency: "text",
   items: "jsonb",
+  payment_link_id: "uuid",
+  pays_link: "boolean",
   ...rewritable,
 } as const;
 
@@ -38,12 +40,14 @@ const draftFields = {
   live: "boolean",
   phone: "text",
   return_url: "text",
+  payer: "bytea",
   deadline_s: "int",
   first_check_s: "float8",
   idempotency_key: "text",
   request: "jsonb",
   phone_max: "int",
   order_max: "int",
+  link_phone_max: "int",
 } as const;
 
 /** The column `payment` of an order that is opened, as attempt 1. */
@@ -59,9 +63,10 @@ const openedPayment = paymentObject({
 const names = (of: object): string => Object.keys(of).join(", ");
 
 /**
- * Returns no row when the order takes no further attempt, the key was used, or `phone_max` payments of the phone (live and sandbox
- * ones apart) or `order_max` of the order were started within 10 minutes. Fails with a unique violation on `idempotency` when two
- * requests with one key race, and with TK429 when too many requests for one phone race.
+ * Returns no row when the order takes no further attempt, the key was used, the order id or the order belongs to another payment link,
+ * the draft's link is not open, or too many payments were started: `phone_max` of the phone (live and sandbox ones apart) or
+ * `order_max` of the order within 10 minutes, or `link_phone_max` of the phone on the pages of links within an hour. Fails with a unique
+ * violation on `idempotency` when two requests with one key race, and with TK429 when too many requests for one phone race.
  */
 export const openStatement = {
   name: "open-order",
@@ -79,6 +84,8 @@ export const openStatement = {
     from draft
     where (idempotency_key is null or not exists (select from idempotency where key = draft.idempotency_key))
       and prompted(phone, live, phone_max) is not true
+      and prompted_by_link(phone, live, link_phone_max) is not true
+      and may_open_order(order_id, payment_link_id)
     on conflict (order_id) do update set
       version = o.version + 1, status = 'pending', reason = null, attempt = o.attempt + 1,
       payment = excluded.payment || jsonb_build_object('attempt', o.attempt + 1),
@@ -88,17 +95,19 @@ export const openStatement = {
       changed_at = greatest(excluded.changed_at, o.changed_at)
     where o.status in ('failed', 'expired') and o.amount_minor = excluded.amount_minor and o.currency = excluded.currency
       and ${hasItems("o.items", "excluded.items")}
+      and o.payment_link_id is not distinct from excluded.payment_link_id
       and retried(o.id, (select order_max from draft)) is not true
     returning ${stateColumns("o")}, o.attempt
   ),
   opened_payment as (
-    insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, status,
-                         started_at, expires_at, check_at)
-    select payment_id, changed_order.id, changed_order.attempt, provider, live, changed_order.amount_minor, changed_order.currency, phone, return_url,
+    insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, return_url, payer,
+                         status, started_at, expires_at, check_at)
+    select payment_id, changed_order.id, changed_order.attempt, provider, live, changed_order.amount_minor, changed_order.currency, phone, return_url, payer,
            'pending', at, at + deadline_s * interval '1 second', at + least(deadline_s, first_check_s) * interval '1 second'
     from changed_order, draft
     -- The case names \`changed_order\`, because otherwise PostgreSQL would take the phone's lock before the order's.
-    where case when changed_order.id is not null then prompt(phone, live, phone_max) end is not false
+    where case when changed_order.id is not null
+      then coalesce(prompt(phone, live, phone_max), true) and coalesce(prompt_by_link(phone, live, link_phone_max), true) end
   ),
   kept_key as (
     insert into idempotency (key, request, order_uuid, created_at)
@@ -111,7 +120,7 @@ export const openStatement = {
 
 /** Builds the record $1. Fields that have the same name in a draft are copied. */
 function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits): string {
-  const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, ...sameNamed } = draft;
+  const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, link, ...sameNamed } = draft;
   const renamed: Record<Exclude<keyof typeof draftFields, keyof typeof sameNamed>, unknown> = {
     id: uuidv7(),
     order_id: orderId,
@@ -125,13 +134,18 @@ function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits)
     request: idempotencyKey === undefined ? undefined : canonicalRequest(draft),
     phone_max: limits?.phone,
     order_max: limits?.order,
+    payment_link_id: link?.id,
+    pays_link: link && !link.isReusable ? true : undefined,
+    payer: link && `\\x${link.payer}`,
+    link_phone_max: link?.phoneMax,
   };
   return JSON.stringify({ ...sameNamed, ...renamed });
 }
 
 /**
  * Reads which limit is reached, and the time until it allows another payment: $2 payments of the phone $1 or $4 of the order $3 in
- * 10 minutes. Only the phone's live payments count if $5 is true, only its sandbox payments otherwise.
+ * 10 minutes, or $6 of the phone on the pages of links in an hour. Only the phone's live payments count if $5 is true, only its sandbox
+ * payments otherwise.
  */
 const reachedLimitStatement = {
   name: "read-reached-limit",
@@ -144,6 +158,11 @@ const reachedLimitStatement = {
      where order_uuid = (select id from "order" where order_id = $3) and $4::int is not null
        and started_at > clock_timestamp() - interval '10 minutes'
      order by started_at desc offset $4 - 1 limit 1)
+    union all
+    (select 'page', started_at + interval '1 hour' from payment
+     where phone = $1 and live = $5 and payer is not null and $6::int is not null and phone ~ '^[+][0-9]+$'
+       and started_at > clock_timestamp() - interval '1 hour'
+     order by started_at desc offset $6 - 1 limit 1)
   ) as reached order by until desc limit 1`,
 } as const;
 
@@ -161,11 +180,19 @@ const deleteKeyStatement = {
   text: "delete from idempotency where key = $1 and created_at < clock_timestamp() - interval '72 hours'",
 } as const;
 
-/** Reads the order that a draft with the items $2 could not open. */
+/** Reads the order that a draft with the items $2 and the payment link $3 could not open. */
 const orderStatement = {
   name: "read-order",
-  text: `select ${eventColumns('"order"')}, not ${hasItems("items", "$2::jsonb")} as has_other_items
+  text: `select ${eventColumns('"order"')}, not ${hasItems("items", "$2::jsonb")} as has_other_items,
+      payment_link_id is distinct from $3::uuid as has_other_link
     from "order" where order_id = $1`,
+} as const;
+
+/** Reads whether the order id $1 belongs to another payment link than $2, and whether that link is no longer open. */
+const linkStatement = {
+  name: "read-draft-link",
+  text: `select exists (select from payment_link where order_id = $1 and id is distinct from $2::uuid) as has_other_link,
+      exists (select from payment_link where id = $2::uuid and (status <> 'open' or expires_at <= clock_timestamp())) as is_closed`,
 } as const;
 
 /** `payment` is the attempt that must now be initiated; absent when an idempotency key was used again and nothing was opened. */
@@ -185,20 +212,31 @@ const attemptsMax = 3;
 
 /**
  * Opens the payment of the draft and commits it. Throws `rate_limited`, `payment_in_progress`, `order_paid`,
- * `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
+ * `order_in_review`, `order_mismatch` (the last four with `order`, unless the order id belongs to a payment link),
+ * `payment_link_closed` or `idempotency_mismatch`.
  */
 export async function openOrder(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened> {
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
     const opened = (await tryToOpen(pool, draft, limits)) ?? (await replay(pool, draft));
     if (opened) return opened;
     await requireWithinLimits(pool, draft, limits);
-    const items = draft.items && JSON.stringify(draft.items);
-    type Row = StateRow & { has_other_items: boolean };
-    const [row] = await run<Row>(pool, orderStatement, [draft.orderId, items]);
-    const conflict = row && conflictOf(toEvent(row), draft, row.has_other_items);
-    if (conflict) throw conflict;
+    await requireFree(pool, draft);
   }
   throw new HubError("store_unavailable", "The order is changing too fast; try again", { retryAfterS: 1 });
+}
+
+/** Throws the reason why the order or its payment link takes no further attempt. */
+async function requireFree(pool: pg.Pool, draft: PaymentDraft): Promise<void> {
+  const items = draft.items && JSON.stringify(draft.items);
+  type Row = StateRow & { has_other_items: boolean; has_other_link: boolean };
+  const [row] = await run<Row>(pool, orderStatement, [draft.orderId, items, draft.link?.id]);
+  const other = row && { hasOtherItems: row.has_other_items, hasOtherLink: row.has_other_link };
+  const conflict = other && conflictOf(toEvent(row), draft, other);
+  if (conflict) throw conflict;
+  type LinkRow = { has_other_link: boolean; is_closed: boolean };
+  const [link] = await run<LinkRow>(pool, linkStatement, [draft.orderId, draft.link?.id]);
+  if (link?.has_other_link) throw belongsToLink();
+  if (link?.is_closed) throw new HubError("payment_link_closed");
 }
 
 async function tryToOpen(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened | undefined> {
@@ -235,14 +273,19 @@ async function replay(pool: pg.Pool, draft: PaymentDraft): Promise<Opened | unde
 
 async function requireWithinLimits(
   pool: pg.Pool,
-  { phone, live, isSandbox, orderId }: PaymentDraft,
+  { phone, live, isSandbox, orderId, link }: PaymentDraft,
   limits: OpenLimits | undefined,
 ): Promise<void> {
-  const values = [phone, limits?.phone, orderId, limits?.order, live];
-  type Reached = { what: keyof OpenLimits; remaining_ms: number };
+  const values = [phone, limits?.phone, orderId, limits?.order, live, link?.phoneMax];
+  type Reached = { what: keyof OpenLimits | "page"; remaining_ms: number };
   const [reached] = await run<Reached>(pool, reachedLimitStatement, values);
-  if (!reached || !limits) return;
+  if (!reached) return;
   const { what, remaining_ms: remainingMs } = reached;
+  if (what === "page") {
+    const limit = { max: link?.phoneMax ?? 0, windowMs: 3_600_000, remainingMs };
+    throw limited(limitDetail("payments for this phone", limit), remainingMs);
+  }
+  if (!limits) return;
   const detail = limitDetail(`payments for this ${what}`, { max: limits[what], windowMs: 600_000, remainingMs });
   const other = what === "phone" && isSandbox && phone !== undefined ? `, or use ${otherPhone(phone)}` : "";
   throw limited(detail + other, remainingMs);

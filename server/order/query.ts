@@ -126,7 +126,7 @@ export const merchantFields = ({ description, customer, metadata, items, lang }:
   lang,
 });
 
-const withMaskedPhone = (customer: Record<string, unknown>): Record<string, unknown> =>
+export const withMaskedPhone = (customer: Record<string, unknown>): Record<string, unknown> =>
   typeof customer.phone === "string" ? { ...customer, phone: maskPhone(customer.phone) } : customer;
 
 type PaymentRow = Awaited<ReturnType<ReturnType<typeof selectOrder>["executeTakeFirstOrThrow"]>>["payments"][number];

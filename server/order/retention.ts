@@ -53,7 +53,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     personalWhileOpen: ["payment"],
     notPersonal: [
       ...["id", "order_id", "amount_minor", "currency", "version", "status", "reason", "attempt", "also_paid"],
-      ...["lang", "opened_at", "changed_at"],
+      ...["lang", "opened_at", "changed_at", "payment_link_id", "pays_link"],
     ],
     // A further attempt may bring the data again, so its period begins again.
     since: "changed_at",
@@ -69,6 +69,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
       reference: `case when ${hasFullPhone} then ${maskedReference} else reference end`,
       return_url: "null",
       action: "null",
+      payer: "null",
     },
     notPersonal: [
       ...["id", "order_uuid", "attempt", "provider", "live", "amount_minor", "currency", "status", "reason"],
@@ -78,7 +79,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     ],
     since: "started_at",
     keptFor,
-    isPresent: [`${hasFullPhone} or return_url is not null or action is not null`],
+    isPresent: [`${hasFullPhone} or return_url is not null or action is not null`, "payer is not null"],
   },
   event: {
     personal: { payment: "payment - 'action'", note: "null", results: "null" },
@@ -98,6 +99,36 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     // The merchant chooses the key. The request is a hash that a list of phones could reveal.
     personal: { key: null, request: null },
     notPersonal: ["order_uuid", "created_at"],
+    since: "created_at",
+    keptFor: "72 hours",
+  },
+  payment_link: {
+    personal: { description: "null", customer: "null", metadata: "null", items: "null", return_url: "null" },
+    notPersonal: [
+      ...["id", "order_id", "version", "status", "token_hash", "token", "amount_minor", "min_minor", "max_minor"],
+      ...[
+        "currency",
+        "providers",
+        "lang",
+        "is_reusable",
+        "next_n",
+        "expires_at",
+        "due_at",
+        "created_at",
+        "changed_at",
+        "xid",
+      ],
+    ],
+    // An open link needs its data, however old it is.
+    since: "changed_at",
+    keptFor,
+    isPresent: [
+      "status <> 'open' and (description is not null or customer is not null or metadata is not null or items is not null or return_url is not null)",
+    ],
+  },
+  payment_link_key: {
+    personal: { key: null, request: null },
+    notPersonal: ["payment_link_id", "created_at"],
     since: "created_at",
     keptFor: "72 hours",
   },

@@ -33,7 +33,8 @@ export interface Before {
 export interface OrderStore {
   /**
    * Opens an order or a further attempt to pay it, and commits it. Throws `rate_limited`, `payment_in_progress`,
-   * `order_paid`, `order_in_review`, `order_mismatch` (the last four with `order`) or `idempotency_mismatch`.
+   * `order_paid`, `order_in_review`, `order_mismatch` (the last four with `order`, unless the order id belongs to a payment link),
+   * `payment_link_closed` or `idempotency_mismatch`.
    */
   open(draft: PaymentDraft): Promise<Opened>;
   /** Decides on evidence: the payment gets a higher status, or keeps its own. With a webhook, the same statement stores its bytes in either case. */

@@ -35,6 +35,8 @@ interface OrderTable extends VersionColumns {
   attempt: number;
   opened_at: Date;
   changed_at: Date;
+  payment_link_id: string | null;
+  pays_link: boolean | null;
 }
 
 interface PaymentTable {
@@ -59,6 +61,7 @@ interface PaymentTable {
   suspected: string | null;
   suspected_at: Date | null;
   completing_at: Date | null;
+  payer: Buffer | null;
 }
 
 interface EventTable extends VersionColumns {

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { fieldError } from "../errors.ts";
-import type { PaymentDraft } from "../order/draft.ts";
+import type { DraftLink, PaymentDraft } from "../order/draft.ts";
 import { type Item, languages, type StatusEvent } from "../order/order.ts";
 import type { OrderStore } from "../order/store.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
@@ -30,6 +30,10 @@ export interface StartOptions {
 /** The route's own terms, besides the body. */
 export interface StartTerms {
   idempotencyKey?: string | undefined;
+  /** The payment link on whose page the payer starts the payment. Its orders belong to it. */
+  link?: DraftLink;
+  /** Called with a valid request, before anything is stored. The payment is not started if it throws. */
+  admit?: () => Promise<void>;
 }
 
 export interface Started {
@@ -76,7 +80,7 @@ const currencyFault = (value: unknown): string =>
   /^[a-z]{3}$/i.test(String(value)) ? "must be in capitals, such as KES" : "must be an ISO 4217 code such as KES";
 
 /** Null counts as absent, because an order answers with null where a field has no value. */
-const orNull = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+export const orNull = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 
 /** The body of a request to start a payment. */
 export const paymentBody = z
@@ -129,11 +133,13 @@ export const paymentBody = z
   .meta({ id: "PaymentRequest" });
 
 export function createStartPayment(options: StartOptions): StartPayment {
-  return async (body, { idempotencyKey } = {}) => {
+  return async (body, { idempotencyKey, link, admit } = {}) => {
     const draft = {
       ...readDraft(body, options),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
+      ...(link && { link }),
     };
+    await admit?.();
     const { event, payment } = await options.store.open(draft);
     return { event, ...(payment && { answered: options.initiator.start(payment) }) };
   };
@@ -158,8 +164,8 @@ function readDraft(value: unknown, { providers, terms }: StartOptions): PaymentD
   };
 }
 
-/** Computes in bigint, because a sum may be larger than 2^53. */
-function requireSum(items: readonly Item[] | undefined, amountMinor: bigint): void {
+/** Throws `amount_invalid` unless the items cost the amount. Computes in bigint, because a sum may be larger than 2^53. */
+export function requireSum(items: readonly Item[] | undefined, amountMinor: bigint): void {
   if (!items) return;
   const sum = items.reduce((total, item) => total + BigInt(item.quantity) * BigInt(item.unitAmountMinor), 0n);
   if (sum !== amountMinor) {
@@ -167,7 +173,8 @@ function requireSum(items: readonly Item[] | undefined, amountMinor: bigint): vo
   }
 }
 
-function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
+/** Throws `amount_invalid` unless the provider takes the amount. */
+export function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
   const { stepMinor, minMinor, maxMinor } = limits;
   const amount = BigInt(amountMinor);
   if (amount % stepMinor !== 0n) {
@@ -190,10 +197,10 @@ function phoneOf(phone: string | undefined, provider: Provider, currency: string
   return {};
 }
 
-type Customer = NonNullable<z.infer<typeof paymentBody>["customer"]>;
+export type Customer = NonNullable<z.infer<typeof paymentBody>["customer"]>;
 
 /** The provider need not be able to prompt the customer's phone. */
-function readCustomer({ phone, ...customer }: Customer, provider: Provider, currency: string): Customer {
+export function readCustomer({ phone, ...customer }: Customer, provider: Provider, currency: string): Customer {
   if (phone === undefined) return customer;
   const { phone: _, ...limits } = provider.limits;
   const terms = { provider: { ...provider, limits }, currency, field: "customer.phone" };

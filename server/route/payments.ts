@@ -5,13 +5,13 @@
 import type { FastifyInstance } from "fastify";
 import { type Access, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
-import { fieldError } from "../errors.ts";
 import { waitAtMost } from "../in-flight.ts";
 import type { OrderStore } from "../order/store.ts";
 import { paymentBody, type StartPayment } from "../payment/start.ts";
 import { startedPayment } from "../schema/answer.ts";
 import { orderId, pending, watchToken } from "../schema/example.ts";
 import { described, openedBy } from "../schema/route.ts";
+import { readIdempotencyKey } from "../validation.ts";
 
 export interface PaymentRoutesOptions {
   access: Access;
@@ -130,16 +130,6 @@ async function stateAfter(answered: Promise<void>, waitS: number, id: string, st
   // The payment is committed, so a failure to read its state must not become an error of the request.
   const [order] = await store.current([id]).catch(() => []);
   return order;
-}
-
-/** Quoted or bare, 1-255 characters. */
-function readIdempotencyKey(header: string | string[] | undefined): string | undefined {
-  if (header === undefined) return undefined;
-  const key = /^"(.*)"$/.exec(String(header))?.[1] ?? String(header);
-  if (key.length < 1 || key.length > 255) {
-    throw fieldError("body_invalid", "Idempotency-Key", "must have 1 to 255 characters");
-  }
-  return key;
 }
 
 /** RFC 7240 `wait`, in seconds, at most 15; ignores an unreadable preference. */

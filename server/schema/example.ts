@@ -8,6 +8,8 @@ const opened = "2026-11-20T20:59:31.000Z";
 /** The payment of the order, also in the examples of a person's decision. */
 export const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 
+export const paymentLinkId = "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02";
+
 export const endpointId = "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71";
 
 const attempt = {

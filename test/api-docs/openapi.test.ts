@@ -24,6 +24,7 @@ import {
   type OpenApiDocument,
   type Sent,
 } from "../support/openapi.ts";
+import { createLink, linkBody } from "../support/payment-link.ts";
 import { collectRoutes } from "../support/routes.ts";
 
 let databaseUrl: string;
@@ -259,6 +260,11 @@ describe("the requests of the OpenAPI document", () => {
     return { id: (body as unknown as { endpoint: { id: string } }).endpoint.id };
   };
 
+  const createPaymentLink = async (): Promise<Record<string, string>> => {
+    const { id, url } = await createLink(node);
+    return { id, token: url.slice(-24) };
+  };
+
   /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
@@ -279,6 +285,10 @@ describe("the requests of the OpenAPI document", () => {
         "listDeliveries",
         "replayEndpoint",
       ].map((operationId) => [operationId, createEndpoint]),
+    ),
+    createPaymentLink: async () => ({}),
+    ...Object.fromEntries(
+      ["readPaymentLink", "cancelPaymentLink"].map((operationId) => [operationId, createPaymentLink]),
     ),
   };
 
@@ -408,6 +418,11 @@ describe("the requests of the OpenAPI document", () => {
         "not_in_review",
         { names: opened, headers: key, body: { ...decision, paymentId: opened.paymentId } },
       ],
+      ["createPaymentLink", "amount_invalid", { headers: key, body: { orderId: "free", currency: "KES" } }],
+      ["createPaymentLink", "order_mismatch", { headers: key, body: linkBody({ orderId: opened.orderId }) }],
+      ["readPaymentLink", "payment_link_unknown", { headers: key }],
+      ["readPaymentLink", "key_invalid", {}],
+      ["cancelPaymentLink", "payment_link_unknown", { names: { id: "none" }, headers: key }],
       ["putResult", "body_invalid", { names: opened, headers: key, body: {} }],
       ["putResult", "key_invalid", { names: opened, body: result }],
       ["putResult", "order_unknown", { ...unknown, body: result }],

@@ -250,6 +250,7 @@ describe("the migrations", () => {
       "44ba3fa3433bfb680949b03e7789708b35afaf466fd5176623e9695c9fe1946a",
       "bf42af2c7e4c0f748274f4ee238de201a7edbad60538f7390ad6a90e030a8256",
       "def78982fd71fcfe507a586dc5cac4431a26489460d83b13dda24ae96ab6fe7c",
+      "bf6e6e7151ff721f0a59bb8543c5aa00030e963ee106a796ca9bc505b4b81d31",
     ]);
   });
 

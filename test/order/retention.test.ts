@@ -1,8 +1,11 @@
 /** The erasure of personal data, and the list of all columns that it is made from. */
 import { randomUUID } from "node:crypto";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import type { Database } from "../../server/database/pool.ts";
+import { createSealer } from "../../server/auth/keys.ts";
+import { type Database, setSocketTimeout } from "../../server/database/pool.ts";
 import { erase, eraseStatements, tables } from "../../server/order/retention.ts";
+import { createLink } from "../../server/payment-link/create.ts";
+import { settleDue } from "../../server/payment-link/settle.ts";
 import { textOf } from "../docs/markdown.ts";
 import { asMerchant, paymentBody, startNode } from "../support/node.ts";
 import { openManyOrders, planStepsOf } from "../support/query-plan.ts";
@@ -29,6 +32,8 @@ const times = [
   ["event", "occurred_at"],
   ["webhook", "received_at"],
   ["idempotency", "created_at"],
+  ["payment_link", "changed_at"],
+  ["payment_link_key", "created_at"],
 ] as const;
 
 /** Makes all rows older by `interval`, in the tables given. */
@@ -193,6 +198,30 @@ describe("retention", () => {
     });
   });
 
+  it("erases the data of closed payment links and the payers of their payments, and keeps that of open links", async () => {
+    const sealer = createSealer(["a secret of more than thirty-two characters"]);
+    const { pool } = ground.database;
+    const create = (key: string) =>
+      createLink({ pool, sealer }, { orderId: nextOrderId(), amountMinor: 15_000, currency: "KES", ...payer }, key);
+    const [closed, open] = [(await create("asha@example.com")).row, (await create("asha")).row];
+    const link = { id: closed.id, isReusable: false, payer: "ab".repeat(32), phoneMax: 3 };
+    const { payment } = await ground.open({ orderId: closed.order_id, link });
+    await ground.store.advance(payment.id, paid());
+    await settleDue(ground.database.pool);
+    await age(ground.database, "91 days");
+    await erase(ground.database);
+    const { rows } = await pool.query(
+      "select id, description, customer, metadata, items, return_url from payment_link order by id",
+    );
+    const nothing = { description: null, customer: null, metadata: null, items: null, return_url: null };
+    expect(rows).toMatchObject([
+      { id: closed.id, ...nothing },
+      { id: open.id, description: payer.description, customer: payer.customer, return_url: payer.returnUrl },
+    ]);
+    expect((await pool.query("select from payment_link_key")).rowCount).toBe(0);
+    expect((await pool.query("select payer from payment")).rows).toEqual([{ payer: null }]);
+  });
+
   it("counts the period of an order from its last change, and that of a payment from its start", async () => {
     const { event } = await ground.open({ ...payer });
     await ground.store.advance((await ground.view(event.orderId)).payments[0]?.id ?? "", failed());
@@ -354,12 +383,19 @@ describe("the statements of retention", () => {
   it("find their rows through an index among 10,000 expired rows, and read no more than one batch", async () => {
     const many = await openManyOrders();
     onTestFinished(many.close);
-    await many.database.pool.query(`
+    const client = await many.database.pool.connect();
+    setSocketTimeout(client, 0);
+    await client.query(`
       set statement_timeout = 0;
       update "order" set changed_at = changed_at - interval '91 days' where status <> 'review';
       update "order" set description = 'a' where status <> 'review' and id::text < '00000000-0000-7000-8000-000000001380';
       update "order" set results = '[{}]', items = '[{}]' where status <> 'review' and description is null;
-      update payment set started_at = started_at - interval '91 days', phone = '+254712345678', reference = 'ws_1_712345678';
+      update payment set started_at = started_at - interval '91 days', phone = '+254712345678', reference = 'ws_1_712345678', payer = 'a';
+      insert into payment_link (id, order_id, status, token_hash, token, currency, description, changed_at)
+        select id, order_id, case when id::text < '00000000-0000-7000-8000-000000001380' then 'paid' else 'open' end,
+               convert_to(order_id, 'UTF8'), '', 'KES', 'a', now() - interval '91 days' from "order";
+      insert into payment_link_key (key, request, payment_link_id, created_at)
+        select order_id, 'a', id, now() - interval '4 days' from payment_link;
       insert into event (order_uuid, version, status, payment, also_paid, occurred_at, results)
         select id, each, status, case each when 1 then '{"action": {"type": "prompt"}}'::jsonb else '{}' end, '{}',
                now() - interval '91 days', case each when 2 then '[{}]'::jsonb end
@@ -373,7 +409,8 @@ describe("the statements of retention", () => {
       insert into endpoint (id, url, secret) values (gen_random_uuid(), '', '');
       insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result, at)
         select endpoint.id, "order".id, 0, 1, 'failed', now() - interval '31 days' from "order", endpoint;
-      analyze "order", payment, event, webhook, idempotency, delivery_attempt`);
+      analyze "order", payment, payment_link, payment_link_key, event, webhook, idempotency, delivery_attempt`);
+    client.release();
     const indexes = new Map<string, string[]>();
     for (const statement of eraseStatements) {
       const steps = await planStepsOf(many.database, { statement });
@@ -402,6 +439,9 @@ describe("the statements of retention", () => {
       "erase-order": ["order_personal"],
       "erase-order-2": ["order_personal_goods"],
       "erase-payment": ["payment_personal"],
+      "erase-payment-2": ["payment_payer_personal"],
+      "erase-payment_link": ["payment_link_personal"],
+      "erase-payment_link_key": ["payment_link_key_created"],
       "erase-event": ["event_personal"],
       "erase-event-2": ["event_personal_goods"],
       "erase-webhook": ["webhook_personal"],

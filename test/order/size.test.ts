@@ -24,6 +24,7 @@ import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { filesBelow, textOf } from "../docs/markdown.ts";
 import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
 import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../support/million.ts";
+import { linkIdOf, paymentLinkCalls, paymentLinkReads } from "../support/payment-link-size.ts";
 import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
 import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
 
@@ -39,6 +40,8 @@ const webhook = { provider: "daraja", proof: "secret" as const, headers: {}, bod
 const result = { id: "seat-A1", kind: "ticket", title: "Seat A1", code: "TUK-7F3A" } as const;
 
 const daysAgo = (days: number): Date => new Date(Date.now() - days * 86_400_000);
+
+const linkOf = (n: number) => ({ id: linkIdOf(n), isReusable: false, payer: "ab".repeat(32), phoneMax: 3 });
 
 const numbersFrom = (first: number, count: number): number[] =>
   Array.from({ length: count }, (_, index) => first + index);
@@ -64,6 +67,11 @@ function storeCalls(database: Database): CallsOf<OrderStore> {
       () => store.open(draftOf({ phone: "+254733000004", idempotencyKey: "key-26200" })),
       () => store.open(draftOf({ live: true, phone: "+254700007919" })),
       () => store.open(draftOf({ phone: "+254733000005", orderId: "MILLION-100001" })),
+      // On the page of a link: an order of its own, a link that is paid, and a link that has another order id.
+      ...[900_101, 90_000, 50_000].map(
+        (n, index) => () =>
+          store.open(draftOf({ phone: `+25473300001${index}`, orderId: `MILLION-${n}`, link: linkOf(50_000) })),
+      ),
     ],
     advance: [
       // Together, so that the later ones make a batch.
@@ -213,7 +221,7 @@ async function useAccessToken({ pool }: Database): Promise<void> {
 
 function callsOf(database: Database): [string, Call][] {
   // Last, because they change the endpoints, of which the first has many deliveries.
-  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, otherCalls, deliveryCalls];
+  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, otherCalls, paymentLinkCalls, deliveryCalls];
   return parts
     .flatMap((part) => Object.entries<Call[]>(part(database)))
     .flatMap(([method, calls]) => calls.map((call): [string, Call] => [method, call]));
@@ -222,6 +230,7 @@ function callsOf(database: Database): [string, Call][] {
 /** Rows that a method's statements may read besides those of the result, because a limit of the statement bounds them. */
 const boundedReads: Record<string, number> = {
   ...deliveryReads,
+  ...paymentLinkReads,
   // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.

@@ -2,6 +2,7 @@
 import pg from "pg";
 import { createDatabase } from "./database.ts";
 import { deliveryRows } from "./delivery-size.ts";
+import { paymentLinkRows } from "./payment-link-size.ts";
 
 /** `time`: as a node writes them, the oldest first. `shuffled`: in no order, so that an index by time finds each row on another page. */
 export const rowOrders = ["time", "shuffled"] as const;
@@ -76,6 +77,7 @@ const rows = [
    select provider, 'PARKED-' || n, 'secret', 'unmatched', now() - (n - 10) * interval '3 seconds', '{}', 'x', at
    from made where n <= 3000 or n between 60500 and 60600`,
   `insert into idempotency (key, request, order_uuid, created_at) select 'key-' || n, sha256('x'), id, at from made where n <= 26200`,
+  ...paymentLinkRows,
   ...deliveryRows,
 ];
 

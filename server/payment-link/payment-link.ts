@@ -1,0 +1,62 @@
+/** Payment links, as the routes and the shop use them. */
+import type pg from "pg";
+import type { Sealer } from "../auth/keys.ts";
+import type { Provider } from "../provider/provider.ts";
+import { cancelLink } from "./cancel.ts";
+import { createLink } from "./create.ts";
+import { readLinkDraft } from "./draft.ts";
+import { type LinkFilter, listLinks, readLink } from "./read.ts";
+import { type LinkRow, type PaymentLink, toPaymentLink } from "./row.ts";
+import { openToken } from "./token.ts";
+
+/** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
+export interface PaymentLinks {
+  /** Throws the errors that `POST /v1/payment-links` answers. */
+  create(body: unknown, idempotencyKey?: string): Promise<{ paymentLink: PaymentLink; isReplayed: boolean }>;
+  /** Newest first. Throws `body_invalid` for a cursor that no list returned. */
+  list(filter: LinkFilter): Promise<{ data: PaymentLink[]; nextCursor: string | null }>;
+  /** Throws `payment_link_unknown`. */
+  read(id: string): Promise<PaymentLink>;
+  /** Throws `payment_link_unknown`, and `payment_link_closed` for a link that is paid or expired. */
+  cancel(id: string): Promise<PaymentLink>;
+}
+
+export interface PaymentLinksOptions {
+  pool: pg.Pool;
+  sealer: Sealer;
+  providers: ReadonlyMap<string, Provider>;
+  /** Base of the links' URLs. */
+  publicUrl: () => string;
+  /** Called after a change. */
+  onChange: () => void;
+}
+
+export function createPaymentLinks(options: PaymentLinksOptions): PaymentLinks {
+  const { pool, sealer, providers, publicUrl, onChange } = options;
+  const toView = (row: LinkRow): PaymentLink => toPaymentLink(row, urlOf(row, { sealer, publicUrl }));
+  return {
+    async create(body, idempotencyKey) {
+      const { row, isReplayed } = await createLink({ pool, sealer }, readLinkDraft(body, providers), idempotencyKey);
+      onChange();
+      return { paymentLink: toView(row), isReplayed };
+    },
+    async list(filter) {
+      const { rows, nextCursor } = await listLinks(pool, filter);
+      return { data: rows.map(toView), nextCursor };
+    },
+    read: async (id) => toView(await readLink(pool, id)),
+    async cancel(id) {
+      const row = await cancelLink(pool, id);
+      onChange();
+      return toView(row);
+    },
+  };
+}
+
+export function urlOf(
+  { id, token }: Pick<LinkRow, "id" | "token">,
+  { sealer, publicUrl }: Pick<PaymentLinksOptions, "sealer" | "publicUrl">,
+): string | undefined {
+  const opened = openToken(sealer, id, token);
+  return opened === undefined ? undefined : `${publicUrl()}/pay/${opened}`;
+}
