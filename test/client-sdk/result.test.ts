@@ -1,11 +1,11 @@
 /** Results in `<order-status>`: what a payer has received, in a real browser. */
 import type { Browser, Page } from "playwright-core";
-import decodeQr from "qr/decode.js";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Result, StatusEvent } from "../../client-sdk/protocol.ts";
 import { openBrowserAndDatabase, openPage, startMerchantPage } from "../support/browser.ts";
 import { elementOf, findAxeFaults, setPageStyle, showElement } from "../support/element.ts";
 import { apiKey, asMerchant, call, pay, startNode } from "../support/node.ts";
+import { scanPng } from "../support/qr.ts";
 
 let browser: Browser;
 let databaseUrl: string;
@@ -47,33 +47,9 @@ const setAttribute = (page: Page, name: string, value: string): Promise<unknown>
 const focused = (page: Page): Promise<string> =>
   page.evaluate("document.querySelector('order-status').shadowRoot.activeElement?.textContent ?? ''");
 
-/** Decodes the QR code in a picture of the page. It must be black on white. */
-async function scan(page: Page): Promise<string> {
-  const picture = (await part(page, "qr").locator("svg").screenshot()).toString("base64");
-  const blank = await page.context().newPage();
-  const { width, height, bytes } = await blank.evaluate<{
-    width: number;
-    height: number;
-    bytes: string;
-  }>(`(async () => {
-    const image = new Image();
-    image.src = "data:image/png;base64,${picture}";
-    await image.decode();
-    const { width, height } = image;
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    let bytes = "";
-    for (const byte of context.getImageData(0, 0, width, height).data) bytes += String.fromCharCode(byte);
-    return { width, height, bytes };
-  })()`);
-  await blank.close();
-  const data = Uint8ClampedArray.from(Buffer.from(bytes, "latin1"));
-  // The quiet zone: this decoder also reads white on black, which many scanners do not.
-  const topMiddle = 4 * (2 * width + Math.floor(width / 2));
-  expect([...data.slice(topMiddle, topMiddle + 3)]).toEqual([255, 255, 255]);
-  return decodeQr({ width, height, data });
-}
+/** Decodes the QR code on the page. It must be black on white. */
+const scan = async (page: Page): Promise<string> =>
+  scanPng(page.context(), await part(page, "qr").locator("svg").screenshot());
 
 describe("results from a node", () => {
   it("appear, change and go away on the payer's page at once, and the focus stays", async () => {

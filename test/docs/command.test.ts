@@ -35,6 +35,7 @@ const notRun = [
   ["docs/provider.md", "npm run check"],
   ["examples/django-laundry/README.md", "sudo apt install python3-django"],
   ["examples/php/README.md", "sudo apt install php-cli php-sqlite3"],
+  ["examples/wifi-portal/README.md", "sudo apt install postgresql freeradius freeradius-postgresql freeradius-utils"],
   ["docs/events.md", "npm install standardwebhooks"],
   ["docs/events.md", "WEBHOOK_SECRET=whsec_… python3 handler.py"],
 ];
