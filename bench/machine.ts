@@ -227,7 +227,7 @@ async function startProgram(
   const stop = (): Promise<void> => end(child);
   releases.push(stop);
   const url = `http://127.0.0.1:${port}`;
-  for (const deadline = Date.now() + 20_000; !(await answers(url + ready)); await wait(50)) {
+  for (const deadline = Date.now() + 60_000; !(await answers(url + ready)); await wait(50)) {
     if (child.exitCode !== null || Date.now() > deadline) {
       throw new Error(`${file} did not start:\n${readFileSync(logFile, "utf8").slice(-2_000)}`);
     }

@@ -1,4 +1,5 @@
 /** The phases of a run. Each compares variants or counts something. */
+import { backlog } from "./phase/backlog.ts";
 import { client } from "./phase/client.ts";
 import type { Phase } from "./phase/compare.ts";
 import { endpoint } from "./phase/endpoint.ts";
@@ -21,6 +22,7 @@ export const phases: Record<string, Phase> = {
   peers,
   initiate,
   endpoint,
+  backlog,
   scale,
   client,
 };

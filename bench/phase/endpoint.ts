@@ -13,13 +13,16 @@ import { apiKey, startTukio, type Tukio } from "../target/tukio.ts";
 import type { Bench, Phase } from "./compare.ts";
 
 /** Milliseconds of one round, by webhook. */
-interface Latencies {
+export interface Latencies {
   watcherMs: number[];
   handlerMs: number[];
+  /** From the webhook to its answer. */
+  answerMs: number[];
 }
 
 /** The times at which the backend received each order's success, by uuid. */
-interface Backend {
+export interface Backend {
+  url: string;
   server: Server;
   receivedAtMs: Map<string, number>;
 }
@@ -41,8 +44,7 @@ export const endpoint: Phase = async (bench) => {
 
 /** Returns the rounds without the first one, which warms up. */
 async function measureRounds(bench: Bench, tukio: Tukio, backend: Backend): Promise<Latencies[]> {
-  const { port } = backend.server.address() as AddressInfo;
-  await createEndpoint(tukio, `http://127.0.0.1:${port}/`);
+  await createEndpoint(tukio, backend.url);
   const rounds: Latencies[] = [];
   for (let round = 0; round <= bench.settings.rounds; round += 1) {
     rounds.push(await measure(bench, { tukio, backend, seed: round + 1 }));
@@ -67,7 +69,7 @@ function reportOn({ report }: Bench, rounds: readonly Latencies[]): void {
   });
 }
 
-async function startBackend(): Promise<Backend> {
+export async function startBackend(): Promise<Backend> {
   const receivedAtMs = new Map<string, number>();
   const server = createServer((request, response) => {
     const atMs = performance.now();
@@ -77,16 +79,19 @@ async function startBackend(): Promise<Backend> {
     request.once("end", () => response.writeHead(204).end());
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  return { server, receivedAtMs };
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/`, server, receivedAtMs };
 }
 
-async function createEndpoint({ program }: Tukio, url: string): Promise<void> {
+/** Returns the endpoint's id. */
+export async function createEndpoint({ program }: Tukio, url: string): Promise<string> {
   const response = await fetch(`${program.url}/v1/endpoints`, {
     method: "POST",
     headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
     body: JSON.stringify({ url, events: ["order.succeeded"] }),
   });
   if (response.status !== 201) throw new Error(`endpoint: ${response.status} ${await response.text()}`);
+  return ((await response.json()) as { endpoint: { id: string } }).endpoint.id;
 }
 
 interface Round {
@@ -98,11 +103,12 @@ interface Round {
 /** 10 s, after which an event counts as lost. */
 const lostMs = 10_000;
 
-async function measure({ settings }: Bench, { tukio, backend, seed }: Round): Promise<Latencies> {
+export async function measure({ settings }: Bench, { tukio, backend, seed }: Round): Promise<Latencies> {
   const count = settings.ratePerS * settings.seconds;
   const jobs = await tukio.prepare(count, "websocket");
   const sentAtMs = new Map<string, number>();
   const watchedAtMs = new Map<string, number>();
+  const answeredAtMs = new Map<string, number>();
   const sockets = await Promise.all(jobs.map((job) => watch(tukio, job, watchedAtMs)));
   const next = random(seed);
   let dueMs = performance.now();
@@ -110,15 +116,20 @@ async function measure({ settings }: Bench, { tukio, backend, seed }: Round): Pr
     dueMs += (-Math.log(1 - next()) * 1_000) / settings.ratePerS;
     if (dueMs > performance.now()) await wait(dueMs - performance.now());
     sentAtMs.set(job.id, performance.now());
-    void send(tukio, job);
+    void send(tukio, job).then(() => answeredAtMs.set(job.id, performance.now()));
   }
-  const isComplete = (): boolean => jobs.every(({ id }) => watchedAtMs.has(id) && backend.receivedAtMs.has(id));
+  const isComplete = (): boolean =>
+    jobs.every(({ id }) => [watchedAtMs, answeredAtMs, backend.receivedAtMs].every((times) => times.has(id)));
   for (const endMs = performance.now() + lostMs; !isComplete() && performance.now() < endMs; ) await wait(20);
-  if (!isComplete()) throw new Error("an event did not arrive within 10 s");
+  if (!isComplete()) {
+    const missing = (times: Map<string, number>): number => jobs.filter(({ id }) => !times.has(id)).length;
+    const lost = `${missing(answeredAtMs)} answers, ${missing(watchedAtMs)} at the watcher, ${missing(backend.receivedAtMs)} at the handler`;
+    throw new Error(`did not arrive within 10 s: ${lost}`);
+  }
   for (const socket of sockets) socket.terminate();
   const since = (times: Map<string, number>): number[] =>
     jobs.map(({ id }) => (times.get(id) ?? Number.NaN) - (sentAtMs.get(id) ?? Number.NaN));
-  return { watcherMs: since(watchedAtMs), handlerMs: since(backend.receivedAtMs) };
+  return { watcherMs: since(watchedAtMs), handlerMs: since(backend.receivedAtMs), answerMs: since(answeredAtMs) };
 }
 
 async function watch({ program, expects }: Tukio, job: Job, watchedAtMs: Map<string, number>): Promise<WebSocket> {
