@@ -31,7 +31,7 @@ const browser = [
   "test/demo-shop/browser.test.ts",
   "test/payment-link/page*.test.ts",
   "test/docs/picture.test.ts",
-  "test/examples/{events-shop,express-shop,wifi-portal}.test.ts",
+  "test/examples/{events-shop,express-shop,nextjs-course,wifi-portal}.test.ts",
 ];
 const model = ["test/model/*.test.ts"];
 

@@ -34,6 +34,7 @@ const notRun = [
   ["docs/operating.md", `psql "$DATABASE_URL" -c 'select start_epoch()'`],
   ["docs/provider.md", "npm run check"],
   ["examples/django-laundry/README.md", "sudo apt install python3-django"],
+  ["examples/nextjs-course/README.md", "npm --prefix ../.. run build:sdk"],
   ["examples/php/README.md", "sudo apt install php-cli php-sqlite3"],
   ["examples/wifi-portal/README.md", "sudo apt install postgresql freeradius freeradius-postgresql freeradius-utils"],
   ["docs/events.md", "npm install standardwebhooks"],

@@ -33,6 +33,7 @@ const shell = {
   npm_config_update_notifier: "false",
   npm_config_package_lock: "false",
   npm_config_prefer_offline: "true",
+  NEXT_TELEMETRY_DISABLED: "1",
 };
 
 /** The settings of the machine's npm, such as another registry. */
