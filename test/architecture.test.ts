@@ -149,6 +149,7 @@ it.each([
   ["the SDK imports nothing of the server", /^client-sdk\//, /^(server|test)\//],
   ["the SDK's protocol imports nothing", /^client-sdk\/protocol\.ts/, /./],
   ["the merchant's SDK imports nothing else", /^merchant-sdk\/(?!build\/)/, /^(server|test|client-sdk)\//],
+  ["the merchant's client does not import the command", /^merchant-sdk\/(?!command\/)/, /^merchant-sdk\/command\//],
   ["nothing else imports the merchant's SDK", /^(server|client-sdk)\//, /^merchant-sdk\//],
   [
     "the server imports the SDK's constants and built files, not its code",

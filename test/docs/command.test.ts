@@ -37,8 +37,11 @@ const notRun = [
   ["examples/nextjs-course/README.md", "npm --prefix ../.. run build:sdk"],
   ["examples/php/README.md", "sudo apt install php-cli php-sqlite3"],
   ["examples/wifi-portal/README.md", "sudo apt install postgresql freeradius freeradius-postgresql freeradius-utils"],
-  ["docs/events.md", "npm install standardwebhooks"],
+  ["docs/events.md", "WEBHOOK_SECRET=$(npx tukio listen --print-secret) node handler.mjs"],
+  ["docs/events.md", "npx tukio listen --forward-to localhost:4000/hooks/tukio"],
+  ["docs/events.md", "npx tukio trigger succeeded"],
   ["docs/events.md", "WEBHOOK_SECRET=whsec_… python3 handler.py"],
+  ["docs/events.md", "WEBHOOK_SECRET=whsec_… php -S localhost:4000 handler.php"],
 ];
 
 /** Documents whose commands another test runs. */
@@ -89,7 +92,12 @@ async function runBlocks(blocks: readonly Block[], folder: string, address: stri
   const text = blocks
     .map(({ code }) => code.replaceAll("localhost:3000", address))
     .join(`\necho; echo '${separator}'\n`);
-  const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+  const env = {
+    ...process.env,
+    PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
+    // The command `tukio` has the address of the text as its default.
+    TUKIO_URL: `http://${address}`,
+  };
   const { stdout } = await exec("bash", ["-euc", prelude + text], { cwd: folder, env, timeout: 50_000 });
   return stdout.split(`\n${separator}\n`);
 }

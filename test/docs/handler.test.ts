@@ -1,20 +1,34 @@
 /** The handlers of docs/events.md, in each language, with deliveries of a node. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { Webhook } from "standardwebhooks";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { ensureProgram } from "../support/debian.ts";
+import { ensureProgram, installPackages } from "../support/debian.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { freePort } from "../support/redis.ts";
 import { blocksOf, root, textOf } from "./markdown.ts";
 
-const handlers = {
-  "handler.mjs": async () => process.execPath,
-  "handler.py": () => ensureProgram("python3", "python3"),
+/** Returns the command that runs a handler on a port. The port is in the handler's code where the command has none. */
+type Start = (port: number) => Promise<[program: string, ...args: string[]]>;
+
+const handlers: Readonly<Record<string, Start>> = {
+  "handler.mjs": async () => [process.execPath, "handler.mjs"],
+  "handler.py": async () => [await ensureProgram("python3", "python3"), "handler.py"],
+  "handler.php": async (port) => {
+    const php = await ensureProgram("php", "php-cli");
+    await ensurePhpSqlite(php);
+    return [php, "-S", `127.0.0.1:${port}`, "handler.php"];
+  },
 };
+
+async function ensurePhpSqlite(php: string): Promise<void> {
+  const { stdout } = await promisify(execFile)(php, ["-m"]);
+  if (!/^pdo_sqlite$/m.test(stdout)) await installPackages(["php-sqlite3"]);
+}
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -27,34 +41,49 @@ interface Handler {
   url: string;
   /** The lines that it has printed. */
   lines(): string[];
+  /** Kills it, and starts it again with the same files. */
+  restart(): Promise<void>;
 }
 
 /** Starts the handler with its port and its secret, and waits until it answers. */
-async function startHandler(name: keyof typeof handlers, port: number, secret: string): Promise<Handler> {
-  const program = await handlers[name]();
+async function startHandler(name: string, port: number, secret: string): Promise<Handler> {
+  const [program, ...args] = (await handlers[name]?.(port)) ?? [""];
   const folder = await mkdtemp(join(tmpdir(), "tukio-handler-"));
   const code = blocksOf(textOf("docs/events.md")).find(({ info }) => info === name)?.code ?? "";
-  expect(code).toContain("4000");
   await writeFile(join(folder, name), code.replace("4000", String(port)));
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));
   const env = { ...process.env, WEBHOOK_SECRET: secret };
-  const child: ChildProcess = spawn(program, [name], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+  const url = `http://127.0.0.1:${port}/`;
   let text = "";
   let errors = "";
-  child.stdout?.on("data", (chunk: Buffer) => (text += chunk));
-  child.stderr?.on("data", (chunk: Buffer) => (errors += chunk));
-  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  let child: ChildProcess;
+  let ended: Promise<void>;
+  const start = async (): Promise<void> => {
+    const started = spawn(program, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+    started.stdout.on("data", (chunk: Buffer) => (text += chunk));
+    started.stderr.on("data", (chunk: Buffer) => (errors += chunk));
+    ended = new Promise((resolve) => started.once("close", () => resolve()));
+    child = started;
+    await vi.waitUntil(async () => {
+      if (started.exitCode !== null) throw new Error(`the handler ended: ${errors}`);
+      return (await fetch(url, { method: "POST", body: "{}" }).catch(() => undefined))?.status === 401;
+    });
+  };
   onTestFinished(async () => {
-    child.kill();
+    child.kill("SIGKILL");
     await ended;
     await rm(folder, { recursive: true });
   });
-  const url = `http://127.0.0.1:${port}/`;
-  await vi.waitUntil(async () => {
-    if (child.exitCode !== null) throw new Error(`the handler ended: ${errors}`);
-    return (await fetch(url, { method: "POST", body: "{}" }).catch(() => undefined))?.status === 401;
-  });
-  return { url, lines: () => text.split("\n").filter(Boolean) };
+  await start();
+  return {
+    url,
+    lines: () => text.split("\n").filter((line) => line.startsWith("paid:")),
+    async restart() {
+      child.kill("SIGKILL");
+      await ended;
+      await start();
+    },
+  };
 }
 
 interface Created {
@@ -75,8 +104,8 @@ const untilDelivered = (node: TestNode, endpointId: string, count: number): Prom
 const post = async (url: string, body: string, headers: Record<string, string>): Promise<number> =>
   (await fetch(url, { method: "POST", body, headers })).status;
 
-describe.each(Object.keys(handlers) as (keyof typeof handlers)[])("%s of docs/events.md", (name) => {
-  it("accepts deliveries, also while the secret is replaced, and acts once for each order", async () => {
+describe.each(Object.keys(handlers))("%s of docs/events.md", (name) => {
+  it("accepts deliveries, also while the secret is replaced, and acts once for each order, also after it was killed", async () => {
     const node = await startNode({ databaseUrl });
     const port = await freePort();
     const url = `http://127.0.0.1:${port}/`;
@@ -88,12 +117,15 @@ describe.each(Object.keys(handlers) as (keyof typeof handlers)[])("%s of docs/ev
     await asMerchant(node, `/v1/endpoints/${endpoint.id}/rotate-secret`, {});
     await asMerchant(node, `/v1/endpoints/${endpoint.id}/replay`, { since: order.openedAt, orderId: order.orderId });
     await untilDelivered(node, endpoint.id, 2);
+    await handler.restart();
+    await asMerchant(node, `/v1/endpoints/${endpoint.id}/replay`, { since: order.openedAt, orderId: order.orderId });
+    await untilDelivered(node, endpoint.id, 3);
     expect(await asMerchant(node, `/v1/endpoints/${endpoint.id}/ping`, {})).toMatchObject({
       body: { delivered: true },
     });
     expect(handler.lines()).toHaveLength(1);
     const { order: second } = await pay(node, { phone: "+254712345601" });
-    await untilDelivered(node, endpoint.id, 3);
+    await untilDelivered(node, endpoint.id, 4);
     expect(handler.lines()[1]).toContain(`paid: ${second.orderId} `);
   });
 

@@ -82,6 +82,8 @@ describe("a fresh project", () => {
         const compile = exec(process.execPath, [compiler, "-p", join(folder, `tsconfig.${kind}.json`)]);
         await compile.catch(({ stdout }: { stdout: string }) => expect.unreachable(stdout));
       }
+      const { stdout } = await exec("npx", ["tukio", "trigger", "succeeded", "--json"], { cwd: folder, env });
+      expect(JSON.parse(stdout.trim().split("\n").at(-1) ?? "")).toMatchObject({ status: "succeeded" });
     },
     projectMsMax,
   );

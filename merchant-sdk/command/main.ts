@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+/** The command `tukio`. Exit codes: 0 done, 1 failed, 2 wrong arguments. */
+import { readFile } from "node:fs/promises";
+import { TukioError } from "../error.ts";
+import { columns, exitCodes, helpOf, readArguments, UsageError } from "./arguments.ts";
+import type { Command } from "./command.ts";
+import { listen } from "./listen.ts";
+import { order } from "./order.ts";
+import { createOutput, type Output, plain } from "./output.ts";
+import { connect } from "./settings.ts";
+import { trigger } from "./trigger.ts";
+
+const commands: readonly Command[] = [listen, trigger, order];
+
+const overview = `Tukio on the command line.
+
+Usage: tukio COMMAND [options]
+
+Commands:
+${columns(commands.map(({ name, summary }) => [name, summary]))}
+tukio COMMAND --help explains a command. tukio --version prints the version.
+
+${exitCodes}`;
+
+async function main([name, ...rest]: readonly string[]): Promise<number> {
+  const { stdout, stderr, env } = process;
+  const output = createOutput({ out: stdout, error: stderr, env, isJson: rest.includes("--json") });
+  const command = commands.find((one) => one.name === name);
+  try {
+    return command ? await runCommand(command, rest, output) : await runOverview(name);
+  } catch (error) {
+    return explain(error, command ? ` ${command.name}` : "", output);
+  }
+}
+
+async function runOverview(name: string | undefined): Promise<number> {
+  if (name === "--version") process.stdout.write(`${await readVersion()}\n`);
+  else if (name === "--help" || name === "help") process.stdout.write(overview);
+  else throw new UsageError(name === undefined ? "there is no command" : `there is no command ${name}`);
+  return 0;
+}
+
+/** Prints why a command failed, and returns the exit code. Throws what is a fault of this program. */
+function explain(error: unknown, about: string, output: Output): number {
+  if (error instanceof UsageError) {
+    output.warn(`tukio${about}: ${error.message}\nTry: tukio${about} --help`);
+    return 2;
+  }
+  if (!(error instanceof TukioError)) throw error;
+  const { code, detail, status } = error;
+  output.warn(
+    output.isJson
+      ? JSON.stringify({ error: { code, detail, status } })
+      : `tukio${about}: ${plain(detail)}${advice[code] ?? ""}`,
+  );
+  return 1;
+}
+
+const advice: Partial<Record<TukioError["code"], string>> = {
+  key_invalid: "\nThe key comes from --key-file, TUKIO_API_KEY, or the file .tukio/api-key.",
+  unreachable: "\nIs the server running? Its address comes from --url or TUKIO_URL.",
+};
+
+async function runCommand(command: Command, words: readonly string[], output: Output): Promise<number> {
+  const args = readArguments(command, words);
+  if (args.has("help")) {
+    process.stdout.write(helpOf(command));
+    return 0;
+  }
+  const stop = new AbortController();
+  // Once, so that a second signal ends the process at once.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  try {
+    return await command.run({ args, output, signal: stop.signal, ...(await connect(args, process.env)) });
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    output.warn("Stopped.");
+    return 1;
+  }
+}
+
+async function readVersion(): Promise<string> {
+  const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+// The reader of a pipe has ended, as in `tukio listen | head`.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,209 @@
+/** The command `tukio`: help, arguments, the key, exit codes, colours and `tukio order`. */
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { createOutput, money, plain } from "../../merchant-sdk/command/output.ts";
+import { type Ended, runCommand } from "../support/command.ts";
+import { createDatabase } from "../support/database.ts";
+import { apiKey, asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
+import { packMerchantSdk, type SdkPackage } from "../support/sdk-package.ts";
+
+let databaseUrl: string;
+let sdk: SdkPackage;
+let node: TestNode;
+beforeAll(async () => {
+  const { url, drop } = await createDatabase();
+  databaseUrl = url;
+  sdk = await packMerchantSdk();
+  return async () => {
+    await sdk.remove();
+    await drop();
+  };
+});
+
+const run = (args: readonly string[], env: Record<string, string> = {}, cwd = sdk.folder): Promise<Ended> =>
+  runCommand(args, { folder: sdk.folder, url: node?.url ?? "http://127.0.0.1:9", env, cwd });
+
+async function openFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tukio-command-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+describe("help", () => {
+  it("lists the commands, and explains each with its options and exit codes", async () => {
+    const { code, out } = await run(["--help"]);
+    expect([code, out]).toEqual([0, expect.stringMatching(/listen {3}Forwards.*trigger {2}Starts.*order {4}Prints/s)]);
+    for (const [name, option] of [
+      ["listen", "--forward-to URL"],
+      ["trigger", "paid-twice"],
+      ["order", "tukio order ORD-1001"],
+    ] as const) {
+      const { code, out, error } = await run([name, "--help"]);
+      expect([name, code, error]).toEqual([name, 0, ""]);
+      for (const text of [option, "--key-file FILE", "--json", "0 done, 1 failed, 2 wrong arguments"])
+        expect(out).toContain(text);
+      expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThan(140);
+    }
+  });
+
+  it("has the version of the package", async () => {
+    expect(await run(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+  });
+});
+
+describe("wrong arguments", () => {
+  it.each<[string[], string]>([
+    [[], "tukio: there is no command"],
+    [["lissten"], "tukio: there is no command lissten"],
+    [["order"], "tukio order: ORDER is missing"],
+    [["order", "A", "B"], "tukio order: B is one word too many"],
+    [["order", "A", "--forward-to", "x"], "tukio order: Unknown option '--forward-to'"],
+    [["listen"], "tukio listen: --forward-to is missing, such as --forward-to localhost:4000/hooks"],
+    [["listen", "--forward-to", "http://"], "tukio listen: --forward-to is not a URL, such as localhost:4000/hooks"],
+    [
+      ["listen", "--forward-to", "localhost", "--events", "order.payed"],
+      "tukio listen: --events has the unknown type order.payed.",
+    ],
+    [
+      ["listen", "--forward-to", "localhost", "--since", "soon"],
+      "tukio listen: --since is not a time, such as 2026-11-20T21:00:00Z",
+    ],
+    [["listen", "--forward-to", "localhost", "--secret", "whsec_"], "tukio listen: --secret must be whsec_ and base64"],
+    [["trigger", "payed"], "tukio trigger: there is no outcome payed. Outcomes: succeeded, cancelled,"],
+    [
+      ["order", "A", "--url", "localhost:3000"],
+      "tukio order: url must be the http(s) address of the Tukio server, without a query",
+    ],
+    [
+      ["order", "A", "--key-file", "none"],
+      "tukio order: there is no API key: none cannot be read (ENOENT). Check --key-file",
+    ],
+  ])("%j ends with 2 and a sentence", async (args, sentence) => {
+    const { code, out, error } = await run(args);
+    expect([code, out]).toEqual([2, ""]);
+    expect(error.startsWith(sentence), error).toBe(true);
+    expect(error).toMatch(/\nTry: tukio( \w+)? --help\n$/);
+  });
+});
+
+describe("the key", () => {
+  it("comes from the option, the environment or the node's own file, in this order", async () => {
+    node = await startNode({ databaseUrl });
+    const { order } = await pay(node);
+    const folder = await openFolder();
+    const args = ["order", order.orderId];
+    const none = { TUKIO_API_KEY: "" };
+    expect(await run(args, none, folder)).toMatchObject({
+      code: 2,
+      error: expect.stringContaining("Set TUKIO_API_KEY"),
+    });
+    await mkdir(join(folder, ".tukio"));
+    await writeFile(join(folder, ".tukio/api-key"), `${apiKey}\n`);
+    expect((await run(args, none, folder)).code).toBe(0);
+    const wrong = { TUKIO_API_KEY: "a-wrong-key-of-some-length" };
+    const refused = await run(args, wrong, folder);
+    expect(refused).toMatchObject({ code: 1, error: expect.stringContaining("The key comes from --key-file") });
+    expect(refused.error).not.toContain(wrong.TUKIO_API_KEY);
+    expect((await run([...args, "--key-file", ".tukio/api-key"], wrong, folder)).code).toBe(0);
+    expect((await run(args, { TUKIO_API_KEY: `${apiKey}, another-key` }, folder)).code).toBe(0);
+  });
+});
+
+describe("a failure", () => {
+  it("ends with 1, and is JSON with --json", async () => {
+    node = await startNode({ databaseUrl });
+    const unknown = await run(["order", "ORD-NONE"]);
+    expect(unknown).toMatchObject({ code: 1, out: "", error: expect.stringMatching(/^tukio order: .*\n$/) });
+    const { code, error } = await run(["order", "ORD-NONE", "--json"]);
+    expect([code, JSON.parse(error)]).toEqual([
+      1,
+      { error: { code: "order_unknown", status: 404, detail: expect.any(String) } },
+    ]);
+    const absent = await run(["order", "ORD-1", "--url", "http://127.0.0.1:9"]);
+    expect(absent.error).toMatch(
+      /cannot be reached: .*\nIs the server running\? Its address comes from --url or TUKIO_URL\.\n$/,
+    );
+  });
+});
+
+describe("tukio order", () => {
+  it("prints the order with its payments, its history and its results", async () => {
+    node = await startNode({ databaseUrl });
+    const { order } = await pay(node, {
+      phone: "+254712345602",
+      description: "2 tickets\u001b[31m",
+      items: [{ name: "Ticket", quantity: 2, unitAmountMinor: 7_500 }],
+      customer: { name: "Asha" },
+    });
+    const path = `/v1/orders/${order.orderId}`;
+    await asMerchant(node, `${path}/wait`);
+    await pay(node, { orderId: order.orderId, phone: "+254712345601" });
+    await asMerchant(node, `${path}/wait`);
+    await asMerchant(node, `${path}/results`, { id: "T-1", kind: "ticket", title: "Ticket", code: "ABC" });
+    const { code, out } = await run(["order", order.orderId]);
+    expect(code).toBe(0);
+    const shape = out
+      .replaceAll(order.orderId, "ORD-1")
+      .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/g, "TIME")
+      .replace(/\+\d+(\.\d)? m?s/g, "+WAIT")
+      .replace(/receipt \w{10}/g, "receipt RECEIPT")
+      .replace(/reference \w+/g, "reference REF");
+    expect(shape).toMatchInlineSnapshot(`
+      "ORD-1  KES 150.00  succeeded  no money moves
+        opened       TIME
+        description  2 tickets�[31m
+        customer     name=Asha
+        items        2 × Ticket
+
+      Payments
+        1.  TIME  daraja  failed (cancelled)  +2547*****602  reference REF
+        2.  TIME  daraja  succeeded  paid KES 150.00  +2547*****601  receipt RECEIPT  reference REF
+
+      History
+        v1  TIME  pending  attempt 1
+        v2  TIME  +WAIT  processing  by reply  attempt 1
+        v3  TIME  +WAIT  failed (cancelled)  by webhook  attempt 1
+        v4  TIME  +WAIT  pending  attempt 2
+        v5  TIME  +WAIT  processing  by reply  attempt 2
+        v6  TIME  +WAIT  succeeded  by webhook  attempt 2
+        v7  TIME  +WAIT  succeeded  by merchant  attempt 2
+
+      Results
+        T-1  ticket  “Ticket”  ABC
+      "
+    `);
+    const { out: json } = await run(["order", order.orderId, "--json"]);
+    expect(JSON.parse(json)).toEqual((await asMerchant(node, path)).body);
+  });
+});
+
+describe("output", () => {
+  const textOf = (env: Record<string, string>, isTTY: boolean): string => {
+    const output = createOutput({
+      out: { isTTY, write: () => true },
+      error: { write: () => true },
+      env,
+      isJson: false,
+    });
+    return output.paint("green", "paid");
+  };
+
+  it("has colours on a terminal only, and not with NO_COLOR", () => {
+    expect(textOf({}, true)).toBe("\u001b[32mpaid\u001b[0m");
+    expect(textOf({ NO_COLOR: "" }, true)).toContain("\u001b");
+    for (const text of [textOf({}, false), textOf({ NO_COLOR: "1" }, true), textOf({ TERM: "dumb" }, true)])
+      expect(text).toBe("paid");
+  });
+
+  it("shows amounts in the currency's digits, and no characters that a terminal obeys", () => {
+    expect([money(150_000, "KES"), money(4_200, "UGX"), money(5, "BDT"), money(300, "???")]).toEqual([
+      "KES 1,500.00",
+      "UGX 4,200",
+      "BDT 0.05",
+      "??? 3",
+    ]);
+    expect(plain("a\u001b[31mb\r\nc\u202e")).toBe("a\ufffd[31mb\ufffd\ufffdc\ufffd");
+  });
+});
