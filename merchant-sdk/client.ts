@@ -21,9 +21,12 @@ export interface ClientOptions {
   fetch?: (request: Request) => Promise<Response>;
 }
 
-export interface StartOptions extends CallOptions {
-  /** Names this payment, so that it is started once however often it is sent. Default: a new UUID for each call of `start`. */
+export interface CreateOptions extends CallOptions {
+  /** Names what is created, so that it is created once however often it is sent. Default: a new UUID for each call. */
   idempotencyKey?: string | undefined;
+}
+
+export interface StartOptions extends CreateOptions {
   /** Waits until the provider has answered, for this many seconds at most, up to 15. */
   waitS?: number | undefined;
 }
@@ -60,6 +63,14 @@ export interface Tukio {
     putResult(orderId: string, result: model.ResultRequest, options?: CallOptions): Promise<model.StatusEvent>;
     /** Removes a result. Returns the order. */
     removeResult(orderId: string, resultId: string, options?: CallOptions): Promise<model.StatusEvent>;
+  };
+  /** Pages on which payers pay by themselves. */
+  paymentLinks: {
+    /** Creates a payment link. Give its `url` to the payer. */
+    create(request: model.PaymentLinkRequest, options?: CreateOptions): Promise<model.PaymentLink>;
+    list(filter?: model.PaymentLinkFilter, options?: CallOptions): List<model.PaymentLink>;
+    read(id: string, options?: CallOptions): Promise<model.PaymentLink>;
+    cancel(id: string, options?: CallOptions): Promise<model.PaymentLink>;
   };
   events: {
     /** The history of events, oldest first. Read on later with the `endCursor` of the last page. */
@@ -118,6 +129,7 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
   return {
     payments: createPayments(parts),
     orders: createOrders(parts),
+    paymentLinks: createPaymentLinks(parts),
     events: createEvents(parts),
     endpoints: createEndpoints(parts),
     providers: createProviders(parts),
@@ -181,6 +193,26 @@ const createOrders = ({ api, repeat, once, url }: Parts): Tukio["orders"] => ({
     const params = { path: { orderId, resultId } };
     const call = (init: Init) => api.DELETE("/v1/orders/{orderId}/results/{resultId}", { ...init, params });
     return (await once(call, options)).order;
+  },
+});
+
+const createPaymentLinks = ({ api, repeat, once }: Parts): Tukio["paymentLinks"] => ({
+  async create(body, { idempotencyKey = randomUUID(), ...options } = {}) {
+    const params = { header: { "Idempotency-Key": idempotencyKey } };
+    return (await repeat((init) => api.POST("/v1/payment-links", { ...init, params, body }), options)).paymentLink;
+  },
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/payment-links", { ...init, params }), options);
+    }, filter.cursor),
+  async read(id, options) {
+    const params = { path: { id } };
+    return (await repeat((init) => api.GET("/v1/payment-links/{id}", { ...init, params }), options)).paymentLink;
+  },
+  async cancel(id, options) {
+    const params = { path: { id } };
+    return (await once((init) => api.POST("/v1/payment-links/{id}/cancel", { ...init, params }), options)).paymentLink;
   },
 });
 

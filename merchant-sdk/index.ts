@@ -2,6 +2,7 @@
 export type { CallOptions } from "./call.ts";
 export {
   type ClientOptions,
+  type CreateOptions,
   createTukio,
   type EventPage,
   type StartOptions,

@@ -26,6 +26,9 @@ export type ResultRequest = Schemas["ResultRequest"];
 export type Decision = Schemas["Decision"];
 export type WatchToken = Schemas["WatchToken"];
 
+export type PaymentLink = Schemas["PaymentLinkAnswer"]["paymentLink"];
+export type PaymentLinkRequest = Schemas["PaymentLinkRequest"];
+
 export type Provider = Schemas["ProviderList"]["data"][number];
 export type AccessToken = Schemas["AccessToken"];
 
@@ -41,6 +44,7 @@ export type Prompt = Schemas["Prompts"]["prompts"][number];
 export type PromptAnswer = Schemas["PromptAnswer"]["answer"];
 
 /** `limit` is the size of a page. */
+export type PaymentLinkFilter = QueryOf<"listPaymentLinks">;
 export type OrderFilter = QueryOf<"listOrders">;
 export type DeliveryFilter = QueryOf<"listDeliveries">;
 export type EventFilter = QueryOf<"readEvents">;

@@ -383,6 +383,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/payment-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List payment links
+         * @description Newest first. With `status`, a page may have fewer links than `limit` before the end.
+         */
+        get: operations["listPaymentLinks"];
+        put?: never;
+        /**
+         * Create a payment link
+         * @description No order exists until a payer acts on the link's page. The order id then belongs to the link: no other call opens or retries that order.
+         */
+        post: operations["createPaymentLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payment-links/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a payment link */
+        get: operations["readPaymentLink"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payment-links/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a payment link
+         * @description Its page starts no payment any more. A payment that is in progress goes on; if it succeeds, the link is `paid`. Cancelling it again changes nothing.
+         */
+        post: operations["cancelPaymentLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -398,7 +459,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "payment_link_closed" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1154,6 +1215,126 @@ export interface components {
             items?: components["schemas"]["Item"][];
             /** @enum {string} */
             lang?: "en" | "sw" | "bn";
+        };
+        PaymentLinkRequest: {
+            /** @description The id of the order that the link opens, unique among orders and links. At most 48 characters. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
+            orderId: string;
+            /** @description In the currency's minor unit. Required, unless the link is reusable: then the payer enters the amount. */
+            amountMinor?: number | null;
+            /** @description ISO 4217; a currency of the provider. */
+            currency: string;
+            /** @description What the payer pays for. The page shows it. */
+            description?: string | null;
+            /** @description What the order is for; their sum is `amountMinor`. The page shows them. */
+            items?: {
+                name: string;
+                quantity: number;
+                /** @description The amount of one, in the currency's minor unit. */
+                unitAmountMinor: number;
+                /** @description Your stock keeping unit. */
+                sku?: string;
+            }[] | null;
+            /** @description Visible with the API key only; the page does not show it. */
+            customer?: {
+                /** @description Your id for the payer. */
+                id?: string;
+                name?: string;
+                /** Format: email */
+                email?: string;
+                /** @description For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers. */
+                phone?: string;
+            } | null;
+            /** @description The providers that the page offers. By default all that take the currency and the amount. */
+            providers?: string[] | null;
+            /** @description Your page, to which the page has a link once the order is paid. */
+            returnUrl?: string | null;
+            /** @description When the link expires. By default it does not. */
+            expiresAt?: string | null;
+            /** @description When the money is due, for your own use. */
+            dueAt?: string | null;
+            /** @description The language of the page. By default that of the payer's browser. */
+            lang?: ("en" | "sw" | "bn") | null;
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+            /** @description The link takes many payments. Each opens an order of its own, `<orderId>-<n>`. `minMinor` and `maxMinor` limit the amount that the payer enters. */
+            reusable?: {
+                /** @description In the currency's minor unit. Daraja takes whole shillings: multiples of 100. */
+                minMinor?: number;
+                /** @description In the currency's minor unit. Daraja takes whole shillings: multiples of 100. */
+                maxMinor?: number;
+            } | null;
+        };
+        PaymentLinkAnswer: {
+            paymentLink: components["schemas"]["PaymentLink"];
+        };
+        /** @description A page on which a payer pays an order. */
+        PaymentLink: {
+            /** Format: uuid */
+            id: string;
+            /** @description The id of its order; a reusable link's orders are `<orderId>-<n>`. */
+            orderId: string;
+            /** @description Starts at 1 and grows by one with every change of the status. */
+            version: number;
+            /**
+             * @description Only an `open` link starts payments. A link becomes `paid` when its order succeeds, also after it was `cancelled` or has `expired`.
+             * @enum {string}
+             */
+            status: "open" | "paid" | "cancelled" | "expired";
+            /**
+             * Format: uri
+             * @description The address of its page. Absent if this node cannot decrypt it, because a `TUKIO_SECRET` is missing.
+             */
+            url?: string;
+            /** @description Absent if the payer enters the amount, in the currency's minor unit. */
+            amountMinor?: number;
+            /** @description ISO 4217. */
+            currency: string;
+            description?: string;
+            items?: components["schemas"]["Item"][];
+            /** @description The phone is masked. */
+            customer?: {
+                [key: string]: unknown;
+            };
+            metadata?: {
+                [key: string]: unknown;
+            };
+            /** @description Absent: all that take the currency and the amount. */
+            providers?: string[];
+            returnUrl?: string;
+            /** @enum {string} */
+            lang?: "en" | "sw" | "bn";
+            /** @description Present if the link takes many payments. */
+            reusable?: {
+                /** @description The least amount, in the currency's minor unit. */
+                minMinor?: number;
+                /** @description The most, in the currency's minor unit. */
+                maxMinor?: number;
+            };
+            /**
+             * Format: date-time
+             * @description When it expires. ISO 8601, UTC.
+             */
+            expiresAt?: string;
+            /**
+             * Format: date-time
+             * @description When the money is due, for your own use. ISO 8601, UTC.
+             */
+            dueAt?: string;
+            /**
+             * Format: date-time
+             * @description When it was created. ISO 8601, UTC.
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description When its status changed last. ISO 8601, UTC.
+             */
+            changedAt: string;
+        };
+        PaymentLinkPage: {
+            data: components["schemas"]["PaymentLink"][];
+            nextCursor: string | null;
         };
     };
     responses: never;
@@ -2320,6 +2501,187 @@ export interface operations {
                         /** @description The place after this page, to continue later. */
                         endCursor: string;
                     };
+                };
+            };
+        };
+    };
+    listPaymentLinks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only links with this status now.
+                 * @example open
+                 */
+                status?: "open" | "paid" | "cancelled" | "expired";
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Links in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02",
+                     *           "orderId": "INV-7",
+                     *           "version": 1,
+                     *           "status": "open",
+                     *           "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D",
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "description": "2 tickets",
+                     *           "createdAt": "2026-11-20T20:59:31.000Z",
+                     *           "changedAt": "2026-11-20T20:59:31.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentLinkPage"];
+                };
+            };
+        };
+    };
+    createPaymentLink: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Kept for 72 h. A request with the same key and body gets the same link; one with another body is refused. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PaymentLinkRequest"];
+            };
+        };
+        responses: {
+            /** @description The link. */
+            201: {
+                headers: {
+                    /** @description `true` when the key was used before with the same body. */
+                    "Idempotency-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "paymentLink": {
+                     *         "id": "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02",
+                     *         "orderId": "INV-7",
+                     *         "version": 1,
+                     *         "status": "open",
+                     *         "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "description": "2 tickets",
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentLinkAnswer"];
+                };
+            };
+        };
+    };
+    readPaymentLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The payment link.
+                 * @example 0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "paymentLink": {
+                     *         "id": "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02",
+                     *         "orderId": "INV-7",
+                     *         "version": 1,
+                     *         "status": "open",
+                     *         "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "description": "2 tickets",
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentLinkAnswer"];
+                };
+            };
+        };
+    };
+    cancelPaymentLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The payment link.
+                 * @example 0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "paymentLink": {
+                     *         "id": "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02",
+                     *         "orderId": "INV-7",
+                     *         "version": 2,
+                     *         "status": "cancelled",
+                     *         "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "description": "2 tickets",
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentLinkAnswer"];
                 };
             };
         };

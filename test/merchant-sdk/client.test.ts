@@ -128,6 +128,18 @@ describe("a payment whose answer is lost", () => {
   });
 });
 
+describe("payment links", () => {
+  it("are created, listed, read and cancelled", async () => {
+    const { tukio } = await start();
+    const orderId = nextOrderId();
+    const link = await tukio.paymentLinks.create({ orderId, amountMinor: 15_000, currency: "KES" });
+    expect(link).toMatchObject({ orderId, status: "open", url: expect.stringContaining("/pay/") });
+    expect((await tukio.paymentLinks.read(link.id)).orderId).toBe(orderId);
+    expect((await tukio.paymentLinks.list({ status: "open", limit: 1 }).page()).data[0]?.id).toBe(link.id);
+    expect((await tukio.paymentLinks.cancel(link.id)).status).toBe("cancelled");
+  });
+});
+
 describe("endpoints", () => {
   it("are created, read, changed, tested, replayed and deleted", async () => {
     const { tukio } = await start();
