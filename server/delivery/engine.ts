@@ -53,6 +53,12 @@ const housekeepingMs = 60_000;
 
 const closeGraceMs = 5_000;
 
+/**
+ * A failed attempt keeps its place for 100 ms, because an endpoint that refuses at once would otherwise have its backlog tried as fast
+ * as PostgreSQL writes, to the disadvantage of other endpoints and of payments.
+ */
+const failurePauseMs = 100;
+
 type State = EngineOptions & {
   inFlight: InFlight;
   /** Attempts in flight by endpoint. */
@@ -208,26 +214,35 @@ function begin(
   const attempt = message ? deliver(state, { claimed, message, receiver }) : clear(state, claimed, known);
   void state.inFlight.track(
     attempt
-      .catch((err: unknown) =>
-        state.log.error({ event: "delivery.attempt.unrecorded", endpointId, err }, "An attempt could not be recorded"),
-      )
-      .finally(() => {
-        const left = (state.busy.get(endpointId) ?? 1) - 1;
-        if (left > 0) state.busy.set(endpointId, left);
-        else state.busy.delete(endpointId);
-        state.wake();
+      .catch((err: unknown) => {
+        state.log.error({ event: "delivery.attempt.unrecorded", endpointId, err }, "An attempt could not be recorded");
+        return false;
+      })
+      .then((isDone) => {
+        if (isDone) free(state, endpointId);
+        else setTimeout(() => free(state, endpointId), failurePauseMs).unref();
       }),
   );
 }
 
-const clear = async ({ pool }: State, claimed: Claimed, known: KnownState): Promise<void> =>
-  void (await clearDelivery(pool, claimed, known));
+/** Another attempt to the endpoint may begin. */
+function free({ busy, wake }: State, endpointId: string): void {
+  const left = (busy.get(endpointId) ?? 1) - 1;
+  if (left > 0) busy.set(endpointId, left);
+  else busy.delete(endpointId);
+  wake();
+}
 
-/** Sends one message and records the result. */
+async function clear({ pool }: State, claimed: Claimed, known: KnownState): Promise<boolean> {
+  await clearDelivery(pool, claimed, known);
+  return true;
+}
+
+/** Sends one message and records the result. Returns whether it was delivered. */
 async function deliver(
   state: State,
   { claimed, message, receiver }: { claimed: Claimed; message: Message; receiver: Receiver },
-): Promise<void> {
+): Promise<boolean> {
   const { pool, inFlight, onResult } = state;
   let reply: Reply;
   try {
@@ -235,7 +250,7 @@ async function deliver(
   } catch {
     // The process ends before the answer: another attempt repeats the message.
     await releaseDelivery(pool, claimed);
-    return;
+    return false;
   }
   const delayMs = delayMsAfter(claimed.attempts + 1, reply.retryAfterS);
   const change = await recordAttempt(pool, { claimed, message, reply, delayMs });
@@ -244,6 +259,7 @@ async function deliver(
   if (reply.isGone && (await disableGone(pool, claimed.endpointId, claimed.url)).length > 0) {
     reportDisabled(state, claimed.endpointId, "gone");
   }
+  return reply.isDelivered;
 }
 
 function resultOf({ isDelivered }: Reply, delayMs: number | undefined): DeliveryResult {

@@ -325,6 +325,25 @@ describe("delivery engine", () => {
     });
   });
 
+  it("tries the backlog of a failing endpoint four at a time, each 100 ms after a failure", async () => {
+    const arrivedMs: number[] = [];
+    const { endpointId } = await start({}, (response) => {
+      arrivedMs.push(performance.now());
+      response.writeHead(500).end();
+    });
+    const fail = async (orders: Awaited<ReturnType<typeof openOrder>>[]): Promise<void> => {
+      for (const order of orders) await order.pay();
+      for (const { id } of orders) await vi.waitUntil(async () => (await delivery(endpointId, id))?.attempts > 0);
+    };
+    await fail([await openOrder()]);
+    arrivedMs.length = 0;
+    await fail(await Promise.all(Array.from({ length: 12 }, openOrder)));
+    const gapsMs = arrivedMs.slice(4).map((ms, index) => ms - (arrivedMs[index] ?? Number.NaN));
+    expect(gapsMs.length).toBeGreaterThanOrEqual(8);
+    // A timer may end a fraction of a millisecond early.
+    for (const gapMs of gapsMs) expect(gapMs).toBeGreaterThan(99);
+  });
+
   it("logs once that an endpoint fails, and once that it has recovered", async () => {
     const ground = await start({}, (response) => response.writeHead(500).end("words of the backend"));
     const { backend, endpointId, node } = ground;
