@@ -2,16 +2,13 @@
  * Accessibility: axe checks every page and state, light and dark, and a visitor pays by keyboard alone. The element
  * without the shop is tested in test/client-sdk/element.test.ts.
  */
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import type { Browser, Frame, Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { returnPage } from "../../server/route/return-page.ts";
+import { violationsOf } from "../support/axe.ts";
 import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { buy, buyByApi, seeHeading, visitShop } from "../support/visit.ts";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let browser: Browser;
 let databaseUrl: string;
@@ -20,26 +17,6 @@ beforeAll(async () => {
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);
-
-interface Violation {
-  id: string;
-  nodes: { html: string; failureSummary: string }[];
-}
-
-/** Returns the violations that axe finds in a page or a frame, light and dark. */
-async function violationsOf(page: Page, frame: Frame = page.mainFrame()): Promise<string[]> {
-  const found: string[] = [];
-  for (const colorScheme of ["light", "dark"] as const) {
-    await page.emulateMedia({ colorScheme });
-    const violations = (await frame.evaluate(
-      `${axe}; axe.run(document, { iframes: false, resultTypes: ["violations"] }).then((result) => result.violations)`,
-    )) as Violation[];
-    for (const { id, nodes } of violations) {
-      found.push(...nodes.map(({ html, failureSummary }) => `${colorScheme}: ${id}: ${html}: ${failureSummary}`));
-    }
-  }
-  return found;
-}
 
 /** Whether a page scrolls horizontally at 320 px. */
 async function isTooWide(page: Page): Promise<unknown> {

@@ -49,7 +49,7 @@ export const viewOf = (change: Partial<CheckoutView> = {}): CheckoutView => ({
 
 const minutes = (count: number): string => new Date(Date.now() + count * 60_000).toISOString();
 
-/** The order of the link, in this state. */
+/** The order of the link, in this state. Half an hour is left to pay, because a test may run minutes after this. */
 export function orderOf(change: Partial<StatusEvent>, payment: Partial<StatusEvent["payment"]> = {}): StatusEvent {
   const base = eventOf({
     id: "one",
@@ -62,7 +62,7 @@ export function orderOf(change: Partial<StatusEvent>, payment: Partial<StatusEve
   return {
     ...base,
     ...change,
-    payment: { ...base.payment, startedAt: minutes(-0.2), expiresAt: minutes(1.8), ...payment },
+    payment: { ...base.payment, startedAt: minutes(-0.2), expiresAt: minutes(30), ...payment },
   };
 }
 

@@ -1,15 +1,22 @@
 /** Follows the payment with `<order-status>`. Without this script, the page shows the state as text and reloads. */
-import { take } from "./memory.js";
+import { keep, take } from "./memory.js";
 
 /** @typedef {{ version: number, epoch?: number, status: string, settled: boolean, payment: { action?: { type: string, url?: string } } }} State */
 
 const main = /** @type {HTMLElement} */ (document.querySelector("main"));
 
-/** Opens this page again. Not `reload`, which may send the form again. */
-const openAgain = () => location.replace(location.href.replace(/#.*/, ""));
+/** Opens this page again, and keeps the number. Not `reload`, which may send the form again. */
+function openAgain() {
+  const phone = /** @type {HTMLInputElement | null} */ (document.getElementById("phone"));
+  if (phone?.value) keep("phone", phone.value);
+  location.replace(location.href.replace(/#.*/, ""));
+}
 
-/** @param {State} state */
-const positionOf = ({ epoch, version }) => (epoch ? `${epoch}.${version}` : String(version));
+/** Whether a state is newer than the one in the page, which is `version` in the first epoch, else `epoch.version`. @param {State} state */
+function isNews({ epoch = 0, version }) {
+  const [shown = 0, shownEpoch = 0] = (main.dataset.version || "").split(".").map(Number).reverse();
+  return epoch > shownEpoch || (epoch === shownEpoch && version > shown);
+}
 
 /** @param {HTMLElement} element */
 function watch(element) {
@@ -17,7 +24,7 @@ function watch(element) {
     const state = /** @type {CustomEvent<State>} */ (event).detail;
     // Hidden beside the form, which is for the state in the page.
     if (!element.hidden) show(element, state);
-    else if (positionOf(state) !== main.dataset.version) openAgain();
+    else if (isNews(state)) openAgain();
   });
 }
 
