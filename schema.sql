@@ -190,12 +190,12 @@ create function retried(order_id uuid, times int) returns boolean language sql v
 $$;
 
 -- Returns whether an order with this id may be opened by the link, or without a link if that is null. Locks the id against links that are
--- created meanwhile, and the link against its cancellation, until the commit.
+-- created meanwhile, and the link against its cancellation, which locks it for update, until the commit. Other payers do not wait.
 create function may_open_order(name text, link uuid) returns boolean language plpgsql volatile as $$
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended(name, 1));
   if link is not null then
-    perform from payment_link where id = link and status = 'open' and (expires_at is null or expires_at > clock_timestamp()) for share;
+    perform from payment_link where id = link and status = 'open' and (expires_at is null or expires_at > clock_timestamp()) for key share;
     if not found then return false; end if;
   end if;
   return not exists (select from payment_link where order_id = name and id is distinct from link);

@@ -98,7 +98,8 @@ export async function createApp(
   const parking = startParking({ database, providers, store, log });
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
-  const paymentLinks = openPaymentLinks({ database, sealer, secrets, providers, publicUrl, log });
+  const linkParts = { database, sealer, tokens, counter, providers, terms, startPayment, publicUrl, isDraining, log };
+  const paymentLinks = openPaymentLinks({ ...config, ...linkParts });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
@@ -114,7 +115,9 @@ export async function createApp(
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const webhookParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook };
-  await addOpenRoutes(app, { ...shared, ...webhookParts, check, inFlight: completions, log });
+  const { pageOf } = paymentLinks;
+  await addOpenRoutes(app, { ...shared, ...webhookParts, pageOf, check, inFlight: completions, log });
+  await paymentLinks.addPage(app);
   await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });

@@ -16,6 +16,8 @@ describe("redactUrl", () => {
     ["/WEBHOOKS/daraja/guess%0Amore", "/WEBHOOKS/daraja/***"],
     [`/webhooks%2Fdaraja%2F${secret}`, "/webhooks/daraja/***"],
     [`/return/${encoded}`, "/return/***"],
+    ["/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D?lang=sw", "/pay/***?lang="],
+    ["//pay/Zk3vQ0m9/print", "/pay/***"],
     [`/x/../return/${secret}`, "/x/../return/***"],
     [`/webhook/daraja/${secret}`, "/webhook/daraja/***"],
     [`/${encoded}/%zz`, "/***/%zz"],

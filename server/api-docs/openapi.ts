@@ -61,6 +61,7 @@ const pathParameters: Readonly<Record<string, Json>> = {
   },
   file: { type: "string", description: "The file.", examples: ["tukio.js"] },
   "prompts/id": { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
+  token: { type: "string", description: "The random end of the link's `url`.", examples: ["Zk3vQ0m9sT2xW8bN5rLcYh1D"] },
   "payment-links/id": { type: "string", format: "uuid", description: "The payment link.", examples: [paymentLinkId] },
   "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
@@ -135,12 +136,35 @@ function operationOf(schema: RouteSchema, url: string, schemas: SchemaCollector)
     ...(querystring && { querystring: schemas.add(querystring) }),
     ...(headers && { headers: { type: "object", properties: headers } }),
     ...bodyOf(schema, schemas),
-    response: {
-      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, answerOf(answer, schemas)])),
-      ...problemsOf(codes, schemas),
-    },
+    response: responsesOf(
+      Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, answerOf(answer, schemas)])),
+      problemsOf(codes, schemas),
+    ),
   };
 }
+
+/** A page may have the status of a problem: then the response has both. */
+function responsesOf(answers: Responses, problems: Responses): Responses {
+  const shared = Object.entries(problems).flatMap(([status, problem]) => {
+    const answer = answers[status];
+    if (!answer) return [];
+    const description = `${answer.description} Or ${problem.description}`;
+    const headers = { ...answer.headers, ...problem.headers };
+    const content = { ...answer.content, ...problem.content };
+    return [[status, { description, content, ...(Object.keys(headers).length > 0 && { headers }) }]];
+  });
+  return { ...answers, ...problems, ...Object.fromEntries(shared) };
+}
+
+interface Response {
+  description: string;
+  headers?: Json;
+  content?: Json;
+  /** Without a body. */
+  type?: "null";
+}
+
+type Responses = Record<string, Response>;
 
 /** Wraps a reference in `allOf`, because the plugin drops the other fields of an object with `$ref`. */
 function bodyOf({ body, examples }: RouteSchema, schemas: SchemaCollector): Json {
@@ -150,7 +174,7 @@ function bodyOf({ body, examples }: RouteSchema, schemas: SchemaCollector): Json
 }
 
 /** An answer that is not JSON has a content type and no schema. */
-function answerOf({ description, type, schema, example, headers }: Answer, schemas: SchemaCollector): Json {
+function answerOf({ description, type, schema, example, headers }: Answer, schemas: SchemaCollector): Response {
   const shared = { description, ...(headers && { headers }) };
   if (!schema && type === undefined && example === undefined) return { ...shared, type: "null" };
   const isText = type !== undefined && type !== "application/json";
@@ -162,7 +186,7 @@ function answerOf({ description, type, schema, example, headers }: Answer, schem
 }
 
 /** The responses by status. The codes of one status share a response. */
-function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json {
+function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Responses {
   const byStatus = Object.groupBy(codes, (code) => errorTable[code].status);
   return Object.fromEntries(
     Object.entries(byStatus).map(([status, alike = []]) => [status, problemOf(alike, schemas)]),
@@ -170,7 +194,10 @@ function problemsOf(codes: readonly ErrorCode[], schemas: SchemaCollector): Json
 }
 
 /** The response of several codes with the same status. */
-function problemOf(alike: readonly ErrorCode[], schemas: SchemaCollector): Json & { headers?: Record<string, Json> } {
+function problemOf(
+  alike: readonly ErrorCode[],
+  schemas: SchemaCollector,
+): Response & { headers?: Record<string, Json> } {
   const [first] = alike;
   const headers = {
     ...(alike.includes("rate_limited") && { "Retry-After": retryAfter }),

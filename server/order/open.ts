@@ -283,7 +283,9 @@ async function requireWithinLimits(
   const { what, remaining_ms: remainingMs } = reached;
   if (what === "page") {
     const limit = { max: link?.phoneMax ?? 0, windowMs: 3_600_000, remainingMs };
-    throw limited(limitDetail("payments for this phone", limit), remainingMs);
+    const { message, details } = limited(limitDetail("payments for this phone", limit), remainingMs);
+    // The page shows it beside its field.
+    throw new HubError("rate_limited", message, { ...details, errors: [{ path: "phone", message }] });
   }
   if (!limits) return;
   const detail = limitDetail(`payments for this ${what}`, { max: limits[what], windowMs: 600_000, remainingMs });

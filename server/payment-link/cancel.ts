@@ -6,10 +6,12 @@ import { readLink } from "./read.ts";
 import type { LinkRow } from "./row.ts";
 import { isOver, nextVersion } from "./settle.ts";
 
+/** Waits for the statements that open orders by the link, because a cancelled link must start no payment. */
 const cancelStatement = {
   name: "cancel-payment-link",
-  text: `update payment_link l set status = 'cancelled', ${nextVersion} where l.id = $1 and l.status = 'open' and not ${isOver}
-    returning l.id`,
+  text: `with locked_link as materialized (select id from payment_link where id = $1 for update)
+    update payment_link l set status = 'cancelled', ${nextVersion}
+    from locked_link where l.id = locked_link.id and l.status = 'open' and not ${isOver} returning l.id`,
 } as const;
 
 /**

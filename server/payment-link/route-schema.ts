@@ -150,3 +150,15 @@ export const cancelPaymentLink = described({
   answers: { 200: { ...answer, example: { paymentLink: { ...exampleLink, version: 2, status: "cancelled" } } } },
   problems: ["payment_link_unknown", "payment_link_closed", ...writeProblems],
 });
+
+const qr = (operationId: string, type: string): Described =>
+  described({
+    ...shared,
+    operationId,
+    summary: `Read the QR code of a payment link's page (${type})`,
+    answers: { 200: { description: "The QR code of `url`.", type } },
+    problems: ["payment_link_unknown", "not_ready", ...readProblems],
+  });
+
+export const readQrSvg = qr("readPaymentLinkQrSvg", "image/svg+xml");
+export const readQrPng = qr("readPaymentLinkQrPng", "image/png");

@@ -5,6 +5,7 @@ import { type Access, merchantOnly } from "../auth/access.ts";
 import { HubError } from "../errors.ts";
 import { parseInput, readIdempotencyKey, text, wholeText } from "../validation.ts";
 import type { PaymentLinks } from "./payment-link.ts";
+import { qrPng, qrSvg } from "./qr.ts";
 import * as route from "./route-schema.ts";
 import { linkStatuses } from "./row.ts";
 
@@ -54,4 +55,19 @@ export function paymentLinkRoutes(app: FastifyInstance, { access, links }: Payme
   app.post<LinkParams>("/v1/payment-links/:id/cancel", { ...route.cancelPaymentLink, onRequest }, async (request) => ({
     paymentLink: await links.cancel(idOf(request)),
   }));
+
+  app.get<LinkParams>("/v1/payment-links/:id/qr.svg", { ...route.readQrSvg, onRequest }, async (request, reply) =>
+    reply.type("image/svg+xml").send(qrSvg(await urlOf(links, idOf(request)))),
+  );
+
+  app.get<LinkParams>("/v1/payment-links/:id/qr.png", { ...route.readQrPng, onRequest }, async (request, reply) =>
+    reply.type("image/png").send(qrPng(await urlOf(links, idOf(request)))),
+  );
+}
+
+/** Throws `not_ready` if this node cannot decrypt the link's token. */
+async function urlOf(links: PaymentLinks, id: string): Promise<string> {
+  const { url } = await links.read(id);
+  if (url === undefined) throw new HubError("not_ready", "No TUKIO_SECRET of this node can decrypt the link's token");
+  return url;
 }

@@ -35,6 +35,8 @@ export interface ReturnRoutesOptions {
   isBlocked: () => boolean;
   /** Checks a due payment within the provider's pace; resolves with the outcome that was stored. */
   check: (paymentId: string) => Promise<Outcome | undefined>;
+  /** The page on which a payment was started, if that was the page of a payment link. */
+  pageOf?: (paymentId: string) => Promise<URL | undefined>;
   /** A shutdown waits for these. */
   inFlight: InFlight;
   log: FastifyBaseLogger;
@@ -48,7 +50,7 @@ const redirectMsMax = 8_000;
 
 const hasCheckout = (provider: Provider): provider is CheckoutProvider => provider.checkout !== undefined;
 
-type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "query" | "tokens" | "log">;
+type SettleOptions = CompletionOptions & Pick<ReturnRoutesOptions, "store" | "query" | "tokens" | "pageOf" | "log">;
 
 interface Call {
   Params: { secret: string };
@@ -139,7 +141,7 @@ async function handleReturn(
   const returned = await options.store.recordReturn(paymentId, completes);
   if (!returned) return { name: "unknown" };
   const { status, payment } = returned;
-  const onward = onwardOf(payment);
+  const onward = onwardOf(payment) ?? (await options.pageOf?.(paymentId));
   if (status === "pending" || status === "processing") {
     // An approval of a pending payment means that the provider's reply with the page's address is about to be stored.
     if (claim === "approved" && (!completes || status === "pending")) return { name: "wait", onward };

@@ -126,6 +126,37 @@ describe("readConfig", () => {
     expect(warningsOf({ ...production, ...daraja, PUBLIC_URL: `https://${host}` })).toEqual([]);
   });
 
+  it("reads what payers see of the shop", () => {
+    const shop = {
+      SHOP_NAME: " Asha’s Books ",
+      SHOP_LOGO_URL: "https://shop.example.com/logo.svg",
+      SHOP_COLOUR: "#0A6b4f",
+      SHOP_CONTACT: "+254 712 345 678",
+    };
+    expect(readConfig(shop).shop).toEqual({
+      name: "Asha’s Books",
+      logoUrl: "https://shop.example.com/logo.svg",
+      colour: "#0A6b4f",
+      contact: "+254 712 345 678",
+    });
+    expect(readConfig({ SHOP_NAME: "" }).shop).toEqual({});
+  });
+
+  it.each([
+    { SHOP_NAME: "x".repeat(61) },
+    { SHOP_NAME: "two\nlines" },
+    { SHOP_LOGO_URL: "ftp://shop.example.com/logo.svg" },
+    { SHOP_LOGO_URL: "logo.svg" },
+    { SHOP_LOGO_URL: "https://user:password@shop.example.com/logo.svg" },
+    { SHOP_COLOUR: "green" },
+    { SHOP_COLOUR: "#fff" },
+    { SHOP_CONTACT: "x".repeat(121) },
+    { LIMIT_PAGE_PHONE: "0" },
+    { ...production, SHOP_LOGO_URL: "http://shop.example.com/logo.svg" },
+  ])("refuses %j", (env) => {
+    expect(refusal(env)).toContain(Object.keys(env).at(-1));
+  });
+
   it("reads base URLs in any case, and refuses those to which no path can be added", () => {
     expect(readConfig({ ...production, PUBLIC_URL: "HTTPS://Pay.Example.com:443/Hub//" }).publicUrl).toBe(
       "https://pay.example.com/Hub",

@@ -1,0 +1,93 @@
+/** Makes the view of a link's page from its state. Only the browser that started a payment sees the phone's prompt and may watch the order. */
+import type { WatchTokens } from "../auth/watch-token.ts";
+import { type Language, maskPhone, type StatusEvent } from "../order/order.ts";
+import type { Terms } from "../provider/enabled.ts";
+import type { Provider } from "../provider/provider.ts";
+import { operatorOf } from "./operator.ts";
+import type { PageState } from "./page-state.ts";
+import type { CheckoutView, Fault, PaymentLinkView, ProviderChoice, ShopView } from "./page-view.ts";
+import type { ReadRow } from "./read.ts";
+
+export interface ContentOptions {
+  shop: ShopView;
+  tokens: Pick<WatchTokens, "issue">;
+  terms: (provider: string) => Pick<Terms, "live">;
+}
+
+export interface ContentRequest {
+  token: string;
+  lang: Language;
+  /** The language of the page's address, if it has one. */
+  chosenLang?: Language | undefined;
+  isAgain: boolean;
+  nonce: string;
+  fault?: Fault | undefined;
+}
+
+export function contentOf(
+  state: PageState,
+  { token, lang, chosenLang, isAgain, nonce, fault }: ContentRequest,
+  { shop, tokens, terms }: ContentOptions,
+): CheckoutView {
+  const { link, order, providers, canPay } = state;
+  const event = order && (order.isOwn ? order.event : withoutAction(order.event));
+  const isOpen = link.current_status === "open";
+  return {
+    shop,
+    lang,
+    paymentLink: linkView(link),
+    providers: providers.map((provider) => choiceOf(provider, state, terms)),
+    canPay,
+    actionPath: pathOf(token, { lang: chosenLang, isAgain }),
+    nonce,
+    ...(event && { order: event }),
+    ...(order?.isOwn && { watch: { orderId: order.event.orderId, token: tokens.issue(order.event).watchToken } }),
+    ...(order?.phone !== undefined && {
+      maskedPhone: order.phone.startsWith("+") ? maskPhone(order.phone) : order.phone,
+    }),
+    ...(link.is_reusable &&
+      isOpen &&
+      event?.settled && { againPath: pathOf(token, { lang: chosenLang, isAgain: true }) }),
+    ...(link.return_url !== null && { returnUrl: link.return_url }),
+    ...(event?.status === "succeeded" && { receiptOrderId: event.orderId }),
+    ...(fault && { fault }),
+  };
+}
+
+/** Relative to the page, because a proxy may serve the node below a path. */
+export function pathOf(token: string, { lang, isAgain }: { lang?: Language | undefined; isAgain?: boolean }): string {
+  const search = [...(lang ? [`lang=${lang}`] : []), ...(isAgain ? ["again"] : [])].join("&");
+  return search === "" ? token : `${token}?${search}`;
+}
+
+/** Without the masked phone of another payer, or the address of the provider's page. */
+function withoutAction(event: StatusEvent): StatusEvent {
+  const { action: _, ...payment } = event.payment;
+  return { ...event, payment };
+}
+
+const linkView = (link: ReadRow): PaymentLinkView => ({
+  currency: link.currency,
+  status: link.current_status,
+  isReusable: link.is_reusable,
+  ...(link.description !== null && { description: link.description }),
+  ...(link.items !== null && { items: link.items }),
+  ...(link.amount_minor !== null && { amountMinor: link.amount_minor }),
+  ...(link.min_minor !== null && { minMinor: link.min_minor }),
+  ...(link.max_minor !== null && { maxMinor: link.max_minor }),
+  ...(link.expires_at !== null && { expiresAt: link.expires_at.toISOString() }),
+});
+
+function choiceOf(
+  { name, limits }: Provider,
+  { link, order }: PageState,
+  terms: ContentOptions["terms"],
+): ProviderChoice {
+  return {
+    name,
+    takesPhone: limits.phone !== undefined,
+    isSelected: order?.isOwn === true && order.event.payment.provider === name,
+    isSandbox: !terms(name).live,
+    ...operatorOf(name, link.currency),
+  };
+}
