@@ -2,8 +2,8 @@
  * The history of events as a feed: each version of each order, in the order of the transactions that wrote them.
  *
  * Guarantees: a reader that continues from its cursor receives every committed event at least once, also one whose transaction began
- * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and within the last transaction
- * the event. In a new epoch the database may have lost transactions whose numbers it uses again, so that a cursor of another epoch
+ * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and the last event of the
+ * transaction that the reader has in part. In a new epoch the database may have lost transactions whose numbers it uses again, so that a cursor of another epoch
  * continues a day before it: the reader receives those events once more. Events that are older than this feature are not in the feed.
  *
  * `readOrderFeed` reads the messages of one order, by version.
@@ -38,14 +38,27 @@ export interface FeedPage {
 /** The type of an order's version `v`, beside the version `previous`. */
 const typeColumn = "case when previous.status = v.status then 'order.updated' else 'order.' || v.status end as type";
 
+/** No order has this id. */
+const beforeAnyOrder = "'00000000-0000-0000-0000-000000000000'";
+
+/**
+ * What the reader has after the event `c`. Late events come first, so that after one of them nothing after `seen` was read: only the
+ * late transactions before it are done. Of a transaction after `seen` that the reader has in part, it receives all events again.
+ */
+const seenAfter = `case when c.xid >= pg_snapshot_xmax(place.seen) then seen_before(place.now, c.xid)::text else (
+    select min(running) || ':' || pg_snapshot_xmax(place.seen) || ':' || string_agg(running::text, ',' order by running)
+    from pg_snapshot_xip(place.seen) running where running >= c.xid or not pg_visible_in_snapshot(running, place.now)
+  ) end`;
+
 /**
  * $1: the snapshot. $2, $3, $4: transaction, order and version of the last event seen. $5: the earliest time. $6: the type. $7: the epoch
- * of the snapshot.
+ * of the snapshot. The last event limits only what its own transaction adds: other late transactions have smaller numbers than it.
  */
 const feedStatement = {
   name: "read-feed",
   text: `with place as materialized (
-    select case when is_valid then given.seen else (first || ':' || first || ':')::pg_snapshot end as seen, given.now, is_valid, t.epoch
+    select case when is_valid then given.seen else (first || ':' || first || ':')::pg_snapshot end as seen, given.now, t.epoch,
+      case when is_valid and pg_snapshot_xmax(given.seen) = $2::xid8 then $3::uuid else ${beforeAnyOrder} end as last_order
     from (select $1::pg_snapshot as seen, pg_current_snapshot() as now) given
       cross join timeline t
       cross join lateral (
@@ -57,16 +70,17 @@ const feedStatement = {
   ),
   late_event as (
     select xid, order_uuid, version, occurred_at from event where xid = any (array(select pg_snapshot_xip(seen) from place))
+      and (xid is distinct from $2::xid8 or (order_uuid, version) > ($3::uuid, $4::int))
   ),
   new_event as (
     select xid, order_uuid, version, occurred_at from event
-    where xid >= (select pg_snapshot_xmax(seen) from place) and xid < (select pg_snapshot_xmax(now) from place)
+    where (xid, order_uuid, version) > (select pg_snapshot_xmax(seen), last_order, coalesce($4::int, 0) from place)
+      and xid < (select pg_snapshot_xmax(now) from place)
     order by xid, order_uuid, version limit ${readMax}
   ),
   read_event as materialized (
     select xid, order_uuid, version, occurred_at, row_number() over (order by xid, order_uuid, version)::int as nth
     from (table late_event union all table new_event) found
-    where $2::xid8 is null or not (select is_valid from place) or (xid, order_uuid, version) > ($2::xid8, $3::uuid, $4::int)
     order by xid, order_uuid, version limit ${readMax}
   ),
   typed_event as (
@@ -79,7 +93,7 @@ const feedStatement = {
     select xid, order_uuid, version, nth, type, ($5::timestamptz is null or occurred_at >= $5) and ($6::text is null or type = $6) as is_match
     from typed_event
   )
-  select c.xid::text, c.nth, c.is_match, c.type, seen_before(place.now, c.xid)::text as seen, place.now::text as now,
+  select c.xid::text, c.nth, c.is_match, c.type, ${seenAfter} as seen, place.now::text as now,
     place.epoch as place_epoch, ${merchantOrderColumns}
   from place left join (
     chosen c join "order" o on o.id = c.order_uuid join event v on v.order_uuid = c.order_uuid and v.version = c.version
