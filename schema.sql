@@ -393,7 +393,7 @@ create table delivery (
   acked_version int,
   due_version int,                                  -- a version to send, or a newer one; null: nothing to send
   is_replay boolean not null default false,         -- the merchant has asked for it again
-  attempts int not null default 0,                  -- failed ones since `due_version` became due
+  attempts int not null default 0,                  -- failed ones since `due_version` became due; -1: a replay was asked for during the attempt in flight
   attempt_at timestamptz(3),                        -- the time of the next attempt; null while nothing is due; infinity after the last attempt
   claim uuid,                                       -- the attempt in flight
   claimed_until timestamptz(3),

@@ -47,7 +47,7 @@ const claimStatement = {
     where e.enabled and not e.is_deleted
   )
   update delivery d set claim = gen_random_uuid(), claimed_until = clock_timestamp() + interval '${leaseS} seconds',
-    attempt_at = clock_timestamp() + interval '${leaseS} seconds'
+    attempt_at = clock_timestamp() + interval '${leaseS} seconds', attempts = greatest(d.attempts, 0)
   from ready where d.endpoint_id = ready.endpoint_id and d.subject_id = ready.subject_id
   returning d.endpoint_id as "endpointId", d.kind, d.subject_id as "subjectId", coalesce(d.due_version, 0) as "dueVersion",
     ready.url, d.attempts, d.is_replay as "isReplay", d.claim`,

@@ -164,6 +164,7 @@ const toPending = (row: PendingRow): DeliveryView => ({
   ...present({ orderId: row.order_id }),
   version: row.version,
   status: "pending",
-  attempt: row.attempts,
+  // -1 in the table: a replay was asked for during the attempt in flight.
+  attempt: Math.max(0, row.attempts),
   ...(row.attempt_at instanceof Date && { nextAttemptAt: row.attempt_at.toISOString() }),
 });

@@ -10,7 +10,10 @@ import type { Reply } from "./receiver.ts";
  * The state must be sent again although the endpoint has it: the merchant has asked for a replay since the attempt began, or the message
  * is of another epoch, whose commits may be lost.
  */
-const mustRepeat = "(d.is_replay and not a.was_replay or a.epoch <> (select epoch from timeline))";
+const mustRepeat = "(d.is_replay and (not a.was_replay or d.attempts < 0) or a.epoch <> (select epoch from timeline))";
+
+/** A failure is followed by another attempt at once: a version, a replay or the enabling of the endpoint began another schedule since the claim. */
+const isRestarted = "(d.due_version > a.version or d.attempts < a.nth - 1)";
 
 /**
  * After a recovery, failures change nothing about the endpoint for 60 s, because one that fails half of the attempts would otherwise
@@ -20,7 +23,6 @@ const mustRepeat = "(d.is_replay and not a.was_replay or a.epoch <> (select epoc
 const beginsToFail =
   "e.failing_since is null and coalesce(e.recovered_at < clock_timestamp() - interval '60 seconds', true)";
 
-/** A version that became due during the attempt is sent at once, with a schedule of its own. */
 const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
@@ -30,7 +32,7 @@ const recordStatement = {
       is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean)
   ),
   held as materialized (
-    select d.endpoint_id, d.subject_id, d.due_version, d.is_replay
+    select d.endpoint_id, d.subject_id, d.due_version, d.is_replay, d.attempts
     from attempt a join delivery d on d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id and d.claim = a.claim
     for no key update of d
   ),
@@ -39,11 +41,11 @@ const recordStatement = {
       claim = null, claimed_until = null,
       acked_epoch = case when a.is_delivered then a.epoch else d.acked_epoch end,
       acked_version = case when a.is_delivered then a.version else d.acked_version end,
-      is_replay = d.is_replay and not (a.is_delivered and a.was_replay),
+      is_replay = d.is_replay and (not (a.is_delivered and a.was_replay) or d.attempts < 0),
       due_version = case when a.is_delivered and d.due_version <= a.version and not ${mustRepeat} then null else d.due_version end,
-      attempts = case when a.is_delivered or d.due_version > a.version then 0 else a.nth end,
+      attempts = case when a.is_delivered or ${isRestarted} then 0 else a.nth end,
       attempt_at = case
-        when d.due_version > a.version or a.is_delivered and ${mustRepeat} then ${dueNow}
+        when d.due_version > a.version or case when a.is_delivered then ${mustRepeat} else ${isRestarted} end then ${dueNow}
         when not a.is_delivered then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
       end
     from attempt a join held using (endpoint_id, subject_id)
@@ -102,17 +104,18 @@ export async function recordAttempt(
 }
 
 /** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. */
-const isDueAgain = "(d.due_version > $4 or d.is_replay and not $5 or $6 <> (select epoch from timeline))";
+const isDueAgain =
+  "(d.due_version > $4 or d.is_replay and (not $5 or d.attempts < 0) or $6 <> (select epoch from timeline))";
 
 /** Clears what is due: the endpoint has the subject's state, or receives no message of its type. A version before it was replaced by it. */
 const clearStatement = {
   name: "clear-delivery",
   text: `with held as materialized (
-    select endpoint_id, subject_id, due_version, is_replay from delivery
+    select endpoint_id, subject_id, due_version, is_replay, attempts from delivery
     where endpoint_id = $1 and subject_id = $2 and claim = $3 for no key update
   ),
   cleared as (
-    update delivery d set claim = null, claimed_until = null, is_replay = d.is_replay and not $5, attempts = 0,
+    update delivery d set claim = null, claimed_until = null, is_replay = d.is_replay and (not $5 or d.attempts < 0), attempts = 0,
       attempt_at = case when ${isDueAgain} then ${dueNow} end, due_version = case when ${isDueAgain} then d.due_version end
     from held where d.endpoint_id = held.endpoint_id and d.subject_id = held.subject_id
   )
@@ -131,7 +134,7 @@ export const clearDelivery = (
 /** Gives the claim back: the delivery is due at once, as if it had not been claimed. */
 const releaseStatement = {
   name: "release-delivery",
-  text: `update delivery set claim = null, claimed_until = null, attempt_at = ${dueNow}
+  text: `update delivery set claim = null, claimed_until = null, attempt_at = ${dueNow}, attempts = greatest(attempts, 0)
     where endpoint_id = $1 and subject_id = $2 and claim = $3`,
 } as const;
 

@@ -14,7 +14,7 @@ const batch = 1_000;
 
 /**
  * One batch of one endpoint, in the order of the deliveries, so that one which fails meanwhile is not made due again. An attempt in
- * flight goes on.
+ * flight goes on; its record sees that its failures no longer count.
  */
 const resumeStatement = {
   name: "resume-deliveries",
@@ -30,9 +30,10 @@ const resumeStatement = {
     ) d
   ),
   resumed as (
-    update delivery d set attempts = 0, attempt_at = ${dueNow} from chosen
-    where d.endpoint_id = chosen.endpoint_id and d.subject_id = chosen.subject_id
-      and (d.claimed_until is null or d.claimed_until < clock_timestamp())
+    update delivery d set attempts = 0,
+      attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else ${dueNow} end
+    from chosen where d.endpoint_id = chosen.endpoint_id and d.subject_id = chosen.subject_id
+      and d.due_version is not null
   )
   update endpoint e set resumed_to = (select subject_id from chosen order by subject_id offset ${batch - 1})
   from resuming r where e.id = r.id

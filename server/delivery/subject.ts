@@ -67,19 +67,24 @@ export const messageJoins = `
 export const accepts = (type: string): string =>
   `(case when e.events is null then ${type} not in ('order.pending', 'order.processing') else ${type} = any (e.events) end)`;
 
-/** Makes `version` of the subjects of `due` (endpoint_id, subject_id, kind, version, is_replay, replaced) due at once. */
+/**
+ * Makes `version` of the subjects of `due` (endpoint_id, subject_id, kind, version, is_replay, replaced) due at once. A replay during an
+ * attempt leaves -1 in `attempts`, so that the record of that attempt, also of another replay, makes it due again.
+ */
 export const makeDue = `queued as (
     insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, attempt_at)
     select endpoint_id, kind, subject_id, version, is_replay, ${dueNow} from due order by endpoint_id, subject_id
     on conflict (endpoint_id, subject_id) do update set
-      due_version = excluded.due_version, is_replay = d.is_replay or excluded.is_replay, attempts = 0,
+      -- The snapshot of a replay may be older than a version that the fan-out has made due.
+      due_version = greatest(d.due_version, excluded.due_version), is_replay = d.is_replay or excluded.is_replay,
+      attempts = case when d.claim is null then 0 else least(d.attempts, -excluded.is_replay::int) end,
       -- The attempt in flight ends first, so that no older version is sent after a newer one.
       attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else excluded.attempt_at end
     where excluded.is_replay or excluded.due_version > coalesce(d.due_version, 0)
-    returning endpoint_id, subject_id
+    returning endpoint_id, subject_id, due_version
   ),
   superseded as (
     insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result)
     select endpoint_id, subject_id, (select epoch from timeline), replaced, 'superseded'
-    from due join queued using (endpoint_id, subject_id) where replaced < version
+    from due join queued using (endpoint_id, subject_id) where replaced < version and due_version = version
   )`;

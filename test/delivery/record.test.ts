@@ -6,6 +6,9 @@ import { createEndpoints, type Endpoints } from "../../server/delivery/endpoint.
 import { fanOut } from "../../server/delivery/fan-out.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
 import { clearDelivery, recordAttempt } from "../../server/delivery/record.ts";
+import { replay } from "../../server/delivery/replay.ts";
+import { resumeDeliveries } from "../../server/delivery/resume.ts";
+import { attemptsMax, delayMsAfter } from "../../server/delivery/schedule.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
 import { testSecret } from "../support/node.ts";
@@ -33,6 +36,7 @@ async function openOrder() {
   const paymentId = payment?.id ?? "";
   return {
     id: event.id,
+    orderId: event.orderId,
     fail: () => store().advance(paymentId, failed()),
     tryAgain: () => store().open(draftOf({ orderId: event.orderId })),
     pay: () => store().advance(paymentId, paid()),
@@ -58,7 +62,8 @@ async function send(claimed: readonly Claimed[], status: number) {
   for (const { claimed: one, message } of await prepareMessages(file.database.pool, claimed)) {
     if (!message) throw new Error("nothing to send");
     const reply = { isDelivered: status === 200, isGone: false, durationMs: 1, status };
-    changes.push(await recordAttempt(file.database.pool, { claimed: one, message, reply, delayMs: 5_000 }));
+    const delayMs = delayMsAfter(one.attempts + 1);
+    changes.push(await recordAttempt(file.database.pool, { claimed: one, message, reply, delayMs }));
   }
   return changes;
 }
@@ -165,4 +170,67 @@ describe("the history of a delivery", () => {
     expect(await history(order.id)).toEqual([[2, "superseded"]]);
     expect(await claim()).toEqual([]);
   });
+});
+
+describe("an attempt in flight", () => {
+  const dueRow = async (subjectId: string) =>
+    (
+      await query(
+        "select attempts, attempt_at <= clock_timestamp() as is_due, is_replay, claim from delivery where subject_id = $1",
+        [subjectId],
+      )
+    )[0];
+
+  /** An endpoint and an order whose last attempt is in flight. */
+  async function beginLast() {
+    const endpointId = await createOnly();
+    const order = await openOrder();
+    await order.pay();
+    await fanOutAll();
+    await query("update delivery set attempts = $1 where endpoint_id = $2", [attemptsMax - 1, endpointId]);
+    return { endpointId, order, claimed: await claim() };
+  }
+
+  it("is followed by a new schedule if the endpoint was enabled meanwhile", async () => {
+    const { endpointId, order, claimed } = await beginLast();
+    await endpoints.change(endpointId, { enabled: true });
+    while (await resumeDeliveries(file.database.pool));
+    expect(await claim()).toEqual([]);
+    await send(claimed, 500);
+    expect(await dueRow(order.id)).toMatchObject({ attempts: 0, is_due: true });
+    expect(await send(await claim(), 200)).toHaveLength(1);
+    expect(await claim()).toEqual([]);
+  });
+
+  it("is followed by a new schedule if a replay was asked for meanwhile", async () => {
+    const { endpointId, order, claimed } = await beginLast();
+    expect(await replay(file.database.pool, endpointId, { orderId: order.orderId })).toBe(1);
+    expect(await claim()).toEqual([]);
+    await send(claimed, 500);
+    expect(await dueRow(order.id)).toMatchObject({ attempts: 0, is_due: true, is_replay: true });
+    await send(await claim(), 200);
+    expect(await claim()).toEqual([]);
+  });
+
+  it.each([200, 500])(
+    "of a replay is followed by another one that was asked for meanwhile, after %i",
+    async (status) => {
+      const endpointId = await createOnly();
+      const order = await openOrder();
+      await order.pay();
+      await fanOutAll();
+      await send(await claim(), 200);
+      const ask = () => replay(file.database.pool, endpointId, { orderId: order.orderId });
+      await ask();
+      const claimed = await claim();
+      await ask();
+      // A version that the fan-out makes due meanwhile changes nothing about the replay.
+      await fanOutAll();
+      await send(claimed, status);
+      const again = await claim();
+      expect(again).toMatchObject([{ subjectId: order.id, isReplay: true, attempts: 0 }]);
+      await send(again, 200);
+      expect(await claim()).toEqual([]);
+    },
+  );
 });

@@ -1,8 +1,12 @@
 /** A replay by time among many orders, while orders change. */
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
 import type { Database } from "../../server/database/pool.ts";
+import { claimDeliveries } from "../../server/delivery/claim.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
+import { fanOut } from "../../server/delivery/fan-out.ts";
+import { prepareMessages } from "../../server/delivery/message.ts";
+import { recordAttempt } from "../../server/delivery/record.ts";
 import { type Replay, replay } from "../../server/delivery/replay.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
@@ -117,6 +121,39 @@ describe("replay", () => {
       expect(new Set(await queuedAt(endpointId)).size).toBe(1_040);
       expect(changed).toBeGreaterThan(1);
     }
+  });
+
+  it("loses no version that becomes due while it waits, also if another replay's attempt ends then", async () => {
+    const { pool } = file.database;
+    const since = await now();
+    const [first, second] = await makePaid(2);
+    const endpointId = await addEndpoint();
+    await replay(pool, endpointId, { since });
+    const claimed = await claimDeliveries(pool, new Map());
+    const [prepared] = await prepareMessages(
+      pool,
+      claimed.filter(({ subjectId }) => subjectId === second?.id),
+    );
+    if (!prepared?.message) throw new Error("nothing to send");
+    const holder = await pool.connect();
+    await holder.query("begin");
+    await holder.query("select from delivery where subject_id = $1 for update", [first?.id]);
+    const asked = replay(pool, endpointId, { since });
+    const isWaiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    await vi.waitUntil(async () => (await query(isWaiting)).length > 0);
+    await query("update endpoint set events = null where id = $1", [endpointId]);
+    await store().advance(second?.paymentId ?? "", paid({ receipt: `R-${second?.id}` }));
+    await fanOut(pool);
+    await holder.query("commit");
+    holder.release();
+    expect(await asked).toBe(2);
+    const reply = { isDelivered: true, isGone: false, durationMs: 1, status: 200 };
+    const { message } = prepared;
+    await recordAttempt(pool, { claimed: prepared.claimed, message, reply, delayMs: undefined });
+    const again = await prepareMessages(pool, await claimDeliveries(pool, new Map()));
+    expect(again.map(({ claimed: { subjectId }, message }) => [subjectId, message?.version])).toEqual([
+      [second?.id, 3],
+    ]);
   });
 
   it("finds by the period the orders that changed in it, also if they changed later", async () => {

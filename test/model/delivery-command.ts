@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { vi } from "vitest";
 import { replay } from "../../server/delivery/replay.ts";
+import { resumeDeliveries } from "../../server/delivery/resume.ts";
 import type { Outcome, Status, StatusEvent } from "../../server/order/order.ts";
 import type { OrderStore } from "../../server/order/store.ts";
 import { draftOf, failed, paid } from "../support/store.ts";
@@ -356,8 +357,9 @@ async function retry({ database, endpoints }: World): Promise<void> {
   );
 }
 
-/** Waits until each engine has begun what is due now. */
+/** Resumes what was enabled, because engines look for that once a second, and waits until each engine has begun what is due now. */
 export async function run(world: World): Promise<void> {
+  while (await resumeDeliveries(world.database.pool));
   const from = ++world.clock;
   await vi.waitUntil(
     () => {
