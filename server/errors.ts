@@ -30,6 +30,11 @@ export const errorTable = {
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
   not_in_review: { status: 409, retryable: false, title: "The payment does not wait for a decision" },
   secret_unreadable: { status: 409, retryable: false, title: "The endpoint's secret cannot be decrypted; replace it" },
+  secret_configured: {
+    status: 409,
+    retryable: false,
+    title: "The endpoint has the secret of ENDPOINT_SECRET; change it there",
+  },
   payment_link_closed: { status: 409, retryable: false, title: "The payment link is paid, cancelled or expired" },
   endpoint_limit: { status: 409, retryable: false, title: "There are as many endpoints as are allowed" },
   order_mismatch: {

@@ -23,11 +23,19 @@ const disableGoneStatement = {
   ${tellOthers}`,
 } as const;
 
+/** Something is due at the endpoint `e`, also what has no attempt left. One index probe, because `offset 0` keeps it from becoming a join. */
+const hasDue = "exists (select from delivery d where d.endpoint_id = e.id and d.attempt_at is not null offset 0)";
+
+/** An endpoint fails only while something is due: a failure of what was then cleared must not count together with one of days later. */
 const disableFailingStatement = {
   name: "disable-failing",
-  text: `with disabled as (
-    update endpoint set enabled = false, disabled_because = 'failing', version = version + 1, changed_at = clock_timestamp()
-    where enabled and not is_deleted and failing_since < clock_timestamp() - interval '5 days' returning id, version
+  text: `with quiet as (
+    update endpoint e set failing_since = null where e.failing_since is not null and e.enabled and not e.is_deleted and not ${hasDue}
+  ),
+  disabled as (
+    update endpoint e set enabled = false, disabled_because = 'failing', version = version + 1, changed_at = clock_timestamp()
+    where e.enabled and not e.is_deleted and e.failing_since < clock_timestamp() - interval '5 days' and ${hasDue}
+    returning id, version
   ),
   ${tellOthers}`,
 } as const;
@@ -36,7 +44,7 @@ const disableFailingStatement = {
 export const disableGone = (pool: pg.Pool, endpointId: string, url: string): Promise<{ id: string }[]> =>
   run(pool, disableGoneStatement, [endpointId, url]);
 
-/** Disables the endpoints that have had no success for five days. */
+/** Disables the endpoints that have failed for five days. */
 export const disableFailing = (pool: pg.Pool): Promise<{ id: string }[]> => run(pool, disableFailingStatement, []);
 
 /** Rows of one statement. */

@@ -6,6 +6,7 @@ import { HubError } from "../errors.ts";
 import { columns } from "../order/row.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { type EndpointRow, type EndpointView, endpointColumns, toEndpointView } from "./endpoint-row.ts";
+import { environmentId } from "./environment.ts";
 import { beforeAll } from "./resume.ts";
 import { createSecret, openSecret, sealSecret } from "./secret.ts";
 
@@ -41,7 +42,7 @@ export interface Endpoints {
   /** Enabling it makes the engine resume what is due, also after the last attempt. */
   change(id: string, change: EndpointChange): Promise<EndpointView>;
   remove(id: string): Promise<void>;
-  /** Replaces the secret. The old one signs too for 24 hours. */
+  /** Replaces the secret. The old one signs too for 24 hours. Throws `secret_configured` for the endpoint of `ENDPOINT_URL`. */
   rotateSecret(id: string): Promise<{ endpoint: EndpointView; secret: string }>;
   /** The addresses and secrets of those endpoints that exist. Reports one whose secret cannot be decrypted. */
   addresses(ids: readonly string[]): Promise<Map<string, EndpointAddress>>;
@@ -156,6 +157,8 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
       if ((await run(pool, removeStatement, [id])).length === 0) throw new HubError("endpoint_unknown");
     },
     async rotateSecret(id) {
+      // The next start of a node would store ENDPOINT_SECRET again.
+      if (id === environmentId) throw new HubError("secret_configured");
       const secret = createSecret();
       return { endpoint: await one(rotateStatement, [id, sealSecret(sealer, id, secret)]), secret };
     },

@@ -22,11 +22,23 @@ const enableStatement = {
     where id = $1 and (url <> $2 or disabled_because = 'environment' or is_deleted)`,
 } as const;
 
+/**
+ * $4: the secret to replace, null for none. $5: it signs too for 24 hours, as after a rotation by the API. Changes nothing if another node
+ * has replaced it.
+ */
 const storeStatement = {
   name: "store-environment-endpoint",
   text: `insert into endpoint (id, url, description, secret, created_epoch)
     select $1, $2, 'ENDPOINT_URL', $3, epoch from timeline
-    on conflict (id) do update set secret = excluded.secret`,
+    on conflict (id) do update set secret = excluded.secret, old_secret = case when $5::boolean then endpoint.secret end,
+      old_secret_until = case when $5 then clock_timestamp() + interval '24 hours' end,
+      version = endpoint.version + 1, changed_at = clock_timestamp()
+    where endpoint.secret = $4::bytea`,
+} as const;
+
+const environmentSecretStatement = {
+  name: "read-environment-secret",
+  text: "select secret from endpoint where id = $1",
 } as const;
 
 const withdrawStatement = {
@@ -35,7 +47,10 @@ const withdrawStatement = {
     where id = $1 and enabled`,
 } as const;
 
-/** Stores the endpoint of the environment, or disables it if the variable is no longer set. What is due is sent when it is enabled. */
+/**
+ * Stores the endpoint of the environment, or disables it if the variable is no longer set. What is due is sent when it is enabled. When its
+ * secret changes, the old one signs too for 24 hours.
+ */
 export async function storeEnvironmentEndpoint(
   pool: pg.Pool,
   sealer: Sealer,
@@ -45,8 +60,13 @@ export async function storeEnvironmentEndpoint(
     await run(pool, withdrawStatement, [environmentId]);
     return;
   }
-  await run(pool, enableStatement, [environmentId, endpoint.url]);
-  await run(pool, storeStatement, [environmentId, endpoint.url, sealSecret(sealer, environmentId, endpoint.secret)]);
+  const { url, secret } = endpoint;
+  await run(pool, enableStatement, [environmentId, url]);
+  const [stored] = await run<{ secret: Buffer }>(pool, environmentSecretStatement, [environmentId]);
+  const old = stored && openSecret(sealer, environmentId, stored.secret);
+  if (old === secret) return;
+  const sealed = sealSecret(sealer, environmentId, secret);
+  await run(pool, storeStatement, [environmentId, url, sealed, stored?.secret, old !== undefined]);
 }
 
 const secretsStatement = {

@@ -37,7 +37,7 @@ const dueOrders = (wanted: string): string => `due as (
 const fanOutStatement = {
   name: "fan-out",
   text: `with place as materialized (
-    select f.seen, f.epoch <> t.epoch as is_new_epoch, f.swept_at is not null as is_sweeping, pg_current_snapshot() as now,
+    select f.seen, f.xmin as written_by, f.epoch <> t.epoch as is_new_epoch, f.swept_at is not null as is_sweeping, pg_current_snapshot() as now,
       exists (select from endpoint where not is_joined and not is_deleted) as has_new_endpoint
     from fan_out f, timeline t where pg_try_advisory_xact_lock(${fanOutLock})
   ),
@@ -56,8 +56,8 @@ const fanOutStatement = {
   moved as (
     update fan_out f set seen = case when is_full then seen_before(now, (last::text::bigint + 1)::text::xid8) else now end
     from read, place
-    -- Another node may have gone back for a new endpoint since this statement's snapshot.
-    where (is_any or exists (select from late_event)) and f.seen::text = place.seen::text
+    -- This statement's snapshot is older than its lock: another node may have moved the place since, also back for a new endpoint.
+    where (is_any or exists (select from late_event)) and f.xmin = place.written_by
   )
   select is_new_epoch, is_sweeping, has_new_endpoint, is_full, (select count(*)::int from queued) as queued from place, read`,
 } as const;
@@ -94,8 +94,8 @@ const sweepStatement = {
   ),
   subject as materialized (${orderSubjects("select id from chosen")}
   ),
-  -- An order that the filter did not want before it was changed is not due now.
-  ${dueOrders("(s.changed_at >= coalesce(e.filtered_at, '-infinity') or d.acked_version is not null)")},
+  -- A version that the filter did not want before it was changed is not due now; one that the endpoint acknowledged may be lost.
+  ${dueOrders("(s.changed_at >= coalesce(e.filtered_at, '-infinity') or d.acked_version >= s.version)")},
   last as (select changed_at, id from chosen order by changed_at desc, id desc limit 1),
   moved as (
     update fan_out set swept_at = case when n = ${sweptMax} then last.changed_at end, swept_id = last.id

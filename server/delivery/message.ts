@@ -75,10 +75,22 @@ const orderMessageStatement = {
     join event v on v.order_uuid = o.id and v.version = o.version`,
 } as const;
 
+/** $1, $2: endpoints and the endpoints that the messages are about, in pairs. One that was enabled again or deleted since needs none. */
 const endpointMessageStatement = {
   name: "endpoint-messages",
-  text: `select ${endpointColumns("e")}, (select epoch from timeline) as epoch from endpoint e where e.id = any ($1::uuid[])`,
+  text: `select e.id as endpoint_id, ${endpointColumns("s")}, (select epoch from timeline) as epoch,
+      not s.enabled and not s.is_deleted and ${accepts("'endpoint.disabled'")} as is_wanted
+    from unnest($1::uuid[], $2::uuid[]) as claimed (endpoint_id, subject_id)
+      join endpoint e on e.id = claimed.endpoint_id
+      join endpoint s on s.id = claimed.subject_id`,
 } as const;
+
+type EndpointMessageRow = EndpointRow & { endpoint_id: string; epoch: number; is_wanted: boolean };
+
+const pairsOf = (claimed: readonly Claimed[]): unknown[] => [
+  claimed.map(({ endpointId }) => endpointId),
+  claimed.map(({ subjectId }) => subjectId),
+];
 
 type OrderMessageRow = MerchantOrderRow & { endpoint_id: string; type: string; is_wanted: boolean };
 
@@ -91,8 +103,7 @@ export async function prepareMessages(pool: pg.Pool, claimed: readonly Claimed[]
 
 async function prepareOrders(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
   if (claimed.length === 0) return [];
-  const pairs = [claimed.map(({ endpointId }) => endpointId), claimed.map(({ subjectId }) => subjectId)];
-  const rows = await run<OrderMessageRow>(pool, orderMessageStatement, pairs);
+  const rows = await run<OrderMessageRow>(pool, orderMessageStatement, pairsOf(claimed));
   const found = new Map(rows.map((row) => [row.endpoint_id + row.id, row]));
   return claimed.map((one) => {
     const row = found.get(one.endpointId + one.subjectId);
@@ -112,13 +123,11 @@ export const orderMessage = (type: string, row: MerchantOrderRow): Message =>
 
 async function prepareEndpoints(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
   if (claimed.length === 0) return [];
-  const ids = claimed.map(({ subjectId }) => subjectId);
-  const rows = await run<EndpointRow & { epoch: number }>(pool, endpointMessageStatement, [ids]);
-  const found = new Map(rows.map((row) => [row.id, row]));
+  const rows = await run<EndpointMessageRow>(pool, endpointMessageStatement, pairsOf(claimed));
+  const found = new Map(rows.map((row) => [row.endpoint_id + row.id, row]));
   return claimed.map((one) => {
-    const row = found.get(one.subjectId);
-    // An endpoint that was enabled again since needs no message.
-    if (!row || row.enabled) return { claimed: one, known: knownOf(one, row) };
+    const row = found.get(one.endpointId + one.subjectId);
+    if (!row?.is_wanted) return { claimed: one, known: knownOf(one, row) };
     return { claimed: one, known: knownOf(one, row), message: endpointMessage("endpoint.disabled", row, row.epoch) };
   });
 }

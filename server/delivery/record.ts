@@ -18,7 +18,7 @@ const isRestarted = "(d.due_version > a.version or d.attempts < a.nth - 1)";
 /**
  * After a recovery, failures change nothing about the endpoint for 60 s, because one that fails half of the attempts would otherwise
  * change its row, for which other attempts wait, and write a log line with each of them. A success always clears its failures, because
- * five days of them disable it.
+ * five days of them disable it. An attempt at a URL that the endpoint no longer has says nothing about it.
  */
 const beginsToFail =
   "e.failing_since is null and coalesce(e.recovered_at < clock_timestamp() - interval '60 seconds', true)";
@@ -27,9 +27,9 @@ const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
     select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.nth, a.http_status, a.duration_ms,
-      a.answer, a.error, a.delay_ms, a.was_replay
+      a.answer, a.error, a.delay_ms, a.was_replay, a.url
     from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
-      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean)
+      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean, url text)
   ),
   held as materialized (
     select d.endpoint_id, d.subject_id, d.due_version, d.is_replay, d.attempts
@@ -65,7 +65,7 @@ const recordStatement = {
   update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end,
     recovered_at = case when a.is_delivered then clock_timestamp() else e.recovered_at end
   from attempt a
-  where e.id = a.endpoint_id and case when a.is_delivered then e.failing_since is not null else ${beginsToFail} end
+  where e.id = a.endpoint_id and e.url = a.url and case when a.is_delivered then e.failing_since is not null else ${beginsToFail} end
   returning e.failing_since`,
 } as const;
 
@@ -97,6 +97,7 @@ export async function recordAttempt(
     error: reply.error,
     delay_ms: delayMs,
     was_replay: claimed.isReplay,
+    url: claimed.url,
   };
   type ChangedEndpoint = { failing_since: Date | null };
   const [changed] = await run<ChangedEndpoint>(pool, recordStatement, [JSON.stringify(attempt)]);

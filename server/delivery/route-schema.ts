@@ -174,7 +174,7 @@ export const rotateSecret = described({
   ...shared,
   operationId: "rotateSecret",
   summary: "Replace the secret",
-  description: "The old secret signs too for 24 hours.",
+  description: "The old secret signs too for 24 hours. The secret of `ENDPOINT_URL` is changed in `ENDPOINT_SECRET`.",
   answers: {
     200: {
       description: "The endpoint and its new secret.",
@@ -182,7 +182,7 @@ export const rotateSecret = described({
       example: { endpoint: exampleEndpoint, secret },
     },
   },
-  problems: ["endpoint_unknown", ...writeProblems],
+  problems: ["endpoint_unknown", "secret_configured", ...writeProblems],
 });
 
 export const pingEndpoint = described({

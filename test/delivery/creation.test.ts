@@ -1,6 +1,6 @@
 /** Orders that are paid while an endpoint is created, and what the filter of an endpoint makes due. */
 import type pg from "pg";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
 import { claimDeliveries } from "../../server/delivery/claim.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
@@ -131,5 +131,44 @@ describe("a new endpoint", () => {
     await after.pay();
     await fanOutAll();
     expect(await dueAt(endpoint.id)).toEqual([[after.id, "order.succeeded"]]);
+  });
+
+  it("receives it also if another node has stalled between its snapshot and the lock of the fan-out", async () => {
+    const { pool } = file.database;
+    const stall = 7_458_999;
+    const order = await openOrder();
+    await endpointsOf(pool).create({ url: "https://shop.example.com/" });
+    await fanOutAll();
+    const transaction = await begin();
+    const { endpoint } = await endpointsOf(transaction.pool).create({ url: "https://shop.example.com/" });
+    const created = "select pg_snapshot_xmin(created_snapshot)::text as first from endpoint where id = $1";
+    const [{ first }] = (await transaction.pool.query(created, [endpoint.id])).rows;
+    // As if the last read had ended there, so that the fan-out goes back to the place that the stalled node has read.
+    const place = `${first}:${first}:`;
+    await pool.query("update fan_out set seen = $1::pg_snapshot", [place]);
+    await order.pay();
+    // Waits before it takes the lock, in the session that asks for it.
+    await pool.query(
+      `create function pg_try_advisory_xact_lock(int) returns boolean language plpgsql as $$ begin
+         if current_setting('test.stalls', true) = 'yes' then perform pg_advisory_xact_lock_shared(${stall}); end if;
+         return pg_catalog.pg_try_advisory_xact_lock($1::bigint);
+       end $$`,
+    );
+    onTestFinished(async () => void (await pool.query("drop function public.pg_try_advisory_xact_lock(int)")));
+    const [holder, stalled] = [await begin(), await begin()];
+    await holder.pool.query("select pg_advisory_xact_lock($1)", [stall]);
+    await stalled.pool.query("set local test.stalls = 'yes'");
+    const pass = fanOut(stalled.pool);
+    const isStalled = "select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+    await vi.waitUntil(async () => (await pool.query(isStalled)).rows.length > 0);
+    await fanOut(pool);
+    await transaction.commit();
+    await fanOut(pool);
+    expect((await pool.query("select seen::text from fan_out")).rows).toEqual([{ seen: place }]);
+    await holder.commit();
+    await pass;
+    await stalled.commit();
+    await fanOutAll();
+    expect(await dueAt(endpoint.id)).toEqual([[order.id, "order.succeeded"]]);
   });
 });

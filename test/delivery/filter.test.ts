@@ -105,6 +105,26 @@ describe("a wider filter", () => {
   });
 });
 
+describe("a filter that was widened before a new epoch", () => {
+  it.each(["0 days", "2 days"])(
+    "sends no change from before, also of an order of %s ago that was acknowledged",
+    async (age) => {
+      const endpointId = await create(["order.failed"]);
+      const order = await openOrder();
+      await order.fail();
+      expect(await sendDue(endpointId)).toEqual([[order.id, "order.failed"]]);
+      await order.pay();
+      expect(await sendDue(endpointId)).toEqual([]);
+      await endpoints.change(endpointId, { events: ["order.failed", "order.succeeded"] });
+      const { pool } = file.database;
+      await pool.query("update endpoint set created_at = created_at - interval '3 days' where id = $1", [endpointId]);
+      await pool.query(`update "order" set changed_at = changed_at - $2::interval where id = $1`, [order.id, age]);
+      await pool.query("select start_epoch()");
+      expect(await sendDue(endpointId)).toEqual([]);
+    },
+  );
+});
+
 describe("a narrower filter", () => {
   it("also counts for what is due", async () => {
     const endpointId = await create(["order.succeeded", "order.failed"]);

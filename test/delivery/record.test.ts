@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
 import { type Claimed, claimDeliveries } from "../../server/delivery/claim.ts";
+import { disableFailing, disableGone } from "../../server/delivery/disable.ts";
 import { createEndpoints, type Endpoints } from "../../server/delivery/endpoint.ts";
 import { fanOut } from "../../server/delivery/fan-out.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
@@ -233,4 +234,58 @@ describe("an attempt in flight", () => {
       expect(await claim()).toEqual([]);
     },
   );
+});
+
+describe("an endpoint with another URL", () => {
+  it("does not begin to fail because of an attempt at the old one", async () => {
+    const endpointId = await createOnly();
+    await (await openOrder()).pay();
+    await fanOutAll();
+    const claimed = await claim();
+    await endpoints.change(endpointId, { url: "https://new.example.com/" });
+    expect(await send(claimed, 500)).toEqual([undefined]);
+    expect(await endpoints.read(endpointId)).not.toHaveProperty("failingSince");
+  });
+});
+
+describe("an endpoint that fails", () => {
+  const failsFor = (endpointId: string, days: number) =>
+    query("update endpoint set failing_since = now() - $2 * interval '1 day' where id = $1", [endpointId, days]);
+
+  it("is disabled after five days, unless nothing is due", async () => {
+    const endpointId = await createOnly();
+    await (await openOrder()).pay();
+    await fanOutAll();
+    const claimed = await claim();
+    await send(claimed, 500);
+    await failsFor(endpointId, 4);
+    expect(await disableFailing(file.database.pool)).toEqual([]);
+    expect(await endpoints.read(endpointId)).toHaveProperty("failingSince");
+    await failsFor(endpointId, 6);
+    // As if the endpoint no longer wanted the order.
+    await query("update delivery set due_version = null, attempts = 0, attempt_at = null");
+    expect(await disableFailing(file.database.pool)).toEqual([]);
+    expect(await endpoints.read(endpointId)).not.toHaveProperty("failingSince");
+    await failsFor(endpointId, 6);
+    await (await openOrder()).pay();
+    await fanOutAll();
+    expect(await disableFailing(file.database.pool)).toEqual([{ id: endpointId }]);
+  });
+});
+
+describe("endpoint.disabled", () => {
+  it("is sent only to an endpoint that still receives it, and about an endpoint that still exists", async () => {
+    const receiver = await createOnly(["endpoint.disabled"]);
+    const url = "https://gone.example.com/";
+    const gone = [await endpoints.create({ url }), await endpoints.create({ url })].map(({ endpoint }) => endpoint.id);
+    for (const id of gone) await disableGone(file.database.pool, id, url);
+    await endpoints.remove(gone[1] ?? "");
+    const claimed = await claim();
+    const sent = async () =>
+      (await prepareMessages(file.database.pool, claimed)).flatMap((one) => one.message && one.claimed.subjectId);
+    expect(claimed.map(({ endpointId }) => endpointId)).toEqual([receiver, receiver]);
+    expect((await sent()).filter((id) => id)).toEqual([gone[0]]);
+    await endpoints.change(receiver, { events: ["order.review"] });
+    expect((await sent()).filter((id) => id)).toEqual([]);
+  });
 });

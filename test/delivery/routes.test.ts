@@ -2,7 +2,7 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
-import { environmentId, resealSecrets } from "../../server/delivery/environment.ts";
+import { environmentId, resealSecrets, storeEnvironmentEndpoint } from "../../server/delivery/environment.ts";
 import { startBackend } from "../support/backend.ts";
 import { useDatabase } from "../support/database.ts";
 import { startDeliveryNode } from "../support/delivery.ts";
@@ -244,6 +244,12 @@ describe("failing endpoints", () => {
       [endpoint.id],
     );
     expect(await disableFailing(file.database.pool)).toEqual([]);
+    // It has no attempt left.
+    await file.database.pool.query(
+      `insert into delivery (endpoint_id, kind, subject_id, due_version, attempts, attempt_at)
+       values ($1, 'order', gen_random_uuid(), 2, 10, 'infinity')`,
+      [endpoint.id],
+    );
     await file.database.pool.query(
       "update endpoint set failing_since = now() - interval '5 days 1 minute' where id = $1",
       [endpoint.id],
@@ -286,6 +292,27 @@ describe("the endpoint of the environment", () => {
     await vi.waitUntil(async () => (await read(again)).enabled);
     expect((await read(again)).version).toBeGreaterThan(version);
     expect(await read(again)).not.toHaveProperty("failingSince");
+  });
+
+  it("has its secret from the variable only, and the old one signs too after a change", async () => {
+    const [first, second] = ["first", "second"].map(
+      (name) => `whsec_${Buffer.from(name.repeat(5)).toString("base64")}`,
+    );
+    const sealer = createSealer([testSecret]);
+    const { pool } = file.database;
+    const endpoints = createEndpoints({ pool, sealer, onUnreadable: () => undefined });
+    const secretsAfter = async (secret = "") => {
+      await storeEnvironmentEndpoint(pool, sealer, { url, secret });
+      return (await endpoints.addresses([environmentId])).get(environmentId);
+    };
+    await secretsAfter(first);
+    const after = await secretsAfter(second);
+    expect(after?.secrets).toEqual([second, first]);
+    // The start of another node.
+    expect(await secretsAfter(second)).toEqual(after);
+    const node = await start();
+    const refused = await send(node, "POST", `/v1/endpoints/${environmentId}/rotate-secret`);
+    expect([refused.status, refused.body]).toMatchObject([409, { code: "secret_configured", retryable: false }]);
   });
 
   it.each([

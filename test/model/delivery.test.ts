@@ -23,10 +23,10 @@ const acknowledged = ({ attempts }: World, endpoint: WorldEndpoint, { id }: Worl
 
 /** What endpoint and order show that they must not, when nothing is due. */
 function faultsOf(world: World, endpoint: WorldEndpoint, order: WorldOrder): string[] {
-  const { epoch, epochAt } = world;
+  const { epoch } = world;
   const type = `order.${order.status}`;
   // A filter counts for what happens after its change.
-  if (endpoint.filteredAt > Math.max(order.changedAt, epochAt) || !accepts(endpoint, type)) return [];
+  if (endpoint.filteredAt > order.changedAt || !accepts(endpoint, type)) return [];
   const found = acknowledged(world, endpoint, order);
   const last = found.at(-1);
   const name = `${order.orderId} at ${JSON.stringify(endpoint.events)}`;
