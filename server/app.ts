@@ -9,6 +9,7 @@ import { apiDocsRoutes } from "./api-docs/document.ts";
 import { type AuthOptions, openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
+import type { ReadLinks } from "./delivery/link-message.ts";
 import { openDelivery } from "./delivery/open.ts";
 import { createFulfilment, demoShopRoutes } from "./demo-shop/shop.ts";
 import { createNodeUrl } from "./http/node-url.ts";
@@ -89,7 +90,8 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const delivery = openDelivery({ ...config, database, sealer, metrics, log });
+  const readLinks: ReadLinks = (ids) => paymentLinks.links.states(ids);
+  const delivery = openDelivery({ ...config, database, sealer, metrics, log, readLinks });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);
@@ -99,7 +101,7 @@ export async function createApp(
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
   const linkParts = { database, sealer, tokens, counter, providers, terms, startPayment, publicUrl, isDraining, log };
-  const paymentLinks = openPaymentLinks({ ...config, ...linkParts });
+  const paymentLinks = openPaymentLinks({ ...config, ...linkParts, onChange: delivery.wake });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);

@@ -14,6 +14,7 @@ import { startLoop } from "../loop.ts";
 import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
 import { fanOut, lookForEndpoints } from "./fan-out.ts";
+import type { ReadLinks } from "./link-message.ts";
 import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
 import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
@@ -23,6 +24,8 @@ import { delayMsAfter } from "./schedule.ts";
 export type DeliveryResult = "delivered" | "failed" | "exhausted";
 
 export interface EngineOptions {
+  /** Reads payment links for their messages. Absent: there are none. */
+  readLinks?: ReadLinks | undefined;
   pool: pg.Pool;
   /** Runs before the first pass, again until it succeeds. */
   prepare?: () => Promise<void>;
@@ -138,7 +141,10 @@ async function beginDue(state: State): Promise<void> {
   if (claimed.length === 0) return;
   const endpointIds = [...new Set(claimed.map(({ endpointId }) => endpointId))];
   try {
-    const [receivers, messages] = await Promise.all([state.receivers(endpointIds), prepareMessages(pool, claimed)]);
+    const [receivers, messages] = await Promise.all([
+      state.receivers(endpointIds),
+      prepareMessages(pool, claimed, state.readLinks),
+    ]);
     for (const prepared of messages) {
       const receiver = receivers.get(prepared.claimed.endpointId);
       begin(state, prepared, { receiver, claimedAtMs });

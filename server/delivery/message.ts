@@ -8,6 +8,7 @@ import { type EventRow, type OrderRow, type StateRow, toEvent, versionColumns } 
 import { run } from "../order/statement.ts";
 import type { Claimed } from "./claim.ts";
 import { type EndpointRow, endpointColumns, toEndpointView } from "./endpoint-row.ts";
+import { type ReadLinks, readClaimedLinks } from "./link-message.ts";
 import { accepts, messageJoins, orderSubjects } from "./subject.ts";
 
 export interface Message {
@@ -94,11 +95,18 @@ const pairsOf = (claimed: readonly Claimed[]): unknown[] => [
 
 type OrderMessageRow = MerchantOrderRow & { endpoint_id: string; type: string; is_wanted: boolean };
 
-/** Reads the states of all claimed subjects, with one statement for each kind. Throws `store_unavailable`. */
-export async function prepareMessages(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
-  const orders = claimed.filter(({ kind }) => kind === "order");
-  const endpoints = claimed.filter(({ kind }) => kind === "endpoint");
-  return [...(await prepareOrders(pool, orders)), ...(await prepareEndpoints(pool, endpoints))];
+/** Reads the states of all claimed subjects, with one statement or two for each kind. Throws `store_unavailable`. */
+export async function prepareMessages(
+  pool: pg.Pool,
+  claimed: readonly Claimed[],
+  readLinks: ReadLinks = async () => [],
+): Promise<Prepared[]> {
+  const ofKind = Object.groupBy(claimed, ({ kind }) => kind);
+  return [
+    ...(await prepareOrders(pool, ofKind.order ?? [])),
+    ...(await prepareEndpoints(pool, ofKind.endpoint ?? [])),
+    ...(await prepareLinks(pool, ofKind.payment_link ?? [], readLinks)),
+  ];
 }
 
 async function prepareOrders(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
@@ -129,6 +137,15 @@ async function prepareEndpoints(pool: pg.Pool, claimed: readonly Claimed[]): Pro
     const row = found.get(one.endpointId + one.subjectId);
     if (!row?.is_wanted) return { claimed: one, known: knownOf(one, row) };
     return { claimed: one, known: knownOf(one, row), message: endpointMessage("endpoint.disabled", row, row.epoch) };
+  });
+}
+
+async function prepareLinks(pool: pg.Pool, claimed: readonly Claimed[], readLinks: ReadLinks): Promise<Prepared[]> {
+  if (claimed.length === 0) return [];
+  return (await readClaimedLinks(pool, claimed, readLinks)).map(({ claimed: one, link, isWanted }) => {
+    const known = knownOf(one, link);
+    if (!link || !isWanted) return { claimed: one, known };
+    return { claimed: one, known, message: toMessage({ ...link, data: { paymentLink: link.paymentLink } }) };
   });
 }
 

@@ -12,6 +12,7 @@ import { type DeliveryResult, startEngine } from "./engine.ts";
 import { type EnvironmentEndpoint, resealSecrets, storeEnvironmentEndpoint } from "./environment.ts";
 import { readOrderFeed } from "./feed.ts";
 import { createFeedTail } from "./feed-tail.ts";
+import type { ReadLinks } from "./link-message.ts";
 import { endpointMessage, type Message } from "./message.ts";
 import { attemptMs, createSender, type Receiver, type Reply, type Sender } from "./receiver.ts";
 import { deliveryRoutes } from "./routes.ts";
@@ -24,6 +25,8 @@ export interface DeliveryOptions {
   /** The node's `TUKIO_SECRET`s. */
   secrets: readonly string[];
   isProduction: boolean;
+  /** Reads payment links for their messages. */
+  readLinks: ReadLinks;
   /** The endpoint of `ENDPOINT_URL`, if it is set. */
   environmentEndpoint?: EnvironmentEndpoint | undefined;
   metrics: {
@@ -62,6 +65,7 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
     pool: deliveryPool,
     prepare,
     receivers,
+    readLinks: options.readLinks,
     onResult: metrics.onDelivery,
     ...reportTask(log, "delivery"),
     log,

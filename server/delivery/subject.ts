@@ -1,10 +1,10 @@
 /**
- * A subject is what a message is about: an order, or an endpoint. The SQL here decides which message about an order an endpoint
+ * A subject is what a message is about: an order, a payment link, or an endpoint. The SQL here decides which message about an order an endpoint
  * receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
  */
 import { dueNow } from "../order/schedule.ts";
 
-export type SubjectKind = "order" | "endpoint";
+export type SubjectKind = "order" | "endpoint" | "payment_link";
 
 /** The types of messages that an endpoint may ask for. */
 export const eventTypes = [
@@ -16,6 +16,10 @@ export const eventTypes = [
   "order.review",
   "order.updated",
   "endpoint.disabled",
+  "paymentLink.open",
+  "paymentLink.paid",
+  "paymentLink.cancelled",
+  "paymentLink.expired",
 ] as const;
 
 export type EventType = (typeof eventTypes)[number];

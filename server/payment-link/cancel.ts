@@ -1,5 +1,6 @@
 /** Cancels payment links. A payment that is in progress goes on: if it succeeds, the link becomes paid. */
 import type pg from "pg";
+import { makeLinksDue } from "../delivery/link-message.ts";
 import { HubError } from "../errors.ts";
 import { run } from "../order/statement.ts";
 import { readLink } from "./read.ts";
@@ -9,9 +10,13 @@ import { isOver, nextVersion } from "./settle.ts";
 /** Waits for the statements that open orders by the link, because a cancelled link must start no payment. */
 const cancelStatement = {
   name: "cancel-payment-link",
-  text: `with locked_link as materialized (select id from payment_link where id = $1 for update)
+  text: `with locked_link as materialized (select id from payment_link where id = $1 for update),
+  changed_link as (
     update payment_link l set status = 'cancelled', ${nextVersion}
-    from locked_link where l.id = locked_link.id and l.status = 'open' and not ${isOver} returning l.id`,
+    from locked_link where l.id = locked_link.id and l.status = 'open' and not ${isOver} returning l.id, l.version, l.status
+  ),
+  ${makeLinksDue}
+  select id from changed_link`,
 } as const;
 
 /**

@@ -6,6 +6,7 @@ import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import type { Sealer } from "../auth/keys.ts";
 import { sqlState } from "../database/pool.ts";
+import { makeLinksDue } from "../delivery/link-message.ts";
 import { HubError } from "../errors.ts";
 import type { Item, Language } from "../order/order.ts";
 import { run } from "../order/statement.ts";
@@ -73,7 +74,9 @@ const createStatement = {
   kept_key as (
     insert into payment_link_key (key, request, payment_link_id, created_at)
     select $4, sha256(convert_to($5::jsonb::text, 'UTF8')), id, created_at from created where $4::text is not null
-  )
+  ),
+  changed_link as (select id, version, status from created),
+  ${makeLinksDue}
   select ${linkColumns("created")} from created`,
 } as const;
 

@@ -34,6 +34,8 @@ export interface OpenPaymentLinksOptions {
   /** Base of the links' URLs. */
   publicUrl: () => string;
   isDraining: () => boolean;
+  /** Called after changes of links. */
+  onChange: () => void;
   log: FastifyBaseLogger;
 }
 
@@ -58,7 +60,7 @@ export interface OpenPaymentLinks {
 export function openPaymentLinks(options: OpenPaymentLinksOptions): OpenPaymentLinks {
   const { database, sealer, publicUrl, shop, limit } = options;
   const { pool } = database;
-  const links = createPaymentLinks({ ...options, pool, onChange: () => undefined });
+  const links = createPaymentLinks({ ...options, pool, onChange: options.onChange });
   const shopView = () => ({ ...shop, name: shop.name ?? new URL(publicUrl()).host });
   const page = { ...options, pool, shop: shopView, phoneMax: limit.pagePhone, admit: createAdmit(options) };
   return {
@@ -92,7 +94,7 @@ function createAdmit({
 /** 1 s, because a reader of a link settles it first anyway. */
 const settleMs = 1_000;
 
-function startSettling({ database: { pool }, sealer, secrets, log }: OpenPaymentLinksOptions) {
+function startSettling({ database: { pool }, sealer, secrets, onChange, log }: OpenPaymentLinksOptions) {
   // Only a rotation needs it.
   let isResealed = secrets.length < 2;
   let isUnfinished = false;
@@ -100,7 +102,9 @@ function startSettling({ database: { pool }, sealer, secrets, log }: OpenPayment
     async task() {
       if (!isResealed) await resealTokens(pool, { sealer, newest: createSealer(secrets.slice(0, 1)) });
       isResealed = true;
-      ({ isUnfinished } = await settleDue(pool));
+      const settled = await settleDue(pool);
+      isUnfinished = settled.isUnfinished;
+      if (settled.changed > 0) onChange();
     },
     delayMs: () => (isUnfinished ? 0 : settleMs),
     ...reportTask(log, "payment links"),

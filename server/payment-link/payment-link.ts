@@ -1,11 +1,12 @@
 /** Payment links, as the routes and the shop use them. */
 import type pg from "pg";
 import type { Sealer } from "../auth/keys.ts";
+import type { ReadLinks } from "../delivery/link-message.ts";
 import type { Provider } from "../provider/provider.ts";
 import { cancelLink } from "./cancel.ts";
 import { createLink } from "./create.ts";
 import { readLinkDraft } from "./draft.ts";
-import { type LinkFilter, listLinks, readLink } from "./read.ts";
+import { type LinkFilter, listLinks, readLink, readLinkStates } from "./read.ts";
 import { type LinkRow, type PaymentLink, toPaymentLink } from "./row.ts";
 import { openToken } from "./token.ts";
 
@@ -19,6 +20,8 @@ export interface PaymentLinks {
   read(id: string): Promise<PaymentLink>;
   /** Throws `payment_link_unknown`, and `payment_link_closed` for a link that is paid or expired. */
   cancel(id: string): Promise<PaymentLink>;
+  /** Those links that exist, for their messages. */
+  states: ReadLinks;
 }
 
 export interface PaymentLinksOptions {
@@ -49,6 +52,16 @@ export function createPaymentLinks(options: PaymentLinksOptions): PaymentLinks {
       const row = await cancelLink(pool, id);
       onChange();
       return toView(row);
+    },
+    async states(ids) {
+      return (await readLinkStates(pool, ids)).map((row) => ({
+        id: row.id,
+        epoch: row.epoch,
+        version: row.version,
+        type: `paymentLink.${row.status}`,
+        occurredAt: row.changed_at,
+        paymentLink: toView(row),
+      }));
     },
   };
 }

@@ -60,6 +60,16 @@ export async function findLink(pool: pg.Pool, tokenHash: Buffer): Promise<ReadRo
   return row;
 }
 
+/** $1: ids. */
+const statesStatement = {
+  name: "read-payment-link-states",
+  text: `select ${linkColumns("l")}, (select epoch from timeline) as epoch from payment_link l where l.id = any ($1::uuid[])`,
+} as const;
+
+/** Those links that exist, as they are stored, in no order. */
+export const readLinkStates = (pool: pg.Pool, ids: readonly string[]): Promise<(LinkRow & { epoch: number })[]> =>
+  run<LinkRow & { epoch: number }>(pool, statesStatement, [ids]);
+
 export interface LinkFilter {
   status?: LinkStatus | undefined;
   cursor?: string | undefined;

@@ -7,6 +7,7 @@
  * for an order, and `settleDue` for no link either, so that no payment waits for two of them.
  */
 import type pg from "pg";
+import { makeLinksDue } from "../delivery/link-message.ts";
 import { run } from "../order/statement.ts";
 
 /** Links of one statement for each status. */
@@ -33,14 +34,16 @@ const settleDueStatement = {
     order by expires_at limit ${batch} for no key update skip locked
   ),
   settled_order as (update "order" o set pays_link = null from paid_link where o.id = paid_link.order_uuid),
-  due as (
+  next as (
     select id, 'paid' as status from paid_link
     union all
     select id, 'expired' from expired_link where id not in (select id from paid_link)
   ),
   changed_link as (
-    update payment_link l set status = due.status, ${nextVersion} from due where l.id = due.id and l.status <> 'paid' returning l.id
-  )
+    update payment_link l set status = next.status, ${nextVersion} from next where l.id = next.id and l.status <> 'paid'
+    returning l.id, l.version, l.status
+  ),
+  ${makeLinksDue}
   select (select count(*)::int from changed_link) as changed,
     greatest((select count(*) from paid_link), (select count(*) from expired_link)) = ${batch} as is_full`,
 } as const;
@@ -61,9 +64,13 @@ const settleOneStatement = {
   next as materialized (
     select l.id, case when ${isOrderPaid} then 'paid' when l.status = 'open' and ${isOver} then 'expired' else l.status end as status
     from locked_link l
-  )
-  update payment_link l set status = next.status, ${nextVersion} from next where l.id = next.id and l.status <> next.status
-  returning l.id`,
+  ),
+  changed_link as (
+    update payment_link l set status = next.status, ${nextVersion} from next where l.id = next.id and l.status <> next.status
+    returning l.id, l.version, l.status
+  ),
+  ${makeLinksDue}
+  select id from changed_link`,
 } as const;
 
 /** Settles one link. Returns whether it changed. Throws `store_unavailable`. */

@@ -1,12 +1,19 @@
 /** Payment links beside a million orders, and the calls that send every statement about them. */
+import { createHash } from "node:crypto";
 import { createSealer } from "../../server/auth/keys.ts";
 import type { Database } from "../../server/database/pool.ts";
+import type { Claimed } from "../../server/delivery/claim.ts";
+import { readClaimedLinks } from "../../server/delivery/link-message.ts";
 import { cancelLink } from "../../server/payment-link/cancel.ts";
 import { createLink } from "../../server/payment-link/create.ts";
-import { findLink, listLinks, readLink } from "../../server/payment-link/read.ts";
+import { linkOfPayment, readPageOrder, reserveOrderId } from "../../server/payment-link/page-order.ts";
+import { findLink, listLinks, readLink, readLinkStates } from "../../server/payment-link/read.ts";
 import { resealTokens } from "../../server/payment-link/reseal.ts";
 import { settleDue, settleOne } from "../../server/payment-link/settle.ts";
 import { hashOf } from "../../server/payment-link/token.ts";
+
+/** The id of the payment of the `n`th newest order. */
+const idOf = (n: number): string => `019f0000-0000-7000-8000-${(1_000_000 - n).toString(16).padStart(12, "0")}`;
 
 /** The id of the link of the `n`th newest order. */
 export const linkIdOf = (n: number): string => `019f0000-0000-7000-a000-${n.toString(16).padStart(12, "0")}`;
@@ -34,6 +41,21 @@ export const paymentLinkReads: Record<string, number> = {
 };
 
 /** Named as the keys of `paymentLinkReads`. */
+/** The hash of the browser that paid the `n`th newest order. */
+const payerOf = (n: number): string => createHash("sha256").update(`payer-MILLION-${n}`).digest("hex");
+
+const claimedOf = (numbers: readonly number[]): Claimed[] =>
+  numbers.map((n) => ({
+    endpointId: "00000000-0000-4000-8000-000000000101",
+    kind: "payment_link",
+    subjectId: linkIdOf(n),
+    dueVersion: 2,
+    url: "https://shop.example.com/",
+    attempts: 0,
+    isReplay: false,
+    claim: "00000000-0000-4000-8000-000000000001",
+  }));
+
 /** Encrypts the token of one link with another secret. */
 async function resealOne(pool: Database["pool"]): Promise<void> {
   const [old, newest] = ["old", "new"].map((name) =>
@@ -70,6 +92,24 @@ export function paymentLinkCalls({ pool }: Database): Record<string, (() => Prom
       const { nextCursor } = await listLinks(pool, { status, limit: 50 });
       if (nextCursor !== null) await listLinks(pool, { status, limit: 50, cursor: nextCursor });
     }),
+    payerOrder: [
+      async () => readPageOrder(pool, await readLink(pool, linkIdOf(90_000)), "ab".repeat(32)),
+      async () =>
+        readPageOrder(pool, { ...(await readLink(pool, linkIdOf(90_000))), is_reusable: true }, payerOf(90_000)),
+    ],
+    reserve: [async () => reserveOrderId(pool, await readLink(pool, linkIdOf(90_000)))],
+    linkOfPayment: [() => linkOfPayment(pool, idOf(90_000))],
+    messages: [
+      () =>
+        readClaimedLinks(pool, claimedOf([90_000, 89_999]), async (ids) =>
+          (await readLinkStates(pool, ids)).map((row) => ({
+            ...row,
+            type: "paymentLink.paid",
+            occurredAt: row.changed_at,
+            paymentLink: {},
+          })),
+        ),
+    ],
     cancel: [() => cancelLink(pool, linkIdOf(2_002)), () => cancelLink(pool, linkIdOf(90_000))],
   };
 }
