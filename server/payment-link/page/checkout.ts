@@ -7,9 +7,9 @@ import { faultText } from "./fault.ts";
 import { form } from "./form.ts";
 import { moneyOf } from "./format.ts";
 import { attribute, type Html, html } from "./html.ts";
+import { fillIn, type Spoken, wordsOf } from "./language.ts";
 import { closedCard, formCard, orderCard, presentOrder } from "./state.ts";
 import { amountOf, summary } from "./summary.ts";
-import { fillIn, type Spoken, wordsOf } from "./words.ts";
 
 /** 5 s, because a payer without scripts looks at the page while the phone answers. */
 const refreshSDefault = 5;

@@ -1,7 +1,7 @@
 /** The provider that the form starts with, and what depends on it. */
 import type { CheckoutView, ProviderChoice } from "../page-view.ts";
 import { displayNameOf } from "./format.ts";
-import { fillIn, type Spoken } from "./words.ts";
+import { fillIn, type Spoken } from "./language.ts";
 
 /** The one that the payer chose before, else the one that the view selects, else the first. */
 export function selectedOf({ providers, fault }: CheckoutView): ProviderChoice | undefined {

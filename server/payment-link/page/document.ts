@@ -7,7 +7,7 @@ import type { Language } from "../../order/order.ts";
 import type { ShopView } from "../page-view.ts";
 import { brandStyle } from "./colour.ts";
 import { attribute, type Html, html, trusted } from "./html.ts";
-import type { Spoken } from "./words.ts";
+import type { Spoken } from "./language.ts";
 
 const own = (name: string): URL => new URL(`./${name}`, import.meta.url);
 

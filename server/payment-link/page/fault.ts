@@ -3,7 +3,7 @@ import { exampleOf } from "../operator.ts";
 import type { CheckoutView, Fault } from "../page-view.ts";
 import { selectedOf } from "./choice.ts";
 import { displayNameOf, durationOf, moneyOf } from "./format.ts";
-import { fillIn, type Spoken } from "./words.ts";
+import { fillIn, type Spoken } from "./language.ts";
 
 export interface FaultText {
   /** Undefined above the form. */

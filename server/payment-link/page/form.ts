@@ -6,7 +6,7 @@ import { nameOf, pageHintOf, trustOf } from "./choice.ts";
 import { type FaultText, faultText, rangeOf } from "./fault.ts";
 import { companyOf, displayNameOf, moneyOf } from "./format.ts";
 import { attribute, type Html, html } from "./html.ts";
-import { fillIn, type Spoken } from "./words.ts";
+import { fillIn, type Spoken } from "./language.ts";
 
 /** 32, because the largest amount has 16 digits, and people write separators and a currency. */
 const amountLengthMax = 32;

@@ -1,7 +1,7 @@
 /** Amounts, times and names as the page shows them. */
 import { formatMoney } from "../../../client-sdk/money.ts";
 import { providerNames } from "../../../client-sdk/provider-name.ts";
-import type { Spoken } from "./words.ts";
+import type { Spoken } from "./language.ts";
 
 /** The time zone of the country of a currency, because the server does not know the one of a browser without scripts. */
 const timeZones: Readonly<Record<string, string>> = {

@@ -2,7 +2,7 @@
 import type { PrintView } from "../page-view.ts";
 import { documentOf, readStyle, script } from "./document.ts";
 import { html, trusted } from "./html.ts";
-import { wordsOf } from "./words.ts";
+import { wordsOf } from "./language.ts";
 
 const style = readStyle("print.css");
 

@@ -5,7 +5,7 @@ import type { StatusEvent } from "../../order/order.ts";
 import { qrSvg } from "../qr.ts";
 import { timeZoneOf } from "./format.ts";
 import { type Html, html, trusted } from "./html.ts";
-import type { Spoken } from "./words.ts";
+import type { Spoken } from "./language.ts";
 
 export function resultList({ results = [], currency }: StatusEvent, { locale }: Spoken): Html | undefined {
   if (results.length === 0) return undefined;

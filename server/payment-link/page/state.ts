@@ -8,9 +8,9 @@ import type { StatusEvent } from "../../order/order.ts";
 import type { CheckoutView } from "../page-view.ts";
 import { timeZoneOf } from "./format.ts";
 import { attribute, type Html, html } from "./html.ts";
+import type { Spoken } from "./language.ts";
 import { resultList } from "./results.ts";
 import { sign } from "./sign.ts";
-import type { Spoken } from "./words.ts";
 
 /** What the SDK shows of the order. An order of another browser shows nothing of its payment. */
 export function presentOrder(

@@ -3,7 +3,7 @@ import type { Item } from "../../order/order.ts";
 import type { CheckoutView } from "../page-view.ts";
 import { dateOf, moneyOf } from "./format.ts";
 import { type Html, html } from "./html.ts";
-import { fillIn, type Spoken } from "./words.ts";
+import { fillIn, type Spoken } from "./language.ts";
 
 /** A longer list is folded, because the form must be in view on a phone. */
 const openItemsMax = 3;

@@ -3,8 +3,8 @@ import type { Language } from "../../order/order.ts";
 import type { ShopView } from "../page-view.ts";
 import { documentOf } from "./document.ts";
 import { html } from "./html.ts";
+import { wordsOf } from "./language.ts";
 import { sign } from "./sign.ts";
-import { wordsOf } from "./words.ts";
 
 export function renderUnknownLink({ shop, lang, nonce }: { shop: ShopView; lang: Language; nonce: string }): string {
   const spoken = wordsOf(lang);
