@@ -116,9 +116,8 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  const webhookParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook };
-  const { pageOf } = paymentLinks;
-  await addOpenRoutes(app, { ...shared, ...webhookParts, pageOf, check, inFlight: completions, log });
+  const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
+  await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   await paymentLinks.addPage(app);
   await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
