@@ -1,4 +1,4 @@
-/** Builds the package into `dist`: the client as an ES module and as a CommonJS module, and the command. `npm ci` runs it. */
+/** Builds the package into `dist`: the client as an ES module and as a CommonJS module, and the command. The `prepare` of the root package runs it. */
 import { join } from "node:path";
 import { writeModules } from "../../client-sdk/build/modules.ts";
 

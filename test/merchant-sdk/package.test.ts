@@ -39,7 +39,7 @@ describe("package", () => {
     expect(Object.keys(result.entrypoints)).toEqual([".", "./package.json"]);
   });
 
-  it("has two dependencies, and no file but its modules", async () => {
+  it("has two dependencies, its modules, the command, a README and a license, and no other file", async () => {
     const { dependencies } = JSON.parse(await readFile(join(sdk.folder, "package.json"), "utf8"));
     expect(Object.keys(dependencies)).toEqual(["openapi-fetch", "standardwebhooks"]);
     const { stdout } = await exec("tar", ["tzf", sdk.tarball]);
@@ -47,7 +47,11 @@ describe("package", () => {
       .trim()
       .split("\n")
       .filter((file) => !/^package\/dist\/.*\.(js|d\.ts|js\.map)$/.test(file));
-    expect(others.toSorted()).toEqual(["package/README.md", "package/dist/cjs/package.json", "package/package.json"]);
+    expect(others.toSorted()).toEqual(
+      ["LICENSE", "README.md", "bin/tukio.js", "dist/cjs/package.json", "package.json"].map(
+        (file) => `package/${file}`,
+      ),
+    );
   });
 });
 

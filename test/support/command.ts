@@ -38,7 +38,7 @@ export function startCommand(
   args: readonly string[],
   { folder, url, env = {}, cwd = folder }: CommandOptions,
 ): RunningCommand {
-  const child = spawn("node", [join(folder, "dist/command/main.js"), ...args], {
+  const child = spawn("node", [join(folder, "bin/tukio.js"), ...args], {
     cwd,
     env: { PATH: machinePath, TUKIO_URL: url, TUKIO_API_KEY: apiKey, ...env },
     stdio: ["ignore", "pipe", "pipe"],

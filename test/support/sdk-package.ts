@@ -1,6 +1,6 @@
 /** The published packages: their folders, and the files that `npm pack` makes of them. */
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { writeBundle } from "../../client-sdk/build/bundle.ts";
@@ -20,7 +20,9 @@ async function pack(workspace: string, build: (dist: string) => Promise<void>): 
   const source = join(import.meta.dirname, "../..", workspace);
   const folder = await mkdtemp(join(source, ".test-"));
   await build(join(folder, "dist"));
-  for (const file of ["package.json", "README.md"]) await cp(join(source, file), join(folder, file));
+  // Everything that npm might pack: npm decides, as when the package is published.
+  const names = (await readdir(source)).filter((name) => !/^(dist|node_modules|\.test-.*)$/.test(name));
+  for (const name of names) await cp(join(source, name), join(folder, name), { recursive: true });
   const { stdout } = await exec("npm", ["pack", "--json", "--ignore-scripts"], { cwd: folder });
   const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
   return { folder, tarball: join(folder, filename), remove: () => rm(folder, { recursive: true }) };
