@@ -99,7 +99,7 @@ export interface Tukio {
     /** Lists the enabled providers. */
     list(options?: CallOptions): Promise<model.Provider[]>;
     /** Fetches a provider's access token ahead of need. Returns when it expires. */
-    fetchToken(provider: string, options?: CallOptions): Promise<model.AccessToken>;
+    fetchToken(provider: model.ProviderName, options?: CallOptions): Promise<model.AccessToken>;
   };
   /** The payer's phone of the sandbox, for your tests. */
   sandbox: {

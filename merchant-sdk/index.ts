@@ -13,4 +13,4 @@ export { type ConnectionErrorCode, type ErrorCode, TukioError } from "./error.ts
 export type { Connection, FollowedEvent, FollowOptions } from "./follow.ts";
 export type { List, Page } from "./list.ts";
 export type * from "./model.ts";
-export { type EventHeaders, VerificationError, verifyEvent } from "./verify.ts";
+export { type EventHeaders, isOrderEvent, VerificationError, verifyEvent } from "./verify.ts";

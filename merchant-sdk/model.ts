@@ -20,7 +20,11 @@ export type Order = Schemas["Order"];
 export type Payment = Schemas["Payment"];
 export type PastEvent = Schemas["PastEvent"];
 
-export type PaymentRequest = Schemas["PaymentRequest"];
+/** The providers that this version knows. A newer server may have others. */
+export type ProviderName = "daraja" | "payhero" | "lipana" | "zenopay" | "bkash" | "mtn" | (string & {});
+
+export type PaymentRequest = Omit<Schemas["PaymentRequest"], "provider"> & { provider: ProviderName };
+export type Customer = NonNullable<PaymentRequest["customer"]>;
 export type StartedPayment = Schemas["StartedPayment"];
 export type ResultRequest = Schemas["ResultRequest"];
 export type Decision = Schemas["Decision"];
@@ -29,7 +33,7 @@ export type WatchToken = Schemas["WatchToken"];
 export type PaymentLink = Schemas["PaymentLinkAnswer"]["paymentLink"];
 export type PaymentLinkRequest = Schemas["PaymentLinkRequest"];
 
-export type Provider = Schemas["ProviderList"]["data"][number];
+export type Provider = Omit<Schemas["ProviderList"]["data"][number], "name"> & { name: ProviderName };
 export type AccessToken = Schemas["AccessToken"];
 
 export type Endpoint = Schemas["Endpoint"];

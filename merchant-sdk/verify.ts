@@ -1,6 +1,6 @@
 /** Verifies the messages that Tukio posts to a backend (Standard Webhooks 1.0). */
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
-import type { TukioEvent } from "./model.ts";
+import type { OrderEvent, TukioEvent } from "./model.ts";
 
 /** Headers in any form: of `fetch`, of Node and its frameworks, or pairs. */
 export type EventHeaders =
@@ -30,7 +30,7 @@ export function verifyEvent(
 ): TukioEvent {
   const text = readBody(body);
   const signed = readHeaders(headers);
-  const webhooks = (typeof secret === "string" ? [secret] : secret).map(readSecret);
+  const webhooks = (Array.isArray(secret) ? secret : [secret]).map(readSecret);
   if (webhooks.length === 0) throw new TypeError("There is no secret to verify the event with");
   let failure: unknown;
   for (const webhook of webhooks) {
@@ -46,6 +46,9 @@ export function verifyEvent(
     cause: failure,
   });
 }
+
+/** Whether an event is about an order, so that `data` has the order. Types that are added later are read too. */
+export const isOrderEvent = (event: TukioEvent): event is OrderEvent => event.type.startsWith("order.");
 
 function readBody(body: unknown): string {
   if (typeof body === "string") return body;

@@ -2,7 +2,13 @@
 import { inspect } from "node:util";
 import { Webhook } from "standardwebhooks";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { createTukio, type EventHeaders, VerificationError, verifyEvent } from "../../merchant-sdk/index.ts";
+import {
+  createTukio,
+  type EventHeaders,
+  isOrderEvent,
+  VerificationError,
+  verifyEvent,
+} from "../../merchant-sdk/index.ts";
 import { startBackend } from "../support/backend.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, pay, startNode } from "../support/node.ts";
@@ -38,6 +44,7 @@ describe("verifyEvent", () => {
     const { order } = await pay(node, { phone: "+254712345601", description: "চা ☕" });
     const delivered = await vi.waitUntil(() => backend.received[0]);
     const event = verifyEvent(delivered.text, delivered.headers, first);
+    expect(isOrderEvent(event) && event.data.order.orderId).toBe(order.orderId);
     if (event.type !== "order.succeeded") throw new Error("the event has another type");
     // The type of `data` follows from the type of the event.
     expect(event.data.order.orderId).toBe(order.orderId);
@@ -48,7 +55,7 @@ describe("verifyEvent", () => {
     for (const secrets of [first, second, [other, first], [other, second]]) {
       const found = verifyEvent(ping.text, ping.headers, secrets);
       if (found.type !== "ping") throw new Error("the event has another type");
-      expect(found.data.endpoint.id).toBe(endpoint.id);
+      expect([found.data.endpoint.id, isOrderEvent(found)]).toEqual([endpoint.id, false]);
     }
     expect(() => verifyEvent(ping.text, ping.headers, other)).toThrow(VerificationError);
   });
@@ -107,6 +114,7 @@ describe("verifyEvent", () => {
     for (const wrong of ["", "whsec_", "whsec_not*base64*", undefined as unknown as string, []]) {
       const attempt = (): unknown => verifyEvent(body, headersOf(), wrong);
       expect(attempt).toThrow(TypeError);
+      expect(attempt).toThrow(/secret/);
       try {
         attempt();
       } catch (error) {
