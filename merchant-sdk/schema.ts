@@ -444,6 +444,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/payment-links/{id}/qr.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the QR code of a payment link's page (image/svg+xml) */
+        get: operations["readPaymentLinkQrSvg"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payment-links/{id}/qr.png": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the QR code of a payment link's page (image/png) */
+        get: operations["readPaymentLinkQrPng"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -990,7 +1024,7 @@ export interface components {
             /** @description An https URL. Outside production also http on this machine. */
             url: string;
             /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
-            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled")[] | null;
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired")[] | null;
             description?: string | null;
         };
         EndpointWithSecret: {
@@ -1040,7 +1074,7 @@ export interface components {
             /** @description An https URL. Outside production also http on this machine. */
             url?: string;
             /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
-            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled")[] | null;
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired")[] | null;
             description?: string | null;
             /** @description True resumes what is due, also after the last attempt. */
             enabled?: boolean;
@@ -1115,7 +1149,7 @@ export interface components {
             /** @description The `webhook-id`. */
             id: string;
             /** @enum {string} */
-            type: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled";
+            type: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired";
             /**
              * Format: date-time
              * @description When the state began. ISO 8601, UTC.
@@ -2434,7 +2468,7 @@ export interface operations {
             query?: {
                 /** @description Only events from this time on. */
                 since?: string;
-                type?: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled";
+                type?: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated";
                 /** @description The `nextCursor` or `endCursor` of a page. */
                 cursor?: string;
                 /**
@@ -2682,6 +2716,58 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["PaymentLinkAnswer"];
+                };
+            };
+        };
+    };
+    readPaymentLinkQrSvg: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The payment link.
+                 * @example 0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The QR code of `url`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/svg+xml": string;
+                };
+            };
+        };
+    };
+    readPaymentLinkQrPng: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The payment link.
+                 * @example 0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The QR code of `url`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
                 };
             };
         };

@@ -143,7 +143,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
   return {
     async create({ url, events, description }) {
       const [id, secret] = [uuidv7(), createSecret()];
-      const values = [id, url, description, events, sealSecret(sealer, id, secret)];
+      const values = [id, url, description, distinct(events), sealSecret(sealer, id, secret)];
       const [row] = await run<EndpointRow>(pool, createStatement, values);
       if (!row) throw new HubError("endpoint_limit");
       return { endpoint: toEndpointView(row), secret };
@@ -151,7 +151,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     list: async () => (await run<EndpointRow>(pool, listStatement, [])).map(toEndpointView),
     read: (id) => one(readStatement, [id]),
     async change(id, change) {
-      return one(changeStatement, [id, JSON.stringify(change), change.events]);
+      return one(changeStatement, [id, JSON.stringify(change), distinct(change.events)]);
     },
     async remove(id) {
       if ((await run(pool, removeStatement, [id])).length === 0) throw new HubError("endpoint_unknown");
@@ -172,6 +172,9 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
     },
   };
 }
+
+/** Without duplicates and sorted, so that the same types are the same filter, which makes no new version. */
+const distinct = (events: EndpointDraft["events"]): EndpointDraft["events"] => events && [...new Set(events)].sort();
 
 function addressOf(
   { secret, old_secret, ...row }: AddressRow,

@@ -14,6 +14,7 @@ import { startLoop } from "../loop.ts";
 import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
 import { fanOut, lookForEndpoints } from "./fan-out.ts";
+import { removeForeign } from "./feed.ts";
 import type { ReadLinks } from "./link-message.ts";
 import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
 import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
@@ -74,6 +75,8 @@ type State = EngineOptions & {
   isResuming: boolean;
   /** Deleted endpoints have deliveries. */
   isRemoving: boolean;
+  /** The feed has events of the cluster from which the database was restored. */
+  hasForeign: boolean;
   lookedAtMs: number;
   housekeptAtMs: number;
   isClosing: boolean;
@@ -92,13 +95,15 @@ export function startEngine(options: EngineOptions): DeliveryEngine {
     isUnfinished: false,
     isResuming: false,
     isRemoving: false,
+    // Unknown yet: the first run finds out.
+    hasForeign: true,
     housekeptAtMs: performance.now(),
     isClosing: false,
     wake: () => undefined,
   };
   const loop = startLoop({
     task: () => pass(state),
-    delayMs: () => (state.isUnfinished || state.isResuming || state.isRemoving ? busyMs : idleMs),
+    delayMs: () => (state.isUnfinished || state.isResuming || state.isRemoving || state.hasForeign ? busyMs : idleMs),
     onError: options.onError,
     onRecovered: options.onRecovered,
   });
@@ -123,6 +128,7 @@ async function pass(state: State): Promise<void> {
   state.isPrepared = true;
   await housekeep(state);
   await look(state);
+  await cleanFeed(state);
   if (!state.hasEndpoint) return;
   await resume(state);
   // Retries go on if the fan-out fails.
@@ -162,7 +168,16 @@ async function look(state: State): Promise<void> {
   state.hasEndpoint = hasEndpoint;
   state.isResuming ||= isResuming;
   state.isUnfinished &&= hasEndpoint;
+  // A database may be restored while the node runs.
+  state.hasForeign = true;
   state.lookedAtMs = performance.now();
+}
+
+async function cleanFeed(state: State): Promise<void> {
+  if (!state.hasForeign) return;
+  // So that an error delays the next batch.
+  state.hasForeign = false;
+  state.hasForeign = await removeForeign(state.pool);
 }
 
 async function resume(state: State): Promise<void> {

@@ -23,7 +23,8 @@ const waitingBytesMax = 32_768;
 
 const eventFilter = z.strictObject({
   since: timeText.optional().describe("Only events from this time on."),
-  type: z.enum(eventTypes).optional(),
+  // The history has orders only.
+  type: z.enum(eventTypes.filter((type) => type.startsWith("order."))).optional(),
   cursor: text(30_000).describe("The `nextCursor` or `endCursor` of a page.").optional(),
   limit: wholeText(1, 200, { description: "Events in a page.", examples: [20] }).default(50),
 });
@@ -35,14 +36,26 @@ export interface EventRoutesOptions {
 
 export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: EventRoutesOptions): void {
   const { pool, tail } = delivery;
-  const streams = new Map<FastifyReply, Following>();
+  /** The streams, and those that are about to begin. */
+  const streams = new Map<FastifyReply, Following | undefined>();
   const heartbeat = setInterval(() => {
-    for (const [{ raw }, { cursor }] of streams) writeStream(raw, idOnly(cursor));
+    for (const [{ raw }, following] of streams) if (following) writeStream(raw, idOnly(following.cursor));
   }, heartbeatMs).unref();
   app.addHook("preClose", async () => {
     clearInterval(heartbeat);
-    for (const { raw } of streams.keys()) raw.end();
+    for (const [{ raw }, following] of streams) if (following) raw.end();
   });
+
+  const begin = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { since, type, cursor: asked }: z.infer<typeof eventFilter>,
+  ): Promise<Following> => {
+    const cursor = lastEventId(request) ?? asked ?? (since && (await placeSince(pool, since)));
+    // Refuses a wrong cursor before the stream begins.
+    if (cursor !== undefined) await readFeed(pool, { cursor, limit: 1 });
+    return startStream(reply, tail, { cursor, type, since });
+  };
 
   app.get(
     "/v1/events",
@@ -52,11 +65,12 @@ export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: Event
       if (!request.headers.accept?.includes("text/event-stream")) return toPage(await readFeed(pool, filter));
       if (streams.size >= streamsMax)
         throw new HubError("rate_limited", "Too many streams on this node", { retryAfterS: 5 });
-      const { since, type } = filter;
-      const cursor = lastEventId(request) ?? filter.cursor ?? (since && (await placeSince(pool, since)));
-      // Refuses a wrong cursor before the stream begins.
-      if (cursor !== undefined) await readFeed(pool, { cursor, limit: 1 });
-      const following = await startStream(reply, tail, { cursor, type, since });
+      // Before the first wait, so that concurrent requests do not exceed the limit.
+      streams.set(reply, undefined);
+      const following = await begin(request, reply, filter).catch((error: unknown) => {
+        streams.delete(reply);
+        throw error;
+      });
       streams.set(reply, following);
       onGone(reply, () => {
         streams.delete(reply);

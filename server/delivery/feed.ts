@@ -4,7 +4,8 @@
  * Guarantees: a reader that continues from its cursor receives every committed event at least once, also one whose transaction began
  * before others and ended after them. A cursor is the snapshot up to which the reader has everything, and the last event of the
  * transaction that the reader has in part. In a new epoch the database may have lost transactions whose numbers it uses again, so that a cursor of another epoch
- * continues a day before it: the reader receives those events once more. Events that are older than this feature are not in the feed.
+ * continues a day before it: the reader receives those events once more. Events that are older than this feature are not in the feed,
+ * nor those of another cluster from which the database was restored.
  *
  * `readOrderFeed` reads the messages of one order, by version.
  */
@@ -135,6 +136,31 @@ function readPlace(cursor: string): Place {
   } catch (cause) {
     throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that the feed returned"), { cause });
   }
+}
+
+/** Events that one call of `removeForeign` takes out of the feed. */
+const foreignMax = 1_000;
+
+/** A transaction that has not begun cannot have written an event: it is of the cluster from which the database was restored. */
+const removeForeignStatement = {
+  name: "feed-remove-foreign",
+  text: `with foreign_event as materialized (
+    select order_uuid, version from event where xid >= pg_snapshot_xmax(pg_current_snapshot())
+    order by xid, order_uuid, version limit ${foreignMax} for no key update skip locked
+  ),
+  removed as (
+    update event set xid = null from foreign_event f where event.order_uuid = f.order_uuid and event.version = f.version
+  )
+  select count(*)::int = ${foreignMax} as is_more from foreign_event`,
+} as const;
+
+/**
+ * Takes events of another cluster out of the feed, as if they were older than it: their transactions would hide those of this cluster.
+ * Smallest numbers first, because this cluster reaches those first. Returns whether more remain. Throws `store_unavailable`.
+ */
+export async function removeForeign(pool: pg.Pool): Promise<boolean> {
+  const [removed] = await run<{ is_more: boolean }>(pool, removeForeignStatement, []);
+  return removed?.is_more ?? false;
 }
 
 /** The cursor of a reader that wants only what happens from now on. */

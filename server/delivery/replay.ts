@@ -96,12 +96,17 @@ const replayOldStatement = {
   ) last on true`,
 } as const;
 
-/** $1, $2: the period. Returns its part whose events may be older than their column `xid`, if it has one. */
+/**
+ * $1, $2: the period. Returns its part whose events may be older than their column `xid`, if it has one. Events from before the epoch
+ * may have lost it (`removeForeign`), beside others that have kept it.
+ */
 const oldPeriodStatement = {
   name: "replay-old-period",
   text: `select until::text from (
       select least($2::timestamptz,
-        (select occurred_at from event where xid is not null order by xid limit 1) + interval '10 seconds', 'infinity') as until
+        (select greatest(occurred_at, to_timestamp(epoch)) from event where xid is not null order by xid limit 1) + interval '10 seconds',
+        'infinity') as until
+      from timeline
     ) old where until > $1::timestamptz`,
 } as const;
 

@@ -1,10 +1,14 @@
 /** The cursors of the feed: among many events of other types, and with transactions that commit late. */
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { currentPlace, readFeed } from "../../server/delivery/feed.ts";
+import { createSealer } from "../../server/auth/keys.ts";
+import { createEndpoints } from "../../server/delivery/endpoint.ts";
+import { currentPlace, placeSince, readFeed, removeForeign } from "../../server/delivery/feed.ts";
 import { createFeedTail } from "../../server/delivery/feed-tail.ts";
 import type { Message } from "../../server/delivery/message.ts";
+import { replay } from "../../server/delivery/replay.ts";
 import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
+import { testSecret } from "../support/node.ts";
 import { draftOf, failed } from "../support/store.ts";
 
 const file = useDatabase();
@@ -170,5 +174,44 @@ describe("the feed", () => {
       place(late.id, 2),
       place(early[1]?.id ?? "", 1),
     ]);
+  });
+});
+
+describe("a database that was restored into another cluster", () => {
+  it("has what changes from then on in the feed, and replays what changed before", async () => {
+    const endpoints = createEndpoints({
+      pool: pool(),
+      sealer: createSealer([testSecret]),
+      onUnreadable: () => undefined,
+    });
+    const { endpoint } = await endpoints.create({ url: "https://shop.example.com/", events: ["order.failed"] });
+    const before = await openOrder();
+    await store.advance(before.paymentId, failed());
+    const cursor = await currentPlace(pool());
+    await copy(before.id, 1_100);
+    // A transaction numbers its events as the other cluster did; a restore keeps the numbers. Some are as small as those of this cluster.
+    await pool().query("update event set xid = (xid::text::bigint + 5000000)::text::xid8 where order_uuid <> $1", [
+      before.id,
+    ]);
+    const epoch = (await pool().query("select start_epoch() as epoch")).rows[0].epoch;
+    onTestFinished(() =>
+      pool()
+        .query("update timeline set epoch = 0")
+        .then(() => undefined),
+    );
+    const since = (await pool().query("select clock_timestamp() as at")).rows[0].at;
+    expect(await removeForeign(pool())).toBe(true);
+    while (await removeForeign(pool()));
+    const after = await openOrder();
+    await store.advance(after.paymentId, failed());
+    const added = [1, 2].map((version) => `${after.id}.${epoch}.${version}`);
+    for (const start of [cursor, await placeSince(pool(), since)]) {
+      const { data } = await readFeed(pool(), { cursor: start, since, limit: 200 });
+      expect(ids(data)).toEqual(added);
+    }
+    expect((await readAll(cursor, 200)).slice(-2)).toEqual(added);
+    expect(await replay(pool(), endpoint.id, { since })).toBe(1);
+    const { rows } = await pool().query(`select count(*)::int as failed from "order" where status = 'failed'`);
+    expect(await replay(pool(), endpoint.id, { since: new Date(0) })).toBe(rows[0].failed);
   });
 });

@@ -133,6 +133,15 @@ describe("GET /v1/events", () => {
     expect(brief(await read(node, { cursor: page.endCursor }))).toEqual([`${next.orderId} 1 order.pending`]);
   });
 
+  it("has no event of another cluster, also on a node without endpoints", async () => {
+    const order = await openOrder();
+    const { pool } = file.database;
+    await pool.query("update event set xid = '9000000000000' where order_uuid = $1", [order.id]);
+    await startNode({ databaseUrl: file.url });
+    const isLeft = "select exists (select from event where order_uuid = $1 and xid is not null) as left";
+    await vi.waitUntil(async () => !(await pool.query(isLeft, [order.id])).rows[0].left);
+  });
+
   it.each([
     "nonsense",
     Buffer.from('["1:1:"]').toString("base64url"),
@@ -147,6 +156,15 @@ describe("GET /v1/events", () => {
       expect([status, body.errors?.[0]?.path]).toEqual([400, "cursor"]);
     }
   });
+
+  it.each(["endpoint.disabled", "paymentLink.paid"])(
+    "refuses the type %s, which no event of an order has",
+    async (type) => {
+      const node = await startNode({ databaseUrl: file.url });
+      const { status, body } = await asMerchant(node, `/v1/events?type=${type}`);
+      expect([status, body.errors?.[0]?.path]).toEqual([400, "type"]);
+    },
+  );
 
   it("is for the merchant only", async () => {
     const node = await startNode({ databaseUrl: file.url });
@@ -223,6 +241,19 @@ describe("the stream of events", () => {
     const stream = await follow(node, {}, `?cursor=${cursor}`);
     await vi.waitUntil(() => stream.messages.length === 60);
     expect(new Set(stream.messages.map(({ body }) => body.data.order.orderId)).size).toBe(60);
+  });
+
+  it("is open at most 32 times on a node, also for concurrent requests", async () => {
+    const node = await startNode({ databaseUrl: file.url });
+    // A request that is refused leaves its place to others.
+    await asMerchant(node, "/v1/events?cursor=nonsense", undefined, { accept: "text/event-stream" });
+    const aborted = new AbortController();
+    onTestFinished(() => aborted.abort());
+    const headers = { authorization: `Bearer ${apiKey}`, accept: "text/event-stream" };
+    const open = () => fetch(`${node.url}/v1/events`, { headers, signal: aborted.signal });
+    const answers = await Promise.all(Array.from({ length: 40 }, open));
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(32);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(8);
   });
 
   it("ends when the node shuts down", async () => {
