@@ -32,9 +32,13 @@ function createLoop(run) {
   return async () => {
     if (isRunning) return;
     isRunning = true;
-    await run().finally(() => {
+    try {
+      await run();
+    } catch (error) {
+      console.error(`The database failed: ${error.message}`);
+    } finally {
       isRunning = false;
-    });
+    }
   };
 }
 

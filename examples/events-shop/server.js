@@ -45,13 +45,22 @@ async function postResults(order, tickets) {
   }
 }
 
+// Checked at the start, because a server without it would refuse each event.
+const webhookSecret = process.env.TUKIO_WEBHOOK_SECRET ?? "";
+if (!/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(webhookSecret)) {
+  console.error("Set TUKIO_WEBHOOK_SECRET to the secret of the endpoint: whsec_ and base64");
+  process.exit(1);
+}
+
 const app = express();
 const form = express.urlencoded({ extended: false });
 
 app.get("/", (_request, response) => response.send(shopPage(listShows())));
 
 app.post("/orders", form, async (request, response) => {
-  const { email = "", phone = "", ...quantities } = request.body;
+  const { email, phone, ...quantities } = request.body ?? {};
+  // A repeated field is a list.
+  if (typeof email !== "string" || typeof phone !== "string") return response.status(400).send("Bad request.");
   const items = Object.entries(quantities).flatMap(([sku, quantity]) => {
     const show = findShow(sku);
     const isWanted = show && /^[1-9]\d?$/.test(quantity);
@@ -96,8 +105,8 @@ app.post("/gate", form, (request, response) => {
   return response.send(gatePage(`Welcome to ${ticket.show_name}`));
 });
 
-app.post("/hooks/tukio", express.raw({ type: "application/json", limit: "1mb" }), (request, response) => {
-  const event = verifyEvent(request.body, request.headers, process.env.TUKIO_WEBHOOK_SECRET);
+app.post("/hooks/tukio", express.raw({ type: () => true, limit: "1mb" }), (request, response) => {
+  const event = verifyEvent(request.body ?? "", request.headers, webhookSecret);
   if (event.type === "order.succeeded") fulfil(event.data.order);
   // After the commit, and without waiting for the effects: Tukio need not know whether the mail server is slow.
   response.status(204).end();
@@ -108,6 +117,9 @@ app.use((error, _request, response, _next) => {
   if (error instanceof VerificationError) return response.status(401).end();
   // A field that the payer can correct, such as the phone.
   if (error instanceof TukioError && error.field) return response.status(400).send(error.message);
+  // The request is malformed, or too large. A TukioError has the status of Tukio's answer.
+  const isRefused = !(error instanceof TukioError) && error.status >= 400 && error.status < 500;
+  if (isRefused) return response.status(error.status).send("Bad request.");
   console.error(error);
   return response.status(502).send("Please try again in a moment.");
 });

@@ -36,6 +36,8 @@ export const findOrder = (id) =>
  * arrive twice.
  */
 export const record = inTransaction(({ orderId, status, epoch, version, payment }) => {
+  // An order of another shop at the same Tukio.
+  if (!findOrder(orderId)) return;
   db.prepare(`
     update shop_order set status = $status, receipt = $receipt, epoch = $epoch, version = $version
     where id = $orderId and (epoch, version) < ($epoch, $version)
@@ -44,12 +46,16 @@ export const record = inTransaction(({ orderId, status, epoch, version, payment 
   if (changes === 1 && status === "succeeded") deliver(orderId);
 });
 
-/** What a paid order causes. */
+/** What a paid order causes. Several payers may pay for the last piece, because nothing reserves it before the payment. */
 function deliver(orderId) {
-  db.prepare("update product set stock = stock - 1 where name = (select product from shop_order where id = ?)").run(
-    orderId,
+  const { changes } = db
+    .prepare(
+      "update product set stock = stock - 1 where name = (select product from shop_order where id = ?) and stock > 0",
+    )
+    .run(orderId);
+  console.log(
+    changes === 1 ? `Order ${orderId} is paid: pack it.` : `Order ${orderId} is paid and sold out: refund it.`,
   );
-  console.log(`Order ${orderId} is paid: pack it.`);
 }
 
 function inTransaction(work) {

@@ -15,13 +15,17 @@ const TOLERANCE_S = 300;
  */
 function verifyEvent(string $body, string $secret): ?array
 {
+    // An empty secret is none: anybody can sign with it.
+    if (!preg_match('#^whsec_([A-Za-z0-9+/]{32,}={0,2})$#D', $secret, $found)) {
+        throw new InvalidArgumentException('Set TUKIO_WEBHOOK_SECRET to the secret of the endpoint: whsec_ and base64');
+    }
     $id = $_SERVER['HTTP_WEBHOOK_ID'] ?? '';
     $sentAt = $_SERVER['HTTP_WEBHOOK_TIMESTAMP'] ?? '';
     $signatures = $_SERVER['HTTP_WEBHOOK_SIGNATURE'] ?? '';
     if (!ctype_digit($sentAt) || abs(time() - (int) $sentAt) > TOLERANCE_S) {
         return null;
     }
-    $key = base64_decode(substr($secret, strlen('whsec_')));
+    $key = base64_decode($found[1]);
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$sentAt.$body", $key, true));
     // Several for 24 hours after the secret was replaced.
     foreach (explode(' ', $signatures) as $signature) {

@@ -34,13 +34,13 @@ function startOrder(): void
         'amountMinor' => PRICE_MINOR,
         'currency' => 'KES',
         'provider' => 'daraja',
-        'phone' => (string) ($_POST['phone'] ?? ''),
+        'phone' => is_string($_POST['phone'] ?? null) ? $_POST['phone'] : '',
         'description' => ITEM,
     ], ["Idempotency-Key: $id"]);
     if ($status === 202) {
         header("Location: /orders/$id", true, 303);
     } else {
-        showPage($status ?: 502, htmlspecialchars($answer['detail']));
+        showPage($status, '<p>' . htmlspecialchars($answer['detail']) . '</p><p><a href="/">Back</a></p>');
     }
 }
 
@@ -52,16 +52,35 @@ function showOrder(string $id): void
         return;
     }
     [$status, $answer] = tukioPost("/v1/orders/$id/watch-tokens");
-    $url = tukioUrl();
-    $state = $order['paid_at'] ? "Paid: {$order['receipt']}. We are weaving." : 'Not paid yet.';
-    showPage($status === 200 ? 200 : 502, "<p id=\"state\">$state</p>
-        <order-status url=\"$url\" order-id=\"$id\" token=\"{$answer['watchToken']}\" item=\"{$order['item']}\"></order-status>
-        <script type=\"module\" src=\"$url/sdk/tukio.js\"></script>");
+    if (!isset($answer['watchToken'])) {
+        showPage(502, '<p>' . htmlspecialchars($answer['detail'] ?? 'Please try again in a moment.') . '</p>');
+        return;
+    }
+    [$url, $token, $item, $receipt] = array_map(
+        fn($text) => htmlspecialchars((string) $text),
+        [tukioUrl(), $answer['watchToken'], $order['item'], $order['receipt']],
+    );
+    $state = $order['paid_at'] ? "Paid: $receipt. We are weaving." : 'Not paid yet.';
+    // The element knows of the payment before this page does: then it says so alone.
+    showPage(200, "<p id=\"state\">$state</p>
+        <order-status url=\"$url\" order-id=\"$id\" token=\"$token\" item=\"$item\"></order-status>
+        <script type=\"module\" src=\"$url/sdk/tukio.js\"></script>
+        <script>
+            document.querySelector('order-status').addEventListener('statuschange', (event) => {
+                if (event.detail.status === 'succeeded') document.querySelector('#state').hidden = true;
+            });
+        </script>");
 }
 
 function receiveEvent(): void
 {
-    $event = verifyEvent(file_get_contents('php://input'), (string) getenv('TUKIO_WEBHOOK_SECRET'));
+    try {
+        $event = verifyEvent(file_get_contents('php://input'), (string) getenv('TUKIO_WEBHOOK_SECRET'));
+    } catch (InvalidArgumentException | JsonException $error) {
+        error_log($error->getMessage());
+        http_response_code(500);
+        return;
+    }
     if (!$event) {
         http_response_code(401);
         return;
@@ -72,7 +91,7 @@ function receiveEvent(): void
     http_response_code(204);
 }
 
-$path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
+$path = (string) parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 match (true) {
     $_SERVER['REQUEST_METHOD'] === 'POST' && $path === '/hooks/tukio' => receiveEvent(),
     $_SERVER['REQUEST_METHOD'] === 'POST' && $path === '/orders' => startOrder(),

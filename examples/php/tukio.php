@@ -8,7 +8,7 @@ function tukioUrl(): string
 }
 
 /**
- * Posts to Tukio. Returns the answer, and its HTTP status; 0 if there was none.
+ * Posts to Tukio. Returns the HTTP status, and the answer. The status is 502 if there was no answer, or one that is not for the payer.
  *
  * @return array{int, array}
  */
@@ -24,9 +24,10 @@ function tukioPost(string $path, ?array $body = null, array $headers = []): arra
         'timeout' => 10,
     ];
     $answer = @file_get_contents(tukioUrl() . $path, false, stream_context_create(['http' => $http]));
-    if ($answer === false) {
-        return [0, ['detail' => 'Please try again in a moment.']];
+    $status = preg_match('/ (\d{3})/', $http_response_header[0] ?? '', $found) ? (int) $found[1] : 502;
+    $body = json_decode((string) $answer, true);
+    if (!is_array($body) || !in_array($status, [200, 201, 202, 400, 409, 422], true)) {
+        return [502, ['detail' => 'Please try again in a moment.']];
     }
-    preg_match('/ (\d{3})/', $http_response_header[0], $status);
-    return [(int) $status[1], json_decode($answer, true, flags: JSON_THROW_ON_ERROR)];
+    return [$status, $body];
 }

@@ -29,14 +29,14 @@ export const addOrder = ({ id, plan, phone }) =>
  * in one transaction. The voucher's primary key lets it happen once: of several events at once, the others wait for the first
  * one's commit, and then insert nothing.
  */
-export const fulfil = ({ orderId, amountMinor, payment }) =>
+export const fulfil = ({ orderId, amountMinor, payment, occurredAt }) =>
   inTransaction(async (client) => {
     const { rows } = await client.query(
       `insert into voucher (order_id, code, expires_at)
-        select o.id, $2, now() + p.valid_for from portal_order o join plan p on p.name = o.plan where o.id = $1
+        select o.id, $2, $3::timestamptz + p.valid_for from portal_order o join plan p on p.name = o.plan where o.id = $1
         on conflict (order_id) do nothing
         returning code`,
-      [orderId, newCode()],
+      [orderId, newCode(), occurredAt],
     );
     if (rows.length === 0) return;
     await client.query(

@@ -97,6 +97,53 @@ describe("examples/express-shop", () => {
     expect(shop.output().match(/pack it/g)).toHaveLength(1);
   });
 
+  it("ignores an order that is not its own, and sells no more than it has", async () => {
+    const shop = await openShop();
+    const orderId = await orderAndPay(shop.node, shop.url, tea);
+    await vi.waitUntil(() => stockOfTea(shop) === 19);
+    const order = await orderInEvents(shop.node, orderId);
+    const secret = shop.env.TUKIO_WEBHOOK_SECRET ?? "";
+    const foreign = { ...order, orderId: "FOREIGN-1" };
+    expect(await postEvent(shop.url, { type: "order.succeeded", order: foreign, secret })).toBe(204);
+    expect(shop.rows("acted")).toMatchObject([{ order_id: orderId }]);
+    expect(shop.output().match(/pack it/g)).toHaveLength(1);
+
+    const second = await postOrder(shop.url, { ...tea, phone: nextPhone() });
+    const db = new DatabaseSync(shop.env.DATABASE ?? "", { timeout: 5_000 });
+    onTestFinished(() => db.close());
+    db.exec("update product set stock = 0");
+    expect(await postEvent(shop.url, { type: "order.succeeded", order: { ...order, orderId: second }, secret })).toBe(
+      204,
+    );
+    expect(stockOfTea(shop)).toBe(0);
+    await vi.waitUntil(() => shop.output().includes(`${second} is paid and sold out`));
+    const body = new URLSearchParams({ ...tea, phone: nextPhone() });
+    expect((await fetch(`${shop.url}/orders`, { method: "POST", body })).status).toBe(409);
+  });
+
+  it("answers a malformed request with 4xx, without a trace", async () => {
+    const shop = await openShop();
+    const form = { "content-type": "application/x-www-form-urlencoded" };
+    const answers = [
+      await fetch(`${shop.url}/orders`, { method: "POST" }),
+      await fetch(`${shop.url}/orders`, { method: "POST", headers: form, body: "product=a&phone=1&phone=2" }),
+      await fetch(`${shop.url}/orders/%E0%A4%A`),
+      await fetch(`${shop.url}/hooks/tukio`, { method: "POST" }),
+      await fetch(`${shop.url}/hooks/tukio`, { method: "POST", headers: { "content-type": "text/plain" }, body: "{}" }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([400, 400, 400, 401, 401]);
+    for (const answer of answers) expect(await answer.text()).not.toContain("node_modules");
+    expect(shop.output()).not.toContain("    at ");
+  });
+
+  it("does not start without a secret", async () => {
+    const node = await startNode({ databaseUrl });
+    for (const secret of ["", "whsec_"]) {
+      const started = startExample(installed, { tukio: node.url, secret, env: { DATABASE: ":memory:" } });
+      await expect(started).rejects.toThrow("Set TUKIO_WEBHOOK_SECRET");
+    }
+  });
+
   it("answers what Tukio refuses, and creates no payment for an unknown product or order", async () => {
     const shop = await openShop();
     const post = (path: string, fields: Record<string, string> = {}): Promise<Response> =>

@@ -61,12 +61,12 @@ describe.each(languages)("examples/$name", ({ name, packages, probe, table, fiel
     return installed.remove;
   }, installMs);
 
-  async function openShop(): Promise<Shop> {
+  async function openShop(options: { secret?: string } = {}): Promise<Shop> {
     const { url, drop } = await createDatabase();
     onTestFinished(drop);
     const node = await startNode({ databaseUrl: url });
     const database = join(installed.folder, `${crypto.randomUUID()}.db`);
-    const shop = await startExample(installed, { tukio: node.url, env: { DATABASE: database } });
+    const shop = await startExample(installed, { tukio: node.url, ...options, env: { DATABASE: database } });
     const orders = (): Record<string, unknown>[] => {
       const db = new DatabaseSync(database, { readOnly: true });
       const rows = db.prepare(`select * from ${table}`).all();
@@ -142,6 +142,34 @@ describe.each(languages)("examples/$name", ({ name, packages, probe, table, fiel
     const unsigned = await fetch(`${shop.url}/hooks/tukio`, { method: "POST", body: "{}" });
     expect(unsigned.status).toBe(401);
     expect(shop.orders()).toMatchObject([{ id: orderId, paid_at: null }]);
+  });
+
+  it("accepts no message without a secret", async () => {
+    for (const secret of ["", "whsec_"]) {
+      const started = openShop({ secret });
+      if (name === "django-laundry") {
+        await expect(started).rejects.toThrow("Set TUKIO_WEBHOOK_SECRET");
+        continue;
+      }
+      const shop = await started;
+      const phone = nextPhone();
+      const orderId = await order(shop, phone);
+      const state = { ...(await orderInEvents(shop.node, orderId)), status: "succeeded" };
+      expect(await postEvent(shop.url, { type: "order.succeeded", order: state, secret: "" })).toBe(500);
+      expect(shop.orders()).toMatchObject([{ id: orderId, paid_at: null }]);
+    }
+  });
+
+  it("shows no API key and no trace while Tukio cannot be reached", async () => {
+    const shop = await openShop();
+    const orderId = await order(shop, nextPhone());
+    await shop.node.close();
+    const answers = [await submit(shop, nextPhone()), await fetch(`${shop.url}/orders/${orderId}`)];
+    for (const answer of answers) {
+      const text = await answer.text();
+      expect([answer.status, text]).toEqual([502, expect.stringContaining("Please try again in a moment.")]);
+      expect(text).not.toMatch(new RegExp(`${shop.env.TUKIO_API_KEY}|Traceback|Warning|Exception`));
+    }
   });
 
   it("answers what Tukio refuses", async () => {

@@ -25,9 +25,16 @@ apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends 
 
 /** Test files run concurrently but apt does not: a second caller waits for the lock and then finds the packages installed. */
 export async function installPackages(packages: readonly string[]): Promise<void> {
+  if (!canInstall()) {
+    throw new Error(`The tests need Debian packages. Install them (as root): apt-get install ${packages.join(" ")}`);
+  }
   const lock = join(tmpdir(), "tukio-test-apt.lock");
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  await exec("flock", [lock, "sh", "-c", script, "sh", ...packages], { env, maxBuffer: 64 * 1_048_576 });
+  await exec("flock", [lock, "sh", "-c", script, "sh", ...packages], {
+    ...{ env, maxBuffer: 64 * 1_048_576 },
+    // Because a mirror that does not answer must end in a message, not in the timeout of the hook.
+    timeout: 300_000,
+  });
 }
 
 /** Debian installs servers in `/usr/sbin`, which is not in a normal user's PATH. */

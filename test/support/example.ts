@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -19,6 +19,9 @@ const exec = promisify(execFile);
 
 /** Ten minutes, because an installation loads packages from the registry. */
 export const installMs = 600_000;
+
+/** Of the commands of one block, so that a failure prints them before the hook's time is over. */
+const commandsMs = 300_000;
 
 /** The environment of a fresh shell, with Node 24 and Debian's programs. */
 const shell = {
@@ -67,12 +70,24 @@ export async function installExample(
   { env = {}, packages = {} }: InstallOptions = {},
 ): Promise<InstalledExample> {
   const home = await mkdtemp(join(tmpdir(), "tukio-example-"));
+  const remove = (): Promise<void> => rm(home, { recursive: true, force: true, maxRetries: 5 });
+  try {
+    return { name, folder: await fillFolder(home, name, { env, packages }), remove };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+async function fillFolder(home: string, name: string, { env, packages }: Required<InstallOptions>): Promise<string> {
   const folder = join(home, "examples", name);
   const source = join(root, "examples", name);
   await cp(source, folder, {
     recursive: true,
     filter: (path) => !/node_modules|\.next|\.db/.test(path.slice(source.length)),
   });
+  // For `npx --prefix ../.. tukio` of an example that installs no packages.
+  if (Object.keys(packages).length === 0) await symlink(join(root, "node_modules"), join(home, "node_modules"));
   for (const [workspace, tarball] of Object.entries(packages)) {
     await mkdir(join(home, workspace));
     await exec("tar", ["-xzf", tarball, "-C", join(home, workspace), "--strip-components=1"]);
@@ -82,11 +97,11 @@ export async function installExample(
   for (const block of commandsOf(name).slice(0, -1)) {
     await run(block, { cwd: folder, env: { ...shell, ...npmSettings, ...env } });
   }
-  return { name, folder, remove: () => rm(home, { recursive: true, force: true, maxRetries: 5 }) };
+  return folder;
 }
 
 async function run(commands: string, options: { cwd: string; env: NodeJS.ProcessEnv }): Promise<void> {
-  await exec("bash", ["-euc", commands], { ...options, maxBuffer: 2 ** 26 }).catch((error) => {
+  await exec("bash", ["-euc", commands], { ...options, maxBuffer: 2 ** 26, timeout: commandsMs }).catch((error) => {
     throw new Error(`${commands}\n${error.stdout}\n${error.stderr}`);
   });
 }
@@ -104,6 +119,8 @@ export interface ExampleOptions {
   /** Where Tukio posts its events; by default the example itself. */
   hooks?: string;
   port?: number;
+  /** The secret that the example gets; by default that of the endpoint which is created for it. */
+  secret?: string;
   /** Variables beside those of the README. */
   env?: Record<string, string>;
 }
@@ -123,13 +140,12 @@ export interface RunningExample {
 /** Runs the last block of the README: prepares the environment, and starts the server, which its last line does. */
 export async function startExample(
   { name, folder }: InstalledExample,
-  { tukio, hooks, port: given, env = {} }: ExampleOptions,
+  { tukio, hooks, port: given, secret, env = {} }: ExampleOptions,
 ): Promise<RunningExample> {
   const port = given ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
   const block = (commandsOf(name).at(-1) ?? "")
     .replaceAll("http://localhost:3000", tukio)
-    .replaceAll("http://localhost:4000/hooks", `${hooks ?? url}/hooks`)
     .replaceAll("localhost:4000", `127.0.0.1:${port}`);
   const lines = block.split("\n");
   const command = lines.pop() ?? "";
@@ -142,7 +158,21 @@ export async function startExample(
       .filter(Boolean)
       .map((line) => line.split(/=(.*)/s).slice(0, 2)),
   );
+  // The secret of `tukio listen`, instead of which the tests have an endpoint, whose deliveries they read.
+  if (!/^whsec_.{32,}/.test(prepared.TUKIO_WEBHOOK_SECRET ?? "")) throw new Error(`no secret: ${block}`);
+  prepared.TUKIO_WEBHOOK_SECRET = secret ?? (await createEndpoint(tukio, `${hooks ?? url}/hooks/tukio`));
   return superviseServer({ command, folder, url, env: prepared });
+}
+
+/** Returns the secret of an endpoint, as a deployed example has. */
+async function createEndpoint(tukio: string, url: string): Promise<string> {
+  const response = await fetch(`${tukio}/v1/endpoints`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+    body: JSON.stringify({ url }),
+  });
+  if (response.status !== 201) throw new Error(`${response.status} ${await response.text()}`);
+  return ((await response.json()) as { secret: string }).secret;
 }
 
 interface Server {
@@ -165,10 +195,15 @@ async function superviseServer({ command, folder, url, env }: Server): Promise<R
   const start = async (): Promise<void> => {
     const [program = "", ...words] = [...killedWithParent, ...command.split(" ")];
     const started = spawn(program, words, { cwd: folder, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const closed = once(started, "close");
     child = started;
     for (const stream of [started.stdout, started.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
     await vi.waitUntil(async () => {
-      if (started.exitCode !== null || started.signalCode !== null) throw new Error(`${command} ended:\n${output}`);
+      if (started.exitCode !== null || started.signalCode !== null) {
+        // Its last lines may arrive after its end.
+        await closed;
+        throw new Error(`${command} ended:\n${output}`);
+      }
       return fetch(url, { redirect: "manual" }).then(
         () => true,
         () => false,

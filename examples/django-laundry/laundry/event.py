@@ -6,6 +6,7 @@ The library `standardwebhooks` does the same: `Webhook(secret).verify(body, head
 import base64
 import hmac
 import json
+import re
 import time
 
 # Longer is not accepted, because somebody may send a message that they have overheard again.
@@ -16,8 +17,15 @@ class NotSigned(Exception):
     """The message is not Tukio's."""
 
 
+def is_secret(secret):
+    """An empty secret is none: anybody can sign with it."""
+    return re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret) is not None
+
+
 def verify_event(body, headers, secret):
     """Returns the event. `body` is the bytes as they arrived, because the signature is over them."""
+    if not is_secret(secret):
+        raise ValueError("The secret must be the endpoint's secret: whsec_ and base64")
     sent_at = headers.get("webhook-timestamp", "")
     if not sent_at.isdecimal() or abs(time.time() - int(sent_at)) > TOLERANCE_S:
         raise NotSigned

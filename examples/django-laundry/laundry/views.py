@@ -20,7 +20,7 @@ def shop(request):
 @require_POST
 def start_order(request):
     kilograms = request.POST.get("kilograms", "")
-    if not kilograms.isdecimal() or not 1 <= int(kilograms) <= 50:
+    if len(kilograms) > 2 or not kilograms.isdecimal() or not 1 <= int(kilograms) <= 50:
         return HttpResponse("We wash 1 to 50 kg.", status=400)
     # Stored first, because the event may arrive before the answer to the request.
     order = Order.objects.create(kilograms=int(kilograms), amount_minor=int(kilograms) * PRICE_MINOR_PER_KG)
@@ -35,13 +35,21 @@ def start_order(request):
     try:
         tukio.post("/v1/payments", payment, {"Idempotency-Key": order.id})
     except tukio.Refused as error:
-        return HttpResponse(str(error), status=error.status)
+        return refuse(error)
     return redirect("order", order.id)
+
+
+def refuse(error):
+    """As text, because it may contain what the payer typed."""
+    return HttpResponse(str(error), status=error.status, content_type="text/plain; charset=utf-8")
 
 
 def show_order(request, order_id):
     order = get_object_or_404(Order, id=order_id)
-    token = tukio.post(f"/v1/orders/{order.id}/watch-tokens")["watchToken"]
+    try:
+        token = tukio.post(f"/v1/orders/{order.id}/watch-tokens")["watchToken"]
+    except tukio.Refused as error:
+        return refuse(error)
     return render(request, "order.html", {"order": order, "token": token, "tukio_url": settings.TUKIO_URL})
 
 
