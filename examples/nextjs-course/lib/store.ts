@@ -26,8 +26,11 @@ export function addOrder(id: string, buyer: string): void {
   database().prepare("insert into course_order (id, buyer) values (?, ?)").run(id, buyer);
 }
 
+/** Oldest first. */
 export const ordersOf = (buyer: string): CourseOrder[] =>
-  database().prepare("select * from course_order where buyer = ?").all(buyer) as unknown as CourseOrder[];
+  database()
+    .prepare("select * from course_order where buyer = ? order by rowid")
+    .all(buyer) as unknown as CourseOrder[];
 
 /** May be called again for the same order. */
 export function markPaid(id: string, paidAt: string): void {

@@ -6,7 +6,10 @@ import { tukio } from "../../lib/tukio";
 
 const shopUrl = process.env.SHOP_URL ?? "http://localhost:4000";
 
-export async function POST(): Promise<Response> {
+export async function POST(request: Request): Promise<Response> {
+  // Another site must not start payments in the buyer's name. Browsers set the header, and pages cannot.
+  const site = request.headers.get("sec-fetch-site") ?? "same-origin";
+  if (site !== "same-origin" && site !== "none") return new Response("Not from another site.", { status: 403 });
   const orderId = randomBytes(8).toString("hex").toUpperCase();
   // Stored first, because the event may arrive before the answer to the request.
   addOrder(orderId, await ensureBuyer());
