@@ -4,13 +4,15 @@ import type { Output } from "./output.ts";
 import type { Connected } from "./settings.ts";
 
 export interface Context extends Connected {
-  args: Arguments;
   output: Output;
   /** Aborted by Ctrl-C and SIGTERM. */
   signal: AbortSignal;
 }
 
+/** Returns the exit code. Throws a `UsageError` for an argument that only the server shows to be wrong. */
+export type Run = (context: Context) => Promise<number>;
+
 export interface Command extends Usage {
-  /** Returns the exit code. */
-  run(context: Context): Promise<number>;
+  /** Reads the arguments and notes their faults. Returns what runs the command if there are none. */
+  prepare(args: Arguments): Run;
 }

@@ -10,8 +10,9 @@ import { Webhook } from "standardwebhooks";
 import { reasonOf } from "../error.ts";
 import type { Connection } from "../follow.ts";
 import type { OrderEvent } from "../model.ts";
-import { UsageError } from "./arguments.ts";
+import type { Arguments } from "./arguments.ts";
 import type { Command, Context } from "./command.ts";
+import { suggestion } from "./nearest.ts";
 import { type Output, plain } from "./output.ts";
 
 const eventTypes = [
@@ -45,24 +46,32 @@ export const listen: Command = {
 post is not repeated. The connection to the server is opened again when it breaks, and no event is
 lost in between. Ctrl-C ends the command.
 
+Another machine than this one must have an https URL, and the command warns of it: the events have
+what your customers told you.
+
 Types of events: ${eventTypes.join(", ")}.
 An endpoint receives all but the first two, and so does --forward-to.
 
 Examples:
   tukio listen --forward-to localhost:4000/hooks/tukio
-  WEBHOOK_SECRET=$(tukio listen --print-secret) node server.js`,
+  S=$(tukio listen --print-secret) && WEBHOOK_SECRET=$S node server.js`,
 
-  async run(context: Context): Promise<number> {
-    const { args, output, apiKey } = context;
-    const secret = args.value("secret") ?? secretOf(apiKey);
-    const webhook = readSecret(secret);
-    if (args.has("print-secret")) {
-      output.line(secret);
-      output.json({ secret });
+  prepare(args) {
+    const given = args.value("secret");
+    if (given !== undefined && !isSecret(given)) args.refuse("--secret must be whsec_ and base64");
+    const isPrint = args.has("print-secret");
+    const target = isPrint ? "" : readTarget(args);
+    const types = readTypes(args);
+    const since = readSince(args);
+    return async (context) => {
+      const { output, apiKey } = context;
+      const secret = given ?? secretOf(apiKey);
+      if (isPrint) {
+        output.line(secret);
+        output.json({ secret });
+      } else await forward(context, { secret, webhook: new Webhook(secret), target, types, since });
       return 0;
-    }
-    await forward(context, { secret, webhook, target: readTarget(args.value("forward-to")) });
-    return 0;
+    };
   },
 };
 
@@ -73,52 +82,72 @@ Examples:
 const secretOf = (apiKey: string): string =>
   `whsec_${createHmac("sha256", apiKey).update("tukio listen").digest("base64")}`;
 
-function readSecret(secret: string): Webhook {
+function isSecret(secret: string): boolean {
   try {
-    return new Webhook(secret);
+    return Boolean(new Webhook(secret));
   } catch {
-    throw new UsageError("--secret must be whsec_ and base64");
+    return false;
   }
 }
 
-function readTarget(text: string | undefined): string {
-  if (text === undefined) throw new UsageError("--forward-to is missing, such as --forward-to localhost:4000/hooks");
-  const target = /^https?:\/\//i.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(target)) throw new UsageError("--forward-to is not a URL, such as localhost:4000/hooks");
-  return new URL(target).href;
+const isLoopback = (hostname: string): boolean => /^(127(\.\d+){3}|\[::1\]|(.+\.)?localhost)$/.test(hostname);
+
+/** Another machine is reached by https only, because the events have what your customers told you. */
+function readTarget(args: Arguments): string {
+  const text = args.value("forward-to");
+  const fault = (what: string): string => {
+    args.refuse(`--forward-to ${what}`);
+    return "";
+  };
+  if (text === undefined) return fault("is missing, such as --forward-to localhost:4000/hooks");
+  const url = /^https?:\/\//i.test(text) ? text : `http://${text}`;
+  if (!URL.canParse(url)) return fault("is not a URL, such as localhost:4000/hooks");
+  const found = new URL(url);
+  if (!isLoopback(found.hostname) && found.protocol !== "https:")
+    return fault(`must be https for another machine: https://${found.host}${found.pathname}`);
+  return found.href;
 }
 
-function readTypes(text: string | undefined): readonly string[] {
+function readTypes(args: Arguments): readonly string[] {
+  const text = args.value("events");
   if (text === undefined) return usualTypes;
   if (text === "all") return eventTypes;
   const types = text.split(",").map((type) => type.trim());
-  const unknown = types.find((type) => !(eventTypes as readonly string[]).includes(type));
-  if (unknown !== undefined)
-    throw new UsageError(`--events has the unknown type ${unknown}. Types: ${eventTypes.join(", ")}`);
+  const unknown = types.filter((type) => !(eventTypes as readonly string[]).includes(type));
+  for (const type of unknown)
+    args.refuse(
+      `--events has the unknown type ${type}${suggestion(type, eventTypes) || `. Types: ${eventTypes.join(", ")}`}`,
+    );
   return types;
 }
 
-function readSince(text: string | undefined): { since?: string } {
+function readSince(args: Arguments): { since?: string } {
+  const text = args.value("since");
   if (text === undefined) return {};
   const time = new Date(text);
-  if (Number.isNaN(time.getTime())) throw new UsageError("--since is not a time, such as 2026-11-20T21:00:00Z");
-  return { since: time.toISOString() };
+  if (!Number.isNaN(time.getTime())) return { since: time.toISOString() };
+  args.refuse("--since is not a time, such as 2026-11-20T21:00:00Z");
+  return {};
 }
 
-interface Forwarding {
-  secret: string;
+interface Target {
   webhook: Webhook;
   target: string;
 }
 
+interface Forwarding extends Target {
+  secret: string;
+  types: readonly string[];
+  since: { since?: string };
+}
+
 async function forward(
-  { args, output, tukio, url, signal }: Context,
-  { secret, webhook, target }: Forwarding,
+  { output, tukio, url, signal }: Context,
+  { secret, webhook, target, types, since }: Forwarding,
 ): Promise<void> {
-  const types = readTypes(args.value("events"));
-  const since = readSince(args.value("since"));
   output.line(`Forwarding events of ${url} to ${target}`);
   output.line(`Secret: ${output.paint("bold", secret)}`);
+  warnOfRemote(output, target);
   let hasOpened = false;
   const onConnection = (connection: Connection): void => {
     printConnection(output, connection, hasOpened);
@@ -133,6 +162,13 @@ async function forward(
     printAnswer(output, event, answer);
   }
   output.line("Stopped.");
+}
+
+function warnOfRemote(output: Output, target: string): void {
+  const { hostname } = new URL(target);
+  if (isLoopback(hostname)) return;
+  const detail = `${hostname} is not this machine: it receives all events, with what your customers told you`;
+  output.warn(output.isJson ? JSON.stringify({ warning: { code: "forward_remote", detail } }) : `Warning: ${detail}`);
 }
 
 function printConnection(output: Output, connection: Connection, hasOpened: boolean): void {
@@ -159,7 +195,7 @@ interface Answer {
 /** Posts the event as an endpoint receives it. */
 async function post(
   { id, ...message }: OrderEvent,
-  { webhook, target, signal }: Omit<Forwarding, "secret"> & { signal: AbortSignal },
+  { webhook, target, signal }: Target & { signal: AbortSignal },
 ): Promise<Answer> {
   const body = JSON.stringify(message);
   const sentAt = new Date();

@@ -5,6 +5,7 @@ import { TukioError } from "../error.ts";
 import { columns, exitCodes, helpOf, readArguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { listen } from "./listen.ts";
+import { suggestion } from "./nearest.ts";
 import { order } from "./order.ts";
 import { createOutput, type Output, plain } from "./output.ts";
 import { connect } from "./settings.ts";
@@ -18,32 +19,49 @@ Usage: tukio COMMAND [options]
 
 Commands:
 ${columns(commands.map(({ name, summary }) => [name, summary]))}
-tukio COMMAND --help explains a command. tukio --version prints the version.
+tukio help COMMAND explains a command. tukio --version (-v) prints the version.
 
 ${exitCodes}`;
 
-async function main([name, ...rest]: readonly string[]): Promise<number> {
+async function main(words: readonly string[]): Promise<number> {
+  const [name, ...rest] = words;
   const { stdout, stderr, env } = process;
-  const output = createOutput({ out: stdout, error: stderr, env, isJson: rest.includes("--json") });
+  const output = createOutput({ out: stdout, error: stderr, env, isJson: words.includes("--json") });
   const command = commands.find((one) => one.name === name);
   try {
-    return command ? await runCommand(command, rest, output) : await runOverview(name);
+    return command ? await runCommand(command, rest, output) : await runOverview(words);
   } catch (error) {
     return explain(error, command ? ` ${command.name}` : "", output);
   }
 }
 
-async function runOverview(name: string | undefined): Promise<number> {
-  if (name === "--version") process.stdout.write(`${await readVersion()}\n`);
-  else if (name === "--help" || name === "help") process.stdout.write(overview);
-  else throw new UsageError(name === undefined ? "there is no command" : `there is no command ${name}`);
+async function runOverview(words: readonly string[]): Promise<number> {
+  const [name, topic] = words.filter((word) => word !== "--json");
+  if (name === "--version" || name === "-v") process.stdout.write(`${await readVersion()}\n`);
+  else if (name === "help" && topic !== undefined && !topic.startsWith("-")) process.stdout.write(helpOf(find(topic)));
+  else if (name === "--help" || name === "-h" || name === "help") process.stdout.write(overview);
+  else if (name === undefined) throw new UsageError("there is no command");
+  else if (name.startsWith("-")) throw new UsageError(`there is no command before ${name}`);
+  else find(name);
   return 0;
+}
+
+function find(name: string): Command {
+  const found = commands.find((one) => one.name === name);
+  const names = commands.map((one) => one.name);
+  if (!found) throw new UsageError(`there is no command ${name}${suggestion(name, names)}`);
+  return found;
 }
 
 /** Prints why a command failed, and returns the exit code. Throws what is a fault of this program. */
 function explain(error: unknown, about: string, output: Output): number {
   if (error instanceof UsageError) {
-    output.warn(`tukio${about}: ${error.message}\nTry: tukio${about} --help`);
+    const lines = error.faults.map((fault) => `tukio${about}: ${plain(fault)}`);
+    output.warn(
+      output.isJson
+        ? JSON.stringify({ error: { code: "usage", detail: error.message } })
+        : [...lines, `Try: tukio${about} --help`].join("\n"),
+    );
     return 2;
   }
   if (!(error instanceof TukioError)) throw error;
@@ -67,11 +85,13 @@ async function runCommand(command: Command, words: readonly string[], output: Ou
     process.stdout.write(helpOf(command));
     return 0;
   }
+  const run = command.prepare(args);
+  const connected = await connect(args, process.env);
   const stop = new AbortController();
   // Once, so that a second signal ends the process at once.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
   try {
-    return await command.run({ args, output, signal: stop.signal, ...(await connect(args, process.env)) });
+    return await run({ output, signal: stop.signal, ...connected });
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     output.warn("Stopped.");

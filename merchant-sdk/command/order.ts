@@ -1,6 +1,7 @@
 /** `tukio order`: prints an order with its payments and its history. */
 import type { Order, PastEvent, Payment, Result } from "../model.ts";
-import type { Command, Context } from "./command.ts";
+import { checkOrderId } from "./arguments.ts";
+import type { Command } from "./command.ts";
 import { money, type Output, plain, statusText } from "./output.ts";
 
 export const order: Command = {
@@ -13,11 +14,15 @@ export const order: Command = {
 Example:
   tukio order ORD-1001`,
 
-  async run({ args, output, tukio, signal }: Context): Promise<number> {
-    const found = await tukio.orders.read(args.word(0), { signal });
-    output.json(found);
-    for (const line of linesOf(found, output)) output.line(line);
-    return 0;
+  prepare(args) {
+    const orderId = args.word(0);
+    if (orderId) checkOrderId(args, "ORDER", orderId);
+    return async ({ output, tukio, signal }) => {
+      const found = await tukio.orders.read(orderId, { signal });
+      output.json(found);
+      for (const line of linesOf(found, output)) output.line(line);
+      return 0;
+    };
   },
 };
 

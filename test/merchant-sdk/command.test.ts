@@ -48,33 +48,65 @@ describe("help", () => {
     }
   });
 
-  it("has the version of the package", async () => {
-    expect(await run(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+  it("has short forms, and explains a command by its name", async () => {
+    const [overview, trigger] = [await run(["--help"]), await run(["trigger", "--help"])];
+    for (const [args, same] of [
+      [["-h"], overview],
+      [["help"], overview],
+      [["help", "trigger"], trigger],
+      [["trigger", "-h"], trigger],
+    ] as const)
+      expect(await run(args)).toEqual(same);
+  });
+
+  it.each(["--version", "-v"])("%s prints the version of the package", async (option) => {
+    expect(await run([option])).toMatchObject({ code: 0, out: "0.1.0\n" });
   });
 });
 
 describe("wrong arguments", () => {
+  const forward = ["listen", "--forward-to", "localhost"];
   it.each<[string[], string]>([
     [[], "tukio: there is no command"],
-    [["lissten"], "tukio: there is no command lissten"],
+    [["lissten"], "tukio: there is no command lissten; did you mean listen?"],
+    [["help", "trigger2"], "tukio: there is no command trigger2; did you mean trigger?"],
     [["order"], "tukio order: ORDER is missing"],
     [["order", "A", "B"], "tukio order: B is one word too many"],
-    [["order", "A", "--forward-to", "x"], "tukio order: Unknown option '--forward-to'"],
+    [["order", "bad id!"], "tukio order: ORDER must be 1 to 64 letters, digits and . _ : -"],
+    [["order", "A", "--forward-to", "x"], "tukio order: there is no option --forward-to\nTry"],
+    [["order", "A", "--key-fil", "x"], "tukio order: there is no option --key-fil; did you mean --key-file?"],
+    [["order", "A", "--json=1"], "tukio order: --json takes no value"],
+    [["order", "A", "--url", "--json"], '{"error":{"code":"usage","detail":"--url needs a value: URL"}}'],
     [["listen"], "tukio listen: --forward-to is missing, such as --forward-to localhost:4000/hooks"],
     [["listen", "--forward-to", "http://"], "tukio listen: --forward-to is not a URL, such as localhost:4000/hooks"],
     [
-      ["listen", "--forward-to", "localhost", "--events", "order.payed"],
-      "tukio listen: --events has the unknown type order.payed.",
+      ["listen", "--forward-to", "shop.example:4000/hooks"],
+      "tukio listen: --forward-to must be https for another machine: https://shop.example:4000/hooks",
     ],
     [
-      ["listen", "--forward-to", "localhost", "--since", "soon"],
-      "tukio listen: --since is not a time, such as 2026-11-20T21:00:00Z",
+      [...forward, "--events", "order.payed"],
+      "tukio listen: --events has the unknown type order.payed. Types: order.pending,",
     ],
-    [["listen", "--forward-to", "localhost", "--secret", "whsec_"], "tukio listen: --secret must be whsec_ and base64"],
+    [
+      [...forward, "--events", "order.suceeded"],
+      "tukio listen: --events has the unknown type order.suceeded; did you mean order.succeeded?",
+    ],
+    [[...forward, "--since", "soon"], "tukio listen: --since is not a time, such as 2026-11-20T21:00:00Z"],
+    [[...forward, "--secret", "whsec_"], "tukio listen: --secret must be whsec_ and base64"],
     [["trigger", "payed"], "tukio trigger: there is no outcome payed. Outcomes: succeeded, cancelled,"],
+    [["trigger", "expire"], "tukio trigger: there is no outcome expire; did you mean expired?"],
+    [["trigger", "busy", "--provider", "mtn"], "tukio trigger: busy is not an outcome of mtn, but of daraja, bkash"],
+    [
+      ["trigger", "late", "--amount-minor", "0"],
+      "tukio trigger: --amount-minor must be a whole number greater than 0, such as 15000",
+    ],
     [
       ["order", "A", "--url", "localhost:3000"],
-      "tukio order: url must be the http(s) address of the Tukio server, without a query",
+      "tukio order: --url must start with http:// or https://, such as http://localhost:3000",
+    ],
+    [
+      ["order", "A", "--url", "http://localhost:3000/?a=b"],
+      "tukio order: --url must be the http(s) address of the Tukio server, without a query",
     ],
     [
       ["order", "A", "--key-file", "none"],
@@ -84,7 +116,32 @@ describe("wrong arguments", () => {
     const { code, out, error } = await run(args);
     expect([code, out]).toEqual([2, ""]);
     expect(error.startsWith(sentence), error).toBe(true);
-    expect(error).toMatch(/\nTry: tukio( \w+)? --help\n$/);
+    expect(error).toMatch(/\nTry: tukio( \w+)? --help\n$|^\{.*\}\n$/);
+  });
+
+  it("are reported all at once, as one JSON object with --json", async () => {
+    const wrong = [
+      "trigger",
+      "late",
+      "--provider",
+      "bkash",
+      "--order",
+      "bad id!",
+      "--amount-minor",
+      "-1",
+      "--url",
+      "x",
+    ];
+    const faults = [
+      "--amount-minor must be a whole number greater than 0, such as 15000",
+      "--order must be 1 to 64 letters, digits and . _ : - that begin with a letter or a digit",
+      "late is not an outcome of bkash, but of daraja, payhero, lipana, zenopay, mtn",
+      "--url must start with http:// or https://, such as http://localhost:3000",
+    ];
+    const { code, error } = await run(wrong);
+    expect([code, error.split("\n").slice(0, -2)]).toEqual([2, faults.map((fault) => `tukio trigger: ${fault}`)]);
+    const json = await run([...wrong, "--json"]);
+    expect([json.code, JSON.parse(json.error)]).toEqual([2, { error: { code: "usage", detail: faults.join("; ") } }]);
   });
 });
 

@@ -1,5 +1,7 @@
 /** `tukio trigger`: every outcome in the sandbox, and the refusal of any other provider. */
-import { beforeAll, describe, expect, it } from "vitest";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { hasEnded, payerOf, type Scenario, scenarios } from "../../merchant-sdk/command/scenario.ts";
 import { createTukio, type StatusEvent, type Tukio } from "../../merchant-sdk/index.ts";
 import { type RunningCommand, runCommand, startCommand } from "../support/command.ts";
@@ -9,6 +11,7 @@ import { startScriptedDaraja } from "../support/scripted-daraja.ts";
 import { openProvider, startScriptedProvider } from "../support/scripted-provider.ts";
 import { packMerchantSdk, type SdkPackage } from "../support/sdk-package.ts";
 import { nextOrderId } from "../support/store.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 
 let databaseUrl: string;
 let sdk: SdkPackage;
@@ -81,7 +84,13 @@ describe("tukio trigger", () => {
       const ran = await Promise.all(
         started.map(async ([name, { ended }]) => {
           const { code, out } = await ended;
-          const { status, reason } = statesOf(out).at(-1) ?? {};
+          const [starting, ...states] = statesOf(out);
+          const { orderId, status, reason } = states.at(-1) ?? {};
+          expect(starting).toEqual({
+            event: "starting",
+            orderId,
+            provider: name === "amount-mismatch" ? "lipana" : "daraja",
+          });
           return [name, code, [status, reason].filter(Boolean).join(" ")];
         }),
       );
@@ -123,14 +132,40 @@ describe("tukio trigger", () => {
     const { code, out } = await runCommand(args, { folder: sdk.folder, url });
     expect([code, ...out.split("\n")]).toEqual([
       0,
+      `Order ${orderId}`,
       `${orderId}  v1  pending  UGX 5,000  mtn`,
       `${orderId}  v2  processing`,
       expect.stringMatching(new RegExp(`^${orderId}  v3  succeeded  receipt \\w+$`)),
       "",
     ]);
     const again = await runCommand(args, { folder: sdk.folder, url });
-    expect([again.code, again.out, again.error]).toEqual([1, "", expect.stringMatching(/^tukio trigger: .*paid/)]);
+    expect([again.code, again.out, again.error]).toEqual([
+      1,
+      `Order ${orderId}\n`,
+      expect.stringMatching(/^tukio trigger: .*paid/),
+    ]);
   });
+
+  it(
+    "keeps waiting while the node answers 503",
+    async () => {
+      const first = await startNode({ databaseUrl });
+      const proxy = await startTcpProxy(first.url);
+      const command = startCommand(["trigger", "expired"], { folder: sdk.folder, url: proxy.url });
+      await command.until(/v2 {2}processing/);
+      const unready = createServer((_request, response) => response.writeHead(503, { "retry-after": "0" }).end());
+      await new Promise<void>((resolve) => unready.listen(0, "127.0.0.1", resolve));
+      proxy.targets = [`http://127.0.0.1:${(unready.address() as AddressInfo).port}`];
+      proxy.drop();
+      await vi.waitUntil(() => command.error().includes("answered 503"));
+      expect(command.error()).toMatch(/; still waiting for TRIGGER-\w+\n/);
+      proxy.targets = [first.url];
+      unready.close();
+      unready.closeAllConnections();
+      expect(await command.ended).toMatchObject({ code: 0, out: expect.stringContaining("expired") });
+    },
+    trialMsMax,
+  );
 
   it("fails when the order ends in another way", async () => {
     const refusing = await startScriptedProvider(({ path }) =>
@@ -153,7 +188,7 @@ describe("tukio trigger", () => {
     expect(refused.error).toContain(`no provider of ${live.url} is the sandbox (enabled: daraja)`);
     const mixed = await startNode({ databaseUrl, env: { ...daraja.env, SANDBOX: "payhero" } });
     const wanted = await runCommand(["trigger", "succeeded", "--provider", "daraja"], { ...options, url: mixed.url });
-    expect([wanted.code, wanted.error]).toEqual([1, expect.stringContaining("daraja is not a sandbox of")]);
+    expect([wanted.code, wanted.error]).toEqual([2, expect.stringContaining("--provider daraja is not a sandbox of")]);
     const usual = await runCommand(["trigger", "succeeded", "--json"], { ...options, url: mixed.url });
     expect(statesOf(usual.out).at(-1)).toMatchObject({ status: "succeeded", payment: { provider: "payhero" } });
     const bkash = await startNode({ databaseUrl, env: { SANDBOX: "bkash" } });
