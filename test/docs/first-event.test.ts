@@ -10,7 +10,7 @@ import { freePort } from "../support/redis.ts";
 import { blocksOf, root, textOf } from "./markdown.ts";
 
 const text = textOf("docs/events.md");
-const section = text.split("## Your first event")[1]?.split("\n## ")[0] ?? "";
+const section = text.split("## Your first event")[1]?.split(/\n##+ /)[0] ?? "";
 const commands = blocksOf(section).filter(({ language }) => language === "sh");
 
 /** Runs a command in a terminal of its own: a process group, which Ctrl-C ends. */
