@@ -45,9 +45,8 @@ export function contentOf(
     ...(order?.phone !== undefined && {
       maskedPhone: order.phone.startsWith("+") ? maskPhone(order.phone) : order.phone,
     }),
-    ...(link.is_reusable &&
-      isOpen &&
-      event?.settled && { againPath: pathOf(token, { lang: chosenLang, isAgain: true }) }),
+    // The page shows it once the order is paid, also without another load.
+    ...(link.is_reusable && isOpen && event && { againPath: pathOf(token, { lang: chosenLang, isAgain: true }) }),
     ...(link.return_url !== null && { returnUrl: link.return_url }),
     ...(event?.status === "succeeded" && { receiptOrderId: event.orderId }),
     ...(fault && { fault }),

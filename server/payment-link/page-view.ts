@@ -65,7 +65,7 @@ export interface CheckoutView {
   fault?: Fault;
   /** The path of the form's action and of this page, with its query if it has one. */
   actionPath: string;
-  /** For a reusable link: the path of this page for another payment. */
+  /** For a reusable link: the path of this page for another payment. Shown once `order` is paid. */
   againPath?: string;
   /** The interval at which an open order's page reloads in a browser without scripts. */
   refreshS?: number;

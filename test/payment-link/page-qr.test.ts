@@ -86,8 +86,10 @@ describe("page to print", () => {
   it.each(["en", "sw", "bn"])("is one A6 page whose code can be scanned: %s", async (lang) => {
     const server = await startCheckout();
     const { page, complaints } = await openPage(browser, { viewport: { width: 390, height: 844 } });
-    await page.goto(`${server.url}/print/token?lang=${lang}`);
+    await page.goto(`${server.url}/pay/token/print?lang=${lang}`);
     expect(await violationsOf(page)).toEqual([]);
+    // Its script has run.
+    await page.locator("#print").waitFor();
     const shot = await page.locator(".qr").screenshot();
     // The policy of the page itself allows such a picture.
     expect(decodeQR(await pixelsOf(page, "image/png", shot))).toBe(linkUrl);

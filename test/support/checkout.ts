@@ -246,7 +246,7 @@ function addPages(app: FastifyInstance, server: CheckoutServer): void {
     const change = server.view({ name: request.params.name, lang: "en", form });
     return change?.fault ? sendView(request, reply, form) : reply.redirect(request.url, 303);
   });
-  app.get<Page>("/print/:name", (request, reply) => {
+  app.get<Page>("/pay/:name/print", (request, reply) => {
     const { lang = "en" } = request.query;
     const nonce = randomBytes(16).toString("base64url");
     const { description = "" } = viewOf().paymentLink;

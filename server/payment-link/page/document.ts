@@ -26,7 +26,9 @@ export const readStyle = (name: string): string => readFileSync(own(name), "utf8
 
 const style = ["frame.css", "summary.css", "form.css", "state.css"].map(readStyle).join("");
 
-export const script = (name: string): Html => html`<script type="module" src="..${pageFilesPath}/${name}"></script>`;
+/** `root`: the node's root, relative to the page. */
+export const script = (name: string, root: ".." | "../.." = ".."): Html =>
+  html`<script type="module" src="${root}${pageFilesPath}/${name}"></script>`;
 
 /** Loads a module that a script imports, without waiting for that script. */
 export const preload = (name: string): Html => html`<link rel="modulepreload" href="..${pageFilesPath}/${name}">`;

@@ -16,7 +16,7 @@ export function renderPrintPage(view: PrintView, qrSvg: string): string {
     {
       spoken,
       title: `${title} – ${shop.name}`,
-      head: html`<style nonce="${nonce}">${trusted(style)}</style>${script("print-button.js")}`,
+      head: html`<style nonce="${nonce}">${trusted(style)}</style>${script("print-button.js", "../..")}`,
       main: html`<main class="print">
 <h1>${title}</h1>
 ${description && html`<p class="what">${description}</p>`}
