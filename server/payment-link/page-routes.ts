@@ -17,7 +17,6 @@ import { moneyOf } from "./page/format.ts";
 import { wordsOf } from "./page/language.ts";
 import { renderPrintPage } from "./page/print.ts";
 import { sendPaymentPage } from "./page/send.ts";
-import { wordsOf } from "./page/language.ts";
 import { renderUnknownLink } from "./page/unknown.ts";
 import { type ContentOptions, contentOf, pathOf } from "./page-content.ts";
 import * as route from "./page-route-schema.ts";
