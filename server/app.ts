@@ -119,7 +119,8 @@ export async function createApp(
   const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   await paymentLinks.addPage(app);
-  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, publicUrl });
+  const { links } = paymentLinks;
+  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, links, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {

@@ -22,10 +22,11 @@ import { describedFile } from "../schema/route.ts";
 import { parseInput, wholeText } from "../validation.ts";
 import { choiceOf, currencyOf, type ItemId, itemIds, items } from "./catalogue.ts";
 import type { Fulfilment } from "./fulfilment.ts";
+import { type LinkRoutesOptions, linkRoutes } from "./link.ts";
 import { findOrder, newOrderId, orderIdText, shopName } from "./order.ts";
 import { homeOf } from "./own-page.ts";
 
-export interface ShopOptions {
+export interface ShopOptions extends Pick<LinkRoutesOptions, "links"> {
   providers: ReadonlyMap<string, Provider>;
   /** Whether a provider moves real money: the shop offers only those that do not. */
   terms: (provider: string) => { isSandbox: boolean };
@@ -65,6 +66,7 @@ const scripts = [
   "network.js",
   "panel.js",
   "payer.js",
+  "pay-link.js",
   "payment.js",
   "phone-frame.js",
   "snippet.js",
@@ -99,6 +101,7 @@ export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions)
     return reply.header("cache-control", "no-cache").send({ items: Object.values(items), choices });
   });
   addPaymentRoutes(app, { ...options, providers });
+  linkRoutes(app, { ...options, providers, onRequest: requireOwnPage(options.publicUrl) });
   addOrderRoutes(app, options);
 }
 

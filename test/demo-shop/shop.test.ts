@@ -5,6 +5,7 @@ import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { addEndpoint, startBackend } from "../support/backend.ts";
 import { createDatabase } from "../support/database.ts";
 import { type Answer, apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { createPayBrowser, payOnPage, settledOrder } from "../support/pay-page.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -86,6 +87,38 @@ describe("purchase", () => {
       const { rows } = await pool.query("select return_url from payment where id = $1", [body.order.payment.id]);
       expect(rows).toEqual([{ return_url: `${home}?orderId=${body.order.orderId}` }]);
     }
+  });
+});
+
+describe("pay by link", () => {
+  it("creates a link over the shop's price, at the page's own address", async () => {
+    const node = await start({ PUBLIC_URL: "https://shop.example/tukio" });
+    const origins = { "https://shop.example": "https://shop.example/tukio", [node.url]: node.url };
+    for (const [origin, home] of Object.entries(origins)) {
+      const { status, body } = await post(node, "links", { item: "tea", provider: "mtn" }, { origin });
+      const { url, qr } = body as unknown as { url: string; qr: string };
+      expect({ status, qr }).toEqual({ status: 201, qr: expect.stringMatching(/^<svg/) });
+      expect(url.slice(0, -24)).toBe(`${home}/pay/`);
+    }
+  });
+
+  it("gives the payer what was bought", async () => {
+    const node = await start();
+    const { body } = await post(node, "links", { item: "tea", provider: "daraja" });
+    const { url } = body as unknown as { url: string };
+    const browser = createPayBrowser(node, url);
+    expect((await browser.open()).html).toContain("Spiced tea");
+    await payOnPage(browser, { provider: "payhero", phone: "0712345601" });
+    const { body: found } = await asMerchant(node, "/v1/payment-links?limit=1");
+    const order = await settledOrder(node, found.data[0]?.orderId ?? "");
+    expect(order).toMatchObject({ status: "succeeded", amountMinor: 15_000, currency: "KES" });
+    await vi.waitUntil(async () => (await browser.open()).html.includes("TEA-"));
+  });
+
+  it("refuses an unknown item and provider", async () => {
+    const node = await start();
+    expect((await post(node, "links", { item: "yacht", provider: "daraja" })).body.code).toBe("body_invalid");
+    expect((await post(node, "links", { item: "tea", provider: "paypal" })).body.code).toBe("provider_unknown");
   });
 });
 

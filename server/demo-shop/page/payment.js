@@ -51,6 +51,13 @@ export const prepare = (provider) => call(`providers/${encodeURIComponent(provid
  */
 export const pay = (payment) => call("payments", payment);
 
+/**
+ * Creates a payment link for an item, in the currency of a provider. `qr`: its QR code as SVG.
+ * @param {{ item: string, provider: string }} goods
+ * @returns {Promise<{ url: string, qr: string }>}
+ */
+export const createLink = (goods) => call("links", goods);
+
 /** Gets a fresh watch token for an order of this shop. @param {string} orderId @returns {Promise<Watched>} */
 export const watchAgain = (orderId) => call(`orders/${encodeURIComponent(orderId)}/watch-tokens`, {});
 

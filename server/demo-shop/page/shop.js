@@ -8,6 +8,7 @@ import { recall, remember } from "./memory.js";
 import { createMessages } from "./messages.js";
 import { switchNetwork } from "./network.js";
 import { createPanel } from "./panel.js";
+import { createPayLink } from "./pay-link.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
 import { createPhone } from "./phone-frame.js";
 import { showSnippet } from "./snippet.js";
@@ -27,6 +28,14 @@ const messages = createMessages();
 const status = /** @type {OrderStatusElement} */ (find("status"));
 const isWide = window.matchMedia("(min-width: 1000px)");
 const phone = createPhone();
+
+const payLink = createPayLink({
+  selection() {
+    const selection = form?.selection();
+    return selection && { item: selection.item.id, provider: selection.choice.provider };
+  },
+  onError: showRefusal,
+});
 
 /** Polls the connection every 200 ms, because the element has no event for it. */
 const linkCheckMs = 200;
@@ -236,6 +245,7 @@ async function open() {
   const onChange = () => {
     if (!form) return;
     phone.setNumber(form.selection()?.phone ?? "");
+    payLink.hide();
     const provider = form?.selection()?.choice.provider;
     if (provider !== undefined) prepareOnce(provider);
   };
