@@ -79,9 +79,8 @@ describe("endpoints API", () => {
     const node = await start();
     const { endpoint } = await create(node, { url, events: ["order.failed"], description: "Shop" });
     const twice = { events: ["order.failed", "order.failed"] };
-    expect((await send(node, "PATCH", `/v1/endpoints/${endpoint.id}`, twice)).body.endpoint).toMatchObject({
-      version: endpoint.version,
-      events: ["order.failed"],
+    expect((await send(node, "PATCH", `/v1/endpoints/${endpoint.id}`, twice)).body).toMatchObject({
+      endpoint: { version: endpoint.version, events: ["order.failed"] },
     });
     const same = { url, events: ["order.failed"], description: "Shop", enabled: true };
     for (const body of [{}, same, { enabled: true }]) {
