@@ -112,15 +112,13 @@ export async function createApp(
   const admit: (request: FastifyRequest) => Promise<void> = createAdmission(budget, guard);
   const connectionLimit = createConnectionLimit(limit.connections);
   const transports = createTransports({ hub, access, connectionLimit, guard, budget, isAllowedOrigin, trustedProxies });
-
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   await paymentLinks.addPage(app);
-  const { links } = paymentLinks;
-  await app.register(demoShopRoutes, { ...shared, startPayment, fulfilment, delivery, links, publicUrl });
+  await app.register(demoShopRoutes, { ...shared, ...paymentLinks, startPayment, fulfilment, delivery, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {

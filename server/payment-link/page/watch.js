@@ -57,7 +57,7 @@ function poll() {
     } catch {
       // Offline: a later request may succeed.
     }
-  }, Number(refresh) * 1_000);
+  }, Number(refresh) * 1000);
 }
 
 const element = /** @type {HTMLElement | null} */ (document.querySelector("order-status"));
