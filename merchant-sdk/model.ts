@@ -70,7 +70,15 @@ export interface EndpointEvent {
   data: { endpoint: Endpoint };
 }
 
+/** A payment link was created, or entered this status. */
+export interface PaymentLinkEvent {
+  id: string;
+  type: "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired";
+  timestamp: string;
+  data: { paymentLink: PaymentLink };
+}
+
 /** An event, told apart by its `type`. New types may be added: ignore those that you do not handle. */
-export type TukioEvent = OrderEvent | EndpointEvent;
+export type TukioEvent = OrderEvent | PaymentLinkEvent | EndpointEvent;
 
 export type EventType = TukioEvent["type"];
