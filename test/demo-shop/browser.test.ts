@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import { addEndpoint, startBackend } from "../support/backend.ts";
 import { launchBrowser, openPage } from "../support/browser.ts";
 import { createDatabase } from "../support/database.ts";
-import { pay, startNode } from "../support/node.ts";
+import { asMerchant, pay, startNode } from "../support/node.ts";
 
 let databaseUrl: string;
 let browser: Browser;
@@ -102,7 +102,7 @@ describe("shop", () => {
   });
 
   it("shows the newest state after its connection is cut, sockets are blocked or it is offline", async () => {
-    const { page } = await visit();
+    const { node, page } = await visit();
     await buy(page, "00");
     await seeHeading(page, "Check your phone");
     const link = page.locator("#link-text");
@@ -116,6 +116,9 @@ describe("shop", () => {
     await page.locator("order-status").getByText("You are offline").waitFor();
     await approve(page);
     await seeHeading(page.frameLocator("iframe"), "Sent");
+    // Everything about the order has happened before the page is online again.
+    const orderId = new URL(page.url()).searchParams.get("orderId");
+    await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.results);
     expect(await page.title()).toContain("Waiting for you");
     await page.click("#offline");
     expect(await page.evaluate("navigator.onLine")).toBe(true);
