@@ -123,6 +123,8 @@ export function createSealer(secrets: readonly string[], onSecondarySecret?: OnS
     },
 
     open(sealed, provider) {
+      // A nonce, a tag and a text.
+      if (sealed.length < 28) return undefined;
       for (const [index, key] of keys.entries()) {
         const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12), { authTagLength: 16 });
         decipher.setAAD(Buffer.from(provider)).setAuthTag(sealed.subarray(12, 28));

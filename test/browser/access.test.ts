@@ -179,7 +179,7 @@ describe("keyboard", () => {
     await seeHeading(page, "Payment cancelled");
     await tabTo(page, ({ id }) => id === "Try again");
     await page.keyboard.press("Enter");
-    expect(await focus(page)).toMatchObject({ id: "pay", isMarked: true });
+    await expect.poll(() => focus(page)).toMatchObject({ id: "pay", isMarked: true });
     await page.keyboard.press("Shift+Tab");
     await page.keyboard.press("Shift+Tab");
     await page.keyboard.type("You");

@@ -130,7 +130,7 @@ describe("shop", () => {
     const { page, complaints } = await visit({ width: 320 });
     await buy(page, "02");
     await page.getByRole("button", { name: "Try again" }).click();
-    expect(await page.evaluate("document.activeElement.id")).toBe("pay");
+    await expect.poll(() => page.evaluate("document.activeElement.id")).toBe("pay");
     await buy(page, "01");
     await seeHeading(page, "Paid");
     await page.getByRole("heading", { name: "Pick-up ticket: Spiced tea" }).waitFor();
