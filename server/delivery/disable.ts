@@ -23,8 +23,9 @@ const disableGoneStatement = {
   ${tellOthers}`,
 } as const;
 
-/** Something is due at the endpoint `e`, also what has no attempt left. One index probe, because `offset 0` keeps it from becoming a join. */
-const hasDue = "exists (select from delivery d where d.endpoint_id = e.id and d.attempt_at is not null offset 0)";
+/** Something is due at the endpoint `e`, also what has no attempt left. One index probe, because the order keeps it from being a scan. */
+const hasDue =
+  "coalesce((select true from delivery d where d.endpoint_id = e.id and d.attempt_at is not null order by d.attempt_at limit 1), false)";
 
 /** An endpoint fails only while something is due: a failure of what was then cleared must not count together with one of days later. */
 const disableFailingStatement = {

@@ -54,8 +54,8 @@ const reserveStatement = {
   ),
   free as materialized (
     select n from link, generate_series(next_n, next_n + ${numbersMax - 1}) as n
-    where not exists (select from "order" o where o.order_id = link.order_id || '-' || n)
-      and not exists (select from payment_link other where other.order_id = link.order_id || '-' || n)
+    where not exists (select from "order" o where o.order_id = link.order_id || '-' || n offset 0)
+      and not exists (select from payment_link other where other.order_id = link.order_id || '-' || n offset 0)
     order by n limit 1
   )
   update payment_link l set next_n = 1 + coalesce((select n from free), link.next_n + ${numbersMax - 1}) from link where l.id = link.id

@@ -32,12 +32,12 @@ const listStatement = {
     order by l.created_at desc, l.id desc limit $1`,
 } as const;
 
-/** $4: the status. */
+/** $4: the status, as a range of one value, so that only the index by status has the order. */
 const listByStatusStatement = {
   name: "list-payment-links-by-status",
   text: `select ${readColumns} from payment_link l
-    where l.status = $4 and (l.created_at, l.id) < ($2::timestamptz, $3::uuid)
-    order by l.created_at desc, l.id desc limit $1`,
+    where l.status >= $4 and l.status <= $4 and (l.created_at, l.id) < ($2::timestamptz, $3::uuid)
+    order by l.status desc, l.created_at desc, l.id desc limit $1`,
 } as const;
 
 /** Throws `payment_link_unknown`. */

@@ -25,27 +25,28 @@ export const isOver = "coalesce(l.expires_at <= clock_timestamp(), false)";
 
 const settleDueStatement = {
   name: "settle-payment-links",
-  text: `with paid_link as materialized (
-    select l.id, o.id as order_uuid from "order" o join payment_link l on l.id = o.payment_link_id
-    where o.pays_link and o.status = 'succeeded' limit ${batch} for no key update of l, o skip locked
+  text: `with paid_order as materialized (
+    select id, payment_link_id from "order" where pays_link and status = 'succeeded' limit ${batch} for no key update skip locked
+  ),
+  paid_link as materialized (
+    -- One index probe for each order.
+    select l.id, l.place, o.id as order_uuid from paid_order o cross join lateral (
+      select id, ctid as place from payment_link where id = o.payment_link_id offset 0 for no key update skip locked
+    ) l
   ),
   expired_link as materialized (
-    select id from payment_link where status = 'open' and expires_at <= clock_timestamp()
+    select id, ctid as place from payment_link where status = 'open' and expires_at <= clock_timestamp()
     order by expires_at limit ${batch} for no key update skip locked
   ),
   settled_order as (update "order" o set pays_link = null from paid_link where o.id = paid_link.order_uuid),
-  next as (
-    select id, 'paid' as status from paid_link
-    union all
-    select id, 'expired' from expired_link where id not in (select id from paid_link)
-  ),
   changed_link as (
-    update payment_link l set status = next.status, ${nextVersion} from next where l.id = next.id and l.status <> 'paid'
+    update payment_link l set status = case when l.id in (select id from paid_link) then 'paid' else 'expired' end, ${nextVersion}
+    where l.ctid = any (array(select place from paid_link union select place from expired_link)) and l.status <> 'paid'
     returning l.id, l.version, l.status
   ),
   ${makeLinksDue}
   select (select count(*)::int from changed_link) as changed,
-    greatest((select count(*) from paid_link), (select count(*) from expired_link)) = ${batch} as is_full`,
+    greatest((select count(*) from paid_order), (select count(*) from expired_link)) = ${batch} as is_full`,
 } as const;
 
 /** Settles the links that are due. Returns how many changed, and whether more may be due. Throws `store_unavailable`. */

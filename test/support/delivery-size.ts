@@ -6,7 +6,7 @@ import { disableFailing, disableGone, removeDeleted } from "../../server/deliver
 import { createEndpoints } from "../../server/delivery/endpoint.ts";
 import { resealSecrets, storeEnvironmentEndpoint } from "../../server/delivery/environment.ts";
 import { fanOut, lookForEndpoints } from "../../server/delivery/fan-out.ts";
-import { currentPlace, placeSince, readFeed, readOrderFeed } from "../../server/delivery/feed.ts";
+import { currentPlace, placeSince, readFeed, readOrderFeed, removeForeign } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
 import { clearDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
@@ -89,6 +89,7 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     fanOut: [() => fanOut(pool), () => pool.query("select start_epoch()").then(() => fanOut(pool)), () => fanOut(pool)],
     prepare: [() => attempt(pool)],
     resume: [() => endpoints.change(behind, { enabled: true }).then(() => resumeDeliveries(pool))],
+    removeForeign: [() => removeForeign(pool)],
     replay: [
       () => replay(pool, complete, { since }),
       () => replay(pool, complete, { since, orderId: "MILLION-100", status: "succeeded" }),
