@@ -35,7 +35,7 @@ const settleDueStatement = {
     ) l
   ),
   expired_link as materialized (
-    select id, ctid as place from payment_link where status = 'open' and expires_at <= clock_timestamp()
+    select id, ctid as place from payment_link where status = 'open' and expires_at <= statement_timestamp()
     order by expires_at limit ${batch} for no key update skip locked
   ),
   settled_order as (update "order" o set pays_link = null from paid_link where o.id = paid_link.order_uuid),

@@ -38,6 +38,8 @@ export const paymentLinkRows: readonly string[] = [
 export const paymentLinkReads: Record<string, number> = {
   // 500 paid orders and 500 expired links, each read again when it is locked and when it is changed.
   settle: 4 * 1_000,
+  // 100 numbers, each looked for among orders and links.
+  reserve: 200,
 };
 
 /** Named as the keys of `paymentLinkReads`. */
