@@ -14,13 +14,21 @@ const registryLines = blocks.find(({ info }) => info === "server/provider/regist
 /** A copy of the sources, with the files of the document in it and their lines in the registry. */
 function copySources(): string {
   const copy = mkdtempSync(join(tmpdir(), "tukio-docs-"));
-  for (const path of ["server", "test", "client-sdk", "package.json", "tsconfig.json", "vitest.config.ts"]) {
+  for (const path of [
+    "server",
+    "test",
+    "client-sdk",
+    "merchant-sdk",
+    "package.json",
+    "tsconfig.json",
+    "vitest.config.ts",
+  ]) {
     cpSync(join(root, path), join(copy, path), {
       recursive: true,
       filter: (source) => !/\/(node_modules|dist)$/.test(source),
     });
   }
-  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+  for (const path of ["node_modules", "merchant-sdk/node_modules"]) symlinkSync(join(root, path), join(copy, path));
   for (const { info, code } of files) {
     mkdirSync(dirname(join(copy, info)), { recursive: true });
     writeFileSync(join(copy, info), code);

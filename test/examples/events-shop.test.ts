@@ -304,7 +304,8 @@ describe.each(Object.keys(steps))("examples/events-shop, killed %s", (step) => {
     await untilDelivered(shop.node, orderId);
     await expectFulfilledOnce(shop, orderId);
     if (!step.includes("mail is sent, before it knows")) return;
-    // The mail that was sent before the kill is sent again, with the same Message-ID.
-    expect(shop.mailbox.mails).toHaveLength(3);
+    // The mail that was sent before the kill is sent again, with the same Message-ID. The kill can interrupt the other one too.
+    const [first, ...others] = shop.mailbox.mails.map(({ messageId }) => messageId);
+    expect(others.filter((id) => id === first)).toHaveLength(1);
   });
 });
