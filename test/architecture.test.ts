@@ -67,6 +67,7 @@ const layers = [
   ["status"],
   ["sandbox"],
   ["schema"],
+  ["page"],
   ["http"],
   ["auth"],
   ["order"],
@@ -153,12 +154,12 @@ it.each([
   ["nothing else imports the merchant's SDK", /^(server|client-sdk)\//, /^merchant-sdk\//],
   [
     "the server imports the SDK's constants and built files, not its code",
-    /^server\/(?!payment-link\/)/,
+    /^server\/(?!page\/|payment-link\/)/,
     /^client-sdk\/(?!protocol\.ts|close-code\.ts|provider-name\.ts|build\/served\.ts)/,
   ],
   [
-    "the checkout page also imports what the SDK shows, which uses no DOM",
-    /^server\/payment-link\//,
+    "pages for payers also import what the SDK shows, which uses no DOM",
+    /^server\/(page|payment-link)\//,
     /^client-sdk\/(?!protocol\.ts|provider-name\.ts|money\.ts|element\/(words(-\w+)?|result-words|presentation|result|countdown|icon-path|qr)\.ts)/,
   ],
 ])("%s", (_sentence, from, to) => {

@@ -2,8 +2,8 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { HubError } from "../errors.ts";
+import { qrSvg } from "../page/qr.ts";
 import type { PaymentLinks } from "../payment-link/payment-link.ts";
-import { qrSvg } from "../payment-link/qr.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { parseInput } from "../validation.ts";
 import { currencyOf, itemIds, items } from "./catalogue.ts";

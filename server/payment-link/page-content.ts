@@ -1,11 +1,12 @@
 /** Makes the view of a link's page from its state. Only the browser that started a payment sees the phone's prompt and may watch the order. */
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { type Language, maskPhone, type StatusEvent } from "../order/order.ts";
+import type { ShopView } from "../page/shop.ts";
 import type { Terms } from "../provider/enabled.ts";
 import type { Provider } from "../provider/provider.ts";
 import { operatorOf } from "./operator.ts";
 import type { PageState } from "./page-state.ts";
-import type { CheckoutView, Fault, PaymentLinkView, ProviderChoice, ShopView } from "./page-view.ts";
+import type { CheckoutView, Fault, PaymentLinkView, ProviderChoice } from "./page-view.ts";
 import type { ReadRow } from "./read.ts";
 
 export interface ContentOptions {

@@ -10,13 +10,14 @@ import { type ErrorCode, errorTable, HubError } from "../errors.ts";
 import { languageOf } from "../http/accept.ts";
 import { assetRoute } from "../http/static-files.ts";
 import { type Language, languages } from "../order/order.ts";
+import { moneyOf } from "../page/format.ts";
+import { qrSvg } from "../page/qr.ts";
+import { sendPrivatePage } from "../page/send.ts";
 import type { Provider } from "../provider/provider.ts";
 import { renderCheckout } from "./page/checkout.ts";
 import { findPageFile, pageFilesPath } from "./page/document.ts";
-import { moneyOf } from "./page/format.ts";
 import { wordsOf } from "./page/language.ts";
 import { renderPrintPage } from "./page/print.ts";
-import { sendPaymentPage } from "./page/send.ts";
 import { renderUnknownLink } from "./page/unknown.ts";
 import { type ContentOptions, contentOf, pathOf } from "./page-content.ts";
 import * as route from "./page-route-schema.ts";
@@ -24,7 +25,6 @@ import { type FormValues, type PageStartOptions, startOnPage } from "./page-star
 import { type PageState, readPageState } from "./page-state.ts";
 import type { Fault } from "./page-view.ts";
 import { type Payer, payerOf } from "./payer.ts";
-import { qrSvg } from "./qr.ts";
 
 export interface PageRoutesOptions extends Omit<ContentOptions, "shop">, PageStartOptions {
   pool: pg.Pool;
@@ -128,7 +128,7 @@ function show(
   const view = contentOf(state, { token, lang, chosenLang, isAgain, nonce, fault }, { ...options, shop });
   if (fault) reply.code(statusOf(fault));
   if (fault?.retryAfterS !== undefined) reply.header("retry-after", fault.retryAfterS);
-  return sendPaymentPage(request, reply, { shop, nonce, html: renderCheckout(view) });
+  return sendPrivatePage(request, reply, { shop, nonce, html: renderCheckout(view) });
 }
 
 /** A provider that the page does not offer is a wrong field, and no page that is missing. */
@@ -140,7 +140,7 @@ function statusOf({ code }: Fault): number {
 function showUnknown(options: PageRoutesOptions, request: Request, reply: FastifyReply): Promise<FastifyReply> {
   const look = { shop: options.shop(), nonce: newNonce() };
   const html = renderUnknownLink({ ...look, lang: langOf(request) });
-  return sendPaymentPage(request, reply.code(404), { ...look, html });
+  return sendPrivatePage(request, reply.code(404), { ...look, html });
 }
 
 function print(
@@ -160,7 +160,7 @@ function print(
     ...(amountMinor !== null && { amountText: moneyOf(amountMinor, currency, wordsOf(lang)) }),
     ...(description !== null && { description }),
   };
-  return sendPaymentPage(request, reply, { shop, nonce, html: renderPrintPage(view, qrSvg(url)) });
+  return sendPrivatePage(request, reply, { shop, nonce, html: renderPrintPage(view, qrSvg(url)) });
 }
 
 /**

@@ -1,15 +1,6 @@
 /** What the checkout page shows. The routes make a view, and `page/` renders it. Neither knows more about the other. */
 import type { Item, Language, StatusEvent } from "../order/order.ts";
-
-/** The merchant's name and look, from the environment. */
-export interface ShopView {
-  name: string;
-  logoUrl?: string;
-  /** `#rrggbb`. Another form is ignored. */
-  colour?: string;
-  /** A phone number, an email address or a URL, or any text. */
-  contact?: string;
-}
+import type { ShopView } from "../page/shop.ts";
 
 export interface PaymentLinkView {
   description?: string;

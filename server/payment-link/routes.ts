@@ -3,9 +3,9 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { type Access, merchantOnly } from "../auth/access.ts";
 import { HubError } from "../errors.ts";
+import { qrPng, qrSvg } from "../page/qr.ts";
 import { parseInput, readIdempotencyKey, text, wholeText } from "../validation.ts";
 import type { PaymentLinks } from "./payment-link.ts";
-import { qrPng, qrSvg } from "./qr.ts";
 import * as route from "./route-schema.ts";
 import { linkStatuses } from "./row.ts";
 

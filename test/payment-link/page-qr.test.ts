@@ -3,7 +3,7 @@
 import type { Browser, Page } from "playwright-core";
 import { decodeQR } from "qr/decode.js";
 import { beforeAll, describe, expect, it } from "vitest";
-import { qrPng, qrSvg } from "../../server/payment-link/qr.ts";
+import { qrPng, qrSvg } from "../../server/page/qr.ts";
 import { violationsOf } from "../support/axe.ts";
 import { launchBrowser, openPage } from "../support/browser.ts";
 import { linkUrl, startCheckout } from "../support/checkout.ts";

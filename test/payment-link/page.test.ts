@@ -1,8 +1,8 @@
 /** How the checkout page looks in each of its states, in every language, light and dark, narrow and wide. */
 import type { Browser } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
+import { contrast } from "../../server/page/colour.ts";
 import { renderCheckout } from "../../server/payment-link/page/checkout.ts";
-import { contrast } from "../../server/payment-link/page/colour.ts";
 import type { CheckoutView } from "../../server/payment-link/page-view.ts";
 import { violationsOf } from "../support/axe.ts";
 import { launchBrowser, openPage } from "../support/browser.ts";

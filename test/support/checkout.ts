@@ -5,14 +5,14 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { onTestFinished, vi } from "vitest";
 import type { StatusEvent } from "../../client-sdk/protocol.ts";
 import { assetRoute } from "../../server/http/static-files.ts";
+import { qrSvg } from "../../server/page/qr.ts";
+import { sendPrivatePage } from "../../server/page/send.ts";
 import { operatorOf } from "../../server/payment-link/operator.ts";
 import { renderCheckout } from "../../server/payment-link/page/checkout.ts";
 import { findPageFile, pageFilesPath } from "../../server/payment-link/page/document.ts";
 import { renderPrintPage } from "../../server/payment-link/page/print.ts";
-import { sendPaymentPage } from "../../server/payment-link/page/send.ts";
 import { renderUnknownLink } from "../../server/payment-link/page/unknown.ts";
 import type { CheckoutView, ProviderChoice } from "../../server/payment-link/page-view.ts";
-import { qrSvg } from "../../server/payment-link/qr.ts";
 import { sdkRoutes } from "../../server/route/sdk.ts";
 import { eventOf } from "./event.ts";
 
@@ -233,7 +233,7 @@ function addPages(app: FastifyInstance, server: CheckoutServer): void {
     const html = change
       ? renderCheckout(viewOf({ lang, actionPath: request.url, nonce, ...change }))
       : renderUnknownLink({ shop, lang, nonce });
-    return sendPaymentPage(request, reply.code(change ? 200 : 404), {
+    return sendPrivatePage(request, reply.code(change ? 200 : 404), {
       html,
       shop: { ...shop, ...change?.shop },
       nonce,
@@ -254,7 +254,7 @@ function addPages(app: FastifyInstance, server: CheckoutServer): void {
       { shop, lang, nonce, url: linkUrl, amountText: "KES 1,500.00", description },
       qrSvg(linkUrl),
     );
-    return sendPaymentPage(request, reply, { html, shop, nonce });
+    return sendPrivatePage(request, reply, { html, shop, nonce });
   });
 }
 

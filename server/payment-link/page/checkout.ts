@@ -1,13 +1,15 @@
 /** The checkout page of a payment link: the form, the card of its order, or why it cannot be paid. */
 import { positionOf } from "../../../client-sdk/protocol.ts";
+import { moneyOf } from "../../page/format.ts";
+import { documentOf } from "../../page/frame.ts";
+import { attribute, type Html, html } from "../../page/html.ts";
+import { fillIn } from "../../page/language.ts";
 import type { CheckoutView } from "../page-view.ts";
 import { selectedOf } from "./choice.ts";
-import { documentOf, preload, script } from "./document.ts";
+import { checkoutStyle, preload, script } from "./document.ts";
 import { faultText } from "./fault.ts";
 import { form } from "./form.ts";
-import { moneyOf } from "./format.ts";
-import { attribute, type Html, html } from "./html.ts";
-import { fillIn, type Spoken, wordsOf } from "./language.ts";
+import { type Spoken, wordsOf } from "./language.ts";
 import { closedCard, formCard, orderCard, presentOrder } from "./state.ts";
 import { amountOf, summary } from "./summary.ts";
 
@@ -31,7 +33,7 @@ export function renderCheckout(view: CheckoutView): string {
   return documentOf(
     { shop, lang, nonce },
     {
-      spoken,
+      style: checkoutStyle,
       title: `${title} – ${shop.name}`,
       head: html`${kind === "form" && formScripts}${order && watchScripts(view)}${isOpen(order) && reload(refreshS)}`,
       main: html`<main class="${kind}"${state}>${main}${onward(view, spoken)}</main>`,

@@ -1,7 +1,9 @@
 /** The provider that the form starts with, and what depends on it. */
+
+import { displayNameOf } from "../../page/format.ts";
+import { fillIn } from "../../page/language.ts";
 import type { CheckoutView, ProviderChoice } from "../page-view.ts";
-import { displayNameOf } from "./format.ts";
-import { fillIn, type Spoken } from "./language.ts";
+import type { Spoken } from "./language.ts";
 
 /** The one that the payer chose before, else the one that the view selects, else the first. */
 export function selectedOf({ providers, fault }: CheckoutView): ProviderChoice | undefined {

@@ -1,9 +1,11 @@
 /** Why no payment was started, in the payer's words, and at which field it is shown. */
+
+import { displayNameOf, durationOf, moneyOf } from "../../page/format.ts";
+import { fillIn } from "../../page/language.ts";
 import { exampleOf } from "../operator.ts";
 import type { CheckoutView, Fault } from "../page-view.ts";
 import { selectedOf } from "./choice.ts";
-import { displayNameOf, durationOf, moneyOf } from "./format.ts";
-import { fillIn, type Spoken } from "./language.ts";
+import type { Spoken } from "./language.ts";
 
 export interface FaultText {
   /** Undefined above the form. */

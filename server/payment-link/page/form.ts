@@ -1,12 +1,14 @@
 /** The form: amount, number and provider. It works without scripts; checkout.js selects the provider and checks before it sends. */
+
+import { companyOf, displayNameOf, moneyOf } from "../../page/format.ts";
+import { attribute, type Html, html } from "../../page/html.ts";
+import { fillIn } from "../../page/language.ts";
 import { phoneLengthMax } from "../../phone-text.ts";
 import { exampleOf } from "../operator.ts";
 import type { CheckoutView, ProviderChoice } from "../page-view.ts";
 import { nameOf, pageHintOf, trustOf } from "./choice.ts";
 import { type FaultText, faultText, rangeOf } from "./fault.ts";
-import { companyOf, displayNameOf, moneyOf } from "./format.ts";
-import { attribute, type Html, html } from "./html.ts";
-import { fillIn, type Spoken } from "./language.ts";
+import type { Spoken } from "./language.ts";
 
 /** 32, because the largest amount has 16 digits, and people write separators and a currency. */
 const amountLengthMax = 32;

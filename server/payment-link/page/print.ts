@@ -1,12 +1,14 @@
 /** The page to print for a counter, on A6: what to do, and the code to scan. */
+
+import { documentOf } from "../../page/frame.ts";
+import { html, trusted } from "../../page/html.ts";
 import type { PrintView } from "../page-view.ts";
-import { documentOf, readStyle, script } from "./document.ts";
-import { html, trusted } from "./html.ts";
+import { checkoutStyle, readOwnStyle, script } from "./document.ts";
 import { wordsOf } from "./language.ts";
 
-const style = readStyle("print.css");
+const style = checkoutStyle + readOwnStyle("print.css");
 
-/** `qrSvg`: the code of `url`, as `qrSvg` of `../qr.ts` makes it. */
+/** `qrSvg`: the code of `url`, as `qrSvg` of `../../page/qr.ts` makes it. */
 export function renderPrintPage(view: PrintView, qrSvg: string): string {
   const { shop, lang, nonce, url, amountText, description } = view;
   const spoken = wordsOf(lang);
@@ -14,9 +16,9 @@ export function renderPrintPage(view: PrintView, qrSvg: string): string {
   return documentOf(
     { shop, lang, nonce },
     {
-      spoken,
+      style,
       title: `${title} – ${shop.name}`,
-      head: html`<style nonce="${nonce}">${trusted(style)}</style>${script("print-button.js", "../..")}`,
+      head: script("print-button.js", "../.."),
       main: html`<main class="print">
 <h1>${title}</h1>
 ${description && html`<p class="what">${description}</p>`}

@@ -5,12 +5,12 @@
 import { countdownOf } from "../../../client-sdk/element/countdown.ts";
 import { type Presentation, presentationOf } from "../../../client-sdk/element/presentation.ts";
 import type { StatusEvent } from "../../order/order.ts";
+import { timeZoneOf } from "../../page/format.ts";
+import { attribute, type Html, html } from "../../page/html.ts";
+import { resultList } from "../../page/results.ts";
+import { sign } from "../../page/sign.ts";
 import type { CheckoutView } from "../page-view.ts";
-import { timeZoneOf } from "./format.ts";
-import { attribute, type Html, html } from "./html.ts";
 import type { Spoken } from "./language.ts";
-import { resultList } from "./results.ts";
-import { sign } from "./sign.ts";
 
 /** What the SDK shows of the order. An order of another browser shows nothing of its payment. */
 export function presentOrder(
@@ -48,7 +48,7 @@ ${help && html`<p class="help">${help}</p>`}
 ${action?.href && html`<a class="primary" href="${action.href}">${action.label}</a>`}
 ${!order.settled && html`<noscript><p><a href="${view.actionPath}">${spoken.page.checkAgain}</a></p></noscript>`}
 ${contact && html`<p class="contact">${contact.label} <a${attribute("href", contact.href)}>${contact.text}</a></p>`}
-${view.watch && resultList(order, spoken)}
+${view.watch && resultList(order.results ?? [], order.currency, spoken)}
 ${detail.length > 0 && html`<dl>${detail.map(([label, value]) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`}
 </div>`;
 }

@@ -1,9 +1,10 @@
 /** What is to be paid: the amount first, then what it is for. */
 import type { Item } from "../../order/order.ts";
+import { dateOf, moneyOf } from "../../page/format.ts";
+import { type Html, html } from "../../page/html.ts";
+import { fillIn } from "../../page/language.ts";
 import type { CheckoutView } from "../page-view.ts";
-import { dateOf, moneyOf } from "./format.ts";
-import { type Html, html } from "./html.ts";
-import { fillIn, type Spoken } from "./language.ts";
+import type { Spoken } from "./language.ts";
 
 /** A longer list is folded, because the form must be in view on a phone. */
 const openItemsMax = 3;

@@ -22,7 +22,6 @@ export const english: PageWords = {
   payBy: "Pay by {time}",
   back: "Back to {shop}",
   again: "Make another payment",
-  language: "Language",
   checkAgain: "Check again",
   closed: {
     open: ["Not possible right now", "No way to pay is available. Try again later, or ask the shop."],

@@ -23,7 +23,6 @@ export const swahili: PageWords = {
   payBy: "Lipa kabla ya {time}",
   back: "Rudi kwa {shop}",
   again: "Fanya malipo mengine",
-  language: "Lugha",
   checkAgain: "Kagua tena",
   closed: {
     open: ["Haiwezekani sasa hivi", "Kwa sasa hakuna njia ya kulipa. Jaribu tena baadaye, au uliza duka."],

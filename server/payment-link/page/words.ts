@@ -41,8 +41,6 @@ export interface PageWords {
   /** The link to the merchant's page. Contains `{shop}`. */
   back: string;
   again: string;
-  /** The heading of the choice of a language, for screen readers. */
-  language: string;
   /** The link that reloads the page of an open payment, in a browser without scripts. */
   checkAgain: string;
   closed: Readonly<Record<"open" | "paid" | "cancelled" | "expired", Phrase>>;

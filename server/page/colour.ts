@@ -1,6 +1,6 @@
-/** The merchant's colour on the page: readable on any colour, and on the light and the dark page. */
+/** The merchant's colour on a page: readable on any colour, and on the light and the dark page. */
 
-/** Card and ink of `checkout.css`. */
+/** Card and ink of `frame.css`. */
 const schemes = {
   light: { card: "#ffffff", ink: "#1c1a17" },
   dark: { card: "#1b1a16", ink: "#f3f0e8" },

@@ -1,7 +1,12 @@
-/** Amounts, times and names as the page shows them. */
-import { formatMoney } from "../../../client-sdk/money.ts";
-import { providerNames } from "../../../client-sdk/provider-name.ts";
-import type { Spoken } from "./language.ts";
+/** Amounts, times and names as pages and mails show them. */
+import { formatMoney } from "../../client-sdk/money.ts";
+import { providerNames } from "../../client-sdk/provider-name.ts";
+import type { Language } from "../order/order.ts";
+
+/** The language of a text. */
+export interface Spoken {
+  locale: Language;
+}
 
 /** The time zone of the country of a currency, because the server does not know the one of a browser without scripts. */
 const timeZones: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 /** The sign of a state: its icon on a disc, in the proportions of `<order-status>`. */
-import { iconPath } from "../../../client-sdk/element/icon-path.ts";
-import type { Icon } from "../../../client-sdk/element/presentation.ts";
+import { iconPath } from "../../client-sdk/element/icon-path.ts";
+import type { Icon } from "../../client-sdk/element/presentation.ts";
 import { type Html, html } from "./html.ts";
 
 export const sign = (icon: Icon): Html =>

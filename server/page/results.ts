@@ -1,13 +1,12 @@
-/** What the payer received for the money, for browsers in which `<order-status>` does not run. */
-import { presentResult, type ResultPresentation } from "../../../client-sdk/element/result.ts";
-import { resultWordsOf } from "../../../client-sdk/element/result-words.ts";
-import type { StatusEvent } from "../../order/order.ts";
-import { qrSvg } from "../qr.ts";
-import { timeZoneOf } from "./format.ts";
+/** What the payer received for the money, without a script. `frame.ts` has its style. */
+import { presentResult, type ResultPresentation } from "../../client-sdk/element/result.ts";
+import { resultWordsOf } from "../../client-sdk/element/result-words.ts";
+import type { Result } from "../order/order.ts";
+import { type Spoken, timeZoneOf } from "./format.ts";
 import { type Html, html, trusted } from "./html.ts";
-import type { Spoken } from "./language.ts";
+import { qrSvg } from "./qr.ts";
 
-export function resultList({ results = [], currency }: StatusEvent, { locale }: Spoken): Html | undefined {
+export function resultList(results: readonly Result[], currency: string, { locale }: Spoken): Html | undefined {
   if (results.length === 0) return undefined;
   const words = resultWordsOf(locale);
   const options = { words, locale, timeZone: timeZoneOf(currency), nowMs: Date.now() };

@@ -1,15 +1,15 @@
-/** Answers with a page of a payment link, under its policy: nobody keeps, indexes or frames it, and its address is passed to no other site. */
+/** Answers with a page for payers, under its policy: nobody keeps, indexes or frames it, and its address is passed to no other site. */
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { type PageLook, pagePolicy } from "./document.ts";
+import { type PageLook, pagePolicy } from "./frame.ts";
 
 export interface SentPage extends PageLook {
   /** The whole document. */
   html: string;
 }
 
-export async function sendPaymentPage(
+export async function sendPrivatePage(
   request: FastifyRequest,
   reply: FastifyReply,
   page: SentPage,
