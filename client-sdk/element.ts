@@ -10,7 +10,8 @@
  *
  * `element/panel.ts` has the behaviour. No fields and no private names here, because the oldest browsers cannot parse them.
  */
-import { createPanel, type Panel, watchAttributes } from "./element/panel.ts";
+import { createPanel, type Panel } from "./element/panel.ts";
+import { watchAttributes } from "./element/watch.ts";
 import type { WatchError } from "./error.ts";
 import type { StatusEvent } from "./protocol.ts";
 import type { Snapshot } from "./snapshot.ts";

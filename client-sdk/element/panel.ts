@@ -3,41 +3,23 @@
  *
  * Attributes set in the same task start one watch. The panel watches only while the element is in the document.
  */
-import { WatchError, type WatchErrorCode } from "../error.ts";
+import { WatchError } from "../error.ts";
 import { positionOf, type StatusEvent } from "../protocol.ts";
 import { firstSnapshot, type Snapshot } from "../snapshot.ts";
-import { longPoll } from "../transport/longpoll.ts";
-import { socketIo } from "../transport/socketio.ts";
-import type { Transport } from "../transport/transport.ts";
-import { showOrder, type Watch, type WatchOptions } from "../watch.ts";
+import type { Watch, WatchOptions } from "../watch.ts";
 import { countdownOf } from "./countdown.ts";
 import { chooseLanguage, type Language } from "./language.ts";
 import { isWaiting, mayBeLate, type PageFacts, presentationOf } from "./presentation.ts";
 import { schemeOf } from "./scheme.ts";
 import { addStyle } from "./style.ts";
 import { createView, type View } from "./view.ts";
-
-/** Loads a rarely used transport when it first runs. */
-const lazy = (name: string, create: "eventSource" | "webSocket") => (): Transport => ({
-  name,
-  run: async (...link) => (await import("../other-transport.ts"))[create]().run(...link),
-});
-
-const transports: Record<string, () => Transport> = {
-  socketio: socketIo,
-  longpoll: longPoll,
-  websocket: lazy("websocket", "webSocket"),
-  eventsource: lazy("eventsource", "eventSource"),
-};
+import { hint, watchOf } from "./watch.ts";
 
 /** 5 s, because a page that has not started another payment by then may have failed to. */
 const pressedMsMax = 5_000;
 
 /** 3 s, because a page may set attributes and `refreshToken` after it has added the element. */
 const setupMsMax = 3_000;
-
-/** The attributes that start another watch. */
-export const watchAttributes = ["url", "order-id", "token", "transports"];
 
 export interface Panel {
   /** Undefined while the panel watches nothing. */
@@ -191,25 +173,12 @@ function scheduleStart(state: State): void {
 }
 
 function start(state: State): void {
-  const { element, refreshToken } = state;
-  const [url, orderId, token] = ["url", "order-id", "token"].map((name) => element.getAttribute(name));
-  if (token && token.split(".").length !== 3) hint(element, "api_key");
-  if (url == null || !orderId || !(token || refreshToken())) {
+  state.watch = watchOf(state.element, state.refreshToken);
+  if (!state.watch) {
     awaitSetup(state);
     render(state);
     return;
   }
-  const chosen = (element.getAttribute("transports") ?? "")
-    .split(/[\s,]+/)
-    .flatMap((name) => transports[name]?.() ?? []);
-  state.watch = showOrder({
-    url,
-    orderId,
-    token: token ?? "",
-    // Read at the time of use, because a page may set it after the watch has started.
-    refreshToken: () => refreshToken()?.(),
-    transports: chosen.length > 0 ? chosen : undefined,
-  });
   // The element shows a stored state, but notifies the page only when the server confirms it.
   state.notified = state.watch.snapshot().event;
   state.watch.subscribe(() => update(state));
@@ -226,15 +195,6 @@ function awaitSetup(state: State): void {
 function refuse(state: State): void {
   state.refused = { ...firstSnapshot, connection: "closed", error: new WatchError("attribute_missing") };
   update(state, state.refused);
-}
-
-/** Explains a mistake of the page to its developer. */
-function hint(element: HTMLElement, code: WatchErrorCode | "api_key"): void {
-  // A newer server may not have the file of this version: then there is no explanation.
-  import("./hint.ts").then(
-    ({ explain }) => explain(element, code),
-    () => undefined,
-  );
 }
 
 function stop(state: State): void {
