@@ -64,6 +64,12 @@ const copy = (id: string, count: number) =>
 
 const now = async (): Promise<Date> => (await query("select clock_timestamp() as at"))[0].at;
 
+/** Waits until PostgreSQL's clock shows another millisecond, because times are stored in milliseconds. */
+async function untilLater(): Promise<void> {
+  const start = await now();
+  await vi.waitUntil(async () => (await now()) > start, { interval: 1 });
+}
+
 const queuedAt = async (endpointId: string): Promise<string[]> =>
   (await query("select subject_id from delivery where endpoint_id = $1 and is_replay", [endpointId])).map(
     ({ subject_id }) => subject_id,
@@ -158,11 +164,11 @@ describe("replay", () => {
 
   it("finds by the period the orders that changed in it, also if they changed later", async () => {
     const [before] = await makePaid(1);
-    await query("select pg_sleep(0.002)");
+    await untilLater();
     const since = await now();
     const [within] = await makePaid(1);
     const until = await now();
-    await query("select pg_sleep(0.002)");
+    await untilLater();
     const [after] = await makePaid(1);
     await store().advance(within?.paymentId ?? "", paid({ receipt: `R-${within?.id}` }));
     await store().advance(before?.paymentId ?? "", paid({ receipt: `R-${before?.id}` }));

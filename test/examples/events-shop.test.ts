@@ -16,6 +16,7 @@ import {
   startExample,
 } from "../support/example.ts";
 import { type Mailbox, pictureIn, startMailbox } from "../support/mailbox.ts";
+import { expectMalformedRefused } from "../support/malformed-request.ts";
 import { asMerchant, pay, startNode, type TestNode } from "../support/node.ts";
 import { answerPrompt } from "../support/payer.ts";
 import { scanPng } from "../support/qr.ts";
@@ -237,6 +238,12 @@ describe("examples/events-shop", () => {
     await untilDelivered(shop.node, orderId);
     await expectFulfilledOnce(shop, orderId);
     expect(shop.mailbox.mails).toHaveLength(2);
+  });
+
+  it("refuses a malformed request without a trace", async () => {
+    const shop = await openShop();
+    await expectMalformedRefused(shop, { email: "akinyi@example.com", phone: nextPhone() });
+    expect((await fetch(`${shop.url}/gate`, { method: "POST" })).status).toBe(404);
   });
 
   it("lets a ticket in once when two gates scan it at once", async () => {

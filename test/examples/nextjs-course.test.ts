@@ -124,4 +124,26 @@ describe("examples/nextjs-course", () => {
     await page.goto(`${course.url}/course`);
     await headingOf(page, "Lesson 1");
   });
+
+  it("starts no payment for another site", async () => {
+    const course = await openCourse();
+    const response = await fetch(`${course.url}/orders`, {
+      method: "POST",
+      headers: { "sec-fetch-site": "cross-site" },
+      redirect: "manual",
+    });
+    expect(response.status).toBe(403);
+    // The first request that opens the database creates the table.
+    expect((await fetch(`${course.url}/orders/NOTHING`, { headers: { cookie: "buyer=nobody" } })).status).toBe(404);
+    expect(course.orders()).toEqual([]);
+  });
+
+  it("does not start without a secret", async () => {
+    const { url: databaseUrl, drop } = await createDatabase();
+    onTestFinished(drop);
+    const node = await startNode({ databaseUrl });
+    for (const secret of ["", "whsec_"]) {
+      await expect(startExample(installed, { tukio: node.url, secret })).rejects.toThrow("Set TUKIO_WEBHOOK_SECRET");
+    }
+  });
 });

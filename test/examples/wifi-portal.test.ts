@@ -16,6 +16,7 @@ import {
   type RunningExample,
   startExample,
 } from "../support/example.ts";
+import { expectMalformedRefused } from "../support/malformed-request.ts";
 import { pay, startNode, type TestNode } from "../support/node.ts";
 import { answerPrompt } from "../support/payer.ts";
 import { startRadius } from "../support/radius.ts";
@@ -199,6 +200,10 @@ describe("examples/wifi-portal", () => {
     for (const table of ["voucher", "invoice", "effect"]) {
       expect(await rows(`select from ${table} where order_id = $1`, orderId)).toEqual([]);
     }
+  });
+
+  it("refuses a malformed request without a trace", async () => {
+    await expectMalformedRefused(await openPortal(), { plan: "hour", phone: nextPhone() });
   });
 
   it("does everything once when the event arrives ten times at once, with invoice numbers without gaps", async () => {

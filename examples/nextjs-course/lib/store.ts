@@ -1,4 +1,4 @@
-/** Who bought the course. An SQLite file. */
+/** The orders of the course, in an SQLite file. */
 import { DatabaseSync } from "node:sqlite";
 
 let opened: DatabaseSync | undefined;

@@ -1,4 +1,4 @@
-/** The course, for those who paid. */
+/** The course, for buyers who have paid. */
 import { redirect } from "next/navigation";
 import { findBuyer } from "../../lib/buyer";
 import { markPaid, ordersOf } from "../../lib/store";
