@@ -79,6 +79,17 @@ describe("tukio listen", () => {
     await vi.waitUntil(() => local.received.some(({ isVerified }) => isVerified));
   });
 
+  it("warns before it forwards to another machine", async () => {
+    const node = await startNode({ databaseUrl });
+    const detail = "shop.invalid is not this machine: it receives all events, with what your customers told you";
+    const [text, json] = [[], ["--json"]].map((args) =>
+      listen(node.url, "--forward-to", "https://shop.invalid/hooks", ...args),
+    );
+    await Promise.all([text?.until(/^Ready/m), json?.until(/ready/)]);
+    expect(text?.error()).toBe(`Warning: ${detail}\n`);
+    expect(JSON.parse(json?.error() ?? "")).toEqual({ warning: { code: "forward_remote", detail } });
+  });
+
   it("forwards the chosen types, and past events", async () => {
     const node = await startNode({ databaseUrl });
     const since = new Date().toISOString();
