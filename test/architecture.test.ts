@@ -58,6 +58,7 @@ const layers = [
   ["api-docs", "metrics"],
   ["route", "transport", "demo-shop"],
   ["webhook"],
+  ["notification"],
   ["payment-link"],
   ["payment"],
   ["config"],

@@ -12,6 +12,7 @@ import { readEndpoint } from "./endpoint.ts";
 import { isLoopback, reachOf } from "./host.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 import { brandOf, type ShopBrand, shopVariables } from "./shop.ts";
+import { readSms, type SmsConfig } from "./sms.ts";
 
 export interface Config {
   readonly isProduction: boolean;
@@ -28,6 +29,8 @@ export interface Config {
   readonly dataDir: string;
   /** The endpoint that receives events without a call of the API. */
   readonly environmentEndpoint?: EnvironmentEndpoint;
+  /** The gateway for the SMS of live payments. Absent: none is sent. */
+  readonly sms?: SmsConfig;
   /** The spool of webhooks, used while PostgreSQL is unreachable. Absent: the node answers 503 to the provider. */
   readonly spool?: { readonly dir: string; readonly maxMb: number };
   /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
@@ -161,6 +164,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     problems.push(`PUBLIC_URL: must not be this machine's own address, because ${names} cannot send webhooks to it`);
   }
   const environmentEndpoint = readEndpoint(env, { isProduction, problems });
+  const sms = readSms(env, { isProduction, problems });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     ...withDefaults(found, isProduction),
@@ -171,6 +175,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
     ...spoolOf(found),
     ...(environmentEndpoint && { environmentEndpoint }),
+    ...(sms && { sms }),
     enabledProviders,
     limit: limitsOf(found),
     shop: brandOf(found),

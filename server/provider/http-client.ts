@@ -1,5 +1,5 @@
 /**
- * The HTTP client for payment providers. One client per process keeps connections alive; any number of calls may run at
+ * The HTTP client for payment providers and SMS gateways. One client per process keeps connections alive; any number of calls may run at
  * once.
  *
  * Guarantees: a call ends within its deadline, which covers connecting, sending and the whole reply. The reply's size is
@@ -41,6 +41,8 @@ export interface Call {
   headers: Record<string, string>;
   /** Sent as JSON, with its content type. */
   body?: object;
+  /** Sent as a form, with its content type. Used without `body`. */
+  form?: Readonly<Record<string, string>>;
   /** 10 s by default. */
   deadlineMs?: number;
   signal?: AbortSignal;
@@ -171,8 +173,13 @@ const onRequestStart =
     return dispatch(options, handler);
   };
 
-function message({ method, headers, body }: Call): { method: Call["method"]; headers: Call["headers"]; body?: string } {
+function message(call: Call): { method: Call["method"]; headers: Call["headers"]; body?: string } {
+  const { method, headers, body, form } = call;
   const traced = { ...traceHeaders(), ...headers };
+  if (form) {
+    const contentType = "application/x-www-form-urlencoded";
+    return { method, headers: { ...traced, "content-type": contentType }, body: new URLSearchParams(form).toString() };
+  }
   if (body === undefined) return { method, headers: traced };
   return { method, headers: { ...traced, "content-type": "application/json" }, body: JSON.stringify(body) };
 }
