@@ -358,9 +358,10 @@ begin
   return low::text::xid8;
 end $$;
 
--- A URL of the merchant's backend that receives events.
+-- A URL of the merchant's backend that receives events, or a notification.
 create table endpoint (
   id uuid primary key,
+  notification text,                                -- the notification's name, whose receiver is a function of the process; null: a URL
   url text not null,
   description text,
   events text[],                                    -- the types that it receives; null: all but order.pending and order.processing
@@ -383,16 +384,19 @@ create table endpoint (
   resumed_to uuid,                                  -- the place up to which its deliveries were resumed since it was enabled; null: all
   is_deleted boolean not null default false         -- its deliveries are still to be deleted, in batches
 );
+create unique index endpoint_notification on endpoint (notification) where notification is not null and not is_deleted;
 
--- The newest state of a subject that an endpoint has, and the state that is due. A subject is an order, a payment link or an endpoint.
+-- The newest state of a subject that an endpoint has, and the state that is due. A subject is an order, a payment link, an endpoint or a
+-- kind of alerts.
 create table delivery (
   endpoint_id uuid not null references endpoint (id),
-  kind text not null check (kind in ('order', 'endpoint', 'payment_link')),
+  kind text not null check (kind in ('order', 'endpoint', 'payment_link', 'alert')),
   subject_id uuid not null,
   acked_epoch bigint,                               -- the newest state that the endpoint has acknowledged; null: none
   acked_version int,
   due_version int,                                  -- a version to send, or a newer one; null: nothing to send
   is_replay boolean not null default false,         -- the merchant has asked for it again
+  replays int not null default 0,                   -- how often
   attempts int not null default 0,                  -- failed ones since `due_version` became due; -1: a replay was asked for during the attempt in flight
   attempt_at timestamptz(3),                        -- the time of the next attempt; null while nothing is due; infinity after the last attempt
   claim uuid,                                       -- the attempt in flight
@@ -431,3 +435,48 @@ create table fan_out (
   swept_id uuid
 );
 insert into fan_out (seen, epoch) select pg_current_snapshot(), epoch from timeline;
+
+-- The addresses of receipt pages: one for each mail.
+create table receipt_token (
+  hash bytea primary key,                           -- SHA-256 of the random token in the page's URL
+  order_uuid uuid not null references "order" (id),
+  created_at timestamptz(3) not null default clock_timestamp()
+);
+
+-- One SMS for each request to send one. The row is inserted before the gateway is asked, so that the gateway is asked at most once.
+create table sms (
+  id uuid primary key,
+  order_uuid uuid not null references "order" (id),
+  replays int not null,                             -- as in `delivery`
+  provider text not null,
+  status text not null default 'sending' check (status in ('sending', 'sent', 'delivered', 'failed', 'unknown')),
+  reference text,                                   -- the gateway's id of the message
+  parts int,
+  at timestamptz(3) not null default clock_timestamp(),
+  reported_at timestamptz(3),                       -- when the gateway reported the delivery or the failure
+  unique (order_uuid, replays)
+);
+create index sms_reference on sms (reference, provider) where reference is not null;
+
+-- Something that the merchant is told by mail.
+create table alert (
+  kind text not null check (kind in ('review', 'paid_twice', 'endpoint_disabled', 'provider_failing', 'invariant_violated')),
+  live boolean not null,                            -- false: its mail stays in the sandbox's inbox
+  subject text not null,                            -- the uuid of an order or endpoint, or the name of a provider or invariant
+  version int not null,                             -- of the subject: the same alert is stored once
+  at timestamptz(3) not null default clock_timestamp(),
+  mail int,                                         -- the number of the mail that has it; null: none yet
+  primary key (kind, live, subject, version)
+);
+create index alert_unsent on alert (kind, live) where mail is null;
+create index alert_mail_alerts on alert (kind, live, mail, at) where mail is not null;
+
+-- The mails with alerts, numbered for each kind.
+create table alert_mail (
+  kind text not null,
+  live boolean not null,
+  n int not null,
+  created_at timestamptz(3) not null default clock_timestamp(),
+  sent_at timestamptz(3),
+  primary key (kind, live, n)
+);

@@ -125,7 +125,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|notification\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

@@ -22,19 +22,26 @@ export interface Claimed {
   dueVersion: number;
   /** The endpoint's URL at the claim. */
   url: string;
+  /** The name of a notification; null for a URL of the merchant's backend. */
+  notification: string | null;
   /** Failed attempts before this one. */
   attempts: number;
   /** The merchant has asked for it again. */
   isReplay: boolean;
+  /** How often it was asked to send the subject again. */
+  replays: number;
   /** Names this attempt: only its owner records the result. */
   claim: string;
 }
 
-/** $1, $2: the endpoints with attempts in flight on this node, and their numbers. One index probe for each endpoint. */
+/**
+ * $1, $2: the endpoints with attempts in flight on this node, and their numbers. $3: the notifications of this node. One index probe for
+ * each endpoint.
+ */
 const claimStatement = {
   name: "claim-deliveries",
   text: `with ready as materialized (
-    select d.endpoint_id, d.subject_id, e.url
+    select d.endpoint_id, d.subject_id, e.url, e.notification
     from endpoint e
       left join unnest($1::uuid[], $2::int[]) as busy (id, attempts) on busy.id = e.id
       cross join lateral (
@@ -44,15 +51,18 @@ const claimStatement = {
         limit greatest(0, case when e.failing_since is null then ${concurrency} else ${failingConcurrency} end - coalesce(busy.attempts, 0))
         for update skip locked
       ) d
-    where e.enabled and not e.is_deleted
+    where e.enabled and not e.is_deleted and (e.notification is null or e.notification = any ($3))
   )
   update delivery d set claim = gen_random_uuid(), claimed_until = clock_timestamp() + interval '${leaseS} seconds',
     attempt_at = clock_timestamp() + interval '${leaseS} seconds', attempts = greatest(d.attempts, 0)
   from ready where d.endpoint_id = ready.endpoint_id and d.subject_id = ready.subject_id
   returning d.endpoint_id as "endpointId", d.kind, d.subject_id as "subjectId", coalesce(d.due_version, 0) as "dueVersion",
-    ready.url, d.attempts, d.is_replay as "isReplay", d.claim`,
+    ready.url, ready.notification, d.attempts, d.is_replay as "isReplay", d.replays, d.claim`,
 } as const;
 
-/** `busy`: attempts in flight by endpoint. Throws `store_unavailable`. */
-export const claimDeliveries = (pool: pg.Pool, busy: ReadonlyMap<string, number>): Promise<Claimed[]> =>
-  run<Claimed>(pool, claimStatement, [[...busy.keys()], [...busy.values()]]);
+/** `busy`: attempts in flight by endpoint. `notifications`: those that this node has. Throws `store_unavailable`. */
+export const claimDeliveries = (
+  pool: pg.Pool,
+  busy: ReadonlyMap<string, number>,
+  notifications: readonly string[] = [],
+): Promise<Claimed[]> => run<Claimed>(pool, claimStatement, [[...busy.keys()], [...busy.values()], notifications]);

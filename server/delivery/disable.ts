@@ -27,7 +27,10 @@ const disableGoneStatement = {
 const hasDue =
   "coalesce((select true from delivery d where d.endpoint_id = e.id and d.attempt_at is not null order by d.attempt_at limit 1), false)";
 
-/** An endpoint fails only while something is due: a failure of what was then cleared must not count together with one of days later. */
+/**
+ * A notification is never disabled: its failures are not those of one receiver. An endpoint fails only while something is due: a failure of what was then cleared must not count together with one of
+ * days later.
+ */
 const disableFailingStatement = {
   name: "disable-failing",
   text: `with quiet as (
@@ -35,7 +38,7 @@ const disableFailingStatement = {
   ),
   disabled as (
     update endpoint e set enabled = false, disabled_because = 'failing', version = version + 1, changed_at = clock_timestamp()
-    where e.enabled and not e.is_deleted and e.failing_since < clock_timestamp() - interval '5 days' and ${hasDue}
+    where e.notification is null and e.enabled and not e.is_deleted and e.failing_since < clock_timestamp() - interval '5 days' and ${hasDue}
     returning id, version
   ),
   ${tellOthers}`,

@@ -12,6 +12,7 @@ const names = [
   "failing_since",
   "created_at",
   "changed_at",
+  "notification",
 ] as const;
 
 export interface EndpointRow {
@@ -25,6 +26,8 @@ export interface EndpointRow {
   failing_since: Date | null;
   created_at: Date;
   changed_at: Date;
+  /** The name of a notification. Null: an endpoint of the merchant's backend. */
+  notification: string | null;
 }
 
 /**

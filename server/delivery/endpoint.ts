@@ -25,10 +25,10 @@ export interface EndpointChange extends Omit<EndpointDraft, "url"> {
   enabled?: boolean | undefined;
 }
 
-/** An endpoint, and its secrets that sign now. */
+/** An endpoint or a notification, and the secrets that sign now. */
 export interface EndpointAddress {
   row: EndpointRow;
-  /** The newest first. Empty: none of this node's `TUKIO_SECRET`s has encrypted the newest one. */
+  /** The newest first. Empty: a notification, or none of this node's `TUKIO_SECRET`s has encrypted the newest one. */
   secrets: string[];
 }
 
@@ -57,6 +57,9 @@ export interface EndpointsOptions {
   onUnreadable: (endpointId: string) => void;
 }
 
+/** Notifications are rows of the same table. The API of endpoints neither shows nor changes them. */
+const isEndpoint = "notification is null and not is_deleted";
+
 const returned = `returning ${endpointColumns("endpoint")}`;
 
 /** No row when there are `endpointsMax` already. */
@@ -64,17 +67,17 @@ const createStatement = {
   name: "create-endpoint",
   text: `insert into endpoint (id, url, description, events, secret, created_epoch)
     select $1, $2, $3, $4, $5, epoch from timeline
-    where (select count(*) from endpoint where not is_deleted) < ${endpointsMax} ${returned}`,
+    where (select count(*) from endpoint where ${isEndpoint}) < ${endpointsMax} ${returned}`,
 } as const;
 
 const listStatement = {
   name: "list-endpoints",
-  text: `select ${endpointColumns("endpoint")} from endpoint where not is_deleted order by created_at, id`,
+  text: `select ${endpointColumns("endpoint")} from endpoint where ${isEndpoint} order by created_at, id`,
 } as const;
 
 const readStatement = {
   name: "read-endpoint",
-  text: `select ${endpointColumns("endpoint")} from endpoint where id = $1 and not is_deleted`,
+  text: `select ${endpointColumns("endpoint")} from endpoint where id = $1 and ${isEndpoint}`,
 } as const;
 
 const changeable = ["url", "description", "events", "enabled", "disabled_because", "failing_since"] as const;
@@ -86,7 +89,7 @@ const changeable = ["url", "description", "events", "enabled", "disabled_because
 const changeStatement = {
   name: "change-endpoint",
   text: `with old as materialized (
-    select id, ${changeable.join(", ")} from endpoint where id = $1 and not is_deleted for no key update
+    select id, ${changeable.join(", ")} from endpoint where id = $1 and ${isEndpoint} for no key update
   ),
   next as materialized (
     select id,
@@ -113,14 +116,14 @@ const changeStatement = {
 const removeStatement = {
   name: "delete-endpoint",
   text: `update endpoint set is_deleted = true, enabled = false, url = '', description = null, secret = '', old_secret = null
-    where id = $1 and not is_deleted returning id`,
+    where id = $1 and ${isEndpoint} returning id`,
 } as const;
 
 const rotateStatement = {
   name: "rotate-endpoint-secret",
   text: `update endpoint set old_secret = secret, old_secret_until = clock_timestamp() + interval '24 hours', secret = $2,
       version = version + 1, changed_at = clock_timestamp()
-    where id = $1 and not is_deleted ${returned}`,
+    where id = $1 and ${isEndpoint} ${returned}`,
 } as const;
 
 const addressStatement = {
@@ -181,6 +184,7 @@ function addressOf(
   sealer: Sealer,
   onUnreadable: (endpointId: string) => void,
 ): EndpointAddress {
+  if (row.notification !== null) return { row, secrets: [] };
   const newest = openSecret(sealer, row.id, secret);
   if (newest === undefined) {
     onUnreadable(row.id);

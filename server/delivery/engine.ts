@@ -17,8 +17,8 @@ import { fanOut, lookForEndpoints } from "./fan-out.ts";
 import { removeForeign } from "./feed.ts";
 import type { ReadLinks } from "./link-message.ts";
 import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
-import { attemptMs, type Receiver, type Reply } from "./receiver.ts";
-import { clearDelivery, recordAttempt, releaseDelivery } from "./record.ts";
+import { attemptMs, type NoAttempt, type Receiver, type Reply } from "./receiver.ts";
+import { clearDelivery, deferDelivery, recordAttempt, releaseDelivery } from "./record.ts";
 import { resumeDeliveries } from "./resume.ts";
 import { delayMsAfter } from "./schedule.ts";
 
@@ -32,8 +32,10 @@ export interface EngineOptions {
   prepare?: () => Promise<void>;
   /** Returns the receivers of these endpoints as they are now. An endpoint without one keeps what is due. */
   receivers: (endpointIds: readonly string[]) => Promise<ReadonlyMap<string, Receiver>>;
+  /** The notifications of this node. */
+  notifications?: readonly string[];
   /** Called after each recorded attempt. */
-  onResult: (result: DeliveryResult) => void;
+  onResult: (result: DeliveryResult, claimed: Claimed) => void;
   onError: (error: unknown) => void;
   onRecovered: () => void;
   log: Pick<FastifyBaseLogger, "info" | "warn" | "error">;
@@ -143,7 +145,7 @@ async function beginDue(state: State): Promise<void> {
   const { pool } = state;
   // Before the claim, because the lease begins with it.
   const claimedAtMs = performance.now();
-  const claimed = await claimDeliveries(pool, state.busy);
+  const claimed = await claimDeliveries(pool, state.busy, state.notifications);
   if (claimed.length === 0) return;
   const endpointIds = [...new Set(claimed.map(({ endpointId }) => endpointId))];
   try {
@@ -259,24 +261,30 @@ async function clear({ pool }: State, claimed: Claimed, known: KnownState): Prom
   return true;
 }
 
-/** Sends one message and records the result. Returns whether it was delivered. */
+/** Sends one message and records the result. Returns whether another attempt may begin at once. */
 async function deliver(
   state: State,
   { claimed, message, receiver }: { claimed: Claimed; message: Message; receiver: Receiver },
 ): Promise<boolean> {
   const { pool, inFlight, onResult } = state;
-  let reply: Reply;
+  let reply: Reply | NoAttempt;
   try {
-    reply = await inFlight.withDeadline(attemptMs, (signal) => receiver(message, signal));
+    reply = await inFlight.withDeadline(attemptMs, (signal) => receiver(message, signal, claimed));
   } catch {
     // The process ends before the answer: another attempt repeats the message.
     await releaseDelivery(pool, claimed);
     return false;
   }
-  const delayMs = delayMsAfter(claimed.attempts + 1, reply.retryAfterS);
+  if ("deferMs" in reply) {
+    const { version, epoch } = message;
+    if (reply.deferMs === null) await clearDelivery(pool, claimed, { version, epoch });
+    else await deferDelivery(pool, claimed, { version, deferMs: reply.deferMs });
+    return true;
+  }
+  const delayMs = reply.isFinal ? undefined : delayMsAfter(claimed.attempts + 1, reply.retryAfterS);
   const change = await recordAttempt(pool, { claimed, message, reply, delayMs });
   if (change) reportHealth(state, claimed.endpointId, { change, reply });
-  onResult(resultOf(reply, delayMs));
+  onResult(resultOf(reply, delayMs), claimed);
   if (reply.isGone && (await disableGone(pool, claimed.endpointId, claimed.url)).length > 0) {
     reportDisabled(state, claimed.endpointId, "gone");
   }

@@ -71,7 +71,7 @@ export async function storeEnvironmentEndpoint(
 
 const secretsStatement = {
   name: "read-endpoint-secrets",
-  text: "select id, secret, old_secret from endpoint where not is_deleted",
+  text: "select id, secret, old_secret from endpoint where not is_deleted and notification is null",
 } as const;
 
 const resealStatement = {

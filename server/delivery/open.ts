@@ -14,7 +14,8 @@ import { readOrderFeed } from "./feed.ts";
 import { createFeedTail } from "./feed-tail.ts";
 import type { ReadLinks } from "./link-message.ts";
 import { endpointMessage, type Message } from "./message.ts";
-import { attemptMs, createSender, type Receiver, type Reply, type Sender } from "./receiver.ts";
+import { type Notification, storeNotifications } from "./notification.ts";
+import { attemptMs, createSender, type Receiver, type Reply, type Sender, type SendingReceiver } from "./receiver.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { signedHeaders } from "./secret.ts";
 import { type DeliveryBacklog, readDeliveryBacklog } from "./statistics.ts";
@@ -29,8 +30,11 @@ export interface DeliveryOptions {
   readLinks: ReadLinks;
   /** The endpoint of `ENDPOINT_URL`, if it is set. */
   environmentEndpoint?: EnvironmentEndpoint | undefined;
+  /** The notifications that are active. */
+  notifications?: readonly Notification[];
   metrics: {
     onDelivery: (result: DeliveryResult) => void;
+    onNotification: (notification: string, result: DeliveryResult) => void;
     readDeliveries: (read: () => Promise<DeliveryBacklog>) => void;
   };
   log: FastifyBaseLogger;
@@ -44,12 +48,13 @@ export interface OpenDelivery extends Delivery {
 }
 
 export function openDelivery(options: DeliveryOptions): OpenDelivery {
-  const { database, sealer, secrets, isProduction, environmentEndpoint, metrics, log } = options;
+  const { database, sealer, secrets, isProduction, environmentEndpoint, notifications = [], metrics, log } = options;
   const { pool, deliveryPool } = database;
   metrics.readDeliveries(() => readDeliveryBacklog(pool));
   const allowsLoopback = !isProduction;
   const prepare = async (): Promise<void> => {
     await storeEnvironmentEndpoint(pool, sealer, environmentEndpoint);
+    await storeNotifications(pool, notifications);
     await resealSecrets(pool, { sealer, newest: createSealer(secrets.slice(0, 1)) });
   };
   const onUnreadable = (endpointId: string): void =>
@@ -60,13 +65,17 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
   const endpoints = createEndpoints({ pool, sealer, onUnreadable });
   const sender = createSender({ allowsLoopback });
   const sending = createEndpoints({ pool: deliveryPool, sealer, onUnreadable });
-  const receivers: Receivers = (ids) => receiversOf(sending, sender, ids);
+  const receivers: Receivers = (ids) => receiversOf({ endpoints: sending, sender, notifications }, ids);
   const engine = startEngine({
     pool: deliveryPool,
     prepare,
     receivers,
     readLinks: options.readLinks,
-    onResult: metrics.onDelivery,
+    notifications: notifications.map(({ name }) => name),
+    onResult(result, { notification }) {
+      if (notification === null) metrics.onDelivery(result);
+      else metrics.onNotification(notification, result);
+    },
     ...reportTask(log, "delivery"),
     log,
   });
@@ -107,22 +116,34 @@ async function ping(
   return pings.withDeadline(attemptMs, (signal) => receiverAt(sender, address)(message, signal));
 }
 
+interface ReceiverSource {
+  endpoints: Endpoints;
+  sender: Sender;
+  notifications: readonly Notification[];
+}
+
 async function receiversOf(
-  endpoints: Endpoints,
-  sender: Sender,
+  { endpoints, sender, notifications }: ReceiverSource,
   ids: readonly string[],
 ): Promise<Map<string, Receiver>> {
   const found = await endpoints.addresses(ids);
-  return new Map([...found].map(([id, address]) => [id, receiverAt(sender, address)]));
+  return new Map(
+    [...found].flatMap(([id, address]): [string, Receiver][] => {
+      const { notification } = address.row;
+      if (notification === null) return [[id, receiverAt(sender, address)]];
+      const own = notifications.find(({ name }) => name === notification);
+      return own ? [[id, own.receive]] : [];
+    }),
+  );
 }
 
-const receiverAt = (sender: Sender, { row, secrets }: EndpointAddress): Receiver =>
+const receiverAt = (sender: Sender, { row, secrets }: EndpointAddress): SendingReceiver =>
   secrets.length > 0
     ? sender.receiver(row.url, (message) => signedHeaders(message, secrets, new Date()))
     : unreadableReceiver;
 
 /** A failed attempt, so that the schedule limits the attempts and the merchant sees why. Another node may have the secret. */
-const unreadableReceiver: Receiver = async () => ({
+const unreadableReceiver: SendingReceiver = async () => ({
   isDelivered: false,
   isGone: false,
   durationMs: 0,

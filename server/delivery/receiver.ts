@@ -6,6 +6,7 @@
  */
 import { Agent, type Dispatcher, request } from "undici";
 import { type AddressRule, createConnector } from "./address.ts";
+import type { Claimed } from "./claim.ts";
 import type { Message } from "./message.ts";
 
 /** The result of one attempt. */
@@ -22,13 +23,27 @@ export interface Reply {
   error?: string;
   /** The receiver asks for no attempt before this time, in seconds. */
   retryAfterS?: number;
+  /** A failure that another attempt would not change: none follows until the subject is asked for again. */
+  isFinal?: boolean;
 }
+
+/** The answer of a receiver that sent nothing: no attempt is counted or kept. */
+export interface NoAttempt {
+  /** Milliseconds until the delivery is due again, sooner if the subject changes. Null: there is nothing to send. */
+  deferMs: number | null;
+}
+
+/** A reply for a version about which the receiver has nothing to send. */
+export const nothingToSend: NoAttempt = { deferMs: null };
 
 /**
  * Sends one message. An abort of `signal` by a `TimeoutError` is a failure; after any other abort, which ends the process, the
  * receiver throws, because the result is unknown. It never throws otherwise.
  */
-export type Receiver = (message: Message, signal: AbortSignal) => Promise<Reply>;
+export type Receiver = (message: Message, signal: AbortSignal, claimed: Claimed) => Promise<Reply | NoAttempt>;
+
+/** A receiver that always sends. */
+export type SendingReceiver = (message: Message, signal: AbortSignal) => Promise<Reply>;
 
 /** The time of an attempt, with DNS, connection, TLS and answer. */
 export const attemptMs = 15_000;
@@ -44,7 +59,7 @@ const retryAfterSMax = 86_400;
 /** Sends messages over HTTP. One sender per process keeps connections alive; any number of messages may be in flight. */
 export interface Sender {
   /** The receiver of an endpoint. `headers` signs a message for the time of an attempt. */
-  receiver(url: string, headers: (message: Message) => Record<string, string>): Receiver;
+  receiver(url: string, headers: (message: Message) => Record<string, string>): SendingReceiver;
   close(): Promise<void>;
 }
 

@@ -26,10 +26,10 @@ const beginsToFail =
 const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
-    select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.nth, a.http_status, a.duration_ms,
+    select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.is_delivered or a.is_final as is_done, a.nth, a.http_status, a.duration_ms,
       a.answer, a.error, a.delay_ms, a.was_replay, a.url
     from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
-      is_delivered boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean, url text)
+      is_delivered boolean, is_final boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean, url text)
   ),
   held as materialized (
     select d.endpoint_id, d.subject_id, d.due_version, d.is_replay, d.attempts
@@ -39,14 +39,14 @@ const recordStatement = {
   recorded as (
     update delivery d set
       claim = null, claimed_until = null,
-      acked_epoch = case when a.is_delivered then a.epoch else d.acked_epoch end,
-      acked_version = case when a.is_delivered then a.version else d.acked_version end,
-      is_replay = d.is_replay and (not (a.is_delivered and a.was_replay) or d.attempts < 0),
-      due_version = case when a.is_delivered and d.due_version <= a.version and not ${mustRepeat} then null else d.due_version end,
-      attempts = case when a.is_delivered or ${isRestarted} then 0 else a.nth end,
+      acked_epoch = case when a.is_done then a.epoch else d.acked_epoch end,
+      acked_version = case when a.is_done then a.version else d.acked_version end,
+      is_replay = d.is_replay and (not (a.is_done and a.was_replay) or d.attempts < 0),
+      due_version = case when a.is_done and d.due_version <= a.version and not ${mustRepeat} then null else d.due_version end,
+      attempts = case when a.is_done or ${isRestarted} then 0 else a.nth end,
       attempt_at = case
-        when d.due_version > a.version or case when a.is_delivered then ${mustRepeat} else ${isRestarted} end then ${dueNow}
-        when not a.is_delivered then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
+        when d.due_version > a.version or case when a.is_done then ${mustRepeat} else ${isRestarted} end then ${dueNow}
+        when not a.is_done then coalesce(clock_timestamp() + a.delay_ms * interval '1 millisecond', 'infinity')
       end
     from attempt a join held using (endpoint_id, subject_id)
     where d.endpoint_id = a.endpoint_id and d.subject_id = a.subject_id
@@ -55,7 +55,7 @@ const recordStatement = {
     -- The attempt read a newer version before the fan-out did, which marks the others.
     insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result)
     select d.endpoint_id, d.subject_id, a.epoch, d.due_version, 'superseded'
-    from held d cross join attempt a where a.is_delivered and d.due_version < a.version and not ${mustRepeat}
+    from held d cross join attempt a where a.is_done and d.due_version < a.version and not ${mustRepeat}
   ),
   kept as (
     insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, duration_ms, answer, error)
@@ -65,12 +65,13 @@ const recordStatement = {
   update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end,
     recovered_at = case when a.is_delivered then clock_timestamp() else e.recovered_at end
   from attempt a
-  where e.id = a.endpoint_id and e.url = a.url and case when a.is_delivered then e.failing_since is not null else ${beginsToFail} end
+  where e.id = a.endpoint_id and e.url = a.url and case when a.is_delivered then e.failing_since is not null else not a.is_done and ${beginsToFail} end
   returning e.failing_since`,
 } as const;
 
 /**
- * Records one attempt. `delayMs`: the time to the next attempt after a failure; undefined: this was the last. Returns whether the
+ * Records one attempt. After a final failure the version counts as acknowledged, so that a later version is no other message, and the
+ * endpoint does not count as failing. `delayMs`: the time to the next attempt after a failure; undefined: this was the last. Returns whether the
  * endpoint has begun to fail or has recovered with it; undefined for an attempt that changed nothing about that.
  */
 export async function recordAttempt(
@@ -90,6 +91,7 @@ export async function recordAttempt(
     version: message.version,
     type: message.type,
     is_delivered: reply.isDelivered,
+    is_final: reply.isFinal ?? false,
     nth: claimed.attempts + 1,
     http_status: reply.status,
     duration_ms: Math.round(reply.durationMs),
@@ -131,6 +133,21 @@ export const clearDelivery = (
   { endpointId, subjectId, claim, isReplay }: Claimed,
   known: KnownState,
 ): Promise<object[]> => run(pool, clearStatement, [endpointId, subjectId, claim, known.version, isReplay, known.epoch]);
+
+/** $4: the version that the receiver defers. $5: milliseconds. A newer version, or a replay since the claim, is due at once. */
+const deferStatement = {
+  name: "defer-delivery",
+  text: `update delivery set claim = null, claimed_until = null, attempts = greatest(attempts, 0),
+      attempt_at = case when due_version > $4 or attempts < 0 then ${dueNow} else clock_timestamp() + $5 * interval '1 millisecond' end
+    where endpoint_id = $1 and subject_id = $2 and claim = $3`,
+} as const;
+
+/** Makes the delivery due later without counting an attempt. */
+export const deferDelivery = (
+  pool: pg.Pool,
+  { endpointId, subjectId, claim }: Claimed,
+  { version, deferMs }: { version: number; deferMs: number },
+): Promise<object[]> => run(pool, deferStatement, [endpointId, subjectId, claim, version, deferMs]);
 
 /** Gives the claim back: the delivery is due at once, as if it had not been claimed. */
 const releaseStatement = {

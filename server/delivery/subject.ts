@@ -1,10 +1,10 @@
 /**
- * A subject is what a message is about: an order, a payment link, or an endpoint. The SQL here decides which message about an order an endpoint
+ * A subject is what a message is about: an order, a payment link, an endpoint, or a kind of alerts. The SQL here decides which message about an order an endpoint
  * receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
  */
 import { dueNow } from "../order/schedule.ts";
 
-export type SubjectKind = "order" | "endpoint" | "payment_link";
+export type SubjectKind = "order" | "endpoint" | "payment_link" | "alert";
 
 /** The types of messages that an endpoint may ask for. */
 export const eventTypes = [
@@ -76,11 +76,12 @@ export const accepts = (type: string): string =>
  * attempt leaves -1 in `attempts`, so that the record of that attempt, also of another replay, makes it due again.
  */
 export const makeDue = `queued as (
-    insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, attempt_at)
-    select endpoint_id, kind, subject_id, version, is_replay, ${dueNow} from due order by endpoint_id, subject_id
+    insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, replays, attempt_at)
+    select endpoint_id, kind, subject_id, version, is_replay, is_replay::int, ${dueNow} from due order by endpoint_id, subject_id
     on conflict (endpoint_id, subject_id) do update set
       -- The snapshot of a replay may be older than a version that the fan-out has made due.
       due_version = greatest(d.due_version, excluded.due_version), is_replay = d.is_replay or excluded.is_replay,
+      replays = d.replays + excluded.replays,
       attempts = case when d.claim is null then 0 else least(d.attempts, -excluded.is_replay::int) end,
       -- The attempt in flight ends first, so that no older version is sent after a newer one.
       attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else excluded.attempt_at end

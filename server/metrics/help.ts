@@ -52,9 +52,9 @@ export const meanings = {
     review: "a person decides",
   } satisfies Record<Exclude<Status, "pending" | "processing">, string>,
   delivery: {
-    delivered: "answered 2xx",
+    delivered: "answered 2xx, or taken by the mail server or the SMS gateway",
     failed: "another answer or none; a later attempt follows",
-    exhausted: "the last attempt failed",
+    exhausted: "the last attempt failed, or one that is not repeated",
   } satisfies Record<DeliveryResult, string>,
   as: {
     succeeded: "the money is there",

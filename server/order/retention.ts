@@ -141,17 +141,17 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     notPersonal: [
       ...["id", "url", "description", "events", "enabled", "disabled_because", "version", "secret", "old_secret"],
       ...["old_secret_until", "failing_since", "recovered_at", "created_at", "changed_at", "created_epoch"],
-      ...["created_snapshot", "is_joined", "filtered_at", "resumed_to", "is_deleted"],
+      ...["created_snapshot", "is_joined", "filtered_at", "resumed_to", "is_deleted", "notification"],
     ],
   },
   delivery: {
     notPersonal: [
-      ...["endpoint_id", "kind", "subject_id", "acked_epoch", "acked_version", "due_version", "is_replay", "attempts"],
-      ...["attempt_at", "claim", "claimed_until"],
+      ...["endpoint_id", "kind", "subject_id", "acked_epoch", "acked_version", "due_version", "is_replay", "replays"],
+      ...["attempts", "attempt_at", "claim", "claimed_until"],
     ],
   },
   delivery_attempt: {
-    // A backend may answer with data of the payer.
+    // A backend or a mail server may answer with data of the payer.
     personal: { answer: null, error: null },
     notPersonal: [
       ...["endpoint_id", "id", "subject_id", "epoch", "version", "type", "result", "attempt", "http_status"],
@@ -160,6 +160,13 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     since: "at",
     keptFor: "30 days",
   },
+  receipt_token: { notPersonal: ["hash", "order_uuid", "created_at"] },
+  // The number and the text of an SMS are not stored.
+  sms: {
+    notPersonal: [...["id", "order_uuid", "replays", "provider", "status", "reference", "parts", "at", "reported_at"]],
+  },
+  alert: { notPersonal: ["kind", "live", "subject", "version", "at", "mail"] },
+  alert_mail: { notPersonal: ["kind", "live", "n", "created_at", "sent_at"] },
   fan_out: { notPersonal: ["is_single", "seen", "epoch", "swept_at", "swept_id"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
   node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },

@@ -251,6 +251,7 @@ describe("the migrations", () => {
       "bf42af2c7e4c0f748274f4ee238de201a7edbad60538f7390ad6a90e030a8256",
       "def78982fd71fcfe507a586dc5cac4431a26489460d83b13dda24ae96ab6fe7c",
       "e03325c1b8481e76025066dc3c6465dbf2a20505910af0f615f52f38132e98c9",
+      "56fa19f0e0e52ec395492b8181af2ae91ce4cfbe7d9eac8bb32bfe4f39f45487",
     ]);
   });
 

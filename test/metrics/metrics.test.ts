@@ -111,6 +111,7 @@ describe("the metrics of a node", () => {
         "delivery",
         "invariant",
         "le",
+        "notification",
         "outcome",
         "proof",
         "provider",

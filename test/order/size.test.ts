@@ -24,6 +24,7 @@ import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { filesBelow, textOf } from "../docs/markdown.ts";
 import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
 import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../support/million.ts";
+import { notificationCalls } from "../support/notification-size.ts";
 import { linkIdOf, paymentLinkCalls, paymentLinkReads } from "../support/payment-link-size.ts";
 import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
 import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
@@ -221,7 +222,16 @@ async function useAccessToken({ pool }: Database): Promise<void> {
 
 function callsOf(database: Database): [string, Call][] {
   // Last, because they change the endpoints, of which the first has many deliveries.
-  const parts = [storeCalls, queryCalls, inboxCalls, statisticsCalls, paymentLinkCalls, otherCalls, deliveryCalls];
+  const parts = [
+    storeCalls,
+    queryCalls,
+    inboxCalls,
+    statisticsCalls,
+    paymentLinkCalls,
+    notificationCalls,
+    otherCalls,
+    deliveryCalls,
+  ];
   return parts
     .flatMap((part) => Object.entries<Call[]>(part(database)))
     .flatMap(([method, calls]) => calls.map((call): [string, Call] => [method, call]));

@@ -9,7 +9,8 @@ import { fanOut, lookForEndpoints } from "../../server/delivery/fan-out.ts";
 import { currentPlace, placeSince, readFeed, readOrderFeed, removeForeign } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
-import { clearDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
+import { storeNotifications } from "../../server/delivery/notification.ts";
+import { clearDelivery, deferDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
 import { replay } from "../../server/delivery/replay.ts";
 import { resumeDeliveries } from "../../server/delivery/resume.ts";
 import { createSecret, sealSecret } from "../../server/delivery/secret.ts";
@@ -86,6 +87,10 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
       () =>
         resealSecrets(pool, { sealer, newest: createSealer(["another secret of more than thirty-two characters"]) }),
     ],
+    notifications: [
+      () => storeNotifications(pool, [{ name: "receipt", events: ["order.succeeded"] }]),
+      () => storeNotifications(pool, []),
+    ],
     fanOut: [() => fanOut(pool), () => pool.query("select start_epoch()").then(() => fanOut(pool)), () => fanOut(pool)],
     prepare: [() => attempt(pool)],
     resume: [() => endpoints.change(behind, { enabled: true }).then(() => resumeDeliveries(pool))],
@@ -132,13 +137,14 @@ async function removeEmpty(pool: Database["pool"], endpoints: ReturnType<typeof 
 /** Claims what is due, and ends one attempt in each way. */
 async function attempt(pool: Database["pool"]): Promise<void> {
   const claimed = await claimDeliveries(pool, new Map([[endpointId(2), 1]]));
-  const [first, second, third] = await prepareMessages(pool, [
+  const [first, second, third, fourth] = await prepareMessages(pool, [
     ...claimed,
     ...claimed.slice(0, 1).map((one) => ({ ...one, kind: "endpoint" as const, subjectId: endpointId(3) })),
   ]);
-  if (!first?.message || !second || !third) throw new Error("nothing was due");
+  if (!first?.message || !second || !third || !fourth) throw new Error("nothing was due");
   const reply = { isDelivered: true, isGone: false, durationMs: 1, status: 200 };
   await recordAttempt(pool, { claimed: first.claimed, message: first.message, reply, delayMs: undefined });
   await clearDelivery(pool, second.claimed, second.known);
   await releaseDelivery(pool, third.claimed);
+  await deferDelivery(pool, fourth.claimed, { version: 2, deferMs: 1_000 });
 }

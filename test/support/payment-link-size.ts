@@ -53,8 +53,10 @@ const claimedOf = (numbers: readonly number[]): Claimed[] =>
     subjectId: linkIdOf(n),
     dueVersion: 2,
     url: "https://shop.example.com/",
+    notification: null,
     attempts: 0,
     isReplay: false,
+    replays: 0,
     claim: "00000000-0000-4000-8000-000000000001",
   }));
 
