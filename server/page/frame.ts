@@ -38,11 +38,13 @@ export interface DocumentOptions {
   style: string;
   /** Further elements of the head. */
   head?: Html;
+  /** A parameter of the page's address that it keeps in another language. */
+  keptParameter?: string | undefined;
 }
 
 /** The whole HTML document. */
 export function documentOf({ shop, lang, nonce }: FramedPage, options: DocumentOptions): string {
-  const { title, main, style, head } = options;
+  const { title, main, style, head, keptParameter } = options;
   return html`<!doctype html>
 <html lang="${lang}">
 <head>
@@ -59,7 +61,7 @@ ${head}
 <body>
 <header class="shop">${logo(shop)}<p>${shop.name}</p></header>
 ${main}
-<footer>${contact(shop, lang)}${languages(lang)}</footer>
+<footer>${contact(shop, lang)}${languages(lang, keptParameter)}</footer>
 </body>
 </html>`.html;
 }
@@ -73,10 +75,10 @@ function contact({ contact }: ShopView, lang: Language): Html | undefined {
 }
 
 /** Relative addresses, so that the page keeps its path. */
-const languages = (current: Language): Html =>
+const languages = (current: Language, keptParameter?: string): Html =>
   html`<nav aria-label="${languageLabels[current]}">${Object.entries(languageNames).map(
     ([lang, name]) =>
-      html`<a href="?lang=${lang}" lang="${lang}" hreflang="${lang}"${attribute("aria-current", lang === current && "true")}>${name}</a>`,
+      html`<a href="?lang=${lang}${keptParameter && `&${keptParameter}`}" lang="${lang}" hreflang="${lang}"${attribute("aria-current", lang === current && "true")}>${name}</a>`,
   )}</nav>`;
 
 /** The Content Security Policy of the page: its own styles and scripts, the shop's logo, and requests to this host. */

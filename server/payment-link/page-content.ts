@@ -31,7 +31,7 @@ export function contentOf(
   { shop, tokens, terms }: ContentOptions,
 ): CheckoutView {
   const { link, order, providers, canPay } = state;
-  const event = order && (order.isOwn ? order.event : withoutAction(order.event));
+  const event = order && (order.isOwn ? order.event : ofOtherPayer(order.event));
   const isOpen = link.current_status === "open";
   return {
     shop,
@@ -39,6 +39,8 @@ export function contentOf(
     paymentLink: linkView(link),
     providers: providers.map((provider) => choiceOf(provider, state, terms)),
     canPay,
+    isAgain,
+    formKey: state.formKey,
     actionPath: pathOf(token, { lang: chosenLang, isAgain }),
     nonce,
     ...(event && { order: event }),
@@ -60,9 +62,9 @@ export function pathOf(token: string, { lang, isAgain }: { lang?: Language | und
   return search === "" ? token : `${token}?${search}`;
 }
 
-/** Without the masked phone of another payer, or the address of the provider's page. */
-function withoutAction(event: StatusEvent): StatusEvent {
-  const { action: _, ...payment } = event.payment;
+/** Without what is about another payer: the reason of a failure, the phone, the money that arrived, the receipt and the results. */
+function ofOtherPayer({ reason: _reason, results: _results, alsoPaid: _alsoPaid, ...event }: StatusEvent): StatusEvent {
+  const { action: _action, receipt: _receipt, amountPaidMinor: _amountPaidMinor, ...payment } = event.payment;
   return { ...event, payment };
 }
 
@@ -88,6 +90,11 @@ function choiceOf(
     takesPhone: limits.phone !== undefined,
     isSelected: order?.isOwn === true && order.event.payment.provider === name,
     isSandbox: !terms(name).live,
+    takes: {
+      minMinor: Number(limits.minMinor),
+      maxMinor: Number(limits.maxMinor),
+      stepMinor: Number(limits.stepMinor),
+    },
     ...operatorOf(name, link.currency),
   };
 }

@@ -84,7 +84,7 @@ function parseForm(
 /** Cuts each value to 64 characters, as the page's fields do. Empty for a body that is no form. */
 function valuesOf({ body }: Request): FormValues {
   const form = body instanceof URLSearchParams ? body : new URLSearchParams();
-  const fields = ["provider", "phone", "amount"].map((name) => [name, form.get(name)?.slice(0, 64)]);
+  const fields = ["provider", "phone", "amount", "key"].map((name) => [name, form.get(name)?.slice(0, 64)]);
   return Object.fromEntries(fields.filter(([, value]) => value !== undefined));
 }
 

@@ -1,6 +1,7 @@
 /**
- * Starts the payment that a payer asks for on a link's page. A form that is sent twice starts one payment: its idempotency key names the
- * browser and the payment that the browser started before.
+ * Starts the payment that a payer asks for on a link's page. A form that is sent twice starts one payment, also if that one has ended
+ * meanwhile: its idempotency key names the browser and the payment before, which the form states. Without it, as in a program's request,
+ * the payment before is the latest one.
  */
 import type pg from "pg";
 import { type ErrorCode, HubError } from "../errors.ts";
@@ -122,11 +123,11 @@ async function openNext(options: PageStartOptions, state: PageState, opening: Op
 
 function startWith(
   { startPayment, admit, phoneMax }: PageStartOptions,
-  { link, lastPaymentId = "first" }: PageState,
+  { link, formKey }: PageState,
   { values, lang, payer, address, provider, amountMinor }: Opening,
   orderId: string,
 ): Promise<Started> {
-  const { phone } = values;
+  const { phone, key = "" } = values;
   const body = {
     orderId,
     amountMinor,
@@ -140,7 +141,7 @@ function startWith(
     lang: link.lang ?? lang,
   };
   return startPayment(body, {
-    idempotencyKey: `pay:${link.id}:${payer}:${lastPaymentId}`,
+    idempotencyKey: `pay:${link.id}:${payer}:${/^[a-z0-9]{1,16}$/.test(key) ? key : formKey}`,
     link: { id: link.id, isReusable: link.is_reusable, payer, phoneMax },
     admit: () => admit(provider.name, address),
   });

@@ -11,8 +11,11 @@ export interface PageState {
   link: ReadRow;
   /** The order that the page shows. */
   order?: PageOrder;
-  /** The latest payment of the link's order, or of this browser on a reusable link, also if the page does not show it. */
-  lastPaymentId?: string;
+  /**
+   * Names the latest payment of the link's order, or of this browser on a reusable link, also if the page does not show it. As a hash,
+   * because another browser may have started it.
+   */
+  formKey: string;
   /** In the order in which the page offers them. */
   providers: readonly Provider[];
   canPay: boolean;
@@ -39,7 +42,7 @@ export async function readPageState(
   return {
     link,
     ...(order && { order }),
-    ...(found && { lastPaymentId: found.event.payment.id }),
+    formKey: found ? hashOf(found.event.payment.id).toString("hex").slice(0, 16) : "first",
     providers: fitting,
     canPay: link.current_status === "open" && isPayable && fitting.length > 0,
   };

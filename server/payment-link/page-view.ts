@@ -27,6 +27,8 @@ export interface ProviderChoice {
   /** The calling code of its country, such as `254`, and the first digits of its operator's numbers after that code. */
   callingCode?: string;
   prefixes?: readonly string[];
+  /** The amounts that it takes: multiples of `stepMinor`. */
+  takes?: { minMinor: number; maxMinor: number; stepMinor: number };
 }
 
 /** Why a payment was not started. Shown at the field, or above the form without one. */
@@ -36,7 +38,7 @@ export interface Fault {
   code: string;
   retryAfterS?: number;
   /** What the payer entered, as it was sent. */
-  values: { provider?: string; phone?: string; amount?: string };
+  values: { provider?: string; phone?: string; amount?: string; key?: string };
 }
 
 export interface CheckoutView {
@@ -56,6 +58,8 @@ export interface CheckoutView {
   fault?: Fault;
   /** The path of the form's action and of this page, with its query if it has one. */
   actionPath: string;
+  /** The payer wants to pay again with a reusable link. */
+  isAgain?: boolean;
   /** For a reusable link: the path of this page for another payment. Shown once `order` is paid. */
   againPath?: string;
   /** The interval at which an open order's page reloads in a browser without scripts. */
@@ -65,6 +69,8 @@ export interface CheckoutView {
   receiptOrderId?: string;
   /** Allows the page's styles in its Content Security Policy. Of one answer. */
   nonce: string;
+  /** Of all forms that the page shows until another payment starts: the payer's payments by them are one. */
+  formKey?: string;
 }
 
 /** What the page to print for a counter shows. */

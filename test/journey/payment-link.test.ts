@@ -111,6 +111,30 @@ describe("a link", () => {
     expect((await asMerchant(node, `/v1/orders/${link.orderId}`)).body.payments).toHaveLength(1);
   });
 
+  it("starts one payment for a form that arrives again after its payment has failed", async () => {
+    const link = await createLink(node, kes);
+    const browser = createPayBrowser(node, link.url);
+    const key = keyIn((await browser.open()).html);
+    const form = { provider: "daraja", phone: phoneEnding("02"), key };
+    await payOnPage(browser, form);
+    await settledOrder(node, link.orderId);
+    await payOnPage(browser, form);
+    expect((await asMerchant(node, `/v1/orders/${link.orderId}`)).body.payments).toHaveLength(1);
+    const nextKey = keyIn((await browser.open()).html);
+    await payOnPage(browser, { ...form, key: nextKey });
+    expect((await asMerchant(node, `/v1/orders/${link.orderId}`)).body.payments).toHaveLength(2);
+  });
+
+  it("takes the form of a second payer that was opened before the first payer's failure", async () => {
+    const link = await createLink(node, kes);
+    const [first, second] = [createPayBrowser(node, link.url), createPayBrowser(node, link.url)];
+    const key = keyIn((await second.open()).html);
+    await payOnPage(first, { provider: "daraja", phone: phoneEnding("02") });
+    await settledOrder(node, link.orderId);
+    await payOnPage(second, { provider: "daraja", phone: phoneEnding("01"), key });
+    expect(await orderWith(node, link.orderId, "succeeded")).toMatchObject({ payment: { attempt: 2 } });
+  });
+
   it("records money that arrives after its cancellation", async () => {
     const link = await createLink(node, kes);
     const browser = createPayBrowser(node, link.url);
@@ -173,6 +197,21 @@ describe("a reusable link", () => {
     expect(await ordersOf(link.orderId)).toHaveLength(2);
   });
 
+  it("takes one payment for a form that arrives again after it was paid", async () => {
+    const link = await createLink(node, { ...kes, reusable: {} });
+    const browser = createPayBrowser(node, link.url);
+    for (const count of [1, 2]) {
+      const key = keyIn((await browser.open("?again")).html);
+      const form = { provider: "daraja", phone: phoneEnding("01"), key };
+      await payOnPage(browser, form, "?again");
+      const orders = await ordersOf(link.orderId);
+      expect(orders).toHaveLength(count);
+      for (const { orderId } of orders) await settledOrder(node, orderId);
+      await payOnPage(browser, form, "?again");
+      expect(await ordersOf(link.orderId)).toHaveLength(count);
+    }
+  });
+
   it("tries a failed payment again on its order, and with another amount on a new one", async () => {
     const link = await createLink(node, { ...kes, amountMinor: undefined, reusable: {} });
     const browser = createPayBrowser(node, link.url);
@@ -211,6 +250,9 @@ describe("two nodes", () => {
     expect((await browser.at(nodes[1]).open()).html).toContain(order.payment.receipt);
   });
 });
+
+/** The key of the form in a page. */
+const keyIn = (html: string): string => /name="key" value="(\w+)"/.exec(html)?.[1] ?? expect.unreachable("no form");
 
 async function ordersOf(orderId: string) {
   const { body } = await asMerchant(node, "/v1/orders?limit=200");

@@ -100,5 +100,8 @@ describe("checkout page", () => {
     const { watch: _other, ...waiting } = { ...states.prompt };
     expect(renderCheckout(viewOf(waiting))).not.toContain("678.");
     expect(renderCheckout(viewOf(waiting))).toContain("Payment in progress");
+    const { watch: _mine, ...failed } = { ...states["failed-insufficient_funds"] };
+    expect(renderCheckout(viewOf(failed))).toContain("Not paid yet");
+    expect(renderCheckout(viewOf(failed))).not.toContain("Not enough money");
   });
 });

@@ -67,6 +67,12 @@ describe("GET /pay/:token", () => {
     expect((await browser.open("?lang=xx")).html).toContain('<html lang="sw">');
   });
 
+  it("keeps the wish to pay again in another language", async () => {
+    const { link, browser } = await openLink({ reusable: {} });
+    expect((await browser.open("?again")).html).toContain('href="?lang=sw&#38;again"');
+    expect((await createPayBrowser(node, link.url).open()).html).toContain('href="?lang=sw"');
+  });
+
   it.each(["x", "x".repeat(24), "%00", "../../livez", "a".repeat(200)])(
     "answers 404 for the token %s",
     async (token) => {
@@ -132,6 +138,31 @@ describe("POST /pay/:token", () => {
     expect((await asMerchant(node, `/v1/orders/${link.orderId}`)).body.payments).toHaveLength(1);
   });
 
+  it("keeps the reason of a failure, and what arrived, from other browsers", async () => {
+    const cases = [
+      { ending: "03", status: "failed", own: "Not enough money", other: "Not paid yet", isOpen: true },
+      { ending: "10", status: "review", own: "A different amount", other: "Being checked", isOpen: false },
+    ];
+    for (const { ending, status, own, other, isOpen } of cases) {
+      const { link, browser } = await openLink();
+      await payOnPage(browser, { ...ask, phone: phoneEnding(ending) });
+      await orderWith(node, link.orderId, status);
+      expect((await browser.open()).html).toContain(own);
+      const { html } = await createPayBrowser(node, link.url).open();
+      expect(html).toContain(other);
+      expect(html).not.toContain(own);
+      expect(html).not.toMatch(/receipt/i);
+      expect(html.includes("<form")).toBe(isOpen);
+    }
+  });
+
+  it("shows the fault above the form if the link's only provider is another one than the payer chose", async () => {
+    const { browser } = await openLink({ providers: ["daraja"] });
+    const { status, html } = await browser.send({ provider: "payhero", phone: phoneEnding("01") });
+    expect(status).toBe(400);
+    expect(html).toContain('id="form-error" role="alert">Choose how to pay.');
+  });
+
   it.each([
     [{ provider: "mtn", phone: "0712345601" }, "methods", 400],
     [{ phone: "0712345601" }, "methods", 400],
@@ -158,6 +189,24 @@ describe("POST /pay/:token", () => {
     }
     await payOnPage(browser, { ...ask, phone: phoneEnding("01"), amount: "KES ৭৫০.00" });
     expect(await settledOrder(node, `${link.orderId}-1`)).toMatchObject({ amountMinor: 75_000, status: "succeeded" });
+  });
+
+  it("says which amounts the provider takes", async () => {
+    const { browser, page } = await openLink({ amountMinor: undefined, reusable: {} });
+    const send = (amount: string) => browser.send({ ...ask, phone: phoneEnding("00"), amount });
+    const fraction = await send("150.50");
+    expect(fraction.html).toContain('id="amount-error" role="alert">Enter a whole amount, without cents.');
+    expect((await send("300,000")).html).toContain("From KES 1.00 to KES 250,000.00");
+    expect(page.html).not.toContain("From KES");
+  });
+
+  it("keeps the amount that the payer entered for another attempt", async () => {
+    const { link, browser } = await openLink({ amountMinor: undefined, reusable: {} });
+    await payOnPage(browser, { ...ask, phone: phoneEnding("03"), amount: "Ksh 1,500/=" });
+    await orderWith(node, `${link.orderId}-1`, "failed");
+    const { html } = await browser.open();
+    expect(html).toMatch(/<h1[^>]*>Pay Asha’s Books<\/h1>/);
+    expect(html).toMatch(/id="amount"[^>]* value="1500"/);
   });
 
   it("starts nothing on a link that is cancelled or has expired", async () => {

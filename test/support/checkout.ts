@@ -142,6 +142,8 @@ export const states: Readonly<Record<string, Partial<CheckoutView>>> = {
     orderOf({}, { provider: "bkash", action: { type: "redirect", url: "https://provider.example/pay" } }),
   ),
   elsewhere: { order: orderOf({}), canPay: false },
+  "failed-elsewhere": { order: settled("failed"), canPay: true },
+  "review-elsewhere": { order: settled("review"), canPay: false },
   ...Object.fromEntries(
     (
       [

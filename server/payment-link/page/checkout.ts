@@ -25,7 +25,7 @@ interface Content {
 
 /** Returns the whole HTML document. */
 export function renderCheckout(view: CheckoutView): string {
-  const { order, shop, lang, nonce, refreshS = refreshSDefault } = view;
+  const { order, shop, lang, nonce, isAgain, refreshS = refreshSDefault } = view;
   const spoken = wordsOf(lang);
   const { title, main, kind } = contentOf(view, spoken);
   const state =
@@ -34,6 +34,7 @@ export function renderCheckout(view: CheckoutView): string {
     { shop, lang, nonce },
     {
       style: checkoutStyle,
+      keptParameter: isAgain ? "again" : undefined,
       title: `${title} – ${shop.name}`,
       head: html`${kind === "form" && formScripts}${order && watchScripts(view)}${isOpen(order) && reload(refreshS)}`,
       main: html`<main class="${kind}"${state}>${main}${onward(view, spoken)}</main>`,

@@ -4,6 +4,7 @@ import { companyOf, displayNameOf, moneyOf } from "../../page/format.ts";
 import { attribute, type Html, html } from "../../page/html.ts";
 import { fillIn } from "../../page/language.ts";
 import { phoneLengthMax } from "../../phone-text.ts";
+import { formatMinor, minorDigits } from "../../provider/money.ts";
 import { exampleOf } from "../operator.ts";
 import type { CheckoutView, ProviderChoice } from "../page-view.ts";
 import { nameOf, pageHintOf, trustOf } from "./choice.ts";
@@ -30,6 +31,7 @@ export function form(view: CheckoutView, spoken: Spoken, selected: ProviderChoic
   const pay =
     amountMinor === undefined ? page.payOpen : fillIn(page.pay, { amount: moneyOf(amountMinor, currency, spoken) });
   return html`<form method="post" action="${view.actionPath}" data-starting="${page.starting}" data-offline="${page.fault.offline}">
+${view.formKey && html`<input type="hidden" name="key" value="${view.formKey}">`}
 ${errorText(fields, undefined)}
 ${amountMinor === undefined && amountField(fields)}
 ${view.providers.some(({ takesPhone }) => takesPhone) && phoneField(fields)}
@@ -55,10 +57,16 @@ function amountField(fields: Fields): Html {
   const { page } = spoken;
   return html`<div class="field">
 <label for="amount">${page.amount} (${view.paymentLink.currency})</label>
-<input id="amount" name="amount" inputmode="decimal" autocomplete="off" required maxlength="${amountLengthMax}" data-missing="${page.fault.amountMissing}" aria-describedby="amount-error amount-hint"${attribute("value", view.fault?.values.amount)}${invalid(fields, "amount")}>
+<input id="amount" name="amount" inputmode="decimal" autocomplete="off" required maxlength="${amountLengthMax}" data-missing="${page.fault.amountMissing}" aria-describedby="amount-error amount-hint"${attribute("value", enteredAmount(view))}${invalid(fields, "amount")}>
 ${errorText(fields, "amount")}
 <p class="hint" id="amount-hint">${rangeOf(view, spoken)}</p>
 </div>`;
+}
+
+/** What the payer entered now, else for the attempt before. */
+function enteredAmount({ fault, order, paymentLink: { currency } }: CheckoutView): string | undefined {
+  if (fault || !order) return fault?.values.amount;
+  return formatMinor(BigInt(order.amountMinor), minorDigits(currency)).replace(/[.]0+$/, "");
 }
 
 function phoneField(fields: Fields): Html {

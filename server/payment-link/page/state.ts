@@ -4,6 +4,7 @@
  */
 import { countdownOf } from "../../../client-sdk/element/countdown.ts";
 import { type Presentation, presentationOf } from "../../../client-sdk/element/presentation.ts";
+import type { Phrase } from "../../../client-sdk/element/words.ts";
 import type { StatusEvent } from "../../order/order.ts";
 import { timeZoneOf } from "../../page/format.ts";
 import { attribute, type Html, html } from "../../page/html.ts";
@@ -24,9 +25,12 @@ export function presentOrder(
   const timeZone = timeZoneOf(paymentLink.currency);
   const presentation = presentationOf(snapshot, { words, locale, timeZone, time, page: { contact: shop.contact } });
   if (watch) return presentation;
-  const elsewhere = order.status === "succeeded" ? page.closed.paid : order.settled ? undefined : page.elsewhere;
-  const [title, text] = elsewhere ?? [presentation.title, presentation.text];
-  return { ...presentation, title, text, help: undefined, detail: [], action: undefined };
+  const other = { ...presentation, help: undefined, detail: [], action: undefined };
+  const phrased = ([title, text]: Phrase): Presentation => ({ ...other, title, text });
+  if (order.status === "succeeded") return phrased(page.closed.paid);
+  if (order.status === "review") return phrased(page.elsewhere.review);
+  if (!order.settled) return phrased(page.elsewhere.inProgress);
+  return { ...phrased(page.elsewhere.notMade), tone: "neutral", icon: "info" };
 }
 
 export function orderCard(order: StatusEvent, view: CheckoutView, spoken: Spoken): Html {

@@ -9,9 +9,9 @@ import type { Spoken } from "./language.ts";
 /** A longer list is folded, because the form must be in view on a phone. */
 const openItemsMax = 3;
 
-/** The amount of the order that is shown, else that of the link. Undefined if the payer enters it. */
-export const amountOf = ({ order, paymentLink }: CheckoutView): number | undefined =>
-  order?.amountMinor ?? paymentLink.amountMinor;
+/** The amount of the link, else of the order. Undefined if the payer enters it, also for another attempt. */
+export const amountOf = ({ order, paymentLink, canPay }: CheckoutView): number | undefined =>
+  paymentLink.amountMinor ?? (canPay ? undefined : order?.amountMinor);
 
 export function summary(view: CheckoutView, spoken: Spoken): Html {
   const { paymentLink, shop, canPay } = view;

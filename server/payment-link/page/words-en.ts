@@ -30,15 +30,20 @@ export const english: PageWords = {
     expired: ["Link expired", "The time to pay with this link is over. Ask the shop for a new one."],
   },
   unknown: ["There is no such payment link", "Check the address, or ask the shop for a new link."],
-  elsewhere: [
-    "Payment in progress",
-    "Someone is paying with this link now. Please do not pay again. The result shows here.",
-  ],
+  elsewhere: {
+    inProgress: [
+      "Payment in progress",
+      "Someone is paying with this link now. Please do not pay again. The result shows here.",
+    ],
+    notMade: ["Not paid yet", "Someone tried to pay with this link. The payment was not made."],
+    review: ["Being checked", "The shop is checking a payment with this link. Please do not pay again."],
+  },
   fault: {
     phoneMissing: "Enter your mobile number.",
     phone: "Check the number. Enter a mobile number such as {example}.",
     amountMissing: "Enter an amount.",
     amount: "Check the amount.",
+    amountWhole: "Enter a whole amount, without cents.",
     provider: "Choose how to pay.",
     inProgress: "A payment is in progress. Please do not pay again yet. The result shows here.",
     phoneLimit: "Too many requests were sent to this number. Try again in {time}.",

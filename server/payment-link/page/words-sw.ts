@@ -31,15 +31,20 @@ export const swahili: PageWords = {
     expired: ["Muda wa kiungo umekwisha", "Muda wa kulipa kwa kiungo hiki umekwisha. Omba duka likupe kingine."],
   },
   unknown: ["Kiungo hiki cha malipo hakipo", "Kagua anwani, au omba duka likupe kiungo kipya."],
-  elsewhere: [
-    "Malipo yanaendelea",
-    "Kuna mtu anayelipa kwa kiungo hiki sasa. Tafadhali usilipe tena. Matokeo yataonekana hapa.",
-  ],
+  elsewhere: {
+    inProgress: [
+      "Malipo yanaendelea",
+      "Kuna mtu anayelipa kwa kiungo hiki sasa. Tafadhali usilipe tena. Matokeo yataonekana hapa.",
+    ],
+    notMade: ["Bado haijalipwa", "Kuna mtu aliyejaribu kulipa kwa kiungo hiki. Malipo hayakufanyika."],
+    review: ["Yanakaguliwa", "Duka linakagua malipo ya kiungo hiki. Tafadhali usilipe tena."],
+  },
   fault: {
     phoneMissing: "Weka nambari yako ya simu.",
     phone: "Kagua nambari. Weka nambari ya simu kama {example}.",
     amountMissing: "Weka kiasi.",
     amount: "Kagua kiasi.",
+    amountWhole: "Weka kiasi kamili, bila senti.",
     provider: "Chagua njia ya kulipa.",
     inProgress: "Kuna malipo yanayoendelea. Tafadhali usilipe tena kwa sasa. Matokeo yataonekana hapa.",
     phoneLimit: "Maombi mengi mno yametumwa kwa nambari hii. Jaribu tena baada ya {time}.",

@@ -45,8 +45,8 @@ export interface PageWords {
   checkAgain: string;
   closed: Readonly<Record<"open" | "paid" | "cancelled" | "expired", Phrase>>;
   unknown: Phrase;
-  /** A payment that another browser started. */
-  elsewhere: Phrase;
+  /** A payment that another browser started, by its state. Without a reason, which is that payer's alone. */
+  elsewhere: Readonly<Record<"inProgress" | "notMade" | "review", Phrase>>;
   fault: {
     phoneMissing: string;
     /** Contains `{example}`, a number. */
@@ -54,6 +54,8 @@ export interface PageWords {
     amountMissing: string;
     /** The range stands below it. */
     amount: string;
+    /** An amount with decimals, where the provider takes none. */
+    amountWhole: string;
     provider: string;
     inProgress: string;
     /** Contains `{time}`, a duration. */
