@@ -155,12 +155,12 @@ it.each([
   ["nothing else imports the merchant's SDK", /^(server|client-sdk)\//, /^merchant-sdk\//],
   [
     "the server imports the SDK's constants and built files, not its code",
-    /^server\/(?!page\/|payment-link\/)/,
+    /^server\/(?!page\/|payment-link\/|notification\/)/,
     /^client-sdk\/(?!protocol\.ts|close-code\.ts|provider-name\.ts|build\/served\.ts)/,
   ],
   [
-    "pages for payers also import what the SDK shows, which uses no DOM",
-    /^server\/(page|payment-link)\//,
+    "pages and mails for payers also import what the SDK shows, which uses no DOM",
+    /^server\/(page|payment-link|notification)\//,
     /^client-sdk\/(?!protocol\.ts|provider-name\.ts|money\.ts|element\/(words(-\w+)?|result-words|presentation|result|countdown|icon-path|qr)\.ts)/,
   ],
 ])("%s", (_sentence, from, to) => {

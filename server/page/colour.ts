@@ -1,10 +1,12 @@
 /** The merchant's colour on a page: readable on any colour, and on the light and the dark page. */
 
-/** Card and ink of `frame.css`. */
-const schemes = {
-  light: { card: "#ffffff", ink: "#1c1a17" },
-  dark: { card: "#1b1a16", ink: "#f3f0e8" },
+/** The grounds and the text of `frame.css`. */
+export const schemes = {
+  light: { paper: "#f7f4ee", card: "#ffffff", ink: "#1c1a17", muted: "#655f56", line: "#e2dcd0", caution: "#8a5200" },
+  dark: { paper: "#12110e", card: "#1b1a16", ink: "#f3f0e8", muted: "#a9a297", line: "#35322b", caution: "#fbbf4d" },
 } as const;
+
+export type Scheme = keyof typeof schemes;
 
 /** Small text and a control's edge need these contrasts (WCAG 2.2, 1.4.3 and 1.4.11). */
 const textContrastMin = 4.5;
@@ -25,15 +27,46 @@ export function contrast(one: string, other: string): number {
   return (light + 0.05) / (dark + 0.05);
 }
 
+/** The merchant's colour in one scheme. */
+export interface BrandColours {
+  /** The ground of buttons, and of the bar above the page. */
+  brand: string;
+  /** Text on `brand`. */
+  brandInk: string;
+  /** The edge of a button. */
+  edge: string;
+  /** Links, and other text on a card. */
+  accent: string;
+  /** Text on `accent`. */
+  accentInk: string;
+}
+
+/** The colours of `frame.css`, for a shop without a colour. */
+const defaults: Readonly<Record<Scheme, BrandColours>> = {
+  light: { brand: "#0a6b4f", brandInk: "#ffffff", edge: "#0a6b4f", accent: "#0a6b4f", accentInk: "#ffffff" },
+  dark: { brand: "#62d5a8", brandInk: "#0b1f18", edge: "#62d5a8", accent: "#62d5a8", accentInk: "#0b1f18" },
+};
+
+const isColour = (colour: string | undefined): colour is string =>
+  colour !== undefined && /^#[\da-f]{6}$/i.test(colour);
+
+/** Those of a shop without a colour, if `colour` does not have the form `#rrggbb`. */
+export function brandColours(colour: string | undefined, scheme: Scheme): BrandColours {
+  if (!isColour(colour)) return defaults[scheme];
+  const { card, ink } = schemes[scheme];
+  const brandInk = contrast(colour, "#ffffff") >= textContrastMin ? "#ffffff" : "#000000";
+  const onCard = contrast(colour, card);
+  const [accent, accentInk] = onCard >= textContrastMin ? [colour, brandInk] : [ink, card];
+  const edge = onCard >= edgeContrastMin ? colour : ink;
+  return { brand: colour, brandInk, edge, accent, accentInk };
+}
+
 /** The custom properties of the merchant's colour. Empty without a colour of the form `#rrggbb`. */
 export function brandStyle(colour: string | undefined): string {
-  if (colour === undefined || !/^#[\da-f]{6}$/i.test(colour)) return "";
-  const brandInk = contrast(colour, "#ffffff") >= textContrastMin ? "#ffffff" : "#000000";
-  const rule = ({ card, ink }: { card: string; ink: string }): string => {
-    const onCard = contrast(colour, card);
-    const [accent, accentInk] = onCard >= textContrastMin ? [colour, brandInk] : [ink, card];
-    const edge = onCard >= edgeContrastMin ? colour : ink;
-    return `:root{--brand:${colour};--brand-ink:${brandInk};--edge:${edge};--accent:${accent};--accent-ink:${accentInk}}`;
+  if (!isColour(colour)) return "";
+  const rule = (scheme: Scheme): string => {
+    const { brand, brandInk, edge, accent, accentInk } = brandColours(colour, scheme);
+    return `:root{--brand:${brand};--brand-ink:${brandInk};--edge:${edge};--accent:${accent};--accent-ink:${accentInk}}`;
   };
-  return `${rule(schemes.light)}@media (prefers-color-scheme:dark){${rule(schemes.dark)}}`;
+  return `${rule("light")}@media (prefers-color-scheme:dark){${rule("dark")}}`;
 }

@@ -6,16 +6,21 @@ import { type Spoken, timeZoneOf } from "./format.ts";
 import { type Html, html, trusted } from "./html.ts";
 import { qrSvg } from "./qr.ts";
 
-export function resultList(results: readonly Result[], currency: string, { locale }: Spoken): Html | undefined {
+/** `heading`: the element that follows the page's headings above it. */
+export function resultList(
+  results: readonly Result[],
+  currency: string,
+  { locale, heading }: Spoken & { heading: "h2" | "h3" },
+): Html | undefined {
   if (results.length === 0) return undefined;
   const words = resultWordsOf(locale);
   const options = { words, locale, timeZone: timeZoneOf(currency), nowMs: Date.now() };
   const shown = results.map((result) => presentResult(result, options));
-  return html`<div class="results"><h3>${words.heading}</h3><ul>${shown.map((one) => resultItem(one, words.qr))}</ul></div>`;
+  return html`<div class="results"><${trusted(heading)}>${words.heading}</${trusted(heading)}><ul>${shown.map((one) => resultItem(one, words.qr))}</ul></div>`;
 }
 
 const resultItem = ({ title, until, hasQr, code, text, url, link }: ResultPresentation, label: string): Html =>
-  html`<li><h4>${title}</h4>
+  html`<li><p class="title">${title}</p>
 ${until && html`<p class="hint">${until}</p>`}
 ${hasQr && code && qrOf(code, label)}
 ${code && html`<p class="code">${code}</p>`}

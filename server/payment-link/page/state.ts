@@ -52,7 +52,7 @@ ${help && html`<p class="help">${help}</p>`}
 ${action?.href && html`<a class="primary" href="${action.href}">${action.label}</a>`}
 ${!order.settled && html`<noscript><p><a href="${view.actionPath}">${spoken.page.checkAgain}</a></p></noscript>`}
 ${contact && html`<p class="contact">${contact.label} <a${attribute("href", contact.href)}>${contact.text}</a></p>`}
-${view.watch && resultList(order.results ?? [], order.currency, spoken)}
+${view.watch && resultList(order.results ?? [], order.currency, { ...spoken, heading: "h3" })}
 ${detail.length > 0 && html`<dl>${detail.map(([label, value]) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`}
 </div>`;
 }
