@@ -11,7 +11,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the open prompts of a phone
+         * List the open prompts and the SMS of a phone
          * @description `answersItself` is true if the number's scenario answers its prompts.
          */
         get: operations["listPrompts"];
@@ -670,7 +670,7 @@ export interface components {
             /** @description Present if the database's schema is older than this node needs, or if secrets are not `ok`. */
             detail?: string;
         };
-        /** @description The prompts on a sandbox phone, oldest first. */
+        /** @description The prompts and the SMS on a sandbox phone, oldest first. */
         Prompts: {
             prompts: {
                 /** Format: uuid */
@@ -689,6 +689,19 @@ export interface components {
                 description?: string;
             }[];
             answersItself: boolean;
+            sms: {
+                /** Format: uuid */
+                id: string;
+                phone: string;
+                /** @description The sender, as the phone shows it. */
+                from: string;
+                text: string;
+                /**
+                 * Format: date-time
+                 * @description When the phone received it. ISO 8601, UTC.
+                 */
+                at: string;
+            }[];
         };
         PromptAnswer: {
             /**
@@ -1394,7 +1407,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The open prompts, oldest first. */
+            /** @description The open prompts and the latest 50 SMS, oldest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1414,7 +1427,16 @@ export interface operations {
                      *           "description": "2 tickets"
                      *         }
                      *       ],
-                     *       "answersItself": false
+                     *       "answersItself": false,
+                     *       "sms": [
+                     *         {
+                     *           "id": "0c2d9a53-6b0f-4b52-9d36-0f0c7a0c4a11",
+                     *           "phone": "+254712345601",
+                     *           "from": "AFRICASTKNG",
+                     *           "text": "KES 150.00 paid to pay.example. M-Pesa receipt NLJ7RT61SV. Code: TUK-7F3A-91C2",
+                     *           "at": "2026-11-20T21:14:06.120Z"
+                     *         }
+                     *       ]
                      *     }
                      */
                     "application/json": components["schemas"]["Prompts"];

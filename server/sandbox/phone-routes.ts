@@ -6,10 +6,11 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { assetRoute, digitsFile, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
 import { prompts } from "../schema/answer.ts";
-import { prompt } from "../schema/example.ts";
+import { prompt, sms } from "../schema/example.ts";
 import { described, describedFile, openedBy } from "../schema/route.ts";
 import { parseInput, readMsisdn } from "../validation.ts";
-import { lastDigits, type Phone, payerAnswers, scenarioOf } from "./phone.ts";
+import { lastDigits } from "./number.ts";
+import { type Phone, payerAnswers, scenarioOf } from "./phone.ts";
 import { type DescribePayment, viewPrompts } from "./prompt-view.ts";
 
 const own = (name: string): URL => new URL(`./page/${name}`, import.meta.url);
@@ -35,14 +36,14 @@ export const answerBody = z
 const listPrompts = described({
   operationId: "listPrompts",
   tag: "Sandbox",
-  summary: "List the open prompts of a phone",
+  summary: "List the open prompts and the SMS of a phone",
   description: "`answersItself` is true if the number's scenario answers its prompts.",
   security: openedBy.everyone,
   answers: {
     200: {
-      description: "The open prompts, oldest first.",
+      description: "The open prompts and the latest 50 SMS, oldest first.",
       schema: prompts,
-      example: { prompts: [prompt], answersItself: false },
+      example: { prompts: [prompt], answersItself: false, sms: [sms] },
     },
   },
   problems: ["body_invalid", "rate_limited"],
@@ -81,7 +82,7 @@ export function phoneRoutes(
     const digits = lastDigits(readMsisdn(params));
     reply.header("cache-control", "no-store");
     const answersItself = scenarioOf(digits).answer !== undefined;
-    return { prompts: await viewPrompts(phone, digits, describe), answersItself };
+    return { prompts: await viewPrompts(phone, digits, describe), answersItself, sms: phone.sms(digits) };
   });
 
   app.post<{ Params: { id: string } }>("/prompts/:id", answerPrompt, async ({ params, body }) => {

@@ -8,6 +8,8 @@
 import { randomUUID } from "node:crypto";
 import { HubError } from "../errors.ts";
 import { phoneDigits } from "../phone-text.ts";
+import { lastDigits, screenOf } from "./number.ts";
+import { createSmsList, type IncomingSms, type ReceivedSms } from "./sms-list.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider reports that there was no answer. */
 export const payerAnswers = ["approve", "cancel", "wrong_pin", "insufficient_funds", "ignore"] as const;
@@ -46,6 +48,9 @@ export interface Phone {
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` if no such prompt is open. */
   answer(id: string, answer: PayerAnswer): void;
+  receiveSms(sms: IncomingSms): void;
+  /** The SMS of a phone, oldest first. */
+  sms(msisdn: string): ReceivedSms[];
   close(): void;
 }
 
@@ -123,8 +128,11 @@ export interface PhoneOptions {
 export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
   const state: PhoneState = { open: new Map(), screens: new Map() };
   const { open, screens } = state;
+  const list = createSmsList();
 
   return {
+    receiveSms: list.add,
+    sms: list.of,
     prompt: (request) => openPrompt(state, request, secondMs),
     prompts(msisdn) {
       const ending = lastDigits(msisdn);
@@ -193,9 +201,3 @@ function makeRoom(state: PhoneState, prompts: ReadonlyMap<string, OpenPrompt> | 
   const found = oldest === undefined ? undefined : removePrompt(state, oldest);
   if (found && found.defaultAnswer !== "ignore") found.resolve(found.defaultAnswer);
 }
-
-/** Eight, because a number of Eswatini has no more without its country code. */
-const screenOf = (phone: string): string => phoneDigits(phone).slice(-8);
-
-/** The last nine digits of a number, which are the same in its local and its international form. */
-export const lastDigits = (phone: string): string => phoneDigits(phone).slice(-9);

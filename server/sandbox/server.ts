@@ -65,6 +65,19 @@ export interface Sandboxed {
   deadlineS: (phone: string) => number;
 }
 
+/** An SMS gateway's sandbox, at `/sandbox/sms/<name>`. */
+export type SandboxedGateway = Pick<Sandboxed, "name" | "sandbox">;
+
+/** The name of a gateway's sandbox among those of providers. */
+const gatewaySandboxName = (gateway: string): string => `sms/${gateway}`;
+
+/** The account that the adapter and the sandbox of a gateway share. */
+export const gatewayAccount = <A extends Account>(
+  gateway: string,
+  sandbox: Pick<Sandbox<A>, "account">,
+  secrets: readonly string[],
+): A => sandboxAccount(gatewaySandboxName(gateway), sandbox, secrets);
+
 /** Joins the sandboxes of the other nodes on the database. */
 export interface SandboxNode {
   /** Call it when the node listens. Throws an Error for the operator. */
@@ -91,6 +104,8 @@ export interface SandboxOptions {
 }
 
 interface SandboxNodeOptions extends Omit<SandboxOptions, "describe" | "forwarding">, Omit<DescribeOptions, "log"> {
+  /** The sandboxes of SMS gateways, which are there if any provider is sandboxed. */
+  gateways?: readonly SandboxedGateway[];
   database: Pick<Database, "connectAlone">;
   /** The names of all sandboxes that a node may have, in an order that is the same on all nodes. */
   names: readonly string[];
@@ -107,7 +122,7 @@ const conflictMs = 1_000;
 
 /** Adds the routes of the sandboxes, in a scope of their own at `/sandbox`. */
 export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOptions): Promise<SandboxNode> {
-  const { sandboxed, names, hubUrl, publicUrl, database, query, store, log } = options;
+  const { sandboxed, gateways = [], names, hubUrl, publicUrl, database, query, store, log } = options;
   // Each sandbox is a bit, so that nodes can compare theirs.
   const sandboxes = sandboxed.reduce((bits, { name }) => bits | (1 << names.indexOf(name)), 0);
   if (sandboxes === 0) return { join: async () => undefined, leave: async () => undefined };
@@ -116,10 +131,18 @@ export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOpt
   const forwarding = createForwarding({ host, proof, ownUrls: () => [hubUrl(), publicUrl()] });
   app.addHook("onClose", forwarding.close);
   const describe = createDescribePayment({ query, store, log });
-  await app.register(sandboxRoutes, { ...options, describe, forwarding, prefix: "/sandbox" });
+  const all = [...sandboxed, ...gateways.map(asSandboxed)];
+  await app.register(sandboxRoutes, { ...options, sandboxed: all, describe, forwarding, prefix: "/sandbox" });
   const join = (): Promise<void> => joinOrWait(forwarding, options);
   return { join, leave: host.close };
 }
+
+/** A gateway prompts nobody, so its deadline is never used. */
+const asSandboxed = ({ name, sandbox }: SandboxedGateway): Sandboxed => ({
+  name: gatewaySandboxName(name),
+  sandbox,
+  deadlineS: () => 0,
+});
 
 /**
  * A node whose secrets conflict with another's starts, so that `/readyz` can report it. Until the other node ends, its sandboxes

@@ -246,8 +246,17 @@ export const prompts = z
       }),
     ),
     answersItself: z.boolean(),
+    sms: z.array(
+      z.object({
+        id: z.uuid(),
+        phone: z.string(),
+        from: z.string().describe("The sender, as the phone shows it."),
+        text: z.string(),
+        at: time("When the phone received it"),
+      }),
+    ),
   })
-  .meta({ id: "Prompts", description: "The prompts on a sandbox phone, oldest first." });
+  .meta({ id: "Prompts", description: "The prompts and the SMS on a sandbox phone, oldest first." });
 
 export const integrity = z
   .record(z.string(), z.string().regex(/^sha384-/))

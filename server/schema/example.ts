@@ -128,3 +128,11 @@ export const orderView = {
   items: [{ name: "Ticket", quantity: 2, unitAmountMinor: 7_500 }],
   lang: "sw",
 };
+
+export const sms = {
+  id: "0c2d9a53-6b0f-4b52-9d36-0f0c7a0c4a11",
+  phone: "+254712345601",
+  from: "AFRICASTKNG",
+  text: "KES 150.00 paid to pay.example. M-Pesa receipt NLJ7RT61SV. Code: TUK-7F3A-91C2",
+  at: "2026-11-20T21:14:06.120Z",
+};

@@ -89,6 +89,7 @@ describe("phone", () => {
     expect(await listed.json()).toEqual({
       prompts: [{ id, ...promptFor("+254712345609"), merchant: "Sandbox Merchant" }],
       answersItself: true,
+      sms: [],
     });
     const answered = await post(`${phoneUrl}/prompts/${id}`, { answer: "insufficient_funds" });
     expect(answered.status).toBe(200);

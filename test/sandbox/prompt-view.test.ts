@@ -80,7 +80,7 @@ describe("read of a phone's prompts", () => {
       ["0712 345-601", true],
     ] as const) {
       const { body } = await call(`${node.url}/sandbox/phone/${encodeURIComponent(phone)}/prompts`);
-      expect(body).toEqual({ prompts: [], answersItself });
+      expect(body).toEqual({ prompts: [], answersItself, sms: [] });
     }
   });
 

@@ -7,6 +7,7 @@ import type { Problem } from "../../server/errors.ts";
 import type { OrderQuery, OrderView, PaymentView } from "../../server/order/query.ts";
 import type { PastEvent } from "../../server/order/row.ts";
 import type { PromptView } from "../../server/sandbox/prompt-view.ts";
+import type { ReceivedSms } from "../../server/sandbox/sms-list.ts";
 import type * as answer from "../../server/schema/answer.ts";
 import type { ServerEvents, UnwatchAnswer, WatchAnswer } from "../../server/transport/socketio-message.ts";
 
@@ -26,7 +27,7 @@ type Answers = [
   Same<z.infer<typeof answer.watchAnswer>, WatchAnswer>,
   Same<z.infer<typeof answer.unwatchAnswer>, UnwatchAnswer>,
   Same<z.infer<typeof answer.watchEnded>, Parameters<ServerEvents["expired"]>[0]>,
-  Same<z.infer<typeof answer.prompts>, { prompts: PromptView[]; answersItself: boolean }>,
+  Same<z.infer<typeof answer.prompts>, { prompts: PromptView[]; answersItself: boolean; sms: ReceivedSms[] }>,
 ];
 
 it("the schemas of answers equal their types", () => {

@@ -1,5 +1,5 @@
 /**
- * The payer's phone: shows the prompts of one number and sends the answers. While the page is visible, it reads the phone's whole state
+ * The payer's phone: shows the prompts and the SMS of one number, and sends the answers. While the page is visible, it reads the phone's whole state
  * every second. It holds no connection, because all tabs of a browser share six. In the demo shop's frame, the shop sends the number,
  * and a message when the order has changed.
  */
@@ -9,7 +9,8 @@ import { digitsOf } from "./digits.js";
 /** @import { Request } from "./dialog.js" */
 
 /** @typedef {Request & { id: string }} Prompt */
-/** @typedef {{ prompts: Prompt[], answersItself: boolean }} View */
+/** @typedef {{ id: string, from: string, text: string, at: string }} Sms */
+/** @typedef {{ prompts: Prompt[], answersItself: boolean, sms: Sms[] }} View */
 /** @typedef {"approve" | "cancel" | "wrong_pin" | "insufficient_funds"} Answer */
 
 /** @type {<E extends HTMLElement = HTMLElement>(id: string) => E} */
@@ -23,7 +24,7 @@ const root = new URL("..", import.meta.url);
 const number = /** @type {HTMLInputElement} */ (find("number"));
 const pin = /** @type {HTMLInputElement} */ (find("pin"));
 const sendButton = /** @type {HTMLButtonElement} */ (find("send"));
-const screens = { idle: find("idle"), prompt: find("prompt"), done: find("done") };
+const screens = { idle: find("idle"), inbox: find("inbox"), prompt: find("prompt"), done: find("done") };
 
 /** 1 s, because a prompt must seem to come at once. A page needs a hundredth of its address's budget of cheap requests. */
 const readMs = 1000;
@@ -60,6 +61,8 @@ const outcomes = {
 
 /** @type {Prompt | undefined} */
 let shown;
+/** The latest SMS; undefined before the first read of a number. @type {string | undefined} */
+let latestSms;
 /** The reads of the current number; a change of the number aborts them. @type {AbortController | undefined} */
 let reading;
 /** Whether to read again without a wait. */
@@ -73,8 +76,9 @@ function showScreen(name) {
 }
 
 /** @param {View} view */
-function show({ prompts, answersItself }) {
+function show({ prompts, answersItself, sms }) {
   const [first] = prompts;
+  showSms(sms);
   find("link").textContent = "";
   find("count").textContent = prompts.length > 1 ? `1 of ${prompts.length}` : "";
   find("automatic").hidden = !answersItself;
@@ -83,6 +87,35 @@ function show({ prompts, answersItself }) {
   shown = first;
   if (first) showPrompt(first);
   else if (wasShown && !screens.prompt.hidden) showLapsed();
+}
+
+/**
+ * Lists the SMS. They replace an idle screen, and a new one also the screen after an answer; a prompt stays in front.
+ * @param {Sms[]} sms
+ */
+function showSms(sms) {
+  const last = sms.at(-1);
+  if (last?.id === latestSms) return;
+  const isNew = latestSms !== undefined;
+  latestSms = last?.id ?? "";
+  find("messages").replaceChildren(...sms.map(messageOf));
+  if (!last) return;
+  if (!screens.idle.hidden || (isNew && !screens.done.hidden)) showScreen("inbox");
+  find("messages").lastElementChild?.scrollIntoView({ block: "nearest" });
+  if (isNew) find("announcement").textContent = `Message from ${last.from}: ${last.text}`;
+}
+
+/** @param {Sms} sms */
+function messageOf({ from, text, at }) {
+  const item = document.createElement("li");
+  const sender = document.createElement("span");
+  sender.className = "sender";
+  const time = document.createElement("time");
+  time.dateTime = at;
+  time.textContent = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" }).format(new Date(at));
+  sender.append(from, time);
+  item.append(sender, text);
+  return item;
 }
 
 /** @param {Prompt} prompt */
@@ -212,6 +245,8 @@ function setNumber(text) {
 
 function changeNumber() {
   shown = undefined;
+  latestSms = undefined;
+  find("messages").replaceChildren();
   find("idle-text").textContent = "Requests to pay from this number appear here.";
   showScreen("idle");
   const address = new URL(location.href);
