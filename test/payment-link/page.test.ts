@@ -1,7 +1,10 @@
 /** How the checkout page looks in each of its states, in every language, light and dark, narrow and wide. */
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
 import type { Browser } from "playwright-core";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { contrast } from "../../server/page/colour.ts";
+import { qrPng } from "../../server/page/qr.ts";
 import { renderCheckout } from "../../server/payment-link/page/checkout.ts";
 import type { CheckoutView } from "../../server/payment-link/page-view.ts";
 import { violationsOf } from "../support/axe.ts";
@@ -69,6 +72,27 @@ describe("checkout page", () => {
     },
     60_000,
   );
+
+  it("shows the shop's logo from its address, which learns nothing of the page", async () => {
+    const requests: IncomingHttpHeaders[] = [];
+    const logos = createServer(({ headers }, response) => {
+      requests.push(headers);
+      response.writeHead(200, { "content-type": "image/png" }).end(qrPng("logo"));
+    });
+    await new Promise<void>((resolve) => logos.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void logos.close());
+    const { port } = logos.address() as AddressInfo;
+    const server = await startCheckout();
+    server.view = () => ({ shop: { name: "Shop", logoUrl: `http://127.0.0.1:${port}/logo.png` } });
+    const { page, complaints } = await openPage(browser, { viewport: { width: 320, height: 700 } });
+    await page.goto(`${server.url}/pay/token`);
+    await expect.poll(() => page.evaluate("document.querySelector('.shop img').naturalWidth")).toBeGreaterThan(0);
+    expect(await page.evaluate("document.querySelector('.shop img').offsetHeight")).toBeLessThanOrEqual(44);
+    expect(requests).toHaveLength(1);
+    expect(requests[0]).not.toHaveProperty("referer");
+    expect(await violationsOf(page)).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
 
   it("writes data as text, and links to web pages only", () => {
     const evil = `"><script>alert(1)</script>`;

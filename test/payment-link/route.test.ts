@@ -94,6 +94,10 @@ describe("GET /pay/:token", () => {
     const { link } = await openLink({ description: "Table 7" });
     const answer = await call(`${new URL(link.url).pathname.replace(/^/, node.url)}/print`);
     expect([answer.status, String(answer.body)]).toEqual([200, expect.stringMatching(/Table 7[\s\S]*<svg/)]);
+    expect(String(answer.body)).toContain("<li>Enter your mobile number</li>");
+    const open = await createLink(node, { amountMinor: undefined, reusable: {} });
+    const other = await call(`${new URL(open.url).pathname.replace(/^/, node.url)}/print`);
+    expect(String(other.body)).toContain("<li>Enter the amount and your mobile number</li>");
   });
 
   it("keeps the token out of the log", async () => {

@@ -42,7 +42,6 @@ export const paymentLinkReads: Record<string, number> = {
   reserve: 200,
 };
 
-/** Named as the keys of `paymentLinkReads`. */
 /** The hash of the browser that paid the `n`th newest order. */
 const payerOf = (n: number): string => createHash("sha256").update(`payer-MILLION-${n}`).digest("hex");
 
@@ -74,6 +73,7 @@ async function resealOne(pool: Database["pool"]): Promise<void> {
   await resealTokens(pool, { sealer: old, newest });
 }
 
+/** Named as the keys of `paymentLinkReads`. */
 export function paymentLinkCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   const sealer = createSealer(["a secret of more than thirty-two characters"]);
   const create = (orderId: string, key?: string) =>

@@ -12,7 +12,8 @@ const style = checkoutStyle + readOwnStyle("print.css");
 export function renderPrintPage(view: PrintView, qrSvg: string): string {
   const { shop, lang, nonce, url, amountText, description } = view;
   const spoken = wordsOf(lang);
-  const { title, steps, button, address } = spoken.page.print;
+  const { title, steps, amountStep, button, address } = spoken.page.print;
+  const shownSteps = steps.map((step, index) => (index === 1 && amountText === undefined ? amountStep : step));
   return documentOf(
     { shop, lang, nonce },
     {
@@ -24,7 +25,7 @@ export function renderPrintPage(view: PrintView, qrSvg: string): string {
 ${description && html`<p class="what">${description}</p>`}
 ${amountText && html`<p class="amount">${amountText}</p>`}
 <div class="qr">${trusted(qrSvg)}</div>
-<ol>${steps.map((step) => html`<li>${step}</li>`)}</ol>
+<ol>${shownSteps.map((step) => html`<li>${step}</li>`)}</ol>
 <p class="address">${address} <span>${url.replace(/^https?:\/\//, "")}</span></p>
 <p id="print" hidden><button type="button" class="primary">${button}</button></p>
 </main>`,

@@ -55,6 +55,7 @@ export const english: PageWords = {
   print: {
     title: "Scan to pay",
     steps: ["Scan the code with your phone’s camera", "Enter your mobile number", "Approve the payment with your PIN"],
+    amountStep: "Enter the amount and your mobile number",
     button: "Print",
     address: "Or open",
   },

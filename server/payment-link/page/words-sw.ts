@@ -56,6 +56,7 @@ export const swahili: PageWords = {
   print: {
     title: "Skani ulipe",
     steps: ["Skani msimbo kwa kamera ya simu yako", "Weka nambari yako ya simu", "Idhinisha malipo kwa PIN yako"],
+    amountStep: "Weka kiasi na nambari yako ya simu",
     button: "Chapisha",
     address: "Au fungua",
   },

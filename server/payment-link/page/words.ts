@@ -70,6 +70,8 @@ export interface PageWords {
   print: {
     title: string;
     steps: readonly string[];
+    /** In place of the second step, where the payer enters the amount. */
+    amountStep: string;
     /** The button. */
     button: string;
     /** Before the address. */
