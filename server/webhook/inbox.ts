@@ -96,9 +96,10 @@ const keepStatement = {
 const claimStatement = {
   name: "claim-unapplied",
   text: `update webhook set offer_at = clock_timestamp() + greatest(interval '30 seconds', clock_timestamp() - received_at)
-  where id in (
+  -- A list, because the planner does not know the limit: it would read the whole table while many webhooks wait.
+  where id = any (array(
     select id from webhook where offer_at <= statement_timestamp() and received_at > statement_timestamp() - interval '7 days'
-    order by offer_at limit $1 for update skip locked)
+    order by offer_at limit $1 for update skip locked))
   returning id, provider, payment_id, headers, body`,
 } as const;
 
