@@ -9,6 +9,7 @@ import { fanOut } from "../../server/delivery/fan-out.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
+import { untilLater } from "../support/database-clock.ts";
 import { testSecret } from "../support/node.ts";
 import { draftOf, paid } from "../support/store.ts";
 
@@ -121,6 +122,7 @@ describe("a new endpoint", () => {
   it("is compared with the time of an order in another epoch, whose transactions have other numbers", async () => {
     const before = await openOrder();
     await before.pay();
+    await untilLater(file.database.pool);
     const { endpoint } = await endpointsOf(file.database.pool).create({ url: "https://shop.example.com/" });
     // As if the database had been restored on a server that has run fewer transactions.
     await file.database.pool.query("update endpoint set created_snapshot = '900000000:900000000:' where id = $1", [

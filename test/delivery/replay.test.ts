@@ -10,6 +10,7 @@ import { recordAttempt } from "../../server/delivery/record.ts";
 import { type Replay, replay } from "../../server/delivery/replay.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
+import { databaseNow, untilLater } from "../support/database-clock.ts";
 import { testSecret } from "../support/node.ts";
 import { openExplained } from "../support/statement-plan.ts";
 import { draftOf, paid } from "../support/store.ts";
@@ -62,13 +63,7 @@ const copy = (id: string, count: number) =>
     end $$`,
   );
 
-const now = async (): Promise<Date> => (await query("select clock_timestamp() as at"))[0].at;
-
-/** Waits until PostgreSQL's clock shows another millisecond, because times are stored in milliseconds. */
-async function untilLater(): Promise<void> {
-  const start = await now();
-  await vi.waitUntil(async () => (await now()) > start, { interval: 1 });
-}
+const now = (): Promise<Date> => databaseNow(file.database.pool);
 
 const queuedAt = async (endpointId: string): Promise<string[]> =>
   (await query("select subject_id from delivery where endpoint_id = $1 and is_replay", [endpointId])).map(
@@ -164,11 +159,11 @@ describe("replay", () => {
 
   it("finds by the period the orders that changed in it, also if they changed later", async () => {
     const [before] = await makePaid(1);
-    await untilLater();
+    await untilLater(file.database.pool);
     const since = await now();
     const [within] = await makePaid(1);
     const until = await now();
-    await untilLater();
+    await untilLater(file.database.pool);
     const [after] = await makePaid(1);
     await store().advance(within?.paymentId ?? "", paid({ receipt: `R-${within?.id}` }));
     await store().advance(before?.paymentId ?? "", paid({ receipt: `R-${before?.id}` }));
