@@ -78,9 +78,11 @@ const untilMs =
   flags.until === undefined ? undefined : Date.parse(`${report.startedAt.slice(0, 10)}T${flags.until}:00Z`);
 const machine = await startMachine();
 const daraja = await startDaraja();
-const stop = async (): Promise<void> => {
-  await machine.stop();
-  await daraja.close();
+let stopped: Promise<void> | undefined;
+/** Runs once, because a signal interrupts a phase, whose end stops the bench too. */
+const stop = (): Promise<void> => {
+  stopped ??= machine.stop().then(() => daraja.close());
+  return stopped;
 };
 process.once("SIGINT", () => void stop().then(() => process.exit(130)));
 process.once("SIGTERM", () => void stop().then(() => process.exit(143)));
