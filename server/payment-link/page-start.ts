@@ -7,7 +7,7 @@ import type pg from "pg";
 import { type ErrorCode, HubError } from "../errors.ts";
 import { waitAtMost } from "../in-flight.ts";
 import type { Language } from "../order/order.ts";
-import type { Started, StartPayment } from "../payment/start.ts";
+import { phoneOf, readAmount, type Started, type StartPayment } from "../payment/start.ts";
 import type { Provider } from "../provider/provider.ts";
 import { readAmountText } from "./amount-text.ts";
 import { reserveOrderId } from "./page-order.ts";
@@ -101,8 +101,15 @@ async function open(options: PageStartOptions, state: PageState, opening: Openin
   if (order && order.event.amountMinor === opening.amountMinor) {
     return startWith(options, state, opening, order.event.orderId);
   }
+  // Before a number is reserved, which a mistake would use up.
+  readAmount(opening.amountMinor, opening.provider);
+  phoneOf(phoneIn(opening), opening.provider, link.currency);
   return openNext(options, state, opening);
 }
+
+/** The phone that the payer sent, for a provider that prompts one. */
+const phoneIn = ({ provider, values: { phone } }: Opening): string | undefined =>
+  provider.limits.phone && phone !== "" ? phone : undefined;
 
 /** Each statement looks at a hundred numbers. */
 const reservationsMax = 20;
@@ -124,16 +131,18 @@ async function openNext(options: PageStartOptions, state: PageState, opening: Op
 function startWith(
   { startPayment, admit, phoneMax }: PageStartOptions,
   { link, formKey }: PageState,
-  { values, lang, payer, address, provider, amountMinor }: Opening,
+  opening: Opening,
   orderId: string,
 ): Promise<Started> {
-  const { phone, key = "" } = values;
+  const { values, lang, payer, address, provider, amountMinor } = opening;
+  const { key = "" } = values;
+  const phone = phoneIn(opening);
   const body = {
     orderId,
     amountMinor,
     currency: link.currency,
     provider: provider.name,
-    ...(provider.limits.phone && phone !== undefined && phone !== "" && { phone }),
+    ...(phone !== undefined && { phone }),
     description: link.description,
     items: link.items,
     customer: link.customer,

@@ -191,7 +191,8 @@ export function readAmount(amountMinor: number, { name, limits }: Provider): big
   return amount;
 }
 
-function phoneOf(phone: string | undefined, provider: Provider, currency: string): { phone?: string } {
+/** The phone in E.164, if the provider prompts one. Throws `phone_invalid` for a number that cannot be prompted or is missing. */
+export function phoneOf(phone: string | undefined, provider: Provider, currency: string): { phone?: string } {
   if (phone !== undefined) return { phone: readPhone(phone, { provider, currency }) };
   if (provider.limits.phone) throw missingPhone(provider);
   return {};

@@ -204,6 +204,18 @@ describe("POST /pay/:token", () => {
     expect(page.html).not.toContain("From KES");
   });
 
+  it("uses no number of a reusable link for a form with a mistake", async () => {
+    const { link, browser } = await openLink({ amountMinor: undefined, reusable: {} });
+    const mistakes = [
+      { phone: "12", amount: "20" },
+      { phone: "", amount: "20" },
+      { phone: phoneEnding("00"), amount: "20.50" },
+    ];
+    for (const mistake of mistakes) expect((await browser.send({ ...ask, ...mistake })).status).toBe(400);
+    await payOnPage(browser, { ...ask, phone: phoneEnding("00"), amount: "20" });
+    expect((await asMerchant(node, `/v1/orders/${link.orderId}-1`)).status).toBe(200);
+  });
+
   it("keeps the amount that the payer entered for another attempt", async () => {
     const { link, browser } = await openLink({ amountMinor: undefined, reusable: {} });
     await payOnPage(browser, { ...ask, phone: phoneEnding("03"), amount: "Ksh 1,500/=" });
