@@ -716,6 +716,23 @@ export interface components {
             /** @enum {string} */
             answer: "approve" | "cancel" | "wrong_pin" | "insufficient_funds" | "ignore";
         };
+        /** @description The mails in the sandbox's inbox, newest first. */
+        InboxMails: {
+            mails: {
+                /** Format: uuid */
+                id: string;
+                to: string;
+                subject: string;
+                /** @description The plain text, which states the same as the HTML. */
+                text: string;
+                html: string;
+                /**
+                 * Format: date-time
+                 * @description When the mail arrived. ISO 8601, UTC.
+                 */
+                at: string;
+            }[];
+        };
         PaymentRequest: {
             /** @description Your name for the order, unique. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
             orderId: string;

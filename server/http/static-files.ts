@@ -129,8 +129,8 @@ export async function sendAsset(request: FastifyRequest, reply: FastifyReply, as
 /** Bytes per chunk of a large file. */
 const pieceBytes = 16_384;
 
-/** Streams large files at the reader's pace, because queued bytes count against the connection (connection-guard.ts). */
-function sendBytes(reply: FastifyReply, bytes: Buffer): FastifyReply {
+/** Streams large bodies at the reader's pace, because queued bytes count against the connection (connection-guard.ts). */
+export function sendBytes(reply: FastifyReply, bytes: Buffer): FastifyReply {
   if (bytes.length <= pieceBytes) return reply.send(bytes);
   return reply.header("content-length", bytes.length).send(Readable.from(piecesOf(bytes)));
 }

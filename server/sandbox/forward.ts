@@ -11,6 +11,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Agent, type Dispatcher } from "undici";
 import type { NodeProof } from "../auth/keys.ts";
 import { HubError } from "../errors.ts";
+import { sendBytes } from "../http/static-files.ts";
 import { type Host, HostUnavailable, type SandboxHost, SandboxRefusal } from "./host.ts";
 import { type Message, readMessage, withoutHopHeaders } from "./message.ts";
 
@@ -41,7 +42,7 @@ const pingMs = 2_000;
 
 export interface Forwarding {
   /** Add it to the scope of each sandbox, before the hooks that read the request. */
-  addTo(scope: FastifyInstance): void;
+  addTo(scope: FastifyInstance, limits?: { bodyBytesMax: number }): void;
   /** Whether another node forwarded this request, and has counted it. */
   isForwarded(request: FastifyRequest): boolean;
   /** Whether an origin is that of a node that forwarded a request. */
@@ -84,27 +85,31 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
   const relay = (message: Message, signal: AbortSignal) => (target: Host) =>
     relayOnce({ ...options, agent }, { target, message, signal });
 
-  const forward = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+  const forward = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    bodyBytesMax?: number,
+  ): Promise<FastifyReply> => {
     const leaving = new AbortController();
     reply.raw.once("close", () => leaving.abort());
     try {
-      const message = await readMessage(request);
+      const message = await readMessage(request, bodyBytesMax);
       const answer = await reach(host, searchMs, relay(message, leaving.signal));
       const headers = withoutHopHeaders(answer.headers, (name) => name === proofHeader);
-      return reply.code(answer.statusCode).headers(headers).send(answer.body);
+      return sendBytes(reply.code(answer.statusCode).headers(headers), answer.body);
     } catch (error) {
-      // The client has left.
-      if (request.raw.socket.destroyed) return reply.hijack();
+      // The client has left. A request whose body was not read to its end has no socket.
+      if (leaving.signal.aborted || request.raw.socket?.destroyed) return reply.hijack();
       throw error;
     }
   };
 
   return {
-    addTo(scope) {
+    addTo(scope, limits) {
       scope.addHook("onRequest", async (request, reply) => {
         if (proofOf(request) === undefined) {
           const { key } = await reach(host, searchMs, async (target) => target);
-          return key === host.key ? undefined : forward(request, reply);
+          return key === host.key ? undefined : forward(request, reply, limits?.bodyBytesMax);
         }
         if (!isForwarded(request) || !(await isHost())) return reply.code(misdirected).send();
         reply.header(proofHeader, proof.of(`answer ${host.key}`));

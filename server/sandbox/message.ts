@@ -14,7 +14,8 @@ export interface Message {
 
 type Headers = Record<string, string | string[]>;
 
-const bodyBytesMax = 65_536;
+/** The body that a request may have, unless its route takes more. */
+const bodyBytesDefault = 65_536;
 
 /** Headers of one connection (RFC 9110, section 7.6.1), and those that undici sets. */
 const hopHeaders = new Set([
@@ -26,17 +27,20 @@ const hopHeaders = new Set([
 const proxyHeader = /^(forwarded|x-forwarded-.*|x-real-ip)$/;
 
 /** The body is read in full, because it may be sent again to another node. */
-export async function readMessage({ raw, method, headers, originalUrl }: FastifyRequest): Promise<Message> {
+export async function readMessage(
+  { raw, method, headers, originalUrl }: FastifyRequest,
+  bodyBytesMax = bodyBytesDefault,
+): Promise<Message> {
   return {
     method: method as Dispatcher.HttpMethod,
     // A client may send the absolute form (RFC 9112, section 3.2.2).
     path: originalUrl.replace(/^https?:\/\/[^/?]*/i, ""),
     headers: withoutHopHeaders(headers, (name) => proxyHeader.test(name)),
-    body: await readBody(raw),
+    body: await readBody(raw, bodyBytesMax),
   };
 }
 
-async function readBody(raw: IncomingMessage): Promise<Buffer> {
+async function readBody(raw: IncomingMessage, bodyBytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of raw) {

@@ -1,5 +1,5 @@
 /**
- * The sandbox: the HTTP APIs of the providers, as far as Tukio uses them, and the payer's phone. Mount at `/sandbox`.
+ * The sandbox: the HTTP APIs of the providers, as far as Tukio uses them, the payer's phone, and the inbox. Mount at `/sandbox`.
  *
  * An unauthenticated client may use the pages and the phone, and so answer prompts. Other requests need the account's
  * credentials, which are derived from the node's secret. A request without them counts towards the limit of its address
@@ -12,9 +12,13 @@ import type { Database } from "../database/pool.ts";
 import type { DeadlineFacts } from "./deadline.ts";
 import { createForwarding, type Forwarding } from "./forward.ts";
 import { createSandboxHost } from "./host.ts";
+import { addInbox } from "./inbox-routes.ts";
+import { type IsMerchant, limitUnauthenticated } from "./limit.ts";
 import { createPhone, type Phone } from "./phone.ts";
 import { phoneRoutes } from "./phone-routes.ts";
 import { createDescribePayment, type DescribeOptions, type DescribePayment } from "./prompt-view.ts";
+
+export type { IsMerchant } from "./limit.ts";
 
 /** The environment variables of a provider's account, without the prefix `<NAME>_`. */
 export type Account = Readonly<Record<string, string>>;
@@ -35,9 +39,6 @@ export interface SandboxContext<A extends Account = Account> {
   /** The real clock by default. */
   now?: () => Date;
 }
-
-/** Whether the headers of a request have the merchant's credentials. */
-export type IsMerchant = (request: FastifyRequest) => boolean;
 
 /** The sandbox of one provider. */
 export interface Sandbox<A extends Account = Account> extends DeadlineFacts {
@@ -183,6 +184,7 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
     },
     { prefix: "/phone" },
   );
+  addInbox(app, { proof: createNodeProof(secrets), admit, isForwarded, forwarding });
   const isOwn = (url: string): boolean =>
     [hubUrl(), publicUrl()].some((base) => originOf(base) === originOf(url)) ||
     forwarding?.isNodeOrigin(originOf(url)) === true;
@@ -209,19 +211,3 @@ export async function sandboxRoutes(app: FastifyInstance, options: SandboxOption
 
 /** Undefined for text that is not a URL; it equals no origin. */
 const originOf = (url: string): string | undefined => (URL.canParse(url) ? new URL(url).origin : undefined);
-
-/**
- * Limits the requests without the merchant's credentials before their bodies are read. The node counts requests for unknown
- * routes. Call this before the provider adds its own hooks.
- */
-function limitUnauthenticated(
-  scope: FastifyInstance,
-  { admit, isMerchant }: Pick<SandboxOptions, "admit"> & { isMerchant: IsMerchant },
-): void {
-  scope.addHook("onRoute", (route) => {
-    route.config = { ...route.config, isLimited: false };
-  });
-  scope.addHook("onRequest", async (request) => {
-    if (!request.is404 && !isMerchant(request)) await admit(request);
-  });
-}

@@ -258,6 +258,21 @@ export const prompts = z
   })
   .meta({ id: "Prompts", description: "The prompts and the SMS on a sandbox phone, oldest first." });
 
+export const inboxMails = z
+  .object({
+    mails: z.array(
+      z.object({
+        id: z.uuid(),
+        to: z.string(),
+        subject: z.string(),
+        text: z.string().describe("The plain text, which states the same as the HTML."),
+        html: z.string(),
+        at: time("When the mail arrived"),
+      }),
+    ),
+  })
+  .meta({ id: "InboxMails", description: "The mails in the sandbox's inbox, newest first." });
+
 export const integrity = z
   .record(z.string(), z.string().regex(/^sha384-/))
   .meta({ id: "Integrity", description: "The hashes of the SDK's scripts." });

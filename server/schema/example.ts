@@ -54,6 +54,16 @@ export const succeeded: StatusEvent = {
   occurredAt: "2026-11-20T21:00:00.123Z",
 };
 
+/** A mail in the sandbox's inbox. */
+export const mail = {
+  id: "0199f2c4-a3b2-7d11-8c4e-7f1a2b3c4d5e",
+  to: "amina@example.com",
+  subject: "[Test] Receipt from Shop: KES 150.00",
+  text: "Test payment – no money moves\n\nKES 150.00\n…",
+  html: "<!doctype html>…",
+  at: "2026-11-20T21:00:01.402Z",
+};
+
 export const inReview: StatusEvent = {
   ...succeeded,
   status: "review",

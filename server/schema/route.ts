@@ -19,7 +19,7 @@ export const tags = {
   "Return address": "The payer's browser returns here from a provider's own page.",
   Operating: "The health, the metrics and the API docs of the node.",
   Sandbox:
-    "A demo shop and the payer's phone, on nodes with a sandbox. The phone shows the prompts of payments, and answers them.",
+    "A demo shop, the payer's phone and an inbox, on nodes with a sandbox. The phone shows the prompts of payments, and answers them. The inbox has the mails about test payments.",
 } as const;
 
 type Json = Readonly<Record<string, unknown>>;

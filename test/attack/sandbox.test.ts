@@ -214,7 +214,7 @@ describe("page of another origin", () => {
 
   it("cannot frame an answer of the sandbox, or read it as another type", async () => {
     const { node } = await listSandbox();
-    for (const path of ["/sandbox/phone", "/sandbox/bkash/redirect/", "/sandbox/daraja/nowhere"]) {
+    for (const path of ["/sandbox/phone", "/sandbox/inbox", "/sandbox/bkash/redirect/", "/sandbox/daraja/nowhere"]) {
       const { headers } = await call(node.url + path);
       expect([path, headers.get("x-content-type-options")]).toEqual([path, "nosniff"]);
       expect(headers.get("content-security-policy")).toMatch(/frame-ancestors '(none|self)'/);
@@ -225,7 +225,7 @@ describe("page of another origin", () => {
 describe("sandbox in production", () => {
   const production = { NODE_ENV: "production", PUBLIC_URL: "https://pay.example/hub" };
 
-  it("lets an unauthenticated client reach the pages and the phone, and nothing else", async () => {
+  it("lets an unauthenticated client reach the pages, the phone and the inbox, and nothing else", async () => {
     const { node, routes } = await listSandbox({ ...production, DATABASE_URL: databaseUrl });
     const reached = new Set<string>();
     for (const route of routes.filter(({ method }) => ["GET", "POST", "PUT", "DELETE", "PATCH"].includes(method))) {
@@ -233,7 +233,13 @@ describe("sandbox in production", () => {
       const { status } = await headersOf(addressOf(node, route), { method: route.method, ...body });
       if (status < 400) reached.add(`${route.method} ${route.url}`);
     }
-    expect([...reached].toSorted()).toEqual(["GET /sandbox/phone", "GET /sandbox/phone/:msisdn/prompts"]);
+    expect([...reached].toSorted()).toEqual([
+      "GET /sandbox/inbox",
+      "GET /sandbox/inbox.json",
+      "GET /sandbox/inbox/mails",
+      "GET /sandbox/phone",
+      "GET /sandbox/phone/:msisdn/prompts",
+    ]);
   });
 
   it.each(providerNames)("accepts the node's public and local address at %s, and no other", async (name) => {
