@@ -49,6 +49,8 @@ const payBody = z
     orderId: orderIdText.optional(),
     provider: z.string(),
     phone: z.string().max(phoneLengthMax).optional(),
+    /** For the receipt, which goes to the sandbox's inbox. */
+    email: z.email("is no email address").max(254).optional(),
   })
   .refine(({ item, orderId }) => (item === undefined) !== (orderId === undefined), {
     message: "is required, unless there is an orderId to pay again",
@@ -69,6 +71,7 @@ const scripts = [
   "pay-link.js",
   "payment.js",
   "phone-frame.js",
+  "sent.js",
   "snippet.js",
 ];
 const findFile = keepAssets({
@@ -168,7 +171,7 @@ function addOrderRoutes(app: FastifyInstance, options: ShopOptions): void {
 
 /** The body for `startPayment`. Throws `currency_invalid` if the item has no price in the provider's currencies. */
 function toPayment(
-  { orderId = newOrderId(), phone }: z.infer<typeof payBody>,
+  { orderId = newOrderId(), phone, email }: z.infer<typeof payBody>,
   { provider, itemId, home }: { provider: Provider; itemId: ItemId; home: string },
 ): object {
   const item = items[itemId];
@@ -180,6 +183,7 @@ function toPayment(
     currency,
     provider: provider.name,
     ...(phone !== undefined && { phone }),
+    ...(email !== undefined && { customer: { email } }),
     description: item.name,
     returnUrl: `${home}/?orderId=${orderId}`,
     // The name on the sandbox's phone.

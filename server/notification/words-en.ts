@@ -24,7 +24,7 @@ export const english: NotificationWords = {
       review: {
         one: "{count} order needs your decision",
         many: "{count} orders need your decision",
-        text: "Money has arrived that does not match the order. Nothing is delivered until you accept or reject the payment.",
+        text: "Money has arrived that does not match the order. The order counts as unpaid until you accept the payment.",
         advice:
           "Compare the payment with the provider’s statement. Then record your decision with POST /v1/orders/:orderId/resolve.",
       },

@@ -25,7 +25,7 @@ export const swahili: NotificationWords = {
       review: {
         one: "Oda {count} inasubiri uamuzi wako",
         many: "Oda {count} zinasubiri uamuzi wako",
-        text: "Pesa zilizofika hazilingani na oda. Hakuna kitakachotolewa hadi ukubali au ukatae malipo.",
+        text: "Pesa zilizofika hazilingani na oda. Oda itahesabiwa kuwa haijalipwa hadi ukubali malipo.",
         advice:
           "Linganisha malipo na taarifa ya mtoa huduma. Kisha andika uamuzi wako kwa POST /v1/orders/:orderId/resolve.",
       },

@@ -203,6 +203,29 @@ describe("shop", () => {
     expect(await page.evaluate("document.activeElement.id")).toBe("phone");
   });
 
+  it("asks for an email address that may be empty, and shows where the receipt and the SMS are", async () => {
+    const { page, complaints } = await visit();
+    await page.fill("#email", "amina");
+    await page.click("#pay");
+    await page.getByText("Enter an address such as").waitFor();
+    expect(await page.getAttribute("#email", "aria-invalid")).toBe("true");
+    await page.fill("#email", "amina@example.com");
+    await buy(page, "01");
+    await seeHeading(page, "Paid");
+    const number = encodeURIComponent(await page.inputValue("#phone"));
+    const addresses = await Promise.all(["#sent-inbox", "#sent-phone"].map((id) => page.getAttribute(id, "href")));
+    expect(addresses).toEqual([`sandbox/inbox?to=amina%40example.com`, `sandbox/phone?number=${number}`]);
+    expect(await page.locator("#sent-mail").isVisible()).toBe(true);
+    await page.goto(page.url().replace(/\?.*/, ""));
+    await buy(page, "01");
+    await seeHeading(page, "Paid");
+    expect([await page.locator("#sent-sms").isVisible(), await page.locator("#sent-mail").isVisible()]).toEqual([
+      true,
+      false,
+    ]);
+    expect(complaints).toEqual([]);
+  });
+
   it.each([320, 768, 1440])("is no wider than a screen of %i px", async (width) => {
     const { page } = await visit({ width });
     await page.locator("#ways label").first().waitFor();

@@ -77,6 +77,15 @@ describe("purchase", () => {
     expect(unsold).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "item" }] } });
   });
 
+  it("passes the email address on as the customer's, and refuses another text", async () => {
+    const node = await start();
+    const { order } = await buy(node, { ...tea, email: "amina@example.com" });
+    const { body } = await asMerchant(node, `/v1/orders/${order.orderId}`);
+    expect(body.customer).toEqual({ email: "amina@example.com" });
+    const wrong = await post(node, "payments", { ...tea, email: "amina" });
+    expect(wrong).toMatchObject({ status: 400, body: { code: "body_invalid", errors: [{ path: "email" }] } });
+  });
+
   it("returns the payer to the page's origin, with the order id", async () => {
     const node = await start({ PUBLIC_URL: "https://shop.example/tukio" });
     const origins = { "https://shop.example": "https://shop.example/tukio/", [node.url]: `${node.url}/` };

@@ -15,7 +15,7 @@ describe("alert mail", () => {
     const { subject, text } = alertMail(alertOf("review"), { shop, lang: "en" });
     expect(subject).toBe("14 orders need your decision – Mama Mboga Fresh Produce");
     expect(text).toBe(`14 orders need your decision
-Money has arrived that does not match the order. Nothing is delivered until you accept or reject the payment.
+Money has arrived that does not match the order. The order counts as unpaid until you accept the payment.
 
 ORD-2031, KES 1,400.00 arrived instead of KES 1,500.00, Nov 23, 2026, 11:40 AM GMT+3
 ORD-2032, KES 1,500.00, the receipt belongs to another payment, Nov 23, 2026, 11:40 AM GMT+3

@@ -5,7 +5,7 @@ import { onPage, onPhone, payerOf, payersFor } from "./payer.js";
 /** @import { Choice, Item } from "../catalogue.ts" */
 /** @import { Payer } from "./payer.js" */
 
-/** @typedef {{ item: Item, choice: Choice, phone: string }} Selection */
+/** @typedef {{ item: Item, choice: Choice, phone: string, email: string }} Selection */
 
 /**
  * @typedef {object} FormOptions
@@ -18,6 +18,7 @@ import { onPage, onPhone, payerOf, payersFor } from "./payer.js";
  * @typedef {object} Form
  * @property {FormOptions} options
  * @property {HTMLInputElement} phone
+ * @property {HTMLInputElement} email
  * @property {HTMLSelectElement} payers
  * @property {HTMLButtonElement} button
  * @property {Map<string, HTMLElement>} prices The price on each item's card, by item id.
@@ -50,6 +51,7 @@ export function createForm(options) {
   const form = {
     options,
     phone: find("phone"),
+    email: find("email"),
     payers: find("payer"),
     button: find("pay"),
     prices: new Map(),
@@ -60,6 +62,20 @@ export function createForm(options) {
   return {
     selection: () => readSelection(form),
     showPhoneError,
+
+    /** Shows whether the email address can be used. Returns false if not. */
+    checkEmail() {
+      const { email } = form;
+      const isValid = email.checkValidity();
+      setError("email-error", isValid ? undefined : "Enter an address such as amina@example.com, or none.");
+      if (isValid) email.removeAttribute("aria-invalid");
+      else {
+        email.setAttribute("aria-invalid", "true");
+        email.focus();
+      }
+      return isValid;
+    },
+
     focusPhone: () => form.phone.focus(),
 
     /** Disables the button while the shop starts a payment. @param {boolean} isBusy */
@@ -105,11 +121,11 @@ function fillForm(form) {
 }
 
 /** @param {Form} form @returns {Selection | undefined} */
-function readSelection({ options: { items, choices }, phone }) {
+function readSelection({ options: { items, choices }, phone, email }) {
   const data = new FormData(find("choosing"));
   const item = items.find(({ id }) => id === data.get("item"));
   const choice = choices.find(({ provider }) => provider === data.get("provider"));
-  return item && choice && { item, choice, phone: phone.value.trim() };
+  return item && choice && { item, choice, phone: phone.value.trim(), email: email.value.trim() };
 }
 
 /** Shows every price in the currency of the selected payment method. @param {Form} form */

@@ -1,9 +1,9 @@
 /**
- * Stores the phone number of the last order, so that the phone beside the shop is the same after a reload and in a second
- * tab. If the storage fails, the visitor types the number again.
+ * Stores the phone number and the email address of the last order, so that the phone beside the shop and the links to the
+ * messages are the same after a reload and in a second tab. If the storage fails, the visitor types them again.
  */
 
-/** @typedef {{ orderId: string, provider: string, phone: string }} LastOrder */
+/** @typedef {{ orderId: string, provider: string, phone: string, email?: string }} LastOrder */
 
 const key = "tukio-shop:last-order";
 

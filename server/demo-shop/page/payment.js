@@ -46,7 +46,7 @@ export const readClock = () => call("clock");
 export const prepare = (provider) => call(`providers/${encodeURIComponent(provider)}/token`, {});
 
 /**
- * @param {{ item?: string, orderId?: string, provider: string, phone?: string }} payment
+ * @param {{ item?: string, orderId?: string, provider: string, phone?: string, email?: string }} payment
  * @returns {Promise<Watched>}
  */
 export const pay = (payment) => call("payments", payment);

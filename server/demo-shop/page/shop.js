@@ -11,6 +11,7 @@ import { createPanel } from "./panel.js";
 import { createPayLink } from "./pay-link.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
 import { createPhone } from "./phone-frame.js";
+import { showSent } from "./sent.js";
 import { showSnippet } from "./snippet.js";
 
 /** @import { OrderStatusElement } from "../../../client-sdk/element.ts" */
@@ -166,6 +167,7 @@ function watch({ order, item, watchToken }) {
   messages.show(order);
   setAttribute("item", items.find(({ id }) => id === item)?.name);
   setAttribute("phone", recall(order.orderId)?.phone);
+  showSent(recall(order.orderId));
   showCard();
   if (isAgain) return;
   status.refreshToken = async () => (await watchAgain(order.orderId)).watchToken;
@@ -177,17 +179,19 @@ function watch({ order, item, watchToken }) {
 async function submit() {
   const selection = form?.selection();
   if (!form || !selection) return;
-  const { item, choice, phone: number } = selection;
+  const { item, choice, phone: number, email } = selection;
   form.showError(undefined);
   form.showPhoneError(undefined);
+  if (!form.checkEmail()) return;
   form.setBusy(true);
   const isSame = current?.item === item.id && current.order.currency === choice.currency;
   const goods = isSame && current ? { orderId: current.order.orderId } : { item: item.id };
   try {
     await sdk;
-    const watched = await pay({ ...goods, provider: choice.provider, ...(number !== "" && { phone: number }) });
+    const payer = { ...(number !== "" && { phone: number }), ...(email !== "" && { email }) };
+    const watched = await pay({ ...goods, provider: choice.provider, ...payer });
     goTo(watched.order.orderId);
-    remember({ orderId: watched.order.orderId, provider: choice.provider, phone: number });
+    remember({ orderId: watched.order.orderId, provider: choice.provider, phone: number, email });
     mayRedirect = choice.redirects && number === "";
     watch(watched);
     // In another attempt the order is watched already, so its event may have arrived before this answer.
