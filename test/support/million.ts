@@ -2,6 +2,7 @@
 import pg from "pg";
 import { createDatabase } from "./database.ts";
 import { deliveryRows } from "./delivery-size.ts";
+import { notificationRows } from "./notification-size.ts";
 import { paymentLinkRows } from "./payment-link-size.ts";
 
 /** `time`: as a node writes them, the oldest first. `shuffled`: in no order, so that an index by time finds each row on another page. */
@@ -79,6 +80,7 @@ const rows = [
   `insert into idempotency (key, request, order_uuid, created_at) select 'key-' || n, sha256('x'), id, at from made where n <= 26200`,
   ...paymentLinkRows,
   ...deliveryRows,
+  ...notificationRows,
 ];
 
 /** Creates the database. Builds each index after the rows, because that takes a fraction of the time. */

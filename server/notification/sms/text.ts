@@ -47,7 +47,7 @@ const words: Readonly<Record<Language, SmsWords>> = {
     more: " na mingine {count}",
   },
   bn: {
-    paid: "{shop}: {amount} পরিশোধ হয়েছে।",
+    paid: "{shop}: {amount} পরিশোধিত।",
     receipt: "রসিদ {receipt}।",
     receiptOf: "{provider} রসিদ {receipt}।",
     code: "কোড: {codes}",

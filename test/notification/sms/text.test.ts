@@ -28,7 +28,7 @@ describe("composeSms", () => {
 
   it("writes Bangla, in one part if the shop's name is short", () => {
     const text = composeSms(facts({ ...bangla, shop: "আশার বই", codes: ["48219931"] }), any);
-    expect(text).toBe("আশার বই: ৳ ১,৫০০.০০ পরিশোধ হয়েছে। রসিদ BFD90JRLST। কোড: 48219931");
+    expect(text).toBe("আশার বই: ৳ ১,৫০০.০০ পরিশোধিত। bKash রসিদ BFD90JRLST। কোড: 48219931");
     expect(partsOf(text)).toEqual({ alphabet: "ucs2", parts: 1 });
   });
 
@@ -43,7 +43,7 @@ describe("composeSms", () => {
     expect(composeSms({ ...bare, receipt: "SFF6XYZ123" }, any)).toBe(
       "KES 1,500.00 paid to Asha's Books. Receipt SFF6XYZ123.",
     );
-    expect(composeSms({ ...bare, lang: "bn" }, any)).toBe("Asha’s Books: KES 1,500.00 পরিশোধ হয়েছে।");
+    expect(composeSms({ ...bare, lang: "bn" }, any)).toBe("Asha’s Books: KES 1,500.00 পরিশোধিত।");
   });
 
   it("shortens the shop's name to stay in one part, and never a code", () => {
