@@ -27,7 +27,7 @@ export const timeZoneOf = (currency: string): string => timeZones[currency] ?? "
 export const moneyOf = (amountMinor: number, currency: string, { locale }: Spoken): string =>
   formatMoney(amountMinor, currency, locale).replace("\u00a0", " ");
 
-/** With the name of the time zone, because it may not be the payer's. */
+/** With the name of the time zone, because it may not be the payer's. The zone stays on the line of the time. */
 export const dateOf = (iso: string, currency: string, { locale }: Spoken): string =>
   new Intl.DateTimeFormat(locale, {
     year: "numeric",
@@ -37,7 +37,9 @@ export const dateOf = (iso: string, currency: string, { locale }: Spoken): strin
     minute: "2-digit",
     timeZoneName: "short",
     timeZone: timeZoneOf(currency),
-  }).format(new Date(iso));
+  })
+    .format(new Date(iso))
+    .replace(/ (?=GMT|UTC|[+-])/g, "\u00a0");
 
 /** A time to wait, in whole minutes, and in whole hours from 90 minutes on. */
 export function durationOf(seconds: number, { locale }: Spoken): string {

@@ -38,7 +38,9 @@ export interface AlertMailOptions {
 const entriesMax = 10;
 
 export function alertMail({ kind, count, entries, isSandbox }: Alert, options: AlertMailOptions): layout.MailContent {
-  const { shop, lang } = options;
+  const { lang } = options;
+  // Without the contact, which is for payers.
+  const { contact: _, ...shop } = options.shop;
   const { alert: words, testSubject } = notificationWordsOf(lang);
   const { one, many, text, advice } = words.kinds[kind];
   const number = new Intl.NumberFormat(lang);
