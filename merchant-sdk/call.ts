@@ -22,7 +22,7 @@ export interface CallerOptions {
   retries: number;
 }
 
-/** What an attempt passes to `fetch`. */
+/** The options that each attempt passes to `fetch`. */
 export interface Init {
   signal: AbortSignal;
 }

@@ -109,7 +109,7 @@ export interface Tukio {
   };
 }
 
-/** What the calls of all groups need. */
+/** The parts that the calls of all groups share. */
 interface Parts extends Caller {
   api: Api<paths>;
   url: string;

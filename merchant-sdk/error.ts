@@ -24,9 +24,9 @@ export class TukioError extends Error {
   readonly code: ErrorCode;
   /** The HTTP status. Undefined if nothing answered. */
   readonly status: number | undefined;
-  /** What the code means. */
+  /** The meaning of the code. */
   readonly title: string;
-  /** What is wrong with this call, for people; the text may change. The same as `message`. */
+  /** The fault of this call, for people; the text may change. The same as `message`. */
   readonly detail: string;
   /** Whether the same call may succeed later. */
   readonly retryable: boolean;
@@ -59,7 +59,8 @@ export function answerError(response: Response, body: unknown): TukioError {
   const { status } = response;
   const retryAfterMs = readRetryAfter(response.headers.get("retry-after"));
   if (isProblem(body)) {
-    const { code, title, detail, retryable } = body.code === "token_invalid" ? { ...body, ...keyRefused } : body;
+    const isKeyRefused = body.code === "token_invalid" || body.code === "key_invalid";
+    const { code, title, detail, retryable } = isKeyRefused ? { ...body, ...keyRefused } : body;
     return new TukioError({ code, title, detail, status, retryable, retryAfterMs, problem: body });
   }
   // A proxy's own answer, or another server's.
@@ -67,7 +68,7 @@ export function answerError(response: Response, body: unknown): TukioError {
   return new TukioError({
     code: "answer_invalid",
     title: "The answer is not Tukio's",
-    detail: `${response.url || "the server"} answered ${status} without a problem of Tukio: check the URL, and the proxies before it`,
+    detail: `${response.url || "the server"} answered ${status}, but not in Tukio's format: check the URL, and the proxies before it`,
     status,
     retryable,
     retryAfterMs,
@@ -100,7 +101,10 @@ export const unreachable = (url: string, cause: unknown): TukioError =>
     cause,
   });
 
-/** Calls that a watch token opens too take a wrong key for a wrong token, but this client sends no token. */
+/**
+ * One text for a refused key. Calls that accept a watch token too report a wrong key as a wrong token, and the server's text explains a
+ * header that this client sets itself.
+ */
 const keyRefused = {
   code: "key_invalid",
   title: "The API key is missing or wrong",
@@ -127,6 +131,7 @@ const reasons: Readonly<Record<string, string>> = {
   ECONNRESET: "the connection was reset",
   ENOTFOUND: "its name has no address",
   EAI_AGAIN: "its name could not be looked up",
+  ERR_SSL_WRONG_VERSION_NUMBER: "it does not speak TLS. Does its address begin with http://?",
 };
 
 /** `fetch` wraps the reason in an error that says only that it failed. */

@@ -16,7 +16,7 @@ const preamble = `/**
  */
 `;
 
-/** What a merchant's backend calls: the API without the channels of watchers, and the payer's phone of the sandbox. */
+/** The calls of a merchant's backend: the API without the channels of watchers, and the payer's phone of the sandbox. */
 const isMerchants = (path: string): boolean =>
   /^\/(v1|sandbox\/phone)\//.test(path) && !/^\/v1\/orders\/.*\/(events|socket)$/.test(path);
 

@@ -14,14 +14,14 @@ export class UsageError extends Error {
 }
 
 export interface Option {
-  /** What stands for the value in the help. Without it, the option has no value. */
+  /** The placeholder of the value in the help. Without it, the option has no value. */
   value?: string;
   /** The letter of the short form. */
   short?: string;
   help: string;
 }
 
-/** What a command accepts. */
+/** The words and options that a command accepts, and its help. */
 export interface Usage {
   name: string;
   /** One line, for the list of commands. */
@@ -39,6 +39,8 @@ export interface Arguments {
   /** The value of an option. */
   value(name: string): string | undefined;
   has(name: string): boolean;
+  /** Whether an option is there, also if its value is missing or wrong. */
+  isGiven(name: string): boolean;
   /** Notes a fault, so that all are reported at once. */
   refuse(fault: string): void;
   /** Throws a `UsageError` with all faults that were noted. */
@@ -82,7 +84,7 @@ export function readArguments({ words, options }: Usage, args: readonly string[]
   if (missing) faults.push(`${missing} is missing`);
   const extra = positionals[words.length];
   // After an unknown option, the word may be its value.
-  if (extra !== undefined && faults.length === 0) faults.push(`${extra} is one word too many`);
+  if (extra !== undefined && faults.length === 0) faults.push(`unexpected argument: ${extra}`);
   return {
     word: (nth) => positionals[nth] ?? "",
     value(name) {
@@ -90,6 +92,7 @@ export function readArguments({ words, options }: Usage, args: readonly string[]
       return typeof value === "string" ? value : undefined;
     },
     has: (name) => values[name] === true,
+    isGiven: (name) => tokens.some((token) => token.kind === "option" && token.name === name),
     refuse: (fault) => void faults.push(fault),
     check() {
       if (faults.length > 0) throw new UsageError(...faults);

@@ -1,4 +1,4 @@
-/** What a command is, and what it gets. */
+/** The interface of a command, and the context in which it runs. */
 import type { Arguments, Usage } from "./arguments.ts";
 import type { Output } from "./output.ts";
 import type { Connected } from "./settings.ts";

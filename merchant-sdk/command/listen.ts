@@ -43,11 +43,11 @@ export const listen: Command = {
     "print-secret": { help: "prints the secret and ends" },
   },
   details: `Prints one line for each event, with the answer of the URL. Each event is posted once; a failed
-post is not repeated. The connection to the server is opened again when it breaks, and no event is
-lost in between. Ctrl-C ends the command.
+post is not repeated. When the connection to the server breaks, the command reconnects and continues
+after the last event. Ctrl-C ends the command.
 
-Another machine than this one must have an https URL, and the command warns of it: the events have
-what your customers told you.
+The URL of another machine must begin with https://, and the command warns about it, because the
+events contain data of your customers.
 
 Types of events: ${eventTypes.join(", ")}.
 An endpoint receives all but the first two, and so does --forward-to.
@@ -92,13 +92,14 @@ function isSecret(secret: string): boolean {
 
 const isLoopback = (hostname: string): boolean => /^(127(\.\d+){3}|\[::1\]|(.+\.)?localhost)$/.test(hostname);
 
-/** Another machine is reached by https only, because the events have what your customers told you. */
+/** Requires https for another machine, because the events contain data of the merchant's customers. */
 function readTarget(args: Arguments): string {
   const text = args.value("forward-to");
   const fault = (what: string): string => {
     args.refuse(`--forward-to ${what}`);
     return "";
   };
+  if (text === undefined && args.isGiven("forward-to")) return "";
   if (text === undefined) return fault("is missing, such as --forward-to localhost:4000/hooks");
   const url = /^https?:\/\//i.test(text) ? text : `http://${text}`;
   if (!URL.canParse(url)) return fault("is not a URL, such as localhost:4000/hooks");
@@ -167,8 +168,8 @@ async function forward(
 function warnOfRemote(output: Output, target: string): void {
   const { hostname } = new URL(target);
   if (isLoopback(hostname)) return;
-  const detail = `${hostname} is not this machine: it receives all events, with what your customers told you`;
-  output.warn(output.isJson ? JSON.stringify({ warning: { code: "forward_remote", detail } }) : `Warning: ${detail}`);
+  const detail = `${hostname} is not this machine. It receives all events, which contain data of your customers`;
+  output.warn(`Warning: ${detail}`, { warning: { code: "forward_remote", detail } });
 }
 
 function printConnection(output: Output, connection: Connection, hasOpened: boolean): void {
@@ -178,7 +179,7 @@ function printConnection(output: Output, connection: Connection, hasOpened: bool
     return;
   }
   const { error, delayMs } = connection;
-  if (!output.isJson) output.warn(`${plain(error.detail)}; trying again in ${(delayMs / 1_000).toFixed(1)} s`);
+  output.warn(`${plain(error.detail)}; trying again in ${(delayMs / 1_000).toFixed(1)} s`);
   output.json({ event: "disconnected", code: error.code, detail: error.detail, delayMs: Math.round(delayMs) });
 }
 

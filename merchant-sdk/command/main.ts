@@ -57,20 +57,12 @@ function find(name: string): Command {
 function explain(error: unknown, about: string, output: Output): number {
   if (error instanceof UsageError) {
     const lines = error.faults.map((fault) => `tukio${about}: ${plain(fault)}`);
-    output.warn(
-      output.isJson
-        ? JSON.stringify({ error: { code: "usage", detail: error.message } })
-        : [...lines, `Try: tukio${about} --help`].join("\n"),
-    );
+    output.fail({ code: "usage", detail: error.message }, [...lines, `Try: tukio${about} --help`].join("\n"));
     return 2;
   }
   if (!(error instanceof TukioError)) throw error;
   const { code, detail, status } = error;
-  output.warn(
-    output.isJson
-      ? JSON.stringify({ error: { code, detail, status } })
-      : `tukio${about}: ${plain(detail)}${advice[code] ?? ""}`,
-  );
+  output.fail({ code, detail, status }, `tukio${about}: ${plain(detail)}${advice[code] ?? ""}`);
   return 1;
 }
 
@@ -94,7 +86,7 @@ async function runCommand(command: Command, words: readonly string[], output: Ou
     return await run({ output, signal: stop.signal, ...connected });
   } catch (error) {
     if (!stop.signal.aborted) throw error;
-    output.warn("Stopped.");
+    output.fail({ code: "stopped", detail: "Stopped." });
     return 1;
   }
 }

@@ -39,7 +39,7 @@ function linesOf(found: Order, output: Output): string[] {
   ];
   const { paint } = output;
   return [
-    `${paint("bold", plain(state.orderId))}  ${money(amountMinor, currency)}  ${statusText(output, state)}${live ? "" : "  no money moves"}`,
+    `${paint("bold", plain(state.orderId))}  ${money(amountMinor, currency)}  ${statusText(output, state)}${live ? "" : "  test payment, no money moves"}`,
     ...facts.flatMap(([name, text]) => (text ? `  ${paint("dim", name.padEnd(11))}  ${plain(text)}` : [])),
     "",
     paint("bold", "Payments"),

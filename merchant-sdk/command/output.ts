@@ -1,18 +1,26 @@
-/** What the command prints: text for people, with colours on a terminal, or JSON for programs. */
+/** The output of the command: text for people, with colours on a terminal, or JSON for programs. */
 
 type Colour = "bold" | "dim" | "red" | "green" | "yellow";
 
 const codes: Readonly<Record<Colour, number>> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 };
 
 export interface Output {
-  isJson: boolean;
   /** Prints a line for people. Prints nothing as JSON. */
   line(text?: string): void;
   /** Prints an object on one line as JSON. Prints nothing for people. */
   json(value: object): void;
-  /** Prints a line for people to the standard error, in every mode. */
-  warn(text: string): void;
+  /** Prints a line for people to the standard error; as JSON the object, or nothing without one. */
+  warn(text: string, object?: object): void;
+  /** Prints the reason of a failure to the standard error: `text` for people, or JSON. */
+  fail(error: Failure, text?: string): void;
   paint(colour: Colour, text: string): string;
+}
+
+/** `code` is stable, for programs. `status` is the HTTP status. */
+export interface Failure {
+  code: string;
+  detail: string;
+  status?: number | undefined;
 }
 
 interface Stream {
@@ -29,12 +37,16 @@ export interface OutputOptions {
 
 /** Colours only on a terminal, and not with `NO_COLOR` (no-color.org). */
 export function createOutput({ out, error, env, isJson }: OutputOptions): Output {
-  const hasColours = out.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb";
+  const hasColours = !isJson && out.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb";
+  const warn = (text: string, object?: object): void => {
+    if (!isJson) error.write(`${text}\n`);
+    else if (object) error.write(`${JSON.stringify(object)}\n`);
+  };
   return {
-    isJson,
     line: (text = "") => void (isJson || out.write(`${text}\n`)),
     json: (value) => void (isJson && out.write(`${JSON.stringify(value)}\n`)),
-    warn: (text) => void error.write(`${text}\n`),
+    warn,
+    fail: (failure, text = failure.detail) => warn(text, { error: failure }),
     paint: (colour, text) => (hasColours ? `\u001b[${codes[colour]}m${text}\u001b[0m` : text),
   };
 }

@@ -12,7 +12,7 @@ export interface Scenario {
   status: Status;
   /** The reason, where every provider gives it. */
   reason?: Reason;
-  /** The providers whose sandbox ends so; absent: all. */
+  /** The providers whose sandbox has this outcome; absent: all. */
   providers?: readonly string[];
 }
 
@@ -60,7 +60,12 @@ export const scenarios: readonly Scenario[] = [
     reason: "amount_mismatch",
     providers: amountStating,
   },
-  { name: "no-webhook", help: "succeeds; only a query finds out", ending: "06", status: "succeeded" },
+  {
+    name: "no-webhook",
+    help: "succeeds; no webhook arrives, and a query finds the success",
+    ending: "06",
+    status: "succeeded",
+  },
   { name: "repeated-webhook", help: "succeeds; the webhook arrives three times", ending: "07", status: "succeeded" },
   {
     name: "early-webhook",

@@ -1,4 +1,4 @@
-/** Where the Tukio server is, and the API key. The key is never printed. */
+/** Finds the address of the Tukio server, and the API key. The key is never printed. */
 import { readFile } from "node:fs/promises";
 import { createTukio, type Tukio } from "../client.ts";
 import { type Arguments, UsageError } from "./arguments.ts";

@@ -20,16 +20,16 @@ export const trigger: Command = {
   summary: "Starts a sandbox payment that ends as you choose",
   words: ["OUTCOME"],
   options: {
-    provider: { value: "NAME", help: "the provider; default: the first sandbox that can end so" },
+    provider: { value: "NAME", help: "the provider; default: the first sandbox with the outcome" },
     order: { value: "ORDER", help: "your id for the order; default: a new one" },
     "amount-minor": { value: "NUMBER", help: "the amount in the currency's minor unit" },
   },
-  details: `Prints the order's id, and then each state that it sees until the order has ended so: a state that the
-next one replaces at once may be absent. It fails if the order ends in another way. No money moves: a
-provider that is not the sandbox is refused.
+  details: `Prints the order's id, and then its states until it reaches the outcome. A state that is replaced at
+once may be absent. The command fails if the order ends with another outcome. No money moves, because
+only a provider of the sandbox is accepted.
 
-amount-mismatch starts at lipana by default: a query of daraja and payhero states no amount, and may
-find the payment before the webhook with the wrong amount arrives.
+The default provider of amount-mismatch is lipana. daraja and payhero do not offer it: a query there
+states no amount, and may find the payment before the webhook with the wrong amount arrives.
 
 Outcomes:
 ${columns(scenarios.map(({ name, help }) => [name, help]))}
@@ -55,7 +55,7 @@ Examples:
   },
 };
 
-/** What the options choose. */
+/** The choices that the options make. */
 interface Choice {
   orderId: string;
   provider: string | undefined;
@@ -85,9 +85,11 @@ async function play(context: Context, scenario: Scenario, choice: Choice): Promi
   const last = await seen.until((order) => hasEnded(scenario, order) || isOver(scenario, order));
   if (hasEnded(scenario, last)) return 0;
   const { status, reason } = scenario;
-  output.warn(
-    `The order ended as ${statusText(output, last)}, not as ${statusText(output, { status, ...(reason && { reason }) })}`,
-  );
+  const wanted = { status, ...(reason && { reason }) };
+  output.fail({
+    code: "outcome_missed",
+    detail: `The order ended as ${statusText(output, last)}, not as ${statusText(output, wanted)}`,
+  });
   return 1;
 }
 
@@ -108,7 +110,7 @@ function readAmount(args: Arguments): number | undefined {
 }
 
 const failure = (detail: string): TukioError =>
-  new TukioError({ code: "provider_unknown", title: "No sandbox can end so", detail });
+  new TukioError({ code: "provider_unknown", title: "No sandbox has this outcome", detail });
 
 /** Chooses the provider. Refuses one that is not the sandbox, because its prompt would reach a stranger's phone. */
 async function findProvider(
@@ -120,13 +122,15 @@ async function findProvider(
   const sandboxes = enabled.filter(({ sandbox }) => sandbox);
   const names = (list: readonly Provider[]): string => list.map((one) => one.name).join(", ") || "none";
   if (sandboxes.length === 0)
-    throw failure(`no provider of ${url} is the sandbox (enabled: ${names(enabled)}). Tukio triggers no real payment`);
+    throw failure(
+      `no provider of ${url} is the sandbox (enabled: ${names(enabled)}), and tukio trigger starts no real payment`,
+    );
   if (wanted !== undefined && !sandboxes.some((one) => one.name === wanted))
     throw new UsageError(`--provider ${wanted} is not a sandbox of ${url}. Sandboxes: ${names(sandboxes)}`);
   const able = sandboxes.filter((one) => providers?.includes(one.name) ?? true);
   const found = able.find((one) => wanted === undefined || one.name === wanted);
   if (!found)
-    throw failure(`the sandbox of ${wanted ?? names(sandboxes)} cannot end as ${name}. These can: ${names(able)}`);
+    throw failure(`the sandbox of ${wanted ?? names(sandboxes)} does not offer ${name}. These do: ${names(able)}`);
   return found;
 }
 
@@ -157,7 +161,7 @@ function createWatch({ tukio, output, signal }: Context, orderId: string): Watch
   /** Waits before the next call if the failure may pass in time: a node restarts, or is not ready. */
   const survive = async (error: unknown): Promise<void> => {
     if (!(error instanceof TukioError && error.retryable) || performance.now() > endMs) throw error;
-    if (!output.isJson) output.warn(`${plain(error.detail)}; still waiting for ${orderId}`);
+    output.warn(`${plain(error.detail)}; still waiting for ${orderId}`);
     const delayMs = Math.max(error.retryAfterMs ?? 0, backoffMs(failures, waitRetryMsMax));
     await pause(Math.min(delayMs, endMs - performance.now()), signal);
     failures += 1;

@@ -71,13 +71,14 @@ describe("wrong arguments", () => {
     [["lissten"], "tukio: there is no command lissten; did you mean listen?"],
     [["help", "trigger2"], "tukio: there is no command trigger2; did you mean trigger?"],
     [["order"], "tukio order: ORDER is missing"],
-    [["order", "A", "B"], "tukio order: B is one word too many"],
+    [["order", "A", "B"], "tukio order: unexpected argument: B"],
     [["order", "bad id!"], "tukio order: ORDER must be 1 to 64 letters, digits and . _ : -"],
     [["order", "A", "--forward-to", "x"], "tukio order: there is no option --forward-to\nTry"],
     [["order", "A", "--key-fil", "x"], "tukio order: there is no option --key-fil; did you mean --key-file?"],
     [["order", "A", "--json=1"], "tukio order: --json takes no value"],
     [["order", "A", "--url", "--json"], '{"error":{"code":"usage","detail":"--url needs a value: URL"}}'],
     [["listen"], "tukio listen: --forward-to is missing, such as --forward-to localhost:4000/hooks"],
+    [["listen", "--forward-to"], "tukio listen: --forward-to needs a value: URL\nTry"],
     [["listen", "--forward-to", "http://"], "tukio listen: --forward-to is not a URL, such as localhost:4000/hooks"],
     [
       ["listen", "--forward-to", "shop.example:4000/hooks"],
@@ -163,6 +164,9 @@ describe("the key", () => {
     const refused = await run(args, wrong, folder);
     expect(refused).toMatchObject({ code: 1, error: expect.stringContaining("The key comes from --key-file") });
     expect(refused.error).not.toContain(wrong.TUKIO_API_KEY);
+    // A call that takes no watch token is refused with another code, and the command prints the same text.
+    const triggered = await run(["trigger", "succeeded"], wrong, folder);
+    expect(triggered.error).toBe(refused.error.replace("tukio order", "tukio trigger"));
     expect((await run([...args, "--key-file", ".tukio/api-key"], wrong, folder)).code).toBe(0);
     expect((await run(args, { TUKIO_API_KEY: `${apiKey}, another-key` }, folder)).code).toBe(0);
   });
@@ -178,6 +182,8 @@ describe("a failure", () => {
       1,
       { error: { code: "order_unknown", status: 404, detail: expect.any(String) } },
     ]);
+    const { error: withoutTls } = await run(["order", "ORD-1", "--url", node.url.replace("http:", "https:")]);
+    expect(withoutTls).toContain(" cannot be reached: it does not speak TLS. Does its address begin with http://?\n");
     const absent = await run(["order", "ORD-1", "--url", "http://127.0.0.1:9"]);
     expect(absent.error).toMatch(
       /cannot be reached: .*\nIs the server running\? Its address comes from --url or TUKIO_URL\.\n$/,
@@ -208,7 +214,7 @@ describe("tukio order", () => {
       .replace(/receipt \w{10}/g, "receipt RECEIPT")
       .replace(/reference \w+/g, "reference REF");
     expect(shape).toMatchInlineSnapshot(`
-      "ORD-1  KES 150.00  succeeded  no money moves
+      "ORD-1  KES 150.00  succeeded  test payment, no money moves
         opened       TIME
         description  2 tickets�[31m
         customer     name=Asha

@@ -81,7 +81,7 @@ describe("tukio listen", () => {
 
   it("warns before it forwards to another machine", async () => {
     const node = await startNode({ databaseUrl });
-    const detail = "shop.invalid is not this machine: it receives all events, with what your customers told you";
+    const detail = "shop.invalid is not this machine. It receives all events, which contain data of your customers";
     const [text, json] = [[], ["--json"]].map((args) =>
       listen(node.url, "--forward-to", "https://shop.invalid/hooks", ...args),
     );

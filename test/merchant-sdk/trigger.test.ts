@@ -176,7 +176,19 @@ describe("tukio trigger", () => {
     const open = { daraja: () => openProvider("daraja", refusing.url) };
     const { url } = await startNode({ databaseUrl, env: { SANDBOX: "daraja" }, open });
     const { code, error } = await runCommand(["trigger", "succeeded"], { folder: sdk.folder, url });
-    expect([code, error]).toEqual([1, "The order ended as failed (provider_error), not as succeeded\n"]);
+    const detail = "The order ended as failed (provider_error), not as succeeded";
+    expect([code, error]).toEqual([1, `${detail}\n`]);
+    const json = await runCommand(["trigger", "succeeded", "--json"], { folder: sdk.folder, url });
+    expect([json.code, JSON.parse(json.error)]).toEqual([1, { error: { code: "outcome_missed", detail } }]);
+  });
+
+  it("fails when a signal stops it, with JSON as with text", async () => {
+    const { url } = await startNode({ databaseUrl });
+    const command = startCommand(["trigger", "expired", "--json"], { folder: sdk.folder, url });
+    await command.until(/"version":1,/);
+    command.process.kill("SIGINT");
+    const { code, error } = await command.ended;
+    expect([code, JSON.parse(error)]).toEqual([1, { error: { code: "stopped", detail: "Stopped." } }]);
   });
 
   it("refuses a provider that is not the sandbox, and asks nobody", async () => {
@@ -195,7 +207,7 @@ describe("tukio trigger", () => {
     const unable = await runCommand(["trigger", "late"], { ...options, url: bkash.url });
     expect([unable.code, unable.error]).toEqual([
       1,
-      expect.stringContaining("the sandbox of bkash cannot end as late"),
+      expect.stringContaining("the sandbox of bkash does not offer late"),
     ]);
     // The scripted provider is live, and the sandboxes of the other tests are not.
     const { data } = (await asMerchant(live, "/v1/orders?limit=200")).body;
