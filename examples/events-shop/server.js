@@ -68,7 +68,7 @@ app.post("/orders", form, async (request, response) => {
   });
   const units = items.reduce((sum, { quantity }) => sum + quantity, 0);
   if (units < 1 || units > unitsMax) return response.status(400).send(`Please order 1 to ${unitsMax} tickets.`);
-  // Random, because whoever knows the address of an order's page may see its tickets. 12 characters, because M-Pesa shows no more.
+  // Random, because anyone who knows the address of an order's page may see its tickets. 12 characters, because M-Pesa shows no more.
   const orderId = randomBytes(6).toString("hex").toUpperCase();
   const amountMinor = items.reduce((sum, { quantity, unitAmountMinor }) => sum + quantity * unitAmountMinor, 0);
   // Stored first, because the event may arrive before the answer to the request.

@@ -24,7 +24,7 @@ app.post("/orders", express.urlencoded({ extended: false }), async (request, res
   const found = findProduct(product);
   if (!found) return response.status(400).send("There is no such product.");
   if (found.stock === 0) return response.status(409).send("It is sold out.");
-  // Random, because whoever knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more.
+  // Random, because anyone who knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more.
   const id = randomBytes(6).toString("hex").toUpperCase();
   // Stored first, because an event may arrive before the answer to the request.
   addOrder(id, product, phone);

@@ -46,7 +46,7 @@ export const record = inTransaction(({ orderId, status, epoch, version, payment 
   if (changes === 1 && status === "succeeded") deliver(orderId);
 });
 
-/** What a paid order causes. Several payers may pay for the last piece, because nothing reserves it before the payment. */
+/** Delivers a paid order. Several payers may pay for the last piece, because nothing reserves it before the payment. */
 function deliver(orderId) {
   const { changes } = db
     .prepare(

@@ -25,7 +25,7 @@ function showShop(): void
 
 function startOrder(): void
 {
-    // Random, because whoever knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more.
+    // Random, because anyone who knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more.
     $id = strtoupper(bin2hex(random_bytes(6)));
     // Stored first, because the event may arrive before the answer to the request.
     addOrder($id, ITEM);
@@ -61,7 +61,7 @@ function showOrder(string $id): void
         [tukioUrl(), $answer['watchToken'], $order['item'], $order['receipt']],
     );
     $state = $order['paid_at'] ? "Paid: $receipt. We are weaving." : 'Not paid yet.';
-    // The element knows of the payment before this page does: then it says so alone.
+    // The element may show the payment before this page does: the page's own state is then hidden.
     showPage(200, "<p id=\"state\">$state</p>
         <order-status url=\"$url\" order-id=\"$id\" token=\"$token\" item=\"$item\"></order-status>
         <script type=\"module\" src=\"$url/sdk/tukio.js\"></script>

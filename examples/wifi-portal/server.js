@@ -34,7 +34,7 @@ app.post("/orders", express.urlencoded({ extended: false }), async (request, res
   if (typeof name !== "string" || typeof phone !== "string") return response.status(400).send("Bad request.");
   const plan = await findPlan(name);
   if (!plan) return response.status(400).send("There is no such plan.");
-  // Random, because whoever knows the address of an order's page may see its voucher. 12 characters, because M-Pesa shows no more.
+  // Random, because anyone who knows the address of an order's page may see its voucher. 12 characters, because M-Pesa shows no more.
   const id = randomBytes(6).toString("hex").toUpperCase();
   // Stored first, because the event may arrive before the answer to the request.
   await addOrder({ id, plan: name, phone: customerOf(phone) });

@@ -6,7 +6,7 @@ from django.utils.dateparse import parse_datetime
 
 
 def new_id():
-    """Random, because whoever knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more."""
+    """Random, because anyone who knows the address of an order's page may see it. 12 characters, because M-Pesa shows no more."""
     return secrets.token_hex(6).upper()
 
 
