@@ -6,6 +6,7 @@ import { unreadable } from "./error.ts";
 import { type FollowedEvent, type FollowOptions, follow } from "./follow.ts";
 import { createList, type List, type Page } from "./list.ts";
 import type * as model from "./model.ts";
+import { createNotifications, type Notifications } from "./notification.ts";
 import type { paths } from "./schema.ts";
 
 export interface ClientOptions {
@@ -95,6 +96,8 @@ export interface Tukio {
     /** Sends the current state of orders again. Returns how many. */
     replay(id: string, request: model.ReplayRequest, options?: CallOptions): Promise<number>;
   };
+  /** Receipts, SMS and alerts. */
+  notifications: Notifications;
   providers: {
     /** Lists the enabled providers. */
     list(options?: CallOptions): Promise<model.Provider[]>;
@@ -132,6 +135,7 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
     paymentLinks: createPaymentLinks(parts),
     events: createEvents(parts),
     endpoints: createEndpoints(parts),
+    notifications: createNotifications(parts),
     providers: createProviders(parts),
     sandbox: createSandbox(parts),
   };

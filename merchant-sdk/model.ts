@@ -43,6 +43,8 @@ export type EndpointWithSecret = Schemas["EndpointWithSecret"];
 export type Ping = Schemas["Ping"];
 export type Delivery = Schemas["Delivery"];
 export type ReplayRequest = Schemas["Replay"];
+export type Notification = Schemas["Notification"];
+export type NotificationName = Notification["name"];
 
 export type Prompt = Schemas["Prompts"]["prompts"][number];
 export type PromptAnswer = Schemas["PromptAnswer"]["answer"];

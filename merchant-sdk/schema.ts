@@ -478,6 +478,83 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the active notifications */
+        get: operations["listNotifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/{name}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a notification's deliveries
+         * @description The attempts of the last 30 days, newest first. With `status=pending`: what is due, the soonest first. An order about which there is nothing to send, such as a receipt without an address, has none.
+         */
+        get: operations["listNotificationDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/{name}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send notifications again
+         * @description For one order, or for every order that changed in a time and is of a type that the notification is sent for.
+         */
+        post: operations["replayNotification"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders/{orderId}/notifications/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a notification about an order again
+         * @description A new mail or SMS is sent about the order as it is now. An SMS costs money each time.
+         */
+        post: operations["sendNotification"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -493,7 +570,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1399,6 +1476,23 @@ export interface components {
         PaymentLinkPage: {
             data: components["schemas"]["PaymentLink"][];
             nextCursor: string | null;
+        };
+        NotificationList: {
+            data: components["schemas"]["Notification"][];
+        };
+        /** @description A message to a person about an event. */
+        Notification: {
+            /** @enum {string} */
+            name: "receipt" | "sms" | "alert";
+            /** @description Whether it is sent about live payments. Those of test payments stay in the sandbox's inbox and phone. */
+            live: boolean;
+            /** @description The types of events that it is sent for. */
+            events: string[];
+            /**
+             * Format: date-time
+             * @description The first failed attempt since the last successful one. ISO 8601, UTC.
+             */
+            failingSince?: string;
         };
     };
     responses: never;
@@ -2807,6 +2901,164 @@ export interface operations {
                 };
                 content: {
                     "image/png": string;
+                };
+            };
+        };
+    };
+    listNotifications: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Those that are configured. On nodes with a sandbox: all. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "name": "receipt",
+                     *           "live": true,
+                     *           "events": [
+                     *             "order.succeeded"
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NotificationList"];
+                };
+            };
+        };
+    };
+    listNotificationDeliveries: {
+        parameters: {
+            query?: {
+                status?: "pending" | "delivered" | "failed" | "superseded";
+                orderId?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Entries in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The notification's name.
+                 * @example receipt
+                 */
+                name: "receipt" | "sms" | "alert";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318.0.3",
+                     *           "type": "order.succeeded",
+                     *           "orderId": "ORD-1001",
+                     *           "version": 3,
+                     *           "status": "delivered",
+                     *           "attempt": 1,
+                     *           "at": "2026-11-20T21:00:00.123Z",
+                     *           "durationMs": 230,
+                     *           "answer": "250 2.0.0 Ok: queued"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+        };
+    };
+    replayNotification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The notification's name.
+                 * @example receipt
+                 */
+                name: "receipt" | "sms" | "alert";
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replay"];
+            };
+        };
+        responses: {
+            /** @description The number of orders that will be sent. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 12
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ReplayAnswer"];
+                };
+            };
+        };
+    };
+    sendNotification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+                /**
+                 * @description The notification's name.
+                 * @example receipt
+                 */
+                name: "receipt" | "sms" | "alert";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It will be sent. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "count": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ReplayAnswer"];
                 };
             };
         };

@@ -18,6 +18,7 @@ import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
 import { openHttp } from "./http/server.ts";
 import { reportEpochs, reportTask } from "./log.ts";
 import { createMetrics } from "./metrics/metrics.ts";
+import { openNotifications } from "./notification/open.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
 import { createReview } from "./order/review.ts";
@@ -91,7 +92,8 @@ export async function createApp(
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const readLinks: ReadLinks = (ids) => paymentLinks.links.states(ids);
-  const delivery = openDelivery({ ...config, database, sealer, metrics, log, readLinks });
+  const notifications = openNotifications({ ...config, database, publicUrl, selfUrl, delivery: () => delivery, log });
+  const delivery = openDelivery({ ...config, database, sealer, metrics, log, readLinks, notifications });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);
@@ -117,7 +119,7 @@ export async function createApp(
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
-  await paymentLinks.addPage(app);
+  for (const { addPage } of [paymentLinks, notifications]) await addPage(app);
   await app.register(demoShopRoutes, { ...shared, ...paymentLinks, startPayment, fulfilment, delivery, publicUrl });
   const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
@@ -125,8 +127,7 @@ export async function createApp(
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
-    delivery.addRoutes(scope, access);
-    paymentLinks.addRoutes(scope, access);
+    for (const { addRoutes } of [delivery, paymentLinks, notifications]) addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
@@ -149,8 +150,8 @@ export async function createApp(
       // Called again, because requests that were in flight until now may have begun calls.
       await finishCalls();
       // From the parts that write to the database down to the parts that they use.
-      const parts = [fulfilment, delivery, paymentLinks, webhooks, refreshAhead, retention, invariants, hub, offered];
-      for (const part of parts) await part.close();
+      const parts = [fulfilment, delivery, notifications, paymentLinks, webhooks, refreshAhead, retention, invariants];
+      for (const part of [...parts, hub, offered]) await part.close();
     },
   };
 }

@@ -20,6 +20,11 @@ export const errorTable = {
   result_unknown: { status: 404, retryable: false, title: "The order has no such result" },
   provider_unknown: { status: 404, retryable: false, title: "There is no such provider" },
   payment_link_unknown: { status: 404, retryable: false, title: "There is no such payment link" },
+  notification_unknown: {
+    status: 404,
+    retryable: false,
+    title: "There is no such notification, or it is not configured",
+  },
   endpoint_unknown: { status: 404, retryable: false, title: "There is no such endpoint" },
   route_unknown: { status: 404, retryable: false, title: "There is no route at this URL" },
   method_not_allowed: { status: 405, retryable: false, title: "The URL does not accept this method" },

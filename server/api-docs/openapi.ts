@@ -3,6 +3,7 @@ import swagger from "@fastify/swagger";
 import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
+import { notificationNames } from "../notification/notification.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
 import { endpointId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
@@ -48,6 +49,12 @@ const pathParameters: Readonly<Record<string, Json>> = {
     examples: [orderId],
   },
   provider: { type: "string", description: "The provider's name.", examples: ["daraja"] },
+  name: {
+    type: "string",
+    enum: notificationNames,
+    description: "The notification's name.",
+    examples: ["receipt"],
+  },
   secret: {
     type: "string",
     pattern: "^[0-9a-f]{64}$",

@@ -10,11 +10,12 @@ import { providerNames } from "../provider/registry.ts";
 import { commaList } from "../validation.ts";
 import { readEndpoint } from "./endpoint.ts";
 import { isLoopback, reachOf } from "./host.ts";
+import { type MailSettings, readMail } from "./mail.ts";
 import { httpUrl, optional, readProviders, whole } from "./providers.ts";
 import { brandOf, type ShopBrand, shopVariables } from "./shop.ts";
 import { readSms, type SmsConfig } from "./sms.ts";
 
-export interface Config {
+export interface Config extends Readonly<MailSettings> {
   readonly isProduction: boolean;
   readonly port: number;
   readonly host: string;
@@ -165,6 +166,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   }
   const environmentEndpoint = readEndpoint(env, { isProduction, problems });
   const sms = readSms(env, { isProduction, problems });
+  const hasLiveProvider = enabledProviders.some((one) => modeOf(one) === "live");
+  const mailSettings = readMail(env, { hasLiveProvider, problems });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({
     ...withDefaults(found, isProduction),
@@ -176,6 +179,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...spoolOf(found),
     ...(environmentEndpoint && { environmentEndpoint }),
     ...(sms && { sms }),
+    ...mailSettings,
     enabledProviders,
     limit: limitsOf(found),
     shop: brandOf(found),

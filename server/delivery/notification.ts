@@ -36,6 +36,23 @@ const storeStatement = {
   do update set events = excluded.events, filtered_at = clock_timestamp() where endpoint.events <> excluded.events`,
 } as const;
 
+export interface NotificationRow {
+  id: string;
+  name: string;
+  events: string[];
+  failingSince: Date | null;
+}
+
+const readStatement = {
+  name: "read-notifications",
+  text: `select id, notification as name, events, failing_since as "failingSince" from endpoint
+    where notification is not null and not is_deleted order by notification`,
+} as const;
+
+/** The active notifications, by name. Throws `store_unavailable`. */
+export const readNotifications = (pool: pg.Pool): Promise<NotificationRow[]> =>
+  run<NotificationRow>(pool, readStatement, []);
+
 /** Makes these notifications the active ones. Any number of nodes may do it at once. Throws `store_unavailable`. */
 export async function storeNotifications(
   pool: pg.Pool,

@@ -30,8 +30,8 @@ export interface DeliveryOptions {
   readLinks: ReadLinks;
   /** The endpoint of `ENDPOINT_URL`, if it is set. */
   environmentEndpoint?: EnvironmentEndpoint | undefined;
-  /** The notifications that are active. */
-  notifications?: readonly Notification[];
+  /** The notifications of this node. */
+  notifications?: { readonly active: readonly Notification[] };
   metrics: {
     onDelivery: (result: DeliveryResult) => void;
     onNotification: (notification: string, result: DeliveryResult) => void;
@@ -48,7 +48,8 @@ export interface OpenDelivery extends Delivery {
 }
 
 export function openDelivery(options: DeliveryOptions): OpenDelivery {
-  const { database, sealer, secrets, isProduction, environmentEndpoint, notifications = [], metrics, log } = options;
+  const { database, sealer, secrets, isProduction, environmentEndpoint, metrics, log } = options;
+  const notifications = options.notifications?.active ?? [];
   const { pool, deliveryPool } = database;
   metrics.readDeliveries(() => readDeliveryBacklog(pool));
   const allowsLoopback = !isProduction;

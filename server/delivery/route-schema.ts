@@ -61,6 +61,10 @@ const delivery = z
 const page = <T extends z.ZodType>(id: string, item: T) =>
   z.object({ data: z.array(item), nextCursor: z.string().nullable() }).meta({ id });
 
+export const deliveryPage = page("DeliveryPage", delivery);
+
+export const replayAnswer = z.object({ count: z.int().min(0) }).meta({ id: "ReplayAnswer" });
+
 const written = z.record(z.string(), z.unknown());
 
 /** The order of a message. Fields without a value are left out. */
@@ -219,7 +223,7 @@ export const listDeliveries = (querystring: z.ZodObject): Described =>
     answers: {
       200: {
         description: "A page.",
-        schema: page("DeliveryPage", delivery),
+        schema: deliveryPage,
         example: {
           data: [
             {
@@ -257,7 +261,7 @@ export const replayEndpoint = (body: z.ZodType): Described =>
     answers: {
       202: {
         description: "The number of orders that will be sent.",
-        schema: z.object({ count: z.int().min(0) }).meta({ id: "ReplayAnswer" }),
+        schema: replayAnswer,
         example: { count: 12 },
       },
     },

@@ -38,7 +38,7 @@ const change = draft
   .extend({ enabled: z.boolean().optional().describe("True resumes what is due, also after the last attempt.") })
   .meta({ id: "EndpointChange" });
 
-const replayBody = z
+export const replayBody = z
   .strictObject({
     since: timeText.optional().describe("Orders that changed at this time or later. Required without `orderId`."),
     until: timeText.optional().describe("Orders that changed before this time."),
@@ -47,7 +47,7 @@ const replayBody = z
   })
   .meta({ id: "Replay" });
 
-const deliveryFilter = z.strictObject({
+export const deliveryFilter = z.strictObject({
   status: z.enum(deliveryStatuses).optional(),
   orderId: text(64).optional(),
   cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
@@ -55,7 +55,7 @@ const deliveryFilter = z.strictObject({
 });
 
 /** Throws `body_invalid`, naming the field that is missing or wrong. */
-function replayOf({ since, until, orderId, status }: z.infer<typeof replayBody>): Replay {
+export function replayOf({ since, until, orderId, status }: z.infer<typeof replayBody>): Replay {
   if (since === undefined) {
     if (until !== undefined) throw fieldError("body_invalid", "until", "needs since");
     if (orderId === undefined) throw fieldError("body_invalid", "since", "is required without orderId");

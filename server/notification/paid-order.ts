@@ -15,7 +15,7 @@ export interface PaidOrder {
   description?: string;
   items?: Item[];
   lang: Language;
-  /** `customer.email`, if it is a text. It may be no address. */
+  /** `customer.email`. */
   email?: string;
   /** E.164: the phone of the payment, else `customer.phone`. Absent if the provider shows or the database keeps a masked one only. */
   phone?: string;

@@ -13,6 +13,7 @@ export const tags = {
     "Watch one order with its watch token. Every message is the whole current state: keep the one with the higher `epoch`, and within one epoch the higher `version`. Socket.IO and the frames of WebSocket and server-sent events are described in [asyncapi.json](asyncapi.json).",
   Events: "Signed messages to your backend, and the history of all events. For the merchant's backend.",
   "Payment links": "Links and QR codes by which payers start payments on a page. For the merchant's backend.",
+  Notifications: "Messages to payers and to the merchant: receipts, SMS and alerts.",
   Providers: "The state of each provider.",
   Webhooks:
     "Only providers call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",

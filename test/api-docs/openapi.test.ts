@@ -12,7 +12,9 @@ import { reasons } from "../../client-sdk/protocol.ts";
 import { commonProblems } from "../../server/api-docs/openapi.ts";
 import { createUrlSecrets } from "../../server/auth/keys.ts";
 import { createWatchTokens } from "../../server/auth/watch-token.ts";
+import { openDatabase } from "../../server/database/pool.ts";
 import { type ErrorCode, errorTable } from "../../server/errors.ts";
+import { createReceiptToken } from "../../server/notification/receipt-token.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
 import {
@@ -260,6 +262,14 @@ describe("the requests of the OpenAPI document", () => {
     return { id: (body as unknown as { endpoint: { id: string } }).endpoint.id };
   };
 
+  const openReceipt = async (): Promise<Record<string, string>> => {
+    const { orderId = "" } = await openPaid();
+    const database = openDatabase(databaseUrl, () => undefined);
+    onTestFinished(database.close);
+    const { body } = await asMerchant(node, `/v1/orders/${orderId}`);
+    return { token: await createReceiptToken(database.pool, body.order.id) };
+  };
+
   const createPaymentLink = async (): Promise<Record<string, string>> => {
     const { id, url } = await createLink(node);
     return { id, token: url.slice(-24) };
@@ -270,6 +280,8 @@ describe("the requests of the OpenAPI document", () => {
     startPayment: async () => ({}),
     resolveReview: openInReview,
     putResult: openPaid,
+    sendNotification: async () => ({ ...(await openPaid()), name: "receipt" }),
+    openReceipt,
     removeResult: openWithResult,
     receiveWebhook: openWithSecret,
     receivePutWebhook: openWithSecret,
@@ -431,6 +443,11 @@ describe("the requests of the OpenAPI document", () => {
       ["readPaymentLink", "payment_link_unknown", { headers: key }],
       ["readPaymentLink", "key_invalid", {}],
       ["cancelPaymentLink", "payment_link_unknown", { names: { id: "none" }, headers: key }],
+      ["sendNotification", "key_invalid", { names: { ...opened, name: "receipt" } }],
+      ["sendNotification", "order_unknown", { names: { orderId: "ORD-nowhere", name: "receipt" }, headers: key }],
+      ["sendNotification", "order_unpaid", { names: { ...opened, name: "receipt" }, headers: key }],
+      ["sendNotification", "notification_unknown", { names: { ...opened, name: "fax" }, headers: key }],
+      ["replayNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: {} }],
       ["putResult", "body_invalid", { names: opened, headers: key, body: {} }],
       ["putResult", "key_invalid", { names: opened, body: result }],
       ["putResult", "order_unknown", { ...unknown, body: result }],

@@ -1,7 +1,7 @@
 /** A mail server that keeps what it receives. */
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
-import { SMTPServer } from "smtp-server";
+import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { onTestFinished } from "vitest";
 
 export interface Mail {
@@ -22,7 +22,8 @@ export interface Mailbox {
   afterAccept: (mail: Mail) => Promise<void> | void;
 }
 
-export async function startMailbox(): Promise<Mailbox> {
+/** `options`: of the server, such as what it refuses. */
+export async function startMailbox(options: SMTPServerOptions = {}): Promise<Mailbox> {
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ["STARTTLS"],
@@ -32,6 +33,7 @@ export async function startMailbox(): Promise<Mailbox> {
         () => undefined,
       );
     },
+    ...options,
   });
   const keep = async (stream: NodeJS.ReadableStream): Promise<void> => {
     const mail = toMail(await text(stream));

@@ -1,6 +1,8 @@
 /** The calls that send every statement of the notifications, in a database of a million orders. */
 import type { Database } from "../../server/database/pool.ts";
+import { readNotifications } from "../../server/delivery/notification.ts";
 import { readPaidOrder } from "../../server/notification/paid-order.ts";
+import { createReceiptToken, findReceipt } from "../../server/notification/receipt-token.ts";
 import { recordReport } from "../../server/notification/sms/report.ts";
 import { releaseSms, settleSms, takeSms } from "../../server/notification/sms/take.ts";
 
@@ -34,5 +36,7 @@ export function notificationCalls({ pool }: Database): Record<string, (() => Pro
       () => recordReport(pool, "africastalking", { of: { reference: "unknown" }, status: "failed" }),
       () => recordReport(pool, "http", { of: { id: newSmsId }, status: "failed" }),
     ],
+    receipt: [async () => findReceipt(pool, await createReceiptToken(pool, orderUuid))],
+    notifications: [() => readNotifications(pool)],
   };
 }
