@@ -23,11 +23,14 @@ export interface Returned {
   completes: boolean;
 }
 
-/** Locks the payment, then its order, as every statement does. Reads only the locked rows, because its snapshot may be older. */
+/**
+ * Locks the payment, then its order, as every statement does. Decides by the locked rows, because the snapshot may be older: a payment
+ * that another transaction is accepting is still `pending` in it.
+ */
 export const recordReturnStatement = {
   name: "record-return",
   text: `with locked_payment as (
-    select ${columns("payment", providerPaymentNames)}, payment.order_uuid
+    select ${columns("payment", providerPaymentNames)}, payment.order_uuid, payment.completing_at
     from payment where id = $1::uuid for no key update
   ),
   locked_order as (
@@ -35,9 +38,9 @@ export const recordReturnStatement = {
     from "order" o join locked_payment p on o.id = p.order_uuid for no key update of o
   ),
   begun as (
-    update payment p set completing_at = clock_timestamp() from locked_order o
-    where $2::boolean and p.id = $1 and p.completing_at is null and p.status = 'processing'
-      and not is_final(o.status) and o.attempt = p.attempt
+    update payment p set completing_at = clock_timestamp() from locked_payment l, locked_order o
+    where $2::boolean and p.id = $1 and l.completing_at is null and l.status = 'processing'
+      and not is_final(o.status) and o.attempt = l.attempt
     returning p.id
   )
   select ${providerColumns}, exists (select from begun) as completes from locked_payment p, locked_order o`,

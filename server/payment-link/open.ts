@@ -11,7 +11,7 @@ import type { StartPayment } from "../payment/start.ts";
 import type { Terms } from "../provider/enabled.ts";
 import type { Provider } from "../provider/provider.ts";
 import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
-import { linkOfPayment } from "./page-order.ts";
+import { createReservation, linkOfPayment } from "./page-order.ts";
 import { pageRoutes } from "./page-routes.ts";
 import type { PageStartOptions } from "./page-start.ts";
 import { createPaymentLinks, type PaymentLinks, urlOf } from "./payment-link.ts";
@@ -62,7 +62,14 @@ export function openPaymentLinks(options: OpenPaymentLinksOptions): OpenPaymentL
   const { pool } = database;
   const links = createPaymentLinks({ ...options, pool, onChange: options.onChange });
   const shopView = () => ({ ...shop, name: shop.name ?? new URL(publicUrl()).host });
-  const page = { ...options, pool, shop: shopView, phoneMax: limit.pagePhone, admit: createAdmit(options) };
+  const page = {
+    ...options,
+    pool,
+    shop: shopView,
+    phoneMax: limit.pagePhone,
+    admit: createAdmit(options),
+    reserveOrderId: createReservation(pool),
+  };
   return {
     links,
     addRoutes: (scope, access) => paymentLinkRoutes(scope, { access, links }),

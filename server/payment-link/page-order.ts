@@ -1,5 +1,6 @@
 /** The order that a link's page shows to one browser, and the number of a reusable link's next order. */
 import type pg from "pg";
+import { inBatches } from "../order/batch.ts";
 import type { StatusEvent } from "../order/order.ts";
 import { eventColumns, type StateRow, toEvent } from "../order/row.ts";
 import { run } from "../order/statement.ts";
@@ -66,6 +67,21 @@ const reserveStatement = {
 export async function reserveOrderId(pool: pg.Pool, link: LinkRow): Promise<string | undefined> {
   const [row] = await run<{ n: number | null }>(pool, reserveStatement, [link.id]);
   return typeof row?.n === "number" ? `${link.order_id}-${row.n}` : undefined;
+}
+
+/**
+ * Returns a function that reserves order ids one after the other, because payers of one link wait for its lock, and would each hold a
+ * connection to PostgreSQL meanwhile.
+ */
+export function createReservation(pool: pg.Pool): (link: LinkRow) => Promise<string | undefined> {
+  const reserve = inBatches<{ link: LinkRow; sinceMs: number }, string | undefined>({
+    concurrency: 1,
+    sizeMax: 1,
+    // As long as a statement may wait for a lock.
+    waitMsMax: 5_000,
+    run: (batch) => Promise.all(batch.map(({ link }) => reserveOrderId(pool, link))),
+  });
+  return (link) => reserve({ link, sinceMs: performance.now() });
 }
 
 /** The link of a payment that was started on its page. */

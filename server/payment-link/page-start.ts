@@ -3,22 +3,22 @@
  * meanwhile: its idempotency key names the browser and the payment before, which the form states. Without it, as in a program's request,
  * the payment before is the latest one.
  */
-import type pg from "pg";
 import { type ErrorCode, HubError } from "../errors.ts";
 import { waitAtMost } from "../in-flight.ts";
 import type { Language } from "../order/order.ts";
 import { phoneOf, readAmount, type Started, type StartPayment } from "../payment/start.ts";
 import type { Provider } from "../provider/provider.ts";
 import { readAmountText } from "./amount-text.ts";
-import { reserveOrderId } from "./page-order.ts";
 import type { PageState } from "./page-state.ts";
 import type { Fault } from "./page-view.ts";
+import type { LinkRow } from "./row.ts";
 
 /** What the payer sent. */
 export type FormValues = Fault["values"];
 
 export interface PageStartOptions {
-  pool: pg.Pool;
+  /** Reserves the id of a reusable link's next order. Undefined if all numbers that it looked at are taken. */
+  reserveOrderId: (link: LinkRow) => Promise<string | undefined>;
   startPayment: StartPayment;
   /** Counts a payment of the page. Throws `rate_limited`. */
   admit: (provider: string, address: string) => Promise<void>;
@@ -116,7 +116,7 @@ const reservationsMax = 20;
 
 async function openNext(options: PageStartOptions, state: PageState, opening: Opening): Promise<Started> {
   for (let reservation = 0; reservation < reservationsMax; reservation += 1) {
-    const orderId = await reserveOrderId(options.pool, state.link);
+    const orderId = await options.reserveOrderId(state.link);
     if (orderId === undefined) continue;
     try {
       return await startWith(options, state, opening, orderId);

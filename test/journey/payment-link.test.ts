@@ -1,5 +1,6 @@
 /** Payments that payers start on the pages of payment links: every provider's sandbox, several payers, several nodes. */
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import pg from "pg";
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { providerNames } from "../../server/provider/registry.ts";
 import { createDatabase } from "../support/database.ts";
 import { asMerchant, startNode, type TestNode } from "../support/node.ts";
@@ -177,6 +178,26 @@ describe("a reusable link", () => {
     expect(new Set(shown.flat()).size).toBe(50);
     expect(await readLink(node, link.id)).toMatchObject({ status: "open", version: 1 });
     expect((await createPayBrowser(node, link.url).open()).html).toContain("<form");
+  });
+
+  it("leaves connections to others while many payers wait for it", async () => {
+    const link = await createLink(node, { ...kes, reusable: {} });
+    const other = createPayBrowser(node, (await createLink(node, kes)).url);
+    const client = new pg.Client(databaseUrl);
+    await client.connect();
+    onTestFinished(() => client.end());
+    await client.query("begin");
+    await client.query("select from payment_link where id = $1 for no key update", [link.id]);
+    const payers = Array.from({ length: 30 }, () => createPayBrowser(node, link.url));
+    const sent = payers.map((payer) => payOnPage(payer, { provider: "daraja", phone: phoneEnding("01") }));
+    await vi.waitUntil(
+      async () =>
+        (await client.query("select from pg_locks where not granted and locktype = 'transactionid'")).rowCount,
+    );
+    for (let times = 0; times < 10; times += 1) expect((await other.open()).status).toBe(200);
+    await client.query("rollback");
+    await Promise.all(sent);
+    expect(await ordersOf(link.orderId)).toHaveLength(30);
   });
 
   it("opens one order for a form that is sent twice, and another one when the payer pays again", async () => {

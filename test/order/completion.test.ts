@@ -30,6 +30,22 @@ describe("recordReturn", () => {
     expect(await ground.store.recordReturn(payment.id, true)).toMatchObject({ completes: false });
   });
 
+  it("begins the completion when it waited for the transaction that accepts the payment", async () => {
+    const { event, payment } = await ground.open();
+    const order = await lockOrder(ground.database, event.orderId);
+    const accepted = ground.store.advance(payment.id, {
+      status: "processing",
+      reference: nextOrderId(),
+      source: "reply",
+    });
+    await order.waiters(1);
+    const returned = ground.store.recordReturn(payment.id, true);
+    await order.waiters(2);
+    await order.release();
+    await accepted;
+    expect(await returned).toMatchObject({ status: "processing", completes: true });
+  });
+
   it("begins no completion without approval, before acceptance, or of an unknown payment (G10)", async () => {
     const { payment } = await openProcessing();
     expect(await ground.store.recordReturn(payment.id, false)).toMatchObject({ completes: false });
