@@ -23,7 +23,8 @@ tukio help COMMAND explains a command. tukio --version (-v) prints the version.
 
 ${exitCodes}`;
 
-async function main(words: readonly string[]): Promise<number> {
+async function main(given: readonly string[]): Promise<number> {
+  const words = commandFirst(given);
   const [name, ...rest] = words;
   const { stdout, stderr, env } = process;
   const output = createOutput({ out: stdout, error: stderr, env, isJson: words.includes("--json") });
@@ -35,13 +36,19 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
+/** Moves `--json` behind the command, because it may come before the command too. */
+function commandFirst([first, second, ...rest]: readonly string[]): readonly string[] {
+  const words = first === "--json" ? [second, first] : [first, second];
+  return [...words.filter((word) => word !== undefined), ...rest];
+}
+
 async function runOverview(words: readonly string[]): Promise<number> {
   const [name, topic] = words.filter((word) => word !== "--json");
   if (name === "--version" || name === "-v") process.stdout.write(`${await readVersion()}\n`);
   else if (name === "help" && topic !== undefined && !topic.startsWith("-")) process.stdout.write(helpOf(find(topic)));
   else if (name === "--help" || name === "-h" || name === "help") process.stdout.write(overview);
-  else if (name === undefined) throw new UsageError("there is no command");
-  else if (name.startsWith("-")) throw new UsageError(`there is no command before ${name}`);
+  else if (name === undefined) throw new UsageError("COMMAND is missing");
+  else if (name.startsWith("-")) throw new UsageError(`the command must come before ${name}`);
   else find(name);
   return 0;
 }

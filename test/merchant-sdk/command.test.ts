@@ -67,7 +67,10 @@ describe("help", () => {
 describe("wrong arguments", () => {
   const forward = ["listen", "--forward-to", "localhost"];
   it.each<[string[], string]>([
-    [[], "tukio: there is no command"],
+    [[], "tukio: COMMAND is missing"],
+    [["--json"], '{"error":{"code":"usage","detail":"COMMAND is missing"}}'],
+    [["--json", "order"], '{"error":{"code":"usage","detail":"ORDER is missing"}}'],
+    [["--url", "listen"], "tukio: the command must come before --url"],
     [["lissten"], "tukio: there is no command lissten; did you mean listen?"],
     [["help", "trigger2"], "tukio: there is no command trigger2; did you mean trigger?"],
     [["order"], "tukio order: ORDER is missing"],
