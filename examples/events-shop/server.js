@@ -108,7 +108,7 @@ app.post("/gate", form, (request, response) => {
 app.post("/hooks/tukio", express.raw({ type: () => true, limit: "1mb" }), (request, response) => {
   const event = verifyEvent(request.body ?? "", request.headers, webhookSecret);
   if (event.type === "order.succeeded") fulfil(event.data.order);
-  // After the commit, and without waiting for the effects: Tukio need not know whether the mail server is slow.
+  // After the commit, and before the effects, because a slow mail server must not delay the answer.
   response.status(204).end();
   runEffects();
 });
