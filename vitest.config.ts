@@ -10,7 +10,7 @@ const unit = [
   "test/client-sdk/{presentation,rule,syntax,watch}.test.ts",
   "test/http/inbound-limit.test.ts",
   "test/merchant-sdk/{event-stream,schema}.test.ts",
-  "test/notification/{alert,receipt}-mail.test.ts",
+  "test/notification/{alert-mail,receipt-mail,words}.test.ts",
   "test/order/batch.test.ts",
   "test/payment/phone.test.ts",
   "test/provider/{call-stats,money}.test.ts",

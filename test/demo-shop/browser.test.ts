@@ -215,7 +215,14 @@ describe("shop", () => {
     const number = encodeURIComponent(await page.inputValue("#phone"));
     const addresses = await Promise.all(["#sent-inbox", "#sent-phone"].map((id) => page.getAttribute(id, "href")));
     expect(addresses).toEqual([`sandbox/inbox?to=amina%40example.com`, `sandbox/phone?number=${number}`]);
-    expect(await page.locator("#sent-mail").isVisible()).toBe(true);
+    const [inbox] = await Promise.all([page.waitForEvent("popup"), page.click("#sent-inbox")]);
+    const mail = inbox.frameLocator("iframe");
+    const [receipt] = await Promise.all([
+      inbox.waitForEvent("popup"),
+      mail.getByRole("link", { name: "Open the receipt" }).click(),
+    ]);
+    await seeHeading(receipt, "Receipt");
+    expect(await receipt.locator("main").innerText()).toContain(new URL(page.url()).searchParams.get("orderId"));
     await page.goto(page.url().replace(/\?.*/, ""));
     await buy(page, "01");
     await seeHeading(page, "Paid");
