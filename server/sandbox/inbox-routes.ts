@@ -73,6 +73,12 @@ export function addInbox(app: FastifyInstance, { proof, admit, isForwarded, forw
     forwarding?.addTo(scope);
     pageRoutes(scope, inbox);
   });
+  // Not cheap, because an answer may have 2 MB.
+  app.register(async (scope) => {
+    limitUnauthenticated(scope, { admit, isMerchant: isForwarded });
+    forwarding?.addTo(scope);
+    listRoute(scope, inbox);
+  });
   app.register(async (scope) => {
     const isNode: IsMerchant = (request) => proof.isOf(bearerOf(request), inboxPurpose);
     limitUnauthenticated(scope, { admit, isMerchant: isNode });
@@ -90,12 +96,6 @@ function pageRoutes(app: FastifyInstance, inbox: Inbox): void {
     sendPage(request, reply, { page: await page(), framedBy: "none" }),
   );
   assetRoute(app, "/inbox/page", findFile);
-
-  app.get("/inbox.json", listMails, async (_request, reply) => {
-    const mails = inbox.list().map(({ messageId: _, ...shown }) => shown);
-    reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
-    return sendBytes(reply, Buffer.from(JSON.stringify({ mails })));
-  });
 
   // The page reads this, without the contents, every two seconds.
   app.get("/inbox/mails", { config: { isPolled: true } }, async (_request, reply) => {
@@ -118,6 +118,15 @@ function pageRoutes(app: FastifyInstance, inbox: Inbox): void {
   app.get<MailRequest>("/inbox/mails/:id/text", async ({ params }, reply) => {
     reply.headers({ "cache-control": "no-store", "referrer-policy": "no-referrer" });
     return sendBytes(reply.type("text/plain; charset=utf-8"), Buffer.from(findMail(inbox, params.id).text));
+  });
+}
+
+/** All mails with their contents. */
+function listRoute(app: FastifyInstance, inbox: Inbox): void {
+  app.get("/inbox.json", listMails, async (_request, reply) => {
+    const mails = inbox.list().map(({ messageId: _, ...shown }) => shown);
+    reply.header("cache-control", "no-store").type("application/json; charset=utf-8");
+    return sendBytes(reply, Buffer.from(JSON.stringify({ mails })));
   });
 }
 

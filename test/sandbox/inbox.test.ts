@@ -99,6 +99,12 @@ describe("inbox of a node", () => {
     await expect(clientOf(second)(mailOf({ html: "x".repeat(524_288) }))).rejects.toThrow("413");
   });
 
+  it("limits the reads of all mails as other requests, and those of the page less", async () => {
+    const node = await startNode({ databaseUrl, env: { LIMIT_IP: "1" } });
+    const statusOf = async (path: string) => (await call(`${node.url}/sandbox/inbox${path}`)).status;
+    expect([await statusOf(".json"), await statusOf(".json"), await statusOf("/mails")]).toEqual([200, 429, 200]);
+  });
+
   it("is absent without a sandbox", async () => {
     const node = await startNode({ databaseUrl, env: { SANDBOX: "" } });
     expect((await call(`${node.url}/sandbox/inbox.json`)).status).toBe(404);
