@@ -7,6 +7,7 @@ import { columns } from "../order/row.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { type EndpointRow, type EndpointView, endpointColumns, toEndpointView } from "./endpoint-row.ts";
 import { environmentId } from "./environment.ts";
+import { readEpoch } from "./message.ts";
 import { beforeAll } from "./resume.ts";
 import { createSecret, openSecret, sealSecret } from "./secret.ts";
 
@@ -169,10 +170,7 @@ export function createEndpoints({ pool, sealer, onUnreadable }: EndpointsOptions
       const rows = await run<AddressRow>(pool, addressStatement, [ids]);
       return new Map(rows.map((row) => [row.id, addressOf(row, sealer, onUnreadable)]));
     },
-    async epoch() {
-      const [row] = await run<{ epoch: number }>(pool, { name: "read-epoch", text: "select epoch from timeline" }, []);
-      return row?.epoch ?? 0;
-    },
+    epoch: () => readEpoch(pool),
   };
 }
 

@@ -277,7 +277,7 @@ async function deliver(
   }
   if ("deferMs" in reply) {
     const { version, epoch } = message;
-    if (reply.deferMs === null) await clearDelivery(pool, claimed, { version, epoch });
+    if (reply.deferMs === null) await clearDelivery(pool, claimed, { version, epoch }, true);
     else await deferDelivery(pool, claimed, { version, deferMs: reply.deferMs });
     return true;
   }

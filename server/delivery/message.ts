@@ -106,6 +106,7 @@ export async function prepareMessages(
     ...(await prepareOrders(pool, ofKind.order ?? [])),
     ...(await prepareEndpoints(pool, ofKind.endpoint ?? [])),
     ...(await prepareLinks(pool, ofKind.payment_link ?? [], readLinks)),
+    ...(await prepareAlerts(pool, ofKind.alert ?? [])),
   ];
 }
 
@@ -146,6 +147,28 @@ async function prepareLinks(pool: pg.Pool, claimed: readonly Claimed[], readLink
     const known = knownOf(one, link);
     if (!link || !isWanted) return { claimed: one, known };
     return { claimed: one, known, message: toMessage({ ...link, data: { paymentLink: link.paymentLink } }) };
+  });
+}
+
+const epochStatement = { name: "read-epoch", text: "select epoch from timeline" } as const;
+
+/** The current epoch of the database. Throws `store_unavailable`. */
+export async function readEpoch(pool: pg.Pool): Promise<number> {
+  const [row] = await run<{ epoch: number }>(pool, epochStatement, []);
+  return row?.epoch ?? 0;
+}
+
+/** Only the notification of alerts receives these. It reads the alerts itself, because it decides which ones one mail has. */
+async function prepareAlerts(pool: pg.Pool, claimed: readonly Claimed[]): Promise<Prepared[]> {
+  if (claimed.length === 0) return [];
+  const epoch = await readEpoch(pool);
+  return claimed.map((one) => {
+    const known = { version: one.dueVersion, epoch };
+    return {
+      claimed: one,
+      known,
+      message: toMessage({ ...known, id: one.subjectId, type: "alert", occurredAt: new Date(), data: {} }),
+    };
   });
 }
 

@@ -33,7 +33,7 @@ export interface NoAttempt {
   deferMs: number | null;
 }
 
-/** A reply for a version about which the receiver has nothing to send. */
+/** A reply for a version about which the receiver has nothing to send. The version counts as acknowledged. */
 export const nothingToSend: NoAttempt = { deferMs: null };
 
 /**

@@ -106,7 +106,7 @@ export async function recordAttempt(
   return changed && (changed.failing_since ? "failing" : "recovered");
 }
 
-/** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. */
+/** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. $7: the version counts as acknowledged. */
 const isDueAgain =
   "(d.due_version > $4 or d.is_replay and (not $5 or d.attempts < 0) or $6 <> (select epoch from timeline))";
 
@@ -119,6 +119,7 @@ const clearStatement = {
   ),
   cleared as (
     update delivery d set claim = null, claimed_until = null, is_replay = d.is_replay and (not $5 or d.attempts < 0), attempts = 0,
+      acked_epoch = case when $7 then $6 else d.acked_epoch end, acked_version = case when $7 then $4 else d.acked_version end,
       attempt_at = case when ${isDueAgain} then ${dueNow} end, due_version = case when ${isDueAgain} then d.due_version end
     from held where d.endpoint_id = held.endpoint_id and d.subject_id = held.subject_id
   )
@@ -127,12 +128,17 @@ const clearStatement = {
   from held d where due_version < $4 and not coalesce(${isDueAgain}, false)`,
 } as const;
 
-/** `known`: a state that needs no message. A version that became due since stays due, and so does every version in another epoch. */
+/** `known`: a state that needs no message. `isAcknowledged`: the receiver has decided so, and need not be asked again. A version that became due since stays due, and so does every version in another epoch. */
 export const clearDelivery = (
   pool: pg.Pool,
   { endpointId, subjectId, claim, isReplay }: Claimed,
   known: KnownState,
-): Promise<object[]> => run(pool, clearStatement, [endpointId, subjectId, claim, known.version, isReplay, known.epoch]);
+  isAcknowledged = false,
+): Promise<object[]> =>
+  run(pool, clearStatement, [
+    ...[endpointId, subjectId, claim, known.version, isReplay, known.epoch],
+    isAcknowledged && known.epoch !== undefined,
+  ]);
 
 /** $4: the version that the receiver defers. $5: milliseconds. A newer version, or a replay since the claim, is due at once. */
 const deferStatement = {

@@ -11,6 +11,7 @@ import { createOrderQuery } from "../order/query.ts";
 import type { ShopView } from "../page/shop.ts";
 import { type EnabledProvider, sandboxesOf } from "../provider/enabled.ts";
 import { createInboxClient } from "../sandbox/inbox-client.ts";
+import { createAlert } from "./alert/alert.ts";
 import { createMailer } from "./mail/mailer.ts";
 import { createReceipt } from "./receipt.ts";
 import { receiptRoutes } from "./receipt-routes.ts";
@@ -41,7 +42,7 @@ export interface OpenNotifications {
 }
 
 export function openNotifications(options: OpenNotificationsOptions): OpenNotifications {
-  const { database, enabledProviders, publicUrl, selfUrl, secrets, log } = options;
+  const { database, enabledProviders, publicUrl, selfUrl, secrets, merchantEmail, log } = options;
   const { pool, deliveryPool } = database;
   const query = createOrderQuery(database);
   const host = (): string => new URL(publicUrl()).hostname;
@@ -51,7 +52,10 @@ export function openNotifications(options: OpenNotificationsOptions): OpenNotifi
   const mailer = createMailer({ mail: options.mail, postToInbox, host });
   const parts = { pool: deliveryPool, mailer, shop, publicUrl };
   // One line for each notification: whether live payments use it, and its receiver.
-  const all = [{ isLive: options.mail !== undefined, ...createReceipt(parts) }];
+  const all = [
+    { isLive: options.mail !== undefined, ...createReceipt(parts) },
+    { isLive: options.mail !== undefined && merchantEmail !== undefined, ...createAlert({ ...parts, merchantEmail }) },
+  ];
   const active = all
     .filter(({ isLive }) => isLive || hasSandbox)
     .map((one) => ({ ...one, receive: guarded(one.receive, { name: one.name, log }) }));

@@ -152,12 +152,16 @@ describe("notification", () => {
     await until(endpointId, order.id, { acked_version: 3, due_version: null });
   });
 
-  it("keeps no history of what it has nothing to send about", async () => {
-    const { results, endpointId } = await start([nothingToSend]);
+  it("keeps no history of what it has nothing to send about, and is not asked again", async () => {
+    const { received, results, endpointId } = await start([nothingToSend]);
     const order = await openPaid();
-    await until(endpointId, order.id, { acked_version: null, due_version: null, attempt_at: null });
-    expect(await historyOf(endpointId)).toEqual([]);
-    expect(results).toEqual([]);
+    await until(endpointId, order.id, { acked_version: 2, due_version: null, attempt_at: null });
+    await order.addReceipt();
+    const other = await openPaid();
+    await until(endpointId, other.id, { due_version: null });
+    expect(received.filter(({ subjectId }) => subjectId === order.id)).toHaveLength(1);
+    expect((await historyOf(endpointId)).map(({ orderId }) => orderId)).toEqual([other.orderId]);
+    expect(results).toHaveLength(1);
   });
 
   it("is given a deferred order at its time without counting an attempt, or at once when it changes", async () => {

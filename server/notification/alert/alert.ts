@@ -1,0 +1,110 @@
+/**
+ * Alerts: mails to the merchant about what needs a person. The notification receives events, keeps those that need somebody, and sends
+ * one mail of a kind in an hour at most.
+ */
+import type pg from "pg";
+import { z } from "zod";
+import type { Message } from "../../delivery/message.ts";
+import type { Notification } from "../../delivery/notification.ts";
+import { type NoAttempt, nothingToSend, type Reply } from "../../delivery/receiver.ts";
+import type { ShopView } from "../../page/shop.ts";
+import { type AlertEntry, alertMail } from "../mail/alert-mail.ts";
+import type { Mailer } from "../mail/mailer.ts";
+import {
+  type AlertGroup,
+  type AlertRow,
+  beginAlertMail,
+  groupOf,
+  readAlertMail,
+  recordAlert,
+  recordSent,
+  type StoredAlert,
+} from "./store.ts";
+
+export interface AlertOptions {
+  pool: pg.Pool;
+  mailer: Mailer;
+  shop: () => ShopView;
+  /** Where alerts go. Absent: alerts about live payments are not sent. */
+  merchantEmail: string | undefined;
+}
+
+/** The address in the sandbox's inbox if none is configured. */
+const sandboxAddress = "merchant@example.com";
+
+export function createAlert(options: AlertOptions): Notification {
+  const { pool, mailer, merchantEmail } = options;
+  const canSend = (live: boolean): boolean =>
+    mailer.canSend({ isSandbox: !live }) && (!live || merchantEmail !== undefined);
+  return {
+    name: "alert",
+    events: ["endpoint.disabled", "order.review", "order.succeeded", "order.updated"],
+    async receive(message, signal, { kind, subjectId, isReplay }) {
+      if (kind === "alert") return sendMail(options, groupOf(subjectId), signal);
+      const alert = alertOf(message, canSend(true));
+      if (!alert || !canSend(alert.live)) return nothingToSend;
+      await recordAlert(pool, alert, isReplay);
+      return { isDelivered: true, isGone: false, durationMs: 0, answer: "kept for the next mail" };
+    },
+  };
+}
+
+/** The parts of a message that an alert needs. */
+const body = z.object({
+  data: z.object({
+    order: z
+      .object({
+        id: z.uuid(),
+        live: z.boolean(),
+        status: z.string(),
+        reason: z.string().optional(),
+        alsoPaid: z.array(z.string()).optional(),
+      })
+      .optional(),
+    endpoint: z.object({ id: z.uuid() }).optional(),
+  }),
+});
+
+/** Undefined for a message that needs nobody. `isLive`: whether messages about endpoints concern live payments. */
+function alertOf({ type, version, body: text }: Message, isLive: boolean): StoredAlert | undefined {
+  const { order, endpoint } = body.parse(JSON.parse(text)).data;
+  if (endpoint) return { kind: "endpoint_disabled", live: isLive, subject: endpoint.id, version };
+  if (!order) return undefined;
+  const { id: subject, live } = order;
+  if (order.reason === "paid_twice") {
+    // Once for each further payment, however often the order changes.
+    return { kind: "paid_twice", live, subject, version: order.alsoPaid?.length ?? 1 };
+  }
+  return type === "order.review" ? { kind: "review", live, subject, version } : undefined;
+}
+
+async function sendMail(
+  { pool, mailer, shop, merchantEmail }: AlertOptions,
+  group: AlertGroup | undefined,
+  signal: AbortSignal,
+): Promise<Reply | NoAttempt> {
+  if (!group) return nothingToSend;
+  const { n, waitMs } = await beginAlertMail(pool, group);
+  if (n === null) return waitMs === null ? nothingToSend : { deferMs: Math.ceil(waitMs) };
+  const { kind, live } = group;
+  const rows = await readAlertMail(pool, group, n);
+  const content = alertMail(
+    { kind, count: rows[0]?.count ?? 0, entries: rows.map(entryOf), isSandbox: !live },
+    { shop: shop(), lang: "en" },
+  );
+  const id = `alert.${kind}.${live ? "live" : "test"}.${n}`;
+  const reply = await mailer.send({ ...content, to: merchantEmail ?? sandboxAddress, id, isSandbox: !live }, signal);
+  if ("isDelivered" in reply && reply.isDelivered) await recordSent(pool, group, n);
+  return reply;
+}
+
+function entryOf({ subject, at, order_id, amount_minor, paid_minor, currency, reason, url }: AlertRow): AlertEntry {
+  const money = amount_minor !== null && currency !== null && { amountMinor: amount_minor, currency };
+  const paid = paid_minor !== null && paid_minor !== amount_minor && { paidMinor: paid_minor };
+  return {
+    subject: order_id ?? url ?? subject,
+    at,
+    ...(money && { money: { ...money, ...paid } }),
+    ...(reason !== null && { reason }),
+  };
+}

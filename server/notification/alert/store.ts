@@ -1,0 +1,144 @@
+/**
+ * Alerts in the database: what the merchant is told by mail, and the mails. An alert makes the delivery of its kind due, in the statement
+ * that stores it. At most one mail of a kind is sent in an hour; a mail has all alerts since the one before.
+ *
+ * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. All attempts to send a mail have the same
+ * alerts. One node at a time sends the mails of a kind, because one delivery has one attempt at a time.
+ */
+import type pg from "pg";
+import type { Reason } from "../../../client-sdk/protocol.ts";
+import { makeDue } from "../../delivery/subject.ts";
+import { run } from "../../order/statement.ts";
+import { type AlertKind, alertKinds } from "../words.ts";
+
+/** The mails of one kind about live payments, or about test payments, are one subject of deliveries. */
+export interface AlertGroup {
+  kind: AlertKind;
+  live: boolean;
+}
+
+export interface StoredAlert extends AlertGroup {
+  /** The uuid of an order or an endpoint. */
+  subject: string;
+  /** Of the subject: the same alert is stored once. */
+  version: number;
+}
+
+/** The fixed id of the group as a subject of deliveries. */
+const subjectIdOf = ({ kind, live }: AlertGroup): string =>
+  `00000000-0000-4000-8000-0000000002${alertKinds.indexOf(kind)}${Number(live)}`;
+
+const groups: ReadonlyMap<string, AlertGroup> = new Map(
+  alertKinds.flatMap((kind) => [true, false].map((live) => [subjectIdOf({ kind, live }), { kind, live }])),
+);
+
+export const groupOf = (subjectId: string): AlertGroup | undefined => groups.get(subjectId);
+
+/**
+ * $1 to $4: the alert. $5: it was asked for again, so that it belongs into another mail. $6: the group's id. Made due as a replay, because
+ * an alert that is stored while a mail is sent must be followed by another attempt.
+ */
+const recordStatement = {
+  name: "record-alert",
+  text: `with recorded as (
+    insert into alert (kind, live, subject, version) values ($1, $2, $3, $4)
+    on conflict (kind, live, subject, version) do update set mail = null where $5::boolean
+    returning kind, live
+  ),
+  due as (
+    select e.id as endpoint_id, 'alert' as kind, $6::uuid as subject_id, true as is_replay, null::int as replaced,
+      1 + coalesce((select max(n) from alert_mail m where m.kind = r.kind and m.live = r.live), 0) as version
+    from recorded r join endpoint e on e.notification = 'alert' and not e.is_deleted
+  ),
+  ${makeDue}
+  select subject_id from queued`,
+} as const;
+
+/** Throws `store_unavailable`. */
+export const recordAlert = (
+  pool: pg.Pool,
+  { kind, live, subject, version }: StoredAlert,
+  isAgain: boolean,
+): Promise<object[]> =>
+  run(pool, recordStatement, [kind, live, subject, version, isAgain, subjectIdOf({ kind, live })]);
+
+/** Seconds between two mails of a kind. */
+const apartS = 3_600;
+
+/** $1, $2: the group. Begins the next mail unless the last one was not sent, or is less than an hour old. */
+const beginStatement = {
+  name: "begin-alert-mail",
+  text: `with last as materialized (
+    select n, sent_at, sent_at > clock_timestamp() - interval '${apartS} seconds' as is_recent
+    from alert_mail where kind = $1 and live = $2 order by n desc limit 1
+  ),
+  waiting as materialized (
+    select exists (select from alert where kind = $1 and live = $2 and mail is null) as is_any
+  ),
+  begun as (
+    insert into alert_mail (kind, live, n)
+    select $1, $2, 1 + coalesce((select n from last), 0) from waiting
+    where is_any and not exists (select from last where sent_at is null or is_recent)
+    returning n
+  ),
+  taken as (
+    update alert set mail = begun.n from begun where kind = $1 and live = $2 and mail is null
+  )
+  select coalesce((select n from begun), (select n from last where sent_at is null)) as n,
+    case when is_any then (select extract(epoch from sent_at - clock_timestamp() + interval '${apartS} seconds')::float8 * 1000
+      from last where is_recent) end as "waitMs"
+  from waiting`,
+} as const;
+
+export interface BegunMail {
+  /** The number of the mail to send. Null: none now. */
+  n: number | null;
+  /** Milliseconds until the next mail may be sent. Null: no alert waits. */
+  waitMs: number | null;
+}
+
+/** Throws `store_unavailable`. */
+export async function beginAlertMail(pool: pg.Pool, { kind, live }: AlertGroup): Promise<BegunMail> {
+  const [found] = await run<BegunMail>(pool, beginStatement, [kind, live]);
+  return found ?? { n: null, waitMs: null };
+}
+
+export interface AlertRow {
+  subject: string;
+  at: Date;
+  /** All alerts of the mail. */
+  count: number;
+  order_id: string | null;
+  amount_minor: number | null;
+  paid_minor: number | null;
+  currency: string | null;
+  reason: Reason | null;
+  url: string | null;
+}
+
+/** $1, $2: the group. $3: the mail. The first alerts, with the orders and endpoints as they are now. */
+const readStatement = {
+  name: "read-alert-mail",
+  text: `select a.subject, a.at, (select count(*)::int from alert where kind = $1 and live = $2 and mail = $3) as count,
+      o.order_id, o.amount_minor, (o.payment ->> 'amountPaidMinor')::bigint as paid_minor, o.currency, o.reason, e.url
+    from (
+        select subject, at, case when kind in ('review', 'paid_twice', 'endpoint_disabled') then subject::uuid end as id
+        from alert where kind = $1 and live = $2 and mail = $3 order by at limit 10
+      ) a
+      left join lateral (select order_id, amount_minor, payment, currency, reason from "order" where id = a.id offset 0) o on true
+      left join lateral (select url from endpoint where id = a.id offset 0) e on true
+    order by a.at`,
+} as const;
+
+/** Throws `store_unavailable`. */
+export const readAlertMail = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<AlertRow[]> =>
+  run<AlertRow>(pool, readStatement, [kind, live, n]);
+
+const sentStatement = {
+  name: "alert-mail-sent",
+  text: "update alert_mail set sent_at = clock_timestamp() where kind = $1 and live = $2 and n = $3",
+} as const;
+
+/** Throws `store_unavailable`. */
+export const recordSent = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<object[]> =>
+  run(pool, sentStatement, [kind, live, n]);
