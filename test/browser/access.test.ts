@@ -155,10 +155,14 @@ const focus = (page: Page): Promise<{ id: string; isMarked: boolean; hasFrame: b
     return { id, isMarked: outlineStyle !== "none", hasFrame: element.tagName === "IFRAME" };
   })()`);
 
-/** Presses Tab until the focus arrives. Every stop on the way must have a visible focus. */
-async function tabTo(page: Page, isThere: (at: Awaited<ReturnType<typeof focus>>) => boolean): Promise<void> {
+/** Presses a key until the focus arrives. Every stop on the way must have a visible focus. */
+async function tabTo(
+  page: Page,
+  isThere: (at: Awaited<ReturnType<typeof focus>>) => boolean,
+  key = "Tab",
+): Promise<void> {
   for (let presses = 0; presses < 40; presses += 1) {
-    await page.keyboard.press("Tab");
+    await page.keyboard.press(key);
     const at = await focus(page);
     if (!at.hasFrame) expect(at).toMatchObject({ isMarked: true });
     if (isThere(at)) return;
@@ -180,8 +184,7 @@ describe("keyboard", () => {
     await tabTo(page, ({ id }) => id === "Try again");
     await page.keyboard.press("Enter");
     await expect.poll(() => focus(page)).toMatchObject({ id: "pay", isMarked: true });
-    await page.keyboard.press("Shift+Tab");
-    await page.keyboard.press("Shift+Tab");
+    await tabTo(page, ({ id }) => id === "payer", "Shift+Tab");
     await page.keyboard.type("You");
     await tabTo(page, ({ id }) => id === "pay");
     await page.keyboard.press("Space");

@@ -94,7 +94,7 @@ function show({ prompts, answersItself, sms }) {
  * @param {Sms[]} sms
  */
 function showSms(sms) {
-  const last = sms.at(-1);
+  const last = sms[sms.length - 1];
   if (last?.id === latestSms) return;
   const isNew = latestSms !== undefined;
   latestSms = last?.id ?? "";
