@@ -156,7 +156,7 @@ export interface Row {
 }
 
 /** Short text stays on one line at 320 px, beside other short text. */
-const short = (text: string): string => (text.length <= 18 ? "white-space:nowrap;" : "");
+const isShort = (text: string): boolean => text.length <= 18;
 
 export function rowTable(rows: readonly Row[], look: "facts" | "items"): Html {
   return html`<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" style="margin:12px 0">${rows.map((row) => rowOf(row, look))}
@@ -166,9 +166,10 @@ export function rowTable(rows: readonly Row[], look: "facts" | "items"): Html {
 function rowOf({ label, note, value, isStrong }: Row, look: "facts" | "items"): Html {
   const [colour, name] = look === "facts" ? [muted, "m-muted"] : [ink, "m-ink"];
   const cell = `padding:8px 0;border-top:1px solid ${line};${isStrong ? "font-weight:600;" : ""}`;
-  const labelCell = look === "facts" ? cell + short(label) : cell;
+  const isNarrow = look === "facts" && isShort(label);
+  const labelCell = isNarrow ? `${cell}white-space:nowrap;` : cell;
   return html`
-<tr><td class="${name} m-line" valign="top" style="${type(15, colour, labelCell)}">${label}${note && html` <span class="m-muted" style="color:${muted}">${note}</span>`}</td><td class="m-ink m-line" align="right" valign="top" style="${type(15, ink, `${cell}padding-left:16px;${short(value)}`)}">${value}</td></tr>`;
+<tr><td class="${name} m-line"${attribute("width", isNarrow && "1%")} valign="top" style="${type(15, colour, labelCell)}">${label}${note && html` <span class="m-muted" style="color:${muted}">${note}</span>`}</td><td class="m-ink m-line" align="right" valign="top" style="${type(15, ink, `${cell}padding-left:16px;${isShort(value) ? "white-space:nowrap;" : ""}`)}">${value}</td></tr>`;
 }
 
 /** A link as a button. Word ignores the padding of a link, so its cell has it there. */
