@@ -2,6 +2,7 @@
  * `examples/wifi-portal` with a real node and a real FreeRADIUS: what a voucher permits, and that a paid order receives everything
  * once, however often its event arrives and wherever the portal is killed.
  */
+import { accessSync, constants, existsSync } from "node:fs";
 import pg from "pg";
 import type { Browser } from "playwright-core";
 import { beforeAll, describe, expect, inject, it, onTestFinished, vi } from "vitest";
@@ -31,9 +32,25 @@ let browser: Browser;
 let installed: InstalledExample;
 /** The portal's and FreeRADIUS's, empty and with all tables. */
 let radiusUrl: string;
+
+const radiusFolder = "/etc/freeradius";
+
+/** Debian lets only root and FreeRADIUS's own group read its files, which the portal's set-up reads. */
+const isForbidden = existsSync(radiusFolder) && !canReadFolder(radiusFolder);
+
+function canReadFolder(folder: string): boolean {
+  try {
+    accessSync(folder, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 let database: pg.Pool;
 
 beforeAll(async () => {
+  if (isForbidden) return;
   browser = await launchBrowser();
   if (!(await canRun("freeradius -v && radclient -v && ls /usr/share/doc/freeradius-postgresql"))) {
     await installPackages(["freeradius", "freeradius-postgresql", "freeradius-utils"]);
@@ -121,7 +138,7 @@ async function expectFulfilledOnce(portal: Portal, orderId: string): Promise<voi
 
 const devices = ["02-00-00-00-00-01", "02-00-00-00-00-02"] as const;
 
-describe("a voucher of examples/wifi-portal", () => {
+describe.skipIf(isForbidden)("a voucher of examples/wifi-portal", () => {
   it("lets one device online for the time that it buys", async () => {
     const portal = await openPortal();
     const radius = await startRadius(installed, radiusUrl);
@@ -166,7 +183,7 @@ describe("a voucher of examples/wifi-portal", () => {
   });
 });
 
-describe("examples/wifi-portal", () => {
+describe.skipIf(isForbidden)("examples/wifi-portal", () => {
   it("shows the code on the page that waits", async () => {
     const portal = await openPortal({ isDirect: true });
     const phone = nextPhone();
@@ -308,7 +325,7 @@ async function holdRadcheck(kill: Kill): Promise<void> {
     .finally(() => client.release());
 }
 
-describe.each(Object.keys(steps))("examples/wifi-portal, killed %s", (step) => {
+describe.skipIf(isForbidden).each(Object.keys(steps))("examples/wifi-portal, killed %s", (step) => {
   it("does the rest when it is started again, and nothing twice", async () => {
     const portal = await openPortal();
     const killed = Promise.withResolvers<void>();
