@@ -34,6 +34,13 @@ You receive this mail because MERCHANT_EMAIL is set to this address. Each kind o
     );
   });
 
+  it("names an endpoint without its query, which may have a secret", () => {
+    const entries = [{ subject: "https://shop.example/hooks?key=s3cret#x", at: new Date(0) }];
+    const { html, text } = alertMail({ ...alertOf("endpoint_disabled"), entries }, { shop, lang: "en" });
+    expect(text).toContain("https://shop.example/hooks,");
+    expect(html + text).not.toContain("s3cret");
+  });
+
   it("marks test payments, and no others", () => {
     const subjects = alerts.map((alert) => alertMail(alert, { shop, lang: "en" }).subject);
     expect(subjects.filter((one) => one.startsWith("[Test] "))).toEqual([

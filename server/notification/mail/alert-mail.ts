@@ -73,11 +73,14 @@ ${layout.paragraph(advice)}`;
 function rowOf(entry: AlertEntry, lang: Language): layout.Row {
   const { subject, at, money } = entry;
   return {
-    label: displayNameOf(subject)?.replace("\u2011", "-") ?? subject,
+    label: displayNameOf(subject)?.replace("\u2011", "-") ?? withoutQuery(subject),
     note: noteOf(entry, lang),
     value: dateOf(at.toISOString(), money?.currency ?? "", { locale: lang }),
   };
 }
+
+/** An endpoint's URL without its query, which may have a secret. Other subjects as they are. */
+const withoutQuery = (subject: string): string => subject.replace(/^(https?:\/\/[^?#]*)[?#].*$/s, "$1");
 
 /** The facts of a subject in a few words. */
 function noteOf({ money, reason, calls }: AlertEntry, lang: Language): string | undefined {
