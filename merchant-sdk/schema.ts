@@ -1493,6 +1493,11 @@ export interface components {
              * @description The first failed attempt since the last successful one. ISO 8601, UTC.
              */
             failingSince?: string;
+            /**
+             * Format: uri
+             * @description The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret.
+             */
+            reportUrl?: string;
         };
     };
     responses: never;

@@ -92,7 +92,8 @@ export async function createApp(
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const readLinks: ReadLinks = (ids) => paymentLinks.links.states(ids);
-  const notifications = openNotifications({ ...config, database, publicUrl, selfUrl, delivery: () => delivery, log });
+  const notificationParts = { ...authOptions, publicUrl, selfUrl, urlSecrets, isBlocked, delivery: () => delivery };
+  const { gateways, ...notifications } = openNotifications({ ...config, ...notificationParts });
   const delivery = openDelivery({ ...config, database, sealer, metrics, log, readLinks, notifications });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
@@ -119,10 +120,10 @@ export async function createApp(
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
   const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
-  for (const { addPage } of [paymentLinks, notifications]) await addPage(app);
+  for (const { addPage } of [paymentLinks, notifications]) await addPage(app, admit);
   await app.register(demoShopRoutes, { ...shared, ...paymentLinks, startPayment, fulfilment, delivery, publicUrl });
-  const sandboxed = { sandboxed: sandboxesOf(enabledProviders), names: providerNames, hubUrl: selfUrl, secrets };
-  const sandboxes = await addSandboxes(app, { ...sandboxed, ...shared, publicUrl, admit, secretComparison, log });
+  const own = { sandboxed: sandboxesOf(enabledProviders), gateways, names: providerNames, hubUrl: selfUrl, secrets };
+  const sandboxes = await addSandboxes(app, { ...own, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
@@ -147,8 +148,7 @@ export async function createApp(
       // Called here already, because the 10 s that calls in flight are given begin now and not after the watchers are gone.
       void finishCalls();
       await http.close();
-      // Called again, because requests that were in flight until now may have begun calls.
-      await finishCalls();
+      await finishCalls(); // Again, because requests that were in flight until now may have begun calls.
       // From the parts that write to the database down to the parts that they use.
       const parts = [fulfilment, delivery, notifications, paymentLinks, webhooks, refreshAhead, retention, invariants];
       for (const part of [...parts, hub, offered]) await part.close();

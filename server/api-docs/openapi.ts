@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { notificationNames } from "../notification/notification.ts";
+import { smsGatewayNames } from "../notification/sms/gateway.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
 import { endpointId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
@@ -58,9 +59,11 @@ const pathParameters: Readonly<Record<string, Json>> = {
   secret: {
     type: "string",
     pattern: "^[0-9a-f]{64}$",
-    description: "Names one payment and proves that Tukio created the URL.",
+    description:
+      "Proves that Tukio created the URL. In the URL of a payment's webhook or return it also names the payment.",
     examples: ["0199f2c47c1e7b1a9f5e2d8c6a3b4e52a7c0d4f86b2e4913875fd01c6e9ab342"],
   },
+  gateway: { type: "string", enum: smsGatewayNames, description: "The SMS gateway.", examples: ["africastalking"] },
   msisdn: {
     ...z.toJSONSchema(msisdnText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
     description: "The phone. Only its last nine digits are compared.",

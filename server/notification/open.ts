@@ -1,8 +1,10 @@
 /** Creates the notifications of a node: their receivers, their pages and the merchant's routes. */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Access } from "../auth/access.ts";
+import type { UrlSecrets } from "../auth/keys.ts";
 import type { MailSettings } from "../config/mail.ts";
 import type { ShopBrand } from "../config/shop.ts";
+import type { SmsConfig } from "../config/sms.ts";
 import type { Database } from "../database/pool.ts";
 import type { Notification } from "../delivery/notification.ts";
 import type { Receiver } from "../delivery/receiver.ts";
@@ -11,13 +13,20 @@ import { createOrderQuery } from "../order/query.ts";
 import type { ShopView } from "../page/shop.ts";
 import { type EnabledProvider, sandboxesOf } from "../provider/enabled.ts";
 import { createInboxClient } from "../sandbox/inbox-client.ts";
+import type { SandboxedGateway } from "../sandbox/server.ts";
 import { createAlert } from "./alert/alert.ts";
 import { createMailer } from "./mail/mailer.ts";
 import { createReceipt } from "./receipt.ts";
 import { receiptRoutes } from "./receipt-routes.ts";
 import { notificationRoutes } from "./routes.ts";
+import { openSms } from "./sms/open.ts";
+import type { ReportRouteOptions } from "./sms/report-route.ts";
 
 export interface OpenNotificationsOptions extends MailSettings {
+  urlSecrets: { webhook: UrlSecrets };
+  /** Whether another node may accept a secret that this node does not. */
+  isBlocked: () => boolean;
+  sms?: SmsConfig;
   database: Database;
   enabledProviders: readonly EnabledProvider[];
   shop: ShopBrand;
@@ -34,8 +43,10 @@ export interface OpenNotificationsOptions extends MailSettings {
 export interface OpenNotifications {
   /** Those that this node sends, for the delivery engine. */
   readonly active: readonly Notification[];
-  /** Adds the pages, in a scope of their own. */
-  addPage(app: FastifyInstance): Promise<void>;
+  /** The sandboxes of SMS gateways. */
+  readonly gateways: readonly SandboxedGateway[];
+  /** Adds the pages and the route for delivery reports. `admit` counts a request of an unauthenticated client. */
+  addPage(app: FastifyInstance, admit: ReportRouteOptions["admit"]): Promise<void>;
   /** Adds the merchant's routes. */
   addRoutes(scope: FastifyInstance, access: Access): void;
   close(): Promise<void>;
@@ -51,20 +62,30 @@ export function openNotifications(options: OpenNotificationsOptions): OpenNotifi
   const postToInbox = hasSandbox ? createInboxClient({ hubUrl: selfUrl, secrets }) : undefined;
   const mailer = createMailer({ mail: options.mail, postToInbox, host });
   const parts = { pool: deliveryPool, mailer, shop, publicUrl };
+  const urlSecrets = options.urlSecrets.webhook;
+  const sms = openSms({ ...options, urlSecrets, hasSandbox, shopName: () => shop().name });
   // One line for each notification: whether live payments use it, and its receiver.
   const all = [
     { isLive: options.mail !== undefined, ...createReceipt(parts) },
     { isLive: options.mail !== undefined && merchantEmail !== undefined, ...createAlert({ ...parts, merchantEmail }) },
+    { isLive: options.sms !== undefined, reportUrl: sms.reportUrl, ...sms.notification },
   ];
   const active = all
     .filter(({ isLive }) => isLive || hasSandbox)
     .map((one) => ({ ...one, receive: guarded(one.receive, { name: one.name, log }) }));
   return {
     active,
-    addPage: async (app) => void (await app.register(async (scope) => receiptRoutes(scope, { pool, shop }))),
+    gateways: sms.gateways,
+    async addPage(app, admit) {
+      sms.addRoute(app, { admit, isBlocked: options.isBlocked });
+      await app.register(async (scope) => receiptRoutes(scope, { pool, shop }));
+    },
     addRoutes: (scope, access) =>
       notificationRoutes(scope, { pool, access, active, query, wake: () => options.delivery().wake() }),
-    close: async () => mailer.close(),
+    async close() {
+      mailer.close();
+      await sms.close();
+    },
   };
 }
 

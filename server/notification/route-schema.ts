@@ -18,6 +18,10 @@ const notification = z
       .datetime()
       .exactOptional()
       .describe("The first failed attempt since the last successful one. ISO 8601, UTC."),
+    reportUrl: z
+      .url()
+      .exactOptional()
+      .describe("The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret."),
   })
   .meta({ id: "Notification", description: "A message to a person about an event." });
 

@@ -16,7 +16,12 @@ export interface NotificationRoutesOptions {
   pool: pg.Pool;
   access: Access;
   /** Those of this node. */
-  active: readonly { readonly name: string; readonly isLive: boolean }[];
+  active: readonly {
+    readonly name: string;
+    readonly isLive: boolean;
+    /** Where a gateway sends its reports; undefined without one. */
+    readonly reportUrl?: () => string | undefined;
+  }[];
   query: Pick<OrderQuery, "idOf">;
   /** A delivery became due on this node. */
   wake: () => void;
@@ -80,12 +85,17 @@ async function refusalOf({ pool, query }: NotificationRoutesOptions, orderId: st
   return order ? new HubError("order_unpaid", undefined, { order }) : new HubError("order_unknown");
 }
 
-const toView = (
+function toView(
   { name, events, failingSince }: NotificationRow,
   { active }: Pick<NotificationRoutesOptions, "active">,
-): object => ({
-  name,
-  live: active.some((one) => one.name === name && one.isLive),
-  events,
-  ...(failingSince && { failingSince: failingSince.toISOString() }),
-});
+): object {
+  const own = active.find((one) => one.name === name);
+  const reportUrl = own?.reportUrl?.();
+  return {
+    name,
+    live: own?.isLive === true,
+    events,
+    ...(failingSince && { failingSince: failingSince.toISOString() }),
+    ...(reportUrl !== undefined && { reportUrl }),
+  };
+}

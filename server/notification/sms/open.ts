@@ -33,8 +33,7 @@ export interface OpenSmsOptions {
 }
 
 export interface OpenSms {
-  /** Undefined if no order's SMS would be sent. */
-  notification: Notification | undefined;
+  notification: Notification;
   /** The sandboxes of gateways. */
   gateways: readonly SandboxedGateway[];
   /** Where the gateway of live payments sends delivery reports; undefined without one. */
@@ -54,8 +53,7 @@ export function openSms(options: OpenSmsOptions): OpenSms {
   const gatewayOf = ({ isSandbox }: { isSandbox: boolean }): SmsGateway | undefined =>
     isSandbox ? sandbox?.gateway : live;
   return {
-    notification:
-      live || sandbox ? createSmsNotification({ pool: database.deliveryPool, gatewayOf, shopName, log }) : undefined,
+    notification: createSmsNotification({ pool: database.deliveryPool, gatewayOf, shopName, log }),
     gateways: sandbox ? [sandbox.sandboxed] : [],
     reportUrl: () => (sms ? publicUrl() + reportPath(urlSecrets, sms.provider) : undefined),
     addRoute: (app, { admit, isBlocked }) =>

@@ -61,7 +61,7 @@ const outcomes = {
 
 /** @type {Prompt | undefined} */
 let shown;
-/** The latest SMS; undefined before the first read of a number. @type {string | undefined} */
+/** The id of the latest SMS, "" without one; undefined before the first read of a number. @type {string | undefined} */
 let latestSms;
 /** The reads of the current number; a change of the number aborts them. @type {AbortController | undefined} */
 let reading;
@@ -95,9 +95,10 @@ function show({ prompts, answersItself, sms }) {
  */
 function showSms(sms) {
   const last = sms[sms.length - 1];
-  if (last?.id === latestSms) return;
+  const id = last?.id ?? "";
+  if (id === latestSms) return;
   const isNew = latestSms !== undefined;
-  latestSms = last?.id ?? "";
+  latestSms = id;
   find("messages").replaceChildren(...sms.map(messageOf));
   if (!last) return;
   if (!screens.idle.hidden || (isNew && !screens.done.hidden)) showScreen("inbox");
