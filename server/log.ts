@@ -61,15 +61,15 @@ export const reportEpochs = (log: Pick<Logger, "warn">) => ({
 const urlLengthMax = 512;
 
 /**
- * Masks the secrets of webhook URLs, return URLs and the pages of payment links, anything else that could be a secret or a phone number, and every value
- * of the query. Decodes the path first, so that an unusual spelling cannot hide a secret from the masks.
+ * Masks the secrets of webhook URLs, return URLs and the pages of payment links and receipts, anything else that could be a secret or a
+ * phone number, and every value of the query. Decodes the path first, so that an unusual spelling cannot hide a secret from the masks.
  */
 export function redactUrl(url: string): string {
   const [path = "", query] = url.slice(0, urlLengthMax).split("?", 2);
   const shown = maskSecrets(
     decode(path)
       .replace(/\/{2,}/g, "/")
-      .replace(/(\/(?:webhooks\/[^/]+|return|pay)\/).+/is, "$1***"),
+      .replace(/(\/(?:webhooks\/[^/]+|return|pay|receipts)\/).+/is, "$1***"),
   );
   const names = query?.split("&").map((pair) => `${nameOf(pair)}=`);
   return names ? `${shown}?${names.join("&")}` : shown;

@@ -18,6 +18,7 @@ describe("redactUrl", () => {
     [`/return/${encoded}`, "/return/***"],
     ["/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D?lang=sw", "/pay/***?lang="],
     ["//pay/Zk3vQ0m9/print", "/pay/***"],
+    ["/receipts/tB8o_XNMHuAHlcB6NJgdf7DE?lang=sw", "/receipts/***?lang="],
     [`/x/../return/${secret}`, "/x/../return/***"],
     [`/webhook/daraja/${secret}`, "/webhook/daraja/***"],
     [`/${encoded}/%zz`, "/***/%zz"],
