@@ -74,6 +74,14 @@ async function passHour({ query }: Ground): Promise<void> {
 const waiting = async ({ query }: Ground): Promise<number> =>
   (await query("select from alert where mail is null")).length;
 
+/** Waits until the next mail is put off. */
+const dueLater = ({ query }: Ground) =>
+  vi.waitUntil(
+    async () =>
+      (await query("select from delivery where kind = 'alert' and claim is null and attempt_at > now()")).length === 1,
+    { timeout: 10_000 },
+  );
+
 const textOf = (source = ""): string => source.replaceAll("=\r\n", "");
 
 describe("alert", () => {
@@ -83,12 +91,7 @@ describe("alert", () => {
     await mailed(ground, 1);
     const later = [await openReview(ground), await openReview(ground)];
     await vi.waitUntil(async () => (await waiting(ground)) === 2, { timeout: 10_000 });
-    await vi.waitUntil(
-      async () =>
-        (await ground.query("select from delivery where kind = 'alert' and claim is null and attempt_at > now()"))
-          .length === 1,
-      { timeout: 10_000 },
-    );
+    await dueLater(ground);
     expect(ground.mailbox.mails).toHaveLength(1);
     await passHour(ground);
     await mailed(ground, 2);
@@ -150,6 +153,10 @@ describe("alert", () => {
     expect(two?.messageId).toBe(one?.messageId);
     expect(textOf(two?.source)).not.toContain(other);
     expect(await waiting(ground)).toBe(1);
+    await dueLater(ground);
+    await passHour(ground);
+    await mailed(ground, 3);
+    expect(textOf(ground.mailbox.mails[2]?.source)).toContain(other);
   });
 
   it("mails an order again on request", async () => {

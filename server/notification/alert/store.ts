@@ -2,8 +2,8 @@
  * Alerts in the database: what the merchant is told by mail, and the mails. An alert makes the delivery of its kind due, in the statement
  * that stores it. At most one mail of a kind is sent in an hour; a mail has all alerts since the one before.
  *
- * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. All attempts to send a mail have the same
- * alerts. One node at a time sends the mails of a kind, because one delivery has one attempt at a time.
+ * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. As long as alerts wait for a mail, the
+ * delivery of their kind is due. All attempts to send a mail have the same alerts. One node at a time sends the mails of a kind, because one delivery has one attempt at a time.
  */
 import type pg from "pg";
 import type { Reason } from "../../../client-sdk/protocol.ts";
@@ -134,11 +134,21 @@ const readStatement = {
 export const readAlertMail = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<AlertRow[]> =>
   run<AlertRow>(pool, readStatement, [kind, live, n]);
 
+/** $1, $2: the group. $3: the mail. $4: the group's id. Alerts that were stored while the mail could not be sent need another attempt. */
 const sentStatement = {
   name: "alert-mail-sent",
-  text: "update alert_mail set sent_at = clock_timestamp() where kind = $1 and live = $2 and n = $3",
+  text: `with sent as (
+    update alert_mail set sent_at = clock_timestamp() where kind = $1 and live = $2 and n = $3 returning kind, live, n
+  ),
+  due as (
+    select e.id as endpoint_id, 'alert' as kind, $4::uuid as subject_id, true as is_replay, null::int as replaced, s.n + 1 as version
+    from sent s join endpoint e on e.notification = 'alert' and not e.is_deleted
+    where exists (select from alert a where a.kind = s.kind and a.live = s.live and a.mail is null)
+  ),
+  ${makeDue}
+  select subject_id from queued`,
 } as const;
 
 /** Throws `store_unavailable`. */
 export const recordSent = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<object[]> =>
-  run(pool, sentStatement, [kind, live, n]);
+  run(pool, sentStatement, [kind, live, n, subjectIdOf({ kind, live })]);
