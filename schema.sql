@@ -21,6 +21,55 @@ create function is_final(status text) returns boolean language sql immutable par
 create function iso(at timestamptz) returns text language sql stable strict parallel safe
   return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
+-- Instalments that a customer pays over time. Each instalment is a payment link.
+create table plan (
+  id uuid primary key,
+  plan_id text not null unique check (plan_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$'),
+  version int not null default 1,
+  status text not null default 'active' check (status in ('active', 'past_due', 'completed', 'cancelled', 'paused')),
+  status_version int not null default 1,            -- the version that entered the status
+  status_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
+  started_version int,                              -- the version with the first paid instalment
+  started_at timestamptz(3),
+  kind text not null check (kind in ('instalments', 'subscription')),
+  customer jsonb,
+  provider text,                                    -- null: the payer chooses
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  description text,
+  metadata jsonb,
+  lang text check (lang in ('en', 'sw', 'bn')),
+  schedule jsonb,                                   -- null: the merchant gave each instalment
+  time_zone text not null,
+  prompt_at text not null,
+  remind_days_before int[] not null,
+  grace_days int not null,
+  next_n int not null,                              -- of an endless plan: the number of the next instalment
+  next_index int not null,                          -- and its place in the schedule
+  grows_at timestamptz(3),                          -- when the next instalment is created; null: all are
+  past_due_at timestamptz(3),                       -- when an active plan becomes past_due
+  created_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
+  changed_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp())
+);
+create index plan_created on plan (created_at, id);
+create index plan_status on plan (status, created_at, id);
+create index plan_growth on plan (grows_at) where grows_at is not null and status in ('active', 'past_due');
+create index plan_past_due on plan (past_due_at) where past_due_at is not null;
+create index plan_customer_id on plan ((customer ->> 'id'), currency)
+  where kind = 'instalments' and status in ('active', 'past_due', 'paused');
+create index plan_customer_phone on plan ((customer ->> 'phone'), currency)
+  where kind = 'instalments' and status in ('active', 'past_due', 'paused');
+create index plan_personal on plan (changed_at)
+  where status in ('completed', 'cancelled') and (description is not null or customer is not null or metadata is not null);
+
+-- Idempotency keys of POST /v1/plans, kept 72 hours.
+create table plan_key (
+  key text primary key,
+  request bytea not null,                           -- SHA-256 of the request's canonical JSON
+  plan_uuid uuid not null references plan (id),
+  created_at timestamptz(3) not null
+);
+create index plan_key_created on plan_key (created_at);
+
 -- A link by which a payer starts payments. Its orders carry its id.
 create table payment_link (
   id uuid primary key,
@@ -47,7 +96,12 @@ create table payment_link (
   created_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
   changed_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
   -- The transaction that wrote this version, so that a reader finds the links that its last snapshot did not see.
-  xid xid8 not null default pg_current_xact_id()
+  xid xid8 not null default pg_current_xact_id(),
+  -- The next four are null for a link that is no instalment.
+  plan_uuid uuid references plan (id),
+  plan_n int,
+  overdue_at timestamptz(3),                        -- when the plan becomes past_due if the link is still open
+  seen_version int                                  -- the version that the plan has taken into account
 );
 create index payment_link_created on payment_link (created_at, id);
 create index payment_link_status on payment_link (status, created_at, id);
@@ -56,6 +110,8 @@ create index payment_link_changed on payment_link (changed_at, id);
 create index payment_link_xid on payment_link (xid, id);
 create index payment_link_personal on payment_link (changed_at)
   where status <> 'open' and (description is not null or customer is not null or metadata is not null or items is not null or return_url is not null);
+create unique index payment_link_plan on payment_link (plan_uuid, plan_n) where plan_uuid is not null;
+create index payment_link_unseen on payment_link (plan_uuid) where seen_version <> version;
 
 -- Idempotency keys of POST /v1/payment-links, kept 72 hours.
 create table payment_link_key (
@@ -206,6 +262,28 @@ create function may_create_link(name text) returns boolean language plpgsql vola
 begin
   perform pg_advisory_xact_lock(hashtextextended(name, 1));
   return not exists (select from "order" where order_id = name);
+end $$;
+
+-- Returns what a customer, found by `id` or by `phone`, still has to pay on instalments in a currency. Locks the customer until the commit,
+-- so that plans which are created at once are counted. Locks in the order of the keys, so that two callers never wait for each other.
+create function unpaid_instalments(customer jsonb, money text) returns bigint language plpgsql volatile as $$
+declare
+  lock_key bigint;
+begin
+  for lock_key in
+    select distinct hashtextextended(name || ':' || value, 2) as locked from jsonb_each_text(customer) as field (name, value)
+    where name in ('id', 'phone') order by locked
+  loop
+    perform pg_advisory_xact_lock(lock_key);
+  end loop;
+  return coalesce((
+    select sum(l.amount_minor) from (
+      select p.id from plan p where p.customer ->> 'id' = unpaid_instalments.customer ->> 'id' and p.currency = money
+        and p.kind = 'instalments' and p.status in ('active', 'past_due', 'paused')
+      union
+      select p.id from plan p where p.customer ->> 'phone' = unpaid_instalments.customer ->> 'phone' and p.currency = money
+        and p.kind = 'instalments' and p.status in ('active', 'past_due', 'paused')
+    ) owed join payment_link l on l.plan_uuid = owed.id and l.status = 'open'), 0);
 end $$;
 
 -- Returns whether at least `times` payments of the phone were started on the pages of links within an hour. Counts as `prompted` does.
@@ -386,11 +464,11 @@ create table endpoint (
 );
 create unique index endpoint_notification on endpoint (notification) where notification is not null and not is_deleted;
 
--- The newest state of a subject that an endpoint has, and the state that is due. A subject is an order, a payment link, an endpoint or a
--- kind of alerts.
+-- The newest state of a subject that an endpoint has, and the state that is due. A subject is an order, a payment link, a plan, an endpoint
+-- or a kind of alerts.
 create table delivery (
   endpoint_id uuid not null references endpoint (id),
-  kind text not null check (kind in ('order', 'endpoint', 'payment_link', 'alert')),
+  kind text not null check (kind in ('order', 'endpoint', 'payment_link', 'plan', 'alert')),
   subject_id uuid not null,
   acked_epoch bigint,                               -- the newest state that the endpoint has acknowledged; null: none
   acked_version int,

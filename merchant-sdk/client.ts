@@ -73,6 +73,18 @@ export interface Tukio {
     read(id: string, options?: CallOptions): Promise<model.PaymentLink>;
     cancel(id: string, options?: CallOptions): Promise<model.PaymentLink>;
   };
+  /** Instalments and subscriptions. */
+  plans: {
+    /** Creates a plan with its instalments. Give the `url` of one to the payer. */
+    create(request: model.PlanRequest, options?: CreateOptions): Promise<model.Plan>;
+    list(filter?: model.PlanFilter, options?: CallOptions): List<model.Plan>;
+    read(planId: string, options?: CallOptions): Promise<model.Plan>;
+    /** Stops the clock of a plan. Its instalments can still be paid. */
+    pause(planId: string, options?: CallOptions): Promise<model.Plan>;
+    resume(planId: string, options?: CallOptions): Promise<model.Plan>;
+    /** Cancels a plan with its open instalments. */
+    cancel(planId: string, options?: CallOptions): Promise<model.Plan>;
+  };
   events: {
     /** The history of events, oldest first. Read on later with the `endCursor` of the last page. */
     list(filter?: model.EventFilter, options?: CallOptions): List<model.OrderEvent, EventPage>;
@@ -133,6 +145,7 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
     payments: createPayments(parts),
     orders: createOrders(parts),
     paymentLinks: createPaymentLinks(parts),
+    plans: createPlans(parts),
     events: createEvents(parts),
     endpoints: createEndpoints(parts),
     notifications: createNotifications(parts),
@@ -217,6 +230,34 @@ const createPaymentLinks = ({ api, repeat, once }: Parts): Tukio["paymentLinks"]
   async cancel(id, options) {
     const params = { path: { id } };
     return (await once((init) => api.POST("/v1/payment-links/{id}/cancel", { ...init, params }), options)).paymentLink;
+  },
+});
+
+const createPlans = ({ api, repeat, once }: Parts): Tukio["plans"] => ({
+  async create(body, { idempotencyKey = randomUUID(), ...options } = {}) {
+    const params = { header: { "Idempotency-Key": idempotencyKey } };
+    return (await repeat((init) => api.POST("/v1/plans", { ...init, params, body }), options)).plan;
+  },
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/plans", { ...init, params }), options);
+    }, filter.cursor),
+  async read(planId, options) {
+    const params = { path: { planId } };
+    return (await repeat((init) => api.GET("/v1/plans/{planId}", { ...init, params }), options)).plan;
+  },
+  async pause(planId, options) {
+    const params = { path: { planId } };
+    return (await once((init) => api.POST("/v1/plans/{planId}/pause", { ...init, params }), options)).plan;
+  },
+  async resume(planId, options) {
+    const params = { path: { planId } };
+    return (await once((init) => api.POST("/v1/plans/{planId}/resume", { ...init, params }), options)).plan;
+  },
+  async cancel(planId, options) {
+    const params = { path: { planId } };
+    return (await once((init) => api.POST("/v1/plans/{planId}/cancel", { ...init, params }), options)).plan;
   },
 });
 

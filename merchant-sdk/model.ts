@@ -33,6 +33,9 @@ export type WatchToken = Schemas["WatchToken"];
 export type PaymentLink = Schemas["PaymentLinkAnswer"]["paymentLink"];
 export type PaymentLinkRequest = Schemas["PaymentLinkRequest"];
 
+export type Plan = Schemas["PlanAnswer"]["plan"];
+export type PlanRequest = Schemas["PlanRequest"];
+
 export type Provider = Omit<Schemas["ProviderList"]["data"][number], "name"> & { name: ProviderName };
 export type AccessToken = Schemas["AccessToken"];
 
@@ -51,6 +54,7 @@ export type PromptAnswer = Schemas["PromptAnswer"]["answer"];
 
 /** `limit` is the size of a page. */
 export type PaymentLinkFilter = QueryOf<"listPaymentLinks">;
+export type PlanFilter = QueryOf<"listPlans">;
 export type OrderFilter = QueryOf<"listOrders">;
 export type DeliveryFilter = QueryOf<"listDeliveries">;
 export type EventFilter = QueryOf<"readEvents">;
@@ -80,7 +84,15 @@ export interface PaymentLinkEvent {
   data: { paymentLink: PaymentLink };
 }
 
+/** A plan changed; its status, its start or else anything of it. */
+export interface PlanEvent {
+  id: string;
+  type: `plan.${Plan["status"]}` | "plan.started" | "plan.updated";
+  timestamp: string;
+  data: { plan: Plan };
+}
+
 /** An event, told apart by its `type`. New types may be added: ignore those that you do not handle. */
-export type TukioEvent = OrderEvent | PaymentLinkEvent | EndpointEvent;
+export type TukioEvent = OrderEvent | PaymentLinkEvent | PlanEvent | EndpointEvent;
 
 export type EventType = TukioEvent["type"];

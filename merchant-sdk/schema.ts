@@ -478,6 +478,107 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List plans
+         * @description Newest first.
+         */
+        get: operations["listPlans"];
+        put?: never;
+        /**
+         * Create a plan
+         * @description Each instalment is a payment link with the order id `<planId>-<n>`. Those of a counted plan are created with it; an endless one always has one that is not due yet.
+         */
+        post: operations["createPlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{planId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a plan */
+        get: operations["readPlan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{planId}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a plan
+         * @description It does not become `past_due`, and an endless plan gets no further instalments. Open instalments can still be paid. Pausing it again changes nothing.
+         */
+        post: operations["pausePlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{planId}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a paused plan
+         * @description Open instalments are owed, with new days of grace. An endless plan skips the dates that passed during the pause. Resuming a plan that is not paused changes nothing.
+         */
+        post: operations["resumePlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{planId}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a plan
+         * @description Its open instalments are cancelled. A payment that is in progress goes on; if it succeeds, the instalment is `paid`. Cancelling it again changes nothing.
+         */
+        post: operations["cancelPlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/notifications": {
         parameters: {
             query?: never;
@@ -570,7 +671,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1131,7 +1232,7 @@ export interface components {
             /** @description An https URL. Outside production also http on this machine. */
             url: string;
             /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
-            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired")[] | null;
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired" | "plan.active" | "plan.started" | "plan.past_due" | "plan.paused" | "plan.completed" | "plan.cancelled" | "plan.updated")[] | null;
             description?: string | null;
         };
         EndpointWithSecret: {
@@ -1181,7 +1282,7 @@ export interface components {
             /** @description An https URL. Outside production also http on this machine. */
             url?: string;
             /** @description The types to send. Null or absent: all but `order.pending` and `order.processing`. */
-            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired")[] | null;
+            events?: ("order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired" | "plan.active" | "plan.started" | "plan.past_due" | "plan.paused" | "plan.completed" | "plan.cancelled" | "plan.updated")[] | null;
             description?: string | null;
             /** @description True resumes what is due, also after the last attempt. */
             enabled?: boolean;
@@ -1256,7 +1357,7 @@ export interface components {
             /** @description The `webhook-id`. */
             id: string;
             /** @enum {string} */
-            type: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired";
+            type: "order.pending" | "order.processing" | "order.succeeded" | "order.failed" | "order.expired" | "order.review" | "order.updated" | "endpoint.disabled" | "paymentLink.open" | "paymentLink.paid" | "paymentLink.cancelled" | "paymentLink.expired" | "plan.active" | "plan.started" | "plan.past_due" | "plan.paused" | "plan.completed" | "plan.cancelled" | "plan.updated";
             /**
              * Format: date-time
              * @description When the state began. ISO 8601, UTC.
@@ -1475,6 +1576,172 @@ export interface components {
         };
         PaymentLinkPage: {
             data: components["schemas"]["PaymentLink"][];
+            nextCursor: string | null;
+        };
+        PlanRequest: {
+            /** @description Your name for the plan, unique. At most 40 characters. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
+            planId: string;
+            /**
+             * @description `instalments`: a sum that is paid in parts. `subscription`: may be endless.
+             * @enum {string}
+             */
+            kind: "instalments" | "subscription";
+            /** @description Has an `id` or a `phone`. Visible with the API key only. */
+            customer: {
+                /** @description Your id for the payer. */
+                id?: string;
+                name?: string;
+                /** Format: email */
+                email?: string;
+                /** @description For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers. */
+                phone?: string;
+            };
+            /** @description The only provider of the instalments. By default the payer chooses. */
+            provider?: string | null;
+            /** @description ISO 4217; a currency of the provider. */
+            currency: string;
+            /** @description What the payer pays for. The pages of the instalments show it. */
+            description?: string | null;
+            /** @description Either `every` and an amount, or `instalments`. */
+            schedule: {
+                /** @description Of each instalment, in the currency's minor unit. */
+                amountMinor?: number | null;
+                /** @description Instead of `amountMinor`: of all instalments together. It is split as evenly as the provider's smallest step allows, the larger ones first. */
+                totalMinor?: number | null;
+                /** @description The time between two instalments: one of the three. A plan of months that begins on the last day of a month stays there. */
+                every?: {
+                    days?: number;
+                    weeks?: number;
+                    months?: number;
+                } | null;
+                /** @description The number of instalments. By default a subscription is endless. */
+                count?: number | null;
+                /** @description When the first instalment is due, at most a day ago. The others are due at its local time. */
+                firstDueAt?: string | null;
+                /** @description Instead of all other fields: each instalment, in the order of their times. */
+                instalments?: {
+                    /** Format: date-time */
+                    dueAt: string;
+                    /** @description In the currency's minor unit. Daraja takes whole shillings: multiples of 100. */
+                    amountMinor: number;
+                }[] | null;
+            };
+            /** @description A time of day in the plan's time zone. Default: 09:00. */
+            promptAt?: string | null;
+            /** @description The calendar of the plan. By default that of the currency's country. */
+            timeZone?: string | null;
+            /** @description Days before an instalment is due. Default: 3 and 0. */
+            remindDaysBefore?: number[] | null;
+            /** @description The plan is `past_due` once an instalment is unpaid for so many days after it was due. Default: 3. */
+            graceDays?: number | null;
+            /** @description The language of the pages. By default that of the payer's browser. */
+            lang?: ("en" | "sw" | "bn") | null;
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        PlanAnswer: {
+            plan: components["schemas"]["Plan"];
+        };
+        /** @description Instalments that a customer pays over time. Each is a payment link. */
+        Plan: {
+            /** Format: uuid */
+            id: string;
+            planId: string;
+            /** @description Starts at 1 and grows by one with every change, also of an instalment. */
+            version: number;
+            /**
+             * @description `past_due`: an instalment is unpaid after its days of grace. `completed`: all are paid. A `cancelled` plan is completed by late money only.
+             * @enum {string}
+             */
+            status: "active" | "past_due" | "completed" | "cancelled" | "paused";
+            /** @enum {string} */
+            kind: "instalments" | "subscription";
+            /** @description ISO 4217. */
+            currency: string;
+            /** @description The paid instalments, in the currency's minor unit. */
+            paidMinor: number;
+            /** @description The open instalments; absent for an endless plan, in the currency's minor unit. */
+            remainingMinor?: number;
+            /** @description In the order of their numbers. Of an endless plan those that exist, and the newest 120 of them. */
+            instalments: components["schemas"]["Instalment"][];
+            /** @description The phone is masked. */
+            customer?: {
+                [key: string]: unknown;
+            };
+            /** @description Absent: the payer chooses. */
+            provider?: string;
+            description?: string;
+            metadata?: {
+                [key: string]: unknown;
+            };
+            /** @enum {string} */
+            lang?: "en" | "sw" | "bn";
+            /** @description Absent if the instalments were given one by one. */
+            schedule?: {
+                /** @description Of each instalment, in the currency's minor unit. */
+                amountMinor?: number;
+                /** @description Of all instalments together, in the currency's minor unit. */
+                totalMinor?: number;
+                every: {
+                    days?: number;
+                    weeks?: number;
+                    months?: number;
+                };
+                /** @description Absent: endless. */
+                count?: number;
+                /**
+                 * Format: date-time
+                 * @description When the first instalment is due. ISO 8601, UTC.
+                 */
+                firstDueAt: string;
+            };
+            timeZone: string;
+            /** @description A time of day in `timeZone`. */
+            promptAt: string;
+            remindDaysBefore: number[];
+            graceDays: number;
+            /**
+             * Format: date-time
+             * @description When the first instalment was paid. ISO 8601, UTC.
+             */
+            startedAt?: string;
+            /**
+             * Format: date-time
+             * @description When it was created. ISO 8601, UTC.
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description When it changed last. ISO 8601, UTC.
+             */
+            changedAt: string;
+        };
+        Instalment: {
+            /** @description Starts at 1. An endless plan skips a number whose order id is taken. */
+            n: number;
+            /**
+             * Format: date-time
+             * @description When it is due. ISO 8601, UTC.
+             */
+            dueAt: string;
+            /** @description What it costs, in the currency's minor unit. */
+            amountMinor: number;
+            /**
+             * @description That of its payment link.
+             * @enum {string}
+             */
+            status: "open" | "paid" | "cancelled" | "expired";
+            /** @description The id of the order that its payment opens: `<planId>-<n>`. */
+            orderId: string;
+            /**
+             * Format: uri
+             * @description The address of its page. Absent if this node cannot decrypt it, because a `TUKIO_SECRET` is missing.
+             */
+            url?: string;
+        };
+        PlanPage: {
+            data: components["schemas"]["Plan"][];
             nextCursor: string | null;
         };
         NotificationList: {
@@ -2906,6 +3173,547 @@ export interface operations {
                 };
                 content: {
                     "image/png": string;
+                };
+            };
+        };
+    };
+    listPlans: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only plans with this status now.
+                 * @example past_due
+                 */
+                status?: "active" | "past_due" | "completed" | "cancelled" | "paused";
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Plans in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *           "planId": "PHONE-7",
+                     *           "version": 1,
+                     *           "status": "active",
+                     *           "kind": "instalments",
+                     *           "currency": "KES",
+                     *           "paidMinor": 0,
+                     *           "remainingMinor": 1000000,
+                     *           "instalments": [
+                     *             {
+                     *               "n": 1,
+                     *               "dueAt": "2040-12-01T06:00:00.000Z",
+                     *               "amountMinor": 333400,
+                     *               "status": "open",
+                     *               "orderId": "PHONE-7-1",
+                     *               "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *             },
+                     *             {
+                     *               "n": 2,
+                     *               "dueAt": "2041-01-01T06:00:00.000Z",
+                     *               "amountMinor": 333300,
+                     *               "status": "open",
+                     *               "orderId": "PHONE-7-2",
+                     *               "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *             },
+                     *             {
+                     *               "n": 3,
+                     *               "dueAt": "2041-02-01T06:00:00.000Z",
+                     *               "amountMinor": 333300,
+                     *               "status": "open",
+                     *               "orderId": "PHONE-7-3",
+                     *               "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *             }
+                     *           ],
+                     *           "customer": {
+                     *             "id": "C-1",
+                     *             "phone": "+2547*****678"
+                     *           },
+                     *           "description": "A phone in three instalments",
+                     *           "schedule": {
+                     *             "totalMinor": 1000000,
+                     *             "every": {
+                     *               "months": 1
+                     *             },
+                     *             "count": 3,
+                     *             "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *           },
+                     *           "timeZone": "Africa/Nairobi",
+                     *           "promptAt": "09:00",
+                     *           "remindDaysBefore": [
+                     *             3,
+                     *             0
+                     *           ],
+                     *           "graceDays": 3,
+                     *           "createdAt": "2026-11-20T20:59:31.000Z",
+                     *           "changedAt": "2026-11-20T20:59:31.000Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanPage"];
+                };
+            };
+        };
+    };
+    createPlan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Kept for 72 h. A request with the same key and body gets the same plan; one with another body is refused. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanRequest"];
+            };
+        };
+        responses: {
+            /** @description The plan. */
+            201: {
+                headers: {
+                    /** @description `true` when the key was used before with the same body. */
+                    "Idempotency-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "plan": {
+                     *         "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *         "planId": "PHONE-7",
+                     *         "version": 1,
+                     *         "status": "active",
+                     *         "kind": "instalments",
+                     *         "currency": "KES",
+                     *         "paidMinor": 0,
+                     *         "remainingMinor": 1000000,
+                     *         "instalments": [
+                     *           {
+                     *             "n": 1,
+                     *             "dueAt": "2040-12-01T06:00:00.000Z",
+                     *             "amountMinor": 333400,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-1",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *           },
+                     *           {
+                     *             "n": 2,
+                     *             "dueAt": "2041-01-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-2",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *           },
+                     *           {
+                     *             "n": 3,
+                     *             "dueAt": "2041-02-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-3",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *           }
+                     *         ],
+                     *         "customer": {
+                     *           "id": "C-1",
+                     *           "phone": "+2547*****678"
+                     *         },
+                     *         "description": "A phone in three instalments",
+                     *         "schedule": {
+                     *           "totalMinor": 1000000,
+                     *           "every": {
+                     *             "months": 1
+                     *           },
+                     *           "count": 3,
+                     *           "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *         },
+                     *         "timeZone": "Africa/Nairobi",
+                     *         "promptAt": "09:00",
+                     *         "remindDaysBefore": [
+                     *           3,
+                     *           0
+                     *         ],
+                     *         "graceDays": 3,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanAnswer"];
+                };
+            };
+        };
+    };
+    readPlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the plan. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example PHONE-7
+                 */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "plan": {
+                     *         "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *         "planId": "PHONE-7",
+                     *         "version": 1,
+                     *         "status": "active",
+                     *         "kind": "instalments",
+                     *         "currency": "KES",
+                     *         "paidMinor": 0,
+                     *         "remainingMinor": 1000000,
+                     *         "instalments": [
+                     *           {
+                     *             "n": 1,
+                     *             "dueAt": "2040-12-01T06:00:00.000Z",
+                     *             "amountMinor": 333400,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-1",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *           },
+                     *           {
+                     *             "n": 2,
+                     *             "dueAt": "2041-01-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-2",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *           },
+                     *           {
+                     *             "n": 3,
+                     *             "dueAt": "2041-02-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-3",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *           }
+                     *         ],
+                     *         "customer": {
+                     *           "id": "C-1",
+                     *           "phone": "+2547*****678"
+                     *         },
+                     *         "description": "A phone in three instalments",
+                     *         "schedule": {
+                     *           "totalMinor": 1000000,
+                     *           "every": {
+                     *             "months": 1
+                     *           },
+                     *           "count": 3,
+                     *           "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *         },
+                     *         "timeZone": "Africa/Nairobi",
+                     *         "promptAt": "09:00",
+                     *         "remindDaysBefore": [
+                     *           3,
+                     *           0
+                     *         ],
+                     *         "graceDays": 3,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanAnswer"];
+                };
+            };
+        };
+    };
+    pausePlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the plan. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example PHONE-7
+                 */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "plan": {
+                     *         "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *         "planId": "PHONE-7",
+                     *         "version": 2,
+                     *         "status": "paused",
+                     *         "kind": "instalments",
+                     *         "currency": "KES",
+                     *         "paidMinor": 0,
+                     *         "remainingMinor": 1000000,
+                     *         "instalments": [
+                     *           {
+                     *             "n": 1,
+                     *             "dueAt": "2040-12-01T06:00:00.000Z",
+                     *             "amountMinor": 333400,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-1",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *           },
+                     *           {
+                     *             "n": 2,
+                     *             "dueAt": "2041-01-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-2",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *           },
+                     *           {
+                     *             "n": 3,
+                     *             "dueAt": "2041-02-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-3",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *           }
+                     *         ],
+                     *         "customer": {
+                     *           "id": "C-1",
+                     *           "phone": "+2547*****678"
+                     *         },
+                     *         "description": "A phone in three instalments",
+                     *         "schedule": {
+                     *           "totalMinor": 1000000,
+                     *           "every": {
+                     *             "months": 1
+                     *           },
+                     *           "count": 3,
+                     *           "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *         },
+                     *         "timeZone": "Africa/Nairobi",
+                     *         "promptAt": "09:00",
+                     *         "remindDaysBefore": [
+                     *           3,
+                     *           0
+                     *         ],
+                     *         "graceDays": 3,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanAnswer"];
+                };
+            };
+        };
+    };
+    resumePlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the plan. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example PHONE-7
+                 */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "plan": {
+                     *         "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *         "planId": "PHONE-7",
+                     *         "version": 2,
+                     *         "status": "active",
+                     *         "kind": "instalments",
+                     *         "currency": "KES",
+                     *         "paidMinor": 0,
+                     *         "remainingMinor": 1000000,
+                     *         "instalments": [
+                     *           {
+                     *             "n": 1,
+                     *             "dueAt": "2040-12-01T06:00:00.000Z",
+                     *             "amountMinor": 333400,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-1",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *           },
+                     *           {
+                     *             "n": 2,
+                     *             "dueAt": "2041-01-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-2",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *           },
+                     *           {
+                     *             "n": 3,
+                     *             "dueAt": "2041-02-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-3",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *           }
+                     *         ],
+                     *         "customer": {
+                     *           "id": "C-1",
+                     *           "phone": "+2547*****678"
+                     *         },
+                     *         "description": "A phone in three instalments",
+                     *         "schedule": {
+                     *           "totalMinor": 1000000,
+                     *           "every": {
+                     *             "months": 1
+                     *           },
+                     *           "count": 3,
+                     *           "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *         },
+                     *         "timeZone": "Africa/Nairobi",
+                     *         "promptAt": "09:00",
+                     *         "remindDaysBefore": [
+                     *           3,
+                     *           0
+                     *         ],
+                     *         "graceDays": 3,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanAnswer"];
+                };
+            };
+        };
+    };
+    cancelPlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the plan. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example PHONE-7
+                 */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "plan": {
+                     *         "id": "0199f2c4-9d10-7b32-a1c4-2f8e6d0b7a13",
+                     *         "planId": "PHONE-7",
+                     *         "version": 2,
+                     *         "status": "cancelled",
+                     *         "kind": "instalments",
+                     *         "currency": "KES",
+                     *         "paidMinor": 0,
+                     *         "remainingMinor": 1000000,
+                     *         "instalments": [
+                     *           {
+                     *             "n": 1,
+                     *             "dueAt": "2040-12-01T06:00:00.000Z",
+                     *             "amountMinor": 333400,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-1",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D"
+                     *           },
+                     *           {
+                     *             "n": 2,
+                     *             "dueAt": "2041-01-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-2",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1E"
+                     *           },
+                     *           {
+                     *             "n": 3,
+                     *             "dueAt": "2041-02-01T06:00:00.000Z",
+                     *             "amountMinor": 333300,
+                     *             "status": "open",
+                     *             "orderId": "PHONE-7-3",
+                     *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
+                     *           }
+                     *         ],
+                     *         "customer": {
+                     *           "id": "C-1",
+                     *           "phone": "+2547*****678"
+                     *         },
+                     *         "description": "A phone in three instalments",
+                     *         "schedule": {
+                     *           "totalMinor": 1000000,
+                     *           "every": {
+                     *             "months": 1
+                     *           },
+                     *           "count": 3,
+                     *           "firstDueAt": "2040-12-01T06:00:00.000Z"
+                     *         },
+                     *         "timeZone": "Africa/Nairobi",
+                     *         "promptAt": "09:00",
+                     *         "remindDaysBefore": [
+                     *           3,
+                     *           0
+                     *         ],
+                     *         "graceDays": 3,
+                     *         "createdAt": "2026-11-20T20:59:31.000Z",
+                     *         "changedAt": "2026-11-20T20:59:31.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlanAnswer"];
                 };
             };
         };

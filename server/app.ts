@@ -9,7 +9,7 @@ import { apiDocsRoutes } from "./api-docs/document.ts";
 import { type AuthOptions, openAuth } from "./auth/open.ts";
 import type { Config } from "./config/config.ts";
 import type { Database } from "./database/pool.ts";
-import type { ReadLinks } from "./delivery/link-message.ts";
+import type { SubjectReaders } from "./delivery/message.ts";
 import { openDelivery } from "./delivery/open.ts";
 import { createFulfilment, demoShopRoutes } from "./demo-shop/shop.ts";
 import { createNodeUrl } from "./http/node-url.ts";
@@ -27,6 +27,7 @@ import { createOrderStore } from "./order/store.ts";
 import { findViolations } from "./order/violation.ts";
 import { openPayments } from "./payment/open.ts";
 import { openPaymentLinks } from "./payment-link/open.ts";
+import { openPlans } from "./plan/open.ts";
 import { evidenceFacts, queryLimits, sandboxesOf } from "./provider/enabled.ts";
 import { openProviders } from "./provider/open.ts";
 import { startRefreshAhead } from "./provider/refresh-ahead.ts";
@@ -91,10 +92,10 @@ export async function createApp(
   const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
-  const readLinks: ReadLinks = (ids) => paymentLinks.links.states(ids);
+  const readers: SubjectReaders = { links: (ids) => paymentLinks.links.states(ids), plans: (ids) => plans.states(ids) };
   const notificationParts = { ...authOptions, publicUrl, selfUrl, urlSecrets, isBlocked, delivery: () => delivery };
   const { gateways, ...notifications } = openNotifications({ ...config, ...notificationParts });
-  const delivery = openDelivery({ ...config, database, sealer, metrics, log, readLinks, notifications });
+  const delivery = openDelivery({ ...config, database, sealer, metrics, log, readers, notifications });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);
@@ -105,6 +106,7 @@ export async function createApp(
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
   const linkParts = { database, sealer, tokens, counter, providers, terms, startPayment, publicUrl, isDraining, log };
   const paymentLinks = openPaymentLinks({ ...config, ...linkParts, onChange: delivery.wake });
+  const plans = openPlans({ ...config, ...linkParts, onChange: delivery.wake });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const refreshAhead = startRefreshAhead({ accessTokens, log });
   const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
@@ -128,13 +130,12 @@ export async function createApp(
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
-    for (const { addRoutes } of [delivery, paymentLinks, notifications]) addRoutes(scope, access);
+    for (const { addRoutes } of [delivery, paymentLinks, plans, notifications]) addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
   // is reached through it.
   await addClosingSteps(app, [transports.drain, finishCalls, sandboxes.leave]);
-
   return {
     async listen() {
       const url = await app.listen({ port: config.port, host: config.host });
@@ -150,8 +151,8 @@ export async function createApp(
       await http.close();
       await finishCalls(); // Again, because requests that were in flight until now may have begun calls.
       // From the parts that write to the database down to the parts that they use.
-      const parts = [fulfilment, delivery, notifications, paymentLinks, webhooks, refreshAhead, retention, invariants];
-      for (const part of [...parts, hub, offered]) await part.close();
+      const parts = [fulfilment, delivery, notifications, plans, paymentLinks, webhooks, refreshAhead, retention];
+      for (const part of [...parts, invariants, hub, offered]) await part.close();
     },
   };
 }

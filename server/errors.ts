@@ -25,6 +25,7 @@ export const errorTable = {
     retryable: false,
     title: "There is no such notification, or it is not configured",
   },
+  plan_unknown: { status: 404, retryable: false, title: "There is no such plan" },
   endpoint_unknown: { status: 404, retryable: false, title: "There is no such endpoint" },
   route_unknown: { status: 404, retryable: false, title: "There is no route at this URL" },
   method_not_allowed: { status: 405, retryable: false, title: "The URL does not accept this method" },
@@ -41,6 +42,9 @@ export const errorTable = {
     title: "The endpoint has the secret of ENDPOINT_SECRET; change it there",
   },
   payment_link_closed: { status: 409, retryable: false, title: "The payment link is paid, cancelled or expired" },
+  plan_exists: { status: 409, retryable: false, title: "There is a plan with this id" },
+  plan_closed: { status: 409, retryable: false, title: "The plan is completed or cancelled" },
+  credit_exceeded: { status: 409, retryable: false, title: "The customer would owe more than PLAN_CREDIT_MAX_MINOR" },
   endpoint_limit: { status: 409, retryable: false, title: "There are as many endpoints as are allowed" },
   order_mismatch: {
     status: 409,

@@ -58,6 +58,7 @@ const layers = [
   ["api-docs", "metrics"],
   ["route", "transport", "demo-shop"],
   ["webhook"],
+  ["plan"],
   ["notification"],
   ["payment-link"],
   ["payment"],
@@ -125,7 +126,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|notification\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

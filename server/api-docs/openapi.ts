@@ -73,6 +73,11 @@ const pathParameters: Readonly<Record<string, Json>> = {
   "prompts/id": { type: "string", format: "uuid", description: "The prompt.", examples: [prompt.id] },
   token: { type: "string", description: "The random end of the link's `url`.", examples: ["Zk3vQ0m9sT2xW8bN5rLcYh1D"] },
   "payment-links/id": { type: "string", format: "uuid", description: "The payment link.", examples: [paymentLinkId] },
+  planId: {
+    ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
+    description: `Your name for the plan. Percent-encode it in the path. ${orderIdForm}`,
+    examples: ["PHONE-7"],
+  },
   "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),

@@ -59,6 +59,8 @@ export interface Config extends Readonly<MailSettings> {
     /** Open watcher connections per client address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
+  /** What a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
+  readonly planCreditMaxMinor?: number;
   readonly shop: ShopBrand;
   readonly logLevel: string;
 }
@@ -133,6 +135,7 @@ const environment = z.object({
   LIMIT_PAGE_PHONE: optional(whole(1, 1_000_000)),
   LIMIT_PAGE_IP: optional(whole(1, 1_000_000)),
   LIMIT_PAGE_PROVIDER: optional(whole(1, 1_000_000)),
+  PLAN_CREDIT_MAX_MINOR: optional(whole(1, 1_000_000_000_000)),
   ...shopVariables,
   LOG_LEVEL: optional(z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])),
 });
@@ -175,6 +178,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     host,
     ...(found.PUBLIC_URL && { publicUrl: found.PUBLIC_URL }),
     ...(found.DATABASE_URL && { databaseUrl: found.DATABASE_URL }),
+    ...(found.PLAN_CREDIT_MAX_MINOR !== undefined && { planCreditMaxMinor: found.PLAN_CREDIT_MAX_MINOR }),
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
     ...spoolOf(found),
     ...(environmentEndpoint && { environmentEndpoint }),

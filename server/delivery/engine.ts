@@ -15,8 +15,7 @@ import { type Claimed, claimDeliveries } from "./claim.ts";
 import { disableFailing, disableGone, removeDeleted } from "./disable.ts";
 import { fanOut, lookForEndpoints } from "./fan-out.ts";
 import { removeForeign } from "./feed.ts";
-import type { ReadLinks } from "./link-message.ts";
-import { type KnownState, type Message, type Prepared, prepareMessages } from "./message.ts";
+import { type KnownState, type Message, type Prepared, prepareMessages, type SubjectReaders } from "./message.ts";
 import { attemptMs, type NoAttempt, type Receiver, type Reply } from "./receiver.ts";
 import { clearDelivery, deferDelivery, recordAttempt, releaseDelivery } from "./record.ts";
 import { resumeDeliveries } from "./resume.ts";
@@ -25,8 +24,8 @@ import { delayMsAfter } from "./schedule.ts";
 export type DeliveryResult = "delivered" | "failed" | "exhausted";
 
 export interface EngineOptions {
-  /** Reads payment links for their messages. Absent: there are none. */
-  readLinks?: ReadLinks | undefined;
+  /** Read the subjects of upper layers for their messages. */
+  readers?: SubjectReaders | undefined;
   pool: pg.Pool;
   /** Runs before the first pass, again until it succeeds. */
   prepare?: () => Promise<void>;
@@ -151,7 +150,7 @@ async function beginDue(state: State): Promise<void> {
   try {
     const [receivers, messages] = await Promise.all([
       state.receivers(endpointIds),
-      prepareMessages(pool, claimed, state.readLinks),
+      prepareMessages(pool, claimed, state.readers),
     ]);
     for (const prepared of messages) {
       const receiver = receivers.get(prepared.claimed.endpointId);

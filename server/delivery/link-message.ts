@@ -7,13 +7,16 @@ import { run } from "../order/statement.ts";
 import type { Claimed } from "./claim.ts";
 import { accepts, makeDue } from "./subject.ts";
 
-/** Makes the new versions of `changed_link` (id, version, status) due, in the statement that has this common table expression. */
+/**
+ * Makes the new versions of `changed_link` (id, version, status, plan_uuid) due, in the statement that has this common table expression.
+ * Not those of a plan's instalments: the messages about the plan contain them.
+ */
 export const makeLinksDue = `due as (
     select e.id as endpoint_id, 'payment_link' as kind, l.id as subject_id, l.version, false as is_replay, d.due_version as replaced
     from changed_link l
       join endpoint e on not e.is_deleted
       left join delivery d on d.endpoint_id = e.id and d.subject_id = l.id
-    where ${accepts("('paymentLink.' || l.status)")}
+    where l.plan_uuid is null and ${accepts("('paymentLink.' || l.status)")}
   ),
   ${makeDue}`;
 

@@ -9,6 +9,7 @@ import { run } from "../order/statement.ts";
 import type { Claimed } from "./claim.ts";
 import { type EndpointRow, endpointColumns, toEndpointView } from "./endpoint-row.ts";
 import { type ReadLinks, readClaimedLinks } from "./link-message.ts";
+import { type ReadPlans, readClaimedPlans } from "./plan-message.ts";
 import { accepts, messageJoins, orderSubjects } from "./subject.ts";
 
 export interface Message {
@@ -95,17 +96,24 @@ const pairsOf = (claimed: readonly Claimed[]): unknown[] => [
 
 type OrderMessageRow = MerchantOrderRow & { endpoint_id: string; type: string; is_wanted: boolean };
 
+/** How the states of subjects of upper layers are read. Absent: there are none. */
+export interface SubjectReaders {
+  links?: ReadLinks;
+  plans?: ReadPlans;
+}
+
 /** Reads the states of all claimed subjects, with one statement or two for each kind. Throws `store_unavailable`. */
 export async function prepareMessages(
   pool: pg.Pool,
   claimed: readonly Claimed[],
-  readLinks: ReadLinks = async () => [],
+  { links = async () => [], plans = async () => [] }: SubjectReaders = {},
 ): Promise<Prepared[]> {
   const ofKind = Object.groupBy(claimed, ({ kind }) => kind);
   return [
     ...(await prepareOrders(pool, ofKind.order ?? [])),
     ...(await prepareEndpoints(pool, ofKind.endpoint ?? [])),
-    ...(await prepareLinks(pool, ofKind.payment_link ?? [], readLinks)),
+    ...(await prepareLinks(pool, ofKind.payment_link ?? [], links)),
+    ...(await preparePlans(pool, ofKind.plan ?? [], plans)),
     ...(await prepareAlerts(pool, ofKind.alert ?? [])),
   ];
 }
@@ -169,6 +177,15 @@ async function prepareAlerts(pool: pg.Pool, claimed: readonly Claimed[]): Promis
       known,
       message: toMessage({ ...known, id: one.subjectId, type: "alert", occurredAt: new Date(), data: {} }),
     };
+  });
+}
+
+async function preparePlans(pool: pg.Pool, claimed: readonly Claimed[], readPlans: ReadPlans): Promise<Prepared[]> {
+  if (claimed.length === 0) return [];
+  return (await readClaimedPlans(pool, claimed, readPlans)).map(({ claimed: one, state, type }) => {
+    const known = knownOf(one, state);
+    if (!state || type === undefined) return { claimed: one, known };
+    return { claimed: one, known, message: toMessage({ ...state, type, data: { plan: state.plan } }) };
   });
 }
 

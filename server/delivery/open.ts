@@ -12,8 +12,7 @@ import { type DeliveryResult, startEngine } from "./engine.ts";
 import { type EnvironmentEndpoint, resealSecrets, storeEnvironmentEndpoint } from "./environment.ts";
 import { readOrderFeed } from "./feed.ts";
 import { createFeedTail } from "./feed-tail.ts";
-import type { ReadLinks } from "./link-message.ts";
-import { endpointMessage, type Message } from "./message.ts";
+import { endpointMessage, type Message, type SubjectReaders } from "./message.ts";
 import { type Notification, storeNotifications } from "./notification.ts";
 import { attemptMs, createSender, type Receiver, type Reply, type Sender, type SendingReceiver } from "./receiver.ts";
 import { deliveryRoutes } from "./routes.ts";
@@ -26,8 +25,8 @@ export interface DeliveryOptions {
   /** The node's `TUKIO_SECRET`s. */
   secrets: readonly string[];
   isProduction: boolean;
-  /** Reads payment links for their messages. */
-  readLinks: ReadLinks;
+  /** Read the subjects of upper layers for their messages. */
+  readers: SubjectReaders;
   /** The endpoint of `ENDPOINT_URL`, if it is set. */
   environmentEndpoint?: EnvironmentEndpoint | undefined;
   /** The notifications of this node. */
@@ -71,7 +70,7 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
     pool: deliveryPool,
     prepare,
     receivers,
-    readLinks: options.readLinks,
+    readers: options.readers,
     notifications: notifications.map(({ name }) => name),
     onResult(result, { notification }) {
       if (notification === null) metrics.onDelivery(result);

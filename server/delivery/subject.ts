@@ -1,10 +1,10 @@
 /**
- * A subject is what a message is about: an order, a payment link, an endpoint, or a kind of alerts. The SQL here decides which message about an order an endpoint
+ * A subject is what a message is about: an order, a payment link, a plan, an endpoint, or a kind of alerts. The SQL here decides which message about an order an endpoint
  * receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
  */
 import { dueNow } from "../order/schedule.ts";
 
-export type SubjectKind = "order" | "endpoint" | "payment_link" | "alert";
+export type SubjectKind = "order" | "endpoint" | "payment_link" | "plan" | "alert";
 
 /** The types of messages that an endpoint may ask for. */
 export const eventTypes = [
@@ -20,6 +20,13 @@ export const eventTypes = [
   "paymentLink.paid",
   "paymentLink.cancelled",
   "paymentLink.expired",
+  "plan.active",
+  "plan.started",
+  "plan.past_due",
+  "plan.paused",
+  "plan.completed",
+  "plan.cancelled",
+  "plan.updated",
 ] as const;
 
 export type EventType = (typeof eventTypes)[number];

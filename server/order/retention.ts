@@ -117,6 +117,10 @@ export const tables: Readonly<Record<string, TableRetention>> = {
         "created_at",
         "changed_at",
         "xid",
+        "plan_uuid",
+        "plan_n",
+        "overdue_at",
+        "seen_version",
       ],
     ],
     // An open link needs its data, however old it is.
@@ -129,6 +133,26 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   payment_link_key: {
     personal: { key: null, request: null },
     notPersonal: ["payment_link_id", "created_at"],
+    since: "created_at",
+    keptFor: "72 hours",
+  },
+  plan: {
+    personal: { description: "null", customer: "null", metadata: "null" },
+    notPersonal: [
+      ...["id", "plan_id", "version", "status", "status_version", "status_at", "started_version", "started_at", "kind"],
+      ...["provider", "currency", "lang", "schedule", "time_zone", "prompt_at", "remind_days_before", "grace_days"],
+      ...["next_n", "next_index", "grows_at", "past_due_at", "created_at", "changed_at"],
+    ],
+    // A plan that goes on needs its data, however old it is.
+    since: "changed_at",
+    keptFor,
+    isPresent: [
+      "status in ('completed', 'cancelled') and (description is not null or customer is not null or metadata is not null)",
+    ],
+  },
+  plan_key: {
+    personal: { key: null, request: null },
+    notPersonal: ["plan_uuid", "created_at"],
     since: "created_at",
     keptFor: "72 hours",
   },

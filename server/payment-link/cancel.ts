@@ -13,7 +13,7 @@ const cancelStatement = {
   text: `with locked_link as materialized (select id from payment_link where id = $1 for update),
   changed_link as (
     update payment_link l set status = 'cancelled', ${nextVersion}
-    from locked_link where l.id = locked_link.id and l.status = 'open' and not ${isOver} returning l.id, l.version, l.status
+    from locked_link where l.id = locked_link.id and l.status = 'open' and not ${isOver} returning l.id, l.version, l.status, l.plan_uuid
   ),
   ${makeLinksDue}
   select id from changed_link`,

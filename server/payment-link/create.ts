@@ -75,7 +75,7 @@ const createStatement = {
     insert into payment_link_key (key, request, payment_link_id, created_at)
     select $4, sha256(convert_to($5::jsonb::text, 'UTF8')), id, created_at from created where $4::text is not null
   ),
-  changed_link as (select id, version, status from created),
+  changed_link as (select id, version, status, null::uuid as plan_uuid from created),
   ${makeLinksDue}
   select ${linkColumns("created")} from created`,
 } as const;

@@ -73,7 +73,10 @@ function requireAmount({ amountMinor, items, reusable }: LinkBody): void {
 }
 
 /** The providers of the page: those of the request, or all that fit. Throws if one of the request does not fit, or none fits. */
-function providersOf(body: LinkBody, enabled: ReadonlyMap<string, Provider>): Provider[] {
+export function providersOf(
+  body: Money & { providers?: readonly string[] | undefined },
+  enabled: ReadonlyMap<string, Provider>,
+): Provider[] {
   if (body.providers) {
     const chosen = body.providers.map((name) => requireProvider(enabled, name));
     for (const provider of chosen) requireFit(provider, body);
@@ -86,13 +89,18 @@ function providersOf(body: LinkBody, enabled: ReadonlyMap<string, Provider>): Pr
   return fitting;
 }
 
-type Money = { amountMinor?: number | undefined; currency: string };
+interface Money {
+  amountMinor?: number | undefined;
+  currency: string;
+  /** The field of the request that has the amount, dotted. Default: `amountMinor`. */
+  amountField?: string;
+}
 
 function requireFit(provider: Provider, money: Money): void {
   if (!provider.currencies.includes(money.currency)) {
     throw fieldError("currency_invalid", "currency", `${provider.name} takes ${provider.currencies.join(", ")}`);
   }
-  if (money.amountMinor !== undefined) readAmount(money.amountMinor, provider);
+  if (money.amountMinor !== undefined) readAmount(money.amountMinor, provider, money.amountField);
 }
 
 function faultOf(provider: Provider, money: Money): HubError | undefined {

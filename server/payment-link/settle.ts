@@ -42,7 +42,7 @@ const settleDueStatement = {
   changed_link as (
     update payment_link l set status = case when l.id in (select id from paid_link) then 'paid' else 'expired' end, ${nextVersion}
     where l.ctid = any (array(select place from paid_link union select place from expired_link)) and l.status <> 'paid'
-    returning l.id, l.version, l.status
+    returning l.id, l.version, l.status, l.plan_uuid
   ),
   ${makeLinksDue}
   select (select count(*)::int from changed_link) as changed,
@@ -68,7 +68,7 @@ const settleOneStatement = {
   ),
   changed_link as (
     update payment_link l set status = next.status, ${nextVersion} from next where l.id = next.id and l.status <> next.status
-    returning l.id, l.version, l.status
+    returning l.id, l.version, l.status, l.plan_uuid
   ),
   ${makeLinksDue}
   select id from changed_link`,

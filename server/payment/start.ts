@@ -82,6 +82,18 @@ const currencyFault = (value: unknown): string =>
 /** Null counts as absent, because an order answers with null where a field has no value. */
 export const orNull = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 
+/** The payer. */
+export const customerBody = z
+  .strictObject({
+    id: text(255).describe("Your id for the payer.").optional(),
+    name: text(255).optional(),
+    email: z.email().max(254).optional(),
+    phone: phoneText
+      .describe("For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers.")
+      .optional(),
+  })
+  .describe("Visible with the API key only.");
+
 /** The body of a request to start a payment. */
 export const paymentBody = z
   .strictObject({
@@ -102,20 +114,7 @@ export const paymentBody = z
       )
       .optional(),
     description: orNull(text(255).describe("Visible with the API key, and to providers that take a description.")),
-    customer: orNull(
-      z
-        .strictObject({
-          id: text(255).describe("Your id for the payer.").optional(),
-          name: text(255).optional(),
-          email: z.email().max(254).optional(),
-          phone: phoneText
-            .describe(
-              "For messages to the payer. E.164, or as dialled in the provider's own country; masked in answers.",
-            )
-            .optional(),
-        })
-        .describe("Visible with the API key only."),
-    ),
+    customer: orNull(customerBody),
     returnUrl: z
       .url({ protocol: /^https?$/, error: "must be an http or https URL" })
       .max(2_048)
@@ -173,20 +172,16 @@ export function requireSum(items: readonly Item[] | undefined, amountMinor: bigi
   }
 }
 
-/** Throws `amount_invalid` unless the provider takes the amount. */
-export function readAmount(amountMinor: number, { name, limits }: Provider): bigint {
+/** Throws `amount_invalid`, naming the field, unless the provider takes the amount. */
+export function readAmount(amountMinor: number, { name, limits }: Provider, field = "amountMinor"): bigint {
   const { stepMinor, minMinor, maxMinor } = limits;
   const amount = BigInt(amountMinor);
   if (amount % stepMinor !== 0n) {
-    throw fieldError(
-      "amount_invalid",
-      "amountMinor",
-      `${merchantNameOf(name)} takes multiples of ${stepMinor} minor units`,
-    );
+    throw fieldError("amount_invalid", field, `${merchantNameOf(name)} takes multiples of ${stepMinor} minor units`);
   }
   if (amount < minMinor || amount > maxMinor) {
     const range = `${minMinor} to ${maxMinor} minor units`;
-    throw fieldError("amount_invalid", "amountMinor", `${merchantNameOf(name)} takes ${range}`);
+    throw fieldError("amount_invalid", field, `${merchantNameOf(name)} takes ${range}`);
   }
   return amount;
 }
@@ -198,7 +193,7 @@ export function phoneOf(phone: string | undefined, provider: Provider, currency:
   return {};
 }
 
-export type Customer = NonNullable<z.infer<typeof paymentBody>["customer"]>;
+export type Customer = z.infer<typeof customerBody>;
 
 /** The provider need not be able to prompt the customer's phone. */
 export function readCustomer({ phone, ...customer }: Customer, provider: Provider, currency: string): Customer {

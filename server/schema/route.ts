@@ -14,6 +14,7 @@ export const tags = {
   Events: "Signed messages to your backend, and the history of all events. For the merchant's backend.",
   "Payment links": "Links and QR codes by which payers start payments on a page. For the merchant's backend.",
   Notifications: "Messages to payers and to the merchant: receipts, SMS and alerts.",
+  Plans: "Instalments and subscriptions: payment links that are due one after another. For the merchant's backend.",
   Providers: "The state of each provider.",
   Webhooks:
     "Only providers call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",

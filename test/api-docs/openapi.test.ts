@@ -27,7 +27,9 @@ import {
   type Sent,
 } from "../support/openapi.ts";
 import { createLink, linkBody } from "../support/payment-link.ts";
+import { changePlan, createPlan, planBody } from "../support/plan.ts";
 import { collectRoutes } from "../support/routes.ts";
+import { nextOrderId } from "../support/store.ts";
 
 let databaseUrl: string;
 beforeAll(async () => {
@@ -275,6 +277,8 @@ describe("the requests of the OpenAPI document", () => {
     return { id, token: url.slice(-24) };
   };
 
+  const createOnePlan = async (): Promise<Record<string, string>> => ({ planId: (await createPlan(node)).planId });
+
   /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
@@ -297,6 +301,10 @@ describe("the requests of the OpenAPI document", () => {
         "listDeliveries",
         "replayEndpoint",
       ].map((operationId) => [operationId, createEndpoint]),
+    ),
+    createPlan: async () => ({ planId: nextOrderId() }),
+    ...Object.fromEntries(
+      ["readPlan", "pausePlan", "resumePlan", "cancelPlan"].map((operationId) => [operationId, createOnePlan]),
     ),
     createPaymentLink: async () => ({}),
     ...Object.fromEntries(
@@ -397,6 +405,9 @@ describe("the requests of the OpenAPI document", () => {
       id: opened.paymentId ?? "",
       orderId: opened.orderId ?? "",
     });
+    const plan = await createOnePlan();
+    await changePlan(node, plan.planId ?? "", "cancel");
+    await createLink(node, { orderId: "TAKEN-2" });
     const start = (fields: Record<string, unknown>): Sent => ({ headers: key, body: paymentBody(fields) });
     const unknown = { names: { orderId: "ORD-nowhere" }, headers: key };
     const decision = { as: "failed", note: "no money came" };
@@ -448,6 +459,13 @@ describe("the requests of the OpenAPI document", () => {
       ["sendNotification", "order_unpaid", { names: { ...opened, name: "receipt" }, headers: key }],
       ["sendNotification", "notification_unknown", { names: { ...opened, name: "fax" }, headers: key }],
       ["replayNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: {} }],
+      ["createPlan", "body_invalid", { headers: key, body: planBody({ kind: "loan" }) }],
+      ["createPlan", "phone_invalid", { headers: key, body: planBody({ customer: { phone: "12" } }) }],
+      ["createPlan", "plan_exists", { headers: key, body: planBody({ planId: plan.planId }) }],
+      ["createPlan", "order_mismatch", { headers: key, body: planBody({ planId: "TAKEN" }) }],
+      ["readPlan", "plan_unknown", { names: { planId: "none" }, headers: key }],
+      ["readPlan", "key_invalid", { names: { planId: "none" } }],
+      ["pausePlan", "plan_closed", { names: plan, headers: key }],
       ["putResult", "body_invalid", { names: opened, headers: key, body: {} }],
       ["putResult", "key_invalid", { names: opened, body: result }],
       ["putResult", "order_unknown", { ...unknown, body: result }],

@@ -252,6 +252,7 @@ describe("the migrations", () => {
       "def78982fd71fcfe507a586dc5cac4431a26489460d83b13dda24ae96ab6fe7c",
       "e03325c1b8481e76025066dc3c6465dbf2a20505910af0f615f52f38132e98c9",
       "56fa19f0e0e52ec395492b8181af2ae91ce4cfbe7d9eac8bb32bfe4f39f45487",
+      "0fbe0e7b3654bac65cf69d358e5babcb1ae532cdd9393e8a31fc6caab69a7b0c",
     ]);
   });
 

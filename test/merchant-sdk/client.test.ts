@@ -140,6 +140,26 @@ describe("payment links", () => {
   });
 });
 
+describe("plans", () => {
+  it("are created, listed, read, paused, resumed and cancelled", async () => {
+    const { tukio } = await start();
+    const planId = nextOrderId();
+    const plan = await tukio.plans.create({
+      planId,
+      kind: "subscription",
+      currency: "KES",
+      customer: { id: "C-1" },
+      schedule: { amountMinor: 10_000, every: { months: 1 }, firstDueAt: new Date().toISOString() },
+    });
+    expect(plan).toMatchObject({ planId, status: "active", paidMinor: 0 });
+    expect((await tukio.plans.read(planId)).id).toBe(plan.id);
+    expect((await tukio.plans.list({ status: "active", limit: 1 }).page()).data[0]?.id).toBe(plan.id);
+    expect((await tukio.plans.pause(planId)).status).toBe("paused");
+    expect((await tukio.plans.resume(planId)).status).toBe("active");
+    expect((await tukio.plans.cancel(planId)).status).toBe("cancelled");
+  });
+});
+
 describe("endpoints", () => {
   it("are created, read, changed, tested, replayed and deleted", async () => {
     const { tukio } = await start();

@@ -34,6 +34,8 @@ const times = [
   ["idempotency", "created_at"],
   ["payment_link", "changed_at"],
   ["payment_link_key", "created_at"],
+  ["plan", "changed_at"],
+  ["plan_key", "created_at"],
 ] as const;
 
 /** Makes all rows older by `interval`, in the tables given. */
@@ -396,6 +398,11 @@ describe("the statements of retention", () => {
                convert_to(order_id, 'UTF8'), '', 'KES', 'a', now() - interval '91 days' from "order";
       insert into payment_link_key (key, request, payment_link_id, created_at)
         select order_id, 'a', id, now() - interval '4 days' from payment_link;
+      insert into plan (id, plan_id, status, kind, currency, description, time_zone, prompt_at, remind_days_before, grace_days, next_n,
+          next_index, changed_at)
+        select id, left(order_id, 40), case when id::text < '00000000-0000-7000-8000-000000001380' then 'completed' else 'active' end,
+               'subscription', 'KES', 'a', 'UTC', '09:00', '{}', 3, 1, 0, now() - interval '91 days' from "order";
+      insert into plan_key (key, request, plan_uuid, created_at) select plan_id, 'a', id, now() - interval '4 days' from plan;
       insert into event (order_uuid, version, status, payment, also_paid, occurred_at, results)
         select id, each, status, case each when 1 then '{"action": {"type": "prompt"}}'::jsonb else '{}' end, '{}',
                now() - interval '91 days', case each when 2 then '[{}]'::jsonb end
@@ -409,7 +416,7 @@ describe("the statements of retention", () => {
       insert into endpoint (id, url, secret) values (gen_random_uuid(), '', '');
       insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result, at)
         select endpoint.id, "order".id, 0, 1, 'failed', now() - interval '31 days' from "order", endpoint;
-      analyze "order", payment, payment_link, payment_link_key, event, webhook, idempotency, delivery_attempt`);
+      analyze "order", payment, payment_link, payment_link_key, plan, plan_key, event, webhook, idempotency, delivery_attempt`);
     client.release();
     const indexes = new Map<string, string[]>();
     for (const statement of eraseStatements) {
@@ -442,6 +449,8 @@ describe("the statements of retention", () => {
       "erase-payment-2": ["payment_payer_personal"],
       "erase-payment_link": ["payment_link_personal"],
       "erase-payment_link_key": ["payment_link_key_created"],
+      "erase-plan": ["plan_personal"],
+      "erase-plan_key": ["plan_key_created"],
       "erase-event": ["event_personal"],
       "erase-event-2": ["event_personal_goods"],
       "erase-webhook": ["webhook_personal"],

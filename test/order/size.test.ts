@@ -26,6 +26,7 @@ import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
 import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../support/million.ts";
 import { notificationCalls } from "../support/notification-size.ts";
 import { linkIdOf, paymentLinkCalls, paymentLinkReads } from "../support/payment-link-size.ts";
+import { planCalls, planReads } from "../support/plan-size.ts";
 import { openExplained, type StatementPlan } from "../support/statement-plan.ts";
 import { allowanceOf, draftOf, failed, paid } from "../support/store.ts";
 
@@ -227,6 +228,7 @@ function callsOf(database: Database): [string, Call][] {
     queryCalls,
     inboxCalls,
     statisticsCalls,
+    planCalls,
     paymentLinkCalls,
     notificationCalls,
     otherCalls,
@@ -241,6 +243,7 @@ function callsOf(database: Database): [string, Call][] {
 const boundedReads: Record<string, number> = {
   ...deliveryReads,
   ...paymentLinkReads,
+  ...planReads,
   // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.
@@ -266,7 +269,8 @@ function faultOf(method: string, plan: StatementPlan): object | undefined {
   const readMax = 10 * result + 20 + (boundedReads[method] ?? 0);
   // A changed row has a new entry in each index of its table.
   // A probe that finds nothing reads pages and no row.
-  const pagesMax = 300 + 6 * (read + result) + 30 * changed + (boundedReads[method] ?? 0);
+  // The first statement on a connection reads the catalogue of its tables and their indexes.
+  const pagesMax = 350 + 6 * (read + result) + 30 * changed + (boundedReads[method] ?? 0);
   if (read <= readMax && pages <= pagesMax && scannedTables.length === 0) return undefined;
   return { method, ...plan };
 }

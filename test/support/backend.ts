@@ -12,7 +12,7 @@ export interface Received {
   body: {
     type: string;
     timestamp: string;
-    data: Record<"order" | "endpoint" | "paymentLink", Record<string, unknown>>;
+    data: Record<"order" | "endpoint" | "paymentLink" | "plan", Record<string, unknown>>;
   };
   /** The bytes of the body, as text. */
   text: string;

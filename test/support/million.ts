@@ -4,6 +4,7 @@ import { createDatabase } from "./database.ts";
 import { deliveryRows } from "./delivery-size.ts";
 import { notificationRows } from "./notification-size.ts";
 import { paymentLinkRows } from "./payment-link-size.ts";
+import { planRows } from "./plan-size.ts";
 
 /** `time`: as a node writes them, the oldest first. `shuffled`: in no order, so that an index by time finds each row on another page. */
 export const rowOrders = ["time", "shuffled"] as const;
@@ -79,6 +80,7 @@ const rows = [
    from made where n <= 3000 or n between 60500 and 60600`,
   `insert into idempotency (key, request, order_uuid, created_at) select 'key-' || n, sha256('x'), id, at from made where n <= 26200`,
   ...paymentLinkRows,
+  ...planRows,
   ...deliveryRows,
   ...notificationRows,
 ];

@@ -1,0 +1,64 @@
+/** Routes for plans. For the merchant's backend only. */
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import { type Access, merchantOnly } from "../auth/access.ts";
+import { HubError } from "../errors.ts";
+import { orderIdText } from "../order-id.ts";
+import { parseInput, readIdempotencyKey, text, wholeText } from "../validation.ts";
+import type { Plans } from "./plan.ts";
+import * as route from "./route-schema.ts";
+import { planStatuses } from "./row.ts";
+
+export interface PlanRoutesOptions {
+  access: Access;
+  plans: Plans;
+}
+
+const planFilter = z.strictObject({
+  status: z
+    .enum(planStatuses)
+    .meta({ description: "Only plans with this status now.", examples: ["past_due"] })
+    .optional(),
+  cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
+  limit: wholeText(1, 100, { description: "Plans in a page.", examples: [20] }).default(20),
+});
+
+type PlanParams = { Params: { planId: string } };
+
+/** Throws `plan_unknown` for an id that no plan can have. */
+function idOf({ params }: { params: { planId: string } }): string {
+  if (!orderIdText.safeParse(params.planId).success) throw new HubError("plan_unknown");
+  return params.planId;
+}
+
+/** Adds the routes. All of them need the API key. */
+export function planRoutes(app: FastifyInstance, { access, plans }: PlanRoutesOptions): void {
+  const onRequest = merchantOnly(access);
+
+  app.post("/v1/plans", { ...route.createPlan, onRequest }, async (request, reply) => {
+    const key = readIdempotencyKey(request.headers["idempotency-key"]);
+    const { plan, isReplayed } = await plans.create(request.body, key);
+    if (isReplayed) reply.header("idempotency-replayed", "true");
+    return reply.code(201).send({ plan });
+  });
+
+  app.get("/v1/plans", { ...route.listPlans(planFilter), onRequest }, async (request) =>
+    plans.list(parseInput(planFilter, request.query)),
+  );
+
+  app.get<PlanParams>("/v1/plans/:planId", { ...route.readPlan, onRequest }, async (request) => ({
+    plan: await plans.read(idOf(request)),
+  }));
+
+  app.post<PlanParams>("/v1/plans/:planId/pause", { ...route.pausePlan, onRequest }, async (request) => ({
+    plan: await plans.pause(idOf(request)),
+  }));
+
+  app.post<PlanParams>("/v1/plans/:planId/resume", { ...route.resumePlan, onRequest }, async (request) => ({
+    plan: await plans.resume(idOf(request)),
+  }));
+
+  app.post<PlanParams>("/v1/plans/:planId/cancel", { ...route.cancelPlan, onRequest }, async (request) => ({
+    plan: await plans.cancel(idOf(request)),
+  }));
+}

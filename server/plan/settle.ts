@@ -1,0 +1,107 @@
+/**
+ * Makes plans follow their instalments and the clock: `past_due`, started, `completed`. Due work is a column: a payment link whose
+ * `seen_version` is not its `version`, and `past_due_at` of a plan. So a change of a link by any node, also one that knows no plans, is taken
+ * into account whatever node dies.
+ *
+ * Guarantees: any number of nodes may settle at once. A statement computes from the links of its snapshot, so it changes only plans that
+ * are still of the version of its snapshot; the others stay due. `settleDuePlans` waits for no plan.
+ */
+import type pg from "pg";
+import { makePlansDue, planMessageColumns } from "../delivery/plan-message.ts";
+import { run } from "../order/statement.ts";
+import { settleOne } from "../payment-link/settle.ts";
+import { nextVersion, startedIf } from "./version.ts";
+
+/** Plans of one statement for each reason. */
+const batch = 500;
+
+/**
+ * The status of a plan with the facts `f`: nothing to pay any more, else stopped by the merchant, else by the clock. An instalment that the
+ * merchant has cancelled by itself is not owed. A cancelled plan is completed only by the money of all instalments.
+ */
+const nextStatus = `case
+        when f.open = 0 and p.grows_at is null and f.paid > 0 and (p.status <> 'cancelled' or f.cancelled = 0) then 'completed'
+        when f.open = 0 and p.grows_at is null then 'cancelled'
+        when p.status in ('paused', 'cancelled') then p.status
+        when f.overdue_at <= statement_timestamp() then 'past_due'
+        else 'active' end`;
+
+/** Settles the plans of the select `chosen (id)`. */
+const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_plan as materialized (
+    select p.id, p.version from (${chosen}) chosen cross join lateral (
+      select id, version from plan where id = chosen.id offset 0 for no key update ${lock}
+    ) p
+  ),
+  unseen_link as materialized (
+    select l.id, l.plan_uuid, l.version from locked_plan k cross join lateral (
+      select id, plan_uuid, version from payment_link where plan_uuid = k.id and seen_version <> version offset 0
+    ) l
+  ),
+  next as materialized (
+    select p.id, p.place, p.version, p.status, f.paid, f.overdue_at, ${nextStatus} as next_status
+    from locked_plan k
+      cross join lateral (
+        select id, ctid as place, version, status, grows_at from plan where id = k.id and version = k.version offset 0
+      ) p
+      cross join lateral (
+        select count(*) filter (where status = 'open') as open, count(*) filter (where status = 'paid') as paid,
+          count(*) filter (where status = 'cancelled') as cancelled, min(overdue_at) filter (where status = 'open') as overdue_at
+        from payment_link where plan_uuid = p.id
+      ) f
+  ),
+  changed_plan as (
+    update plan p set ${nextVersion("n.next_status")}, ${startedIf("n.paid > 0")},
+      grows_at = case when n.next_status not in ('completed', 'cancelled') then p.grows_at end,
+      past_due_at = case when n.next_status = 'active' then n.overdue_at end
+    from next n
+    -- By a list of places, because the planner would read the whole table.
+    where p.ctid = any (array(select place from next)) and p.id = n.id and (n.next_status <> n.status or exists (select from unseen_link u where u.plan_uuid = n.id))
+    returning ${planMessageColumns}
+  ),
+  seen_link as (
+    -- A link that has changed since the snapshot stays due.
+    update payment_link l set seen_version = u.version from unseen_link u join changed_plan c on c.id = u.plan_uuid
+    where l.id = u.id and l.seen_version < u.version
+  ),
+  ${makePlansDue}`;
+
+const settleDueStatement = {
+  name: "settle-plans",
+  text: `with due_plan as materialized (
+    select id from plan where past_due_at <= statement_timestamp() order by past_due_at limit ${batch}
+  ),
+  paid_plan as materialized (select plan_uuid as id from payment_link where seen_version <> version limit ${batch}),
+  ${settle("select id from due_plan union select id from paid_plan", "skip locked")}
+  select (select count(*)::int from changed_plan) as changed,
+    greatest((select count(*) from due_plan), (select count(*) from paid_plan)) = ${batch} as is_full`,
+} as const;
+
+/** Settles the plans that are due. Returns how many changed, and whether more may be due. Throws `store_unavailable`. */
+export async function settleDuePlans(pool: pg.Pool): Promise<{ changed: number; isUnfinished: boolean }> {
+  type Row = { changed: number; is_full: boolean };
+  const [row] = await run<Row>(pool, settleDueStatement, []);
+  return { changed: row?.changed ?? 0, isUnfinished: row?.is_full ?? false };
+}
+
+const settleOneStatement = {
+  name: "settle-plan",
+  text: `with ${settle("select $1::uuid as id", "")}
+  select id from changed_plan`,
+} as const;
+
+/** An instalment of a plan `p` whose order is paid, and whose link does not show it yet: its id. */
+export const unsettledLinks = `select l.id from payment_link l cross join lateral (
+        select from "order" o where o.payment_link_id = l.id and o.pays_link and o.status = 'succeeded' offset 0
+      ) paid_order
+      where l.plan_uuid = p.id and l.status <> 'paid'`;
+
+const unsettledStatement = {
+  name: "read-unsettled-instalments",
+  text: `select unsettled.id from plan p cross join lateral (${unsettledLinks}) unsettled where p.id = $1`,
+} as const;
+
+/** Settles one plan, and its instalments first. Throws `store_unavailable`. */
+export async function settlePlan(pool: pg.Pool, id: string): Promise<void> {
+  for (const link of await run<{ id: string }>(pool, unsettledStatement, [id])) await settleOne(pool, link.id);
+  await run(pool, settleOneStatement, [id]);
+}
