@@ -95,8 +95,8 @@ export async function recordAttempt(
     nth: claimed.attempts + 1,
     http_status: reply.status,
     duration_ms: Math.round(reply.durationMs),
-    answer: reply.answer,
-    error: reply.error,
+    answer: storable(reply.answer),
+    error: storable(reply.error),
     delay_ms: delayMs,
     was_replay: claimed.isReplay,
     url: claimed.url,
@@ -105,6 +105,9 @@ export async function recordAttempt(
   const [changed] = await run<ChangedEndpoint>(pool, recordStatement, [JSON.stringify(attempt)]);
   return changed && (changed.failing_since ? "failing" : "recovered");
 }
+
+/** PostgreSQL stores neither NUL nor half a character, and an attempt without a record would be repeated for ever. */
+const storable = (text: string | undefined): string | undefined => text?.replaceAll("\u0000", "\uFFFD").toWellFormed();
 
 /** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. $7: the version counts as acknowledged. */
 const isDueAgain =

@@ -209,6 +209,14 @@ describe("notification", () => {
     expect(await claims([name])).toMatchObject([{ subjectId: order.id, notification: name, replays: 1 }]);
   });
 
+  it("is recorded once, whatever characters its reply has", async () => {
+    const { results, endpointId } = await start([{ ...refused, isFinal: true, answer: "a\u0000", error: "b\ud800" }]);
+    const order = await openPaid();
+    await until(endpointId, order.id, { due_version: null });
+    expect(results).toEqual([["exhausted", name]]);
+    expect(await historyOf(endpointId)).toMatchObject([{ answer: "a\uFFFD", error: "b\uFFFD" }]);
+  });
+
   it("is never disabled for failing", async () => {
     const { engine, endpointId } = await start([refused]);
     const order = await openPaid();
