@@ -59,7 +59,7 @@ export function resultText(result: SendResult): string {
     return `sent ${result.reference ?? "without an id"}${result.parts === undefined ? "" : `, ${result.parts} parts`}`;
   }
   if (result.status === "unknown") return `unknown: ${result.reason}`;
-  return `refused${result.isPermanent ? " for good" : ""}: ${result.reason}`;
+  return `refused${result.isPermanent ? " for good" : ""}: ${result.answer ?? result.reason}`;
 }
 
 /** A gateway's sandbox on a server of its own, with its adapter and a receiver of its delivery reports. */

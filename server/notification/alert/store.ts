@@ -3,7 +3,8 @@
  * that stores it. At most one mail of a kind is sent in an hour; a mail has all alerts since the one before.
  *
  * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. As long as alerts wait for a mail, the
- * delivery of their kind is due. All attempts to send a mail have the same alerts. One node at a time sends the mails of a kind, because one delivery has one attempt at a time.
+ * delivery of their kind is due. All attempts to send a mail have the same alerts. One node at a time sends the mails of a kind, because
+ * one delivery has one attempt at a time.
  */
 import type pg from "pg";
 import type { Reason } from "../../../client-sdk/protocol.ts";

@@ -25,6 +25,8 @@ export type SendResult =
   | {
       status: "refused";
       reason: string;
+      /** The gateway's own words. They may have the number or the text, so that the log has none of them. */
+      answer?: string | undefined;
       /** The gateway will never take this text to this number. */
       isPermanent: boolean;
       retryAfterS?: number | undefined;

@@ -120,10 +120,11 @@ async function send(
   }
   // The process ends: another attempt may send it.
   if (isShutdown(signal)) throw signal.reason;
-  const { reason, isPermanent, retryAfterS } = result;
+  const { reason, answer, isPermanent, retryAfterS } = result;
   return {
     ...replyOf(false, took),
     error: `refused: ${reason}`,
+    ...(answer !== undefined && { answer }),
     ...(isPermanent && { isFinal: true }),
     ...(retryAfterS !== undefined && { retryAfterS }),
   };

@@ -166,8 +166,14 @@ describe.each(smsGatewayNames)("the adapter of %s", (name) => {
       { SMSMessageData: { Message: said, Recipients: [] } },
       { SMSMessageData: { Message: "", Recipients: [{ statusCode: 403, status: said, messageId: "None" }] } },
       { code: 111, message: said },
+      { accepted: false, error: said },
     ];
-    for (const body of bodies) expect((await sendTo(name, { body })).result).not.toContain("712345678");
+    for (const body of bodies) {
+      const script = await startScriptedProvider(() => ({ body }));
+      const result = await openGateway(name, script.url).send(sms, never);
+      expect(result).toHaveProperty("reason");
+      expect(result).not.toHaveProperty("reason", expect.stringContaining("712345678"));
+    }
   });
 
   it.each([

@@ -328,7 +328,12 @@ describe("a refusal", () => {
     });
     const { id } = await openPaid();
     const refused = await attempt(id);
-    expect(refused).toMatchObject({ isDelivered: false, error: "refused: no balance", retryAfterS: 90 });
+    expect(refused).toMatchObject({
+      isDelivered: false,
+      error: "refused: by the gateway",
+      answer: "no balance",
+      retryAfterS: 90,
+    });
     expect(refused).not.toHaveProperty("isFinal");
     expect(await smsOf(id)).toEqual([]);
     live.respond = accepted;
@@ -339,7 +344,7 @@ describe("a refusal", () => {
   it("for good ends the attempts", async () => {
     live.respond = () => ({ body: { accepted: false, error: "barred", permanent: true } });
     const { id } = await openPaid();
-    expect(await attempt(id)).toMatchObject({ isFinal: true, error: "refused: barred" });
+    expect(await attempt(id)).toMatchObject({ isFinal: true, error: "refused: by the gateway", answer: "barred" });
     expect(await attempt(id)).toMatchObject({ isFinal: true });
     expect(live.calls).toHaveLength(1);
     expect(await smsOf(id)).toMatchObject([{ status: "failed" }]);

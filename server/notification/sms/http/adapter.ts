@@ -46,7 +46,7 @@ const answerBody = z.discriminatedUnion("accepted", [
   }),
   z.object({
     accepted: z.literal(false),
-    error: z.string().max(200).catch("refused"),
+    error: z.string().max(200).optional().catch(undefined),
     permanent: z.boolean().catch(false),
   }),
 ]);
@@ -56,7 +56,7 @@ function readAnswer({ body }: Answer): SendResult | undefined {
   const found = answerBody.safeParse(body).data;
   if (!found) return undefined;
   if (found.accepted) return { status: "sent", reference: found.id, parts: found.parts };
-  return { status: "refused", reason: found.error, isPermanent: found.permanent };
+  return { status: "refused", reason: "by the gateway", answer: found.error, isPermanent: found.permanent };
 }
 
 const reportBody = z.object({ id: z.uuid(), status: z.string().max(64) });
