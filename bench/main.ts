@@ -5,7 +5,8 @@
  *
  *   --quick            about two minutes: 500 watchers, 3 rounds, and the most important phases
  *   --watchers N  --rate N (webhooks/s)  --rounds N  --seconds N (per burst)
- *   --only a,b         phases: websocket socketio peers nchan memory rate initiate endpoint backlog growth payment scale client
+ *   --only a,b         phases: websocket socketio peers nchan memory rate initiate endpoint backlog notification growth payment
+ *                      scale client
  *   --beside DIR       a second checkout of Tukio, measured as "before"
  *   --until HH:MM      UTC; starts no phase later
  *   --out DIR          default: bench/out

@@ -7,6 +7,7 @@ import { growth } from "./phase/growth.ts";
 import { initiate } from "./phase/initiate.ts";
 import { nchan, peers, socketio, websocket } from "./phase/latency.ts";
 import { memory } from "./phase/memory.ts";
+import { notification } from "./phase/notification.ts";
 import { payment } from "./phase/payment.ts";
 import { rate } from "./phase/rate.ts";
 import { scale } from "./phase/scale.ts";
@@ -23,6 +24,7 @@ export const phases: Record<string, Phase> = {
   initiate,
   endpoint,
   backlog,
+  notification,
   scale,
   client,
 };

@@ -75,19 +75,21 @@ export interface TukioOptions {
   args?: string[];
   /** Variables beside those of every node. */
   env?: Record<string, string>;
+  /** The customer of each order. */
+  customer?: object;
   /** For several processes: their number, their Redis, and the proxy in front of them. */
   nodes?: { count: number; redisUrl: string; front(nodes: readonly Program[]): Promise<Program> };
 }
 
 export async function startTukio(options: TukioOptions): Promise<Tukio> {
-  const { machine, daraja, root, name = "tukio" } = options;
+  const { machine, daraja, root, name = "tukio", customer } = options;
   // Another checkout makes its own tables, because a database with newer ones would be refused.
   const { url, pool } = await machine.database(name, root !== ownRoot);
   const begin = (): Promise<Program> => startProgram({ ...options, name }, url);
   let program = await begin();
   const settle = (orderIds: readonly string[] = []): Promise<void> => waitForPushes(pool, daraja, orderIds);
   const initiate = async (count: number): Promise<Opened[]> => {
-    const opened = await openOrders(program.url, count);
+    const opened = await openOrders(program.url, { count, customer });
     await settle(opened.map(({ orderId }) => orderId));
     return opened;
   };
@@ -128,12 +130,15 @@ async function startProgram(
 }
 
 /** Opens orders over the API, 12 at a time. */
-async function openOrders(url: string, count: number): Promise<Opened[]> {
+async function openOrders(
+  url: string,
+  { count, customer }: { count: number; customer: object | undefined },
+): Promise<Opened[]> {
   const opened: Opened[] = [];
   let next = 0;
   const open = async (): Promise<void> => {
     for (let index = next++; index < count; index = next++) {
-      const response = await openOrder(url, index);
+      const response = await openOrder(url, { ...paymentOf(nextOrderId(), index), customer });
       const { order, watchToken } = (await response.json()) as {
         order: { id: string; orderId: string };
         watchToken: string;
@@ -146,17 +151,17 @@ async function openOrders(url: string, count: number): Promise<Opened[]> {
 }
 
 /** Opens one order. Tries another order after a 503, because PostgreSQL may be too busy for a moment. */
-async function openOrder(url: string, index: number, tries = 30): Promise<Response> {
+async function openOrder(url: string, payment: object, tries = 30): Promise<Response> {
   const response = await fetch(`${url}/v1/payments`, {
     method: "POST",
     headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
-    body: JSON.stringify(paymentOf(nextOrderId(), index)),
+    body: JSON.stringify(payment),
   });
   if (response.status === 202) return response;
   const text = await response.text();
   if (response.status !== 503 || tries === 0) throw new Error(`initiate: ${response.status} ${text}`);
   await wait(200);
-  return openOrder(url, index, tries - 1);
+  return openOrder(url, { ...payment, orderId: nextOrderId() }, tries - 1);
 }
 
 async function waitForPushes(pool: pg.Pool, daraja: Daraja, orderIds: readonly string[]): Promise<void> {
