@@ -18,6 +18,7 @@ import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
 import { openHttp } from "./http/server.ts";
 import { reportEpochs, reportTask } from "./log.ts";
 import { createMetrics } from "./metrics/metrics.ts";
+import { reportToBoth } from "./notification/alert/watch.ts";
 import { openNotifications } from "./notification/open.ts";
 import { createOrderQuery } from "./order/query.ts";
 import { startRetention } from "./order/retention.ts";
@@ -87,7 +88,7 @@ export async function createApp(
     spooled: () => webhooks.spool?.waiting ?? 0,
     secrets: () => secretComparison.state,
   });
-  const { onCall, onViolation, onResolved, onWebhook, onResync, onWatchers, onPush } = metrics;
+  const { onCall, onViolation, ...measured } = reportToBoth(metrics, () => notifications.alerts);
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
   const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
@@ -100,7 +101,7 @@ export async function createApp(
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
   const epochListener = reportEpochs(log);
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
-  const review = createReview({ database, store, announce: announceTo([publish, delivery.wake]), onResolved });
+  const review = createReview({ database, store, announce: announceTo([publish, delivery.wake]), ...measured });
   const parking = startParking({ database, providers, store, log });
   const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
   const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
@@ -112,7 +113,7 @@ export async function createApp(
   const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
   const retention = startRetention({ database, eraseFiles, ...reportTask(log, "retention") });
   const reports = { ...reportTask(log, "resync"), onWatcherError: reportTask(log, "delivery").onError };
-  const hub = createHub({ store, bus, ...reports, onResync, onWatchers, onPush, onNext: invariants.onNext });
+  const hub = createHub({ store, bus, ...reports, ...measured, onNext: invariants.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });
   const admit: (request: FastifyRequest) => Promise<void> = createAdmission(budget, guard);
   const connectionLimit = createConnectionLimit(limit.connections);
@@ -120,7 +121,7 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
-  const openParts = { ...webhooks, urlSecrets, secretComparison, isBlocked, onWebhook, pageOf: paymentLinks.pageOf };
+  const openParts = { ...webhooks, ...measured, urlSecrets, secretComparison, isBlocked, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   for (const { addPage } of [paymentLinks, notifications]) await addPage(app, admit);
   await app.register(demoShopRoutes, { ...shared, ...paymentLinks, startPayment, fulfilment, delivery, publicUrl });

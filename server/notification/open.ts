@@ -9,12 +9,14 @@ import type { Database } from "../database/pool.ts";
 import type { Notification } from "../delivery/notification.ts";
 import type { Receiver } from "../delivery/receiver.ts";
 import { HubError } from "../errors.ts";
+import { reportTask } from "../log.ts";
 import { createOrderQuery } from "../order/query.ts";
 import type { ShopView } from "../page/shop.ts";
-import { type EnabledProvider, sandboxesOf } from "../provider/enabled.ts";
+import { type EnabledProvider, modeOf, sandboxesOf } from "../provider/enabled.ts";
 import { createInboxClient } from "../sandbox/inbox-client.ts";
 import type { SandboxedGateway } from "../sandbox/server.ts";
 import { createAlert } from "./alert/alert.ts";
+import { type AlertWatch, createAlertWatch } from "./alert/watch.ts";
 import { createMailer } from "./mail/mailer.ts";
 import { createReceipt } from "./receipt.ts";
 import { receiptRoutes } from "./receipt-routes.ts";
@@ -43,6 +45,8 @@ export interface OpenNotificationsOptions extends MailSettings {
 export interface OpenNotifications {
   /** Those that this node sends, for the delivery engine. */
   readonly active: readonly Notification[];
+  /** Raises alerts about what the node reports. */
+  readonly alerts: AlertWatch;
   /** The sandboxes of SMS gateways. */
   readonly gateways: readonly SandboxedGateway[];
   /** Adds the pages and the route for delivery reports. `admit` counts a request of an unauthenticated client. */
@@ -64,24 +68,33 @@ export function openNotifications(options: OpenNotificationsOptions): OpenNotifi
   const parts = { pool: deliveryPool, mailer, shop, publicUrl };
   const urlSecrets = options.urlSecrets.webhook;
   const sms = openSms({ ...options, urlSecrets, hasSandbox, shopName: () => shop().name });
+  const isMailed = options.mail !== undefined && merchantEmail !== undefined;
+  const { raise, ...alert } = createAlert({ ...parts, merchantEmail });
+  const wake = (): void => options.delivery().wake();
   // One line for each notification: whether live payments use it, and its receiver.
   const all = [
     { isLive: options.mail !== undefined, ...createReceipt(parts) },
-    { isLive: options.mail !== undefined && merchantEmail !== undefined, ...createAlert({ ...parts, merchantEmail }) },
+    { isLive: isMailed, ...alert },
     { isLive: options.sms !== undefined, reportUrl: sms.reportUrl, ...sms.notification },
   ];
   const active = all
     .filter(({ isLive }) => isLive || hasSandbox)
     .map((one) => ({ ...one, receive: guarded(one.receive, { name: one.name, log }) }));
+  const alerts = createAlertWatch({
+    raise: (one) => raise(one).then(wake),
+    isLive: (provider) => enabledProviders.some((one) => one.name === provider && modeOf(one) === "live"),
+    isMailed,
+    onError: reportTask(log, "alert").onError,
+  });
   return {
     active,
+    alerts,
     gateways: sms.gateways,
     async addPage(app, admit) {
       sms.addRoute(app, { admit, isBlocked: options.isBlocked });
       await app.register(async (scope) => receiptRoutes(scope, { pool, shop }));
     },
-    addRoutes: (scope, access) =>
-      notificationRoutes(scope, { pool, access, active, query, wake: () => options.delivery().wake() }),
+    addRoutes: (scope, access) => notificationRoutes(scope, { pool, access, active, query, wake }),
     async close() {
       mailer.close();
       await sms.close();

@@ -6,6 +6,8 @@ import { connect } from "../support/delivery.ts";
 import { createCleanups, deliver, failure, openPushLog, type PushLog, success } from "../support/deployment.ts";
 import { type Mailbox, startMailbox } from "../support/mailbox.ts";
 import { asMerchant, call, pay, send, startNode, type TestNode } from "../support/node.ts";
+import { freePort } from "../support/redis.ts";
+import { darajaEnv } from "../support/scripted-daraja.ts";
 
 interface Ground {
   node: TestNode;
@@ -139,6 +141,24 @@ describe("alert", () => {
     await mailed(ground, 1);
     expect(ground.mailbox.mails[0]).toMatchObject({ messageId: "<alert.endpoint_disabled.live.1@example.com>" });
     expect(textOf(ground.mailbox.mails[0]?.source)).toContain(backend.url);
+  });
+
+  it("mails once in an hour that calls to a provider fail", async () => {
+    const mailbox = await startMailbox();
+    const nowhere = darajaEnv(`http://127.0.0.1:${await freePort()}`);
+    const node = await startNode({ databaseUrl, env: { ...nowhere, SMTP_URL: mailbox.url, ...settings } });
+    await active(node);
+    for (let n = 0; n < 10; n += 1) {
+      const { order } = await pay(node);
+      await asMerchant(node, `/v1/orders/${order.orderId}/wait?after=1`);
+    }
+    await vi.waitUntil(() => mailbox.mails.length > 0, { timeout: 20_000 });
+    const client = await connect(databaseUrl);
+    expect((await client.query("select subject, live from alert where kind = 'provider_failing'")).rows).toEqual([
+      { subject: "daraja", live: true },
+    ]);
+    expect(mailbox.mails.map(({ messageId }) => messageId)).toEqual(["<alert.provider_failing.live.1@example.com>"]);
+    expect(textOf(mailbox.mails[0]?.source)).toContain("M-Pesa");
   });
 
   it("sends the same mail again if its record was lost", async () => {

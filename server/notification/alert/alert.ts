@@ -32,7 +32,8 @@ export interface AlertOptions {
 /** The address in the sandbox's inbox if none is configured. */
 const sandboxAddress = "merchant@example.com";
 
-export function createAlert(options: AlertOptions): Notification {
+/** The notification, and `raise` for alerts that no event reports. An alert that may not be sent is not kept. */
+export function createAlert(options: AlertOptions): Notification & { raise(alert: StoredAlert): Promise<void> } {
   const { pool, mailer, merchantEmail } = options;
   const canSend = (live: boolean): boolean =>
     mailer.canSend({ isSandbox: !live }) && (!live || merchantEmail !== undefined);
@@ -45,6 +46,9 @@ export function createAlert(options: AlertOptions): Notification {
       if (!alert || !canSend(alert.live)) return nothingToSend;
       await recordAlert(pool, alert, isReplay);
       return { isDelivered: true, isGone: false, durationMs: 0, answer: "kept for the next mail" };
+    },
+    async raise(alert) {
+      if (canSend(alert.live)) await recordAlert(pool, alert, false);
     },
   };
 }

@@ -19,7 +19,7 @@ export interface AlertGroup {
 }
 
 export interface StoredAlert extends AlertGroup {
-  /** The uuid of an order or an endpoint. */
+  /** The uuid of an order or an endpoint, the name of a provider, or an invariant and an order. */
   subject: string;
   /** Of the subject: the same alert is stored once. */
   version: number;
