@@ -474,7 +474,7 @@ create table delivery (
   acked_version int,
   due_version int,                                  -- a version to send, or a newer one; null: nothing to send
   is_replay boolean not null default false,         -- the merchant has asked for it again
-  replays int not null default 0,                   -- how often
+  replays int not null default 0,                   -- names the last request to send it again, and grows with each; 0: none
   attempts int not null default 0,                  -- failed ones since `due_version` became due; -1: a replay was asked for during the attempt in flight
   attempt_at timestamptz(3),                        -- the time of the next attempt; null while nothing is due; infinity after the last attempt
   claim uuid,                                       -- the attempt in flight

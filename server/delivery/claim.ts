@@ -28,7 +28,7 @@ export interface Claimed {
   attempts: number;
   /** The merchant has asked for it again. */
   isReplay: boolean;
-  /** How often it was asked to send the subject again. */
+  /** Names the last request to send the subject again; grows with each. 0: there was none. */
   replays: number;
   /** Names this attempt: only its owner records the result. */
   claim: string;

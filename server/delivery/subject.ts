@@ -79,16 +79,23 @@ export const accepts = (type: string): string =>
   `(case when e.events is null then ${type} not in ('order.pending', 'order.processing') else ${type} = any (e.events) end)`;
 
 /**
+ * The number of a request to send again, in seconds since the beginning of 2026: a notification that is configured anew has new deliveries,
+ * whose numbers must not repeat those of the old ones. Requests in one second differ by one.
+ */
+const replayNumber =
+  "is_replay::int * floor(extract(epoch from clock_timestamp() - timestamptz '2026-01-01 00:00+00'))::int";
+
+/**
  * Makes `version` of the subjects of `due` (endpoint_id, subject_id, kind, version, is_replay, replaced) due at once. A replay during an
  * attempt leaves -1 in `attempts`, so that the record of that attempt, also of another replay, makes it due again.
  */
 export const makeDue = `queued as (
     insert into delivery as d (endpoint_id, kind, subject_id, due_version, is_replay, replays, attempt_at)
-    select endpoint_id, kind, subject_id, version, is_replay, is_replay::int, ${dueNow} from due order by endpoint_id, subject_id
+    select endpoint_id, kind, subject_id, version, is_replay, ${replayNumber}, ${dueNow} from due order by endpoint_id, subject_id
     on conflict (endpoint_id, subject_id) do update set
       -- The snapshot of a replay may be older than a version that the fan-out has made due.
       due_version = greatest(d.due_version, excluded.due_version), is_replay = d.is_replay or excluded.is_replay,
-      replays = d.replays + excluded.replays,
+      replays = case when excluded.is_replay then greatest(d.replays + 1, excluded.replays) else d.replays end,
       attempts = case when d.claim is null then 0 else least(d.attempts, -excluded.is_replay::int) end,
       -- The attempt in flight ends first, so that no older version is sent after a newer one.
       attempt_at = case when d.claimed_until > clock_timestamp() then d.attempt_at else excluded.attempt_at end

@@ -12,6 +12,7 @@ import { type NoAttempt, nothingToSend, type Receiver, type Reply } from "../../
 import { replay } from "../../server/delivery/replay.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { useDatabase } from "../support/database.ts";
+import { databaseNow } from "../support/database-clock.ts";
 import { testSecret } from "../support/node.ts";
 import { draftOf, paid } from "../support/store.ts";
 
@@ -113,16 +114,20 @@ describe("notification", () => {
     ]);
   });
 
-  it("knows how often it was asked to send the order again", async () => {
+  it("knows each request to send the order again by a higher number", async () => {
     const { engine, received, endpointId } = await start();
     const order = await openPaid();
     await until(endpointId, order.id, { due_version: null });
-    for (const replays of [1, 2]) {
+    for (const count of [2, 3]) {
       expect(await replay(file.database.pool, endpointId, { orderId: order.orderId })).toBe(1);
       engine.wake();
-      await until(endpointId, order.id, { due_version: null, is_replay: false, replays });
+      await vi.waitUntil(() => received.length === count);
+      await until(endpointId, order.id, { due_version: null, is_replay: false });
     }
-    expect(received.map(({ replays }) => replays)).toEqual([0, 1, 2]);
+    const [first, second = 0, third = 0] = received.map(({ replays }) => replays);
+    expect(first).toBe(0);
+    expect(second).toBeGreaterThan(0);
+    expect(third).toBeGreaterThan(second);
   });
 
   it("keeps the number of requests in all attempts of one", async () => {
@@ -206,7 +211,33 @@ describe("notification", () => {
     await replay(file.database.pool, endpointId, { orderId: order.orderId });
     const claims = (names: string[]): Promise<Claimed[]> => claimDeliveries(file.database.pool, new Map(), names);
     expect(await claims([])).toEqual([]);
-    expect(await claims([name])).toMatchObject([{ subjectId: order.id, notification: name, replays: 1 }]);
+    expect(await claims([name])).toMatchObject([{ subjectId: order.id, notification: name }]);
+  });
+
+  it("numbers the requests to send again, also after it was configured anew", async () => {
+    const { pool } = file.database;
+    const { engine, endpointId } = await start();
+    await engine.close();
+    const order = await openPaid();
+    const numberOf = async (id: string): Promise<number> => {
+      await replay(pool, id, { orderId: order.orderId });
+      const [row] = await query("select replays from delivery where endpoint_id = $1 and subject_id = $2", [
+        id,
+        order.id,
+      ]);
+      return Number(row?.replays);
+    };
+    const numbers = [await numberOf(endpointId), await numberOf(endpointId), await numberOf(endpointId)];
+    await storeNotifications(pool, []);
+    await storeNotifications(pool, [{ name, events: ["order.succeeded"] }]);
+    const secondOf = async (): Promise<number> => Math.floor((await databaseNow(pool)).getTime() / 1_000);
+    const second = await secondOf();
+    await vi.waitUntil(async () => (await secondOf()) > second + 2, { interval: 50 });
+    const [anew] = await query("select id from endpoint where notification = $1 and not is_deleted", [name]);
+    numbers.push(await numberOf(String(anew?.id)));
+    expect(new Set(numbers).size).toBe(4);
+    expect(numbers.toSorted((one, other) => one - other)).toEqual(numbers);
+    await storeNotifications(pool, []);
   });
 
   it("is recorded once, whatever characters its reply has", async () => {

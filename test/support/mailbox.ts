@@ -56,7 +56,9 @@ export async function startMailbox(options: SMTPServerOptions = {}): Promise<Mai
 }
 
 const toMail = (source: string): Mail => {
-  const headerOf = (name: string): string => new RegExp(`^${name}: (.*)$`, "im").exec(source)?.[1]?.trim() ?? "";
+  // A long header continues on the next line.
+  const [headers = ""] = source.replace(/\r?\n[ \t]+/g, " ").split(/\r?\n\r?\n/, 1);
+  const headerOf = (name: string): string => new RegExp(`^${name}: +(.*)$`, "im").exec(headers)?.[1]?.trim() ?? "";
   return { messageId: headerOf("Message-ID"), to: headerOf("To"), subject: headerOf("Subject"), source };
 };
 

@@ -13,7 +13,7 @@ export type SmsStatus = "sending" | "sent" | "delivered" | "failed" | "unknown";
 export interface TakeOptions {
   id: string;
   orderUuid: string;
-  /** How often it was asked to send the SMS again. */
+  /** Names the request to send the SMS again. 0: the first one. */
   replays: number;
   provider: SmsGatewayName;
   /** Not before this time, and not after that one, by PostgreSQL's clock. */

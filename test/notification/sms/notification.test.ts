@@ -430,7 +430,7 @@ describe("on the delivery engine", () => {
     await vi.waitUntil(() => results.includes("delivered"), { timeout: 20_000 });
     expect(await smsOf(id)).toMatchObject([
       { replays: 0, status: "unknown" },
-      { replays: 1, status: "sent" },
+      { replays: expect.any(Number), status: "sent" },
     ]);
     expect(live.calls).toHaveLength(2);
   });
