@@ -59,7 +59,7 @@ export interface Config extends Readonly<MailSettings> {
     /** Open watcher connections per client address on this node: long polls, streams and sockets. */
     readonly connections: number;
   };
-  /** What a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
+  /** The most that a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
   readonly planCreditMaxMinor?: number;
   readonly shop: ShopBrand;
   readonly logLevel: string;

@@ -24,7 +24,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface MailSettings {
   mail?: MailConfig;
-  /** Where alerts go. */
+  /** The address that receives alerts. */
   merchantEmail?: string;
 }
 

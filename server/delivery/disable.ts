@@ -28,8 +28,8 @@ const hasDue =
   "coalesce((select true from delivery d where d.endpoint_id = e.id and d.attempt_at is not null order by d.attempt_at limit 1), false)";
 
 /**
- * A notification is never disabled: its failures are not those of one receiver. An endpoint fails only while something is due: a failure of what was then cleared must not count together with one of
- * days later.
+ * A notification is never disabled, because its failures are not those of one receiver. An endpoint fails only while something is due: a
+ * failure of what was then cleared must not count together with one of days later.
  */
 const disableFailingStatement = {
   name: "disable-failing",

@@ -131,7 +131,10 @@ const clearStatement = {
   from held d where due_version < $4 and not coalesce(${isDueAgain}, false)`,
 } as const;
 
-/** `known`: a state that needs no message. `isAcknowledged`: the receiver has decided so, and need not be asked again. A version that became due since stays due, and so does every version in another epoch. */
+/**
+ * `known`: a state that needs no message. `isAcknowledged`: the receiver has decided so, and need not be asked again. A version that became
+ * due since stays due, and so does every version in another epoch.
+ */
 export const clearDelivery = (
   pool: pg.Pool,
   { endpointId, subjectId, claim, isReplay }: Claimed,

@@ -1,6 +1,6 @@
 /**
- * A subject is what a message is about: an order, a payment link, a plan, an endpoint, or a kind of alerts. The SQL here decides which message about an order an endpoint
- * receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
+ * A subject is what a message is about: an order, a payment link, a plan, an endpoint, or a kind of alerts. The SQL here decides which
+ * message about an order an endpoint receives. The fan-out, the sweep, a replay and the attempt itself share it, so that they decide alike.
  */
 import { dueNow } from "../order/schedule.ts";
 

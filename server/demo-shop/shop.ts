@@ -160,7 +160,7 @@ function addOrderRoutes(app: FastifyInstance, options: ShopOptions): void {
     return reply.header("cache-control", "no-store").send({ sources: Object.fromEntries(sources) });
   });
 
-  /** What the merchant's backend receives about the order. The page reads it when the order has changed. */
+  /** The messages that the merchant's backend receives about the order. The page reads them when the order has changed. */
   app.get<OrderRequest>("/shop/orders/:orderId/messages", async ({ params, query: search }, reply) => {
     const { after } = parseInput(messageFilter, search);
     const { order } = await findOrder(query, params.orderId);

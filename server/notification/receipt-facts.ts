@@ -1,4 +1,4 @@
-/** What a receipt states, as text in the payer's language. The mail, its plain text and the page show the same facts. */
+/** The facts of a receipt, as text in the payer's language. The mail, its plain text and the page show the same ones. */
 import { presentResult, type ResultPresentation } from "../../client-sdk/element/result.ts";
 import { resultWordsOf } from "../../client-sdk/element/result-words.ts";
 import type { Item, Language, Result } from "../order/order.ts";

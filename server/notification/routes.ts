@@ -19,7 +19,7 @@ export interface NotificationRoutesOptions {
   active: readonly {
     readonly name: string;
     readonly isLive: boolean;
-    /** Where a gateway sends its reports; undefined without one. */
+    /** The URL for a gateway's delivery reports; undefined without a gateway. */
     readonly reportUrl?: () => string | undefined;
   }[];
   query: Pick<OrderQuery, "idOf">;

@@ -42,7 +42,7 @@ interface AlertPhrase {
   one: string;
   many: string;
   text: string;
-  /** What the merchant does about it. */
+  /** Advice to the merchant. */
   advice: string;
 }
 

@@ -160,7 +160,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   credential: { notPersonal: ["provider", "sealed", "expires_at"] },
   query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },
   token_call: { notPersonal: ["provider", "at"] },
-  // Where the merchant's own servers are.
+  // The addresses of the merchant's own servers.
   endpoint: {
     notPersonal: [
       ...["id", "url", "description", "events", "enabled", "disabled_because", "version", "secret", "old_secret"],

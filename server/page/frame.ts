@@ -20,7 +20,7 @@ export const resultsStyle = readStyle(new URL("./results.css", import.meta.url))
 /** The button of a page to print. A page that uses it serves it beside its own scripts. */
 export const printButtonFile = { "print-button.js": new URL("./print-button.js", import.meta.url) } as const;
 
-/** What a page's policy depends on. */
+/** The facts on which a page's policy depends. */
 export interface PageLook {
   shop: ShopView;
   /** Allows the page's styles. Of one answer. */

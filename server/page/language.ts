@@ -1,4 +1,7 @@
-/** The languages of pages and mails for payers, and the words that they share. A payment's state has the SDK's words, which `<order-status>` shows too. */
+/**
+ * The languages of pages and mails for payers, and the words that they share. A payment's state has the SDK's words, which `<order-status>`
+ * shows too.
+ */
 import type { Words } from "../../client-sdk/element/words.ts";
 import { bangla } from "../../client-sdk/element/words-bn.ts";
 import { english } from "../../client-sdk/element/words-en.ts";

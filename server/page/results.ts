@@ -1,4 +1,4 @@
-/** What the payer received for the money, without a script. `frame.ts` has its style. */
+/** The results of an order, without a script. `frame.ts` has their style. */
 import { presentResult, type ResultPresentation } from "../../client-sdk/element/result.ts";
 import { resultWordsOf } from "../../client-sdk/element/result-words.ts";
 import type { Result } from "../order/order.ts";

@@ -3,7 +3,7 @@
 import { plainPhone } from "../phone-text.ts";
 import { minorDigits, parseMinor } from "../provider/money.ts";
 
-/** What people write beside an amount, besides the currency's code. Upper case. */
+/** The signs that people write beside an amount, besides the currency's code. Upper case. */
 const signs: Readonly<Record<string, string>> = {
   KES: "KSHS?|SHS?",
   TZS: "TSHS?|SHS?",

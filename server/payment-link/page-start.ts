@@ -13,7 +13,7 @@ import type { PageState } from "./page-state.ts";
 import type { Fault } from "./page-view.ts";
 import type { LinkRow } from "./row.ts";
 
-/** What the payer sent. */
+/** The fields that the payer sent. */
 export type FormValues = Fault["values"];
 
 export interface PageStartOptions {

@@ -1,4 +1,4 @@
-/** What a link's page is about for one browser: the link, its order, and what the browser may do. Reading it changes nothing. */
+/** Reads the state of a link's page for one browser: the link, its order, and what the browser may do. Changes nothing. */
 import type pg from "pg";
 import type { Status } from "../order/order.ts";
 import type { Provider } from "../provider/provider.ts";

@@ -1,4 +1,4 @@
-/** What the checkout page shows. The routes make a view, and `page/` renders it. Neither knows more about the other. */
+/** The view of the checkout page. The routes make it, and `page/` renders it. Neither knows more about the other. */
 import type { Item, Language, StatusEvent } from "../order/order.ts";
 import type { ShopView } from "../page/shop.ts";
 
@@ -37,7 +37,7 @@ export interface Fault {
   /** A code of `errors.ts`. */
   code: string;
   retryAfterS?: number;
-  /** What the payer entered, as it was sent. */
+  /** The values that the payer entered, as they were sent. */
   values: { provider?: string; phone?: string; amount?: string; key?: string };
 }
 
@@ -73,7 +73,7 @@ export interface CheckoutView {
   formKey?: string;
 }
 
-/** What the page to print for a counter shows. */
+/** The view of the page to print for a counter. */
 export interface PrintView {
   shop: ShopView;
   lang: Language;

@@ -94,7 +94,7 @@ const deleteKeyStatement = {
 export interface CreateOptions {
   pool: pg.Pool;
   sealer: Sealer;
-  /** What a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
+  /** The most that a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
   creditMaxMinor?: number | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Where the messages about a paid order are: the receipt in the sandbox's inbox, and the SMS on the payer's phone. */
+/** Shows the links to the messages about a paid order: the receipt in the sandbox's inbox, and the SMS on the payer's phone. */
 import { find } from "./form.js";
 
 /** @import { LastOrder } from "./memory.js" */

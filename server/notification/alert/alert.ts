@@ -25,7 +25,7 @@ export interface AlertOptions {
   pool: pg.Pool;
   mailer: Mailer;
   shop: () => ShopView;
-  /** Where alerts go. Absent: alerts about live payments are not sent. */
+  /** The address that receives alerts. Absent: alerts about live payments are not sent. */
   merchantEmail: string | undefined;
 }
 

@@ -6,7 +6,7 @@ import type { CallOutcome, FinishedCall } from "../../provider/call-stats.ts";
 import type { Violation } from "../../status/invariants.ts";
 import type { StoredAlert } from "./store.ts";
 
-/** What a node reports while it runs. Both return at once and never throw. */
+/** Takes the reports of a running node. Both methods return at once and never throw. */
 export interface AlertWatch {
   onCall(call: FinishedCall): void;
   onViolation(violation: Violation): void;

@@ -8,7 +8,7 @@ import { notificationWordsOf } from "../language.ts";
 import type { AlertKind, AlertWords } from "../words.ts";
 import * as layout from "./layout.ts";
 
-/** What happened to one subject. */
+/** One subject of an alert, and the facts about it. */
 export interface AlertEntry {
   /** An order's id, an endpoint's URL, a provider's name, or the name of an invariant. */
   subject: string;

@@ -36,7 +36,7 @@ export interface OpenSms {
   notification: Notification;
   /** The sandboxes of gateways. */
   gateways: readonly SandboxedGateway[];
-  /** Where the gateway of live payments sends delivery reports; undefined without one. */
+  /** The URL for delivery reports of the gateway of live payments; undefined without a gateway. */
   reportUrl(): string | undefined;
   addRoute(app: FastifyInstance, options: Pick<ReportRouteOptions, "admit" | "isBlocked">): void;
   close(): Promise<void>;

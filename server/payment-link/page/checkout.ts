@@ -80,7 +80,7 @@ function formTitle(view: CheckoutView, spoken: Spoken): string {
     : fillIn(spoken.page.pay, { amount: moneyOf(amount, paymentLink.currency, spoken) });
 }
 
-/** Where the payer goes next. checkout.css shows it as the main step when the order is paid. */
+/** The payer's next step. checkout.css shows it as the main one when the order is paid. */
 function onward({ returnUrl, againPath, shop }: CheckoutView, { page }: Spoken): Html | undefined {
   if (returnUrl === undefined && againPath === undefined) return undefined;
   const back = returnUrl !== undefined && /^https?:/i.test(returnUrl) && returnUrl;

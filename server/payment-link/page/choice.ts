@@ -14,12 +14,12 @@ export function selectedOf({ providers, fault }: CheckoutView): ProviderChoice |
 /** The name in a sentence. */
 export const nameOf = (provider: string, { sdk }: Spoken): string => displayNameOf(provider) ?? sdk.provider;
 
-/** Where the payer enters the PIN. */
+/** Says where the payer enters the PIN. */
 export function trustOf({ takesPhone, name }: ProviderChoice, spoken: Spoken): string {
   const { trust, trustPage } = spoken.page;
   return takesPhone ? trust : fillIn(trustPage, { provider: nameOf(name, spoken) });
 }
 
-/** What happens next, in place of a number. Undefined for a provider that takes one. */
+/** Says what happens next, in place of a number. Undefined for a provider that takes one. */
 export const pageHintOf = ({ takesPhone, name }: ProviderChoice, spoken: Spoken): string | undefined =>
   takesPhone ? undefined : fillIn(spoken.page.pageHint, { provider: nameOf(name, spoken) });

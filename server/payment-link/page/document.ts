@@ -1,4 +1,4 @@
-/** What the pages of a payment link share: their scripts and their style. */
+/** The scripts and the style that the pages of a payment link share. */
 import { digitsFile, type FindAsset, keepAssets } from "../../http/static-files.ts";
 import { printButtonFile, readStyle, resultsStyle } from "../../page/frame.ts";
 import { type Html, html } from "../../page/html.ts";

@@ -63,7 +63,7 @@ ${errorText(fields, "amount")}
 </div>`;
 }
 
-/** What the payer entered now, else for the attempt before. */
+/** The value that the payer entered now, else for the attempt before. */
 function enteredAmount({ fault, order, paymentLink: { currency } }: CheckoutView): string | undefined {
   if (fault || !order) return fault?.values.amount;
   return formatMinor(BigInt(order.amountMinor), minorDigits(currency)).replace(/[.]0+$/, "");

@@ -13,7 +13,7 @@ import { sign } from "../../page/sign.ts";
 import type { CheckoutView } from "../page-view.ts";
 import type { Spoken } from "./language.ts";
 
-/** What the SDK shows of the order. An order of another browser shows nothing of its payment. */
+/** The order as the SDK shows it. An order of another browser shows nothing of its payment. */
 export function presentOrder(
   order: StatusEvent,
   { shop, watch, paymentLink }: CheckoutView,

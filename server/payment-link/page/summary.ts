@@ -1,4 +1,4 @@
-/** What is to be paid: the amount first, then what it is for. */
+/** The summary of a payment: the amount first, then what it is for. */
 import type { Item } from "../../order/order.ts";
 import { dateOf, moneyOf } from "../../page/format.ts";
 import { type Html, html } from "../../page/html.ts";

@@ -30,9 +30,9 @@ export interface PageWords {
   method: string;
   /** After the name of a provider that another one has too. Contains `{company}`. */
   via: string;
-  /** Where the payer enters the PIN on the own phone. */
+  /** Says that the payer enters the PIN on the own phone. */
   trust: string;
-  /** Where the payer enters the PIN on the provider's page. Contains `{provider}`. */
+  /** Says that the payer enters the PIN on the provider's page. Contains `{provider}`. */
   trustPage: string;
   /** The summary of a long list. Contains `{count}`. */
   items: string;
