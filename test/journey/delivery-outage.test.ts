@@ -190,7 +190,8 @@ describe("an endpoint whose backend is down", () => {
       body: { data: { endpoint: { id: endpointId, enabled: false, disabledBecause: "failing" } } },
     });
     expect((await scrape(node)).value("tukio_endpoints_disabled")).toBe(1);
-    expect(countOf(node.output(), "delivery.endpoint.disabled")).toBe(1);
+    // The process writes its log a moment later.
+    expect(await vi.waitUntil(() => countOf(node.output(), "delivery.endpoint.disabled"))).toBe(1);
 
     // What happens while it is disabled is due too.
     const meanwhile = await open(ground);

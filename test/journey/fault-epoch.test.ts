@@ -74,6 +74,6 @@ describe("a database that goes back", () => {
         expect(stateOf(await lost.until(() => true))).toEqual(stateOf(stored));
       }
     }
-    expect(node.output()).toContain("database.epoch.started");
+    await vi.waitUntil(() => node.output().includes("database.epoch.started"));
   });
 });
