@@ -112,7 +112,7 @@ describe("a delivery report", () => {
   });
 
   it("that overtakes the answer to its request is found when the answer is stored", async () => {
-    const { to } = await start({ overtakenMs: 300 });
+    const { to } = await start({ overtakenMs: 2_000 });
     const { id, reference, row } = await openSms("africastalking", { isAnswered: false });
     const reported = to("africastalking")(...africasTalking(reference, "Success"));
     await settleSms(pool(), id, { status: "sent", reference });
