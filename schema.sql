@@ -536,7 +536,7 @@ create table sms (
 );
 create index sms_reference on sms (reference, provider) where reference is not null;
 
--- Something that the merchant is told by mail.
+-- An event that a mail reports to the merchant.
 create table alert (
   kind text not null check (kind in ('review', 'paid_twice', 'endpoint_disabled', 'provider_failing', 'invariant_violated')),
   live boolean not null,                            -- false: its mail stays in the sandbox's inbox

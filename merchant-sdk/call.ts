@@ -14,6 +14,11 @@ export interface CallOptions {
   timeoutMs?: number | undefined;
 }
 
+export interface CreateOptions extends CallOptions {
+  /** Names the creation, so that a repeated request creates once. Default: a new UUID for each call. */
+  idempotencyKey?: string | undefined;
+}
+
 export interface CallerOptions {
   /** The server's address, for messages. */
   url: string;

@@ -1,12 +1,13 @@
 /** The client of the API for merchants. Each method is one call, with the types of the API docs. */
 import { randomUUID } from "node:crypto";
 import createApi, { type Client as Api } from "openapi-fetch";
-import { type Caller, type CallOptions, createCaller, type Init } from "./call.ts";
+import { type Caller, type CallOptions, type CreateOptions, createCaller, type Init } from "./call.ts";
 import { unreadable } from "./error.ts";
 import { type FollowedEvent, type FollowOptions, follow } from "./follow.ts";
 import { createList, type List, type Page } from "./list.ts";
 import type * as model from "./model.ts";
 import { createNotifications, type Notifications } from "./notification.ts";
+import { createPlans, type Plans } from "./plan.ts";
 import type { paths } from "./schema.ts";
 
 export interface ClientOptions {
@@ -20,11 +21,6 @@ export interface ClientOptions {
   retries?: number;
   /** Replaces `fetch`, for example to use a proxy. */
   fetch?: (request: Request) => Promise<Response>;
-}
-
-export interface CreateOptions extends CallOptions {
-  /** Names what is created, so that it is created once however often it is sent. Default: a new UUID for each call. */
-  idempotencyKey?: string | undefined;
 }
 
 export interface StartOptions extends CreateOptions {
@@ -74,17 +70,7 @@ export interface Tukio {
     cancel(id: string, options?: CallOptions): Promise<model.PaymentLink>;
   };
   /** Instalments and subscriptions. */
-  plans: {
-    /** Creates a plan with its instalments. Give the `url` of one to the payer. */
-    create(request: model.PlanRequest, options?: CreateOptions): Promise<model.Plan>;
-    list(filter?: model.PlanFilter, options?: CallOptions): List<model.Plan>;
-    read(planId: string, options?: CallOptions): Promise<model.Plan>;
-    /** Stops the clock of a plan. Its instalments can still be paid. */
-    pause(planId: string, options?: CallOptions): Promise<model.Plan>;
-    resume(planId: string, options?: CallOptions): Promise<model.Plan>;
-    /** Cancels a plan with its open instalments. */
-    cancel(planId: string, options?: CallOptions): Promise<model.Plan>;
-  };
+  plans: Plans;
   events: {
     /** The history of events, oldest first. Read on later with the `endCursor` of the last page. */
     list(filter?: model.EventFilter, options?: CallOptions): List<model.OrderEvent, EventPage>;
@@ -230,34 +216,6 @@ const createPaymentLinks = ({ api, repeat, once }: Parts): Tukio["paymentLinks"]
   async cancel(id, options) {
     const params = { path: { id } };
     return (await once((init) => api.POST("/v1/payment-links/{id}/cancel", { ...init, params }), options)).paymentLink;
-  },
-});
-
-const createPlans = ({ api, repeat, once }: Parts): Tukio["plans"] => ({
-  async create(body, { idempotencyKey = randomUUID(), ...options } = {}) {
-    const params = { header: { "Idempotency-Key": idempotencyKey } };
-    return (await repeat((init) => api.POST("/v1/plans", { ...init, params, body }), options)).plan;
-  },
-  list: (filter = {}, options) =>
-    createList((cursor) => {
-      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
-      return repeat((init) => api.GET("/v1/plans", { ...init, params }), options);
-    }, filter.cursor),
-  async read(planId, options) {
-    const params = { path: { planId } };
-    return (await repeat((init) => api.GET("/v1/plans/{planId}", { ...init, params }), options)).plan;
-  },
-  async pause(planId, options) {
-    const params = { path: { planId } };
-    return (await once((init) => api.POST("/v1/plans/{planId}/pause", { ...init, params }), options)).plan;
-  },
-  async resume(planId, options) {
-    const params = { path: { planId } };
-    return (await once((init) => api.POST("/v1/plans/{planId}/resume", { ...init, params }), options)).plan;
-  },
-  async cancel(planId, options) {
-    const params = { path: { planId } };
-    return (await once((init) => api.POST("/v1/plans/{planId}/cancel", { ...init, params }), options)).plan;
   },
 });
 

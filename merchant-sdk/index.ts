@@ -1,8 +1,7 @@
 /** The client of Tukio's API for a merchant's backend. */
-export type { CallOptions } from "./call.ts";
+export type { CallOptions, CreateOptions } from "./call.ts";
 export {
   type ClientOptions,
-  type CreateOptions,
   createTukio,
   type EventPage,
   type StartOptions,

@@ -3000,7 +3000,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Kept for 72 h. A request with the same key and body gets the same link; one with another body is refused. */
+                /** @description Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the same link; one with another body is refused. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -3279,7 +3279,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Kept for 72 h. A request with the same key and body gets the same plan; one with another body is refused. */
+                /** @description Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the same plan; one with another body is refused. */
                 "Idempotency-Key"?: string;
             };
             path?: never;

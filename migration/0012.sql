@@ -4,7 +4,7 @@
 alter table endpoint add column if not exists notification text;
 create unique index if not exists endpoint_notification on endpoint (notification) where notification is not null and not is_deleted;
 
--- How often it was asked to send the subject again.
+-- Names the last request to send the subject again, and grows with each; 0: there was none.
 alter table delivery add column if not exists replays int not null default 0;
 
 -- Not validated, because that reads every delivery under this lock, and the old check already holds for them.
@@ -33,7 +33,7 @@ create table if not exists sms (
 );
 create index if not exists sms_reference on sms (reference, provider) where reference is not null;
 
--- Something that the merchant is told by mail.
+-- An event that a mail reports to the merchant.
 create table if not exists alert (
   kind text not null check (kind in ('review', 'paid_twice', 'endpoint_disabled', 'provider_failing', 'invariant_violated')),
   live boolean not null,                            -- false: its mail stays in the sandbox's inbox

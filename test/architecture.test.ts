@@ -74,6 +74,7 @@ const layers = [
   ["auth"],
   ["order"],
   ["database"],
+  ["cursor.ts"],
   ["rate-limit.ts", "validation.ts", "log.ts", "shutdown.ts"],
   [
     "errors.ts",

@@ -11,7 +11,7 @@
  */
 import type pg from "pg";
 import { z } from "zod";
-import { fieldError } from "../errors.ts";
+import { readCursor, unknownCursor, writeCursor } from "../cursor.ts";
 import { run } from "../order/statement.ts";
 import { type MerchantOrderRow, type Message, merchantOrderColumns, orderMessage } from "./message.ts";
 
@@ -128,16 +128,6 @@ const placeShape = z.tuple([z.int().min(0), snapshot, z.tuple([digits, z.uuid(),
 /** The epoch, the snapshot that a reader has, and the last event that it has of the transaction after it. */
 type Place = z.infer<typeof placeShape>;
 
-const writePlace = (place: Place): string => Buffer.from(JSON.stringify(place)).toString("base64url");
-
-function readPlace(cursor: string): Place {
-  try {
-    return placeShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
-  } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that the feed returned"), { cause });
-  }
-}
-
 /** Events that one call of `removeForeign` takes out of the feed. */
 const foreignMax = 1_000;
 
@@ -167,12 +157,12 @@ export async function removeForeign(pool: pg.Pool): Promise<boolean> {
 export async function currentPlace(pool: pg.Pool): Promise<string> {
   const statement = { name: "feed-now", text: "select pg_current_snapshot()::text as now, epoch from timeline" };
   const [row] = await run<{ now: string; epoch: number }>(pool, statement, []);
-  return writePlace([row?.epoch ?? 0, row?.now ?? "1:1:"]);
+  return writeCursor([row?.epoch ?? 0, row?.now ?? "1:1:"]);
 }
 
 /** Reads one page. Throws `body_invalid` for a cursor that the feed did not return. */
 export async function readFeed(pool: pg.Pool, { since, type, cursor, limit }: FeedFilter): Promise<FeedPage> {
-  const [epoch, seen, last] = cursor === undefined ? await firstPlace(pool, since) : readPlace(cursor);
+  const [epoch, seen, last] = cursor === undefined ? await firstPlace(pool, since) : readCursor(placeShape, cursor);
   const values = [seen, last?.[0], last?.[1], last?.[2], since, type, epoch];
   const rows = await run<FeedRow>(pool, feedStatement, values).catch(refuseCursor);
   const found = rows.filter((row) => row.xid !== null);
@@ -182,17 +172,17 @@ export async function readFeed(pool: pg.Pool, { since, type, cursor, limit }: Fe
   return {
     data: shown.map((row) => orderMessage(row.type, row)),
     cursors: shown.map(placeAfter),
-    nextCursor: cut ? placeAfter(cut) : writePlace([rows[0]?.place_epoch ?? epoch, rows[0]?.now ?? seen]),
+    nextCursor: cut ? placeAfter(cut) : writeCursor([rows[0]?.place_epoch ?? epoch, rows[0]?.now ?? seen]),
     hasMore: cut !== undefined,
   };
 }
 
 const placeAfter = ({ place_epoch, seen, xid, id, version }: FeedRow): string =>
-  writePlace([place_epoch, seen, [xid ?? "0", id, version]]);
+  writeCursor([place_epoch, seen, [xid ?? "0", id, version]]);
 
 /** The cursor of a reader that wants what happened from a time on. */
 export const placeSince = async (pool: pg.Pool, since: Date): Promise<string> =>
-  writePlace(await firstPlace(pool, since));
+  writeCursor(await firstPlace(pool, since));
 
 async function firstPlace(pool: pg.Pool, since: Date | undefined): Promise<Place> {
   const [row] = await run<{ first: string; epoch: number }>(pool, startStatement, [since]);
@@ -203,7 +193,7 @@ async function firstPlace(pool: pg.Pool, since: Date | undefined): Promise<Place
 /** A snapshot that has the form of one and is none: numbers out of order, or too large. */
 function refuseCursor(error: unknown): never {
   if (error instanceof Error && "code" in error && /^22/.test(String(error.code))) {
-    throw fieldError("body_invalid", "cursor", "is not a cursor that the feed returned");
+    throw unknownCursor(error);
   }
   throw error;
 }

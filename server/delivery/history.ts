@@ -1,7 +1,8 @@
 /** The history of an endpoint's deliveries, for the merchant. */
 import type pg from "pg";
+import { z } from "zod";
+import { readCursor, writeCursor } from "../cursor.ts";
 import { run } from "../order/statement.ts";
-import { readCursor, writeCursor } from "./cursor.ts";
 
 /** `pending`: due, with the time of its next attempt. `superseded`: a newer version replaced it before its delivery. */
 export const deliveryStatuses = ["pending", "delivered", "failed", "superseded"] as const;
@@ -121,7 +122,7 @@ async function listAttempts(
   endpointId: string,
   { status, orderId, cursor, limit }: DeliveryFilter,
 ): Promise<DeliveryPage> {
-  const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : readCursor(cursor);
+  const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : readCursor(z.int().min(0), cursor);
   const statement = orderId === undefined ? allStatement : orderStatement;
   const rows = await run<AttemptRow>(pool, statement, [endpointId, before, orderId]);
   const matches = rows.filter(({ result }) => status === undefined || result === status);
@@ -135,7 +136,7 @@ async function listPending(
   endpointId: string,
   { orderId, cursor, limit }: DeliveryFilter,
 ): Promise<DeliveryPage> {
-  const offset = cursor === undefined ? 0 : readCursor(cursor, pendingMax);
+  const offset = cursor === undefined ? 0 : readCursor(z.int().min(0).max(pendingMax), cursor);
   const rows = await (orderId === undefined
     ? run<PendingRow>(pool, pendingStatement, [endpointId, offset, limit + 1])
     : run<PendingRow>(pool, pendingOfOrderStatement, [endpointId, orderId]));

@@ -106,7 +106,7 @@ export async function recordAttempt(
   return changed && (changed.failing_since ? "failing" : "recovered");
 }
 
-/** PostgreSQL stores neither NUL nor half a character, and an attempt without a record would be repeated for ever. */
+/** PostgreSQL stores neither NUL nor half a character, and an attempt that cannot be recorded would be repeated without end. */
 const storable = (text: string | undefined): string | undefined => text?.replaceAll("\u0000", "\uFFFD").toWellFormed();
 
 /** $4: the version. $5: the claimed delivery was a replay. $6: the epoch. $7: the version counts as acknowledged. */

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { orderView, pastEvent } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { type Described, described, openedBy } from "../schema/route.ts";
+import { type Described, described, openedBy, readProblems, writeProblems } from "../schema/route.ts";
 import { deliveryStatuses } from "./history.ts";
 import { eventTypes } from "./subject.ts";
 
@@ -105,9 +105,6 @@ const exampleMessage = {
   timestamp: example.succeeded.occurredAt,
   data: { order: example.succeeded },
 };
-
-const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
-const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
 
 const shared = { tag: "Events", security: openedBy.merchant } as const;
 

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { deliveryPage, replayAnswer } from "../delivery/route-schema.ts";
 import * as example from "../schema/example.ts";
-import { type Described, described, openedBy } from "../schema/route.ts";
+import { type Described, described, openedBy, readProblems, writeProblems } from "../schema/route.ts";
 import { notificationNames } from "./notification.ts";
 
 const notification = z
@@ -26,9 +26,6 @@ const notification = z
   .meta({ id: "Notification", description: "A message to a person about an event." });
 
 const exampleNotification = { name: "receipt", live: true, events: ["order.succeeded"] };
-
-const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
-const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
 
 const shared = { tag: "Notifications", security: openedBy.merchant } as const;
 

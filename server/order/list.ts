@@ -11,8 +11,7 @@ import {
 } from "kysely";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
-import { fieldError } from "../errors.ts";
-import { isStorable } from "../validation.ts";
+import { placeTime, readCursor, writeCursor } from "../cursor.ts";
 import type { Status, StatusEvent } from "./order.ts";
 import { type OrderRow, toEvent, type WithEpoch } from "./row.ts";
 import type { Tables } from "./tables.ts";
@@ -54,7 +53,9 @@ export async function listOrders(db: Kysely<Tables>, filter: OrderFilter): Promi
   const last = matches.length > limit ? matches[limit - 1] : lastRead;
   return {
     data: matches.slice(0, limit).map(toEvent),
-    nextCursor: last ? writeCursor(changedSince ? last.changed_at : last.opened_at, last.id, until) : null,
+    nextCursor: last
+      ? writeCursor([changedSince ? last.changed_at : last.opened_at, last.id, ...(until ? [until] : [])])
+      : null,
   };
 }
 
@@ -125,7 +126,7 @@ const newestFirst = { time: "opened_at", direction: "desc" } as const;
 async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<ReadRows> {
   const { status, provider, limit } = filter;
   const { ofStatus, ofProvider, opensFrom, opensBefore } = conditionsOf(filter);
-  const after = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
+  const after = filter.cursor === undefined ? undefined : readPlace(filter.cursor);
   // With both ends PostgreSQL would expect fewer orders than there are, and would sort them all instead of reading the first ones.
   const end = after ? [() => sql<boolean>`(opened_at, id) < (${after.at}, ${after.id}::uuid)`] : opensBefore;
   const newest = (ofIndex: readonly Condition[]): Range =>
@@ -163,7 +164,7 @@ const firstChangeFirst = { time: "changed_at", direction: "asc" } as const;
  */
 async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<ReadRows> {
   const { limit } = filter;
-  const after = filter.cursor === undefined ? undefined : readCursor(filter.cursor);
+  const after = filter.cursor === undefined ? undefined : readPlace(filter.cursor);
   const until = after?.until ?? (await readClock(db));
   const start: Condition = after
     ? () => sql<boolean>`(changed_at, id) > (${after.at}, ${after.id}::uuid)`
@@ -193,17 +194,10 @@ function conditionsOf({ status, provider, from, to }: OrderFilter) {
   return { ofStatus: hasStatus(status), ofProvider, opensFrom, opensBefore };
 }
 
-const timeShape = z.coerce.date().refine(isStorable);
-const cursorShape = z.tuple([timeShape, z.uuid(), timeShape.optional()]);
+/** `until`: the end of a list by change, which its first page has set. */
+const place = z.tuple([placeTime, z.uuid(), placeTime.optional()]);
 
-const writeCursor = (at: Date, id: string, until?: Date): string =>
-  Buffer.from(JSON.stringify(until ? [at, id, until] : [at, id])).toString("base64url");
-
-function readCursor(cursor: string): { at: Date; id: string; until?: Date } {
-  try {
-    const [at, id, until] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
-    return { at, id, ...(until && { until }) };
-  } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that a list returned"), { cause });
-  }
+function readPlace(cursor: string): { at: Date; id: string; until?: Date } {
+  const [at, id, until] = readCursor(place, cursor);
+  return { at, id, ...(until && { until }) };
 }

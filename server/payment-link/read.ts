@@ -1,9 +1,8 @@
 /** Reads payment links. A link whose status is due is settled first, so that no read shows an older status than the database implies. */
 import type pg from "pg";
-import { z } from "zod";
-import { fieldError, HubError } from "../errors.ts";
+import { newestPlace, readCursor, rowPlace, writeCursor } from "../cursor.ts";
+import { HubError } from "../errors.ts";
 import { run } from "../order/statement.ts";
-import { isStorable } from "../validation.ts";
 import { type LinkRow, type LinkStatus, linkColumns } from "./row.ts";
 import { isOrderPaid, isOver, settleDue, settleOne } from "./settle.ts";
 
@@ -81,13 +80,11 @@ export interface LinkPage {
   nextCursor: string | null;
 }
 
-const newest = { at: "infinity", id: "ffffffff-ffff-ffff-ffff-ffffffffffff" };
-
 /** Newest first. Throws `body_invalid` for a cursor that no list returned. */
 export async function listLinks(pool: pg.Pool, { status, cursor, limit }: LinkFilter): Promise<LinkPage> {
-  const place = cursor === undefined ? newest : readCursor(cursor);
+  const place = cursor === undefined ? newestPlace : readCursor(rowPlace, cursor);
   await settleDue(pool);
-  const values = [limit + 1, place.at, place.id];
+  const values = [limit + 1, ...place];
   const found = await (status === undefined
     ? run<ReadRow>(pool, listStatement, values)
     : run<ReadRow>(pool, listByStatusStatement, [...values, status]));
@@ -97,19 +94,6 @@ export async function listLinks(pool: pg.Pool, { status, cursor, limit }: LinkFi
   const rows = await Promise.all(page.map((row) => (row.current_status === row.status ? row : readLink(pool, row.id))));
   return {
     rows: status === undefined ? rows : rows.filter((row) => row.status === status),
-    nextCursor: last ? writeCursor(last.created_at, last.id) : null,
+    nextCursor: last ? writeCursor([last.created_at, last.id]) : null,
   };
-}
-
-const cursorShape = z.tuple([z.coerce.date().refine(isStorable), z.uuid()]);
-
-const writeCursor = (at: Date, id: string): string => Buffer.from(JSON.stringify([at, id])).toString("base64url");
-
-function readCursor(cursor: string): { at: Date; id: string } {
-  try {
-    const [at, id] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
-    return { at, id };
-  } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that a list returned"), { cause });
-  }
 }

@@ -3,7 +3,15 @@ import { z } from "zod";
 import { languages } from "../order/order.ts";
 import { orderView, time } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { type Described, described, openedBy } from "../schema/route.ts";
+import {
+  type Described,
+  described,
+  idempotencyKey,
+  idempotencyReplayed,
+  openedBy,
+  readProblems,
+  writeProblems,
+} from "../schema/route.ts";
 import { linkBody } from "./draft.ts";
 import { linkStatuses } from "./row.ts";
 
@@ -59,9 +67,6 @@ const exampleLink = {
   changedAt: example.pending.openedAt,
 } as const;
 
-const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
-const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
-
 const shared = { tag: "Payment links", security: openedBy.merchant } as const;
 
 const answer = { description: "The link.", schema: onePaymentLink, example: { paymentLink: exampleLink } };
@@ -72,15 +77,7 @@ export const createPaymentLink = described({
   summary: "Create a payment link",
   description:
     "No order exists until a payer acts on the link's page. The order id then belongs to the link: no other call opens or retries that order.",
-  headers: {
-    "Idempotency-Key": {
-      type: "string",
-      minLength: 1,
-      maxLength: 257,
-      description:
-        "Kept for 72 h. A request with the same key and body gets the same link; one with another body is refused.",
-    },
-  },
+  headers: { "Idempotency-Key": idempotencyKey("the same link") },
   body: linkBody,
   examples: {
     invoice: {
@@ -95,13 +92,7 @@ export const createPaymentLink = described({
   answers: {
     201: {
       ...answer,
-      headers: {
-        "Idempotency-Replayed": {
-          type: "string",
-          enum: ["true"],
-          description: "`true` when the key was used before with the same body.",
-        },
-      },
+      headers: { "Idempotency-Replayed": idempotencyReplayed },
     },
   },
   problems: [

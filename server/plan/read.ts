@@ -1,10 +1,9 @@
 /** Reads plans. A plan that is due is settled first, so that no read shows an older state than the database implies. */
 import type pg from "pg";
-import { z } from "zod";
-import { fieldError, HubError } from "../errors.ts";
+import { newestPlace, readCursor, rowPlace, writeCursor } from "../cursor.ts";
+import { HubError } from "../errors.ts";
 import { run } from "../order/statement.ts";
 import { settleDue } from "../payment-link/settle.ts";
-import { isStorable } from "../validation.ts";
 import { type PlanRow, type PlanStatus, selectPlans } from "./row.ts";
 import { settleDuePlans, settlePlan, unsettledLinks } from "./settle.ts";
 
@@ -66,34 +65,19 @@ export interface PlanFilter {
   limit: number;
 }
 
-const newest = { at: "infinity", id: "ffffffff-ffff-ffff-ffff-ffffffffffff" };
-
 /** Newest first. Throws `body_invalid` for a cursor that no list returned. */
 export async function listPlans(
   pool: pg.Pool,
   { status, cursor, limit }: PlanFilter,
 ): Promise<{ rows: PlanRow[]; nextCursor: string | null }> {
-  const place = cursor === undefined ? newest : readCursor(cursor);
+  const place = cursor === undefined ? newestPlace : readCursor(rowPlace, cursor);
   await settleDue(pool);
   await settleDuePlans(pool);
-  const values = [limit + 1, place.at, place.id];
+  const values = [limit + 1, ...place];
   const found = await (status === undefined
     ? run<PlanRow>(pool, listStatement, values)
     : run<PlanRow>(pool, listByStatusStatement, [...values, status]));
   const rows = found.slice(0, limit);
   const last = found.length > limit ? rows.at(-1) : undefined;
-  return { rows, nextCursor: last ? writeCursor(last.created_at, last.id) : null };
-}
-
-const cursorShape = z.tuple([z.coerce.date().refine(isStorable), z.uuid()]);
-
-const writeCursor = (at: Date, id: string): string => Buffer.from(JSON.stringify([at, id])).toString("base64url");
-
-function readCursor(cursor: string): { at: Date; id: string } {
-  try {
-    const [at, id] = cursorShape.parse(JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")));
-    return { at, id };
-  } catch (cause) {
-    throw Object.assign(fieldError("body_invalid", "cursor", "is not a cursor that a list returned"), { cause });
-  }
+  return { rows, nextCursor: last ? writeCursor([last.created_at, last.id]) : null };
 }

@@ -4,7 +4,15 @@ import { languages } from "../order/order.ts";
 import { linkStatuses } from "../payment-link/row.ts";
 import { time } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { type Described, described, openedBy } from "../schema/route.ts";
+import {
+  type Described,
+  described,
+  idempotencyKey,
+  idempotencyReplayed,
+  openedBy,
+  readProblems,
+  writeProblems,
+} from "../schema/route.ts";
 import { planBody } from "./draft.ts";
 import { instalmentsMax, planKinds, planStatuses } from "./row.ts";
 
@@ -103,9 +111,6 @@ const examplePlan = {
   changedAt: example.pending.openedAt,
 };
 
-const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
-const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
-
 const shared = { tag: "Plans", security: openedBy.merchant } as const;
 
 const answer = { description: "The plan.", schema: onePlan, example: { plan: examplePlan } };
@@ -116,15 +121,7 @@ export const createPlan = described({
   summary: "Create a plan",
   description:
     "Each instalment is a payment link with the order id `<planId>-<n>`. Those of a counted plan are created with it; an endless one always has one that is not due yet.",
-  headers: {
-    "Idempotency-Key": {
-      type: "string",
-      minLength: 1,
-      maxLength: 257,
-      description:
-        "Kept for 72 h. A request with the same key and body gets the same plan; one with another body is refused.",
-    },
-  },
+  headers: { "Idempotency-Key": idempotencyKey("the same plan") },
   body: planBody,
   examples: {
     instalments: {
@@ -167,13 +164,7 @@ export const createPlan = described({
   answers: {
     201: {
       ...answer,
-      headers: {
-        "Idempotency-Replayed": {
-          type: "string",
-          enum: ["true"],
-          description: "`true` when the key was used before with the same body.",
-        },
-      },
+      headers: { "Idempotency-Replayed": idempotencyReplayed },
     },
   },
   problems: [

@@ -17,7 +17,7 @@ const batch = 500;
 
 /**
  * The status of a plan with the facts `f`: nothing to pay any more, else stopped by the merchant, else by the clock. An instalment that the
- * merchant has cancelled by itself is not owed. A cancelled plan is completed only by the money of all instalments.
+ * merchant has cancelled as a payment link is not owed. A cancelled plan is completed only by the money of all instalments.
  */
 const nextStatus = `case
         when f.open = 0 and p.grows_at is null and f.paid > 0 and (p.status <> 'cancelled' or f.cancelled = 0) then 'completed'

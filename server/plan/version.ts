@@ -1,4 +1,4 @@
-/** What every change of a plan `p` sets. */
+/** The columns that every change of a plan `p` sets. */
 
 const now = "greatest(date_trunc('milliseconds', clock_timestamp()), p.changed_at)";
 

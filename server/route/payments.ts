@@ -10,7 +10,7 @@ import type { OrderStore } from "../order/store.ts";
 import { paymentBody, type StartPayment } from "../payment/start.ts";
 import { startedPayment } from "../schema/answer.ts";
 import { orderId, pending, watchToken } from "../schema/example.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { described, idempotencyKey, idempotencyReplayed, openedBy } from "../schema/route.ts";
 import { readIdempotencyKey } from "../validation.ts";
 
 export interface PaymentRoutesOptions {
@@ -30,13 +30,7 @@ const startPaymentRoute = described({
     "Opens the order, or retries a failed or expired one. The order, its attempt and its version are committed before the provider is asked for the money, once. The answer does not wait for the provider.",
   security: openedBy.merchant,
   headers: {
-    "Idempotency-Key": {
-      type: "string",
-      minLength: 1,
-      maxLength: 257,
-      description:
-        "Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the current state; one with another body is refused.",
-    },
+    "Idempotency-Key": idempotencyKey("the current state"),
     Prefer: {
       type: "string",
       description: "`wait=N` (RFC 7240): waits for the provider's answer, for N seconds at most, up to 15.",
@@ -72,11 +66,7 @@ const startPaymentRoute = described({
       schema: startedPayment,
       example: { order: pending, ...watchToken },
       headers: {
-        "Idempotency-Replayed": {
-          type: "string",
-          enum: ["true"],
-          description: "`true` when the key was used before with the same body.",
-        },
+        "Idempotency-Replayed": idempotencyReplayed,
         "Preference-Applied": {
           type: "string",
           pattern: "^wait=\\d+$",

@@ -5,7 +5,7 @@ import type { SandboxMail } from "./inbox.ts";
 /** 10 s, because a node that is not the host forwards the mail, and may first have to find the host. */
 const answerMs = 10_000;
 
-/** What a node proves to put mails into the inbox. */
+/** The purpose of the secret with which a node puts mails into the inbox. */
 export const inboxPurpose = "inbox";
 
 export interface InboxClientOptions {

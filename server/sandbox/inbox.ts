@@ -29,7 +29,7 @@ export interface Inbox {
   find(id: string): ReceivedMail | undefined;
 }
 
-/** What all mails together may have (G12). */
+/** The most that all mails together may have (G12). */
 export const mailsMax = 100;
 export const inboxCharactersMax = 2_000_000;
 

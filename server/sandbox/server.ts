@@ -138,7 +138,7 @@ export async function addSandboxes(app: FastifyInstance, options: SandboxNodeOpt
   return { join, leave: host.close };
 }
 
-/** A gateway prompts nobody, so its deadline is never used. */
+/** Never used, because a gateway sends no prompts. */
 const asSandboxed = ({ name, sandbox }: SandboxedGateway): Sandboxed => ({
   name: gatewaySandboxName(name),
   sandbox,

@@ -60,6 +60,27 @@ export interface Answer {
   headers?: Readonly<Record<string, Json>>;
 }
 
+/** Problems of every route of the merchant that reads. */
+export const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
+
+/** Problems of every route of the merchant that takes a body. */
+export const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
+
+/** The header of a request that creates something. `effect`: the answer to a repeated request. */
+export const idempotencyKey = (effect: string): Json => ({
+  type: "string",
+  minLength: 1,
+  maxLength: 257,
+  description: `Quoted or bare, such as \`cart-7f3a\`; kept for 72 h. A request with the same key and body gets ${effect}; one with another body is refused.`,
+});
+
+/** The header of an answer to a repeated request. */
+export const idempotencyReplayed: Json = {
+  type: "string",
+  enum: ["true"],
+  description: "`true` when the key was used before with the same body.",
+};
+
 /** Problems of every route that takes a watch token. */
 export const watchProblems = [
   "body_invalid",

@@ -1,28 +1,17 @@
 /** Messages about payment links to the merchant's backend. */
-import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { openDatabase } from "../../server/database/pool.ts";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { addEndpoint, type Backend, startBackend } from "../support/backend.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { startNode, type TestNode } from "../support/node.ts";
 import { createPayBrowser, payOnPage, settledOrder } from "../support/pay-page.ts";
 import { cancelLink, createLink, readLink } from "../support/payment-link.ts";
 
-let databaseUrl: string;
-let database: ReturnType<typeof openDatabase>;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
+const file = useDatabase();
 
 let node: TestNode;
 let backend: Backend;
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  node = await startNode({ databaseUrl: file.url });
   backend = await startBackend();
 });
 
@@ -61,7 +50,9 @@ describe("messages about a payment link", () => {
     const [cancelled, expired] = [await createLink(node), await createLink(node)];
     await cancelLink(node, cancelled.id);
     await cancelLink(node, cancelled.id);
-    await database.pool.query("update payment_link set expires_at = clock_timestamp() where id = $1", [expired.id]);
+    await file.database.pool.query("update payment_link set expires_at = clock_timestamp() where id = $1", [
+      expired.id,
+    ]);
     await vi.waitUntil(() => typesAbout(expired.id).length > 0 && typesAbout(cancelled.id).length > 0);
     expect(typesAbout(cancelled.id)).toEqual(["paymentLink.cancelled"]);
     expect(typesAbout(expired.id)).toEqual(["paymentLink.expired"]);
@@ -85,9 +76,9 @@ describe("messages about a payment link", () => {
     await vi.waitUntil(() => typesAbout(link.id).length === 1);
     await node.close();
     backend.answer = (response) => response.end();
-    node = await startNode({ databaseUrl });
+    node = await startNode({ databaseUrl: file.url });
     // The lease of the first node ends.
-    await database.pool.query(
+    await file.database.pool.query(
       "update delivery set attempt_at = now(), claimed_until = now() where attempt_at is not null",
     );
     await vi.waitUntil(() => typesAbout(link.id).length === 2);

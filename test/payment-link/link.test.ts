@@ -1,29 +1,18 @@
 /** The merchant's calls of payment links, over HTTP. */
 import type pg from "pg";
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
-import { openDatabase } from "../../server/database/pool.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { settleDue } from "../../server/payment-link/settle.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, paymentBody, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { cancelLink, createLink, linkBody, linkOf, readLink } from "../support/payment-link.ts";
 import { draftOf, nextOrderId, paid } from "../support/store.ts";
 
-let databaseUrl: string;
+const file = useDatabase();
 let node: TestNode;
-let database: ReturnType<typeof openDatabase>;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  node = await startNode({ databaseUrl: file.url });
 });
 
 const create = (fields: Record<string, unknown>, headers = {}) =>
@@ -35,7 +24,7 @@ const payer = "ab".repeat(32);
 
 /** The store, as the page of a link uses it. */
 function storeOf() {
-  return createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
+  return createOrderStore({ database: file.database, announce: () => undefined, amountlessProviders: [] });
 }
 
 const draftFor = (link: { id: string; orderId: string }, phone = "+254712345678") =>
@@ -49,9 +38,10 @@ async function payLink(link: { id: string; orderId: string }, phone?: string): P
 
 /** Ends a link's time. */
 const expire = (id: string) =>
-  database.pool.query("update payment_link set expires_at = clock_timestamp() - interval '1 second' where id = $1", [
-    id,
-  ]);
+  file.database.pool.query(
+    "update payment_link set expires_at = clock_timestamp() - interval '1 second' where id = $1",
+    [id],
+  );
 
 /** Resolves when another connection waits for a lock of this type. */
 async function untilWaiting(client: pg.PoolClient, type: string): Promise<void> {
@@ -149,7 +139,7 @@ describe("POST /v1/payment-links", () => {
   it("takes a key again after 72 hours", async () => {
     const headers = { "idempotency-key": nextOrderId() };
     await create({}, headers);
-    await database.pool.query(
+    await file.database.pool.query(
       "update payment_link_key set created_at = created_at - interval '73 hours' where key = $1",
       [headers["idempotency-key"]],
     );
@@ -192,7 +182,7 @@ describe("an order id", () => {
 
   it("is refused to a payment whose statement began before the link was committed", async () => {
     const orderId = nextOrderId();
-    const client = await database.pool.connect();
+    const client = await file.database.pool.connect();
     // Holds the id as a link does that is being created.
     await client.query("begin");
     await client.query("select pg_advisory_xact_lock(hashtextextended($1, 1))", [orderId]);
@@ -220,11 +210,13 @@ describe("a link", () => {
     const link = await createLink(node);
     await payLink(link, "+254712345679");
     const rowOf = async () =>
-      (await database.pool.query("select status, version from payment_link where id = $1", [link.id])).rows[0];
-    while ((await rowOf()).status === "open") await settleDue(database.pool);
-    await settleDue(database.pool);
+      (await file.database.pool.query("select status, version from payment_link where id = $1", [link.id])).rows[0];
+    while ((await rowOf()).status === "open") await settleDue(file.database.pool);
+    await settleDue(file.database.pool);
     expect(await rowOf()).toEqual({ status: "paid", version: 2 });
-    const left = await database.pool.query('select from "order" where pays_link and order_id = $1', [link.orderId]);
+    const left = await file.database.pool.query('select from "order" where pays_link and order_id = $1', [
+      link.orderId,
+    ]);
     expect(left.rowCount).toBe(0);
   });
 
@@ -262,7 +254,7 @@ describe("a link", () => {
 
   it("is not cancelled while an order is opened by it", async () => {
     const link = await createLink(node);
-    const client = await database.pool.connect();
+    const client = await file.database.pool.connect();
     await client.query("begin");
     // As the statement that opens an order does.
     await client.query("select may_open_order($1, $2)", [link.orderId, link.id]);
@@ -334,7 +326,7 @@ describe("a link's token", () => {
   it("is stored as a hash and encrypted, never as text", async () => {
     const { id, url } = await createLink(node);
     const token = url.slice(-24);
-    const { rows } = await database.pool.query(
+    const { rows } = await file.database.pool.query(
       "select to_jsonb(l)::text as text, token from payment_link l where id = $1",
       [id],
     );
@@ -347,9 +339,9 @@ describe("a link's token", () => {
     const { id, url } = await createLink(node);
     await node.close();
     const newer = "a newer secret of more than thirty-two characters";
-    const both = await startNode({ databaseUrl, env: { TUKIO_SECRET: `${newer},${testSecret}` } });
+    const both = await startNode({ databaseUrl: file.url, env: { TUKIO_SECRET: `${newer},${testSecret}` } });
     const tokenOf = async () =>
-      (await database.pool.query<{ token: Buffer }>("select token from payment_link where id = $1", [id])).rows[0]
+      (await file.database.pool.query<{ token: Buffer }>("select token from payment_link where id = $1", [id])).rows[0]
         ?.token;
     const open = (token: Buffer = Buffer.alloc(0)) => createSealer([newer]).open(token, `payment-link:${id}`);
     while (open(await tokenOf()) === undefined);
@@ -360,7 +352,7 @@ describe("a link's token", () => {
     const { id } = await createLink(node);
     await node.close();
     const other = await startNode({
-      databaseUrl,
+      databaseUrl: file.url,
       env: { TUKIO_SECRET: "another secret of more than thirty-two characters" },
     });
     const link = await readLink(other, id);

@@ -1,28 +1,17 @@
 /** POST /v1/plans: what it creates, refuses and repeats, over HTTP. */
 import fc from "fast-check";
 import { DateTime } from "luxon";
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { openDatabase } from "../../server/database/pool.ts";
-import { createDatabase } from "../support/database.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { useDatabase } from "../support/database.ts";
 import { asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
 import { createLink, readLink } from "../support/payment-link.ts";
 import { changePlan, createPlan, inDays, planBody, planOf, readPlan } from "../support/plan.ts";
 import { nextOrderId } from "../support/store.ts";
 
-let databaseUrl: string;
+const file = useDatabase();
 let node: TestNode;
-let database: ReturnType<typeof openDatabase>;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  node = await startNode({ databaseUrl: file.url });
 });
 
 const create = (fields: Record<string, unknown> = {}, headers = {}) =>
@@ -30,7 +19,7 @@ const create = (fields: Record<string, unknown> = {}, headers = {}) =>
 
 /** The number of links of a plan in the database. */
 const countLinks = async (planId: string): Promise<number> =>
-  (await database.pool.query("select from payment_link where order_id like $1", [`${planId}-%`])).rowCount ?? 0;
+  (await file.database.pool.query("select from payment_link where order_id like $1", [`${planId}-%`])).rowCount ?? 0;
 
 describe("POST /v1/plans", () => {
   it("creates a plan with a payment link for each instalment, and shows it again", async () => {
@@ -66,7 +55,7 @@ describe("POST /v1/plans", () => {
 
   it("gives each link what its page needs", async () => {
     const plan = await createPlan(node, { description: "A phone", provider: "daraja", lang: "sw", metadata: { a: 1 } });
-    const { rows } = await database.pool.query<{ id: string }>("select id from payment_link where order_id = $1", [
+    const { rows } = await file.database.pool.query<{ id: string }>("select id from payment_link where order_id = $1", [
       `${plan.planId}-2`,
     ]);
     const { n: _, ...second } = plan.instalments[1] ?? { n: 0 };
@@ -266,7 +255,7 @@ describe("POST /v1/plans", () => {
   it("takes a key again after 72 hours", async () => {
     const headers = { "idempotency-key": nextOrderId() };
     await create({}, headers);
-    await database.pool.query("update plan_key set created_at = created_at - interval '73 hours' where key = $1", [
+    await file.database.pool.query("update plan_key set created_at = created_at - interval '73 hours' where key = $1", [
       headers["idempotency-key"],
     ]);
     const again = await create({}, headers);
@@ -276,7 +265,7 @@ describe("POST /v1/plans", () => {
 });
 
 describe("the credit limit", () => {
-  const limited = () => startNode({ databaseUrl, env: { PLAN_CREDIT_MAX_MINOR: "50000" } });
+  const limited = () => startNode({ databaseUrl: file.url, env: { PLAN_CREDIT_MAX_MINOR: "50000" } });
 
   it("counts a customer's unpaid instalments of one currency, and no subscription", async () => {
     node = await limited();

@@ -1,28 +1,17 @@
 /** Messages about plans to the merchant's backend. */
-import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { openDatabase } from "../../server/database/pool.ts";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { addEndpoint, type Backend, startBackend } from "../support/backend.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { startNode, type TestNode } from "../support/node.ts";
 import { createPayBrowser, payOnPage, settledOrder } from "../support/pay-page.ts";
 import { changePlan, createPlan, inDays, readPlan } from "../support/plan.ts";
 
-let databaseUrl: string;
-let database: ReturnType<typeof openDatabase>;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
+const file = useDatabase();
 
 let node: TestNode;
 let backend: Backend;
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  node = await startNode({ databaseUrl: file.url });
   backend = await startBackend();
 });
 
@@ -86,7 +75,7 @@ describe("messages about a plan", () => {
     await addEndpoint(node, backend, { events: ["plan.past_due", "plan.active"] });
     const plan = await createPlan(node, two);
     await vi.waitUntil(() => typesAbout(plan).length === 1);
-    await database.pool.query(
+    await file.database.pool.query(
       "with over as (update payment_link set overdue_at = now() where order_id = $1) update plan set past_due_at = now() where plan_id = $2",
       [`${plan.planId}-1`, plan.planId],
     );
@@ -115,7 +104,7 @@ describe("messages about a plan", () => {
     await vi.waitUntil(async () => (await readPlan(node, plan.planId)).startedAt !== undefined);
     // Earlier, because the database's times have milliseconds.
     const earlier = "update plan set status_at = status_at - interval '1 s', started_at = started_at - interval '1 s'";
-    await database.pool.query(earlier);
+    await file.database.pool.query(earlier);
     await addEndpoint(node, backend);
     await payPage(plan, 2);
     await vi.waitUntil(() => typesAbout(plan).length === 1);

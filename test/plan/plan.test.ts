@@ -1,40 +1,29 @@
 /** The life of a plan: its instalments are paid, the clock passes, the merchant pauses, resumes and cancels it. */
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { createSealer } from "../../server/auth/keys.ts";
-import { openDatabase } from "../../server/database/pool.ts";
 import { createOrderStore } from "../../server/order/store.ts";
 import { settleDue } from "../../server/payment-link/settle.ts";
 import { growDuePlans } from "../../server/plan/grow.ts";
 import type { Plan } from "../../server/plan/row.ts";
 import { settleDuePlans, settlePlan } from "../../server/plan/settle.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { asMerchant, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { cancelLink } from "../support/payment-link.ts";
 import { changePlan, createPlan, inDays, planOf, readPlan } from "../support/plan.ts";
 import { draftOf, paid } from "../support/store.ts";
 
-let databaseUrl: string;
+const file = useDatabase();
 let node: TestNode;
-let database: ReturnType<typeof openDatabase>;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
 beforeEach(async () => {
-  node = await startNode({ databaseUrl });
+  node = await startNode({ databaseUrl: file.url });
 });
 
-const store = () => createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
+const store = () => createOrderStore({ database: file.database, announce: () => undefined, amountlessProviders: [] });
 
 /** The id of an instalment's link. */
 async function linkOf(plan: Plan, n: number): Promise<string> {
   const text = "select id from payment_link where order_id = $1";
-  return (await database.pool.query<{ id: string }>(text, [`${plan.planId}-${n}`])).rows[0]?.id ?? "";
+  return (await file.database.pool.query<{ id: string }>(text, [`${plan.planId}-${n}`])).rows[0]?.id ?? "";
 }
 
 let phones = 0;
@@ -59,7 +48,7 @@ async function payInstalment(plan: Plan, n: number): Promise<void> {
 /** Lets so many days pass for a plan, by moving all its times back. */
 async function pass(plan: Plan, days: number): Promise<void> {
   const ago = `interval '${days} days'`;
-  await database.pool.query(
+  await file.database.pool.query(
     `with moved as (update payment_link set due_at = due_at - ${ago}, overdue_at = overdue_at - ${ago} where plan_uuid = $1)
      update plan set past_due_at = past_due_at - ${ago}, grows_at = grows_at - ${ago},
        schedule = jsonb_set(schedule, '{firstDueAt}', to_jsonb(iso((schedule ->> 'firstDueAt')::timestamptz - ${ago}))) where id = $1`,
@@ -85,7 +74,7 @@ describe("a plan whose instalments are paid", () => {
     expect(completed).toMatchObject({ status: "completed", version: 4, paidMinor: 30_000, remainingMinor: 0 });
     expect(statusesOf(completed)).toEqual(["paid", "paid", "paid"]);
     // Nothing is left that could change it.
-    await settleDuePlans(database.pool);
+    await settleDuePlans(file.database.pool);
     expect((await readPlan(node, plan.planId)).version).toBe(4);
   });
 
@@ -93,7 +82,7 @@ describe("a plan whose instalments are paid", () => {
     const plan = await createPlan(node);
     await payInstalment(plan, 1);
     const versionOf = async () =>
-      (await database.pool.query("select version from plan where id = $1", [plan.id])).rows[0].version;
+      (await file.database.pool.query("select version from plan where id = $1", [plan.id])).rows[0].version;
     await expect.poll(versionOf).toBe(2);
   });
 
@@ -122,11 +111,11 @@ describe("a plan whose instalments are paid", () => {
     await Promise.all([
       ...payments.map((id) => store().advance(id, payment)),
       ...Array.from({ length: 10 }, () => readPlan(node, plan.planId)),
-      ...Array.from({ length: 10 }, () => settleDuePlans(database.pool)),
+      ...Array.from({ length: 10 }, () => settleDuePlans(file.database.pool)),
     ]);
     const after = await readPlan(node, plan.planId);
     expect(after).toMatchObject({ status: "completed", paidMinor: 30_000, remainingMinor: 0 });
-    const { rows } = await database.pool.query(
+    const { rows } = await file.database.pool.query(
       "select from payment_link where plan_uuid = $1 and seen_version <> version",
       [plan.id],
     );
@@ -137,22 +126,24 @@ describe("a plan whose instalments are paid", () => {
     const plan = await createPlan(node);
     await node.close();
     await payInstalment(plan, 1);
-    await settleDue(database.pool);
-    const client = await database.pool.connect();
+    await settleDue(file.database.pool);
+    const client = await file.database.pool.connect();
     await client.query("begin");
     await client.query("update payment_link set status = 'paid', version = 2, seen_version = 2 where id = $1", [
       await linkOf(plan, 2),
     ]);
     await client.query("update plan set version = 2 where id = $1", [plan.id]);
-    const settling = settlePlan(database.pool, plan.id);
+    const settling = settlePlan(file.database.pool, plan.id);
     const waiting = "select from pg_locks where not granted and pid <> pg_backend_pid()";
     while ((await client.query(waiting)).rowCount === 0);
     await client.query("commit");
     client.release();
     await settling;
-    const { rows } = await database.pool.query("select version, started_version from plan where id = $1", [plan.id]);
+    const { rows } = await file.database.pool.query("select version, started_version from plan where id = $1", [
+      plan.id,
+    ]);
     expect(rows).toEqual([{ version: 2, started_version: null }]);
-    node = await startNode({ databaseUrl });
+    node = await startNode({ databaseUrl: file.url });
     expect(await readPlan(node, plan.planId)).toMatchObject({ version: 3, paidMinor: 20_000 });
   });
 });
@@ -185,7 +176,7 @@ describe("a plan with an unpaid instalment", () => {
 
 describe("an endless plan", () => {
   /** Without a node, whose loop would create instalments meanwhile. */
-  const grow = () => growDuePlans(database.pool, createSealer([testSecret]));
+  const grow = () => growDuePlans(file.database.pool, createSealer([testSecret]));
 
   const growAll = async (): Promise<void> => {
     while ((await grow()).isUnfinished);
@@ -269,7 +260,7 @@ describe("POST /v1/plans/:planId/pause and resume", () => {
     expect(planOf(await changePlan(node, plan.planId, "pause"))).toMatchObject({ status: "paused", version: 2 });
     expect(planOf(await changePlan(node, plan.planId, "pause"))).toMatchObject({ status: "paused", version: 2 });
     await pass(plan, 10);
-    await settleDuePlans(database.pool);
+    await settleDuePlans(file.database.pool);
     expect(await readPlan(node, plan.planId)).toMatchObject({ status: "paused", version: 2 });
     expect(planOf(await changePlan(node, plan.planId, "resume"))).toMatchObject({ status: "active", version: 3 });
     expect(planOf(await changePlan(node, plan.planId, "resume"))).toMatchObject({ status: "active", version: 3 });
@@ -320,8 +311,8 @@ describe("POST /v1/plans/:planId/cancel", () => {
       await pass(plan, 2.6);
       await Promise.all([
         changePlan(node, plan.planId, "cancel"),
-        growDuePlans(database.pool, createSealer([testSecret])),
-        growDuePlans(database.pool, createSealer([testSecret])),
+        growDuePlans(file.database.pool, createSealer([testSecret])),
+        growDuePlans(file.database.pool, createSealer([testSecret])),
       ]);
       const after = await readPlan(node, plan.planId);
       expect([after.status, ...new Set(statusesOf(after))]).toEqual(["cancelled", "cancelled"]);

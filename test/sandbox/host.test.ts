@@ -1,30 +1,20 @@
 /** The host of the sandboxes, elected by nodes on one real database. */
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
-import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Database, openDatabase } from "../../server/database/pool.ts";
 import { createSandboxHost, HostUnavailable, type SandboxHost } from "../../server/sandbox/host.ts";
-import { createDatabase } from "../support/database.ts";
+import { useDatabase } from "../support/database.ts";
 import { call, startNode } from "../support/node.ts";
 
-let databaseUrl: string;
-let database: Database;
-beforeAll(async () => {
-  const created = await createDatabase();
-  databaseUrl = created.url;
-  database = openDatabase(databaseUrl, () => undefined);
-  return async () => {
-    await database.close();
-    await created.drop();
-  };
-});
+const file = useDatabase();
 
 let ports = 3_000;
 
 type Member = SandboxHost & { url: string };
 
 /** A node that runs these sandboxes, one bit for each. */
-function join(sandboxes: number, url = `http://127.0.0.1:${++ports}`, { connectAlone } = database): Member {
+function join(sandboxes: number, url = `http://127.0.0.1:${++ports}`, { connectAlone } = file.database): Member {
   const log = { info: () => undefined, warn: () => undefined };
   const host = createSandboxHost({ database: { connectAlone }, sandboxes, selfUrl: () => url, log });
   onTestFinished(host.close);
@@ -44,7 +34,7 @@ async function openUnreachable(): Promise<Database> {
 const asSeen = ({ key, url }: Member) => ({ key, url });
 
 const countOf = async (host: SandboxHost, act = ""): Promise<number> => {
-  const { rows } = await database.pool.query(
+  const { rows } = await file.database.pool.query(
     `select pid ${act} from pg_stat_activity where application_name like 'tukio ' || $1 || '%'`,
     [host.key],
   );
@@ -89,8 +79,8 @@ describe("the sandboxes' host", () => {
   });
 
   it("remains the host while PostgreSQL cannot be reached", async () => {
-    let server = database;
-    const one = join(1_024, undefined, { ...database, connectAlone: (name) => server.connectAlone(name) });
+    let server = file.database;
+    const one = join(1_024, undefined, { ...file.database, connectAlone: (name) => server.connectAlone(name) });
     await one.find();
     server = await openUnreachable();
     await countOf(one, ", pg_terminate_backend(pid)");
@@ -144,7 +134,7 @@ describe("the sandboxes' host", () => {
 
 describe("a request for another host", () => {
   it("is refused with 421 and not forwarded", async () => {
-    const node = await startNode({ databaseUrl, env: { SANDBOX: "daraja" } });
+    const node = await startNode({ databaseUrl: file.url, env: { SANDBOX: "daraja" } });
     const headers = { "x-tukio-sandbox-proof": "0123456789abcdef" };
     expect((await call(`${node.url}/sandbox/phone/0712345600/prompts`, { headers })).status).toBe(421);
     expect((await call(`${node.url}/sandbox/phone/0712345600/prompts`)).status).toBe(200);

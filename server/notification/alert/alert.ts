@@ -69,7 +69,7 @@ const body = z.object({
   }),
 });
 
-/** Undefined for a message that needs nobody. `isLive`: whether messages about endpoints concern live payments. */
+/** Undefined for a message that needs no person. `isLive`: whether messages about endpoints concern live payments. */
 function alertOf({ type, version, body: text }: Message, isLive: boolean): StoredAlert | undefined {
   const { order, endpoint } = body.parse(JSON.parse(text)).data;
   if (endpoint) return { kind: "endpoint_disabled", live: isLive, subject: endpoint.id, version };

@@ -1,5 +1,5 @@
 /**
- * Alerts in the database: what the merchant is told by mail, and the mails. An alert makes the delivery of its kind due, in the statement
+ * Alerts in the database, and the mails that report them to the merchant. An alert makes the delivery of its kind due, in the statement
  * that stores it. At most one mail of a kind is sent in an hour; a mail has all alerts since the one before.
  *
  * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. As long as alerts wait for a mail, the
