@@ -47,12 +47,16 @@ create table plan (
   next_index int not null,                          -- and its place in the schedule
   grows_at timestamptz(3),                          -- when the next instalment is created; null: all are
   past_due_at timestamptz(3),                       -- when an active plan becomes past_due
+  token_hash bytea,                                 -- as those of a payment link; both null: a node adds them soon
+  token bytea,
   created_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
   changed_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp())
 );
 create index plan_created on plan (created_at, id);
 create index plan_status on plan (status, created_at, id);
 create index plan_growth on plan (grows_at) where grows_at is not null and status in ('active', 'past_due');
+create unique index plan_token on plan (token_hash) where token_hash is not null;
+create index plan_tokenless on plan (id) where token is null;
 create index plan_past_due on plan (past_due_at) where past_due_at is not null;
 create index plan_customer_id on plan ((customer ->> 'id'), currency)
   where kind = 'instalments' and status in ('active', 'past_due', 'paused');

@@ -1665,6 +1665,11 @@ export interface components {
             remainingMinor?: number;
             /** @description In the order of their numbers. Of an endless plan those that exist, and the newest 120 of them. */
             instalments: components["schemas"]["Instalment"][];
+            /**
+             * Format: uri
+             * @description The address of the payer's page of the plan. Absent if this node cannot decrypt it, and for a second after an upgrade from a version without these pages.
+             */
+            url?: string;
             /** @description The phone is masked. */
             customer?: {
                 [key: string]: unknown;
@@ -3243,6 +3248,7 @@ export interface operations {
                      *               "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *             }
                      *           ],
+                     *           "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *           "customer": {
                      *             "id": "C-1",
                      *             "phone": "+2547*****678"
@@ -3336,6 +3342,7 @@ export interface operations {
                      *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *           }
                      *         ],
+                     *         "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *         "customer": {
                      *           "id": "C-1",
                      *           "phone": "+2547*****678"
@@ -3424,6 +3431,7 @@ export interface operations {
                      *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *           }
                      *         ],
+                     *         "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *         "customer": {
                      *           "id": "C-1",
                      *           "phone": "+2547*****678"
@@ -3512,6 +3520,7 @@ export interface operations {
                      *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *           }
                      *         ],
+                     *         "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *         "customer": {
                      *           "id": "C-1",
                      *           "phone": "+2547*****678"
@@ -3600,6 +3609,7 @@ export interface operations {
                      *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *           }
                      *         ],
+                     *         "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *         "customer": {
                      *           "id": "C-1",
                      *           "phone": "+2547*****678"
@@ -3688,6 +3698,7 @@ export interface operations {
                      *             "url": "https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1F"
                      *           }
                      *         ],
+                     *         "url": "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
                      *         "customer": {
                      *           "id": "C-1",
                      *           "phone": "+2547*****678"

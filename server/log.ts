@@ -61,7 +61,7 @@ export const reportEpochs = (log: Pick<Logger, "warn">) => ({
 const urlLengthMax = 512;
 
 /**
- * Masks the secrets of webhook URLs, return URLs and the pages of payment links and receipts, anything else that could be a secret or a
+ * Masks the secrets of webhook URLs, return URLs and the pages of payment links, plans and receipts, anything else that could be a secret or a
  * phone number, and every value of the query. Decodes the path first, so that an unusual spelling cannot hide a secret from the masks.
  */
 export function redactUrl(url: string): string {
@@ -69,7 +69,7 @@ export function redactUrl(url: string): string {
   const shown = maskSecrets(
     decode(path)
       .replace(/\/{2,}/g, "/")
-      .replace(/(\/(?:webhooks\/[^/]+|return|pay|receipts)\/).+/is, "$1***"),
+      .replace(/(\/(?:webhooks\/[^/]+|return|pay|plan|receipts)\/).+/is, "$1***"),
   );
   const names = query?.split("&").map((pair) => `${nameOf(pair)}=`);
   return names ? `${shown}?${names.join("&")}` : shown;

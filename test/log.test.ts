@@ -18,6 +18,8 @@ describe("redactUrl", () => {
     [`/return/${encoded}`, "/return/***"],
     ["/pay/Zk3vQ0m9sT2xW8bN5rLcYh1D?lang=sw", "/pay/***?lang="],
     ["//pay/Zk3vQ0m9/print", "/pay/***"],
+    ["/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf?lang=sw", "/plan/***?lang="],
+    ["/v1/plans/PHONE-7", "/v1/plans/PHONE-7"],
     ["/receipts/tB8o_XNMHuAHlcB6NJgdf7DE?lang=sw", "/receipts/***?lang="],
     [`/x/../return/${secret}`, "/x/../return/***"],
     [`/webhook/daraja/${secret}`, "/webhook/daraja/***"],

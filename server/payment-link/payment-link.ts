@@ -8,7 +8,7 @@ import { createLink } from "./create.ts";
 import { readLinkDraft } from "./draft.ts";
 import { type LinkFilter, listLinks, readLink, readLinkStates } from "./read.ts";
 import { type LinkRow, type PaymentLink, toPaymentLink } from "./row.ts";
-import { openToken } from "./token.ts";
+import { openToken, type PageKind } from "./token.ts";
 
 /** Every method throws `store_unavailable` when PostgreSQL cannot be reached or is too busy. */
 export interface PaymentLinks {
@@ -66,10 +66,15 @@ export function createPaymentLinks(options: PaymentLinksOptions): PaymentLinks {
   };
 }
 
+/** The first part of the path of a page. */
+const paths: Readonly<Record<PageKind, string>> = { "payment-link": "pay", plan: "plan" };
+
+/** The address of the page of a payment link or a plan. Undefined if none of this node's `TUKIO_SECRET`s sealed the token. */
 export function urlOf(
   { id, token }: Pick<LinkRow, "id" | "token">,
   { sealer, publicUrl }: Pick<PaymentLinksOptions, "sealer" | "publicUrl">,
+  kind: PageKind = "payment-link",
 ): string | undefined {
-  const opened = openToken(sealer, id, token);
-  return opened === undefined ? undefined : `${publicUrl()}/pay/${opened}`;
+  const opened = openToken(sealer, id, token, kind);
+  return opened === undefined ? undefined : `${publicUrl()}/${paths[kind]}/${opened}`;
 }

@@ -12,6 +12,7 @@ import { columns } from "../order/row.ts";
 import { run } from "../order/statement.ts";
 import type { PlanDraft } from "./draft.ts";
 import { insertInstalments, instalmentRows, planNames, toRecords } from "./instalment.ts";
+import { newPlanToken } from "./token.ts";
 
 /** The columns that come from the request, with PostgreSQL's types. */
 const draftFields = {
@@ -33,6 +34,8 @@ const draftFields = {
   next_index: "int",
   grows_at: "timestamptz",
   past_due_at: "timestamptz",
+  token_hash: "bytea",
+  token: "bytea",
 } as const;
 
 const names = Object.keys(draftFields).join(", ");
@@ -126,7 +129,7 @@ async function tryToCreate(
   idempotencyKey: string | undefined,
 ): Promise<Fault | undefined> {
   const rows = await run<{ fault: Fault | null }>(pool, createStatement, [
-    JSON.stringify(recordOf(draft)),
+    JSON.stringify(recordOf(draft, sealer)),
     JSON.stringify(toRecords(sealer, draft.instalments)),
     idempotencyKey,
     draft.request,
@@ -135,8 +138,9 @@ async function tryToCreate(
   return rows[0]?.fault ?? undefined;
 }
 
-const recordOf = (draft: PlanDraft): Record<keyof typeof draftFields, unknown> => ({
-  id: uuidv7(),
+const recordOf = (draft: PlanDraft, sealer: Sealer, id = uuidv7()): Record<keyof typeof draftFields, unknown> => ({
+  id,
+  ...newPlanToken(sealer, id),
   plan_id: draft.planId,
   kind: draft.kind,
   customer: draft.customer,

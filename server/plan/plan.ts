@@ -32,7 +32,7 @@ export interface PlansOptions {
   providers: ReadonlyMap<string, Provider>;
   /** What a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
   planCreditMaxMinor?: number | undefined;
-  /** Base of the URLs of instalments. */
+  /** Base of the URLs of plans and instalments. */
   publicUrl: () => string;
   /** Called after a change. */
   onChange: () => void;
@@ -40,7 +40,7 @@ export interface PlansOptions {
 
 export function createPlans(options: PlansOptions): Plans {
   const { pool, providers, planCreditMaxMinor: creditMaxMinor, onChange } = options;
-  const toView = (row: PlanRow): Plan => toPlan(row, (link) => urlOf(link, options));
+  const toView = (row: PlanRow): Plan => toPlan(row, (page, kind) => urlOf(page, options, kind));
   const changed = (row: PlanRow): Plan => {
     onChange();
     return toView(row);

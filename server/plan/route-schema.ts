@@ -61,6 +61,12 @@ const plan = z
       .describe(
         `In the order of their numbers. Of an endless plan those that exist, and the newest ${instalmentsMax} of them.`,
       ),
+    url: z
+      .url()
+      .describe(
+        "The address of the payer's page of the plan. Absent if this node cannot decrypt it, and for a second after an upgrade from a version without these pages.",
+      )
+      .exactOptional(),
     customer: written.describe("The phone is masked.").exactOptional(),
     provider: z.string().describe("Absent: the payer chooses.").exactOptional(),
     description: z.string().exactOptional(),
@@ -100,6 +106,7 @@ const examplePlan = {
     orderId: `PHONE-7-${index + 1}`,
     url: `https://pay.example.com/pay/Zk3vQ0m9sT2xW8bN5rLcYh1${"DEF"[index]}`,
   })),
+  url: "https://pay.example.com/plan/q0Xc7Lr2vTn4Zk9sWm1Hd8Bf",
   customer: { id: "C-1", phone: "+2547*****678" },
   description: "A phone in three instalments",
   schedule: exampleSchedule,

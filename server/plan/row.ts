@@ -3,6 +3,7 @@ import type { Language } from "../order/order.ts";
 import { withMaskedPhone } from "../order/query.ts";
 import { columns } from "../order/row.ts";
 import type { LinkStatus } from "../payment-link/row.ts";
+import type { PageKind } from "../payment-link/token.ts";
 import type { Every } from "./schedule.ts";
 
 export const planKinds = ["instalments", "subscription"] as const;
@@ -19,7 +20,7 @@ export const instalmentsMax = 120;
 const names = [
   ...["id", "plan_id", "version", "status", "status_version", "status_at", "started_version", "started_at", "kind"],
   ...["customer", "provider", "currency", "description", "metadata", "lang", "schedule", "time_zone", "prompt_at"],
-  ...["remind_days_before", "grace_days", "next_index", "created_at", "changed_at"],
+  ...["remind_days_before", "grace_days", "next_index", "token", "created_at", "changed_at"],
 ];
 
 /** Selects `PlanRow`s of `plan p`, and further columns, with a condition, an order and a limit after it. */
@@ -91,6 +92,8 @@ export interface PlanRow {
   grace_days: number;
   /** The place in the schedule of the next instalment of an endless plan. */
   next_index: number;
+  /** Of its page, encrypted. Null until a node has added it to a plan of an older version. */
+  token: Buffer | null;
   created_at: Date;
   changed_at: Date;
   paid_minor: number;
@@ -123,6 +126,8 @@ export interface Plan {
   /** Absent for an endless plan. */
   remainingMinor?: number;
   instalments: Instalment[];
+  /** The address of its page. Absent as that of an instalment, and until a node has added it to a plan of an older version. */
+  url?: string;
   /** Its phone is masked. */
   customer?: Record<string, unknown>;
   provider?: string;
@@ -146,8 +151,10 @@ export const isEndless = ({ schedule }: Pick<PlanRow, "schedule">): boolean =>
 const present = <T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined)) as never;
 
-/** `urlOf`: the address of a payment link's page, by its id and its encrypted token. */
-export const toPlan = (row: PlanRow, urlOf: (link: { id: string; token: Buffer }) => string | undefined): Plan => ({
+/** The address of the page of a plan or a payment link, by its id and its encrypted token. */
+export type FindUrl = (page: { id: string; token: Buffer }, kind: PageKind) => string | undefined;
+
+export const toPlan = (row: PlanRow, urlOf: FindUrl): Plan => ({
   id: row.id,
   planId: row.plan_id,
   version: row.version,
@@ -162,9 +169,10 @@ export const toPlan = (row: PlanRow, urlOf: (link: { id: string; token: Buffer }
     amountMinor: one.amount_minor,
     status: one.status,
     orderId: one.order_id,
-    ...present({ url: urlOf({ id, token: Buffer.from(token, "hex") }) }),
+    ...present({ url: urlOf({ id, token: Buffer.from(token, "hex") }, "payment-link") }),
   })),
   ...present({
+    url: row.token && urlOf({ id: row.id, token: row.token }, "plan"),
     customer: row.customer && withMaskedPhone(row.customer),
     provider: row.provider,
     description: row.description,

@@ -253,6 +253,7 @@ describe("the migrations", () => {
       "e03325c1b8481e76025066dc3c6465dbf2a20505910af0f615f52f38132e98c9",
       "e83631697492c4faec433df03909bbf8c199aa2499980e03aa4168b44fe3559f",
       "0fbe0e7b3654bac65cf69d358e5babcb1ae532cdd9393e8a31fc6caab69a7b0c",
+      "8bb2212de83a30ece38afee75e18ea72f4e8afee055f4b18c92bd507a83674ef",
     ]);
   });
 

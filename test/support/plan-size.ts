@@ -3,6 +3,7 @@ import { createSealer } from "../../server/auth/keys.ts";
 import type { Database } from "../../server/database/pool.ts";
 import type { Claimed } from "../../server/delivery/claim.ts";
 import { readClaimedPlans } from "../../server/delivery/plan-message.ts";
+import { resealTokens } from "../../server/payment-link/reseal.ts";
 import { cancelPlan, pausePlan, resumePlan } from "../../server/plan/change.ts";
 import { createPlan } from "../../server/plan/create.ts";
 import type { PlanDraft } from "../../server/plan/draft.ts";
@@ -10,24 +11,26 @@ import { growDuePlans } from "../../server/plan/grow.ts";
 import { listPlans, readPlan, readPlanStates } from "../../server/plan/read.ts";
 import { planStatuses } from "../../server/plan/row.ts";
 import { settleDuePlans, settlePlan } from "../../server/plan/settle.ts";
+import { addMissingTokens, planTokens } from "../../server/plan/token.ts";
 
 /** The id of the `n`th newest plan. */
 const planIdOf = (n: number): string => `019f0000-0000-7000-b000-${n.toString(16).padStart(12, "0")}`;
 
 /**
  * 30,000 plans of three instalments. The newest 2,000 become past_due now, the next 2,000 have an instalment that was paid since, and the
- * next 2,000 are endless and get a further instalment. A fifth is paused, completed, cancelled or past_due each.
+ * next 2,000 are endless and get a further instalment. The newest 1,000 have no token. A fifth is paused, completed, cancelled or past_due each.
  */
 export const planRows: readonly string[] = [
   `insert into plan (id, plan_id, version, status, kind, customer, currency, description, schedule, time_zone, prompt_at,
-     remind_days_before, grace_days, next_n, next_index, grows_at, past_due_at, created_at, changed_at)
+     remind_days_before, grace_days, next_n, next_index, grows_at, past_due_at, token_hash, token, created_at, changed_at)
    select ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, 'PLAN-' || n, 2,
      case when n <= 6000 then 'active' else ('{active,past_due,completed,cancelled,paused}'::text[])[1 + n % 5] end,
      case when n % 2 = 0 then 'instalments' else 'subscription' end,
      jsonb_build_object('id', 'C-' || n, 'phone', '+2547' || lpad(n::text, 8, '0')), 'KES', 'A phone',
      jsonb_build_object('amountMinor', 10000, 'every', '{"months": 1}'::jsonb, 'firstDueAt', iso(at)), 'Africa/Nairobi', '09:00', '{3,0}', 3, 4,
      3, case when n between 4001 and 6000 then at end,
-     case when n <= 2000 then at when n <= 6000 or n % 5 = 0 then now() + interval '1 day' end, at, at
+     case when n <= 2000 then at when n <= 6000 or n % 5 = 0 then now() + interval '1 day' end,
+     case when n > 1000 then sha256(convert_to('plan-' || n, 'UTF8')) end, case when n > 1000 then ''::bytea end, at, at
    from made where n <= 30000`,
   `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, description, due_at,
      overdue_at, plan_uuid, plan_n, created_at, changed_at)
@@ -82,6 +85,17 @@ const claimedOf = (numbers: readonly number[]): Claimed[] =>
     claim: "00000000-0000-4000-8000-000000000001",
   }));
 
+/** Encrypts the token of one plan with another secret. */
+async function resealPlan(pool: Database["pool"]): Promise<void> {
+  const [old, newest] = ["old", "new"].map((name) =>
+    createSealer([`the ${name} secret of more than thirty-two characters`]),
+  );
+  if (!old || !newest) throw new Error("two sealers were created");
+  await createPlan({ pool, sealer: old }, draftFor("RESEAL-PLAN"));
+  await pool.query("update plan set created_at = '1970-01-02' where plan_id = 'RESEAL-PLAN'");
+  await resealTokens(pool, { sealer: old, newest }, planTokens);
+}
+
 /** Named as the keys of `planReads`. */
 export function planCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   const sealer = createSealer(["a secret of more than thirty-two characters"]);
@@ -99,6 +113,11 @@ export function planCalls({ pool }: Database): Record<string, (() => Promise<unk
   return {
     settlePlans: [() => settleDuePlans(pool)],
     settlePlan: [() => settlePlan(pool, planIdOf(1_999)), () => settlePlan(pool, planIdOf(20_000))],
+    tokens: [
+      () => addMissingTokens(pool, sealer),
+      () => resealTokens(pool, { sealer, newest: sealer }, planTokens),
+      () => resealPlan(pool),
+    ],
     growPlans: [() => growDuePlans(pool, sealer)],
     createPlan: [
       () => create(draftFor("NEW-PLAN"), "new"),
