@@ -120,7 +120,7 @@ export async function createApp(
   const transports = createTransports({ hub, access, connectionLimit, guard, budget, isAllowedOrigin, trustedProxies });
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
-  await apiDocsRoutes(app, { publicUrl, configuredUrl: config.publicUrl });
+  await apiDocsRoutes(app, { publicUrl, config });
   const openParts = { ...webhooks, ...measured, urlSecrets, secretComparison, isBlocked, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   for (const { addPage } of [paymentLinks, notifications]) await addPage(app, admit);

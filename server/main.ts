@@ -56,7 +56,7 @@ async function main(): Promise<void> {
     });
     log.info({ event: "process.started", url, ...namesByMode(config.enabledProviders) }, "the node listens");
     warnOf(config, log);
-    printGreeting(config, given, url);
+    printGreeting(config, url);
     // Frees the garbage of the start, because V8 would keep it for long: with 10,000 watchers it is an eighth of all memory.
     void globalThis.gc?.();
   } catch (error) {
@@ -152,14 +152,14 @@ async function readOrCreate(path: string, create: () => string): Promise<string>
 }
 
 /** Prints what a developer needs to begin. Shows the API key only if the node created it. Prints nothing in production. */
-function printGreeting(config: Config, given: Config, url: string): void {
+function printGreeting(config: Config, url: string): void {
   if (config.isProduction) return;
   const base = config.publicUrl ?? url.replace("127.0.0.1", "localhost");
   const { live, test, sandbox } = namesByMode(config.enabledProviders);
   const lines = [
     `Tukio listens on ${base}`,
     ...(sandbox.length > 0 ? [`  demo shop  ${base}/`] : []),
-    ...(given.apiKeys.length === 0 ? [`  API key    ${config.apiKeys[0]}`] : []),
+    ...(config.createdApiKey !== undefined ? [`  API key    ${config.createdApiKey}`] : []),
     `  live       ${live.length > 0 ? `${live.join(", ")} (real money)` : "none"}`,
     ...(test.length > 0 ? [`  test       ${test.join(", ")} (the provider's own test environment)`] : []),
     `  sandbox    ${sandbox.join(", ") || "none"}`,

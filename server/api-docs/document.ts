@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance } from "fastify";
 import manifest from "../../package.json" with { type: "json" };
+import type { Config } from "../config/config.ts";
 import { type Asset, sendAsset } from "../http/static-files.ts";
 import { describedFile } from "../schema/route.ts";
 import { asyncApi } from "./asyncapi.ts";
@@ -13,11 +14,11 @@ import { pageRoutes } from "./page.ts";
 export interface DocumentRoutesOptions {
   /** Base URL for clients. Called when the documents are requested, because it may be known only after the server listens. */
   publicUrl: () => string;
-  /** The configured `PUBLIC_URL`, which is the same on every node. */
-  configuredUrl: string | undefined;
+  /** Its `publicUrl` is the same on every node. */
+  config: Pick<Config, "publicUrl" | "createdApiKey">;
 }
 
-const config = { isCheap: true } as const;
+const cheap = { config: { isCheap: true } } as const;
 const json = "application/json";
 
 const readOpenApi = describedFile("Operating", {
@@ -32,19 +33,16 @@ const readAsyncApi = describedFile("Operating", {
   type: json,
 });
 
-export async function apiDocsRoutes(
-  app: FastifyInstance,
-  { publicUrl, configuredUrl }: DocumentRoutesOptions,
-): Promise<void> {
+export async function apiDocsRoutes(app: FastifyInstance, { publicUrl, config }: DocumentRoutesOptions): Promise<void> {
   const { version } = manifest;
-  const openApi = await collectOperations(app, { publicUrl: configuredUrl, version });
+  const openApi = await collectOperations(app, { publicUrl: config.publicUrl, version });
   const openApiAsset = buildOnce(openApi);
   const asyncApiAsset = buildOnce(() => asyncApi({ publicUrl: publicUrl(), version }));
-  app.get("/openapi.json", { config, ...readOpenApi }, (request, reply) => sendAsset(request, reply, openApiAsset()));
-  app.get("/asyncapi.json", { config, ...readAsyncApi }, (request, reply) =>
+  app.get("/openapi.json", { ...cheap, ...readOpenApi }, (request, reply) => sendAsset(request, reply, openApiAsset()));
+  app.get("/asyncapi.json", { ...cheap, ...readAsyncApi }, (request, reply) =>
     sendAsset(request, reply, asyncApiAsset()),
   );
-  pageRoutes(app);
+  pageRoutes(app, config.createdApiKey);
 }
 
 /** Builds a document at the first request for it, because building one takes tens of milliseconds of CPU. */

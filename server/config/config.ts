@@ -36,6 +36,8 @@ export interface Config extends Readonly<MailSettings> {
   readonly spool?: { readonly dir: string; readonly maxMb: number };
   /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
   readonly apiKeys: readonly string[];
+  /** The key that this node created in development; absent if the environment has one. */
+  readonly createdApiKey?: string;
   /** The first creates, all verify. Empty in development, like `apiKeys`. */
   readonly secrets: readonly string[];
   /** Seconds. */
@@ -224,7 +226,7 @@ const limitsOf = (found: Environment): Config["limit"] => ({
 export const withKeys = (config: Config, keys: { apiKey: string; secret: string }): Config =>
   Object.freeze({
     ...config,
-    apiKeys: config.apiKeys.length > 0 ? config.apiKeys : [keys.apiKey],
+    ...(config.apiKeys.length === 0 && { apiKeys: [keys.apiKey], createdApiKey: keys.apiKey }),
     secrets: config.secrets.length > 0 ? config.secrets : [keys.secret],
   });
 

@@ -113,7 +113,7 @@ export const sendNotification = described({
 const html = (description: string) => ({ description, type: "text/html" });
 
 export const openReceipt = described({
-  ...shared,
+  tag: "Pages for payers",
   security: openedBy.everyone,
   operationId: "openReceipt",
   summary: "The receipt of a paid order",

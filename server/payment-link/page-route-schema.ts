@@ -7,7 +7,7 @@ const retryLater = { "Retry-After": { type: "integer", minimum: 1, description: 
 
 const unknown = html("An HTML page, because no payment link has this address.");
 
-const shared = { tag: "Payment links", security: openedBy.everyone } as const;
+const shared = { tag: "Pages for payers", security: openedBy.everyone } as const;
 
 const page = (operationId: string, summary: string, description: string): Described =>
   described({

@@ -182,7 +182,7 @@ function isWatchable({ payment, settled, occurredAt }: StatusEvent, paymentId: s
 
 const recordReturn = described({
   operationId: "recordReturn",
-  tag: "Return address",
+  tag: "Pages for payers",
   summary: "The payer returns from the provider's page",
   description:
     "Completes the payment once, then redirects the payer to its `returnUrl`. The query that the provider's page adds proves nothing.",

@@ -87,7 +87,7 @@ const daraja = {
 const paymentWebhook = (method: "POST" | "PUT") =>
   described({
     operationId: method === "POST" ? "receiveWebhook" : "receivePutWebhook",
-    tag: "Webhooks",
+    tag: "Called by providers",
     summary: method === "POST" ? "One payment's webhook" : "One payment's webhook, from providers that PUT it",
     description:
       "The provider got this URL with the request for money; its secret is the proof. A payment's webhooks have a budget. Beyond it, repeats are acknowledged. Unreadable webhooks, and more than 8 different ones in 10 minutes (in an hour once the payment has ended), get 429 and are not stored; the node then checks the payment with the provider. A success that decides the payment is accepted whatever the count.",
@@ -99,7 +99,7 @@ const paymentWebhook = (method: "POST" | "PUT") =>
 
 const accountWebhook = described({
   operationId: "receiveAccountWebhook",
-  tag: "Webhooks",
+  tag: "Called by providers",
   summary: "A provider's account-wide webhook",
   description:
     "Its signature is the proof. A provider that sends no account-wide webhooks, such as Safaricom, gets 401.",

@@ -16,12 +16,13 @@ export const tags = {
   Notifications: "Messages to payers and to the merchant: receipts, SMS and alerts.",
   Plans: "Instalments and subscriptions: payment links that are due one after another. For the merchant's backend.",
   Providers: "The state of each provider.",
-  Webhooks:
-    "Only providers call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",
-  "Return address": "The payer's browser returns here from a provider's own page.",
   Operating: "The health, the metrics and the API docs of the node.",
   Sandbox:
     "A demo shop, the payer's phone and an inbox, on nodes with a sandbox. The phone shows the prompts of payments, and answers them. The inbox has the mails about test payments.",
+  "Called by providers":
+    "Not for your code: only providers and SMS gateways call these. A 2xx means that the webhook is on disk. The answer has the form that the provider expects.",
+  "Pages for payers":
+    "Not for your code: payers' browsers open these, and return to one of them from a provider's own page.",
 } as const;
 
 type Json = Readonly<Record<string, unknown>>;

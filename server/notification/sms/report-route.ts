@@ -53,7 +53,7 @@ const waitingMax = 100;
 
 const receiveReport = described({
   operationId: "receiveSmsReport",
-  tag: "Webhooks",
+  tag: "Called by providers",
   summary: "A delivery report of an SMS gateway",
   description:
     "You enter this URL in the gateway's dashboard; its secret is the proof. A report about an unknown text is acknowledged too, because the account may have other users.",
