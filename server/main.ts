@@ -8,7 +8,7 @@ import { type Config, ConfigError, readConfig, withKeys } from "./config/config.
 import { warnOf } from "./config/warning.ts";
 import { checkDurability } from "./database/durability.ts";
 import { startEmbedded } from "./database/embedded-postgres.ts";
-import { migrate } from "./database/migrate.ts";
+import { migrate, schemaVersion } from "./database/migrate.ts";
 import { type Database, openDatabase } from "./database/pool.ts";
 import { createLogger } from "./log.ts";
 import { namesByMode } from "./provider/enabled.ts";
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
     releases.push(database.close);
     if (config.databaseUrl !== undefined) await requireReachable(database, config.databaseUrl);
     await checkDurability(database.pool, { ...config, accepted: config.databaseAcceptOff, log });
-    await migrate(database.pool);
+    warnOfNewerSchema(await migrate(database.pool), log);
     const bus = config.redisUrl === undefined ? createMemoryBus() : createRedisBus({ url: config.redisUrl, log });
     releases.push(bus.close);
     const counter = await openCounter(config.redisUrl, releases);
@@ -63,6 +63,15 @@ async function main(): Promise<void> {
     await release();
     throw error;
   }
+}
+
+/** After a return to the previous release. */
+function warnOfNewerSchema(version: number, log: ReturnType<typeof createLogger>): void {
+  if (version <= schemaVersion) return;
+  log.warn(
+    { event: "database.schema.newer", version, own: schemaVersion },
+    "a newer release has migrated the database; this release works with it",
+  );
 }
 
 async function closeAll(

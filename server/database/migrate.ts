@@ -20,6 +20,12 @@ const versionBefore = 5;
 /** The schema version of this code: the number of its last migration, plus 5. */
 export const schemaVersion = versionBefore + migrations.length;
 
+/**
+ * The oldest schema version whose code works on this schema: nothing that it uses was removed or changed since. A database has it, so
+ * that a process of the previous release can start on it. Raise it with a migration that removes what an earlier release used.
+ */
+const oldestVersion = 18;
+
 /** The key of the advisory lock that allows a process to change tables. An arbitrary number, the same in every process. */
 const migrationLock = 7_458_001;
 
@@ -28,9 +34,10 @@ const triesMax = 10;
 
 /**
  * Migrates the database to this code's schema. Any number of processes may run it at once, while other nodes serve requests.
- * Throws an Error for a database with a newer schema, because this code cannot read its rows.
+ * Returns the version that the database then has: a newer one than this code's if the newer release supports this code. Throws an
+ * Error for any other database with a newer schema.
  */
-export async function migrate(pool: pg.Pool): Promise<void> {
+export async function migrate(pool: pg.Pool): Promise<number> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await migrateOnce(pool);
@@ -40,16 +47,18 @@ export async function migrate(pool: pg.Pool): Promise<void> {
   }
 }
 
-async function migrateOnce(pool: pg.Pool): Promise<void> {
+async function migrateOnce(pool: pg.Pool): Promise<number> {
   const client = await pool.connect();
   // A migration, and the wait for another process's migration, may take longer than an ordinary statement.
   setSocketTimeout(client, 0);
   try {
     // Read first, because the node's role may have no right to create tables once another role has migrated the database.
-    if ((await readVersion(client)) === schemaVersion) return;
+    const version = await readVersion(client);
+    if (version >= schemaVersion) return version;
     await client.query("begin; set local statement_timeout = 0; set local lock_timeout = 0");
     await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
     await client.query("create table if not exists tukio_schema (version int not null)");
+    await client.query("alter table tukio_schema add column if not exists oldest int");
     // Read again, because another process may have migrated the database meanwhile.
     const found = await readVersion(client);
     if (found < schemaVersion) {
@@ -57,9 +66,10 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
         await client.query(await readFile(new URL(name, folder), "utf8"));
       }
       await client.query("delete from tukio_schema");
-      await client.query("insert into tukio_schema values ($1)", [schemaVersion]);
+      await client.query("insert into tukio_schema (version, oldest) values ($1, $2)", [schemaVersion, oldestVersion]);
     }
     await client.query("commit");
+    return Math.max(found, schemaVersion);
   } catch (error) {
     await client.query("rollback").catch(() => undefined);
     throw error;
@@ -68,17 +78,23 @@ async function migrateOnce(pool: pg.Pool): Promise<void> {
   }
 }
 
-/** The version of the database's schema, 0 for an empty database. Throws an Error for the operator if it is newer than this code's. */
+/**
+ * The version of the database's schema, 0 for an empty database. Throws an Error for the operator if it is newer than this code's and
+ * does not support this code.
+ */
 async function readVersion(client: pg.PoolClient): Promise<number> {
   const { rows } = await client
-    .query<{ version: number }>("select version from tukio_schema")
+    // As JSON, because a table that an earlier process created may lack the column.
+    .query<{ version: number; oldest: number | null }>(
+      "select version, (to_jsonb(s) ->> 'oldest')::int as oldest from tukio_schema s",
+    )
     .catch((error: unknown) => {
       if (sqlState(error) === undefinedTable) return { rows: [] };
       throw error;
     });
-  const found = rows[0]?.version ?? 0;
-  if (found <= schemaVersion) return found;
+  const { version = 0, oldest = null } = rows[0] ?? {};
+  if (version <= schemaVersion || (oldest !== null && oldest <= schemaVersion)) return version;
   throw new Error(
-    `The database has schema version ${found}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
+    `The database has schema version ${version}, this version of Tukio supports up to ${schemaVersion}. Run a newer Tukio, or use another database.`,
   );
 }

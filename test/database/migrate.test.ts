@@ -129,7 +129,7 @@ describe("migrate", () => {
     const migrating = Promise.allSettled(processes.map(({ pool }) => migrate(pool)));
     await held.waiters(10);
     await held.release();
-    expect(await migrating).toEqual(processes.map(() => ({ status: "fulfilled", value: undefined })));
+    expect(await migrating).toEqual(processes.map(() => ({ status: "fulfilled", value: schemaVersion })));
     for (const database of processes) {
       expect(await versionsOf(database)).toEqual([schemaVersion]);
       await useStore(database);
@@ -166,7 +166,7 @@ describe("migrate", () => {
     onTestFinished(async () => void (await database.pool.query(`drop owned by ${role}; drop role ${role}`)));
     const limited = open(Object.assign(new URL(url), { username: role, password: "pw" }).href);
     await migrate(limited.pool);
-    await database.pool.query("update tukio_schema set version = version + 1");
+    await database.pool.query("update tukio_schema set version = version + 1, oldest = version + 1");
     await expect(migrate(limited.pool)).rejects.toThrow("Run a newer Tukio");
     await database.pool.query("update tukio_schema set version = version - 2");
     await expect(migrate(limited.pool)).rejects.toThrow("permission denied");
@@ -177,7 +177,7 @@ describe("migrate", () => {
     await migrate(database.pool);
     await useStore(database);
     const newer = schemaVersion + 1;
-    await database.pool.query("update tukio_schema set version = $1", [newer]);
+    await database.pool.query("update tukio_schema set version = $1, oldest = $1", [newer]);
     // A newer schema may lack what this code's files would create.
     await database.pool.query("drop index order_status; drop function iso(timestamptz)");
     const before = [await catalogOf(database), await rowsOf(database)];
@@ -189,6 +189,24 @@ describe("migrate", () => {
     expect([await catalogOf(database), await rowsOf(database)]).toEqual(before);
     expect(await versionsOf(database)).toEqual([newer]);
     expect(isIdle(database)).toBe(true);
+  });
+
+  it("accepts a database that the next release has migrated and that supports this one, and changes nothing", async () => {
+    const database = open(await createEmptyDatabase());
+    expect(await migrate(database.pool)).toBe(schemaVersion);
+    const newer = schemaVersion + 1;
+    await database.pool.query("update tukio_schema set version = $1, oldest = $2", [newer, schemaVersion]);
+    await database.pool.query('alter table "order" add column of_next_release int not null default 1');
+    const before = await catalogOf(database);
+    expect(await migrate(database.pool)).toBe(newer);
+    expect(await catalogOf(database)).toEqual(before);
+    await useStore(database);
+    // A release that removed what this one needs raises the oldest version.
+    await database.pool.query("update tukio_schema set oldest = $1", [newer]);
+    await expect(migrate(database.pool)).rejects.toThrow("Run a newer Tukio");
+    // So does the missing column of a release before this one.
+    await database.pool.query("alter table tukio_schema drop column oldest");
+    await expect(migrate(database.pool)).rejects.toThrow("Run a newer Tukio");
   });
 
   it("applies the files to a database of an older version, and keeps every row", async () => {
@@ -265,14 +283,20 @@ describe("the migrations", () => {
   });
 
   // The schemas of commits 6d43135^, 6d43135 and 057cf99. Two schemas have the version 5.
-  it.each([
+  it.each<[name: string, version: number]>([
     ["version-4", 4],
     ["version-5-first", 5],
     ["version-5", 5],
+    // Every later version is its files.
+    ...migrations.slice(0, -1).map((name, index) => [name, index + 6] satisfies [string, number]),
   ])("migrate a database of %s to the same schema, and keep its rows", async (name, version) => {
     const [old, written] = [open(await createEmptyDatabase()), open(await createEmptyDatabase())];
     await written.pool.query(fileOf("schema.sql"));
-    await old.pool.query(fileOf(`test/fixture/schema/${name}.sql`));
+    const isFile = name.endsWith(".sql");
+    const made = isFile
+      ? migrations.slice(0, version - 5).map((file) => `migration/${file}`)
+      : [`test/fixture/schema/${name}.sql`];
+    for (const file of made) await old.pool.query(fileOf(file));
     await old.pool.query("create table tukio_schema (version int not null)");
     await old.pool.query("insert into tukio_schema values ($1)", [version]);
     const [id, paymentId] = [randomUUID(), randomUUID()];

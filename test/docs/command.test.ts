@@ -32,6 +32,21 @@ const notRun = [
     "podman build -f deploy/Containerfile --ignorefile deploy/Containerfile.dockerignore -t tukio .",
   ],
   ["docs/operating.md", `psql "$DATABASE_URL" -c 'select start_epoch()'`],
+  ["docs/guide/ci.md", "npm ci --omit=dev"],
+  ["docs/guide/deploy.md", "apt-get update && apt-get install --yes git nodejs npm postgresql redis-server nginx curl"],
+  ["docs/guide/deploy.md", ". ./tukio.env"],
+  ["docs/guide/deploy.md", "install -m 600 tukio.env /etc/tukio.env"],
+  ["docs/guide/deploy.md", "cp deploy/nginx-main.conf /etc/nginx/nginx.conf"],
+  ["docs/guide/deploy.md", "docker compose --env-file tukio.env -f deploy/compose.yaml up --build --detach"],
+  [
+    "docs/guide/deploy.md",
+    "podman build -f deploy/Containerfile --ignorefile deploy/Containerfile.dockerignore -t tukio .",
+  ],
+  ["docs/guide/deploy.md", "kubectl create secret generic tukio --from-env-file=tukio.env"],
+  ["docs/guide/go-live.md", "npm start"],
+  ["docs/guide/mtn.md", "API_USER=$(node -p 'crypto.randomUUID()')"],
+  ["docs/guide/operate.md", `journalctl -u 'tukio@*' -o cat --since today | grep '"event":"provider.token.denied"'`],
+  ["docs/guide/recover.md", "cd /opt/tukio && git fetch --tags && git checkout v0.1.0 && npm ci --omit=dev"],
   ["docs/provider.md", "npm run check"],
   ["examples/django-laundry/README.md", "sudo apt install python3-django"],
   ["examples/django-laundry/README.md", "npx tukio listen --forward-to localhost:4000/hooks/tukio"],
@@ -52,7 +67,10 @@ const notRun = [
 ];
 
 /** Documents whose commands another test runs. */
-const elsewhere: Readonly<Record<string, string>> = { "docs/clients.md": "test/transport/foreign.test.ts" };
+const elsewhere: Readonly<Record<string, string>> = {
+  "docs/clients.md": "test/transport/foreign.test.ts",
+  "docs/guide/recover.md": "test/docs/recover.test.ts",
+};
 
 /** The tests in `test/examples/` run the commands of the examples, each in a folder of its own. */
 const isExample = (document: string): boolean => document.startsWith("examples/");

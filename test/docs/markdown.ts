@@ -12,6 +12,7 @@ export const examples: readonly string[] = readdirSync(join(root, "examples"), {
 const folders = [
   ".",
   "docs",
+  "docs/guide",
   "client-sdk",
   "merchant-sdk",
   "deploy",
