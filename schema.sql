@@ -74,6 +74,17 @@ create table plan_key (
 );
 create index plan_key_created on plan_key (created_at);
 
+-- One row: by how many milliseconds the sandbox has moved the time of plans ahead of PostgreSQL's clock.
+create table plan_clock (
+  is_single boolean primary key default true check (is_single),
+  ahead_ms bigint not null default 0
+);
+insert into plan_clock default values;
+
+-- The time by which instalments are due and overdue: that of the statement, moved by the sandbox.
+create function plan_now() returns timestamptz language sql stable as
+  $$ select statement_timestamp() + ahead_ms * interval '1 millisecond' from plan_clock $$;
+
 -- A link by which a payer starts payments. Its orders carry its id.
 create table payment_link (
   id uuid primary key,

@@ -102,11 +102,13 @@ export interface Tukio {
     /** Fetches a provider's access token ahead of need. Returns when it expires. */
     fetchToken(provider: model.ProviderName, options?: CallOptions): Promise<model.AccessToken>;
   };
-  /** The payer's phone of the sandbox, for your tests. */
+  /** The payer's phone of the sandbox, and the clock of plans, for your tests. */
   sandbox: {
     /** The open prompts of a phone. */
     prompts(phone: string, options?: CallOptions): Promise<model.Prompt[]>;
     answer(promptId: string, answer: model.PromptAnswer, options?: CallOptions): Promise<void>;
+    /** Moves the time of plans by an ISO 8601 duration such as `P1M`. Returns the new time. */
+    advanceClock(advance: string, options?: CallOptions): Promise<string>;
   };
 }
 
@@ -289,5 +291,8 @@ const createSandbox = ({ api, repeat, once }: Parts): Tukio["sandbox"] => ({
   async answer(id, answer, options) {
     const params = { path: { id } };
     await once((init) => api.POST("/sandbox/phone/prompts/{id}", { ...init, params, body: { answer } }), options);
+  },
+  async advanceClock(advance, options) {
+    return (await once((init) => api.POST("/sandbox/clock", { ...init, body: { advance } }), options)).now;
   },
 });

@@ -579,6 +579,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sandbox/clock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move the time of plans
+         * @description For tests, on nodes whose providers are all sandboxes. What becomes due in the time that is skipped happens at once, on all nodes of the database. The times of orders and messages stay real.
+         */
+        post: operations["advanceClock"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/notifications": {
         parameters: {
             query?: never;
@@ -1748,6 +1768,17 @@ export interface components {
         PlanPage: {
             data: components["schemas"]["Plan"][];
             nextCursor: string | null;
+        };
+        ClockRequest: {
+            /** @description How far the time moves: an ISO 8601 duration. At most ten years in total. */
+            advance: string;
+        };
+        ClockAnswer: {
+            /**
+             * Format: date-time
+             * @description The time of plans now. ISO 8601, UTC.
+             */
+            now: string;
         };
         NotificationList: {
             data: components["schemas"]["Notification"][];
@@ -3725,6 +3756,35 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["PlanAnswer"];
+                };
+            };
+        };
+    };
+    advanceClock: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClockRequest"];
+            };
+        };
+        responses: {
+            /** @description The new time of plans. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "now": "2041-01-01T06:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ClockAnswer"];
                 };
             };
         };

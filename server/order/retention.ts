@@ -156,6 +156,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     since: "created_at",
     keptFor: "72 hours",
   },
+  plan_clock: { notPersonal: ["is_single", "ahead_ms"] },
   receipt: { notPersonal: ["provider", "receipt", "payment_id"] },
   credential: { notPersonal: ["provider", "sealed", "expires_at"] },
   query_pace: { notPersonal: ["provider", "next_at", "halvings", "halved_at"] },

@@ -7,6 +7,7 @@ import { makePlansDue, planMessageColumns } from "../delivery/plan-message.ts";
 import { HubError } from "../errors.ts";
 import { run, type Statement } from "../order/statement.ts";
 import { nextVersion as nextLinkVersion } from "../payment-link/settle.ts";
+import { readNow } from "./clock.ts";
 import { readPlan } from "./read.ts";
 import { isEndless, type PlanRow, type PlanStatus } from "./row.ts";
 import { daysAfter, indexAfter } from "./schedule.ts";
@@ -63,7 +64,7 @@ interface Change {
   /** The statuses in which nothing is to change. */
   done: readonly PlanStatus[];
   /** Parameters after the id and the version. */
-  values?: (row: PlanRow) => unknown[];
+  values?: (row: PlanRow, now: Date) => unknown[];
 }
 
 const pausing: Change = { statement: pauseStatement, done: ["paused"] };
@@ -71,8 +72,7 @@ const resuming: Change = { statement: resumeStatement, done: ["active", "past_du
 const cancelling: Change = { statement: cancelStatement, done: ["cancelled"] };
 
 /** The dates of an endless plan that passed during the pause are skipped. */
-function resumption({ schedule, time_zone: timeZone, grace_days, next_index }: PlanRow): unknown[] {
-  const now = new Date();
+function resumption({ schedule, time_zone: timeZone, grace_days, next_index }: PlanRow, now: Date): unknown[] {
   const next =
     schedule && isEndless({ schedule })
       ? indexAfter({ firstDueAt: new Date(schedule.firstDueAt), every: schedule.every, timeZone }, now, next_index)
@@ -91,7 +91,7 @@ async function change(pool: pg.Pool, planId: string, { statement, done, values }
     if (row.status === "completed" || row.status === "cancelled") {
       throw new HubError("plan_closed", `The plan is ${row.status}`);
     }
-    const parameters = [row.id, row.version, ...(values?.(row) ?? [])];
+    const parameters = [row.id, row.version, ...(values ? values(row, await readNow(pool)) : [])];
     if ((await run(pool, statement, parameters)).length > 0) return readPlan(pool, planId);
   }
   throw new HubError("store_unavailable", "The plan is changing too fast; try again", { retryAfterS: 1 });

@@ -117,8 +117,8 @@ export interface PlanDraft {
   request: string;
 }
 
-/** Throws the errors that `POST /v1/plans` answers. */
-export function readPlanDraft(value: unknown, enabled: ReadonlyMap<string, Provider>, now = new Date()): PlanDraft {
+/** Throws the errors that `POST /v1/plans` answers. `now`: by the clock of plans. */
+export function readPlanDraft(value: unknown, enabled: ReadonlyMap<string, Provider>, now: Date): PlanDraft {
   const body = parseInput(planBody, value);
   const { schedule: given, timeZone = timeZoneOf(body.currency), graceDays = 3, ...rest } = body;
   if (rest.customer.id === undefined && rest.customer.phone === undefined) {

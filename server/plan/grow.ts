@@ -24,7 +24,7 @@ const numbersMax = 100;
 const growingStatement = {
   name: "read-growing-plans",
   text: `select id, schedule, time_zone, grace_days, next_index from plan
-    where grows_at <= statement_timestamp() and status in ('active', 'past_due') order by grows_at limit ${batch}`,
+    where grows_at <= plan_now() and status in ('active', 'past_due') order by grows_at limit ${batch}`,
 } as const;
 
 /** $1: the plan. $2: its place in the schedule. $3: the instalment there. */
@@ -32,7 +32,7 @@ const growStatement = {
   name: "grow-plan",
   text: `with growing as materialized (
     select ${planNames.join(", ")}, next_n from plan
-    where id = $1 and next_index = $2 and grows_at <= statement_timestamp() and status in ('active', 'past_due') for no key update
+    where id = $1 and next_index = $2 and grows_at <= plan_now() and status in ('active', 'past_due') for no key update
   ),
   free as materialized (
     select number.n from growing g cross join lateral (

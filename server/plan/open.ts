@@ -6,6 +6,8 @@ import type { Database } from "../database/pool.ts";
 import { reportTask } from "../log.ts";
 import { startLoop } from "../loop.ts";
 import { resealTokens } from "../payment-link/reseal.ts";
+import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
+import { advanceClock, resetClock } from "./clock.ts";
 import { growDuePlans } from "./grow.ts";
 import { createPlans, type Plans, type PlansOptions } from "./plan.ts";
 import { planRoutes } from "./routes.ts";
@@ -16,6 +18,7 @@ export interface OpenPlansOptions extends Omit<PlansOptions, "pool"> {
   database: Database;
   /** The node's `TUKIO_SECRET`s. */
   secrets: readonly string[];
+  enabledProviders: readonly EnabledProvider[];
   log: FastifyBaseLogger;
 }
 
@@ -26,25 +29,45 @@ export interface OpenPlans extends Pick<Plans, "states"> {
 }
 
 export function openPlans(options: OpenPlansOptions): OpenPlans {
-  const plans = createPlans({ ...options, pool: options.database.pool });
+  const { database, enabledProviders } = options;
+  const { pool } = database;
+  const plans = createPlans({ ...options, pool });
+  const isSandbox = enabledProviders.length > 0 && enabledProviders.every((one) => modeOf(one) === "sandbox");
+  const settling = startSettling({ ...options, isSandbox });
+  const advance = async (body: unknown): Promise<Date> => {
+    const now = await advanceClock(pool, body);
+    settling.runNow();
+    return now;
+  };
   return {
     states: plans.states,
-    addRoutes: (scope, access) => planRoutes(scope, { access, plans }),
-    close: startSettling(options).close,
+    addRoutes: (scope, access) => planRoutes(scope, { access, plans, advanceClock: isSandbox ? advance : undefined }),
+    close: settling.close,
   };
 }
 
 /** 1 s, because a reader of a plan settles it first anyway. */
 const settleMs = 1_000;
 
-function startSettling({ database: { pool }, sealer, secrets, onChange, log }: OpenPlansOptions) {
+function startSettling({
+  database: { pool },
+  sealer,
+  secrets,
+  onChange,
+  isSandbox,
+  log,
+}: OpenPlansOptions & { isSandbox: boolean }) {
   // Only a rotation needs it.
   let isResealed = secrets.length < 2;
   let isUnfinished = false;
+  let isClockKnown = isSandbox;
   return startLoop({
     async task() {
       if (!isResealed) await resealTokens(pool, { sealer, newest: createSealer(secrets.slice(0, 1)) }, planTokens);
       isResealed = true;
+      // The database may have been a sandbox's before.
+      if (!isClockKnown) await resetClock(pool);
+      isClockKnown = true;
       const results = [
         await addMissingTokens(pool, sealer),
         await growDuePlans(pool, sealer),

@@ -5,6 +5,7 @@ import type { ReadPlans } from "../delivery/plan-message.ts";
 import { urlOf } from "../payment-link/payment-link.ts";
 import type { Provider } from "../provider/provider.ts";
 import { cancelPlan, pausePlan, resumePlan } from "./change.ts";
+import { readNow } from "./clock.ts";
 import { createPlan } from "./create.ts";
 import { readPlanDraft } from "./draft.ts";
 import { listPlans, type PlanFilter, readPlan, readPlanStates } from "./read.ts";
@@ -47,7 +48,7 @@ export function createPlans(options: PlansOptions): Plans {
   };
   return {
     async create(body, idempotencyKey) {
-      const draft = readPlanDraft(body, providers);
+      const draft = readPlanDraft(body, providers, await readNow(pool));
       const { isReplayed } = await createPlan({ ...options, creditMaxMinor }, draft, idempotencyKey);
       return { plan: changed(await readPlan(pool, draft.planId)), isReplayed };
     },

@@ -8,7 +8,7 @@ import { type PlanRow, type PlanStatus, selectPlans } from "./row.ts";
 import { settleDuePlans, settlePlan, unsettledLinks } from "./settle.ts";
 
 /** Whether the plan `p` shows what the database implies. */
-const isSettled = `coalesce(p.past_due_at > statement_timestamp(), true)
+const isSettled = `coalesce(p.past_due_at > plan_now(), true)
       and not exists (select from payment_link l where l.plan_uuid = p.id and l.seen_version <> l.version)
       and not exists (${unsettledLinks})`;
 

@@ -13,6 +13,7 @@ import {
   readProblems,
   writeProblems,
 } from "../schema/route.ts";
+import { clockBody } from "./clock.ts";
 import { planBody } from "./draft.ts";
 import { instalmentsMax, planKinds, planStatuses } from "./row.ts";
 
@@ -236,3 +237,22 @@ export const cancelPlan = change(
   "Its open instalments are cancelled. A payment that is in progress goes on; if it succeeds, the instalment is `paid`. Cancelling it again changes nothing.",
   "cancelled",
 );
+
+export const advanceClock = described({
+  tag: "Sandbox",
+  operationId: "advanceClock",
+  summary: "Move the time of plans",
+  description:
+    "For tests, on nodes whose providers are all sandboxes. What becomes due in the time that is skipped happens at once, on all nodes of the database. The times of orders and messages stay real.",
+  security: openedBy.merchant,
+  body: clockBody,
+  examples: { month: { summary: "A month", value: { advance: "P1M" } } },
+  answers: {
+    200: {
+      description: "The new time of plans.",
+      schema: z.object({ now: time("The time of plans now") }).meta({ id: "ClockAnswer" }),
+      example: { now: due[1] },
+    },
+  },
+  problems: writeProblems,
+});

@@ -12,6 +12,8 @@ import { planStatuses } from "./row.ts";
 export interface PlanRoutesOptions {
   access: Access;
   plans: Plans;
+  /** Moves the time of plans and returns the new one. Absent on a node with a live provider. */
+  advanceClock?: ((body: unknown) => Promise<Date>) | undefined;
 }
 
 const planFilter = z.strictObject({
@@ -32,7 +34,7 @@ function idOf({ params }: { params: { planId: string } }): string {
 }
 
 /** Adds the routes. All of them need the API key. */
-export function planRoutes(app: FastifyInstance, { access, plans }: PlanRoutesOptions): void {
+export function planRoutes(app: FastifyInstance, { access, plans, advanceClock }: PlanRoutesOptions): void {
   const onRequest = merchantOnly(access);
 
   app.post("/v1/plans", { ...route.createPlan, onRequest }, async (request, reply) => {
@@ -61,4 +63,11 @@ export function planRoutes(app: FastifyInstance, { access, plans }: PlanRoutesOp
   app.post<PlanParams>("/v1/plans/:planId/cancel", { ...route.cancelPlan, onRequest }, async (request) => ({
     plan: await plans.cancel(idOf(request)),
   }));
+
+  if (advanceClock) {
+    const config = { cors: false } as const;
+    app.post("/sandbox/clock", { config, ...route.advanceClock, onRequest }, async ({ body }) => ({
+      now: await advanceClock(body),
+    }));
+  }
 }

@@ -23,7 +23,7 @@ const nextStatus = `case
         when f.open = 0 and p.grows_at is null and f.paid > 0 and (p.status <> 'cancelled' or f.cancelled = 0) then 'completed'
         when f.open = 0 and p.grows_at is null then 'cancelled'
         when p.status in ('paused', 'cancelled') then p.status
-        when f.overdue_at <= statement_timestamp() then 'past_due'
+        when f.overdue_at <= (select plan_now()) then 'past_due'
         else 'active' end`;
 
 /** Settles the plans of the select `chosen (id)`. */
@@ -68,7 +68,7 @@ const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_pla
 const settleDueStatement = {
   name: "settle-plans",
   text: `with due_plan as materialized (
-    select id from plan where past_due_at <= statement_timestamp() order by past_due_at limit ${batch}
+    select id from plan where past_due_at <= plan_now() order by past_due_at limit ${batch}
   ),
   paid_plan as materialized (select plan_uuid as id from payment_link where seen_version <> version limit ${batch}),
   ${settle("select id from due_plan union select id from paid_plan", "skip locked")}

@@ -27,7 +27,7 @@ import {
   type Sent,
 } from "../support/openapi.ts";
 import { createLink, linkBody } from "../support/payment-link.ts";
-import { changePlan, createPlan, planBody } from "../support/plan.ts";
+import { changePlan, createPlan, inDays, planBody } from "../support/plan.ts";
 import { collectRoutes } from "../support/routes.ts";
 import { nextOrderId } from "../support/store.ts";
 
@@ -61,11 +61,14 @@ async function startListed(env: Record<string, string> = {}): Promise<{ node: Te
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
   // Without the routes with a slash at the end, which webhooks and returns have too.
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone|inbox(\.json)?$)|^POST \/sandbox\/inbox$|\/(docs|shop|page|checkout)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone|clock|inbox(\.json)?$)|^POST \/sandbox\/inbox$|\/(docs|shop|page|checkout)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(
       route,
     );
   return { node, registered: routes.map(routeOf).filter(isPublic) };
 }
+
+/** The schedule of a plan after the time to which the requests of the document move the clock. */
+const latePlan = { amountMinor: 10_000, every: { months: 1 }, count: 3, firstDueAt: inDays(4_000) };
 
 const documented = (document: OpenApiDocument): string[] =>
   listOperations(document).map(({ method, path }) => routeOf({ method, url: path.replace(/\{(\w+)\}/g, ":$1") }));
@@ -277,7 +280,9 @@ describe("the requests of the OpenAPI document", () => {
     return { id, token: url.slice(-24) };
   };
 
-  const createOnePlan = async (): Promise<Record<string, string>> => ({ planId: (await createPlan(node)).planId });
+  const createOnePlan = async (): Promise<Record<string, string>> => ({
+    planId: (await createPlan(node, { schedule: latePlan })).planId,
+  });
 
   /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
@@ -459,10 +464,14 @@ describe("the requests of the OpenAPI document", () => {
       ["sendNotification", "order_unpaid", { names: { ...opened, name: "receipt" }, headers: key }],
       ["sendNotification", "notification_unknown", { names: { ...opened, name: "fax" }, headers: key }],
       ["replayNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: {} }],
-      ["createPlan", "body_invalid", { headers: key, body: planBody({ kind: "loan" }) }],
-      ["createPlan", "phone_invalid", { headers: key, body: planBody({ customer: { phone: "12" } }) }],
-      ["createPlan", "plan_exists", { headers: key, body: planBody({ planId: plan.planId }) }],
-      ["createPlan", "order_mismatch", { headers: key, body: planBody({ planId: "TAKEN" }) }],
+      ["createPlan", "body_invalid", { headers: key, body: planBody({ kind: "loan", schedule: latePlan }) }],
+      [
+        "createPlan",
+        "phone_invalid",
+        { headers: key, body: planBody({ customer: { phone: "12" }, schedule: latePlan }) },
+      ],
+      ["createPlan", "plan_exists", { headers: key, body: planBody({ planId: plan.planId, schedule: latePlan }) }],
+      ["createPlan", "order_mismatch", { headers: key, body: planBody({ planId: "TAKEN", schedule: latePlan }) }],
       ["readPlan", "plan_unknown", { names: { planId: "none" }, headers: key }],
       ["readPlan", "key_invalid", { names: { planId: "none" } }],
       ["pausePlan", "plan_closed", { names: plan, headers: key }],

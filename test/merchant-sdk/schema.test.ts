@@ -56,6 +56,7 @@ const calls: readonly ((tukio: Tukio) => unknown)[] = [
   ({ providers }) => providers.fetchToken("daraja"),
   ({ sandbox }) => sandbox.prompts("0712345600"),
   ({ sandbox }) => sandbox.answer("1", "approve"),
+  ({ sandbox }) => sandbox.advanceClock("P1M"),
 ];
 
 describe("the client", () => {
@@ -75,7 +76,7 @@ describe("the client", () => {
     const isForBackends = (path: string, security: readonly object[]): boolean =>
       path.startsWith("/v1/")
         ? security.some((one) => "apiKey" in one) && !/\/(events|socket)$/.test(path.replace(/^\/v1\/events$/, ""))
-        : /^\/sandbox\/phone\//.test(path);
+        : /^\/sandbox\/(phone\/|clock$)/.test(path);
     // Pictures are no JSON: a backend gets them with fetch.
     const isPicture = (path: string): boolean => /\.(svg|png)$/.test(path);
     const wanted = listOperations(document)

@@ -5,6 +5,7 @@ import type { Claimed } from "../../server/delivery/claim.ts";
 import { readClaimedPlans } from "../../server/delivery/plan-message.ts";
 import { resealTokens } from "../../server/payment-link/reseal.ts";
 import { cancelPlan, pausePlan, resumePlan } from "../../server/plan/change.ts";
+import { advanceClock, readNow, resetClock } from "../../server/plan/clock.ts";
 import { createPlan } from "../../server/plan/create.ts";
 import type { PlanDraft } from "../../server/plan/draft.ts";
 import { growDuePlans } from "../../server/plan/grow.ts";
@@ -119,6 +120,7 @@ export function planCalls({ pool }: Database): Record<string, (() => Promise<unk
       () => resealPlan(pool),
     ],
     growPlans: [() => growDuePlans(pool, sealer)],
+    planClock: [() => readNow(pool), () => advanceClock(pool, { advance: "PT1S" }), () => resetClock(pool)],
     createPlan: [
       () => create(draftFor("NEW-PLAN"), "new"),
       // Each of the others creates nothing: a plan, a link, a used key, an expired key, and too much credit.

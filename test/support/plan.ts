@@ -32,3 +32,10 @@ export const readPlan = async (node: TestNode, planId: string): Promise<Plan> =>
 
 export const changePlan = (node: TestNode, planId: string, change: "pause" | "resume" | "cancel"): Promise<Answer> =>
   asMerchant(node, `/v1/plans/${planId}/${change}`, {});
+
+/** Moves the time of plans in the sandbox. Returns the new time. */
+export async function advance(node: Pick<TestNode, "url">, duration: string): Promise<Date> {
+  const answer = await asMerchant(node, "/sandbox/clock", { advance: duration });
+  expect(answer).toMatchObject({ status: 200 });
+  return new Date((answer.body as unknown as { now: string }).now);
+}
