@@ -15,9 +15,9 @@ interface Module {
   imports: string[];
 }
 
-const modules: Module[] = ["server", "client-sdk", "merchant-sdk"].flatMap((folder) =>
+const modules: Module[] = ["server", "client-sdk", "merchant-sdk", "desk"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).split(sep).join("/"))
     .filter((path) => !/\/(node_modules|dist)\//.test(path))
     .map((path) => ({ path, imports: importsOf(path) })),
@@ -154,7 +154,18 @@ it.each([
   ["the SDK's protocol imports nothing", /^client-sdk\/protocol\.ts/, /./],
   ["the merchant's SDK imports nothing else", /^merchant-sdk\/(?!build\/)/, /^(server|test|client-sdk)\//],
   ["the merchant's client does not import the command", /^merchant-sdk\/(?!command\/)/, /^merchant-sdk\/command\//],
-  ["nothing else imports the merchant's SDK", /^(server|client-sdk)\//, /^merchant-sdk\//],
+  ["nothing else imports the merchant's SDK, but the desk its types", /^(server|client-sdk)\//, /^merchant-sdk\//],
+  [
+    "the desk imports the API's types and rules of the protocol, and no code of the server",
+    /^desk\//,
+    /^(server|test)\/|^merchant-sdk\/(?!schema\.ts|model\.ts)|^client-sdk\/(?!protocol\.ts|money\.ts)/,
+  ],
+  ["nothing imports the desk", /^(server|client-sdk|merchant-sdk)\//, /^desk\//],
+  [
+    "the desk's parts do not import its screens, but the sign-in",
+    /^desk\/(api|part|word)\//,
+    /^desk\/screen\/(?!sign-in)/,
+  ],
   [
     "the server imports the SDK's constants and built files, not its code",
     /^server\/(?!page\/|payment-link\/|notification\/)/,

@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
 import { faviconRoute } from "../http/static-files.ts";
+import { deskRoutes } from "./desk.ts";
 import { type HealthRoutesOptions, healthRoutes } from "./health.ts";
 import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
 import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
@@ -28,6 +29,7 @@ export async function addOpenRoutes(
 ): Promise<void> {
   faviconRoute(app);
   sdkRoutes(app);
+  deskRoutes(app);
   healthRoutes(app, options);
   metricsRoute(app, options);
   webhookRoutes(app, { ...options, secrets: urlSecrets.webhook });

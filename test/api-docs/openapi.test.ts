@@ -61,7 +61,7 @@ async function startListed(env: Record<string, string> = {}): Promise<{ node: Te
   const { started: node, routes } = await collectRoutes(() => startNode({ databaseUrl, env }));
   // Without the routes with a slash at the end, which webhooks and returns have too.
   const isPublic = (route: string): boolean =>
-    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone|clock|inbox(\.json)?$)|^POST \/sandbox\/inbox$|\/(docs|shop|page|checkout)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(
+    !/^(HEAD|OPTIONS) |\/\*$|\/sandbox\/(?!phone|clock|inbox(\.json)?$)|^POST \/sandbox\/inbox$|\/(docs|shop|page|checkout|desk\/assets)\/|\/favicon\.ico$|^\w+ \/(webhooks|return)\/.*\/$/.test(
       route,
     );
   return { node, registered: routes.map(routeOf).filter(isPublic) };

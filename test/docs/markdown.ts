@@ -15,6 +15,7 @@ const folders = [
   "docs/guide",
   "client-sdk",
   "merchant-sdk",
+  "desk",
   "deploy",
   "test/attack",
   "examples",
@@ -89,7 +90,7 @@ export const filesNamedIn = (text: string): string[] =>
   codeOf(text).flatMap(
     (code) =>
       code.match(
-        /^(?:server|test|examples|client-sdk|merchant-sdk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g,
+        /^(?:server|test|examples|client-sdk|merchant-sdk|desk|bench(?!\/out\/)|docs|deploy|migration)\/[\w./@-]+$/g,
       ) ?? [],
   );
 

@@ -19,6 +19,7 @@ function copySources(): string {
     "test",
     "client-sdk",
     "merchant-sdk",
+    "desk",
     "package.json",
     "tsconfig.json",
     "vitest.config.ts",

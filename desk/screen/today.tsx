@@ -1,0 +1,5 @@
+import type { ReactNode } from "react";
+
+export default function Today(): ReactNode {
+  return <h1>Today</h1>;
+}
