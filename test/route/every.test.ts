@@ -86,7 +86,7 @@ const filled = (url: string): string => url.replace(/:(\w+)/g, (_, name: string)
 function methodsByPath(): Map<string, string[]> {
   const patterns = routes.map(({ method, url }) => ({
     method,
-    pattern: new RegExp(`^${url.replace(/:\w+/g, "[^/]*")}$`),
+    pattern: new RegExp(`^${url.replace(/:\w+/g, "[^/]*").replace("/desk/*", "/desk/.*")}$`),
   }));
   const paths = new Set(routes.map(({ url }) => filled(url)));
   return new Map(
