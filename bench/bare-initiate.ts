@@ -5,10 +5,11 @@
  * sends the push after the answer and stores the reply.
  */
 import { setImmediate as nextTick } from "node:timers/promises";
-import Fastify from "fastify";
-import { type Bearing, createAccess } from "../server/auth/access.ts";
+import Fastify, { type FastifyRequest } from "fastify";
+import { createAccess } from "../server/auth/access.ts";
 import { createWatchTokens } from "../server/auth/watch-token.ts";
 import { openDatabase } from "../server/database/pool.ts";
+import { createKeyRing } from "../server/key/ring.ts";
 import type { PaymentDraft } from "../server/order/draft.ts";
 import { createOrderStore } from "../server/order/store.ts";
 import { createStartPayment } from "../server/payment/start.ts";
@@ -57,14 +58,20 @@ async function commitOrder(body: Body): Promise<unknown> {
 }
 
 const tokens = createWatchTokens(["a secret that only the bench has and that is long enough"], 3_600);
-const access = createAccess({ apiKeys: [TUKIO_API_KEY], tokens, query: { idOf: async () => undefined } });
+const ring = createKeyRing({
+  apiKeys: [TUKIO_API_KEY],
+  database,
+  onError: () => undefined,
+  onRecovered: () => undefined,
+});
+const access = createAccess({ ring, tokens, query: { idOf: async () => undefined }, cookie: {} });
 /** The fields of a provider that `createStartPayment` reads. */
 const daraja = { name: "daraja", currencies: ["KES"], countries: ["KE"], limits: mpesaLimits } as const;
 const providers = new Map([["daraja", daraja as Partial<Provider> as Provider]]);
 const startPayment = createStartPayment({ providers, terms, store, initiator: { start } });
 
-async function answerFully(body: Body, request: Bearing): Promise<unknown> {
-  access.requireMerchant(request);
+async function answerFully(body: Body, request: FastifyRequest): Promise<unknown> {
+  access.requireKey(request, "pay");
   const { event } = await startPayment(body);
   return { order: event, ...tokens.issue(event) };
 }

@@ -4,6 +4,7 @@ import createApi, { type Client as Api } from "openapi-fetch";
 import { type Caller, type CallOptions, type CreateOptions, createCaller, type Init } from "./call.ts";
 import { unreadable } from "./error.ts";
 import { type FollowedEvent, type FollowOptions, follow } from "./follow.ts";
+import { createKeys, type Keys } from "./key.ts";
 import { createList, type List, type Page } from "./list.ts";
 import type * as model from "./model.ts";
 import { createNotifications, type Notifications } from "./notification.ts";
@@ -102,6 +103,8 @@ export interface Tukio {
     /** Fetches a provider's access token ahead of need. Returns when it expires. */
     fetchToken(provider: model.ProviderName, options?: CallOptions): Promise<model.AccessToken>;
   };
+  /** API keys, each for what its scopes allow. */
+  keys: Keys;
   /** The payer's phone of the sandbox, and the clock of plans, for your tests. */
   sandbox: {
     /** The open prompts of a phone. */
@@ -138,6 +141,7 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
     endpoints: createEndpoints(parts),
     notifications: createNotifications(parts),
     providers: createProviders(parts),
+    keys: createKeys(parts),
     sandbox: createSandbox(parts),
   };
 }

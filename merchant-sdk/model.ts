@@ -39,6 +39,10 @@ export type PlanRequest = Schemas["PlanRequest"];
 export type Provider = Omit<Schemas["ProviderList"]["data"][number], "name"> & { name: ProviderName };
 export type AccessToken = Schemas["AccessToken"];
 
+export type ApiKey = Schemas["ApiKey"];
+export type ApiKeyDraft = Schemas["ApiKeyDraft"];
+export type ApiKeyWithSecret = Schemas["ApiKeyWithSecret"];
+
 export type Endpoint = Schemas["Endpoint"];
 export type EndpointDraft = Schemas["EndpointDraft"];
 export type EndpointChange = Schemas["EndpointChange"];

@@ -72,7 +72,7 @@ export interface paths {
         };
         /**
          * Read an order
-         * @description With the API key: everything about the order. With a watch token: the current state only.
+         * @description With an API key: everything about the order. With a watch token: the current state only.
          */
         get: operations["readOrder"];
         put?: never;
@@ -676,6 +676,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the API keys
+         * @description Without those of `TUKIO_API_KEY`.
+         */
+        get: operations["listKeys"];
+        put?: never;
+        /**
+         * Create an API key
+         * @description The answer has the secret, which is not stored and never shown again. It works at once on the node that answers, and within 5 s on the others. At most 1000 keys.
+         */
+        post: operations["createKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke an API key
+         * @description The key, its sessions and its open streams end within 5 s on every node.
+         */
+        delete: operations["revokeKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -691,7 +735,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "scope_missing" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "key_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "key_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1802,6 +1846,49 @@ export interface components {
              */
             reportUrl?: string;
         };
+        ApiKeyDraft: {
+            /** @description What uses the key, such as `checkout server`. */
+            name: string;
+            /** @description `read`: every GET. `pay`: start payments, links and plans, and change what belongs to them. `manage`: decisions, endpoints, keys, and sending again. */
+            scopes: ("read" | "pay" | "manage")[];
+        };
+        ApiKeyWithSecret: {
+            key: components["schemas"]["ApiKey"];
+            /** @description `tukio_key_…`. Send it as `Authorization: Bearer`. Shown only here. */
+            secret: string;
+        };
+        /** @description An API key, without its secret. */
+        ApiKey: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            /** @description `read`: every GET. `pay`: start payments, links and plans, and change what belongs to them. `manage`: decisions, endpoints, keys, and sending again. */
+            scopes: ("read" | "pay" | "manage")[];
+            /**
+             * Format: date-time
+             * @description When it was created. ISO 8601, UTC.
+             */
+            createdAt: string;
+        };
+        ApiKeyList: {
+            data: components["schemas"]["ApiKey"][];
+        };
+        SignIn: {
+            /** @description An API key. */
+            key: string;
+        };
+        /** @description A session of the desk. */
+        DeskSession: {
+            /** @description The name of the session's key. */
+            name: string;
+            /** @description `read`: every GET. `pay`: start payments, links and plans, and change what belongs to them. `manage`: decisions, endpoints, keys, and sending again. */
+            scopes: ("read" | "pay" | "manage")[];
+            /**
+             * Format: date-time
+             * @description When the session ends. ISO 8601, UTC.
+             */
+            expiresAt: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -1976,7 +2063,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description `Order` with the API key, `StatusEvent` with a watch token. */
+            /** @description `Order` with an API key, `StatusEvent` with a watch token. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3944,6 +4031,103 @@ export interface operations {
                      */
                     "application/json": components["schemas"]["ReplayAnswer"];
                 };
+            };
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All keys, the oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-a0b1-7d22-8c4e-5f6a7b8c9d0e",
+                     *           "name": "checkout server",
+                     *           "scopes": [
+                     *             "read",
+                     *             "pay"
+                     *           ],
+                     *           "createdAt": "2026-11-20T20:59:31.000Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ApiKeyList"];
+                };
+            };
+        };
+    };
+    createKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApiKeyDraft"];
+            };
+        };
+        responses: {
+            /** @description The key and its secret. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "key": {
+                     *         "id": "0199f2c4-a0b1-7d22-8c4e-5f6a7b8c9d0e",
+                     *         "name": "checkout server",
+                     *         "scopes": [
+                     *           "read",
+                     *           "pay"
+                     *         ],
+                     *         "createdAt": "2026-11-20T20:59:31.000Z"
+                     *       },
+                     *       "secret": "tukio_key_bm90IGEgc2VjcmV0LCBvbmx5IGFuIGV4YW1wbGUuLi4"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ApiKeyWithSecret"];
+                };
+            };
+        };
+    };
+    revokeKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The API key.
+                 * @example 0199f2c4-a0b1-7d22-8c4e-5f6a7b8c9d0e
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is revoked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -16,6 +16,7 @@ import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
 import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
 import { openHttp } from "./http/server.ts";
+import { openKeys } from "./key/open.ts";
 import { reportEpochs, reportTask } from "./log.ts";
 import { createMetrics } from "./metrics/metrics.ts";
 import { reportToBoth } from "./notification/alert/watch.ts";
@@ -77,7 +78,8 @@ export async function createApp(
   const query = createOrderQuery(database);
   const statistics = createStatistics(database);
   const onSecondarySecret: AuthOptions["onSecondarySecret"] = (purpose) => metrics.onSecondarySecret(purpose);
-  const authOptions = { app, query, database, log, onSecondarySecret };
+  const { ring, ...keys } = openKeys({ ...config, app, database, counter, log });
+  const authOptions = { app, ring, query, database, log, onSecondarySecret };
   const { access, tokens, sealer, urlSecrets, secretComparison, isBlocked } = openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),
@@ -110,8 +112,7 @@ export async function createApp(
   const plans = openPlans({ ...config, ...linkParts, onChange: delivery.wake });
   const webhooks = openWebhooks({ parking, spoolSettings: config.spool, database, providers, store, check, log });
   const refreshAhead = startRefreshAhead({ accessTokens, log });
-  const eraseFiles = (before: Date): void => webhooks.spool?.removeDamaged(before);
-  const retention = startRetention({ database, eraseFiles, ...reportTask(log, "retention") });
+  const retention = startRetention({ database, files: webhooks.spool, ...reportTask(log, "retention") });
   const reports = { ...reportTask(log, "resync"), onWatcherError: reportTask(log, "delivery").onError };
   const hub = createHub({ store, bus, ...reports, ...measured, onNext: invariants.onNext });
   const budget = createRequestBudget(counter, { access, perMinute: limit.ip });
@@ -131,7 +132,7 @@ export async function createApp(
     restrictToOrigins(scope, isAllowedOrigin);
     await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
     transports.addRoutes(scope);
-    for (const { addRoutes } of [delivery, paymentLinks, plans, notifications]) addRoutes(scope, access);
+    for (const { addRoutes } of [delivery, paymentLinks, plans, notifications, keys]) addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
@@ -153,7 +154,7 @@ export async function createApp(
       await finishCalls(); // Again, because requests that were in flight until now may have begun calls.
       // From the parts that write to the database down to the parts that they use.
       const parts = [fulfilment, delivery, notifications, plans, paymentLinks, webhooks, refreshAhead, retention];
-      for (const part of [...parts, invariants, hub, offered]) await part.close();
+      for (const part of [...parts, invariants, hub, offered, keys]) await part.close();
     },
   };
 }

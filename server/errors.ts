@@ -15,6 +15,7 @@ export const errorTable = {
   token_expired: { status: 401, retryable: false, title: "The watch token has expired" },
   webhook_rejected: { status: 401, retryable: false, title: "The webhook's secret or signature is wrong" },
   origin_refused: { status: 403, retryable: false, title: "Pages of this origin may not call this node" },
+  scope_missing: { status: 403, retryable: false, title: "The API key lacks the scope that this needs" },
   order_unknown: { status: 404, retryable: false, title: "There is no such order" },
   payment_unknown: { status: 404, retryable: false, title: "The order has no such payment" },
   result_unknown: { status: 404, retryable: false, title: "The order has no such result" },
@@ -27,6 +28,7 @@ export const errorTable = {
   },
   plan_unknown: { status: 404, retryable: false, title: "There is no such plan" },
   endpoint_unknown: { status: 404, retryable: false, title: "There is no such endpoint" },
+  key_unknown: { status: 404, retryable: false, title: "There is no such API key" },
   route_unknown: { status: 404, retryable: false, title: "There is no route at this URL" },
   method_not_allowed: { status: 405, retryable: false, title: "The URL does not accept this method" },
   request_timeout: { status: 408, retryable: true, title: "The request did not arrive in time; try again later" },
@@ -46,6 +48,7 @@ export const errorTable = {
   plan_closed: { status: 409, retryable: false, title: "The plan is completed or cancelled" },
   credit_exceeded: { status: 409, retryable: false, title: "The customer would owe more than PLAN_CREDIT_MAX_MINOR" },
   endpoint_limit: { status: 409, retryable: false, title: "There are as many endpoints as are allowed" },
+  key_limit: { status: 409, retryable: false, title: "There are as many API keys as are allowed" },
   order_mismatch: {
     status: 409,
     retryable: false,

@@ -86,6 +86,7 @@ function nameOf(pair: string): string {
 const maskSecrets = (text: string): string =>
   text
     .replace(/eyJ[\w-]*(?:\.[\w-]*)*/g, "***")
+    .replace(/tukio_(?:key|session)_[\w-]*/g, "***")
     .replace(/[0-9a-f]{32,}/gi, "***")
     .replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
 

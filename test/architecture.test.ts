@@ -65,6 +65,7 @@ const layers = [
   ["config"],
   ["provider"],
   ["delivery"],
+  ["key"],
   ["redis"],
   ["status"],
   ["sandbox"],
@@ -127,7 +128,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|key\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

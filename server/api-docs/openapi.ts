@@ -2,12 +2,13 @@
 import swagger from "@fastify/swagger";
 import type { FastifyInstance, FastifySchema } from "fastify";
 import { z } from "zod";
+import { scopes } from "../auth/api-key.ts";
 import { type ErrorCode, errorTable, HubError, toProblem } from "../errors.ts";
 import { notificationNames } from "../notification/notification.ts";
 import { smsGatewayNames } from "../notification/sms/gateway.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
-import { endpointId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
+import { endpointId, keyId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
@@ -27,7 +28,11 @@ Every URL refuses other methods with 405 \`method_not_allowed\` and \`Allow\`, a
 export const commonProblems: readonly ErrorCode[] = ["method_not_allowed", "request_timeout", "headers_too_large"];
 
 const securitySchemes = {
-  apiKey: { type: "http", scheme: "bearer", description: "The merchant's API key. For backends only." },
+  apiKey: {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key of the merchant's, with the scope that the operation names. For backends only.",
+  },
   watchToken: {
     type: "http",
     scheme: "bearer",
@@ -39,6 +44,13 @@ const securitySchemes = {
     in: "query",
     name: "token",
     description: "The watch token of EventSource and WebSocket in a browser, which cannot set headers.",
+  },
+  deskSession: {
+    type: "apiKey",
+    in: "cookie",
+    name: "__Host-tukio_desk",
+    description:
+      "A session of the desk, which acts with its API key wherever one is accepted. Only for the desk's own page.",
   },
 } as const;
 
@@ -78,6 +90,7 @@ const pathParameters: Readonly<Record<string, Json>> = {
     description: `Your name for the plan. Percent-encode it in the path. ${orderIdForm}`,
     examples: ["PHONE-7"],
   },
+  "keys/id": { type: "string", format: "uuid", description: "The API key.", examples: [keyId] },
   "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),
@@ -217,6 +230,7 @@ function problemOf(
   const headers = {
     ...(alike.includes("rate_limited") && { "Retry-After": retryAfter }),
     ...(alike.some(needsBearer) && { "WWW-Authenticate": challenge }),
+    ...(alike.includes("scope_missing") && { "WWW-Authenticate": scopeChallenge }),
     ...(alike.includes("method_not_allowed") && { Allow: allow }),
     ...(alike.includes("upgrade_required") && { Upgrade: upgrade }),
   };
@@ -253,6 +267,12 @@ const upgrade = { type: "string", const: "websocket", description: "The protocol
 const retryAfter = { type: "integer", minimum: 1, description: "Seconds." };
 
 const challenge = { type: "string", const: "Bearer", description: "The required kind of credential." };
+
+const scopeChallenge = {
+  type: "string",
+  pattern: `^Bearer error="insufficient_scope", scope="(${scopes.join("|")})"$`,
+  description: "With `scope_missing`: the scope that is needed.",
+};
 
 const needsBearer = (code: ErrorCode): boolean => errorTable[code].status === 401 && code !== "webhook_rejected";
 

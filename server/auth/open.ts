@@ -1,18 +1,19 @@
-/** Creates everything that is derived from the node's API keys and secrets, and compares the secrets of all nodes. */
+/** Creates everything that is derived from the node's secrets, authorizes requests, and compares the secrets of all nodes. */
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Database } from "../database/pool.ts";
 import { HubError, notReady } from "../errors.ts";
 import type { OrderQuery } from "../order/query.ts";
 import { type Access, createAccess } from "./access.ts";
+import type { KeyRing } from "./api-key.ts";
 import { createSealer, createUrlSecrets, type OnSecondarySecret, type Sealer, type UrlSecrets } from "./keys.ts";
 import { createRepeatedComparison, type SecretComparison } from "./secret-comparison.ts";
 import { createWatchTokens, type WatchTokens } from "./watch-token.ts";
 
 export interface AuthSettings {
-  readonly apiKeys: readonly string[];
   readonly secrets: readonly string[];
   /** Seconds. */
   readonly watchTokenTtlS: number;
+  readonly publicUrl?: string;
 }
 
 export interface Auth {
@@ -27,6 +28,7 @@ export interface Auth {
 
 export interface AuthOptions {
   app: FastifyInstance;
+  ring: KeyRing;
   query: Pick<OrderQuery, "idOf">;
   database: Database;
   log: FastifyBaseLogger;
@@ -38,8 +40,8 @@ export interface AuthOptions {
  * ends when the node begins to drain, so that another node can take its place at once.
  */
 export function openAuth(
-  { apiKeys, secrets, watchTokenTtlS }: AuthSettings,
-  { app, query, database, log, onSecondarySecret }: AuthOptions,
+  { secrets, watchTokenTtlS, publicUrl }: AuthSettings,
+  { app, ring, query, database, log, onSecondarySecret }: AuthOptions,
 ): Auth {
   const secretComparison = createRepeatedComparison({ database, secrets, log });
   app.addHook("onReady", () => secretComparison.start());
@@ -49,7 +51,7 @@ export function openAuth(
   const isBlocked = (): boolean => secretComparison.state.isBlocked;
   const tokens = whileBlocked(createWatchTokens(secrets, watchTokenTtlS, onSecondarySecret), isBlocked);
   return {
-    access: createAccess({ apiKeys, tokens, query }),
+    access: createAccess({ ring, tokens, query, cookie: { publicUrl } }),
     tokens,
     sealer: createSealer(secrets, onSecondarySecret),
     urlSecrets: {

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { merchantOnly } from "../auth/access.ts";
+import { holdWith, release } from "../auth/api-key.ts";
 import { HubError } from "../errors.ts";
 import { onGone, openStream, writeStream } from "../http/event-stream.ts";
 import { parseInput, text, timeText, wholeText } from "../validation.ts";
@@ -72,7 +73,11 @@ export function eventRoutes(app: FastifyInstance, { delivery, onRequest }: Event
         throw error;
       });
       streams.set(reply, following);
+      const { apiKey } = request;
+      const held = { expire: () => void reply.raw.end() };
+      holdWith(apiKey, held);
       onGone(reply, () => {
+        release(apiKey, held);
         streams.delete(reply);
         following.stop();
       });

@@ -106,11 +106,13 @@ const exampleMessage = {
   data: { order: example.succeeded },
 };
 
-const shared = { tag: "Events", security: openedBy.merchant } as const;
+const reads = { tag: "Events", security: openedBy.read } as const;
+
+const manages = { tag: "Events", security: openedBy.manage } as const;
 
 export const createEndpoint = (body: z.ZodType): Described =>
   described({
-    ...shared,
+    ...manages,
     operationId: "createEndpoint",
     summary: "Create an endpoint",
     description:
@@ -128,7 +130,7 @@ export const createEndpoint = (body: z.ZodType): Described =>
   });
 
 export const listEndpoints = described({
-  ...shared,
+  ...reads,
   operationId: "listEndpoints",
   summary: "List the endpoints",
   answers: {
@@ -144,7 +146,7 @@ export const listEndpoints = described({
 const endpointAnswer = { description: "The endpoint.", schema: oneEndpoint, example: { endpoint: exampleEndpoint } };
 
 export const readEndpoint = described({
-  ...shared,
+  ...reads,
   operationId: "readEndpoint",
   summary: "Read an endpoint",
   answers: { 200: endpointAnswer },
@@ -153,7 +155,7 @@ export const readEndpoint = described({
 
 export const changeEndpoint = (body: z.ZodType): Described =>
   described({
-    ...shared,
+    ...manages,
     operationId: "changeEndpoint",
     summary: "Change, disable or enable an endpoint",
     description: "While it is disabled, what is due stays due. Enabling it sends that, also what had no attempts left.",
@@ -164,7 +166,7 @@ export const changeEndpoint = (body: z.ZodType): Described =>
   });
 
 export const deleteEndpoint = described({
-  ...shared,
+  ...manages,
   operationId: "deleteEndpoint",
   summary: "Delete an endpoint with its history",
   answers: { 204: { description: "It is deleted." } },
@@ -172,7 +174,7 @@ export const deleteEndpoint = described({
 });
 
 export const rotateSecret = described({
-  ...shared,
+  ...manages,
   operationId: "rotateSecret",
   summary: "Replace the secret",
   description: "The old secret signs too for 24 hours. The secret of `ENDPOINT_URL` is changed in `ENDPOINT_SECRET`.",
@@ -187,7 +189,7 @@ export const rotateSecret = described({
 });
 
 export const pingEndpoint = described({
-  ...shared,
+  ...manages,
   operationId: "pingEndpoint",
   summary: "Send a test message",
   description: "Sends a message of type `ping` now, also to a disabled endpoint, and returns the answer.",
@@ -211,7 +213,7 @@ export const pingEndpoint = described({
 
 export const listDeliveries = (querystring: z.ZodObject): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId: "listDeliveries",
     summary: "List an endpoint's deliveries",
     description:
@@ -245,7 +247,7 @@ export const listDeliveries = (querystring: z.ZodObject): Described =>
 
 export const replayEndpoint = (body: z.ZodType): Described =>
   described({
-    ...shared,
+    ...manages,
     operationId: "replayEndpoint",
     summary: "Send current states again",
     description:
@@ -267,7 +269,7 @@ export const replayEndpoint = (body: z.ZodType): Described =>
 
 export const readEvents = (querystring: z.ZodObject): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId: "readEvents",
     summary: "Read the history of events, or follow it",
     description:

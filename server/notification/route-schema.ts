@@ -27,10 +27,12 @@ const notification = z
 
 const exampleNotification = { name: "receipt", live: true, events: ["order.succeeded"] };
 
-const shared = { tag: "Notifications", security: openedBy.merchant } as const;
+const reads = { tag: "Notifications", security: openedBy.read } as const;
+
+const manages = { tag: "Notifications", security: openedBy.manage } as const;
 
 export const listNotifications = described({
-  ...shared,
+  ...reads,
   operationId: "listNotifications",
   summary: "List the active notifications",
   answers: {
@@ -45,7 +47,7 @@ export const listNotifications = described({
 
 export const listNotificationDeliveries = (querystring: z.ZodObject): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId: "listNotificationDeliveries",
     summary: "List a notification's deliveries",
     description:
@@ -78,7 +80,7 @@ export const listNotificationDeliveries = (querystring: z.ZodObject): Described 
 
 export const replayNotification = (body: z.ZodType): Described =>
   described({
-    ...shared,
+    ...manages,
     operationId: "replayNotification",
     summary: "Send notifications again",
     description:
@@ -96,7 +98,7 @@ export const replayNotification = (body: z.ZodType): Described =>
   });
 
 export const sendNotification = described({
-  ...shared,
+  ...manages,
   operationId: "sendNotification",
   summary: "Send a notification about an order again",
   description: "A new mail or SMS is sent about the order as it is now. An SMS costs money each time.",

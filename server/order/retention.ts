@@ -192,6 +192,16 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   },
   alert: { notPersonal: ["kind", "live", "subject", "version", "at", "mail"] },
   alert_mail: { notPersonal: ["kind", "live", "n", "created_at", "sent_at"] },
+  // The rows of sessions are deleted at the next sign-in after they expire.
+  api_key: { notPersonal: ["id", "hash", "name", "scopes", "session_of", "created_at", "expires_at"] },
+  api_key_mark: { notPersonal: ["is_single", "mark"] },
+  audit: {
+    // The name of a key may be a person's.
+    personal: { key_name: null },
+    notPersonal: ["at", "id", "operation", "key_id", "is_desk", "subject", "is_done"],
+    since: "at",
+    keptFor: "365 days",
+  },
   fan_out: { notPersonal: ["is_single", "seen", "epoch", "swept_at", "swept_id"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
   node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },
@@ -234,8 +244,8 @@ export const eraseStatements: readonly { name: string; text: string }[] = [
 
 export interface RetentionOptions {
   database: Database;
-  /** Erases files that were set aside before this time. */
-  eraseFiles?: (before: Date) => void;
+  /** Erases files that were set aside before a time. */
+  files?: { removeDamaged(before: Date): void } | undefined;
   onError: (error: unknown) => void;
   onRecovered?: () => void;
 }
@@ -250,12 +260,12 @@ export async function erase({ pool }: Database, isClosed: () => boolean = () => 
 const intervalMs = 600_000;
 
 /** Erases now and every ten minutes. */
-export function startRetention({ database, eraseFiles, ...callbacks }: RetentionOptions): Pick<Loop, "close"> {
+export function startRetention({ database, files, ...callbacks }: RetentionOptions): Pick<Loop, "close"> {
   let isClosed = false;
   const loop = startLoop({
     task: async () => {
       await erase(database, () => isClosed);
-      eraseFiles?.(new Date(Date.now() - payerDataDays * 86_400_000));
+      files?.removeDamaged(new Date(Date.now() - payerDataDays * 86_400_000));
     },
     delayMs: () => intervalMs,
     ...callbacks,

@@ -67,12 +67,14 @@ const exampleLink = {
   changedAt: example.pending.openedAt,
 } as const;
 
-const shared = { tag: "Payment links", security: openedBy.merchant } as const;
+const reads = { tag: "Payment links", security: openedBy.read } as const;
+
+const pays = { tag: "Payment links", security: openedBy.pay } as const;
 
 const answer = { description: "The link.", schema: onePaymentLink, example: { paymentLink: exampleLink } };
 
 export const createPaymentLink = described({
-  ...shared,
+  ...pays,
   operationId: "createPaymentLink",
   summary: "Create a payment link",
   description:
@@ -107,7 +109,7 @@ export const createPaymentLink = described({
 
 export const listPaymentLinks = (querystring: z.ZodObject): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId: "listPaymentLinks",
     summary: "List payment links",
     description: "Newest first. With `status`, a page may have fewer links than `limit` before the end.",
@@ -125,7 +127,7 @@ export const listPaymentLinks = (querystring: z.ZodObject): Described =>
   });
 
 export const readPaymentLink = described({
-  ...shared,
+  ...reads,
   operationId: "readPaymentLink",
   summary: "Read a payment link",
   answers: { 200: answer },
@@ -133,7 +135,7 @@ export const readPaymentLink = described({
 });
 
 export const cancelPaymentLink = described({
-  ...shared,
+  ...pays,
   operationId: "cancelPaymentLink",
   summary: "Cancel a payment link",
   description:
@@ -144,7 +146,7 @@ export const cancelPaymentLink = described({
 
 const qr = (operationId: string, type: string): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId,
     summary: `Read the QR code of a payment link's page (${type})`,
     answers: { 200: { description: "The QR code of `url`.", type } },

@@ -119,12 +119,14 @@ const examplePlan = {
   changedAt: example.pending.openedAt,
 };
 
-const shared = { tag: "Plans", security: openedBy.merchant } as const;
+const reads = { tag: "Plans", security: openedBy.read } as const;
+
+const pays = { tag: "Plans", security: openedBy.pay } as const;
 
 const answer = { description: "The plan.", schema: onePlan, example: { plan: examplePlan } };
 
 export const createPlan = described({
-  ...shared,
+  ...pays,
   operationId: "createPlan",
   summary: "Create a plan",
   description:
@@ -184,7 +186,7 @@ export const createPlan = described({
 
 export const listPlans = (querystring: z.ZodObject): Described =>
   described({
-    ...shared,
+    ...reads,
     operationId: "listPlans",
     summary: "List plans",
     description: "Newest first.",
@@ -200,7 +202,7 @@ export const listPlans = (querystring: z.ZodObject): Described =>
   });
 
 export const readPlan = described({
-  ...shared,
+  ...reads,
   operationId: "readPlan",
   summary: "Read a plan",
   answers: { 200: answer },
@@ -209,7 +211,7 @@ export const readPlan = described({
 
 const change = (operationId: string, summary: string, description: string, status: string): Described =>
   described({
-    ...shared,
+    ...pays,
     operationId,
     summary,
     description,
@@ -244,7 +246,7 @@ export const advanceClock = described({
   summary: "Move the time of plans",
   description:
     "For tests, on nodes whose providers are all sandboxes. What becomes due in the time that is skipped happens at once, on all nodes of the database. The times of orders and messages stay real.",
-  security: openedBy.merchant,
+  security: openedBy.manage,
   body: clockBody,
   examples: { month: { summary: "A month", value: { advance: "P1M" } } },
   answers: {

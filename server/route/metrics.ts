@@ -8,10 +8,10 @@ const readMetrics = described({
   operationId: "readMetrics",
   tag: "Operating",
   summary: "Read the metrics for Prometheus",
-  description: "Requires the API key, except from a loopback address.",
-  security: openedBy.merchant,
+  description: "Requires an API key, except from a loopback address.",
+  security: openedBy.read,
   answers: { 200: { description: "The Prometheus text format.", type: "text/plain" } },
-  problems: ["key_invalid", "rate_limited", "internal"],
+  problems: ["key_invalid", "origin_refused", "scope_missing", "rate_limited", "internal", "store_unavailable"],
 });
 
 export interface MetricsRouteOptions {
@@ -21,7 +21,7 @@ export interface MetricsRouteOptions {
 
 export function metricsRoute(app: FastifyInstance, { access, metrics }: MetricsRouteOptions): void {
   app.get("/metrics", { config: { cors: false }, ...readMetrics }, async (request, reply) => {
-    if (!isLocal(request)) access.requireMerchant(request);
+    if (!isLocal(request)) access.requireKey(request, "read");
     return reply
       .type(metrics.contentType)
       .header("cache-control", "no-store")

@@ -2,14 +2,14 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { statuses } from "../../client-sdk/protocol.ts";
-import { type Access, bearerOf, credentialOf, merchantOnly } from "../auth/access.ts";
+import { type Access, credentialOf, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { fieldError, HubError } from "../errors.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
 import { decided, orderList, orderView, statusEvent, watchToken } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { described, openedBy, watchProblems } from "../schema/route.ts";
+import { described, openedBy, readProblems, watchProblems } from "../schema/route.ts";
 import { parseInput, readOrderId, text, timeText, wholeText } from "../validation.ts";
 
 export interface OrderRoutesOptions {
@@ -53,11 +53,11 @@ const readOrder = described({
   operationId: "readOrder",
   tag: "Payments",
   summary: "Read an order",
-  description: "With the API key: everything about the order. With a watch token: the current state only.",
+  description: "With an API key: everything about the order. With a watch token: the current state only.",
   security: openedBy.watcher,
   answers: {
     200: {
-      description: "`Order` with the API key, `StatusEvent` with a watch token.",
+      description: "`Order` with an API key, `StatusEvent` with a watch token.",
       schema: z.union([orderView, statusEvent]),
       example: example.orderView,
     },
@@ -71,12 +71,12 @@ const listOrders = described({
   summary: "List orders, or read a feed of changes",
   description:
     "Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.",
-  security: openedBy.merchant,
+  security: openedBy.read,
   querystring: orderFilter,
   answers: {
     200: { description: "A page.", schema: orderList, example: { data: [example.succeeded], nextCursor: null } },
   },
-  problems: ["body_invalid", "key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
+  problems: ["body_invalid", ...readProblems],
 });
 
 const resolveReview = described({
@@ -85,7 +85,7 @@ const resolveReview = described({
   summary: "Decide on a payment in review",
   description:
     "`succeeded` keeps the mismatch as the order's `reason`, with the paid amount. `failed` has the reason `rejected` and allows another attempt.",
-  security: openedBy.merchant,
+  security: openedBy.manage,
   body: decision,
   examples: {
     paid: {
@@ -104,6 +104,7 @@ const resolveReview = described({
     "body_invalid",
     "key_invalid",
     "origin_refused",
+    "scope_missing",
     "order_unknown",
     "payment_unknown",
     "not_in_review",
@@ -119,12 +120,13 @@ const issueWatchToken = described({
   tag: "Payments",
   summary: "Issue a new watch token",
   description: "The request has no body.",
-  security: openedBy.merchant,
+  security: openedBy.pay,
   answers: { 200: { description: "A token for this order.", schema: watchToken, example: example.watchToken } },
   problems: [
     "body_invalid",
     "key_invalid",
     "origin_refused",
+    "scope_missing",
     "order_unknown",
     "body_too_large",
     "rate_limited",
@@ -145,13 +147,16 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
   const onRequest = merchantOnly(access);
 
   app.get<OrderParams>("/v1/orders/:orderId", readOrder, async (request) => {
+    if (access.keyOf(request)) {
+      access.requireKey(request, "read");
+      return find(readOrderId(request.params.orderId));
+    }
     const credential = credentialOf(request);
     if (credential === undefined)
       throw new HubError(
         "key_invalid",
         'An API key or a watch token is needed. Send "Authorization: Bearer <API key>"',
       );
-    if (access.isMerchant(bearerOf(request))) return find(readOrderId(request.params.orderId));
     const { id, orderId } = await access.watch(credential, request.params.orderId);
     const { order } = await find(orderId);
     // The token is for the order's uuid. A restored database may have another order with the same name (G11).

@@ -28,7 +28,7 @@ const startPaymentRoute = described({
   summary: "Start a payment for an order",
   description:
     "Opens the order, or retries a failed or expired one. The order, its attempt and its version are committed before the provider is asked for the money, once. The answer does not wait for the provider.",
-  security: openedBy.merchant,
+  security: openedBy.pay,
   headers: {
     "Idempotency-Key": idempotencyKey("the current state"),
     Prefer: {
@@ -82,6 +82,7 @@ const startPaymentRoute = described({
     "body_invalid",
     "key_invalid",
     "origin_refused",
+    "scope_missing",
     "provider_unknown",
     "payment_in_progress",
     "order_paid",

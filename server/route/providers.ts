@@ -7,15 +7,15 @@ import type { StoredAccessToken } from "../provider/access-token.ts";
 import type { CallFigures, RecentCalls, Verb } from "../provider/call-stats.ts";
 import { type Provider, requireProvider } from "../provider/provider.ts";
 import { providerList, providerToken } from "../schema/operating.ts";
-import { described, openedBy } from "../schema/route.ts";
+import { described, openedBy, readProblems } from "../schema/route.ts";
 
 const listProviders = described({
   operationId: "listProviders",
   tag: "Providers",
   summary: "List the enabled providers",
-  security: openedBy.merchant,
+  security: openedBy.read,
   answers: { 200: { description: "Each with its call statistics.", schema: providerList } },
-  problems: ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"],
+  problems: readProblems,
 });
 
 const fetchToken = described({
@@ -24,12 +24,13 @@ const fetchToken = described({
   summary: "Fetch the provider's access token ahead of need",
   description:
     "Fetches only if less than 5 min are left. The request has no body, and the answer never contains the token.",
-  security: openedBy.merchant,
+  security: openedBy.manage,
   answers: { 200: { description: "The expiry of the token.", schema: providerToken } },
   problems: [
     "body_invalid",
     "key_invalid",
     "origin_refused",
+    "scope_missing",
     "provider_unknown",
     "body_too_large",
     "rate_limited",

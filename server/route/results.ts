@@ -63,6 +63,7 @@ const problems = [
   "body_invalid",
   "key_invalid",
   "origin_refused",
+  "scope_missing",
   "order_unknown",
   "body_too_large",
   "rate_limited",
@@ -76,7 +77,7 @@ const putResult = described({
   summary: "Give a paid order a result",
   description:
     "Every watcher receives the result at once. The same `id` again replaces the result. At most 20 results and 8 KiB, as JSON, for an order.",
-  security: openedBy.merchant,
+  security: openedBy.pay,
   body: resultBody,
   examples: {
     ticket: { summary: "A ticket", value: example.ticket },
@@ -113,7 +114,7 @@ const removeResult = described({
   tag: "Payments",
   summary: "Remove a result from an order",
   description: "The history keeps it, until its data is erased.",
-  security: openedBy.merchant,
+  security: openedBy.pay,
   answers: {
     200: {
       description: "The order after the change.",

@@ -10,6 +10,8 @@ export const paymentId = "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52";
 
 export const paymentLinkId = "0199f2c4-8f20-7a61-8b3d-4c9e1a7b5d02";
 
+export const keyId = "0199f2c4-a0b1-7d22-8c4e-5f6a7b8c9d0e";
+
 export const endpointId = "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71";
 
 const attempt = {

@@ -5,6 +5,7 @@
  */
 import type { FastifySchema, FastifySchemaCompiler } from "fastify";
 import type { z } from "zod";
+import type { Scope } from "../auth/api-key.ts";
 import type { ErrorCode } from "../errors.ts";
 
 export const tags = {
@@ -16,6 +17,8 @@ export const tags = {
   Notifications: "Messages to payers and to the merchant: receipts, SMS and alerts.",
   Plans: "Instalments and subscriptions: payment links that are due one after another. For the merchant's backend.",
   Providers: "The state of each provider.",
+  Keys: "API keys, and the record of the changes that were made with them. For the merchant's backend.",
+  Desk: "The sessions of the desk, the merchant's page. For that page only.",
   Operating: "The health, the metrics and the API docs of the node.",
   Sandbox:
     "A demo shop, the payer's phone and an inbox, on nodes with a sandbox. The phone shows the prompts of payments, and answers them. The inbox has the mails about test payments.",
@@ -27,11 +30,19 @@ export const tags = {
 
 type Json = Readonly<Record<string, unknown>>;
 
-const merchant = [{ apiKey: [] }] as const;
-const watcher = [{ watchToken: [] }, { watchTokenInUrl: [] }, { apiKey: [] }] as const;
+const key = <S extends Scope>(scope: S) => [{ apiKey: [scope] }] as const;
+const watcher = [{ watchToken: [] }, { watchTokenInUrl: [] }, { apiKey: ["read"] }] as const;
+const session = [{ deskSession: [] }] as const;
 
-/** The credentials that open a route: any one of them. */
-export const openedBy = { merchant, watcher, everyone: [] } as const;
+/** The credentials that open a route: any one of them. `read`, `pay` and `manage`: an API key with this scope. */
+export const openedBy = {
+  read: key("read"),
+  pay: key("pay"),
+  manage: key("manage"),
+  watcher,
+  session,
+  everyone: [],
+} as const;
 
 export interface RouteSchema {
   /** Unique. Generated clients use it as the name of a function. */
@@ -62,7 +73,14 @@ export interface Answer {
 }
 
 /** Problems of every route of the merchant that reads. */
-export const readProblems = ["key_invalid", "origin_refused", "rate_limited", "internal", "store_unavailable"] as const;
+export const readProblems = [
+  "key_invalid",
+  "origin_refused",
+  "scope_missing",
+  "rate_limited",
+  "internal",
+  "store_unavailable",
+] as const;
 
 /** Problems of every route of the merchant that takes a body. */
 export const writeProblems = ["body_invalid", "body_too_large", ...readProblems] as const;
@@ -88,6 +106,7 @@ export const watchProblems = [
   "token_invalid",
   "token_expired",
   "origin_refused",
+  "scope_missing",
   "order_unknown",
   "rate_limited",
   "internal",

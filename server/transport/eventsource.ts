@@ -70,12 +70,12 @@ export function eventSourceRoute(app: FastifyInstance, { hub, access, connection
     "/v1/orders/:orderId/events",
     { errorHandler, exposeHeadRoute: false, ...streamOrder },
     async (request, reply) => {
-      const { id, expiresAtS } = await authorizeWatcher(access, request);
+      const { id, expiresAtS, key } = await authorizeWatcher(access, request);
       const query = readWatchQuery(request);
       const after = lastEventId(request) ?? query.after ?? nowhere;
       const { ip } = request;
       const { raw } = reply;
-      const stream = createStream(raw, { id, expiresAtS });
+      const stream = createStream(raw, { id, expiresAtS, key });
       connectionLimit.acquire(ip);
       try {
         await subscribe(hub, stream, { after, clock: query.clock ?? false, onFound: () => openStream(reply) });
@@ -123,14 +123,15 @@ function errorHandler(error: unknown, request: FastifyRequest, reply: FastifyRep
   return reply.headers(streamHeaders).send(`retry: ${retryMs}\n\n`);
 }
 
-const createStream = (raw: ServerResponse, { id, expiresAtS }: Pick<WatchGrant, "id" | "expiresAtS">): Stream => ({
+const createStream = (raw: ServerResponse, grant: Pick<WatchGrant, "id" | "expiresAtS" | "key">): Stream => ({
   raw,
-  id,
+  id: grant.id,
   transport: "eventsource",
   version: 0,
   epoch: 0,
   isPaid: false,
-  expiresAtS,
+  expiresAtS: grant.expiresAtS,
+  key: grant.key,
   slot: undefined,
   receive,
   expire,

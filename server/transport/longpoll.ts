@@ -48,7 +48,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
     { exposeHeadRoute: false, ...waitForOrder },
     async (request, reply) => {
       const { after, clock = false, timeout } = parseInput(waitQuery, request.query);
-      const { id, expiresAtS } = await authorizeWatcher(access, request);
+      const { id, expiresAtS, key } = await authorizeWatcher(access, request);
       const { ip } = request;
       let seen = after;
       const isEnough = (event: StatusEvent): boolean => {
@@ -67,7 +67,7 @@ export function longPollRoute(app: FastifyInstance, { hub, access, connectionLim
         if (isDone) answer();
       };
       const watcher: Watcher = { id, transport: "longpoll", epoch: 0, version: 0, isPaid: false, receive };
-      const expiring: Expiring = { expiresAtS, expire: answer };
+      const expiring: Expiring = { expiresAtS, key, expire: answer };
       const { socket } = request.raw;
       connectionLimit.acquire(ip);
       let timer: NodeJS.Timeout | undefined;

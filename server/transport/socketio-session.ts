@@ -114,7 +114,7 @@ function unwatchOrder(socket: OrderSocket, request: unknown): boolean {
 }
 
 /** Sends the current state and joins the order's room, in one tick (G5). Resolves with the state. */
-const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expiresAtS, after, clock }: Watch) =>
+const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expiresAtS, key, after, clock }: Watch) =>
   hub.join(id, (event, readAt): StatusEvent => {
     if (!socket.connected) return event;
     const { orders } = socket.data;
@@ -123,14 +123,14 @@ const join = ({ hub }: SessionOptions, socket: OrderSocket, { id, orderId, expir
       socket.emit("expired", { orderId });
       orders.get(orderId)?.();
     };
-    const expiring: Expiring = { expiresAtS, expire };
-    startExpiry(expiring);
+    const expiring: Expiring = { expiresAtS, key, expire };
     void socket.join(roomOf(id));
     orders.set(orderId, () => {
       cancelExpiry(expiring);
       orders.delete(orderId);
       void socket.leave(roomOf(id));
     });
+    startExpiry(expiring);
     const first = clock ? { ...event, sentAt: readAt } : event;
     if (!isAt(after, event)) socket.emit("status", first);
     return first;

@@ -3,6 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Access, credentialOf, type WatchGrant } from "../auth/access.ts";
+import { type ApiKey, holdWith, release } from "../auth/api-key.ts";
 import { startLoop } from "../loop.ts";
 import type { ConnectionLimit } from "../rate-limit.ts";
 import type { Hub } from "../status/hub.ts";
@@ -108,10 +109,12 @@ export function startHeartbeat<T extends Beating>(
   };
 }
 
-/** Something that ends when its token expires. */
+/** Something that ends when its token expires, or with its API key. */
 export interface Expiring {
   /** Seconds since 1970. Undefined: it does not expire. */
   expiresAtS?: number | undefined;
+  /** The API key that it ends with. */
+  key?: ApiKey | undefined;
   expire(): void;
 }
 
@@ -122,8 +125,9 @@ interface Second {
 
 const seconds = new Map<number, Second>();
 
-/** Calls `expire` at `expiresAtS`, rounded up. All that expire in one second share a timer, to save memory. */
+/** Calls `expire` at `expiresAtS`, rounded up, and when the key ends. All that expire in one second share a timer, to save memory. */
 export function startExpiry(expiring: Expiring): void {
+  holdWith(expiring.key, expiring);
   if (expiring.expiresAtS === undefined) return;
   const atS = Math.ceil(expiring.expiresAtS);
   const second = seconds.get(atS) ?? startSecond(atS);
@@ -132,6 +136,7 @@ export function startExpiry(expiring: Expiring): void {
 
 /** Cancels `startExpiry`. */
 export function cancelExpiry(expiring: Expiring): void {
+  release(expiring.key, expiring);
   const atS = Math.ceil(expiring.expiresAtS ?? 0);
   const second = seconds.get(atS);
   if (second?.expiring.delete(expiring) && second.expiring.size === 0) endSecond(atS, second);

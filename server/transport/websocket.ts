@@ -147,7 +147,7 @@ function createListeners({ connections, heartbeat, hub, connectionLimit, log }: 
 async function serve(state: State, connection: Connection, request: FastifyRequest<OrderRequest>): Promise<void> {
   const { connections, hub, access, connectionLimit, guard } = state;
   const { socket } = request.raw;
-  const { id, expiresAtS } = await authorizeWatcher(access, request);
+  const { id, expiresAtS, key } = await authorizeWatcher(access, request);
   guard.trust(socket, expiresAtS === undefined ? "merchant" : "payer");
   if (!connections.has(connection.socket)) return;
   connectionLimit.acquire(request.ip);
@@ -158,6 +158,7 @@ async function serve(state: State, connection: Connection, request: FastifyReque
   // `onClose` ran before the hub had the watcher, so it could not remove it.
   if (!connections.has(connection.socket)) return hub.unwatch(connection);
   connection.expiresAtS = expiresAtS;
+  connection.key = key;
   startExpiry(connection);
 }
 
@@ -171,6 +172,7 @@ const createConnection = (socket: WebSocket): Connection => ({
   isAlive: true,
   address: undefined,
   expiresAtS: undefined,
+  key: undefined,
   slot: undefined,
   receive,
   expire,
@@ -216,6 +218,7 @@ function closeReason(error: unknown): { code: number; reason: string } {
     case "token_expired":
       return { code: closeCode.tokenExpired, reason: error.code };
     case "token_invalid":
+    case "scope_missing":
       return { code: closeCode.tokenRefused, reason: error.code };
     case "order_unknown":
     case "body_invalid":

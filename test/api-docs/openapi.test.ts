@@ -280,6 +280,16 @@ describe("the requests of the OpenAPI document", () => {
     return { id, token: url.slice(-24) };
   };
 
+  const createKey = async (): Promise<Record<string, string>> => {
+    const { body } = await asMerchant(node, "/v1/keys", { name: "a shop", scopes: ["read"] });
+    return { id: (body as unknown as { key: { id: string } }).key.id };
+  };
+
+  const openSession = async (): Promise<Record<string, string>> => {
+    const { headers } = await asMerchant(node, "/desk/session", { key: apiKey });
+    return { cookie: headers.get("set-cookie")?.split(";")[0] ?? "" };
+  };
+
   const createOnePlan = async (): Promise<Record<string, string>> => ({
     planId: (await createPlan(node, { schedule: latePlan })).planId,
   });
@@ -291,6 +301,10 @@ describe("the requests of the OpenAPI document", () => {
     putResult: openPaid,
     sendNotification: async () => ({ ...(await openPaid()), name: "receipt" }),
     openReceipt,
+    revokeKey: createKey,
+    signIn: async () => ({ key: apiKey }),
+    readSession: openSession,
+    signOut: openSession,
     removeResult: openWithResult,
     receiveWebhook: openWithSecret,
     receivePutWebhook: openWithSecret,
@@ -342,8 +356,9 @@ describe("the requests of the OpenAPI document", () => {
     };
   };
 
-  const bearing = (operation: Listed, token: string | undefined): Record<string, string>[] =>
+  const bearing = (operation: Listed, { token, cookie }: Record<string, string>): Record<string, string>[] =>
     operation.security.map((scheme) => {
+      if ("deskSession" in scheme) return { cookie: String(cookie), origin: node.url };
       if ("apiKey" in scheme) return { authorization: `Bearer ${apiKey}` };
       return "watchToken" in scheme ? { authorization: `Bearer ${token}` } : { token: String(token) };
     });
@@ -365,14 +380,14 @@ describe("the requests of the OpenAPI document", () => {
     value: unknown,
   ): Promise<void> {
     const names = await (preparations[operation.operationId] ?? open)();
-    const credentials = bearing(operation, names.token);
-    for (const { authorization, token } of credentials.length > 0 ? credentials : [{}]) {
+    const credentials = bearing(operation, names);
+    for (const { token, ...headers } of credentials.length > 0 ? credentials : [{}]) {
       const sent = sentOf(operation, names, value);
       const answer = await send(operation.operationId, {
         ...sent,
         query: { ...sent.query, ...(token !== undefined && { token }) },
         // Only the first example has an idempotency key, because a key is valid for one body.
-        headers: { ...(index === 0 && sent.headers), ...(authorization !== undefined && { authorization }) },
+        headers: { ...(index === 0 && sent.headers), ...headers },
       });
       expect(answer.status, `${operation.operationId} ${JSON.stringify(answer.body)}`).toBeLessThan(300);
     }
@@ -406,6 +421,8 @@ describe("the requests of the OpenAPI document", () => {
     const opened = await open();
     const inReview = await openInReview();
     const { secret = "" } = await openWithSecret();
+    const created = await asMerchant(node, "/v1/keys", { name: "a reader", scopes: ["read"] });
+    const reader = { authorization: `Bearer ${(created.body as unknown as { secret: string }).secret}` };
     const expired = createWatchTokens([testSecret], -60).issue({
       id: opened.paymentId ?? "",
       orderId: opened.orderId ?? "",
@@ -464,6 +481,14 @@ describe("the requests of the OpenAPI document", () => {
       ["sendNotification", "order_unpaid", { names: { ...opened, name: "receipt" }, headers: key }],
       ["sendNotification", "notification_unknown", { names: { ...opened, name: "fax" }, headers: key }],
       ["replayNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: {} }],
+      ["createKey", "body_invalid", { headers: key, body: { name: "", scopes: [] } }],
+      ["createKey", "key_invalid", { body: { name: "a shop", scopes: ["read"] } }],
+      ["createKey", "scope_missing", { headers: reader, body: { name: "a shop", scopes: ["read"] } }],
+      ["startPayment", "scope_missing", { headers: reader, body: paymentBody() }],
+      ["revokeKey", "key_unknown", { names: { id: "none" }, headers: key }],
+      ["signIn", "key_invalid", { body: { key: "wrong" } }],
+      ["signIn", "origin_refused", { headers: { origin: "https://elsewhere.example" }, body: { key: apiKey } }],
+      ["readSession", "key_invalid", {}],
       ["createPlan", "body_invalid", { headers: key, body: planBody({ kind: "loan", schedule: latePlan }) }],
       [
         "createPlan",

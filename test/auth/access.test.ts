@@ -2,17 +2,24 @@ import { describe, expect, it } from "vitest";
 import { createAccess } from "../../server/auth/access.ts";
 import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import type { HubError } from "../../server/errors.ts";
+import { createKeyRing } from "../../server/key/ring.ts";
 
 const apiKey = "a-key-of-the-merchant";
 const tokens = createWatchTokens(["a secret of more than thirty-two characters"], 60);
-const access = createAccess({ apiKeys: [apiKey], tokens, query: { idOf: async () => undefined } });
+const ring = createKeyRing({
+  apiKeys: [apiKey],
+  database: { connectAlone: () => Promise.reject(new Error("no database")) },
+  onError: () => undefined,
+  onRecovered: () => undefined,
+});
+const access = createAccess({ ring, tokens, query: { idOf: async () => undefined }, cookie: {} });
 const { watchToken } = tokens.issue({ id: "0199f2c4-1234-7abc-8def-0123456789ab", orderId: "ORD-1001" });
 
 const send = 'Send "Authorization: Bearer <API key>"';
 
 function refusal(headers: Record<string, string>, query = {}): HubError | undefined {
   try {
-    access.requireMerchant({ headers, query });
+    access.requireKey({ method: "POST", headers, query }, "pay");
   } catch (error) {
     return error as HubError;
   }

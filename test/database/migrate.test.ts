@@ -273,6 +273,7 @@ describe("the migrations", () => {
       "0fbe0e7b3654bac65cf69d358e5babcb1ae532cdd9393e8a31fc6caab69a7b0c",
       "8bb2212de83a30ece38afee75e18ea72f4e8afee055f4b18c92bd507a83674ef",
       "196f91bb1e94afeddc2cc1fc2ac63fa1f93cedf6bc9a5714cb872cbb00f34821",
+      "2ea9ce14623917eb30f6557ca2d4a031f67e65b93fc62bae4f8281b9d3963cad",
     ]);
   });
 

@@ -416,7 +416,9 @@ describe("the statements of retention", () => {
       insert into endpoint (id, url, secret) values (gen_random_uuid(), '', '');
       insert into delivery_attempt (endpoint_id, subject_id, epoch, version, result, at)
         select endpoint.id, "order".id, 0, 1, 'failed', now() - interval '31 days' from "order", endpoint;
-      analyze "order", payment, payment_link, payment_link_key, plan, plan_key, event, webhook, idempotency, delivery_attempt`);
+      insert into audit (at, operation, key_id, key_name, is_desk, subject, is_done)
+        select now() - interval '366 days', 'startPayment', 'TUKIO_API_KEY', 'TUKIO_API_KEY', false, order_id, true from "order";
+      analyze "order", payment, payment_link, payment_link_key, plan, plan_key, event, webhook, idempotency, delivery_attempt, audit`);
     client.release();
     const indexes = new Map<string, string[]>();
     for (const statement of eraseStatements) {
@@ -456,6 +458,7 @@ describe("the statements of retention", () => {
       "erase-webhook": ["webhook_personal"],
       "erase-idempotency": ["idempotency_created"],
       "erase-delivery_attempt": ["delivery_attempt_at"],
+      "erase-audit": ["audit_pkey"],
     });
   });
 });

@@ -23,6 +23,7 @@ import { Unreachable } from "../../server/provider/http-client.ts";
 import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { filesBelow, textOf } from "../docs/markdown.ts";
 import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
+import { keyCalls, keyReads } from "../support/key-size.ts";
 import { createMillion, flood, idOf, rowOrders, unappliedCount } from "../support/million.ts";
 import { notificationCalls } from "../support/notification-size.ts";
 import { linkIdOf, paymentLinkCalls, paymentLinkReads } from "../support/payment-link-size.ts";
@@ -229,6 +230,7 @@ function callsOf(database: Database): [string, Call][] {
     inboxCalls,
     statisticsCalls,
     planCalls,
+    keyCalls,
     paymentLinkCalls,
     notificationCalls,
     otherCalls,
@@ -244,6 +246,7 @@ const boundedReads: Record<string, number> = {
   ...deliveryReads,
   ...paymentLinkReads,
   ...planReads,
+  ...keyReads,
   // Of each provider the 1,000 open and 1,000 settled payments due longest are ranked, and those of the result are read three times more.
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.

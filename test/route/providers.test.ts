@@ -1,13 +1,16 @@
 /** The routes for providers: their call statistics, and fetching a token ahead of need. */
 import Fastify from "fastify";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { createAccess } from "../../server/auth/access.ts";
+import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import { openDatabase } from "../../server/database/pool.ts";
 import { handleErrors } from "../../server/http/problem.ts";
+import { createKeyRing } from "../../server/key/ring.ts";
 import { createRecentCalls } from "../../server/provider/call-stats.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
 import { createDatabase } from "../support/database.ts";
-import { apiKey, asMerchant, call, pay, startNode, type TestNode } from "../support/node.ts";
+import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
 import { darajaEnv, startScriptedDaraja } from "../support/scripted-daraja.ts";
 
 interface Ground {
@@ -162,21 +165,29 @@ describe("POST /v1/providers/:provider/token", () => {
     onTestFinished(() => app.close());
     handleErrors(app);
     providerRoutes(app, {
-      access: {
-        isMerchant: () => true,
-        requireMerchant: () => undefined,
-        callerOf: async () => ({ role: "anonymous" }),
-        watch: () => Promise.reject(new Error()),
-      },
+      access: createAccess({
+        ring: createKeyRing({
+          apiKeys: [apiKey],
+          database: { connectAlone: () => Promise.reject(new Error("no database")) },
+          onError: () => undefined,
+          onRecovered: () => undefined,
+        }),
+        tokens: createWatchTokens([testSecret], 60),
+        query: { idOf: async () => undefined },
+        cookie: {},
+      }),
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
       accessTokens: new Map(),
       terms: () => ({ live: true, isSandbox: false }),
       calls: createRecentCalls(),
       statistics: { succeededShares: async () => new Map() },
     });
-    const fetched = await app.inject({ method: "POST", url: "/v1/providers/keyed/token" });
+    const headers = { authorization: `Bearer ${apiKey}` };
+    const fetched = await app.inject({ method: "POST", url: "/v1/providers/keyed/token", headers });
     expect([fetched.statusCode, fetched.json()]).toEqual([200, { expiresAt: null }]);
-    expect((await app.inject("/v1/providers")).json()).toMatchObject({ data: [{ name: "keyed", token: null }] });
+    expect((await app.inject({ url: "/v1/providers", headers })).json()).toMatchObject({
+      data: [{ name: "keyed", token: null }],
+    });
   });
 });
 

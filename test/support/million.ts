@@ -2,6 +2,7 @@
 import pg from "pg";
 import { createDatabase } from "./database.ts";
 import { deliveryRows } from "./delivery-size.ts";
+import { keyRows } from "./key-size.ts";
 import { notificationRows } from "./notification-size.ts";
 import { paymentLinkRows } from "./payment-link-size.ts";
 import { planRows } from "./plan-size.ts";
@@ -81,6 +82,7 @@ const rows = [
   `insert into idempotency (key, request, order_uuid, created_at) select 'key-' || n, sha256('x'), id, at from made where n <= 26200`,
   ...paymentLinkRows,
   ...planRows,
+  ...keyRows,
   ...deliveryRows,
   ...notificationRows,
 ];
