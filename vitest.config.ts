@@ -32,6 +32,7 @@ const browser = [
   "test/demo-shop/browser.test.ts",
   "test/notification/{mail-look,receipt-page}.test.ts",
   "test/payment-link/page*.test.ts",
+  "test/plan/page.test.ts",
   "test/docs/picture.test.ts",
   "test/examples/{events-shop,express-shop,nextjs-course,wifi-portal}.test.ts",
 ];

@@ -169,12 +169,12 @@ it.each([
   ],
   [
     "the server imports the SDK's constants and built files, not its code",
-    /^server\/(?!page\/|payment-link\/|notification\/)/,
+    /^server\/(?!page\/|payment-link\/|plan\/|notification\/)/,
     /^client-sdk\/(?!protocol\.ts|close-code\.ts|provider-name\.ts|build\/served\.ts)/,
   ],
   [
     "pages and mails for payers also import what the SDK shows, which uses no DOM",
-    /^server\/(page|payment-link|notification)\//,
+    /^server\/(page|payment-link|plan|notification)\//,
     /^client-sdk\/(?!protocol\.ts|provider-name\.ts|money\.ts|element\/(words(-\w+)?|result-words|presentation|result|countdown|icon-path|qr)\.ts)/,
   ],
 ])("%s", (_sentence, from, to) => {

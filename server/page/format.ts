@@ -41,6 +41,10 @@ export const dateOf = (iso: string, currency: string, { locale }: Spoken): strin
     .format(new Date(iso))
     .replace(/ (?=GMT|UTC|[+-])/g, "\u00a0");
 
+/** The day of a time in a time zone. */
+export const dayOf = (iso: string, timeZone: string, { locale }: Spoken): string =>
+  new Intl.DateTimeFormat(locale, { year: "numeric", month: "long", day: "numeric", timeZone }).format(new Date(iso));
+
 /** A time to wait, in whole minutes, and in whole hours from 90 minutes on. */
 export function durationOf(seconds: number, { locale }: Spoken): string {
   const minutes = Math.max(1, Math.ceil(seconds / 60));

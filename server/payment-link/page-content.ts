@@ -1,4 +1,5 @@
 /** Makes the view of a link's page from its state. Only the browser that started a payment sees the phone's prompt and may watch the order. */
+import type { Sealer } from "../auth/keys.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
 import { type Language, maskPhone, type StatusEvent } from "../order/order.ts";
 import type { ShopView } from "../page/shop.ts";
@@ -7,9 +8,11 @@ import type { Provider } from "../provider/provider.ts";
 import { operatorOf } from "./operator.ts";
 import type { PageState } from "./page-state.ts";
 import type { CheckoutView, Fault, PaymentLinkView, ProviderChoice } from "./page-view.ts";
-import type { ReadRow } from "./read.ts";
+import type { LinkPlan, PageLinkRow } from "./read.ts";
+import { openToken } from "./token.ts";
 
 export interface ContentOptions {
+  sealer: Sealer;
   shop: ShopView;
   tokens: Pick<WatchTokens, "issue">;
   terms: (provider: string) => Pick<Terms, "live">;
@@ -28,11 +31,12 @@ export interface ContentRequest {
 export function contentOf(
   state: PageState,
   { token, lang, chosenLang, isAgain, nonce, fault }: ContentRequest,
-  { shop, tokens, terms }: ContentOptions,
+  { shop, tokens, terms, sealer }: ContentOptions,
 ): CheckoutView {
   const { link, order, providers, canPay } = state;
   const event = order && (order.isOwn ? order.event : ofOtherPayer(order.event));
   const isOpen = link.current_status === "open";
+  const planPath = link.plan && planPathOf(link.plan, sealer, chosenLang);
   return {
     shop,
     lang,
@@ -50,6 +54,7 @@ export function contentOf(
     }),
     // The page shows it once the order is paid, also without another load.
     ...(link.is_reusable && isOpen && event && { againPath: pathOf(token, { lang: chosenLang, isAgain: true }) }),
+    ...(planPath && { planPath }),
     ...(link.return_url !== null && { returnUrl: link.return_url }),
     ...(event?.status === "succeeded" && { receiptOrderId: event.orderId }),
     ...(fault && { fault }),
@@ -68,10 +73,17 @@ function ofOtherPayer({ reason: _reason, results: _results, alsoPaid: _alsoPaid,
   return { ...event, payment };
 }
 
-const linkView = (link: ReadRow): PaymentLinkView => ({
+/** Undefined if the token of the plan's page is missing, or none of this node's secrets sealed it. */
+function planPathOf({ id, token }: LinkPlan, sealer: Sealer, lang: Language | undefined): string | undefined {
+  const opened = token === null ? undefined : openToken(sealer, id, Buffer.from(token, "hex"), "plan");
+  return opened === undefined ? undefined : `../plan/${pathOf(opened, { lang })}`;
+}
+
+const linkView = (link: PageLinkRow): PaymentLinkView => ({
   currency: link.currency,
   status: link.current_status,
   isReusable: link.is_reusable,
+  ...(link.plan && { part: { n: link.plan.n, ...(link.plan.count !== null && { count: link.plan.count }) } }),
   ...(link.description !== null && { description: link.description }),
   ...(link.items !== null && { items: link.items }),
   ...(link.amount_minor !== null && { amountMinor: link.amount_minor }),

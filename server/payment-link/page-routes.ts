@@ -8,6 +8,7 @@ import type pg from "pg";
 import type { Sealer } from "../auth/keys.ts";
 import { type ErrorCode, errorTable, HubError } from "../errors.ts";
 import { languageOf } from "../http/accept.ts";
+import { acceptForms } from "../http/form.ts";
 import { assetRoute } from "../http/static-files.ts";
 import { type Language, languages } from "../order/order.ts";
 import { moneyOf } from "../page/format.ts";
@@ -40,16 +41,9 @@ export interface PageRoutesOptions extends Omit<ContentOptions, "shop">, PageSta
 type Call = { Params: { token: string }; Querystring: Record<string, unknown> };
 type Request = FastifyRequest<Call>;
 
-/** 4 KiB, because a form has three short fields. */
-const formBytesMax = 4_096;
-
 /** Adds the routes to a scope of their own. */
 export async function pageRoutes(app: FastifyInstance, options: PageRoutesOptions): Promise<void> {
-  app.addContentTypeParser(
-    "application/x-www-form-urlencoded",
-    { parseAs: "string", bodyLimit: formBytesMax },
-    parseForm,
-  );
+  acceptForms(app);
   assetRoute(app, pageFilesPath, findPageFile);
 
   app.get<Call>("/pay/:token", route.openPage, async (request, reply) => {
@@ -71,14 +65,6 @@ export async function pageRoutes(app: FastifyInstance, options: PageRoutesOption
     const found = await findPage(options, request, reply);
     return found ? print(options, request, reply, found.state) : showUnknown(options, request, reply);
   });
-}
-
-function parseForm(
-  _request: FastifyRequest,
-  body: string,
-  done: (error: Error | null, form?: URLSearchParams) => void,
-) {
-  done(null, new URLSearchParams(body));
 }
 
 /** Cuts each value to 64 characters, as the page's fields do. Empty for a body that is no form. */

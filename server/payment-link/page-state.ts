@@ -4,11 +4,11 @@ import type { Status } from "../order/order.ts";
 import type { Provider } from "../provider/provider.ts";
 import { isFitting } from "./draft.ts";
 import { type PageOrder, readPageOrder } from "./page-order.ts";
-import { findLink, type ReadRow } from "./read.ts";
+import { findLink, type PageLinkRow, type ReadRow } from "./read.ts";
 import { hashOf, isToken } from "./token.ts";
 
 export interface PageState {
-  link: ReadRow;
+  link: PageLinkRow;
   /** The order that the page shows. */
   order?: PageOrder;
   /**

@@ -14,6 +14,8 @@ export interface PaymentLinkView {
   /** ISO 8601 UTC. */
   expiresAt?: string;
   isReusable: boolean;
+  /** Which instalment of a plan it is. `count`: of how many; absent if the plan has no end. */
+  part?: { n: number; count?: number };
 }
 
 /** A provider that the payer may choose. The first one is selected, unless another `isSelected`. */
@@ -62,6 +64,8 @@ export interface CheckoutView {
   isAgain?: boolean;
   /** For a reusable link: the path of this page for another payment. Shown once `order` is paid. */
   againPath?: string;
+  /** The page of the link's plan, relative to this page. */
+  planPath?: string;
   /** The interval at which an open order's page reloads in a browser without scripts. */
   refreshS?: number;
   /** The merchant's page. */

@@ -12,6 +12,18 @@ const currentStatus = `case when ${isOrderPaid} then 'paid' when l.status = 'ope
 /** A link, and the status that it will get next if that is another one. */
 export type ReadRow = LinkRow & { current_status: LinkStatus };
 
+/** The plan of a link that is an instalment. */
+export interface LinkPlan {
+  id: string;
+  /** Encrypted, in hexadecimal digits. Null until a node has added it. */
+  token: string | null;
+  n: number;
+  /** The number of instalments. Null if the plan has no end. */
+  count: number | null;
+}
+
+export type PageLinkRow = ReadRow & { plan: LinkPlan | null };
+
 const readColumns = `${linkColumns("l")}, ${currentStatus} as current_status`;
 
 const readStatement = {
@@ -21,7 +33,12 @@ const readStatement = {
 
 const findStatement = {
   name: "find-payment-link",
-  text: `select ${readColumns} from payment_link l where l.token_hash = $1`,
+  text: `select ${readColumns}, (
+      select jsonb_build_object('id', p.id, 'token', encode(p.token, 'hex'), 'n', l.plan_n,
+        'count', case when p.schedule is null or p.schedule ? 'count' then p.next_n - 1 end)
+      from plan p where p.id = l.plan_uuid
+    ) as plan
+    from payment_link l where l.token_hash = $1`,
 } as const;
 
 /** $1: the limit. $2, $3: the place, from which on older links are read. */
@@ -54,8 +71,8 @@ async function readRow(pool: pg.Pool, id: string): Promise<ReadRow> {
 }
 
 /** The link whose token has this hash. Changes nothing: `current_status` may be newer than the row. */
-export async function findLink(pool: pg.Pool, tokenHash: Buffer): Promise<ReadRow | undefined> {
-  const [row] = await run<ReadRow>(pool, findStatement, [tokenHash]);
+export async function findLink(pool: pg.Pool, tokenHash: Buffer): Promise<PageLinkRow | undefined> {
+  const [row] = await run<PageLinkRow>(pool, findStatement, [tokenHash]);
   return row;
 }
 

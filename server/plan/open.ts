@@ -2,36 +2,50 @@
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Access } from "../auth/access.ts";
 import { createSealer } from "../auth/keys.ts";
+import type { ShopBrand } from "../config/shop.ts";
 import type { Database } from "../database/pool.ts";
 import { reportTask } from "../log.ts";
 import { startLoop } from "../loop.ts";
 import { resealTokens } from "../payment-link/reseal.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
-import { advanceClock, resetClock } from "./clock.ts";
+import { advanceClock, readNow, resetClock } from "./clock.ts";
 import { growDuePlans } from "./grow.ts";
+import { planPageRoutes } from "./page-routes.ts";
+import type { ViewOptions } from "./page-state.ts";
 import { createPlans, type Plans, type PlansOptions } from "./plan.ts";
 import { planRoutes } from "./routes.ts";
+import type { Plan } from "./row.ts";
 import { settleDuePlans } from "./settle.ts";
 import { addMissingTokens, planTokens } from "./token.ts";
 
-export interface OpenPlansOptions extends Omit<PlansOptions, "pool"> {
+export interface OpenPlansOptions extends Omit<PlansOptions, "pool">, ViewOptions {
   database: Database;
   /** The node's `TUKIO_SECRET`s. */
   secrets: readonly string[];
   enabledProviders: readonly EnabledProvider[];
+  shop: ShopBrand;
   log: FastifyBaseLogger;
 }
 
 export interface OpenPlans extends Pick<Plans, "states"> {
+  /** Creates a plan. Throws the errors that `POST /v1/plans` answers. */
+  create(body: unknown): Promise<Plan>;
+  /** The time of plans. */
+  readNow(): Promise<Date>;
+  /** Moves the time of plans and returns the new one. Absent on a node with a live provider. */
+  advanceClock?: (body: unknown) => Promise<Date>;
   /** Adds the merchant's routes. */
   addRoutes(scope: FastifyInstance, access: Access): void;
+  /** Adds the payer's page, in a scope of its own. */
+  addPage(app: FastifyInstance): Promise<void>;
   close(): Promise<void>;
 }
 
 export function openPlans(options: OpenPlansOptions): OpenPlans {
-  const { database, enabledProviders } = options;
+  const { database, enabledProviders, shop, publicUrl } = options;
   const { pool } = database;
   const plans = createPlans({ ...options, pool });
+  const page = { ...options, pool, shop: () => ({ ...shop, name: shop.name ?? new URL(publicUrl()).host }) };
   const isSandbox = enabledProviders.length > 0 && enabledProviders.every((one) => modeOf(one) === "sandbox");
   const settling = startSettling({ ...options, isSandbox });
   const advance = async (body: unknown): Promise<Date> => {
@@ -41,7 +55,11 @@ export function openPlans(options: OpenPlansOptions): OpenPlans {
   };
   return {
     states: plans.states,
+    create: async (body) => (await plans.create(body)).plan,
+    readNow: () => readNow(pool),
+    ...(isSandbox && { advanceClock: advance }),
     addRoutes: (scope, access) => planRoutes(scope, { access, plans, advanceClock: isSandbox ? advance : undefined }),
+    addPage: async (app) => void (await app.register(async (scope) => planPageRoutes(scope, page))),
     close: settling.close,
   };
 }

@@ -12,27 +12,46 @@ const isSettled = `coalesce(p.past_due_at > plan_now(), true)
       and not exists (select from payment_link l where l.plan_uuid = p.id and l.seen_version <> l.version)
       and not exists (${unsettledLinks})`;
 
-const withSettled = selectPlans(`${isSettled} as is_settled`);
+const withSettled = (...further: string[]): string => selectPlans(`${isSettled} as is_settled`, ...further);
 
 type ReadRow = PlanRow & { is_settled: boolean };
 
-/** $1: the merchant's id. */
-const readStatement = { name: "read-plan", text: `${withSettled} where p.plan_id = $1` } as const;
-
 /** $1: ids. */
-const statesStatement = { name: "read-plan-states", text: `${withSettled} where p.id = any ($1::uuid[])` } as const;
+const statesStatement = { name: "read-plan-states", text: `${withSettled()} where p.id = any ($1::uuid[])` } as const;
 
 /** Two, because an instalment may change while the plan is read. After them the plan is shown as it is, and its next version follows. */
 const settlingMax = 2;
 
+/**
+ * Returns a function that reads the plan `p` for which `condition` holds with the parameter $1; undefined for none. `further`: columns
+ * besides those of `PlanRow`.
+ */
+export function readSettled<R extends PlanRow = PlanRow>({
+  name,
+  condition,
+  further = [],
+}: {
+  name: string;
+  condition: string;
+  further?: readonly string[];
+}): (pool: pg.Pool, key: string | Buffer) => Promise<R | undefined> {
+  const statement = { name, text: `${withSettled(...further)} where ${condition}` };
+  return async (pool, key) => {
+    for (let settled = 0; ; settled += 1) {
+      const [row] = await run<R & ReadRow>(pool, statement, [key]);
+      if (!row || row.is_settled || settled === settlingMax) return row;
+      await settlePlan(pool, row.id);
+    }
+  };
+}
+
+const findPlan = readSettled({ name: "read-plan", condition: "p.plan_id = $1" });
+
 /** Throws `plan_unknown`. */
 export async function readPlan(pool: pg.Pool, planId: string): Promise<PlanRow> {
-  for (let settled = 0; ; settled += 1) {
-    const [row] = await run<ReadRow>(pool, readStatement, [planId]);
-    if (!row) throw new HubError("plan_unknown");
-    if (row.is_settled || settled === settlingMax) return row;
-    await settlePlan(pool, row.id);
-  }
+  const row = await findPlan(pool, planId);
+  if (!row) throw new HubError("plan_unknown");
+  return row;
 }
 
 /** Those plans that exist, in no order. */

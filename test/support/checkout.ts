@@ -122,6 +122,7 @@ const mixed: ProviderChoice[] = [
 export const states: Readonly<Record<string, Partial<CheckoutView>>> = {
   choose: { returnUrl: "https://shop.example/" },
   items: { paymentLink: { ...open, items, expiresAt: "2027-01-31T18:00:00Z" } },
+  instalment: { paymentLink: { ...open, part: { n: 2, count: 3 } }, planPath: "../plan/token" },
   "many-items": { paymentLink: { ...open, items: [...items, ...items] } },
   providers: { providers: mixed, paymentLink: { ...open, expiresAt: "2027-01-31T18:00:00Z" } },
   sandbox: { providers: [{ ...choice("daraja", "KES"), isSandbox: true }] },
@@ -161,6 +162,11 @@ export const states: Readonly<Record<string, Partial<CheckoutView>>> = {
   expired: after(orderOf({ status: "expired", settled: true, reason: "deadline" })),
   "no-response": after(settled("expired", "no_response")),
   paid: { ...waiting(paid), returnUrl: "https://shop.example/done" },
+  "paid-instalment": {
+    ...waiting(orderOf({ status: "succeeded", settled: true }, { receipt: "SLK4H7R6T2" })),
+    paymentLink: { ...open, part: { n: 14 } },
+    planPath: "../plan/token",
+  },
   "paid-again": {
     ...waiting(orderOf({ status: "succeeded", settled: true }, { receipt: "SLK4H7R6T2" })),
     againPath: "?again=1",

@@ -9,6 +9,7 @@ import { advanceClock, readNow, resetClock } from "../../server/plan/clock.ts";
 import { createPlan } from "../../server/plan/create.ts";
 import type { PlanDraft } from "../../server/plan/draft.ts";
 import { growDuePlans } from "../../server/plan/grow.ts";
+import { readPlanOfPage } from "../../server/plan/page-state.ts";
 import { listPlans, readPlan, readPlanStates } from "../../server/plan/read.ts";
 import { planStatuses } from "../../server/plan/row.ts";
 import { settleDuePlans, settlePlan } from "../../server/plan/settle.ts";
@@ -31,7 +32,7 @@ export const planRows: readonly string[] = [
      jsonb_build_object('amountMinor', 10000, 'every', '{"months": 1}'::jsonb, 'firstDueAt', iso(at)), 'Africa/Nairobi', '09:00', '{3,0}', 3, 4,
      3, case when n between 4001 and 6000 then at end,
      case when n <= 2000 then at when n <= 6000 or n % 5 = 0 then now() + interval '1 day' end,
-     case when n > 1000 then sha256(convert_to('plan-' || n, 'UTF8')) end, case when n > 1000 then ''::bytea end, at, at
+     case when n > 1000 then sha256(convert_to(rpad('plan-' || n, 24, '-'), 'UTF8')) end, case when n > 1000 then ''::bytea end, at, at
    from made where n <= 30000`,
   `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, description, due_at,
      overdue_at, plan_uuid, plan_n, created_at, changed_at)
@@ -132,6 +133,7 @@ export function planCalls({ pool }: Database): Record<string, (() => Promise<unk
       () => create(draftFor("NEW-PLAN-5", { customer: { id: "C-10010", phone: "+254700010020" } })),
     ],
     readPlan: [() => readPlan(pool, "PLAN-20000"), () => readPlan(pool, "none")],
+    readPlanOfPage: ["plan-20000", "none"].map((token) => () => readPlanOfPage(pool, token.padEnd(24, "-"))),
     listPlans: [...planStatuses, undefined].map((status) => async () => {
       const { nextCursor } = await listPlans(pool, { status, limit: 50 });
       if (nextCursor !== null) await listPlans(pool, { status, limit: 50, cursor: nextCursor });

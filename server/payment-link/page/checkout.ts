@@ -29,7 +29,8 @@ export function renderCheckout(view: CheckoutView): string {
   const spoken = wordsOf(lang);
   const { title, main, kind } = contentOf(view, spoken);
   const state =
-    order && html` data-status="${order.status}" data-version="${positionOf(order)}" data-refresh="${refreshS}"`;
+    order &&
+    html` data-status="${order.status}" data-version="${positionOf(order)}"${isOpen(order) && html` data-refresh="${refreshS}"`}`;
   return documentOf(
     { shop, lang, nonce },
     {
@@ -81,11 +82,12 @@ function formTitle(view: CheckoutView, spoken: Spoken): string {
 }
 
 /** The payer's next step. checkout.css shows it as the main one when the order is paid. */
-function onward({ returnUrl, againPath, shop }: CheckoutView, { page }: Spoken): Html | undefined {
-  if (returnUrl === undefined && againPath === undefined) return undefined;
+function onward({ returnUrl, againPath, planPath, shop }: CheckoutView, { page }: Spoken): Html | undefined {
+  if (returnUrl === undefined && againPath === undefined && planPath === undefined) return undefined;
   const back = returnUrl !== undefined && /^https?:/i.test(returnUrl) && returnUrl;
   return html`<p class="onward">
 ${back && html`<a class="back"${attribute("href", back)}>${fillIn(page.back, { shop: shop.name })}</a>`}
+${planPath !== undefined && html`<a class="back" href="${planPath}">${page.plan}</a>`}
 ${againPath !== undefined && html`<a class="again" href="${againPath}">${page.again}</a>`}
 </p>`;
 }

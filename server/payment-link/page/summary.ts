@@ -13,15 +13,23 @@ const openItemsMax = 3;
 export const amountOf = ({ order, paymentLink, canPay }: CheckoutView): number | undefined =>
   paymentLink.amountMinor ?? (canPay ? undefined : order?.amountMinor);
 
+/** Which instalment of its plan it is. */
+export function partText({ n, count }: { n: number; count?: number | undefined }, { locale, page }: Spoken): string {
+  const number = new Intl.NumberFormat(locale);
+  const template = count === undefined ? page.partOfEndless : page.part;
+  return fillIn(template, { n: number.format(n), ...(count !== undefined && { count: number.format(count) }) });
+}
+
 export function summary(view: CheckoutView, spoken: Spoken): Html {
   const { paymentLink, shop, canPay } = view;
-  const { description, items = [], currency, expiresAt } = paymentLink;
+  const { description, items = [], currency, expiresAt, part } = paymentLink;
   const amount = amountOf(view);
   const { page } = spoken;
   return html`<section class="summary">
 ${amount === undefined ? html`<h1 class="name">${fillIn(page.payShop, { shop: shop.name })}</h1>` : html`<h1>${moneyOf(amount, currency, spoken)}</h1>`}
 ${description && html`<p class="what">${description}</p>`}
 ${itemList(items, currency, spoken)}
+${part && html`<p class="until">${partText(part, spoken)}</p>`}
 ${canPay && expiresAt && html`<p class="until">${fillIn(page.payBy, { time: dateOf(expiresAt, currency, spoken) })}</p>`}
 </section>`;
 }

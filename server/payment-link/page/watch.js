@@ -42,14 +42,11 @@ function show(element, { status, settled, payment: { action } }) {
   if ((url || settled) && take("sent") && url && /^https?:/i.test(url)) location.assign(url);
 }
 
-/** Requests the page until its state is another one: for a payment that this browser cannot watch, or may not. */
+/** Requests the page until its state is another one: for a payment that this browser cannot watch, or may not, and for a plan. */
 function poll() {
   const { version, refresh } = main.dataset;
-  const timer = setInterval(async () => {
-    if (main.classList.contains("is-live")) {
-      clearInterval(timer);
-      return;
-    }
+  const check = async () => {
+    if (document.hidden || main.classList.contains("is-live")) return;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       const page = await answer.text();
@@ -57,9 +54,11 @@ function poll() {
     } catch {
       // Offline: a later request may succeed.
     }
-  }, Number(refresh) * 1000);
+  };
+  setInterval(check, Number(refresh) * 1000);
+  document.addEventListener("visibilitychange", check);
 }
 
 const element = /** @type {HTMLElement | null} */ (document.querySelector("order-status"));
 if (element) watch(element);
-if (main.dataset.status === "pending" || main.dataset.status === "processing") poll();
+if (main.dataset.refresh) poll();

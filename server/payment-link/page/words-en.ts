@@ -22,6 +22,9 @@ export const english: PageWords = {
   payBy: "Pay by {time}",
   back: "Back to {shop}",
   again: "Make another payment",
+  part: "Instalment {n} of {count}",
+  partOfEndless: "Payment {n}",
+  plan: "All payments of this plan",
   checkAgain: "Check again",
   closed: {
     open: ["Not possible right now", "No way to pay is available. Try again later, or ask the shop."],

@@ -23,6 +23,9 @@ export const swahili: PageWords = {
   payBy: "Lipa kabla ya {time}",
   back: "Rudi kwa {shop}",
   again: "Fanya malipo mengine",
+  part: "Awamu ya {n} kati ya {count}",
+  partOfEndless: "Malipo ya {n}",
+  plan: "Malipo yote ya mpango huu",
   checkAgain: "Kagua tena",
   closed: {
     open: ["Haiwezekani sasa hivi", "Kwa sasa hakuna njia ya kulipa. Jaribu tena baadaye, au uliza duka."],

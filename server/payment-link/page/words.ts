@@ -41,6 +41,12 @@ export interface PageWords {
   /** The link to the merchant's page. Contains `{shop}`. */
   back: string;
   again: string;
+  /** Which instalment of its plan it is. Contains `{n}` and `{count}`. */
+  part: string;
+  /** The same for a plan without an end. Contains `{n}`. */
+  partOfEndless: string;
+  /** The link to the page of the plan. */
+  plan: string;
   /** The link that reloads the page of an open payment, in a browser without scripts. */
   checkAgain: string;
   closed: Readonly<Record<"open" | "paid" | "cancelled" | "expired", Phrase>>;
