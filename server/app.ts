@@ -125,7 +125,7 @@ export async function createApp(
   const openParts = { ...webhooks, ...measured, urlSecrets, secretComparison, isBlocked, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   for (const { addPage } of [paymentLinks, plans, notifications]) await addPage(app, admit);
-  await app.register(demoShopRoutes, { ...shared, ...linkParts, ...paymentLinks, fulfilment, delivery });
+  await app.register(demoShopRoutes, { ...shared, ...linkParts, ...paymentLinks, plans, fulfilment, delivery });
   const own = { sandboxed: sandboxesOf(enabledProviders), gateways, names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...own, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {

@@ -5,7 +5,8 @@ import { HubError } from "../errors.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import { type ItemId, itemIds } from "./catalogue.ts";
 
-export const orderIdText = z.string().regex(/^SH(-[2-9A-HJ-NP-Z]{4}){2}$/, "is not an order of this shop");
+/** With `-1`: the first instalment of a plan, whose payment buys the item. */
+export const orderIdText = z.string().regex(/^SH(-[2-9A-HJ-NP-Z]{4}){2}(-1)?$/, "is not an order of this shop");
 
 /** The name that the payer sees, on the page and on the phone. */
 export const shopName = "Tukio Demo Shop";

@@ -25,8 +25,9 @@ import type { Fulfilment } from "./fulfilment.ts";
 import { type LinkRoutesOptions, linkRoutes } from "./link.ts";
 import { findOrder, newOrderId, orderIdText, shopName } from "./order.ts";
 import { homeOf } from "./own-page.ts";
+import { type PlanRoutesOptions, planRoutes } from "./plan.ts";
 
-export interface ShopOptions extends Pick<LinkRoutesOptions, "links"> {
+export interface ShopOptions extends Pick<LinkRoutesOptions, "links">, Pick<PlanRoutesOptions, "plans"> {
   providers: ReadonlyMap<string, Provider>;
   /** Whether a provider moves real money: the shop offers only those that do not. */
   terms: (provider: string) => { isSandbox: boolean };
@@ -71,6 +72,7 @@ const scripts = [
   "pay-link.js",
   "payment.js",
   "phone-frame.js",
+  "plan.js",
   "sent.js",
   "snippet.js",
 ];
@@ -97,14 +99,22 @@ export async function demoShopRoutes(app: FastifyInstance, options: ShopOptions)
   const providers = new Map([...options.providers].filter(([name]) => options.terms(name).isSandbox));
   if (providers.size === 0) return;
   refuseWhileDraining(app, options.isDraining);
-  app.get("/", openShop, async (request, reply) => sendPage(request, reply, { page: await page(), framedBy: "none" }));
+  app.get("/", openShop, async (request, reply) =>
+    sendPage(request, reply, { page: await page(), framedBy: "none", hasForm: true }),
+  );
   assetRoute(app, "/shop", findFile);
   app.get("/shop/catalogue", async (_request, reply) => {
     const choices = [...providers.values()].flatMap((provider) => choiceOf(provider) ?? []);
-    return reply.header("cache-control", "no-cache").send({ items: Object.values(items), choices });
+    return reply.header("cache-control", "no-cache").send({
+      items: Object.values(items),
+      choices,
+      hasClock: options.plans.advanceClock !== undefined,
+    });
   });
   addPaymentRoutes(app, { ...options, providers });
-  linkRoutes(app, { ...options, providers, onRequest: requireOwnPage(options.publicUrl) });
+  const onRequest = requireOwnPage(options.publicUrl);
+  linkRoutes(app, { ...options, providers, onRequest });
+  await app.register((scope) => planRoutes(scope, { ...options, providers, onRequest }));
   addOrderRoutes(app, options);
 }
 

@@ -74,11 +74,14 @@ export function faviconRoute(app: FastifyInstance): void {
 export async function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
-  { page, framedBy }: { page: Asset; framedBy: "none" | "self" },
+  { page, framedBy, hasForm = false }: { page: Asset; framedBy: "none" | "self"; hasForm?: boolean },
 ): Promise<FastifyReply> {
   const ancestors = framedBy === "self" ? "'self'" : "'none'";
   const connect = ["connect-src 'self'", ...socketOrigins(request.host)].join(" ");
-  reply.header("content-security-policy", [...policy, connect, `frame-ancestors ${ancestors}`].join("; "));
+  reply.header(
+    "content-security-policy",
+    [...policy, connect, `frame-ancestors ${ancestors}`, `form-action ${hasForm ? "'self'" : "'none'"}`].join("; "),
+  );
   reply.header("referrer-policy", "no-referrer");
   return sendAsset(request, reply, page);
 }
@@ -88,13 +91,7 @@ export const socketOrigins = (host: string): string[] =>
   /^[\w.[\]:-]{1,255}$/.test(host) ? [`ws://${host}`, `wss://${host}`] : [];
 
 /** Forbids other origins and inline code. Style sheets contain small pictures as data URLs. */
-const policy = [
-  "default-src 'self'",
-  "img-src 'self' data:",
-  "object-src 'none'",
-  "base-uri 'none'",
-  "form-action 'none'",
-];
+const policy = ["default-src 'self'", "img-src 'self' data:", "object-src 'none'", "base-uri 'none'"];
 
 interface Encoded {
   etag: string;

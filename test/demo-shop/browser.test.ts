@@ -194,6 +194,54 @@ describe("shop", () => {
     expect(await page.locator("#on-phone").isVisible()).toBe(false);
   });
 
+  it("sells in three instalments, and makes the second one due by moving the clock", async () => {
+    const { page, complaints } = await visit({ width: 390 });
+    await page.selectOption("#payer", "01");
+    await page.click("#in-parts");
+    await page.getByText("A plan of three instalments").waitFor();
+    const [plan] = await Promise.all([page.context().waitForEvent("page"), page.click("#plan-address")]);
+    await plan.getByText("Due today").first().waitFor();
+    await plan.getByRole("link", { name: "Pay KES 50.00" }).click();
+    await plan.fill("#phone", await page.inputValue("#phone"));
+    await plan.click("button.primary");
+    await seeHeading(plan, "Paid");
+    await plan.getByText(/^TEA-/).waitFor();
+    await plan.getByRole("link", { name: "All payments of this plan" }).click();
+    await plan.getByText("Instalment 2 of 3").waitFor();
+    expect(await plan.getByText("Due today").count()).toBe(0);
+    await page.click("#month-later");
+    await page.getByText("For all plans it is now").waitFor();
+    await plan.reload();
+    // A month of the plan is at most as long as the 31 days by which the clock has moved.
+    await plan
+      .getByText(/^(Due today|Overdue)$/)
+      .first()
+      .waitFor();
+    await page.selectOption("#payer", "00");
+    expect(await page.locator("#plan").isVisible()).toBe(false);
+    expect(complaints).toEqual([]);
+  });
+
+  it("sells in three instalments to a browser without scripts", async () => {
+    const node = await startNode({ databaseUrl });
+    const { page, complaints } = await openPage(browser, {
+      javaScriptEnabled: false,
+      viewport: { width: 320, height: 700 },
+    });
+    await page.goto(node.url);
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(320);
+    await page.getByLabel("Woven basket").check();
+    await page.locator("noscript button, .noscript button").click();
+    await page.getByText("Woven basket").waitFor();
+    await page.locator("a.primary").click();
+    await page.fill("#phone", "0712 345 601");
+    await page.click("button.primary");
+    await seeHeading(page, "Paid");
+    await page.getByRole("link", { name: "All payments of this plan" }).click();
+    await page.getByText("Instalment 2 of 3").waitFor();
+    expect(complaints).toEqual([]);
+  });
+
   it("shows the error of a phone number beside the number", async () => {
     const { page } = await visit();
     await page.fill("#phone", "12");

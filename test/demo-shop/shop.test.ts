@@ -24,6 +24,15 @@ const post = (node: TestNode, path: string, body: object = {}, headers: Record<s
     body: JSON.stringify(body),
   });
 
+/** A provider that moves real money. */
+const liveDaraja = {
+  DARAJA_BASE_URL: "http://127.0.0.1:9",
+  DARAJA_CONSUMER_KEY: "key",
+  DARAJA_CONSUMER_SECRET: "secret",
+  DARAJA_SHORTCODE: "174379",
+  DARAJA_PASSKEY: "passkey",
+};
+
 const tea = { item: "tea", provider: "daraja", phone: "0712345600" };
 
 const buy = async (node: TestNode, fields: object = {}): Promise<{ order: StatusEvent; watchToken: string }> => {
@@ -128,6 +137,85 @@ describe("pay by link", () => {
     const node = await start();
     expect((await post(node, "links", { item: "yacht", provider: "daraja" })).body.code).toBe("body_invalid");
     expect((await post(node, "links", { item: "tea", provider: "paypal" })).body.code).toBe("provider_unknown");
+  });
+});
+
+describe("pay in three instalments", () => {
+  const { phone: _phone, ...goods } = tea;
+
+  it("creates a plan over the shop's price whose first instalment is due now, at the page's own address", async () => {
+    const node = await start({ PUBLIC_URL: "https://shop.example/tukio" });
+    const origins = { "https://shop.example": "https://shop.example/tukio", [node.url]: node.url };
+    for (const [origin, home] of Object.entries(origins)) {
+      const { status, body } = await post(node, "plans", { ...tea, phone: "0712345601" }, { origin });
+      const { url } = body as unknown as { url: string };
+      expect(status).toBe(201);
+      expect(url.slice(0, -24)).toBe(`${home}/plan/`);
+      const answer = await fetch(`${node.url}/plan/${url.slice(-24)}`);
+      const page = await answer.text();
+      expect(page).toContain("Instalment 1 of 3<br>Due today");
+      expect(page).toContain("KES 0.00 of KES 150.00 paid");
+    }
+  });
+
+  it("has instalments in every currency of the shop", async () => {
+    const node = await start();
+    const { body } = await call(`${node.url}/shop/catalogue`);
+    const { items, choices } = body as unknown as { items: { id: string }[]; choices: { provider: string }[] };
+    for (const { id: item } of items) {
+      for (const { provider } of choices) {
+        expect([provider, (await post(node, "plans", { item, provider })).status]).toEqual([provider, 201]);
+      }
+    }
+  });
+
+  it("redirects the form of a browser without scripts to the plan's page", async () => {
+    const node = await start();
+    const send = (form: Record<string, string>, site = "same-origin") =>
+      fetch(`${node.url}/shop/plans`, {
+        method: "POST",
+        body: new URLSearchParams(form),
+        headers: { "sec-fetch-site": site },
+        redirect: "manual",
+      });
+    const { status, headers } = await send({ item: "basket" });
+    expect([status, headers.get("location")]).toEqual([303, expect.stringMatching(/^\.\.\/plan\/[\w-]{24}$/)]);
+    const page = await fetch(new URL(headers.get("location") ?? "", `${node.url}/shop/plans`));
+    expect(await page.text()).toContain("Woven basket");
+    expect((await send({ item: "yacht" })).status).toBe(400);
+    expect((await send({ item: "basket" }, "cross-site")).status).toBe(403);
+  });
+
+  it("gives the payer what was bought when the first instalment is paid", async () => {
+    const node = await start();
+    const { body } = await post(node, "plans", goods);
+    const page = await (await fetch((body as unknown as { url: string }).url)).text();
+    const path = /href="\.\.(\/pay\/[\w-]{24})"/.exec(page)?.[1] ?? "";
+    const browser = createPayBrowser(node, node.url + path);
+    await payOnPage(browser, { provider: "daraja", phone: "0712345601" });
+    await vi.waitUntil(async () => (await browser.open()).html.includes("TEA-"));
+  });
+
+  it("moves the time of plans by a month, and not on a node with a live provider", async () => {
+    const node = await start();
+    const moved = await post(node, "plan-clock");
+    const { now } = moved.body as unknown as { now: string };
+    expect(moved.status).toBe(200);
+    expect(Date.parse(now)).toBeGreaterThan(Date.now() + 27 * 86_400_000);
+    // Due at the new time.
+    expect((await post(node, "plans", goods)).status).toBe(201);
+    expect((await post(node, "plan-clock", {}, { "sec-fetch-site": "cross-site" })).status).toBe(403);
+    await node.close();
+    const live = await start({ ...liveDaraja, SANDBOX: "payhero" });
+    expect((await call(`${live.url}/shop/catalogue`)).body).toMatchObject({ hasClock: false });
+    expect((await post(live, "plan-clock")).status).toBe(405);
+  });
+
+  it("refuses an unknown item, an unknown provider and an invalid phone", async () => {
+    const node = await start();
+    expect((await post(node, "plans", { ...goods, item: "yacht" })).body.code).toBe("body_invalid");
+    expect((await post(node, "plans", { ...goods, provider: "paypal" })).body.code).toBe("provider_unknown");
+    expect((await post(node, "plans", { ...goods, phone: "12" })).body.code).toBe("phone_invalid");
   });
 });
 
@@ -414,14 +502,7 @@ describe("shop without the sandbox", () => {
   });
 
   it("does not offer a provider without a sandbox, so that no real money moves", async () => {
-    const node = await start({
-      SANDBOX: "payhero",
-      DARAJA_BASE_URL: "http://127.0.0.1:9",
-      DARAJA_CONSUMER_KEY: "key",
-      DARAJA_CONSUMER_SECRET: "secret",
-      DARAJA_SHORTCODE: "174379",
-      DARAJA_PASSKEY: "passkey",
-    });
+    const node = await start({ ...liveDaraja, SANDBOX: "payhero" });
     const { choices } = (await call(`${node.url}/shop/catalogue`)).body as unknown as { choices: object[] };
     expect(choices).toEqual([expect.objectContaining({ provider: "payhero" })]);
     expect(await post(node, "payments", tea)).toMatchObject({ status: 404, body: { code: "provider_unknown" } });

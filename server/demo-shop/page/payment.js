@@ -36,7 +36,7 @@ async function call(path, body) {
   throw new Refused({ ...problem, retryAfterS: Number(response.headers.get("retry-after")) || undefined });
 }
 
-/** @returns {Promise<{ items: Item[], choices: Choice[] }>} */
+/** `hasClock`: whether the time of plans can be moved. @returns {Promise<{ items: Item[], choices: Choice[], hasClock: boolean }>} */
 export const readCatalogue = () => call("catalogue");
 
 /** Reads the clock that sets the events' timestamps. @returns {Promise<{ at: string }>} */
@@ -57,6 +57,16 @@ export const pay = (payment) => call("payments", payment);
  * @returns {Promise<{ url: string, qr: string }>}
  */
 export const createLink = (goods) => call("links", goods);
+
+/**
+ * Creates a plan of three instalments for an item.
+ * @param {{ item: string, provider: string, phone?: string }} goods
+ * @returns {Promise<{ url: string }>}
+ */
+export const createPlan = (goods) => call("plans", goods);
+
+/** Moves the time of all plans by a month. @returns {Promise<{ now: string }>} */
+export const moveClock = () => call("plan-clock", {});
 
 /** Gets a fresh watch token for an order of this shop. @param {string} orderId @returns {Promise<Watched>} */
 export const watchAgain = (orderId) => call(`orders/${encodeURIComponent(orderId)}/watch-tokens`, {});

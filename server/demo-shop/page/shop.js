@@ -11,6 +11,7 @@ import { createPanel } from "./panel.js";
 import { createPayLink } from "./pay-link.js";
 import { pay, prepare, Refused, readCatalogue, readClock, readSources, watchAgain } from "./payment.js";
 import { createPhone } from "./phone-frame.js";
+import { createPlanButton } from "./plan.js";
 import { showSent } from "./sent.js";
 import { showSnippet } from "./snippet.js";
 
@@ -34,6 +35,16 @@ const payLink = createPayLink({
   selection() {
     const selection = form?.selection();
     return selection && { item: selection.item.id, provider: selection.choice.provider };
+  },
+  onError: showRefusal,
+});
+
+const plan = createPlanButton({
+  selection() {
+    const selection = form?.selection();
+    if (!selection) return undefined;
+    const { item, choice, phone: number } = selection;
+    return { item: item.id, provider: choice.provider, ...(number !== "" && { phone: number }) };
   },
   onError: showRefusal,
 });
@@ -244,12 +255,14 @@ function notify(text) {
 }
 
 async function open() {
-  const { items: all, choices } = await readCatalogue();
+  const { items: all, choices, hasClock } = await readCatalogue();
   items = all;
+  plan.showClock(hasClock);
   const onChange = () => {
     if (!form) return;
     phone.setNumber(form.selection()?.phone ?? "");
     payLink.hide();
+    plan.hide();
     const provider = form?.selection()?.choice.provider;
     if (provider !== undefined) prepareOnce(provider);
   };
