@@ -1,8 +1,26 @@
 /** Phone numbers in any form, as the sandbox compares them. */
+import { parsePhoneNumberFromString } from "libphonenumber-js/max";
 import { phoneDigits } from "../phone-text.ts";
 
 /** Eight, because a number of Eswatini has no more without its country code. */
 export const screenOf = (phone: string): string => phoneDigits(phone).slice(-8);
 
-/** The last nine digits of a number, which are the same in its local and its international form. */
-export const lastDigits = (phone: string): string => phoneDigits(phone).slice(-9);
+/**
+ * Whether a phone, with country code, is the number `msisdn`: with its country code, with or without `+` or 00, or as its country writes
+ * it. Only a local form fits the numbers of several countries.
+ */
+export function isNumber(msisdn: string): (phone: string) => boolean {
+  const digits = phoneDigits(msisdn);
+  const written = new Set([digits, digits.replace(/^00?/, "")]);
+  const known = new Map<string, boolean>();
+  const fits = (phone: string): boolean => {
+    const national = parsePhoneNumberFromString(`+${phone}`)?.nationalNumber;
+    return written.has(phone) || (national !== undefined && written.has(national));
+  };
+  return (phone) => {
+    const full = phoneDigits(phone);
+    const isFit = known.get(full) ?? fits(full);
+    known.set(full, isFit);
+    return isFit;
+  };
+}

@@ -5,11 +5,11 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { assetRoute, digitsFile, iconFiles, keepAsset, keepAssets, sendPage } from "../http/static-files.ts";
+import { phoneDigits } from "../phone-text.ts";
 import { prompts } from "../schema/answer.ts";
 import { prompt, sms } from "../schema/example.ts";
 import { described, describedFile, openedBy } from "../schema/route.ts";
 import { parseInput, readMsisdn } from "../validation.ts";
-import { lastDigits } from "./number.ts";
 import { type Phone, payerAnswers, scenarioOf } from "./phone.ts";
 import { type DescribePayment, viewPrompts } from "./prompt-view.ts";
 
@@ -79,10 +79,10 @@ export function phoneRoutes(
 
   // Pages read this every second, so it is not logged at the usual level.
   app.get("/:msisdn/prompts", { config: { isPolled: true }, ...listPrompts }, async ({ params }, reply) => {
-    const digits = lastDigits(readMsisdn(params));
+    const msisdn = readMsisdn(params);
     reply.header("cache-control", "no-store");
-    const answersItself = scenarioOf(digits).answer !== undefined;
-    return { prompts: await viewPrompts(phone, digits, describe), answersItself, sms: phone.sms(digits) };
+    const answersItself = scenarioOf(phoneDigits(msisdn)).answer !== undefined;
+    return { prompts: await viewPrompts(phone, msisdn, describe), answersItself, sms: phone.sms(msisdn) };
   });
 
   app.post<{ Params: { id: string } }>("/prompts/:id", answerPrompt, async ({ params, body }) => {

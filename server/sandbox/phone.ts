@@ -7,8 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { HubError } from "../errors.ts";
-import { phoneDigits } from "../phone-text.ts";
-import { lastDigits, screenOf } from "./number.ts";
+import { isNumber, screenOf } from "./number.ts";
 import { createSmsList, type IncomingSms, type ReceivedSms } from "./sms-list.ts";
 
 /** `ignore`: the payer lets the prompt lapse, and the provider reports that there was no answer. */
@@ -44,7 +43,7 @@ export interface Prompt extends Omit<PromptRequest, "deadlineS"> {
 export interface Phone {
   /** Shows a prompt. `answer` resolves when the prompt is answered or lapses. */
   prompt(request: PromptRequest): { id: string; answer: Promise<PayerAnswer> };
-  /** The open prompts of a phone, oldest first. Compares the last nine digits, or eight if there are no more, so any form of the number is accepted. */
+  /** The open prompts of a phone, oldest first. The number may have any form; a local one fits every country. */
   prompts(msisdn: string): Prompt[];
   /** Answers a prompt. Throws `HubError` `route_unknown` if no such prompt is open. */
   answer(id: string, answer: PayerAnswer): void;
@@ -135,11 +134,9 @@ export function createPhone({ secondMs = 1_000 }: PhoneOptions = {}): Phone {
     sms: list.of,
     prompt: (request) => openPrompt(state, request, secondMs),
     prompts(msisdn) {
-      const ending = lastDigits(msisdn);
+      const isShown = isNumber(msisdn);
       const screen = screens.get(screenOf(msisdn));
-      return [...(screen?.values() ?? [])].flatMap(({ prompt }) =>
-        phoneDigits(prompt.phone).endsWith(ending) ? prompt : [],
-      );
+      return [...(screen?.values() ?? [])].flatMap(({ prompt }) => (isShown(prompt.phone) ? prompt : []));
     },
     answer(id, answer) {
       const found = removePrompt(state, id);

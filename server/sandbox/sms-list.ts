@@ -3,7 +3,7 @@
  * beyond it removes the oldest one.
  */
 import { randomUUID } from "node:crypto";
-import { lastDigits, screenOf } from "./number.ts";
+import { isNumber, screenOf } from "./number.ts";
 
 /** A message that a gateway brings to a phone. */
 export interface IncomingSms {
@@ -56,10 +56,8 @@ export function createSmsList(): SmsList {
       screens.set(screenOf(sms.phone), own.set(received.id, received));
     },
     of(msisdn) {
-      const ending = lastDigits(msisdn);
-      return [...(screens.get(screenOf(msisdn))?.values() ?? [])].filter(({ phone }) =>
-        lastDigits(phone).endsWith(ending),
-      );
+      const isShown = isNumber(msisdn);
+      return [...(screens.get(screenOf(msisdn))?.values() ?? [])].filter(({ phone }) => isShown(phone));
     },
   };
 }

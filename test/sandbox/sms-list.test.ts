@@ -16,6 +16,20 @@ describe("the list of SMS", () => {
     expect(list.of("5600")).toEqual([]);
   });
 
+  it("tells countries apart whose numbers end alike", () => {
+    const list = createSmsList();
+    const numbers = ["+254712345600", "+255712345600", "+8801712345600", "+26812345600"];
+    for (const number of numbers) list.add(sms(number, number));
+    const shown = (number: string) => list.of(number).map(({ text }) => text);
+    for (const number of numbers) {
+      for (const form of [number, number.slice(1), number.replace("+", "00")]) expect(shown(form)).toEqual([number]);
+    }
+    expect(shown("01712345600")).toEqual(["+8801712345600"]);
+    // Two countries write this number so.
+    expect(shown("0712345600")).toEqual(["+254712345600", "+255712345600"]);
+    expect(shown("12345600")).toEqual(["+26812345600"]);
+  });
+
   it("keeps the latest 50 of a phone", () => {
     const list = createSmsList();
     for (let n = 0; n <= smsPerPhoneMax; n += 1) list.add(sms("+254712345600", String(n)));
