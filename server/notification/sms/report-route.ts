@@ -23,8 +23,8 @@ export interface ReportRouteOptions {
   admit: (request: FastifyRequest) => Promise<void>;
   /** Other nodes may accept a secret that this node does not. */
   isBlocked: () => boolean;
-  /** Until a report of an unknown text is looked for again. */
-  overtakenMs?: number;
+  /** Waits until the text of a report that found none is looked for again. Tests set it. */
+  pause?: () => Promise<unknown>;
 }
 
 const readers: Readonly<Record<SmsGatewayName, ReadReport>> = {
@@ -46,7 +46,7 @@ export const reportPath = (secrets: UrlSecrets, gateway: SmsGatewayName): string
 const bodyLimit = 16_384;
 
 /** 2 s, because a report may overtake the answer to its request, which has the text's reference. */
-const defaultOvertakenMs = 2_000;
+const overtakenMs = 2_000;
 
 /** Reports that wait so at once; others are looked for once only. */
 const waitingMax = 100;
@@ -109,7 +109,7 @@ export function reportRoute(app: FastifyInstance, options: ReportRouteOptions): 
 }
 
 async function store(
-  { pool, overtakenMs = defaultOvertakenMs }: ReportRouteOptions,
+  { pool, pause = () => wait(overtakenMs) }: ReportRouteOptions,
   state: { waiting: number },
   { gateway, report }: { gateway: SmsGatewayName; report: DeliveryReport },
 ): Promise<void> {
@@ -117,7 +117,7 @@ async function store(
   if (isKnown || report.status === undefined || state.waiting >= waitingMax) return;
   state.waiting += 1;
   try {
-    await wait(overtakenMs);
+    await pause();
     await recordReport(pool, gateway, report);
   } finally {
     state.waiting -= 1;
