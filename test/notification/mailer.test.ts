@@ -1,8 +1,9 @@
 /** The mailer, with a mail server. */
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { readConfig } from "../../server/config/config.ts";
 import type { NoAttempt, Reply } from "../../server/delivery/receiver.ts";
-import { createMailer, type Mail, type PostToInbox } from "../../server/notification/mail/mailer.ts";
+import { connectionsMax, createMailer, type Mail, type PostToInbox } from "../../server/notification/mail/mailer.ts";
+import { type DrippingAnswer, startDrippingServer } from "../support/dripping-server.ts";
 import { startMailbox } from "../support/mailbox.ts";
 
 const mail: Mail = {
@@ -30,6 +31,13 @@ const asReply = (reply: Reply | NoAttempt): Reply => {
   if ("deferMs" in reply) throw new Error("nothing was attempted");
   return reply;
 };
+
+/** A mail server until the text of the mail has come. */
+function dripAfterMail(text: string): DrippingAnswer {
+  if (text === "") return "220 slow\r\n";
+  if (/^(EHLO|MAIL|RCPT)/.test(text)) return "250 ok\r\n";
+  return /^DATA/.test(text) ? "354 go\r\n" : { before: "25" };
+}
 
 describe("mailer", () => {
   it("sends a mail in HTML and text with its own id, from the sender", async () => {
@@ -97,6 +105,35 @@ describe("mailer", () => {
       error: "the mail server did not answer in time",
     });
   });
+
+  it.each([
+    ["the greeting", () => ({ before: "" })],
+    ["the answer to a mail", dripAfterMail],
+  ])(
+    "closes its connections at the deadline of a server that drips %s, and sends the next mail",
+    async (_at, answer) => {
+      const server = await startDrippingServer(answer);
+      const mailer = open(`smtp://127.0.0.1:${server.port}`);
+      const deadline = new AbortController();
+      const all = Array.from({ length: connectionsMax }, (_, n) =>
+        mailer.send({ ...mail, id: `drip.${n}` }, deadline.signal),
+      );
+      await vi.waitUntil(() => server.dripping === connectionsMax, { timeout: 10_000 });
+      deadline.abort(new DOMException("late", "TimeoutError"));
+      expect(await Promise.all(all)).toEqual(
+        Array(connectionsMax).fill(
+          expect.objectContaining({ isDelivered: false, error: expect.stringMatching(/in time$/) }),
+        ),
+      );
+      await vi.waitUntil(() => server.closed === connectionsMax, { timeout: 10_000 });
+      // Another connection is free for it.
+      const next = new AbortController();
+      const sent = mailer.send({ ...mail, id: "next" }, next.signal);
+      await vi.waitUntil(() => server.dripping === connectionsMax + 1, { timeout: 10_000 });
+      next.abort(new DOMException("late", "TimeoutError"));
+      await sent;
+    },
+  );
 
   it("throws when the process ends during an attempt, because its result is unknown", async () => {
     const end = new AbortController();

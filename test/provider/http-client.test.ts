@@ -2,8 +2,9 @@ import { getEventListeners, once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { inspect } from "node:util";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { CallFailed, type Client, createClient, Unreachable } from "../../server/provider/http-client.ts";
+import { startDrippingServer } from "../support/dripping-server.ts";
 
 const never = new AbortController().signal;
 
@@ -213,6 +214,20 @@ describe("HTTP client", () => {
     expect(error).toBeInstanceOf(CallFailed);
     expect(error).not.toBeInstanceOf(Unreachable);
     expect(error).toMatchObject({ code: "deadline" });
+  });
+
+  test.each([
+    ["status line", "HTTP/1.1 200 "],
+    ["body", "HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n"],
+  ])("ends when it is aborted while the %s drips, and closes the connection", async (_what, before) => {
+    const server = await startDrippingServer((text) => (text === "" ? "" : { before }));
+    const end = new AbortController();
+    const url = `http://127.0.0.1:${server.port}`;
+    const failed = failureOf(openClient().call({ method: "POST", url, headers: {}, body: {}, signal: end.signal }));
+    await vi.waitUntil(() => server.dripping === 1);
+    end.abort(new DOMException("late", "TimeoutError"));
+    expect(await failed).toMatchObject({ code: "deadline" });
+    await vi.waitUntil(() => server.closed === 1);
   });
 
   test("does not read an endless answer (G12)", async () => {

@@ -66,7 +66,7 @@ interface Smtp {
 }
 
 /** Connections to the mail server. 8, because each attempt waits for one within its 15 s. */
-const connectionsMax = 8;
+export const connectionsMax = 8;
 
 function createSmtp({ smtp, from }: MailConfig): Smtp {
   const transport = createTransport({
