@@ -475,7 +475,8 @@ create table endpoint (
   is_joined boolean not null default false,         -- the fan-out has read the events again that it read before it saw the endpoint
   filtered_at timestamptz(3),                       -- when `events` changed last: a sweep sends nothing that was not wanted before
   resumed_to uuid,                                  -- the place up to which its deliveries were resumed since it was enabled; null: all
-  is_deleted boolean not null default false         -- its deliveries are still to be deleted, in batches
+  is_deleted boolean not null default false,        -- its deliveries are still to be deleted, in batches
+  seen_at timestamptz(3)                            -- when a node last had this notification
 );
 create unique index endpoint_notification on endpoint (notification) where notification is not null and not is_deleted;
 
@@ -513,6 +514,7 @@ create table delivery_attempt (
   duration_ms int,
   answer text,                                      -- the first 1 KiB
   error text,
+  sent_id uuid,                                     -- of what was sent, if later reports are about it: of `sms`
   at timestamptz(3) not null default clock_timestamp(),
   primary key (endpoint_id, id)
 );
@@ -542,6 +544,7 @@ create table sms (
   order_uuid uuid not null references "order" (id),
   replays int not null,                             -- as in `delivery`
   provider text not null,
+  -- 'sending' for longer than an attempt: it is unknown whether the gateway took the text.
   status text not null default 'sending' check (status in ('sending', 'sent', 'delivered', 'failed', 'unknown')),
   reference text,                                   -- the gateway's id of the message
   parts int,
@@ -570,7 +573,8 @@ create table alert_mail (
   live boolean not null,
   n int not null,
   created_at timestamptz(3) not null default clock_timestamp(),
-  sent_at timestamptz(3),
+  tried_at timestamptz(3),                          -- the last attempt
+  sent_at timestamptz(3),                           -- when the mail server took it, or refused it for good: the next mail has its alerts then
   primary key (kind, live, n)
 );
 

@@ -29,6 +29,8 @@ export interface EngineOptions {
   pool: pg.Pool;
   /** Runs before the first pass, again until it succeeds. */
   prepare?: () => Promise<void>;
+  /** Runs once a minute. */
+  housekeep?: () => Promise<void>;
   /** Returns the receivers of these endpoints as they are now. An endpoint without one keeps what is due. */
   receivers: (endpointIds: readonly string[]) => Promise<ReadonlyMap<string, Receiver>>;
   /** The notifications of this node. */
@@ -188,7 +190,7 @@ async function resume(state: State): Promise<void> {
   state.isResuming = await resumeDeliveries(state.pool);
 }
 
-/** Disables failing endpoints once a minute, and removes deleted ones, as long as there are any. */
+/** Disables failing endpoints and keeps notifications once a minute, and removes deleted ones, as long as there are any. */
 async function housekeep(state: State): Promise<void> {
   const isTime = performance.now() - state.housekeptAtMs > housekeepingMs;
   if (!isTime && !state.isRemoving) return;
@@ -196,6 +198,7 @@ async function housekeep(state: State): Promise<void> {
   if (isTime) {
     state.housekeptAtMs = performance.now();
     for (const { id } of await disableFailing(state.pool)) reportDisabled(state, id, "failing");
+    await state.housekeep?.();
   }
   state.isRemoving = await removeDeleted(state.pool);
 }

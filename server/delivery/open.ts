@@ -13,7 +13,7 @@ import { type EnvironmentEndpoint, resealSecrets, storeEnvironmentEndpoint } fro
 import { readOrderFeed } from "./feed.ts";
 import { createFeedTail } from "./feed-tail.ts";
 import { endpointMessage, type Message, type SubjectReaders } from "./message.ts";
-import { type Notification, storeNotifications } from "./notification.ts";
+import { createNotificationKeeper, type Notification, storeNotifications } from "./notification.ts";
 import { attemptMs, createSender, type Receiver, type Reply, type Sender, type SendingReceiver } from "./receiver.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { signedHeaders } from "./secret.ts";
@@ -69,6 +69,7 @@ export function openDelivery(options: DeliveryOptions): OpenDelivery {
   const engine = startEngine({
     pool: deliveryPool,
     prepare,
+    housekeep: createNotificationKeeper(deliveryPool, notifications),
     receivers,
     readers: options.readers,
     notifications: notifications.map(({ name }) => name),

@@ -166,7 +166,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     notPersonal: [
       ...["id", "url", "description", "events", "enabled", "disabled_because", "version", "secret", "old_secret"],
       ...["old_secret_until", "failing_since", "recovered_at", "created_at", "changed_at", "created_epoch"],
-      ...["created_snapshot", "is_joined", "filtered_at", "resumed_to", "is_deleted", "notification"],
+      ...["created_snapshot", "is_joined", "filtered_at", "resumed_to", "is_deleted", "notification", "seen_at"],
     ],
   },
   delivery: {
@@ -180,7 +180,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     personal: { answer: null, error: null },
     notPersonal: [
       ...["endpoint_id", "id", "subject_id", "epoch", "version", "type", "result", "attempt", "http_status"],
-      ...["duration_ms", "at"],
+      ...["duration_ms", "at", "sent_id"],
     ],
     since: "at",
     keptFor: "30 days",
@@ -191,7 +191,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
     notPersonal: [...["id", "order_uuid", "replays", "provider", "status", "reference", "parts", "at", "reported_at"]],
   },
   alert: { notPersonal: ["kind", "live", "subject", "version", "at", "mail"] },
-  alert_mail: { notPersonal: ["kind", "live", "n", "created_at", "sent_at"] },
+  alert_mail: { notPersonal: ["kind", "live", "n", "created_at", "tried_at", "sent_at"] },
   // The rows of sessions are deleted at the next sign-in after they expire.
   api_key: { notPersonal: ["id", "hash", "name", "scopes", "session_of", "created_at", "expires_at"] },
   api_key_mark: { notPersonal: ["is_single", "mark"] },

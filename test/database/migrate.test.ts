@@ -274,6 +274,7 @@ describe("the migrations", () => {
       "8bb2212de83a30ece38afee75e18ea72f4e8afee055f4b18c92bd507a83674ef",
       "196f91bb1e94afeddc2cc1fc2ac63fa1f93cedf6bc9a5714cb872cbb00f34821",
       "2ea9ce14623917eb30f6557ca2d4a031f67e65b93fc62bae4f8281b9d3963cad",
+      "a74b7e8191628a0dfd893fe1440be868b98aeead7802589cad31a0e4e296bfcc",
     ]);
   });
 

@@ -7,7 +7,11 @@ import { disableFailing } from "../../server/delivery/disable.ts";
 import { createEndpoints, endpointsMax } from "../../server/delivery/endpoint.ts";
 import { type DeliveryResult, startEngine } from "../../server/delivery/engine.ts";
 import { listDeliveries } from "../../server/delivery/history.ts";
-import { storeNotifications } from "../../server/delivery/notification.ts";
+import {
+  createNotificationKeeper,
+  removeNotifications,
+  storeNotifications,
+} from "../../server/delivery/notification.ts";
 import { type NoAttempt, nothingToSend, type Receiver, type Reply } from "../../server/delivery/receiver.ts";
 import { replay } from "../../server/delivery/replay.ts";
 import { createOrderStore } from "../../server/order/store.ts";
@@ -47,7 +51,15 @@ const delivered: Reply = { isDelivered: true, isGone: false, durationMs: 1 };
 
 const refused: Reply = { isDelivered: false, isGone: false, durationMs: 1, error: "refused" };
 
-const activate = () => storeNotifications(file.database.pool, [{ name, events: ["order.succeeded"] }]);
+const own = () => [{ name, events: ["order.succeeded"] as const }];
+
+const activate = () => storeNotifications(file.database.pool, own());
+
+/** As if no node had the notification for an hour. */
+async function turnOff(): Promise<void> {
+  await query("update endpoint set seen_at = seen_at - interval '1 hour' where notification = $1", [name]);
+  await removeNotifications(file.database.pool);
+}
 
 const idOf = async (): Promise<string> =>
   (await query("select id from endpoint where notification = $1 and not is_deleted", [name]))[0]?.id;
@@ -228,8 +240,8 @@ describe("notification", () => {
       return Number(row?.replays);
     };
     const numbers = [await numberOf(endpointId), await numberOf(endpointId), await numberOf(endpointId)];
-    await storeNotifications(pool, []);
-    await storeNotifications(pool, [{ name, events: ["order.succeeded"] }]);
+    await turnOff();
+    await activate();
     const secondOf = async (): Promise<number> => Math.floor((await databaseNow(pool)).getTime() / 1_000);
     const second = await secondOf();
     await vi.waitUntil(async () => (await secondOf()) > second + 2, { interval: 50 });
@@ -237,7 +249,6 @@ describe("notification", () => {
     numbers.push(await numberOf(String(anew?.id)));
     expect(new Set(numbers).size).toBe(4);
     expect(numbers.toSorted((one, other) => one - other)).toEqual(numbers);
-    await storeNotifications(pool, []);
   });
 
   it("is recorded once, whatever characters its reply has", async () => {
@@ -265,7 +276,7 @@ describe("storeNotifications", () => {
     const first = await idOf();
     await activate();
     expect(await idOf()).toBe(first);
-    await storeNotifications(file.database.pool, []);
+    await turnOff();
     expect(await idOf()).toBeUndefined();
     await activate();
     const second = await idOf();
@@ -273,6 +284,56 @@ describe("storeNotifications", () => {
     expect(await query("select is_deleted, enabled from endpoint where id = $1", [first])).toEqual([
       { is_deleted: true, enabled: false },
     ]);
+  });
+
+  it("keeps the notification of another node, as long as that node has it", async () => {
+    const { pool } = file.database;
+    await activate();
+    const id = await idOf();
+    let ownMs = 0;
+    const other = createNotificationKeeper(pool, [], () => ownMs);
+    await storeNotifications(pool, []);
+    await other();
+    expect(await idOf()).toBe(id);
+    ownMs += 3_600_000;
+    const keep = createNotificationKeeper(pool, own());
+    await query("update endpoint set seen_at = seen_at - interval '1 hour' where notification = $1", [name]);
+    await keep();
+    await other();
+    expect(await idOf()).toBe(id);
+    await query("update endpoint set seen_at = seen_at - interval '1 hour' where notification = $1", [name]);
+    await other();
+    expect(await idOf()).toBeUndefined();
+    // A node that the others took for dead.
+    await keep();
+    expect(await idOf()).toBeTypeOf("string");
+  });
+
+  it("is not removed by a node in its first hour, because the others may start later", async () => {
+    const { pool } = file.database;
+    await activate();
+    await query("update endpoint set seen_at = seen_at - interval '1 day' where notification = $1", [name]);
+    const id = await idOf();
+    let ownMs = 0;
+    const keep = createNotificationKeeper(pool, [], () => ownMs);
+    ownMs = 3_599_999;
+    await keep();
+    expect(await idOf()).toBe(id);
+    ownMs = 3_600_000;
+    await keep();
+    expect(await idOf()).toBeUndefined();
+  });
+
+  it("leaves the types to the node that started last", async () => {
+    await activate();
+    const older = createNotificationKeeper(file.database.pool, own());
+    await storeNotifications(file.database.pool, [{ name, events: ["order.review"] }]);
+    await older();
+    expect(
+      await query("select events, filtered_at is not null as is_filtered from endpoint where notification = $1", [
+        name,
+      ]),
+    ).toEqual([{ events: ["order.review"], is_filtered: true }]);
   });
 
   it("creates one row when many nodes start at once", async () => {
@@ -290,7 +351,7 @@ describe("storeNotifications", () => {
 
   it("does not send the orders of a time without the notification", async () => {
     await activate();
-    await storeNotifications(file.database.pool, []);
+    await turnOff();
     const before = await openPaid();
     const { received, endpointId } = await start();
     const after = await openPaid();

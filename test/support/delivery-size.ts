@@ -9,7 +9,7 @@ import { fanOut, lookForEndpoints } from "../../server/delivery/fan-out.ts";
 import { currentPlace, placeSince, readFeed, readOrderFeed, removeForeign } from "../../server/delivery/feed.ts";
 import { deliveryStatuses, listDeliveries } from "../../server/delivery/history.ts";
 import { prepareMessages } from "../../server/delivery/message.ts";
-import { storeNotifications } from "../../server/delivery/notification.ts";
+import { removeNotifications, storeNotifications } from "../../server/delivery/notification.ts";
 import { clearDelivery, deferDelivery, recordAttempt, releaseDelivery } from "../../server/delivery/record.ts";
 import { replay } from "../../server/delivery/replay.ts";
 import { resumeDeliveries } from "../../server/delivery/resume.ts";
@@ -89,7 +89,8 @@ export function deliveryCalls({ pool }: Database): Record<string, (() => Promise
     ],
     notifications: [
       () => storeNotifications(pool, [{ name: "receipt", events: ["order.succeeded"] }]),
-      () => storeNotifications(pool, []),
+      () => pool.query("update endpoint set seen_at = null where notification = 'receipt'"),
+      () => removeNotifications(pool),
     ],
     fanOut: [() => fanOut(pool), () => pool.query("select start_epoch()").then(() => fanOut(pool)), () => fanOut(pool)],
     prepare: [() => attempt(pool)],
