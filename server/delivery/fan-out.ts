@@ -8,7 +8,7 @@
  */
 import type pg from "pg";
 import { run } from "../order/statement.ts";
-import { accepts, isSinceCreation, makeDue, messageJoins, orderSubjects } from "./subject.ts";
+import { accepts, concerns, isSinceCreation, makeDue, messageJoins, orderSubjects } from "./subject.ts";
 
 /** Events of one pass, at least. More if one transaction wrote more. */
 const eventsMax = 1_000;
@@ -26,7 +26,7 @@ const dueOrders = (wanted: string): string => `due as (
       join endpoint e on not e.is_deleted
       ${messageJoins}
     where s.version > coalesce(greatest(m.acked, d.due_version), 0) and ${isSinceCreation("s.changed_xid", "s.changed_at")}
-      and ${accepts("m.type")} and ${wanted}
+      and ${accepts("m.type")} and ${concerns} and ${wanted}
   ),
   ${makeDue}`;
 

@@ -6,7 +6,7 @@
  */
 import type pg from "pg";
 import { run } from "../order/statement.ts";
-import { accepts, makeDue, messageJoins, orderSubjects } from "./subject.ts";
+import { accepts, concerns, makeDue, messageJoins, orderSubjects } from "./subject.ts";
 
 /** `status`: only orders with this status now. */
 export type Replay = { status?: string | undefined } & (
@@ -32,7 +32,7 @@ const replayed = `subject as materialized (${orderSubjects("select id from chose
     from subject s
       join endpoint e on e.id = $1 and not e.is_deleted
       ${messageJoins}
-    where ($4::text is null or s.status = $4) and ${accepts("'order.' || s.status")}
+    where ($4::text is null or s.status = $4) and ${accepts("'order.' || s.status")} and ${concerns}
   ),
   ${makeDue}`;
 

@@ -36,10 +36,10 @@ export type EventType = (typeof eventTypes)[number];
  * at which each entered its current status. Two index probes for each order, and one for each of its latest events with that status.
  */
 export const orderSubjects = (ids: string): string => `
-    select o.id, o.version, o.status, o.changed_at, latest.xid as changed_xid, entered.version as status_version,
+    select o.id, o.version, o.status, o.reason, o.changed_at, latest.xid as changed_xid, entered.version as status_version,
       entered.occurred_at as status_at, entered.xid as status_xid
     from (${ids}) as chosen (id)
-      join lateral (select id, version, status, changed_at from "order" where id = chosen.id offset 0) o on true
+      join lateral (select id, version, status, reason, changed_at from "order" where id = chosen.id offset 0) o on true
       join lateral (select xid from event where order_uuid = o.id and version = o.version offset 0) latest on true
       join lateral (
         select version, occurred_at, xid from event where order_uuid = o.id and version = 1 + coalesce((
@@ -77,6 +77,10 @@ export const messageJoins = `
 /** Whether the endpoint `e` receives messages of this type. */
 export const accepts = (type: string): string =>
   `(case when e.events is null then ${type} not in ('order.pending', 'order.processing') else ${type} = any (e.events) end)`;
+
+/** Whether the order `s` concerns the endpoint `e`: alerts are about few orders, and must not be one more delivery of each. */
+export const concerns =
+  "(e.notification is distinct from 'alert' or s.status = 'review' or s.reason is not distinct from 'paid_twice')";
 
 /**
  * The number of a request to send again, in seconds since the beginning of 2026: a notification that is configured anew has new deliveries,
