@@ -51,6 +51,10 @@ export type Ping = Schemas["Ping"];
 export type Delivery = Schemas["Delivery"];
 export type ReplayRequest = Schemas["Replay"];
 export type Notification = Schemas["Notification"];
+export type OrderNotification = Schemas["OrderNotification"];
+export type NotificationTest = Schemas["NotificationTest"];
+export type NotificationTestResult = Schemas["NotificationTestResult"];
+export type SentSms = Schemas["SentSms"];
 export type NotificationName = Notification["name"];
 
 export type Prompt = Schemas["Prompts"]["prompts"][number];

@@ -656,6 +656,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orders/{orderId}/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was sent about an order
+         * @description For each active notification. One without `latest` and `pending` has sent nothing about the order in the last 30 days.
+         */
+        get: operations["listOrderNotifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orders/{orderId}/notifications/{name}": {
         parameters: {
             query?: never;
@@ -667,9 +687,29 @@ export interface paths {
         put?: never;
         /**
          * Send a notification about an order again
-         * @description A new mail or SMS is sent about the order as it is now. An SMS costs money each time.
+         * @description A new mail or SMS is sent about the order as it is now. An SMS costs money each time. `alert`: the next mail has the order, if it is in review or was paid twice.
          */
         post: operations["sendNotification"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test mail or SMS
+         * @description Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 in a minute.
+         */
+        post: operations["testNotification"];
         delete?: never;
         options?: never;
         head?: never;
@@ -735,7 +775,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "scope_missing" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "key_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "key_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "scope_missing" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "key_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "recipient_missing" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "key_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1393,6 +1433,27 @@ export interface components {
             /** @description The first 1 KiB of the answer. */
             answer?: string;
             error?: string;
+            sms?: components["schemas"]["SentSms"];
+        };
+        /** @description What became of an SMS that the attempt sent. */
+        SentSms: {
+            /**
+             * Format: uuid
+             * @description Of the text: the `id` in the request to a gateway of your own.
+             */
+            id: string;
+            /**
+             * @description `accepted`: the gateway took it. `delivered`, `failed`: as the gateway reported. `unknown`: its answer was lost.
+             * @enum {string}
+             */
+            status: "accepted" | "delivered" | "failed" | "unknown";
+            /** @description The messages that the gateway charges. */
+            parts?: number;
+            /**
+             * Format: date-time
+             * @description When the gateway reported the status. ISO 8601, UTC.
+             */
+            reportedAt?: string;
         };
         Replay: {
             /**
@@ -1845,6 +1906,32 @@ export interface components {
              * @description The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret.
              */
             reportUrl?: string;
+        };
+        OrderNotificationList: {
+            data: components["schemas"]["OrderNotification"][];
+        };
+        /** @description What one notification has sent about one order. */
+        OrderNotification: {
+            /** @enum {string} */
+            name: "receipt" | "sms" | "alert";
+            /** @description The latest attempt. */
+            latest?: components["schemas"]["Delivery"];
+            /** @description The next attempt. */
+            pending?: components["schemas"]["Delivery"];
+        };
+        NotificationTest: {
+            /** @description An email address; `MERCHANT_EMAIL` by default. For `sms`: a phone with `+` and its country code. */
+            to?: string;
+        };
+        NotificationTestResult: {
+            /** @description Whether the mail server or the gateway took it within 15 s. */
+            delivered: boolean;
+            /** @description Whether it left the sandbox. */
+            live: boolean;
+            durationMs: number;
+            /** @description The words of the mail server, or the gateway's id of the SMS. */
+            answer?: string;
+            error?: string;
         };
         ApiKeyDraft: {
             /** @description What uses the key, such as `checkout server`. */
@@ -3998,6 +4085,60 @@ export interface operations {
             };
         };
     };
+    listOrderNotifications: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description Your name for the order. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example ORD-1001
+                 */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The notifications. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "name": "receipt"
+                     *         },
+                     *         {
+                     *           "name": "sms",
+                     *           "latest": {
+                     *             "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318.0.3",
+                     *             "type": "order.succeeded",
+                     *             "orderId": "ORD-1001",
+                     *             "version": 3,
+                     *             "status": "delivered",
+                     *             "attempt": 1,
+                     *             "at": "2026-11-20T21:00:00.123Z",
+                     *             "durationMs": 410,
+                     *             "sms": {
+                     *               "id": "0199f2c4-9a10-7c55-9d1e-6a2b8f0c4e71",
+                     *               "status": "delivered",
+                     *               "parts": 1,
+                     *               "reportedAt": "2026-11-20T21:00:00.123Z"
+                     *             }
+                     *           }
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OrderNotificationList"];
+                };
+            };
+        };
+    };
     sendNotification: {
         parameters: {
             query?: never;
@@ -4030,6 +4171,44 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["ReplayAnswer"];
+                };
+            };
+        };
+    };
+    testNotification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The notification's name.
+                 * @example receipt
+                 */
+                name: "receipt" | "sms" | "alert";
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NotificationTest"];
+            };
+        };
+        responses: {
+            /** @description The result. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "delivered": true,
+                     *       "live": true,
+                     *       "durationMs": 230,
+                     *       "answer": "250 2.0.0 Ok: queued"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NotificationTestResult"];
                 };
             };
         };

@@ -35,6 +35,7 @@ export const errorTable = {
   payment_in_progress: { status: 409, retryable: false, title: "A payment of this order is in progress" },
   order_paid: { status: 409, retryable: false, title: "The order is paid" },
   order_unpaid: { status: 409, retryable: false, title: "The order is not paid" },
+  recipient_missing: { status: 409, retryable: false, title: "The order has no address or phone to send to" },
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
   not_in_review: { status: 409, retryable: false, title: "The payment does not wait for a decision" },
   secret_unreadable: { status: 409, retryable: false, title: "The endpoint's secret cannot be decrypted; replace it" },

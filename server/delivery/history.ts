@@ -1,4 +1,4 @@
-/** The history of an endpoint's deliveries, for the merchant. */
+/** The history of the deliveries of an endpoint or a notification, for the merchant. */
 import type pg from "pg";
 import { z } from "zod";
 import { readCursor, writeCursor } from "../cursor.ts";
@@ -6,6 +6,17 @@ import { run } from "../order/statement.ts";
 
 /** `pending`: due, with the time of its next attempt. `superseded`: a newer version replaced it before its delivery. */
 export const deliveryStatuses = ["pending", "delivered", "failed", "superseded"] as const;
+
+/** `accepted`: the gateway took it, and has not reported its end. `unknown`: its answer was lost. */
+export const smsStatuses = ["accepted", "delivered", "failed", "unknown"] as const;
+
+/** What became of an SMS. */
+export interface SmsView {
+  id: string;
+  status: (typeof smsStatuses)[number];
+  parts?: number;
+  reportedAt?: string;
+}
 
 export interface DeliveryView {
   /** The `webhook-id`. */
@@ -26,6 +37,7 @@ export interface DeliveryView {
   /** The first 1 KiB of the answer. */
   answer?: string;
   error?: string;
+  sms?: SmsView;
 }
 
 export interface DeliveryFilter {
@@ -54,20 +66,28 @@ interface AttemptRow {
   answer: string | null;
   error: string | null;
   at: Date;
+  sms_id: string | null;
+  sms_status: SmsView["status"] | null;
+  sms_parts: number | null;
+  sms_reported_at: Date | null;
 }
 
 /** Rows that one page reads, because few of many may have the wanted status. */
 const readMax = 1_000;
 
 const names =
-  "a.id, a.subject_id, a.epoch, a.version, a.type, a.result, a.attempt, a.http_status, a.duration_ms, a.answer, a.error, a.at";
+  "a.id, a.subject_id, a.epoch, a.version, a.type, a.result, a.attempt, a.http_status, a.duration_ms, a.answer, a.error, a.at, a.sent_id";
+
+/** A text whose answer was not recorded may have been sent. */
+const smsColumns = `sms.id as sms_id, case sms.status when 'sent' then 'accepted' when 'sending' then 'unknown' else sms.status end as sms_status,
+      sms.parts as sms_parts, sms.reported_at as sms_reported_at`;
 
 /** $1: the endpoint. $2: attempts before this one. $3: an order. Newest first. */
 const attemptsStatement = (condition: string, name: string) => ({
   name,
-  text: `select ${names}, o.order_id from (
+  text: `select ${names}, o.order_id, ${smsColumns} from (
       select ${names} from delivery_attempt a where a.endpoint_id = $1 and a.id < $2 and ${condition} order by a.id desc limit ${readMax}
-    ) a left join "order" o on o.id = a.subject_id order by a.id desc`,
+    ) a left join "order" o on o.id = a.subject_id left join sms on sms.id = a.sent_id order by a.id desc`,
 });
 
 const allStatement = attemptsStatement("$3::text is null", "delivery-history");
@@ -158,7 +178,17 @@ const toDelivery = (row: AttemptRow): DeliveryView => ({
   ...present({ attempt: row.attempt }),
   at: row.at.toISOString(),
   ...present({ httpStatus: row.http_status, durationMs: row.duration_ms, answer: row.answer, error: row.error }),
+  ...present({ sms: toSms(row) }),
 });
+
+const toSms = (row: AttemptRow): SmsView | null =>
+  row.sms_id === null || row.sms_status === null
+    ? null
+    : {
+        id: row.sms_id,
+        status: row.sms_status,
+        ...present({ parts: row.sms_parts, reportedAt: row.sms_reported_at?.toISOString() ?? null }),
+      };
 
 const toPending = (row: PendingRow): DeliveryView => ({
   id: `${row.subject_id}.${row.epoch}.${row.version}`,

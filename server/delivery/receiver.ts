@@ -23,6 +23,8 @@ export interface Reply {
   error?: string;
   /** The receiver asks for no attempt before this time, in seconds. */
   retryAfterS?: number;
+  /** The id of what was sent, if later reports are about it: of an SMS. */
+  sentId?: string;
   /** A failure that another attempt would not change: none follows until the subject is asked for again. */
   isFinal?: boolean;
 }

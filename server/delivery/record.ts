@@ -27,9 +27,9 @@ const recordStatement = {
   name: "record-attempt",
   text: `with attempt as (
     select a.endpoint_id, a.subject_id, a.claim, a.epoch, a.version, a.type, a.is_delivered, a.is_delivered or a.is_final as is_done, a.nth, a.http_status, a.duration_ms,
-      a.answer, a.error, a.delay_ms, a.was_replay, a.url
+      a.answer, a.error, a.sent_id, a.delay_ms, a.was_replay, a.url
     from jsonb_to_record($1::jsonb) as a (endpoint_id uuid, subject_id uuid, claim uuid, epoch bigint, version int, type text,
-      is_delivered boolean, is_final boolean, nth int, http_status int, duration_ms int, answer text, error text, delay_ms bigint, was_replay boolean, url text)
+      is_delivered boolean, is_final boolean, nth int, http_status int, duration_ms int, answer text, error text, sent_id uuid, delay_ms bigint, was_replay boolean, url text)
   ),
   held as materialized (
     select d.endpoint_id, d.subject_id, d.due_version, d.is_replay, d.attempts
@@ -58,9 +58,9 @@ const recordStatement = {
     from held d cross join attempt a where a.is_done and d.due_version < a.version and not ${mustRepeat}
   ),
   kept as (
-    insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, duration_ms, answer, error)
+    insert into delivery_attempt (endpoint_id, subject_id, epoch, version, type, result, attempt, http_status, duration_ms, answer, error, sent_id)
     select a.endpoint_id, a.subject_id, a.epoch, a.version, a.type, case when a.is_delivered then 'delivered' else 'failed' end, a.nth,
-      a.http_status, a.duration_ms, a.answer, a.error from attempt a
+      a.http_status, a.duration_ms, a.answer, a.error, a.sent_id from attempt a
   )
   update endpoint e set failing_since = case when a.is_delivered then null else clock_timestamp() end,
     recovered_at = case when a.is_delivered then clock_timestamp() else e.recovered_at end
@@ -97,6 +97,7 @@ export async function recordAttempt(
     duration_ms: Math.round(reply.durationMs),
     answer: storable(reply.answer),
     error: storable(reply.error),
+    sent_id: reply.sentId,
     delay_ms: delayMs,
     was_replay: claimed.isReplay,
     url: claimed.url,

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { orderView, pastEvent } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
 import { type Described, described, openedBy, readProblems, writeProblems } from "../schema/route.ts";
-import { deliveryStatuses } from "./history.ts";
+import { deliveryStatuses, smsStatuses } from "./history.ts";
 import { eventTypes } from "./subject.ts";
 
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
@@ -34,7 +34,20 @@ const endpointWithSecret = oneEndpoint
   .extend({ secret: z.string().describe("`whsec_…`, for the library of Standard Webhooks. Shown only here.") })
   .meta({ id: "EndpointWithSecret" });
 
-const delivery = z
+const sentSms = z
+  .object({
+    id: z.uuid().describe("Of the text: the `id` in the request to a gateway of your own."),
+    status: z
+      .enum(smsStatuses)
+      .describe(
+        "`accepted`: the gateway took it. `delivered`, `failed`: as the gateway reported. `unknown`: its answer was lost.",
+      ),
+    parts: z.int().exactOptional().describe("The messages that the gateway charges."),
+    reportedAt: time("When the gateway reported the status").exactOptional(),
+  })
+  .meta({ id: "SentSms", description: "What became of an SMS that the attempt sent." });
+
+export const delivery = z
   .object({
     id: z.string().describe("The `webhook-id`: `<uuid of the order>.<epoch>.<version>`."),
     type: z.string().exactOptional().describe("Absent if it was never sent."),
@@ -55,6 +68,7 @@ const delivery = z
     durationMs: z.int().exactOptional(),
     answer: z.string().exactOptional().describe("The first 1 KiB of the answer."),
     error: z.string().exactOptional(),
+    sms: sentSms.exactOptional(),
   })
   .meta({ id: "Delivery" });
 

@@ -65,11 +65,11 @@ export function openNotifications(options: OpenNotificationsOptions): OpenNotifi
   const hasSandbox = sandboxesOf(enabledProviders).length > 0;
   const postToInbox = hasSandbox ? createInboxClient({ hubUrl: selfUrl, secrets }) : undefined;
   const mailer = createMailer({ mail: options.mail, postToInbox, host });
-  const parts = { pool: deliveryPool, mailer, shop, publicUrl };
+  const parts = { pool: deliveryPool, mailer, shop, publicUrl, merchantEmail };
   const urlSecrets = options.urlSecrets.webhook;
   const sms = openSms({ ...options, urlSecrets, hasSandbox, shopName: () => shop().name });
   const isMailed = options.mail !== undefined && merchantEmail !== undefined;
-  const { raise, ...alert } = createAlert({ ...parts, merchantEmail });
+  const { raise, ...alert } = createAlert(parts);
   const wake = (): void => options.delivery().wake();
   // One line for each notification: whether live payments use it, and its receiver.
   const all = [

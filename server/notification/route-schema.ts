@@ -1,6 +1,6 @@
 /** The descriptions of the routes of notifications, for the API docs. */
 import { z } from "zod";
-import { deliveryPage, replayAnswer } from "../delivery/route-schema.ts";
+import { delivery, deliveryPage, replayAnswer } from "../delivery/route-schema.ts";
 import * as example from "../schema/example.ts";
 import { type Described, described, openedBy, readProblems, writeProblems } from "../schema/route.ts";
 import { notificationNames } from "./notification.ts";
@@ -78,6 +78,73 @@ export const listNotificationDeliveries = (querystring: z.ZodObject): Described 
     problems: ["notification_unknown", "body_invalid", ...readProblems],
   });
 
+const exampleSms = {
+  id: `${example.succeeded.id}.0.3`,
+  type: "order.succeeded",
+  orderId: example.orderId,
+  version: 3,
+  status: "delivered",
+  attempt: 1,
+  at: example.succeeded.occurredAt,
+  durationMs: 410,
+  sms: { id: example.endpointId, status: "delivered", parts: 1, reportedAt: example.succeeded.occurredAt },
+};
+
+export const listOrderNotifications = described({
+  ...reads,
+  operationId: "listOrderNotifications",
+  summary: "What was sent about an order",
+  description:
+    "For each active notification. One without `latest` and `pending` has sent nothing about the order in the last 30 days.",
+  answers: {
+    200: {
+      description: "The notifications.",
+      schema: z
+        .object({
+          data: z.array(
+            z
+              .object({
+                name: z.enum(notificationNames),
+                latest: delivery.exactOptional().describe("The latest attempt."),
+                pending: delivery.exactOptional().describe("The next attempt."),
+              })
+              .meta({ id: "OrderNotification", description: "What one notification has sent about one order." }),
+          ),
+        })
+        .meta({ id: "OrderNotificationList" }),
+      example: { data: [{ name: "receipt" }, { name: "sms", latest: exampleSms }] },
+    },
+  },
+  problems: ["order_unknown", "body_invalid", ...readProblems],
+});
+
+export const testNotification = (body: z.ZodType): Described =>
+  described({
+    ...manages,
+    operationId: "testNotification",
+    summary: "Send a test mail or SMS",
+    description:
+      "Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 in a minute.",
+    body,
+    examples: { phone: { summary: "An SMS", value: { to: "+254712345678" } } },
+    answers: {
+      200: {
+        description: "The result.",
+        schema: z
+          .object({
+            delivered: z.boolean().describe("Whether the mail server or the gateway took it within 15 s."),
+            live: z.boolean().describe("Whether it left the sandbox."),
+            durationMs: z.int(),
+            answer: z.string().optional().describe("The words of the mail server, or the gateway's id of the SMS."),
+            error: z.string().optional(),
+          })
+          .meta({ id: "NotificationTestResult" }),
+        example: { delivered: true, live: true, durationMs: 230, answer: "250 2.0.0 Ok: queued" },
+      },
+    },
+    problems: ["notification_unknown", "phone_invalid", ...writeProblems],
+  });
+
 export const replayNotification = (body: z.ZodType): Described =>
   described({
     ...manages,
@@ -101,7 +168,8 @@ export const sendNotification = described({
   ...manages,
   operationId: "sendNotification",
   summary: "Send a notification about an order again",
-  description: "A new mail or SMS is sent about the order as it is now. An SMS costs money each time.",
+  description:
+    "A new mail or SMS is sent about the order as it is now. An SMS costs money each time. `alert`: the next mail has the order, if it is in review or was paid twice.",
   answers: {
     202: {
       description: "It will be sent.",
@@ -109,7 +177,10 @@ export const sendNotification = described({
       example: { count: 1 },
     },
   },
-  problems: ["order_unknown", "notification_unknown", "order_unpaid", ...writeProblems],
+  problems: [
+    ...(["order_unknown", "notification_unknown", "order_unpaid", "recipient_missing", "not_in_review"] as const),
+    ...writeProblems,
+  ],
 });
 
 const html = (description: string) => ({ description, type: "text/html" });

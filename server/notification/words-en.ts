@@ -60,6 +60,13 @@ export const english: NotificationWords = {
     currencyMismatch: "another currency arrived",
     failedCalls: "{failed} of {total} calls failed",
     why: "You receive this mail because MERCHANT_EMAIL is set to this address. Each kind of alert is sent at most once an hour.",
+    whyDefault:
+      "MERCHANT_EMAIL is not set, so the sandbox uses this address. Each kind of alert is sent at most once an hour.",
+  },
+  testMail: {
+    title: "Test mail",
+    text: "Tukio can send receipts and alerts for {shop} from this address.",
+    why: "You receive this mail because a test was requested with an API key of the shop.",
   },
   testSubject: "[Test] {subject}",
 };

@@ -62,6 +62,13 @@ export const swahili: NotificationWords = {
     currencyMismatch: "sarafu tofauti imefika",
     failedCalls: "maombi {failed} kati ya {total} yameshindikana",
     why: "Umepokea barua pepe hii kwa sababu MERCHANT_EMAIL ni anwani hii. Kila aina ya tahadhari hutumwa si zaidi ya mara moja kwa saa.",
+    whyDefault:
+      "MERCHANT_EMAIL haijawekwa, kwa hiyo mazingira ya majaribio yanatumia anwani hii. Kila aina ya tahadhari hutumwa si zaidi ya mara moja kwa saa.",
+  },
+  testMail: {
+    title: "Barua pepe ya majaribio",
+    text: "Tukio inaweza kutuma risiti na tahadhari za {shop} kutoka anwani hii.",
+    why: "Umepokea barua pepe hii kwa sababu jaribio liliombwa kwa ufunguo wa API wa duka.",
   },
   testSubject: "[Jaribio] {subject}",
 };

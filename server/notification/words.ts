@@ -58,11 +58,22 @@ export interface AlertWords {
   failedCalls: string;
   /** Why the merchant receives the mail. */
   why: string;
+  /** The same in the sandbox, without a configured address. */
+  whyDefault: string;
+}
+
+export interface TestMailWords {
+  title: string;
+  /** Contains `{shop}`. */
+  text: string;
+  /** Why the recipient has the mail. */
+  why: string;
 }
 
 export interface NotificationWords {
   receipt: ReceiptWords;
   alert: AlertWords;
+  testMail: TestMailWords;
   /** In the subject of a mail about payments that move no money. Contains `{subject}`. */
   testSubject: string;
 }

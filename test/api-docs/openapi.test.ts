@@ -236,8 +236,8 @@ describe("the requests of the OpenAPI document", () => {
     return { orderId: order.orderId, paymentId: order.payment.id };
   };
 
-  const openPaid = async (): Promise<Record<string, string>> => {
-    const { order } = await pay(node, { phone: "+254712345601" });
+  const openPaid = async (fields: object = {}): Promise<Record<string, string>> => {
+    const { order } = await pay(node, { phone: "+254712345601", ...fields });
     const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=10`);
     expect(body.status).toBe("succeeded");
     return { orderId: order.orderId };
@@ -298,8 +298,12 @@ describe("the requests of the OpenAPI document", () => {
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
     resolveReview: openInReview,
-    putResult: openPaid,
-    sendNotification: async () => ({ ...(await openPaid()), name: "receipt" }),
+    putResult: () => openPaid(),
+    sendNotification: async () => ({
+      ...(await openPaid({ customer: { email: "asha@example.com" } })),
+      name: "receipt",
+    }),
+    testNotification: async () => ({ name: "sms" }),
     openReceipt,
     revokeKey: createKey,
     signIn: async () => ({ key: apiKey }),
@@ -420,6 +424,7 @@ describe("the requests of the OpenAPI document", () => {
     const key = { authorization: `Bearer ${apiKey}` };
     const opened = await open();
     const inReview = await openInReview();
+    const paid = await openPaid();
     const { secret = "" } = await openWithSecret();
     const created = await asMerchant(node, "/v1/keys", { name: "a reader", scopes: ["read"] });
     const reader = { authorization: `Bearer ${(created.body as unknown as { secret: string }).secret}` };
@@ -480,6 +485,13 @@ describe("the requests of the OpenAPI document", () => {
       ["sendNotification", "order_unknown", { names: { orderId: "ORD-nowhere", name: "receipt" }, headers: key }],
       ["sendNotification", "order_unpaid", { names: { ...opened, name: "receipt" }, headers: key }],
       ["sendNotification", "notification_unknown", { names: { ...opened, name: "fax" }, headers: key }],
+      ["sendNotification", "recipient_missing", { names: { ...paid, name: "receipt" }, headers: key }],
+      ["sendNotification", "not_in_review", { names: { ...paid, name: "alert" }, headers: key }],
+      ["listOrderNotifications", "order_unknown", unknown],
+      ["testNotification", "key_invalid", { names: { name: "receipt" } }],
+      ["testNotification", "phone_invalid", { names: { name: "sms" }, headers: key, body: { to: "12" } }],
+      ["testNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: { to: "12" } }],
+      ["testNotification", "notification_unknown", { names: { name: "fax" }, headers: key, body: {} }],
       ["replayNotification", "body_invalid", { names: { name: "receipt" }, headers: key, body: {} }],
       ["createKey", "body_invalid", { headers: key, body: { name: "", scopes: [] } }],
       ["createKey", "key_invalid", { body: { name: "a shop", scopes: ["read"] } }],

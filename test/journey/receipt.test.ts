@@ -1,4 +1,7 @@
-/** Receipts of whole payments: a mail server that is dead, nodes that are killed, two nodes, repeated webhooks and a late success. */
+/**
+ * Receipts of whole payments: a mail server that is dead, nodes that are killed, two nodes, also with different configurations, repeated
+ * webhooks and a late success.
+ */
 import { describe, expect, it, vi } from "vitest";
 import { type DeliveryDeployment, openDeliveryDeployment } from "../support/delivery.ts";
 import { deliver, failure, success } from "../support/deployment.ts";
@@ -40,6 +43,15 @@ async function open({ pushLog }: Ground, node: Pick<TestNode, "url">, fields: Re
   return { order, push };
 }
 
+/** Pays the order, and gives the payer something, for which the mail waits. */
+async function payOrder(node: Pick<TestNode, "url">, { order, push }: Awaited<ReturnType<typeof open>>): Promise<void> {
+  await deliver(node, push, success());
+  await addResult(node, order);
+}
+
+const addResult = (node: Pick<TestNode, "url">, { orderId }: { orderId: string }) =>
+  asMerchant(nodeAt(node.url), `/v1/orders/${orderId}/results`, { id: "t", kind: "text", title: "T", text: "seat 1" });
+
 const mailsOf = ({ mailbox }: Ground, uuid: string): Mail[] =>
   mailbox.mails.filter(({ messageId }) => messageId.startsWith(`<${uuid}.`));
 
@@ -66,14 +78,15 @@ describe("a receipt", () => {
   it("is mailed again with the same id if the node is killed between the mail and its record", async () => {
     const ground = await prepare();
     const node = await startNode(ground);
-    const { order, push } = await open(ground, node);
+    const opened = await open(ground, node);
+    const { order } = opened;
     // The server has the mail, and the node never reads its answer.
     const kept = Promise.withResolvers<void>();
     ground.mailbox.afterAccept = () => {
       kept.resolve();
       return new Promise(() => undefined);
     };
-    await deliver(node, push, success());
+    await payOrder(node, opened);
     await kept.promise;
     await node.end("SIGKILL");
     ground.mailbox.afterAccept = () => undefined;
@@ -90,13 +103,14 @@ describe("a receipt", () => {
   it("is mailed by the next node if the one that stored the payment is killed before the mail", async () => {
     const ground = await prepare();
     const node = await startNode(ground);
-    const { order, push } = await open(ground, node);
+    const opened = await open(ground, node);
+    const { order } = opened;
     const asked = Promise.withResolvers<void>();
     ground.mailbox.beforeAccept = () => {
       asked.resolve();
       return new Promise(() => undefined);
     };
-    await deliver(node, push, success());
+    await payOrder(node, opened);
     await asked.promise;
     await node.end("SIGKILL");
     ground.mailbox.beforeAccept = () => undefined;
@@ -120,11 +134,33 @@ describe("a receipt", () => {
         return [...nodes, ...nodes].map((node) => deliver(node, push, callback));
       }),
     );
+    for (const { order } of opened) await addResult(first, order);
     for (const { order } of opened) await mailed(ground, order.id);
     await quiet(ground);
     for (const { push } of opened) await deliver(first, push, success());
     await quiet(ground);
     expect(opened.map(({ order }) => mailsOf(ground, order.id).length)).toEqual([1, 1, 1, 1, 1]);
+  });
+
+  it("is mailed although a node without a mail server starts and stops beside the other one", async () => {
+    const ground = await prepare();
+    const node = await startNode(ground);
+    const { SMTP_URL: _url, MAIL_FROM: _from, ...without } = ground.env;
+    const rowsOf = async () =>
+      (await ground.database.query("select id from endpoint where notification = 'receipt' and not is_deleted")).rows;
+    const rows = await rowsOf();
+    const other = await startNode({ ...ground, env: without });
+    await payOrder(other, await open(ground, other));
+    const opened = await open(ground, other);
+    await payOrder(other, opened);
+    await mailed(ground, opened.order.id);
+    await other.end("SIGTERM");
+    const last = await open(ground, node);
+    await payOrder(node, last);
+    await mailed(ground, last.order.id);
+    await quiet(ground);
+    expect(await rowsOf()).toEqual(rows);
+    expect(ground.mailbox.mails).toHaveLength(3);
   });
 
   it("is mailed for a success that arrives after the failure", async () => {
@@ -137,6 +173,7 @@ describe("a receipt", () => {
     );
     expect(mailsOf(ground, order.id)).toEqual([]);
     await deliver(node, push, success());
+    await addResult(node, order);
     await mailed(ground, order.id);
     await quiet(ground);
     expect(mailsOf(ground, order.id)).toHaveLength(1);
@@ -151,6 +188,7 @@ describe("a receipt", () => {
     await vi.waitUntil(
       async () => (await asMerchant(node, `/v1/orders/${order.orderId}`)).body.order.status === "succeeded",
     );
+    await addResult(node, order);
     const failed = async () =>
       (await ground.database.query("select from delivery where attempts > 0 and claim is null")).rows.length > 0;
     await vi.waitUntil(failed, { timeout: 30_000 });

@@ -61,6 +61,18 @@ describe("a payment in the sandbox", () => {
     await payInSandbox(first, orderId, "0712345601");
     await vi.waitUntil(async () => (await smsRows(orderId))[0]?.status === "delivered", { timeout: 20_000 });
     expect(await smsRows(orderId)).toEqual([{ status: "delivered", provider, replays: 0 }]);
+    const sent = {
+      status: "delivered",
+      attempt: 1,
+      sms: { status: "delivered", parts: 1, reportedAt: expect.any(String) },
+    };
+    expect(
+      (await asMerchant(second, `/v1/notifications/sms/deliveries?status=delivered&orderId=${orderId}`)).body.data,
+    ).toMatchObject([sent]);
+    expect((await asMerchant(second, `/v1/orders/${orderId}/notifications`)).body.data).toContainEqual({
+      name: "sms",
+      latest: expect.objectContaining({ ...sent, sms: expect.objectContaining(sent.sms) }),
+    });
     for (const node of [first, second]) {
       const texts = (await phoneOf(node, "0712345601")).map(({ text }) => text);
       expect(texts).toEqual([
@@ -83,6 +95,33 @@ describe("a payment in the sandbox", () => {
     const delivered = async () =>
       (await asMerchant(node, "/v1/notifications/sms/deliveries?status=delivered")).body.data;
     await vi.waitUntil(async () => (await delivered()).length === 2, { timeout: 20_000 });
+    await file.database.pool.query("update endpoint set is_deleted = true where notification is not null");
+  });
+
+  it.each([
+    ["30", { status: "failed", sms: { status: "failed" } }, "refused for good"],
+    ["31", { status: "failed", sms: { status: "unknown" } }, "without an answer"],
+    ["32", { status: "delivered", sms: { status: "failed", reportedAt: expect.any(String) } }, "reported as failed"],
+  ])("shows the merchant the state of a text to a number with %s", async (digits, wanted, _what) => {
+    const node = await startNode({ databaseUrl: file.url, env: { SHOP_NAME: "Duka", SANDBOX: "daraja" } });
+    const [orderId, phone] = [`SMS-STATE-${digits}`, `07123457${digits}`];
+    await send(node, "POST", "/v1/payments", {
+      ...{ orderId, amountMinor: 15_000, currency: "KES", provider: "daraja", phone },
+    });
+    const prompts = async () => (await call(`${node.url}/sandbox/phone/${phone}/prompts`)).body.prompts;
+    await vi.waitUntil(async () => (await prompts()).length === 1, { timeout: 20_000 });
+    const [prompt] = await prompts();
+    await send(node, "POST", `/sandbox/phone/prompts/${prompt?.id}`, { answer: "approve" });
+    await vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === "succeeded");
+    await send(node, "POST", `/v1/orders/${orderId}/results`, voucher);
+    await vi.waitFor(
+      async () => {
+        const { body } = await asMerchant(node, `/v1/orders/${orderId}/notifications`);
+        const notifications = body.data as unknown as { name: string; latest?: object }[];
+        expect(notifications.find(({ name }) => name === "sms")?.latest).toMatchObject(wanted);
+      },
+      { timeout: 30_000 },
+    );
     await file.database.pool.query("update endpoint set is_deleted = true where notification is not null");
   });
 

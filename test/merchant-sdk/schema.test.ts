@@ -52,6 +52,8 @@ const calls: readonly ((tukio: Tukio) => unknown)[] = [
   ({ notifications }) => notifications.deliveries("receipt").page(),
   ({ notifications }) => notifications.replay("receipt", {}),
   ({ notifications }) => notifications.send("A", "receipt"),
+  ({ notifications }) => notifications.ofOrder("A"),
+  ({ notifications }) => notifications.test("receipt"),
   ({ providers }) => providers.list(),
   ({ providers }) => providers.fetchToken("daraja"),
   ({ keys }) => keys.create({ name: "a shop", scopes: ["read"] }),

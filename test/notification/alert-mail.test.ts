@@ -28,6 +28,14 @@ You receive this mail because MERCHANT_EMAIL is set to this address. Each kind o
 `);
   });
 
+  it("says that the sandbox chose the address if none is configured", () => {
+    const { html, text } = alertMail({ ...alertOf("paid_twice"), isDefaultAddress: true }, { shop, lang: "en" });
+    for (const shown of [html, text]) {
+      expect(shown).toContain("MERCHANT_EMAIL is not set, so the sandbox uses this address.");
+      expect(shown).not.toContain("because MERCHANT_EMAIL is set");
+    }
+  });
+
   it("states how many calls to a provider failed", () => {
     expect(alertMail(alertOf("provider_failing"), { shop, lang: "en" }).text).toContain(
       "M-Pesa, 14 of 20 calls failed, Nov 23, 2026, 8:40 AM UTC\n",

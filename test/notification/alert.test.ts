@@ -1,4 +1,5 @@
 /** Alerts to the merchant: which events lead to one, and how mails group them. */
+import type { SMTPServerOptions } from "smtp-server";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { addEndpoint, startBackend } from "../support/backend.ts";
 import { createDatabase } from "../support/database.ts";
@@ -27,11 +28,11 @@ beforeEach(async () => {
 });
 
 /** A node with a mail server, and a provider that moves money. */
-async function start(): Promise<Ground> {
+async function start(options: SMTPServerOptions = {}): Promise<Ground> {
   const cleanups = createCleanups();
   onTestFinished(cleanups.runAll);
   const pushLog = await openPushLog(cleanups);
-  const mailbox = await startMailbox();
+  const mailbox = await startMailbox(options);
   const node = await startNode({ databaseUrl, env: { ...pushLog.env, SMTP_URL: mailbox.url, ...settings } });
   await active(node);
   const client = await connect(databaseUrl);
@@ -66,7 +67,7 @@ const mailed = ({ mailbox }: Ground, count: number) =>
 
 /** Lets an hour pass since the last mail of each kind. */
 async function passHour({ query }: Ground): Promise<void> {
-  await query("update alert_mail set sent_at = sent_at - interval '1 hour'");
+  await query("update alert_mail set sent_at = sent_at - interval '1 hour', tried_at = tried_at - interval '1 hour'");
   await query(
     "update delivery set attempt_at = now() where kind = 'alert' and claim is null and attempt_at is not null",
   );
@@ -166,7 +167,7 @@ describe("alert", () => {
     await openReview(ground);
     await mailed(ground, 1);
     // As if the process had ended between the mail and its record.
-    await ground.query("update alert_mail set sent_at = null");
+    await ground.query("update alert_mail set sent_at = null, tried_at = null");
     const other = await openReview(ground);
     await mailed(ground, 2);
     const [one, two] = ground.mailbox.mails;
@@ -177,6 +178,73 @@ describe("alert", () => {
     await passHour(ground);
     await mailed(ground, 3);
     expect(textOf(ground.mailbox.mails[2]?.source)).toContain(other);
+  });
+
+  it("is attempted once in an hour for an address that is refused for good, and keeps the alerts for the next mail", async () => {
+    let isRefused = true;
+    let attempts = 0;
+    const ground = await start({
+      onRcptTo(_address, _session, done) {
+        attempts += 1;
+        done(isRefused ? Object.assign(new Error("unknown"), { responseCode: 550 }) : null);
+      },
+    });
+    const refused = [await openReview(ground)];
+    await vi.waitUntil(async () => attempts === 1 && (await waiting(ground)) === 1, { timeout: 10_000 });
+    for (const count of [2, 3]) {
+      refused.push(await openReview(ground));
+      await vi.waitUntil(async () => (await waiting(ground)) === count, { timeout: 10_000 });
+      await dueLater(ground);
+    }
+    expect(attempts).toBe(1);
+    isRefused = false;
+    await passHour(ground);
+    await mailed(ground, 1);
+    const text = textOf(ground.mailbox.mails[0]?.source);
+    for (const orderId of refused) expect(text).toContain(orderId);
+    expect(attempts).toBe(2);
+  });
+
+  it("is attempted at most once in 5 min by a mail server that refuses it for now, however many alerts follow", async () => {
+    let attempts = 0;
+    const ground = await start({
+      onRcptTo(_address, _session, done) {
+        attempts += 1;
+        done(attempts > 1 ? null : Object.assign(new Error("busy"), { responseCode: 451 }));
+      },
+    });
+    const first = await openReview(ground);
+    await vi.waitUntil(() => attempts === 1, { timeout: 10_000 });
+    for (const count of [1, 2]) {
+      await openReview(ground);
+      await vi.waitUntil(async () => (await waiting(ground)) === count, { timeout: 10_000 });
+    }
+    await vi.waitUntil(
+      async () =>
+        (
+          await ground.query(
+            "select from delivery where kind = 'alert' and claim is null and attempt_at > now() + interval '4 minutes'",
+          )
+        ).length === 1,
+      { timeout: 10_000 },
+    );
+    expect(attempts).toBe(1);
+    await passHour(ground);
+    await mailed(ground, 1);
+    expect(textOf(ground.mailbox.mails[0]?.source)).toContain(first);
+  });
+
+  it("is no delivery of orders that need nobody", async () => {
+    const ground = await start();
+    const { order, push } = await openOrder(ground);
+    await deliver(ground.node, push, success());
+    const reviewed = await openReview(ground);
+    await mailed(ground, 1);
+    const rows = await ground.query(
+      `select o.order_id from delivery d join endpoint e on e.id = d.endpoint_id join "order" o on o.id = d.subject_id where e.notification = 'alert'`,
+    );
+    expect(rows).toEqual([{ order_id: reviewed }]);
+    expect(rows).not.toContainEqual({ order_id: order.orderId });
   });
 
   it("mails an order again on request", async () => {

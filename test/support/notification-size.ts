@@ -1,8 +1,14 @@
 /** The calls that send every statement of the notifications, in a database of a million orders. */
 import type { Database } from "../../server/database/pool.ts";
-import { readNotifications, storeNotifications } from "../../server/delivery/notification.ts";
-import { beginAlertMail, readAlertMail, recordAlert, recordSent } from "../../server/notification/alert/store.ts";
-import { readPaidOrder } from "../../server/notification/paid-order.ts";
+import { readNotifications, removeNotifications, storeNotifications } from "../../server/delivery/notification.ts";
+import {
+  beginAlertMail,
+  readAlertMail,
+  recordAlert,
+  recordRefused,
+  recordSent,
+} from "../../server/notification/alert/store.ts";
+import { isLiveOrder, readPaidOrder } from "../../server/notification/paid-order.ts";
 import { createReceiptToken, findReceipt } from "../../server/notification/receipt-token.ts";
 import { recordReport } from "../../server/notification/sms/report.ts";
 import { releaseSms, settleSms, takeSms } from "../../server/notification/sms/take.ts";
@@ -32,7 +38,7 @@ const smsOf = (replays: number) => ({
 /** Named by what they do. */
 export function notificationCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   return {
-    paidOrder: [() => readPaidOrder(pool, orderUuid)],
+    paidOrder: [() => readPaidOrder(pool, orderUuid), () => isLiveOrder(pool, orderUuid)],
     takeSms: [() => takeSms(pool, smsOf(0)), () => takeSms(pool, smsOf(1))],
     settleSms: [() => settleSms(pool, newSmsId, { status: "unknown" })],
     releaseSms: [() => releaseSms(pool, newSmsId)],
@@ -55,6 +61,8 @@ async function sendAlerts(pool: Database["pool"]): Promise<void> {
   const { n } = await beginAlertMail(pool, group);
   if (n === null) throw new Error("an alert waits");
   await readAlertMail(pool, group, n);
+  await recordRefused(pool, group, n);
   await recordSent(pool, group, n);
-  await storeNotifications(pool, []);
+  await pool.query("update endpoint set seen_at = null where notification = 'alert'");
+  await removeNotifications(pool);
 }

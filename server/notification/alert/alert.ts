@@ -5,11 +5,13 @@
 import type pg from "pg";
 import { z } from "zod";
 import type { Message } from "../../delivery/message.ts";
-import type { Notification } from "../../delivery/notification.ts";
 import { type NoAttempt, nothingToSend, type Reply } from "../../delivery/receiver.ts";
 import type { ShopView } from "../../page/shop.ts";
 import { type AlertEntry, alertMail } from "../mail/alert-mail.ts";
-import type { Mailer } from "../mail/mailer.ts";
+import { type Mailer, sandboxAddress } from "../mail/mailer.ts";
+import { sendTestMail } from "../mail/test-mail.ts";
+import { notConfigured, type OwnNotification } from "../notification.ts";
+import { isLiveOrder } from "../paid-order.ts";
 import {
   type AlertGroup,
   type AlertRow,
@@ -17,6 +19,7 @@ import {
   groupOf,
   readAlertMail,
   recordAlert,
+  recordRefused,
   recordSent,
   type StoredAlert,
 } from "./store.ts";
@@ -29,11 +32,8 @@ export interface AlertOptions {
   merchantEmail: string | undefined;
 }
 
-/** The address in the sandbox's inbox if none is configured. */
-const sandboxAddress = "merchant@example.com";
-
 /** The notification, and `raise` for alerts that no event reports. An alert that may not be sent is not kept. */
-export function createAlert(options: AlertOptions): Notification & { raise(alert: StoredAlert): Promise<void> } {
+export function createAlert(options: AlertOptions): OwnNotification & { raise(alert: StoredAlert): Promise<void> } {
   const { pool, mailer, merchantEmail } = options;
   const canSend = (live: boolean): boolean =>
     mailer.canSend({ isSandbox: !live }) && (!live || merchantEmail !== undefined);
@@ -47,6 +47,10 @@ export function createAlert(options: AlertOptions): Notification & { raise(alert
       await recordAlert(pool, alert, isReplay);
       return { isDelivered: true, isGone: false, durationMs: 0, answer: "kept for the next mail" };
     },
+    async refusalOf(orderUuid) {
+      return canSend(await isLiveOrder(pool, orderUuid)) ? undefined : notConfigured("alert");
+    },
+    test: (to, signal) => sendTestMail(options, to, signal),
     async raise(alert) {
       if (canSend(alert.live)) await recordAlert(pool, alert, false);
     },
@@ -93,12 +97,16 @@ async function sendMail(
   const { kind, live } = group;
   const rows = await readAlertMail(pool, group, n);
   const content = alertMail(
-    { kind, count: rows[0]?.count ?? 0, entries: rows.map(entryOf), isSandbox: !live },
+    {
+      ...{ kind, count: rows[0]?.count ?? 0, entries: rows.map(entryOf) },
+      ...{ isSandbox: !live, isDefaultAddress: merchantEmail === undefined },
+    },
     { shop: shop(), lang: "en" },
   );
   const id = `alert.${kind}.${live ? "live" : "test"}.${n}`;
   const reply = await mailer.send({ ...content, to: merchantEmail ?? sandboxAddress, id, isSandbox: !live }, signal);
-  if ("isDelivered" in reply && reply.isDelivered) await recordSent(pool, group, n);
+  if (reply.isDelivered) await recordSent(pool, group, n);
+  if (reply.isFinal) await recordRefused(pool, group, n);
   return reply;
 }
 

@@ -2,9 +2,10 @@
  * Alerts in the database, and the mails that report them to the merchant. An alert makes the delivery of its kind due, in the statement
  * that stores it. At most one mail of a kind is sent in an hour; a mail has all alerts since the one before.
  *
- * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail. As long as alerts wait for a mail, the
- * delivery of their kind is due. All attempts to send a mail have the same alerts. One node at a time sends the mails of a kind, because
- * one delivery has one attempt at a time.
+ * Guarantees: an alert is stored once, however often its event is delivered, and is in one mail that the mail server took. As long as
+ * alerts wait for a mail, the delivery of their kind is due; those of a mail that was refused for good wait for the next alert. All
+ * attempts to send a mail have the same alerts, and are 5 min apart, however many alerts are stored meanwhile. One node at a time sends
+ * the mails of a kind, because one delivery has one attempt at a time.
  */
 import type pg from "pg";
 import type { Reason } from "../../../client-sdk/protocol.ts";
@@ -66,35 +67,45 @@ export const recordAlert = (
 /** Seconds between two mails of a kind. */
 const apartS = 3_600;
 
-/** $1, $2: the group. Begins the next mail unless the last one was not sent, or is less than an hour old. */
+/** Seconds between two attempts to send a mail, because each alert makes the delivery due at once. As the second delay of the schedule. */
+const attemptsApartS = 300;
+
+/** $1, $2: the group. Begins an attempt at the last mail if it was not sent, else the next mail, unless it is too early for that. */
 const beginStatement = {
   name: "begin-alert-mail",
   text: `with last as materialized (
-    select n, sent_at, sent_at > clock_timestamp() - interval '${apartS} seconds' as is_recent
+    select n, sent_at is null as is_open, coalesce(extract(epoch from case
+      when sent_at is null then tried_at + interval '${attemptsApartS} seconds' else sent_at + interval '${apartS} seconds'
+      end - clock_timestamp())::float8 * 1000, 0) as wait_ms
     from alert_mail where kind = $1 and live = $2 order by n desc limit 1
   ),
   waiting as materialized (
-    select exists (select from alert where kind = $1 and live = $2 and mail is null) as is_any
+    select coalesce(last.n, 0) as last_n, coalesce(last.is_open, false) as is_open, coalesce(last.wait_ms, 0) as wait_ms,
+      exists (select from alert where kind = $1 and live = $2 and mail is null) as is_any
+    from (select) one left join last on true
+  ),
+  retried as (
+    update alert_mail m set tried_at = clock_timestamp() from waiting
+    where m.kind = $1 and m.live = $2 and m.n = last_n and is_open and wait_ms <= 0
+    returning m.n
   ),
   begun as (
-    insert into alert_mail (kind, live, n)
-    select $1, $2, 1 + coalesce((select n from last), 0) from waiting
-    where is_any and not exists (select from last where sent_at is null or is_recent)
+    insert into alert_mail (kind, live, n, tried_at)
+    select $1, $2, last_n + 1, clock_timestamp() from waiting where is_any and not is_open and wait_ms <= 0
     returning n
   ),
   taken as (
     update alert set mail = begun.n from begun where kind = $1 and live = $2 and mail is null
   )
-  select coalesce((select n from begun), (select n from last where sent_at is null)) as n,
-    case when is_any then (select extract(epoch from sent_at - clock_timestamp() + interval '${apartS} seconds')::float8 * 1000
-      from last where is_recent) end as "waitMs"
+  select coalesce((select n from begun), (select n from retried)) as n,
+    case when wait_ms > 0 and (is_open or is_any) then wait_ms end as "waitMs"
   from waiting`,
 } as const;
 
 export interface BegunMail {
-  /** The number of the mail to send. Null: none now. */
+  /** The number of the mail to send now. Null: none. */
   n: number | null;
-  /** Milliseconds until the next mail may be sent. Null: no alert waits. */
+  /** Milliseconds until the next attempt. Null: no alert waits for it. */
   waitMs: number | null;
 }
 
@@ -153,3 +164,16 @@ const sentStatement = {
 /** Throws `store_unavailable`. */
 export const recordSent = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<object[]> =>
   run(pool, sentStatement, [kind, live, n, subjectIdOf({ kind, live })]);
+
+/** $1, $2: the group. $3: the mail. Its alerts wait for the next one, and the hour until that begins. */
+const refusedStatement = {
+  name: "alert-mail-refused",
+  text: `with refused as (
+    update alert_mail set sent_at = clock_timestamp() where kind = $1 and live = $2 and n = $3 returning n
+  )
+  update alert set mail = null from refused where kind = $1 and live = $2 and mail = refused.n`,
+} as const;
+
+/** The mail server will never take the mail. Throws `store_unavailable`. */
+export const recordRefused = (pool: pg.Pool, { kind, live }: AlertGroup, n: number): Promise<object[]> =>
+  run(pool, refusedStatement, [kind, live, n]);

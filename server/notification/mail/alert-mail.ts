@@ -27,6 +27,8 @@ export interface Alert {
   entries: readonly AlertEntry[];
   /** All of them are payments that move no money. */
   isSandbox: boolean;
+  /** The address is the sandbox's, because none is configured. */
+  isDefaultAddress?: boolean;
 }
 
 export interface AlertMailOptions {
@@ -37,7 +39,8 @@ export interface AlertMailOptions {
 /** A mail names this many subjects, because a merchant with more looks at the list and not at the mail. */
 const entriesMax = 10;
 
-export function alertMail({ kind, count, entries, isSandbox }: Alert, options: AlertMailOptions): layout.MailContent {
+export function alertMail(alert: Alert, options: AlertMailOptions): layout.MailContent {
+  const { kind, count, entries, isSandbox } = alert;
   const { lang } = options;
   // Without the contact, which is for payers.
   const { contact: _, ...shop } = options.shop;
@@ -51,6 +54,7 @@ export function alertMail({ kind, count, entries, isSandbox }: Alert, options: A
   const rest = count - rows.length;
   const more = rest > 0 ? fillIn(words.more, { count: number.format(rest) }) : undefined;
   const test = isSandbox ? sdkWordsOf(lang).test : undefined;
+  const why = alert.isDefaultAddress ? words.whyDefault : words.why;
   const main = html`${test && layout.testNotice(test)}
 ${layout.heading(title, 24)}
 ${layout.paragraph(text)}
@@ -59,13 +63,13 @@ ${more && layout.paragraph(more, "muted")}
 ${layout.paragraph(advice)}`;
   return {
     subject,
-    html: layout.mailDocument({ lang, shop, subject, main, notes: [words.why] }),
+    html: layout.mailDocument({ lang, shop, subject, main, notes: [why] }),
     text: layout.plainText([
       [test],
       [title, text],
       [...rows.map(({ label, note, value }) => [label, note, value].filter(Boolean).join(", ")), more],
       [advice],
-      [shop.name, words.why],
+      [shop.name, why],
     ]),
   };
 }

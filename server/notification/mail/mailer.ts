@@ -7,8 +7,11 @@
  */
 import { createTransport } from "nodemailer";
 import type { MailConfig } from "../../config/mail.ts";
-import type { NoAttempt, Reply } from "../../delivery/receiver.ts";
+import type { Reply } from "../../delivery/receiver.ts";
 import type { MailContent } from "./layout.ts";
+
+/** The merchant's address in the sandbox's inbox if none is configured. */
+export const sandboxAddress = "merchant@example.com";
 
 export interface Mail extends MailContent {
   to: string;
@@ -27,7 +30,7 @@ export interface Mailer {
   /** Whether mails about such money are sent at all. */
   canSend(kind: Pick<Mail, "isSandbox">): boolean;
   /** An abort of `signal` ends the attempt as for every receiver. */
-  send(mail: Mail, signal: AbortSignal): Promise<Reply | NoAttempt>;
+  send(mail: Mail, signal: AbortSignal): Promise<Reply>;
   close(): void;
 }
 

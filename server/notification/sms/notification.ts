@@ -9,14 +9,17 @@ import type { FastifyBaseLogger } from "fastify";
 import type pg from "pg";
 import { v7 as uuidv7 } from "uuid";
 import { leaseS } from "../../delivery/claim.ts";
-import type { Notification } from "../../delivery/notification.ts";
 import { type NoAttempt, nothingToSend, type Receiver, type Reply } from "../../delivery/receiver.ts";
+import { fieldError } from "../../errors.ts";
 import type { Result } from "../../order/order.ts";
 import { displayNameOf, moneyOf } from "../../page/format.ts";
-import { type PaidOrder, readPaidOrder } from "../paid-order.ts";
+import { notConfigured, type OwnNotification } from "../notification.ts";
+import { type PaidOrder, readPaidOrder, resultWaitMs } from "../paid-order.ts";
 import type { SendResult, SmsGateway } from "./gateway.ts";
 import { partsOf } from "./parts.ts";
+import { replyOf, replyOfResult } from "./reply.ts";
 import { releaseSms, type SmsStatus, settleSms, takeSms } from "./take.ts";
+import { sendTestSms } from "./test-sms.ts";
 import { composeSms } from "./text.ts";
 
 export interface SmsNotificationOptions {
@@ -28,16 +31,22 @@ export interface SmsNotificationOptions {
   log: Pick<FastifyBaseLogger, "warn">;
 }
 
-/** 30 s, because a merchant's backend gives the payer a code within seconds, and a payer waits for the text. */
-const codeWaitMs = 30_000;
-
 /** 4 days, because attempts go on for three: a text about an older payment comes from a change of the order, and would confuse the payer. */
 const lateMs = 4 * 86_400_000;
 
-export const createSmsNotification = (options: SmsNotificationOptions): Notification => ({
+export const createSmsNotification = (options: SmsNotificationOptions): OwnNotification => ({
   name: "sms",
   events: ["order.succeeded"],
   receive: (...given) => receive(options, ...given),
+  async refusalOf(orderUuid) {
+    const order = await readPaidOrder(options.pool, orderUuid);
+    if (!order) return undefined;
+    if (!options.gatewayOf(order)) return notConfigured("sms");
+    return order.phone === undefined
+      ? fieldError("recipient_missing", "customer.phone", "the order has no complete number, and its payment has none")
+      : undefined;
+  },
+  test: (to, signal) => sendTestSms(options, to, signal),
 });
 
 async function receive(
@@ -50,7 +59,7 @@ async function receive(
   const isFirst = claimed.replays === 0;
   const take = {
     ...{ id: uuidv7(), orderUuid: order.uuid, replays: claimed.replays, provider: gateway.name },
-    from: new Date(order.paidAt.getTime() + (isFirst && codesOf(order).length === 0 ? codeWaitMs : 0)),
+    from: new Date(order.paidAt.getTime() + (isFirst && codesOf(order).length === 0 ? resultWaitMs : 0)),
     until: isFirst ? new Date(order.paidAt.getTime() + lateMs) : undefined,
   };
   const taken = await takeSms(options.pool, take);
@@ -81,8 +90,8 @@ async function replyOfEarlier(
     if (leftMs > 0) return { deferMs: Math.ceil(leftMs) };
     await settleSms(pool, id, { status: "unknown" });
   }
-  if (status === "sent" || status === "delivered") return replyOf(true, 0);
-  return { ...replyOf(false, 0), isFinal: true, error: finalErrors[status] };
+  if (status === "sent" || status === "delivered") return { ...replyOf(true, 0), sentId: id };
+  return { ...replyOf(false, 0), isFinal: true, error: finalErrors[status], sentId: id };
 }
 
 const finalErrors = {
@@ -90,8 +99,6 @@ const finalErrors = {
   unknown: "unknown: the gateway's answer to an earlier attempt was lost; the SMS is not sent again",
   failed: "the gateway refused the SMS for good, or reported that it was not delivered",
 } as const;
-
-const replyOf = (isDelivered: boolean, durationMs: number): Reply => ({ isDelivered, isGone: false, durationMs });
 
 interface Sending {
   id: string;
@@ -110,24 +117,16 @@ async function send(
   const result = await gateway.send({ id, to: phone, text }, signal);
   const took = performance.now() - startedMs;
   await recordResult(pool, id, { result, text });
-  if (result.status === "sent") return replyOf(true, took);
   if (result.status === "unknown") {
     log.warn(
       { event: "sms.answer.unknown", orderId: order.orderId, provider: gateway.name, reason: result.reason },
       "The gateway's answer is unknown; the SMS is not sent again",
     );
-    return { ...replyOf(false, took), isFinal: true, error: `unknown: ${result.reason}` };
   }
   // The process ends: another attempt may send it.
-  if (isShutdown(signal)) throw signal.reason;
-  const { reason, answer, isPermanent, retryAfterS } = result;
-  return {
-    ...replyOf(false, took),
-    error: `refused: ${reason}`,
-    ...(answer !== undefined && { answer }),
-    ...(isPermanent && { isFinal: true }),
-    ...(retryAfterS !== undefined && { retryAfterS }),
-  };
+  if (result.status === "refused" && isShutdown(signal)) throw signal.reason;
+  const reply = replyOfResult(result, took);
+  return reply.isDelivered || reply.isFinal ? { ...reply, sentId: id } : reply;
 }
 
 function recordResult(

@@ -3,9 +3,9 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../../auth/keys.ts";
 import type { SmsConfig } from "../../config/sms.ts";
 import type { Database } from "../../database/pool.ts";
-import type { Notification } from "../../delivery/notification.ts";
 import { type Client, createClient } from "../../provider/http-client.ts";
 import { gatewayAccount, type SandboxedGateway } from "../../sandbox/server.ts";
+import type { OwnNotification } from "../notification.ts";
 import { createAfricasTalking } from "./africastalking/adapter.ts";
 import { africasTalkingSandbox } from "./africastalking/sandbox.ts";
 import { createBeem } from "./beem/adapter.ts";
@@ -33,7 +33,7 @@ export interface OpenSmsOptions {
 }
 
 export interface OpenSms {
-  notification: Notification;
+  notification: OwnNotification;
   /** The sandboxes of gateways. */
   gateways: readonly SandboxedGateway[];
   /** The URL for delivery reports of the gateway of live payments; undefined without a gateway. */

@@ -71,6 +71,12 @@ export function composeSms(facts: SmsFacts, { isGsmOnly }: { isGsmOnly: boolean 
   return fitting ?? withFewerCodes(usable, full);
 }
 
+/** The text of a test. English, because it goes to the merchant. */
+export function composeTestSms(shop: string, { isGsmOnly }: { isGsmOnly: boolean }): string {
+  const name = toGsm(shop) ?? (isGsmOnly ? "" : shop);
+  return `Test SMS${name === "" ? "" : ` from ${name}`}. Your payers receive receipts like this.`;
+}
+
 /** The facts in characters that the text may have. Codes stay as they are, because another character is another code. */
 function writable(facts: SmsFacts, isGsmOnly: boolean): SmsFacts {
   const plain = (text: string): string => toGsm(text) ?? (isGsmOnly ? "" : text);
