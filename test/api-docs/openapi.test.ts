@@ -290,9 +290,10 @@ describe("the requests of the OpenAPI document", () => {
     return { cookie: headers.get("set-cookie")?.split(";")[0] ?? "" };
   };
 
-  const createOnePlan = async (): Promise<Record<string, string>> => ({
-    planId: (await createPlan(node, { schedule: latePlan })).planId,
-  });
+  const createOnePlan = async (): Promise<Record<string, string>> => {
+    const { planId, url = "" } = await createPlan(node, { schedule: latePlan });
+    return { planId, token: url.slice(-24) };
+  };
 
   /** Prepares what an operation needs. The other operations need an open order. */
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
@@ -327,7 +328,10 @@ describe("the requests of the OpenAPI document", () => {
     ),
     createPlan: async () => ({ planId: nextOrderId() }),
     ...Object.fromEntries(
-      ["readPlan", "pausePlan", "resumePlan", "cancelPlan"].map((operationId) => [operationId, createOnePlan]),
+      ["readPlan", "pausePlan", "resumePlan", "cancelPlan", "openPlanPage"].map((operationId) => [
+        operationId,
+        createOnePlan,
+      ]),
     ),
     createPaymentLink: async () => ({}),
     ...Object.fromEntries(
