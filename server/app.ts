@@ -92,7 +92,7 @@ export async function createApp(
   });
   const { onCall, onViolation, ...measured } = reportToBoth(metrics, () => notifications.alerts);
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
-  const offered = openProviders({ enabledProviders, secrets, database, sealer, isBlocked, selfUrl, onCall, log });
+  const offered = openProviders({ ...config, database, sealer, isBlocked, selfUrl, onCall, log });
   const { providers, accessTokens, terms, allowance, calls } = offered;
   const publish = createPublish(bus);
   const readers: SubjectReaders = { links: (ids) => paymentLinks.links.states(ids), plans: (ids) => plans.states(ids) };

@@ -34,6 +34,8 @@ export interface Config extends Readonly<MailSettings> {
   readonly sms?: SmsConfig;
   /** The spool of webhooks, used while PostgreSQL is unreachable. Absent: the node answers 503 to the provider. */
   readonly spool?: { readonly dir: string; readonly maxMb: number };
+  /** Where messages of providers are recorded. Absent: nowhere. */
+  readonly captureDir?: string;
   /** All are accepted. Empty in development, where a key is created and stored in the data directory. */
   readonly apiKeys: readonly string[];
   /** The key that this node created in development; absent if the environment has one. */
@@ -121,6 +123,7 @@ const environment = z.object({
   DATABASE_ACCEPT_OFF: optional(commaList.pipe(z.array(z.enum(storageSettings)))),
   REDIS_URL: optional(redisUrl),
   DATA_DIR: optional(z.string()),
+  CAPTURE: optional(z.enum(["on", "off"])),
   SPOOL: optional(z.enum(["on", "off"])),
   SPOOL_MAX_MB: optional(whole(1, 1_000_000)),
   TUKIO_API_KEY: optional(commaList.pipe(z.array(z.string().min(16, "must have 16 characters or more")).min(1))),
@@ -183,6 +186,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...(found.PLAN_CREDIT_MAX_MINOR !== undefined && { planCreditMaxMinor: found.PLAN_CREDIT_MAX_MINOR }),
     ...(found.REDIS_URL && { redisUrl: found.REDIS_URL }),
     ...spoolOf(found),
+    ...(found.CAPTURE === "on" && { captureDir: join(found.DATA_DIR ?? defaultDataDir, "capture") }),
     ...(environmentEndpoint && { environmentEndpoint }),
     ...(sms && { sms }),
     ...mailSettings,

@@ -3,6 +3,7 @@ import type { Sealer } from "../auth/keys.ts";
 import type { Database } from "../database/pool.ts";
 import { createAccessToken, type StoredAccessToken, type TokenRules } from "./access-token.ts";
 import { createRecentCalls, measureFetch, measureProviders, type OnCall, type RecentCalls } from "./call-stats.ts";
+import { type CaptureOptions, createCapture } from "./capture.ts";
 import type { ProviderContext } from "./define.ts";
 import { createAllowance, createTerms, type EnabledProvider } from "./enabled.ts";
 import { type Client, createClient } from "./http-client.ts";
@@ -11,6 +12,10 @@ import { providerText } from "./provider-text.ts";
 import { TokenDenied } from "./token-client.ts";
 
 export interface OpenProvidersOptions {
+  /** Where messages are recorded; absent: nowhere. */
+  captureDir?: string;
+  /** Like the secrets, in no file. */
+  apiKeys: readonly string[];
   enabledProviders: readonly EnabledProvider[];
   /** The node's secrets; a sandbox's account is derived from them. */
   secrets: readonly string[];
@@ -26,7 +31,7 @@ export interface OpenProvidersOptions {
   log: ProviderLog;
 }
 
-type ProviderLog = Record<"warn", (details: object, message: string) => void>;
+type ProviderLog = CaptureOptions["log"];
 
 export interface OpenProviders {
   /** By name, in the order in which they are enabled. */
@@ -43,16 +48,24 @@ export interface OpenProviders {
 
 /** Makes no call: an adapter fetches its access token when it is first needed. */
 export function openProviders(options: OpenProvidersOptions): OpenProviders {
-  const { enabledProviders, secrets } = options;
+  const { enabledProviders, secrets, apiKeys, captureDir, log } = options;
   const client = createClient();
+  const capture =
+    captureDir === undefined ? undefined : createCapture({ dir: captureDir, secrets: [...secrets, ...apiKeys], log });
   const calls = createRecentCalls();
   const accessTokens = new Map<string, StoredAccessToken>();
   const onCall: OnCall = (call) => {
     calls.add(call);
     options.onCall(call);
   };
-  const parts = { ...options, client, accessTokens, onCall };
-  const adapters = enabledProviders.map((enabled) => enabled.create(contextOf(enabled, parts), secrets));
+  const adapters = enabledProviders.map((enabled) => {
+    const ownClient = capture?.ofClient(enabled.name, client) ?? client;
+    const provider = enabled.create(
+      contextOf(enabled, { ...options, client: ownClient, accessTokens, onCall }),
+      secrets,
+    );
+    return capture?.ofProvider(provider) ?? provider;
+  });
   const providers = measureProviders(adapters, onCall);
   return {
     providers,
@@ -60,7 +73,10 @@ export function openProviders(options: OpenProvidersOptions): OpenProviders {
     terms: createTerms(enabledProviders, providers),
     allowance: createAllowance(enabledProviders),
     calls,
-    close: client.close,
+    async close() {
+      await client.close();
+      await capture?.close();
+    },
   };
 }
 

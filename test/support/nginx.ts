@@ -1,4 +1,4 @@
-/** nginx with the configuration of `deploy/`; only addresses, certificate and log paths are replaced. */
+/** nginx with the two files of `deploy/`; only addresses, certificate, paths and what the machine allows are replaced. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -43,8 +43,14 @@ export async function startNginx({ port, nodes }: { port: number; nodes: readonl
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (name) => `${name}_temp_path ${dir}/${name};`,
   );
-  const main = `pid ${dir}/pid; daemon off; worker_processes 2; events { worker_connections 4096; }
-    http { ${temporary.join(" ")} include ${dir}/tukio.conf; }`;
+  const main = await replaced(new URL("../../deploy/nginx-main.conf", import.meta.url), [
+    // What the machine that runs the tests allows.
+    [/worker_rlimit_nofile \d+;/g, "", 1],
+    [/worker_connections \d+;/g, "worker_connections 4096;", 1],
+    [/\/run\/nginx\.pid/g, `${dir}/pid`, 1],
+    [/http \{/g, `daemon off;\nhttp {\n${temporary.join(" ")}`, 1],
+    [/\/etc\/nginx\/conf\.d\/\*\.conf/g, `${dir}/tukio.conf`, 1],
+  ]);
   await writeFile(join(dir, "main.conf"), main);
   const command = [
     ...killedWithParent,

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import type { Payment } from "../../server/order/order.ts";
 import type { TokenRules } from "../../server/provider/access-token.ts";
-import { createClient } from "../../server/provider/http-client.ts";
+import { type Client, createClient } from "../../server/provider/http-client.ts";
 import type { Provider } from "../../server/provider/provider.ts";
 import { type ProviderName, registry } from "../../server/provider/registry.ts";
 import { providerAccount } from "./account.ts";
@@ -71,10 +71,16 @@ function parse(text: string): Record<string, unknown> {
   }
 }
 
-/** Creates an adapter with its sandbox's account for this base URL. It keeps access tokens in memory. */
-export function openProvider(name: ProviderName, url: string): Provider {
+/**
+ * Creates an adapter with its sandbox's account for this base URL. It keeps access tokens in memory. `wrap` replaces its client.
+ */
+export function openProvider(
+  name: ProviderName,
+  url: string,
+  wrap: (client: Client) => Client = (client) => client,
+): Provider {
   const { definition } = registry[name];
-  const client = createClient();
+  const client = wrap(createClient());
   onTestFinished(() => client.close());
   const accessToken = ({ fetch }: TokenRules) => {
     let token: string | undefined;
