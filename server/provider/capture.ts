@@ -91,7 +91,7 @@ async function open(dir: string, names: Set<string>, log: CaptureOptions["log"])
     for (const name of await readdir(dir)) names.add(name);
     log.info({ event: "capture.started", dir }, "the providers' messages are recorded");
   } catch (err) {
-    log.warn({ event: "capture.failed", err }, "the directory for captured messages cannot be used");
+    log.warn({ event: "capture.directory.failed", err }, "the directory for captured messages cannot be used");
   }
 }
 

@@ -12,7 +12,7 @@ import { registry } from "../../server/provider/registry.ts";
 import { createDatabase } from "../support/database.ts";
 import { call, paymentBody } from "../support/node.ts";
 import { startTestProcess } from "../support/process.ts";
-import { blocksOf, filesBelow, proseOf, textOf } from "./markdown.ts";
+import { blocksOf, exists, filesBelow, proseOf, textOf } from "./markdown.ts";
 
 /** The variables of a production node without a provider. */
 const production = {
@@ -157,3 +157,30 @@ it("the start of docs/guide/ci.md sends the shop a signed event with the chosen 
     received.some(({ type, data }) => type === "order.succeeded" && data.order.orderId === body.orderId),
   );
 });
+
+describe.each(filesBelow(".github/ISSUE_TEMPLATE", /\.yml$/).filter((file) => !file.endsWith("config.yml")))(
+  "%s",
+  (file) => {
+    it("has the form of an issue form, with one id for each question, and names existing files and providers", () => {
+      interface Form {
+        name: string;
+        description: string;
+        body: { type: string; id?: string; attributes: { label?: string; value?: string; options?: string[] } }[];
+      }
+      const text = textOf(file);
+      const form = parse(text) as Form;
+      expect([form.name, form.description].every((one) => one.length > 5)).toBe(true);
+      const questions = form.body.filter(({ type }) => type !== "markdown");
+      expect(questions.length).toBeGreaterThan(1);
+      for (const { type, attributes } of questions) {
+        expect(["input", "textarea", "dropdown"]).toContain(type);
+        expect(attributes.label).toEqual(expect.any(String));
+        expect(attributes.options !== undefined).toBe(type === "dropdown");
+      }
+      expect(new Set(questions.map(({ id }) => id)).size).toBe(questions.length);
+      expect((text.match(/\bdocs\/[\w/-]+\.md|\bSECURITY\.md/g) ?? []).filter((path) => !exists(path))).toEqual([]);
+      const options = questions.find(({ id }) => id === "provider")?.attributes.options;
+      expect(options ?? Object.keys(registry)).toEqual(Object.keys(registry));
+    });
+  },
+);
