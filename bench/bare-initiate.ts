@@ -16,6 +16,7 @@ import { createStartPayment } from "../server/payment/start.ts";
 import { createClient } from "../server/provider/http-client.ts";
 import { mpesaLimits } from "../server/provider/mpesa.ts";
 import type { Provider } from "../server/provider/provider.ts";
+import { createMemoryCounter } from "../server/rate-limit.ts";
 
 const { PORT, DATABASE_URL = "", WORK = "row", PROVIDER_URL, TUKIO_API_KEY = "" } = process.env;
 const database = openDatabase(DATABASE_URL, () => undefined);
@@ -64,7 +65,13 @@ const ring = createKeyRing({
   onError: () => undefined,
   onRecovered: () => undefined,
 });
-const access = createAccess({ ring, tokens, query: { idOf: async () => undefined }, cookie: {} });
+const access = createAccess({
+  ring,
+  tokens,
+  query: { idOf: async () => undefined },
+  cookie: {},
+  counter: createMemoryCounter(),
+});
 /** The fields of a provider that `createStartPayment` reads. */
 const daraja = { name: "daraja", currencies: ["KES"], countries: ["KE"], limits: mpesaLimits } as const;
 const providers = new Map([["daraja", daraja as Partial<Provider> as Provider]]);

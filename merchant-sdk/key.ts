@@ -1,6 +1,7 @@
 /** The calls about API keys. */
 import type { Client as Api } from "openapi-fetch";
 import type { Caller, CallOptions } from "./call.ts";
+import { createList, type List } from "./list.ts";
 import type * as model from "./model.ts";
 import type { paths } from "./schema.ts";
 
@@ -10,6 +11,8 @@ export interface Keys {
   list(options?: CallOptions): Promise<model.ApiKey[]>;
   /** Revokes a key. It works on no node after 5 s. */
   revoke(id: string, options?: CallOptions): Promise<void>;
+  /** The changes that were made with keys, newest first. */
+  audit(filter?: model.AuditFilter, options?: CallOptions): List<model.AuditEntry>;
 }
 
 export const createKeys = ({ api, repeat, once }: Caller & { api: Api<paths> }): Keys => ({
@@ -19,4 +22,9 @@ export const createKeys = ({ api, repeat, once }: Caller & { api: Api<paths> }):
     const params = { path: { id } };
     return once((init) => api.DELETE("/v1/keys/{id}", { ...init, params }), options);
   },
+  audit: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/audit", { ...init, params }), options);
+    }, filter.cursor),
 });

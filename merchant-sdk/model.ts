@@ -41,6 +41,7 @@ export type AccessToken = Schemas["AccessToken"];
 
 export type ApiKey = Schemas["ApiKey"];
 export type ApiKeyDraft = Schemas["ApiKeyDraft"];
+export type AuditEntry = Schemas["AuditEntry"];
 export type ApiKeyWithSecret = Schemas["ApiKeyWithSecret"];
 
 export type Endpoint = Schemas["Endpoint"];
@@ -63,6 +64,7 @@ export type PromptAnswer = Schemas["PromptAnswer"]["answer"];
 /** `limit` is the size of a page. */
 export type PaymentLinkFilter = QueryOf<"listPaymentLinks">;
 export type PlanFilter = QueryOf<"listPlans">;
+export type AuditFilter = QueryOf<"listAudit">;
 export type OrderFilter = QueryOf<"listOrders">;
 export type DeliveryFilter = QueryOf<"listDeliveries">;
 export type EventFilter = QueryOf<"readEvents">;

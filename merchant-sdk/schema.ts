@@ -760,6 +760,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the changes that were made with API keys
+         * @description Newest first, of the last 365 days. A change with the scope `pay` is listed within a few seconds.
+         */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1959,6 +1979,31 @@ export interface components {
         };
         ApiKeyList: {
             data: components["schemas"]["ApiKey"][];
+        };
+        AuditPage: {
+            data: components["schemas"]["AuditEntry"][];
+            nextCursor: string | null;
+        };
+        /** @description A change that was made with an API key. */
+        AuditEntry: {
+            /**
+             * Format: date-time
+             * @description When the change was made. ISO 8601, UTC.
+             */
+            at: string;
+            /** @description The operation, by its id in the API docs. */
+            operation: string;
+            key: {
+                /** @description A uuid, or `TUKIO_API_KEY`. */
+                id: string;
+                name: string;
+            };
+            /** @description Made in the desk. */
+            desk: boolean;
+            /** @description What was changed: the id of an order, payment link, plan, endpoint or key, or the name of a provider or notification. */
+            subject?: string;
+            /** @description False: the node that began the change has not recorded its end. It may have been made. */
+            done: boolean;
         };
         SignIn: {
             /** @description An API key. */
@@ -4307,6 +4352,71 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only changes with this key: its id, or `TUKIO_API_KEY`.
+                 * @example TUKIO_API_KEY
+                 */
+                keyId?: string;
+                /** @description Only this operation, by its id in the API docs. Not together with `keyId`. */
+                operation?: string;
+                /** @description Only changes of this order, payment link, plan, endpoint or key. Not together with another filter. */
+                subject?: string;
+                /**
+                 * @description Made at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Made before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Entries in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "at": "2026-11-20T21:00:00.123Z",
+                     *           "operation": "resolveReview",
+                     *           "key": {
+                     *             "id": "0199f2c4-a0b1-7d22-8c4e-5f6a7b8c9d0e",
+                     *             "name": "checkout server"
+                     *           },
+                     *           "desk": true,
+                     *           "subject": "ORD-1001",
+                     *           "done": true
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AuditPage"];
+                };
             };
         };
     };

@@ -79,7 +79,7 @@ export async function createApp(
   const statistics = createStatistics(database);
   const onSecondarySecret: AuthOptions["onSecondarySecret"] = (purpose) => metrics.onSecondarySecret(purpose);
   const { ring, ...keys } = openKeys({ ...config, app, database, counter, log });
-  const authOptions = { app, ring, query, database, log, onSecondarySecret };
+  const authOptions = { app, ring, query, database, counter, log, onSecondarySecret };
   const { access, tokens, sealer, urlSecrets, secretComparison, isBlocked } = openAuth(config, authOptions);
   const metrics = createMetrics({
     providers: queryLimits(enabledProviders),

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyRequest, FastifySchema } from "fastify";
 import { HubError } from "../errors.ts";
 import type { OrderQuery } from "../order/query.ts";
+import { addressKey, type Counter, createLimit } from "../rate-limit.ts";
 import { readOrderId } from "../validation.ts";
 import { type ApiKey, environmentKey, type KeyRing, type Scope, scopes } from "./api-key.ts";
 import { type CookieSettings, isOwnPage, tokenInCookie } from "./desk-cookie.ts";
@@ -37,6 +38,8 @@ export interface Access {
    * revoked without this node's notice.
    */
   requireKey(request: Bearing & { method: string }, scope: Scope): ApiKey;
+  /** Counts a request with a wrong key. Throws `rate_limited`. */
+  countWrongKey(address: string): Promise<void>;
   /**
    * Returns the order that a credential allows to watch (G11). An API key requires `orderId`. A watch token names its order, and
    * `orderId` must be the same if it is given. Throws `token_invalid` and `token_expired`; with an API key also `order_unknown`,
@@ -50,9 +53,14 @@ export interface AccessOptions {
   tokens: WatchTokens;
   query: Pick<OrderQuery, "idOf">;
   cookie: CookieSettings;
+  counter: Counter;
 }
 
-export function createAccess({ ring, tokens, query, cookie }: AccessOptions): Access {
+/** Requests of an address with wrong keys in a minute, on all nodes. A right key is accepted beyond it too, because proxies share an address. */
+const wrongKeysMax = 60;
+
+export function createAccess({ ring, tokens, query, cookie, counter }: AccessOptions): Access {
+  const wrongKeys = createLimit(counter, { subject: "address's wrong API keys", max: wrongKeysMax, windowMs: 60_000 });
   const keyOfCredential = (credential: string | undefined): ApiKey | undefined =>
     credential === undefined ? undefined : ring.keyOf(credential);
   const isMerchant = (credential: string | undefined): boolean => keyOfCredential(credential) !== undefined;
@@ -94,6 +102,8 @@ export function createAccess({ ring, tokens, query, cookie }: AccessOptions): Ac
       const fault = keyFault(request, isMerchant, tokenInCookie(cookie, request.headers) !== undefined);
       throw new HubError("key_invalid", `${fault}. Send "Authorization: Bearer <API key>"`);
     },
+
+    countWrongKey: (address) => wrongKeys.take(addressKey(address)),
 
     async watch(credential, orderId) {
       if (credential === undefined)
@@ -156,16 +166,24 @@ declare module "fastify" {
   interface FastifyRequest {
     /** The key that allowed the request. */
     apiKey?: ApiKey;
+    /** The id of what the request has created, for the record of changes. */
+    subject?: string;
   }
 }
 
 /** The hook of the merchant's routes. It refuses a request before its body is read, by the scope that the route's description names. */
 export const merchantOnly =
-  (access: Pick<Access, "requireKey">) =>
+  (access: Pick<Access, "requireKey" | "countWrongKey">) =>
   async (request: FastifyRequest): Promise<void> => {
     const scope = scopeOf(request.routeOptions.schema);
     if (!scope) throw new Error(`the description of ${request.routeOptions.url} names no scope`);
-    request.apiKey = access.requireKey(request, scope);
+    try {
+      request.apiKey = access.requireKey(request, scope);
+    } catch (error) {
+      const isWrongKey = error instanceof HubError && error.code === "key_invalid" && bearerOf(request) !== undefined;
+      if (isWrongKey) await access.countWrongKey(request.ip);
+      throw error;
+    }
   };
 
 /** The part of a request that can carry a credential. */

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Database } from "../database/pool.ts";
 import { HubError, notReady } from "../errors.ts";
 import type { OrderQuery } from "../order/query.ts";
+import type { Counter } from "../rate-limit.ts";
 import { type Access, createAccess } from "./access.ts";
 import type { KeyRing } from "./api-key.ts";
 import { createSealer, createUrlSecrets, type OnSecondarySecret, type Sealer, type UrlSecrets } from "./keys.ts";
@@ -31,6 +32,7 @@ export interface AuthOptions {
   ring: KeyRing;
   query: Pick<OrderQuery, "idOf">;
   database: Database;
+  counter: Counter;
   log: FastifyBaseLogger;
   onSecondarySecret: OnSecondarySecret;
 }
@@ -41,7 +43,7 @@ export interface AuthOptions {
  */
 export function openAuth(
   { secrets, watchTokenTtlS, publicUrl }: AuthSettings,
-  { app, ring, query, database, log, onSecondarySecret }: AuthOptions,
+  { app, ring, query, database, counter, log, onSecondarySecret }: AuthOptions,
 ): Auth {
   const secretComparison = createRepeatedComparison({ database, secrets, log });
   app.addHook("onReady", () => secretComparison.start());
@@ -51,7 +53,7 @@ export function openAuth(
   const isBlocked = (): boolean => secretComparison.state.isBlocked;
   const tokens = whileBlocked(createWatchTokens(secrets, watchTokenTtlS, onSecondarySecret), isBlocked);
   return {
-    access: createAccess({ ring, tokens, query, cookie: { publicUrl } }),
+    access: createAccess({ ring, tokens, query, cookie: { publicUrl }, counter }),
     tokens,
     sealer: createSealer(secrets, onSecondarySecret),
     urlSecrets: {

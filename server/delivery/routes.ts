@@ -102,6 +102,7 @@ function endpointRoutes(
     requireUrl(body.url);
     const created = await endpoints.create(body);
     wake();
+    request.subject = created.endpoint.id;
     return reply.code(201).send(created);
   });
 

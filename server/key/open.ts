@@ -5,6 +5,7 @@ import type { KeyRing } from "../auth/api-key.ts";
 import type { Database } from "../database/pool.ts";
 import { reportTask } from "../log.ts";
 import type { Counter } from "../rate-limit.ts";
+import { recordChanges } from "./audit.ts";
 import { createKeyRing } from "./ring.ts";
 import { keyRoutes } from "./routes.ts";
 import { sessionRoutes } from "./session-routes.ts";
@@ -25,17 +26,24 @@ export interface OpenKeys {
   close(): Promise<void>;
 }
 
-/** The keys are read before the server listens, so that the node knows them from its first answer on. */
+/**
+ * The keys are read before the server listens, so that the node knows them from its first answer on. Records the changes of the routes
+ * that are added later.
+ */
 export function openKeys({ apiKeys, publicUrl, app, database, counter, log }: KeysOptions): OpenKeys {
   const ring = createKeyRing({ apiKeys, database, ...reportTask(log, "API keys") });
   app.addHook("onReady", ring.start);
+  const recorder = recordChanges(app, { pool: database.pool, log });
   const keys = createKeys({ pool: database.pool, onChange: ring.refresh });
   return {
     ring,
     addRoutes(scope, access) {
-      keyRoutes(scope, { access, keys });
+      keyRoutes(scope, { access, keys, pool: database.pool });
       sessionRoutes(scope, { access, ring, keys, cookie: { publicUrl }, counter });
     },
-    close: ring.close,
+    async close() {
+      await recorder.close();
+      await ring.close();
+    },
   };
 }

@@ -35,7 +35,7 @@ interface KeyRow {
 }
 
 /** $1: the mark of the keys that this node knows. Returns the keys only if the mark is another one. */
-export const readStatement = `
+const readStatement = `
   select mark, case when mark is distinct from $1 then coalesce((
     select json_agg(json_build_object('id', id, 'hash', encode(hash, 'hex'), 'name', name, 'scopes', scopes, 'sessionOf', session_of,
       'expiresAt', extract(epoch from expires_at) * 1000,

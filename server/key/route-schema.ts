@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Scope, scopes } from "../auth/api-key.ts";
 import * as example from "../schema/example.ts";
 import { described, openedBy, readProblems, writeProblems } from "../schema/route.ts";
-import { storable } from "../validation.ts";
+import { storable, text, timeText, wholeText } from "../validation.ts";
 import { keysMax, sessionHours, sessionsMax } from "./store.ts";
 
 const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
@@ -87,6 +87,67 @@ export const revokeKey = described({
   description: "The key, its sessions and its open streams end within 5 s on every node.",
   answers: { 204: { description: "It is revoked." } },
   problems: ["key_unknown", ...writeProblems],
+});
+
+export const auditFilter = z.strictObject({
+  keyId: text(36)
+    .meta({ description: "Only changes with this key: its id, or `TUKIO_API_KEY`.", examples: ["TUKIO_API_KEY"] })
+    .optional(),
+  operation: text(64).describe("Only this operation, by its id in the API docs. Not together with `keyId`.").optional(),
+  subject: text(64)
+    .describe("Only changes of this order, payment link, plan, endpoint or key. Not together with another filter.")
+    .optional(),
+  from: timeText.meta({ description: "Made at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
+  to: timeText.meta({ description: "Made before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
+  cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
+  limit: wholeText(1, 200, { description: "Entries in a page.", examples: [20] }).default(50),
+});
+
+const auditEntry = z
+  .object({
+    at: time("When the change was made"),
+    operation: z.string().describe("The operation, by its id in the API docs."),
+    key: z.object({ id: z.string().describe("A uuid, or `TUKIO_API_KEY`."), name: z.string() }),
+    desk: z.boolean().describe("Made in the desk."),
+    subject: z
+      .string()
+      .exactOptional()
+      .describe(
+        "What was changed: the id of an order, payment link, plan, endpoint or key, or the name of a provider or notification.",
+      ),
+    done: z
+      .boolean()
+      .describe("False: the node that began the change has not recorded its end. It may have been made."),
+  })
+  .meta({ id: "AuditEntry", description: "A change that was made with an API key." });
+
+export const listAudit = described({
+  tag: "Keys",
+  security: openedBy.read,
+  operationId: "listAudit",
+  summary: "List the changes that were made with API keys",
+  description: "Newest first, of the last 365 days. A change with the scope `pay` is listed within a few seconds.",
+  querystring: auditFilter,
+  answers: {
+    200: {
+      description: "A page.",
+      schema: z.object({ data: z.array(auditEntry), nextCursor: z.string().nullable() }).meta({ id: "AuditPage" }),
+      example: {
+        data: [
+          {
+            at: example.succeeded.occurredAt,
+            operation: "resolveReview",
+            key: { id: example.keyId, name: exampleKey.name },
+            desk: true,
+            subject: example.orderId,
+            done: true,
+          },
+        ],
+        nextCursor: null,
+      },
+    },
+  },
+  problems: ["body_invalid", ...readProblems],
 });
 
 const session = z

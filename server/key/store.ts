@@ -43,35 +43,36 @@ const marked = "marked as (update api_key_mark set mark = gen_random_uuid())";
 const returned = `id, name, scopes, iso(created_at) as "createdAt"`;
 
 /** No row when there are `keysMax` already. */
-export const createStatement = {
+const createStatement = {
   name: "create-key",
   text: `with ${marked}
     insert into api_key (id, hash, name, scopes) select $1, $2, $3, $4
     where (select count(*) from api_key where session_of is null) < ${keysMax} returning ${returned}`,
 } as const;
 
-export const listStatement = {
+const listStatement = {
   name: "list-keys",
   text: `select ${returned} from api_key where session_of is null order by created_at, id`,
 } as const;
 
 /** The sessions end because no node accepts a session without its key. Their rows are deleted when they expire. */
-export const revokeStatement = {
+const revokeStatement = {
   name: "revoke-key",
   text: `with ${marked} delete from api_key where id = $1 and session_of is null returning id`,
 } as const;
 
-/** $3: the fingerprint of the key. $4: the session to end, or null. */
-export const openSessionStatement = {
+/** $3: the fingerprint of the key. $4: the session to end, or null. $5, $6: the id and the name of the key, for the record of changes. */
+const openSessionStatement = {
   name: "open-session",
   text: `with ${marked},
     ended as (delete from api_key where id = $4 or expires_at < clock_timestamp() or id = any (array(
-      select id from api_key where session_of = $3 order by created_at desc offset ${sessionsMax - 1})))
+      select id from api_key where session_of = $3 order by created_at desc offset ${sessionsMax - 1}))),
+    recorded as (insert into audit (operation, key_id, key_name, is_desk, is_done) values ('signIn', $5, $6, true, true))
     insert into api_key (id, hash, session_of, expires_at)
     values ($1, $2, $3, clock_timestamp() + interval '${sessionHours} hours') returning expires_at as "expiresAt"`,
 } as const;
 
-export const endSessionStatement = {
+const endSessionStatement = {
   name: "end-session",
   text: `with ${marked} delete from api_key where id = $1 and session_of is not null`,
 } as const;
@@ -93,9 +94,9 @@ export function createKeys({ pool, onChange }: { pool: pg.Pool; onChange: () => 
       if ((await run(pool, revokeStatement, [id])).length === 0) throw new HubError("key_unknown");
       await changed();
     },
-    async openSession({ fingerprint }, previous) {
+    async openSession({ id, name, fingerprint }, previous) {
       const token = createSecret("session");
-      const values = [uuidv7(), hashOf(token), fingerprint, previous?.session?.id];
+      const values = [uuidv7(), hashOf(token), fingerprint, previous?.session?.id, id, name];
       const [row] = await run<{ expiresAt: Date }>(pool, openSessionStatement, values);
       if (!row) throw new HubError("internal");
       await changed();

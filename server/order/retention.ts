@@ -205,7 +205,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   fan_out: { notPersonal: ["is_single", "seen", "epoch", "swept_at", "swept_id"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
   node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },
-  tukio_schema: { notPersonal: ["version"] },
+  tukio_schema: { notPersonal: ["version", "oldest"] },
 };
 
 /** Rows of one commit. 500, because the statement locks them until its commit. */

@@ -40,6 +40,7 @@ export function paymentLinkRoutes(app: FastifyInstance, { access, links }: Payme
   app.post("/v1/payment-links", { ...route.createPaymentLink, onRequest }, async (request, reply) => {
     const key = readIdempotencyKey(request.headers["idempotency-key"]);
     const { paymentLink, isReplayed } = await links.create(request.body, key);
+    request.subject = paymentLink.id;
     if (isReplayed) reply.header("idempotency-replayed", "true");
     return reply.code(201).send({ paymentLink });
   });

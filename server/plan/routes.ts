@@ -40,6 +40,7 @@ export function planRoutes(app: FastifyInstance, { access, plans, advanceClock }
   app.post("/v1/plans", { ...route.createPlan, onRequest }, async (request, reply) => {
     const key = readIdempotencyKey(request.headers["idempotency-key"]);
     const { plan, isReplayed } = await plans.create(request.body, key);
+    request.subject = plan.planId;
     if (isReplayed) reply.header("idempotency-replayed", "true");
     return reply.code(201).send({ plan });
   });

@@ -107,6 +107,7 @@ export function paymentRoutes(
   app.post("/v1/payments", { ...startPaymentRoute, onRequest }, async (request, reply) => {
     const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
     const { event, answered } = await startPayment(request.body, { idempotencyKey });
+    request.subject = event.orderId;
     if (!answered) reply.header("idempotency-replayed", "true");
     const waitS = readWait(request.headers.prefer);
     if (waitS > 0) reply.header("preference-applied", `wait=${waitS}`);

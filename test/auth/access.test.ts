@@ -3,6 +3,7 @@ import { createAccess } from "../../server/auth/access.ts";
 import { createWatchTokens } from "../../server/auth/watch-token.ts";
 import type { HubError } from "../../server/errors.ts";
 import { createKeyRing } from "../../server/key/ring.ts";
+import { createMemoryCounter } from "../../server/rate-limit.ts";
 
 const apiKey = "a-key-of-the-merchant";
 const tokens = createWatchTokens(["a secret of more than thirty-two characters"], 60);
@@ -12,7 +13,13 @@ const ring = createKeyRing({
   onError: () => undefined,
   onRecovered: () => undefined,
 });
-const access = createAccess({ ring, tokens, query: { idOf: async () => undefined }, cookie: {} });
+const access = createAccess({
+  ring,
+  tokens,
+  query: { idOf: async () => undefined },
+  cookie: {},
+  counter: createMemoryCounter(),
+});
 const { watchToken } = tokens.issue({ id: "0199f2c4-1234-7abc-8def-0123456789ab", orderId: "ORD-1001" });
 
 const send = 'Send "Authorization: Bearer <API key>"';

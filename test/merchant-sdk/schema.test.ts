@@ -59,6 +59,7 @@ const calls: readonly ((tukio: Tukio) => unknown)[] = [
   ({ keys }) => keys.create({ name: "a shop", scopes: ["read"] }),
   ({ keys }) => keys.list(),
   ({ keys }) => keys.revoke("1"),
+  ({ keys }) => keys.audit().page(),
   ({ sandbox }) => sandbox.prompts("0712345600"),
   ({ sandbox }) => sandbox.answer("1", "approve"),
   ({ sandbox }) => sandbox.advanceClock("P1M"),

@@ -8,6 +8,7 @@ import { handleErrors } from "../../server/http/problem.ts";
 import { createKeyRing } from "../../server/key/ring.ts";
 import { createRecentCalls } from "../../server/provider/call-stats.ts";
 import type { Provider } from "../../server/provider/provider.ts";
+import { createMemoryCounter } from "../../server/rate-limit.ts";
 import { type ProviderView, providerRoutes } from "../../server/route/providers.ts";
 import { createDatabase } from "../support/database.ts";
 import { apiKey, asMerchant, call, pay, startNode, type TestNode, testSecret } from "../support/node.ts";
@@ -175,6 +176,7 @@ describe("POST /v1/providers/:provider/token", () => {
         tokens: createWatchTokens([testSecret], 60),
         query: { idOf: async () => undefined },
         cookie: {},
+        counter: createMemoryCounter(),
       }),
       providers: new Map([["keyed", { name: "keyed", currencies: ["KES"], countries: ["KE"] } as unknown as Provider]]),
       accessTokens: new Map(),

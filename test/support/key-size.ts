@@ -1,8 +1,11 @@
 /** API keys and sessions beside a million orders, and the calls that send every statement about them. */
 import { type ApiKey, scopes } from "../../server/auth/api-key.ts";
 import type { Database } from "../../server/database/pool.ts";
+import { beginStatement, endStatement, recordStatement, withdrawStatement } from "../../server/key/audit.ts";
+import { listAudit } from "../../server/key/audit-list.ts";
 import { createKeyRing } from "../../server/key/ring.ts";
 import { createKeys, keysMax, sessionsMax } from "../../server/key/store.ts";
+import { run } from "../../server/order/statement.ts";
 
 /** The id of the `n`th key. */
 const keyIdOf = (n: number): string => `019f0000-0000-7000-d000-${n.toString(16).padStart(12, "0")}`;
@@ -16,6 +19,12 @@ export const keyRows: readonly string[] = [
    select gen_random_uuid(), sha256(convert_to('session-' || n || '-' || k, 'UTF8')), 'fingerprint-' || n, now() - k * interval '1 hour',
      now() + (12 - k) * interval '1 hour'
    from generate_series(1, ${keysMax - 1}) n cross join generate_series(1, ${sessionsMax}) k where k < 12`,
+  // Nearly all are of one key and one operation. Those of 400 days ago are expired.
+  `insert into audit (at, operation, key_id, key_name, is_desk, subject, is_done)
+   select at - case when n > 290000 then interval '400 days' else interval '0' end,
+     case when n % 1000 = 0 then 'resolveReview' else 'startPayment' end, case when n % 500 = 0 then 'rare' else 'TUKIO_API_KEY' end,
+     'a key', false, 'MILLION-' || n, true
+   from made where n <= 300000`,
 ];
 
 /** Rows that a method's statements may read besides those of the result, because a limit of the statement bounds them. */
@@ -46,12 +55,31 @@ export function keyCalls(database: Database): Record<string, (() => Promise<unkn
     hasEnded: false,
     held: new Set(),
   };
+  const filters = [
+    {},
+    { to: new Date(Date.now() - 30 * 86_400_000) },
+    { from: new Date(Date.now() - 86_400_000) },
+    ...["TUKIO_API_KEY", "rare", "none"].map((keyId) => ({ keyId })),
+    ...["startPayment", "resolveReview", "none"].map((operation) => ({ operation })),
+    ...["MILLION-77", "none"].map((subject) => ({ subject })),
+  ];
   return {
     readKeys: [ring.refresh, ring.refresh, ring.close],
     createKey: [() => keys.create({ name: "new", scopes }), () => keys.create({ name: "one too many", scopes })],
     listKeys: [() => keys.list()],
     revokeKey: [() => keys.revoke(keyIdOf(8)), () => keys.revoke(keyIdOf(0))],
     openSession: [() => keys.openSession(key, undefined)],
+    listAudit: filters.map((filter) => async () => {
+      const { nextCursor } = await listAudit(pool, { ...filter, limit: 50 });
+      if (nextCursor !== null) await listAudit(pool, { ...filter, limit: 50, cursor: nextCursor });
+    }),
+    recordChanges: [
+      () => run(pool, beginStatement, ["createKey", "TUKIO_API_KEY", "TUKIO_API_KEY", false, null]),
+      () => run(pool, endStatement, [new Date(), 7, "x"]),
+      () => run(pool, withdrawStatement, [new Date(), 7]),
+      () =>
+        run(pool, recordStatement, [[1], ["startPayment"], ["TUKIO_API_KEY"], ["TUKIO_API_KEY"], [false], ["ORD-1"]]),
+    ],
     endSession: [() => keys.endSession(keyIdOf(0))],
   };
 }
