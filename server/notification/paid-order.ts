@@ -3,12 +3,6 @@ import type pg from "pg";
 import { type Item, type Language, maskPhone, type Result } from "../order/order.ts";
 import { run } from "../order/statement.ts";
 
-/**
- * How long a message waits for the first result of an order. 30 s, because a merchant's backend gives the payer a code within seconds, and a
- * payer waits for the message.
- */
-export const resultWaitMs = 30_000;
-
 export interface PaidOrder {
   uuid: string;
   /** The merchant's id for the order. */
@@ -32,8 +26,6 @@ export interface PaidOrder {
   receipt?: string;
   /** When the order became `succeeded`. */
   paidAt: Date;
-  /** Milliseconds since `paidAt`, by PostgreSQL's clock. */
-  ageMs: number;
   /** No money moved: nothing about the order may leave the process. */
   isSandbox: boolean;
   results: Result[];
@@ -55,7 +47,6 @@ interface PaidRow {
   provider: string;
   receipt: string | null;
   paid_at: Date;
-  age_ms: number;
   live: boolean;
   results: Result[] | null;
 }
@@ -66,8 +57,7 @@ const paidOrderStatement = {
   text: `select o.id as uuid, o.order_id, (select epoch from timeline) as epoch, o.version, o.amount_minor, o.currency, o.description, o.items,
       o.lang, case when jsonb_typeof(o.customer -> 'email') = 'string' then o.customer ->> 'email' end as email,
       p.phone, case when jsonb_typeof(o.customer -> 'phone') = 'string' then o.customer ->> 'phone' end as customer_phone,
-      p.provider, p.receipt, p.live, entered.occurred_at as paid_at,
-      extract(epoch from clock_timestamp() - entered.occurred_at)::float8 * 1000 as age_ms, o.results
+      p.provider, p.receipt, p.live, entered.occurred_at as paid_at, o.results
     from "order" o
       join payment p on p.id = (o.payment ->> 'id')::uuid
       join lateral (
@@ -116,7 +106,6 @@ function toPaidOrder(row: PaidRow): PaidOrder {
     provider: row.provider,
     ...(row.receipt !== null && { receipt: row.receipt }),
     paidAt: row.paid_at,
-    ageMs: row.age_ms,
     isSandbox: !row.live,
     results: row.results ?? [],
   };

@@ -1,7 +1,4 @@
-/**
- * The receipt: a mail to the payer of a paid order, if the order has an address. It waits up to 30 s for the first result of the order, so that
- * the payer finds the code in it.
- */
+/** The receipt: a mail to the payer of a paid order, if the order has an address. */
 import type pg from "pg";
 import { nothingToSend } from "../delivery/receiver.ts";
 import { fieldError } from "../errors.ts";
@@ -10,7 +7,7 @@ import type { Mailer } from "./mail/mailer.ts";
 import { receiptMail } from "./mail/receipt-mail.ts";
 import { sendTestMail } from "./mail/test-mail.ts";
 import { notConfigured, type OwnNotification } from "./notification.ts";
-import { readPaidOrder, resultWaitMs } from "./paid-order.ts";
+import { readPaidOrder } from "./paid-order.ts";
 import { createReceiptToken } from "./receipt-token.ts";
 
 export interface ReceiptOptions {
@@ -31,9 +28,6 @@ export function createReceipt(options: ReceiptOptions): OwnNotification {
     async receive(_message, signal, { subjectId, replays }) {
       const order = await readPaidOrder(pool, subjectId);
       if (order?.email === undefined || !mailer.canSend(order)) return nothingToSend;
-      // A result changes the order, which makes its delivery due at once.
-      const waitMs = replays > 0 || order.results.length > 0 ? 0 : resultWaitMs - order.ageMs;
-      if (waitMs > 0) return { deferMs: Math.ceil(Math.min(waitMs, resultWaitMs)) };
       const { email: to, isSandbox, lang } = order;
       const receiptUrl = `${publicUrl()}/receipts/${await createReceiptToken(pool, order.uuid)}`;
       const content = receiptMail(order, { shop: shop(), lang, receiptUrl, now: new Date() });

@@ -14,7 +14,7 @@ import { fieldError } from "../../errors.ts";
 import type { Result } from "../../order/order.ts";
 import { displayNameOf, moneyOf } from "../../page/format.ts";
 import { notConfigured, type OwnNotification } from "../notification.ts";
-import { type PaidOrder, readPaidOrder, resultWaitMs } from "../paid-order.ts";
+import { type PaidOrder, readPaidOrder } from "../paid-order.ts";
 import type { SendResult, SmsGateway } from "./gateway.ts";
 import { partsOf } from "./parts.ts";
 import { replyOf, replyOfResult } from "./reply.ts";
@@ -30,6 +30,9 @@ export interface SmsNotificationOptions {
   shopName: () => string;
   log: Pick<FastifyBaseLogger, "warn">;
 }
+
+/** 30 s, because a merchant's backend gives the payer a code within seconds, and a payer waits for the text. */
+const codeWaitMs = 30_000;
 
 /** 4 days, because attempts go on for three: a text about an older payment comes from a change of the order, and would confuse the payer. */
 const lateMs = 4 * 86_400_000;
@@ -59,7 +62,7 @@ async function receive(
   const isFirst = claimed.replays === 0;
   const take = {
     ...{ id: uuidv7(), orderUuid: order.uuid, replays: claimed.replays, provider: gateway.name },
-    from: new Date(order.paidAt.getTime() + (isFirst && codesOf(order).length === 0 ? resultWaitMs : 0)),
+    from: new Date(order.paidAt.getTime() + (isFirst && codesOf(order).length === 0 ? codeWaitMs : 0)),
     until: isFirst ? new Date(order.paidAt.getTime() + lateMs) : undefined,
   };
   const taken = await takeSms(options.pool, take);
