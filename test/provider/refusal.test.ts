@@ -48,6 +48,16 @@ async function initiated(name: ProviderName, answer: ScriptedAnswer): Promise<st
 }
 
 describe.each(providerNames)("%s", (name) => {
+  it("names the provider's own text in the error, without a phone number", async () => {
+    const text = "Something new about 254712345678";
+    const error = JSON.parse(JSON.stringify(ownError[name]).replace(/"[sS]omething new"/, JSON.stringify(text)));
+    const { provider } = await open(name, { status: 400, body: error });
+    const refused = await provider.initiate(paymentOf(name), urls, never).catch((thrown: unknown) => thrown);
+    expect(refused).toBeInstanceOf(Declined);
+    expect(String(refused)).toMatch(/Something new about (\*\*\*|…)/);
+    expect(String(refused)).not.toContain("712345678");
+  });
+
   it.each([401, 403, 404, 405, 411, 413, 414, 415, 429, 431])(
     "reads a page with HTTP %i as a refusal by the gateway",
     async (status) => {

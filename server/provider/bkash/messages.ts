@@ -10,6 +10,7 @@ import type { Outcome, Payment, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
 import { type Completion, Declined, type Initiated } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
 type Result = Pick<Outcome, "status"> & { reason: Reason };
@@ -110,7 +111,10 @@ export function readAcceptance(answer: Answer): Initiated {
   const isDeclined = status < 500 && given !== undefined && given !== successful && !inconclusive.has(given);
   if (isDeclined || isRefused(answer, gatewayError.safeParse(body).success)) {
     const reason = results.get(given ?? "")?.reason ?? "provider_error";
-    throw new Declined(reason, `bKash refused the payment: ${given ?? "no code"} (HTTP ${status})`);
+    throw new Declined(
+      reason,
+      `bKash refused the payment: ${given ?? "no code"} (HTTP ${status}) ${providerText(body)}`.trim(),
+    );
   }
   throw new Error(`bKash neither accepted nor refused the payment (HTTP ${status})`);
 }

@@ -10,6 +10,7 @@ import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
 import { identifier, mpesaFailures, readResultCode, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { apigeeCodeOf, isApigeeLimit, isRefused, isThrottled, requireAnswer, Throttled } from "../refusal.ts";
 
 /** The gateway's error format (Safaricom portal, "Error Codes"). */
@@ -77,13 +78,13 @@ export function readAcceptance(answer: Answer): Initiated {
   if (reply?.ResponseCode === "0" && reply.CheckoutRequestID !== undefined)
     return { reference: reply.CheckoutRequestID };
   if (status === 200 && reply && /^0*[1-9]\d*$/.test(reply.ResponseCode)) {
-    throw declined(reply.ResponseDescription, `ResponseCode ${reply.ResponseCode}`, status);
+    throw declined(reply.ResponseDescription, `ResponseCode ${reply.ResponseCode}`, answer);
   }
   const refusal = envelope.safeParse(body).data;
   const fault = apigeeCodeOf(body);
   const isOwnError = refusal !== undefined || fault !== undefined;
   if (isRefused(answer, isOwnError) || isApigeeLimit(body) || (refusal && status <= 500 && isRefusalWith500(refusal))) {
-    throw declined(refusal?.errorMessage ?? "", refusal?.errorCode ?? fault ?? "no code", status);
+    throw declined(refusal?.errorMessage ?? "", refusal?.errorCode ?? fault ?? "no code", answer);
   }
   throw new Error(`Safaricom neither accepted nor refused the push (HTTP ${status})`);
 }
@@ -91,10 +92,13 @@ export function readAcceptance(answer: Answer): Initiated {
 const isRefusalWith500 = ({ errorCode, errorMessage }: Envelope): boolean =>
   refusalCodes.has(errorCode) || refusalTexts.test(errorMessage);
 
-/** The reason is `busy` if the payer's phone has another prompt. */
-function declined(text: string, code: string, status: number): Declined {
+/**
+ * The reason is `busy` if the payer's phone has another prompt. The message has Safaricom's own text, because one code has several
+ * meanings: a wrong short code and a wrong passkey are both 500.001.1001.
+ */
+function declined(text: string, code: string, { status, body }: Answer): Declined {
   const reason: Reason = /unable to lock subscriber/i.test(text) ? "busy" : "provider_error";
-  return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status})`);
+  return new Declined(reason, `Safaricom refused the push: ${code} (HTTP ${status}) ${providerText(body)}`.trim());
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Answer } from "../http-client.ts";
 import { parseMinor, readMoney } from "../money.ts";
 import { identifier, readResultCode, resultCode, stillOpen } from "../mpesa.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
 
 type State = Pick<Outcome, "status" | "reason">;
@@ -92,7 +93,7 @@ export function readAcceptance(answer: Answer): Initiated {
   if (status >= 200 && status < 300 && !isUnsuccessful && reference !== undefined) return { reference };
   // An error that names a transaction is unknown: the payer may have a prompt.
   if (reference === undefined && isRefused(answer, isUnsuccessful || hasErrorText(body))) {
-    throw new Declined("provider_error", `Lipana refused the push (HTTP ${status})`);
+    throw new Declined("provider_error", `Lipana refused the push (HTTP ${status}) ${providerText(body)}`.trim());
   }
   throw new Error(`Lipana neither accepted nor refused the push (HTTP ${status})`);
 }

@@ -9,6 +9,7 @@ import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { readMoney } from "../money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { isRefused, requireAnswer } from "../refusal.ts";
 
 /**
@@ -89,7 +90,10 @@ export function readAcceptance(answer: Answer, reference: string): Initiated {
   if (isRefused(answer, true) || refusals.has(given)) {
     const ending = endingOf(given);
     const reason = ending?.status === "failed" ? ending.reason : "provider_error";
-    throw new Declined(reason, `MTN refused the request: ${given || "no code"} (HTTP ${status})`);
+    throw new Declined(
+      reason,
+      `MTN refused the request: ${given || "no code"} (HTTP ${status}) ${providerText(body)}`.trim(),
+    );
   }
   throw new Error(`MTN neither accepted nor refused the request (HTTP ${status})`);
 }

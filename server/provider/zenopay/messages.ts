@@ -13,6 +13,7 @@ import type { Outcome, Reason } from "../../order/order.ts";
 import type { Answer } from "../http-client.ts";
 import { isStated, readMoney } from "../money.ts";
 import { type Claim, Declined, type Initiated, type Webhook } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { hasErrorText, isRefused, requireAnswer } from "../refusal.ts";
 
 /** ZenoPay's samples have both `success` and `SUCCESS`. */
@@ -55,7 +56,7 @@ export function readAcceptance(answer: Answer, orderId: string): Initiated {
   if (status === 200 && isAccepted) return { reference: orderId };
   // The answer to a repeated `order_id` is not known. `isRefused` reads "duplicate" and "already" as unknown.
   if (stated?.status !== "SUCCESS" && isRefused(answer, stated?.status === "ERROR" || hasErrorText(body))) {
-    throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status})`);
+    throw new Declined("provider_error", `ZenoPay refused the payment (HTTP ${status}) ${providerText(body)}`.trim());
   }
   throw new Error(`ZenoPay neither accepted nor refused the payment (HTTP ${status})`);
 }
