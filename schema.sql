@@ -88,7 +88,7 @@ create function plan_now() returns timestamptz language sql stable as
 -- A link by which a payer starts payments. Its orders carry its id.
 create table payment_link (
   id uuid primary key,
-  order_id text not null unique check (order_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,47}$'),
+  order_id text not null unique check (order_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$'),
   version int not null default 1,
   status text not null default 'open' check (status in ('open', 'paid', 'cancelled', 'expired')),
   token_hash bytea not null unique,                 -- SHA-256 of the random token in the page's URL
@@ -112,9 +112,11 @@ create table payment_link (
   changed_at timestamptz(3) not null default date_trunc('milliseconds', clock_timestamp()),
   -- The transaction that wrote this version, so that a reader finds the links that its last snapshot did not see.
   xid xid8 not null default pg_current_xact_id(),
-  -- The next four are null for a link that is no instalment.
+  -- The next six are null for a link of no plan.
   plan_uuid uuid references plan (id),
-  plan_n int,
+  plan_n int,                                       -- the instalment's number; null: the link covers several
+  covers int[],                                     -- the numbers of the instalments that the link pays together
+  covered_by uuid references payment_link (id),     -- the link that covered this instalment and has paid it
   overdue_at timestamptz(3),                        -- when the plan becomes past_due if the link is still open
   seen_version int                                  -- the version that the plan has taken into account
 );
@@ -260,14 +262,36 @@ create function retried(order_id uuid, times int) returns boolean language sql v
   )
 $$;
 
+-- Returns why the link of an instalment, or one that covers several, must start no payment although it is open: 'busy' if another link
+-- has a payment in progress or in review for one of the same instalments, 'paid' if one is paid or cancelled. Null: it may.
+create function rival_state(link uuid) returns text language sql volatile as $$
+  select case
+    when bool_or(o.status = 'succeeded' or (own.covers is not null and other.plan_n is not null and other.status <> 'open')) then 'paid'
+    when bool_or(is_open(o.status) or is_final(o.status)) then 'busy'
+    end
+  from payment_link own
+    join payment_link other on other.plan_uuid = own.plan_uuid and other.id <> own.id
+      and (other.plan_n = any (coalesce(own.covers, array[own.plan_n])) or other.covers && coalesce(own.covers, array[own.plan_n]))
+    left join "order" o on o.order_id = other.order_id and o.payment_link_id = other.id
+  where own.id = link
+$$;
+
 -- Returns whether an order with this id may be opened by the link, or without a link if that is null. Locks the id against links that are
--- created meanwhile, and the link against its cancellation, which locks it for update, until the commit. Other payers do not wait.
+-- created meanwhile, and the link against its cancellation, which locks it for update, until the commit. Other payers do not wait, except
+-- those of the same plan: of two links that pay the same instalment one starts a payment.
 create function may_open_order(name text, link uuid) returns boolean language plpgsql volatile as $$
+declare
+  plan uuid;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended(name, 1));
   if link is not null then
-    perform from payment_link where id = link and status = 'open' and (expires_at is null or expires_at > clock_timestamp()) for key share;
+    select plan_uuid into plan from payment_link
+    where id = link and status = 'open' and (expires_at is null or expires_at > clock_timestamp()) for key share;
     if not found then return false; end if;
+    if plan is not null then
+      perform pg_advisory_xact_lock(hashtextextended(plan::text, 3));
+      if rival_state(link) is not null then return false; end if;
+    end if;
   end if;
   return not exists (select from payment_link where order_id = name and id is distinct from link);
 end $$;
@@ -298,7 +322,7 @@ begin
       union
       select p.id from plan p where p.customer ->> 'phone' = unpaid_instalments.customer ->> 'phone' and p.currency = money
         and p.kind = 'instalments' and p.status in ('active', 'past_due', 'paused')
-    ) owed join payment_link l on l.plan_uuid = owed.id and l.status = 'open'), 0);
+    ) owed join payment_link l on l.plan_uuid = owed.id and l.plan_n is not null and l.status = 'open'), 0);
 end $$;
 
 -- Returns whether at least `times` payments of the phone were started on the pages of links within an hour. Counts as `prompted` does.

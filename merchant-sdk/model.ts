@@ -35,6 +35,7 @@ export type PaymentLinkRequest = Schemas["PaymentLinkRequest"];
 
 export type Plan = Schemas["PlanAnswer"]["plan"];
 export type PlanRequest = Schemas["PlanRequest"];
+export type PlanPaymentRequest = Schemas["PlanPaymentRequest"];
 
 export type Provider = Omit<Schemas["ProviderList"]["data"][number], "name"> & { name: ProviderName };
 export type AccessToken = Schemas["AccessToken"];

@@ -14,6 +14,8 @@ export interface Plans {
   /** Stops the clock of a plan. Its instalments can still be paid. */
   pause(planId: string, options?: CallOptions): Promise<model.Plan>;
   resume(planId: string, options?: CallOptions): Promise<model.Plan>;
+  /** Prompts the customer for the oldest open instalment, or for all up to `n`. */
+  pay(planId: string, request?: model.PlanPaymentRequest, options?: CreateOptions): Promise<model.StartedPayment>;
   /** Cancels a plan with its open instalments. */
   cancel(planId: string, options?: CallOptions): Promise<model.Plan>;
 }
@@ -39,6 +41,10 @@ export const createPlans = ({ api, repeat, once }: Caller & { api: Api<paths> })
   async resume(planId, options) {
     const params = { path: { planId } };
     return (await once((init) => api.POST("/v1/plans/{planId}/resume", { ...init, params }), options)).plan;
+  },
+  pay(planId, body = {}, { idempotencyKey = randomUUID(), ...options } = {}) {
+    const params = { path: { planId }, header: { "Idempotency-Key": idempotencyKey } };
+    return repeat((init) => api.POST("/v1/plans/{planId}/pay", { ...init, params, body }), options);
   },
   async cancel(planId, options) {
     const params = { path: { planId } };

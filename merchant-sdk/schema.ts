@@ -780,6 +780,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans/{planId}/pay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Prompt the customer for instalments
+         * @description Starts a payment of the oldest open instalment, or of all up to `n` in one order with the id `<planId>-<first>:<last>`, on the phone of the plan's customer. The order, its attempt and its version are committed before the provider is asked for the money, once.
+         */
+        post: operations["payPlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1882,7 +1902,7 @@ export interface components {
              * @enum {string}
              */
             status: "open" | "paid" | "cancelled" | "expired";
-            /** @description The id of the order that its payment opens: `<planId>-<n>`. */
+            /** @description The id of the order that has paid it, else of the one that its page opens, `<planId>-<n>`. */
             orderId: string;
             /**
              * Format: uri
@@ -2020,6 +2040,12 @@ export interface components {
              * @description When the session ends. ISO 8601, UTC.
              */
             expiresAt: string;
+        };
+        PlanPaymentRequest: {
+            /** @description Pays all open instalments up to this one, in one order. By default the oldest open one. */
+            n?: number | null;
+            /** @description Required if the plan has none, and several enabled providers can prompt for the amount. */
+            provider?: string | null;
         };
     };
     responses: never;
@@ -4416,6 +4442,67 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+        };
+    };
+    payPlan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Quoted or bare, such as `cart-7f3a`; kept for 72 h. A request with the same key and body gets the current state; one with another body is refused. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /**
+                 * @description Your name for the plan. Percent-encode it in the path. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit.
+                 * @example PHONE-7
+                 */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanPaymentRequest"];
+            };
+        };
+        responses: {
+            /** @description The order's current state, and a token to watch it. */
+            202: {
+                headers: {
+                    /** @description `true` when the key was used before with the same body. */
+                    "Idempotency-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 1,
+                     *         "status": "pending",
+                     *         "settled": false,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T20:59:31.000Z"
+                     *       },
+                     *       "watchToken": "eyJhbGciOiJIUzI1NiJ9.eyJvcmRlciI6Ik9SRC0xMDAxIn0.c2lnbmF0dXJl",
+                     *       "watchTokenExpiresAt": "2026-11-21T20:59:31.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedPayment"];
                 };
             };
         };

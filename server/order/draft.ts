@@ -27,7 +27,9 @@ export interface PaymentDraft {
   firstCheckS: number;
   /** The same request with the same key opens nothing for 72 hours. */
   idempotencyKey?: string;
-  /** The payment link on whose page the payer starts the payment. */
+  /** The request that a repeated one is compared with. Absent: the draft. */
+  request?: object | undefined;
+  /** The payment link that the payment pays. */
   link?: DraftLink | undefined;
 }
 
@@ -35,14 +37,15 @@ export interface DraftLink {
   id: string;
   /** A reusable link opens many orders, and is not paid by one. */
   isReusable: boolean;
-  /** SHA-256 of the key of the payer's browser, in hex. */
-  payer: string;
-  /** The most payments of one phone that the pages of links may start in an hour. */
-  phoneMax: number;
+  /** SHA-256 of the key of the payer's browser, in hex. Absent: no page has started the payment. */
+  payer?: string;
+  /** The most payments of one phone that the pages of links may start in an hour. Absent: any number. */
+  phoneMax?: number;
 }
 
 /** The fields that make two requests with one idempotency key the same request. As jsonb, their order does not matter. */
 export function canonicalRequest(draft: PaymentDraft): object {
+  if (draft.request) return draft.request;
   const { deadlineS: _, firstCheckS: __, live: ___, idempotencyKey: ____, link: _____, ...request } = draft;
   return { ...request, amountMinor: String(draft.amountMinor) };
 }

@@ -120,7 +120,17 @@ export const openStatement = {
 
 /** Builds the record $1. Fields that have the same name in a draft are copied. */
 function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits): string {
-  const { orderId, amountMinor, returnUrl, deadlineS, firstCheckS, idempotencyKey, link, ...sameNamed } = draft;
+  const {
+    orderId,
+    amountMinor,
+    returnUrl,
+    deadlineS,
+    firstCheckS,
+    idempotencyKey,
+    link,
+    request: _,
+    ...sameNamed
+  } = draft;
   const renamed: Record<Exclude<keyof typeof draftFields, keyof typeof sameNamed>, unknown> = {
     id: uuidv7(),
     order_id: orderId,
@@ -136,7 +146,7 @@ function openRecord(draft: PaymentDraft, paymentId: string, limits?: OpenLimits)
     order_max: limits?.order,
     payment_link_id: link?.id,
     pays_link: link && !link.isReusable ? true : undefined,
-    payer: link && `\\x${link.payer}`,
+    payer: link?.payer !== undefined ? `\\x${link.payer}` : undefined,
     link_phone_max: link?.phoneMax,
   };
   return JSON.stringify({ ...sameNamed, ...renamed });
@@ -188,11 +198,15 @@ const orderStatement = {
     from "order" where order_id = $1`,
 } as const;
 
-/** Reads whether the order id $1 belongs to another payment link than $2, and whether that link is no longer open. */
+/**
+ * Reads whether the order id $1 belongs to another payment link than $2, whether that link is no longer open, and what another link has for
+ * the same instalment of a plan.
+ */
 const linkStatement = {
   name: "read-draft-link",
   text: `select exists (select from payment_link where order_id = $1 and id is distinct from $2::uuid) as has_other_link,
-      exists (select from payment_link where id = $2::uuid and (status <> 'open' or expires_at <= clock_timestamp())) as is_closed`,
+      exists (select from payment_link where id = $2::uuid and (status <> 'open' or expires_at <= clock_timestamp())) as is_closed,
+      (select rival_state(id) from payment_link where id = $2::uuid and plan_uuid is not null) as rival`,
 } as const;
 
 /** `payment` is the attempt that must now be initiated; absent when an idempotency key was used again and nothing was opened. */
@@ -233,10 +247,11 @@ async function requireFree(pool: pg.Pool, draft: PaymentDraft): Promise<void> {
   const other = row && { hasOtherItems: row.has_other_items, hasOtherLink: row.has_other_link };
   const conflict = other && conflictOf(toEvent(row), draft, other);
   if (conflict) throw conflict;
-  type LinkRow = { has_other_link: boolean; is_closed: boolean };
+  type LinkRow = { has_other_link: boolean; is_closed: boolean; rival: "paid" | "busy" | null };
   const [link] = await run<LinkRow>(pool, linkStatement, [draft.orderId, draft.link?.id]);
   if (link?.has_other_link) throw belongsToLink();
-  if (link?.is_closed) throw new HubError("payment_link_closed");
+  if (link?.is_closed || link?.rival === "paid") throw new HubError("payment_link_closed");
+  if (link?.rival) throw new HubError("payment_in_progress", "Another payment for the same instalment is in progress");
 }
 
 async function tryToOpen(pool: pg.Pool, draft: PaymentDraft, limits?: OpenLimits): Promise<Opened | undefined> {
@@ -256,11 +271,18 @@ function undefinedIfRaced(error: unknown): undefined {
 }
 
 /** Answers a request whose idempotency key was used before, with the order as it is now. */
-async function replay(pool: pg.Pool, draft: PaymentDraft): Promise<Opened | undefined> {
-  const key = draft.idempotencyKey;
+const replay = async (pool: pg.Pool, draft: PaymentDraft): Promise<Opened | undefined> =>
+  readOpened(pool, draft.idempotencyKey, canonicalRequest(draft));
+
+/** The order that the same request has opened with this key, as it is now; undefined if none. Throws `idempotency_mismatch`. */
+export async function readOpened(
+  pool: pg.Pool,
+  key: string | undefined,
+  request: object,
+): Promise<{ event: StatusEvent } | undefined> {
   if (key === undefined) return undefined;
   type KeyRow = { order_uuid: string; is_same: boolean; is_expired: boolean };
-  const [used] = await run<KeyRow>(pool, keyStatement, [key, JSON.stringify(canonicalRequest(draft))]);
+  const [used] = await run<KeyRow>(pool, keyStatement, [key, JSON.stringify(request)]);
   if (!used) return undefined;
   if (used.is_expired) {
     await run(pool, deleteKeyStatement, [key]);

@@ -119,6 +119,8 @@ export const tables: Readonly<Record<string, TableRetention>> = {
         "xid",
         "plan_uuid",
         "plan_n",
+        "covers",
+        "covered_by",
         "overdue_at",
         "seen_version",
       ],

@@ -42,6 +42,10 @@ const overtaken: ReadonlySet<ErrorCode> = new Set([
   "idempotency_mismatch",
 ]);
 
+/** A payment of another link, for the same instalment, is a fault: the page does not show it. */
+const isOvertaken = ({ code, details }: HubError): boolean =>
+  overtaken.has(code) && (code !== "payment_in_progress" || details.order !== undefined);
+
 /** 3 s, because a payer without scripts then sees the link to the provider's page at once. */
 const redirectMsMax = 3_000;
 
@@ -62,7 +66,7 @@ export async function startOnPage(
     return undefined;
   } catch (error) {
     if (!(error instanceof HubError)) throw error;
-    return overtaken.has(error.code) ? undefined : faultOf(error, state, values);
+    return isOvertaken(error) ? undefined : faultOf(error, state, values);
   }
 }
 

@@ -36,7 +36,7 @@ const findStatement = {
   text: `select ${readColumns}, (
       select jsonb_build_object('id', p.id, 'token', encode(p.token, 'hex'), 'n', l.plan_n,
         'count', case when p.schedule is null or p.schedule ? 'count' then p.next_n - 1 end)
-      from plan p where p.id = l.plan_uuid
+      from plan p where p.id = l.plan_uuid and l.plan_n is not null
     ) as plan
     from payment_link l where l.token_hash = $1`,
 } as const;

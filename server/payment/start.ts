@@ -30,7 +30,9 @@ export interface StartOptions {
 /** The route's own terms, besides the body. */
 export interface StartTerms {
   idempotencyKey?: string | undefined;
-  /** The payment link on whose page the payer starts the payment. Its orders belong to it. */
+  /** The request that a repeated one with the same key is compared with. By default the body. */
+  request?: object | undefined;
+  /** The payment link that the payment pays. Its orders belong to it. */
   link?: DraftLink;
   /** Called with a valid request, before anything is stored. The payment is not started if it throws. */
   admit?: () => Promise<void>;
@@ -132,11 +134,12 @@ export const paymentBody = z
   .meta({ id: "PaymentRequest" });
 
 export function createStartPayment(options: StartOptions): StartPayment {
-  return async (body, { idempotencyKey, link, admit } = {}) => {
+  return async (body, { idempotencyKey, request, link, admit } = {}) => {
     const draft = {
       ...readDraft(body, options),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
       ...(link && { link }),
+      request,
     };
     await admit?.();
     const { event, payment } = await options.store.open(draft);

@@ -29,7 +29,7 @@ const resumeStatement = {
   text: `with locked_plan as materialized (select id from plan where id = $1 and version = $2 for no key update),
   open_link as (
     update payment_link l set overdue_at = greatest(l.overdue_at, $3::timestamptz) from locked_plan p
-    where l.plan_uuid = p.id and l.status = 'open' returning l.overdue_at
+    where l.plan_uuid = p.id and l.plan_n is not null and l.status = 'open' returning l.overdue_at
   ),
   changed_plan as (
     update plan p set ${nextVersion("'active'")}, next_index = greatest(p.next_index, $4::int),

@@ -2,6 +2,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import type { Access } from "../auth/access.ts";
 import { createSealer } from "../auth/keys.ts";
+import type { WatchTokens } from "../auth/watch-token.ts";
 import type { ShopBrand } from "../config/shop.ts";
 import type { Database } from "../database/pool.ts";
 import { reportTask } from "../log.ts";
@@ -24,6 +25,8 @@ export interface OpenPlansOptions extends Omit<PlansOptions, "pool">, ViewOption
   secrets: readonly string[];
   enabledProviders: readonly EnabledProvider[];
   shop: ShopBrand;
+  tokens: Pick<WatchTokens, "issue">;
+  isDraining: () => boolean;
   log: FastifyBaseLogger;
 }
 
@@ -58,7 +61,8 @@ export function openPlans(options: OpenPlansOptions): OpenPlans {
     create: async (body) => (await plans.create(body)).plan,
     readNow: () => readNow(pool),
     ...(isSandbox && { advanceClock: advance }),
-    addRoutes: (scope, access) => planRoutes(scope, { access, plans, advanceClock: isSandbox ? advance : undefined }),
+    addRoutes: (scope, access) =>
+      planRoutes(scope, { ...options, access, plans, advanceClock: isSandbox ? advance : undefined }),
     addPage: async (app) => void (await app.register(async (scope) => planPageRoutes(scope, page))),
     close: settling.close,
   };

@@ -29,9 +29,13 @@ const pageStatement = {
     `(
       select jsonb_object_agg(l.id, jsonb_build_object('status', o.status, 'receipt', o.payment ->> 'receipt', 'changed_at', iso(l.changed_at)))
       from (
-        select id, order_id, changed_at from payment_link where plan_uuid = p.id order by plan_n desc limit ${instalmentsMax}
-      ) l cross join lateral (
-        select status, payment from "order" where order_id = l.order_id and payment_link_id = l.id offset 0
+        select id, order_id, covered_by, changed_at from payment_link
+        where plan_uuid = p.id and plan_n is not null order by plan_n desc limit ${instalmentsMax}
+      ) l
+      left join payment_link c on c.id = l.covered_by
+      cross join lateral (
+        select status, payment from "order"
+        where order_id = coalesce(c.order_id, l.order_id) and payment_link_id = coalesce(c.id, l.id) offset 0
       ) o
     ) as orders`,
     "plan_now() as now",

@@ -2,12 +2,17 @@
 import type pg from "pg";
 import type { Sealer } from "../auth/keys.ts";
 import type { ReadPlans } from "../delivery/plan-message.ts";
+import type { StatusEvent } from "../order/order.ts";
+import type { StartPayment } from "../payment/start.ts";
 import { urlOf } from "../payment-link/payment-link.ts";
+import type { LinkRow } from "../payment-link/row.ts";
 import type { Provider } from "../provider/provider.ts";
 import { cancelPlan, pausePlan, resumePlan } from "./change.ts";
 import { readNow } from "./clock.ts";
+import { linkUpTo } from "./cover.ts";
 import { createPlan } from "./create.ts";
 import { readPlanDraft } from "./draft.ts";
+import { payPlan } from "./pay.ts";
 import { listPlans, type PlanFilter, readPlan, readPlanStates } from "./read.ts";
 import { type Plan, type PlanRow, toPlan } from "./row.ts";
 
@@ -23,6 +28,13 @@ export interface Plans {
   pause(planId: string): Promise<Plan>;
   resume(planId: string): Promise<Plan>;
   cancel(planId: string): Promise<Plan>;
+  /** Prompts the customer. Throws the errors that `POST /v1/plans/:planId/pay` answers. */
+  pay(
+    planId: string,
+    request: { body: unknown; idempotencyKey?: string | undefined },
+  ): Promise<{ event: StatusEvent; isReplayed: boolean }>;
+  /** The payment link that pays all open instalments up to a number, as `linkUpTo` returns it. */
+  linkUpTo(planId: string, n?: number): Promise<LinkRow>;
   /** Those plans that exist, for their messages. */
   states: ReadPlans;
 }
@@ -31,6 +43,7 @@ export interface PlansOptions {
   pool: pg.Pool;
   sealer: Sealer;
   providers: ReadonlyMap<string, Provider>;
+  startPayment: StartPayment;
   /** What a customer may owe on instalments, in minor units of each currency. Absent: any amount. */
   planCreditMaxMinor?: number | undefined;
   /** Base of the URLs of plans and instalments. */
@@ -60,6 +73,8 @@ export function createPlans(options: PlansOptions): Plans {
     pause: async (planId) => changed(await pausePlan(pool, planId)),
     resume: async (planId) => changed(await resumePlan(pool, planId)),
     cancel: async (planId) => changed(await cancelPlan(pool, planId)),
+    pay: (planId, request) => payPlan(options, planId, request),
+    linkUpTo: (planId, n) => linkUpTo(options, planId, n),
     async states(ids) {
       return (await readPlanStates(pool, ids)).map((row) => ({
         id: row.id,

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { languages } from "../order/order.ts";
 import { linkStatuses } from "../payment-link/row.ts";
-import { time } from "../schema/answer.ts";
+import { startedPayment, time } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
 import {
   type Described,
@@ -15,6 +15,7 @@ import {
 } from "../schema/route.ts";
 import { clockBody } from "./clock.ts";
 import { planBody } from "./draft.ts";
+import { payBody } from "./pay.ts";
 import { instalmentsMax, planKinds, planStatuses } from "./row.ts";
 
 const written = z.record(z.string(), z.unknown());
@@ -27,7 +28,9 @@ const instalment = z
     dueAt: time("When it is due"),
     amountMinor: minor("What it costs"),
     status: z.enum(linkStatuses).describe("That of its payment link."),
-    orderId: z.string().describe("The id of the order that its payment opens: `<planId>-<n>`."),
+    orderId: z
+      .string()
+      .describe("The id of the order that has paid it, else of the one that its page opens, `<planId>-<n>`."),
     url: z
       .url()
       .describe("The address of its page. Absent if this node cannot decrypt it, because a `TUKIO_SECRET` is missing.")
@@ -239,6 +242,34 @@ export const cancelPlan = change(
   "Its open instalments are cancelled. A payment that is in progress goes on; if it succeeds, the instalment is `paid`. Cancelling it again changes nothing.",
   "cancelled",
 );
+
+export const payPlan = described({
+  ...pays,
+  operationId: "payPlan",
+  summary: "Prompt the customer for instalments",
+  description:
+    "Starts a payment of the oldest open instalment, or of all up to `n` in one order with the id `<planId>-<first>:<last>`, on the phone of the plan's customer. The order, its attempt and its version are committed before the provider is asked for the money, once.",
+  headers: { "Idempotency-Key": idempotencyKey("the current state") },
+  body: payBody,
+  examples: {
+    oldest: { summary: "The oldest open instalment", value: {} },
+    ahead: { summary: "All up to the third", value: { n: 3, provider: "daraja" } },
+  },
+  answers: {
+    202: {
+      description: "The order's current state, and a token to watch it.",
+      schema: startedPayment,
+      example: { order: example.pending, ...example.watchToken },
+      headers: { "Idempotency-Replayed": idempotencyReplayed },
+    },
+  },
+  problems: [
+    ...(["plan_unknown", "plan_closed", "payment_link_closed", "amount_invalid", "phone_invalid"] as const),
+    ...(["currency_invalid", "provider_unknown", "payment_in_progress", "order_paid", "order_in_review"] as const),
+    ...(["order_mismatch", "idempotency_mismatch", "not_ready", "restarting"] as const),
+    ...writeProblems,
+  ],
+});
 
 export const advanceClock = described({
   tag: "Sandbox",

@@ -2,7 +2,9 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { type Access, merchantOnly } from "../auth/access.ts";
+import type { WatchTokens } from "../auth/watch-token.ts";
 import { HubError } from "../errors.ts";
+import { refuseWhileDraining } from "../http/scope.ts";
 import { orderIdText } from "../order-id.ts";
 import { parseInput, readIdempotencyKey, text, wholeText } from "../validation.ts";
 import type { Plans } from "./plan.ts";
@@ -12,6 +14,8 @@ import { planStatuses } from "./row.ts";
 export interface PlanRoutesOptions {
   access: Access;
   plans: Plans;
+  tokens: Pick<WatchTokens, "issue">;
+  isDraining: () => boolean;
   /** Moves the time of plans and returns the new one. Absent on a node with a live provider. */
   advanceClock?: ((body: unknown) => Promise<Date>) | undefined;
 }
@@ -34,7 +38,8 @@ function idOf({ params }: { params: { planId: string } }): string {
 }
 
 /** Adds the routes. All of them need the API key. */
-export function planRoutes(app: FastifyInstance, { access, plans, advanceClock }: PlanRoutesOptions): void {
+export function planRoutes(app: FastifyInstance, options: PlanRoutesOptions): void {
+  const { access, plans, advanceClock } = options;
   const onRequest = merchantOnly(access);
 
   app.post("/v1/plans", { ...route.createPlan, onRequest }, async (request, reply) => {
@@ -64,6 +69,18 @@ export function planRoutes(app: FastifyInstance, { access, plans, advanceClock }
   app.post<PlanParams>("/v1/plans/:planId/cancel", { ...route.cancelPlan, onRequest }, async (request) => ({
     plan: await plans.cancel(idOf(request)),
   }));
+
+  // In a scope, because its hook is for this route only.
+  app.register(async (scope) => {
+    refuseWhileDraining(scope, options.isDraining);
+    scope.post<PlanParams>("/v1/plans/:planId/pay", { ...route.payPlan, onRequest }, async (request, reply) => {
+      const { body, headers } = request;
+      const idempotencyKey = readIdempotencyKey(headers["idempotency-key"]);
+      const { event, isReplayed } = await plans.pay(idOf(request), { body, idempotencyKey });
+      if (isReplayed) reply.header("idempotency-replayed", "true");
+      return reply.code(202).send({ order: event, ...options.tokens.issue(event) });
+    });
+  });
 
   if (advanceClock) {
     const config = { cors: false } as const;

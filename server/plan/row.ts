@@ -31,13 +31,15 @@ export const selectPlans = (
       cross join lateral (
         select coalesce(sum(amount_minor) filter (where status = 'paid'), 0)::bigint as paid_minor,
           coalesce(sum(amount_minor) filter (where status = 'open'), 0)::bigint as open_minor
-        from payment_link where plan_uuid = p.id
+        from payment_link where plan_uuid = p.id and plan_n is not null
       ) money
       cross join lateral (
-        select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'token', encode(l.token, 'hex'), 'n', l.plan_n, 'order_id', l.order_id,
+        select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'token', encode(l.token, 'hex'), 'n', l.plan_n,
+          'order_id', coalesce((select order_id from payment_link where id = l.covered_by), l.order_id),
           'due_at', iso(l.due_at), 'amount_minor', l.amount_minor, 'status', l.status) order by l.plan_n), '[]') as instalments
         from (
-          select id, token, plan_n, order_id, due_at, amount_minor, status from payment_link where plan_uuid = p.id
+          select id, token, plan_n, order_id, covered_by, due_at, amount_minor, status from payment_link
+          where plan_uuid = p.id and plan_n is not null
           order by plan_n desc limit ${instalmentsMax}
         ) l
       ) latest`;
@@ -108,6 +110,7 @@ export interface Instalment {
   amountMinor: number;
   /** That of its payment link. */
   status: LinkStatus;
+  /** The id of the order that has paid it, else of the one that its page opens. */
   orderId: string;
   /** The address of its page. Absent if none of this node's `TUKIO_SECRET`s can decrypt the token. */
   url?: string;

@@ -9,7 +9,7 @@
 import type pg from "pg";
 import { makePlansDue, planMessageColumns } from "../delivery/plan-message.ts";
 import { run } from "../order/statement.ts";
-import { settleOne } from "../payment-link/settle.ts";
+import { nextVersion as nextLinkVersion, settleOne } from "../payment-link/settle.ts";
 import { nextVersion, startedIf } from "./version.ts";
 
 /** Plans of one statement for each reason. */
@@ -26,16 +26,35 @@ const nextStatus = `case
         when f.overdue_at <= (select plan_now()) then 'past_due'
         else 'active' end`;
 
-/** Settles the plans of the select `chosen (id)`. */
+/**
+ * Settles the plans of the select `chosen (id)`. A paid link that covers instalments makes all of them paid, in one version of the plan. A
+ * covering link one of whose instalments is no longer open is cancelled.
+ */
 const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_plan as materialized (
     select p.id, p.version from (${chosen}) chosen cross join lateral (
       select id, version from plan where id = chosen.id offset 0 for no key update ${lock}
     ) p
   ),
   unseen_link as materialized (
-    select l.id, l.plan_uuid, l.version from locked_plan k cross join lateral (
-      select id, plan_uuid, version from payment_link where plan_uuid = k.id and seen_version <> version offset 0
+    select l.* from locked_plan k cross join lateral (
+      select id, ctid as place, plan_uuid, version, status, covers from payment_link
+      where plan_uuid = k.id and seen_version <> version offset 0
     ) l
+  ),
+  covered_link as materialized (
+    select distinct on (l.id) l.id, l.place, u.plan_uuid, u.id as covered_by from unseen_link u cross join lateral (
+      select id, ctid as place from payment_link
+      where plan_uuid = u.plan_uuid and plan_n = any (u.covers) and status <> 'paid' offset 0 for no key update
+    ) l
+    where u.status = 'paid' order by l.id
+  ),
+  obsolete_link as materialized (
+    select c.place from locked_plan k cross join lateral (
+      select ctid as place from payment_link c where plan_uuid = k.id and plan_n is null and status = 'open' and exists (
+        select from payment_link l where l.plan_uuid = k.id and l.plan_n = any (c.covers)
+          and (l.status <> 'open' or l.id in (select id from covered_link)))
+      offset 0 for no key update
+    ) c
   ),
   next as materialized (
     select p.id, p.place, p.version, p.status, f.paid, f.overdue_at, ${nextStatus} as next_status
@@ -46,7 +65,10 @@ const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_pla
       cross join lateral (
         select count(*) filter (where status = 'open') as open, count(*) filter (where status = 'paid') as paid,
           count(*) filter (where status = 'cancelled') as cancelled, min(overdue_at) filter (where status = 'open') as overdue_at
-        from payment_link where plan_uuid = p.id
+        from (
+          select overdue_at, case when id in (select id from covered_link) then 'paid' else status end as status
+          from payment_link where plan_uuid = p.id and plan_n is not null
+        ) instalment
       ) f
   ),
   changed_plan as (
@@ -55,13 +77,26 @@ const settle = (chosen: string, lock: "" | "skip locked"): string => `locked_pla
       past_due_at = case when n.next_status = 'active' then n.overdue_at end
     from next n
     -- By a list of places, because the planner would read the whole table.
-    where p.ctid = any (array(select place from next)) and p.id = n.id and (n.next_status <> n.status or exists (select from unseen_link u where u.plan_uuid = n.id))
+    where p.ctid = any (array(select place from next)) and p.id = n.id and (n.next_status <> n.status
+      or exists (select from unseen_link u where u.plan_uuid = n.id and u.covers is null)
+      or exists (select from covered_link c where c.plan_uuid = n.id))
     returning ${planMessageColumns}
   ),
   seen_link as (
-    -- A link that has changed since the snapshot stays due.
-    update payment_link l set seen_version = u.version from unseen_link u join changed_plan c on c.id = u.plan_uuid
-    where l.id = u.id and l.seen_version < u.version
+    -- A link that has changed since the snapshot stays due, and so does a covering link until all its instalments are paid.
+    update payment_link l set seen_version = u.version from unseen_link u left join changed_plan c on c.id = u.plan_uuid
+    where l.ctid = any (array(select place from unseen_link)) and l.id = u.id and l.seen_version < u.version
+      and case when u.covers is null then c.id is not null and not exists (select from covered_link where id = u.id)
+        else not exists (select from covered_link where covered_by = u.id) end
+  ),
+  paid_link as (
+    update payment_link l set status = 'paid', covered_by = c.covered_by, ${nextLinkVersion}, seen_version = l.version + 1
+    from covered_link c join changed_plan p on p.id = c.plan_uuid
+    where l.ctid = any (array(select place from covered_link)) and l.id = c.id
+  ),
+  cancelled_link as (
+    update payment_link l set status = 'cancelled', ${nextLinkVersion}, seen_version = l.version + 1
+    where l.ctid = any (array(select place from obsolete_link))
   ),
   ${makePlansDue}`;
 

@@ -328,7 +328,7 @@ describe("the requests of the OpenAPI document", () => {
     ),
     createPlan: async () => ({ planId: nextOrderId() }),
     ...Object.fromEntries(
-      ["readPlan", "pausePlan", "resumePlan", "cancelPlan", "openPlanPage"].map((operationId) => [
+      ["readPlan", "pausePlan", "resumePlan", "cancelPlan", "payPlan", "openPlanPage"].map((operationId) => [
         operationId,
         createOnePlan,
       ]),

@@ -275,6 +275,7 @@ describe("the migrations", () => {
       "196f91bb1e94afeddc2cc1fc2ac63fa1f93cedf6bc9a5714cb872cbb00f34821",
       "2ea9ce14623917eb30f6557ca2d4a031f67e65b93fc62bae4f8281b9d3963cad",
       "a74b7e8191628a0dfd893fe1440be868b98aeead7802589cad31a0e4e296bfcc",
+      "41742a004512c64b0f7428027b184bbb9af7fd7b76f4f557df6e32f813e1b27d",
     ]);
   });
 

@@ -37,6 +37,7 @@ const calls: readonly ((tukio: Tukio) => unknown)[] = [
   ({ plans }) => plans.read("1"),
   ({ plans }) => plans.pause("1"),
   ({ plans }) => plans.resume("1"),
+  ({ plans }) => plans.pay("1"),
   ({ plans }) => plans.cancel("1"),
   ({ events }) => events.list().page(),
   ({ endpoints }) => endpoints.create({ url: "https://shop.example.com" }),

@@ -6,6 +6,7 @@ import { readClaimedPlans } from "../../server/delivery/plan-message.ts";
 import { resealTokens } from "../../server/payment-link/reseal.ts";
 import { cancelPlan, pausePlan, resumePlan } from "../../server/plan/change.ts";
 import { advanceClock, readNow, resetClock } from "../../server/plan/clock.ts";
+import { linkUpTo } from "../../server/plan/cover.ts";
 import { createPlan } from "../../server/plan/create.ts";
 import type { PlanDraft } from "../../server/plan/draft.ts";
 import { growDuePlans } from "../../server/plan/grow.ts";
@@ -14,6 +15,7 @@ import { listPlans, readPlan, readPlanStates } from "../../server/plan/read.ts";
 import { planStatuses } from "../../server/plan/row.ts";
 import { settleDuePlans, settlePlan } from "../../server/plan/settle.ts";
 import { addMissingTokens, planTokens } from "../../server/plan/token.ts";
+import type { Provider } from "../../server/provider/provider.ts";
 
 /** The id of the `n`th newest plan. */
 const planIdOf = (n: number): string => `019f0000-0000-7000-b000-${n.toString(16).padStart(12, "0")}`;
@@ -41,6 +43,12 @@ export const planRows: readonly string[] = [
      sha256(convert_to('plan-' || n || '-' || k, 'UTF8')), '', 10000, 'KES', 'A phone', at, case when n <= 2000 then at else now() + interval '1 day' end,
      ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, k, at, at
    from made cross join generate_series(1, 3) k where n <= 30000`,
+  // Two links of each tenth plan cover the second and the third instalment: one open and, of those whose plan is to be settled, one paid now.
+  `insert into payment_link (id, order_id, status, version, seen_version, token_hash, token, amount_minor, currency, plan_uuid, covers, created_at, changed_at)
+   select ('019f0000-0000-7000-c0' || k || '-' || lpad(to_hex(n), 12, '0'))::uuid, 'PLAN-' || n || '-2:3:' || k,
+     case when k = 11 and n <= 4000 then 'paid' else 'open' end, case when k = 11 and n <= 4000 then 2 else 1 end, 1,
+     sha256(convert_to('cover-' || n || '-' || k, 'UTF8')), '', 20000, 'KES', ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, '{2,3}', at, at
+   from made cross join generate_series(11, 12) k where n <= 30000 and n % 10 = 0`,
   `insert into plan_key (key, request, plan_uuid, created_at)
    select 'key-' || n, sha256('x'), ('019f0000-0000-7000-b000-' || lpad(to_hex(n), 12, '0'))::uuid, at from made where n <= 26200`,
 ];
@@ -101,6 +109,8 @@ async function resealPlan(pool: Database["pool"]): Promise<void> {
 /** Named as the keys of `planReads`. */
 export function planCalls({ pool }: Database): Record<string, (() => Promise<unknown>)[]> {
   const sealer = createSealer(["a secret of more than thirty-two characters"]);
+  const limits = { stepMinor: 1n, minMinor: 1n, maxMinor: 1_000_000n };
+  const providers = new Map([["daraja", { name: "daraja", currencies: ["KES"], limits } as unknown as Provider]]);
   const create = (draft: PlanDraft, key?: string) => createPlan({ pool, sealer, creditMaxMinor: 50_000 }, draft, key);
   const states = async (ids: readonly string[]) =>
     (await readPlanStates(pool, ids)).map((row) => ({
@@ -121,6 +131,11 @@ export function planCalls({ pool }: Database): Record<string, (() => Promise<unk
       () => resealPlan(pool),
     ],
     growPlans: [() => growDuePlans(pool, sealer)],
+    linkUpTo: [
+      () => linkUpTo({ pool, sealer, providers }, "PLAN-1999", 1),
+      () => linkUpTo({ pool, sealer, providers }, "PLAN-5999", 3),
+      () => linkUpTo({ pool, sealer, providers }, "PLAN-20001", 9),
+    ],
     planClock: [() => readNow(pool), () => advanceClock(pool, { advance: "PT1S" }), () => resetClock(pool)],
     createPlan: [
       () => create(draftFor("NEW-PLAN"), "new"),
