@@ -32,6 +32,7 @@ const notRun = [
     "podman build -f deploy/Containerfile --ignorefile deploy/Containerfile.dockerignore -t tukio .",
   ],
   ["docs/operating.md", `psql "$DATABASE_URL" -c 'select start_epoch()'`],
+  ["docs/desk.md", "npm start      # then open http://localhost:3000/desk"],
   ["docs/guide/ci.md", "npm ci --omit=dev"],
   ["docs/guide/deploy.md", "apt-get update && apt-get install --yes git nodejs npm postgresql redis-server nginx curl"],
   ["docs/guide/deploy.md", ". ./tukio.env"],

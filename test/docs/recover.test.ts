@@ -208,6 +208,28 @@ describe("a spool", () => {
   });
 });
 
+describe("a database that the next release has migrated", () => {
+  it("serves a node of this release, which reports it, if the next release supports it", async () => {
+    const url = await server.createDatabase("newer");
+    const daraja = await startScriptedDaraja();
+    const env = { DATABASE_URL: url, ...daraja.env };
+    await (await start(env)).end("SIGTERM");
+    const client = new pg.Client(url);
+    await client.connect();
+    await client.query("update tukio_schema set oldest = version, version = version + 1");
+    await client.query('alter table "order" add column of_next_release int not null default 1');
+    const node = await start(env);
+    await vi.waitUntil(() => node.output().includes('"event":"database.schema.newer"'));
+    const { order } = await pay(node);
+    (await daraja.nextPush()).accept();
+    await vi.waitUntil(async () => (await stateOf(node, order.orderId))?.status === "processing");
+    await node.end("SIGTERM");
+    await client.query("update tukio_schema set oldest = version");
+    await client.end();
+    await expect(startProcess(env)).rejects.toThrow("The database has schema version");
+  });
+});
+
 it("the upgrade of the page needs systemd", () => {
   expect(commands[4]).toContain("systemctl restart");
 });

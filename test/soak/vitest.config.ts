@@ -10,6 +10,10 @@ export default defineConfig({
         extends: true,
         test: { name: "storm", include: ["test/soak/storm.ts"], globalSetup: "test/support/global.ts" },
       },
+      {
+        extends: true,
+        test: { name: "recover", include: ["test/soak/recover.ts"] },
+      },
     ],
     root: `${import.meta.dirname}/../..`,
     silent: false,

@@ -39,7 +39,7 @@ export async function ensurePostgres(): Promise<string> {
 }
 
 /** Starts a server on a free port. The functions passed to `release` stop it, in reverse order. */
-export async function startServerPostgres(release: (end: () => unknown) => void): Promise<ServerPostgres> {
+export async function startServerPostgres(release: (end: () => Promise<void>) => void): Promise<ServerPostgres> {
   const bin = await ensurePostgres();
   const dataDir = await mkdtemp(join(tmpdir(), "tukio-server-"));
   await chmod(dataDir, 0o755);
