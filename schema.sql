@@ -451,6 +451,24 @@ create table node_secret (
   expires_at timestamptz not null                   -- the row counts until then; a running node renews it
 );
 
+-- The nodes that run, with what the doctor compares.
+create table node (
+  id uuid primary key,                              -- one run of a process
+  facts jsonb not null,                             -- name, version, clock, and keyed fingerprints of settings
+  expires_at timestamptz(3) not null                -- the row counts until then; a running node renews it
+);
+
+-- The calls to providers of all nodes, in minutes. Kept for an hour.
+create table provider_call (
+  minute timestamptz(0) not null,
+  provider text not null,
+  verb text not null,
+  took_ms int not null,                             -- the duration, rounded to two digits
+  calls int not null,
+  failed int not null,
+  primary key (minute, provider, verb, took_ms)
+);
+
 -- Returns what `snapshot` sees of the transactions before `last`.
 create function seen_before(snapshot pg_snapshot, last xid8) returns pg_snapshot
   language sql immutable strict parallel safe as $$

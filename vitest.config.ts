@@ -6,6 +6,7 @@ const unit = [
   "test/auth/{access,keys,watch-token}.test.ts",
   "test/config/*.test.ts",
   "test/docs/{guarantee,page}.test.ts",
+  "test/doctor/check.test.ts",
   "test/attack/translate.test.ts",
   "test/client-sdk/{presentation,rule,syntax,watch}.test.ts",
   "test/http/inbound-limit.test.ts",

@@ -105,6 +105,8 @@ export interface Tukio {
   };
   /** API keys, each for what its scopes allow. */
   keys: Keys;
+  /** Examines the server and what it depends on: the findings, each with what to do. Takes up to 10 s. */
+  doctor(options?: CallOptions): Promise<model.DoctorReport>;
   /** The payer's phone of the sandbox, and the clock of plans, for your tests. */
   sandbox: {
     /** The open prompts of a phone. */
@@ -142,6 +144,7 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
     notifications: createNotifications(parts),
     providers: createProviders(parts),
     keys: createKeys(parts),
+    doctor: (options) => parts.repeat((init) => api.GET("/v1/doctor", { ...init }), options),
     sandbox: createSandbox(parts),
   };
 }

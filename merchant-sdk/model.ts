@@ -39,6 +39,7 @@ export type PlanPaymentRequest = Schemas["PlanPaymentRequest"];
 
 export type Provider = Omit<Schemas["ProviderList"]["data"][number], "name"> & { name: ProviderName };
 export type AccessToken = Schemas["AccessToken"];
+export type DoctorReport = Schemas["DoctorReport"];
 
 export type ApiKey = Schemas["ApiKey"];
 export type ApiKeyDraft = Schemas["ApiKeyDraft"];

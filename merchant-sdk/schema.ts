@@ -220,6 +220,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/doctor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Examine the nodes and what they depend on
+         * @description Fetches an access token of each provider now, logs in to the mail server, and looks at PostgreSQL, Redis, the spool, the public URL, the endpoints and the other nodes. Answers within 10 s, also if something hangs, and always with 200. Callers at the same time share one examination, and one that is less than 5 s old is not repeated. The answer contains no secret.
+         */
+        get: operations["examine"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orders/{orderId}/wait": {
         parameters: {
             query?: never;
@@ -1371,6 +1391,32 @@ export interface components {
         };
         AccessToken: {
             expiresAt: string | null;
+        };
+        DoctorReport: {
+            /**
+             * @description The worst of all checks.
+             * @enum {string}
+             */
+            status: "ok" | "warning" | "error";
+            /**
+             * Format: date-time
+             * @description When the examination began. ISO 8601, UTC.
+             */
+            checkedAt: string;
+            /** @description The node that examined: host and port. Checks of its network, disk and clock are about this node. */
+            node: string;
+            data: {
+                /** @description Stable, such as `provider.daraja` or `database.connections`. */
+                id: string;
+                /** @description The subject, for people. */
+                name: string;
+                /** @enum {string} */
+                status: "ok" | "warning" | "error";
+                /** @description What was found, in a sentence or two. */
+                message: string;
+                /** @description What to do about it. Present unless the check is `ok`. */
+                action?: string;
+            }[];
         };
         EndpointDraft: {
             /** @description An https URL. Outside production also http on this machine. */
@@ -2736,6 +2782,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AccessToken"];
+                };
+            };
+        };
+    };
+    examine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found, with what to do about it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "status": "error",
+                     *       "checkedAt": "2026-11-20T21:00:00.000Z",
+                     *       "node": "hub-1:3000",
+                     *       "data": [
+                     *         {
+                     *           "id": "provider.daraja",
+                     *           "name": "M-Pesa",
+                     *           "status": "error",
+                     *           "message": "M-Pesa refuses the credentials: it answered HTTP 400 with {\"errorCode\":\"400.008.01\",\"errorMessage\":\"Invalid Authentication passed\"}.",
+                     *           "action": "Compare DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET with the provider's portal, and restart every node. Test credentials need the test address in DARAJA_BASE_URL."
+                     *         },
+                     *         {
+                     *           "id": "redis",
+                     *           "name": "Redis",
+                     *           "status": "ok",
+                     *           "message": "10.0.0.5:6379 (7.4.1) answers within 0.4 ms and carries events."
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DoctorReport"];
                 };
             };
         };

@@ -12,6 +12,7 @@ import type { Database } from "./database/pool.ts";
 import type { SubjectReaders } from "./delivery/message.ts";
 import { openDelivery } from "./delivery/open.ts";
 import { createFulfilment, demoShopRoutes } from "./demo-shop/shop.ts";
+import { openDoctor } from "./doctor/open.ts";
 import { createNodeUrl } from "./http/node-url.ts";
 import { createAdmission, createRequestBudget } from "./http/request-budget.ts";
 import { addClosingSteps, restrictToOrigins } from "./http/scope.ts";
@@ -97,7 +98,7 @@ export async function createApp(
   const publish = createPublish(bus);
   const readers: SubjectReaders = { links: (ids) => paymentLinks.links.states(ids), plans: (ids) => plans.states(ids) };
   const notificationParts = { ...authOptions, publicUrl, selfUrl, urlSecrets, isBlocked, delivery: () => delivery };
-  const { gateways, ...notifications } = openNotifications({ ...config, ...notificationParts });
+  const { gateways, smsGateway, ...notifications } = openNotifications({ ...config, ...notificationParts });
   const delivery = openDelivery({ ...config, database, sealer, metrics, log, readers, notifications });
   const fulfilment = createFulfilment({ query, store: () => store, log });
   const announce = announceTo([publish, metrics.onEvent, invariants.onEvent, delivery.wake, fulfilment.onEvent]);
@@ -122,6 +123,7 @@ export async function createApp(
   const shared = { access, metrics, database, bus, store, query, tokens, providers, accessTokens, terms, isDraining };
   // First, because it describes the routes that are added after it.
   await apiDocsRoutes(app, { publicUrl, config });
+  const doctor = openDoctor({ ...shared, ...webhooks, ...notificationParts, config, secretComparison, smsGateway });
   const openParts = { ...webhooks, ...measured, urlSecrets, secretComparison, isBlocked, pageOf: paymentLinks.pageOf };
   await addOpenRoutes(app, { ...shared, ...openParts, check, inFlight: completions, log });
   for (const { addPage } of [paymentLinks, plans, notifications]) await addPage(app, admit);
@@ -130,13 +132,12 @@ export async function createApp(
   const sandboxes = await addSandboxes(app, { ...own, ...shared, publicUrl, admit, secretComparison, log });
   await app.register(async (scope) => {
     restrictToOrigins(scope, isAllowedOrigin);
-    await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, isProduction });
+    await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, doctor, isProduction });
     transports.addRoutes(scope);
     for (const { addRoutes } of [delivery, paymentLinks, plans, notifications, keys]) addRoutes(scope, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
-  // Watchers are disconnected before calls are waited for, and the server listens until both are done, because a sandbox
-  // is reached through it.
+  // Watchers are disconnected first. The server listens until calls have ended, because a sandbox is reached through it.
   await addClosingSteps(app, [transports.drain, finishCalls, sandboxes.leave]);
   return {
     async listen() {

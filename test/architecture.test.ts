@@ -57,6 +57,7 @@ const layers = [
   ["app.ts"],
   ["api-docs", "metrics"],
   ["route", "transport", "demo-shop"],
+  ["doctor"],
   ["webhook"],
   ["plan"],
   ["notification"],
@@ -128,7 +129,7 @@ it.each([
   ["only redis/ imports ioredis", /^server\/(?!redis\/)/, /^ioredis$/],
   [
     "only modules with SQL import pg or kysely",
-    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|key\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
+    /^server\/(?!database\/|order\/|delivery\/|payment-link\/|plan\/|notification\/|key\/|doctor\/|auth\/node-secret\.ts|provider\/access-token\.ts)/,
     /^(pg|kysely)(\/|$)/,
   ],
   [

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { TukioError } from "../error.ts";
 import { columns, exitCodes, helpOf, readArguments, UsageError } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { doctor } from "./doctor.ts";
 import { listen } from "./listen.ts";
 import { suggestion } from "./nearest.ts";
 import { order } from "./order.ts";
@@ -11,7 +12,7 @@ import { createOutput, type Output, plain } from "./output.ts";
 import { connect } from "./settings.ts";
 import { trigger } from "./trigger.ts";
 
-const commands: readonly Command[] = [listen, trigger, order];
+const commands: readonly Command[] = [listen, trigger, order, doctor];
 
 const overview = `Tukio on the command line.
 

@@ -1,6 +1,6 @@
 /** The output of the command: text for people, with colours on a terminal, or JSON for programs. */
 
-type Colour = "bold" | "dim" | "red" | "green" | "yellow";
+export type Colour = "bold" | "dim" | "red" | "green" | "yellow";
 
 const codes: Readonly<Record<Colour, number>> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 };
 

@@ -22,6 +22,24 @@ const deriveKey = (secret: string, purpose: string): KeyObject =>
 export const fingerprintOf = (secret: string): string =>
   createHmac("sha256", deriveKey(secret, "fingerprint")).update("tukio secret").digest("hex").slice(0, 16);
 
+/**
+ * Fingerprints of settings for a comparison with other nodes, by the fingerprint of the secret that is their key: two nodes compare those
+ * of a secret that both have. A value cannot be guessed from them without that secret.
+ */
+export function fingerprintSettings(
+  secrets: readonly string[],
+  settings: Readonly<Record<string, string>>,
+): Record<string, Record<string, string>> {
+  const prints = (key: KeyObject) =>
+    Object.entries(settings).map(([name, value]) => [
+      name,
+      createHmac("sha256", key).update(`${name}=${value}`).digest("hex").slice(0, 16),
+    ]);
+  return Object.fromEntries(
+    secrets.map((secret) => [fingerprintOf(secret), Object.fromEntries(prints(deriveKey(secret, "setting")))]),
+  );
+}
+
 /** The kinds of text that a secret creates and that exist for longer than a request. */
 export type SecretPurpose = "webhook" | "return" | "watch" | "token";
 

@@ -8,6 +8,7 @@ import { issueSentence } from "../issue.ts";
 import { type EnabledProvider, modeOf } from "../provider/enabled.ts";
 import { providerNames } from "../provider/registry.ts";
 import { commaList } from "../validation.ts";
+import { commonSettingsOf } from "./common-setting.ts";
 import { readEndpoint } from "./endpoint.ts";
 import { isLoopback, reachOf } from "./host.ts";
 import { type MailSettings, readMail } from "./mail.ts";
@@ -67,6 +68,8 @@ export interface Config extends Readonly<MailSettings> {
   readonly planCreditMaxMinor?: number;
   readonly shop: ShopBrand;
   readonly logLevel: string;
+  /** The settings that must be the same on all nodes, as they were given, by the name of the variable. Some are secrets. */
+  readonly commonSettings: Readonly<Record<string, string>>;
 }
 
 /** The environment is not valid. The message names every wrong variable. */
@@ -193,6 +196,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     enabledProviders,
     limit: limitsOf(found),
     shop: brandOf(found),
+    commonSettings: commonSettingsOf(env, enabledProviders),
   });
 }
 

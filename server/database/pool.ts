@@ -23,6 +23,12 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** The connections of each pool at most. */
+const sizes = { pool: 12, webhookPool: 10, deliveryPool: 4 } as const;
+
+/** The connections of a node at most: the pools, one for the comparison of secrets, and one for the lock of the sandboxes. */
+export const connectionsPerNode = sizes.pool + sizes.webhookPool + sizes.deliveryPool + 2;
+
 /** Added to the statement timeout, because PostgreSQL ends a slow statement itself: a server that is silent for longer is unreachable. */
 const socketMarginMs = 1_000;
 
@@ -98,9 +104,9 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     });
     return pool;
   };
-  const pool = open(12, 1_000, usualLimits);
-  const webhookPool = open(10, webhookWaitMs, webhookLimits);
-  const deliveryPool = open(4, deliveryWaitMs, usualLimits);
+  const pool = open(sizes.pool, 1_000, usualLimits);
+  const webhookPool = open(sizes.webhookPool, webhookWaitMs, webhookLimits);
+  const deliveryPool = open(sizes.deliveryPool, deliveryWaitMs, usualLimits);
   let probe: Promise<number | undefined> | undefined;
   let probedAtMs = Number.NEGATIVE_INFINITY;
   /** Runs at most one statement a second, because callers must not take connections from webhooks. */

@@ -21,6 +21,7 @@ import { createMailer } from "./mail/mailer.ts";
 import { createReceipt } from "./receipt.ts";
 import { receiptRoutes } from "./receipt-routes.ts";
 import { notificationRoutes } from "./routes.ts";
+import type { SmsGateway } from "./sms/gateway.ts";
 import { openSms } from "./sms/open.ts";
 import type { ReportRouteOptions } from "./sms/report-route.ts";
 
@@ -47,6 +48,8 @@ export interface OpenNotifications {
   readonly active: readonly Notification[];
   /** Raises alerts about what the node reports. */
   readonly alerts: AlertWatch;
+  /** The SMS gateway of live payments. */
+  readonly smsGateway: SmsGateway | undefined;
   /** The sandboxes of SMS gateways. */
   readonly gateways: readonly SandboxedGateway[];
   /** Adds the pages and the route for delivery reports. `admit` counts a request of an unauthenticated client. */
@@ -89,6 +92,7 @@ export function openNotifications(options: OpenNotificationsOptions): OpenNotifi
   return {
     active,
     alerts,
+    smsGateway: sms.live,
     gateways: sms.gateways,
     async addPage(app, admit) {
       sms.addRoute(app, { admit, isBlocked: options.isBlocked });

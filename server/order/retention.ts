@@ -207,6 +207,8 @@ export const tables: Readonly<Record<string, TableRetention>> = {
   fan_out: { notPersonal: ["is_single", "seen", "epoch", "swept_at", "swept_id"] },
   timeline: { notPersonal: ["is_single", "epoch", "server"] },
   node_secret: { notPersonal: ["node", "used", "accepted", "serving_since", "expires_at"] },
+  node: { notPersonal: ["id", "facts", "expires_at"] },
+  provider_call: { notPersonal: ["minute", "provider", "verb", "took_ms", "calls", "failed"] },
   tukio_schema: { notPersonal: ["version", "oldest"] },
 };
 

@@ -34,6 +34,11 @@ export interface StoredAccessToken extends AccessToken {
   ahead(): Promise<Date>;
   /** The same, but only if a token was stored before: an account that is not used costs no token calls. */
   refreshAhead(): Promise<void>;
+  /**
+   * Fetches a token although the stored one may be valid, and stores it for all nodes. Where token calls are limited, fetches only
+   * without a valid one, because the calls would be missing when a payment needs them.
+   */
+  renew(): Promise<{ expiresAt: Date; isFetched: boolean }>;
 }
 
 /** A token call's result. */
@@ -129,6 +134,15 @@ export function createAccessToken(options: AccessTokenOptions): StoredAccessToke
     expiresAt: async () => (await readToken(pool, options))?.expiresAt,
 
     ahead: async () => (await find({ leftS: aheadS })).expiresAt,
+
+    async renew() {
+      const isLimited = options.callsPerHourMax !== undefined;
+      const stored = isLimited ? await readToken(pool, options) : undefined;
+      if (isFresh(stored, { leftS: marginS })) return { expiresAt: stored.expiresAt, isFetched: false };
+      // No token is valid for ever, so that one is fetched.
+      const { expiresAt } = await find({ leftS: isLimited ? marginS : Number.POSITIVE_INFINITY });
+      return { expiresAt, isFetched: true };
+    },
 
     async refreshAhead() {
       if (isBlocked()) return;

@@ -34,6 +34,8 @@ export interface ProviderDefinition {
   readonly queriesPerMinute?: (baseUrl: string) => number | undefined;
   /** The environment variables of the account, without the prefix `<NAME>_`. */
   readonly variables: readonly string[];
+  /** Those that the provider compares when it issues a token or answers a call: by default all. */
+  readonly credentials?: readonly string[];
   /** Validates those variables, of which none is empty. Throws `ZodError`. */
   configure(variables: Readonly<Record<string, string>>): CreateProvider;
 }

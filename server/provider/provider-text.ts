@@ -1,5 +1,6 @@
 /** The text of a provider's error for the log. It contains no credential, token or phone number. */
 import { z } from "zod";
+import type { Call } from "./http-client.ts";
 
 const lengthMax = 300;
 
@@ -57,4 +58,17 @@ function isOpaque(run: string): boolean {
   if (/\d/.test(run)) return true;
   const words = run.match(/[A-Z]?[a-z]+|[A-Z]+/g) ?? [];
   return words.some(({ length }) => length > 20) || words.join("").length < 3 * words.length;
+}
+
+/** The values that a call sends, of which any may be a credential, and the user and the password of Basic credentials. */
+export function secretsOf({ headers, body = {} }: Pick<Call, "headers" | "body">): string[] {
+  const sent = [...Object.values(headers), ...Object.values(body)].map(String);
+  const basic = sent.flatMap((value) => /^Basic +(.+)$/i.exec(value)?.slice(1) ?? []);
+  return [...sent, ...basic.flatMap((encoded) => [encoded, ...pairOf(Buffer.from(encoded, "base64").toString())])];
+}
+
+/** Basic credentials, and their two parts: only the password may have a colon (RFC 7617, section 2). */
+function pairOf(credentials: string): string[] {
+  const [user = "", ...password] = credentials.split(":");
+  return [credentials, user, password.join(":")];
 }

@@ -94,6 +94,17 @@ export interface Completion {
   isLost?: true;
 }
 
+/** The answer to a call that checks an account. */
+export interface Probe {
+  status: number;
+  /** False for an empty answer, HTML, and anything else that the API does not send. */
+  isJson: boolean;
+  /** The company's own words about an error, without credentials. */
+  text: string;
+  /** The body, if it is JSON. */
+  body: unknown;
+}
+
 export interface Provider {
   readonly name: string;
   /** ISO 4217. */
@@ -148,6 +159,11 @@ export interface Provider {
    */
   confirmSubscription?(url: URL): Promise<void>;
   readonly checkout?: Checkout;
+  /**
+   * Makes one call that the account's credentials allow and that changes nothing. Absent if the access token proves them. Throws if the
+   * provider cannot be reached.
+   */
+  probe?(signal: AbortSignal): Promise<Probe>;
 }
 
 /** The name by which payers know the provider. A problem has this name, because shops show problems to payers. */

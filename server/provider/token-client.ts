@@ -4,7 +4,7 @@ import { HubError } from "../errors.ts";
 import type { AccessToken } from "./access-token.ts";
 import type { Answer, Call, Client } from "./http-client.ts";
 import { Declined } from "./provider.ts";
-import { providerText } from "./provider-text.ts";
+import { providerText, secretsOf } from "./provider-text.ts";
 
 export interface TokenClient {
   /** Fetches a token if there is no valid one. Throws `Declined` without one, because no payer was asked. */
@@ -77,17 +77,4 @@ export async function fetchToken<Reply>(
     throw new HubError("provider_unavailable", `${provider} issued no access token (HTTP ${status})`, { cause });
   }
   return read.data;
-}
-
-/** The values that a token call sends, of which any may be a credential, and the user and the password of Basic credentials. */
-function secretsOf({ headers, body = {} }: Pick<Call, "headers" | "body">): string[] {
-  const sent = [...Object.values(headers), ...Object.values(body)].map(String);
-  const basic = sent.flatMap((value) => /^Basic +(.+)$/i.exec(value)?.slice(1) ?? []);
-  return [...sent, ...basic.flatMap((encoded) => [encoded, ...pairOf(Buffer.from(encoded, "base64").toString())])];
-}
-
-/** Basic credentials, and their two parts: only the password may have a colon (RFC 7617, section 2). */
-function pairOf(credentials: string): string[] {
-  const [user = "", ...password] = credentials.split(":");
-  return [credentials, user, password.join(":")];
 }

@@ -47,6 +47,16 @@ export function openRedis(url: string): Redis | Cluster {
   });
 }
 
+/** Opens one connection to each server that the URL names. It connects when it is asked to, and not again after a failure. */
+export function openOnce(url: string): { server: string; redis: Redis }[] {
+  const options = { ...connectionOptions, lazyConnect: true, retryStrategy: () => null };
+  if (!url.includes(",")) return [{ server: urlsOf(url)[0]?.host ?? "", redis: new Redis(url, options) }];
+  return startupServers(url).map((address) => ({
+    server: `${address.host}:${address.port}`,
+    redis: new Redis({ ...options, ...accessOf(url), ...address }),
+  }));
+}
+
 export interface RedisRoute {
   readonly client: Redis | Cluster;
   publish(channel: string, message: string): Promise<unknown>;

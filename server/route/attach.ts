@@ -4,6 +4,7 @@ import type { UrlSecrets } from "../auth/keys.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
 import { faviconRoute } from "../http/static-files.ts";
 import { deskRoutes } from "./desk.ts";
+import { type DoctorRouteOptions, doctorRoute } from "./doctor.ts";
 import { type HealthRoutesOptions, healthRoutes } from "./health.ts";
 import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
 import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
@@ -41,7 +42,8 @@ export interface ApiRoutesOptions
   extends Omit<PaymentRoutesOptions, "store">,
     OrderRoutesOptions,
     Omit<ResultRoutesOptions, "store">,
-    ProviderRoutesOptions {
+    ProviderRoutesOptions,
+    DoctorRouteOptions {
   store: PaymentRoutesOptions["store"] & ResultRoutesOptions["store"];
   isDraining: () => boolean;
 }
@@ -55,4 +57,5 @@ export async function addApiRoutes(scope: FastifyInstance, options: ApiRoutesOpt
   orderRoutes(scope, options);
   resultRoutes(scope, options);
   providerRoutes(scope, options);
+  doctorRoute(scope, options);
 }

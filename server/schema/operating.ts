@@ -1,4 +1,4 @@
-/** The schemas of answers for operators: providers, and the health of a node. test/schema/answer.test.ts compares them with the types. */
+/** The schemas of answers for operators: providers, the doctor, and the health of a node. test/schema/answer.test.ts compares them with the types. */
 import { z } from "zod";
 import { live, time } from "./answer.ts";
 
@@ -51,6 +51,27 @@ export const providerList = z
 export const providerToken = z
   .object({ expiresAt: time("When the access token expires").nullable() })
   .meta({ id: "AccessToken" });
+
+const severity = z.enum(["ok", "warning", "error"]);
+
+export const doctorReport = z
+  .object({
+    status: severity.describe("The worst of all checks."),
+    checkedAt: time("When the examination began"),
+    node: z
+      .string()
+      .describe("The node that examined: host and port. Checks of its network, disk and clock are about this node."),
+    data: z.array(
+      z.object({
+        id: z.string().describe("Stable, such as `provider.daraja` or `database.connections`."),
+        name: z.string().describe("The subject, for people."),
+        status: severity,
+        message: z.string().describe("What was found, in a sentence or two."),
+        action: z.string().optional().describe("What to do about it. Present unless the check is `ok`."),
+      }),
+    ),
+  })
+  .meta({ id: "DoctorReport" });
 
 const up = z.enum(["up", "down"]);
 

@@ -37,6 +37,8 @@ export interface Spool {
   readonly isWritable: boolean;
   /** The number of webhooks in this process's file. */
   readonly waiting: number;
+  /** When the file became other than empty; undefined while it is empty. */
+  readonly waitingSince: Date | undefined;
   /**
    * Applies the webhooks of this process's file, then of files without a live process, oldest first. Stops at the first that
    * `apply` throws for, and throws the same.
@@ -67,6 +69,7 @@ interface State extends SpoolOptions {
   own: SpoolFile | undefined;
   isWritable: boolean;
   waiting: number;
+  waitingSince: Date | undefined;
   queue: QueuedWebhook[];
   /** Files whose failure is in the log. */
   readonly reported: Set<string>;
@@ -81,6 +84,7 @@ export function openSpool(options: SpoolOptions): Spool {
     own: undefined,
     isWritable: false,
     waiting: 0,
+    waitingSince: undefined,
     queue: [],
     reported: new Set(),
   };
@@ -97,6 +101,9 @@ export function openSpool(options: SpoolOptions): Spool {
     },
     get waiting() {
       return state.waiting;
+    },
+    get waitingSince() {
+      return state.waitingSince;
     },
     async drain(apply) {
       if (state.own) await drainOwn(state, state.own, apply);
@@ -137,7 +144,7 @@ function flush(state: State): void {
 function write(state: State, file: SpoolFile, batch: readonly QueuedWebhook[]): boolean {
   try {
     const written = file.write(batch);
-    state.waiting += written.filter(Boolean).length;
+    count(state, written.filter(Boolean).length);
     for (const [index, { done }] of batch.entries()) done(written[index] ? undefined : overShare());
     return true;
   } catch (error) {
@@ -150,6 +157,11 @@ function write(state: State, file: SpoolFile, batch: readonly QueuedWebhook[]): 
   }
 }
 
+function count(state: State, added: number): void {
+  state.waiting += added;
+  state.waitingSince = state.waiting > 0 ? (state.waitingSince ?? new Date()) : undefined;
+}
+
 async function drainFile(state: State, file: SpoolContents, apply: Apply): Promise<void> {
   for (let rows = file.oldest(); rows.length > 0; rows = file.oldest()) {
     for (const { id, provider, payment_id, headers, body } of rows) {
@@ -160,7 +172,7 @@ async function drainFile(state: State, file: SpoolContents, apply: Apply): Promi
         ...(payment_id !== null && { paymentId: payment_id }),
       });
       file.remove(id);
-      if (file === state.own) state.waiting -= 1;
+      if (file === state.own) count(state, -1);
     }
   }
 }

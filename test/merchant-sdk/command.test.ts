@@ -34,11 +34,15 @@ async function openFolder(): Promise<string> {
 describe("help", () => {
   it("lists the commands, and explains each with its options and exit codes", async () => {
     const { code, out } = await run(["--help"]);
-    expect([code, out]).toEqual([0, expect.stringMatching(/listen {3}Forwards.*trigger {2}Starts.*order {4}Prints/s)]);
+    expect([code, out]).toEqual([
+      0,
+      expect.stringMatching(/listen {3}Forwards.*trigger {2}Starts.*order {4}Prints.*doctor {3}Examines/s),
+    ]);
     for (const [name, option] of [
       ["listen", "--forward-to URL"],
       ["trigger", "paid-twice"],
       ["order", "tukio order ORD-1001"],
+      ["doctor", "tukio doctor"],
     ] as const) {
       const { code, out, error } = await run([name, "--help"]);
       expect([name, code, error]).toEqual([name, 0, ""]);
@@ -191,6 +195,26 @@ describe("a failure", () => {
     expect(absent.error).toMatch(
       /cannot be reached: .*\nIs the server running\? Its address comes from --url or TUKIO_URL\.\n$/,
     );
+  });
+});
+
+describe("tukio doctor", () => {
+  it("prints what the server found, the worst first, with what to do, and ends with 1 if there is an error", async () => {
+    node = await startNode({ databaseUrl });
+    const fine = await run(["doctor"]);
+    expect(fine.code).toBe(0);
+    expect(fine.out).toMatch(/^\S+:\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n\nwarning {2}/);
+    expect(fine.out).toMatch(/\nwarning {2}PUBLIC_URL {2}PUBLIC_URL is not set, .*\n {9}→ Set PUBLIC_URL to /);
+    expect(fine.out).toMatch(/\nok {7}PostgreSQL {2}.*\n(?:.*\n)*\n\d+ warnings, \d+ ok\n$/);
+    expect(fine.out).not.toContain("\u001b");
+    await node.close();
+    node = await startNode({ databaseUrl, env: { SMTP_URL: "smtp://127.0.0.1:1", MAIL_FROM: "shop@example.com" } });
+    const broken = await run(["doctor"]);
+    expect(broken.code).toBe(1);
+    expect(broken.out).toMatch(/UTC\n\nerror {4}Mail {2}The mail server 127\.0\.0\.1:1 cannot be used .*\n {9}→ /);
+    const json = await run(["doctor", "--json"]);
+    expect([json.code, json.error]).toEqual([1, ""]);
+    expect(JSON.parse(json.out)).toMatchObject({ status: "error", data: expect.any(Array) });
   });
 });
 

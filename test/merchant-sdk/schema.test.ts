@@ -61,6 +61,7 @@ const calls: readonly ((tukio: Tukio) => unknown)[] = [
   ({ keys }) => keys.list(),
   ({ keys }) => keys.revoke("1"),
   ({ keys }) => keys.audit().page(),
+  ({ doctor }) => doctor(),
   ({ sandbox }) => sandbox.prompts("0712345600"),
   ({ sandbox }) => sandbox.answer("1", "approve"),
   ({ sandbox }) => sandbox.advanceClock("P1M"),

@@ -11,6 +11,9 @@ import { createSealer } from "../../server/auth/keys.ts";
 import { createSecretComparison } from "../../server/auth/secret-comparison.ts";
 import { checkDurability } from "../../server/database/durability.ts";
 import type { Database } from "../../server/database/pool.ts";
+import { databaseCheck } from "../../server/doctor/database.ts";
+import { endpointCheck } from "../../server/doctor/endpoint.ts";
+import { createNodeRows } from "../../server/doctor/node-row.ts";
 import { HubError } from "../../server/errors.ts";
 import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../server/order/query.ts";
 import { erase } from "../../server/order/retention.ts";
@@ -182,7 +185,31 @@ function otherCalls(database: Database) {
     ],
     secretComparison: [() => compareSecrets(database)],
     accessToken: [() => useAccessToken(database)],
+    doctor: [() => examine(database)],
   };
+}
+
+async function examine(database: Database): Promise<void> {
+  const { signal } = new AbortController();
+  const { pool } = database;
+  // Through the pool, because only its statements are explained.
+  const client = { query: pool.query.bind(pool), end: async () => undefined } as unknown as pg.Client;
+  const connectAlone = async () => client;
+  await databaseCheck({ database: { pool, connectAlone }, accepted: [], isProduction: false }).run(signal);
+  await endpointCheck(pool).run(signal);
+  const rows = createNodeRows(pool);
+  const facts = {
+    name: "hub:3000",
+    version: "0",
+    schema: 1,
+    settings: {},
+    clockS: null,
+    redis: "off",
+    spooled: 0,
+  } as const;
+  await rows.renew(facts);
+  await rows.others();
+  await rows.leave();
 }
 
 async function compareSecrets(database: Database): Promise<void> {

@@ -5,6 +5,7 @@
  * only if nothing was sent: the request had no connection, or the gateway says so in its own words. Everything else is `unknown`.
  */
 import { type Answer, type Call, CallFailed, type Client, Unreachable } from "../../provider/http-client.ts";
+import type { Probe } from "../../provider/provider.ts";
 
 export interface Sms {
   /** Identifies this request to send; the same for no other text. */
@@ -47,6 +48,10 @@ export interface SmsGateway {
   readonly isGsmOnly: boolean;
   /** Never throws. An abort of `signal` is `refused` before the request was written, and `unknown` afterwards. */
   send(sms: Sms, signal: AbortSignal): Promise<SendResult>;
+  /**
+   * Reads the account's balance, which sends nothing. Absent if the gateway has no such call. Throws if the gateway cannot be reached.
+   */
+  probe?(signal: AbortSignal): Promise<Probe & { balance?: string | undefined }>;
 }
 
 export const smsGatewayNames = ["africastalking", "beem", "http"] as const;

@@ -34,6 +34,8 @@ export interface OpenSmsOptions {
 
 export interface OpenSms {
   notification: OwnNotification;
+  /** The gateway of live payments. */
+  live: SmsGateway | undefined;
   /** The sandboxes of gateways. */
   gateways: readonly SandboxedGateway[];
   /** The URL for delivery reports of the gateway of live payments; undefined without a gateway. */
@@ -53,6 +55,7 @@ export function openSms(options: OpenSmsOptions): OpenSms {
   const gatewayOf = ({ isSandbox }: { isSandbox: boolean }): SmsGateway | undefined =>
     isSandbox ? sandbox?.gateway : live;
   return {
+    live,
     notification: createSmsNotification({ pool: database.deliveryPool, gatewayOf, shopName, log }),
     gateways: sandbox ? [sandbox.sandboxed] : [],
     reportUrl: () => (sms ? publicUrl() + reportPath(urlSecrets, sms.provider) : undefined),

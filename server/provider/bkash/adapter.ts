@@ -13,6 +13,7 @@ import type { AccessToken, FetchedToken } from "../access-token.ts";
 import { defineProvider } from "../define.ts";
 import { type Answer, CallFailed, type Client } from "../http-client.ts";
 import type { Provider } from "../provider.ts";
+import { providerText } from "../provider-text.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { createTokenClient, fetchToken, lifetime } from "../token-client.ts";
 import { isTokenRefused, readAcceptance, readExecution, readQuery } from "./messages.ts";
@@ -40,6 +41,7 @@ export const bkash = defineProvider(
     liveBaseUrl: "https://tokenized.pay.bka.sh/v1.2.0-beta",
     testHosts: ["tokenized.sandbox.bka.sh"],
     deadlineS: 1_800,
+    credentials: ["USERNAME", "PASSWORD", "APP_KEY", "APP_SECRET"],
     variables,
   },
   (account, { baseUrl, client, accessToken }) => {
@@ -130,6 +132,12 @@ export function createBkash(
       return readQuery(await post("/payment/status", { paymentID: reference }, { signal }), payment);
     },
     confirmSubscription: (url) => confirmSubscription(client, url),
+    // A query about a payment that bKash does not have.
+    async probe(signal) {
+      const { status, body } = await post("/payment/status", { paymentID: "TR0000000000000000000" }, { signal });
+      const text = providerText(body, [config.PASSWORD, config.APP_KEY, config.APP_SECRET]);
+      return { status, isJson: body !== undefined, text, body };
+    },
     checkout: {
       // Proves nothing: the URL's signature is the same for every status (developer.bka.sh, samples of "Create Payment").
       read({ status }) {

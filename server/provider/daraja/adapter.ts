@@ -44,6 +44,7 @@ export const daraja = defineProvider(
     liveBaseUrl: "https://api.safaricom.co.ke",
     testHosts: [sandboxHost],
     deadlineS: 120,
+    credentials: ["CONSUMER_KEY", "CONSUMER_SECRET"],
     queriesPerMinute: (baseUrl) => (new URL(baseUrl).hostname === sandboxHost ? sandboxQueriesPerMinute : undefined),
     variables,
   },

@@ -13,6 +13,7 @@ import { defineProvider } from "../define.ts";
 import type { Answer, Call, Client } from "../http-client.ts";
 import { mpesaLimits } from "../mpesa.ts";
 import { plainText } from "../plain-text.ts";
+import { probe } from "../probe.ts";
 import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { accountReferenceOf, readAcceptance, readPage, readStatus, translate } from "./messages.ts";
@@ -38,6 +39,7 @@ export const lipana = defineProvider(
       return mode === undefined ? undefined : mode === "test";
     },
     deadlineS: 180,
+    credentials: ["SECRET_KEY"],
     variables,
   },
   (account, { baseUrl, client }) => createLipana({ ...account, baseUrl }, client),
@@ -100,6 +102,10 @@ function createLipana({ SECRET_KEY, WEBHOOK_SECRET, baseUrl }: LipanaConfig, cli
       const { reference } = payment;
       if (reference === undefined) return search(payment, signal);
       return readStatus(await call("GET", `/${encodeURIComponent(reference)}`, { signal }), reference);
+    },
+    probe: (signal) => {
+      const url = `${baseUrl()}/transactions?page=1&limit=1`;
+      return probe(client, { method: "GET", url, headers: { "x-api-key": SECRET_KEY }, signal });
     },
   };
 }

@@ -60,6 +60,7 @@ export const mtn = defineProvider(
     testHosts: ["sandbox.momodeveloper.mtn.com"],
     isTestAccount: ({ TARGET_ENVIRONMENT }) => TARGET_ENVIRONMENT === "sandbox",
     deadlineS: 300,
+    credentials: ["SUBSCRIPTION_KEY", "API_USER", "API_KEY"],
     variables,
   },
   (account, { baseUrl, client, accessToken }) => {

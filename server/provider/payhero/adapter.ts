@@ -10,6 +10,7 @@ import { z } from "zod";
 import type { Payment } from "../../order/order.ts";
 import { defineProvider, type ProviderContext } from "../define.ts";
 import { mpesaLimits } from "../mpesa.ts";
+import { probe } from "../probe.ts";
 import type { Provider } from "../provider.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
@@ -55,7 +56,13 @@ const variables = z
 type Account = z.infer<typeof variables>;
 
 export const payhero = defineProvider(
-  { name: "payhero", liveBaseUrl: "https://backend.payhero.co.ke/api/v2", deadlineS: 180, variables },
+  {
+    name: "payhero",
+    liveBaseUrl: "https://backend.payhero.co.ke/api/v2",
+    deadlineS: 180,
+    credentials: ["USERNAME", "PASSWORD", "AUTH"],
+    variables,
+  },
   createPayhero,
 );
 
@@ -84,6 +91,9 @@ function createPayhero(account: Account, { baseUrl, client }: Pick<ProviderConte
       const url = `${baseUrl()}/transaction-status?${new URLSearchParams({ reference })}`;
       return readQuery(await client.call({ method: "GET", url, headers, signal }), reference);
     },
+    // A query about a payment that PayHero does not have.
+    probe: (signal) =>
+      probe(client, { method: "GET", url: `${baseUrl()}/transaction-status?reference=TUKIOCHECK`, headers, signal }),
   };
 }
 

@@ -11,6 +11,7 @@ import type { Payment } from "../../order/order.ts";
 import { commaList } from "../../validation.ts";
 import { defineProvider } from "../define.ts";
 import type { Call } from "../http-client.ts";
+import { probe } from "../probe.ts";
 import { declineUnreachable } from "../refusal.ts";
 import { readAcceptance, readQuery, translate } from "./messages.ts";
 
@@ -45,7 +46,13 @@ const limits = {
 const buyerEmail = "customer@example.com";
 
 export const zenopay = defineProvider(
-  { name: "zenopay", liveBaseUrl: "https://zenoapi.com/api/payments", deadlineS: 300, variables },
+  {
+    name: "zenopay",
+    liveBaseUrl: "https://zenoapi.com/api/payments",
+    deadlineS: 300,
+    credentials: ["API_KEY"],
+    variables,
+  },
   ({ API_KEY: apiKeys }, { baseUrl, client }) => {
     const [apiKey] = apiKeys;
     assert(apiKey !== undefined, "the schema requires a key");
@@ -69,6 +76,11 @@ export const zenopay = defineProvider(
       async confirm({ id }, signal) {
         const path = `/order-status?order_id=${encodeURIComponent(id)}`;
         return readQuery(await call(path, { method: "GET", signal }), id);
+      },
+      // A query about a payment that ZenoPay does not have.
+      probe: (signal) => {
+        const url = `${baseUrl()}/order-status?order_id=00000000-0000-4000-8000-000000000000`;
+        return probe(client, { method: "GET", url, headers: { "x-api-key": apiKey }, signal });
       },
     };
   },

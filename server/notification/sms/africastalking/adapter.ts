@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { HubError } from "../../../errors.ts";
 import type { Answer, Client } from "../../../provider/http-client.ts";
+import { probe } from "../../../provider/probe.ts";
 import { type DeliveryReport, type ReportRequest, type SendResult, type SmsGateway, sendBy } from "../gateway.ts";
 
 export interface AfricasTalkingOptions {
@@ -38,8 +39,22 @@ export function createAfricasTalking(options: AfricasTalkingOptions): SmsGateway
         },
         readAnswer,
       ),
+    // developers.africastalking.com, "Application data"; lib/application.js of the official client.
+    async probe(signal) {
+      const url = `${baseUrl()}/version1/user?${new URLSearchParams({ username })}`;
+      const found = await probe(client, {
+        method: "GET",
+        url,
+        headers: { apiKey, accept: "application/json" },
+        signal,
+      });
+      return { ...found, balance: balanceBody.safeParse(found.body).data?.UserData.balance };
+    },
   };
 }
+
+/** Such as `KES 1250.0000`. */
+const balanceBody = z.object({ UserData: z.object({ balance: z.string().regex(/^[A-Z]{3} -?[\d.]{1,20}$/) }) });
 
 const answerBody = z.object({
   SMSMessageData: z.object({

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { HubError } from "../../../errors.ts";
 import { parseJson } from "../../../json.ts";
 import type { Answer, Client } from "../../../provider/http-client.ts";
+import { probe } from "../../../provider/probe.ts";
 import { type DeliveryReport, type ReportRequest, type SendResult, type SmsGateway, sendBy } from "../gateway.ts";
 
 export interface BeemOptions {
@@ -44,8 +45,17 @@ export function createBeem({ baseUrl, apiKey, secretKey, from, client }: BeemOpt
         },
         readAnswer,
       ),
+    // beemafrica/beem-sms-api-sample, userAccountBalance/php/balance.php.
+    async probe(signal) {
+      const url = `${baseUrl()}/public/v1/vendors/balance`;
+      const found = await probe(client, { method: "GET", url, headers: { authorization }, signal });
+      const { credit_balance: parts } = balanceBody.safeParse(found.body).data?.data ?? {};
+      return { ...found, balance: parts === undefined ? undefined : `${parts} SMS` };
+    },
   };
 }
+
+const balanceBody = z.object({ data: z.object({ credit_balance: z.coerce.number() }) });
 
 const stated = z.object({
   code: z.coerce.number().int(),
