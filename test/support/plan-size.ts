@@ -55,6 +55,8 @@ export const planRows: readonly string[] = [
 
 /** Rows that a method's statements may read besides those of the result, because a limit of the statement bounds them. */
 export const planReads: Record<string, number> = {
+  // The five links of a plan, each read for what changed, for what is obsolete, and for the sums.
+  settlePlan: 6 * 5,
   // 1,000 plans and their 3,000 instalments, each read again when it is locked and when it is changed.
   settlePlans: 4 * 4_000,
   // The instalments of 50 plans, for the sums and for the list; and the pages of 1,000 plans that were settled before, whose dead index
