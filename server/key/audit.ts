@@ -14,6 +14,7 @@ import type { ApiKey } from "../auth/api-key.ts";
 import { reportTask } from "../log.ts";
 import { startLoop } from "../loop.ts";
 import { run } from "../order/statement.ts";
+import { storable } from "../validation.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -160,9 +161,11 @@ function operationOf({ routeOptions }: FastifyRequest): string {
   return schema && "operationId" in schema ? String(schema.operationId) : String(url);
 }
 
-/** What was created, or the first id in the path. */
-const subjectOf = ({ subject, params }: FastifyRequest): string | undefined =>
-  subject ?? Object.values((params ?? {}) as Record<string, string>)[0];
+/** What was created, or the first id in the path. Nothing has an id that cannot be stored, so that its change is refused. */
+function subjectOf({ subject, params }: FastifyRequest): string | undefined {
+  const named = subject ?? Object.values((params ?? {}) as Record<string, string>)[0];
+  return named !== undefined && storable(named) ? named : undefined;
+}
 
 const fieldsOf = ({ id, name, session }: ApiKey): [string, string, boolean] => [id, name, session !== undefined];
 

@@ -77,6 +77,13 @@ describe("the record of changes", () => {
     ]);
   });
 
+  it("does not fail for an id that cannot be stored", async () => {
+    for (const path of ["/v1/orders/%00/notifications/receipt", "/v1/notifications/%00/test"]) {
+      expect((await send(node, "POST", path)).status, path).toBeOneOf([400, 404]);
+    }
+    expect((await read()).data).toEqual([]);
+  });
+
   it("is complete when the node is closed", async () => {
     const { order } = await pay(node);
     await node.close();
