@@ -258,6 +258,29 @@ describe("alert", () => {
     expect(textOf(ground.mailbox.mails[1]?.source)).toContain(orderId);
   });
 
+  it.each([
+    ["without a mail server", () => ({})],
+    ["without the merchant's address", ({ url }: Mailbox) => ({ SMTP_URL: url, MAIL_FROM: settings.MAIL_FROM })],
+  ])("waits for a node that can send it while one %s has the notification for its sandbox", async (_, envOf) => {
+    const ground = await start();
+    const { query, mailbox } = ground;
+    await openReview(ground);
+    await mailed(ground, 1);
+    const orderId = await openReview(ground);
+    await dueLater(ground);
+    await ground.node.close();
+    const other = await startNode({ databaseUrl, env: { ...ground.pushLog.env, SANDBOX: "mtn", ...envOf(mailbox) } });
+    await passHour(ground);
+    await dueLater(ground);
+    expect(await waiting(ground)).toBe(1);
+    await other.close();
+    await startNode({ databaseUrl, env: { ...ground.pushLog.env, SMTP_URL: mailbox.url, ...settings } });
+    await query("update delivery set attempt_at = now() where kind = 'alert'");
+    await mailed(ground, 2);
+    expect(mailbox.mails[1]?.to).toBe(settings.MERCHANT_EMAIL);
+    expect(textOf(mailbox.mails[1]?.source)).toContain(orderId);
+  });
+
   it("keeps the mails about test payments in the sandbox's inbox", async () => {
     const mailbox = await startMailbox();
     const node = await startNode({ databaseUrl, env: { SMTP_URL: mailbox.url, ...settings } });

@@ -166,6 +166,7 @@ describe("mailer", () => {
     expect([mailer.canSend(test), mailer.canSend(mail)]).toEqual([true, true]);
     const other = open(undefined, async () => undefined);
     expect([other.canSend(test), other.canSend(mail)]).toEqual([true, false]);
+    expect(await other.send(mail, never)).toMatchObject({ isDelivered: false });
     expect([open(mailbox.url).canSend(test), open(mailbox.url).canSend(mail)]).toEqual([false, true]);
   });
 

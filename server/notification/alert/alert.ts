@@ -32,6 +32,9 @@ export interface AlertOptions {
   merchantEmail: string | undefined;
 }
 
+/** A minute: the node has the notification for the sandbox only, and another one, with a mail server, stored the alert. */
+const elsewhereMs = 60_000;
+
 /** The notification, and `raise` for alerts that no event reports. An alert that may not be sent is not kept. */
 export function createAlert(options: AlertOptions): OwnNotification & { raise(alert: StoredAlert): Promise<void> } {
   const { pool, mailer, merchantEmail } = options;
@@ -41,7 +44,10 @@ export function createAlert(options: AlertOptions): OwnNotification & { raise(al
     name: "alert",
     events: ["endpoint.disabled", "order.review", "order.succeeded", "order.updated"],
     async receive(message, signal, { kind, subjectId, isReplay }) {
-      if (kind === "alert") return sendMail(options, groupOf(subjectId), signal);
+      if (kind === "alert") {
+        const group = groupOf(subjectId);
+        return group && !canSend(group.live) ? { deferMs: elsewhereMs } : sendMail(options, group, signal);
+      }
       const alert = alertOf(message, canSend(true));
       if (!alert || !canSend(alert.live)) return nothingToSend;
       await recordAlert(pool, alert, isReplay);

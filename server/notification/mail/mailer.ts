@@ -51,8 +51,9 @@ export function createMailer({ mail: config, postToInbox, host }: MailerOptions)
     send({ id, isSandbox, ...mail }, signal) {
       const named = { ...mail, messageId: `<${id}@${domain()}>` };
       return attempt(signal, async () => {
-        if (isSandbox) await postToInbox?.(named);
-        else return transport?.(named, signal);
+        if (!isSandbox && transport) return transport(named, signal);
+        if (!isSandbox || !postToInbox) throw new Error("this node sends no such mail");
+        await postToInbox(named);
         return "kept in the sandbox's inbox";
       });
     },
@@ -101,12 +102,12 @@ function createSmtp({ smtp, from }: MailConfig): Smtp {
 }
 
 /** Makes one attempt, and turns every failure into a reply. */
-async function attempt(signal: AbortSignal, send: () => Promise<string | undefined>): Promise<Reply> {
+async function attempt(signal: AbortSignal, send: () => Promise<string>): Promise<Reply> {
   const startedMs = performance.now();
   const took = () => ({ isGone: false, durationMs: performance.now() - startedMs });
   try {
     const answer = await send();
-    return { ...took(), isDelivered: true, ...(answer !== undefined && { answer: shown(answer) }) };
+    return { ...took(), isDelivered: true, answer: shown(answer) };
   } catch (error) {
     const isTimeout = signal.aborted && signal.reason instanceof Error && signal.reason.name === "TimeoutError";
     if (signal.aborted && !isTimeout) throw error;
