@@ -727,7 +727,7 @@ export interface paths {
         put?: never;
         /**
          * Send a test mail or SMS
-         * @description Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 in a minute.
+         * @description Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 of each notification in a minute and node.
          */
         post: operations["testNotification"];
         delete?: never;
@@ -1989,7 +1989,7 @@ export interface components {
             failingSince?: string;
             /**
              * Format: uri
-             * @description The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret.
+             * @description The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret: only for keys with the scope `manage`.
              */
             reportUrl?: string;
         };

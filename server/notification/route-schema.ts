@@ -21,7 +21,9 @@ const notification = z
     reportUrl: z
       .url()
       .exactOptional()
-      .describe("The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret."),
+      .describe(
+        "The URL for the SMS gateway's delivery reports, to enter in its dashboard. It contains a secret: only for keys with the scope `manage`.",
+      ),
   })
   .meta({ id: "Notification", description: "A message to a person about an event." });
 
@@ -124,7 +126,7 @@ export const testNotification = (body: z.ZodType): Described =>
     operationId: "testNotification",
     summary: "Send a test mail or SMS",
     description:
-      "Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 in a minute.",
+      "Sends one mail or SMS now, and returns the answer of the mail server or the gateway. Without one, the message stays in the sandbox. An SMS costs money. At most 10 of each notification in a minute and node.",
     body,
     examples: { phone: { summary: "An SMS", value: { to: "+254712345678" } } },
     answers: {

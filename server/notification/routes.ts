@@ -43,9 +43,10 @@ export function notificationRoutes(app: FastifyInstance, options: NotificationRo
     return found;
   };
 
-  app.get("/v1/notifications", { ...route.listNotifications, onRequest }, async () => ({
-    data: (await readNotifications(pool)).map((row) => toView(row, options)),
-  }));
+  app.get("/v1/notifications", { ...route.listNotifications, onRequest }, async ({ apiKey }) => {
+    const showsSecret = apiKey?.scopes.includes("manage") === true;
+    return { data: (await readNotifications(pool)).map((row) => toView(row, { ...options, showsSecret })) };
+  });
 
   app.get<NamedCall>(
     "/v1/notifications/:name/deliveries",
@@ -165,10 +166,10 @@ function testRoute(app: FastifyInstance, { active }: NotificationRoutesOptions, 
 
 function toView(
   { name, events, failingSince }: NotificationRow,
-  { active }: Pick<NotificationRoutesOptions, "active">,
+  { active, showsSecret }: Pick<NotificationRoutesOptions, "active"> & { showsSecret: boolean },
 ): object {
   const own = active.find((one) => one.name === name);
-  const reportUrl = own?.reportUrl?.();
+  const reportUrl = showsSecret ? own?.reportUrl?.() : undefined;
   return {
     name,
     live: own?.isLive === true,

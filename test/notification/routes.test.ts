@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { connect } from "../support/delivery.ts";
 import { createCleanups, deliver, openPushLog, success } from "../support/deployment.ts";
+import { createKey, withKey } from "../support/key.ts";
 import { startMailbox } from "../support/mailbox.ts";
 import { asMerchant, call, pay, send, startNode, type TestNode } from "../support/node.ts";
 import { startScriptedProvider } from "../support/scripted-provider.ts";
@@ -94,6 +95,16 @@ describe("a request to send again", () => {
     await vi.waitUntil(() => mailbox.mails.length === 1, { timeout: 10_000 });
     expect((await again(node, reviewed.orderId, "alert")).status).toBe(202);
   });
+});
+
+it("shows the secret URL for delivery reports to keys that may change things, and to no other", async () => {
+  const { node } = await start(["sms"], withGateway("http://127.0.0.1:9/sms"));
+  const shown = async (scopes: Parameters<typeof createKey>[1]) => {
+    const { secret } = await createKey(node, scopes);
+    return JSON.stringify((await withKey(node, secret, "/v1/notifications")).body);
+  };
+  expect(await shown(["read", "manage"])).toContain("/webhooks/sms/http/");
+  expect(await shown(["read", "pay"])).not.toMatch(/reportUrl|webhooks/);
 });
 
 describe("a test message", () => {
