@@ -630,6 +630,7 @@ create table api_key (
   created_at timestamptz(3) not null default clock_timestamp(),
   expires_at timestamptz(3)                         -- of a session
 );
+create index api_key_created on api_key (created_at, id) where session_of is null;
 create index api_key_session on api_key (session_of, created_at) where session_of is not null;
 create index api_key_expiry on api_key (expires_at) where expires_at is not null;
 

@@ -8,6 +8,7 @@
  *
  * Uses a connection of its own, because a busy pool must not make the keys invalid.
  */
+import { hash } from "node:crypto";
 import type pg from "pg";
 import {
   type ApiKey,
@@ -40,7 +41,7 @@ const readStatement = `
     select json_agg(json_build_object('id', id, 'hash', encode(hash, 'hex'), 'name', name, 'scopes', scopes, 'sessionOf', session_of,
       'expiresAt', extract(epoch from expires_at) * 1000,
       'leftMs', extract(epoch from expires_at - clock_timestamp()) * 1000))
-    from api_key where expires_at is null or expires_at > clock_timestamp()), '[]') end as keys
+    from api_key where expires_at is null or expires_at > statement_timestamp()), '[]') end as keys
   from api_key_mark`;
 
 const periodMs = 1_000;
@@ -122,7 +123,7 @@ export function createKeyRing(options: KeyRingOptions): OpenKeyRing {
 }
 
 /** The place of a secret in a map. */
-const idOf = (secret: string): string => hashOf(secret).toString("hex");
+const idOf = (secret: string): string => hash("sha256", secret, "hex");
 
 const environmentKeyOf = (secret: string): { hash: string; key: ApiKey } => ({
   hash: idOf(secret),

@@ -12,6 +12,9 @@ export const keysMax = 1_000;
 /** Sessions of one key. The next one ends the oldest. 20, because a key may be shared by a few people with several devices. */
 export const sessionsMax = 20;
 
+/** Rows of expired sessions that one sign-in deletes. */
+const expiredMax = 100;
+
 /** A session lasts for a working day. */
 export const sessionHours = 12;
 
@@ -65,8 +68,10 @@ const revokeStatement = {
 const openSessionStatement = {
   name: "open-session",
   text: `with ${marked},
-    ended as (delete from api_key where id = $4 or expires_at < clock_timestamp() or id = any (array(
-      select id from api_key where session_of = $3 order by created_at desc offset ${sessionsMax - 1}))),
+    ended as (delete from api_key where id = any (array(
+      select $4::uuid
+      union all (select id from api_key where expires_at < statement_timestamp() order by expires_at limit ${expiredMax})
+      union all (select id from api_key where session_of = $3 order by created_at desc offset ${sessionsMax - 1})))),
     recorded as (insert into audit (operation, key_id, key_name, is_desk, is_done) values ('signIn', $5, $6, true, true))
     insert into api_key (id, hash, session_of, expires_at)
     values ($1, $2, $3, clock_timestamp() + interval '${sessionHours} hours') returning expires_at as "expiresAt"`,

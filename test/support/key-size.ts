@@ -31,9 +31,10 @@ export const keyRows: readonly string[] = [
 export const keyReads: Record<string, number> = {
   // All keys and their sessions, in one row of the answer.
   readKeys: keysMax * (sessionsMax + 1),
-  // The number of keys. The index of sessions does not have the others.
-  createKey: keysMax * (sessionsMax + 1),
-  listKeys: keysMax * (sessionsMax + 1),
+  // The number of keys.
+  createKey: keysMax,
+  // Expired sessions that a sign-in deletes, and the sessions of the key.
+  openSession: 2 * (100 + sessionsMax),
 };
 
 /** Named as the keys of `keyReads`. */
