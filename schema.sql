@@ -167,6 +167,14 @@ create index order_pays_link on "order" (payment_link_id) where pays_link and st
 create index order_changed on "order" (changed_at, id);
 create index order_status on "order" (status, opened_at, id);
 create index order_provider on "order" ((payment ->> 'provider'), opened_at, id);
+create index order_reason on "order" (reason, opened_at, id) where reason is not null;
+-- The orders on which a person must act (server/order/order-filter.ts).
+create index order_attention on "order" (opened_at, id)
+  where status = 'review' or also_paid <> '{}'
+    or status = 'succeeded' and reason in ('amount_mismatch', 'currency_mismatch', 'receipt_reused');
+create index order_customer_id on "order" ((customer ->> 'id'), opened_at, id) where customer ->> 'id' is not null;
+create index order_customer_email on "order" (lower(customer ->> 'email'), opened_at, id)
+  where customer ->> 'email' is not null;
 -- The indexes named ..._personal and ..._personal_goods find the rows that still hold personal data, by age (server/order/retention.ts).
 create index order_personal on "order" (changed_at)
   where description is not null or customer is not null or metadata is not null;
@@ -196,6 +204,7 @@ create table payment (
   suspected_at timestamptz(3),
   completing_at timestamptz(3),                     -- when the completion began, at most once (G10)
   payer bytea,                                      -- SHA-256 of the key of the browser that started it on a link's page
+  paid_at timestamptz(3),                           -- the first evidence of the money, also while a review doubts it
   unique (order_uuid, attempt)
 );
 create index payment_reference on payment (provider, reference) where reference is not null;
@@ -204,7 +213,12 @@ create index payment_personal on payment (started_at)
 create index payment_prompt on payment (phone, started_at) where phone ~ '^[+][0-9]+$';
 create index payment_payer on payment (payer, started_at) where payer is not null;
 create index payment_payer_personal on payment (started_at) where payer is not null;
-create index payment_started on payment (started_at);
+create index payment_provider on payment (provider, started_at);
+create index payment_paid on payment (paid_at) where paid_at is not null;
+create index payment_undated on payment (id) where status = 'succeeded' and paid_at is null;
+create index payment_status on payment (status, started_at) where status <> 'succeeded';
+create index payment_reason on payment (reason, started_at) where reason is not null;
+create index payment_receipt on payment (receipt) where receipt is not null;
 -- Finds due payments by provider, open ones apart from settled ones.
 create index payment_due on payment (provider, (status in ('pending', 'processing')), check_at)
   where check_at is not null;
@@ -394,6 +408,7 @@ create index webhook_unapplied on webhook (received_at) where offer_at is not nu
 create index webhook_personal on webhook (received_at)
   where body <> '' or headers <> '{}' or reference is not null or error is not null;
 create index webhook_refused on webhook (received_at) where result = 'refused';
+create index webhook_result on webhook (result, id) where result <> 'applied';
 
 -- Idempotency keys of POST /v1/payments, kept 72 hours.
 create table idempotency (

@@ -45,12 +45,20 @@ export interface Tukio {
   payments: {
     /** Starts a payment for an order: opens the order, or tries again a failed or expired one. */
     start(request: model.PaymentRequest, options?: StartOptions): Promise<model.StartedPayment>;
+    /** Lists payments, newest first: every attempt to pay an order. */
+    list(filter?: model.PaymentFilter, options?: CallOptions): List<model.ListedPayment>;
+    /** Asks the provider about a payment now. */
+    ask(paymentId: string, options?: CallOptions): Promise<model.Asked>;
+    /** All payments in CSV, as bytes. An incomplete file throws. The time limit is an hour, unless `timeoutMs` is given. */
+    export(filter?: model.PaymentExportFilter, options?: CallOptions): Promise<ReadableStream<Uint8Array>>;
   };
   orders: {
     /** Reads an order with its payments and its history. */
     read(orderId: string, options?: CallOptions): Promise<model.Order>;
     /** Lists orders, newest first; with `changedSince`, by change, oldest first. */
     list(filter?: model.OrderFilter, options?: CallOptions): List<model.StatusEvent>;
+    /** All orders in CSV, as bytes. An incomplete file throws. The time limit is an hour, unless `timeoutMs` is given. */
+    export(filter?: model.OrderExportFilter, options?: CallOptions): Promise<ReadableStream<Uint8Array>>;
     /** Waits for a change of an order, and returns its state. */
     wait(orderId: string, options?: WaitOptions): Promise<model.StatusEvent>;
     /** Decides on a payment in review. */
@@ -61,6 +69,17 @@ export interface Tukio {
     putResult(orderId: string, result: model.ResultRequest, options?: CallOptions): Promise<model.StatusEvent>;
     /** Removes a result. Returns the order. */
     removeResult(orderId: string, resultId: string, options?: CallOptions): Promise<model.StatusEvent>;
+  };
+  /** Webhooks of providers, as they were stored. */
+  webhooks: {
+    /** Lists webhooks, newest first, with phones, names and secrets masked. */
+    list(filter?: model.WebhookFilter, options?: CallOptions): List<model.InboxWebhook>;
+    /** Applies an unmatched webhook to the payment to which it belongs. */
+    apply(id: number, paymentId: string, options?: CallOptions): Promise<model.AppliedWebhook>;
+  };
+  reports: {
+    /** Adds up the money that moved. */
+    summary(filter: model.SummaryFilter, options?: CallOptions): Promise<model.Summary>;
   };
   /** Pages on which payers pay by themselves. */
   paymentLinks: {
@@ -137,6 +156,8 @@ export function createTukio({ url, apiKey, timeoutMs = 30_000, retries = 3, fetc
   return {
     payments: createPayments(parts),
     orders: createOrders(parts),
+    webhooks: createWebhooks(parts),
+    reports: createReports(parts),
     paymentLinks: createPaymentLinks(parts),
     plans: createPlans(parts),
     events: createEvents(parts),
@@ -162,10 +183,26 @@ function readKey(apiKey: unknown): string {
   throw new TypeError("apiKey must be the API key: visible ASCII characters without spaces");
 }
 
-const createPayments = ({ api, repeat }: Parts): Tukio["payments"] => ({
+/** An hour, because the limit includes reading the file. */
+const exportMs = 3_600_000;
+
+const createPayments = ({ api, repeat, once }: Parts): Tukio["payments"] => ({
   start(body, { idempotencyKey = randomUUID(), waitS, ...options } = {}) {
     const header = { "Idempotency-Key": idempotencyKey, ...(waitS !== undefined && { Prefer: `wait=${waitS}` }) };
     return repeat((init) => api.POST("/v1/payments", { ...init, params: { header }, body }), options);
+  },
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/payments", { ...init, params }), options);
+    }, filter.cursor),
+  ask(id, options) {
+    const params = { path: { id } };
+    return once((init) => api.POST("/v1/payments/{id}/ask", { ...init, params }), options);
+  },
+  export(query = {}, options) {
+    const call = (init: Init) => api.GET("/v1/payments.csv", { ...init, params: { query }, parseAs: "stream" });
+    return repeat(call, { timeoutMs: exportMs, ...options }) as Promise<ReadableStream<Uint8Array>>;
   },
 });
 
@@ -182,6 +219,10 @@ const createOrders = ({ api, repeat, once, url }: Parts): Tukio["orders"] => ({
       const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
       return repeat((init) => api.GET("/v1/orders", { ...init, params }), options);
     }, filter.cursor),
+  export(query = {}, options) {
+    const call = (init: Init) => api.GET("/v1/orders.csv", { ...init, params: { query }, parseAs: "stream" });
+    return repeat(call, { timeoutMs: exportMs, ...options }) as Promise<ReadableStream<Uint8Array>>;
+  },
   wait(orderId, { after, timeoutS = 25, timeoutMs = timeoutS * 1_000 + 10_000, ...options } = {}) {
     const query = { timeout: timeoutS, ...(after !== undefined && { after: String(after) }) };
     const params = { path: { orderId }, query };
@@ -206,6 +247,23 @@ const createOrders = ({ api, repeat, once, url }: Parts): Tukio["orders"] => ({
     const call = (init: Init) => api.DELETE("/v1/orders/{orderId}/results/{resultId}", { ...init, params });
     return (await once(call, options)).order;
   },
+});
+
+const createWebhooks = ({ api, repeat, once }: Parts): Tukio["webhooks"] => ({
+  list: (filter = {}, options) =>
+    createList((cursor) => {
+      const params = { query: { ...filter, ...(cursor !== undefined && { cursor }) } };
+      return repeat((init) => api.GET("/v1/webhooks", { ...init, params }), options);
+    }, filter.cursor),
+  apply(id, paymentId, options) {
+    const params = { path: { id } };
+    return once((init) => api.POST("/v1/webhooks/{id}/apply", { ...init, params, body: { paymentId } }), options);
+  },
+});
+
+const createReports = ({ api, repeat }: Parts): Tukio["reports"] => ({
+  summary: (query, options) =>
+    repeat((init) => api.GET("/v1/reports/summary", { ...init, params: { query } }), options),
 });
 
 const createPaymentLinks = ({ api, repeat, once }: Parts): Tukio["paymentLinks"] => ({

@@ -18,6 +18,14 @@ export type MerchantOrder = Schemas["MerchantOrder"];
 /** Everything about one order: its state, its payments and its history. */
 export type Order = Schemas["Order"];
 export type Payment = Schemas["Payment"];
+/** A payment with its order's id, amount and currency. */
+export type ListedPayment = Schemas["ListedPayment"];
+/** What the provider said about a payment. */
+export type Asked = Schemas["Asked"];
+/** A webhook of a provider, redacted. */
+export type InboxWebhook = Schemas["InboxWebhook"];
+export type AppliedWebhook = Schemas["AppliedWebhook"];
+export type Summary = Schemas["Summary"];
 export type PastEvent = Schemas["PastEvent"];
 
 /** The providers that this version knows. A newer server may have others. */
@@ -68,6 +76,11 @@ export type PaymentLinkFilter = QueryOf<"listPaymentLinks">;
 export type PlanFilter = QueryOf<"listPlans">;
 export type AuditFilter = QueryOf<"listAudit">;
 export type OrderFilter = QueryOf<"listOrders">;
+export type OrderExportFilter = QueryOf<"exportOrders">;
+export type WebhookFilter = QueryOf<"listWebhooks">;
+export type SummaryFilter = QueryOf<"summarizePayments">;
+export type PaymentFilter = QueryOf<"listPayments">;
+export type PaymentExportFilter = QueryOf<"exportPayments">;
 export type DeliveryFilter = QueryOf<"listDeliveries">;
 export type EventFilter = QueryOf<"readEvents">;
 

@@ -50,7 +50,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List payments
+         * @description Every attempt to pay an order, newest first; with `paidFrom` or `paidTo` alone, by the time of the money. All filters may be combined. A page reads at most 1,000 payments, so that with filters it may have fewer than `limit`, or none, before the end.
+         */
+        get: operations["listPayments"];
         put?: never;
         /**
          * Start a payment for an order
@@ -75,26 +79,6 @@ export interface paths {
          * @description With an API key: everything about the order. With a watch token: the current state only.
          */
         get: operations["readOrder"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/orders": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List orders, or read a feed of changes
-         * @description Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.
-         */
-        get: operations["listOrders"];
         put?: never;
         post?: never;
         delete?: never;
@@ -137,6 +121,146 @@ export interface paths {
          * @description The request has no body.
          */
         post: operations["issueWatchToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List orders, or read a feed of changes
+         * @description Newest first. All filters may be combined. With `paidFrom` or `paidTo` alone, by the time of the money; with `phone` or `receipt`, by the start of the payment. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.
+         */
+        get: operations["listOrders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orders.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List all orders in CSV
+         * @description The filters of `GET /v1/orders`. One line for each order, with the payment that its state comes from.
+         */
+        get: operations["exportOrders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List all payments in CSV
+         * @description The filters of `GET /v1/payments`. One line for each payment.
+         */
+        get: operations["exportPayments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/reports/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Add up the money that moved
+         * @description Counts each payment that succeeded by the time of its money (`paidAt`), also the second one of an order that was paid twice. Each row has one currency, and either live or sandbox payments. Rows without payments are left out. At most 366 days.
+         */
+        get: operations["summarizePayments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/payments/{id}/ask": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask the provider about a payment now
+         * @description The answer counts like that of every query, so a failure must be answered twice, at least 15 s apart and 60 s after the start. It never moves money. A payment is asked about six times in a minute at most, and at the provider's pace. The request has no body.
+         */
+        post: operations["askProvider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the webhooks of providers
+         * @description Newest first, with phones, names and secrets masked. A page reads at most 1,000 webhooks, so that with filters it may have fewer than `limit`, or none, before the end. Contents are erased after 90 days, refused webhooks after 7 days.
+         */
+        get: operations["listWebhooks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Apply an unmatched webhook to a payment
+         * @description You state that the webhook belongs to the payment. It then counts as if it had named the payment: its amount, currency and receipt are compared as those of every webhook. One that proves nothing makes the node ask the provider.
+         */
+        post: operations["applyWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -835,7 +959,7 @@ export interface components {
              * @description For programs; the codes are stable.
              * @enum {string}
              */
-            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "scope_missing" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "key_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "recipient_missing" | "order_in_review" | "not_in_review" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "key_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
+            code: "amount_invalid" | "currency_invalid" | "phone_invalid" | "body_invalid" | "webhook_unreadable" | "key_invalid" | "token_invalid" | "token_expired" | "webhook_rejected" | "origin_refused" | "scope_missing" | "order_unknown" | "payment_unknown" | "result_unknown" | "provider_unknown" | "payment_link_unknown" | "notification_unknown" | "plan_unknown" | "endpoint_unknown" | "key_unknown" | "webhook_unknown" | "route_unknown" | "method_not_allowed" | "request_timeout" | "payment_in_progress" | "order_paid" | "order_unpaid" | "recipient_missing" | "order_in_review" | "not_in_review" | "not_askable" | "webhook_settled" | "secret_unreadable" | "secret_configured" | "payment_link_closed" | "plan_exists" | "plan_closed" | "credit_exceeded" | "endpoint_limit" | "key_limit" | "order_mismatch" | "body_too_large" | "idempotency_mismatch" | "upgrade_required" | "rate_limited" | "headers_too_large" | "internal" | "not_ready" | "provider_unavailable" | "restarting" | "store_unavailable";
             /** @description Whether the same request may succeed later. */
             retryable: boolean;
             /** @description Every wrong field. */
@@ -1172,6 +1296,11 @@ export interface components {
             phone?: string;
             /** @description The provider's own id of the payment. */
             reference?: string;
+            /**
+             * Format: date-time
+             * @description When the money moved: the first evidence of it, also if a person accepted the payment later. ISO 8601, UTC.
+             */
+            paidAt?: string;
         };
         /** @description A state of the order's history. */
         PastEvent: {
@@ -1261,11 +1390,6 @@ export interface components {
             unitAmountMinor: number;
             sku?: string;
         };
-        OrderList: {
-            data: components["schemas"]["StatusEvent"][];
-            /** @description The `cursor` of the next page; null at the end. */
-            nextCursor: string | null;
-        };
         Decision: {
             /**
              * Format: uuid
@@ -1291,6 +1415,174 @@ export interface components {
              * @description When it expires. ISO 8601, UTC.
              */
             watchTokenExpiresAt: string;
+        };
+        OrderList: {
+            data: components["schemas"]["StatusEvent"][];
+            /** @description The `cursor` of the next page; null at the end. */
+            nextCursor: string | null;
+        };
+        PaymentList: {
+            data: components["schemas"]["ListedPayment"][];
+            /** @description The `cursor` of the next page; null at the end. */
+            nextCursor: string | null;
+        };
+        /** @description One attempt, outside its order. */
+        ListedPayment: {
+            /** Format: uuid */
+            id: string;
+            provider: string;
+            /** @description 1 for the order's first attempt. */
+            attempt: number;
+            /**
+             * Format: date-time
+             * @description When the payment was stored. ISO 8601, UTC.
+             */
+            startedAt: string;
+            /**
+             * Format: date-time
+             * @description When it expires without an outcome. ISO 8601, UTC.
+             */
+            expiresAt: string;
+            /** @description The paid amount, once known, in the currency's minor unit. */
+            amountPaidMinor?: number;
+            /** @description The provider's proof of payment, once known. */
+            receipt?: string;
+            action?: components["schemas"]["Action"];
+            /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+            live: boolean;
+            status: components["schemas"]["Status"];
+            reason?: components["schemas"]["Reason"];
+            /** @description Masked. */
+            phone?: string;
+            /** @description The provider's own id of the payment. */
+            reference?: string;
+            /**
+             * Format: date-time
+             * @description When the money moved: the first evidence of it, also if a person accepted the payment later. ISO 8601, UTC.
+             */
+            paidAt?: string;
+            /** @description Your name for the order. */
+            orderId: string;
+            /** @description The amount to pay, in the currency's minor unit. */
+            amountMinor: number;
+            /** @description ISO 4217. */
+            currency: string;
+        };
+        /** @description Money that moved, added up. */
+        Summary: {
+            /**
+             * Format: date-time
+             * @description The beginning. ISO 8601, UTC.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description The end. ISO 8601, UTC.
+             */
+            to: string;
+            /** @enum {string} */
+            by: "day" | "provider" | "currency" | "reason";
+            timeZone: string;
+            data: {
+                /**
+                 * Format: date
+                 * @description With `by=day`: the day in `timeZone`.
+                 */
+                day?: string;
+                /** @description With `by=provider`. */
+                provider?: string;
+                /** @description With `by=reason`: null for payments without a reason. */
+                reason?: string | null;
+                /** @description ISO 4217. */
+                currency: string;
+                /** @description False for the sandbox and for a provider's own test environment, where no money moves. */
+                live: boolean;
+                payments: number;
+                /** @description The money of these payments, without those of unknown amounts, in the currency's minor unit. */
+                amountMinor: number;
+                /** @description Payments whose amount in this currency is unknown: accepted mismatches. See their orders. */
+                unknownAmounts: number;
+            }[];
+        };
+        /** @description The provider's answer, and the state after it. */
+        Asked: {
+            /** @description What the provider said; null if it knows no outcome. */
+            answer: {
+                status: components["schemas"]["Status"];
+                reason?: components["schemas"]["Reason"];
+                receipt?: string;
+                reference?: string;
+                /** @description The amount that the provider states, in the currency's minor unit. */
+                amountMinor?: number;
+                /** @description ISO 4217. */
+                currency?: string;
+            } | null;
+            /** @description Whether the answer changed the payment. A failure changes it only when a second answer confirms it. */
+            changed: boolean;
+            payment: components["schemas"]["ListedPayment"];
+            order: components["schemas"]["StatusEvent"];
+        };
+        InboxWebhookList: {
+            data: components["schemas"]["InboxWebhook"][];
+            /** @description The `cursor` of the next page; null at the end. */
+            nextCursor: string | null;
+        };
+        /** @description A webhook as it was stored. */
+        InboxWebhook: {
+            id: number;
+            provider: string;
+            /**
+             * Format: date-time
+             * @description When it arrived. ISO 8601, UTC.
+             */
+            receivedAt: string;
+            /**
+             * @description - `applied`: it changed the payment
+             *     - `repeat`: it said nothing new
+             *     - `hint`: it proved nothing, so the provider was asked
+             *     - `unmatched`: no payment has its reference
+             *     - `nothing`: it has no outcome of a payment
+             *     - `error`: it could not be applied yet, and is tried again
+             *     - `unreadable`: it could not be read
+             *     - `refused`: its secret or signature was wrong
+             * @enum {string}
+             */
+            result: "applied" | "repeat" | "hint" | "unmatched" | "nothing" | "error" | "unreadable" | "refused";
+            /**
+             * @description Why its content is trusted. `none`: it only caused a query.
+             * @enum {string}
+             */
+            proof: "signature" | "secret" | "none";
+            /** Format: uuid */
+            paymentId?: string;
+            orderId?: string;
+            /** @description Why it was not applied. */
+            error?: string;
+            /** @description Without credentials, and masked like the body. */
+            headers: {
+                [key: string]: string;
+            };
+            /** @description The body, with phones, names and secrets masked. Null if it is erased, or of a form that cannot be masked. */
+            body: string | null;
+            /** @description The size of the stored body. */
+            bytes: number;
+        };
+        Assignment: {
+            /**
+             * Format: uuid
+             * @description The payment that the webhook is about.
+             */
+            paymentId: string;
+        };
+        /** @description The effect of the webhook, and the state after it. */
+        AppliedWebhook: {
+            /**
+             * @description `hint`: the webhook proves nothing, so the provider is asked about the payment.
+             * @enum {string}
+             */
+            result: "applied" | "repeat" | "hint" | "nothing";
+            payment: components["schemas"]["ListedPayment"];
+            order: components["schemas"]["StatusEvent"];
         };
         ResultRequest: {
             /** @description Your name for the result, unique within the order. The same id again replaces the result. 1 to 64 letters A-Z and a-z, digits, dots, underscores, colons and hyphens; the first is a letter or a digit. */
@@ -2190,6 +2482,113 @@ export interface operations {
             };
         };
     };
+    listPayments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only payments with this status now.
+                 * @example succeeded
+                 */
+                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+                /**
+                 * @description Only payments with this provider.
+                 * @example daraja
+                 */
+                provider?: string;
+                /**
+                 * @description Only payments of this order.
+                 * @example ORD-1001
+                 */
+                orderId?: string;
+                /**
+                 * @description Only payments with this reason now.
+                 * @example late
+                 */
+                reason?: "cancelled" | "insufficient_funds" | "wrong_pin" | "declined" | "limit" | "busy" | "provider_error" | "rejected" | "no_response" | "deadline" | "late" | "amount_mismatch" | "currency_mismatch" | "receipt_reused" | "paid_twice";
+                /**
+                 * @description Started at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Started before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The money moved at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                paidFrom?: string;
+                /**
+                 * @description The money moved before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                paidTo?: string;
+                /**
+                 * @description The provider's proof of the money, also in small letters.
+                 * @example NLJ7RT61SV
+                 */
+                receipt?: string;
+                /**
+                 * @description The phone that was asked for the money, in any form: a local number is one of any country of the enabled providers. Found until it is erased.
+                 * @example 0712 345 601
+                 */
+                phone?: string;
+                /**
+                 * @description The provider's own id of the payment.
+                 * @example ws_CO_191220191020363925
+                 */
+                reference?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Payments in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "live": true,
+                     *           "status": "succeeded",
+                     *           "phone": "+2547*****601",
+                     *           "reference": "ws_CO_20112026205932104712345601",
+                     *           "receipt": "NLJ7RT61SV",
+                     *           "amountPaidMinor": 15000,
+                     *           "paidAt": "2026-11-20T21:00:00.123Z",
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "orderId": "ORD-1001",
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PaymentList"];
+                };
+            };
+        };
+    };
     startPayment: {
         parameters: {
             query?: never;
@@ -2308,6 +2707,7 @@ export interface operations {
                      *           "reference": "ws_CO_20112026205932104712345601",
                      *           "receipt": "NLJ7RT61SV",
                      *           "amountPaidMinor": 15000,
+                     *           "paidAt": "2026-11-20T21:00:00.123Z",
                      *           "startedAt": "2026-11-20T20:59:31.000Z",
                      *           "expiresAt": "2026-11-20T21:01:31.000Z"
                      *         }
@@ -2401,88 +2801,6 @@ export interface operations {
             };
         };
     };
-    listOrders: {
-        parameters: {
-            query?: {
-                /**
-                 * @description Only orders with this status now.
-                 * @example succeeded
-                 */
-                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
-                /**
-                 * @description Only orders whose latest state comes from this provider.
-                 * @example daraja
-                 */
-                provider?: string;
-                /**
-                 * @description Opened at or after.
-                 * @example 2026-11-20T00:00:00Z
-                 */
-                from?: string;
-                /**
-                 * @description Opened before.
-                 * @example 2027-11-20T00:00:00Z
-                 */
-                to?: string;
-                /**
-                 * @description Only orders that changed at or after this time, by time of change: a feed.
-                 * @example 2026-11-20T00:00:00Z
-                 */
-                changedSince?: string;
-                /** @description The `nextCursor` of the previous page. */
-                cursor?: string;
-                /**
-                 * @description Orders in a page.
-                 * @example 20
-                 */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description A page. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "data": [
-                     *         {
-                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
-                     *           "orderId": "ORD-1001",
-                     *           "epoch": 0,
-                     *           "version": 3,
-                     *           "status": "succeeded",
-                     *           "settled": true,
-                     *           "amountMinor": 15000,
-                     *           "currency": "KES",
-                     *           "live": true,
-                     *           "payment": {
-                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
-                     *             "provider": "daraja",
-                     *             "attempt": 1,
-                     *             "startedAt": "2026-11-20T20:59:31.000Z",
-                     *             "expiresAt": "2026-11-20T21:01:31.000Z",
-                     *             "amountPaidMinor": 15000,
-                     *             "receipt": "NLJ7RT61SV"
-                     *           },
-                     *           "openedAt": "2026-11-20T20:59:31.000Z",
-                     *           "occurredAt": "2026-11-20T21:00:00.123Z"
-                     *         }
-                     *       ],
-                     *       "nextCursor": null
-                     *     }
-                     */
-                    "application/json": components["schemas"]["OrderList"];
-                };
-            };
-        };
-    };
     resolveReview: {
         parameters: {
             query?: never;
@@ -2568,6 +2886,556 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["WatchToken"];
+                };
+            };
+        };
+    };
+    listOrders: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only orders with this status now.
+                 * @example succeeded
+                 */
+                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+                /**
+                 * @description Only orders whose latest state comes from this provider.
+                 * @example daraja
+                 */
+                provider?: string;
+                /**
+                 * @description Only orders with this reason now.
+                 * @example late
+                 */
+                reason?: "cancelled" | "insufficient_funds" | "wrong_pin" | "declined" | "limit" | "busy" | "provider_error" | "rejected" | "no_response" | "deadline" | "late" | "amount_mismatch" | "currency_mismatch" | "receipt_reused" | "paid_twice";
+                /**
+                 * @description Opened at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Opened before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The money moved at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                paidFrom?: string;
+                /**
+                 * @description The money moved before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                paidTo?: string;
+                /**
+                 * @description The provider's proof of the money, also in small letters.
+                 * @example NLJ7RT61SV
+                 */
+                receipt?: string;
+                /**
+                 * @description The phone that was asked for the money, in any form: a local number is one of any country of the enabled providers. Found until it is erased.
+                 * @example 0712 345 601
+                 */
+                phone?: string;
+                /**
+                 * @description The customer's `id`, or `email` in any case. Found until it is erased.
+                 * @example C-417
+                 */
+                customer?: string;
+                /**
+                 * @description Only orders on which a person must act: in review, paid twice, paid while another payment is in review, and paid with a mismatch that nobody has accepted.
+                 * @example true
+                 */
+                needsAttention?: true;
+                /**
+                 * @description Only orders that changed at or after this time, by time of change: a feed.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                changedSince?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Orders in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *           "orderId": "ORD-1001",
+                     *           "epoch": 0,
+                     *           "version": 3,
+                     *           "status": "succeeded",
+                     *           "settled": true,
+                     *           "amountMinor": 15000,
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payment": {
+                     *             "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *             "provider": "daraja",
+                     *             "attempt": 1,
+                     *             "startedAt": "2026-11-20T20:59:31.000Z",
+                     *             "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *             "amountPaidMinor": 15000,
+                     *             "receipt": "NLJ7RT61SV"
+                     *           },
+                     *           "openedAt": "2026-11-20T20:59:31.000Z",
+                     *           "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OrderList"];
+                };
+            };
+        };
+    };
+    exportOrders: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only orders with this status now.
+                 * @example succeeded
+                 */
+                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+                /**
+                 * @description Only orders whose latest state comes from this provider.
+                 * @example daraja
+                 */
+                provider?: string;
+                /**
+                 * @description Only orders with this reason now.
+                 * @example late
+                 */
+                reason?: "cancelled" | "insufficient_funds" | "wrong_pin" | "declined" | "limit" | "busy" | "provider_error" | "rejected" | "no_response" | "deadline" | "late" | "amount_mismatch" | "currency_mismatch" | "receipt_reused" | "paid_twice";
+                /**
+                 * @description Opened at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Opened before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The money moved at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                paidFrom?: string;
+                /**
+                 * @description The money moved before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                paidTo?: string;
+                /**
+                 * @description The provider's proof of the money, also in small letters.
+                 * @example NLJ7RT61SV
+                 */
+                receipt?: string;
+                /**
+                 * @description The phone that was asked for the money, in any form: a local number is one of any country of the enabled providers. Found until it is erased.
+                 * @example 0712 345 601
+                 */
+                phone?: string;
+                /**
+                 * @description The customer's `id`, or `email` in any case. Found until it is erased.
+                 * @example C-417
+                 */
+                customer?: string;
+                /**
+                 * @description Only orders on which a person must act: in review, paid twice, paid while another payment is in review, and paid with a mismatch that nobody has accepted.
+                 * @example true
+                 */
+                needsAttention?: true;
+                /**
+                 * @description Adds columns with the times as clocks of this zone show them.
+                 * @example Africa/Nairobi
+                 */
+                timeZone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The whole list, of any length, in UTF-8 with a byte order mark. Cells that a spreadsheet could run as a formula begin with an apostrophe. If the connection is cut before the end, the file is incomplete. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+        };
+    };
+    exportPayments: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only payments with this status now.
+                 * @example succeeded
+                 */
+                status?: "pending" | "processing" | "expired" | "failed" | "review" | "succeeded";
+                /**
+                 * @description Only payments with this provider.
+                 * @example daraja
+                 */
+                provider?: string;
+                /**
+                 * @description Only payments of this order.
+                 * @example ORD-1001
+                 */
+                orderId?: string;
+                /**
+                 * @description Only payments with this reason now.
+                 * @example late
+                 */
+                reason?: "cancelled" | "insufficient_funds" | "wrong_pin" | "declined" | "limit" | "busy" | "provider_error" | "rejected" | "no_response" | "deadline" | "late" | "amount_mismatch" | "currency_mismatch" | "receipt_reused" | "paid_twice";
+                /**
+                 * @description Started at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Started before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The money moved at or after.
+                 * @example 2026-11-20T00:00:00Z
+                 */
+                paidFrom?: string;
+                /**
+                 * @description The money moved before.
+                 * @example 2027-11-20T00:00:00Z
+                 */
+                paidTo?: string;
+                /**
+                 * @description The provider's proof of the money, also in small letters.
+                 * @example NLJ7RT61SV
+                 */
+                receipt?: string;
+                /**
+                 * @description The phone that was asked for the money, in any form: a local number is one of any country of the enabled providers. Found until it is erased.
+                 * @example 0712 345 601
+                 */
+                phone?: string;
+                /**
+                 * @description The provider's own id of the payment.
+                 * @example ws_CO_191220191020363925
+                 */
+                reference?: string;
+                /**
+                 * @description Adds columns with the times as clocks of this zone show them.
+                 * @example Africa/Nairobi
+                 */
+                timeZone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The whole list, of any length, in UTF-8 with a byte order mark. Cells that a spreadsheet could run as a formula begin with an apostrophe. If the connection is cut before the end, the file is incomplete. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+        };
+    };
+    summarizePayments: {
+        parameters: {
+            query: {
+                /**
+                 * @description Money that moved at this time or later. A date is the beginning of that day in `timeZone`.
+                 * @example 2026-11-01
+                 */
+                from: string;
+                /**
+                 * @description Money that moved before. Default: now.
+                 * @example 2026-12-01
+                 */
+                to?: string;
+                /**
+                 * @description Default: `day`.
+                 * @example day
+                 */
+                by?: "day" | "provider" | "currency" | "reason";
+                /**
+                 * @description The time zone of days. Default: UTC.
+                 * @example Africa/Nairobi
+                 */
+                timeZone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The totals. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "from": "2026-11-20T00:00:00.000Z",
+                     *       "to": "2026-11-21T00:00:00.000Z",
+                     *       "by": "day",
+                     *       "timeZone": "UTC",
+                     *       "data": [
+                     *         {
+                     *           "day": "2026-11-20",
+                     *           "currency": "KES",
+                     *           "live": true,
+                     *           "payments": 12,
+                     *           "amountMinor": 180000,
+                     *           "unknownAmounts": 0
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Summary"];
+                };
+            };
+        };
+    };
+    askProvider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The payment.
+                 * @example 0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What the provider said, and the state after it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "answer": {
+                     *         "status": "succeeded",
+                     *         "receipt": "NLJ7RT61SV",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES"
+                     *       },
+                     *       "changed": true,
+                     *       "payment": {
+                     *         "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *         "provider": "daraja",
+                     *         "attempt": 1,
+                     *         "live": true,
+                     *         "status": "succeeded",
+                     *         "phone": "+2547*****601",
+                     *         "reference": "ws_CO_20112026205932104712345601",
+                     *         "receipt": "NLJ7RT61SV",
+                     *         "amountPaidMinor": 15000,
+                     *         "paidAt": "2026-11-20T21:00:00.123Z",
+                     *         "startedAt": "2026-11-20T20:59:31.000Z",
+                     *         "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *         "orderId": "ORD-1001",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES"
+                     *       },
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 3,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Asked"];
+                };
+            };
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only webhooks with this result.
+                 * @example unmatched
+                 */
+                result?: "applied" | "repeat" | "hint" | "unmatched" | "nothing" | "error" | "unreadable" | "refused";
+                /**
+                 * @description Only webhooks of this provider.
+                 * @example lipana
+                 */
+                provider?: string;
+                /**
+                 * @description Only webhooks about this payment.
+                 * @example 0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52
+                 */
+                paymentId?: string;
+                /** @description The `nextCursor` of the previous page. */
+                cursor?: string;
+                /**
+                 * @description Webhooks in a page.
+                 * @example 20
+                 */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": 4711,
+                     *           "provider": "lipana",
+                     *           "receivedAt": "2026-11-20T21:00:00.101Z",
+                     *           "result": "unmatched",
+                     *           "proof": "signature",
+                     *           "headers": {
+                     *             "content-type": "application/json"
+                     *           },
+                     *           "body": "{\"event\":\"transaction.success\",\"transaction_id\":\"TXN1735725600ABC\",\"phone\":\"+2547*****678\",\"amount\":100}",
+                     *           "bytes": 312
+                     *         }
+                     *       ],
+                     *       "nextCursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["InboxWebhookList"];
+                };
+            };
+        };
+    };
+    applyWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook.
+                 * @example 4711
+                 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Assignment"];
+            };
+        };
+        responses: {
+            /** @description The effect, and the state after it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "result": "applied",
+                     *       "payment": {
+                     *         "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *         "provider": "daraja",
+                     *         "attempt": 1,
+                     *         "live": true,
+                     *         "status": "succeeded",
+                     *         "phone": "+2547*****601",
+                     *         "reference": "ws_CO_20112026205932104712345601",
+                     *         "receipt": "NLJ7RT61SV",
+                     *         "amountPaidMinor": 15000,
+                     *         "paidAt": "2026-11-20T21:00:00.123Z",
+                     *         "startedAt": "2026-11-20T20:59:31.000Z",
+                     *         "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *         "orderId": "ORD-1001",
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES"
+                     *       },
+                     *       "order": {
+                     *         "id": "0199f2c4-7c1d-7a40-8b6f-51c0e7d9a318",
+                     *         "orderId": "ORD-1001",
+                     *         "epoch": 0,
+                     *         "version": 3,
+                     *         "status": "succeeded",
+                     *         "settled": true,
+                     *         "amountMinor": 15000,
+                     *         "currency": "KES",
+                     *         "live": true,
+                     *         "payment": {
+                     *           "id": "0199f2c4-7c1e-7b1a-9f5e-2d8c6a3b4e52",
+                     *           "provider": "daraja",
+                     *           "attempt": 1,
+                     *           "startedAt": "2026-11-20T20:59:31.000Z",
+                     *           "expiresAt": "2026-11-20T21:01:31.000Z",
+                     *           "amountPaidMinor": 15000,
+                     *           "receipt": "NLJ7RT61SV"
+                     *         },
+                     *         "openedAt": "2026-11-20T20:59:31.000Z",
+                     *         "occurredAt": "2026-11-20T21:00:00.123Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AppliedWebhook"];
                 };
             };
         };

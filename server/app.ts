@@ -64,7 +64,7 @@ export async function createApp(
   { database, bus, counter, log }: Resources,
   timing: Pick<InvariantsOptions, "checkMs"> = {},
 ): Promise<App> {
-  const { enabledProviders, secrets, limit, trustedProxies, isProduction } = config;
+  const { enabledProviders, secrets, limit, trustedProxies } = config;
   const { publicUrl, selfUrl, isAllowedOrigin, observe } = createNodeUrl(config);
   const http = await openHttp({
     config,
@@ -94,7 +94,7 @@ export async function createApp(
   const { onCall, onViolation, ...measured } = reportToBoth(metrics, () => notifications.alerts);
   const invariants = createInvariants({ findViolations: () => findViolations(database), onViolation, log, ...timing });
   const offered = openProviders({ ...config, database, sealer, isBlocked, selfUrl, onCall, log });
-  const { providers, accessTokens, terms, allowance, calls } = offered;
+  const { providers, accessTokens, terms, calls } = offered;
   const publish = createPublish(bus);
   const readers: SubjectReaders = { links: (ids) => paymentLinks.links.states(ids), plans: (ids) => plans.states(ids) };
   const notificationParts = { ...authOptions, publicUrl, selfUrl, urlSecrets, isBlocked, delivery: () => delivery };
@@ -106,8 +106,8 @@ export async function createApp(
   const store = createOrderStore({ database, announce, ...evidenceFacts(providers), limits: limit, epochListener });
   const review = createReview({ database, store, announce: announceTo([publish, delivery.wake]), ...measured });
   const parking = startParking({ database, providers, store, log });
-  const asking = { providers, terms, allowance, store, urlSecrets, onReference: parking.onReference, publicUrl, log };
-  const { startPayment, check, completions, finishCalls } = openPayments({ ...asking, isBlocked });
+  const payments = openPayments({ ...notificationParts, ...offered, ...parking, store });
+  const { startPayment, check, completions, finishCalls } = payments;
   const linkParts = { database, sealer, tokens, counter, providers, terms, startPayment, publicUrl, isDraining, log };
   const paymentLinks = openPaymentLinks({ ...config, ...linkParts, onChange: delivery.wake });
   const plans = openPlans({ ...config, ...linkParts, onChange: delivery.wake });
@@ -130,11 +130,11 @@ export async function createApp(
   await app.register(demoShopRoutes, { ...shared, ...linkParts, ...paymentLinks, plans, fulfilment, delivery });
   const own = { sandboxed: sandboxesOf(enabledProviders), gateways, names: providerNames, hubUrl: selfUrl, secrets };
   const sandboxes = await addSandboxes(app, { ...own, ...shared, publicUrl, admit, secretComparison, log });
-  await app.register(async (scope) => {
-    restrictToOrigins(scope, isAllowedOrigin);
-    await addApiRoutes(scope, { ...shared, startPayment, review, calls, statistics, doctor, isProduction });
-    transports.addRoutes(scope);
-    for (const { addRoutes } of [delivery, paymentLinks, plans, notifications, keys]) addRoutes(scope, access);
+  await app.register(async (api) => {
+    restrictToOrigins(api, isAllowedOrigin);
+    await addApiRoutes(api, { ...config, ...shared, ...parking, ...payments, review, calls, statistics, doctor });
+    transports.addRoutes(api);
+    for (const { addRoutes } of [delivery, paymentLinks, plans, notifications, keys]) addRoutes(api, access);
   });
   metrics.countWatchers("socketio", transports.addSocketIo(app));
   // Watchers are disconnected first. The server listens until calls have ended, because a sandbox is reached through it.

@@ -29,6 +29,7 @@ export const errorTable = {
   plan_unknown: { status: 404, retryable: false, title: "There is no such plan" },
   endpoint_unknown: { status: 404, retryable: false, title: "There is no such endpoint" },
   key_unknown: { status: 404, retryable: false, title: "There is no such API key" },
+  webhook_unknown: { status: 404, retryable: false, title: "There is no such webhook" },
   route_unknown: { status: 404, retryable: false, title: "There is no route at this URL" },
   method_not_allowed: { status: 405, retryable: false, title: "The URL does not accept this method" },
   request_timeout: { status: 408, retryable: true, title: "The request did not arrive in time; try again later" },
@@ -38,6 +39,8 @@ export const errorTable = {
   recipient_missing: { status: 409, retryable: false, title: "The order has no address or phone to send to" },
   order_in_review: { status: 409, retryable: false, title: "The order waits for a person's decision" },
   not_in_review: { status: 409, retryable: false, title: "The payment does not wait for a decision" },
+  not_askable: { status: 409, retryable: false, title: "The provider cannot be asked about the payment" },
+  webhook_settled: { status: 409, retryable: false, title: "The webhook is not unmatched" },
   secret_unreadable: { status: 409, retryable: false, title: "The endpoint's secret cannot be decrypted; replace it" },
   secret_configured: {
     status: 409,

@@ -82,13 +82,15 @@ function nameOf(pair: string): string {
   return /^[\w.[\]-]{0,32}$/.test(plain) && maskSecrets(plain) === plain ? name : "***";
 }
 
-/** Masks tokens, secrets in hex, and phone numbers, with or without separators. */
-const maskSecrets = (text: string): string =>
+/** Masks tokens and secrets in hex. */
+export const maskTokens = (text: string): string =>
   text
     .replace(/eyJ[\w-]*(?:\.[\w-]*)*/g, "***")
     .replace(/tukio_(?:key|session)_[\w-]*/g, "***")
-    .replace(/[0-9a-f]{32,}/gi, "***")
-    .replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
+    .replace(/[0-9a-f]{32,}/gi, "***");
+
+/** Masks tokens, secrets in hex, and phone numbers, with or without separators. */
+const maskSecrets = (text: string): string => maskTokens(text).replace(/\d(?:[\s()+._-]*\d){5,}/g, "***");
 
 /** Decodes byte by byte, up to three times. It cannot fail, unlike `decodeURIComponent`. */
 function decode(path: string): string {

@@ -5,7 +5,8 @@ import { ConfigError, readConfig } from "../server/config/config.ts";
 import { HubError } from "../server/errors.ts";
 import { issueSentence } from "../server/issue.ts";
 import { paymentBody } from "../server/payment/start.ts";
-import { decision, orderFilter } from "../server/route/orders.ts";
+import { orderFilter } from "../server/route/order-list.ts";
+import { decision } from "../server/route/orders.ts";
 import { watchRequest } from "../server/transport/socketio-message.ts";
 import { parseInput } from "../server/validation.ts";
 
@@ -152,7 +153,7 @@ describe("the code of a wrong value", () => {
   const query = z.strictObject({ phone: z.string().optional(), inner: z.strictObject({}).optional() });
 
   it.each(["phone", "currency", "amountMinor"])("is `body_invalid` for the unknown field %s", (name) => {
-    expect(refusal(orderFilter, { [name]: "1" })).toMatchObject({ code: "body_invalid" });
+    expect(refusal(decision, { [name]: "1" })).toMatchObject({ code: "body_invalid" });
     expect(refusal(query, { inner: { [name]: "1" } })).toMatchObject({ code: "body_invalid" });
   });
 

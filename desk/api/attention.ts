@@ -1,12 +1,11 @@
 /** What needs a person: the queries of *Needs you*, whose count stands in the navigation. */
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import type { Endpoint, Notification, OrderFilter, Provider, StatusEvent } from "../../merchant-sdk/model.ts";
+import type { Endpoint, Notification, Provider, StatusEvent } from "../../merchant-sdk/model.ts";
 import { api, read } from "./call.ts";
 
 export const attentionQuery = queryOptions({
   queryKey: ["attention"],
-  queryFn: () =>
-    read(api.GET("/v1/orders", { params: { query: { needsAttention: "true", limit: 200 } as OrderFilter } })),
+  queryFn: () => read(api.GET("/v1/orders", { params: { query: { needsAttention: true, limit: 200 } } })),
 });
 
 export const endpointsQuery = queryOptions({

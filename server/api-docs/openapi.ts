@@ -8,7 +8,17 @@ import { notificationNames } from "../notification/notification.ts";
 import { smsGatewayNames } from "../notification/sms/gateway.ts";
 import { orderIdForm, orderIdText } from "../order-id.ts";
 import { problem } from "../schema/answer.ts";
-import { endpointId, keyId, orderId, paymentLinkId, processing, prompt, ticket } from "../schema/example.ts";
+import {
+  endpointId,
+  inboxWebhook,
+  keyId,
+  orderId,
+  paymentId,
+  paymentLinkId,
+  processing,
+  prompt,
+  ticket,
+} from "../schema/example.ts";
 import { type Answer, type RouteSchema, tags } from "../schema/route.ts";
 import { msisdnText } from "../validation.ts";
 import { createSchemaCollector, type Json, type SchemaCollector } from "./json-schema.ts";
@@ -91,6 +101,8 @@ const pathParameters: Readonly<Record<string, Json>> = {
     examples: ["PHONE-7"],
   },
   "keys/id": { type: "string", format: "uuid", description: "The API key.", examples: [keyId] },
+  "payments/id": { type: "string", format: "uuid", description: "The payment.", examples: [paymentId] },
+  "webhooks/id": { type: "integer", minimum: 0, description: "The webhook.", examples: [inboxWebhook.id] },
   "endpoints/id": { type: "string", format: "uuid", description: "The endpoint.", examples: [endpointId] },
   resultId: {
     ...z.toJSONSchema(orderIdText, { override: ({ jsonSchema }) => delete jsonSchema.$schema }),

@@ -5,7 +5,7 @@
  */
 import type pg from "pg";
 import type { DuePayment } from "./order.ts";
-import { halvingsNow, intervalNow } from "./query-pace.ts";
+import { creditS, halvingsNow, intervalNow } from "./query-pace.ts";
 import { type DueRow, providerColumns, toDuePayment } from "./row.ts";
 import { type Allowance, nextLateCheck, overAt, receiptCheckEnd, toClaim } from "./schedule.ts";
 import { run } from "./statement.ts";
@@ -19,6 +19,14 @@ export const dueProviders = `due_provider as (
     from due_provider d where d.provider is not null
   )`;
 
+/** `used_provider (provider)`: the providers that have payments, and a final null. One index probe for each. */
+export const usedProviders = `used_provider as (
+    (select provider from payment order by provider limit 1)
+    union all
+    select (select p.provider from payment p where p.provider > u.provider order by p.provider limit 1)
+    from used_provider u where u.provider is not null
+  )`;
+
 /** Payments of a provider that are ranked: the 1,000 open and 1,000 settled ones due longest, because the statement must not read all. */
 const rankedMax = 1_000;
 
@@ -27,9 +35,6 @@ const unaskedMax = 100;
 
 /** Payments that one statement claims of a provider that this node has not enabled. They are not queried. */
 const orphansMax = 100;
-
-/** Unused permits of the last half second still count, because the reconciler claims twice a second. */
-const creditS = 0.5;
 
 /**
  * $1: the allowance of each enabled provider. Open payments are claimed before settled ones, because no webhook has settled them;

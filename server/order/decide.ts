@@ -187,6 +187,7 @@ const decide = ({ isBatch }: { isBatch: boolean }): string => `${readEvidence(is
       amount_paid_minor = case when not d.is_accepted then p.amount_paid_minor
                                when d.climbs then coalesce(d.new_amount_minor, p.amount_paid_minor)
                                else coalesce(p.amount_paid_minor, d.new_amount_minor) end,
+      paid_at = case when d.climbs and is_final(d.target) then coalesce(p.paid_at, clock_timestamp()) else p.paid_at end,
       action = coalesce(p.action, d.new_action),
       suspected = case when d.needs_confirmation then d.new_status || ' ' || d.new_reason end,
       suspected_at = case when not d.needs_confirmation then null

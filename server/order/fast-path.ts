@@ -57,7 +57,7 @@ export const payBatchStatement = {
   paid_payment as (
     update payment p set
       status = 'succeeded', reason = null, receipt = coalesce(p.receipt, found.new_receipt),
-      amount_paid_minor = coalesce(p.amount_paid_minor, found.new_amount_minor),
+      amount_paid_minor = coalesce(p.amount_paid_minor, found.new_amount_minor), paid_at = coalesce(p.paid_at, clock_timestamp()),
       suspected = null, suspected_at = null, check_at = null
     from open_payment found join new_receipt on new_receipt.payment_id = found.id
     where p.id = found.id

@@ -1,62 +1,92 @@
-/**
- * Pages of orders. Each page reads one index from one place on, and at most 1,000 orders of it, whatever the number of orders.
- */
-import {
-  type Expression,
-  type ExpressionBuilder,
-  type Kysely,
-  type SelectQueryBuilder,
-  type SqlBool,
-  sql,
-} from "kysely";
-import { z } from "zod";
+/** Lists of orders: the newest first, or by change. Each kind of list reads the range of an index that has the fewest orders. */
+import { type Kysely, sql } from "kysely";
 import { statuses } from "../../client-sdk/protocol.ts";
-import { placeTime, readCursor, writeCursor } from "../cursor.ts";
 import type { Status, StatusEvent } from "./order.ts";
+import {
+  conditionsOf,
+  hasCustomerEmail,
+  hasCustomerId,
+  isPaidWithin,
+  mayNeedAttention,
+  type OrderFilter,
+  receiptsOf,
+} from "./order-filter.ts";
+import {
+  all,
+  inOrder,
+  merged,
+  type PageRead,
+  type Place,
+  type Range,
+  readMax,
+  readPage,
+  readPlace,
+  type Sql,
+  writePlace,
+} from "./page.ts";
 import { type OrderRow, toEvent, type WithEpoch } from "./row.ts";
 import type { Tables } from "./tables.ts";
 
-export interface OrderFilter {
-  status?: Status | undefined;
-  provider?: string | undefined;
-  /** Includes orders opened at this time or later. */
-  from?: Date | undefined;
-  /** Includes orders opened before this time. */
-  to?: Date | undefined;
-  /** Lists by change, oldest first, from 10 s before this time on. A later read may therefore repeat orders. */
-  changedSince?: Date | undefined;
-  /** The `nextCursor` of the previous page, read with the same filter. */
-  cursor?: string | undefined;
-  limit: number;
-}
+export type { OrderFilter };
 
 export interface OrderPage {
   data: StatusEvent[];
   nextCursor: string | null;
 }
 
-/** Orders that one page reads at most, because a condition that no index serves may fit few orders, or none, among millions. */
-const readMax = 1_000;
-
-/** An order that the page has read. The one in the place `readMax` may fit no condition: the next page begins after it. */
-type ReadRow = OrderRow & WithEpoch & { is_match: boolean; place: number };
-
 /**
  * Lists the newest orders first, or with `changedSince` by change. A page may have fewer orders than its limit, or none, and still a
  * `nextCursor`. Throws `body_invalid` for a cursor that no list returned.
  */
 export async function listOrders(db: Kysely<Tables>, filter: OrderFilter): Promise<OrderPage> {
-  const { changedSince, limit } = filter;
-  const { rows, until } = await (changedSince ? listByChange(db, changedSince, filter) : listNewest(db, filter));
-  const matches = rows.filter(({ is_match }) => is_match);
-  const lastRead = rows.at(-1)?.place === readMax ? rows.at(-1) : undefined;
-  const last = matches.length > limit ? matches[limit - 1] : lastRead;
-  return {
-    data: matches.slice(0, limit).map(toEvent),
-    nextCursor: last
-      ? writeCursor([changedSince ? last.changed_at : last.opened_at, last.id, ...(until ? [until] : [])])
-      : null,
-  };
+  const { rows, nextCursor } = await listRows(db, filter);
+  return { data: rows.map(toEvent), nextCursor };
+}
+
+/** An order with what only the merchant sees of it. */
+export interface DetailedOrder extends Pick<OrderRow, "description" | "customer"> {
+  order: StatusEvent;
+  /** When the money of the payment moved that paid it. */
+  paidAt: Date | null;
+}
+
+export interface DetailedPage {
+  data: DetailedOrder[];
+  nextCursor: string | null;
+}
+
+const paidAt = sql`(select paid_at from payment where found.status = 'succeeded' and payment.id = (found.payment ->> 'id')::uuid)`;
+
+/** Lists the same orders with more of each. The customer's phone is not masked. */
+export async function listDetailed(db: Kysely<Tables>, filter: OrderFilter): Promise<DetailedPage> {
+  const { rows, nextCursor } = await listRows<{ paid_at: Date | null }>(db, filter, [sql`${paidAt} as paid_at`]);
+  const data = rows.map((row) => ({
+    order: toEvent(row),
+    description: row.description,
+    customer: row.customer,
+    paidAt: row.paid_at,
+  }));
+  return { data, nextCursor };
+}
+
+type ListedRow = OrderRow & WithEpoch;
+
+async function listRows<More = unknown>(
+  db: Kysely<Tables>,
+  filter: OrderFilter,
+  more: readonly Sql[] = [],
+): Promise<{ rows: (ListedRow & More)[]; nextCursor: string | null }> {
+  const after = readPlace(filter.cursor);
+  const { changedSince } = filter;
+  const read = changedSince ? await byChange(db, changedSince, filter, after) : newestFirst(filter, after);
+  const { rows, next } = await readPage<ListedRow & More>(db, { ...read, name: "order", more, limit: filter.limit });
+  return { rows, nextCursor: next ? writePlace({ ...next, ...(read.until && { until: read.until }) }) : null };
+}
+
+/** What a kind of list reads. */
+interface Read extends Pick<PageRead, "range" | "conditions" | "direction"> {
+  /** The end of a list by change. */
+  until?: Date;
 }
 
 /** PostgreSQL's clock. */
@@ -66,93 +96,138 @@ export async function readClock(db: Kysely<Tables>): Promise<Date> {
   return rows[0].at;
 }
 
-/** The orders of one index from one place on, in its order. */
-type Range = SelectQueryBuilder<Tables, "order", OrderRow>;
+type Conditions = ReturnType<typeof conditionsOf>;
 
-type Condition = (order: ExpressionBuilder<Tables, "order">) => Expression<SqlBool>;
-
-interface Sorting {
-  time: "opened_at" | "changed_at";
-  direction: "asc" | "desc";
-}
-
-const sorted = <DB, From extends keyof DB, Row>(
-  rows: SelectQueryBuilder<DB, From, Row>,
-  { time, direction }: Sorting,
-) => rows.orderBy(sql.ref(time), direction).orderBy(sql.ref("id"), direction);
-
-interface PageRead extends Sorting {
+/** A range of an index, and the conditions of the filter that it serves. */
+interface Source {
   range: Range;
-  /** The conditions that the index does not serve. */
-  conditions: readonly Condition[];
-  limit: number;
+  serves: readonly (keyof Conditions)[];
+  /** Further conditions on the orders of the range. */
+  needs?: readonly Sql[];
 }
 
-/** Reads the orders of a range until `limit` + 1 fit the conditions, at most `readMax` of them. */
-function readPage(db: Kysely<Tables>, { range, conditions, limit, ...sorting }: PageRead): Promise<ReadRow[]> {
-  const { time, direction } = sorting;
-  const read = db
-    .selectFrom(range.limit(conditions.length > 0 ? readMax : limit + 1).as("order"))
-    .selectAll()
-    .select((order) => [
-      order
-        .and(conditions.map((condition) => condition(order)))
-        .$castTo<boolean>()
-        .as("is_match"),
-      order.fn
-        .agg<number>("row_number")
-        .over((over) => over.orderBy(time, direction).orderBy("id", direction))
-        .as("place"),
-    ]);
-  return sorted(
-    db
-      .selectFrom(read.as("read"))
-      .selectAll()
-      .select((row) => row.selectFrom("timeline").select("epoch").$asScalar().$notNull().as("epoch"))
-      .where((row) => row.or([row("is_match", "=", true), row("place", "=", readMax)])),
-    sorting,
-  )
-    .limit(limit + 1)
-    .execute();
+function newestFirst(filter: OrderFilter, after: Place | undefined): Read {
+  const conditions = conditionsOf(filter);
+  const { range, serves, needs = [] } = sourceOf(filter, conditions, after);
+  const others = Object.entries(conditions).filter(([name]) => !(serves as readonly string[]).includes(name));
+  return { range, conditions: [...needs, ...others.flatMap(([, condition]) => condition)] };
 }
 
-interface ReadRows {
-  rows: ReadRow[];
-  until?: Date;
-}
-
-const newestFirst = { time: "opened_at", direction: "desc" } as const;
-
-async function listNewest(db: Kysely<Tables>, filter: OrderFilter): Promise<ReadRows> {
-  const { status, provider, limit } = filter;
-  const { ofStatus, ofProvider, opensFrom, opensBefore } = conditionsOf(filter);
-  const after = filter.cursor === undefined ? undefined : readPlace(filter.cursor);
+/** The source with the fewest orders, as far as the filter shows. */
+function sourceOf(filter: OrderFilter, conditions: Conditions, after: Place | undefined): Source {
+  const { status, provider, reason, receipt, phones, customer, paidFrom, paidTo } = filter;
+  const { ofStatus, ofProvider, ofReason, opensFrom, opensBefore } = conditions;
   // With both ends PostgreSQL would expect fewer orders than there are, and would sort them all instead of reading the first ones.
-  const end = after ? [() => sql<boolean>`(opened_at, id) < (${after.at}, ${after.id}::uuid)`] : opensBefore;
-  const newest = (ofIndex: readonly Condition[]): Range =>
-    sorted(ordersOf(db, [...ofIndex, ...opensFrom, ...end]), newestFirst);
-  const read = async (range: Range, conditions: readonly Condition[] = []): Promise<ReadRows> => ({
-    rows: await readPage(db, { ...newestFirst, range, conditions, limit }),
-  });
+  const end = after
+    ? [sql`("order".opened_at, "order".id) < (${after.at}::timestamptz, ${after.id}::uuid)`]
+    : opensBefore;
+  const opened = [...opensFrom, ...end];
+  const within: (keyof Conditions)[] = after ? ["opensFrom"] : ["opensFrom", "opensBefore"];
+  const newest = (ofIndex: readonly Sql[]): Range => newestWhere(all([...ofIndex, ...opened]));
+  if (receipt !== undefined) return { range: ofReceipt(receipt, after), serves: ["ofReceipt"] };
+  if (phones) return { range: ofPhones(phones, after), serves: ["ofPhone"] };
+  if (customer !== undefined) return { range: ofCustomer(customer, newest), serves: ["ofCustomer", ...within] };
+  // Its condition is checked again, because the index also has mismatches that a person has accepted.
+  if (filter.needsAttention) return { range: inAttention(newest), serves: within };
+  if (reason !== undefined) return { range: newest(ofReason), serves: ["ofReason", ...within] };
+  if (paidFrom ?? paidTo) return { range: paidWithin(filter, after), serves: ["ofPaid"], needs: [isOfPaying] };
   // Most of a provider's orders succeed, and few orders have any other status.
-  const isByProvider = provider !== undefined && (status === undefined || status === "succeeded");
-  if (isByProvider) return read(newest(ofProvider), ofStatus);
-  if (status !== undefined) return read(newest(ofStatus), ofProvider);
-  return read(newestOfAll(db, (each) => newest(hasStatus(each)).limit(limit + 1)));
+  if (provider !== undefined && (status === undefined || status === "succeeded")) {
+    return { range: newest(ofProvider), serves: ["ofProvider", ...within] };
+  }
+  if (status !== undefined) return { range: newest(ofStatus), serves: ["ofStatus", ...within] };
+  return { range: newestOfAll(newest), serves: within };
 }
+
+const placedOrder = (at: string, id: string): Sql =>
+  sql`"order".*, ${sql.ref(at)} as sort_at, ${sql.ref(id)} as sort_id`;
+
+const newestWhere =
+  (condition: Sql): Range =>
+  (limit) =>
+    sql`select ${placedOrder("order.opened_at", "order.id")} from "order" where ${condition}
+      ${inOrder("order.opened_at", "order.id")} limit ${limit}`;
 
 /**
  * Merges the newest orders of each status. There is no index of all orders by their opening, because PostgreSQL would also use it to look
  * for the orders of a provider, and read a million orders when that provider has no recent ones.
  */
-function newestOfAll(db: Kysely<Tables>, newestOf: (status: Status) => Range): Range {
-  const [first, ...others] = statuses.map((status) => db.selectFrom(newestOf(status).as("order")).selectAll());
-  if (!first) throw new Error("there is at least one status");
-  const all = others.reduce((some, one) => some.unionAll(one), first);
-  return sorted(db.selectFrom(all.as("order")).selectAll(), newestFirst);
-}
+const newestOfAll = (newest: (ofIndex: readonly Sql[]) => Range): Range =>
+  merged(statuses.map((status: Status) => newest([sql`"order".status = ${status}`])));
 
-const firstChangeFirst = { time: "changed_at", direction: "asc" } as const;
+const ofCustomer = (customer: string, newest: (ofIndex: readonly Sql[]) => Range): Range =>
+  merged([
+    newest([hasCustomerId(customer)]),
+    newest([
+      hasCustomerEmail(customer),
+      sql`(${hasCustomerId(customer)}) is not true`,
+      sql`"order".customer ->> 'email' is not null`,
+    ]),
+  ]);
+
+/** The orders of the index, and those that are paid while another payment of theirs waits for a decision: of these the newest 1,000. */
+const inAttention = (newest: (ofIndex: readonly Sql[]) => Range): Range =>
+  merged([
+    newest([mayNeedAttention]),
+    newest([
+      sql`(${mayNeedAttention}) is not true`,
+      sql`"order".id = any (array(
+        select order_uuid from payment where status = 'review' order by started_at desc limit ${sql.lit(readMax)}))`,
+    ]),
+  ]);
+
+/** Orders in the order of payments, which `payments` reads up to its limit. */
+const ordersOf =
+  (at: "started_at" | "paid_at", payments: Range): Range =>
+  (limit) =>
+    sql`select ${placedOrder(`payment.${at}`, "payment.id")}
+      from (${payments(limit)}) payment join "order" on "order".id = payment.order_uuid
+      ${inOrder(`payment.${at}`, "payment.id")}`;
+
+const isBefore = (at: string, after: Place | undefined): Sql =>
+  after ? sql`(${sql.ref(at)}, payment.id) < (${after.at}::timestamptz, ${after.id}::uuid)` : sql`true`;
+
+/** The order's latest payment of those that fit: an order with several has one place. */
+const isLatest = (
+  condition: Sql,
+): Sql => sql`not exists (select from payment later where later.order_uuid = payment.order_uuid
+  and later.attempt > payment.attempt and ${condition})`;
+
+const ofReceipt = (receipt: string, after: Place | undefined): Range => {
+  const receipts = receiptsOf(receipt);
+  return ordersOf(
+    "started_at",
+    (limit) => sql`select payment.id, payment.order_uuid, payment.started_at from payment
+      where payment.receipt = any (${receipts}::text[]) and ${isBefore("payment.started_at", after)}
+        and ${isLatest(sql`later.receipt = any (${receipts}::text[])`)}
+      ${inOrder("payment.started_at", "payment.id")} limit ${limit}`,
+  );
+};
+
+/** Reads each phone by itself, because the index has the order of one phone's payments only. */
+const ofPhones = (phones: readonly string[], after: Place | undefined): Range =>
+  ordersOf(
+    "started_at",
+    (limit) => sql`select payment.* from unnest(${phones}::text[]) as asked (phone) cross join lateral (
+        select payment.id, payment.order_uuid, payment.started_at from payment
+        where payment.phone = asked.phone and payment.phone ~ '^[+][0-9]+$' and ${isBefore("payment.started_at", after)}
+          and ${isLatest(sql`later.phone = any (${phones}::text[])`)}
+        ${inOrder("payment.started_at", "payment.id")} limit ${limit}
+      ) payment
+      ${inOrder("payment.started_at", "payment.id")} limit ${limit}`,
+  );
+
+/** The order's place is that of the payment that paid it: not that of a second payment. */
+const isOfPaying = sql`"order".status = 'succeeded' and "order".sort_id::text = "order".payment ->> 'id'`;
+
+/** By the time at which the money moved. */
+const paidWithin = (filter: OrderFilter, after: Place | undefined): Range =>
+  ordersOf(
+    "paid_at",
+    (limit) => sql`select payment.id, payment.order_uuid, payment.paid_at from payment
+      where ${isPaidWithin(filter)} and ${isBefore("payment.paid_at", after)}
+      ${inOrder("payment.paid_at", "payment.id")} limit ${limit}`,
+  );
 
 /**
  * Lists orders by change, oldest first. A backend that passes its last known change as `since` sees the newest state of every
@@ -162,42 +237,19 @@ const firstChangeFirst = { time: "changed_at", direction: "asc" } as const;
  * starts 10 s before `since`. All its pages end at the time at which the first one was read. Without this end, the last change of a
  * slow reader could be more than 10 s after a change that committed behind its earlier pages.
  */
-async function listByChange(db: Kysely<Tables>, since: Date, filter: OrderFilter): Promise<ReadRows> {
-  const { limit } = filter;
-  const after = filter.cursor === undefined ? undefined : readPlace(filter.cursor);
+async function byChange(db: Kysely<Tables>, since: Date, filter: OrderFilter, after: Place | undefined): Promise<Read> {
   const until = after?.until ?? (await readClock(db));
-  const start: Condition = after
-    ? () => sql<boolean>`(changed_at, id) > (${after.at}, ${after.id}::uuid)`
-    : (order) => order("changed_at", ">=", new Date(since.getTime() - 10_000));
-  const end: Condition[] = after?.until ? [(order) => order("changed_at", "<=", until)] : [];
-  const range = sorted(ordersOf(db, [start, ...end]), firstChangeFirst);
-  const { ofStatus, ofProvider, opensFrom, opensBefore } = conditionsOf(filter);
-  const conditions = [...ofStatus, ...ofProvider, ...opensFrom, ...opensBefore];
-  return { rows: await readPage(db, { ...firstChangeFirst, range, conditions, limit }), until };
-}
-
-const ordersOf = (db: Kysely<Tables>, conditions: readonly Condition[]): Range =>
-  db
-    .selectFrom("order")
-    .selectAll()
-    .where((order) => order.and(conditions.map((condition) => condition(order))));
-
-const hasStatus = (status: Status | undefined): Condition[] =>
-  status === undefined ? [] : [(order) => order("status", "=", status)];
-
-/** At most one condition for each part of the filter. */
-function conditionsOf({ status, provider, from, to }: OrderFilter) {
-  const ofProvider: Condition[] =
-    provider === undefined ? [] : [() => sql<boolean>`payment ->> 'provider' = ${provider}`];
-  const opensFrom: Condition[] = from === undefined ? [] : [(order) => order("opened_at", ">=", from)];
-  const opensBefore: Condition[] = to === undefined ? [] : [(order) => order("opened_at", "<", to)];
-  return { ofStatus: hasStatus(status), ofProvider, opensFrom, opensBefore };
-}
-
-/** `until`: the end of a list by change, which its first page has set. */
-const place = z.tuple([placeTime, z.uuid(), placeTime.optional()]);
-
-function readPlace(cursor: string): { at: Date; id: string; until?: Date } {
-  const [at, id, until] = readCursor(place, cursor);
-  return { at, id, ...(until && { until }) };
+  const start = after
+    ? sql`("order".changed_at, "order".id) > (${after.at}::timestamptz, ${after.id}::uuid)`
+    : sql`"order".changed_at >= ${new Date(since.getTime() - 10_000)}::timestamptz`;
+  const end = after?.until ? [sql`"order".changed_at <= ${until}::timestamptz`] : [];
+  return {
+    until,
+    direction: "asc",
+    range: (
+      limit,
+    ) => sql`select ${placedOrder("order.changed_at", "order.id")} from "order" where ${all([start, ...end])}
+      ${inOrder("order.changed_at", "order.id", "asc")} limit ${limit}`,
+    conditions: Object.values(conditionsOf(filter)).flat(),
+  };
 }

@@ -12,6 +12,12 @@ const halvingS = 120;
 /** The pace is halved at most once within five seconds, because queries that are in flight together are refused together. */
 const togetherS = 5;
 
+/** Unused permits of the last half second still count, because the reconciler claims twice a second. */
+export const creditS = 0.5;
+
+/** The queries of one second, because claims run twice a second. */
+export const queriesAtOnce = (perMinute = 60): number => Math.max(1, Math.floor(perMinute / 60));
+
 /** Eight halvings at most, because a provider must still be queried about once a minute: 0.2 s × 2^8 = 51 s. */
 const halvingsMax = 8;
 
@@ -62,4 +68,34 @@ const slowStatement = {
 /** Halves a provider's pace for all nodes, and pauses its queries for `retryAfterS` seconds (default 10, at most 600). */
 export async function slowQueries(pool: pg.Pool, provider: string, retryAfterS = restS): Promise<void> {
   await run(pool, slowStatement, [provider, Math.min(retryAfterS, restMaxS)]);
+}
+
+/**
+ * $1: the provider. $2: the usual seconds between two queries; null: no limit. $3: the queries of one second. Returns no row where
+ * nothing limits the pace.
+ */
+const takeQueryStatement = {
+  name: "take-query",
+  text: `with pace as materialized (
+    select provider, next_at, ${halvingsNow("q")} as halvings from query_pace q where provider = $1 for no key update
+  ),
+  turn as materialized (
+    select p.provider, i.interval_s, extract(epoch from p.next_at - clock_timestamp())
+        - (case when p.halvings > 0 then 1 else $3::float8 end - 1) * i.interval_s as wait_s
+    from pace p cross join lateral (select ${intervalNow("$2::float8", "p.halvings")} as interval_s) i
+    where i.interval_s is not null
+  ),
+  spent as (
+    update query_pace q
+    set next_at = greatest(q.next_at, clock_timestamp() - interval '${creditS} seconds') + turn.interval_s * interval '1 second'
+    from turn where q.provider = turn.provider and turn.wait_s <= 0
+  )
+  select wait_s::float8 from turn`,
+} as const;
+
+/** Takes one query from the pace of all nodes. Returns the seconds to wait if the pace allows none now, and then takes none. */
+export async function takeQuery(pool: pg.Pool, provider: string, perMinute: number | undefined): Promise<number> {
+  const values = [provider, perMinute === undefined ? null : 60 / perMinute, queriesAtOnce(perMinute)];
+  const [row] = await run<{ wait_s: number }>(pool, takeQueryStatement, values);
+  return Math.max(0, row?.wait_s ?? 0);
 }

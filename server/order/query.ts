@@ -1,22 +1,17 @@
-/** Reads orders for the merchant's backend: one order with its history, lists, and changed orders. No webhook waits for it. */
+/** Reads orders for the merchant's backend: one order with its history, lists of orders and payments. No webhook waits for it. */
 import { Kysely, PostgresDialect } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import { asHubError, type Database } from "../database/pool.ts";
 import { storable } from "../validation.ts";
-import { listOrders, type OrderFilter, type OrderPage, readClock } from "./list.ts";
-import { type Item, type Language, maskPhone, type Reason, type Status, type StatusEvent } from "./order.ts";
+import { type DetailedPage, listDetailed, listOrders, type OrderFilter, type OrderPage, readClock } from "./list.ts";
+import { type Item, type Language, maskPhone, type StatusEvent } from "./order.ts";
+import { listPayments, type PaymentFilter, type PaymentPage } from "./payment-list.ts";
+import { type PaymentView, toPaymentView } from "./payment-view.ts";
 import { type PastEvent, toEvent, toPastEvent } from "./row.ts";
-import type { StoredPayment, Tables } from "./tables.ts";
+import { type Grouping, type Period, summarize, type Total } from "./summary.ts";
+import type { Tables } from "./tables.ts";
 
-export type { OrderFilter };
-
-/** One attempt, as the merchant's backend sees it. The phone is masked. */
-export interface PaymentView extends StoredPayment {
-  status: Status;
-  reason?: Reason;
-  phone?: string;
-  reference?: string;
-}
+export type { OrderFilter, PaymentFilter, PaymentView };
 
 /** Everything about one order, read in one snapshot. */
 export interface OrderView {
@@ -47,6 +42,12 @@ export interface OrderQuery {
    * `nextCursor`, because it reads at most 1,000 orders. Throws `body_invalid` for a cursor that no list returned.
    */
   list(filter: OrderFilter): Promise<OrderPage>;
+  /** Lists the same orders with more of each. Customers' phones are masked. */
+  listDetailed(filter: OrderFilter): Promise<DetailedPage>;
+  /** Lists payments, the newest first. Its pages are like those of `list`. */
+  listPayments(filter: PaymentFilter): Promise<PaymentPage>;
+  /** Adds up the money that moved in each period, by one more property. */
+  summarize(by: Grouping, periods: readonly Period[]): Promise<Total[]>;
   /** Reads PostgreSQL's clock, which sets every stored time. */
   clock(): Promise<Date>;
 }
@@ -93,6 +94,17 @@ export function createOrderQuery({ pool }: Database): OrderQuery {
 
     list: (filter) => withHubErrors(() => listOrders(db, filter)),
 
+    listDetailed: (filter) =>
+      withHubErrors(async () => {
+        const { data, nextCursor } = await listDetailed(db, filter);
+        const masked = data.map((one) => ({ ...one, customer: one.customer && withMaskedPhone(one.customer) }));
+        return { data: masked, nextCursor };
+      }),
+
+    listPayments: (filter) => withHubErrors(() => listPayments(db, filter)),
+
+    summarize: (by, periods) => summarize(pool, by, periods),
+
     clock: () => withHubErrors(() => readClock(db)),
   };
 }
@@ -128,23 +140,3 @@ export const merchantFields = ({ description, customer, metadata, items, lang }:
 
 export const withMaskedPhone = (customer: Record<string, unknown>): Record<string, unknown> =>
   typeof customer.phone === "string" ? { ...customer, phone: maskPhone(customer.phone) } : customer;
-
-type PaymentRow = Awaited<ReturnType<ReturnType<typeof selectOrder>["executeTakeFirstOrThrow"]>>["payments"][number];
-
-function toPaymentView(row: PaymentRow): PaymentView {
-  return {
-    id: row.id,
-    provider: row.provider,
-    attempt: row.attempt,
-    live: row.live,
-    status: row.status,
-    ...(row.reason && { reason: row.reason }),
-    ...(row.phone && { phone: maskPhone(row.phone) }),
-    ...(row.reference && { reference: row.reference }),
-    ...(row.receipt && { receipt: row.receipt }),
-    ...(row.amount_paid_minor !== null && { amountPaidMinor: row.amount_paid_minor }),
-    ...(row.action && row.status === "processing" && { action: row.action }),
-    startedAt: new Date(row.started_at).toISOString(),
-    expiresAt: new Date(row.expires_at).toISOString(),
-  };
-}

@@ -75,7 +75,7 @@ export const tables: Readonly<Record<string, TableRetention>> = {
       ...["id", "order_uuid", "attempt", "provider", "live", "amount_minor", "currency", "status", "reason"],
       // The receipt is the proof of the money and names no person.
       ...["receipt", "amount_paid_minor", "suspected"],
-      ...["started_at", "expires_at", "check_at", "suspected_at", "completing_at"],
+      ...["started_at", "expires_at", "check_at", "suspected_at", "completing_at", "paid_at"],
     ],
     since: "started_at",
     keptFor,

@@ -1,7 +1,7 @@
 /** Figures over many payments, for operators. Each is one statement on an index. */
 import type pg from "pg";
 import { asHubError, type Database } from "../database/pool.ts";
-import { dueProviders } from "./claim-due.ts";
+import { dueProviders, usedProviders } from "./claim-due.ts";
 import { halvingsNow } from "./query-pace.ts";
 
 export interface ProviderBacklog {
@@ -28,7 +28,7 @@ export interface Statistics {
   backlog(): Promise<Backlog>;
   /**
    * By provider: the share of successes among the payments that were started in the last 24 hours and have settled. Of more than
-   * 100,000 payments only the newest 100,000 count. The result may be 30 s old. Throws `store_unavailable`.
+   * 20,000 payments of a provider only the newest 20,000 count. The result may be 30 s old. Throws `store_unavailable`.
    */
   succeededShares(): Promise<ReadonlyMap<string, number>>;
 }
@@ -59,18 +59,19 @@ const backlogStatement = {
   query_timeout: 500,
 } as const;
 
-/** Payments that the shares are made of. 100,000, because the statement must not take seconds on a day with more. */
-const sharedPaymentsMax = 100_000;
+/** Payments that a provider's share is made of. 20,000, because the statement must not take seconds on a day with more. */
+const sharedPaymentsMax = 20_000;
 
 /** Reads one day of payments at most, never the whole table. */
 const shareStatement = {
-  text: `select provider, avg(case when status = 'succeeded' then 1 else 0 end)::float8 as share
-    from (
-      select provider, status from payment where started_at >= now() - interval '24 hours'
+  text: `with recursive ${usedProviders}
+    select u.provider, avg(case when recent.status = 'succeeded' then 1 else 0 end)::float8 as share
+    from used_provider u cross join lateral (
+      select status from payment where provider = u.provider and started_at >= now() - interval '24 hours'
       order by started_at desc limit ${sharedPaymentsMax}
     ) recent
-    where not is_open(status)
-    group by provider`,
+    where not is_open(recent.status)
+    group by u.provider`,
 } as const;
 
 /** 30 s, because the statement may take a few hundred milliseconds, and a share of a day changes little in that time. */

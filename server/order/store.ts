@@ -13,15 +13,27 @@ import { type Changes, readChanges, readCurrent, readCurrentWithTime, type Timed
 import type { PaymentDraft } from "./draft.ts";
 import { createEpochs, type EpochOptions } from "./epoch.ts";
 import type { InboxRow } from "./evidence.ts";
-import { locate, locateOwn } from "./locate.ts";
+import { type AskedPayment, findAsked, locate, locateOwn } from "./locate.ts";
 import { type Opened, type OpenLimits, openOrder } from "./open.ts";
 import type { DuePayment, Outcome, Reason, Result, Status, StatusEvent } from "./order.ts";
-import { preparePace, slowQueries } from "./query-pace.ts";
+import { datePayments } from "./paid-time.ts";
+import { preparePace, slowQueries, takeQuery } from "./query-pace.ts";
 import { type ChangedResults, putResult, removeResult } from "./result.ts";
 import { type StateRow, toEvent } from "./row.ts";
 import type { Allowance } from "./schedule.ts";
 
-export type { AgreedTerms, ChangedResults, Changes, InboxRow, Opened, Returned, SuccessAssessment, TimedState };
+export type {
+  AgreedTerms,
+  AskedPayment,
+  ChangedResults,
+  Changes,
+  InboxRow,
+  Opened,
+  Returned,
+  StatusEvent,
+  SuccessAssessment,
+  TimedState,
+};
 
 /** A payment's status and reason before an event. */
 export interface Before {
@@ -49,6 +61,10 @@ export interface OrderStore {
   preparePace(providers: readonly string[]): Promise<void>;
   /** Halves a provider's pace for all nodes and pauses its queries for `retryAfterS` seconds (default 10). */
   slowQueries(provider: string, retryAfterS?: number): Promise<void>;
+  /** Takes one query from the provider's pace. Returns the seconds to wait if the pace allows none now. */
+  takeQuery(provider: string, perMinute: number | undefined): Promise<number>;
+  /** A payment of any status, to ask its provider. Undefined when there is no such payment. */
+  findAsked(paymentId: string): Promise<AskedPayment | undefined>;
   /** Whether the payment's order is still to be paid: false after another attempt has paid it or may have paid it. */
   isPayable(paymentId: string): Promise<boolean>;
   /** Records that the payer has returned from the provider's page. Undefined when there is no such payment. */
@@ -70,6 +86,8 @@ export interface OrderStore {
   putResult(orderId: string, result: Result, onlyAtVersion?: number): Promise<ChangedResults>;
   /** Removes a result, and returns the state after it. Throws `order_unknown` or `result_unknown`. */
   removeResult(orderId: string, resultId: string): Promise<StatusEvent>;
+  /** Adds the time of the money to some successes without one. Returns whether more may remain. */
+  datePayments(): Promise<boolean>;
   /** The current states of those orders that exist, in no order. */
   current(ids: readonly string[]): Promise<StatusEvent[]>;
   /** Like `current`, with PostgreSQL's time of the read. */
@@ -120,6 +138,8 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
     endReceiptCheck: (paymentId) => endReceiptCheck(pool, paymentId),
     preparePace: (providers) => preparePace(pool, providers),
     slowQueries: (provider, retryAfterS) => slowQueries(pool, provider, retryAfterS),
+    takeQuery: (provider, perMinute) => takeQuery(pool, provider, perMinute),
+    findAsked: (paymentId) => findAsked(pool, paymentId),
     isPayable: (paymentId) => isPayable(pool, paymentId),
     recordReturn: (paymentId, isApproved) => recordReturn(pool, paymentId, isApproved),
     clearCompletionLock: (paymentId) => clearCompletionLock(pool, paymentId),
@@ -137,6 +157,7 @@ export function createOrderStore(options: OrderStoreOptions): OrderStore {
       announce(event, event);
       return event;
     },
+    datePayments: () => datePayments(pool),
     current: (ids) => readCurrent(pool, ids),
     currentWithTime: (ids) => readCurrentWithTime(pool, ids),
     checkEpoch: epochs.check,

@@ -62,6 +62,7 @@ interface PaymentTable {
   suspected_at: Date | null;
   completing_at: Date | null;
   payer: Buffer | null;
+  paid_at: Date | null;
 }
 
 interface EventTable extends VersionColumns {
@@ -71,15 +72,18 @@ interface EventTable extends VersionColumns {
   source: Source | null;
 }
 
-export type WebhookResult =
-  | "applied"
-  | "repeat"
-  | "hint"
-  | "unmatched"
-  | "nothing"
-  | "error"
-  | "unreadable"
-  | "refused";
+export const webhookResults = [
+  "applied",
+  "repeat",
+  "hint",
+  "unmatched",
+  "nothing",
+  "error",
+  "unreadable",
+  "refused",
+] as const;
+
+export type WebhookResult = (typeof webhookResults)[number];
 
 interface WebhookTable {
   id: GeneratedAlways<number>;

@@ -34,6 +34,21 @@ export function readPhone(phone: string, { provider, currency, field = "phone" }
   return number;
 }
 
+/**
+ * Every number in E.164 that a text may be in one of these countries, to search for payments. Throws `phone_invalid` for a text that is
+ * no number in any of them.
+ */
+export function phonesOf(phone: string, countries: readonly string[]): string[] {
+  const numbers = new Set(
+    readings(phone, countries).flatMap(({ text, country }) => {
+      const found = parsePhoneNumberFromString(text, { ...(country && { defaultCountry: country }), extract: false });
+      return found?.isValid() ? found.number : [];
+    }),
+  );
+  if (numbers.size === 0) throw fieldError("phone_invalid", "phone", "is not a phone number, such as +254712345601");
+  return [...numbers];
+}
+
 /** The error for a request without a phone. */
 export const missingPhone = ({ name }: Pick<Provider, "name">): HubError =>
   fieldError("phone_invalid", "phone", `is required, because ${displayNameOf(name)} prompts a phone`);

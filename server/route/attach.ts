@@ -1,15 +1,21 @@
 /** Adds the routes of this folder to a node. */
 import type { FastifyInstance } from "fastify";
 import type { UrlSecrets } from "../auth/keys.ts";
+import { createCsv } from "../http/csv.ts";
 import { refuseWhileDraining } from "../http/scope.ts";
 import { faviconRoute } from "../http/static-files.ts";
+import { type AskRoutesOptions, askRoutes } from "./ask.ts";
 import { deskRoutes } from "./desk.ts";
 import { type DoctorRouteOptions, doctorRoute } from "./doctor.ts";
 import { type HealthRoutesOptions, healthRoutes } from "./health.ts";
+import { type InboxRoutesOptions, inboxRoutes } from "./inbox.ts";
 import { type MetricsRouteOptions, metricsRoute } from "./metrics.ts";
+import { type OrderListOptions, orderListRoutes } from "./order-list.ts";
 import { type OrderRoutesOptions, orderRoutes } from "./orders.ts";
+import { type PaymentListOptions, paymentListRoutes } from "./payment-list.ts";
 import { type PaymentRoutesOptions, paymentRoutes } from "./payments.ts";
 import { type ProviderRoutesOptions, providerRoutes } from "./providers.ts";
+import { type ReportRoutesOptions, reportRoutes } from "./report.ts";
 import { type ResultRoutesOptions, resultRoutes } from "./results.ts";
 import { type ReturnRoutesOptions, returnRoutes } from "./returns.ts";
 import { sdkRoutes } from "./sdk.ts";
@@ -40,11 +46,13 @@ export async function addOpenRoutes(
 
 export interface ApiRoutesOptions
   extends Omit<PaymentRoutesOptions, "store">,
-    OrderRoutesOptions,
+    Omit<OrderRoutesOptions & OrderListOptions & PaymentListOptions, "query" | "sendCsv">,
+    Omit<AskRoutesOptions & InboxRoutesOptions & ReportRoutesOptions, "query" | "store">,
     Omit<ResultRoutesOptions, "store">,
     ProviderRoutesOptions,
     DoctorRouteOptions {
   store: PaymentRoutesOptions["store"] & ResultRoutesOptions["store"];
+  query: OrderRoutesOptions["query"];
   isDraining: () => boolean;
 }
 
@@ -55,6 +63,12 @@ export async function addApiRoutes(scope: FastifyInstance, options: ApiRoutesOpt
     paymentRoutes(payments, options);
   });
   orderRoutes(scope, options);
+  const lists = { ...options, sendCsv: createCsv(scope) };
+  orderListRoutes(scope, lists);
+  paymentListRoutes(scope, lists);
+  reportRoutes(scope, options);
+  askRoutes(scope, options);
+  inboxRoutes(scope, options);
   resultRoutes(scope, options);
   providerRoutes(scope, options);
   doctorRoute(scope, options);

@@ -1,16 +1,15 @@
 /** Routes for orders. An API key reads everything, a watch token reads the current state of its order. */
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
-import { statuses } from "../../client-sdk/protocol.ts";
 import { type Access, credentialOf, merchantOnly } from "../auth/access.ts";
 import type { WatchTokens } from "../auth/watch-token.ts";
-import { fieldError, HubError } from "../errors.ts";
+import { HubError } from "../errors.ts";
 import type { OrderQuery, OrderView } from "../order/query.ts";
 import type { Review } from "../order/review.ts";
-import { decided, orderList, orderView, statusEvent, watchToken } from "../schema/answer.ts";
+import { decided, orderView, statusEvent, watchToken } from "../schema/answer.ts";
 import * as example from "../schema/example.ts";
-import { described, openedBy, readProblems, watchProblems } from "../schema/route.ts";
-import { parseInput, readOrderId, text, timeText, wholeText } from "../validation.ts";
+import { described, openedBy, watchProblems } from "../schema/route.ts";
+import { parseInput, readOrderId, text } from "../validation.ts";
 
 export interface OrderRoutesOptions {
   access: Access;
@@ -18,27 +17,6 @@ export interface OrderRoutesOptions {
   review: Review;
   tokens: WatchTokens;
 }
-
-/** The filter of a list of orders. */
-export const orderFilter = z.strictObject({
-  status: z
-    .enum(statuses)
-    .meta({ description: "Only orders with this status now.", examples: ["succeeded"] })
-    .optional(),
-  provider: text(64)
-    .meta({ description: "Only orders whose latest state comes from this provider.", examples: ["daraja"] })
-    .optional(),
-  from: timeText.meta({ description: "Opened at or after.", examples: ["2026-11-20T00:00:00Z"] }).optional(),
-  to: timeText.meta({ description: "Opened before.", examples: ["2027-11-20T00:00:00Z"] }).optional(),
-  changedSince: timeText
-    .meta({
-      description: "Only orders that changed at or after this time, by time of change: a feed.",
-      examples: ["2026-11-20T00:00:00Z"],
-    })
-    .optional(),
-  cursor: text(500).describe("The `nextCursor` of the previous page.").optional(),
-  limit: wholeText(1, 200, { description: "Orders in a page.", examples: [20] }).default(50),
-});
 
 /** A person's decision on a payment in review. */
 export const decision = z
@@ -63,20 +41,6 @@ const readOrder = described({
     },
   },
   problems: ["key_invalid", ...watchProblems],
-});
-
-const listOrders = described({
-  operationId: "listOrders",
-  tag: "Payments",
-  summary: "List orders, or read a feed of changes",
-  description:
-    "Newest first. With `changedSince`, by time of change, oldest first: a feed for a backend, at least once. A page reads at most 1,000 orders, so that with filters it may have fewer than `limit`, or none, before the end. Read all pages with `nextCursor`, then continue with the last `occurredAt` as `changedSince`: the changes of the 10 s before it are repeated, so that none is missed.",
-  security: openedBy.read,
-  querystring: orderFilter,
-  answers: {
-    200: { description: "A page.", schema: orderList, example: { data: [example.succeeded], nextCursor: null } },
-  },
-  problems: ["body_invalid", ...readProblems],
 });
 
 const resolveReview = described({
@@ -162,12 +126,6 @@ export function orderRoutes(app: FastifyInstance, { access, query, review, token
     // The token is for the order's uuid. A restored database may have another order with the same name (G11).
     if (order.id !== id) throw new HubError("order_unknown");
     return order;
-  });
-
-  app.get("/v1/orders", { ...listOrders, onRequest }, async (request) => {
-    const found = parseInput(orderFilter, request.query);
-    if (found.from && found.to && found.from > found.to) throw fieldError("body_invalid", "to", "is before from");
-    return query.list(found);
   });
 
   app.post<OrderParams>("/v1/orders/:orderId/resolve", { ...resolveReview, onRequest }, async (request) => {

@@ -6,6 +6,8 @@ import { z } from "zod";
 import { type Reason, reasons, resultKinds, statuses } from "../../client-sdk/protocol.ts";
 import { type ErrorCode, errorTable } from "../errors.ts";
 import { languages, type Source, sources } from "../order/order.ts";
+import { groupings } from "../order/summary.ts";
+import { type WebhookResult, webhookResults } from "../order/tables.ts";
 
 export const time = (description: string) => z.iso.datetime().describe(`${description}. ISO 8601, UTC.`);
 const minor = (description: string) => z.int().min(0).describe(`${description}, in the currency's minor unit.`);
@@ -126,6 +128,19 @@ export const statusEvent = z
   })
   .meta({ id: "StatusEvent", description: "The whole current state of one order, never a difference." });
 
+const resultMeanings: Record<WebhookResult, string> = {
+  applied: "it changed the payment",
+  repeat: "it said nothing new",
+  hint: "it proved nothing, so the provider was asked",
+  unmatched: "no payment has its reference",
+  nothing: "it has no outcome of a payment",
+  error: "it could not be applied yet, and is tried again",
+  unreadable: "it could not be read",
+  refused: "its secret or signature was wrong",
+};
+
+const webhookMeanings = webhookResults.map((name) => `- \`${name}\`: ${resultMeanings[name]}`).join("\n");
+
 const sourceMeanings: Record<Source, string> = {
   webhook: "a webhook of the provider",
   query: "the provider's answer to a query",
@@ -158,6 +173,9 @@ export const payment = z
     reason: reason.exactOptional(),
     phone: z.string().exactOptional().describe("Masked."),
     reference: z.string().exactOptional().describe("The provider's own id of the payment."),
+    paidAt: time(
+      "When the money moved: the first evidence of it, also if a person accepted the payment later",
+    ).exactOptional(),
   })
   .meta({ id: "Payment", description: "One attempt to pay an order." });
 
@@ -191,6 +209,106 @@ export const orderList = z
     nextCursor: z.string().nullable().describe("The `cursor` of the next page; null at the end."),
   })
   .meta({ id: "OrderList" });
+
+export const listedPayment = payment
+  .extend({
+    orderId: z.string().describe("Your name for the order."),
+    amountMinor: minor("The amount to pay"),
+    currency,
+  })
+  .meta({ id: "ListedPayment", description: "One attempt, outside its order." });
+
+export const paymentList = z
+  .object({
+    data: z.array(listedPayment),
+    nextCursor: z.string().nullable().describe("The `cursor` of the next page; null at the end."),
+  })
+  .meta({ id: "PaymentList" });
+
+export const asked = z
+  .object({
+    answer: z
+      .object({
+        status,
+        reason: reason.exactOptional(),
+        receipt: z.string().exactOptional(),
+        reference: z.string().exactOptional(),
+        amountMinor: minor("The amount that the provider states").exactOptional(),
+        currency: currency.exactOptional(),
+      })
+      .nullable()
+      .describe("What the provider said; null if it knows no outcome."),
+    changed: z
+      .boolean()
+      .describe("Whether the answer changed the payment. A failure changes it only when a second answer confirms it."),
+    payment: listedPayment,
+    order: statusEvent,
+  })
+  .meta({ id: "Asked", description: "The provider's answer, and the state after it." });
+
+export const summary = z
+  .object({
+    from: time("The beginning"),
+    to: time("The end"),
+    by: z.enum(groupings),
+    timeZone: z.string(),
+    data: z.array(
+      z.object({
+        day: z.iso.date().exactOptional().describe("With `by=day`: the day in `timeZone`."),
+        provider: z.string().exactOptional().describe("With `by=provider`."),
+        reason: z.string().nullable().exactOptional().describe("With `by=reason`: null for payments without a reason."),
+        currency,
+        live,
+        payments: z.int().min(0),
+        amountMinor: minor("The money of these payments, without those of unknown amounts"),
+        unknownAmounts: z
+          .int()
+          .min(0)
+          .describe("Payments whose amount in this currency is unknown: accepted mismatches. See their orders."),
+      }),
+    ),
+  })
+  .meta({ id: "Summary", description: "Money that moved, added up." });
+
+export const inboxWebhook = z
+  .object({
+    id: z.int(),
+    provider: z.string(),
+    receivedAt: time("When it arrived"),
+    result: z.enum(webhookResults).describe(webhookMeanings),
+    proof: z
+      .enum(["signature", "secret", "none"])
+      .describe("Why its content is trusted. `none`: it only caused a query."),
+    paymentId: z.uuid().exactOptional(),
+    orderId: z.string().exactOptional(),
+    error: z.string().exactOptional().describe("Why it was not applied."),
+    headers: z.record(z.string(), z.string()).describe("Without credentials, and masked like the body."),
+    body: z
+      .string()
+      .nullable()
+      .describe(
+        "The body, with phones, names and secrets masked. Null if it is erased, or of a form that cannot be masked.",
+      ),
+    bytes: z.int().min(0).describe("The size of the stored body."),
+  })
+  .meta({ id: "InboxWebhook", description: "A webhook as it was stored." });
+
+export const inboxWebhookList = z
+  .object({
+    data: z.array(inboxWebhook),
+    nextCursor: z.string().nullable().describe("The `cursor` of the next page; null at the end."),
+  })
+  .meta({ id: "InboxWebhookList" });
+
+export const appliedWebhook = z
+  .object({
+    result: z
+      .enum(["applied", "repeat", "hint", "nothing"])
+      .describe("`hint`: the webhook proves nothing, so the provider is asked about the payment."),
+    payment: listedPayment,
+    order: statusEvent,
+  })
+  .meta({ id: "AppliedWebhook", description: "The effect of the webhook, and the state after it." });
 
 export const watchToken = z
   .object({

@@ -115,24 +115,40 @@ export const prompt = {
   description: "2 tickets",
 };
 
+/** The payment as the merchant reads it. */
+const paid = {
+  id: paymentId,
+  provider: "daraja",
+  attempt: 1,
+  live: true,
+  status: "succeeded",
+  phone: "+2547*****601",
+  reference: "ws_CO_20112026205932104712345601",
+  receipt: "NLJ7RT61SV",
+  amountPaidMinor: 15_000,
+  paidAt: succeeded.occurredAt,
+  startedAt: succeeded.payment.startedAt,
+  expiresAt: succeeded.payment.expiresAt,
+};
+
+export const listedPayment = { ...paid, orderId, amountMinor: 15_000, currency: "KES" };
+
+/** A webhook whose payment is not known. */
+export const inboxWebhook = {
+  id: 4711,
+  provider: "lipana",
+  receivedAt: "2026-11-20T21:00:00.101Z",
+  result: "unmatched",
+  proof: "signature",
+  headers: { "content-type": "application/json" },
+  body: '{"event":"transaction.success","transaction_id":"TXN1735725600ABC","phone":"+2547*****678","amount":100}',
+  bytes: 312,
+};
+
 /** The order as the merchant reads it. */
 export const orderView = {
   order: succeeded,
-  payments: [
-    {
-      id: paymentId,
-      provider: "daraja",
-      attempt: 1,
-      live: true,
-      status: "succeeded",
-      phone: "+2547*****601",
-      reference: "ws_CO_20112026205932104712345601",
-      receipt: "NLJ7RT61SV",
-      amountPaidMinor: 15_000,
-      startedAt: succeeded.payment.startedAt,
-      expiresAt: succeeded.payment.expiresAt,
-    },
-  ],
+  payments: [paid],
   events: [pending, processing, succeeded],
   description: "2 tickets",
   customer: { name: "Asha Njeri", phone: "+2547*****601" },

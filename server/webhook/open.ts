@@ -3,6 +3,8 @@ import type { FastifyBaseLogger } from "fastify";
 import type { Database } from "../database/pool.ts";
 import type { OrderStore } from "../order/store.ts";
 import type { Provider } from "../provider/provider.ts";
+import { type Assign, createAssign } from "./assign.ts";
+import { listWebhooks, type WebhookFilter, type WebhookPage } from "./history.ts";
 import { createInbox, type Inbox } from "./inbox.ts";
 import { createReceiver, type Receiver } from "./receive.ts";
 import { type Redelivery, startRedelivery } from "./redelivery.ts";
@@ -23,18 +25,23 @@ export interface Parking {
    * because all others name their payment in the URL.
    */
   onReference(provider: string, reference: string): Promise<void>;
+  assign: Assign;
+  listWebhooks(filter: WebhookFilter): Promise<WebhookPage>;
 }
 
 /** Starts the loop that retries stored webhooks. */
 export function startParking({ database, providers, store, log }: ParkingOptions): Parking {
   const inbox = createInbox(database);
   const redelivery = startRedelivery({ providers, store, inbox, log });
+  const onReference = async (name: string, reference: string): Promise<void> => {
+    if (providers.get(name)?.isAccountWide) await redelivery.applyParked(name, reference);
+  };
   return {
     inbox,
     redelivery,
-    async onReference(name, reference) {
-      if (providers.get(name)?.isAccountWide) await redelivery.applyParked(name, reference);
-    },
+    onReference,
+    assign: createAssign({ pool: database.pool, providers, store, onReference }),
+    listWebhooks: (filter) => listWebhooks(database.pool, filter),
   };
 }
 

@@ -240,7 +240,18 @@ describe("the requests of the OpenAPI document", () => {
     const { order } = await pay(node, { phone: "+254712345601", ...fields });
     const { body } = await asMerchant(node, `/v1/orders/${order.orderId}/wait?timeout=10`);
     expect(body.status).toBe("succeeded");
-    return { orderId: order.orderId };
+    return { orderId: order.orderId, paymentId: order.payment.id };
+  };
+
+  /** Stores a webhook that names no payment and proves nothing. */
+  const openUnmatched = async (): Promise<Record<string, string>> => {
+    const { paymentId = "" } = await openPaid();
+    const database = openDatabase(databaseUrl, () => undefined);
+    const { rows } = await database.pool.query(
+      "insert into webhook (provider, proof, result, headers, body) values ('daraja', 'none', 'unmatched', '{}', '{}') returning id",
+    );
+    await database.close();
+    return { id: String(rows[0].id), paymentId };
   };
 
   const openWithResult = async (): Promise<Record<string, string>> => {
@@ -299,6 +310,8 @@ describe("the requests of the OpenAPI document", () => {
   const preparations: Record<string, () => Promise<Record<string, string>>> = {
     startPayment: async () => ({}),
     resolveReview: openInReview,
+    askProvider: async () => ({ id: (await openPaid()).paymentId ?? "" }),
+    applyWebhook: openUnmatched,
     putResult: () => openPaid(),
     sendNotification: async () => ({
       ...(await openPaid({ customer: { email: "asha@example.com" } })),
@@ -480,6 +493,25 @@ describe("the requests of the OpenAPI document", () => {
         "not_in_review",
         { names: opened, headers: key, body: { ...decision, paymentId: opened.paymentId } },
       ],
+      ["listOrders", "phone_invalid", { headers: key, query: { phone: "none" } }],
+      ["exportOrders", "body_invalid", { headers: key, query: { limit: "1" } }],
+      ["exportPayments", "phone_invalid", { headers: key, query: { phone: "none" } }],
+      ["listPayments", "key_invalid", {}],
+      ["summarizePayments", "body_invalid", { headers: key }],
+      ["listWebhooks", "body_invalid", { headers: key, query: { result: "none" } }],
+      ["askProvider", "payment_unknown", { names: { id: "0199f2c4-0000-7000-8000-00000000ffff" }, headers: key }],
+      ["askProvider", "scope_missing", { names: { id: "none" }, headers: reader }],
+      [
+        "applyWebhook",
+        "webhook_unknown",
+        { names: { id: "999999" }, headers: key, body: { paymentId: paid.paymentId } },
+      ],
+      [
+        "applyWebhook",
+        "payment_unknown",
+        { names: { id: "1" }, headers: key, body: { paymentId: "0199f2c4-0000-7000-8000-00000000ffff" } },
+      ],
+      ["applyWebhook", "scope_missing", { names: { id: "1" }, headers: reader, body: {} }],
       ["createPaymentLink", "amount_invalid", { headers: key, body: { orderId: "free", currency: "KES" } }],
       ["createPaymentLink", "order_mismatch", { headers: key, body: linkBody({ orderId: opened.orderId }) }],
       ["readPaymentLink", "payment_link_unknown", { headers: key }],

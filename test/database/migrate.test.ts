@@ -278,6 +278,7 @@ describe("the migrations", () => {
       "41742a004512c64b0f7428027b184bbb9af7fd7b76f4f557df6e32f813e1b27d",
       "7a00b41294a571d5512f809fe749a109a4da2f5cbbd86507c58599c25319829a",
       "70775d9a25cc085b43d617489d7f5f71b4c3e5a6af298b3a3959d88561675874",
+      "96f9d4232e870777df59a39afa6cb7ffa4f775d0802001e4bee09dc4b166d96d",
     ]);
   });
 
@@ -331,10 +332,10 @@ describe("a database of version 2", () => {
   it("gets the index for the payments of a day", async () => {
     const database = open(await createEmptyDatabase());
     await migrate(database.pool);
-    await database.pool.query("drop index payment_started; update tukio_schema set version = 2");
+    await database.pool.query("drop index payment_provider; update tukio_schema set version = 2");
     await migrate(database.pool);
     expect(await versionsOf(database)).toEqual([schemaVersion]);
-    expect(await catalogOf(database)).toHaveProperty("relation payment_started");
+    expect(await catalogOf(database)).toHaveProperty("relation payment_provider");
   });
 });
 

@@ -15,14 +15,18 @@ import { databaseCheck } from "../../server/doctor/database.ts";
 import { endpointCheck } from "../../server/doctor/endpoint.ts";
 import { createNodeRows } from "../../server/doctor/node-row.ts";
 import { HubError } from "../../server/errors.ts";
-import { createOrderQuery, type OrderFilter, type OrderQuery } from "../../server/order/query.ts";
+import { createOrderQuery, type OrderFilter, type OrderQuery, type PaymentFilter } from "../../server/order/query.ts";
 import { erase } from "../../server/order/retention.ts";
 import { createReview } from "../../server/order/review.ts";
 import { createStatistics, type Statistics } from "../../server/order/statistics.ts";
 import { createOrderStore, type OrderStore } from "../../server/order/store.ts";
+import { groupings } from "../../server/order/summary.ts";
+import { webhookResults } from "../../server/order/tables.ts";
 import { findViolations } from "../../server/order/violation.ts";
 import { createAccessToken } from "../../server/provider/access-token.ts";
 import { Unreachable } from "../../server/provider/http-client.ts";
+import { assignStatement, createAssign } from "../../server/webhook/assign.ts";
+import { listWebhooks } from "../../server/webhook/history.ts";
 import { createInbox, type Inbox } from "../../server/webhook/inbox.ts";
 import { filesBelow, textOf } from "../docs/markdown.ts";
 import { deliveryCalls, deliveryReads } from "../support/delivery-size.ts";
@@ -93,6 +97,8 @@ function storeCalls(database: Database): CallsOf<OrderStore> {
     endReceiptCheck: [() => store.endReceiptCheck(settled)],
     preparePace: [() => store.preparePace(providers)],
     slowQueries: [() => store.slowQueries("daraja")],
+    findAsked: [() => store.findAsked(settled), () => store.findAsked("019f0000-0000-7000-9000-000000000000")],
+    takeQuery: [() => store.takeQuery("daraja", 600), () => store.takeQuery("unknown", undefined)],
     isPayable: [() => store.isPayable(settled)],
     recordReturn: [() => store.recordReturn(idOf(20), true), () => store.recordReturn(settled, false)],
     clearCompletionLock: [() => store.clearCompletionLock(idOf(20))],
@@ -108,6 +114,7 @@ function storeCalls(database: Database): CallsOf<OrderStore> {
       () => store.putResult("unknown", result),
     ],
     removeResult: [() => store.removeResult("MILLION-500000", result.id), () => store.removeResult("unknown", "none")],
+    datePayments: [() => store.datePayments()],
     current: [() => store.current(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
     currentWithTime: [() => store.currentWithTime(numbersFrom(1, 1_000).map((n) => idOf(n * 900)))],
     changedSince: [undefined, daysAgo(1 / 24), daysAgo(3)].map((at) => () => store.changedSince(at)),
@@ -126,9 +133,64 @@ const times: Partial<OrderFilter>[] = [
 /** Frequent and rare, used for the first days only, and never used. */
 const listedProviders = [undefined, "daraja", "lipana", "payhero", "unknown"];
 
-const filters = times.flatMap((time) =>
-  [undefined, ...statuses].flatMap((status) => listedProviders.map((provider) => ({ ...time, status, provider }))),
-);
+const phones = ["+254700007919", "+255700007919"];
+
+/** Filters with an index of their own, each also with a condition that few rows or none fit. */
+const shared = [
+  { reason: "cancelled" },
+  { reason: "late" },
+  { paidFrom: daysAgo(90) },
+  { paidFrom: daysAgo(60), paidTo: daysAgo(30) },
+  { paidTo: daysAgo(30) },
+  { receipt: "rct-500005" },
+  { receipt: "unknown" },
+  { phones },
+] as const;
+
+const combinedWith = [{}, { status: "succeeded", provider: "lipana", to: daysAgo(40) }] as const;
+
+const combined = <Filter extends object>(some: readonly Filter[]) =>
+  some.flatMap((one) => combinedWith.map((other) => ({ ...one, ...other })));
+
+const filters: Partial<OrderFilter>[] = [
+  ...times.flatMap((time) =>
+    [undefined, ...statuses].flatMap((status) => listedProviders.map((provider) => ({ ...time, status, provider }))),
+  ),
+  ...combined<Partial<OrderFilter>>([
+    ...shared,
+    { customer: "C-15" },
+    { customer: "guest" },
+    { customer: "C15@example.com" },
+    { customer: "unknown" },
+    { needsAttention: true },
+    { needsAttention: true, reason: "late", phones },
+    {
+      changedSince: daysAgo(100),
+      needsAttention: true,
+      phones,
+      receipt: "unknown",
+      customer: "guest",
+      paidFrom: daysAgo(90),
+    },
+  ]),
+];
+
+const paymentFilters: Partial<PaymentFilter>[] = [
+  ...times
+    .filter(({ changedSince }) => !changedSince)
+    .flatMap((time) =>
+      ([undefined, "processing", "review", "succeeded"] as const).flatMap((status) =>
+        [undefined, "lipana", "payhero", "unknown"].map((provider) => ({ ...time, status, provider })),
+      ),
+    ),
+  ...combined<Partial<PaymentFilter>>([
+    ...shared,
+    { orderId: "MILLION-500000" },
+    { orderId: "unknown" },
+    { reference: "REF-500005" },
+    { reference: "unknown" },
+  ]),
+];
 
 function queryCalls(database: Database): CallsOf<OrderQuery> {
   const query = createOrderQuery(database);
@@ -140,6 +202,15 @@ function queryCalls(database: Database): CallsOf<OrderQuery> {
       const { nextCursor } = await query.list({ ...filter, limit: 50 });
       if (nextCursor !== null) await query.list({ ...filter, limit: 50, cursor: nextCursor });
     }),
+    listDetailed: [
+      () => query.listDetailed({ limit: 1_000 }),
+      () => query.listDetailed({ limit: 1_000, paidTo: daysAgo(30) }),
+    ],
+    listPayments: paymentFilters.map((filter) => async () => {
+      const { nextCursor } = await query.listPayments({ ...filter, limit: 50 });
+      if (nextCursor !== null) await query.listPayments({ ...filter, limit: 50, cursor: nextCursor });
+    }),
+    summarize: groupings.map((by) => () => query.summarize(by, [{ from: daysAgo(10), to: daysAgo(3) }])),
     clock: [() => query.clock()],
   };
 }
@@ -158,6 +229,32 @@ function inboxCalls(database: Database): CallsOf<Inbox> {
     claimUnapplied: [() => inbox.claimUnapplied(100)],
     settle: [() => inbox.settle(1, "applied")],
     refuse: [() => inbox.refuse(webhook, "forged")],
+  };
+}
+
+function webhookCalls(database: Database): Record<string, Call[]> {
+  const { pool } = database;
+  const store = createOrderStore({ database, announce: () => undefined, amountlessProviders: [] });
+  const assign = createAssign({ pool, providers: new Map(), store, onReference: async () => undefined });
+  const filters = [undefined, ...webhookResults].flatMap((result) =>
+    [undefined, "lipana", "payhero"].map((provider) => ({ result, provider })),
+  );
+  return {
+    inbox: [...filters, { paymentId: idOf(8) }, { paymentId: idOf(100_000), result: "applied" as const }].map(
+      (filter) => async () => {
+        const { nextCursor } = await listWebhooks(pool, { ...filter, limit: 50 });
+        if (nextCursor !== null) await listWebhooks(pool, { ...filter, limit: 50, cursor: nextCursor });
+      },
+    ),
+    // The provider is not enabled, so the second one ends before its update.
+    assign: [
+      () => assign(1, idOf(8)),
+      async () => {
+        const { rows } = await pool.query("select max(id)::int as id from webhook");
+        await assign(rows[0].id, idOf(8));
+      },
+      () => pool.query({ ...assignStatement, values: [1, "hint", idOf(8)] }),
+    ],
   };
 }
 
@@ -255,6 +352,7 @@ function callsOf(database: Database): [string, Call][] {
     storeCalls,
     queryCalls,
     inboxCalls,
+    webhookCalls,
     statisticsCalls,
     planCalls,
     keyCalls,
@@ -278,6 +376,8 @@ const boundedReads: Record<string, number> = {
   claimDue: 2_000 * providers.length,
   // A page reads 1,000 orders. PostgreSQL sorts those of a small range instead of reading a part of them in the order of the index.
   list: 4_000,
+  // It also reads the payment of each order.
+  listDetailed: 7_000,
   // PostgreSQL may look for the unapplied webhooks of a frequent reference, or for old ones, among all that are unapplied.
   claimParked: unappliedCount,
   erase: unappliedCount,
@@ -289,8 +389,14 @@ const boundedReads: Record<string, number> = {
   // Four counts of at most 10,000 rows each, of daraja's open and settled payments, webhooks and orders; `flood` makes more rows of each.
   // The due payments of the other providers are fewer.
   backlog: 4 * 10_000 + 3_000,
-  // Of the payments of a day the newest ones; `flood` makes more.
-  succeededShares: 100_000,
+  // The range of each provider is read as far as the page, and each row of the page has a payment, an order and a later payment.
+  listPayments: 20_000,
+  // Each payment of a week.
+  summarize: 7 * 8_640 + 100,
+  // A page reads 1,000 webhooks, and of those with a result or a payment the ones of another provider.
+  inbox: 3_000,
+  // Of the payments of a day the newest ones of each provider; `flood` makes more.
+  succeededShares: 20_000 * providers.length,
 };
 
 /** Tables that a method reads as a whole, because all of their rows are its result; their number is bounded. */
@@ -418,6 +524,12 @@ describe("the list of statements", () => {
 
   it("misses no statement that Kysely makes, because only the explained reads use it", () => {
     const usesKysely = (path: string): boolean => /^import \{[^}]*\} from "kysely/m.test(textOf(path));
-    expect(filesBelow("server", /\.ts$/).filter(usesKysely)).toEqual(["server/order/list.ts", "server/order/query.ts"]);
+    expect(filesBelow("server", /\.ts$/).filter(usesKysely)).toEqual([
+      "server/order/list.ts",
+      "server/order/order-filter.ts",
+      "server/order/page.ts",
+      "server/order/payment-list.ts",
+      "server/order/query.ts",
+    ]);
   });
 });

@@ -139,6 +139,8 @@ describe("every route", () => {
     expect(without.map(([path]) => path).toSorted()).toEqual(
       [
         "/v1/events",
+        "/v1/orders.csv",
+        "/v1/payments.csv",
         `/v1/orders/${values.orderId}/events`,
         `/v1/orders/${values.orderId}/socket`,
         `/v1/orders/${values.orderId}/wait`,

@@ -49,15 +49,19 @@ const rows = [
   `insert into "order" (id, order_id, amount_minor, currency, description, customer, version, status, reason, attempt, payment,
      opened_at, changed_at)
    select id, 'MILLION-' || n, 15000, 'KES', case when not is_erased then 'Two tickets' end,
-     case when not is_erased then '{"name": "Amina"}'::jsonb end, 2, status, case status when 'failed' then 'cancelled' end, 1,
-     payment, at, at + interval '8 seconds'
+     case when is_erased then null when n % 100 = 5 then '{"name": "Amina", "id": "guest"}'
+          when n % 10 = 5 then jsonb_build_object('name', 'Amina', 'id', 'C-' || n % 5000, 'email', 'c' || n % 5000 || '@example.com')
+          else '{"name": "Amina"}' end,
+     2, status, case when status = 'failed' then 'cancelled' when n % 1000 = 9 and status = 'succeeded' then 'late' end, 1,
+     payment || jsonb_build_object('id', id), at, at + interval '8 seconds'
    from made join payment_of using (provider)`,
   `insert into payment (id, order_uuid, attempt, provider, live, amount_minor, currency, phone, status, reason, reference, receipt,
-     amount_paid_minor, started_at, expires_at, check_at)
+     amount_paid_minor, paid_at, started_at, expires_at, check_at)
    select id, id, 1, provider, true, 15000, 'KES',
      case when is_erased then left(phone, 5) || '*****' || right(phone, 3) else phone end,
-     status, case status when 'failed' then 'cancelled' end, case when status <> 'pending' then 'REF-' || n end,
-     case when status = 'succeeded' then 'RCT-' || n end, case when status = 'succeeded' then 15000 end, at, at + interval '2 minutes',
+     status, case when status = 'failed' then 'cancelled' when n % 1000 = 9 and status = 'succeeded' then 'late' end,
+     case when status <> 'pending' then 'REF-' || n end, case when status = 'succeeded' then 'RCT-' || n end,
+     case when status = 'succeeded' then 15000 end, case when status = 'succeeded' and n > 3500 then at + interval '8 seconds' end, at, at + interval '2 minutes',
      case when n <= 3000 then now() - (n - 10) * interval '3 seconds'
           when status in ('failed', 'expired') then
             (select min(at + interval '2 minutes' + late) from unnest('{5 minutes,1 hour,24 hours}'::interval[]) late
@@ -123,7 +127,7 @@ const floods = [
   `update payment set started_at = now() - interval '1 hour' where ${between(400_001, 520_000)}`,
 ];
 
-async function fill(client: pg.Client, rowOrder: RowOrder): Promise<void> {
+export async function fill(client: pg.Client, rowOrder: RowOrder): Promise<void> {
   await client.query("set maintenance_work_mem = '256MB'; set work_mem = '64MB'");
   const { rows: found } = await client.query<{ remove: string; restore: string }>(definitions);
   for (const { remove } of found) await client.query(remove);
