@@ -30,6 +30,7 @@ const store = [
 const browser = [
   "test/browser/*.test.ts",
   "test/client-sdk/{element,fresh-project,react}.test.ts",
+  "test/desk/{journey,screen}.test.ts",
   "test/demo-shop/browser.test.ts",
   "test/notification/{mail-look,receipt-page}.test.ts",
   "test/payment-link/page*.test.ts",

@@ -1,7 +1,22 @@
 /** The filters above a list. Each change is written to the address, which the list reads. */
-import { type ReactNode, useId, useRef } from "react";
+import { type ReactNode, useId, useRef, useState } from "react";
 import { Button } from "./button.tsx";
 import { Icon } from "./icon.tsx";
+
+/** Filters beside each other; on a phone they are behind a button, except a search. */
+export function Filters({ isFiltered, children }: { isFiltered: boolean; children: ReactNode }): ReactNode {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <div className={isOpen ? "filters open" : "filters"}>
+      {children}
+      <div className="filter-toggle">
+        <Button aria-expanded={isOpen} onPress={() => setOpen(!isOpen)}>
+          {isOpen ? "Hide filters" : isFiltered ? "Change filters" : "Filters"}
+        </Button>
+      </div>
+    </div>
+  );
+}
 
 export interface ChoiceProps {
   label: string;

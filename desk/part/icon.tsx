@@ -10,7 +10,7 @@ const paths = {
   endpoints: "M4 12h4l3-7 4 14 2-7h3",
   providers: "M12 3v18M5 8l7-5 7 5M5 16l7 5 7-5",
   keys: "M14.5 9.5a4.5 4.5 0 1 1-4-4.5 4.5 4.5 0 0 1 4 4.5ZM13 12l7 7M17 16l2-2",
-  more: "M5 12h.01M12 12h.01M19 12h.01",
+  more: "M4 7h16M4 12h16M4 17h16",
   signOut: "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
   check: "M5 12.5 10 17 19 7",
   cross: "M6 6l12 12M18 6 6 18",

@@ -24,12 +24,14 @@ export const orderColumns: Columns<StatusEvent> = [
   {
     id: "status",
     title: "Status",
+    kind: "bare",
     cell: ({ status, reason }) => <StatusBadge status={status} reason={reason} />,
   },
   { id: "amount", title: "Amount", kind: "number", cell: ({ amountMinor, currency }) => money(amountMinor, currency) },
   {
     id: "provider",
     title: "Provider",
+    kind: "bare",
     cell: ({ payment }) => (
       <>
         {providerName(payment.provider)}
@@ -37,6 +39,11 @@ export const orderColumns: Columns<StatusEvent> = [
       </>
     ),
   },
-  { id: "receipt", title: "Receipt", cell: ({ payment: { receipt } }) => receipt && <code>{receipt}</code> },
-  { id: "opened", title: "Opened", cell: ({ openedAt }) => <Time at={openedAt} /> },
+  {
+    id: "receipt",
+    title: "Receipt",
+    kind: "bare",
+    cell: ({ payment: { receipt } }) => receipt && <code>{receipt}</code>,
+  },
+  { id: "opened", title: "Opened", kind: "bare", cell: ({ openedAt }) => <Time at={openedAt} /> },
 ];

@@ -15,8 +15,11 @@ export type Columns<Row> = readonly Column<Row>[];
 export interface Column<Row> {
   id: string;
   title: string;
-  /** `number`: aligned at the end. `main`: the heading of the card on a narrow screen. */
-  kind?: "number" | "main";
+  /**
+   * `main`: the heading of the card on a narrow screen. `number`: aligned at the end, and beside the heading. `bare`: needs no title
+   * on a card, where it shares a line with others.
+   */
+  kind?: "main" | "number" | "bare";
   cell: (row: Row) => ReactNode;
 }
 

@@ -6,7 +6,7 @@ import type { OrderFilter } from "../../merchant-sdk/model.ts";
 import { linkTo } from "../api/address.ts";
 import { type OrderPage, ordersQuery } from "../api/orders.ts";
 import { Button } from "../part/button.tsx";
-import { Choice, Day, Search } from "../part/filters.tsx";
+import { Choice, Day, Filters, Search } from "../part/filters.tsx";
 import { Icon } from "../part/icon.tsx";
 import { orderColumns } from "../part/order-columns.tsx";
 import { Empty, Show } from "../part/state.tsx";
@@ -40,7 +40,7 @@ export default function Orders(): ReactNode {
           <Icon name="download" /> CSV
         </a>
       </header>
-      <Filters filter={filter} />
+      <OrderFilters filter={filter} />
       {filter.find ? (
         <Found text={filter.find} />
       ) : (
@@ -67,11 +67,11 @@ function queryOf({ status, provider, reason, by, from, to, attention }: Filter):
   };
 }
 
-function Filters({ filter }: { filter: Filter }): ReactNode {
+function OrderFilters({ filter }: { filter: Filter }): ReactNode {
   const navigate = useNavigate({ from: "/orders" });
   const set = (change: Filter): void => void navigate({ search: { ...filter, ...change }, replace: true });
   return (
-    <div className="filters">
+    <Filters isFiltered={Object.keys(filter).length > 0}>
       <Search
         label="Find"
         hint="Order, receipt, phone or customer"
@@ -107,7 +107,7 @@ function Filters({ filter }: { filter: Filter }): ReactNode {
           Clear
         </Button>
       )}
-    </div>
+    </Filters>
   );
 }
 

@@ -25,9 +25,9 @@ const byFilter = async (filter: OrderFilter): Promise<StatusEvent[]> =>
 export function Found({ text }: { text: string }): ReactNode {
   const ways: Record<string, () => Promise<StatusEvent[]>> = {
     id: () => byId(text),
-    receipt: () => byFilter({ receipt: text } as OrderFilter),
-    phone: () => byFilter({ phone: text } as OrderFilter),
-    customer: () => byFilter({ customer: text } as OrderFilter),
+    receipt: () => byFilter({ receipt: text }),
+    phone: () => byFilter({ phone: text }),
+    customer: () => byFilter({ customer: text }),
   };
   const queries = useQueries({
     queries: Object.entries(ways).map(([way, find]) => ({

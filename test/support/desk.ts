@@ -1,0 +1,48 @@
+/** The desk in a real browser. */
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { expect } from "vitest";
+import { openPage } from "./browser.ts";
+import { apiKey, asMerchant, type TestNode } from "./node.ts";
+
+export type Scope = "read" | "pay" | "manage";
+
+/** Creates an API key and returns its secret. */
+export async function createKey(node: Pick<TestNode, "url">, scopes: readonly Scope[]): Promise<string> {
+  const { status, body } = await asMerchant(node, "/v1/keys", { name: scopes.join(" "), scopes });
+  expect(status).toBe(201);
+  return (body as unknown as { secret: string }).secret;
+}
+
+export interface DeskVisit {
+  page: Page;
+  /** Errors and warnings of the browser's console. */
+  complaints: string[];
+  /** Opens a path below `/desk`. */
+  open(path: string): Promise<void>;
+}
+
+/** Opens the desk and signs in with a key on the page. */
+export async function visitDesk(
+  browser: Browser,
+  node: Pick<TestNode, "url">,
+  { key = apiKey, path = "", ...options }: BrowserContextOptions & { key?: string; path?: string } = {},
+): Promise<DeskVisit> {
+  const { page, complaints } = await openPage(browser, { viewport: { width: 1440, height: 900 }, ...options });
+  await page.goto(`${node.url}/desk${path}`);
+  await page.getByLabel("API key").fill(key);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("navigation", { name: "Desk" }).first().waitFor();
+  // The browser logs the 401 that says that nobody is signed in.
+  complaints.splice(0);
+  const open = async (below: string): Promise<void> => {
+    await page.goto(`${node.url}/desk${below}`);
+    await page.locator("main h1").waitFor();
+    await untilRead(page);
+  };
+  return { page, complaints, open };
+}
+
+/** Waits until nothing on the page is being read. */
+export const untilRead = async (page: Page): Promise<void> => {
+  await expect.poll(() => page.locator("main .loading").count()).toBe(0);
+};
