@@ -31,7 +31,17 @@ export const cache: QueryClient = new QueryClient({
 
 /** Leads to the sign-in after a call that the session no longer opens. */
 function endSession(error: Error): void {
-  if (isFault(error, 401)) cache.setQueryData([key.session], null);
+  if (isFault(error, 401)) forget();
+}
+
+/**
+ * Leads to the sign-in. Nothing of the last person stays: neither answers, nor addresses of orders that the router keeps with their
+ * scroll positions.
+ */
+export function forget(): void {
+  cache.setQueryData([key.session], null);
+  cache.removeQueries({ predicate: ({ queryKey: [kind] }) => kind !== key.session });
+  sessionStorage.clear();
 }
 
 /** Puts a state from the stream where an older one of the same order is shown. */

@@ -1,8 +1,7 @@
 /** The session of the person at the desk: an API key, exchanged for a cookie that scripts cannot read. */
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { nodeUrl } from "./address.ts";
-import { cache, key } from "./cache.ts";
-import { isFault, read } from "./call.ts";
+import { cache, forget, key } from "./cache.ts";
+import { api, isFault, read } from "./call.ts";
 
 export type Scope = "read" | "pay" | "manage";
 
@@ -15,7 +14,7 @@ export interface Session {
 export const sessionQuery = queryOptions<Session | null>({
   queryKey: [key.session],
   queryFn: () =>
-    read(call("GET")).catch((error: unknown) => {
+    read(api.GET("/desk/session")).catch((error: unknown) => {
       if (isFault(error, 401)) return null;
       throw error;
     }),
@@ -23,28 +22,17 @@ export const sessionQuery = queryOptions<Session | null>({
 });
 
 export async function signIn(apiKey: string): Promise<void> {
-  const session = await read(call("POST", { key: apiKey }));
+  const session = await read(api.POST("/desk/session", { body: { key: apiKey } }));
   cache.setQueryData(sessionQuery.queryKey, session);
 }
 
 export async function signOut(): Promise<void> {
-  await read(call("DELETE"));
-  // Nothing of the last person stays in memory.
-  cache.clear();
-  cache.setQueryData(sessionQuery.queryKey, null);
+  await read(api.DELETE("/desk/session"));
+  forget();
 }
 
 /** Whether the person may do what needs a scope. The server decides; the screen only hides what would be refused. */
 export function useMay(scope: Scope): boolean {
   const { data } = useQuery(sessionQuery);
   return data?.scopes.includes(scope) ?? false;
-}
-
-async function call(method: string, body?: object): Promise<{ data?: Session; error?: unknown; response: Response }> {
-  const response = await fetch(`${nodeUrl}/desk/session`, {
-    method,
-    ...(body && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-  });
-  const answer = await response.json().catch(() => undefined);
-  return response.ok ? { data: answer, response } : { error: answer, response };
 }

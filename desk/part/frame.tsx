@@ -109,7 +109,7 @@ const scopeTexts: Readonly<Record<Scope, string>> = { read: "read", pay: "start 
 
 function accessText(scopes: readonly Scope[]): string {
   if (scopes.length === Object.keys(scopeTexts).length) return "Full access";
-  return `May ${accessText(scopes)}`;
+  return `May ${scopes.map((scope) => scopeTexts[scope]).join(", ")}`;
 }
 
 const Person = ({ session: { name, scopes } }: { session: Session }): ReactNode => (

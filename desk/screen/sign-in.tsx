@@ -25,7 +25,7 @@ export function SignIn(): ReactNode {
           enter(new FormData(event.currentTarget));
         }}
       >
-        <TextField name="key" type="password" isRequired autoComplete="current-password" isInvalid={entering.isError}>
+        <TextField name="key" type="password" isRequired autoComplete="current-password">
           <Label>API key</Label>
           <Input spellCheck={false} autoCapitalize="off" />
         </TextField>

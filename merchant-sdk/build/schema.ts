@@ -16,9 +16,9 @@ const preamble = `/**
  */
 `;
 
-/** The calls of a merchant's backend: the API without the channels of watchers, and for tests the phone and the clock of the sandbox. */
+/** The calls of a merchant's backend and of the desk: the API without the channels of watchers, and for tests the phone and the clock of the sandbox. */
 const isMerchants = (path: string): boolean =>
-  /^\/(v1\/|sandbox\/(phone\/|clock$))/.test(path) && !/^\/v1\/orders\/.*\/(events|socket)$/.test(path);
+  /^\/(v1\/|sandbox\/(phone\/|clock$)|desk\/session$)/.test(path) && !/^\/v1\/orders\/.*\/(events|socket)$/.test(path);
 
 /** Returns the text of `schema.ts`. */
 export async function generateSchema(): Promise<string> {

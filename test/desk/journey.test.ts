@@ -2,7 +2,8 @@
 import type { Browser } from "playwright-core";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
-import { createKey, visitDesk } from "../support/desk.ts";
+import { visitDesk } from "../support/desk.ts";
+import { createKey } from "../support/key.ts";
 import { apiKey, asMerchant, pay, send, startNode, type TestNode } from "../support/node.ts";
 import { startRedis } from "../support/redis.ts";
 import { seeHeading } from "../support/visit.ts";
@@ -43,20 +44,20 @@ describe("signing in", () => {
     await page.reload();
     await seeHeading(page, order.orderId);
     expect(await page.evaluate("document.cookie")).toBe("");
-    expect(await page.evaluate("localStorage.length + sessionStorage.length")).toBe(0);
+    expect(await page.evaluate("JSON.stringify([localStorage, sessionStorage])")).not.toContain(apiKey);
     await page.getByRole("button", { name: "Sign out" }).first().click();
     await seeHeading(page, "Sign in to the desk");
     expect(await page.textContent("body")).not.toContain(order.orderId);
+    expect(await page.evaluate("JSON.stringify([localStorage, sessionStorage])")).toBe("[{},{}]");
     await page.reload();
     await seeHeading(page, "Sign in to the desk");
   });
 
   it("is asked for again as soon as the key is revoked", async () => {
     const node = await startNode({ databaseUrl });
-    const { page } = await visitDesk(browser, node, { key: await createKey(node, ["read"]) });
-    const { body } = await asMerchant(node, "/v1/keys");
-    const keys = body.data as unknown as { id: string; name: string }[];
-    for (const { id } of keys) expect((await send(node, "DELETE", `/v1/keys/${id}`)).status).toBe(204);
+    const { key, secret } = await createKey(node, ["read"]);
+    const { page } = await visitDesk(browser, node, { key: secret });
+    expect((await send(node, "DELETE", `/v1/keys/${key.id}`)).status).toBe(204);
     await seeHeading(page, "Sign in to the desk");
   });
 });
@@ -126,8 +127,13 @@ describe("the desk", () => {
     // Without a reason nothing can be sent.
     expect(await accept.isDisabled()).toBe(true);
     await dialog.getByRole("textbox").fill("The payer added a tip");
+    await expect.poll(() => accept.isEnabled()).toBe(true);
     // Two presses before the page can change.
-    await accept.evaluate("(button) => { button.click(); button.click(); }");
+    await accept.evaluate((button: unknown) => {
+      const { click } = button as { click: () => void };
+      click.call(button);
+      click.call(button);
+    });
     await page.getByText(/A person accepted the payment of \D+151\.00: “The payer added a tip”/).waitFor();
     expect(await dialog.count()).toBe(0);
     expect(decisions).toBe(1);
@@ -139,6 +145,8 @@ describe("the desk", () => {
     const node = await startNode({ databaseUrl });
     const orderId = await openReview(node);
     const { page, open } = await visitDesk(browser, node);
+    // Without the stream the page does not know yet what happened.
+    await page.route("**/v1/events", (route) => route.abort());
     await open(`/orders/${orderId}`);
     await page.getByRole("button", { name: "Reject", exact: true }).click();
     const dialog = page.getByRole("dialog");
@@ -158,7 +166,7 @@ describe("the desk", () => {
       [["read"], 0],
       [["read", "manage"], 3],
     ] as const) {
-      const { page, open } = await visitDesk(browser, node, { key: await createKey(node, scopes) });
+      const { page, open } = await visitDesk(browser, node, { key: (await createKey(node, scopes)).secret });
       await open("/needs-you");
       await page.getByRole("link", { name: new RegExp(orderId) }).click();
       await seeHeading(page, orderId);

@@ -1,10 +1,12 @@
 /** Every screen of the desk with a day's data: axe, its width, its keyboard, and its empty and failed states. */
 import type { Browser, Page } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { Scope } from "../../server/auth/api-key.ts";
 import { violationsOf } from "../support/axe.ts";
 import { openBrowserAndDatabase } from "../support/browser.ts";
-import { createKey, type Scope, untilRead, visitDesk } from "../support/desk.ts";
+import { untilRead, visitDesk } from "../support/desk.ts";
 import { fillDay } from "../support/desk-day.ts";
+import { createKey } from "../support/key.ts";
 import { apiKey, startNode } from "../support/node.ts";
 
 let browser: Browser;
@@ -44,7 +46,7 @@ describe("each screen", () => {
     await fillDay({ url: node.url, apiKey }, { share: 0.2 });
     const found: Record<string, string[]> = {};
     for (const scopes of [["read"], ["read", "pay"], ["read", "pay", "manage"]] satisfies Scope[][]) {
-      const key = await createKey(node, scopes);
+      const { secret: key } = await createKey(node, scopes);
       for (const width of [320, 1440]) {
         const { page } = await visitDesk(browser, node, { key, viewport: { width, height: 844 } });
         for (const [name, path] of Object.entries(screens)) {

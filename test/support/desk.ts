@@ -2,16 +2,7 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { expect } from "vitest";
 import { openPage } from "./browser.ts";
-import { apiKey, asMerchant, type TestNode } from "./node.ts";
-
-export type Scope = "read" | "pay" | "manage";
-
-/** Creates an API key and returns its secret. */
-export async function createKey(node: Pick<TestNode, "url">, scopes: readonly Scope[]): Promise<string> {
-  const { status, body } = await asMerchant(node, "/v1/keys", { name: scopes.join(" "), scopes });
-  expect(status).toBe(201);
-  return (body as unknown as { secret: string }).secret;
-}
+import { apiKey, type TestNode } from "./node.ts";
 
 export interface DeskVisit {
   page: Page;
