@@ -13,6 +13,7 @@ export const key = {
   order: "order",
   orders: "orders",
   found: "found",
+  unpaid: "unpaid",
 } as const;
 
 export type OrderPages = InfiniteData<{ data: StatusEvent[]; nextCursor: string | null }>;
@@ -67,8 +68,11 @@ const newerOf = (one: StatusEvent, other: StatusEvent): StatusEvent =>
 export const readAgain = (): Promise<void> =>
   cache.invalidateQueries({
     predicate: ({ queryKey: [kind], state: { data } }) =>
-      kind !== key.order && kind !== key.session && !(isPaged(data) && data.pages.length > 1),
+      !isReadOtherwise.has(kind) && !(isPaged(data) && data.pages.length > 1),
   });
+
+/** An order is read again by `keepNewer`, the session by its calls, and the unpaid payments every minute. */
+const isReadOtherwise: ReadonlySet<unknown> = new Set([key.order, key.session, key.unpaid]);
 
 const isPaged = (data: unknown): data is { pages: unknown[] } =>
   typeof data === "object" && data !== null && "pages" in data && Array.isArray(data.pages);

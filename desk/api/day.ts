@@ -1,11 +1,17 @@
 /**
- * The payments of today, in the browser's time zone, as sums. Money counts when it moved, and every payment of an order counts, also
- * the second of one that was paid twice.
+ * The money of today and of the days before, in the browser's time zone. Money counts when it moved, and every payment of an order
+ * counts, also the second of one that was paid twice.
  */
 import { queryOptions } from "@tanstack/react-query";
-import type { ListedPayment } from "../../merchant-sdk/model.ts";
-import { dateOf, startOfDay } from "../word/time.ts";
+import type { ListedPayment, Summary } from "../../merchant-sdk/model.ts";
+import { dateOf, startOfDay, timeZone } from "../word/time.ts";
+import { key } from "./cache.ts";
 import { api, read } from "./call.ts";
+
+/** Days of the chart, with today. */
+export const daysShown = 14;
+
+type Total = Summary["data"][number];
 
 /** Money in one currency. */
 export interface Received {
@@ -13,92 +19,103 @@ export interface Received {
   live: boolean;
   count: number;
   amountMinor: number;
+  /** Payments of today whose amount in this currency is unknown. */
+  unknownAmounts: number;
   /** The largest amount first. */
-  byProvider: { provider: string; count: number; amountMinor: number }[];
-  /** By the hour of the day: 24 amounts. */
-  byHour: number[];
+  byProvider: Total[];
+  /** The amount of each day, the oldest first. The last one is today. */
+  byDay: { date: string; amountMinor: number }[];
 }
 
-export interface Day {
-  received: Received[];
+const summary = (from: string, by: "day" | "provider", signal: AbortSignal): Promise<Summary> =>
+  read(api.GET("/v1/reports/summary", { params: { query: { from, by, timeZone } }, signal }));
+
+/** The dates of the chart, the oldest first. */
+export function shownDates(): string[] {
+  const today = dateOf(new Date());
+  return Array.from({ length: daysShown }, (_, index) => startOfDay(today, index - daysShown + 1)).flatMap((at) =>
+    at ? [dateOf(at)] : [],
+  );
+}
+
+export function receivedQuery() {
+  const dates = shownDates();
+  const [first = "", today = ""] = [dates[0], dates.at(-1)];
+  return queryOptions({
+    queryKey: ["received", today],
+    queryFn: async ({ signal }): Promise<Received[]> => {
+      const [days, providers] = await Promise.all([summary(first, "day", signal), summary(today, "provider", signal)]);
+      return receivedOf(dates, days.data, providers.data);
+    },
+  });
+}
+
+/** Each currency that has money in one of the days, the one with the most payments first. */
+function receivedOf(dates: readonly string[], days: readonly Total[], providers: readonly Total[]): Received[] {
+  const groups = Object.groupBy(days, ({ currency, live }) => `${currency} ${live}`);
+  return Object.values(groups)
+    .flatMap(([first, ...rest] = []) => (first ? [[first, ...rest] as const] : []))
+    .toSorted((one, other) => paymentsOf(other) - paymentsOf(one))
+    .map(([first, ...rest]) => {
+      const { currency, live } = first;
+      const today = [first, ...rest].find(({ day }) => day === dates.at(-1));
+      return {
+        currency,
+        live,
+        count: today?.payments ?? 0,
+        amountMinor: today?.amountMinor ?? 0,
+        unknownAmounts: today?.unknownAmounts ?? 0,
+        byProvider: providers
+          .filter((one) => one.currency === currency && one.live === live)
+          .toSorted((one, other) => other.amountMinor - one.amountMinor),
+        byDay: dates.map((date) => ({
+          date,
+          amountMinor: [first, ...rest].find(({ day }) => day === date)?.amountMinor ?? 0,
+        })),
+      };
+    });
+}
+
+const paymentsOf = (totals: readonly Total[]): number => totals.reduce((sum, { payments }) => sum + payments, 0);
+
+export interface Unpaid {
   /** Payments that were started today and did not succeed, by reason, the most frequent first. */
-  unpaid: { reason: string; count: number }[];
+  reasons: { reason: string; count: number }[];
   /** Payments that were started today and have not ended. */
   open: number;
   /** There are more payments than were read. */
   isPartial: boolean;
 }
 
-/** Pages of a list that are read at most, with 200 payments each: a day of most merchants. */
-const pagesMax = 10;
+/** Pages of 200 payments that are read at most. */
+const pagesMax = 5;
 
-type Filter = { paidFrom: string } | { from: string };
-
-async function readAll(
-  filter: Filter,
-  signal: AbortSignal,
-): Promise<{ payments: ListedPayment[]; isPartial: boolean }> {
-  const payments: ListedPayment[] = [];
-  let cursor: string | undefined;
-  for (let page = 0; page < pagesMax; page += 1) {
-    const query = { ...filter, limit: 200, ...(cursor !== undefined && { cursor }) };
-    const { data, nextCursor } = await read(api.GET("/v1/payments", { params: { query }, signal }));
-    payments.push(...data);
-    if (nextCursor === null) return { payments, isPartial: false };
-    cursor = nextCursor;
-  }
-  return { payments, isPartial: true };
-}
-
-export function dayQuery() {
+/** Read every minute and not at each event, because it reads the payments themselves. */
+export function unpaidQuery() {
   const date = dateOf(new Date());
   return queryOptions({
-    queryKey: ["day", date],
-    queryFn: async ({ signal }): Promise<Day> => {
-      const start = startOfDay(date)?.toISOString() ?? "";
-      const [paid, started] = await Promise.all([
-        readAll({ paidFrom: start }, signal),
-        readAll({ from: start }, signal),
-      ]);
-      return {
-        received: receivedOf(paid.payments),
-        unpaid: unpaidOf(started.payments),
-        open: started.payments.filter(({ status }) => status === "pending" || status === "processing").length,
-        isPartial: paid.isPartial || started.isPartial,
-      };
-    },
+    queryKey: [key.unpaid, date],
+    queryFn: ({ signal }) => readUnpaid(startOfDay(date)?.toISOString() ?? "", signal),
+    staleTime: 60_000,
+    refetchInterval: 60_000,
   });
 }
 
-function receivedOf(payments: readonly ListedPayment[]): Received[] {
-  const groups = Object.values(Object.groupBy(payments, ({ currency, live }) => `${currency} ${live}`));
-  return groups.flatMap((group = []) => sumOf(group)).toSorted((one, other) => other.count - one.count);
-}
-
-const amountOf = ({ amountPaidMinor, amountMinor }: ListedPayment): number => amountPaidMinor ?? amountMinor;
-
-const sum = (payments: readonly ListedPayment[]): { count: number; amountMinor: number } => ({
-  count: payments.length,
-  amountMinor: payments.reduce((total, payment) => total + amountOf(payment), 0),
-});
-
-function sumOf(payments: readonly ListedPayment[]): Received[] {
-  const [first] = payments;
-  if (!first) return [];
-  const byHour = Array.from({ length: 24 }, () => 0);
-  for (const payment of payments) {
-    const hour = new Date(payment.paidAt ?? payment.startedAt).getHours();
-    byHour[hour] = (byHour[hour] ?? 0) + amountOf(payment);
+async function readUnpaid(from: string, signal: AbortSignal): Promise<Unpaid> {
+  const payments: ListedPayment[] = [];
+  let cursor: string | null | undefined;
+  for (let page = 0; page < pagesMax && cursor !== null; page += 1) {
+    const query = { from, limit: 200, ...(cursor !== undefined && { cursor }) };
+    const answer = await read(api.GET("/v1/payments", { params: { query }, signal }));
+    payments.push(...answer.data);
+    cursor = answer.nextCursor;
   }
-  const byProvider = Object.entries(Object.groupBy(payments, ({ provider }) => provider))
-    .map(([provider, group = []]) => ({ provider, ...sum(group) }))
-    .toSorted((one, other) => other.amountMinor - one.amountMinor);
-  return [{ currency: first.currency, live: first.live, ...sum(payments), byProvider, byHour }];
-}
-
-function unpaidOf(payments: readonly ListedPayment[]): Day["unpaid"] {
   const ended = payments.filter(({ status }) => status === "failed" || status === "expired");
-  return Object.entries(Object.groupBy(ended, ({ reason, status }) => reason ?? status))
-    .map(([reason, group = []]) => ({ reason, count: group.length }))
-    .toSorted((one, other) => other.count - one.count);
+  return {
+    reasons: Object.entries(Object.groupBy(ended, ({ reason, status }) => reason ?? status))
+      .map(([reason, group = []]) => ({ reason, count: group.length }))
+      .toSorted((one, other) => other.count - one.count),
+    open: payments.filter(({ status }) => status === "pending" || status === "processing").length,
+    isPartial: cursor !== null,
+  };
 }

@@ -129,7 +129,7 @@ const LinkState = (): ReactNode => {
   const link = useLink();
   return (
     <p className={`link-state ${link}`} role="status">
-      {link === "live" ? "Live" : "Reconnecting…"}
+      {link === "live" ? "Live" : "Not live"}
     </p>
   );
 };

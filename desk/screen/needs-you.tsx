@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import { useAttention } from "../api/attention.ts";
 import { Empty, Failure, Loading } from "../part/state.tsx";
 import { EndpointTasks, NotificationTasks, OrderTasks, ProviderTasks } from "./needs-you/tasks.tsx";
+import { Unmatched } from "./needs-you/unmatched.tsx";
 import "./needs-you/needs-you.css";
 
 export default function NeedsYou(): ReactNode {
@@ -30,6 +31,7 @@ export default function NeedsYou(): ReactNode {
         <ProviderTasks providers={providers} />
         <EndpointTasks endpoints={endpoints} />
         <NotificationTasks notifications={notifications} />
+        <Unmatched />
       </div>
     </>
   );

@@ -16,6 +16,7 @@ import { Facts } from "./order/facts.tsx";
 import { Payments } from "./order/payments.tsx";
 import { Results } from "./order/results.tsx";
 import { Story } from "./order/story.tsx";
+import { Webhooks } from "./order/webhooks.tsx";
 import "./order/order.css";
 
 const orderQuery = (orderId: string) =>
@@ -51,7 +52,8 @@ const Whole = ({ answer }: { answer: OrderAnswer }): ReactNode => (
       <div className="stack">
         <Story answer={answer} />
         <Payments answer={answer} />
-        <Deliveries orderId={answer.order.orderId} />
+        <Deliveries order={answer.order} />
+        <Webhooks payments={answer.payments} />
       </div>
       <div className="stack">
         <Results answer={answer} />

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { useAttention } from "../api/attention.ts";
-import { type Day, dayQuery } from "../api/day.ts";
+import { receivedQuery, type Unpaid, unpaidQuery } from "../api/day.ts";
 import { Empty, Show } from "../part/state.tsx";
 import { count } from "../word/money.ts";
 import { reasonText } from "../word/status.ts";
@@ -12,7 +12,8 @@ import { Money } from "./today/money.tsx";
 import "./today/today.css";
 
 export default function Today(): ReactNode {
-  const query = useQuery(dayQuery());
+  const received = useQuery(receivedQuery());
+  const unpaid = useQuery(unpaidQuery());
   return (
     <>
       <header className="page-head">
@@ -20,9 +21,20 @@ export default function Today(): ReactNode {
         <span className="muted">{dayName(new Date())}</span>
       </header>
       <Attention />
-      <Show query={query} lines={8}>
-        {(day) => <Whole day={day} />}
-      </Show>
+      <div className="stack">
+        <Show query={received} lines={6}>
+          {(totals) =>
+            totals.length === 0 ? (
+              <Empty title="No money came in during the last two weeks">Payments appear here as they arrive.</Empty>
+            ) : (
+              totals.map((one) => <Money key={`${one.currency} ${one.live}`} received={one} />)
+            )
+          }
+        </Show>
+        <Show query={unpaid} lines={3}>
+          {(found) => <Rest unpaid={found} />}
+        </Show>
+      </div>
     </>
   );
 }
@@ -42,22 +54,7 @@ function Attention(): ReactNode {
   );
 }
 
-function Whole({ day }: { day: Day }): ReactNode {
-  const { received, unpaid, open, isPartial } = day;
-  const isEmpty = received.length === 0 && unpaid.length === 0 && open === 0;
-  if (isEmpty) return <Empty title="Nothing has happened today">Payments appear here as they arrive.</Empty>;
-  return (
-    <div className="stack">
-      {isPartial && <p className="muted">There are more payments today than this page adds up: it shows the newest.</p>}
-      {received.map((one) => (
-        <Money key={`${one.currency} ${one.live}`} received={one} />
-      ))}
-      <Rest unpaid={unpaid} open={open} />
-    </div>
-  );
-}
-
-function Rest({ unpaid, open }: Pick<Day, "unpaid" | "open">): ReactNode {
+function Rest({ unpaid: { reasons, open, isPartial } }: { unpaid: Unpaid }): ReactNode {
   const today = dateOf(new Date());
   return (
     <section className="card" aria-labelledby="rest">
@@ -71,7 +68,7 @@ function Rest({ unpaid, open }: Pick<Day, "unpaid" | "open">): ReactNode {
             <span>{open.toLocaleString()}</span>
           </li>
         )}
-        {unpaid.map(({ reason, count: number }) => (
+        {reasons.map(({ reason, count: number }) => (
           <li key={reason}>
             <Link to="/orders" search={{ reason, from: today }}>
               {reasonText(reason)}
@@ -80,7 +77,8 @@ function Rest({ unpaid, open }: Pick<Day, "unpaid" | "open">): ReactNode {
           </li>
         ))}
       </ul>
-      {unpaid.length === 0 && open === 0 && <p className="muted">Every payment of today succeeded.</p>}
+      {reasons.length === 0 && open === 0 && <p className="muted">No payment of today failed or is open.</p>}
+      {isPartial && <p className="hint">Of the newest payments of today; there are more.</p>}
     </section>
   );
 }

@@ -36,7 +36,8 @@ function textOf(step: Step): string {
   const isNewAttempt = before?.payment.id !== event.payment.id && event.status === "pending";
   if (isNewAttempt) return opened(step);
   if (event.source === "merchant") return resultChange(step);
-  if (before?.status === "succeeded" && event.status === "succeeded") return addition(step);
+  const isSame = before?.payment.id === event.payment.id || event.status === "succeeded";
+  if (before?.status === event.status && isSame) return addition(step);
   return sentences[event.status]?.(step) ?? `The order became “${event.status}”.`;
 }
 
@@ -117,7 +118,7 @@ function paid(step: Step): string {
   return `The payer paid ${paidOf(step)} with ${provider}${late}.${receiptOf(step)}`;
 }
 
-/** A change of a paid order. */
+/** A change that keeps the status. */
 function addition(step: Step): string {
   const { event, before, provider } = step;
   const isAnother = (event.alsoPaid?.length ?? 0) > (before?.alsoPaid?.length ?? 0);
@@ -125,7 +126,9 @@ function addition(step: Step): string {
   if (event.payment.receipt !== before?.payment.receipt)
     return `${provider} stated the receipt ${event.payment.receipt}.`;
   if (event.reason !== before?.reason) return `The payment was marked: ${reason(step)}.`;
-  return `${provider} stated the amount ${paidOf(step)}.`;
+  if (event.payment.amountPaidMinor !== before?.payment.amountPaidMinor)
+    return `${provider} stated the amount ${paidOf(step)}.`;
+  return sentences[event.status](step);
 }
 
 function resultChange({ event, before }: Step): string {

@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Endpoint, Notification, Provider, StatusEvent } from "../../../merchant-sdk/model.ts";
 import { failingCalls } from "../../api/attention.ts";
-import { api, read } from "../../api/call.ts";
+import { api, Fault, read } from "../../api/call.ts";
 import { useMay } from "../../api/session.ts";
 import { ActionButton } from "../../part/confirm.tsx";
 import { Time } from "../../part/time.tsx";
@@ -126,7 +126,7 @@ const TryEndpoint = ({ id }: { id: string }): ReactNode => (
         const { delivered, httpStatus, error } = await read(
           api.POST("/v1/endpoints/{id}/ping", { params: { path: { id } } }),
         );
-        if (!delivered) throw new Error(error ?? `It answered with the status ${httpStatus}.`);
+        if (!delivered) throw new Fault(0, error ?? `It answered with the status ${httpStatus}.`);
       }}
     >
       Try now

@@ -1,7 +1,7 @@
 /** What was sent about an order: messages to the merchant's backend, and to people. */
 import { queryOptions, useQueries, useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
-import type { Delivery, Endpoint, Notification } from "../../../merchant-sdk/model.ts";
+import type { Delivery, Endpoint, Notification, StatusEvent } from "../../../merchant-sdk/model.ts";
 import { endpointsQuery, notificationsQuery } from "../../api/attention.ts";
 import { api, read } from "../../api/call.ts";
 import { useMay } from "../../api/session.ts";
@@ -24,7 +24,7 @@ const notificationDeliveries = (name: Notification["name"], orderId: string) =>
       read(api.GET("/v1/notifications/{name}/deliveries", { params: { path: { name }, query: { orderId } } })),
   });
 
-export function Deliveries({ orderId }: { orderId: string }): ReactNode {
+export function Deliveries({ order }: { order: StatusEvent }): ReactNode {
   const endpoints = useQuery(endpointsQuery);
   const notifications = useQuery(notificationsQuery);
   return (
@@ -33,7 +33,7 @@ export function Deliveries({ orderId }: { orderId: string }): ReactNode {
       <Show query={endpoints} lines={2}>
         {({ data }) => (
           <Show query={notifications} lines={2}>
-            {(told) => <Sent orderId={orderId} endpoints={data} notifications={told.data} />}
+            {(told) => <Sent order={order} endpoints={data} notifications={told.data} />}
           </Show>
         )}
       </Show>
@@ -42,12 +42,12 @@ export function Deliveries({ orderId }: { orderId: string }): ReactNode {
 }
 
 interface SentProps {
-  orderId: string;
+  order: StatusEvent;
   endpoints: readonly Endpoint[];
   notifications: readonly Notification[];
 }
 
-function Sent({ orderId, endpoints, notifications }: SentProps): ReactNode {
+function Sent({ order: { orderId, status }, endpoints, notifications }: SentProps): ReactNode {
   const mayManage = useMay("manage");
   const toEndpoints = useQueries({ queries: endpoints.map(({ id }) => endpointDeliveries(id, orderId)) });
   const toPeople = useQueries({ queries: notifications.map(({ name }) => notificationDeliveries(name, orderId)) });
@@ -72,7 +72,9 @@ function Sent({ orderId, endpoints, notifications }: SentProps): ReactNode {
             key={name}
             name={notificationNames[name] ?? name}
             deliveries={toPeople[index]?.data?.data}
-            action={mayManage && name !== "alert" && <SendToPayer name={name} orderId={orderId} />}
+            action={
+              mayManage && status === "succeeded" && name !== "alert" && <SendToPayer name={name} orderId={orderId} />
+            }
           />
         );
       })}
