@@ -11,7 +11,7 @@ import type { ReactNode } from "react";
 import { deskPath } from "./api/address.ts";
 import { textFilters } from "./api/filter.ts";
 import { Frame } from "./part/frame.tsx";
-import { Empty, Failure, Loading } from "./part/state.tsx";
+import { Failure, Loading } from "./part/state.tsx";
 
 const root = createRootRoute({ component: Frame });
 const getParentRoute = () => root;
@@ -37,9 +37,12 @@ const screens = [
 ] as const;
 
 const Missing = (): ReactNode => (
-  <Empty title="There is no such page">
+  <>
+    <header className="page-head">
+      <h1>There is no such page</h1>
+    </header>
     <Link to="/">Go to Today</Link>
-  </Empty>
+  </>
 );
 
 const Broken = ({ error, reset }: ErrorComponentProps): ReactNode => <Failure error={error} onRetry={reset} />;

@@ -2,7 +2,7 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import type { ReactNode } from "react";
-import type { Order as OrderAnswer } from "../../merchant-sdk/model.ts";
+import type { Order as OrderAnswer, StatusEvent } from "../../merchant-sdk/model.ts";
 import { key } from "../api/cache.ts";
 import { api, read } from "../api/call.ts";
 import { Icon } from "../part/icon.tsx";
@@ -38,6 +38,10 @@ export default function OrderScreen(): ReactNode {
       <Link to="/orders" className="back">
         <Icon name="back" /> All orders
       </Link>
+      <div className="order-title">
+        <h1>{orderId}</h1>
+        {query.data && <State order={query.data.order} />}
+      </div>
       <Show query={query} lines={8}>
         {(answer) => <Whole answer={answer} />}
       </Show>
@@ -63,15 +67,17 @@ const Whole = ({ answer }: { answer: OrderAnswer }): ReactNode => (
   </>
 );
 
+const State = ({ order: { status, reason, live } }: { order: StatusEvent }): ReactNode => (
+  <>
+    <StatusBadge status={status} reason={reason} />
+    <TestMark live={live} />
+  </>
+);
+
 function Head({ answer: { order, customer } }: { answer: OrderAnswer }): ReactNode {
   const name = typeof customer?.name === "string" ? customer.name : undefined;
   return (
     <header className="order-head">
-      <div className="order-title">
-        <h1>{order.orderId}</h1>
-        <StatusBadge status={order.status} reason={order.reason} />
-        <TestMark live={order.live} />
-      </div>
       <p className="order-amount">{money(order.amountMinor, order.currency)}</p>
       <p>{verdictOf(order.status, order.reason)}</p>
       <p className="muted">

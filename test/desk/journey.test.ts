@@ -1,10 +1,10 @@
 /** What people do at the desk, in a real browser: sign in, see a payment arrive, find it, decide, and sign out. */
 import type { Browser } from "playwright-core";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { openBrowserAndDatabase, openPage } from "../support/browser.ts";
-import { visitDesk } from "../support/desk.ts";
+import { openReview, untilStatus, visitDesk } from "../support/desk.ts";
 import { createKey } from "../support/key.ts";
-import { apiKey, asMerchant, pay, send, startNode, type TestNode } from "../support/node.ts";
+import { apiKey, asMerchant, pay, send, startNode } from "../support/node.ts";
 import { startRedis } from "../support/redis.ts";
 import { seeHeading } from "../support/visit.ts";
 
@@ -15,18 +15,6 @@ beforeAll(async () => {
   ({ browser, databaseUrl } = ground);
   return ground.close;
 }, 300_000);
-
-const untilStatus = (node: TestNode, orderId: string, status: string): Promise<boolean> =>
-  vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === status, {
-    timeout: 30_000,
-  });
-
-/** An order that the payer paid with another amount. */
-async function openReview(node: TestNode): Promise<string> {
-  const { order } = await pay(node, { provider: "lipana", phone: "0712345610" });
-  await untilStatus(node, order.orderId, "review");
-  return order.orderId;
-}
 
 describe("signing in", () => {
   it("refuses a wrong key, opens the wanted screen with a right one, and lasts until the person signs out", async () => {

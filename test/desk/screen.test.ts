@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { Scope } from "../../server/auth/api-key.ts";
 import { violationsOf } from "../support/axe.ts";
 import { openBrowserAndDatabase } from "../support/browser.ts";
-import { untilRead, visitDesk } from "../support/desk.ts";
+import { openReview, untilRead, visitDesk } from "../support/desk.ts";
 import { fillDay } from "../support/desk-day.ts";
 import { createKey } from "../support/key.ts";
 import { apiKey, startNode } from "../support/node.ts";
@@ -64,7 +64,7 @@ describe("each screen", () => {
     const ground = await openBrowserAndDatabase();
     const node = await startNode({ databaseUrl: ground.databaseUrl });
     const { page } = await visitDesk(browser, node);
-    await page.getByText("Nothing has happened today").waitFor();
+    await page.getByText("No money came in during the last two weeks").waitFor();
     await open(page, "/orders");
     await page.getByText("No orders yet").waitFor();
     await open(page, "/needs-you");
@@ -90,7 +90,7 @@ describe("each screen", () => {
 describe("the keyboard", () => {
   it("reaches the content, opens a dialog, and returns to the button that opened it", async () => {
     const node = await startNode({ databaseUrl });
-    await fillDay({ url: node.url, apiKey }, { share: 0.05 });
+    await openReview(node);
     const { page } = await visitDesk(browser, node, { path: "/needs-you" });
     await page.getByRole("heading", { name: /^In review/ }).waitFor();
     await page.keyboard.press("Tab");

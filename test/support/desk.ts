@@ -1,8 +1,8 @@
 /** The desk in a real browser. */
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { openPage } from "./browser.ts";
-import { apiKey, type TestNode } from "./node.ts";
+import { apiKey, asMerchant, pay, type TestNode } from "./node.ts";
 
 export interface DeskVisit {
   page: Page;
@@ -37,3 +37,15 @@ export async function visitDesk(
 export const untilRead = async (page: Page): Promise<void> => {
   await expect.poll(() => page.locator("main .loading").count()).toBe(0);
 };
+
+export const untilStatus = (node: TestNode, orderId: string, status: string): Promise<boolean> =>
+  vi.waitUntil(async () => (await asMerchant(node, `/v1/orders/${orderId}`)).body.order.status === status, {
+    timeout: 30_000,
+  });
+
+/** An order that the payer paid with another amount: 151 in place of 150 shillings. */
+export async function openReview(node: TestNode): Promise<string> {
+  const { order } = await pay(node, { provider: "lipana", phone: "0712345610" });
+  await untilStatus(node, order.orderId, "review");
+  return order.orderId;
+}
