@@ -9,7 +9,7 @@ import {
 } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { deskPath } from "./api/address.ts";
-import { textFilters } from "./api/filter.ts";
+import { orderFilters } from "./api/filter.ts";
 import { Frame } from "./part/frame.tsx";
 import { Failure, Loading } from "./part/state.tsx";
 
@@ -21,7 +21,7 @@ const screens = [
   createRoute({
     getParentRoute,
     path: "/orders",
-    validateSearch: textFilters("find", "status", "provider", "reason", "by", "from", "to", "attention"),
+    validateSearch: orderFilters,
     component: lazyRouteComponent(() => import("./screen/orders.tsx")),
   }),
   createRoute({

@@ -11,3 +11,5 @@ export const textFilters =
     }
     return found;
   };
+
+export const orderFilters = textFilters("find", "status", "provider", "reason", "by", "from", "to", "attention");

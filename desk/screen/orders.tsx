@@ -4,6 +4,7 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { type ReactNode, useMemo } from "react";
 import type { OrderFilter } from "../../merchant-sdk/model.ts";
 import { linkTo } from "../api/address.ts";
+import { orderFilters } from "../api/filter.ts";
 import { type OrderPage, ordersQuery } from "../api/orders.ts";
 import { Button } from "../part/button.tsx";
 import { Choice, Day, Filters, Search } from "../part/filters.tsx";
@@ -30,7 +31,9 @@ export interface Filter {
 }
 
 export default function Orders(): ReactNode {
-  const filter: Filter = useSearch({ from: "/orders" });
+  const address = useSearch({ from: "/orders" });
+  // Without what else the address may have.
+  const filter: Filter = useMemo(() => orderFilters(address), [address]);
   const search = useMemo(() => queryOf(filter), [filter]);
   return (
     <>
@@ -81,21 +84,21 @@ function OrderFilters({ filter }: { filter: Filter }): ReactNode {
       <Choice
         label="Status"
         value={filter.status}
-        all="Every status"
+        all="Any"
         options={statuses.map((status) => [status, statusLooks[status].text])}
         onChange={(status) => set({ status })}
       />
       <Choice
         label="Reason"
         value={filter.reason}
-        all="Every reason"
+        all="Any"
         options={reasons.map((reason) => [reason, reasonText(reason)])}
         onChange={(reason) => set({ reason })}
       />
       <Choice
         label="Provider"
         value={filter.provider}
-        all="Every provider"
+        all="Any"
         options={providers.map((provider) => [provider, providerName(provider)])}
         onChange={(provider) => set({ provider })}
       />
